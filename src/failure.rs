@@ -1,0 +1,210 @@
+//! What can go wrong, reduced to what the loop decides on and what may be shown.
+//!
+//! Owns the remedies, the kinds of condition and the text that explains them. A failure never carries
+//! a token, a header or a body. Pure.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Who can fix a failure. The loop branches on this and on nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// It may pass: try again, no sooner than the peer asked for.
+    Retry {
+        /// What the peer asked for.
+        after: Option<Duration>,
+    },
+    /// Somebody has to sign in.
+    Login,
+    /// Somebody has to change a credential, a role, a policy or the configuration.
+    Operator,
+}
+
+impl Remedy {
+    /// The word for it in a status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "retry",
+            Self::Login => "login",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Something a person should know while it holds. The names are part of the contract: they stand in
+/// metrics, alerts and the runbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The token's own secret does not exist yet.
+    NeverSignedIn,
+    /// The grant is over.
+    LoginRequired,
+    /// The grant lacks a second factor that is demanded.
+    MfaRequired,
+    /// A rule or a setting of the tenant stands in the way.
+    PolicyBlocked,
+    /// The user's account is disabled.
+    AccountDisabled,
+    /// The app or its secret is not accepted.
+    AppCredentialRefused,
+    /// The app's secret ends soon.
+    AppSecretExpiring,
+    /// Nobody knows when the app's secret ends.
+    AppSecretExpiryUnknown,
+    /// No usable answer from Entra.
+    EntraUnreachable,
+    /// No usable answer from the vault.
+    VaultUnreachable,
+    /// The vault answers and says no.
+    VaultRefused,
+    /// A successor is held that the vault does not have yet.
+    Unsaved,
+    /// A rotation or a proof is late.
+    Overdue,
+    /// The answer was for another tenant, app or user.
+    WrongIdentity,
+    /// The answer held no refresh token.
+    NoRefreshToken,
+    /// Partner Center does not accept the access token.
+    PartnerCenterRefused,
+    /// Somebody else keeps writing the same secret.
+    ForeignWriter,
+    /// A sign-in was written over and put back on top.
+    BuriedSignIn,
+    /// The newest version is disabled, which means off.
+    TurnedOff,
+    /// This machine's clock is off.
+    ClockSkew,
+    /// This process cannot prove who it is to the vault.
+    VaultIdentity,
+    /// An alert could not be delivered.
+    AlertUndeliverable,
+}
+
+impl Kind {
+    /// Every kind, for counters that start at zero and for documents that must lack none.
+    pub const ALL: [Self; 22] = [
+        Self::NeverSignedIn,
+        Self::LoginRequired,
+        Self::MfaRequired,
+        Self::PolicyBlocked,
+        Self::AccountDisabled,
+        Self::AppCredentialRefused,
+        Self::AppSecretExpiring,
+        Self::AppSecretExpiryUnknown,
+        Self::EntraUnreachable,
+        Self::VaultUnreachable,
+        Self::VaultRefused,
+        Self::Unsaved,
+        Self::Overdue,
+        Self::WrongIdentity,
+        Self::NoRefreshToken,
+        Self::PartnerCenterRefused,
+        Self::ForeignWriter,
+        Self::BuriedSignIn,
+        Self::TurnedOff,
+        Self::ClockSkew,
+        Self::VaultIdentity,
+        Self::AlertUndeliverable,
+    ];
+
+    /// The name in metrics, alerts, tags and the runbook.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverSignedIn => "never_signed_in",
+            Self::LoginRequired => "login_required",
+            Self::MfaRequired => "mfa_required",
+            Self::PolicyBlocked => "policy_blocked",
+            Self::AccountDisabled => "account_disabled",
+            Self::AppCredentialRefused => "app_credential_refused",
+            Self::AppSecretExpiring => "app_secret_expiring",
+            Self::AppSecretExpiryUnknown => "app_secret_expiry_unknown",
+            Self::EntraUnreachable => "entra_unreachable",
+            Self::VaultUnreachable => "vault_unreachable",
+            Self::VaultRefused => "vault_refused",
+            Self::Unsaved => "unsaved",
+            Self::Overdue => "overdue",
+            Self::WrongIdentity => "wrong_identity",
+            Self::NoRefreshToken => "no_refresh_token",
+            Self::PartnerCenterRefused => "partner_center_refused",
+            Self::ForeignWriter => "foreign_writer",
+            Self::BuriedSignIn => "buried_sign_in",
+            Self::TurnedOff => "turned_off",
+            Self::ClockSkew => "clock_skew",
+            Self::VaultIdentity => "vault_identity",
+            Self::AlertUndeliverable => "alert_undeliverable",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What the failure came from, which is also what has to be watched for a person's action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The token's own secret in the vault.
+    Token,
+    /// The app's id or secret, wherever it is read from.
+    AppCredential,
+    /// The grant, as the issuer sees it.
+    Grant,
+}
+
+/// One failure of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which condition it opens.
+    pub kind: Kind,
+    /// Who can fix it.
+    pub remedy: Remedy,
+    /// What it is about.
+    pub about: About,
+    /// What happened and why, in one sentence without a secret.
+    pub summary: String,
+    /// AADSTS number or HTTP status, where there was an answer.
+    pub code: Option<u32>,
+    /// Entra's trace id.
+    pub trace_id: Option<String>,
+    /// The id both sides logged.
+    pub correlation_id: Option<String>,
+    /// The value read from the vault is settled to be of no use: it may be written over by a proven one.
+    pub token_condemned: bool,
+    /// The value never was a token: an enabled predecessor may be tried (rescue).
+    pub never_was_a_token: bool,
+}
+
+impl Failure {
+    /// A failure with nothing but its essentials.
+    pub fn new(kind: Kind, remedy: Remedy, about: About, summary: impl Into<String>) -> Self {
+        Self {
+            kind,
+            remedy,
+            about,
+            summary: summary.into(),
+            code: None,
+            trace_id: None,
+            correlation_id: None,
+            token_condemned: false,
+            never_was_a_token: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+            assert_eq!(serde_json::to_value(kind).expect("a string"), kind.as_str());
+        }
+    }
+}
