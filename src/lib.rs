@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod clock;
+pub mod condition;
 pub mod daemon;
 pub mod failure;
 pub mod ports;
@@ -12,6 +13,7 @@ pub mod refusal;
 pub mod rotate;
 pub mod save;
 pub mod schedule;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod token;
