@@ -9,3 +9,4 @@ pub mod ports;
 pub mod refusal;
 pub mod token;
 pub mod version;
+pub mod world;
