@@ -18,3 +18,4 @@ pub mod source;
 pub mod state;
 pub mod token;
 pub mod version;
+pub mod world;
