@@ -1,0 +1,3 @@
+//! Behaviour as it can be seen from outside, one module each.
+
+mod config;
