@@ -1,4 +1,4 @@
-//! Behaviour as it can be seen from outside, one module each.
+//! What must hold from outside: one binary, one module per behaviour.
 
-mod config;
-mod example;
+mod harness;
+mod interleavings;

@@ -1,0 +1,78 @@
+//! A world with one partner in it, and rotators that act in it.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+use perennial::rotate::Rotator;
+use perennial::schedule::Timing;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::Setting;
+use perennial::token::Source;
+use perennial::token::Timestamp;
+use perennial::token::TokenName;
+use perennial::token::Verify;
+use perennial::world::Actor;
+use perennial::world::Partner;
+use perennial::world::World;
+
+pub const VAULT: &str = "https://contoso.vault.azure.net";
+
+pub type WorldRotator = Rotator<Actor, Actor, Actor>;
+
+pub fn base() -> Timestamp {
+    "2026-03-01T00:00:00Z".parse().expect("a time")
+}
+
+/// A grant as an operator would describe the partner's token.
+pub fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
+    Grant {
+        name: TokenName::new(name),
+        tenant_id: partner.tenant_id.clone(),
+        client_id: Setting::Plain(partner.client_id.clone()),
+        client_secret: Source::Secret(partner.app_secret.clone()),
+        secret: partner.refresh_token.clone(),
+        scope: "https://api.partnercenter.microsoft.com/user_impersonation".into(),
+        verify: Verify::PartnerCenter,
+        user_oid: None,
+        owner: None,
+        app_secret_expires: None,
+        strict: false,
+        policy: policy.clone(),
+    }
+}
+
+/// A rotator of that name; `seed` stands for the process.
+pub fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, seed: u64) -> WorldRotator {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let timing = Timing::new(&grant.policy, &grant.name, rng.f64());
+    let actor = world.as_actor(actor);
+    Rotator {
+        issuer: actor.clone(),
+        vault: actor.clone(),
+        resource: actor,
+        clock,
+        grant: grant.clone(),
+        timing,
+        command: "run",
+        rng,
+    }
+}
+
+/// A world whose time stands still unless it is moved, with a sign-in of eight days ago.
+pub fn still_world() -> (World, Partner) {
+    let world = World::new(Clock::running(base(), 0.0), 7);
+    let partner = world.add_partner("contoso", VAULT, Some(base() + TimeDelta::days(400)));
+    world.advance(TimeDelta::days(8));
+    (world, partner)
+}
+
+/// A clock that stands still until the vault says what time it is.
+pub fn still_clock() -> Clock {
+    Clock::running(base(), 0.0)
+}
+
+fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 86_400)
+}
