@@ -9,3 +9,6 @@ pub mod ports;
 pub mod refusal;
 pub mod token;
 pub mod version;
+
+pub mod calls;
+pub mod source;
