@@ -80,7 +80,10 @@ impl Clock {
 
     fn uncorrected(&self) -> Timestamp {
         match &self.0.source {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the host's clock")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the one place that reads the host's clock"
+            )]
             Source::Host => Utc::now(),
             Source::Running { base, since, speed } => {
                 let elapsed = since.elapsed().mul_f64(*speed);

@@ -12,3 +12,5 @@ pub mod version;
 
 pub mod calls;
 pub mod source;
+
+pub mod azure;

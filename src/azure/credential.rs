@@ -1,0 +1,172 @@
+//! How this process proves to the vault who it is.
+//!
+//! Owns the making of the SDK's credentials and the translation of their errors. Decides nothing about
+//! when: a credential is made afresh, and with it the secret behind it read again, whenever `key_vault`
+//! asks.
+//!
+//! Invariants: the authority is HTTPS (`BaseUrl`); what is said about a failure is our own text, never the
+//! SDK's, which may quote a peer or a tool.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::cloud::CustomConfiguration;
+use azure_core::credentials::AccessToken;
+use azure_core::credentials::Secret;
+use azure_core::credentials::TokenCredential;
+use azure_core::credentials::TokenRequestOptions;
+use azure_core::error::ErrorKind;
+use azure_core::http::ClientOptions;
+use azure_core::http::RetryOptions;
+use azure_identity::AzureCliCredential;
+use azure_identity::ClientSecretCredential;
+use azure_identity::ClientSecretCredentialOptions;
+use secrecy::ExposeSecret as _;
+
+use crate::azure::Http;
+use crate::azure::peers::BaseUrl;
+use crate::azure::peers::Peers;
+use crate::azure::wire::Wire;
+use crate::azure::wire::WireError;
+use crate::calls::Calls;
+use crate::calls::Peer;
+use crate::failure::Remedy;
+use crate::ports::IssuerError;
+use crate::ports::Transport;
+use crate::ports::VaultError;
+use crate::source::read_local;
+use crate::token::Source;
+
+/// Who this process is to the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// An app with a secret, which lies on this machine.
+    ClientSecret {
+        /// The app's tenant.
+        tenant_id: String,
+        /// The app.
+        client_id: String,
+        /// Where its secret is.
+        client_secret: Source,
+    },
+    /// Whoever is signed in to the Azure CLI. For people, not for the daemon.
+    AzureCli,
+}
+
+impl Identity {
+    /// What it is called in logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::ClientSecret { .. } => "client_secret",
+            Self::AzureCli => "azure_cli",
+        }
+    }
+
+    /// Makes the credential. Reads its secret, asks nobody for a token yet.
+    ///
+    /// # Errors
+    /// `NoIdentity`, not transient.
+    pub fn credential(
+        &self,
+        peers: &Peers,
+        http: &Arc<Http>,
+        calls: &Arc<Calls>,
+    ) -> Result<Arc<dyn TokenCredential>, VaultError> {
+        match self {
+            Self::ClientSecret { tenant_id, client_id, client_secret } => {
+                let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
+                let secret = Secret::new(secret.expose_secret().to_owned());
+                let options = ClientSecretCredentialOptions {
+                    client_options: client_options(&peers.authority, http, calls),
+                };
+                let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
+                Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
+            }
+            Self::AzureCli => {
+                Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
+            }
+        }
+    }
+}
+
+fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> ClientOptions {
+    let mut cloud = CustomConfiguration::default();
+    authority.as_str().clone_into(&mut cloud.authority_host);
+    let wire = Wire::new(Arc::clone(http), Arc::clone(calls), Peer::Entra, authority.clone());
+    ClientOptions {
+        transport: Some(wire.into_transport()),
+        // The loop's retries are the only ones.
+        retry: RetryOptions::none(),
+        cloud: Some(Arc::new(cloud.into())),
+        ..ClientOptions::default()
+    }
+}
+
+/// Hands out tokens for one cloud's vaults and for nothing else, whatever a vault asks for.
+#[derive(Debug)]
+pub(super) struct ForVaults {
+    pub(super) credential: Arc<dyn TokenCredential>,
+    pub(super) audience: BaseUrl,
+}
+
+#[async_trait]
+impl TokenCredential for ForVaults {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let ours = |scope: &&str| BaseUrl::parse(scope).is_some_and(|url| url.host() == self.audience.host());
+        if !scopes.iter().all(ours) {
+            return Err(WireError::OtherAudience.into_sdk(ErrorKind::Credential));
+        }
+        self.credential.get_token(scopes, options).await
+    }
+}
+
+/// Whether an error of the SDK is about getting a token, as against using it.
+pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
+    let mut link: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = link {
+        let of_sdk = error.downcast_ref::<azure_core::Error>();
+        if of_sdk.is_some_and(|error| matches!(error.kind(), ErrorKind::Credential)) {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+/// What such an error says, in our own words.
+pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
+    match WireError::in_error(error) {
+        Some(WireError::NoToken(refused)) => VaultError::NoIdentity {
+            why: refused.to_string(),
+            transient: matches!(refused.failure().remedy, Remedy::Retry { .. }),
+        },
+        Some(WireError::Unreachable(why)) => VaultError::NoIdentity {
+            why: IssuerError::Unreachable(*why).to_string(),
+            // The authority's name does not come and go: it is wrong, or not to be seen from here.
+            transient: *why != Transport::NameUnknown,
+        },
+        Some(WireError::OtherAudience) => settled(WireError::OtherAudience.to_string()),
+        Some(other) => VaultError::NoIdentity { why: other.to_string(), transient: true },
+        None => of_tool(&error.to_string()),
+    }
+}
+
+/// The SDK runs the Azure CLI and passes on what it prints. Of that only known phrases are recognised.
+fn of_tool(text: &str) -> VaultError {
+    if text.contains("az login") {
+        settled("the Azure CLI is not signed in: run az login".into())
+    } else if text.contains("not found on PATH") || text.contains("wasn't found") {
+        settled("the Azure CLI is not installed".into())
+    } else {
+        VaultError::NoIdentity { why: "the credential gave no access token".into(), transient: true }
+    }
+}
+
+fn settled(why: String) -> VaultError {
+    VaultError::NoIdentity { why, transient: false }
+}
