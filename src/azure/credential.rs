@@ -170,3 +170,93 @@ fn of_tool(text: &str) -> VaultError {
 fn settled(why: String) -> VaultError {
     VaultError::NoIdentity { why, transient: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use azure_core::http::AsyncRawResponse;
+    use azure_core::http::HttpClient;
+    use azure_core::http::Request;
+    use azure_core::http::StatusCode;
+    use azure_core::http::Transport as SdkTransport;
+    use azure_core::http::headers::Headers;
+    use azure_security_keyvault_secrets::SecretClient;
+    use azure_security_keyvault_secrets::SecretClientOptions;
+
+    use crate::azure::vault_answers;
+
+    /// A vault that asks for tokens of this audience.
+    #[derive(Debug)]
+    struct Asking(&'static str);
+
+    #[async_trait]
+    impl HttpClient for Asking {
+        async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+            assert!(request.headers().iter().all(|(name, _)| name.as_str() != "authorization"));
+            let challenge = format!(r#"Bearer authorization="https://x/t", resource="{}""#, self.0);
+            let mut headers = Headers::new();
+            headers.insert("www-authenticate", challenge);
+            Ok(AsyncRawResponse::from_bytes(StatusCode::Unauthorized, headers, "canary"))
+        }
+    }
+
+    /// A credential that fails like the SDK's do.
+    #[derive(Debug)]
+    struct Failing(&'static str);
+
+    #[async_trait]
+    impl TokenCredential for Failing {
+        async fn get_token(
+            &self,
+            _: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
+            Err(azure_core::Error::with_message(ErrorKind::Credential, self.0))
+        }
+    }
+
+    async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
+        let audience = Peers::public().vault_audience;
+        let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
+        let client_options = ClientOptions {
+            transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        };
+        let options = SecretClientOptions { client_options, ..SecretClientOptions::default() };
+        let client = SecretClient::new(vault, credential, Some(options)).expect("a client");
+        vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
+    }
+
+    #[tokio::test]
+    async fn a_vault_cannot_ask_for_another_domains_token() {
+        let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
+
+        assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
+    }
+
+    #[tokio::test]
+    async fn a_vault_of_another_cloud_is_told_as_such() {
+        let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
+
+        assert_eq!(error, settled("the vault asks for a token of another cloud".into()));
+    }
+
+    #[tokio::test]
+    async fn of_what_a_tool_prints_only_known_phrases_are_recognised() {
+        for (says, why, transient) in [
+            (
+                "ERROR: Please run 'az login' to setup account. canary",
+                "the Azure CLI is not signed in: run az login",
+                false,
+            ),
+            ("az not found on PATH", "the Azure CLI is not installed", false),
+            ("canary", "the credential gave no access token", true),
+        ] {
+            let error = read("https://contoso.vault.azure.net", "https://vault.azure.net", says).await;
+
+            assert_eq!(error, VaultError::NoIdentity { why: why.into(), transient }, "{says}");
+        }
+    }
+}

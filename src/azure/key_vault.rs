@@ -317,3 +317,6 @@ async fn bounded<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result
         Err(_) => Err(VaultError::Unreachable(Transport::TimedOut)),
     }
 }
+
+#[cfg(test)]
+mod tests;
