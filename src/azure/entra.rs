@@ -41,6 +41,9 @@ const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 /// OAuth errors and suberrors are words; the longest known is `device_authentication_failed`.
 const MAX_WORD_CHARS: usize = 48;
 
+/// What is shorter is no secret, and may well be part of an honest word.
+const LEAST_SECRET_BYTES: usize = 8;
+
 /// Claims challenges and scopes are a few hundred bytes.
 const MAX_TEXT_BYTES: usize = 2048;
 
@@ -155,7 +158,8 @@ pub(super) fn refused(
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
     let text = |member: &str| body.get(member).and_then(Value::as_str);
     let Some(error) = text("error") else { return unavailable };
-    let unspoken = |text: &&str| !secrets.iter().any(|secret| text.contains(secret));
+    let telling = |secret: &&&str| secret.len() >= LEAST_SECRET_BYTES;
+    let unspoken = |text: &&str| !secrets.iter().filter(telling).any(|secret| text.contains(secret));
     IssuerError::Refused(Box::new(Refusal {
         status,
         error: word(error).filter(|word| unspoken(&word.as_str())).unwrap_or_else(|| "unreadable".into()),
@@ -369,6 +373,8 @@ mod tests {
         let error = refused(400, br#"{"error":"correcthorse"}"#, None, &["correcthorse"]);
 
         assert!(!format!("{error:?}").contains("horse"), "{error:?}");
+        let error = refused(401, br#"{"error":"invalid_client"}"#, None, &["", "a"]);
+        assert!(format!("{error:?}").contains("invalid_client"), "{error:?}");
     }
 
     #[tokio::test]

@@ -40,9 +40,9 @@ pub(super) enum WireError {
     /// There was none.
     #[error("{0}")]
     Unreachable(Transport),
-    /// It was too long.
+    /// It was too long; its status.
     #[error("the answer is too long")]
-    TooLong,
+    TooLong(u16),
     /// The request was made for another server.
     #[error("the request would have gone to another server")]
     Astray,
@@ -97,7 +97,7 @@ impl Wire {
             Err(error) => return Err(WireError::Unreachable(classify(&error))),
         };
         let (status, headers, body) = response.deconstruct();
-        let body = read(body).await?;
+        let body = read(u16::from(status), body).await?;
         if self.peer == Peer::Entra && !status.is_success() {
             let date = header(&headers, "date");
             let wait = header(&headers, "retry-after").and_then(|value| retry_after(value, date));
@@ -124,12 +124,12 @@ impl HttpClient for Wire {
     }
 }
 
-async fn read(mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
+async fn read(status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| WireError::Unreachable(classify(&error)))?;
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(WireError::TooLong);
+            return Err(WireError::TooLong(status));
         }
         body.extend_from_slice(&chunk);
     }
@@ -156,8 +156,10 @@ fn outcome(answer: &Result<AsyncRawResponse, WireError>) -> Result<u16, Transpor
         Ok(response) => Ok(u16::from(response.status())),
         Err(WireError::Unreachable(why)) => Err(*why),
         Err(WireError::NoToken(IssuerError::Refused(refusal))) => Ok(refusal.status),
-        Err(WireError::NoToken(IssuerError::Unavailable { status, .. })) => Ok(*status),
-        // An answer came, and of its status nothing was kept.
-        Err(_) => Ok(200),
+        Err(WireError::NoToken(IssuerError::Unavailable { status, .. }) | WireError::TooLong(status)) => {
+            Ok(*status)
+        }
+        // Nothing was sent, or nothing that tells: these do not come from an exchange.
+        Err(WireError::Astray | WireError::OtherAudience | WireError::NoToken(_)) => Err(Transport::Cut),
     }
 }

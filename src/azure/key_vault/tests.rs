@@ -406,3 +406,13 @@ async fn only_https_leads_to_a_vault() {
 
     assert_eq!(error, VaultError::Unreachable(Transport::NameUnknown));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_is_given_up() {
+    let started = Instant::now();
+
+    let error = bounded(std::future::pending::<azure_core::Result<()>>()).await.expect_err("given up");
+
+    assert_eq!(error, VaultError::Unreachable(Transport::TimedOut));
+    assert_eq!(started.elapsed(), CALL_TIMEOUT);
+}
