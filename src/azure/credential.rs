@@ -31,61 +31,35 @@ use crate::azure::wire::Wire;
 use crate::azure::wire::WireError;
 use crate::calls::Calls;
 use crate::calls::Peer;
+use crate::config::Identity;
 use crate::failure::Remedy;
 use crate::ports::IssuerError;
 use crate::ports::Transport;
 use crate::ports::VaultError;
 use crate::source::read_local;
-use crate::token::Source;
 
-/// Who this process is to the vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// An app with a secret, which lies on this machine.
-    ClientSecret {
-        /// The app's tenant.
-        tenant_id: String,
-        /// The app.
-        client_id: String,
-        /// Where its secret is.
-        client_secret: Source,
-    },
-    /// Whoever is signed in to the Azure CLI. For people, not for the daemon.
-    AzureCli,
-}
-
-impl Identity {
-    /// What it is called in logs.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::ClientSecret { .. } => "client_secret",
-            Self::AzureCli => "azure_cli",
+/// Makes the credential of an identity. Reads its secret, asks nobody for a token yet.
+///
+/// # Errors
+/// `NoIdentity`, not transient.
+pub fn make(
+    identity: &Identity,
+    peers: &Peers,
+    http: &Arc<Http>,
+    calls: &Arc<Calls>,
+) -> Result<Arc<dyn TokenCredential>, VaultError> {
+    match identity {
+        Identity::ClientSecret { tenant_id, client_id, client_secret } => {
+            let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
+            let secret = Secret::new(secret.expose_secret().to_owned());
+            let options = ClientSecretCredentialOptions {
+                client_options: client_options(&peers.authority, http, calls),
+            };
+            let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
+            Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
         }
-    }
-
-    /// Makes the credential. Reads its secret, asks nobody for a token yet.
-    ///
-    /// # Errors
-    /// `NoIdentity`, not transient.
-    pub fn credential(
-        &self,
-        peers: &Peers,
-        http: &Arc<Http>,
-        calls: &Arc<Calls>,
-    ) -> Result<Arc<dyn TokenCredential>, VaultError> {
-        match self {
-            Self::ClientSecret { tenant_id, client_id, client_secret } => {
-                let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
-                let secret = Secret::new(secret.expose_secret().to_owned());
-                let options = ClientSecretCredentialOptions {
-                    client_options: client_options(&peers.authority, http, calls),
-                };
-                let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
-                Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
-            }
-            Self::AzureCli => {
-                Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
-            }
+        Identity::AzureCli => {
+            Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
         }
     }
 }
@@ -217,7 +191,7 @@ mod tests {
     }
 
     async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
-        let audience = Peers::public().vault_audience;
+        let audience = BaseUrl::parse("https://vault.azure.net").expect("a base URL");
         let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
         let client_options = ClientOptions {
             transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),

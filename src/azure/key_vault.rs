@@ -37,8 +37,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::azure::Http;
+use crate::azure::credential;
 use crate::azure::credential::ForVaults;
-use crate::azure::credential::Identity;
 use crate::azure::gate::Gate;
 use crate::azure::peers::BaseUrl;
 use crate::azure::peers::Peers;
@@ -46,6 +46,7 @@ use crate::azure::vault_answers;
 use crate::azure::wire::Wire;
 use crate::calls::Calls;
 use crate::calls::Peer;
+use crate::config::Identity;
 use crate::ports::Change;
 use crate::ports::Transport;
 use crate::ports::Vault;
@@ -130,7 +131,7 @@ impl KeyVault {
         }
         let credential = match &made.credential {
             Some(credential) => Arc::clone(credential),
-            None => self.identity.credential(&self.peers, &self.http, &self.calls)?,
+            None => credential::make(&self.identity, &self.peers, &self.http, &self.calls)?,
         };
         let line =
             Arc::new(Line { client: self.client(vault, Arc::clone(&credential))?, gate: Gate::default() });

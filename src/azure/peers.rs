@@ -1,10 +1,13 @@
-//! Where Microsoft's servers are, cloud by cloud.
+//! Where Microsoft's servers are.
 //!
-//! Owns the addresses (`reference/azure.md` §7) and the rule that every one of them is HTTPS.
+//! Owns what a base URL can do, and the rule that every peer is reached over HTTPS. Which cloud has which
+//! addresses is `config`'s.
 
 use std::path::PathBuf;
 
 use reqwest::Url;
+
+use crate::config::Cloud;
 
 /// The base URL of a peer: HTTPS, a host, perhaps a port and a path; no user, no query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub enum Roots {
     File(PathBuf),
 }
 
-/// The addresses of one cloud.
+/// The servers of one cloud.
 #[derive(Clone, Debug)]
 pub struct Peers {
     /// Entra's token endpoints.
@@ -74,40 +77,13 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Azure's public cloud, GCC included.
-    pub fn public() -> Self {
-        Self::of(
-            "https://login.microsoftonline.com",
-            "https://api.partnercenter.microsoft.com",
-            "https://vault.azure.net",
-        )
-    }
-
-    /// US Government, the clouds of agencies and of the military. Partner Center is the public one.
-    pub fn us_government() -> Self {
-        Self::of(
-            "https://login.microsoftonline.us",
-            "https://api.partnercenter.microsoft.com",
-            "https://vault.usgovcloudapi.net",
-        )
-    }
-
-    /// China, run by 21Vianet.
-    pub fn china() -> Self {
-        Self::of(
-            "https://login.partner.microsoftonline.cn",
-            "https://partner.partnercenterapi.microsoftonline.cn",
-            "https://vault.azure.cn",
-        )
-    }
-
-    fn of(authority: &str, partner_center: &str, vault_audience: &str) -> Self {
-        let url = |text| BaseUrl::parse(text).expect("a constant that a test reads");
-        Self {
-            authority: url(authority),
-            partner_center: url(partner_center),
-            vault_audience: url(vault_audience),
-        }
+    /// As configured; nothing where an address cannot be one, which the configuration does not admit.
+    pub fn of(cloud: &Cloud) -> Option<Self> {
+        Some(Self {
+            authority: BaseUrl::parse(&cloud.authority)?,
+            partner_center: BaseUrl::parse(&cloud.partner_center)?,
+            vault_audience: BaseUrl::parse(cloud.name.vault_audience())?,
+        })
     }
 }
 
@@ -115,10 +91,19 @@ impl Peers {
 mod tests {
     use super::*;
 
+    use crate::config::CloudName;
+
     #[test]
     fn every_cloud_has_addresses() {
-        for cloud in [Peers::public(), Peers::us_government(), Peers::china()] {
-            assert!(!cloud.authority.is_loopback(), "{cloud:?}");
+        for name in [CloudName::Public, CloudName::UsGov, CloudName::China] {
+            let cloud = Cloud {
+                name,
+                authority: name.authority().to_owned(),
+                partner_center: name.partner_center().to_owned(),
+                ca_file: None,
+            };
+
+            assert!(Peers::of(&cloud).is_some(), "{name:?}");
         }
     }
 

@@ -59,7 +59,11 @@ impl Fixture {
             client_id: "daemon".into(),
             client_secret: Source::File(secret.clone()),
         };
-        let peers = Peers { authority: server.base.clone(), ..Peers::public() };
+        let peers = Peers {
+            authority: server.base.clone(),
+            partner_center: server.base.clone(),
+            vault_audience: BaseUrl::parse("https://vault.azure.net").expect("a base URL"),
+        };
         let calls = Arc::new(Calls::default());
         let vault = KeyVault::new(identity, peers, Arc::clone(&server.http), Arc::clone(&calls));
         let name = SecretName::parse("pc-token").expect("a name");

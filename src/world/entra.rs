@@ -1,0 +1,431 @@
+//! The token endpoint: what a redemption is checked for, in Entra's order, and what it brings.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::About;
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::directory::Tenant;
+use super::fault::Distortion;
+use super::grants::GrantRecord;
+use super::grants::Owner;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use crate::refusal::Refusal;
+use crate::token::AccessToken;
+use crate::token::RefreshToken;
+use crate::token::Timestamp;
+
+/// A request to redeem a refresh token.
+#[derive(Clone, Copy)]
+pub struct RedeemRequest<'a> {
+    /// As it stands in the URL: GUID or domain.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself.
+    pub client_secret: &'a str,
+    /// Space separated; empty for what was consented to.
+    pub scope: &'a str,
+    /// The token.
+    pub token: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// A request for a token of the app's own, for the vault.
+#[derive(Clone, Copy)]
+pub struct IdentityRequest<'a> {
+    /// As it stands in the URL.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself.
+    pub client_secret: &'a str,
+    /// As `https://vault.azure.net/.default`.
+    pub scope: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub struct TokenAnswer {
+    /// For the resource.
+    pub access_token: AccessToken,
+    /// The successor.
+    pub refresh_token: Option<RefreshToken>,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+    /// The scopes granted.
+    pub scope: String,
+}
+
+/// A refusal with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntraRefusal {
+    /// The parts a program reads.
+    pub refusal: Box<Refusal>,
+    /// The sentence for people, without the AADSTS prefix.
+    pub text: &'static str,
+}
+
+impl fmt::Display for EntraRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusal.code {
+            Some(code) => write!(f, "{} {code}", self.refusal.error),
+            None => f.write_str(&self.refusal.error),
+        }
+    }
+}
+
+/// A refusal by its AADSTS number alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refuse(pub(super) u32);
+
+/// What an access token was issued for.
+pub(super) struct AccessRecord {
+    pub(super) audience: String,
+    pub(super) tenant: String,
+    /// None for an app's own token.
+    pub(super) user: Option<String>,
+    pub(super) mfa: bool,
+    pub(super) expires: Timestamp,
+}
+
+/// Who an access token is to speak for.
+struct Bearer<'a> {
+    tenant: &'a str,
+    app: &'a str,
+    user: Option<(&'a str, bool)>,
+    scope: &'a str,
+    opaque: bool,
+}
+
+/// Scopes that belong to no resource.
+const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
+
+/// What is granted where no resource is asked for.
+const DEFAULT_SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
+
+/// The resources that every tenant of the world has.
+const RESOURCES: [&str; 3] =
+    ["https://api.partnercenter.microsoft.com", "https://graph.microsoft.com", "https://vault.azure.net"];
+
+impl World {
+    /// Redeems a refresh token.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn redeem(
+        &self,
+        actor: &str,
+        request: &RedeemRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |inner| {
+                let grant = inner.grants.find(request.token);
+                About {
+                    peer: Peer::Entra,
+                    operation: Operation::Redeem,
+                    actor,
+                    subject: grant.map_or_else(|| "unknown".to_owned(), |grant| grant.owner.user.clone()),
+                    grant: grant.map(|grant| grant.id),
+                }
+            },
+            |inner, bent| {
+                let answer = inner.redeem(request, bent);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+
+    /// Gives an app a token of its own.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn identity_token(
+        &self,
+        actor: &str,
+        request: &IdentityRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |_| About {
+                peer: Peer::Entra,
+                operation: Operation::Identity,
+                actor,
+                subject: request.client_id.to_owned(),
+                grant: None,
+            },
+            |inner, _| {
+                let answer = inner.identify(request);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+
+    /// Whether an access token for the vault is good: right audience, not expired.
+    pub fn opens_vault(&self, access_token: &str) -> bool {
+        let inner = self.lock();
+        inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
+    }
+
+    /// A fresh token, as a person's sign-in gives it. Whether it carries a second factor depends on the
+    /// user. None for a user or an app that the world does not know.
+    pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
+        let mut inner = self.lock();
+        let user = inner.directory.users.get(user)?.clone();
+        let app = inner.directory.apps.get(&client_id.to_ascii_lowercase())?.client_id.clone();
+        let owner = Owner { tenant: user.tenant, user: user.oid, app };
+        Some(inner.issue(owner, user.mfa, None))
+    }
+
+    /// Says why, as the HTTPS server does for requests that never reach the rules.
+    pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
+        self.lock().explain(Refuse(code), correlation_id)
+    }
+}
+
+impl Inner {
+    fn redeem(
+        &mut self,
+        request: &RedeemRequest<'_>,
+        bent: Option<Distortion>,
+    ) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        // The form of the grant is looked at before the client: recorded, reference/azure.md §2.2.
+        if !is_well_formed(request.token) {
+            return Err(Refuse(9_002_313));
+        }
+        self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        let grant = self.grants.find(request.token).ok_or(Refuse(70000))?.clone();
+        if !grant.owner.app.eq_ignore_ascii_case(request.client_id) {
+            return Err(Refuse(700_007));
+        }
+        if self.grants.is_loop(&grant.owner, now) {
+            return Err(Refuse(50196));
+        }
+        if self.directory.strict && grant.spent {
+            self.grants.kill_family(grant.sign_in);
+        }
+        self.judge(&grant)?;
+        admit(&tenant, &grant)?;
+        let scope = granted(request.scope)?;
+        self.grants.records[grant.id].spent = true;
+        Ok(self.answer(&tenant, &grant, &scope, bent))
+    }
+
+    fn answer(
+        &mut self,
+        tenant: &Tenant,
+        grant: &GrantRecord,
+        scope: &str,
+        bent: Option<Distortion>,
+    ) -> TokenAnswer {
+        let own = Owner { tenant: tenant.id.clone(), ..grant.owner.clone() };
+        let stranger = match bent {
+            Some(Distortion::OtherTenant) => {
+                Some(Owner { tenant: self.fresh_id().to_string(), ..own.clone() })
+            }
+            Some(Distortion::OtherApp) => Some(Owner { app: self.fresh_id().to_string(), ..own.clone() }),
+            Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
+            _ => None,
+        };
+        // A stranger's token is a chain of its own: to save it would be to lose the right one.
+        let refresh_token = match &stranger {
+            Some(stranger) => self.issue(stranger.clone(), grant.mfa, None),
+            None => self.issue(grant.owner.clone(), grant.mfa, Some(grant.id)),
+        };
+        let bearer = stranger.unwrap_or(own);
+        let (access_token, expires_in) = self.access_token(&Bearer {
+            tenant: &bearer.tenant,
+            app: &bearer.app,
+            user: Some((&bearer.user, grant.mfa)),
+            scope,
+            opaque: bent == Some(Distortion::OpaqueAccessToken),
+        });
+        let refresh_token = match bent {
+            Some(Distortion::NoRefreshToken) => None,
+            Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
+            _ => Some(refresh_token),
+        };
+        TokenAnswer { access_token, refresh_token, expires_in, scope: scope.to_owned() }
+    }
+
+    fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        let scope = granted(request.scope)?;
+        let bearer =
+            Bearer { tenant: &tenant.id, app: request.client_id, user: None, scope: &scope, opaque: false };
+        let (access_token, expires_in) = self.access_token(&bearer);
+        Ok(TokenAnswer { access_token, refresh_token: None, expires_in, scope })
+    }
+
+    fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
+        let issued = self.time.wall();
+        // Random between 60 and 90 minutes (Entra, configurable-token-lifetimes).
+        let seconds = self.rng.u32(3600..5400);
+        let expires = issued + TimeDelta::seconds(i64::from(seconds));
+        let audience = audience(bearer.scope).to_owned();
+        let upn = bearer.user.and_then(|(oid, _)| self.directory.users.get(oid)).map(|user| user.upn.clone());
+        let amr = bearer.user.map(|(_, mfa)| if mfa { vec!["pwd", "mfa"] } else { vec!["pwd"] });
+        let payload = json!({
+            "aud": audience, "iss": format!("https://sts.windows.net/{}/", bearer.tenant),
+            "iat": issued.timestamp(), "nbf": issued.timestamp(), "exp": expires.timestamp(),
+            "tid": bearer.tenant, "appid": bearer.app, "appidacr": "1", "ver": "1.0",
+            "oid": bearer.user.map(|(oid, _)| oid), "upn": upn, "amr": amr,
+            "scp": bearer.user.map(|_| bearer.scope.rsplit('/').next()), "uti": self.fresh_id().to_string(),
+        });
+        let signature: String = (0..43).map(|_| self.rng.alphanumeric()).collect();
+        let text = if bearer.opaque {
+            format!("EwB{}{signature}", self.fresh_id().simple())
+        } else {
+            let part = |json: String| URL_SAFE_NO_PAD.encode(json);
+            let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
+            format!("{header}.{}.{signature}", part(payload.to_string()))
+        };
+        self.access_tokens.retain(|_, record| record.expires > issued);
+        let record = AccessRecord {
+            audience,
+            tenant: bearer.tenant.to_owned(),
+            user: bearer.user.map(|(oid, _)| oid.to_owned()),
+            mfa: bearer.user.is_some_and(|(_, mfa)| mfa),
+            expires,
+        };
+        self.access_tokens.insert(text.clone(), record);
+        (AccessToken::new(text), Duration::from_secs(u64::from(seconds)))
+    }
+
+    pub(super) fn access(&self, text: &str) -> Option<&AccessRecord> {
+        self.access_tokens.get(text).filter(|record| record.expires > self.time.wall())
+    }
+
+    fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
+        let (status, error, suberror, text) = meaning(code);
+        let refusal = Box::new(Refusal {
+            status,
+            error: error.to_owned(),
+            code: Some(code),
+            suberror: suberror.map(str::to_owned),
+            trace_id: Some(self.fresh_id().to_string()),
+            correlation_id: Some(correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned)),
+            claims: None,
+            retry_after: None,
+        });
+        EntraRefusal { refusal, text }
+    }
+}
+
+/// Whether the issuer could read this text as one of its refresh tokens at all.
+pub(super) fn is_well_formed(text: &str) -> bool {
+    let body = text.strip_prefix("0.A").or_else(|| text.strip_prefix("1.A"));
+    body.is_some_and(|body| {
+        body.len() >= 20 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+    })
+}
+
+/// Whether the owner of a grant may act in the tenant that it is redeemed against.
+fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
+    let at_home = tenant.id == grant.owner.tenant;
+    let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);
+    if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
+}
+
+/// The scope that is granted: of one resource, since several are cut to the first.
+fn granted(asked: &str) -> Result<String, Refuse> {
+    let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
+    let scope = scope.unwrap_or(DEFAULT_SCOPE);
+    let resource = audience(scope);
+    let known = RESOURCES.contains(&resource) || resource.starts_with("api://");
+    if !known {
+        return Err(if resource.contains("://") { Refuse(500_011) } else { Refuse(70011) });
+    }
+    Ok(scope.to_owned())
+}
+
+fn audience(scope: &str) -> &str {
+    scope.rsplit_once('/').map_or(scope, |(resource, _)| resource)
+}
+
+/// Status, error, suberror and text of a code (`reference/azure.md` §2.3).
+fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
+    let bad_token = Some("bad_token");
+    match code {
+        9_002_313 => (400, "invalid_grant", None, "Invalid request. Request is malformed or invalid."),
+        70000 => (400, "invalid_grant", None, "Provided grant is invalid or malformed."),
+        70008 => {
+            (400, "invalid_grant", None, "The provided authorization code or refresh token has expired.")
+        }
+        700_007 => (400, "invalid_grant", None, "The grant was issued to a different client id."),
+        700_082 => {
+            (400, "invalid_grant", Some("token_expired"), "The refresh token has expired due to inactivity.")
+        }
+        50173 => (
+            400,
+            "invalid_grant",
+            bad_token,
+            "The provided grant has expired due to it being revoked, a fresh auth token is needed.",
+        ),
+        50034 => (400, "invalid_grant", bad_token, "The user account does not exist in the directory."),
+        50057 => (400, "invalid_grant", None, "The user account is disabled."),
+        50076 => (
+            400,
+            "interaction_required",
+            Some("basic_action"),
+            "Due to a configuration change made by your administrator, you must use multi-factor authentication.",
+        ),
+        53003 => (
+            400,
+            "invalid_grant",
+            Some("message_only"),
+            "Access has been blocked by Conditional Access policies.",
+        ),
+        50196 => (
+            400,
+            "invalid_grant",
+            None,
+            "The server terminated an operation because it encountered a client request loop.",
+        ),
+        65001 => (
+            400,
+            "invalid_grant",
+            Some("consent_required"),
+            "The user or administrator has not consented to use the application.",
+        ),
+        7_000_215 => (401, "invalid_client", None, "Invalid client secret provided."),
+        7_000_222 => (401, "invalid_client", None, "The provided client secret keys for app are expired."),
+        7_000_218 => (
+            401,
+            "invalid_client",
+            None,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ),
+        700_016 => (400, "unauthorized_client", None, "Application was not found in the directory."),
+        7_000_112 => (400, "unauthorized_client", None, "Application is disabled."),
+        90002 => (
+            400,
+            "invalid_request",
+            None,
+            "Tenant not found. Check to make sure you have the correct tenant ID.",
+        ),
+        500_011 => (400, "invalid_resource", None, "The resource principal was not found in the tenant."),
+        70011 => {
+            (400, "invalid_scope", None, "The provided value for the input parameter 'scope' is not valid.")
+        }
+        70003 => (400, "unsupported_grant_type", None, "The app requested an unsupported grant type."),
+        900_144 => {
+            (400, "invalid_request", None, "The request body must contain a parameter that is missing.")
+        }
+        _ => (400, "invalid_request", None, "The request is invalid."),
+    }
+}

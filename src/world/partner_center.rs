@@ -1,0 +1,109 @@
+//! Partner Center: whose access token it takes, second factor and all.
+
+use std::fmt;
+
+use super::About;
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::ledger::Operation;
+use super::ledger::Peer;
+
+/// What Partner Center demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartnerCenter {
+    /// Whether tokens without a second factor are refused.
+    pub enforce_mfa: bool,
+    /// Whether it refuses everybody for lack of a role.
+    pub forbidden: bool,
+    /// Whether its answers say if the token has a second factor.
+    pub says_mfa: bool,
+}
+
+impl Default for PartnerCenter {
+    fn default() -> Self {
+        Self { enforce_mfa: true, forbidden: false, says_mfa: true }
+    }
+}
+
+/// A good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The tenant the token belongs to.
+    pub tenant_id: String,
+    /// Its company's name.
+    pub company: String,
+    /// Its domain.
+    pub domain: String,
+    /// The header that tells about the second factor.
+    pub mfa_compliant: Option<bool>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerRefusal {
+    /// HTTP status.
+    pub status: u16,
+    /// Partner Center's code.
+    pub code: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+impl fmt::Display for PartnerRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.code)
+    }
+}
+
+/// What access tokens for Partner Center name as their audience.
+const AUDIENCE: &str = "https://api.partnercenter.microsoft.com";
+
+impl World {
+    /// Shows the organisation's profile to the bearer of an access token.
+    ///
+    /// # Errors
+    /// A fault, or Partner Center's refusal.
+    pub fn profile(&self, actor: &str, access_token: &str) -> Result<Profile, Trouble<PartnerRefusal>> {
+        self.call(
+            |inner| {
+                let user = inner.access(access_token).and_then(|record| record.user.clone());
+                About {
+                    peer: Peer::PartnerCenter,
+                    operation: Operation::Profile,
+                    actor,
+                    subject: user.unwrap_or_else(|| "unknown".to_owned()),
+                    grant: None,
+                }
+            },
+            |inner, _| inner.profile(access_token),
+        )
+    }
+
+    /// Sets what Partner Center demands.
+    pub fn set_partner_center(&self, demands: PartnerCenter) {
+        self.lock().partner_center = demands;
+    }
+}
+
+impl Inner {
+    fn profile(&self, access_token: &str) -> Result<Profile, PartnerRefusal> {
+        let denied = PartnerRefusal { status: 401, code: "400", text: "Access denied" };
+        let record = self.access(access_token).filter(|record| record.audience == AUDIENCE);
+        let record = record.ok_or_else(|| denied.clone())?;
+        let tenant = self.directory.tenants.get(&record.tenant).ok_or(denied)?;
+        let role = PartnerRefusal { status: 403, code: "2032", text: "The caller lacks the role" };
+        if record.user.is_none() || self.partner_center.forbidden {
+            return Err(role);
+        }
+        if self.partner_center.enforce_mfa && !record.mfa {
+            return Err(PartnerRefusal { status: 401, code: "900421", text: "MFA required" });
+        }
+        Ok(Profile {
+            tenant_id: tenant.id.clone(),
+            company: tenant.domain.split('.').next().unwrap_or_default().to_owned(),
+            domain: tenant.domain.clone(),
+            mfa_compliant: self.partner_center.says_mfa.then_some(record.mfa),
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! What Key Vault says when it says no (`reference/azure.md` §4.4).
+
+use std::fmt;
+
+use super::Action;
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultRefusal {
+    /// HTTP status; 0 where the vault's name does not even resolve.
+    pub status: u16,
+    /// As `Forbidden`.
+    pub code: &'static str,
+    /// As `ForbiddenByRbac`.
+    pub inner: Option<&'static str>,
+    /// The text, without a secret.
+    pub text: String,
+    /// The data action that no role grants.
+    pub action: Option<Action>,
+    /// The caller's address, where it is what is refused.
+    pub address: Option<String>,
+}
+
+impl fmt::Display for VaultRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.inner.unwrap_or(self.code))
+    }
+}
+
+impl VaultRefusal {
+    fn new(status: u16, code: &'static str, inner: Option<&'static str>, text: impl Into<String>) -> Self {
+        Self { status, code, inner, text: text.into(), action: None, address: None }
+    }
+
+    pub(super) fn no_vault() -> Self {
+        Self::new(0, "NoSuchHost", None, "the vault's name does not resolve")
+    }
+
+    pub(super) fn disabled() -> Self {
+        let text = "Operation get is not allowed on a disabled secret.";
+        Self::new(403, "Forbidden", Some("SecretDisabled"), text)
+    }
+
+    pub(super) fn not_found(name: &str) -> Self {
+        let text = format!(
+            "A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command."
+        );
+        Self::new(404, "SecretNotFound", None, text)
+    }
+
+    pub(super) fn not_deleted(name: &str) -> Self {
+        Self::new(404, "SecretNotFound", None, format!("Deleted Secret not found: {name}"))
+    }
+
+    pub(super) fn deleted(name: &str) -> Self {
+        let text = format!(
+            "Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged."
+        );
+        Self::new(409, "Conflict", Some("ObjectIsDeletedButRecoverable"), text)
+    }
+
+    pub(super) fn being_deleted(name: &str) -> Self {
+        let text = format!("Secret {name} is currently being deleted.");
+        Self::new(409, "Conflict", Some("ObjectIsBeingDeleted"), text)
+    }
+
+    pub(super) fn being_recovered(name: &str) -> Self {
+        let text = format!("Secret {name} is currently being recovered.");
+        Self::new(409, "Conflict", Some("ObjectIsBeingRecovered"), text)
+    }
+
+    pub(super) fn no_role(action: Action) -> Self {
+        // The recorded answer runs over several lines.
+        let text = format!(
+            "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, please observe propagation time.\r\nCaller: appid=00000000-0000-0000-0000-000000000000\r\nAction: '{}'\r\nResource: '/vaults/sandbox'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null",
+            action.as_str()
+        );
+        Self { action: Some(action), ..Self::new(403, "Forbidden", Some("ForbiddenByRbac"), text) }
+    }
+
+    pub(super) fn firewall(address: String) -> Self {
+        let text = format!(
+            "Client address is not authorized and caller is not a trusted service.\r\nClient address: {address}"
+        );
+        Self { address: Some(address), ..Self::new(403, "Forbidden", Some("ForbiddenByFirewall"), text) }
+    }
+
+    /// The request itself is at fault.
+    pub fn bad_parameter(text: impl Into<String>) -> Self {
+        Self::new(400, "BadParameter", None, text)
+    }
+}
