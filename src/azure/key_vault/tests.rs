@@ -297,7 +297,12 @@ async fn an_answer_that_is_none_of_the_vaults_is_not_understood() {
 
 #[tokio::test]
 async fn a_flood_is_not_read() {
-    let fixture = Fixture::new(|_| reply(200, &[JSON], "x".repeat(2 * 1024 * 1024))).await;
+    let secret = format!(
+        r#"{{"value":"x","id":"{}","attributes":{{"created":1}}{}}}"#,
+        id(FIRST),
+        " ".repeat(2 * 1024 * 1024)
+    );
+    let fixture = Fixture::new(move |_| reply(200, &[JSON], secret.clone())).await;
 
     assert_eq!(fixture.newest().await.expect_err("too long"), VaultError::NotUnderstood);
 }
