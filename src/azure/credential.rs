@@ -1,0 +1,236 @@
+//! How this process proves to the vault who it is.
+//!
+//! Owns the making of the SDK's credentials and the translation of their errors. Decides nothing about
+//! when: a credential is made afresh, and with it the secret behind it read again, whenever `key_vault`
+//! asks.
+//!
+//! Invariants: the authority is HTTPS (`BaseUrl`); what is said about a failure is our own text, never the
+//! SDK's, which may quote a peer or a tool.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::cloud::CustomConfiguration;
+use azure_core::credentials::AccessToken;
+use azure_core::credentials::Secret;
+use azure_core::credentials::TokenCredential;
+use azure_core::credentials::TokenRequestOptions;
+use azure_core::error::ErrorKind;
+use azure_core::http::ClientOptions;
+use azure_core::http::RetryOptions;
+use azure_identity::AzureCliCredential;
+use azure_identity::ClientSecretCredential;
+use azure_identity::ClientSecretCredentialOptions;
+use secrecy::ExposeSecret as _;
+
+use crate::azure::Http;
+use crate::azure::peers::BaseUrl;
+use crate::azure::peers::Peers;
+use crate::azure::wire::Wire;
+use crate::azure::wire::WireError;
+use crate::calls::Calls;
+use crate::calls::Peer;
+use crate::config::Identity;
+use crate::failure::Remedy;
+use crate::ports::IssuerError;
+use crate::ports::Transport;
+use crate::ports::VaultError;
+use crate::source::read_local;
+
+/// Makes the credential of an identity. Reads its secret, asks nobody for a token yet.
+///
+/// # Errors
+/// `NoIdentity`, not transient.
+pub fn make(
+    identity: &Identity,
+    peers: &Peers,
+    http: &Arc<Http>,
+    calls: &Arc<Calls>,
+) -> Result<Arc<dyn TokenCredential>, VaultError> {
+    match identity {
+        Identity::ClientSecret { tenant_id, client_id, client_secret } => {
+            let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
+            let secret = Secret::new(secret.expose_secret().to_owned());
+            let options = ClientSecretCredentialOptions {
+                client_options: client_options(&peers.authority, http, calls),
+            };
+            let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
+            Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
+        }
+        Identity::AzureCli => {
+            Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
+        }
+    }
+}
+
+fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> ClientOptions {
+    let mut cloud = CustomConfiguration::default();
+    authority.as_str().clone_into(&mut cloud.authority_host);
+    let wire = Wire::new(Arc::clone(http), Arc::clone(calls), Peer::Entra, authority.clone());
+    ClientOptions {
+        transport: Some(wire.into_transport()),
+        // The loop's retries are the only ones.
+        retry: RetryOptions::none(),
+        cloud: Some(Arc::new(cloud.into())),
+        ..ClientOptions::default()
+    }
+}
+
+/// Hands out tokens for one cloud's vaults and for nothing else, whatever a vault asks for.
+#[derive(Debug)]
+pub(super) struct ForVaults {
+    pub(super) credential: Arc<dyn TokenCredential>,
+    pub(super) audience: BaseUrl,
+}
+
+#[async_trait]
+impl TokenCredential for ForVaults {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let ours = |scope: &&str| BaseUrl::parse(scope).is_some_and(|url| url.host() == self.audience.host());
+        if !scopes.iter().all(ours) {
+            return Err(WireError::OtherAudience.into_sdk(ErrorKind::Credential));
+        }
+        self.credential.get_token(scopes, options).await
+    }
+}
+
+/// Whether an error of the SDK is about getting a token, as against using it.
+pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
+    let mut link: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = link {
+        let of_sdk = error.downcast_ref::<azure_core::Error>();
+        if of_sdk.is_some_and(|error| matches!(error.kind(), ErrorKind::Credential)) {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+/// What such an error says, in our own words.
+pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
+    match WireError::in_error(error) {
+        Some(WireError::NoToken(refused)) => VaultError::NoIdentity {
+            why: refused.to_string(),
+            transient: matches!(refused.failure().remedy, Remedy::Retry { .. }),
+        },
+        Some(WireError::Unreachable(why)) => VaultError::NoIdentity {
+            why: IssuerError::Unreachable(*why).to_string(),
+            // The authority's name does not come and go: it is wrong, or not to be seen from here.
+            transient: *why != Transport::NameUnknown,
+        },
+        Some(WireError::OtherAudience) => settled(WireError::OtherAudience.to_string()),
+        Some(other) => VaultError::NoIdentity { why: other.to_string(), transient: true },
+        None => of_tool(&error.to_string()),
+    }
+}
+
+/// The SDK runs the Azure CLI and passes on what it prints. Of that only known phrases are recognised.
+fn of_tool(text: &str) -> VaultError {
+    if text.contains("az login") {
+        settled("the Azure CLI is not signed in: run az login".into())
+    } else if text.contains("not found on PATH") || text.contains("wasn't found") {
+        settled("the Azure CLI is not installed".into())
+    } else {
+        VaultError::NoIdentity { why: "the credential gave no access token".into(), transient: true }
+    }
+}
+
+fn settled(why: String) -> VaultError {
+    VaultError::NoIdentity { why, transient: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use azure_core::http::AsyncRawResponse;
+    use azure_core::http::HttpClient;
+    use azure_core::http::Request;
+    use azure_core::http::StatusCode;
+    use azure_core::http::Transport as SdkTransport;
+    use azure_core::http::headers::Headers;
+    use azure_security_keyvault_secrets::SecretClient;
+    use azure_security_keyvault_secrets::SecretClientOptions;
+
+    use crate::azure::vault_answers;
+
+    /// A vault that asks for tokens of this audience.
+    #[derive(Debug)]
+    struct Asking(&'static str);
+
+    #[async_trait]
+    impl HttpClient for Asking {
+        async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+            assert!(request.headers().iter().all(|(name, _)| name.as_str() != "authorization"));
+            let challenge = format!(r#"Bearer authorization="https://x/t", resource="{}""#, self.0);
+            let mut headers = Headers::new();
+            headers.insert("www-authenticate", challenge);
+            Ok(AsyncRawResponse::from_bytes(StatusCode::Unauthorized, headers, "canary"))
+        }
+    }
+
+    /// A credential that fails like the SDK's do.
+    #[derive(Debug)]
+    struct Failing(&'static str);
+
+    #[async_trait]
+    impl TokenCredential for Failing {
+        async fn get_token(
+            &self,
+            _: &[&str],
+            _: Option<TokenRequestOptions<'_>>,
+        ) -> azure_core::Result<AccessToken> {
+            Err(azure_core::Error::with_message(ErrorKind::Credential, self.0))
+        }
+    }
+
+    async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
+        let audience = BaseUrl::parse("https://vault.azure.net").expect("a base URL");
+        let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
+        let client_options = ClientOptions {
+            transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        };
+        let options = SecretClientOptions { client_options, ..SecretClientOptions::default() };
+        let client = SecretClient::new(vault, credential, Some(options)).expect("a client");
+        vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
+    }
+
+    #[tokio::test]
+    async fn a_vault_cannot_ask_for_another_domains_token() {
+        let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
+
+        assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
+    }
+
+    #[tokio::test]
+    async fn a_vault_of_another_cloud_is_told_as_such() {
+        let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
+
+        assert_eq!(error, settled("the vault asks for a token of another cloud".into()));
+    }
+
+    #[tokio::test]
+    async fn of_what_a_tool_prints_only_known_phrases_are_recognised() {
+        for (says, why, transient) in [
+            (
+                "ERROR: Please run 'az login' to setup account. canary",
+                "the Azure CLI is not signed in: run az login",
+                false,
+            ),
+            ("az not found on PATH", "the Azure CLI is not installed", false),
+            ("canary", "the credential gave no access token", true),
+        ] {
+            let error = read("https://contoso.vault.azure.net", "https://vault.azure.net", says).await;
+
+            assert_eq!(error, VaultError::NoIdentity { why: why.into(), transient }, "{says}");
+        }
+    }
+}

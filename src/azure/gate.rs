@@ -1,0 +1,127 @@
+//! One caller at a time into a cold vault.
+//!
+//! Owns who may call while nobody has been accepted yet. A cold client costs each caller a challenge and a
+//! token; ten callers at once pay ten times.
+//!
+//! Invariant: however many wait, a failure to warm up costs one call, and they all learn of it.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Mutex;
+
+use crate::ports::VaultError;
+
+/// The gate of one vault's client: closed until a call shows that the vault accepts this process.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: AtomicBool,
+    /// Held by whoever tries; the last failure.
+    turn: Mutex<Option<VaultError>>,
+    failures: AtomicU64,
+}
+
+impl Gate {
+    /// Makes a call: alone while the gate is closed. Whoever waited for one that failed shares its
+    /// failure and makes none.
+    pub(super) async fn through<T>(
+        &self,
+        call: impl Future<Output = Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        if self.open.load(Ordering::Acquire) {
+            return call.await;
+        }
+        let failures = self.failures.load(Ordering::Acquire);
+        let mut turn = self.turn.lock().await;
+        if self.open.load(Ordering::Acquire) {
+            drop(turn);
+            return call.await;
+        }
+        if self.failures.load(Ordering::Acquire) != failures
+            && let Some(error) = &*turn
+        {
+            return Err(error.clone());
+        }
+        let answer = call.await;
+        match &answer {
+            Err(error) if !shows_acceptance(error) => {
+                *turn = Some(error.clone());
+                self.failures.fetch_add(1, Ordering::Release);
+            }
+            _ => self.open.store(true, Ordering::Release),
+        }
+        answer
+    }
+}
+
+/// Whether an error can only come after the vault has taken the access token.
+fn shows_acceptance(error: &VaultError) -> bool {
+    match error {
+        VaultError::Forbidden(_)
+        | VaultError::Disabled
+        | VaultError::NotFound
+        | VaultError::Deleted
+        | VaultError::InTransition
+        | VaultError::Rejected { .. } => true,
+        VaultError::Unreachable(_)
+        | VaultError::Unavailable { .. }
+        | VaultError::NoIdentity { .. }
+        | VaultError::Unauthorized
+        | VaultError::NotUnderstood => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::future::join_all;
+
+    #[tokio::test]
+    async fn callers_of_a_cold_vault_wait_for_the_first() {
+        let gate = Gate::default();
+        let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let call = || async {
+            most.fetch_max(under_way.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            assert!(gate.open.load(Ordering::Relaxed) || under_way.load(Ordering::Relaxed) == 1);
+            tokio::task::yield_now().await;
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        };
+
+        let answers = join_all((0..10).map(|_| gate.through(call()))).await;
+
+        assert!(answers.iter().all(Result::is_ok));
+        assert!(most.load(Ordering::Relaxed) > 1, "once it is warm they go together");
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_does_not_answer_is_asked_once_for_all_who_wait() {
+        let gate = Gate::default();
+        let asked = AtomicUsize::new(0);
+        let call = || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Err::<(), _>(VaultError::Unauthorized)
+        };
+
+        let answers = join_all((0..10).map(|_| gate.through(call()))).await;
+
+        assert!(answers.iter().all(|answer| *answer == Err(VaultError::Unauthorized)));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        gate.through(call()).await.expect_err("the next who comes asks again");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_needs_a_token_opens_the_gate() {
+        let gate = Gate::default();
+
+        gate.through(async { Err::<(), _>(VaultError::NotFound) }).await.expect_err("not found");
+
+        assert!(gate.open.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,323 @@
+//! The vault: Key Vault's secrets, through the official client.
+//!
+//! Owns the clients, one per vault, and when they are made afresh: daily, and after the vault or Entra did
+//! not accept this process. What an answer means is `vault_answers`'s.
+//!
+//! Invariants: a cold vault is asked by one caller, however many wait; nothing is sent twice, but after a
+//! 401 or without a token, when it had no effect.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use azure_core::credentials::TokenCredential;
+use azure_core::http::ClientMethodOptions;
+use azure_core::http::ClientOptions;
+use azure_core::http::Context;
+use azure_core::http::RetryOptions;
+use azure_core::http::pager::PagerOptions;
+use azure_core::http::request::options::ClientRequestId;
+use azure_core::time::OffsetDateTime;
+use azure_security_keyvault_secrets::SecretClient;
+use azure_security_keyvault_secrets::SecretClientOptions;
+use azure_security_keyvault_secrets::models::SecretAttributes;
+use azure_security_keyvault_secrets::models::SecretClientGetSecretOptions;
+use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesVersionsOptions;
+use azure_security_keyvault_secrets::models::SecretClientSetSecretOptions;
+use azure_security_keyvault_secrets::models::SecretClientUpdateSecretPropertiesOptions;
+use azure_security_keyvault_secrets::models::SetSecretParameters;
+use azure_security_keyvault_secrets::models::UpdateSecretPropertiesParameters;
+use futures::TryStreamExt as _;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::azure::Http;
+use crate::azure::credential;
+use crate::azure::credential::ForVaults;
+use crate::azure::gate::Gate;
+use crate::azure::peers::BaseUrl;
+use crate::azure::peers::Peers;
+use crate::azure::vault_answers;
+use crate::azure::wire::Wire;
+use crate::calls::Calls;
+use crate::calls::Peer;
+use crate::config::Identity;
+use crate::ports::Change;
+use crate::ports::Transport;
+use crate::ports::Vault;
+use crate::ports::VaultError;
+use crate::token::SecretAddress;
+use crate::version::CONTENT_TYPE;
+use crate::version::NewVersion;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::VersionId;
+
+/// Bounds one call, the challenge and the access token included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bounds a list: 2,500 versions. A weekly rotation fills it in half a century.
+const MAX_PAGES: usize = 100;
+
+/// How long clients, credential and the secret behind it are used.
+const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// They are not made afresh sooner, however often they are refused.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Key Vault.
+#[derive(Debug)]
+pub struct KeyVault {
+    identity: Identity,
+    peers: Peers,
+    http: Arc<Http>,
+    calls: Arc<Calls>,
+    made: Mutex<Made>,
+}
+
+/// What is made afresh together.
+#[derive(Debug)]
+struct Made {
+    at: Instant,
+    credential: Option<Arc<dyn TokenCredential>>,
+    lines: BTreeMap<Arc<str>, Arc<Line>>,
+}
+
+impl Made {
+    fn nothing() -> Self {
+        Self { at: Instant::now(), credential: None, lines: BTreeMap::new() }
+    }
+}
+
+impl KeyVault {
+    /// Takes who this process is. Nothing is read or asked before the first call.
+    pub fn new(identity: Identity, peers: Peers, http: Arc<Http>, calls: Arc<Calls>) -> Self {
+        Self { identity, peers, http, calls, made: Mutex::new(Made::nothing()) }
+    }
+
+    /// Makes a call, and makes it a second time with everything afresh where this process was not accepted:
+    /// its secret may have been replaced since.
+    async fn call<T, F, Fut>(&self, at: &SecretAddress, what: F) -> Result<T, VaultError>
+    where
+        F: Fn(Arc<Line>) -> Fut,
+        Fut: Future<Output = Result<T, VaultError>>,
+    {
+        let line = self.line(&at.vault)?;
+        let answer = line.gate.through(what(Arc::clone(&line))).await;
+        match answer {
+            Err(VaultError::Unauthorized | VaultError::NoIdentity { transient: false, .. })
+                if self.renew(&at.vault, &line) =>
+            {
+                let line = self.line(&at.vault)?;
+                line.gate.through(what(Arc::clone(&line))).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The line to a vault, made at the first call of the day.
+    fn line(&self, vault: &Arc<str>) -> Result<Arc<Line>, VaultError> {
+        let mut made = self.lock();
+        if made.at.elapsed() >= FRESH_FOR {
+            *made = Made::nothing();
+        }
+        if let Some(line) = made.lines.get(vault) {
+            return Ok(Arc::clone(line));
+        }
+        let credential = match &made.credential {
+            Some(credential) => Arc::clone(credential),
+            None => credential::make(&self.identity, &self.peers, &self.http, &self.calls)?,
+        };
+        let line =
+            Arc::new(Line { client: self.client(vault, Arc::clone(&credential))?, gate: Gate::default() });
+        made.credential = Some(credential);
+        made.lines.insert(Arc::clone(vault), Arc::clone(&line));
+        Ok(line)
+    }
+
+    /// Drops what was refused. Says whether there is now something else to try.
+    fn renew(&self, vault: &Arc<str>, refused: &Arc<Line>) -> bool {
+        let mut made = self.lock();
+        if made.lines.get(vault).is_none_or(|line| !Arc::ptr_eq(line, refused)) {
+            return true;
+        }
+        let due = made.at.elapsed() >= KEPT_FOR;
+        if due {
+            *made = Made::nothing();
+            self.http.distrust();
+        }
+        due
+    }
+
+    fn client(&self, vault: &str, credential: Arc<dyn TokenCredential>) -> Result<SecretClient, VaultError> {
+        // The configuration admits nothing else.
+        let no_vault = VaultError::Unreachable(Transport::NameUnknown);
+        let server = BaseUrl::parse(vault).ok_or(no_vault.clone())?;
+        let loopback = server.is_loopback();
+        // An emulator may ask for any audience, as it may skip the check of the host.
+        let credential = if loopback {
+            credential
+        } else {
+            Arc::new(ForVaults { credential, audience: self.peers.vault_audience.clone() })
+        };
+        let wire = Wire::new(Arc::clone(&self.http), Arc::clone(&self.calls), Peer::KeyVault, server);
+        let options = SecretClientOptions {
+            client_options: ClientOptions {
+                transport: Some(wire.into_transport()),
+                // The loop's retries are the only ones; the SDK's would repeat a PUT.
+                retry: RetryOptions::none(),
+                ..ClientOptions::default()
+            },
+            verify_challenge_resource: Some(!loopback),
+            ..SecretClientOptions::default()
+        };
+        SecretClient::new(vault, credential, Some(options)).map_err(|_| no_vault)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn get(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<Stored, VaultError> {
+        if version.is_some_and(|version| !vault_answers::is_version_id(&version.0)) {
+            return Err(VaultError::NotFound);
+        }
+        self.call(at, |line| async move {
+            let options = SecretClientGetSecretOptions {
+                method_options: with_id(id),
+                secret_version: version.map(|version| version.0.clone()),
+                ..SecretClientGetSecretOptions::default()
+            };
+            vault_answers::stored(at, bounded(line.client.get_secret(at.name.as_str(), Some(options))).await?)
+        })
+        .await
+    }
+}
+
+impl Vault for KeyVault {
+    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
+        self.get(at, None, id).await
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        self.get(at, Some(version), id).await
+    }
+
+    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.call(at, |line| async move { list(&line.client, at, id).await }).await
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
+        self.call(at, |line| async move {
+            let parameters = SetSecretParameters {
+                value: Some(new.value.expose().to_owned()),
+                content_type: Some(CONTENT_TYPE.to_owned()),
+                secret_attributes: Some(SecretAttributes {
+                    enabled: Some(true),
+                    expires: OffsetDateTime::from_unix_timestamp(new.expires.timestamp()).ok(),
+                    ..SecretAttributes::default()
+                }),
+                tags: Some(new.tags.clone().into_iter().collect()),
+            };
+            let parameters = parameters.try_into().map_err(|_| VaultError::NotUnderstood)?;
+            let options = SecretClientSetSecretOptions { method_options: with_id(id) };
+            let answer = bounded(line.client.set_secret(at.name.as_str(), parameters, Some(options))).await?;
+            let secret = answer.into_model().map_err(|_| VaultError::NotUnderstood)?;
+            vault_answers::version(at, secret.id.as_deref(), secret.attributes, secret.tags)
+        })
+        .await
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &Change,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        if !vault_answers::is_version_id(&version.0) {
+            return Err(VaultError::NotFound);
+        }
+        self.call(at, |line| async move {
+            let attributes = SecretAttributes { enabled: change.enabled, ..SecretAttributes::default() };
+            let parameters = UpdateSecretPropertiesParameters {
+                secret_attributes: change.enabled.map(|_| attributes),
+                tags: change.tags.clone().map(|tags| tags.into_iter().collect()),
+                ..UpdateSecretPropertiesParameters::default()
+            };
+            let parameters = parameters.try_into().map_err(|_| VaultError::NotUnderstood)?;
+            let options = SecretClientUpdateSecretPropertiesOptions {
+                method_options: with_id(id),
+                secret_version: Some(version.0.clone()),
+            };
+            let update = line.client.update_secret_properties(at.name.as_str(), parameters, Some(options));
+            bounded(update).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The client of one vault.
+struct Line {
+    client: SecretClient,
+    gate: Gate,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+    let options = SecretClientListSecretPropertiesVersionsOptions {
+        method_options: PagerOptions { context: context(id), ..PagerOptions::default() },
+        ..SecretClientListSecretPropertiesVersionsOptions::default()
+    };
+    let listed = client.list_secret_properties_versions(at.name.as_str(), Some(options));
+    let mut pages = listed.map_err(|error| vault_answers::failed(&error))?.into_pages();
+    let mut versions = Vec::new();
+    let mut links = BTreeSet::new();
+    for _ in 0..MAX_PAGES {
+        let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
+        let page = page.into_model().map_err(|_| VaultError::NotUnderstood)?;
+        for item in page.value {
+            versions.push(vault_answers::version(at, item.id.as_deref(), item.attributes, item.tags)?);
+        }
+        // A link to another server is refused by the wire; one that comes back would never end.
+        if page.next_link.is_some_and(|link| !link.is_empty() && !links.insert(link)) {
+            break;
+        }
+    }
+    Err(VaultError::NotUnderstood)
+}
+
+fn with_id(id: Uuid) -> ClientMethodOptions<'static> {
+    ClientMethodOptions { context: context(id) }
+}
+
+fn context(id: Uuid) -> Context<'static> {
+    Context::new().with_value(ClientRequestId::new(id.to_string()))
+}
+
+async fn bounded<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result<T, VaultError> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(vault_answers::failed(&error)),
+        Err(_) => Err(VaultError::Unreachable(Transport::TimedOut)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

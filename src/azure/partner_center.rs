@@ -1,0 +1,243 @@
+//! The resource that accepts the access token: Partner Center.
+//!
+//! Owns one question, the organisation's profile with `ValidateMfa`, and the reading of its answer. The
+//! profile holds personal data: of it only tenant and company are kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::azure::Answer;
+use crate::azure::Http;
+use crate::azure::exchange;
+use crate::azure::guid;
+use crate::azure::peers::BaseUrl;
+use crate::calls::Calls;
+use crate::calls::Peer;
+use crate::ports::Acceptance;
+use crate::ports::Resource;
+use crate::ports::ResourceError;
+use crate::ports::Transport;
+use crate::token::AccessToken;
+
+/// Bounds the question as a whole: it must never hold up a rotation.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Partner Center's code for a token without a second factor (csp-technical-changes-fy26-q4).
+const MFA_REQUIRED: u64 = 900_421;
+
+/// Bounds the company's name in alerts and logs.
+const MAX_COMPANY_CHARS: usize = 128;
+
+/// Partner Center's API.
+#[derive(Clone, Debug)]
+pub struct PartnerCenter {
+    base: BaseUrl,
+    http: Arc<Http>,
+    calls: Arc<Calls>,
+}
+
+impl PartnerCenter {
+    /// Takes the API's base, as `https://api.partnercenter.microsoft.com`.
+    pub fn new(base: BaseUrl, http: Arc<Http>, calls: Arc<Calls>) -> Self {
+        Self { base, http, calls }
+    }
+}
+
+impl Resource for PartnerCenter {
+    async fn accepts(&self, token: &AccessToken, id: Uuid) -> Result<Acceptance, ResourceError> {
+        let url = self.base.with_path(&["v1", "profiles", "organization"]);
+        let request = self
+            .http
+            .client()
+            .request(Method::GET, url)
+            .timeout(TIMEOUT)
+            .bearer_auth(token.expose())
+            .header("accept", "application/json")
+            .header("validatemfa", "true")
+            // The idempotency key of one call, and the id of all that belong together.
+            .header("ms-requestid", Uuid::new_v4().to_string())
+            .header("ms-correlationid", id.to_string())
+            .header("ms-contract-version", "v1")
+            .build()
+            // A token that cannot be a header is one that cannot be sent.
+            .map_err(|_| ResourceError::Unreachable(Transport::Connect))?;
+        let answer = exchange(&self.http, &self.calls, (Peer::PartnerCenter, "profile"), request)
+            .await
+            .map_err(ResourceError::Unreachable)?;
+        verdict(&answer, token)
+    }
+}
+
+/// 200, 401 and 403 are verdicts. Anything else, a page of a gateway with status 200 included, is none.
+fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
+    let status = answer.status;
+    let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
+    // Some of Partner Center's bodies begin with a byte-order mark.
+    let json: Value =
+        serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).unwrap_or_default();
+    match status {
+        200 if json.is_object() => {
+            let text = |member: &str| {
+                let text = json.get(member).and_then(Value::as_str)?;
+                (!text.contains(token.expose())).then_some(text)
+            };
+            Ok(Acceptance {
+                accepted: true,
+                mfa: mfa_compliant(answer, &json),
+                tenant_id: text("tenantId").and_then(guid),
+                company: text("companyName").and_then(company),
+                status,
+            })
+        }
+        401 | 403 => {
+            let missing = demands_mfa(answer, body, &json);
+            let mfa = if missing { Some(false) } else { mfa_compliant(answer, &json) };
+            Ok(Acceptance { accepted: false, mfa, tenant_id: None, company: None, status })
+        }
+        _ => Err(ResourceError::Unavailable { status }),
+    }
+}
+
+/// What the header says, or the member of that name that some clients look for. Both may be missing.
+fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
+    let member = json.get("isMfaCompliant");
+    let text = answer.header("ismfacompliant").or_else(|| member?.as_str());
+    match text.map(str::trim) {
+        Some(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Some(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => member?.as_bool(),
+    }
+}
+
+fn demands_mfa(answer: &Answer, body: &[u8], json: &Value) -> bool {
+    let code = json.get("code");
+    let code = code.and_then(|code| code.as_u64().or_else(|| code.as_str()?.trim().parse().ok()));
+    let says_so = |text: &[u8]| text.windows(3).any(|three| three == b"MFA");
+    let challenge = answer.header("www-authenticate").unwrap_or_default();
+    code == Some(MFA_REQUIRED) || says_so(body) || says_so(challenge.as_bytes())
+}
+
+fn company(name: &str) -> Option<String> {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(MAX_COMPANY_CHARS).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use reqwest::header::HeaderMap;
+    use reqwest::header::HeaderValue;
+    use secrecy::zeroize::Zeroizing;
+
+    use crate::azure::loopback;
+    use crate::azure::loopback::reply;
+
+    const TENANT: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+
+    fn answer(status: u16, header: Option<&'static str>, body: &str) -> Result<Acceptance, ResourceError> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert("isMfaCompliant", HeaderValue::from_static(value));
+        }
+        let body = Some(Zeroizing::new(body.as_bytes().to_vec()));
+        verdict(&Answer { status, headers, body }, &AccessToken::new("canary"))
+    }
+
+    #[test]
+    fn of_a_profile_only_tenant_and_company_are_kept() {
+        let body = format!(
+            "\u{feff}{{\"tenantId\":\"{TENANT}\",\"companyName\":\" Contoso\\u0007 \",\"email\":\"jo@x\"}}"
+        );
+
+        let acceptance = answer(200, Some("TRUE"), &body).expect("a verdict");
+
+        let company = Some("Contoso".to_owned());
+        let tenant_id = Some(TENANT.to_owned());
+        assert_eq!(
+            acceptance,
+            Acceptance { accepted: true, mfa: Some(true), tenant_id, company, status: 200 }
+        );
+    }
+
+    #[test]
+    fn what_is_said_about_the_second_factor() {
+        for (status, header, body, mfa) in [
+            (200, None, "{}", None),
+            (200, Some("False"), "{}", Some(false)),
+            (200, Some(" true "), "{}", Some(true)),
+            (200, Some("maybe"), "{}", None),
+            (200, None, r#"{"isMfaCompliant":false}"#, Some(false)),
+            (200, None, r#"{"isMfaCompliant":"True"}"#, Some(true)),
+            (401, None, r#"{"code":"900421","description":"x"}"#, Some(false)),
+            (401, None, r#"{"code":900421}"#, Some(false)),
+            (401, None, "Unauthorized - MFA required", Some(false)),
+            (401, None, r#"{"code":"400","description":"Access denied"}"#, None),
+            (401, Some("true"), "", Some(true)),
+            (403, None, r#"{"code":2032}"#, None),
+            (403, None, r#"{"code":[]}"#, None),
+        ] {
+            let acceptance = answer(status, header, body).expect(body);
+
+            assert_eq!(acceptance.accepted, status == 200, "{status} {body}");
+            assert_eq!(acceptance.mfa, mfa, "{status} {header:?} {body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_verdict() {
+        let throttled = r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 57 seconds."}"#;
+        for (status, body) in [
+            (429, throttled),
+            (500, "{}"),
+            (503, ""),
+            (302, ""),
+            (404, "{}"),
+            (200, "<html>signed in to the hotel</html>"),
+            (200, ""),
+            (200, "[]"),
+        ] {
+            assert_eq!(answer(status, None, body), Err(ResourceError::Unavailable { status }), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_resource_cannot_have_the_token_shown() {
+        let body = r#"{"tenantId":"canary","companyName":"the canary of x"}"#;
+
+        let acceptance = answer(200, None, body).expect("a verdict");
+
+        assert_eq!((acceptance.tenant_id, acceptance.company), (None, None));
+        let long = format!(r#"{{"companyName":"{}"}}"#, "x".repeat(9000));
+        let company = answer(200, None, &long).expect("a verdict").company.expect("a name");
+        assert_eq!(company.len(), MAX_COMPANY_CHARS);
+    }
+
+    #[tokio::test]
+    async fn the_request_is_what_partner_center_wants() {
+        let server = loopback::serve(|_| reply(401, &[("isMfaCompliant", "false")], "{}")).await;
+        let calls = Arc::new(Calls::default());
+        let resource = PartnerCenter::new(server.base.clone(), Arc::clone(&server.http), Arc::clone(&calls));
+
+        let acceptance = resource.accepts(&AccessToken::new("at"), Uuid::nil()).await.expect("a verdict");
+
+        assert_eq!((acceptance.accepted, acceptance.mfa), (false, Some(false)));
+        assert_eq!(server.lines(), ["GET /v1/profiles/organization"]);
+        let seen = server.seen.lock().expect("nobody panicked");
+        for (name, value) in [
+            ("authorization", "Bearer at"),
+            ("accept", "application/json"),
+            ("validatemfa", "true"),
+            ("ms-correlationid", "00000000-0000-0000-0000-000000000000"),
+            ("ms-contract-version", "v1"),
+        ] {
+            assert_eq!(seen[0].header(name), value, "{name}");
+        }
+        assert!(guid(seen[0].header("ms-requestid")).is_some());
+        assert_eq!((calls.series()[0].operation, calls.series()[0].code.as_str()), ("profile", "401"));
+    }
+}

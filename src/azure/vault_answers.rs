@@ -1,0 +1,329 @@
+//! What Key Vault's answers mean. Pure.
+//!
+//! Owns the table from status and codes to `VaultError` (`reference/azure.md` §4.4) and the way from the
+//! SDK's models to ours. Error bodies are read here once more, since the SDK gives up on those with an
+//! escape in them.
+//!
+//! Invariant: of an error body nothing is kept but a data action, an IP address and a short code, each
+//! checked letter by letter.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use azure_core::error::ErrorKind;
+use azure_core::http::Response;
+use azure_core::time::OffsetDateTime;
+use azure_security_keyvault_secrets::models::Secret;
+use azure_security_keyvault_secrets::models::SecretAttributes;
+use chrono::DateTime;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::azure::credential;
+use crate::azure::http_date;
+use crate::azure::retry_after;
+use crate::azure::wire::WireError;
+use crate::azure::wire::header;
+use crate::ports::Forbidden;
+use crate::ports::VaultError;
+use crate::token::SecretAddress;
+use crate::token::Timestamp;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::VersionId;
+
+/// Codes are single words of letters; the longest known is `ObjectIsDeletedButRecoverable`.
+const MAX_CODE_CHARS: usize = 48;
+
+/// Bounds `Microsoft.KeyVault/vaults/secrets/readMetadata/action` and its like.
+const MAX_ACTION_CHARS: usize = 100;
+
+/// Key Vault's ids are 32 hex digits (about-keys-secrets-certificates); emulators are not as strict.
+const MAX_VERSION_CHARS: usize = 64;
+
+/// What an error of the SDK means.
+pub(super) fn failed(error: &azure_core::Error) -> VaultError {
+    if credential::is_about_identity(error) {
+        return credential::no_identity(error);
+    }
+    if let ErrorKind::HttpResponse { status, raw_response, .. } = error.kind() {
+        let raw = raw_response.as_deref();
+        let told = |name| raw.and_then(|raw| header(raw.headers(), name));
+        return refused(&Refused {
+            status: u16::from(*status),
+            body: raw.map_or(&[][..], |raw| raw.body()),
+            network_info: told("x-ms-keyvault-network-info"),
+            retry_after: told("retry-after").and_then(|value| retry_after(value, told("date"))),
+        });
+    }
+    match WireError::in_error(error) {
+        Some(WireError::Unreachable(why)) => VaultError::Unreachable(*why),
+        Some(_) => VaultError::NotUnderstood,
+        // The SDK's check of the challenge has no kind of its own.
+        None if error.to_string().contains("challenge resource") => VaultError::NoIdentity {
+            why: "the vault asks for a token that is not for its own domain".into(),
+            transient: false,
+        },
+        None => VaultError::NotUnderstood,
+    }
+}
+
+/// The parts of an answer that is not a success.
+struct Refused<'a> {
+    status: u16,
+    body: &'a [u8],
+    /// The header `x-ms-keyvault-network-info`.
+    network_info: Option<&'a str>,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Default, Deserialize)]
+struct Body {
+    error: Option<Error>,
+}
+
+#[derive(Default, Deserialize)]
+struct Error {
+    code: Option<String>,
+    message: Option<String>,
+    innererror: Option<Box<Error>>,
+}
+
+/// Reads an answer that is not a success: by status, then by inner code, then by code.
+fn refused(answer: &Refused<'_>) -> VaultError {
+    let &Refused { status, retry_after, .. } = answer;
+    let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
+    // A gateway or a captive portal knows nothing about secrets, whatever status it answers with.
+    let known = body.error.is_some();
+    let error = body.error.unwrap_or_default();
+    let message = error.message.unwrap_or_default();
+    let inner = error.innererror.and_then(|inner| inner.code);
+    let code = inner.or(error.code).unwrap_or_default();
+    match status {
+        401 => VaultError::Unauthorized,
+        403 => forbidden(&code, &message, answer.network_info),
+        404 if known => VaultError::NotFound,
+        409 if code == "ObjectIsDeletedButRecoverable" => VaultError::Deleted,
+        409 => VaultError::InTransition,
+        400 => VaultError::Rejected { status, code: word(&code) },
+        402..=499 if known && status != 408 && status != 429 => {
+            VaultError::Rejected { status, code: word(&code) }
+        }
+        300.. => VaultError::Unavailable { status, retry_after },
+        _ => VaultError::NotUnderstood,
+    }
+}
+
+fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultError {
+    VaultError::Forbidden(match code {
+        "SecretDisabled" => return VaultError::Disabled,
+        "ForbiddenByRbac" => Forbidden::Rbac { action: data_action(message) },
+        "ForbiddenByPolicy" => Forbidden::Policy,
+        "ForbiddenByFirewall" => Forbidden::Firewall {
+            address: address_after(network_info.unwrap_or_default(), "addr=")
+                .or_else(|| address_after(message, "Client address:")),
+        },
+        "ForbiddenByConnection" => Forbidden::Connection,
+        _ => Forbidden::Other,
+    })
+}
+
+/// The data action that the message quotes, as `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
+fn data_action(message: &str) -> Option<String> {
+    let start = message.find("Microsoft.KeyVault/vaults/")?;
+    let found = &message[start..];
+    let end = found.find(|c: char| !(c.is_ascii_alphabetic() || c == '/' || c == '.')).unwrap_or(found.len());
+    let action = found[..end].trim_end_matches(['.', '/']);
+    let whole = action.len() <= MAX_ACTION_CHARS && action.split('/').all(|part| !part.is_empty());
+    (whole && action.split('/').count() >= 4).then(|| action.to_owned())
+}
+
+fn address_after(text: &str, label: &str) -> Option<String> {
+    let (_, rest) = text.split_once(label)?;
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':')).unwrap_or(rest.len());
+    let address: IpAddr = rest[..end].trim_end_matches('.').parse().ok()?;
+    Some(address.to_string())
+}
+
+/// A code as it is, if it can be one. A token or a secret cannot.
+fn word(code: &str) -> String {
+    let fits = (1..=MAX_CODE_CHARS).contains(&code.len());
+    let clean = code.bytes().all(|b| b.is_ascii_alphabetic());
+    if fits && clean { code.to_owned() } else { "no code".into() }
+}
+
+/// The way of a secret to ours.
+pub(super) fn stored(at: &SecretAddress, answer: Response<Secret>) -> Result<Stored, VaultError> {
+    let read_at = header(answer.headers(), "date").and_then(http_date);
+    let secret = answer.into_model().map_err(|_| VaultError::NotUnderstood)?;
+    let value = SecretString::from(secret.value.ok_or(VaultError::NotUnderstood)?);
+    Ok(Stored {
+        version: version(at, secret.id.as_deref(), secret.attributes, secret.tags)?,
+        value: SecretString::from(value.expose_secret().trim()),
+        read_at,
+    })
+}
+
+/// A version from the members that a secret and an item of a list have in common. It must be of the secret
+/// that was asked for, and one that can be asked for again.
+pub(super) fn version(
+    at: &SecretAddress,
+    id: Option<&str>,
+    attributes: Option<SecretAttributes>,
+    tags: Option<HashMap<String, String>>,
+) -> Result<Version, VaultError> {
+    let attributes = attributes.ok_or(VaultError::NotUnderstood)?;
+    Ok(Version {
+        id: id.and_then(|id| version_id(at, id)).ok_or(VaultError::NotUnderstood)?,
+        created: attributes.created.and_then(timestamp).ok_or(VaultError::NotUnderstood)?,
+        enabled: attributes.enabled.unwrap_or(true),
+        expires: attributes.expires.and_then(timestamp),
+        tags: tags.unwrap_or_default().into_iter().collect(),
+    })
+}
+
+/// The last part of `https://{vault}/secrets/{name}/{version}`.
+fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
+    let (_, path) = id.split_once("/secrets/")?;
+    let (name, version) = path.split_once('/')?;
+    let ours = name.eq_ignore_ascii_case(at.name.as_str());
+    (ours && is_version_id(version)).then(|| VersionId(version.to_owned()))
+}
+
+/// Whether this can stand in a path: the SDK puts it there as it is, and a tag can hold anything.
+pub(super) fn is_version_id(text: &str) -> bool {
+    (1..=MAX_VERSION_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
+    DateTime::from_timestamp(at.unix_timestamp(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, body: &str) -> VaultError {
+        refused(&Refused { status, body: body.as_bytes(), network_info: None, retry_after: None })
+    }
+
+    fn error(code: &str, inner: &str, message: &str) -> String {
+        serde_json::json!({"error": {"code": code, "message": message, "innererror": {"code": inner}}})
+            .to_string()
+    }
+
+    #[test]
+    fn refusals_are_told_apart_by_status_then_inner_code_then_code() {
+        let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
+        let rejected = |code: &str| VaultError::Rejected { status: 400, code: code.into() };
+        for (status, body, means) in [
+            (400, error("BadParameter", "", ""), rejected("")),
+            (400, r#"{"error":{"code":"BadParameter"}}"#.into(), rejected("BadParameter")),
+            (401, error("Unauthorized", "", "AKV10022: Invalid audience."), VaultError::Unauthorized),
+            (401, String::new(), VaultError::Unauthorized),
+            (403, error("Forbidden", "SecretDisabled", "x"), VaultError::Disabled),
+            (403, error("Forbidden", "ForbiddenByPolicy", "x"), VaultError::Forbidden(Forbidden::Policy)),
+            (
+                403,
+                error("Forbidden", "ForbiddenByConnection", "x"),
+                VaultError::Forbidden(Forbidden::Connection),
+            ),
+            (403, "<html>".into(), VaultError::Forbidden(Forbidden::Other)),
+            (404, error("SecretNotFound", "", "x"), VaultError::NotFound),
+            (404, "<html>a gateway that never heard of vaults</html>".into(), unavailable(404)),
+            (409, error("Conflict", "ObjectIsDeletedButRecoverable", "x"), VaultError::Deleted),
+            (409, error("Conflict", "ObjectIsBeingDeleted", "x"), VaultError::InTransition),
+            (409, error("Conflict", "ObjectIsBeingRecovered", "x"), VaultError::InTransition),
+            (429, error("Throttled", "", "Reason: VaultRequestTypeLimitReached"), unavailable(429)),
+            (429, "Too Many Requests".into(), unavailable(429)),
+            (500, "{}".into(), unavailable(500)),
+            (503, String::new(), unavailable(503)),
+            (302, String::new(), unavailable(302)),
+            (407, "<html>".into(), unavailable(407)),
+            (204, String::new(), VaultError::NotUnderstood),
+        ] {
+            let means = match means {
+                VaultError::Rejected { status, code } if code.is_empty() => {
+                    VaultError::Rejected { status, code: "no code".into() }
+                }
+                means => means,
+            };
+            assert_eq!(answered(status, &body), means, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_missing_data_action_is_named_also_where_the_message_has_escapes() {
+        let message = "Caller is not authorized.\r\nAction: 'Microsoft.KeyVault/vaults/secrets/\
+                       setSecret/action'\r\nAssignment: (not found)";
+        let body = error("Forbidden", "ForbiddenByRbac", message);
+
+        assert!(body.contains("\\r\\n"));
+        let action = Some("Microsoft.KeyVault/vaults/secrets/setSecret/action".to_owned());
+        assert_eq!(answered(403, &body), VaultError::Forbidden(Forbidden::Rbac { action }));
+    }
+
+    #[test]
+    fn what_is_no_data_action_is_not_shown_as_one() {
+        let long = format!("Microsoft.KeyVault/vaults/secrets/{}/action", "a".repeat(200));
+        for message in
+            ["", "Microsoft.KeyVault/vaults/", "Microsoft.KeyVault/vaults//x/y", "Microsoft.Key", &long]
+        {
+            let means = VaultError::Forbidden(Forbidden::Rbac { action: None });
+            assert_eq!(answered(403, &error("Forbidden", "ForbiddenByRbac", message)), means, "{message}");
+        }
+    }
+
+    #[test]
+    fn our_address_is_taken_from_the_header_or_the_message() {
+        let body = |message| error("Forbidden", "ForbiddenByFirewall", message);
+        for (network_info, message, address) in [
+            (Some("conn_type=Ipv4;addr=20.30.40.50;act_addr_fam=InterNetwork;"), "", Some("20.30.40.50")),
+            (Some("conn_type=Ipv6;addr=2001:db8::1;"), "", Some("2001:db8::1")),
+            (None, "Not authorized.\r\nClient address: 20.30.40.50\r\nCaller: x", Some("20.30.40.50")),
+            (Some("addr=canary"), "Client address: canary", None),
+            (None, "", None),
+        ] {
+            let body = body(message);
+            let found =
+                refused(&Refused { status: 403, body: body.as_bytes(), network_info, retry_after: None });
+
+            let address = address.map(str::to_owned);
+            assert_eq!(found, VaultError::Forbidden(Forbidden::Firewall { address }), "{network_info:?}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_vault_cannot_put_words_into_an_error() {
+        let secret = "0.AXoA-canary_secret~1";
+        for status in 300..600 {
+            let shown = answered(status, &error(secret, secret, secret)).to_string();
+
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_version_belongs_to_the_secret_that_was_asked_for() {
+        let at = SecretAddress {
+            vault: "https://x.vault.azure.net".into(),
+            name: crate::token::SecretName::parse("Pc-Token").expect("a name"),
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+
+        let found = version_id(&at, &format!("https://x.vault.azure.net/secrets/pc-token/{id}"));
+        assert_eq!(found, Some(VersionId(id.into())));
+        for bad in [
+            String::new(),
+            format!("https://x.vault.azure.net/secrets/other/{id}"),
+            "https://x.vault.azure.net/secrets/pc-token/".into(),
+            "https://x.vault.azure.net/secrets/pc-token".into(),
+            format!("https://x.vault.azure.net/secrets/pc-token/{id}/../other"),
+        ] {
+            assert_eq!(version_id(&at, &bad), None, "{bad}");
+        }
+    }
+}

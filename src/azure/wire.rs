@@ -1,0 +1,165 @@
+//! The transport below the Azure SDK: our HTTP client with our bounds.
+//!
+//! Owns what the SDK leaves open: a bound on the size of an answer, one server per client however a
+//! `nextLink` reads, errors with a type, and the count of calls. Adds no retry.
+//!
+//! Invariant: no request, and so no access token, leaves for another server than the one it was made for.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::AsyncRawResponse;
+use azure_core::http::HttpClient;
+use azure_core::http::Method;
+use azure_core::http::Request;
+use azure_core::http::Transport as SdkTransport;
+use azure_core::http::headers::HeaderName;
+use azure_core::http::headers::Headers;
+use azure_core::http::response::AsyncResponseBody;
+use futures::StreamExt as _;
+use thiserror::Error;
+
+use crate::azure::Http;
+use crate::azure::entra;
+use crate::azure::peers::BaseUrl;
+use crate::azure::retry_after;
+use crate::azure::transport::classify;
+use crate::calls::Calls;
+use crate::calls::Peer;
+use crate::ports::IssuerError;
+use crate::ports::Transport;
+
+/// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (about-secrets).
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Why the SDK got no answer from below.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum WireError {
+    /// There was none.
+    #[error("{0}")]
+    Unreachable(Transport),
+    /// It was too long; its status.
+    #[error("the answer is too long")]
+    TooLong(u16),
+    /// The request was made for another server.
+    #[error("the request would have gone to another server")]
+    Astray,
+    /// The vault wants a token for something else than this cloud's vaults.
+    #[error("the vault asks for a token of another cloud")]
+    OtherAudience,
+    /// Entra did not hand out a token. Told here, since the SDK loses codes where a text holds escapes.
+    #[error("{0}")]
+    NoToken(IssuerError),
+}
+
+impl WireError {
+    /// The one in an error of the SDK, however deep.
+    pub(super) fn in_error(error: &azure_core::Error) -> Option<&Self> {
+        let mut link: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(error) = link {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            link = error.source();
+        }
+        None
+    }
+
+    pub(super) fn into_sdk(self, kind: ErrorKind) -> azure_core::Error {
+        azure_core::Error::new(kind, self)
+    }
+}
+
+/// A transport to one server.
+#[derive(Debug)]
+pub(super) struct Wire {
+    http: Arc<Http>,
+    calls: Arc<Calls>,
+    peer: Peer,
+    server: BaseUrl,
+}
+
+impl Wire {
+    pub(super) fn new(http: Arc<Http>, calls: Arc<Calls>, peer: Peer, server: BaseUrl) -> Self {
+        Self { http, calls, peer, server }
+    }
+
+    /// In the SDK's wrapping.
+    pub(super) fn into_transport(self) -> SdkTransport {
+        SdkTransport::new(Arc::new(self))
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
+        let response = match self.http.client().execute_request(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(WireError::Unreachable(classify(&error))),
+        };
+        let (status, headers, body) = response.deconstruct();
+        let body = read(u16::from(status), body).await?;
+        if self.peer == Peer::Entra && !status.is_success() {
+            let date = header(&headers, "date");
+            let wait = header(&headers, "retry-after").and_then(|value| retry_after(value, date));
+            let refused = entra::refused(u16::from(status), &body, wait, &[]);
+            return Err(WireError::NoToken(refused));
+        }
+        Ok(AsyncRawResponse::from_bytes(status, headers, body))
+    }
+}
+
+#[async_trait]
+impl HttpClient for Wire {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        if !self.server.is_origin_of(request.url()) {
+            return Err(WireError::Astray.into_sdk(ErrorKind::Other));
+        }
+        let running = self.calls.begin(self.peer, operation(self.peer, request));
+        let answer = self.exchange(request).await;
+        running.end(outcome(&answer));
+        if answer.as_ref().err() == Some(&WireError::Unreachable(Transport::Tls)) {
+            self.http.distrust();
+        }
+        answer.map_err(|error| error.into_sdk(ErrorKind::Io))
+    }
+}
+
+async fn read(status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| WireError::Unreachable(classify(&error)))?;
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(WireError::TooLong(status));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A header's value.
+pub(super) fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
+    headers.get_optional_str(&HeaderName::from_static(name))
+}
+
+fn operation(peer: Peer, request: &Request) -> &'static str {
+    match (peer, request.method()) {
+        (Peer::Entra | Peer::PartnerCenter, _) => "vault_token",
+        (Peer::KeyVault, Method::Put) => "set",
+        (Peer::KeyVault, Method::Patch) => "update",
+        (Peer::KeyVault, _) if request.url().path().ends_with("/versions") => "list",
+        (Peer::KeyVault, _) => "get",
+    }
+}
+
+fn outcome(answer: &Result<AsyncRawResponse, WireError>) -> Result<u16, Transport> {
+    match answer {
+        Ok(response) => Ok(u16::from(response.status())),
+        Err(WireError::Unreachable(why)) => Err(*why),
+        Err(WireError::NoToken(IssuerError::Refused(refusal))) => Ok(refusal.status),
+        Err(WireError::NoToken(IssuerError::Unavailable { status, .. }) | WireError::TooLong(status)) => {
+            Ok(*status)
+        }
+        // Nothing was sent, or nothing that tells: these do not come from an exchange.
+        Err(WireError::Astray | WireError::OtherAudience | WireError::NoToken(_)) => Err(Transport::Cut),
+    }
+}
