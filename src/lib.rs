@@ -9,4 +9,5 @@ pub mod failure;
 pub mod refusal;
 pub mod ports;
 pub mod clock;
+pub mod telemetry;
 pub mod config;
