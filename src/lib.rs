@@ -11,3 +11,4 @@ pub mod ports;
 pub mod clock;
 pub mod telemetry;
 pub mod config;
+pub mod cli;
