@@ -93,6 +93,16 @@ pub enum Identity {
     AzureCli,
 }
 
+impl Identity {
+    /// What it is called in the configuration and in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClientSecret { .. } => "client_secret",
+            Self::AzureCli => "azure_cli",
+        }
+    }
+}
+
 /// Which cloud, and where its services are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloud {

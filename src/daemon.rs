@@ -18,9 +18,9 @@ use crate::state::State;
 /// How long a stop keeps trying to save a successor; supervisors must allow more.
 pub const GRACE: Duration = Duration::from_secs(25);
 
-/// No wait is longer, so that a suspended host, a stepped clock or a changed policy is noticed without
-/// special code. Waking costs one comparison.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
+/// Waking costs a few comparisons. Part of promise 4's "plus five minutes".
+const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
 /// The wait between two attempts to save once a stop has been asked for.
 const HURRY: TimeDelta = TimeDelta::seconds(2);
@@ -36,7 +36,7 @@ pub struct Signals {
 
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved.
 ///
-/// `publish` is called with each new state. Returns the last one.
+/// `publish` is called with each new state, and with what comes next. Returns the last one.
 pub async fn keep<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
@@ -49,17 +49,21 @@ where
     R: Resource + Sync,
 {
     let Signals { stop, mut poke } = signals;
+    let mut is_news = true;
     while !stop.is_cancelled() || state.is_unsaved() {
         let now = rotator.clock.now();
         let next = rotator.timing.next(&state, now);
-        publish(&state, &next);
+        if is_news {
+            publish(&state, &next);
+        }
+        is_news = true;
         match next {
             Next::Wait(at) if stop.is_cancelled() => {
                 rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
                 state = rotator.poke(state);
             }
             Next::Wait(at) => tokio::select! {
-                () = rotator.clock.sleep_until(at, LOOK_EVERY) => {}
+                () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
                 Ok(()) = poke.changed() => state = rotator.poke(state),
                 () = stop.cancelled() => {}
             },

@@ -22,3 +22,5 @@ pub mod daemon;
 pub mod world;
 pub mod config;
 pub mod azure;
+pub mod telemetry;
+pub mod cli;

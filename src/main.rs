@@ -1,3 +1,7 @@
-//! The program; everything it does is in the library.
+//! Parse, run, exit code: everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    perennial::cli::main()
+}

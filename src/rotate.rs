@@ -6,20 +6,12 @@
 //! Invariant: once a redemption that is to be saved has returned, its successor is in `Phase::Unsaved`
 //! until the vault shows it, short of the process ending.
 
-use std::hash::DefaultHasher;
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
-
-use chrono::TimeDelta;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
 use tracing::debug;
 use tracing::error;
 use tracing::info;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::answer;
 use crate::clock::Clock;
 use crate::failure::About;
 use crate::failure::Failure;
@@ -28,41 +20,29 @@ use crate::failure::Remedy;
 use crate::ports::Asked;
 use crate::ports::Change;
 use crate::ports::Issuer;
-use crate::ports::IssuerError;
 use crate::ports::Redeemed;
-use crate::ports::Redemption;
 use crate::ports::Resource;
 use crate::ports::Vault;
 use crate::ports::VaultError;
-use crate::refusal::Class;
-use crate::save;
-use crate::save::Ties;
 use crate::schedule;
 use crate::schedule::Next;
 use crate::schedule::Timing;
-use crate::source;
 use crate::state::Held;
 use crate::state::Phase;
 use crate::state::QUESTIONS_A_DAY;
-use crate::state::REDEMPTIONS_A_DAY;
 use crate::state::State;
 use crate::token::Grant;
-use crate::token::Setting;
-use crate::token::Source;
 use crate::token::Timestamp;
 use crate::token::Verify;
 use crate::token::rotation_id;
 use crate::version::Stored;
 use crate::version::Tags;
-use crate::version::Version;
-use crate::version::rfc3339;
-use crate::version::tag;
 
+mod history;
+mod redeeming;
 mod saving;
 
-/// A secret made moments ago works on some of Entra's front ends and not yet on others
-/// (reference/azure.md §6.3); until it is this old, a refusal of it is a matter of waiting.
-const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
+use self::redeeming::Credential;
 
 /// Carries out the steps for one token.
 #[derive(Debug)]
@@ -89,14 +69,6 @@ pub struct Rotator<I, V, R> {
 struct Attempt {
     id: Uuid,
     credential: Option<Credential>,
-}
-
-struct Credential {
-    client_id: String,
-    secret: SecretString,
-    secret_created: Option<Timestamp>,
-    secret_expires: Option<Timestamp>,
-    fingerprint: u64,
 }
 
 /// A redemption whose answer is for the right tenant, app and user.
@@ -168,6 +140,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Phase::Current
         };
         Ok(())
+    }
+
+    /// Reads the newest version and does nothing with it: for a rehearsal.
+    pub async fn peek(&mut self, mut state: State) -> State {
+        match self.read_newest(&mut state, rotation_id()).await {
+            Ok(_) => state,
+            Err(failure) if failure.kind == Kind::TurnedOff => self.turned_off(state, failure),
+            Err(failure) => self.failed(state, failure),
+        }
     }
 
     /// Looks whether a person has acted: one vault call, or a local read.
@@ -264,104 +245,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(newest)
     }
 
-    /// Redeems one stored value, within politeness, and checks whose it is.
-    async fn redeem(
-        &self,
-        state: &mut State,
-        stored: &Stored,
-        attempt: &mut Attempt,
-    ) -> Result<Proof, Failure> {
-        let token = stored.refresh_token();
-        if !token.is_plausible() {
-            return Err(unusable_value());
-        }
-        if attempt.credential.is_none() {
-            let read = self.read_credential(attempt.id).await;
-            let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
-            (0..calls).for_each(|_| state.vault_calls.note(self.clock.now()));
-            attempt.credential = Some(read?.0);
-        }
-        let credential = attempt.credential.as_ref().expect("read just now");
-        state.credential_used = Some(credential.fingerprint);
-        state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
-        let now = self.clock.now();
-        if state.redemptions.room_at(REDEMPTIONS_A_DAY, 1, now) > now {
-            return Err(budget_spent());
-        }
-        state.redemptions.note(now);
-        let what = Redemption {
-            tenant: &self.grant.tenant_id,
-            client_id: &credential.client_id,
-            client_secret: &credential.secret,
-            scope: &self.grant.scope,
-            token: &token,
-            rotation_id: attempt.id,
-        };
-        let redeemed = self.issuer.redeem(&what).await.map_err(|error| self.refused(&error, credential))?;
-        let user_oid = answer::check(&self.grant, &credential.client_id, &redeemed)?;
-        let noted = stored.version.tags.get(tag::USER_OID);
-        if let (Some(user), Some(noted)) = (&user_oid, noted)
-            && !user.eq_ignore_ascii_case(noted)
-        {
-            warn!(event = "user_changed", token = %self.grant.name, version = %stored.version.id,
-                "the token belongs to another user than its tag says; the tag is corrected");
-        }
-        if user_oid.is_some() {
-            state.user_oid.clone_from(&user_oid);
-        }
-        let client_id = credential.client_id.clone();
-        Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
-    }
-
-    fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
-        let failure = error.failure();
-        let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
-        match error {
-            IssuerError::Refused(refusal) if fresh && refusal.class() == Class::ClientCredential => {
-                Failure { remedy: Remedy::Retry { after: None }, ..failure }
-            }
-            _ => failure,
-        }
-    }
-
-    /// Reads the app's id and secret; also says how many vault calls that took.
-    async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
-        let mut calls = 0;
-        let client_id = match &self.grant.client_id {
-            Setting::Plain(value) => value.clone(),
-            Setting::From(source) => {
-                let (value, version) = self.read_source(source, id).await?;
-                calls += usize::from(version.is_some());
-                value.expose_secret().to_owned()
-            }
-        };
-        let (secret, version) = self.read_source(&self.grant.client_secret, id).await?;
-        calls += usize::from(version.is_some());
-        let mut hasher = DefaultHasher::new();
-        (&client_id, secret.expose_secret()).hash(&mut hasher);
-        let credential = Credential {
-            client_id,
-            secret,
-            secret_created: version.as_ref().map(|version| version.created),
-            secret_expires: version.and_then(|version| version.expires),
-            fingerprint: hasher.finish(),
-        };
-        Ok((credential, calls))
-    }
-
-    async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
-        match from {
-            Source::Secret(address) => match self.vault.newest(address, id).await {
-                Ok(stored) => Ok((stored.value, Some(stored.version))),
-                Err(error) => Err(error.failure(Asked::Source, address)),
-            },
-            local => source::read_local(local).map(|value| (value, None)).map_err(|error| {
-                let summary = format!("the app's credential could not be read: {error}");
-                Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
-            }),
-        }
-    }
-
     /// Asks the resource about the access token. Its answer is published and never stands in the way.
     async fn ask_resource(&self, state: &mut State, redeemed: &Redeemed, id: Uuid) {
         let now = self.clock.now();
@@ -399,106 +282,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             user_oid: proof.user_oid,
             rotation_id: id,
         }
-    }
-
-    /// Searches the history of a version of ours that this process has not searched before: another
-    /// process may have died between its write and its list.
-    async fn find_buried(
-        &self,
-        state: &mut State,
-        newest: &Version,
-        attempt: &mut Attempt,
-    ) -> Result<Option<Held>, Failure> {
-        if newest.redeemed_from().is_none() || state.searched.as_ref() == Some(&newest.id) {
-            return Ok(None);
-        }
-        state.vault_calls.note(self.clock.now());
-        let versions =
-            self.vault.versions(&self.grant.secret, attempt.id).await.map_err(|error| self.own(&error))?;
-        let mut dead = Vec::new();
-        while let Some(buried) = save::buried_under(newest, &versions, &dead, Ties::DoNot) {
-            match self.redeem_version(state, buried, attempt).await? {
-                Some((stored, proof)) => {
-                    self.report_buried(state, buried, newest);
-                    let held = Self::hold(&stored, proof, attempt.id);
-                    return Ok(Some(Held { over: Some(newest.id.clone()), dead, ..held }));
-                }
-                None => dead.push(buried.id.clone()),
-            }
-        }
-        state.searched = Some(newest.id.clone());
-        Ok(None)
-    }
-
-    /// Reads and redeems a version that is not the newest; `None`, and a mark on it, if it is of no use.
-    async fn redeem_version(
-        &self,
-        state: &mut State,
-        version: &Version,
-        attempt: &mut Attempt,
-    ) -> Result<Option<(Stored, Proof)>, Failure> {
-        state.vault_calls.note(self.clock.now());
-        let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
-            Ok(stored) => stored,
-            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(None),
-            Err(error) => return Err(self.own(&error)),
-        };
-        match self.redeem(state, &stored, attempt).await {
-            Ok(proof) => Ok(Some((stored, proof))),
-            Err(failure) if failure.token_refused() => {
-                self.note_dead(state, version, &failure, attempt.id).await;
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Tries the youngest predecessors of a value that is no usable token at all, once for each such
-    /// value, and never over a foreign version younger than a day.
-    async fn rescue(
-        &self,
-        state: &mut State,
-        useless: &Version,
-        attempt: &mut Attempt,
-    ) -> Result<Option<Held>, Failure> {
-        let now = self.clock.now();
-        let too_young = !useless.is_ours() && useless.created + schedule::RESCUE_AFTER > now;
-        if too_young || state.rescued.as_ref() == Some(&useless.id) {
-            return Ok(None);
-        }
-        state.vault_calls.note(now);
-        let versions =
-            self.vault.versions(&self.grant.secret, attempt.id).await.map_err(|error| self.own(&error))?;
-        for version in save::predecessors(useless, &versions) {
-            if let Some((stored, proof)) = self.redeem_version(state, version, attempt).await? {
-                warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
-                    "the newest version is no usable token; its predecessor works and is put on top");
-                self.note_dead(state, useless, &unusable_value(), attempt.id).await;
-                let held = Self::hold(&stored, proof, attempt.id);
-                return Ok(Some(Held { over: Some(useless.id.clone()), ..held }));
-            }
-        }
-        state.rescued = Some(useless.id.clone());
-        Ok(None)
-    }
-
-    /// Notes on a version that it is dead, so that no later process tries it again.
-    async fn note_dead(&self, state: &mut State, version: &Version, failure: &Failure, id: Uuid) {
-        let now = self.clock.now();
-        let mut tags = version.tags.clone();
-        tags.insert(tag::REFUSED_AT.into(), rfc3339(now));
-        tags.insert(tag::REFUSED_KIND.into(), failure.kind.as_str().into());
-        state.vault_calls.note(now);
-        let change = Change { enabled: None, tags: Some(tags) };
-        if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {
-            debug!(event = "mark_failed", token = %self.grant.name, version = %version.id, reason = %error);
-        }
-    }
-
-    fn report_buried(&self, state: &mut State, buried: &Version, under: &Version) {
-        state.unburied_at = Some(self.clock.now());
-        warn!(event = "buried_sign_in", token = %self.grant.name, version = %buried.id, under = %under.id,
-            "a sign-in was written over by a rotation in flight; it works and is put back on top");
     }
 
     fn turned_off(&self, mut state: State, failure: Failure) -> State {
@@ -546,9 +329,4 @@ fn unusable_value() -> Failure {
     let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
     let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, summary);
     Failure { token_condemned: true, never_was_a_token: true, ..failure }
-}
-
-fn budget_spent() -> Failure {
-    let summary = "today's redemptions of this token are used up";
-    Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Grant, summary)
 }

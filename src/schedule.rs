@@ -202,37 +202,45 @@ fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
     if state.mark_after.is_some_and(|at| at > now) {
         return None;
     }
-    let mut tags = version.tags.clone();
-    match (&state.phase, &state.failing) {
-        (Phase::Current, None) => {
-            let proved_at = state.proved_at?;
-            let noted = version.time(tag::PROVED_AT);
-            let outdated = noted.is_none_or(|at| at + MARK_EVERY <= proved_at);
-            let user_changed = match (&state.user_oid, version.tags.get(tag::USER_OID)) {
-                (Some(user), Some(noted)) => !user.eq_ignore_ascii_case(noted),
-                _ => false,
-            };
-            if !outdated && !version.is_refused() && !user_changed {
-                return None;
-            }
-            tags.insert(tag::PROVED_AT.into(), rfc3339(proved_at));
-            tags.remove(tag::REFUSED_AT);
-            tags.remove(tag::REFUSED_KIND);
-            if let (true, Some(user)) = (user_changed, &state.user_oid) {
-                tags.insert(tag::USER_OID.into(), user.clone());
-            }
-        }
+    let tags = match (&state.phase, &state.failing) {
+        (Phase::Current, None) => proof_marks(version, state)?,
         (Phase::Waiting { .. }, Some(failing)) if failing.failure.token_refused() => {
-            let kind = failing.failure.kind.as_str();
-            if version.is_refused() && version.tags.get(tag::REFUSED_KIND).is_some_and(|k| k == kind) {
-                return None;
-            }
-            tags.insert(tag::REFUSED_AT.into(), rfc3339(failing.since));
-            tags.insert(tag::REFUSED_KIND.into(), kind.into());
+            refusal_marks(version, failing)?
         }
         _ => return None,
-    }
+    };
     (tags.len() <= crate::version::MAX_TAGS).then_some(tags)
+}
+
+fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
+    let proved_at = state.proved_at?;
+    let outdated = version.time(tag::PROVED_AT).is_none_or(|at| at + MARK_EVERY <= proved_at);
+    let user = match (&state.user_oid, version.tags.get(tag::USER_OID)) {
+        (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
+        _ => None,
+    };
+    if !outdated && !version.is_refused() && user.is_none() {
+        return None;
+    }
+    let mut tags = version.tags.clone();
+    tags.insert(tag::PROVED_AT.into(), rfc3339(proved_at));
+    tags.remove(tag::REFUSED_AT);
+    tags.remove(tag::REFUSED_KIND);
+    if let Some(user) = user {
+        tags.insert(tag::USER_OID.into(), user.clone());
+    }
+    Some(tags)
+}
+
+fn refusal_marks(version: &Version, failing: &Failing) -> Option<Tags> {
+    let kind = failing.failure.kind.as_str();
+    if version.is_refused() && version.tags.get(tag::REFUSED_KIND).is_some_and(|noted| noted == kind) {
+        return None;
+    }
+    let mut tags = version.tags.clone();
+    tags.insert(tag::REFUSED_AT.into(), rfc3339(failing.since));
+    tags.insert(tag::REFUSED_KIND.into(), kind.into());
+    Some(tags)
 }
 
 /// How long to wait after a failed attempt; `attempts` counts those that failed before it.
@@ -274,189 +282,4 @@ fn fraction(name: &TokenName) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::failure::Kind;
-    use crate::version::VersionId;
-
-    fn at(hours: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_760_000_000 + hours * 3600, 0).expect("in range")
-    }
-
-    fn timing() -> Timing {
-        Timing::new(&Policy::default(), &TokenName::new("partner-center"), 0.5)
-    }
-
-    fn version(tags: &[(&str, &str)]) -> Version {
-        Version {
-            id: VersionId("v1".into()),
-            created: at(0),
-            enabled: true,
-            expires: None,
-            tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        }
-    }
-
-    fn ours() -> Version {
-        version(&[(tag::MANAGED_BY, "perennial/0.1.0 run"), (tag::PROVED_AT, "2025-10-09T08:53:20Z")])
-    }
-
-    fn current(version: Version) -> State {
-        let state = State::unknown(at(0));
-        State { phase: Phase::Current, newest: Some(version), proved_at: Some(at(0)), ..state }
-    }
-
-    fn failure(remedy: Remedy) -> Failure {
-        Failure::new(Kind::EntraUnreachable, remedy, About::Grant, "x")
-    }
-
-    const RETRY: Remedy = Remedy::Retry { after: None };
-
-    #[test]
-    fn a_token_is_proved_at_start_and_then_within_prove_every() {
-        let timing = timing();
-
-        assert_eq!(timing.next(&State::unknown(at(0)), at(0)), Next::Prove);
-        let Next::Wait(due) = timing.next(&current(ours()), at(0)) else { panic!("not due") };
-        assert!(due > at(5) && due <= at(6), "{due}");
-        assert_eq!(timing.next(&current(ours()), at(6)), Next::Prove);
-    }
-
-    #[test]
-    fn a_rotation_is_due_about_a_week_after_the_token_was_issued() {
-        let timing = timing();
-
-        assert!(!timing.rotation_is_due(&ours(), &current(ours()), at(6 * 24)));
-        assert!(timing.rotation_is_due(&ours(), &current(ours()), at(8 * 24)));
-    }
-
-    #[test]
-    fn a_foreign_version_is_rotated_at_once_but_only_once_a_day() {
-        let timing = timing();
-        let foreign = version(&[]);
-        let mut state = current(foreign.clone());
-
-        assert!(timing.rotation_is_due(&foreign, &state, at(1)));
-        state.foreign_rotated_at = Some(at(0));
-        assert!(!timing.rotation_is_due(&foreign, &state, at(23)));
-        assert!(timing.rotation_is_due(&foreign, &state, at(24)));
-    }
-
-    #[test]
-    fn names_are_spread_and_stay_within_the_tenth_either_way() {
-        let policy = Policy::default();
-        let mut due: Vec<Timestamp> = Vec::new();
-        for n in 0..200 {
-            let timing = Timing::new(&policy, &TokenName::new(&format!("customer-{n}")), 0.999);
-            due.push(timing.rotate_at(&version(&[])));
-        }
-        due.sort();
-
-        assert!(due[0] > at(6 * 24) && due[199] < at(8 * 24));
-        assert!(due[150] - due[50] > TimeDelta::hours(10), "{} {}", due[50], due[150]);
-    }
-
-    #[test]
-    fn a_person_is_waited_for_by_the_minute_and_the_version_tried_again_each_day() {
-        let timing = timing();
-
-        let state = timing.after_failure(current(ours()), failure(Remedy::Login), at(0), 0.5);
-
-        assert!(matches!(timing.next(&state, at(0)), Next::Mark(_)), "a refusal is noted");
-        let state = State { mark_after: Some(at(99)), ..state };
-        assert_eq!(timing.next(&state, at(0)), Next::Wait(at(0) + WATCH_EVERY));
-        assert_eq!(timing.next(&state, at(1)), Next::Look);
-        let looked = Phase::Waiting { look_at: at(25), again_at: at(24) };
-        assert_eq!(timing.next(&State { phase: looked, ..state }, at(24)), Next::Prove);
-    }
-
-    #[test]
-    fn a_refusal_that_an_earlier_process_noted_is_the_same_incident() {
-        let noted =
-            version(&[(tag::REFUSED_AT, "2025-10-01T00:00:00Z"), (tag::REFUSED_KIND, "entra_unreachable")]);
-
-        let state = timing().after_failure(current(noted), failure(Remedy::Login), at(0), 0.5);
-
-        let since = state.failing.expect("failing").since;
-        assert_eq!(rfc3339(since), "2025-10-01T00:00:00Z");
-    }
-
-    #[test]
-    fn a_proof_is_noted_at_most_daily() {
-        let timing = timing();
-        let mut state = current(ours());
-
-        state.proved_at = Some(at(23));
-        assert!(!matches!(timing.next(&state, at(23)), Next::Mark(_)));
-        state.proved_at = Some(at(24));
-        let Next::Mark(tags) = timing.next(&state, at(24)) else { panic!("a mark") };
-        assert_eq!(tags[tag::PROVED_AT], rfc3339(at(24)));
-    }
-
-    #[test]
-    fn a_full_budget_of_redemptions_puts_a_proof_off() {
-        let timing = timing();
-        let mut state = State::unknown(at(0));
-        (0..24).for_each(|n| state.redemptions.note(at(0) + TimeDelta::minutes(n)));
-
-        assert_eq!(timing.next(&state, at(1)), Next::Wait(at(24)));
-    }
-
-    #[test]
-    fn a_held_successor_is_saved_at_once_and_retried_at_least_hourly() {
-        let timing = timing();
-        let mut state = current(ours());
-        state.phase = Phase::Unsaved(Box::new(held()));
-        assert_eq!(timing.next(&state, at(0)), Next::Save);
-
-        for attempt in 0..40 {
-            state = timing.after_failure(state, failure(RETRY), at(attempt), 0.999);
-            let retry_at = state.failing.as_ref().expect("failing").retry_at;
-            assert!(state.is_unsaved() && retry_at <= at(attempt + 1));
-        }
-    }
-
-    fn held() -> crate::state::Held {
-        crate::state::Held {
-            successor: crate::token::RefreshToken::new("s"),
-            issued_at: at(0),
-            from: ours(),
-            from_value: crate::token::RefreshToken::new("r"),
-            over: None,
-            written: None,
-            dead: Vec::new(),
-            lifted: Vec::new(),
-            client_id: "app".into(),
-            user_oid: None,
-            rotation_id: uuid::Uuid::nil(),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn waits_are_bounded(attempts: u32, sample in 0.0..1.0f64, left in -90i64..90 * 24 * 60, after in 0u64..1_000_000) {
-            let remedy = Remedy::Retry { after: Some(Duration::from_secs(after)) };
-            let left = Some(TimeDelta::minutes(left));
-
-            let wait = retry_wait(attempts, remedy, left, sample);
-
-            prop_assert!(wait >= Duration::from_secs(1) && wait <= LONGEST);
-            prop_assert!(wait >= Duration::from_secs(after).min(LONGEST));
-        }
-
-        #[test]
-        fn the_nearer_the_end_the_shorter_the_wait(attempts in 2u32..100, sample in 0.0..1.0f64, left in 21i64..90 * 24 * 60) {
-            let wait = retry_wait(attempts, RETRY, Some(TimeDelta::minutes(left)), sample);
-
-            prop_assert!(delta(wait) <= TimeDelta::minutes(left) / 20);
-            prop_assert!(wait >= SHORTEST);
-        }
-
-        #[test]
-        fn a_long_outage_is_tried_about_hourly(attempts in 14u32..1000, sample in 0.05..1.0f64) {
-            prop_assert_eq!(retry_wait(attempts, RETRY, None, sample), LONGEST);
-        }
-    }
-}
+mod tests;

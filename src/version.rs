@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::SecondsFormat;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::token::RefreshToken;
@@ -70,7 +71,7 @@ pub mod tag {
 pub type Tags = BTreeMap<String, String>;
 
 /// A version's id: 32 hex digits, given by the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct VersionId(pub String);
 
 impl std::fmt::Display for VersionId {

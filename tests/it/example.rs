@@ -49,10 +49,10 @@ fn load(text: &str) -> Config {
 /// The paths of all keys, behind `#` or not.
 fn shown_keys() -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
-    let mut section = String::new();
+    let mut section = "";
     for line in EXAMPLE.lines().map(|line| commented_key(line).unwrap_or(line)) {
         if line.starts_with('[') {
-            section = line.trim_matches(['[', ']']).to_owned();
+            section = line.trim_matches(['[', ']']);
         } else if let Some(key) = key_of(line) {
             shown.insert(format!("{section}.{key}"));
             let table: toml::Table = toml::from_str(line).expect("a line of TOML");

@@ -1,7 +1,5 @@
 //! A world with one partner in it, and rotators that act in it.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use perennial::clock::Clock;
 use perennial::rotate::Rotator;
@@ -17,16 +15,16 @@ use perennial::world::Actor;
 use perennial::world::Partner;
 use perennial::world::World;
 
-pub const VAULT: &str = "https://contoso.vault.azure.net";
+pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
 
-pub type WorldRotator = Rotator<Actor, Actor, Actor>;
+pub(crate) type WorldRotator = Rotator<Actor, Actor, Actor>;
 
-pub fn base() -> Timestamp {
+pub(crate) fn base() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().expect("a time")
 }
 
 /// A grant as an operator would describe the partner's token.
-pub fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
+pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
     Grant {
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
@@ -44,7 +42,7 @@ pub fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
 }
 
 /// A rotator of that name; `seed` stands for the process.
-pub fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, seed: u64) -> WorldRotator {
+pub(crate) fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, seed: u64) -> WorldRotator {
     let mut rng = fastrand::Rng::with_seed(seed);
     let timing = Timing::new(&grant.policy, &grant.name, rng.f64());
     let actor = world.as_actor(actor);
@@ -61,7 +59,7 @@ pub fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, seed: u6
 }
 
 /// A world whose time stands still unless it is moved, with a sign-in of eight days ago.
-pub fn still_world() -> (World, Partner) {
+pub(crate) fn still_world() -> (World, Partner) {
     let world = World::new(Clock::running(base(), 0.0), 7);
     let partner = world.add_partner("contoso", VAULT, Some(base() + TimeDelta::days(400)));
     world.advance(TimeDelta::days(8));
@@ -69,10 +67,6 @@ pub fn still_world() -> (World, Partner) {
 }
 
 /// A clock that stands still until the vault says what time it is.
-pub fn still_clock() -> Clock {
+pub(crate) fn still_clock() -> Clock {
     Clock::running(base(), 0.0)
-}
-
-fn days(n: u64) -> Duration {
-    Duration::from_secs(n * 86_400)
 }

@@ -1,4 +1,8 @@
 //! What must hold from outside: one binary, one module per behaviour.
 
+mod config;
+mod deploy;
+mod example;
 mod harness;
 mod interleavings;
+mod tidy;

@@ -1,0 +1,19 @@
+# Formatting and lints
+check:
+    cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+
+# All tests
+test:
+    cargo test --locked
+
+# Licences, sources and banned crates
+deny:
+    cargo deny check bans licenses sources
+
+# The container image
+image:
+    docker build --tag perennial .
+
+# The program as it is shipped
+release:
+    cargo build --release --locked

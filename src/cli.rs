@@ -1,0 +1,340 @@
+//! The command line: what can be typed, and what the process's end says about it.
+//!
+//! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
+//! this one. Results go to stdout by `out`, everything else to stderr.
+
+pub mod out;
+pub mod rotate;
+pub mod run;
+pub mod sandbox;
+pub mod shipped;
+
+use std::path::PathBuf;
+use std::process;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::config::ConfigProblems;
+use crate::failure::Remedy;
+use crate::telemetry;
+use crate::telemetry::LogFormat;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0   done
+  1   failed; trying again may help
+  2   wrong use of the command
+  3   a person must sign in
+  4   an operator must act: app credential, role, policy or network
+  78  the configuration is wrong
+
+Environment:
+  PERENNIAL_CONFIG          the configuration file
+  PERENNIAL__SECTION__KEY   a key of it, outside the token list
+  RUST_LOG                  what is logged, for example perennial=debug
+  NO_COLOR                  no colours
+
+Results are written to stdout, logs to stderr.";
+
+/// Keeps Microsoft Partner Center refresh tokens in Azure Key Vault alive.
+#[derive(Debug, Parser)]
+#[command(name = "perennial", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "PERENNIAL_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/perennial/perennial.toml"
+    )]
+    pub config: PathBuf,
+    /// How logs are written [default: pretty on a terminal, json elsewhere]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Keep the tokens alive until told to stop
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::RunArgs),
+    /// One pass, then exit: prove every token and rotate what is due
+    #[command(after_help = rotate::EXAMPLES)]
+    Rotate(rotate::RotateArgs),
+}
+
+/// What the end of the process says. The numbers are part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Done.
+    Done,
+    /// Failed; trying again may help.
+    Failed,
+    /// Wrong use of the command.
+    Usage,
+    /// A person must sign in.
+    Login,
+    /// An operator must act: app credential, role, policy or network.
+    Operator,
+    /// The configuration is wrong; a supervisor must not start again on it.
+    Configuration,
+}
+
+impl ExitCode {
+    /// The number; 78 is `EX_CONFIG` of sysexits.h.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Login => 3,
+            Self::Operator => 4,
+            Self::Configuration => 78,
+        }
+    }
+
+    /// The graver of two, for a command that looks after many tokens: what only a sign-in cures comes
+    /// before what an operator can mend, and that before what may pass.
+    #[must_use]
+    pub fn gravest(self, other: Self) -> Self {
+        let gravity = |code: Self| match code {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Operator => 2,
+            Self::Login => 3,
+            Self::Usage => 4,
+            Self::Configuration => 5,
+        };
+        if gravity(other) > gravity(self) { other } else { self }
+    }
+}
+
+impl From<Remedy> for ExitCode {
+    fn from(remedy: Remedy) -> Self {
+        match remedy {
+            Remedy::Retry { .. } => Self::Failed,
+            Remedy::Login => Self::Login,
+            Remedy::Operator => Self::Operator,
+        }
+    }
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Why a command ended before it had anything to say about a token.
+#[derive(Debug, Error)]
+pub enum Stop {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigProblems),
+    /// The command cannot mean that, as a token that is not configured.
+    #[error("{0}")]
+    Usage(String),
+    /// Something outside failed.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Stop {
+    /// What the end of the process says about it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) => ExitCode::Configuration,
+            Self::Usage(_) => ExitCode::Usage,
+            Self::Failed(_) => ExitCode::Failed,
+        }
+    }
+}
+
+/// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
+pub fn main() -> process::ExitCode {
+    let cli = Cli::parse();
+    let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
+    telemetry::start(format);
+    let outcome = block_on(async {
+        match cli.verb {
+            Verb::Run(args) => run::run(args, &cli.global).await,
+            Verb::Rotate(args) => rotate::run(args, &cli.global).await,
+        }
+    });
+    finish(outcome, format)
+}
+
+/// Reads the configuration that `global` names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(global: &Global) -> Result<Config, Stop> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Ok(Config::load(&global.config, std::env::vars_os().filter_map(text))?)
+}
+
+/// Runs a command on one thread, which is all that waiting takes and what the memory budget allows.
+///
+/// # Errors
+/// The command's own, and a machine that has no timers or sockets left.
+pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context("cannot start")))?
+        .block_on(command)
+}
+
+/// Says why it ended, where there is something to say, and with which code.
+pub fn finish(outcome: Result<ExitCode, Stop>, format: LogFormat) -> process::ExitCode {
+    let stop = match outcome {
+        Ok(code) => return code.into(),
+        Err(stop) => stop,
+    };
+    match format {
+        LogFormat::Json => log(&stop),
+        LogFormat::Pretty => eprintln!("{}", for_people(&stop)),
+    }
+    stop.exit_code().into()
+}
+
+fn for_people(stop: &Stop) -> String {
+    match stop {
+        Stop::Configuration(problems) => {
+            let file = problems.path.display();
+            problems.problems.iter().fold(format!("error: {file} cannot be used"), |text, problem| {
+                text + "\n  " + &problem.to_string()
+            })
+        }
+        Stop::Usage(text) => format!("error: {text}"),
+        Stop::Failed(error) => format!("error: {error:#}"),
+    }
+}
+
+fn log(stop: &Stop) {
+    match stop {
+        Stop::Configuration(problems) => {
+            for problem in &problems.problems {
+                tracing::error!(key = problem.key, problem = problem.what, "the configuration is wrong");
+            }
+        }
+        Stop::Usage(text) => tracing::error!("{text}"),
+        Stop::Failed(error) => tracing::error!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        let before = parse("perennial --config a.toml --log-format json run").expect("good");
+        let after = parse("perennial run --config a.toml").expect("good");
+
+        assert_eq!(before.global.config, after.global.config);
+        assert_eq!(before.global.log_format, Some(LogFormat::Json));
+        assert!(matches!(after.verb, Verb::Run(_)));
+    }
+
+    #[test]
+    fn spans_are_written_with_their_unit() {
+        let whole =
+            parse("perennial sandbox --dir d --age 80d --rotate-after 1m --issuer strict").expect("good");
+
+        let Verb::Sandbox(args) = whole.verb else { panic!("the sandbox") };
+        assert_eq!(args.age, Duration::from_secs(80 * 86_400));
+        assert_eq!(args.rotate_after, Some(Duration::from_secs(60)));
+        assert_eq!(args.issuer, sandbox::IssuerRules::Strict);
+        assert_eq!(args.listen.to_string(), "127.0.0.1:8443");
+        assert!(parse("perennial sandbox --dir d --age 80").is_err());
+    }
+
+    #[test]
+    fn every_command_shows_how_it_is_used() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+
+            assert!(help.contains(&format!("  perennial {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn examples_in_the_help_can_be_typed() {
+        for example in [run::EXAMPLES, rotate::EXAMPLES, sandbox::EXAMPLES] {
+            for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
+                let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
+
+                assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_gravest_of_many_is_what_counts() {
+        use ExitCode::Done;
+        use ExitCode::Failed;
+        use ExitCode::Login;
+        use ExitCode::Operator;
+
+        assert_eq!(Done.gravest(Failed).gravest(Operator).gravest(Login), Login);
+        assert_eq!(Login.gravest(Operator), Login);
+        assert_eq!(Operator.gravest(Failed), Operator);
+    }
+
+    #[test]
+    fn exit_codes_are_the_documented_ones() {
+        let stop = Stop::Configuration(ConfigProblems { path: "x".into(), problems: Vec::new() });
+
+        assert_eq!(stop.exit_code().number(), 78);
+        assert_eq!(ExitCode::from(Remedy::Login).number(), 3);
+        assert_eq!(ExitCode::from(Remedy::Operator).number(), 4);
+        assert_eq!(ExitCode::from(Remedy::Retry { after: None }).number(), 1);
+        for code in [0, 1, 2, 3, 4, 78] {
+            assert!(AFTER_HELP.contains(&format!("  {code:<4}")), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_configuration_is_a_list() {
+        let problems =
+            Config::parse(Path::new("p.toml"), "[vault]\ncredential = \"azure_cli\"", std::iter::empty());
+
+        let shown = for_people(&Stop::Configuration(problems.expect_err("no token")));
+
+        assert_eq!(shown, "error: p.toml cannot be used\n  token: there must be at least one [[token]]");
+    }
+}

@@ -1,0 +1,54 @@
+//! The only place that writes to stdout, so that nothing but results gets there.
+
+use std::fmt::Display;
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Writes a line of a result. A reader that has gone away, as `head` does, is no failure.
+///
+/// # Errors
+/// When stdout cannot take it, as on a full disk.
+pub fn line(text: impl Display) -> io::Result<()> {
+    write_line(&mut io::stdout().lock(), text)
+}
+
+/// Writes a result as JSON, on lines of its own.
+///
+/// # Errors
+/// As [`line`].
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    line(serde_json::to_string_pretty(value)?)
+}
+
+fn write_line(stdout: &mut impl Write, text: impl Display) -> io::Result<()> {
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
+        assert!(write_line(&mut Failing(ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(write_line(&mut Failing(ErrorKind::StorageFull), "x").is_err());
+    }
+}

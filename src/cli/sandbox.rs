@@ -1,0 +1,47 @@
+//! `sandbox`: local stand-ins for Entra, Key Vault and Partner Center.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::ValueEnum;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial sandbox --dir ./sandbox
+  perennial sandbox --dir ./sandbox --age 80d --rotate-after 1m --prove-every 10s
+  perennial sandbox --dir ./sandbox --listen 127.0.0.1:9443 --issuer strict";
+
+/// What `sandbox` takes.
+#[derive(Clone, Debug, Args)]
+pub struct SandboxArgs {
+    /// Where `ca.pem` and a ready `perennial.toml` are written
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// How old the token in the vault is at the start
+    #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub age: Duration,
+    /// `rotate_after` of the ready configuration
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub rotate_after: Option<Duration>,
+    /// `prove_every` of the ready configuration
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub prove_every: Option<Duration>,
+    /// How the issuer treats a token that has been redeemed
+    #[arg(long, value_name = "RULES", default_value = "entra")]
+    pub issuer: IssuerRules,
+}
+
+/// How the issuer treats a token that has been redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssuerRules {
+    /// It stays good until it expires, as at Entra
+    Entra,
+    /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
+    Strict,
+}

@@ -1,0 +1,87 @@
+//! The shipped peers, put together from the configuration: what `run` and `rotate` share.
+
+use std::sync::Arc;
+
+use super::Stop;
+use crate::azure::Http;
+use crate::azure::HttpError;
+use crate::azure::entra::Entra;
+use crate::azure::key_vault::KeyVault;
+use crate::azure::partner_center::PartnerCenter;
+use crate::azure::peers::Peers;
+use crate::azure::peers::Roots;
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::ConfigProblems;
+use crate::config::Problem;
+use crate::rotate::Rotator;
+use crate::schedule::Timing;
+use crate::token::Grant;
+
+/// A rotator over the shipped peers.
+pub type ShippedRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
+
+/// Entra, the vaults and Partner Center: one of each for the whole process.
+#[derive(Debug)]
+pub struct Shipped {
+    entra: Arc<Entra>,
+    vault: Arc<KeyVault>,
+    partner_center: Arc<PartnerCenter>,
+    /// What was called, for the metrics.
+    pub calls: Arc<Calls>,
+    clock: Clock,
+    process_sample: f64,
+}
+
+impl Shipped {
+    /// Puts them together; calls nobody.
+    ///
+    /// # Errors
+    /// A root certificate that cannot be read, or a host without any.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, Stop> {
+        let roots = config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
+        let http = Arc::new(Http::new(roots, true).map_err(|error| stop(config, error))?);
+        let calls = Arc::new(Calls::default());
+        let peers = Peers::of(&config.cloud)
+            .ok_or_else(|| Stop::Failed(anyhow::anyhow!("the cloud's addresses are no https URLs")))?;
+        Ok(Self {
+            entra: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
+            partner_center: Arc::new(PartnerCenter::new(
+                peers.partner_center.clone(),
+                http.clone(),
+                calls.clone(),
+            )),
+            vault: Arc::new(KeyVault::new(config.vault.identity.clone(), peers, http, calls.clone())),
+            calls,
+            clock,
+            process_sample: fastrand::f64(),
+        })
+    }
+
+    /// A rotator for one token, under the name of the command that runs it.
+    pub fn rotator(&self, grant: &Grant, command: &'static str) -> ShippedRotator {
+        Rotator {
+            issuer: self.entra.clone(),
+            vault: self.vault.clone(),
+            resource: self.partner_center.clone(),
+            clock: self.clock.clone(),
+            timing: Timing::new(&grant.policy, &grant.name, self.process_sample),
+            grant: grant.clone(),
+            command,
+            rng: fastrand::Rng::new(),
+        }
+    }
+}
+
+fn stop(config: &Config, error: HttpError) -> Stop {
+    match (error, &config.cloud.ca_file) {
+        (error @ (HttpError::CaFile(_) | HttpError::CaPem), Some(path)) => {
+            Stop::Configuration(ConfigProblems {
+                path: path.clone(),
+                problems: vec![Problem { key: "cloud.ca_file".into(), what: error.to_string() }],
+            })
+        }
+        (error, _) => Stop::Failed(anyhow::Error::new(error)),
+    }
+}

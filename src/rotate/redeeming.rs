@@ -1,0 +1,154 @@
+//! Redeeming one stored value: the app's credential, politeness, and the check of the answer.
+
+use chrono::TimeDelta;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Attempt;
+use super::Proof;
+use super::Rotator;
+use super::unusable_value;
+use crate::answer;
+use crate::failure::About;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::ports::Asked;
+use crate::ports::Issuer;
+use crate::ports::IssuerError;
+use crate::ports::Redemption;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::refusal::Class;
+use crate::source;
+use crate::state::REDEMPTIONS_A_DAY;
+use crate::state::State;
+use crate::token::Setting;
+use crate::token::Source;
+use crate::token::Timestamp;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::tag;
+
+/// A secret made moments ago works on some of Entra's front ends and not yet on others
+/// (reference/azure.md §6.3); until it is this old, a refusal of it is a matter of waiting.
+const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
+
+/// The app's id and secret, as read for one step.
+pub(super) struct Credential {
+    pub(super) client_id: String,
+    pub(super) secret: SecretString,
+    pub(super) secret_created: Option<Timestamp>,
+    pub(super) secret_expires: Option<Timestamp>,
+    pub(super) fingerprint: u64,
+}
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// Redeems one stored value, within politeness, and checks whose it is.
+    pub(super) async fn redeem(
+        &self,
+        state: &mut State,
+        stored: &Stored,
+        attempt: &mut Attempt,
+    ) -> Result<Proof, Failure> {
+        let token = stored.refresh_token();
+        if !token.is_plausible() {
+            return Err(unusable_value());
+        }
+        if attempt.credential.is_none() {
+            let read = self.read_credential(attempt.id).await;
+            let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
+            (0..calls).for_each(|_| state.vault_calls.note(self.clock.now()));
+            attempt.credential = Some(read?.0);
+        }
+        let credential = attempt.credential.as_ref().expect("read just now");
+        state.credential_used = Some(credential.fingerprint);
+        state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
+        let now = self.clock.now();
+        if state.redemptions.room_at(REDEMPTIONS_A_DAY, 1, now) > now {
+            return Err(budget_spent());
+        }
+        state.redemptions.note(now);
+        let what = Redemption {
+            tenant: &self.grant.tenant_id,
+            client_id: &credential.client_id,
+            client_secret: &credential.secret,
+            scope: &self.grant.scope,
+            token: &token,
+            rotation_id: attempt.id,
+        };
+        let redeemed = self.issuer.redeem(&what).await.map_err(|error| self.refused(&error, credential))?;
+        let user_oid = answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        let noted = stored.version.tags.get(tag::USER_OID);
+        if let (Some(user), Some(noted)) = (&user_oid, noted)
+            && !user.eq_ignore_ascii_case(noted)
+        {
+            warn!(event = "user_changed", token = %self.grant.name, version = %stored.version.id,
+                "the token belongs to another user than its tag says; the tag is corrected");
+        }
+        if user_oid.is_some() {
+            state.user_oid.clone_from(&user_oid);
+        }
+        let client_id = credential.client_id.clone();
+        Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
+    }
+
+    fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
+        let failure = error.failure();
+        let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
+        match error {
+            IssuerError::Refused(refusal) if fresh && refusal.class() == Class::ClientCredential => {
+                Failure { remedy: Remedy::Retry { after: None }, ..failure }
+            }
+            _ => failure,
+        }
+    }
+
+    /// Reads the app's id and secret; also says how many vault calls that took.
+    pub(super) async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
+        let mut calls = 0;
+        let client_id = match &self.grant.client_id {
+            Setting::Plain(value) => value.clone(),
+            Setting::From(source) => {
+                let (value, version) = self.read_source(source, id).await?;
+                calls += usize::from(version.is_some());
+                value.expose_secret().to_owned()
+            }
+        };
+        let (secret, version) = self.read_source(&self.grant.client_secret, id).await?;
+        calls += usize::from(version.is_some());
+        let mut hasher = DefaultHasher::new();
+        (&client_id, secret.expose_secret()).hash(&mut hasher);
+        let credential = Credential {
+            client_id,
+            secret,
+            secret_created: version.as_ref().map(|version| version.created),
+            secret_expires: version.and_then(|version| version.expires),
+            fingerprint: hasher.finish(),
+        };
+        Ok((credential, calls))
+    }
+
+    async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
+        match from {
+            Source::Secret(address) => match self.vault.newest(address, id).await {
+                Ok(stored) => Ok((stored.value, Some(stored.version))),
+                Err(error) => Err(error.failure(Asked::Source, address)),
+            },
+            local => source::read_local(local).map(|value| (value, None)).map_err(|error| {
+                let summary = format!("the app's credential could not be read: {error}");
+                Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
+            }),
+        }
+    }
+}
+
+fn budget_spent() -> Failure {
+    let summary = "today's redemptions of this token are used up";
+    Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Grant, summary)
+}

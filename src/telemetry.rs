@@ -1,0 +1,160 @@
+//! The log: one line an event on stderr, for people on a terminal and as flat JSON elsewhere.
+//!
+//! Owns the format and the filter. Knows nothing of what is logged.
+//!
+//! Invariant: no library below this program logs more than warnings, whatever `RUST_LOG` says. HTTP and
+//! TLS crates print headers, addresses and frames at their lower levels.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing::Level;
+use tracing::Metadata;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::FilterExt as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const USUAL: &str = "warn,perennial=info";
+
+/// The most that other crates may log.
+const OTHERS: Level = Level::WARN;
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl LogFormat {
+    /// What suits whoever reads stderr.
+    pub fn usual() -> Self {
+        if std::io::stderr().is_terminal() { Self::Pretty } else { Self::Json }
+    }
+}
+
+/// Starts logging to stderr, filtered by `RUST_LOG`. Once per process; later calls change nothing.
+pub fn start(format: LogFormat) {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let filter = wanted.as_deref().map_or_else(|| Ok(EnvFilter::new(USUAL)), EnvFilter::try_new);
+    let readable = filter.is_ok();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(USUAL));
+    let log = tracing_subscriber::registry().with(layer(format, colour, filter, std::io::stderr));
+    if tracing::subscriber::set_global_default(log).is_ok() && !readable {
+        tracing::warn!("RUST_LOG cannot be read and is ignored");
+    }
+}
+
+/// Events as lines to `writer`.
+fn layer<S, W>(format: LogFormat, colour: bool, filter: EnvFilter, writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match format {
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+        LogFormat::Pretty => lines.compact().with_ansi(colour).with_target(false).boxed(),
+    };
+    lines.with_filter(filter.and(filter_fn(may_speak).with_max_level_hint(LevelFilter::TRACE)))
+}
+
+fn may_speak(event: &Metadata<'_>) -> bool {
+    let ours = event.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    ours || *event.level() <= OTHERS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn libraries_stay_quiet_even_when_everything_is_asked_for() {
+        let text = logged(LogFormat::Json, "trace", || {
+            tracing::trace!(target: "hyper::proto::h1::io", "canary");
+            tracing::debug!(target: "h2::codec", "canary");
+            tracing::info!(target: "typespec_client_core::http", "canary");
+            tracing::debug!(target: "perennially_yours", "canary");
+            tracing::warn!(target: "rustls::common_state", "a warning");
+            tracing::trace!(target: "perennial::rotate", "a trace");
+        });
+
+        assert!(!text.contains("canary"), "{text}");
+        assert!(text.contains("a warning") && text.contains("a trace"), "{text}");
+    }
+
+    #[test]
+    fn a_json_line_is_flat() {
+        let text = logged(LogFormat::Json, USUAL, || {
+            let span = tracing::info_span!("rotation", token = "hidden");
+            let _inside = span.enter();
+            tracing::info!(target: "perennial::rotate", token = "partner-center", code = 50173, "saved");
+        });
+
+        let line: Value = serde_json::from_str(&text).expect("one object");
+        let mut keys: Vec<&String> = line.as_object().expect("an object").keys().collect();
+        keys.sort();
+        assert_eq!(keys, ["code", "level", "message", "target", "timestamp", "token"]);
+        assert_eq!((&line["level"], &line["token"]), (&"INFO".into(), &"partner-center".into()));
+    }
+
+    #[test]
+    fn a_line_for_people_has_no_colours_unless_asked() {
+        let text = logged(LogFormat::Pretty, USUAL, || {
+            tracing::info!(target: "perennial", token = "a", "saved \u{1b}[31mred");
+            tracing::debug!(target: "perennial", "too much");
+        });
+
+        assert!(text.contains(" INFO saved"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains("too much"), "{text}");
+    }
+
+    fn logged(format: LogFormat, filter: &str, act: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let log =
+            tracing_subscriber::registry().with(layer(format, false, EnvFilter::new(filter), sink.clone()));
+        tracing::subscriber::with_default(log, act);
+        let bytes = sink.0.lock().expect("no test panics while holding it").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics while holding it").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Sink {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The house rules that a program can check.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Files over the limit that are one idea all the same, and why.
+const LONG: [(&str, &str); 0] = [];
+const LONGEST: usize = 400;
+
+/// Modules that decide: the same answer for the same question, always.
+const PURE: [&str; 9] =
+    ["token", "version", "failure", "refusal", "state", "schedule", "save", "snapshot", "condition"];
+
+/// `lib.rs` lists modules in dependency order; a module may name only those listed above it.
+#[test]
+fn dependencies_point_up_the_list() {
+    let order = modules();
+    let place = |name: &str| order.iter().position(|module| module == name);
+    let mut looked_at = 0;
+
+    for (file, text) in sources() {
+        let Some(own) = place(&module_of(&file)) else { continue };
+        for named in named_modules(&text) {
+            let at =
+                place(&named).unwrap_or_else(|| panic!("{file} names crate::{named}, which lib.rs lacks"));
+            assert!(at <= own, "{file} must not depend on {named}");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 10, "found only {looked_at} imports");
+}
+
+#[test]
+fn decisions_touch_nothing_outside_themselves() {
+    let effects =
+        ["::now()", "tokio", "rand::", "fastrand", "std::fs", "std::net", "std::env", "std::process"];
+
+    for (file, text) in sources().filter(|(file, _)| PURE.contains(&module_of(file).as_str())) {
+        let code = without_tests(&text);
+        let found = effects.iter().find(|effect| code.contains(**effect));
+        assert_eq!(found, None, "{file}");
+    }
+}
+
+#[test]
+fn only_the_clock_reads_the_time() {
+    let readers = ["Utc::now", "Local::now", "SystemTime", "OffsetDateTime::now", "std::time::Instant"];
+
+    for (file, text) in sources().filter(|(file, _)| file != "clock.rs") {
+        let found = readers.iter().find(|reader| code(&text).contains(**reader));
+        assert_eq!(found, None, "{file}");
+    }
+}
+
+#[test]
+fn only_results_reach_stdout() {
+    for (file, text) in sources().filter(|(file, _)| file != "cli/out.rs") {
+        assert!(!text.contains("stdout()"), "{file}: use cli::out");
+    }
+}
+
+#[test]
+fn nothing_is_left_open_or_waved_through() {
+    let marks =
+        ["#[allow(", "#![allow(", "TODO", "FIXME", "XXX", "unwrap()", "todo!", "unimplemented!", "#[ignore"];
+
+    for (file, text) in sources() {
+        let found = marks.iter().find(|mark| text.contains(**mark));
+        assert_eq!(found, None, "{file}");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_stays_readable() {
+    let mut long: Vec<String> = Vec::new();
+    for (file, text) in sources() {
+        assert!(text.starts_with("//! "), "{file} has no header");
+        if text.lines().count() > LONGEST {
+            long.push(file);
+        }
+    }
+    assert_eq!(long, LONG.map(|(file, _)| file), "over {LONGEST} lines, and the list of those that may be");
+    assert!(read("src/main.rs").lines().count() < 40);
+}
+
+#[test]
+fn the_changelog_knows_this_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+
+    assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "{heading}");
+}
+
+#[test]
+fn the_code_is_formatted() {
+    let check = Command::new(env!("CARGO")).args(["fmt", "--check"]).current_dir(root()).output();
+
+    let output = check.expect("cargo runs this test, so it is there");
+    assert!(output.status.success(), "run `cargo fmt`:\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The modules in the order of `lib.rs`.
+fn modules() -> Vec<String> {
+    let name = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
+    read("src/lib.rs").lines().filter_map(name).collect()
+}
+
+/// Every source file by its path below `src/`.
+fn sources() -> impl Iterator<Item = (String, String)> {
+    let src = root().join("src");
+    let mut folders = vec![src.clone()];
+    let mut files: Vec<PathBuf> = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs")).map(move |path| {
+        let file = path.strip_prefix(&src).expect("below src").display().to_string();
+        let text = std::fs::read_to_string(&path).expect("text");
+        (file, text)
+    })
+}
+
+/// `config` for `config.rs` and all that is below `config/`.
+fn module_of(file: &str) -> String {
+    file.split(['/', '.']).next().unwrap_or_default().to_owned()
+}
+
+/// What follows `crate::` in the code.
+fn named_modules(text: &str) -> Vec<String> {
+    let word =
+        |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    code(text).split("crate::").skip(1).map(word).collect()
+}
+
+/// The text without comments.
+fn code(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn without_tests(text: &str) -> String {
+    code(text.split("#[cfg(test)]").next().unwrap_or_default())
+}
