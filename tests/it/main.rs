@@ -5,4 +5,5 @@ mod deploy;
 mod example;
 mod harness;
 mod interleavings;
+mod simulation;
 mod tidy;

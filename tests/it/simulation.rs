@@ -1,0 +1,165 @@
+//! Years of trouble in seconds: the shipped loop over the world, on tokio's paused clock.
+//!
+//! A seed decides faults, crashes, what people do and how many instances run; a broken promise names the
+//! seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=n` runs that many.
+
+mod checks;
+mod nature;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+use perennial::daemon;
+use perennial::daemon::Signals;
+use perennial::failure::Remedy;
+use perennial::schedule::Next;
+use perennial::state::State;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::Timestamp;
+use perennial::world::Partner;
+use perennial::world::World;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness;
+
+/// Seeds in the gate; the long form has a command of its own (`just sim`).
+const SEEDS: u64 = 40;
+const HOURS: i64 = 365 * 24;
+
+/// What an instance last said about its token.
+#[derive(Clone, Default)]
+struct Seen {
+    remedy: Option<Remedy>,
+    unsaved: bool,
+    /// When it last said that it waits for a person.
+    awaited_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+}
+
+/// One running instance of the daemon.
+struct Instance {
+    name: String,
+    task: JoinHandle<State>,
+    stop: CancellationToken,
+    /// Kept, since its end would end the pokes.
+    poke: watch::Sender<u64>,
+    seen: Arc<Mutex<Seen>>,
+    starts: u64,
+}
+
+struct Simulation {
+    world: World,
+    partner: Partner,
+    grant: Grant,
+    rng: fastrand::Rng,
+    instances: Vec<Instance>,
+    trouble: nature::Trouble,
+    checks: checks::Checks,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let world = World::new(Clock::running(harness::base(), 1.0), seed);
+        let secret_ends = harness::base() + TimeDelta::days(120);
+        let partner = world.add_partner("contoso", harness::VAULT, Some(secret_ends));
+        let grant = harness::grant("contoso", &partner, &Policy::default());
+        world.set_latency(std::time::Duration::from_millis(rng.u64(0..1500)));
+        let count = if rng.u8(0..3) == 0 { 2 } else { 1 };
+        let trouble = nature::Trouble::new(&mut rng);
+        let mut simulation = Self {
+            world,
+            partner,
+            grant,
+            rng,
+            instances: Vec::new(),
+            trouble,
+            checks: checks::Checks::default(),
+        };
+        for nth in 0..count {
+            let instance = simulation.start(&format!("instance-{nth}"), 0);
+            simulation.instances.push(instance);
+        }
+        simulation
+    }
+
+    /// A process comes up, with nothing but its configuration and a clock that may be off.
+    fn start(&mut self, name: &str, starts: u64) -> Instance {
+        let skew = if self.rng.u8(0..8) == 0 { self.rng.i64(-86_400..86_400) } else { 0 };
+        let clock = Clock::running(self.world.now() + TimeDelta::seconds(skew), 1.0);
+        let seed = self.rng.u64(..);
+        let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, name, seed);
+        let stop = CancellationToken::new();
+        let (poke, poked) = watch::channel(0);
+        let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));
+        let signals = Signals { stop: stop.clone(), poke: poked };
+        let (world, shown) = (self.world.clone(), seen.clone());
+        let publish = move |state: &State, _: &Next| {
+            let mut shown = shown.lock().expect("not poisoned");
+            shown.remedy = state.failing.as_ref().map(|failing| failing.failure.remedy);
+            shown.unsaved = state.is_unsaved();
+            if state.awaits_person() {
+                shown.awaited_at = Some(world.now());
+            }
+        };
+        let task = tokio::spawn(daemon::keep(rotator, State::unknown(clock.now()), signals, publish));
+        Instance { name: name.to_owned(), task, stop, poke, seen, starts: starts + 1 }
+    }
+
+    /// The process is gone from one instant to the next, and comes back.
+    fn crash(&mut self, nth: usize) {
+        let gone = &self.instances[nth];
+        gone.task.abort();
+        let (name, starts) = (gone.name.clone(), gone.starts);
+        self.instances[nth] = self.start(&name, starts);
+    }
+
+    /// The process is told to stop, and comes back.
+    async fn restart(&mut self, nth: usize) {
+        let leaving = &mut self.instances[nth];
+        leaving.stop.cancel();
+        let grace = tokio::time::timeout(daemon::GRACE, &mut leaving.task).await;
+        if grace.is_err() {
+            leaving.task.abort();
+        }
+        let (name, starts) = (leaving.name.clone(), leaving.starts);
+        self.instances[nth] = self.start(&name, starts);
+    }
+
+    async fn year(mut self) -> Result<(), String> {
+        for hour in 0..HOURS {
+            tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+            self.happen(hour).await;
+            self.check(hour)?;
+        }
+        Ok(())
+    }
+}
+
+fn simulate(seed: u64) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime needs nothing");
+    runtime
+        .block_on(async { Simulation::new(seed).year().await })
+        .map_err(|broken| format!("seed {seed}: {broken}"))
+}
+
+#[test]
+fn no_promise_is_broken_in_a_year_of_trouble() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(SEEDS),
+    };
+    let broken: Vec<String> = seeds.filter_map(|seed| simulate(seed).err()).take(5).collect();
+
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -1,0 +1,341 @@
+//! What happens to a token in a year: outages, lost answers, people, crashes.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::ports::Transport;
+use perennial::token::Timestamp;
+use perennial::version::Tags;
+use perennial::world::Action;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+
+use super::Simulation;
+
+/// What is going on, and what people have done that a check must know.
+pub(super) struct Trouble {
+    /// How often something happens, in thousandths an hour.
+    rate: u32,
+    /// Everything is down but for one hour in twenty-nine days.
+    one_hour_a_month: bool,
+    /// When the last outage, role change or other operator's trouble ends.
+    pub(super) busy_until: Timestamp,
+    /// What people will do later: they clean up after themselves.
+    later: Vec<(Timestamp, Deed)>,
+    /// The newest version was disabled by a person.
+    pub(super) off: bool,
+    /// The secret is deleted.
+    pub(super) deleted: bool,
+    /// The user's sessions were revoked, or the account is disabled, since then.
+    pub(super) revoked_at: Option<Timestamp>,
+    /// The last time a person did anything.
+    pub(super) person_at: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Deed {
+    SignIn,
+    PasteGarbage,
+    PasteOldValue,
+    Revoke,
+    DisableAccount,
+    EnableAccount,
+    SwitchOff,
+    SwitchOn,
+    Delete,
+    Recover,
+    TakeRole(Action),
+    GiveRoles,
+    NewAppSecret,
+    LateAppSecret,
+    Block,
+    Unblock,
+    Outage,
+    LostAnswer,
+    Throttle,
+    Crash,
+    Restart,
+    Poke,
+    RaceSave,
+}
+
+const DEEDS: [(u32, Deed); 17] = [
+    (10, Deed::Outage),
+    (12, Deed::LostAnswer),
+    (6, Deed::Throttle),
+    (10, Deed::Crash),
+    (4, Deed::Restart),
+    (3, Deed::Poke),
+    (4, Deed::SignIn),
+    (8, Deed::RaceSave),
+    (2, Deed::PasteGarbage),
+    (1, Deed::PasteOldValue),
+    (2, Deed::Revoke),
+    (1, Deed::DisableAccount),
+    (2, Deed::SwitchOff),
+    (1, Deed::Delete),
+    (3, Deed::TakeRole(Action::SetSecret)),
+    (2, Deed::LateAppSecret),
+    (1, Deed::Block),
+];
+
+impl Trouble {
+    pub(super) fn new(rng: &mut fastrand::Rng) -> Self {
+        Self {
+            rate: [2, 10, 40][rng.usize(0..3)],
+            one_hour_a_month: rng.u8(0..10) == 0,
+            busy_until: Timestamp::UNIX_EPOCH,
+            later: Vec::new(),
+            off: false,
+            deleted: false,
+            revoked_at: None,
+            person_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
+impl Simulation {
+    /// One hour's events.
+    pub(super) async fn happen(&mut self, hour: i64) {
+        let now = self.world.now();
+        if self.trouble.one_hour_a_month {
+            self.all_but_an_hour(hour, now);
+            return;
+        }
+        // The app's secret is replaced in good time, as a rule.
+        if hour % (24 * 90) == 24 * 60 {
+            self.act(Deed::NewAppSecret).await;
+        }
+        let (due, later) = self.trouble.later.drain(..).partition(|(at, _)| *at <= now);
+        self.trouble.later = later;
+        let due: Vec<(Timestamp, Deed)> = due;
+        for (_, deed) in due {
+            self.act(deed).await;
+        }
+        if self.rng.u32(0..1000) < self.trouble.rate {
+            let deed = self.draw();
+            self.act(deed).await;
+        }
+    }
+
+    fn all_but_an_hour(&mut self, hour: i64, now: Timestamp) {
+        const MONTH: i64 = 29 * 24;
+        if hour == 24 || (hour > 24 && hour % MONTH == 1) {
+            let ends = now + TimeDelta::hours(MONTH - 1);
+            for peer in [Peer::Entra, Peer::KeyVault] {
+                self.world.inject(Fault::of(peer, What::Transport(Transport::TimedOut)).until(ends));
+            }
+            self.trouble.busy_until = ends;
+        }
+    }
+
+    fn draw(&mut self) -> Deed {
+        let all: u32 = DEEDS.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.rng.u32(0..all);
+        for (weight, deed) in DEEDS {
+            if at < weight {
+                return deed;
+            }
+            at -= weight;
+        }
+        Deed::Outage
+    }
+
+    fn hours(&mut self, most: i64) -> TimeDelta {
+        TimeDelta::minutes(self.rng.i64(1..most * 60))
+    }
+
+    fn later(&mut self, most_hours: i64, deed: Deed) {
+        let at = self.world.now() + self.hours(most_hours);
+        self.trouble.later.push((at, deed));
+        self.trouble.busy_until = self.trouble.busy_until.max(at + TimeDelta::hours(1));
+    }
+
+    async fn act(&mut self, deed: Deed) {
+        let now = self.world.now();
+        let secret = self.partner.refresh_token.clone();
+        let user = self.partner.user_oid.clone();
+        match deed {
+            Deed::Outage => self.outage(now),
+            Deed::LostAnswer => self.lost_answer(),
+            Deed::Throttle => {
+                let after = [None, Some(2), Some(600), Some(86_400)][self.rng.usize(0..4)];
+                let what = What::Status { status: 429, retry_after: after.map(Duration::from_secs) };
+                let peer = [Peer::Entra, Peer::KeyVault][self.rng.usize(0..2)];
+                self.world.inject(Fault::of(peer, what).times(self.rng.u32(1..4)));
+                self.trouble.busy_until = self.trouble.busy_until.max(now + TimeDelta::hours(4));
+            }
+            Deed::Crash => {
+                let nth = self.rng.usize(0..self.instances.len());
+                self.crash(nth);
+            }
+            Deed::Restart => {
+                let nth = self.rng.usize(0..self.instances.len());
+                self.restart(nth).await;
+            }
+            Deed::Poke => self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1)),
+            Deed::SignIn => self.sign_in(),
+            Deed::RaceSave => self.race_save().await,
+            Deed::PasteGarbage => {
+                self.trouble.person_at = now;
+                self.world.human_writes(&secret, "pasted rubbish", Tags::new());
+                if self.rng.bool() {
+                    self.later(20, Deed::SignIn);
+                }
+            }
+            Deed::PasteOldValue => {
+                self.trouble.person_at = now;
+                let versions = self.world.versions_of(&secret);
+                let old = &versions[self.rng.usize(0..versions.len())].value;
+                let old = secrecy::ExposeSecret::expose_secret(old).to_owned();
+                self.world.human_writes(&secret, &old, Tags::new());
+                self.later(30, Deed::SignIn);
+            }
+            Deed::Revoke => {
+                self.world.revoke_user(&user);
+                self.trouble.revoked_at.get_or_insert(now);
+                self.later(100, Deed::SignIn);
+            }
+            Deed::DisableAccount => {
+                self.world.disable_user(&user, true);
+                self.trouble.revoked_at.get_or_insert(now);
+                self.later(60, Deed::EnableAccount);
+            }
+            Deed::EnableAccount => {
+                self.world.disable_user(&user, false);
+                self.later(26, Deed::SignIn);
+            }
+            Deed::SwitchOff => {
+                self.trouble.off = true;
+                self.world.switch_version(&secret, None, false);
+                self.later(60, Deed::SwitchOn);
+            }
+            Deed::SwitchOn => {
+                self.trouble.off = false;
+                self.world.switch_version(&secret, None, true);
+            }
+            Deed::Delete => {
+                self.trouble.deleted = true;
+                self.world.human_deletes(&secret);
+                self.later(60, Deed::Recover);
+            }
+            Deed::Recover => {
+                self.trouble.deleted = false;
+                self.world.human_recovers(&secret);
+            }
+            Deed::TakeRole(action) => {
+                self.world.change_vault(&secret.vault, |vault| {
+                    vault.allowed.remove(&action);
+                });
+                self.later(100, Deed::GiveRoles);
+            }
+            Deed::GiveRoles => {
+                self.world.change_vault(&secret.vault, |vault| vault.allowed = Action::ALL.into());
+            }
+            Deed::NewAppSecret => self.new_app_secret(now),
+            Deed::LateAppSecret => {
+                self.world.expire_app_secret(&self.partner.client_id);
+                self.later(90, Deed::NewAppSecret);
+            }
+            Deed::Block => {
+                self.rules(true);
+                self.trouble.revoked_at.get_or_insert(now);
+                self.later(60, Deed::Unblock);
+            }
+            Deed::Unblock => {
+                self.rules(false);
+                self.later(26, Deed::SignIn);
+            }
+        }
+    }
+
+    fn rules(&self, blocked: bool) {
+        let rules = perennial::world::Rules { blocked, ..perennial::world::Rules::default() };
+        self.world.set_rules(&self.partner.tenant_id, rules);
+    }
+
+    fn new_app_secret(&mut self, now: Timestamp) {
+        let value = format!("s3cret~{}", self.rng.u64(..));
+        let ends = Some(now + TimeDelta::days(120));
+        self.world.replace_app_secret(&self.partner.client_id, &value, ends);
+        self.world.store_app_secret(&self.partner.app_secret, &value, ends);
+    }
+
+    fn sign_in(&mut self) {
+        self.trouble.person_at = self.world.now();
+        if self.world.human_signs_in(&self.partner).is_some() && !self.trouble.deleted {
+            self.trouble.revoked_at = None;
+            self.trouble.off = false;
+        }
+    }
+
+    fn outage(&mut self, now: Timestamp) {
+        let most = [1, 6, 30, 24 * 6][self.rng.usize(0..4)];
+        let until = now + self.hours(most);
+        let peers: &[Peer] = match self.rng.u8(0..4) {
+            0 => &[Peer::Entra],
+            1 => &[Peer::KeyVault],
+            2 => &[Peer::PartnerCenter],
+            _ => &[Peer::Entra, Peer::KeyVault, Peer::PartnerCenter],
+        };
+        for peer in peers {
+            let what = match self.rng.u8(0..4) {
+                0 => What::Transport(Transport::Connect),
+                1 => What::Transport(Transport::TimedOut),
+                2 => What::Status { status: 503, retry_after: None },
+                _ => What::Garbage,
+            };
+            let mut fault = Fault::of(*peer, what).until(until);
+            if *peer == Peer::KeyVault && self.rng.bool() {
+                // Read-only, as in a failover.
+                fault = fault.on(Operation::Set);
+            }
+            if self.rng.u8(0..4) == 0 {
+                fault = fault.after_effect();
+            }
+            self.world.inject(fault);
+        }
+        self.trouble.busy_until = self.trouble.busy_until.max(until);
+    }
+
+    fn lost_answer(&mut self) {
+        let (peer, operation) = [
+            (Peer::Entra, Operation::Redeem),
+            (Peer::KeyVault, Operation::Set),
+            (Peer::KeyVault, Operation::List),
+            (Peer::KeyVault, Operation::Get),
+            (Peer::KeyVault, Operation::Update),
+        ][self.rng.usize(0..5)];
+        let what = What::Transport(Transport::Cut);
+        let until = self.world.now() + TimeDelta::days(8);
+        self.world.inject(Fault::of(peer, what).on(operation).after_effect().times(1).until(until));
+        self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
+    }
+
+    /// Somebody acts in the very seconds in which a successor is on its way, or the process dies.
+    async fn race_save(&mut self) {
+        self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1));
+        let effects = self.rng.u32(0..12);
+        let before = self.world.count_calls_where(self.world.now(), |_| true);
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let since = self.world.now() - TimeDelta::minutes(2);
+            if self.world.count_calls_where(since, |_| true) >= before + effects as usize {
+                break;
+            }
+        }
+        match self.rng.u8(0..3) {
+            0 => self.sign_in(),
+            1 => {
+                let nth = self.rng.usize(0..self.instances.len());
+                self.crash(nth);
+            }
+            _ => {
+                self.sign_in();
+                self.crash(0);
+            }
+        }
+    }
+}
