@@ -150,8 +150,10 @@ impl Kind {
 pub enum About {
     /// The token's own secret in the vault.
     Token,
-    /// The app's id or secret, wherever it is read from.
+    /// The app's id or secret, as the issuer sees it.
     AppCredential,
+    /// The place that the app's id or secret is read from.
+    CredentialSource,
     /// The grant, as the issuer sees it.
     Grant,
 }
@@ -180,6 +182,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether the issuer said no to the grant, as against not being asked or not answering.
+    pub fn token_refused(&self) -> bool {
+        self.about == About::Grant && !matches!(self.remedy, Remedy::Retry { .. })
+    }
+
     /// A failure with nothing but its essentials.
     pub fn new(kind: Kind, remedy: Remedy, about: About, summary: impl Into<String>) -> Self {
         Self {

@@ -3,10 +3,20 @@
 //! Modules are listed in reading order, which is also dependency order: a module may name only modules
 //! above it (`tests/it/tidy.rs` holds them to it).
 
-pub mod clock;
-pub mod failure;
-pub mod ports;
-pub mod refusal;
 pub mod token;
 pub mod version;
+pub mod failure;
+pub mod refusal;
+pub mod ports;
+pub mod state;
+pub mod schedule;
+pub mod save;
+pub mod snapshot;
+pub mod condition;
+pub mod answer;
+pub mod clock;
+pub mod source;
+pub mod rotate;
+pub mod daemon;
 pub mod world;
+pub mod config;

@@ -317,7 +317,7 @@ impl VaultError {
     pub fn failure(&self, asked: Asked, at: &SecretAddress) -> Failure {
         let about = match asked {
             Asked::Own => About::Token,
-            Asked::Source => About::AppCredential,
+            Asked::Source => About::CredentialSource,
         };
         let plain = |kind, remedy| Failure::new(kind, remedy, about, format!("{self} ({at})"));
         let retry = |after| Remedy::Retry { after };

@@ -1,0 +1,351 @@
+//! Conditions: what a person should know while it holds, with who can fix it and how.
+//!
+//! Owns the way from snapshots to conditions: which hold, what they share, how grave they are, and what
+//! to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
+//! incident.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::failure::About;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::snapshot::Snapshot;
+use crate::state::delta;
+use crate::token::Timestamp;
+use crate::token::TokenName;
+
+/// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
+/// incident in every process.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
+
+/// A fault that may pass is told once the quick attempts have failed too.
+const TOLD_AFTER_ATTEMPTS: u32 = 3;
+/// The app's secret is worth a warning this long before its end: somebody needs a maintenance window.
+const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
+/// A host clock further off than this may break TLS and token lifetimes.
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+/// How long a buried sign-in and a foreign writer are told about.
+const TOLD_FOR: TimeDelta = TimeDelta::days(1);
+
+/// How soon somebody must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// There is time.
+    Warning,
+    /// Action now.
+    Critical,
+}
+
+/// Something a person should know while it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// The incident: the same across restarts.
+    pub id: Uuid,
+    /// What it is.
+    pub kind: Kind,
+    /// What it comes from: a token, an app, a vault, an issuer.
+    pub cause: String,
+    /// How soon somebody must act.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Timestamp,
+    /// The tokens it affects, in order.
+    pub tokens: Vec<String>,
+    /// Who can fix it.
+    pub remedy: &'static str,
+    /// What happened and why.
+    pub summary: String,
+    /// What to do.
+    pub action: String,
+    /// Seconds until the first affected token ends; null where unknown.
+    pub runway_seconds: Option<i64>,
+    /// Who looks after the affected tokens.
+    pub owners: Vec<String>,
+    /// AADSTS number or HTTP status.
+    pub code: Option<u32>,
+    /// Entra's trace id.
+    pub trace_id: Option<String>,
+    /// The id both sides logged.
+    pub correlation_id: Option<String>,
+}
+
+/// Everything that holds now, the gravest first.
+pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
+    let mut found: BTreeMap<(Kind, String), Condition> = BTreeMap::new();
+    for snapshot in snapshots {
+        for symptom in symptoms(snapshot, now) {
+            let condition = symptom.condition(snapshot, now);
+            match found.get_mut(&(condition.kind, condition.cause.clone())) {
+                Some(known) => join(known, condition),
+                None => {
+                    found.insert((condition.kind, condition.cause.clone()), condition);
+                }
+            }
+        }
+    }
+    if clock_skew.abs() > CLOCK_TOLERANCE {
+        let skewed = clock_skewed(clock_skew, now);
+        found.insert((skewed.kind, skewed.cause.clone()), skewed);
+    }
+    let mut all: Vec<Condition> = found.into_values().collect();
+    all.sort_by_key(|condition| (std::cmp::Reverse(condition.severity), condition.since));
+    all
+}
+
+/// One token's part in a condition.
+struct Symptom {
+    kind: Kind,
+    cause: String,
+    remedy: Remedy,
+    since: Timestamp,
+    summary: String,
+    code: Option<u32>,
+    trace_id: Option<String>,
+    correlation_id: Option<String>,
+}
+
+impl Symptom {
+    fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
+        Self {
+            kind,
+            cause: format!("token:{}", of.name),
+            remedy,
+            since,
+            summary,
+            code: None,
+            trace_id: None,
+            correlation_id: None,
+        }
+    }
+
+    fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
+        Condition {
+            id: id(self.kind, &self.cause),
+            severity: severity(self.kind, of, now),
+            since: self.since,
+            tokens: vec![of.name.to_string()],
+            remedy: self.remedy.as_str(),
+            action: action(self.kind, self.remedy, of),
+            summary: self.summary,
+            runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
+            owners: of.owner.iter().cloned().collect(),
+            code: self.code,
+            trace_id: self.trace_id,
+            correlation_id: self.correlation_id,
+            kind: self.kind,
+            cause: self.cause,
+        }
+    }
+}
+
+fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
+    let mut found: Vec<Symptom> = failing(of).into_iter().collect();
+    let held = of.failing.as_ref().map(|failing| failing.failure.kind);
+    let retry = Remedy::Retry { after: None };
+    let mut add = |kind, remedy, since, summary: String| {
+        if held != Some(kind) {
+            found.push(Symptom::own(kind, remedy, since, of, summary));
+        }
+    };
+    if of.standing(now) == crate::snapshot::Standing::Unsaved
+        && let Some(failing) = &of.failing
+    {
+        let summary = "a successor is held in memory and the vault does not take it".to_owned();
+        add(Kind::Unsaved, retry, failing.since, summary);
+    }
+    if of.lacks_mfa() {
+        let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
+        add(Kind::MfaRequired, Remedy::Login, of.proved_at.unwrap_or(now), summary);
+    } else if of.accepted == Some(false) {
+        let summary =
+            "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
+        add(Kind::PartnerCenterRefused, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+    }
+    if let Some(at) = overdue_since(of, now) {
+        add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
+    }
+    match of.app_secret_expires {
+        Some(at) if at - APP_SECRET_WARNING <= now => {
+            let summary = format!("the app's secret ends at {}", crate::version::rfc3339(at));
+            add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
+        }
+        None if of.credential_read => {
+            let summary =
+                "neither the vault nor the configuration says when the app's secret ends".to_owned();
+            add(Kind::AppSecretExpiryUnknown, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+        }
+        _ => {}
+    }
+    if let Some(at) = of.unburied_at.filter(|at| *at + TOLD_FOR > now) {
+        let summary = "a sign-in was written over by a rotation in flight; it was put back on top".to_owned();
+        add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
+    }
+    if let Some(at) = of.foreign_rotated_at.filter(|at| of.is_foreign && *at + TOLD_FOR > now) {
+        let summary = "somebody else keeps writing the same secret".to_owned();
+        add(Kind::ForeignWriter, Remedy::Operator, at, summary);
+    }
+    found
+}
+
+fn failing(of: &Snapshot) -> Option<Symptom> {
+    let failing = of.failing.as_ref()?;
+    let failure = &failing.failure;
+    let passing = matches!(failure.remedy, Remedy::Retry { .. });
+    if passing && failing.attempts < TOLD_AFTER_ATTEMPTS {
+        return None;
+    }
+    let cause = match (failure.about, failure.kind) {
+        (_, Kind::EntraUnreachable) => format!("issuer:{}", of.tenant_id),
+        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.secret.vault),
+        (About::AppCredential | About::CredentialSource, _) => {
+            format!("app:{}", of.client_id.as_deref().unwrap_or(of.name.as_str()))
+        }
+        (About::Token | About::Grant, _) => format!("token:{}", of.name),
+    };
+    Some(Symptom {
+        kind: failure.kind,
+        cause,
+        remedy: failure.remedy,
+        since: failing.since,
+        summary: failure.summary.clone(),
+        code: failure.code,
+        trace_id: failure.trace_id.clone(),
+        correlation_id: failure.correlation_id.clone(),
+    })
+}
+
+/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread.
+fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    let prove_by = of.proved_at? + delta(2 * of.prove_every);
+    let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
+    let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
+    (late < now).then_some(late)
+}
+
+/// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
+/// token any more.
+fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
+    let short = of.runway(now).is_some_and(|left| left <= delta(of.lifetime / 10));
+    match kind {
+        Kind::NeverSignedIn
+        | Kind::LoginRequired
+        | Kind::MfaRequired
+        | Kind::PolicyBlocked
+        | Kind::AccountDisabled
+        | Kind::AppCredentialRefused
+        | Kind::WrongIdentity
+        | Kind::PartnerCenterRefused => Severity::Critical,
+        Kind::AppSecretExpiring
+        | Kind::EntraUnreachable
+        | Kind::VaultUnreachable
+        | Kind::VaultRefused
+        | Kind::VaultIdentity
+        | Kind::Unsaved
+        | Kind::Overdue
+        | Kind::NoRefreshToken => {
+            if short {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            }
+        }
+        Kind::AppSecretExpiryUnknown
+        | Kind::ForeignWriter
+        | Kind::BuriedSignIn
+        | Kind::TurnedOff
+        | Kind::ClockSkew
+        | Kind::AlertUndeliverable => Severity::Warning,
+    }
+}
+
+/// What to do, with the place to do it.
+fn action(kind: Kind, remedy: Remedy, of: &Snapshot) -> String {
+    let Snapshot { name, secret, tenant_id, .. } = of;
+    let app = of.client_id.as_deref().unwrap_or("(its client_id is in the vault)");
+    match kind {
+        Kind::NeverSignedIn | Kind::LoginRequired | Kind::MfaRequired => format!(
+            "sign in again with a second factor and store the refresh token as a new version of {secret}; {name} goes on within a minute"
+        ),
+        Kind::PolicyBlocked => format!(
+            "look up the refusal in Entra's sign-in logs for app {app} in tenant {tenant_id}, and adapt the policy, the consent or the scope"
+        ),
+        Kind::AccountDisabled => format!("enable the account in tenant {tenant_id}; nobody has to sign in again"),
+        Kind::AppCredentialRefused => format!(
+            "make a new client secret for app {app} (Entra admin centre, App registrations, Certificates & secrets) and store its value, not its id, where client_secret of {name} is read"
+        ),
+        Kind::AppSecretExpiring => format!("make a new client secret for app {app} and store it before then"),
+        Kind::AppSecretExpiryUnknown => {
+            format!("set the secret's expiry in the vault, or app_secret_expires of {name} in the configuration")
+        }
+        Kind::EntraUnreachable => "check the network and proxy on the way to Entra; it is tried again by itself".into(),
+        Kind::VaultUnreachable => format!(
+            "check the network on the way to {}; it is tried again by itself", secret.vault
+        ),
+        Kind::VaultRefused => format!(
+            "give this identity the data actions getSecret, readMetadata, setSecret and update on {secret}, and check that the vault's name, firewall and the secret's state allow it"
+        ),
+        Kind::VaultIdentity => "check [vault] credential in the configuration: the identity this process runs under got no accepted token".into(),
+        Kind::Unsaved => format!("give back write access to {secret}; keep this process running until it is saved"),
+        Kind::Overdue => "read the other conditions and the log: something keeps this step from being done".into(),
+        Kind::WrongIdentity => format!(
+            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}"
+        ),
+        Kind::NoRefreshToken => format!("add offline_access to the consent of app {app}; the stored token is kept meanwhile"),
+        Kind::PartnerCenterRefused => format!(
+            "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant"
+        ),
+        Kind::ForeignWriter => format!("find who else writes {secret} (its versions without managed-by) and stop it"),
+        Kind::BuriedSignIn => format!("nothing, if {name} is current; write to {secret} only to sign in"),
+        Kind::TurnedOff => format!("enable the newest version of {secret}, or leave it: off is what was asked for"),
+        Kind::ClockSkew => "set this host's clock (NTP)".into(),
+        Kind::AlertUndeliverable => match remedy {
+            Remedy::Retry { .. } | Remedy::Login | Remedy::Operator => "check the sink's address".into(),
+        },
+    }
+}
+
+fn join(known: &mut Condition, other: Condition) {
+    known.severity = known.severity.max(other.severity);
+    known.since = known.since.min(other.since);
+    known.runway_seconds = known.runway_seconds.into_iter().chain(other.runway_seconds).min();
+    known.tokens.extend(other.tokens);
+    known.owners.extend(other.owners);
+    known.owners.sort();
+    known.owners.dedup();
+}
+
+fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
+    let cause = "host".to_owned();
+    let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
+    Condition {
+        id: id(Kind::ClockSkew, &cause),
+        kind: Kind::ClockSkew,
+        cause,
+        severity: Severity::Warning,
+        since: now,
+        tokens: Vec::new(),
+        remedy: Remedy::Operator.as_str(),
+        summary: format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs()),
+        action: "set this host's clock (NTP); until then the vault's time is used".into(),
+        runway_seconds: None,
+        owners: Vec::new(),
+        code: None,
+        trace_id: None,
+        correlation_id: None,
+    }
+}
+
+fn id(kind: Kind, cause: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{}/{cause}", kind.as_str()).as_bytes())
+}
+
+/// The kinds that hold for one token.
+pub fn kinds_of(name: &TokenName, conditions: &[Condition]) -> Vec<Kind> {
+    let touches = |condition: &&Condition| condition.tokens.iter().any(|token| token == name.as_str());
+    conditions.iter().filter(touches).map(|condition| condition.kind).collect()
+}

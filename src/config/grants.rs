@@ -1,0 +1,258 @@
+//! `[[token]]`: the grants to be kept, where their secrets are, and what must not be set up together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use config::Value;
+use config::ValueKind;
+
+use super::Cloud;
+use super::is_table;
+use super::rules;
+use super::walk::Checked;
+use super::walk::Problems;
+use super::walk::Reported;
+use super::walk::Section;
+use super::walk::Wanted;
+use crate::token::Grant;
+use crate::token::Policy;
+use crate::token::SecretAddress;
+use crate::token::Setting;
+use crate::token::Source;
+use crate::token::Verify;
+
+/// Keys of `[[token]]`.
+pub(super) const TOKEN: &[&str] = &[
+    "name",
+    "tenant_id",
+    "client_id",
+    "client_secret",
+    "refresh_token",
+    "vault_url",
+    "owner",
+    "user_oid",
+    "app_secret_expires",
+    "scope",
+    "verify",
+    "strict",
+];
+
+/// Keys of a secret's source.
+pub(super) const SOURCE: &[&str] = &["secret", "vault", "file", "env", "credential"];
+
+/// What tokens inherit from other sections, as far as those could be read.
+pub(super) struct Defaults<'a> {
+    pub(super) vault: &'a Checked<Option<Arc<str>>>,
+    pub(super) cloud: &'a Checked<Cloud>,
+    pub(super) policy: &'a Checked<Policy>,
+}
+
+/// What tokens name, for the rules that look across them. Kept apart from the grants, so that a mistake
+/// elsewhere in a token does not hide that two of them collide.
+#[derive(Default)]
+struct Named {
+    /// Tokens that no vault is known for.
+    homeless: Vec<String>,
+    /// Token names, in lower case.
+    names: Vec<(String, String)>,
+    /// Secrets that Perennial writes.
+    owned: Vec<(String, SecretAddress)>,
+    /// Secrets that it only reads.
+    read: Vec<(String, SecretAddress)>,
+}
+
+pub(super) fn tokens(root: &Section<'_>, defaults: &Defaults<'_>) -> Checked<Vec<Grant>> {
+    let list = match root.get("token").map(|value| &value.kind) {
+        Some(ValueKind::Array(list)) if !list.is_empty() => list,
+        None | Some(ValueKind::Array(_)) => {
+            return Err(root.note("token", "there must be at least one [[token]]"));
+        }
+        Some(_) => return Err(root.note("token", "must be a list: begin each token with [[token]]")),
+    };
+    let mut named = Named::default();
+    let grants: Vec<Checked<Grant>> = list
+        .iter()
+        .enumerate()
+        .map(|(index, value)| grant(&format!("token[{index}]"), value, root.problems(), defaults, &mut named))
+        .collect();
+    named.collisions(root.problems());
+    grants.into_iter().collect()
+}
+
+fn grant(
+    path: &str,
+    value: &Value,
+    problems: &Problems,
+    defaults: &Defaults<'_>,
+    named: &mut Named,
+) -> Checked<Grant> {
+    let section = Section::open(path, Some(value.clone()), TOKEN, problems)?;
+    let name = section.required("name", rules::token_name);
+    let tenant_id = section.required("tenant_id", rules::tenant);
+    let vault = own_vault(&section, defaults, named);
+    let client_id = client_id(&section, &vault);
+    let client_secret = source(&section, "client_secret", &vault);
+    let secret = refresh_token(&section, &vault);
+    let owner = section.optional("owner", rules::line);
+    let user_oid = section.optional("user_oid", rules::guid);
+    let app_secret_expires = section.optional("app_secret_expires", rules::instant);
+    let scope = section.optional("scope", rules::scope);
+    let verify = section.optional("verify", verify);
+    let strict = section.flag("strict");
+
+    if let Ok(name) = &name {
+        named.names.push((section.at("name"), name.as_str().to_ascii_lowercase()));
+    }
+    if let Ok(address) = &secret {
+        named.owned.push((section.at("refresh_token"), address.clone()));
+    }
+    if let Ok(Setting::From(Source::Secret(address))) = &client_id {
+        named.read.push((section.at("client_id"), address.clone()));
+    }
+    if let Ok(Source::Secret(address)) = &client_secret {
+        named.read.push((section.at("client_secret"), address.clone()));
+    }
+
+    let audience = defaults.cloud.as_ref().map_err(|_| Reported)?.name.partner_center();
+    let scope = scope?.unwrap_or_else(|| format!("{audience}/user_impersonation"));
+    let for_partner_center = scope.split(' ').any(|word| word.starts_with(&format!("{audience}/")));
+    let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
+    Ok(Grant {
+        name: name?,
+        tenant_id: tenant_id?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        secret: secret?,
+        scope,
+        verify: verify?.unwrap_or(usual),
+        user_oid: user_oid?,
+        owner: owner?,
+        app_secret_expires: app_secret_expires?,
+        strict: strict?.unwrap_or(false),
+        policy: defaults.policy.clone()?,
+    })
+}
+
+fn verify(text: &str) -> Result<Verify, Wanted> {
+    match text {
+        "partner_center" => Ok(Verify::PartnerCenter),
+        "none" => Ok(Verify::Nothing),
+        _ => Err("must be `partner_center` or `none`"),
+    }
+}
+
+fn own_vault(section: &Section<'_>, defaults: &Defaults<'_>, named: &mut Named) -> Checked<Arc<str>> {
+    let own = section.optional("vault_url", rules::vault_url)?;
+    own.or(defaults.vault.clone()?).ok_or_else(|| {
+        named.homeless.push(section.at("vault_url"));
+        Reported
+    })
+}
+
+/// A refresh token lives in a vault, since its successors have to be written back.
+fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<SecretAddress> {
+    const WANTED: &str = "must be the name of the vault secret that holds the token: 1 to 127 letters, digits and \
+                          dashes; it cannot come from anywhere else, since successors are written back";
+    if section.get("refresh_token").is_some_and(is_table) {
+        return Err(section.note("refresh_token", WANTED));
+    }
+    let name = section.required("refresh_token", |text| rules::secret_name(text).map_err(|_| WANTED));
+    Ok(SecretAddress { vault: vault.clone()?, name: name? })
+}
+
+fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Setting> {
+    if section.get("client_id").is_some_and(is_table) {
+        return source(section, "client_id", vault).map(Setting::From);
+    }
+    section.required("client_id", rules::guid).map(Setting::Plain)
+}
+
+/// A secret's source that is no vault's: what opens the vault cannot lie in it.
+pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
+    let table = source_table(section, key)?;
+    if table.get("secret").is_some() {
+        return Err(section.note(key, "must not be a vault secret: it is what opens the vault"));
+    }
+    read_source(section, key, &table, &Err(Reported))
+}
+
+fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>) -> Checked<Source> {
+    read_source(section, key, &source_table(section, key)?, vault)
+}
+
+fn source_table<'a>(section: &Section<'a>, key: &str) -> Checked<Section<'a>> {
+    let what = match section.get(key) {
+        Some(value) if is_table(value) => return section.section(key, SOURCE),
+        Some(_) => {
+            "must not stand here, where backups and logs may find it; say where it is: { secret = \"vault-secret\" }, \
+             { file = \"path\" }, { env = \"NAME\" } or { credential = \"id\" }"
+        }
+        None => "is missing",
+    };
+    Err(section.note(key, what))
+}
+
+fn read_source(
+    section: &Section<'_>,
+    key: &str,
+    table: &Section<'_>,
+    vault: &Checked<Arc<str>>,
+) -> Checked<Source> {
+    let kinds = table.present(&["secret", "file", "env", "credential"]);
+    let &[kind] = kinds.as_slice() else {
+        if kinds.is_empty() && table.has_strangers() {
+            return Err(Reported);
+        }
+        return Err(section.note(key, "must name exactly one of `secret`, `file`, `env` and `credential`"));
+    };
+    let elsewhere = table.optional("vault", rules::vault_url);
+    if kind != "secret" && table.get("vault").is_some() {
+        return Err(table.note("vault", "only goes with `secret`"));
+    }
+    match kind {
+        "secret" => {
+            let name = table.required("secret", rules::secret_name);
+            let vault = match elsewhere? {
+                Some(elsewhere) => elsewhere,
+                None => vault.clone()?,
+            };
+            Ok(Source::Secret(SecretAddress { vault, name: name? }))
+        }
+        "file" => table.required("file", rules::file).map(Source::File),
+        "env" => table.required("env", rules::variable).map(Source::Env),
+        _ => table.required("credential", rules::credential).map(Source::Credential),
+    }
+}
+
+impl Named {
+    /// Reports what must not be named twice, and the lack of a vault once, however many tokens need it.
+    fn collisions(&self, problems: &Problems) {
+        if let Some(first) = self.homeless.first() {
+            problems.note("vault.url", format!("is missing, and so is {first}"));
+        }
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        for (key, name) in &self.names {
+            if let Some(first) = names.get(name.as_str()) {
+                problems.note(key, format!("is also {first}; case makes no difference"));
+            }
+            names.entry(name).or_insert(key);
+        }
+        let mut owned: HashMap<(&str, String), &str> = HashMap::new();
+        for (key, address) in &self.owned {
+            if let Some(first) = owned.get(&place(address)) {
+                problems.note(key, format!("is the same vault secret as {first}; case makes no difference"));
+            }
+            owned.entry(place(address)).or_insert(key);
+        }
+        for (key, address) in &self.read {
+            if let Some(first) = owned.get(&place(address)) {
+                problems.note(key, format!("is the vault secret of {first}, which will be written over"));
+            }
+        }
+    }
+}
+
+/// A secret's place, for comparison: the vault disregards the case of names.
+fn place(address: &SecretAddress) -> (&str, String) {
+    (&address.vault, address.name.as_str().to_ascii_lowercase())
+}

@@ -1,0 +1,203 @@
+//! What a single value must look like. Each rule makes a value of a text or says what is wanted.
+//!
+//! Pure. The answers never repeat the text.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use chrono::NaiveTime;
+use reqwest::Url;
+use uuid::Uuid;
+
+use super::walk::Wanted;
+use crate::token::SecretName;
+use crate::token::Timestamp;
+use crate::token::TokenName;
+
+/// A token's name: a metric label, a word on a command line and part of a URL.
+pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let fits = text.len() <= 64 && text.bytes().all(inner);
+    let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if fits && starts {
+        Ok(TokenName::new(text))
+    } else {
+        Err("must be at most 64 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit")
+    }
+}
+
+/// The name of a vault secret.
+pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
+    SecretName::parse(text).ok_or("must be the name of a vault secret: 1 to 127 letters, digits and dashes")
+}
+
+/// A GUID, in lower case.
+pub(super) fn guid(text: &str) -> Result<String, Wanted> {
+    const LENGTH: usize = 36;
+    match Uuid::try_parse(text) {
+        Ok(id) if text.len() == LENGTH => Ok(id.to_string()),
+        _ => Err("must be a GUID, as 00000000-0000-0000-0000-000000000000"),
+    }
+}
+
+/// A concrete tenant: some grants are refused on `common` (AADSTS 9001023, 50194).
+pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let domain = text.contains('.') && text.len() <= 253 && text.split('.').all(label);
+    guid(text)
+        .or(if domain { Ok(text.to_ascii_lowercase()) } else { Err("") })
+        .map_err(|_| "must be the tenant's id or a domain of it; `common` and `organizations` do not do")
+}
+
+/// An address that secrets may be sent to, without a trailing slash.
+pub(super) fn base_url(text: &str) -> Result<Url, Wanted> {
+    let url = Url::parse(text).map_err(|_| "must be an address, as https://host.example")?;
+    if url.scheme() != "https" {
+        return Err("must begin with https://, so that nobody on the way can read what is sent");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or a password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end before any `?` or `#`");
+    }
+    Ok(url)
+}
+
+/// The text of an address, without a trailing slash.
+pub(super) fn trimmed(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// A vault's address.
+pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
+    let url = base_url(text)?;
+    if url.path() == "/" {
+        Ok(trimmed(&url).into())
+    } else {
+        Err("must be the vault alone, as https://NAME.vault.azure.net, without a path")
+    }
+}
+
+/// A span of time with its unit.
+pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
+    humantime::parse_duration(text).map_err(|_| "must be a number with a unit, as \"7d\", \"6h\" or \"90s\"")
+}
+
+/// A day, of which the first moment counts, or an instant.
+pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
+        .map_err(|_| "must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z")
+}
+
+/// Free text for people.
+pub(super) fn line(text: &str) -> Result<String, Wanted> {
+    if text.chars().count() <= 200 && !text.contains(char::is_control) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err("must be one line of at most 200 characters")
+    }
+}
+
+/// OAuth scopes, separated by blanks.
+pub(super) fn scope(text: &str) -> Result<String, Wanted> {
+    let clean = |b: u8| (b.is_ascii_graphic() && b != b'"' && b != b'\\') || b == b' ';
+    if text.bytes().all(clean) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err("must be OAuth scopes, separated by blanks")
+    }
+}
+
+/// A file.
+pub(super) fn file(text: &str) -> Result<PathBuf, Wanted> {
+    if text.contains('\0') { Err("must be the path of a file") } else { Ok(PathBuf::from(text)) }
+}
+
+/// The name of an environment variable.
+pub(super) fn variable(text: &str) -> Result<String, Wanted> {
+    let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if clean { Ok(text.to_owned()) } else { Err("must be the name of an environment variable") }
+}
+
+/// The id of a systemd credential: a file name without `:` (systemd.exec, `LoadCredential=`).
+pub(super) fn credential(text: &str) -> Result<String, Wanted> {
+    let clean = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if clean && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err("must be the id of a systemd credential, as LoadCredential= names it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_safe_in_a_metric_a_url_and_a_shell() {
+        assert!(token_name("partner-center_2.eu").is_ok());
+        for bad in ["-x", ".x", "a b", "a/b", "ü", "a\"b", &"a".repeat(65)] {
+            assert!(token_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_an_id_or_a_domain() {
+        assert_eq!(tenant("Contoso.OnMicrosoft.com"), Ok("contoso.onmicrosoft.com".to_owned()));
+        assert!(tenant("5F2A1F0E-3B86-4B0E-9F7A-1C1D2E3F4A5B").is_ok());
+        for bad in ["common", "organizations", "a..b", ".a", "a.b/c", "5f2a1f0e3b864b0e9f7a1c1d2e3f4a5b"] {
+            assert!(tenant(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_vault_is_a_host_and_nothing_else() {
+        assert_eq!(
+            vault_url("https://Contoso.Vault.Azure.Net/").as_deref(),
+            Ok("https://contoso.vault.azure.net")
+        );
+        assert_eq!(vault_url("https://127.0.0.1:8443").as_deref(), Ok("https://127.0.0.1:8443"));
+        for bad in [
+            "http://contoso.vault.azure.net",
+            "contoso",
+            "https://",
+            "https://u@contoso.vault.azure.net",
+            "https://contoso.vault.azure.net/secrets/x",
+            "https://contoso.vault.azure.net?x=1",
+        ] {
+            assert!(vault_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_utc() {
+        assert_eq!(instant("2027-03-31"), instant("2027-03-31T02:00:00+02:00"));
+        assert!(instant("2027-03-31T02:00:00").is_err(), "no zone");
+        assert!(instant("31.03.2027").is_err());
+    }
+
+    #[test]
+    fn a_span_needs_its_unit() {
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert!(duration("7").is_err());
+        assert!(duration("-7d").is_err());
+    }
+
+    #[test]
+    fn a_credential_stays_in_its_directory() {
+        for bad in ["..", "a/b", "a:b"] {
+            assert!(credential(bad).is_err(), "{bad}");
+        }
+        assert!(credential("partner-app-secret").is_ok());
+    }
+}

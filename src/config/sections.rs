@@ -1,0 +1,180 @@
+//! `[vault]`, `[cloud]`, `[policy]` and `[http]`: their keys, defaults and rules.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cloud;
+use super::CloudName;
+use super::Http;
+use super::Identity;
+use super::grants;
+use super::rules;
+use super::walk::Checked;
+use super::walk::Section;
+use super::walk::Wanted;
+use crate::token::Policy;
+
+/// Keys of `[vault]`.
+pub(super) const VAULT: &[&str] = &["url", "credential", "tenant_id", "client_id", "client_secret"];
+/// Keys of `[cloud]`.
+pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
+/// Keys of `[policy]`.
+pub(super) const POLICY: &[&str] = &["rotate_after", "prove_every", "lifetime"];
+/// Keys of `[http]`.
+pub(super) const HTTP: &[&str] = &["listen", "status"];
+
+/// Where Perennial listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Less would be a loop and not a policy; the sandbox asks for little more.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// Ten years: far beyond any issuer's word, and safe to add to a date.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+impl CloudName {
+    /// Entra's address (authentication-national-cloud).
+    pub fn authority(self) -> &'static str {
+        match self {
+            Self::Public => "https://login.microsoftonline.com",
+            Self::UsGov => "https://login.microsoftonline.us",
+            Self::China => "https://login.partner.microsoftonline.cn",
+        }
+    }
+
+    /// What a token for the vault is issued for.
+    pub fn vault_audience(self) -> &'static str {
+        match self {
+            Self::Public => "https://vault.azure.net",
+            Self::UsGov => "https://vault.usgovcloudapi.net",
+            Self::China => "https://vault.azure.cn",
+        }
+    }
+
+    /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
+    /// the public one (partner-center-rest-urls).
+    pub fn partner_center(self) -> &'static str {
+        match self {
+            Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
+            Self::China => "https://partner.partnercenterapi.microsoftonline.cn",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Wanted> {
+        match text {
+            "public" => Ok(Self::Public),
+            "usgov" => Ok(Self::UsGov),
+            "china" => Ok(Self::China),
+            _ => Err("must be `public`, `usgov` or `china`"),
+        }
+    }
+}
+
+/// How this process proves who it is: what `[vault] credential` may say.
+#[derive(Clone, Copy)]
+enum Credential {
+    ClientSecret,
+    AzureCli,
+    Later,
+}
+
+impl Credential {
+    fn parse(text: &str) -> Result<Self, Wanted> {
+        match text {
+            "client_secret" => Ok(Self::ClientSecret),
+            "azure_cli" => Ok(Self::AzureCli),
+            "auto" | "workload_identity" | "managed_identity" | "client_assertion" => Ok(Self::Later),
+            _ => Err("must be `client_secret` or `azure_cli`"),
+        }
+    }
+}
+
+/// The vault of tokens that name no other, and the identity: each stands or falls by itself.
+pub(super) fn vault(root: &Section<'_>) -> (Checked<Option<Arc<str>>>, Checked<Identity>) {
+    match root.section("vault", VAULT) {
+        Ok(section) => (section.optional("url", rules::vault_url), identity(&section)),
+        Err(reported) => (Err(reported), Err(reported)),
+    }
+}
+
+fn identity(section: &Section<'_>) -> Checked<Identity> {
+    match section.optional("credential", Credential::parse)? {
+        None => Err(section.note(
+            "credential",
+            "is missing; `auto` is not available in this version: name `client_secret` or `azure_cli`",
+        )),
+        Some(Credential::Later) => Err(section
+            .note("credential", "is not available in this version; use `client_secret` or `azure_cli`")),
+        Some(Credential::AzureCli) => {
+            for key in section.present(&["tenant_id", "client_id", "client_secret"]) {
+                section.note(key, "is of no use to `azure_cli`");
+            }
+            Ok(Identity::AzureCli)
+        }
+        Some(Credential::ClientSecret) => {
+            let tenant_id = section.required("tenant_id", rules::tenant);
+            let client_id = section.required("client_id", rules::guid);
+            let client_secret = grants::source_outside_vaults(section, "client_secret");
+            Ok(Identity::ClientSecret {
+                tenant_id: tenant_id?,
+                client_id: client_id?,
+                client_secret: client_secret?,
+            })
+        }
+    }
+}
+
+pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
+    let section = root.section("cloud", CLOUD)?;
+    let address = |text: &str| Ok(rules::trimmed(&rules::base_url(text)?));
+    let name = section.optional("name", CloudName::parse);
+    let authority = section.optional("authority", address);
+    let partner_center = section.optional("partner_center", address);
+    let ca_file = section.optional("ca_file", rules::file);
+    let name = name?.unwrap_or(CloudName::Public);
+    Ok(Cloud {
+        name,
+        authority: authority?.unwrap_or_else(|| name.authority().to_owned()),
+        partner_center: partner_center?.unwrap_or_else(|| name.partner_center().to_owned()),
+        ca_file: ca_file?,
+    })
+}
+
+pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {
+    let section = root.section("policy", POLICY)?;
+    let default = Policy::default();
+    let span = |key: &str, default: Duration| {
+        let span = section.optional(key, rules::duration)?.unwrap_or(default);
+        if (SHORTEST..=LONGEST).contains(&span) {
+            Ok(span)
+        } else {
+            Err(section.note(key, "must be between 10s and 3650d"))
+        }
+    };
+    let rotate_after = span("rotate_after", default.rotate_after);
+    let prove_every = span("prove_every", default.prove_every);
+    let lifetime = span("lifetime", default.lifetime)?;
+    let within =
+        |key: &str, span: Checked<Duration>| match span? {
+            span if span > lifetime / 3 => Err(section
+                .note(key, "must be at most a third of policy.lifetime, to leave room for two failures")),
+            span => Ok(span),
+        };
+    let rotate_after = within("rotate_after", rotate_after);
+    let prove_every = within("prove_every", prove_every);
+    Ok(Policy { rotate_after: rotate_after?, prove_every: prove_every?, lifetime })
+}
+
+pub(super) fn http(root: &Section<'_>) -> Checked<Http> {
+    let section = root.section("http", HTTP)?;
+    let address = |text: &str| {
+        text.parse().map_err(|_| "must be an IP address and a port, as 127.0.0.1:9464 or [::]:9464")
+    };
+    let listen = section.optional("listen", address);
+    let status = section.flag("status");
+    let listen = listen?.unwrap_or(LISTEN);
+    Ok(Http { listen, status: status?.unwrap_or(listen.ip().is_loopback()) })
+}

@@ -1,0 +1,250 @@
+//! Reading the merged tree of file and environment, key by key, and noting what is wrong with it.
+//!
+//! Owns the form of a problem: where it is and what is wanted there, never what was found. Knows no key
+//! by name.
+//!
+//! Invariant: no value of the configuration gets into a problem.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use config::Value;
+use config::ValueKind;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: a key path as `token[0].client_secret`, a variable, or the file.
+    pub key: String,
+    /// What is wanted there.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// Everything that is wrong with a configuration; one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblems {
+    /// The file.
+    pub path: PathBuf,
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigProblems {
+    pub(super) fn one(path: &Path, key: impl Into<String>, what: impl Into<String>) -> Self {
+        let problem = Problem { key: key.into(), what: what.into() };
+        Self { path: path.to_owned(), problems: vec![problem] }
+    }
+}
+
+impl fmt::Display for ConfigProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigProblems {}
+
+/// A problem has been noted; there is nothing more to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reported;
+
+/// A value, or the knowledge that its problem has been noted.
+pub(super) type Checked<T> = Result<T, Reported>;
+
+/// What is wanted of a value that was not as it should be.
+pub(super) type Wanted = &'static str;
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    found: RefCell<Vec<Problem>>,
+    /// Key path to the variable that set it, so that a problem names what has to be changed.
+    variables: BTreeMap<String, String>,
+}
+
+impl Problems {
+    pub(super) fn new(variables: BTreeMap<String, String>) -> Self {
+        Self { found: RefCell::default(), variables }
+    }
+
+    pub(super) fn note(&self, key: impl Into<String>, what: impl Into<String>) -> Reported {
+        let key = key.into();
+        let key = match self.variables.get(&key) {
+            Some(variable) => format!("{key} ({variable})"),
+            None => key,
+        };
+        self.found.borrow_mut().push(Problem { key, what: what.into() });
+        Reported
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Problem> {
+        self.found.into_inner()
+    }
+}
+
+/// A table of the configuration.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    path: String,
+    known: &'static [&'static str],
+    table: BTreeMap<String, Value>,
+    problems: &'a Problems,
+}
+
+impl<'a> Section<'a> {
+    /// Opens `value` as a table with these keys and reports all others.
+    pub(super) fn open(
+        path: &str,
+        value: Option<Value>,
+        known: &'static [&'static str],
+        problems: &'a Problems,
+    ) -> Checked<Self> {
+        let table = match value.map(|value| value.kind) {
+            Some(ValueKind::Table(table)) => table.into_iter().collect(),
+            None => BTreeMap::new(),
+            Some(_) => return Err(problems.note(path, "must be a table of keys")),
+        };
+        let section = Self { path: path.to_owned(), known, table, problems };
+        for key in section.table.keys().filter(|key| !known.contains(&key.as_str())) {
+            section.note(&printable(key), unknown(key, known));
+        }
+        Ok(section)
+    }
+
+    /// Where a key of this table is.
+    pub(super) fn at(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Notes what is wrong with a key of this table.
+    pub(super) fn note(&self, key: &str, what: impl Into<String>) -> Reported {
+        self.problems.note(self.at(key), what)
+    }
+
+    /// The value as it is.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        debug_assert!(self.known.contains(&key), "{key} is missing from the list of keys");
+        self.table.get(key)
+    }
+
+    /// Where problems are noted.
+    pub(super) fn problems(&self) -> &'a Problems {
+        self.problems
+    }
+
+    /// Whether there are keys that nobody knows, which have been reported.
+    pub(super) fn has_strangers(&self) -> bool {
+        self.table.keys().any(|key| !self.known.contains(&key.as_str()))
+    }
+
+    /// The keys among `keys` that are there.
+    pub(super) fn present<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
+        keys.iter().copied().filter(|key| self.get(key).is_some()).collect()
+    }
+
+    /// A table within this one.
+    pub(super) fn section(&self, key: &str, known: &'static [&'static str]) -> Checked<Section<'a>> {
+        Section::open(&self.at(key), self.get(key).cloned(), known, self.problems)
+    }
+
+    /// Text, not blank.
+    pub(super) fn text(&self, key: &str) -> Checked<Option<&str>> {
+        match self.get(key).map(|value| &value.kind) {
+            None => Ok(None),
+            Some(ValueKind::String(text)) if text.trim().is_empty() => Err(self.note(key, "is empty")),
+            Some(ValueKind::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.note(key, "must be text in quotes")),
+        }
+    }
+
+    /// Text that `parse` makes something of, or says what is wanted.
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, Wanted>,
+    ) -> Checked<Option<T>> {
+        let Some(text) = self.text(key)? else { return Ok(None) };
+        parse(text).map(Some).map_err(|wanted| self.note(key, wanted))
+    }
+
+    /// The same, where it has to be there.
+    pub(super) fn required<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, Wanted>) -> Checked<T> {
+        self.optional(key, parse)?.ok_or_else(|| self.note(key, "is missing"))
+    }
+
+    /// `true` or `false`; from a variable it comes as text.
+    pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
+        let kind = self.get(key).map(|value| &value.kind);
+        match kind {
+            None => Ok(None),
+            Some(ValueKind::Boolean(flag)) => Ok(Some(*flag)),
+            Some(ValueKind::String(text)) if text == "true" => Ok(Some(true)),
+            Some(ValueKind::String(text)) if text == "false" => Ok(Some(false)),
+            Some(_) => Err(self.note(key, "must be true or false")),
+        }
+    }
+}
+
+/// Says that a key is not known, and which one was perhaps meant.
+fn unknown(key: &str, known: &[&str]) -> String {
+    /// Keys of the design that a later release reads.
+    const LATER: [&str; 2] = ["alert", "heartbeat"];
+    /// More than two slips make another word.
+    const SLIPS: usize = 2;
+    if LATER.contains(&key) {
+        return "is not available in this version".to_owned();
+    }
+    let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
+    match nearest.filter(|candidate| strsim::damerau_levenshtein(key, candidate) <= SLIPS) {
+        Some(candidate) => format!("is not a key; did you mean `{candidate}`?"),
+        None => "is not a key".to_owned(),
+    }
+}
+
+/// A key as it can be shown: short and without control characters.
+pub(super) fn printable(key: &str) -> String {
+    const MOST: usize = 40;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if key.len() <= MOST && !key.is_empty() && key.chars().all(plain) {
+        return key.to_owned();
+    }
+    format!("\"{}\"", key.chars().take(MOST).flat_map(char::escape_debug).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_miss_is_met_with_a_proposal() {
+        assert_eq!(unknown("tokens", &["vault", "token"]), "is not a key; did you mean `token`?");
+        assert_eq!(unknown("colour", &["vault", "token"]), "is not a key");
+        assert_eq!(unknown("alert", &["vault", "token"]), "is not available in this version");
+    }
+
+    #[test]
+    fn a_strange_key_cannot_write_to_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31m\nb"), "\"a\\u{1b}[31m\\nb\"");
+        assert!(printable(&"x".repeat(1000)).len() < 50);
+    }
+
+    #[test]
+    fn a_problem_names_the_variable_that_caused_it() {
+        let variables = BTreeMap::from([("http.listen".into(), "PERENNIAL__HTTP__LISTEN".into())]);
+        let problems = Problems::new(variables);
+
+        problems.note("http.listen", "is empty");
+
+        assert_eq!(problems.into_vec()[0].to_string(), "http.listen (PERENNIAL__HTTP__LISTEN): is empty");
+    }
+}

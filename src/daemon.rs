@@ -1,0 +1,71 @@
+//! One task per token: decide, carry out one step, publish, wait; and a graceful stop.
+//!
+//! Owns the loop and nothing else. Steps are never cancelled: waits are.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::Issuer;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::rotate::Rotator;
+use crate::schedule::Next;
+use crate::state::State;
+
+/// How long a stop keeps trying to save a successor; supervisors must allow more.
+pub const GRACE: Duration = Duration::from_secs(25);
+
+/// No wait is longer, so that a suspended host, a stepped clock or a changed policy is noticed without
+/// special code. Waking costs one comparison.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The wait between two attempts to save once a stop has been asked for.
+const HURRY: TimeDelta = TimeDelta::seconds(2);
+
+/// How a token's task is told to stop, and to look now.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// Stop, once nothing is unsaved.
+    pub stop: CancellationToken,
+    /// Look now: any change of it. Its sender must outlive the tasks.
+    pub poke: watch::Receiver<u64>,
+}
+
+/// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved.
+///
+/// `publish` is called with each new state. Returns the last one.
+pub async fn keep<I, V, R>(
+    mut rotator: Rotator<I, V, R>,
+    mut state: State,
+    signals: Signals,
+    publish: impl Fn(&State, &Next),
+) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    let Signals { stop, mut poke } = signals;
+    while !stop.is_cancelled() || state.is_unsaved() {
+        let now = rotator.clock.now();
+        let next = rotator.timing.next(&state, now);
+        publish(&state, &next);
+        match next {
+            Next::Wait(at) if stop.is_cancelled() => {
+                rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
+                state = rotator.poke(state);
+            }
+            Next::Wait(at) => tokio::select! {
+                () = rotator.clock.sleep_until(at, LOOK_EVERY) => {}
+                Ok(()) = poke.changed() => state = rotator.poke(state),
+                () = stop.cancelled() => {}
+            },
+            // Boxed: a waiting task keeps the state and not the room for a step.
+            step => state = Box::pin(rotator.step(state, step)).await,
+        }
+    }
+    state
+}

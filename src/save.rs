@@ -1,0 +1,416 @@
+//! The rules that make a save safe in a vault without compare-and-swap (design: "One cycle").
+//!
+//! Owns what a re-read and a list mean while a successor is held. Pure: `rotate` carries it out.
+//!
+//! The rule behind them: *the newest version descends from the newest sign-in that is not known to be
+//! dead.* A sign-in is a version that nobody redeemed another version for: written by a person, by a
+//! script, or by `login`. Everything that Perennial writes in a rotation points at the version it was
+//! redeemed from, so the sign-in of any version is found by following the pointers.
+//!
+//! Invariants: nothing is written while the newest value is somebody's that has not been tried; no
+//! version is retired that is not ours and strictly older than the one redeemed.
+
+use crate::state::Held;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::VersionId;
+use crate::version::tag;
+
+/// Versions retired after one save; a backlog is worked off over several.
+pub const RETIRED_A_SAVE: usize = 2;
+
+/// What the newest version means for a held successor, before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRead {
+    /// It holds what was redeemed, or may be written over: write.
+    Write,
+    /// It is our own successor; the answer to an earlier write was lost.
+    AlreadyThere,
+    /// It is somebody else's: theirs is tried before ours is written.
+    Theirs,
+}
+
+/// Reads the newest version against the held successor.
+pub fn after_read(held: &Held, newest: &Stored) -> AfterRead {
+    let value = newest.refresh_token();
+    let id = &newest.version.id;
+    if value == held.successor {
+        AfterRead::AlreadyThere
+    } else if value == held.from_value || held.over.as_ref() == Some(id) || held.dead.contains(id) {
+        AfterRead::Write
+    } else {
+        AfterRead::Theirs
+    }
+}
+
+/// What the list of versions means for a successor that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterList {
+    /// The vault does not show our version: it counts as not written.
+    NotSeen,
+    /// Our write buried this sign-in, or what was redeemed from it: it is to be redeemed and its
+    /// successor put on top.
+    Buried(Version),
+    /// The successor is safe, and these versions have served.
+    Settled {
+        /// To be disabled.
+        retire: Vec<VersionId>,
+    },
+}
+
+/// Reads the list of versions after a write.
+pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
+    let Some(ours) = held.written.as_ref().and_then(|id| find(versions, id)) else {
+        return AfterList::NotSeen;
+    };
+    // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer. Trying it
+    // costs one redemption; missing it would cost the sign-in.
+    let known = [held.dead.as_slice(), held.lifted.as_slice(), std::slice::from_ref(&held.from.id)].concat();
+    match buried_under(ours, versions, &known, Ties::Count) {
+        Some(version) => AfterList::Buried(version.clone()),
+        None => AfterList::Settled { retire: retired(held, ours, versions) },
+    }
+}
+
+/// Whether sign-ins of the very same second count as newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// They do: only while it is known which ones have been tried.
+    Count,
+    /// They do not: a process that starts would try them again at each start.
+    DoNot,
+}
+
+/// The youngest usable version of the newest sign-in that `newest` does not descend from, if that
+/// sign-in is newer than its own. `known` are versions that need no further look.
+///
+/// Also the check at a start: a process that died between its write and its list may have left a
+/// sign-in buried, and nobody else would look.
+pub fn buried_under<'a>(
+    newest: &Version,
+    versions: &'a [Version],
+    known: &[VersionId],
+    ties: Ties,
+) -> Option<&'a Version> {
+    // Something lies on top of it: that is the newest, and it will be proved in its turn.
+    if versions.iter().any(|version| version.enabled && version.created > newest.created) {
+        return None;
+    }
+    let own = sign_in_of(newest, versions);
+    let is_newer = |sign_in: &Version| match ties {
+        Ties::Count => sign_in.created >= own.created,
+        Ties::DoNot => sign_in.created > own.created,
+    };
+    versions
+        .iter()
+        .filter(|version| version.enabled && !version.is_refused() && !known.contains(&version.id))
+        .map(|version| (version, sign_in_of(version, versions)))
+        .filter(|(version, sign_in)| {
+            version.id != newest.id
+                && sign_in.id != own.id
+                && is_newer(sign_in)
+                && !sign_in.is_refused()
+                && !known.contains(&sign_in.id)
+        })
+        .max_by_key(|(version, sign_in)| (sign_in.created, &sign_in.id, version.created))
+        .map(|(version, _)| version)
+}
+
+/// The sign-in that a version descends from: itself, if nothing was redeemed for it.
+pub fn sign_in_of<'a>(version: &'a Version, versions: &'a [Version]) -> &'a Version {
+    let mut at = version;
+    // No chain is longer than the list; a loop of pointers ends here too.
+    for _ in 0..versions.len() {
+        match parent(at, versions) {
+            Some(parent) => at = parent,
+            None => break,
+        }
+    }
+    at
+}
+
+fn parent<'a>(version: &Version, versions: &'a [Version]) -> Option<&'a Version> {
+    let from = find(versions, &version.redeemed_from()?)?;
+    (from.created <= version.created && is_genuine(version, versions)).then_some(from)
+}
+
+/// Whether the tags that call a version ours were written with it. A tool that copies tags to the
+/// version it writes also copies the rotation id, which we never use for two values.
+fn is_genuine(version: &Version, versions: &[Version]) -> bool {
+    let id = version.tags.get(tag::ROTATION_ID);
+    let copied_from = |other: &Version| {
+        other.tags.get(tag::ROTATION_ID) == id && (other.created, &other.id) < (version.created, &version.id)
+    };
+    version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
+}
+
+/// Our own versions that were created strictly before the one redeemed. The redeemed one stays, since
+/// other writers may still hold it; so does everything of its second, since the order is unknown.
+fn retired(held: &Held, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
+    let Some(from) = find(versions, &held.from.id) else { return Vec::new() };
+    let mut old: Vec<&Version> = versions
+        .iter()
+        .filter(|version| version.enabled && version.id != ours.id && version.created < from.created)
+        .filter(|version| is_genuine(version, versions))
+        .collect();
+    old.sort_by_key(|version| version.created);
+    old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
+}
+
+/// The youngest enabled versions below a useless one: what may still be alive.
+pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<&'a Version> {
+    /// A dead chain is dead as a whole; two are tried to get over one bad write.
+    const TRIED: usize = 2;
+    let mut old: Vec<&Version> = versions
+        .iter()
+        .filter(|version| version.id != useless.id && version.created <= useless.created)
+        .filter(|version| version.enabled && !version.is_refused())
+        .collect();
+    old.sort_by_key(|version| std::cmp::Reverse(version.created));
+    old.truncate(TRIED);
+    old
+}
+
+fn find<'a>(versions: &'a [Version], id: &VersionId) -> Option<&'a Version> {
+    versions.iter().find(|version| version.id == *id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::token::RefreshToken;
+    use crate::token::Timestamp;
+    use crate::version::Tags;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_760_000_000 + second, 0).expect("in range")
+    }
+
+    fn id(name: &str) -> VersionId {
+        VersionId(name.into())
+    }
+
+    /// What a person or a script wrote.
+    fn foreign(name: &str, second: i64) -> Version {
+        Version { id: id(name), created: at(second), enabled: true, expires: None, tags: Tags::new() }
+    }
+
+    /// What a rotation wrote.
+    fn ours(name: &str, second: i64, from: &str) -> Version {
+        let tags = [
+            (tag::MANAGED_BY, "perennial/0.1.0 run".to_owned()),
+            (tag::REDEEMED_FROM, from.to_owned()),
+            (tag::ROTATION_ID, format!("id-of-{name}")),
+        ];
+        let tags = tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Version { tags, ..foreign(name, second) }
+    }
+
+    fn held(from: Version, written: &str) -> Held {
+        Held {
+            successor: RefreshToken::new("successor"),
+            issued_at: at(0),
+            from,
+            from_value: RefreshToken::new("redeemed"),
+            over: None,
+            written: Some(id(written)),
+            dead: Vec::new(),
+            lifted: Vec::new(),
+            client_id: "app".into(),
+            user_oid: None,
+            rotation_id: uuid::Uuid::nil(),
+        }
+    }
+
+    fn stored(version: Version, value: &str) -> Stored {
+        Stored { version, value: SecretString::from(value), read_at: None }
+    }
+
+    fn settled(retire: &[&str]) -> AfterList {
+        AfterList::Settled { retire: retire.iter().map(|name| id(name)).collect() }
+    }
+
+    #[test]
+    fn only_what_was_redeemed_is_written_over() {
+        let held = held(foreign("r", 0), "w");
+
+        assert_eq!(after_read(&held, &stored(foreign("r", 0), "redeemed")), AfterRead::Write);
+        assert_eq!(after_read(&held, &stored(foreign("copy", 5), "redeemed")), AfterRead::Write);
+        assert_eq!(after_read(&held, &stored(foreign("x", 5), "fresh sign-in")), AfterRead::Theirs);
+    }
+
+    #[test]
+    fn a_lost_answer_is_recognised() {
+        let held = held(foreign("r", 0), "w");
+
+        assert_eq!(after_read(&held, &stored(ours("w", 5, "r"), "successor")), AfterRead::AlreadyThere);
+    }
+
+    #[test]
+    fn a_version_settled_to_be_dead_may_be_written_over() {
+        let mut held = held(foreign("r", 0), "w");
+        held.dead.push(id("garbage"));
+
+        assert_eq!(after_read(&held, &stored(foreign("garbage", 5), "x")), AfterRead::Write);
+    }
+
+    #[test]
+    fn a_write_the_vault_does_not_show_does_not_count() {
+        assert_eq!(after_list(&held(foreign("r", 0), "w"), &[foreign("r", 0)]), AfterList::NotSeen);
+    }
+
+    #[test]
+    fn a_sign_in_below_our_write_is_found() {
+        let versions = [foreign("r", 0), foreign("sign-in", 7), ours("w", 7, "r")];
+
+        let found = after_list(&held(foreign("r", 0), "w"), &versions);
+
+        assert_eq!(found, AfterList::Buried(foreign("sign-in", 7)));
+    }
+
+    #[test]
+    fn a_sign_in_above_our_write_is_not_buried() {
+        let versions = [foreign("r", 0), ours("w", 7, "r"), foreign("sign-in", 8)];
+
+        assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    }
+
+    #[test]
+    fn what_a_second_instance_saved_from_the_same_version_is_not_buried() {
+        let versions = [foreign("r", 0), ours("other", 7, "r"), ours("w", 8, "r")];
+
+        assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    }
+
+    #[test]
+    fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
+        let versions = [foreign("r", 0), foreign("s", 3), ours("s2", 5, "s"), ours("w", 7, "r")];
+
+        let found = after_list(&held(foreign("r", 0), "w"), &versions);
+
+        assert_eq!(found, AfterList::Buried(ours("s2", 5, "s")));
+    }
+
+    #[test]
+    fn a_sign_in_buried_two_rotations_ago_is_still_found() {
+        let versions = [foreign("r", 0), foreign("s", 3), ours("w1", 3, "r"), ours("w2", 9, "w1")];
+
+        assert_eq!(buried_under(&versions[3], &versions, &[], Ties::DoNot), Some(&versions[1]));
+    }
+
+    #[test]
+    fn once_lifted_nothing_is_buried_any_more() {
+        let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
+
+        assert_eq!(buried_under(&versions[3], &versions, &[], Ties::DoNot), None);
+        let held = held(foreign("s", 3), "l");
+        assert_eq!(after_list(&held, &versions), settled(&[]));
+    }
+
+    #[test]
+    fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
+        let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a")];
+        assert_eq!(after_list(&held(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
+
+        let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a"), ours("l", 4, "b")];
+        let held = Held { lifted: vec![id("a")], ..held(foreign("b", 3), "l") };
+        assert_eq!(after_list(&held, &versions), settled(&[]));
+    }
+
+    #[test]
+    fn refused_and_disabled_sign_ins_stay_where_they_are() {
+        let mut refused = foreign("s", 3);
+        refused.tags.insert(tag::REFUSED_AT.into(), "2026-01-01T00:00:00Z".into());
+        let off = Version { enabled: false, ..foreign("t", 4) };
+        let versions = [foreign("r", 0), refused, off, ours("w", 7, "r")];
+
+        assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    }
+
+    #[test]
+    fn a_tool_that_copies_our_tags_does_not_hide_a_sign_in() {
+        let mut copied = ours("r", 0, "older");
+        copied.id = id("sign-in");
+        copied.created = at(5);
+        let versions = [foreign("older", -9), ours("r", 0, "older"), copied.clone(), ours("w", 6, "r")];
+
+        assert_eq!(after_list(&held(ours("r", 0, "older"), "w"), &versions), AfterList::Buried(copied));
+    }
+
+    #[test]
+    fn only_our_own_older_versions_are_retired() {
+        let versions =
+            [foreign("login", -30), ours("o1", -20, "login"), ours("r", -10, "o1"), ours("w", 0, "r")];
+
+        assert_eq!(after_list(&held(versions[2].clone(), "w"), &versions), settled(&["o1"]));
+    }
+
+    #[test]
+    fn predecessors_are_the_two_youngest_that_can_be_read() {
+        let off = Version { enabled: false, ..ours("o2", 3, "o1") };
+        let versions = [foreign("a", 0), ours("o1", 1, "a"), ours("o3", 5, "o1"), off, foreign("x", 9)];
+
+        let tried: Vec<&str> =
+            predecessors(&versions[4], &versions).iter().map(|v| v.id.0.as_str()).collect();
+
+        assert_eq!(tried, ["o3", "o1"]);
+    }
+
+    /// Random histories: each entry is a time and, for ours, which earlier entry it points at.
+    fn histories() -> impl Strategy<Value = Vec<Version>> {
+        prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
+            .prop_map(|entries| {
+                let mut versions: Vec<Version> = Vec::new();
+                for (n, (second, from, enabled)) in entries.into_iter().enumerate() {
+                    let from = from.filter(|_| n > 0).map(|index| versions[index.index(n)].id.0.clone());
+                    let version = match from {
+                        Some(from) => ours(&format!("v{n}"), second, &from),
+                        None => foreign(&format!("v{n}"), second),
+                    };
+                    versions.push(Version { enabled, ..version });
+                }
+                versions
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_retired_but_ours_and_older_than_the_redeemed(versions in histories(), from: prop::sample::Index, written: prop::sample::Index) {
+            let from = versions[from.index(versions.len())].clone();
+            let written = versions[written.index(versions.len())].clone();
+            let held = held(from.clone(), &written.id.0);
+
+            if let AfterList::Settled { retire } = after_list(&held, &versions) {
+                let newest = versions.iter().map(|version| version.created).max();
+                for old in retire.iter().filter_map(|id| find(&versions, id)) {
+                    prop_assert!(old.is_ours() && old.created < from.created && old.id != written.id);
+                    prop_assert!(Some(old.created) < newest, "the newest is never retired");
+                }
+            }
+        }
+
+        #[test]
+        fn lifting_ends(versions in histories()) {
+            let newest = versions.iter().max_by_key(|version| version.created).expect("not empty").clone();
+            let mut known = Vec::new();
+
+            for _ in 0..=versions.len() {
+                match buried_under(&newest, &versions, &known, Ties::Count) {
+                    Some(version) => known.push(version.id.clone()),
+                    None => return Ok(()),
+                }
+            }
+            prop_assert!(false, "more sign-ins than versions");
+        }
+
+        #[test]
+        fn pointers_in_a_loop_do_no_harm(a in 0i64..3, b in 0i64..3) {
+            let versions = [ours("a", a, "b"), ours("b", b, "a")];
+
+            prop_assert!(versions.iter().any(|version| version.id == sign_in_of(&versions[0], &versions).id));
+        }
+    }
+}

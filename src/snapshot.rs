@@ -1,0 +1,196 @@
+//! One token as it is shown: what a reader may know, drawn from the state after each step.
+//!
+//! Pure. Holds no secret; small, since there is one per token for as long as the process lives.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::schedule::Next;
+use crate::schedule::Timing;
+use crate::state::Failing;
+use crate::state::Phase;
+use crate::state::State;
+use crate::state::delta;
+use crate::token::Grant;
+use crate::token::SecretAddress;
+use crate::token::Setting;
+use crate::token::Timestamp;
+use crate::token::TokenName;
+use crate::token::Verify;
+use crate::version::Version;
+use crate::version::VersionId;
+use crate::version::tag;
+
+/// Where a token stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Redeemed within twice `prove_every`, and nothing says otherwise.
+    Current,
+    /// A successor is held that the vault does not have yet.
+    Unsaved,
+    /// Somebody must sign in.
+    NeedsLogin,
+    /// An operator must act.
+    NeedsOperator,
+    /// Switched off in the vault.
+    Off,
+    /// Not known; never shown as green.
+    Unknown,
+}
+
+impl Standing {
+    /// All, for metrics that count each.
+    pub const ALL: [Self; 6] =
+        [Self::Current, Self::Unsaved, Self::NeedsLogin, Self::NeedsOperator, Self::Off, Self::Unknown];
+
+    /// The word in a status and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Unsaved => "unsaved",
+            Self::NeedsLogin => "needs_login",
+            Self::NeedsOperator => "needs_operator",
+            Self::Off => "off",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One token as it is shown.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What it is called.
+    pub name: TokenName,
+    /// Who looks after it.
+    pub owner: Option<String>,
+    /// Where it lives.
+    pub secret: SecretAddress,
+    /// The app, where the configuration names it.
+    pub client_id: Option<String>,
+    /// The tenant.
+    pub tenant_id: String,
+    /// Where it stood after the last step.
+    phase: Standing,
+    /// The newest version, when last read.
+    pub version: Option<VersionId>,
+    /// When its token was issued.
+    pub issued_at: Option<Timestamp>,
+    /// When the user signed in.
+    pub signed_in_at: Option<Timestamp>,
+    /// When its token ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it is to be replaced.
+    pub rotate_at: Option<Timestamp>,
+    /// When the issuer last redeemed it, by this process or by one before it.
+    pub proved_at: Option<Timestamp>,
+    /// When a successor was last saved.
+    pub last_rotation_at: Option<Timestamp>,
+    /// When the next step is due.
+    pub next_step_at: Option<Timestamp>,
+    /// Whether Partner Center accepts the access token; unknown until asked.
+    pub accepted: Option<bool>,
+    /// Whether the grant carries a second factor, where anybody says.
+    pub mfa: Option<bool>,
+    /// When the app's secret ends, where anybody says.
+    pub app_secret_expires: Option<Timestamp>,
+    /// Whether the app's credential has been read, so that not knowing its end means something.
+    pub credential_read: bool,
+    /// What is wrong.
+    pub failing: Option<Failing>,
+    /// When a version written by somebody else was last rotated.
+    pub foreign_rotated_at: Option<Timestamp>,
+    /// Whether the newest version was written by somebody else.
+    pub is_foreign: bool,
+    /// When a buried sign-in was last put back on top.
+    pub unburied_at: Option<Timestamp>,
+    /// How often it is proved.
+    pub prove_every: Duration,
+    /// How long a token lives.
+    pub lifetime: Duration,
+}
+
+impl Snapshot {
+    /// Draws it after a step.
+    pub fn of(grant: &Grant, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
+        let newest = state.newest.as_ref();
+        let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
+        let acceptance = state.acceptance.as_ref();
+        Self {
+            name: grant.name.clone(),
+            owner: grant.owner.clone(),
+            secret: grant.secret.clone(),
+            client_id: match &grant.client_id {
+                Setting::Plain(id) => Some(id.clone()),
+                Setting::From(_) => None,
+            },
+            tenant_id: grant.tenant_id.clone(),
+            phase: standing(state),
+            version: newest.map(|version| version.id.clone()),
+            issued_at: newest.map(Version::issued_at),
+            signed_in_at: newest.map(Version::signed_in_at),
+            expires_at: newest.map(|version| timing.expires_at(version)),
+            rotate_at: newest.map(|version| timing.rotate_at(version)),
+            proved_at: state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5)),
+            last_rotation_at: state.last_rotation_at,
+            next_step_at: match next {
+                Next::Wait(at) => Some(*at),
+                Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
+            },
+            accepted: match grant.verify {
+                Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
+                Verify::Nothing => None,
+            },
+            mfa: acceptance.and_then(|acceptance| acceptance.mfa),
+            app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
+            credential_read: state.credential_used.is_some(),
+            failing: state.failing.clone(),
+            foreign_rotated_at: state.foreign_rotated_at,
+            is_foreign: newest.is_some_and(|version| !version.is_ours()),
+            unburied_at: state.unburied_at,
+            prove_every: timing.policy().prove_every,
+            lifetime: timing.policy().lifetime,
+        }
+    }
+
+    /// Where it stands now: what was proved too long ago is no longer known.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let fresh = self.proved_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
+        match self.phase {
+            Standing::Current | Standing::Unknown if fresh => Standing::Current,
+            Standing::Current => Standing::Unknown,
+            other => other,
+        }
+    }
+
+    /// Time until the first of the token's and the app secret's expiry; zero once refused.
+    pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
+        let refused = self.failing.as_ref().is_some_and(|failing| failing.failure.token_refused());
+        if refused {
+            return Some(TimeDelta::zero());
+        }
+        let ends = self.expires_at.into_iter().chain(self.app_secret_expires).min()?;
+        Some((ends - now).max(TimeDelta::zero()))
+    }
+
+    /// Whether the second factor is known to be missing.
+    pub fn lacks_mfa(&self) -> bool {
+        self.mfa == Some(false)
+    }
+}
+
+fn standing(state: &State) -> Standing {
+    let failing = state.failing.as_ref().map(|failing| (&failing.failure.kind, failing.failure.remedy));
+    match (&state.phase, failing) {
+        (Phase::Unsaved(_), _) => Standing::Unsaved,
+        (Phase::Off { .. }, _) | (_, Some((Kind::TurnedOff, _))) => Standing::Off,
+        (_, Some((_, Remedy::Login))) => Standing::NeedsLogin,
+        (_, Some((_, Remedy::Operator))) => Standing::NeedsOperator,
+        (Phase::Current, _) => Standing::Current,
+        (Phase::Unproved { .. } | Phase::Waiting { .. }, _) => Standing::Unknown,
+    }
+}

@@ -1,0 +1,225 @@
+//! What the process knows about one token between two steps.
+//!
+//! Owns the state and the counts that keep it polite. Pure data: `schedule` decides on it, `rotate`
+//! moves it.
+//!
+//! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::failure::Remedy;
+use crate::ports::Acceptance;
+use crate::token::RefreshToken;
+use crate::token::Timestamp;
+use crate::version::Version;
+use crate::version::VersionId;
+
+/// Redemptions per token and day that no state may exceed (design, promise 6).
+pub const REDEMPTIONS_A_DAY: usize = 24;
+/// Questions to Partner Center per token and day.
+pub const QUESTIONS_A_DAY: usize = 12;
+/// Vault calls per token and day while nobody is waited for.
+pub const VAULT_CALLS_A_DAY: usize = 60;
+/// What a rotation may need at once, so that none is begun that politeness would stop half-way.
+pub const VAULT_CALLS_A_STEP: usize = 8;
+
+/// One token, as far as this process knows.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Where it stands.
+    pub phase: Phase,
+    /// The newest version when it was last read.
+    pub newest: Option<Version>,
+    /// The newest version when its history was last searched for a buried sign-in.
+    pub searched: Option<VersionId>,
+    /// When the issuer last redeemed the stored token.
+    pub proved_at: Option<Timestamp>,
+    /// When a successor was last saved by this process.
+    pub last_rotation_at: Option<Timestamp>,
+    /// What is wrong, while something is.
+    pub failing: Option<Failing>,
+    /// What the resource last said.
+    pub acceptance: Option<Acceptance>,
+    /// When a version written by somebody else was last rotated: at most once a day.
+    pub foreign_rotated_at: Option<Timestamp>,
+    /// The useless version for which predecessors have been tried already.
+    pub rescued: Option<VersionId>,
+    /// When the last buried sign-in was found and put back on top.
+    pub unburied_at: Option<Timestamp>,
+    /// The user of the last proof, where the access token says.
+    pub user_oid: Option<String>,
+    /// When the app's secret ends, where the vault says.
+    pub app_secret_expires: Option<Timestamp>,
+    /// A fingerprint of the app credential last used, to notice that it was replaced.
+    pub credential_used: Option<u64>,
+    /// Marks are not tried again before this.
+    pub mark_after: Option<Timestamp>,
+    /// Redemptions of the last day.
+    pub redemptions: Recent,
+    /// Questions to the resource of the last day.
+    pub questions: Recent,
+    /// Vault calls of the last day, those of the watch left out.
+    pub vault_calls: Recent,
+}
+
+/// Where a token stands.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Not proved by this process: at start, and when a version appears that it has not seen.
+    Unproved {
+        /// When to begin.
+        due_at: Timestamp,
+    },
+    /// The newest version was redeemed; the next step is a matter of time.
+    Current,
+    /// The issuer has handed out a successor that the vault does not show yet.
+    Unsaved(Box<Held>),
+    /// A person is expected to act; the vault is watched.
+    Waiting {
+        /// When to look whether something changed.
+        look_at: Timestamp,
+        /// When to redeem the same version again.
+        again_at: Timestamp,
+    },
+    /// The newest version is disabled: nothing is redeemed.
+    Off {
+        /// When to look whether that changed.
+        look_at: Timestamp,
+    },
+}
+
+/// A successor on its way into the vault.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The successor.
+    pub successor: RefreshToken,
+    /// When the issuer handed it out.
+    pub issued_at: Timestamp,
+    /// The version that was redeemed.
+    pub from: Version,
+    /// That version's value.
+    pub from_value: RefreshToken,
+    /// A version that may be written over although its value is not the one redeemed: it is settled to
+    /// be of no use, or it buries the sign-in that was redeemed.
+    pub over: Option<VersionId>,
+    /// Our version, once the vault has acknowledged it.
+    pub written: Option<VersionId>,
+    /// Versions settled to be dead while this was held.
+    pub dead: Vec<VersionId>,
+    /// Sign-ins whose chain was on top while this was held: within one save, each has one turn.
+    pub lifted: Vec<VersionId>,
+    /// The app it was issued to.
+    pub client_id: String,
+    /// The user it was issued to, where the access token says.
+    pub user_oid: Option<String>,
+    /// Ties the records of this rotation together.
+    pub rotation_id: Uuid,
+}
+
+/// Something that is wrong, and since when.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// What.
+    pub failure: Failure,
+    /// Since when.
+    pub since: Timestamp,
+    /// How many attempts have failed in a row.
+    pub attempts: u32,
+    /// When to try again.
+    pub retry_at: Timestamp,
+}
+
+impl State {
+    /// A token nothing is known about, to be proved at `due_at`.
+    pub fn unknown(due_at: Timestamp) -> Self {
+        Self {
+            phase: Phase::Unproved { due_at },
+            newest: None,
+            searched: None,
+            proved_at: None,
+            last_rotation_at: None,
+            failing: None,
+            acceptance: None,
+            foreign_rotated_at: None,
+            rescued: None,
+            unburied_at: None,
+            user_oid: None,
+            app_secret_expires: None,
+            credential_used: None,
+            mark_after: None,
+            redemptions: Recent::default(),
+            questions: Recent::default(),
+            vault_calls: Recent::default(),
+        }
+    }
+
+    /// Whether a successor is held that the vault does not show.
+    pub fn is_unsaved(&self) -> bool {
+        matches!(self.phase, Phase::Unsaved(_))
+    }
+
+    /// Whether a person is expected to act.
+    pub fn awaits_person(&self) -> bool {
+        let remedy = self.failing.as_ref().map(|failing| failing.failure.remedy);
+        matches!(remedy, Some(Remedy::Login | Remedy::Operator))
+    }
+}
+
+/// The instants of the last day at which something was done.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(VecDeque<Timestamp>);
+
+/// The span over which politeness is counted.
+pub const DAY: TimeDelta = TimeDelta::days(1);
+
+impl Recent {
+    /// Notes one.
+    pub fn note(&mut self, now: Timestamp) {
+        while self.0.front().is_some_and(|at| *at + DAY <= now) {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+    }
+
+    /// The first instant, `now` or later, at which `more` fit under `limit` a day.
+    pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
+        let live: Vec<Timestamp> = self.0.iter().copied().filter(|at| *at + DAY > now).collect();
+        let over = (live.len() + more).saturating_sub(limit);
+        match over.checked_sub(1).and_then(|last| live.get(last)) {
+            Some(at) => *at + DAY,
+            None => now,
+        }
+    }
+}
+
+/// `chrono` from `std`, saturating: no policy is longer than chrono's range.
+pub fn delta(span: Duration) -> TimeDelta {
+    TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")
+    }
+
+    #[test]
+    fn a_full_day_makes_room_when_its_oldest_is_a_day_old() {
+        let mut recent = Recent::default();
+        for n in 0..3 {
+            recent.note(at(n * 100));
+        }
+
+        assert_eq!(recent.room_at(4, 1, at(300)), at(300));
+        assert_eq!(recent.room_at(3, 1, at(300)), at(0) + DAY);
+        assert_eq!(recent.room_at(3, 2, at(300)), at(100) + DAY);
+        assert_eq!(recent.room_at(3, 1, at(0) + DAY), at(0) + DAY);
+    }
+}

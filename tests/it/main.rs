@@ -1,0 +1,4 @@
+//! Behaviour as it can be seen from outside, one module each.
+
+mod config;
+mod example;
