@@ -19,4 +19,5 @@ pub mod source;
 pub mod rotate;
 pub mod daemon;
 pub mod world;
+pub mod sandbox;
 pub mod config;

@@ -212,7 +212,7 @@ impl Inner {
         if !grant.owner.app.eq_ignore_ascii_case(request.client_id) {
             return Err(Refuse(700_007));
         }
-        if self.grants.is_loop(&grant.owner, now) {
+        if self.grants.is_loop(&grant.owner, now) && !self.directory.loops_allowed {
             return Err(Refuse(50196));
         }
         if self.directory.strict && grant.spent {
