@@ -81,6 +81,8 @@ struct Inner {
     directory: directory::Directory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
+    /// Expired ones are swept out once there are this many.
+    sweep_access_tokens_at: usize,
     vaults: BTreeMap<String, VaultState>,
     partners: Vec<Partner>,
     partner_center: PartnerCenter,
@@ -119,6 +121,7 @@ impl World {
             directory: directory::Directory::default(),
             grants: grants::Grants::default(),
             access_tokens: BTreeMap::new(),
+            sweep_access_tokens_at: 64,
             vaults: BTreeMap::new(),
             partners: Vec::new(),
             partner_center: PartnerCenter::default(),

@@ -38,7 +38,7 @@ use crate::world::VaultRefusal;
 /// The versions of the API that are answered (`reference/azure.md` §4.2).
 const API_VERSIONS: [&str; 8] = ["7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01"];
 
-/// What a page holds where nothing is asked for.
+/// What a page holds where nothing is asked for, and at most.
 const PAGE: usize = 25;
 
 /// Tells the caller's address as the vault sees it.
@@ -99,6 +99,10 @@ impl FromRequestParts<Arc<Shared>> for Admitted {
         if !known {
             let refusal =
                 VaultRefusal::bad_parameter("The specified version (api-version) is not recognized.");
+            return Err(dressed(&caller, refuse(&caller, &refusal)));
+        }
+        if query.maxresults.is_some_and(|most| !(1..=PAGE).contains(&most)) {
+            let refusal = VaultRefusal::bad_parameter("maxresults is between 1 and 25.");
             return Err(dressed(&caller, refuse(&caller, &refusal)));
         }
         let vault = shared.vault_at(caller.header("host"));

@@ -296,7 +296,11 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        self.access_tokens.retain(|_, record| record.expires > issued);
+        // Not at each issue: with a fleet's worth of live tokens that would be most of the work.
+        if self.access_tokens.len() >= self.sweep_access_tokens_at {
+            self.access_tokens.retain(|_, record| record.expires > issued);
+            self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());
+        }
         let record = AccessRecord {
             audience,
             tenant: bearer.tenant.to_owned(),
