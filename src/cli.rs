@@ -8,6 +8,7 @@ pub mod rotate;
 pub mod run;
 pub mod sandbox;
 pub mod shipped;
+pub mod signals;
 
 use std::path::PathBuf;
 use std::process;
@@ -79,6 +80,9 @@ pub enum Verb {
     /// One pass, then exit: prove every token and rotate what is due
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
+    /// Serve local stand-ins for Entra, Key Vault and Partner Center
+    #[command(after_help = sandbox::EXAMPLES)]
+    Sandbox(sandbox::SandboxArgs),
 }
 
 /// What the end of the process says. The numbers are part of the contract.
@@ -177,6 +181,7 @@ pub fn main() -> process::ExitCode {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.global).await,
             Verb::Rotate(args) => rotate::run(args, &cli.global).await,
+            Verb::Sandbox(args) => sandbox::run(args).await,
         }
     });
     finish(outcome, format)

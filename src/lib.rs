@@ -20,6 +20,7 @@ pub mod source;
 pub mod rotate;
 pub mod daemon;
 pub mod world;
+pub mod sandbox;
 pub mod config;
 pub mod azure;
 pub mod telemetry;

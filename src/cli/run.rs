@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +17,8 @@ use super::Global;
 use super::Stop;
 use super::load;
 use super::shipped::Shipped;
+use super::signals::listen;
+use super::signals::stopped;
 use crate::clock::Clock;
 use crate::daemon;
 use crate::daemon::GRACE;
@@ -51,13 +51,8 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let clock = Clock::host();
     let peers = Shipped::new(&config, clock.clone())?;
-    let mut ends = [SignalKind::terminate(), SignalKind::interrupt()].map(listen);
-    let [terminate, interrupt] = &mut ends;
-    let (terminate, interrupt) = (terminate.as_mut(), interrupt.as_mut());
-    let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) else {
-        return Err(Stop::Failed(anyhow::anyhow!("this process cannot have signals")));
-    };
-    let mut hangup = listen(SignalKind::hangup()).map_err(Stop::Failed)?;
+    let mut stopped = Box::pin(stopped()?);
+    let mut hangup = listen(SignalKind::hangup())?;
 
     let stop = CancellationToken::new();
     let (poke, poked) = watch::channel(0);
@@ -78,8 +73,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
 
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = &mut stopped => break,
             _ = hangup.recv() => {
                 info!(event = "poked");
                 poke.send_modify(|times| *times += 1);
@@ -104,8 +98,4 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
     info!(event = "stopped");
     Ok(ExitCode::Done)
-}
-
-fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).map_err(|error| anyhow::Error::new(error).context("this process cannot have signals"))
 }

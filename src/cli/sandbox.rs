@@ -7,6 +7,12 @@ use std::time::Duration;
 use clap::Args;
 use clap::ValueEnum;
 
+use super::ExitCode;
+use super::Stop;
+use super::out;
+use crate::sandbox;
+use crate::sandbox::SandboxOptions;
+
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -44,4 +50,23 @@ pub enum IssuerRules {
     Entra,
     /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
     Strict,
+}
+
+/// Serves the stand-ins until the process is told to stop.
+///
+/// # Errors
+/// An address that is taken, or a directory that cannot be written.
+pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
+    let options = SandboxOptions {
+        dir: args.dir,
+        listen: args.listen,
+        age: args.age,
+        rotate_after: args.rotate_after,
+        prove_every: args.prove_every,
+        strict: args.issuer == IssuerRules::Strict,
+    };
+    let stop = super::signals::stopped()?;
+    let say = |text: &str| drop(out::line(text));
+    let served = sandbox::serve(&options, stop, say).await;
+    served.map(|()| ExitCode::Done).map_err(|error| Stop::Failed(error.into()))
 }

@@ -124,7 +124,10 @@ impl Issuer for Actor {
         let answer = answer.map_err(|trouble| issuer_error(trouble, &correlation_id))?;
         Ok(Redeemed {
             access_token: answer.access_token,
-            refresh_token: answer.refresh_token.ok_or(IssuerError::NoRefreshToken)?,
+            refresh_token: answer
+                .refresh_token
+                .filter(|token| !token.expose().is_empty())
+                .ok_or(IssuerError::NoRefreshToken)?,
             expires_in: answer.expires_in,
             scope: Some(answer.scope),
         })
@@ -221,41 +224,49 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
         Trouble::Refused(refused) if refused.status == 0 => VaultError::Unreachable(Transport::NameUnknown),
         Trouble::Refused(refused) => {
             let action = refused.action.map(|action| action.as_str().to_owned());
-            refusal(refused.status, refused.code, refused.inner, None, action, refused.address)
+            match coded(refused.status, refused.inner.unwrap_or(refused.code), None) {
+                VaultError::Forbidden(Forbidden::Rbac { .. }) => {
+                    VaultError::Forbidden(Forbidden::Rbac { action })
+                }
+                VaultError::Forbidden(Forbidden::Firewall { .. }) => {
+                    VaultError::Forbidden(Forbidden::Firewall { address: refused.address })
+                }
+                error => error,
+            }
         }
         Trouble::Fault(What::Transport(transport)) => VaultError::Unreachable(transport),
-        Trouble::Fault(What::Status { status, retry_after }) => {
-            refusal(status, "", None, retry_after, None, None)
-        }
-        Trouble::Fault(What::OAuth { status, .. }) => refusal(status, "", None, None, None, None),
+        Trouble::Fault(What::Status { status, retry_after }) => bare_status(status, retry_after),
+        Trouble::Fault(What::OAuth { status, .. }) => bare_status(status, None),
         Trouble::Fault(What::Coded { status, code, inner, retry_after }) => {
-            refusal(status, &code, inner.as_deref(), retry_after, None, None)
+            coded(status, inner.as_deref().unwrap_or(&code), retry_after)
         }
         Trouble::Fault(What::Garbage | What::Distort(_) | What::Delay(_)) => VaultError::NotUnderstood,
     }
 }
 
-fn refusal(
-    status: u16,
-    code: &str,
-    inner: Option<&str>,
-    retry_after: Option<Duration>,
-    action: Option<String>,
-    address: Option<String>,
-) -> VaultError {
-    match (status, inner.unwrap_or(code)) {
-        (401, _) => VaultError::Unauthorized,
+/// An answer without Key Vault's body: a gateway's, which knows nothing about secrets.
+fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
+    match status {
+        401 => VaultError::Unauthorized,
+        403 => VaultError::Forbidden(Forbidden::Other),
+        409 => VaultError::InTransition,
+        400 => VaultError::Rejected { status, code: String::new() },
+        _ => VaultError::Unavailable { status, retry_after },
+    }
+}
+
+fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
+    match (status, code) {
         (403, "SecretDisabled") => VaultError::Disabled,
-        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action }),
+        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action: None }),
         (403, "ForbiddenByPolicy") => VaultError::Forbidden(Forbidden::Policy),
-        (403, "ForbiddenByFirewall") => VaultError::Forbidden(Forbidden::Firewall { address }),
+        (403, "ForbiddenByFirewall") => VaultError::Forbidden(Forbidden::Firewall { address: None }),
         (403, "ForbiddenByConnection") => VaultError::Forbidden(Forbidden::Connection),
-        (403, _) => VaultError::Forbidden(Forbidden::Other),
         (404, _) => VaultError::NotFound,
-        (409, "ObjectIsBeingDeleted" | "ObjectIsBeingRecovered") => VaultError::InTransition,
-        (409, _) => VaultError::Deleted,
-        (429 | 500.., _) => VaultError::Unavailable { status, retry_after },
-        (_, code) => VaultError::Rejected { status, code: code.to_owned() },
+        (409, "ObjectIsDeletedButRecoverable") => VaultError::Deleted,
+        (401 | 403 | 408 | 409 | 429, _) => bare_status(status, retry_after),
+        (400..=499, code) => VaultError::Rejected { status, code: code.to_owned() },
+        _ => VaultError::Unavailable { status, retry_after },
     }
 }
 
@@ -279,14 +290,11 @@ impl Resource for Actor {
             }),
             Err(Trouble::Refused(no)) => Ok(refused(no.status, no.code)),
             Err(Trouble::Fault(What::Transport(transport))) => Err(ResourceError::Unreachable(transport)),
-            Err(Trouble::Fault(What::Coded { status, code, .. })) if status < 500 && status != 429 => {
+            // Only these two are a verdict; anything else is none.
+            Err(Trouble::Fault(What::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }
-            Err(Trouble::Fault(What::Status { status, .. } | What::OAuth { status, .. }))
-                if status < 500 && status != 429 =>
-            {
-                Ok(refused(status, ""))
-            }
+            Err(Trouble::Fault(What::Status { status: status @ (401 | 403), .. })) => Ok(refused(status, "")),
             Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
         }
     }

@@ -80,6 +80,8 @@ pub(super) struct Directory {
     pub(super) apps: BTreeMap<String, App>,
     /// Whether a spent token that comes back kills its family. Entra's does not.
     pub(super) strict: bool,
+    /// Whether loops are let through.
+    pub(super) loops_allowed: bool,
 }
 
 impl Directory {
@@ -190,6 +192,17 @@ impl World {
     /// 4.14). Entra does not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
+    }
+
+    /// Whether many redemptions for one user and app within minutes are refused as a loop (50196), as they
+    /// are unless this is switched off.
+    pub fn set_loop_limit(&self, on: bool) {
+        self.lock().directory.loops_allowed = !on;
+    }
+
+    /// The tenant of that id or domain.
+    pub fn find_tenant(&self, id_or_domain: &str) -> Option<Tenant> {
+        self.lock().directory.tenant(id_or_domain).cloned()
     }
 
     /// All tenants.

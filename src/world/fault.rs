@@ -35,6 +35,30 @@ pub enum Distortion {
     OpaqueAccessToken,
 }
 
+impl Distortion {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NoRefreshToken,
+        Self::EmptyRefreshToken,
+        Self::OtherTenant,
+        Self::OtherApp,
+        Self::OtherUser,
+        Self::OpaqueAccessToken,
+    ];
+
+    /// The name in fault forms.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRefreshToken => "no_refresh_token",
+            Self::EmptyRefreshToken => "empty_refresh_token",
+            Self::OtherTenant => "other_tenant",
+            Self::OtherApp => "other_app",
+            Self::OtherUser => "other_user",
+            Self::OpaqueAccessToken => "opaque_access_token",
+        }
+    }
+}
+
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {

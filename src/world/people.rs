@@ -61,7 +61,13 @@ impl World {
         };
         self.store_app_secret(&partner.app_secret, &secret, app_secret_expires);
         self.human_signs_in(&partner);
+        self.lock().partners.push(partner.clone());
         partner
+    }
+
+    /// The partners that were set up, oldest first.
+    pub fn partners(&self) -> Vec<Partner> {
+        self.lock().partners.clone()
     }
 
     /// A person signs in and stores the token. None where the user or the app is gone.

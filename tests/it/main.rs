@@ -5,5 +5,6 @@ mod deploy;
 mod example;
 mod harness;
 mod interleavings;
+mod sandbox;
 mod simulation;
 mod tidy;

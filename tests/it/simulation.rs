@@ -92,8 +92,8 @@ impl Simulation {
     fn start(&mut self, name: &str, starts: u64) -> Instance {
         let skew = if self.rng.u8(0..8) == 0 { self.rng.i64(-86_400..86_400) } else { 0 };
         let clock = Clock::running(self.world.now() + TimeDelta::seconds(skew), 1.0);
-        let seed = self.rng.u64(..);
-        let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, name, seed);
+        let chance = self.rng.u64(..);
+        let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, name, chance);
         let stop = CancellationToken::new();
         let (poke, poked) = watch::channel(0);
         let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));

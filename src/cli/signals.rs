@@ -1,0 +1,31 @@
+//! The signals that end a command that would otherwise go on.
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use super::Stop;
+
+/// Listens for one signal from now on.
+///
+/// # Errors
+/// A process that cannot have signals.
+pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
+    let cannot = |error| anyhow::Error::new(error).context("this process cannot have signals");
+    signal(kind).map_err(cannot).map_err(Stop::Failed)
+}
+
+/// Ends with SIGTERM or SIGINT, whichever comes first; listens from now on.
+///
+/// # Errors
+/// As [`listen`].
+pub fn stopped() -> Result<impl Future<Output = ()>, Stop> {
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
