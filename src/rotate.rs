@@ -29,7 +29,6 @@ use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::state::Held;
 use crate::state::Phase;
-use crate::state::QUESTIONS_A_DAY;
 use crate::state::State;
 use crate::token::Grant;
 use crate::token::Timestamp;
@@ -248,7 +247,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Asks the resource about the access token. Its answer is published and never stands in the way.
     async fn ask_resource(&self, state: &mut State, redeemed: &Redeemed, id: Uuid) {
         let now = self.clock.now();
-        let polite = state.questions.room_at(QUESTIONS_A_DAY, 1, now) <= now;
+        let polite = state.questions.room_at(self.timing.limits().questions, 1, now) <= now;
         if self.grant.verify == Verify::Nothing || !polite {
             return;
         }

@@ -13,10 +13,9 @@ use crate::failure::Failure;
 use crate::failure::Remedy;
 use crate::state::DAY;
 use crate::state::Failing;
+use crate::state::Limits;
 use crate::state::Phase;
-use crate::state::REDEMPTIONS_A_DAY;
 use crate::state::State;
-use crate::state::VAULT_CALLS_A_DAY;
 use crate::state::VAULT_CALLS_A_STEP;
 use crate::state::delta;
 use crate::token::Policy;
@@ -74,6 +73,7 @@ pub enum Next {
 #[derive(Clone, Debug)]
 pub struct Timing {
     policy: Policy,
+    limits: Limits,
     rotate_after: TimeDelta,
     prove_every: TimeDelta,
 }
@@ -84,6 +84,7 @@ impl Timing {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
+            limits: Limits::of(policy),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
             // Only ever earlier: `prove_every` bounds how late a dead grant may be noticed.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
@@ -93,6 +94,11 @@ impl Timing {
     /// The policy behind it.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What politeness allows under it.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// When this version is to be replaced by a successor.
@@ -112,16 +118,16 @@ impl Timing {
         }
         let (step, at) = self.wanted_step(state, now);
         let at = match step {
-            Next::Prove => at.max(state.redemptions.room_at(REDEMPTIONS_A_DAY, 1, at.max(now))),
+            Next::Prove => at.max(state.redemptions.room_at(self.limits.redemptions, 1, at.max(now))),
             _ => at,
         };
         let at = match step {
             _ if state.awaits_person() => at,
             Next::Prove => {
-                at.max(state.vault_calls.room_at(VAULT_CALLS_A_DAY, VAULT_CALLS_A_STEP, at.max(now)))
+                at.max(state.vault_calls.room_at(self.limits.vault_calls, VAULT_CALLS_A_STEP, at.max(now)))
             }
             // A successor in hand goes before politeness as far as there is any room.
-            Next::Save => at.max(state.vault_calls.room_at(VAULT_CALLS_A_DAY, 1, at.max(now))),
+            Next::Save => at.max(state.vault_calls.room_at(self.limits.vault_calls, 1, at.max(now))),
             Next::Look | Next::Mark(_) | Next::Wait(_) => at,
         };
         if at <= now { step } else { Next::Wait(at) }
@@ -134,7 +140,7 @@ impl Timing {
             Phase::Current => (Next::Prove, retry_at.unwrap_or_else(|| self.due_at(state, now))),
             Phase::Unsaved(_) => (Next::Save, retry_at.unwrap_or(now)),
             Phase::Waiting { look_at, again_at } => {
-                let again_at = state.redemptions.room_at(REDEMPTIONS_A_DAY, 1, *again_at);
+                let again_at = state.redemptions.room_at(self.limits.redemptions, 1, *again_at);
                 if again_at <= *look_at { (Next::Prove, again_at) } else { (Next::Look, *look_at) }
             }
             Phase::Off { look_at } => (Next::Look, *look_at),

@@ -14,17 +14,45 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::failure::Remedy;
 use crate::ports::Acceptance;
+use crate::token::Policy;
 use crate::token::RefreshToken;
 use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::VersionId;
 
-/// Redemptions per token and day that no state may exceed (design, promise 6).
-pub const REDEMPTIONS_A_DAY: usize = 24;
-/// Questions to Partner Center per token and day.
-pub const QUESTIONS_A_DAY: usize = 12;
-/// Vault calls per token and day while nobody is waited for.
-pub const VAULT_CALLS_A_DAY: usize = 60;
+/// What no state may exceed, per token and day (design, promise 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Redemptions.
+    pub redemptions: usize,
+    /// Questions to Partner Center.
+    pub questions: usize,
+    /// Vault calls while nobody is waited for.
+    pub vault_calls: usize,
+}
+
+impl Limits {
+    /// What is polite under any policy.
+    const POLITE: Self = Self { redemptions: 24, questions: 12, vault_calls: 60 };
+
+    /// The polite limits; more only where the operator asks for more proofs than fit under them.
+    pub fn of(policy: &Policy) -> Self {
+        const DAY_SECONDS: u64 = 86_400;
+        let proofs = usize::try_from(DAY_SECONDS / policy.prove_every.as_secs().max(1)).unwrap_or(usize::MAX);
+        let rotations =
+            usize::try_from(DAY_SECONDS / policy.rotate_after.as_secs().max(1)).unwrap_or(usize::MAX);
+        let steps = proofs.saturating_add(rotations);
+        if steps < Self::POLITE.questions {
+            return Self::POLITE;
+        }
+        Self {
+            redemptions: Self::POLITE.redemptions.max(2 * steps),
+            questions: Self::POLITE.questions.max(2 * steps),
+            vault_calls: Self::POLITE.vault_calls.max(VAULT_CALLS_A_STEP * steps),
+        }
+    }
+}
+
 /// What a rotation may need at once, so that none is begun that politeness would stop half-way.
 pub const VAULT_CALLS_A_STEP: usize = 8;
 

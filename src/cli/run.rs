@@ -17,12 +17,16 @@ use super::Global;
 use super::Stop;
 use super::load;
 use super::shipped::Shipped;
+use super::shipped::ShippedRotator;
 use super::signals::listen;
 use super::signals::stopped;
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::daemon;
 use crate::daemon::GRACE;
 use crate::daemon::Signals;
+use crate::schedule::Next;
+use crate::snapshot::Snapshot;
 use crate::state::State;
 
 /// Worked examples.
@@ -57,12 +61,14 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let stop = CancellationToken::new();
     let (poke, poked) = watch::channel(0);
     let mut tasks = JoinSet::new();
-    for (nth, grant) in config.tokens.iter().enumerate() {
-        let rotator = peers.rotator(grant, "run");
-        let nth = u32::try_from(nth).unwrap_or(u32::MAX);
+    let rotators: Vec<_> = config.tokens.iter().map(|grant| peers.rotator(grant, "run")).collect();
+    let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
+    for (place, rotator) in rotators.into_iter().enumerate() {
+        let publish = publisher(&board, place, &rotator);
+        let nth = u32::try_from(place).unwrap_or(u32::MAX);
         let due_at = clock.now() + crate::state::delta(STAGGER.saturating_mul(nth));
         let signals = Signals { stop: stop.clone(), poke: poked.clone() };
-        tasks.spawn(daemon::keep(rotator, State::unknown(due_at), signals, |_, _| {}));
+        tasks.spawn(daemon::keep(rotator, State::unknown(due_at), signals, publish));
     }
     info!(
         event = "started",
@@ -98,4 +104,12 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
     info!(event = "stopped");
     Ok(ExitCode::Done)
+}
+
+fn publisher(board: &Board, place: usize, rotator: &ShippedRotator) -> impl Fn(&State, &Next) + use<> {
+    let (board, grant, timing) = (board.clone(), rotator.grant.clone(), rotator.timing.clone());
+    move |state, next| {
+        let now = board.clock().now();
+        board.publish(place, Snapshot::of(&grant, &timing, state, next, now));
+    }
 }

@@ -26,7 +26,6 @@ use crate::ports::Resource;
 use crate::ports::Vault;
 use crate::refusal::Class;
 use crate::source;
-use crate::state::REDEMPTIONS_A_DAY;
 use crate::state::State;
 use crate::token::Setting;
 use crate::token::Source;
@@ -70,7 +69,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.credential_used = Some(credential.fingerprint);
         state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
         let now = self.clock.now();
-        if state.redemptions.room_at(REDEMPTIONS_A_DAY, 1, now) > now {
+        if state.redemptions.room_at(self.timing.limits().redemptions, 1, now) > now {
             return Err(budget_spent());
         }
         state.redemptions.note(now);

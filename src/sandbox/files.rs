@@ -98,8 +98,8 @@ ca_file = {}
             "Entra, Key Vault and Partner Center are played at {origin}. Next, in another terminal:
 
   export PERENNIAL_CONFIG={config}
-  perennial check
-  perennial status
+  perennial rotate --dry-run
+  perennial rotate --force --json
   perennial run
 
 See what the peers see, or make something go wrong:

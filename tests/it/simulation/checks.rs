@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use perennial::failure::Remedy;
-use perennial::state::QUESTIONS_A_DAY;
-use perennial::state::REDEMPTIONS_A_DAY;
-use perennial::state::VAULT_CALLS_A_DAY;
 use perennial::token::RefreshToken;
 use perennial::token::Timestamp;
 use perennial::world::HUMAN;
@@ -15,6 +12,10 @@ use perennial::world::Write;
 
 use super::Simulation;
 
+/// Promise 6, per token and day.
+const REDEMPTIONS_A_DAY: usize = 24;
+const QUESTIONS_A_DAY: usize = 12;
+const VAULT_CALLS_A_DAY: usize = 60;
 /// Vault calls a day while somebody is waited for.
 const WATCHED: usize = 1_500;
 
