@@ -4,7 +4,6 @@
 //! Owns the traits, their errors and the one exhaustive match from each error to its remedy. Errors are
 //! told apart by what a caller can do, and never carry a secret or a body.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -24,6 +23,8 @@ use crate::version::Stored;
 use crate::version::Tags;
 use crate::version::Version;
 use crate::version::VersionId;
+
+mod shared;
 
 /// Why no answer came at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -391,44 +392,4 @@ pub enum ResourceError {
         /// HTTP status.
         status: u16,
     },
-}
-
-impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
-    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
-        (**self).redeem(what).await
-    }
-}
-
-impl<T: Vault + Send + Sync> Vault for Arc<T> {
-    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
-        (**self).newest(at, id).await
-    }
-
-    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
-        (**self).read(at, version, id).await
-    }
-
-    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        (**self).versions(at, id).await
-    }
-
-    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
-        (**self).write(at, new, id).await
-    }
-
-    async fn update(
-        &self,
-        at: &SecretAddress,
-        version: &VersionId,
-        change: &Change,
-        id: Uuid,
-    ) -> Result<(), VaultError> {
-        (**self).update(at, version, change, id).await
-    }
-}
-
-impl<T: Resource + Send + Sync> Resource for Arc<T> {
-    async fn accepts(&self, token: &AccessToken, id: Uuid) -> Result<Acceptance, ResourceError> {
-        (**self).accepts(token, id).await
-    }
 }

@@ -1,0 +1,243 @@
+//! Answers as Entra and others give them, read by the adapter.
+
+use super::*;
+
+use reqwest::header::HeaderMap;
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use uuid::Uuid;
+
+use crate::azure::loopback;
+use crate::azure::loopback::Loopback;
+use crate::azure::loopback::reply;
+use crate::ports::Transport;
+use crate::refusal::Class;
+
+const SECRET: &str = "s~3cr+t&=";
+const TOKEN: &str = "0.AXoA-canary_x~y";
+
+fn success(body: &str) -> Result<Redeemed, IssuerError> {
+    let body = Some(Zeroizing::new(body.as_bytes().to_vec()));
+    redeemed(&Answer { status: 200, headers: HeaderMap::new(), body })
+}
+
+fn refusal(status: u16, body: &str) -> Refusal {
+    match refused(status, body.as_bytes(), None, &[TOKEN, SECRET]) {
+        IssuerError::Refused(refusal) => *refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn redeem(entra: &Loopback, calls: &Arc<Calls>) -> Result<Redeemed, IssuerError> {
+    let issuer = Entra::new(entra.base.clone(), Arc::clone(&entra.http), Arc::clone(calls));
+    let what = Redemption {
+        tenant: "contoso.onmicrosoft.com",
+        client_id: "app",
+        client_secret: &SecretString::from(SECRET),
+        scope: "https://api.partnercenter.microsoft.com/user_impersonation",
+        token: &RefreshToken::new(TOKEN),
+        rotation_id: Uuid::nil(),
+    };
+    issuer.redeem(&what).await
+}
+
+#[test]
+fn a_lifetime_is_a_number_or_a_string_and_never_absurd() {
+    for (expires_in, seconds) in [
+        ("4512", 4512),
+        (r#""3599""#, 3599),
+        ("null", 600),
+        ("-1", 600),
+        (r#""soon""#, 600),
+        ("18446744073709551615", 28 * 3600),
+    ] {
+        let body = format!(r#"{{"access_token":"a","refresh_token":"r","expires_in":{expires_in}}}"#);
+
+        let lifetime = success(&body).expect("a token answer").expires_in;
+        assert_eq!(lifetime, Duration::from_secs(seconds), "{expires_in}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_usable_successor_is_none() {
+    for body in [
+        r#"{"access_token":"a"}"#,
+        r#"{"access_token":"a","refresh_token":null}"#,
+        r#"{"access_token":"a","refresh_token":""}"#,
+        r#"{"access_token":"a","refresh_token":" \r\n"}"#,
+    ] {
+        assert_eq!(success(body).expect_err(body), IssuerError::NoRefreshToken, "{body}");
+    }
+    for body in [
+        "",
+        "null",
+        "<html>signed in to the hotel</html>",
+        r#"{"access_token":"a","refresh_tok"#,
+        r#"{"refresh_token":"r"}"#,
+        r#"{"access_token":"","refresh_token":"r"}"#,
+        r#"{"access_token":"a\nb","refresh_token":"r"}"#,
+        r#"{"access_token":"a","refresh_token":"two words"}"#,
+        r#"{"access_token":"a","refresh_token":"\"quoted\""}"#,
+        r#"{"access_token":"a","refresh_token":7}"#,
+        r#"{"error":"invalid_grant"}"#,
+    ] {
+        let error = success(body).expect_err(body);
+        assert!(matches!(error, IssuerError::NotUnderstood(_)), "{body}: {error}");
+    }
+}
+
+#[test]
+fn a_refusal_is_read_as_a_whole() {
+    let body = r#"{"error":"invalid_grant",
+        "error_description":"AADSTS50173: The grant of \u0027jo@contoso.com\u0027 is revoked.\r\nTrace ID: x",
+        "error_codes":[70000,50173],"timestamp":"2026-08-14 09:12:33Z",
+        "trace_id":"0ED4B3A5-1b4c-4a5e-8a6f-0123456789ab",
+        "correlation_id":"11111111-2222-4333-8444-555555555555",
+        "suberror":"bad_token","claims":"{\"access_token\":{\"x\":1}}"}"#;
+
+    let refusal = refusal(400, body);
+
+    assert_eq!(refusal.error, "invalid_grant");
+    assert_eq!(refusal.code, Some(50173), "the description's before the list's");
+    assert_eq!(refusal.suberror.as_deref(), Some("bad_token"));
+    assert_eq!(refusal.trace_id.as_deref(), Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"));
+    assert_eq!(refusal.correlation_id.as_deref(), Some("11111111-2222-4333-8444-555555555555"));
+    assert_eq!(refusal.claims.as_deref(), Some(r#"{"access_token":{"x":1}}"#));
+    assert!(!format!("{refusal:?}").contains("contoso"), "{refusal:?}");
+}
+
+#[test]
+fn the_code_is_found_wherever_it_is() {
+    for (body, code) in [
+        (r#"{"error":"invalid_client","error_codes":[7000222]}"#, Some(7_000_222)),
+        (r#"{"error":"invalid_client","error_codes":["7000222"]}"#, Some(7_000_222)),
+        (r#"{"error":"invalid_client","error_codes":7000222}"#, None),
+        (r#"{"error":"invalid_client","error_codes":[]}"#, None),
+        (r#"{"error":"invalid_client","error_codes":[-1],"error_description":7}"#, None),
+        (r#"{"error":"invalid_client","error_description":"AADSTS"}"#, None),
+        (r#"{"error":"invalid_client","error_description":"AADSTS99999999999"}"#, None),
+        (r#"{"error":"invalid_client","error_description":"see AADSTS7000215."}"#, Some(7_000_215)),
+    ] {
+        assert_eq!(refusal(401, body).code, code, "{body}");
+    }
+}
+
+#[test]
+fn an_answer_without_an_oauth_error_is_not_a_refusal() {
+    let retry_after = Some(Duration::from_secs(60));
+    for (status, body) in [
+        (429, "Too Many Requests"),
+        (503, ""),
+        (502, "<html>Bad Gateway</html>"),
+        (400, r#"{"error":{"code":"x"}}"#),
+        (403, r#"["error"]"#),
+        (404, "\u{0}\u{1}"),
+        (302, r#"{"message":"moved"}"#),
+    ] {
+        let error = refused(status, body.as_bytes(), retry_after, &[]);
+
+        assert_eq!(error, IssuerError::Unavailable { status, retry_after }, "{status} {body}");
+    }
+}
+
+#[test]
+fn a_hostile_issuer_cannot_have_the_request_logged() {
+    for echo in [TOKEN, SECRET, "canary", &"canary".repeat(5000)] {
+        let body = serde_json::json!({
+            "error": format!("{echo}!"), "error_description": echo, "error_codes": [echo],
+            "suberror": echo.to_uppercase(), "trace_id": echo, "correlation_id": [echo],
+            "claims": format!("{{\"x\":\"{}\"}}", if echo == "canary" { TOKEN } else { echo }),
+        });
+
+        let refusal = refusal(400, &body.to_string());
+
+        assert_eq!(refusal.class(), Class::Unknown);
+        let shown = format!("{refusal:?}").to_lowercase();
+        assert!(!shown.contains("canary") && !shown.contains("s~3cr"), "{shown}");
+    }
+}
+
+#[test]
+fn a_secret_that_looks_like_an_error_is_not_taken_for_one() {
+    let error = refused(400, br#"{"error":"correcthorse"}"#, None, &["correcthorse"]);
+
+    assert!(!format!("{error:?}").contains("horse"), "{error:?}");
+    let error = refused(401, br#"{"error":"invalid_client"}"#, None, &["", "a"]);
+    assert!(format!("{error:?}").contains("invalid_client"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_request_is_what_entra_wants() {
+    let entra = loopback::serve(|_| {
+        let body = r#"{"token_type":"Bearer","scope":"a b","expires_in":4512,
+                       "access_token":"at","refresh_token":"next"}"#;
+        reply(200, &[("content-type", "application/json")], body)
+    })
+    .await;
+    let calls = Arc::new(Calls::default());
+
+    let redeemed = redeem(&entra, &calls).await.expect("redeemed");
+
+    assert_eq!(redeemed.refresh_token.expose(), "next");
+    assert_eq!(redeemed.scope.as_deref(), Some("a b"));
+    assert_eq!(entra.lines(), ["POST /contoso.onmicrosoft.com/oauth2/v2.0/token"]);
+    let seen = entra.seen.lock().expect("nobody panicked");
+    assert_eq!(seen[0].header("client-request-id"), Uuid::nil().to_string());
+    assert_eq!(seen[0].header("return-client-request-id"), "true");
+    assert_eq!(seen[0].header("content-type"), "application/x-www-form-urlencoded");
+    assert!(!seen[0].headers.contains_key("origin"));
+    assert!(!seen[0].headers.contains_key("accept-encoding"), "a bound on size is one of bytes sent");
+    assert_eq!(
+        seen[0].body,
+        "grant_type=refresh_token&client_id=app&client_secret=s%7E3cr%2Bt%26%3D\
+         &refresh_token=0.AXoA-canary_x%7Ey\
+         &scope=https%3A%2F%2Fapi.partnercenter.microsoft.com%2Fuser_impersonation+offline_access"
+    );
+    let series = calls.series();
+    assert_eq!((series[0].operation, series[0].code.as_str(), series[0].count), ("redeem", "200", 1));
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_not_a_way() {
+    let entra = loopback::serve(|_| reply(307, &[("location", "/elsewhere")], "")).await;
+
+    let error = redeem(&entra, &Arc::default()).await.expect_err("no tokens");
+
+    assert_eq!(error, IssuerError::Unavailable { status: 307, retry_after: None });
+    assert_eq!(entra.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_flood_is_not_read() {
+    for (status, flood) in [(200, "x".repeat(70_000)), (400, "x".repeat(70_000))] {
+        let entra = loopback::serve(move |_| {
+            let chunks = futures::stream::iter([Ok::<_, std::io::Error>(flood.clone())]);
+            reply(status, &[("retry-after", "7")], axum::body::Body::from_stream(chunks))
+        })
+        .await;
+
+        let error = redeem(&entra, &Arc::default()).await.expect_err("no tokens");
+
+        match status {
+            200 => assert_eq!(error, IssuerError::NotUnderstood("it is too long")),
+            _ => assert_eq!(
+                error,
+                IssuerError::Unavailable { status, retry_after: Some(Duration::from_secs(7)) }
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_certificate_is_a_tls_failure_and_is_counted() {
+    let entra = loopback::serve(|_| reply(200, &[], "")).await;
+    let stranger = loopback::serve(|_| reply(200, &[], "")).await;
+    let calls = Arc::new(Calls::default());
+
+    let mixed = Loopback { http: stranger.http, ..entra };
+    let error = redeem(&mixed, &calls).await.expect_err("not trusted");
+
+    assert_eq!(error, IssuerError::Unreachable(Transport::Tls));
+    assert_eq!(calls.series()[0].code, "tls");
+    assert!(mixed.lines().is_empty());
+}

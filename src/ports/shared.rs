@@ -1,0 +1,62 @@
+//! A port that many tokens share is the port itself.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Acceptance;
+use super::Change;
+use super::Issuer;
+use super::IssuerError;
+use super::Redeemed;
+use super::Redemption;
+use super::Resource;
+use super::ResourceError;
+use super::Vault;
+use super::VaultError;
+use crate::token::AccessToken;
+use crate::token::SecretAddress;
+use crate::version::NewVersion;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::VersionId;
+
+impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
+    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+        (**self).redeem(what).await
+    }
+}
+
+impl<T: Vault + Send + Sync> Vault for Arc<T> {
+    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
+        (**self).newest(at, id).await
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        (**self).read(at, version, id).await
+    }
+
+    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        (**self).versions(at, id).await
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
+        (**self).write(at, new, id).await
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &Change,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        (**self).update(at, version, change, id).await
+    }
+}
+
+impl<T: Resource + Send + Sync> Resource for Arc<T> {
+    async fn accepts(&self, token: &AccessToken, id: Uuid) -> Result<Acceptance, ResourceError> {
+        (**self).accepts(token, id).await
+    }
+}
