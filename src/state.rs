@@ -186,6 +186,14 @@ impl State {
         }
     }
 
+    /// Counts a vault call, unless a person is waited for: then the vault is watched, which has a limit
+    /// of its own and must not use up this one.
+    pub fn note_vault_call(&mut self, now: Timestamp) {
+        if !self.awaits_person() {
+            self.vault_calls.note(now);
+        }
+    }
+
     /// Whether a successor is held that the vault does not show.
     pub fn is_unsaved(&self) -> bool {
         matches!(self.phase, Phase::Unsaved(_))
