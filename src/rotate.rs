@@ -241,6 +241,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             debug!(event = "version_seen", token = %self.grant.name, version = %newest.version.id);
         }
         state.newest = Some(newest.version.clone());
+        // That it can be read settles what kept it from being read; what kept a successor from being
+        // written is another matter.
+        if !state.is_unsaved()
+            && state.failing.as_ref().is_some_and(|known| known.failure.about == About::Token)
+        {
+            state.failing = None;
+        }
         Ok(newest)
     }
 
@@ -274,6 +281,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             from: from.version.clone(),
             from_value: from.refresh_token(),
             over: None,
+            read_at: None,
             written: None,
             dead: Vec::new(),
             lifted: Vec::new(),

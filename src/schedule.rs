@@ -33,6 +33,8 @@ pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// How often a refused version is redeemed again: disabled accounts and policies heal by themselves.
 pub const AGAIN_AFTER: TimeDelta = DAY;
+/// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
+const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
 /// How often a proof is noted in the vault.
 const MARK_EVERY: TimeDelta = DAY;
 /// How long a mark that could not be written is left alone.
@@ -180,7 +182,7 @@ impl Timing {
         match &mut state.phase {
             Phase::Unsaved(_) => {}
             Phase::Waiting { look_at, again_at } if passing => {
-                (*look_at, *again_at) = (now + WATCH_EVERY, now + delta(LONGEST));
+                (*look_at, *again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
             }
             Phase::Unproved { .. } | Phase::Current | Phase::Off { .. } if passing => {}
             phase => {

@@ -135,6 +135,8 @@ pub struct Held {
     /// A version that may be written over although its value is not the one redeemed: it is settled to
     /// be of no use, or it buries the sign-in that was redeemed.
     pub over: Option<VersionId>,
+    /// The vault's time at the last read before the write: what was there then is not buried by it.
+    pub read_at: Option<Timestamp>,
     /// Our version, once the vault has acknowledged it.
     pub written: Option<VersionId>,
     /// Versions settled to be dead while this was held.

@@ -42,7 +42,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let versions =
             self.vault.versions(&self.grant.secret, attempt.id).await.map_err(|error| self.own(&error))?;
         let mut dead = Vec::new();
-        while let Some(buried) = save::buried_under(newest, &versions, &dead, Ties::DoNot) {
+        while let Some(buried) = save::buried_under(newest, &versions, &dead, Ties::Never) {
             match self.redeem_version(state, buried, attempt).await? {
                 Some((stored, proof)) => {
                     self.report_buried(state, buried, newest);

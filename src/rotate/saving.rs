@@ -77,6 +77,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt.id).await?;
+        held.read_at = newest.read_at;
         match save::after_read(&held, &newest) {
             AfterRead::AlreadyThere => {
                 held.written = Some(newest.version.id.clone());

@@ -150,6 +150,7 @@ fn held() -> crate::state::Held {
         from: ours(),
         from_value: crate::token::RefreshToken::new("r"),
         over: None,
+        read_at: None,
         written: None,
         dead: Vec::new(),
         lifted: Vec::new(),
@@ -196,7 +197,7 @@ fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
     let failing = state.failing.as_ref().expect("failing");
     assert_eq!((failing.failure.kind, failing.since), (Kind::LoginRequired, at(0)));
     let Phase::Waiting { again_at, .. } = state.phase else { panic!("waiting") };
-    assert_eq!(again_at, at(25), "neither at once, which would hammer, nor only in a day");
+    assert_eq!(again_at, at(27), "neither at once, which would hammer, nor only in a day");
 }
 
 #[test]

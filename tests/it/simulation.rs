@@ -19,6 +19,9 @@ use perennial::state::State;
 use perennial::token::Grant;
 use perennial::token::Policy;
 use perennial::token::Timestamp;
+use perennial::world::Call;
+use perennial::world::Operation;
+use perennial::world::Outcome;
 use perennial::world::Partner;
 use perennial::world::World;
 use tokio::sync::watch;
@@ -169,6 +172,8 @@ impl Simulation {
             ));
         }
         let calls = self.world.calls_since(self.world.now() - TimeDelta::hours(40));
+        let telling = |call: &&Call| call.operation != Operation::Get || call.outcome != Outcome::Done;
+        let calls: Vec<&Call> = calls.iter().filter(telling).collect();
         lines.extend(calls.iter().rev().take(50).rev().map(|call| {
             format!(
                 "{} {} {:?} {} {}",

@@ -284,8 +284,13 @@ impl Simulation {
     }
 
     fn sign_in(&mut self) {
+        if self.trouble.deleted {
+            // It cannot be stored; they come back.
+            self.later(9, Deed::SignIn);
+            return;
+        }
         self.trouble.person_at = self.world.now();
-        if self.world.human_signs_in(&self.partner).is_some() && !self.trouble.deleted {
+        if self.world.human_signs_in(&self.partner).is_some() {
             self.trouble.revoked_at = None;
             self.trouble.off = false;
         }
