@@ -135,6 +135,8 @@ pub struct Held {
     /// A version that may be written over although its value is not the one redeemed: it is settled to
     /// be of no use, or it buries the sign-in that was redeemed.
     pub over: Option<VersionId>,
+    /// The vault's time at the last read before the write: what was there then is not buried by it.
+    pub read_at: Option<Timestamp>,
     /// Our version, once the vault has acknowledged it.
     pub written: Option<VersionId>,
     /// Versions settled to be dead while this was held.
@@ -183,6 +185,14 @@ impl State {
             redemptions: Recent::default(),
             questions: Recent::default(),
             vault_calls: Recent::default(),
+        }
+    }
+
+    /// Counts a vault call, unless a person is waited for: then the vault is watched, which has a limit
+    /// of its own and must not use up this one.
+    pub fn note_vault_call(&mut self, now: Timestamp) {
+        if !self.awaits_person() {
+            self.vault_calls.note(now);
         }
     }
 
