@@ -6,6 +6,7 @@ mod example;
 mod harness;
 mod interleavings;
 mod lab;
+mod process;
 mod sandbox;
 mod simulation;
 mod tidy;
