@@ -3,6 +3,7 @@
 //! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
 //! this one. Results go to stdout by `out`, everything else to stderr.
 
+pub mod demo;
 pub mod out;
 pub mod rotate;
 pub mod run;
@@ -83,6 +84,9 @@ pub enum Verb {
     /// Serve local stand-ins for Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
+    /// See half a year of it in a minute, on this machine and without Azure
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
 }
 
 /// What the end of the process says. The numbers are part of the contract.
@@ -176,12 +180,16 @@ impl Stop {
 pub fn main() -> process::ExitCode {
     let cli = Cli::parse();
     let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
-    telemetry::start(format);
+    // The demo keeps its log to itself.
+    if !matches!(cli.verb, Verb::Demo(_)) {
+        telemetry::start(format);
+    }
     let outcome = block_on(async {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.global).await,
             Verb::Rotate(args) => rotate::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
+            Verb::Demo(args) => demo::run(args, format).await,
         }
     });
     finish(outcome, format)
@@ -299,7 +307,7 @@ mod tests {
 
     #[test]
     fn examples_in_the_help_can_be_typed() {
-        for example in [run::EXAMPLES, rotate::EXAMPLES, sandbox::EXAMPLES] {
+        for example in [run::EXAMPLES, rotate::EXAMPLES, sandbox::EXAMPLES, demo::EXAMPLES] {
             for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
                 let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
 

@@ -14,6 +14,7 @@ use crate::failure::About;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::snapshot::Snapshot;
+use crate::state::Failing;
 use crate::state::delta;
 use crate::token::Timestamp;
 use crate::token::TokenName;
@@ -152,8 +153,9 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             found.push(Symptom::own(kind, remedy, since, of, summary));
         }
     };
+    let told = of.failing.as_ref().filter(|failing| is_told(failing));
     if of.standing(now) == crate::snapshot::Standing::Unsaved
-        && let Some(failing) = &of.failing
+        && let Some(failing) = told
     {
         let summary = "a successor is held in memory and the vault does not take it".to_owned();
         add(Kind::Unsaved, retry, failing.since, summary);
@@ -166,7 +168,8 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
     }
-    if let Some(at) = overdue_since(of, now) {
+    // Where something else says why, it is no incident of its own.
+    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
     match of.app_secret_expires {
@@ -192,11 +195,15 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     found
 }
 
+/// Whether a failure is worth telling: at once where somebody must act, else once it has lasted.
+fn is_told(failing: &Failing) -> bool {
+    !matches!(failing.failure.remedy, Remedy::Retry { .. }) || failing.attempts >= TOLD_AFTER_ATTEMPTS
+}
+
 fn failing(of: &Snapshot) -> Option<Symptom> {
     let failing = of.failing.as_ref()?;
     let failure = &failing.failure;
-    let passing = matches!(failure.remedy, Remedy::Retry { .. });
-    if passing && failing.attempts < TOLD_AFTER_ATTEMPTS {
+    if !is_told(failing) {
         return None;
     }
     let cause = match (failure.about, failure.kind) {
@@ -219,9 +226,10 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
     })
 }
 
-/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread.
+/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
+/// successor that was saved just now, perhaps after days, is given its time to be proved.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
-    let prove_by = of.proved_at? + delta(2 * of.prove_every);
+    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every);
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
     (late < now).then_some(late)
@@ -349,3 +357,6 @@ pub fn kinds_of(name: &TokenName, conditions: &[Condition]) -> Vec<Kind> {
     let touches = |condition: &&Condition| condition.tokens.iter().any(|token| token == name.as_str());
     conditions.iter().filter(touches).map(|condition| condition.kind).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,4 +26,5 @@ pub mod sandbox;
 pub mod config;
 pub mod azure;
 pub mod telemetry;
+pub mod demo;
 pub mod cli;
