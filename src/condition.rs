@@ -162,11 +162,11 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     }
     if of.lacks_mfa() {
         let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
-        add(Kind::MfaRequired, Remedy::Login, of.proved_at.unwrap_or(now), summary);
+        add(Kind::MfaRequired, Remedy::Login, of.verdict_since.unwrap_or(now), summary);
     } else if of.accepted == Some(false) {
         let summary =
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
-        add(Kind::PartnerCenterRefused, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+        add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
     }
     // Where something else says why, it is no incident of its own.
     if let Some(at) = overdue_since(of, now).filter(|_| told.is_none()) {
@@ -177,10 +177,15 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             let summary = format!("the app's secret ends at {}", crate::version::rfc3339(at));
             add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
         }
-        None if of.credential_read => {
+        None if of.credential_read_at.is_some() => {
             let summary =
                 "neither the vault nor the configuration says when the app's secret ends".to_owned();
-            add(Kind::AppSecretExpiryUnknown, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+            add(
+                Kind::AppSecretExpiryUnknown,
+                Remedy::Operator,
+                of.credential_read_at.unwrap_or(now),
+                summary,
+            );
         }
         _ => {}
     }

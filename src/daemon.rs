@@ -73,3 +73,6 @@ where
     }
     state
 }
+
+#[cfg(test)]
+mod tests;

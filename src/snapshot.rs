@@ -98,8 +98,10 @@ pub struct Snapshot {
     pub mfa: Option<bool>,
     /// When the app's secret ends, where anybody says.
     pub app_secret_expires: Option<Timestamp>,
-    /// Whether the app's credential has been read, so that not knowing its end means something.
-    pub credential_read: bool,
+    /// Since when Partner Center has been saying so.
+    pub verdict_since: Option<Timestamp>,
+    /// When the app's credential was first read, so that not knowing its end means something.
+    pub credential_read_at: Option<Timestamp>,
     /// What is wrong.
     pub failing: Option<Failing>,
     /// When a version written by somebody else was last rotated.
@@ -119,7 +121,9 @@ impl Snapshot {
     pub fn of(grant: &Grant, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
         let newest = state.newest.as_ref();
         let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        let acceptance = state.acceptance.as_ref();
+        // A silence of Partner Center's does not undo what it said, for as long as a proof counts.
+        let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * timing.policy().prove_every) >= now);
+        let acceptance = state.acceptance.as_ref().filter(|_| fresh);
         Self {
             name: grant.name.clone(),
             owner: grant.owner.clone(),
@@ -147,7 +151,8 @@ impl Snapshot {
             },
             mfa: acceptance.and_then(|acceptance| acceptance.mfa),
             app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
-            credential_read: state.credential_used.is_some(),
+            verdict_since: state.verdict_since,
+            credential_read_at: state.credential_read_at,
             failing: state.failing.clone(),
             foreign_rotated_at: state.foreign_rotated_at,
             is_foreign: newest.is_some_and(|version| !version.is_ours()),

@@ -73,6 +73,10 @@ pub struct State {
     pub failing: Option<Failing>,
     /// What the resource last said.
     pub acceptance: Option<Acceptance>,
+    /// When it said so.
+    pub verdict_at: Option<Timestamp>,
+    /// Since when it has been saying so.
+    pub verdict_since: Option<Timestamp>,
     /// When a version written by somebody else was last rotated: at most once a day.
     pub foreign_rotated_at: Option<Timestamp>,
     /// The useless version for which predecessors have been tried already.
@@ -83,6 +87,8 @@ pub struct State {
     pub user_oid: Option<String>,
     /// When the app's secret ends, where the vault says.
     pub app_secret_expires: Option<Timestamp>,
+    /// When the app's credential was first read.
+    pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
     /// Marks are not tried again before this.
@@ -175,11 +181,14 @@ impl State {
             last_rotation_at: None,
             failing: None,
             acceptance: None,
+            verdict_at: None,
+            verdict_since: None,
             foreign_rotated_at: None,
             rescued: None,
             unburied_at: None,
             user_oid: None,
             app_secret_expires: None,
+            credential_read_at: None,
             credential_used: None,
             mark_after: None,
             redemptions: Recent::default(),

@@ -66,6 +66,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             attempt.credential = Some(read?.0);
         }
         let credential = attempt.credential.as_ref().expect("read just now");
+        state.credential_read_at.get_or_insert(self.clock.now());
         state.credential_used = Some(credential.fingerprint);
         state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
         let now = self.clock.now();

@@ -163,7 +163,6 @@ impl Simulation {
     async fn act(&mut self, deed: Deed) {
         let now = self.world.now();
         let secret = self.partner.refresh_token.clone();
-        let user = self.partner.user_oid.clone();
         self.trouble.deeds.push(format!("{now} {deed:?}"));
         match deed {
             Deed::Outage => self.outage(now),
@@ -204,6 +203,15 @@ impl Simulation {
                 self.world.human_writes(&secret, &old, Tags::new());
                 self.later(30, Deed::SignIn);
             }
+            deed => self.act_on_grant_or_vault(deed, now),
+        }
+    }
+
+    /// What administrators of the tenant and of the vault do.
+    fn act_on_grant_or_vault(&mut self, deed: Deed, now: Timestamp) {
+        let secret = self.partner.refresh_token.clone();
+        let user = self.partner.user_oid.clone();
+        match deed {
             Deed::Revoke => {
                 self.world.revoke_user(&user);
                 self.trouble.revoked_at.get_or_insert(now);
@@ -268,6 +276,16 @@ impl Simulation {
                 self.rules(false);
                 self.later(26, Deed::SignIn);
             }
+            Deed::Outage
+            | Deed::LostAnswer
+            | Deed::Throttle
+            | Deed::Crash
+            | Deed::Restart
+            | Deed::Poke
+            | Deed::SignIn
+            | Deed::RaceSave
+            | Deed::PasteGarbage
+            | Deed::PasteOldValue => {}
         }
     }
 
