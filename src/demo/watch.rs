@@ -72,8 +72,6 @@ pub(super) struct Watch {
     pub(super) two: bool,
     /// When the issuer last redeemed a token of the story's.
     pub(super) redeemed_at: Option<Timestamp>,
-    /// The story is over: whoever plays on may break what they like.
-    pub(super) over: bool,
     log: Captured,
     secrets: Secrets,
     /// What was shown and not searched yet.
@@ -103,7 +101,6 @@ impl Watch {
             fresh: true,
             two: false,
             redeemed_at: None,
-            over: false,
             log,
             secrets: Secrets::default(),
             shown: String::new(),
@@ -158,7 +155,7 @@ impl Watch {
     }
 
     fn tell_broken(&mut self, voice: &mut Voice) {
-        for (promise, at, why) in self.promises.news().into_iter().filter(|_| !self.over) {
+        for (promise, at, why) in self.promises.news() {
             let text = format!("Promise {}, {}: {why}.", promise.number(), promise.text().0);
             voice.dated(at, Tone::Bad, "BROKEN", &text);
         }
