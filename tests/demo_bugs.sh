@@ -70,4 +70,9 @@ bug cuts src/save.rs \
     's|version.created < from.created)|version.created <= from.created)|' \
     'Promise 3'
 
+# A task panics.
+bug panics src/rotate/saving.rs \
+    's|^        let mut held = held;$|&\n        assert!(held.lifted.len() > 9, "deliberate");|' \
+    'deliberate'
+
 exit "$failed"
