@@ -21,12 +21,12 @@ Examples:
 Exit code 1 says that a promise was broken or that the story did not go on.";
 
 /// Days a second below which nobody would see the end, and above which no machine keeps up.
-const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=16.0;
+const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
 
 /// What `demo` takes.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Days a second, 0.1 to 16
+    /// Days a second, 0.1 to 12
     #[arg(long, value_name = "DAYS", default_value = "3.5", value_parser = speed)]
     pub speed: f64,
     /// Leave it up afterwards, until Ctrl-C

@@ -36,10 +36,7 @@ impl Demo {
         let counts = &self.watch.counts;
         let good = counts.redemptions - counts.refused_redemptions;
         let lines = [
-            (
-                counts.sign_ins,
-                "sign-ins by a person: the first, the hurried one, the one after the revocation",
-            ),
+            (counts.sign_ins, "sign-ins by a person"),
             (counts.rotations, "rotations: each time the vault got a successor with 90 days of its own"),
             (good, "times the token was redeemed, for a rotation or as a proof that it works"),
             (
@@ -48,7 +45,7 @@ impl Demo {
             ),
             (counts.questions, "times Partner Center was asked whether it accepts the access token"),
             (counts.vault_calls, "calls to the vault"),
-            (self.watch.told.incidents(), "troubles told, each of which is over"),
+            (self.watch.told.incidents(), "troubles told"),
         ];
         self.voice.line(&format!("  What happened in {days} days"));
         self.voice.line("");

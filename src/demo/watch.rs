@@ -33,7 +33,7 @@ use crate::world::Outcome;
 use crate::world::Peer;
 use crate::world::Write;
 
-/// How often calls are counted up against the limits.
+/// How often calls are counted up against the limits, and what else takes longer is looked at.
 const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
 
 /// How often what was shown is searched for secrets.
@@ -133,7 +133,7 @@ impl Watch {
         self.read_log(&scene);
         if scene.now >= self.count_at {
             self.count_at = scene.now + COUNT_EVERY;
-            self.count_calls(&scene);
+            self.now_and_then(&scene);
         }
         self.shown.push_str(&voice.take());
         if scene.now >= self.search_at {

@@ -1,6 +1,7 @@
 //! What must hold from outside: one binary, one module per behaviour.
 
 mod config;
+mod demo;
 mod deploy;
 mod example;
 mod harness;

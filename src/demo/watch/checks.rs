@@ -11,6 +11,7 @@ use crate::snapshot::Standing;
 use crate::state::delta;
 use crate::token::Timestamp;
 use crate::version::VersionId;
+use crate::version::tag;
 use crate::world::Operation;
 use crate::world::Peer;
 use crate::world::Write;
@@ -43,19 +44,24 @@ impl Watch {
         self.promises.check(Promise::NeverWorse, write.at, proven, || {
             "something was written that is no successor of this user's token".into()
         });
-        let versions = world.versions_of(&write.secret);
-        let written = versions.iter().find(|version| version.id == write.version.0);
-        let from = written.and_then(|version| version.tags.get(crate::version::tag::REDEEMED_FROM));
-        let from = from.and_then(|from| versions.iter().find(|version| version.id == *from));
-        let kept = from.is_some_and(|from| from.attributes.enabled);
-        self.promises.check(Promise::NeverDropped, write.at, kept, || {
-            "the predecessor of a fresh successor cannot be read any more".into()
-        });
+        let kept = self.check_predecessor(scene, &write.version);
         if scene.second.is_some() {
             self.promises.check(Promise::TwoAtOnce, write.at, proven && kept, || {
                 "a rotation went wrong while two were running".into()
             });
         }
+    }
+
+    /// Promise 3: what a version was redeemed from can still be read.
+    fn check_predecessor(&mut self, scene: &Scene<'_>, version: &VersionId) -> bool {
+        let versions = scene.stage.world.versions_of(&scene.stage.partner.refresh_token);
+        let find = |id: &str| versions.iter().find(|version| version.id == id);
+        let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
+        let kept = from.and_then(|from| find(from)).is_none_or(|from| from.attributes.enabled);
+        self.promises.check(Promise::NeverDropped, scene.now, kept, || {
+            "the predecessor of the newest successor cannot be read any more".into()
+        });
+        kept
     }
 
     /// Promises 1, 2, 3 and 9: what is in the vault, and what is said of it.
@@ -117,8 +123,18 @@ impl Watch {
         });
     }
 
-    /// Promise 6, by the world's own books; promise 8, that two cost no more than twice as much.
-    pub(super) fn count_calls(&mut self, scene: &Scene<'_>) {
+    /// What is looked at a few times a day: promise 6, by the world's own books; 3 and 8.
+    pub(super) fn now_and_then(&mut self, scene: &Scene<'_>) {
+        self.count_calls(scene);
+        if let Some(newest) = scene.stage.world.newest_version(&scene.stage.partner.refresh_token) {
+            self.check_predecessor(scene, &newest.id);
+        }
+        if let Some(second) = scene.second.filter(|_| self.two) {
+            self.check_two(scene, second);
+        }
+    }
+
+    fn count_calls(&mut self, scene: &Scene<'_>) {
         let (now, since) = (scene.now, scene.now - TimeDelta::days(1));
         let gone = self.ends.iter().filter(|at| **at > since).count();
         let processes = 1 + usize::from(scene.second.is_some()) + gone;
@@ -134,14 +150,16 @@ impl Watch {
                 format!("{calls} calls to {} in a day by {processes} process(es)", peer.as_str())
             });
         }
-        if let Some(second) = scene.second.filter(|_| self.two) {
-            let calm = second.board.status().conditions.iter().all(|there| self.told.expects(there.kind));
-            let good = calm && is_well(scene.daemon, now) && is_well(second, now);
-            self.promises.check(Promise::TwoAtOnce, now, good, || {
-                let [one, other] = [scene.daemon, second].map(|daemon| standing(daemon, now).as_str());
-                format!("of two, one stands {one} and the other {other}")
-            });
-        }
+    }
+
+    fn check_two(&mut self, scene: &Scene<'_>, second: &Daemon) {
+        let now = scene.now;
+        let calm = second.board.status().conditions.iter().all(|there| self.told.expects(there.kind));
+        let good = calm && is_well(scene.daemon, now) && is_well(second, now);
+        self.promises.check(Promise::TwoAtOnce, now, good, || {
+            let [one, other] = [scene.daemon, second].map(|daemon| standing(daemon, now).as_str());
+            format!("of two, one stands {one} and the other {other}")
+        });
     }
 
     /// Promise 5: what was printed, logged and published since the last search.
