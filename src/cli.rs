@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::failure::Remedy;
+use crate::hardening::harden;
 use crate::telemetry;
 use crate::telemetry::LogFormat;
 
@@ -175,6 +176,9 @@ impl Stop {
 /// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
 pub fn main() -> process::ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.verb, Verb::Sandbox(_)) {
+        harden();
+    }
     let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
     telemetry::start(format);
     let outcome = block_on(async {
