@@ -27,7 +27,7 @@ const STYLE: &str = include_str!("page/style.css");
 
 /// What a browser may do with the page: use its one style sheet, named by its hash, and its icon. No
 /// script, no font, no frame, no other host.
-pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-XJ6m+c3Dinb5sXL5b4B8rYE6bDf0ziFKqWw5pLFRKoo='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-K7tOfyL9L12HRgmE8laJDZowtyhM5kavCC3zapGlkvU='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// How often the page loads itself again.
 const RELOAD_SECONDS: u32 = 15;
@@ -126,7 +126,7 @@ fn trouble(page: &mut String, condition: &Condition, now: Timestamp) {
 "#,
             look.class(),
             words::title(condition.kind),
-            Time(condition.since, &format!("since {}", since(condition.since, now))),
+            Time(condition.since, &since(condition.since, now)),
         ),
     );
     if !condition.tokens.is_empty() {
@@ -181,8 +181,8 @@ fn card(page: &mut String, token: &TokenStatus, gravest: Option<Severity>, now: 
         Some(false) => "does not accept it",
         None => "not asked",
     };
-    let step = words::next_step(token, now);
-    let step = token.next_step_at.map_or_else(|| step.clone(), |at| Time(at, &step).to_string());
+    let step = token.next_step_at.map(|at| Time(at, &relative::until(at, now)).to_string());
+    let step = step.map_or_else(|| "not known".to_owned(), |at| format!("{} {at}", words::next_step(token)));
     push(
         page,
         format_args!(
@@ -198,20 +198,25 @@ fn bar(page: &mut String, token: &TokenStatus, now: Timestamp) {
     let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) else {
         page.push_str(
             r#"<svg class="bar" role="img" aria-label="Age not known"><rect class="track" x="0" y="26" width="100%" height="10" rx="5"/></svg>
-<p class="ends"><span>not read yet</span></p>
+<p class="ends"><span>age not known</span></p>
 "#,
         );
         return;
     };
-    let age = percent(now, issued, expires);
+    // Too thin to be seen is not what a young token's age should be.
+    let age = percent(now, issued, expires).max(1.2);
+    // Refused, or without its app's secret: when it would be replaced, or would end, is beside the point.
+    let dead = token.runway_seconds == Some(0) && expires > now;
     let days = relative::span(expires - issued);
-    let left = if expires > now {
+    let left = if dead {
+        "no longer accepted".to_owned()
+    } else if expires > now {
         format!("expires {}", relative::until(expires, now))
     } else {
         "expired".to_owned()
     };
     let old = relative::span(now - issued);
-    let turn = token.rotate_at.map(|at| {
+    let turn = token.rotate_at.filter(|_| !dead).map(|at| {
         let word = if at > now {
             format!("rotates {}", relative::until(at, now))
         } else {
@@ -252,10 +257,14 @@ fn percent(at: Timestamp, from: Timestamp, to: Timestamp) -> f64 {
     (100.0 * (at - from).num_seconds() as f64 / whole as f64).clamp(0.0, 100.0)
 }
 
-/// A time that passed, near ones by their distance and far ones by their date too.
+/// For how long, and since which day where that is long ago.
 fn since(at: Timestamp, now: Timestamp) -> String {
-    let ago = relative::ago(at, now);
-    if now - at < TimeDelta::days(2) { ago } else { format!("{} ({ago})", at.format("%-d %b %Y")) }
+    let span = relative::span(now - at);
+    if now - at < TimeDelta::days(2) {
+        format!("for {span}")
+    } else {
+        format!("since {}, {span}", at.format("%-d %b %Y"))
+    }
 }
 
 fn capital(text: &str) -> String {

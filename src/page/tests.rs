@@ -102,9 +102,7 @@ fn one_glance_tells_the_verdict() {
     status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, "b")];
     status.healthy = false;
     let page = render(&status);
-    assert!(
-        page.contains("<title>Action needed") && page.contains("1 token cannot go on without you; 1 can.")
-    );
+    assert!(page.contains("<title>Action needed") && page.contains("1 of 2 tokens needs you now: b."));
     assert!(page.find("<h3>b<") < page.find("<h3>a<"), "trouble comes first");
 }
 

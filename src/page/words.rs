@@ -6,7 +6,6 @@ use crate::relative;
 use crate::snapshot::Standing;
 use crate::status::Status;
 use crate::status::TokenStatus;
-use crate::token::Timestamp;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +68,15 @@ impl Look {
 /// The one glance: how all stands, a headline, and a sentence.
 pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     let count = status.tokens.len();
-    let critical = affected(status, Severity::Critical);
-    if critical > 0 || !status.healthy {
-        let works = count - critical.min(count);
-        return (
-            Look::Bad,
-            "Action needed",
-            format!("{} cannot go on without you; {works} can.", tokens(critical)),
-        );
+    if !status.healthy {
+        let named: Vec<&str> = affected(status).collect();
+        let sentence = match named.as_slice() {
+            [] => "See below.".to_owned(),
+            [only] if count == 1 => format!("{only} needs you now."),
+            [only] => format!("1 of {} needs you now: {only}.", tokens(count)),
+            more => format!("{} of {} need you now.", more.len(), tokens(count)),
+        };
+        return (Look::Bad, "Action needed", sentence);
     }
     let unknown = status.tokens.iter().filter(|token| token.state == Standing::Unknown).count();
     if unknown > 0 {
@@ -96,9 +96,10 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-fn affected(status: &Status, severity: Severity) -> usize {
-    let of_severity = |token: &&TokenStatus| status.gravest(Some(&token.name)) >= Some(severity);
-    status.tokens.iter().filter(of_severity).count()
+/// Those that a critical condition affects.
+fn affected(status: &Status) -> impl Iterator<Item = &str> {
+    let names = status.tokens.iter().map(|token| token.name.as_str());
+    names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
 }
 
 fn tokens(count: usize) -> String {
@@ -117,17 +118,15 @@ pub(super) fn state(state: Standing) -> &'static str {
     }
 }
 
-/// The next step in words, with when.
-pub(super) fn next_step(token: &TokenStatus, now: Timestamp) -> String {
-    let Some(at) = token.next_step_at else { return "not known".to_owned() };
-    let what = match token.state {
-        Standing::Current if token.rotate_at.is_some_and(|rotate_at| rotate_at <= at) => "rotation",
+/// The next step in words, without its time.
+pub(super) fn next_step(token: &TokenStatus) -> &'static str {
+    match token.state {
+        Standing::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
         Standing::Current => "proof",
         Standing::Unsaved => "save",
-        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off => "look for a change",
+        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off => "looks again",
         Standing::Unknown => "attempt",
-    };
-    format!("{what} {}", relative::until(at, now))
+    }
 }
 
 /// A kind as a headline.
