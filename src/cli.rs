@@ -3,12 +3,14 @@
 //! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
 //! this one. Results go to stdout by `out`, everything else to stderr.
 
+pub mod health;
 pub mod out;
 pub mod rotate;
 pub mod run;
 pub mod sandbox;
 pub mod shipped;
 pub mod signals;
+pub mod status;
 
 use std::path::PathBuf;
 use std::process;
@@ -81,6 +83,12 @@ pub enum Verb {
     /// One pass, then exit: prove every token and rotate what is due
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
+    /// Say how the tokens stand by what the vault says; redeems nothing
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    /// Ask the running daemon whether its loop turns
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArgs),
     /// Serve local stand-ins for Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
@@ -101,6 +109,21 @@ pub enum ExitCode {
     Operator,
     /// The configuration is wrong; a supervisor must not start again on it.
     Configuration,
+    /// A monitoring plugin's verdict, which has numbers of its own (`status --monitor`).
+    Monitored(Monitored),
+}
+
+/// What a monitoring plugin says by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitored {
+    /// OK.
+    Healthy,
+    /// WARNING: there is time.
+    Attention,
+    /// CRITICAL.
+    ActionNeeded,
+    /// UNKNOWN.
+    CannotTell,
 }
 
 impl ExitCode {
@@ -113,6 +136,10 @@ impl ExitCode {
             Self::Login => 3,
             Self::Operator => 4,
             Self::Configuration => 78,
+            Self::Monitored(Monitored::Healthy) => 0,
+            Self::Monitored(Monitored::Attention) => 1,
+            Self::Monitored(Monitored::ActionNeeded) => 2,
+            Self::Monitored(Monitored::CannotTell) => 3,
         }
     }
 
@@ -121,7 +148,8 @@ impl ExitCode {
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
-            Self::Done => 0,
+            // A verdict is a whole command's, never one of many.
+            Self::Done | Self::Monitored(_) => 0,
             Self::Failed => 1,
             Self::Operator => 2,
             Self::Login => 3,
@@ -185,6 +213,8 @@ pub fn main() -> process::ExitCode {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.global).await,
             Verb::Rotate(args) => rotate::run(args, &cli.global).await,
+            Verb::Status(args) => status::run(args, &cli.global).await,
+            Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
         }
     });
@@ -303,7 +333,9 @@ mod tests {
 
     #[test]
     fn examples_in_the_help_can_be_typed() {
-        for example in [run::EXAMPLES, rotate::EXAMPLES, sandbox::EXAMPLES] {
+        for example in
+            [run::EXAMPLES, rotate::EXAMPLES, status::EXAMPLES, health::EXAMPLES, sandbox::EXAMPLES]
+        {
             for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
                 let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
 

@@ -33,7 +33,7 @@ const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// How often a refused version is redeemed again: disabled accounts and policies heal by themselves.
 pub const AGAIN_AFTER: TimeDelta = DAY;
 /// How often a proof is noted in the vault.
-const MARK_EVERY: TimeDelta = DAY;
+pub const MARK_EVERY: TimeDelta = DAY;
 /// How long a mark that could not be written is left alone.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
 /// How often a foreign version is rotated: somebody who keeps writing is not raced.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::io::ErrorKind;
+use std::io::IsTerminal as _;
 use std::io::Write;
 
 use serde::Serialize;
@@ -21,6 +22,11 @@ pub fn line(text: impl Display) -> io::Result<()> {
 /// As [`line`].
 pub fn json(value: &impl Serialize) -> io::Result<()> {
     line(serde_json::to_string_pretty(value)?)
+}
+
+/// Whether whoever reads stdout wants colours.
+pub fn is_colourful() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
 
 fn write_line(stdout: &mut impl Write, text: impl Display) -> io::Result<()> {

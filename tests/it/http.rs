@@ -78,7 +78,7 @@ impl Served {
         let extras = Extras { calls: Arc::new(Calls::default()), status };
         tasks.spawn(http::serve(listener, board.clone(), extras, stop.clone()));
         let client = http_client(None, false).expect("a client");
-        Self { address, board, stop, poke, client, tasks: tasks }
+        Self { address, board, stop, poke, client, tasks }
     }
 
     async fn ask(&self, method: Method, path: &str) -> reqwest::Response {

@@ -96,6 +96,10 @@ impl Daemon {
         Self { address, client: http_client(None, false).expect("a client"), child }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) async fn text(&self, path: &str) -> String {
         let answer =
             self.client.get(format!("http://{}{path}", self.address)).send().await.expect("an answer");
