@@ -67,6 +67,7 @@ pub(super) struct Promises {
     /// What broke, each told once.
     told: Vec<(Promise, Timestamp, String)>,
     untold: usize,
+    closed: bool,
 }
 
 impl Promises {
@@ -79,7 +80,7 @@ impl Promises {
         why: impl FnOnce() -> String,
     ) {
         self.checks[promise as usize] += 1;
-        if holds {
+        if holds || self.closed {
             return;
         }
         self.failures[promise as usize] += 1;
@@ -92,6 +93,11 @@ impl Promises {
     /// Notes many checks that all held.
     pub(super) fn held(&mut self, promise: Promise, times: usize) {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
+    }
+
+    /// The story is over: whoever plays on may break what they like.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
     }
 
     /// What broke since this was last asked.

@@ -72,6 +72,7 @@ impl Demo {
 
     /// Goes on until somebody ends it.
     pub(super) async fn go_on(&mut self) {
+        self.watch.promises.close();
         self.voice.line("");
         let config = self.stage.files.path().join("perennial.toml");
         let ca = self.stage.files.path().join("ca.pem");

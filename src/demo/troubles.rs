@@ -230,16 +230,7 @@ impl Demo {
         );
         let bound = self.told_bound();
         self.until("the dead token to be told", bound * 2, |demo| demo.is_open(Kind::LoginRequired)).await?;
-        let took = self.now() - revoked_at;
-        let now = self.now();
-        self.watch.promises.check(Promise::Told, now, took <= bound, || {
-            format!("a dead token was told after {} and not within {}", span(took), span(bound))
-        });
-        self.tell(
-            Tone::Plain,
-            "",
-            &format!("Told {} after it died; promised are {}.", span(took), span(bound)),
-        );
+        self.check_alarm(self.now() - revoked_at);
         self.stage.run_at(self.options.speed);
         self.wait(TimeDelta::days(1)).await?;
         let partner = self.stage.partner.clone();
@@ -252,6 +243,20 @@ impl Demo {
             "Dana signs in once more and stores the token. Nothing else is done.",
         );
         self.calm_again(TimeDelta::days(1)).await
+    }
+
+    /// Promise 4: told soon, and as what only a person can mend.
+    fn check_alarm(&mut self, took: TimeDelta) {
+        let (now, bound) = (self.now(), self.told_bound());
+        self.watch.promises.check(Promise::Told, now, took <= bound, || {
+            format!("a dead token was told after {} and not within {}", span(took), span(bound))
+        });
+        let right = self.standing() == Standing::NeedsLogin && !self.daemon.board.status().healthy;
+        self.watch.promises.check(Promise::Told, now, right, || {
+            "a dead token was told, and nobody was asked to sign in".into()
+        });
+        let text = format!("Told {} after it died; promised are {}.", span(took), span(bound));
+        self.tell(Tone::Plain, "", &text);
     }
 
     /// What a refusal may take to be told.
