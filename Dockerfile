@@ -10,5 +10,6 @@ COPY --from=build /src/target/release/perennial /usr/local/bin/perennial
 # Beyond loopback; a variable wins over the file.
 ENV PERENNIAL__HTTP__LISTEN="[::]:9464"
 EXPOSE 9464
+HEALTHCHECK CMD ["/usr/local/bin/perennial", "health"]
 ENTRYPOINT ["/usr/local/bin/perennial"]
 CMD ["run"]

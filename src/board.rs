@@ -1,11 +1,19 @@
 //! Where the tokens' tasks publish and everything else reads.
 //!
 //! Each task writes its own place and no other; readers draw a status from all of them. A `watch`
-//! channel, so that a reader may also wait for news.
+//! channel, so that a reader may also wait for news. Beside the snapshots: what was counted on the way, and
+//! the tasks' signs of life.
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::condition::Condition;
+use crate::condition::conditions;
+use crate::counts::Counts;
+use crate::counts::Tally;
+use crate::pulse::Pulses;
 use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::snapshot::Snapshot;
@@ -13,11 +21,14 @@ use crate::state::State;
 use crate::status::Status;
 use crate::status::StatusSource;
 use crate::token::Grant;
+use crate::token::Timestamp;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]
 pub struct Board {
     snapshots: watch::Sender<Vec<Snapshot>>,
+    counts: Arc<Counts>,
+    pulses: Pulses,
     clock: Clock,
 }
 
@@ -26,10 +37,31 @@ impl Board {
     pub fn new<'a>(tokens: impl Iterator<Item = (&'a Grant, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
-        let snapshots = tokens
+        let snapshots: Vec<Snapshot> = tokens
             .map(|(grant, timing)| Snapshot::of(grant, timing, &unknown, &Next::Wait(now), now))
             .collect();
-        Self { snapshots: watch::Sender::new(snapshots), clock }
+        Self {
+            counts: Arc::new(Counts::new(snapshots.len())),
+            pulses: Pulses::new(snapshots.len()),
+            snapshots: watch::Sender::new(snapshots),
+            clock,
+        }
+    }
+
+    /// What a token's task is to call with each new state: it counts what was done and publishes.
+    pub fn publisher(
+        &self,
+        place: usize,
+        grant: Grant,
+        timing: Timing,
+    ) -> impl Fn(&State, &Next) + Send + use<> {
+        let board = self.clone();
+        let tally = Tally::new(self.counts.clone(), place);
+        move |state, next| {
+            tally.note(state, next);
+            let now = board.clock.now();
+            board.publish(place, Snapshot::of(&grant, &timing, state, next, now));
+        }
     }
 
     /// Writes one token's place.
@@ -47,6 +79,13 @@ impl Board {
         Status::of(&self.snapshots.borrow(), skew, self.clock.now(), StatusSource::Daemon)
     }
 
+    /// Draws from the snapshots, what holds by them, and the moment.
+    pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], &[Condition], Timestamp) -> T) -> T {
+        let (skew, now) = (self.clock.skew(), self.clock.now());
+        let snapshots = self.snapshots.borrow();
+        draw(&snapshots, &conditions(&snapshots, skew, now), now)
+    }
+
     /// Looks at the snapshots as they are.
     pub fn read<T>(&self, look: impl FnOnce(&[Snapshot]) -> T) -> T {
         look(&self.snapshots.borrow())
@@ -55,6 +94,21 @@ impl Board {
     /// Tells of each change from now on.
     pub fn subscribe(&self) -> watch::Receiver<Vec<Snapshot>> {
         self.snapshots.subscribe()
+    }
+
+    /// Whether every token has been tried, so that what is shown is no longer a guess.
+    pub fn is_ready(&self) -> bool {
+        self.read(|all| all.iter().all(Snapshot::was_tried))
+    }
+
+    /// What was counted since the process began.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The tasks' signs of life.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// The time by which it is drawn.

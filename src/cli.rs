@@ -4,12 +4,14 @@
 //! this one. Results go to stdout by `out`, everything else to stderr.
 
 pub mod demo;
+pub mod health;
 pub mod out;
 pub mod rotate;
 pub mod run;
 pub mod sandbox;
 pub mod shipped;
 pub mod signals;
+pub mod status;
 
 use std::path::PathBuf;
 use std::process;
@@ -22,6 +24,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::failure::Remedy;
+use crate::hardening::harden;
 use crate::telemetry;
 use crate::telemetry::LogFormat;
 
@@ -81,6 +84,12 @@ pub enum Verb {
     /// One pass, then exit: prove every token and rotate what is due
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
+    /// Say how the tokens stand by what the vault says; redeems nothing
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    /// Ask the running daemon whether its loop turns
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArgs),
     /// Serve local stand-ins for Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
@@ -104,6 +113,21 @@ pub enum ExitCode {
     Operator,
     /// The configuration is wrong; a supervisor must not start again on it.
     Configuration,
+    /// A monitoring plugin's verdict, which has numbers of its own (`status --monitor`).
+    Monitored(Monitored),
+}
+
+/// What a monitoring plugin says by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitored {
+    /// OK.
+    Healthy,
+    /// WARNING: there is time.
+    Attention,
+    /// CRITICAL.
+    ActionNeeded,
+    /// UNKNOWN.
+    CannotTell,
 }
 
 impl ExitCode {
@@ -116,6 +140,10 @@ impl ExitCode {
             Self::Login => 3,
             Self::Operator => 4,
             Self::Configuration => 78,
+            Self::Monitored(Monitored::Healthy) => 0,
+            Self::Monitored(Monitored::Attention) => 1,
+            Self::Monitored(Monitored::ActionNeeded) => 2,
+            Self::Monitored(Monitored::CannotTell) => 3,
         }
     }
 
@@ -124,7 +152,8 @@ impl ExitCode {
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
-            Self::Done => 0,
+            // A verdict is a whole command's, never one of many.
+            Self::Done | Self::Monitored(_) => 0,
             Self::Failed => 1,
             Self::Operator => 2,
             Self::Login => 3,
@@ -179,6 +208,9 @@ impl Stop {
 /// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
 pub fn main() -> process::ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.verb, Verb::Sandbox(_)) {
+        harden();
+    }
     let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
     // The demo keeps its log to itself.
     if !matches!(cli.verb, Verb::Demo(_)) {
@@ -188,6 +220,8 @@ pub fn main() -> process::ExitCode {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.global).await,
             Verb::Rotate(args) => rotate::run(args, &cli.global).await,
+            Verb::Status(args) => status::run(args, &cli.global).await,
+            Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
             Verb::Demo(args) => demo::run(args, format).await,
         }
@@ -307,7 +341,14 @@ mod tests {
 
     #[test]
     fn examples_in_the_help_can_be_typed() {
-        for example in [run::EXAMPLES, rotate::EXAMPLES, sandbox::EXAMPLES, demo::EXAMPLES] {
+        for example in [
+            run::EXAMPLES,
+            rotate::EXAMPLES,
+            status::EXAMPLES,
+            health::EXAMPLES,
+            sandbox::EXAMPLES,
+            demo::EXAMPLES,
+        ] {
             for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
                 let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
 

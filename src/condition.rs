@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
@@ -17,7 +18,6 @@ use crate::snapshot::Snapshot;
 use crate::state::Failing;
 use crate::state::delta;
 use crate::token::Timestamp;
-use crate::token::TokenName;
 
 /// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
 /// incident in every process.
@@ -128,7 +128,8 @@ impl Symptom {
         Condition {
             id: id(self.kind, &self.cause),
             severity: severity(self.kind, of, now),
-            since: self.since,
+            // As precise as a tag: a restart, which reads it from there, must not change it.
+            since: self.since.trunc_subsecs(0),
             tokens: vec![of.name.to_string()],
             remedy: self.remedy.as_str(),
             action: action(self.kind, self.remedy, of),
@@ -340,7 +341,7 @@ fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
         kind: Kind::ClockSkew,
         cause,
         severity: Severity::Warning,
-        since: now,
+        since: now.trunc_subsecs(0),
         tokens: Vec::new(),
         remedy: Remedy::Operator.as_str(),
         summary: format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs()),
@@ -357,10 +358,15 @@ fn id(kind: Kind, cause: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{}/{cause}", kind.as_str()).as_bytes())
 }
 
-/// The kinds that hold for one token.
-pub fn kinds_of(name: &TokenName, conditions: &[Condition]) -> Vec<Kind> {
-    let touches = |condition: &&Condition| condition.tokens.iter().any(|token| token == name.as_str());
-    conditions.iter().filter(touches).map(|condition| condition.kind).collect()
+/// The kinds that hold for each token.
+pub fn kinds_by_token(conditions: &[Condition]) -> BTreeMap<&str, Vec<Kind>> {
+    let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
+    for condition in conditions {
+        for token in &condition.tokens {
+            kinds.entry(token).or_default().push(condition.kind);
+        }
+    }
+    kinds
 }
 
 #[cfg(test)]

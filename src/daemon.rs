@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ports::Issuer;
 use crate::ports::Resource;
 use crate::ports::Vault;
+use crate::pulse::Pulse;
 use crate::rotate::Rotator;
 use crate::schedule::Next;
 use crate::state::State;
@@ -38,9 +39,26 @@ pub struct Signals {
 ///
 /// `publish` is called with each new state, and with what comes next. Returns the last one.
 pub async fn keep<I, V, R>(
+    rotator: Rotator<I, V, R>,
+    state: State,
+    signals: Signals,
+    publish: impl Fn(&State, &Next),
+) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    keep_beating(rotator, state, signals, Pulse::default(), publish).await
+}
+
+/// The same, with a sign of life at each turn of the loop: before each step, and at least each `LOOK_EVERY`
+/// while it waits.
+pub async fn keep_beating<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
     signals: Signals,
+    pulse: Pulse,
     publish: impl Fn(&State, &Next),
 ) -> State
 where
@@ -51,6 +69,7 @@ where
     let Signals { stop, mut poke } = signals;
     let mut is_news = true;
     while !stop.is_cancelled() || state.is_unsaved() {
+        pulse.beat();
         let now = rotator.clock.now();
         let next = rotator.timing.next(&state, now);
         if is_news {

@@ -36,7 +36,7 @@ pub const AGAIN_AFTER: TimeDelta = DAY;
 /// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
 /// How often a proof is noted in the vault.
-const MARK_EVERY: TimeDelta = DAY;
+pub const MARK_EVERY: TimeDelta = DAY;
 /// How long a mark that could not be written is left alone.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
 /// How often a foreign version is rotated: somebody who keeps writing is not raced.

@@ -182,6 +182,11 @@ impl Snapshot {
         Some((ends - now).max(TimeDelta::zero()))
     }
 
+    /// Whether a step has been tried: the vault was read, or could not be.
+    pub fn was_tried(&self) -> bool {
+        self.version.is_some() || self.failing.is_some()
+    }
+
     /// Whether the second factor is known to be missing.
     pub fn lacks_mfa(&self) -> bool {
         self.mfa == Some(false)

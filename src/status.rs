@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::condition::conditions;
-use crate::condition::kinds_of;
+use crate::condition::kinds_by_token;
 use crate::failure::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
@@ -35,11 +35,13 @@ pub struct Status {
     schema: u32,
     /// False while any condition is critical.
     pub healthy: bool,
-    version: &'static str,
+    /// Of the program.
+    pub version: &'static str,
     /// The moment.
     #[serde(serialize_with = "time")]
     pub now: Timestamp,
-    source: StatusSource,
+    /// Who says so.
+    pub source: StatusSource,
     /// The tokens, as configured.
     pub tokens: Vec<TokenStatus>,
     /// What a person should know, the gravest first.
@@ -88,27 +90,36 @@ impl Status {
     /// Draws it.
     pub fn of(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp, source: StatusSource) -> Self {
         let conditions = conditions(snapshots, clock_skew, now);
+        let kinds = kinds_by_token(&conditions);
+        let tokens = snapshots.iter().map(|snapshot| {
+            let kinds = kinds.get(snapshot.name.as_str()).cloned();
+            token(snapshot, kinds.unwrap_or_default(), now)
+        });
         Self {
             schema: SCHEMA,
             healthy: !conditions.iter().any(|condition| condition.severity == Severity::Critical),
             version: env!("CARGO_PKG_VERSION"),
             now,
             source,
-            tokens: snapshots.iter().map(|snapshot| token(snapshot, &conditions, now)).collect(),
+            tokens: tokens.collect(),
             conditions,
         }
     }
 
+    /// The conditions that affect one token, or all.
+    pub fn touching(&self, token: Option<&str>) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter().filter(move |condition| {
+            token.is_none_or(|name| condition.tokens.iter().any(|affected| affected == name))
+        })
+    }
+
     /// The gravest severity that holds, for one token or for all.
     pub fn gravest(&self, token: Option<&str>) -> Option<Severity> {
-        let touches = |condition: &&Condition| {
-            token.is_none_or(|name| condition.tokens.iter().any(|affected| affected == name))
-        };
-        self.conditions.iter().filter(touches).map(|condition| condition.severity).max()
+        self.touching(token).map(|condition| condition.severity).max()
     }
 }
 
-fn token(of: &Snapshot, conditions: &[Condition], now: Timestamp) -> TokenStatus {
+fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
     TokenStatus {
         name: of.name.to_string(),
         state: of.standing(now),
@@ -122,7 +133,7 @@ fn token(of: &Snapshot, conditions: &[Condition], now: Timestamp) -> TokenStatus
         rotate_at: of.rotate_at,
         next_step_at: of.next_step_at,
         partner_center_accepts: of.accepted,
-        conditions: kinds_of(&of.name, conditions),
+        conditions,
     }
 }
 

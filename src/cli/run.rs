@@ -1,10 +1,14 @@
 //! `run`: the daemon.
 //!
-//! Owns the composition for a long life: one task per token, signals, and the end.
+//! Owns the composition for a long life: one task per token, what is served and told about them,
+//! signals, and the end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +21,6 @@ use super::Global;
 use super::Stop;
 use super::load;
 use super::shipped::Shipped;
-use super::shipped::ShippedRotator;
 use super::signals::listen;
 use super::signals::stopped;
 use crate::board::Board;
@@ -25,15 +28,21 @@ use crate::clock::Clock;
 use crate::daemon;
 use crate::daemon::GRACE;
 use crate::daemon::Signals;
-use crate::schedule::Next;
-use crate::snapshot::Snapshot;
+use crate::http;
+use crate::http::Extras;
 use crate::state::State;
+use crate::systemd;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial run
   perennial run --config ./perennial.toml --log-format json
+
+Serves, where [http] listen says (127.0.0.1:9464):
+  /           how things stand, for people     /health    200, or 503 while action is needed
+  /status     the same as JSON                 /livez     200 while the loop turns
+  /metrics    for Prometheus                   /readyz    200 once every token has been tried
 
 Signals:
   SIGHUP            look now
@@ -49,10 +58,11 @@ const STAGGER: Duration = Duration::from_millis(50);
 /// Keeps all configured tokens alive until a signal says stop.
 ///
 /// # Errors
-/// A wrong configuration, or a process that cannot have signals. Peers that do not answer are no
-/// reason to end.
+/// A wrong configuration, an address that is taken, or a process that cannot have signals. Peers that do
+/// not answer are no reason to end.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
+    let (listener, address) = bind(config.http.listen).await?;
     let clock = Clock::host();
     let peers = Shipped::new(&config, clock.clone())?;
     let mut stopped = Box::pin(stopped()?);
@@ -64,26 +74,35 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let rotators: Vec<_> = config.tokens.iter().map(|grant| peers.rotator(grant, "run")).collect();
     let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
     for (place, rotator) in rotators.into_iter().enumerate() {
-        let publish = publisher(&board, place, &rotator);
+        let publish = board.publisher(place, rotator.grant.clone(), rotator.timing.clone());
         let nth = u32::try_from(place).unwrap_or(u32::MAX);
         let due_at = clock.now() + crate::state::delta(STAGGER.saturating_mul(nth));
         let signals = Signals { stop: stop.clone(), poke: poked.clone() };
-        tasks.spawn(daemon::keep(rotator, State::unknown(due_at), signals, publish));
+        let pulse = board.pulses().of(place);
+        tasks.spawn(daemon::keep_beating(rotator, State::unknown(due_at), signals, pulse, publish));
     }
+    let served = CancellationToken::new();
+    let extras = Extras { calls: peers.calls.clone(), status: config.http.status };
+    let mut serving = tokio::spawn(http::serve(listener, board.clone(), extras, served.clone()));
+    let mut told = std::pin::pin!(systemd::keep_told(board));
     info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
         tokens = config.tokens.len(),
         vault_identity = config.vault.identity.name()
     );
+    info!(event = "listening", %address, status_page = config.http.status);
+    systemd::ready();
 
     loop {
         tokio::select! {
             () = &mut stopped => break,
+            () = &mut told => {}
             _ = hangup.recv() => {
                 info!(event = "poked");
                 poke.send_modify(|times| *times += 1);
             }
+            _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
             Some(ended) = tasks.join_next() => {
                 // A task ends by itself only by a broken invariant: the supervisor starts afresh.
                 let reason = ended.err().map(|error| error.to_string());
@@ -92,9 +111,14 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
         }
     }
     info!(event = "stopping");
+    systemd::stopping();
     stop.cancel();
     let all_ended = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, all_ended).await.is_err() {
+    let in_time = tokio::time::timeout(GRACE, all_ended).await.is_ok();
+    // Served to the end: whoever probes meanwhile is told the truth.
+    served.cancel();
+    let _ended = serving.await;
+    if !in_time {
         error!(
             event = "stopped_unsaved",
             tokens = tasks.len(),
@@ -106,10 +130,13 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(ExitCode::Done)
 }
 
-fn publisher(board: &Board, place: usize, rotator: &ShippedRotator) -> impl Fn(&State, &Next) + use<> {
-    let (board, grant, timing) = (board.clone(), rotator.grant.clone(), rotator.timing.clone());
-    move |state, next| {
-        let now = board.clock().now();
-        board.publish(place, Snapshot::of(&grant, &timing, state, next, now));
-    }
+/// Takes the address before anything else is begun; says which one it is where any port would do.
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Stop> {
+    let bound = async {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    };
+    let cannot = || format!("cannot listen on {listen} ([http] listen)");
+    bound.await.with_context(cannot).map_err(Stop::Failed)
 }

@@ -14,6 +14,7 @@ use crate::token::SecretAddress;
 use crate::token::SecretName;
 use crate::token::Setting;
 use crate::token::Source;
+use crate::token::TokenName;
 use crate::token::Verify;
 use crate::version::Tags;
 use crate::version::Version;

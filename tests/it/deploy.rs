@@ -21,7 +21,14 @@ fn the_role_can_write_a_secret_and_never_delete_one() {
 fn the_unit_leaves_time_to_save_and_does_not_loop_on_a_mistake() {
     let unit = include_str!("../../deploy/systemd/perennial.service");
 
-    for line in ["TimeoutStopSec=40", "RestartPreventExitStatus=2 78", "DynamicUser=yes", "LimitCORE=0"] {
+    for line in [
+        "Type=notify",
+        "WatchdogSec=120",
+        "TimeoutStopSec=40",
+        "RestartPreventExitStatus=2 78",
+        "DynamicUser=yes",
+        "LimitCORE=0",
+    ] {
         assert!(unit.lines().any(|there| there == line), "{line}");
     }
 }

@@ -1,10 +1,13 @@
 //! What must hold from outside: one binary, one module per behaviour.
 
+mod commands;
 mod config;
+mod daemon;
 mod demo;
 mod deploy;
 mod example;
 mod harness;
+mod http;
 mod interleavings;
 mod lab;
 mod process;

@@ -30,6 +30,10 @@ use self::child::eventually;
 use crate::harness::Scratch;
 use crate::lab;
 
+/// What happens at once takes milliseconds, and on a machine that is busy with other tests no longer than
+/// this. The next proof would be twice as far away, the end of the grace five times.
+const SOON: Duration = Duration::from_secs(5);
+
 /// Stand-ins, and a configuration for the program that is to meet them.
 struct Stage {
     sandbox: Sandbox,
@@ -115,7 +119,7 @@ async fn the_daemon_rotates_once_the_age_has_passed_and_stops_at_once() {
     let ended = daemon.ended("stopped").await;
     let took = told_at.elapsed();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     assert_eq!(ended.stdout, "", "logs are no result");
 }
 
@@ -232,7 +236,7 @@ async fn a_hangup_is_a_look_at_once() {
     daemon.logs(place, "the sign-in is taken up", proved).await;
 
     let took = told_at.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}: by itself it looks each minute");
+    assert!(took < 4 * SOON, "{took:?}: by itself it looks each minute");
 }
 
 #[tokio::test]

@@ -1,0 +1,218 @@
+//! `status`: how the tokens stand by what the vault says, with no daemon and no redemption.
+//!
+//! Owns the vault's view: the newest version of each token and the notes in its tags, made into the same
+//! document that a daemon serves. What only a daemon knows is null in it.
+
+mod table;
+
+use chrono::TimeDelta;
+use clap::Args;
+use futures::StreamExt as _;
+use futures::stream;
+
+use super::ExitCode;
+use super::Global;
+use super::Monitored;
+use super::Stop;
+use super::for_people;
+use super::load;
+use super::out;
+use super::rotate::select;
+use super::shipped::Shipped;
+use super::shipped::ShippedRotator;
+use crate::clock::Clock;
+use crate::condition::Severity;
+use crate::failure::About;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::relative;
+use crate::schedule::MARK_EVERY;
+use crate::schedule::Next;
+use crate::snapshot::Snapshot;
+use crate::snapshot::Standing;
+use crate::state::Failing;
+use crate::state::Phase;
+use crate::state::State;
+use crate::status::Status;
+use crate::status::StatusSource;
+use crate::token::Timestamp;
+use crate::version::tag;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial status
+  perennial status partner-center --json
+  perennial status --monitor        # one line and 0, 1, 2 or 3, for monitoring plugins
+
+This is what the vault says: a proof is noted there once a day. The daemon itself, where it runs,
+knows more: http://127.0.0.1:9464/status
+
+With --monitor: 0 healthy, 1 attention, 2 action needed, 3 cannot tell, as after a mistake in the
+configuration.";
+
+/// What `status` takes.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// The tokens, by name [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Write the document that the daemon serves as /status
+    #[arg(long)]
+    pub json: bool,
+    /// Write one line and exit as monitoring plugins do
+    #[arg(long, conflicts_with = "json")]
+    pub monitor: bool,
+}
+
+/// Tokens read at once.
+const AT_ONCE: usize = 16;
+
+/// Reads the vault and says how the tokens stand.
+///
+/// # Errors
+/// A wrong configuration, or a name that it does not know; none of them with `--monitor`.
+pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
+    let found = look(&args, global).await;
+    let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
+    if args.monitor {
+        let (verdict, line) = match &found {
+            Ok(found) => (found.verdict(), found.line()),
+            Err(stop) => (Monitored::CannotTell, for_people(stop).replace('\n', ";")),
+        };
+        let word = word(verdict);
+        written(out::line(format!("PERENNIAL {word} - {line}")))?;
+        return Ok(ExitCode::Monitored(verdict));
+    }
+    let found = found?;
+    if args.json {
+        written(out::json(&found.status))?;
+    } else {
+        written(out::line(table::of(&found.status, out::is_colourful())))?;
+    }
+    Ok(if found.unread == 0 { ExitCode::Done } else { ExitCode::Failed })
+}
+
+/// What was found.
+struct Found {
+    status: Status,
+    /// Tokens whose secret could not be read, so that nothing is known of them.
+    unread: usize,
+}
+
+async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
+    let config = load(global)?;
+    let grants = select(&config, &args.names)?;
+    let clock = Clock::host();
+    let shipped = Shipped::new(&config, clock.clone())?;
+    let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
+    let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(AT_ONCE).collect().await;
+    let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
+    let unread = snapshots.iter().filter(|of| is_unread(of)).count();
+    Ok(Found { status, unread })
+}
+
+async fn peek(mut rotator: ShippedRotator) -> Snapshot {
+    let state = rotator.peek(State::unknown(rotator.clock.now())).await;
+    let now = rotator.clock.now();
+    let state = as_noted(state, now);
+    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, &state, &Next::Wait(now), now);
+    as_the_vault_knows(snapshot)
+}
+
+/// A proof is noted at most daily, so that a note counts for as much longer; and the vault knows of no next
+/// step.
+fn as_the_vault_knows(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
+    snapshot.next_step_at = None;
+    snapshot
+}
+
+/// The state that a daemon had when it left these notes.
+fn as_noted(mut state: State, now: Timestamp) -> State {
+    if let Some(failing) = &mut state.failing {
+        // There is no second attempt to wait for.
+        failing.attempts = u32::MAX;
+        return state;
+    }
+    let Some(newest) = state.newest.as_ref().filter(|newest| newest.is_refused()) else { return state };
+    let kind = newest.tags.get(tag::REFUSED_KIND).and_then(|kind| Kind::parse(kind));
+    let kind = kind.unwrap_or(Kind::LoginRequired);
+    let remedy = match kind {
+        Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
+        _ => Remedy::Operator,
+    };
+    let since = newest.time(tag::REFUSED_AT).unwrap_or(now).min(now);
+    let failure =
+        Failure::new(kind, remedy, About::Grant, "the issuer refused this version, as noted in the vault");
+    state.failing = Some(Failing { failure, since, attempts: u32::MAX, retry_at: now });
+    state.phase = Phase::Waiting { look_at: now, again_at: now };
+    state
+}
+
+fn is_unread(of: &Snapshot) -> bool {
+    let kind = of.failing.as_ref().map(|failing| failing.failure.kind);
+    matches!(kind, Some(Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity))
+}
+
+impl Found {
+    fn verdict(&self) -> Monitored {
+        let unknown = self.status.tokens.iter().any(|token| token.state == Standing::Unknown);
+        match self.status.gravest(None) {
+            Some(Severity::Critical) => Monitored::ActionNeeded,
+            _ if unknown || self.unread > 0 => Monitored::CannotTell,
+            Some(Severity::Warning) => Monitored::Attention,
+            None => Monitored::Healthy,
+        }
+    }
+
+    /// What matters, and numbers behind a bar as plugins write them.
+    fn line(&self) -> String {
+        let Status { tokens, conditions, .. } = &self.status;
+        let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();
+        let unknown = tokens.iter().filter(|token| token.state == Standing::Unknown).count();
+        let said = match conditions.first() {
+            Some(gravest) => {
+                let more = conditions.len() - 1;
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("{}: {}{more}", gravest.kind.as_str(), gravest.tokens.join(", "))
+            }
+            None if unknown > 0 => format!("{unknown} of {} not proved lately", tokens.len()),
+            None => format!("{} of {} current", tokens.len() - unknown, tokens.len()),
+        };
+        let runway = tokens.iter().filter_map(|token| token.runway_seconds).min();
+        let runway = runway.map_or_else(|| "U".to_owned(), |seconds| format!("{seconds}s"));
+        let (critical, warning) = (count(Severity::Critical), count(Severity::Warning));
+        format!(
+            "{} | tokens={} critical={critical} warning={warning} runway={runway}",
+            said.replace('|', "/"),
+            tokens.len()
+        )
+    }
+}
+
+fn word(verdict: Monitored) -> &'static str {
+    match verdict {
+        Monitored::Healthy => "OK",
+        Monitored::Attention => "WARNING",
+        Monitored::ActionNeeded => "CRITICAL",
+        Monitored::CannotTell => "UNKNOWN",
+    }
+}
+
+/// A span until then, or a dash.
+fn left(at: Option<Timestamp>, now: Timestamp) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| relative::until(at, now))
+}
+
+/// A span since then, or a dash.
+fn passed(at: Option<Timestamp>, now: Timestamp) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| relative::ago(at, now))
+}
+
+/// An age, or a dash.
+fn age(at: Option<Timestamp>, now: Timestamp) -> String {
+    let none = TimeDelta::zero();
+    at.map_or_else(|| "-".to_owned(), |at| relative::span((now - at).max(none)))
+}

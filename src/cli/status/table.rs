@@ -1,0 +1,92 @@
+//! The table that `status` writes for people.
+
+use std::fmt::Write as _;
+
+use super::age;
+use super::left;
+use super::passed;
+use crate::condition::Severity;
+use crate::relative;
+use crate::snapshot::Standing;
+use crate::status::Status;
+use crate::status::TokenStatus;
+use crate::token::Timestamp;
+
+const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
+const STATE: usize = 1;
+
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const DIM: &str = "2";
+const BOLD: &str = "1";
+
+/// Tokens in columns, then what is wrong and what to do.
+pub(super) fn of(status: &Status, colour: bool) -> String {
+    let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
+    let widths: [usize; 6] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([HEADINGS[column].len()]).max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    push(&mut text, &HEADINGS.map(str::to_owned), &widths, |_, cell| painted(cell, DIM, colour));
+    for (row, token) in rows.iter().zip(&status.tokens) {
+        push(&mut text, row, &widths, |column, cell| match column {
+            STATE => painted(cell, hue(token.state), colour),
+            _ => cell.to_owned(),
+        });
+    }
+    for condition in &status.conditions {
+        let (word, hue) = match condition.severity {
+            Severity::Critical => ("critical", RED),
+            Severity::Warning => ("warning", YELLOW),
+        };
+        let kind = painted(condition.kind.as_str(), BOLD, colour);
+        let since = relative::span(status.now - condition.since);
+        let tokens = condition.tokens.join(", ");
+        line(&mut text, format_args!("\n{} {kind} {tokens}, for {since}", painted(word, hue, colour)));
+        line(&mut text, format_args!("  {}", condition.summary));
+        line(&mut text, format_args!("  -> {}", condition.action));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
+    [
+        token.name.clone(),
+        token.state.as_str().to_owned(),
+        passed(token.proved_at, now),
+        age(token.issued_at, now),
+        left(token.rotate_at, now),
+        left(token.expires_at, now),
+    ]
+}
+
+fn hue(state: Standing) -> &'static str {
+    match state {
+        Standing::Current => GREEN,
+        Standing::Unsaved => YELLOW,
+        Standing::NeedsLogin | Standing::NeedsOperator => RED,
+        Standing::Off | Standing::Unknown => DIM,
+    }
+}
+
+/// A row. Padded before it is painted, since a colour has no width; nothing trails.
+fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
+    let mut gap = 0;
+    for (column, cell) in row.iter().enumerate() {
+        text.extend(std::iter::repeat_n(' ', gap));
+        text.push_str(&paint(column, cell));
+        gap = 2 + widths[column] - cell.chars().count();
+    }
+    text.push('\n');
+}
+
+fn line(text: &mut String, more: std::fmt::Arguments<'_>) {
+    writeln!(text, "{more}").expect("a string takes whatever is written to it");
+}
+
+fn painted(text: &str, hue: &str, colour: bool) -> String {
+    if colour { format!("\u{1b}[{hue}m{text}\u{1b}[0m") } else { text.to_owned() }
+}

@@ -1,0 +1,158 @@
+//! What the page calls things: kinds, states, verdicts.
+
+use crate::condition::Severity;
+use crate::failure::Kind;
+use crate::relative;
+use crate::snapshot::Standing;
+use crate::status::Status;
+use crate::status::TokenStatus;
+
+/// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Good,
+    Warn,
+    Bad,
+    Dim,
+}
+
+impl Look {
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Dim => "dim",
+        }
+    }
+
+    /// The strokes inside the sign: a tick, an exclamation mark, a cross, a question mark.
+    pub(super) fn strokes(self) -> &'static str {
+        match self {
+            Self::Good => "M7 12.5l3.4 3.4L17.2 9",
+            Self::Warn => "M12 6.8v6.4M12 16.9v.2",
+            Self::Bad => "M8.3 8.3l7.4 7.4M15.7 8.3l-7.4 7.4",
+            Self::Dim => "M9.4 9.6a2.7 2.7 0 1 1 3.9 2.5c-.9.5-1.3 1-1.3 1.9M12 16.9v.2",
+        }
+    }
+
+    /// The same colour where no style sheet reaches: in the icon of a tab.
+    pub(super) fn plain_colour(self) -> &'static str {
+        match self {
+            Self::Good => "17734a",
+            Self::Warn => "b87a00",
+            Self::Bad => "c62f26",
+            Self::Dim => "6b7780",
+        }
+    }
+
+    pub(super) fn of_severity(severity: Severity) -> Self {
+        match severity {
+            Severity::Warning => Self::Warn,
+            Severity::Critical => Self::Bad,
+        }
+    }
+
+    /// A token's own colour: what is grave about it, else what is known of it.
+    pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
+        match (gravest, token.state) {
+            (Some(Severity::Critical), _) => Self::Bad,
+            (_, Standing::Off | Standing::Unknown) => Self::Dim,
+            (Some(Severity::Warning), _) => Self::Warn,
+            (None, Standing::Current) => Self::Good,
+            (None, Standing::Unsaved | Standing::NeedsLogin | Standing::NeedsOperator) => Self::Warn,
+        }
+    }
+}
+
+/// The one glance: how all stands, a headline, and a sentence.
+pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
+    let count = status.tokens.len();
+    if !status.healthy {
+        let named: Vec<&str> = affected(status).collect();
+        let sentence = match named.as_slice() {
+            [] => "See below.".to_owned(),
+            [only] if count == 1 => format!("{only} needs you now."),
+            [only] => format!("1 of {} needs you now: {only}.", tokens(count)),
+            more => format!("{} of {} need you now.", more.len(), tokens(count)),
+        };
+        return (Look::Bad, "Action needed", sentence);
+    }
+    let unknown = status.tokens.iter().filter(|token| token.state == Standing::Unknown).count();
+    if unknown > 0 {
+        let text = format!("{} of {} not proved yet.", unknown, tokens(count));
+        return (Look::Dim, "Not known yet", text);
+    }
+    if !status.conditions.is_empty() {
+        let open = status.conditions.len();
+        let things = if open == 1 { "One thing needs".to_owned() } else { format!("{open} things need") };
+        return (Look::Warn, "Working, with a warning", format!("{things} attention; there is time."));
+    }
+    let each = if count == 1 { "The token works".to_owned() } else { format!("All {count} tokens work") };
+    let next = status.tokens.iter().filter_map(|token| Some((token.next_step_at?, &token.name))).min();
+    let next = next.map_or_else(String::new, |(at, name)| {
+        format!(" Next step: {name}, {}.", relative::until(at, status.now))
+    });
+    (Look::Good, "All is well", format!("{each}.{next}"))
+}
+
+/// Those that a critical condition affects.
+fn affected(status: &Status) -> impl Iterator<Item = &str> {
+    let names = status.tokens.iter().map(|token| token.name.as_str());
+    names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
+}
+
+fn tokens(count: usize) -> String {
+    if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
+}
+
+/// A state in words.
+pub(super) fn state(state: Standing) -> &'static str {
+    match state {
+        Standing::Current => "Current",
+        Standing::Unsaved => "Not saved yet",
+        Standing::NeedsLogin => "Needs a sign-in",
+        Standing::NeedsOperator => "Needs an operator",
+        Standing::Off => "Switched off",
+        Standing::Unknown => "Not known",
+    }
+}
+
+/// The next step in words, without its time.
+pub(super) fn next_step(token: &TokenStatus) -> &'static str {
+    match token.state {
+        Standing::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
+        Standing::Current => "proof",
+        Standing::Unsaved => "save",
+        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off => "looks again",
+        Standing::Unknown => "attempt",
+    }
+}
+
+/// A kind as a headline.
+pub(super) fn title(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NeverSignedIn => "Nobody has signed in yet",
+        Kind::LoginRequired => "Somebody must sign in again",
+        Kind::MfaRequired => "A sign-in with a second factor is needed",
+        Kind::PolicyBlocked => "A policy stands in the way",
+        Kind::AccountDisabled => "The account is disabled",
+        Kind::AppCredentialRefused => "The app's secret is refused",
+        Kind::AppSecretExpiring => "The app's secret ends soon",
+        Kind::AppSecretExpiryUnknown => "Nobody knows when the app's secret ends",
+        Kind::EntraUnreachable => "Entra does not answer",
+        Kind::VaultUnreachable => "The vault does not answer",
+        Kind::VaultRefused => "The vault says no",
+        Kind::Unsaved => "A successor is not saved yet",
+        Kind::Overdue => "A step is late",
+        Kind::WrongIdentity => "The token is somebody else's",
+        Kind::NoRefreshToken => "Entra hands out no successor",
+        Kind::PartnerCenterRefused => "Partner Center says no",
+        Kind::ForeignWriter => "Somebody else keeps writing this secret",
+        Kind::BuriedSignIn => "A sign-in was written over, and put back",
+        Kind::TurnedOff => "Switched off in the vault",
+        Kind::ClockSkew => "This host's clock is wrong",
+        Kind::VaultIdentity => "The vault does not know this process",
+        Kind::AlertUndeliverable => "An alert could not be delivered",
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether every token's task still turns.
+//!
+//! Owns the last sign of life of each task and nothing else: what is done about a task that stands still
+//! is a supervisor's business. Eight bytes a token.
+//!
+//! Time is tokio's, which stands still while the host is suspended: waking up is not being stuck.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A task whose last sign of life is older than this is stuck: each wait ends within four minutes, and the
+/// longest step, a save that gives way again and again to peers who only just answer, within twelve.
+pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// The pulses of all tasks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pulses {
+    since: Instant,
+    /// Milliseconds after `since`.
+    beats: Arc<[AtomicU64]>,
+}
+
+impl Pulses {
+    /// For so many tasks, all of which show life at this moment.
+    pub fn new(tasks: usize) -> Self {
+        Self { since: Instant::now(), beats: (0..tasks).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// The pulse of one task.
+    pub fn of(&self, task: usize) -> Pulse {
+        Pulse { all: Some(self.clone()), task }
+    }
+
+    /// How long ago the task that has been silent the longest showed life.
+    pub fn oldest(&self) -> Duration {
+        let oldest = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
+        let now = self.since.elapsed();
+        oldest.map_or(Duration::ZERO, |beat| now.saturating_sub(Duration::from_millis(beat)))
+    }
+
+    /// Whether all tasks turn.
+    pub fn all_turn(&self) -> bool {
+        self.oldest() <= STUCK_AFTER
+    }
+}
+
+/// One task's own.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    all: Option<Pulses>,
+    task: usize,
+}
+
+impl Pulse {
+    /// Shows life.
+    pub fn beat(&self) {
+        let Some(all) = &self.all else { return };
+        if let Some(beat) = all.beats.get(self.task) {
+            let now = u64::try_from(all.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            beat.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_silent_task_is_enough_to_be_stuck() {
+        let pulses = Pulses::new(2);
+
+        tokio::time::advance(STUCK_AFTER).await;
+        pulses.of(0).beat();
+        assert!(pulses.all_turn());
+        tokio::time::advance(Duration::from_secs(1)).await;
+
+        assert!(!pulses.all_turn());
+        pulses.of(1).beat();
+        assert!(pulses.all_turn());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_tasks_nothing_is_stuck() {
+        let pulses = Pulses::new(0);
+
+        tokio::time::advance(2 * STUCK_AFTER).await;
+
+        assert!(pulses.all_turn());
+    }
+}
