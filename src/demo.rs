@@ -55,6 +55,9 @@ pub enum DemoError {
     /// There is no HTTPS client.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The status page cannot be served.
+    #[error("the status page cannot be served")]
+    Page(#[source] io::Error),
     /// No directory for its files.
     #[error("no directory can be made for the demo's files")]
     Directory(#[source] io::Error),
@@ -87,6 +90,7 @@ pub async fn run(
     let mut stop = Box::pin(stop);
     let stage = Stage::build(options.speed).await?;
     let daemon = stage.start(0)?;
+    stage.show(&daemon)?;
     let mut demo = Demo::new(options, stage, daemon, say, log);
     let told = tokio::select! {
         told = Box::pin(demo.story()) => told,

@@ -4,6 +4,7 @@
 //! Owns the pace. Invariant: nothing here calls beyond this machine.
 
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,12 +28,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon;
 use crate::daemon::Signals;
+use crate::http;
+use crate::http::Extras;
 use crate::rotate::Rotator;
 use crate::sandbox::ConfigRequest;
 use crate::sandbox::Sandbox;
-use crate::schedule::Next;
 use crate::schedule::Timing;
-use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::token::Grant;
 use crate::token::Timestamp;
@@ -71,6 +72,14 @@ fn first_day() -> Timestamp {
     Timestamp::from_timestamp(1_767_250_800, 0).expect("2026-01-01T07:00:00Z is in range")
 }
 
+/// A place for the status page, and its address.
+fn listen() -> io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let page = format!("http://{}/", listener.local_addr()?);
+    Ok((listener, page))
+}
+
 /// Everything the story is played on.
 pub(super) struct Stage {
     pub(super) sandbox: Sandbox,
@@ -81,6 +90,9 @@ pub(super) struct Stage {
     pub(super) since: Timestamp,
     pub(super) files: Files,
     config: Config,
+    /// Where the status page is: the same for every daemon that is shown.
+    pub(super) page: String,
+    listener: TcpListener,
     /// Days a second: what is wanted, and what the clock does.
     wanted: f64,
     speed: f64,
@@ -99,6 +111,7 @@ impl Stage {
         let request = ConfigRequest { tokens: &tokens, rotate_after: None, prove_every: None, strict: false };
         let written = sandbox.write_config(&files.0, &request)?;
         let config = Config::load(&written.config, std::iter::empty())?;
+        let (listener, page) = listen().map_err(DemoError::Page)?;
         Ok(Self {
             sandbox,
             world,
@@ -107,6 +120,8 @@ impl Stage {
             since,
             files,
             config,
+            page,
+            listener,
             wanted: speed,
             speed: speed.min(1.0),
         })
@@ -129,7 +144,7 @@ impl Stage {
         let rotator = Rotator {
             issuer: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
             resource: Arc::new(PartnerCenter::new(peers.partner_center.clone(), http.clone(), calls.clone())),
-            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), peers, http, calls)),
+            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), peers, http, calls.clone())),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, sample),
             grant,
@@ -137,16 +152,23 @@ impl Stage {
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
         };
         let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), self.clock.clone());
-        let (publish, grant, timing) = (board.clone(), rotator.grant.clone(), rotator.timing.clone());
-        let publish = move |state: &State, next: &Next| {
-            let now = publish.clock().now();
-            publish.publish(0, Snapshot::of(&grant, &timing, state, next, now));
-        };
+        let publish = board.publisher(0, rotator.grant.clone(), rotator.timing.clone());
         let (poke, poked) = watch::channel(0);
         let signals = Signals { stop: CancellationToken::new(), poke: poked };
         let state = State::unknown(self.clock.now());
-        let task = tokio::spawn(daemon::keep(rotator, state, signals, publish));
-        Ok(Daemon { board, task, _poke: poke })
+        let pulse = board.pulses().of(0);
+        let task = tokio::spawn(daemon::keep_beating(rotator, state, signals, pulse, publish));
+        let served = CancellationToken::new();
+        Ok(Daemon { board, calls, task, served, _poke: poke })
+    }
+
+    /// Serves what `run` serves about a daemon, until that ends.
+    pub(super) fn show(&self, daemon: &Daemon) -> Result<(), DemoError> {
+        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let listener = listener.map_err(DemoError::Page)?;
+        let extras = Extras { calls: daemon.calls.clone(), status: true };
+        tokio::spawn(http::serve(listener, daemon.board.clone(), extras, daemon.served.clone()));
+        Ok(())
     }
 
     /// Sets how fast the clock is to run from now on, in days a second. It slows down at once and
@@ -171,7 +193,10 @@ impl Stage {
 /// A daemon in this process. Ends from one moment to the next when it is dropped, as by a power cut.
 pub(super) struct Daemon {
     pub(super) board: Board,
+    calls: Arc<Calls>,
     task: JoinHandle<State>,
+    /// Ends what is served about it.
+    served: CancellationToken,
     /// Kept, since its end would end the pokes.
     _poke: watch::Sender<u64>,
 }
@@ -186,6 +211,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.task.abort();
+        self.served.cancel();
     }
 }
 

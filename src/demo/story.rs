@@ -52,6 +52,7 @@ impl Demo {
              where something happens that takes minutes, time goes slower.",
             self.stage.sandbox.origin
         ));
+        self.voice.paragraph(&format!("What Perennial shows meanwhile, live: {}", self.stage.page));
         self.tell(
             Tone::Plain,
             "people",
@@ -152,6 +153,7 @@ impl Demo {
         let before = self.memory();
         let files = self.stage.files.names();
         self.daemon = self.stage.start(self.starts)?;
+        self.stage.show(&self.daemon)?;
         self.starts += 1;
         self.watch.fresh = true;
         let now = self.now();

@@ -80,6 +80,7 @@ impl Demo {
         let now = rfc3339(self.now());
         self.voice.paragraph(&format!("It is left up, an hour a second from {now} on, until Ctrl-C. Try:"));
         for line in [
+            format!("curl {}status", self.stage.page),
             format!("PERENNIAL_CONFIG={config} perennial rotate --dry-run"),
             format!("curl --cacert {ca} {origin}/_sandbox/state"),
             format!("curl --cacert {ca} {origin}/_sandbox/revoke -d '{{}}'"),

@@ -2,6 +2,9 @@
 
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -40,7 +43,11 @@ fn whoever_has_seen_enough_may_leave() {
     let mut demo = Running(home.demo().spawn().expect("it was built for this test"));
     let shown = demo.0.stdout.take().expect("it is piped");
     let mut lines = BufReader::new(shown).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.starts_with("day ")), "it begins");
+    let page = lines.find_map(|line| Some(line.split_once("live: http://")?.1.to_owned()));
+    let page = page.expect("it says where its status page is");
+    assert!(lines.any(|line| line.contains("rotated")), "it begins");
+    let status = get(page.trim_end_matches('/'), "/status");
+    assert!(status.contains("\"partner-center\""), "{status}");
 
     let sent = Command::new("kill").args(["-INT", &demo.0.id().to_string()]).status();
 
@@ -49,6 +56,14 @@ fn whoever_has_seen_enough_may_leave() {
     assert_eq!(demo.0.wait().expect("it ends").code(), Some(1));
     assert!(rest.iter().any(|line| line.contains("Interrupted")), "{rest:?}");
     assert!(home.is_empty(), "files were left behind");
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("it is served");
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 /// A place of a test's own for files that should not stay.
