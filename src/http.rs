@@ -11,10 +11,12 @@
 //!
 //! Plain HTTP/1 over hyper: `axum::serve` knows no time-out and no bound on connections.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -42,6 +44,7 @@ use crate::calls::Calls;
 use crate::condition::Severity;
 use crate::metrics;
 use crate::metrics::Drawn;
+use crate::metrics::METRICS;
 use crate::page;
 use crate::status::Status;
 
@@ -212,12 +215,20 @@ async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<
     (code, axum::Json(verdict)).into_response()
 }
 
+/// One metric after the other, as fast as the reader takes them: the text for a fleet is long, and would
+/// be the largest thing in memory.
 async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
     let calls = extras.calls.series();
-    let text = board.drawn(|snapshots, conditions, now| {
-        metrics::render(&Drawn { snapshots, conditions, counts: board.counts(), calls: &calls, now })
+    let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
+    let parts = METRICS.iter().map(move |metric| {
+        let text = board.read(|snapshots| {
+            let counts = board.counts();
+            metric.render(&Drawn { snapshots, conditions: &conditions, counts, calls: &calls, now })
+        });
+        Ok::<_, Infallible>(text)
     });
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    let body = Body::from_stream(futures::stream::iter(parts));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 
 async fn status(State(shared): State<Shared>) -> Response {

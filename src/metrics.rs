@@ -158,15 +158,15 @@ pub const METRICS: [Metric; 14] = [
     },
 ];
 
-/// The text of a scrape.
-pub fn render(drawn: &Drawn<'_>) -> String {
-    let mut text = String::with_capacity(8 * 1024 + 1024 * drawn.snapshots.len());
-    for metric in &METRICS {
-        let Metric { name, kind, help, .. } = metric;
+impl Metric {
+    /// Its part of a scrape's text.
+    pub fn render(&self, drawn: &Drawn<'_>) -> String {
+        let mut text = String::new();
+        let Self { name, kind, help, .. } = self;
         push(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-        (metric.samples)(drawn, &mut Samples { metric, text: &mut text });
+        (self.samples)(drawn, &mut Samples { metric: self, text: &mut text });
+        text
     }
-    text
 }
 
 /// Where one metric's series are written.

@@ -88,7 +88,8 @@ fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
     let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
     let counts = Counts::new(snapshots.len());
     let calls = calls.series();
-    render(&Drawn { snapshots, conditions: &conditions, counts: &counts, calls: &calls, now: now() })
+    let drawn = Drawn { snapshots, conditions: &conditions, counts: &counts, calls: &calls, now: now() };
+    METRICS.iter().map(|metric| metric.render(&drawn)).collect()
 }
 
 fn scraped(snapshots: &[Snapshot], calls: &Calls) -> BTreeMap<String, Family> {
