@@ -215,15 +215,18 @@ async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<
     (code, axum::Json(verdict)).into_response()
 }
 
-/// One metric after the other, as fast as the reader takes them: the text for a fleet is long, and would
-/// be the largest thing in memory.
+/// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
+/// memory.
 async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
     let calls = extras.calls.series();
-    let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
-    let parts = METRICS.iter().map(move |metric| {
+    let (count, conditions, now) = board.drawn(|all, conditions, now| (all.len(), conditions, now));
+    let pieces =
+        METRICS.iter().flat_map(move |metric| metric.pieces(count).map(move |piece| (metric, piece)));
+    let parts = pieces.map(move |(metric, piece)| {
         let text = board.read(|snapshots| {
             let counts = board.counts();
-            metric.render(&Drawn { snapshots, conditions: &conditions, counts, calls: &calls, now })
+            let drawn = Drawn { snapshots, conditions: &conditions, counts, calls: &calls, now };
+            metric.render(&drawn, &piece)
         });
         Ok::<_, Infallible>(text)
     });

@@ -101,7 +101,7 @@ pub struct Snapshot {
     /// Whether the app's credential has been read, so that not knowing its end means something.
     pub credential_read: bool,
     /// What is wrong.
-    pub failing: Option<Failing>,
+    pub failing: Option<Box<Failing>>,
     /// When a version written by somebody else was last rotated.
     pub foreign_rotated_at: Option<Timestamp>,
     /// Whether the newest version was written by somebody else.
@@ -183,7 +183,7 @@ impl Snapshot {
         self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
         self.app_secret_expires = state.app_secret_expires.or(self.configured_end);
         self.credential_read = state.credential_used.is_some();
-        self.failing.clone_from(&state.failing);
+        self.failing = state.failing.clone().map(Box::new);
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;

@@ -2,6 +2,7 @@
 
 mod config;
 mod deploy;
+mod budgets;
 mod commands;
 mod example;
 mod harness;
