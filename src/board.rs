@@ -49,18 +49,17 @@ impl Board {
     }
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
-    pub fn publisher(
-        &self,
-        place: usize,
-        grant: Grant,
-        timing: Timing,
-    ) -> impl Fn(&State, &Next) + Send + use<> {
+    pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next) + Send + use<> {
         let board = self.clone();
         let tally = Tally::new(self.counts.clone(), place);
         move |state, next| {
             tally.note(state, next);
             let now = board.clock.now();
-            board.publish(place, Snapshot::of(&grant, &timing, state, next, now));
+            board.snapshots.send_modify(|all| {
+                if let Some(known) = all.get_mut(place) {
+                    known.redraw(state, next, now);
+                }
+            });
         }
     }
 
@@ -80,10 +79,10 @@ impl Board {
     }
 
     /// Draws from the snapshots, what holds by them, and the moment.
-    pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], &[Condition], Timestamp) -> T) -> T {
+    pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], Vec<Condition>, Timestamp) -> T) -> T {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
-        draw(&snapshots, &conditions(&snapshots, skew, now), now)
+        draw(&snapshots, conditions(&snapshots, skew, now), now)
     }
 
     /// Looks at the snapshots as they are.

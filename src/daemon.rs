@@ -38,59 +38,63 @@ pub struct Signals {
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved.
 ///
 /// `publish` is called with each new state, and with what comes next. Returns the last one.
-pub async fn keep<I, V, R>(
+pub fn keep<I, V, R>(
     rotator: Rotator<I, V, R>,
     state: State,
     signals: Signals,
     publish: impl Fn(&State, &Next),
-) -> State
+) -> impl Future<Output = State>
 where
     I: Issuer + Sync,
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    keep_beating(rotator, state, signals, Pulse::default(), publish).await
+    keep_beating(rotator, state, signals, Pulse::default(), publish)
 }
 
 /// The same, with a sign of life at each turn of the loop: before each step, and at least each `LOOK_EVERY`
 /// while it waits.
-pub async fn keep_beating<I, V, R>(
+///
+/// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
+pub fn keep_beating<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
     signals: Signals,
     pulse: Pulse,
     publish: impl Fn(&State, &Next),
-) -> State
+) -> impl Future<Output = State>
 where
     I: Issuer + Sync,
     V: Vault + Sync,
     R: Resource + Sync,
 {
     let Signals { stop, mut poke } = signals;
-    let mut is_news = true;
-    while !stop.is_cancelled() || state.is_unsaved() {
-        pulse.beat();
-        let now = rotator.clock.now();
-        let next = rotator.timing.next(&state, now);
-        if is_news {
-            publish(&state, &next);
-        }
-        is_news = true;
-        match next {
-            Next::Wait(at) if stop.is_cancelled() => {
-                rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
-                state = rotator.poke(state);
+    async move {
+        let mut is_news = true;
+        while !stop.is_cancelled() || state.is_unsaved() {
+            pulse.beat();
+            let now = rotator.clock.now();
+            let next = rotator.timing.next(&state, now);
+            if is_news {
+                publish(&state, &next);
             }
-            Next::Wait(at) => tokio::select! {
-                () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
-                Ok(()) = poke.changed() => state = rotator.poke(state),
-                () = stop.cancelled() => {}
-            },
-            // Boxed: a waiting task keeps the state and not the room for a step.
-            step => state = Box::pin(rotator.step(state, step)).await,
+            is_news = true;
+            match next {
+                Next::Wait(at) if stop.is_cancelled() => {
+                    rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
+                    state = rotator.poke(state);
+                }
+                Next::Wait(at) => tokio::select! {
+                    () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
+                    Ok(()) = poke.changed() => state = rotator.poke(state),
+                    () = stop.cancelled() => {}
+                },
+                // Boxed: a waiting task keeps the state and not the room for a step.
+                step => state = Box::pin(rotator.step(state, step)).await,
+            }
         }
+        state
     }
-    state
 }
 
 #[cfg(test)]

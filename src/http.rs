@@ -11,10 +11,12 @@
 //!
 //! Plain HTTP/1 over hyper: `axum::serve` knows no time-out and no bound on connections.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::http::HeaderValue;
@@ -42,6 +44,7 @@ use crate::calls::Calls;
 use crate::condition::Severity;
 use crate::metrics;
 use crate::metrics::Drawn;
+use crate::metrics::METRICS;
 use crate::page;
 use crate::status::Status;
 
@@ -212,12 +215,23 @@ async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<
     (code, axum::Json(verdict)).into_response()
 }
 
+/// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
+/// memory.
 async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
     let calls = extras.calls.series();
-    let text = board.drawn(|snapshots, conditions, now| {
-        metrics::render(&Drawn { snapshots, conditions, counts: board.counts(), calls: &calls, now })
+    let (count, conditions, now) = board.drawn(|all, conditions, now| (all.len(), conditions, now));
+    let pieces =
+        METRICS.iter().flat_map(move |metric| metric.pieces(count).map(move |piece| (metric, piece)));
+    let parts = pieces.map(move |(metric, piece)| {
+        let text = board.read(|snapshots| {
+            let counts = board.counts();
+            let drawn = Drawn { snapshots, conditions: &conditions, counts, calls: &calls, now };
+            metric.render(&drawn, &piece)
+        });
+        Ok::<_, Infallible>(text)
     });
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    let body = Body::from_stream(futures::stream::iter(parts));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 
 async fn status(State(shared): State<Shared>) -> Response {

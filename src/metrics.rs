@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use crate::calls::BUCKETS;
 use crate::calls::Series;
@@ -53,7 +54,8 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it means, with its unit.
     pub help: &'static str,
-    samples: fn(&Drawn<'_>, &mut Samples<'_>),
+    /// Writes the series; the number is the place of the first snapshot.
+    samples: fn(&Drawn<'_>, usize, &mut Samples<'_>),
 }
 
 /// All of them.
@@ -63,7 +65,7 @@ pub const METRICS: [Metric; 14] = [
         kind: "gauge",
         labels: &["version"],
         help: "Always 1; which program this is.",
-        samples: |_, to| to.put(&[env!("CARGO_PKG_VERSION")], 1),
+        samples: |_, _, to| to.put(&[env!("CARGO_PKG_VERSION")], 1),
     },
     Metric {
         name: "perennial_tokens",
@@ -77,14 +79,14 @@ pub const METRICS: [Metric; 14] = [
         kind: "gauge",
         labels: &["token"],
         help: "When the stored token was issued.",
-        samples: |drawn, to| instants(drawn, to, |of| of.issued_at),
+        samples: |drawn, _, to| instants(drawn, to, |of| of.issued_at),
     },
     Metric {
         name: "perennial_token_expiry_timestamp_seconds",
         kind: "gauge",
         labels: &["token"],
         help: "When the stored token ends, by its age.",
-        samples: |drawn, to| instants(drawn, to, |of| of.expires_at),
+        samples: |drawn, _, to| instants(drawn, to, |of| of.expires_at),
     },
     Metric {
         name: "perennial_token_runway_seconds",
@@ -98,21 +100,21 @@ pub const METRICS: [Metric; 14] = [
         kind: "gauge",
         labels: &["token"],
         help: "When the issuer last redeemed the stored token.",
-        samples: |drawn, to| instants(drawn, to, |of| of.proved_at),
+        samples: |drawn, _, to| instants(drawn, to, |of| of.proved_at),
     },
     Metric {
         name: "perennial_token_last_rotation_timestamp_seconds",
         kind: "gauge",
         labels: &["token"],
         help: "When this process last saved a successor.",
-        samples: |drawn, to| instants(drawn, to, |of| of.last_rotation_at),
+        samples: |drawn, _, to| instants(drawn, to, |of| of.last_rotation_at),
     },
     Metric {
         name: "perennial_token_next_step_timestamp_seconds",
         kind: "gauge",
         labels: &["token"],
         help: "When the next step is due.",
-        samples: |drawn, to| instants(drawn, to, |of| of.next_step_at),
+        samples: |drawn, _, to| instants(drawn, to, |of| of.next_step_at),
     },
     Metric {
         name: "perennial_partner_center_accepts",
@@ -158,15 +160,28 @@ pub const METRICS: [Metric; 14] = [
     },
 ];
 
-/// The text of a scrape.
-pub fn render(drawn: &Drawn<'_>) -> String {
-    let mut text = String::with_capacity(8 * 1024 + 1024 * drawn.snapshots.len());
-    for metric in &METRICS {
-        let Metric { name, kind, help, .. } = metric;
-        push(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-        (metric.samples)(drawn, &mut Samples { metric, text: &mut text });
+/// How many tokens' series are written in one piece: a fleet's text is never in memory as a whole.
+const TOKENS_A_PIECE: usize = 64;
+
+impl Metric {
+    /// The pieces of its text, by the tokens in each; one for all where its series are not a token's.
+    pub fn pieces(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let size = if self.labels.first() == Some(&"token") { TOKENS_A_PIECE } else { tokens.max(1) };
+        (0..tokens.max(1)).step_by(size).map(move |from| from..(from + size).min(tokens))
     }
-    text
+
+    /// One piece. The first begins with what the metric is.
+    pub fn render(&self, drawn: &Drawn<'_>, piece: &Range<usize>) -> String {
+        let mut text = String::new();
+        let Self { name, kind, help, .. } = self;
+        if piece.start == 0 {
+            push(&mut text, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        }
+        let snapshots = drawn.snapshots.get(piece.clone()).unwrap_or_default();
+        let drawn = Drawn { snapshots, ..*drawn };
+        (self.samples)(&drawn, piece.start, &mut Samples { metric: self, text: &mut text });
+        text
+    }
 }
 
 /// Where one metric's series are written.
@@ -212,7 +227,7 @@ fn escape(value: &str, to: &mut String) {
     }
 }
 
-fn tokens(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn tokens(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for state in Standing::ALL {
         let count = drawn.snapshots.iter().filter(|of| of.standing(drawn.now) == state).count();
         to.put(&[state.as_str()], count);
@@ -227,7 +242,7 @@ fn instants(drawn: &Drawn<'_>, to: &mut Samples<'_>, at: impl Fn(&Snapshot) -> O
     }
 }
 
-fn runways(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn runways(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for of in drawn.snapshots {
         if let Some(runway) = of.runway(drawn.now) {
             to.put(&[of.name.as_str()], runway.num_seconds());
@@ -235,7 +250,7 @@ fn runways(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
     }
 }
 
-fn acceptances(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn acceptances(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for of in drawn.snapshots {
         if let Some(accepted) = of.accepted {
             to.put(&[of.name.as_str()], u8::from(accepted));
@@ -243,22 +258,22 @@ fn acceptances(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
     }
 }
 
-fn rotations(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
-    for (place, of) in drawn.snapshots.iter().enumerate() {
+fn rotations(drawn: &Drawn<'_>, first: usize, to: &mut Samples<'_>) {
+    for (place, of) in (first..).zip(drawn.snapshots) {
         for outcome in Outcome::ALL {
             to.put(&[of.name.as_str(), outcome.as_str()], drawn.counts.rotations(place, outcome));
         }
     }
 }
 
-fn failures(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn failures(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for kind in Kind::ALL {
         to.put(&[kind.as_str()], drawn.counts.failures(kind));
     }
 }
 
 /// What holds for no token in particular, as a wrong clock, has an empty label.
-fn conditions(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn conditions(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     let affected = drawn.conditions.iter().flat_map(|condition| {
         let tokens = condition.tokens.iter().map(String::as_str);
         let nobody = condition.tokens.is_empty().then_some("");
@@ -270,7 +285,7 @@ fn conditions(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
 }
 
 /// Tokens of one app may know its end from different places: the first counts.
-fn app_secrets(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn app_secrets(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {
         if let (Some(app), Some(at)) = (&of.client_id, of.app_secret_expires) {
@@ -282,7 +297,7 @@ fn app_secrets(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
     }
 }
 
-fn calls(drawn: &Drawn<'_>, to: &mut Samples<'_>) {
+fn calls(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for series in drawn.calls {
         let labels = [series.peer.as_str(), series.operation, series.code.as_str()];
         for (bound, count) in BUCKETS.iter().zip(series.buckets) {

@@ -104,6 +104,11 @@ impl Timing {
         self.limits
     }
 
+    /// The age at which a version is replaced by a successor.
+    pub fn rotate_after(&self) -> TimeDelta {
+        self.rotate_after
+    }
+
     /// When this version is to be replaced by a successor.
     pub fn rotate_at(&self, version: &Version) -> Timestamp {
         version.issued_at() + self.rotate_after

@@ -103,13 +103,19 @@ pub struct Snapshot {
     /// When the app's credential was first read, so that not knowing its end means something.
     pub credential_read_at: Option<Timestamp>,
     /// What is wrong.
-    pub failing: Option<Failing>,
+    pub failing: Option<Box<Failing>>,
     /// When a version written by somebody else was last rotated.
     pub foreign_rotated_at: Option<Timestamp>,
     /// Whether the newest version was written by somebody else.
     pub is_foreign: bool,
     /// When a buried sign-in was last put back on top.
     pub unburied_at: Option<Timestamp>,
+    /// What is asked about its access token.
+    verify: Verify,
+    /// When the app's secret ends by the configuration.
+    configured_end: Option<Timestamp>,
+    /// How old it may become.
+    rotate_after: TimeDelta,
     /// How often it is proved.
     pub prove_every: Duration,
     /// How long a token lives.
@@ -119,12 +125,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Draws it after a step.
     pub fn of(grant: &Grant, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
-        let newest = state.newest.as_ref();
-        let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        // A silence of Partner Center's does not undo what it said, for as long as a proof counts.
-        let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * timing.policy().prove_every) >= now);
-        let acceptance = state.acceptance.as_ref().filter(|_| fresh);
-        Self {
+        let mut drawn = Self {
             name: grant.name.clone(),
             owner: grant.owner.clone(),
             secret: grant.secret.clone(),
@@ -133,33 +134,65 @@ impl Snapshot {
                 Setting::From(_) => None,
             },
             tenant_id: grant.tenant_id.clone(),
-            phase: standing(state),
-            version: newest.map(|version| version.id.clone()),
-            issued_at: newest.map(Version::issued_at),
-            signed_in_at: newest.map(Version::signed_in_at),
-            expires_at: newest.map(|version| timing.expires_at(version)),
-            rotate_at: newest.map(|version| timing.rotate_at(version)),
-            proved_at: state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5)),
-            last_rotation_at: state.last_rotation_at,
-            next_step_at: match next {
-                Next::Wait(at) => Some(*at),
-                Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
-            },
-            accepted: match grant.verify {
-                Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
-                Verify::Nothing => None,
-            },
-            mfa: acceptance.and_then(|acceptance| acceptance.mfa),
-            app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
-            verdict_since: state.verdict_since,
-            credential_read_at: state.credential_read_at,
-            failing: state.failing.clone(),
-            foreign_rotated_at: state.foreign_rotated_at,
-            is_foreign: newest.is_some_and(|version| !version.is_ours()),
-            unburied_at: state.unburied_at,
+            verify: grant.verify,
+            configured_end: grant.app_secret_expires,
+            rotate_after: timing.rotate_after(),
             prove_every: timing.policy().prove_every,
             lifetime: timing.policy().lifetime,
-        }
+            phase: Standing::Unknown,
+            version: None,
+            issued_at: None,
+            signed_in_at: None,
+            expires_at: None,
+            rotate_at: None,
+            proved_at: None,
+            last_rotation_at: None,
+            next_step_at: None,
+            accepted: None,
+            mfa: None,
+            app_secret_expires: None,
+            verdict_since: None,
+            credential_read_at: None,
+            failing: None,
+            foreign_rotated_at: None,
+            is_foreign: false,
+            unburied_at: None,
+        };
+        drawn.redraw(state, next, now);
+        drawn
+    }
+
+    /// Draws it again after a further step: what comes from the configuration stays.
+    pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
+        let newest = state.newest.as_ref();
+        let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
+        // A silence of Partner Center's does not undo what it said, for as long as a proof counts.
+        let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
+        let acceptance = state.acceptance.as_ref().filter(|_| fresh);
+        self.phase = standing(state);
+        self.version = newest.map(|version| version.id.clone());
+        self.issued_at = newest.map(Version::issued_at);
+        self.signed_in_at = newest.map(Version::signed_in_at);
+        self.expires_at = self.issued_at.map(|at| at + delta(self.lifetime));
+        self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
+        self.proved_at = state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5));
+        self.last_rotation_at = state.last_rotation_at;
+        self.next_step_at = match next {
+            Next::Wait(at) => Some(*at),
+            Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
+        };
+        self.accepted = match self.verify {
+            Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
+            Verify::Nothing => None,
+        };
+        self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
+        self.app_secret_expires = state.app_secret_expires.or(self.configured_end);
+        self.verdict_since = state.verdict_since;
+        self.credential_read_at = state.credential_read_at;
+        self.failing = state.failing.clone().map(Box::new);
+        self.foreign_rotated_at = state.foreign_rotated_at;
+        self.is_foreign = newest.is_some_and(|version| !version.is_ours());
+        self.unburied_at = state.unburied_at;
     }
 
     /// Where it stands now: what was proved too long ago is no longer known.

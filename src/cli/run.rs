@@ -61,7 +61,7 @@ const STAGGER: Duration = Duration::from_millis(50);
 /// A wrong configuration, an address that is taken, or a process that cannot have signals. Peers that do
 /// not answer are no reason to end.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
-    let config = load(global)?;
+    let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
     let clock = Clock::host();
     let peers = Shipped::new(&config, clock.clone())?;
@@ -71,10 +71,13 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let stop = CancellationToken::new();
     let (poke, poked) = watch::channel(0);
     let mut tasks = JoinSet::new();
-    let rotators: Vec<_> = config.tokens.iter().map(|grant| peers.rotator(grant, "run")).collect();
+    // Each grant lives in its rotator from here on, and nowhere else.
+    let tokens = std::mem::take(&mut config.tokens);
+    let count = tokens.len();
+    let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
     let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
     for (place, rotator) in rotators.into_iter().enumerate() {
-        let publish = board.publisher(place, rotator.grant.clone(), rotator.timing.clone());
+        let publish = board.publisher(place);
         let nth = u32::try_from(place).unwrap_or(u32::MAX);
         let due_at = clock.now() + crate::state::delta(STAGGER.saturating_mul(nth));
         let signals = Signals { stop: stop.clone(), poke: poked.clone() };
@@ -88,7 +91,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
-        tokens = config.tokens.len(),
+        tokens = count,
         vault_identity = config.vault.identity.name()
     );
     info!(event = "listening", %address, status_page = config.http.status);

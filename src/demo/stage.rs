@@ -152,7 +152,7 @@ impl Stage {
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
         };
         let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), self.clock.clone());
-        let publish = board.publisher(0, rotator.grant.clone(), rotator.timing.clone());
+        let publish = board.publisher(0);
         let (poke, poked) = watch::channel(0);
         let signals = Signals { stop: CancellationToken::new(), poke: poked };
         let state = State::unknown(self.clock.now());

@@ -88,7 +88,9 @@ fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
     let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
     let counts = Counts::new(snapshots.len());
     let calls = calls.series();
-    render(&Drawn { snapshots, conditions: &conditions, counts: &counts, calls: &calls, now: now() })
+    let drawn = Drawn { snapshots, conditions: &conditions, counts: &counts, calls: &calls, now: now() };
+    let pieces = |metric: &'static Metric| metric.pieces(snapshots.len()).map(move |piece| (metric, piece));
+    METRICS.iter().flat_map(pieces).map(|(metric, piece)| metric.render(&drawn, &piece)).collect()
 }
 
 fn scraped(snapshots: &[Snapshot], calls: &Calls) -> BTreeMap<String, Family> {
@@ -167,6 +169,18 @@ fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
     assert_eq!(value(&families, "perennial_condition", &["clock_skew", ""]), Some(1.0));
     let end = value(&families, "perennial_app_secret_expiry_timestamp_seconds", &["app"]);
     assert_eq!(end, Some(f64::from(u32::try_from(now().timestamp()).expect("small")) + 864_000.0));
+}
+
+#[test]
+fn a_fleet_is_written_in_pieces_and_none_is_left_out() {
+    let fleet: Vec<Snapshot> = (0..130).map(|n| snapshot(&format!("t{n}"), &current())).collect();
+
+    let families = scraped(&fleet, &Calls::default());
+
+    assert_eq!(METRICS[2].pieces(130).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
+    assert_eq!(families["perennial_rotations_total"].samples.len(), 3 * 130);
+    assert_eq!(families["perennial_token_issued_timestamp_seconds"].samples.len(), 130);
+    assert_eq!(value(&families, "perennial_tokens", &["current"]), Some(130.0));
 }
 
 #[test]

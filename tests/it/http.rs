@@ -65,7 +65,7 @@ impl Served {
         let (poke, poked) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for (place, rotator) in rotators.into_iter().enumerate() {
-            let publish = board.publisher(place, rotator.grant.clone(), rotator.timing.clone());
+            let publish = board.publisher(place);
             let signals = Signals { stop: stop.clone(), poke: poked.clone() };
             let pulse = board.pulses().of(place);
             let state = State::unknown(clock.now());

@@ -1,5 +1,6 @@
 //! What must hold from outside: one binary, one module per behaviour.
 
+mod budgets;
 mod commands;
 mod config;
 mod daemon;

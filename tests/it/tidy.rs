@@ -9,8 +9,19 @@ const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answ
 const LONGEST: usize = 400;
 
 /// Modules that decide: the same answer for the same question, always.
-const PURE: [&str; 9] =
-    ["token", "version", "failure", "refusal", "state", "schedule", "save", "snapshot", "condition"];
+const PURE: [&str; 11] = [
+    "token",
+    "version",
+    "failure",
+    "refusal",
+    "state",
+    "schedule",
+    "save",
+    "snapshot",
+    "condition",
+    "relative",
+    "metrics",
+];
 
 /// `lib.rs` lists modules in dependency order; a module may name only those listed above it.
 #[test]

@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# The budgets of the shipped binary, measured on this machine against the sandbox: a table, and failure where
+# one is broken. Takes the release binary, or builds it. Needs curl. About a minute and a half.
+#
+# Memory is RSS after every token is current and nothing has been due for a while; times are between the start of
+# the process and the timestamp of a log line, the best of five.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ $# -gt 0 ]; then
+    program=$1
+else
+    cargo build --release --locked
+    program=${CARGO_TARGET_DIR:-target}/release/perennial
+fi
+more=500
+lab=$(mktemp -d)
+pids=()
+broken=0
+finish() {
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$lab"
+}
+trap finish EXIT
+
+# Waits until a command holds, for so many tenths of a second.
+await() {
+    local tenths=$1
+    shift
+    for _ in $(seq "$tenths"); do
+        "$@" && return
+        sleep 0.1
+    done
+    echo "in vain: $*" >&2
+    exit 1
+}
+
+# name, measured, unit, budget
+row() {
+    local verdict=ok
+    if [ "$2" -gt "$4" ]; then
+        verdict=BROKEN
+        broken=1
+    fi
+    printf '%-34s %9s %-6s budget %9s  %s\n' "$1" "$2" "$3" "$4" "$verdict"
+}
+
+rss() { sed -n 's/^VmRSS:\s*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
+ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+
+# The milliseconds from a start in nanoseconds to the first such event in a log.
+after() {
+    local at
+    at=$(sed -n "s/.*\"timestamp\":\"\([^\"]*\)\".*\"event\":\"$2\".*/\1/p" "$1" | head -1)
+    echo $((($(date -d "$at" +%s%N) - $3) / 1000000))
+}
+
+run() {
+    : > "$lab/log"
+    started=$(date +%s%N)
+    PERENNIAL__HTTP__LISTEN=127.0.0.1:0 "$program" run --config "$1" --log-format json 2> "$lab/log" &
+    pid=$!
+    pids+=($pid)
+}
+end() {
+    kill "$1"
+    wait "$1" || true
+}
+current() {
+    local address
+    address=$(sed -n 's/.*"event":"listening".*"address":"\([^"]*\)".*/\1/p' "$lab/log")
+    curl -s "http://$address/metrics" | grep -c "^perennial_tokens{state=\"current\"} $1\$" > /dev/null
+}
+
+# Asked for a period, even the usual one, it does not take many proofs of one grant for a loop gone wild.
+"$program" sandbox --dir "$lab" --listen 127.0.0.1:0 --prove-every 6h > "$lab/sandbox.log" 2>&1 &
+pids+=($!)
+await 100 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
+
+row "binary" "$(stat -c %s "$program")" bytes 6000000
+
+listening=999999
+ready=999999
+for _ in 1 2 3 4 5; do
+    run "$lab/perennial.toml"
+    await 100 grep -qs '"event":"proved"' "$lab/log"
+    at=$(after "$lab/log" listening "$started")
+    [ "$at" -lt "$listening" ] && listening=$at
+    at=$(after "$lab/log" proved "$started")
+    [ "$at" -lt "$ready" ] && ready=$at
+    end "$pid"
+done
+row "start to listening" "$listening" ms 50
+row "start to the first proof" "$ready" ms 200
+
+run "$lab/perennial.toml"
+await 100 current 1
+sleep 2
+one=$(rss "$pid")
+row "memory, 1 token" "$one" kB 9216
+before=$(ticks "$pid")
+sleep 10
+row "processor, 10 s idle" $(($(ticks "$pid") - before)) ticks 0
+end "$pid"
+
+# The same grant under more names: each has its own secret, its own task and its own rotation.
+setting() { sed -n "s/^$1 = \"\(.*\)\"/\1/p" "$lab/perennial.toml" | head -1; }
+origin=$(setting url)
+token=$(curl -sS --cacert "$lab/ca.pem" "$origin/$(setting tenant_id)/oauth2/v2.0/token" \
+    -d grant_type=client_credentials -d "client_id=$(setting client_id)" -d scope=https://vault.azure.net/.default \
+    --data-urlencode "client_secret@$lab/vault-client-secret" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+vault() { curl -sS --fail --cacert "$lab/ca.pem" -H "Authorization: Bearer $token" "$@"; }
+secret=$(setting refresh_token)
+value=$(vault "$origin/secrets/$secret?api-version=7.6" | sed 's/.*"value":"\([^"]*\)".*/\1/')
+cp "$lab/perennial.toml" "$lab/many.toml"
+block=$(sed -n '/^\[\[token\]\]/,$p' "$lab/perennial.toml")
+for n in $(seq "$more"); do
+    echo "url = \"$origin/secrets/$secret-$n?api-version=7.6\""
+    printf 'request = PUT\nheader = "Content-Type: application/json"\ndata = "{\\"value\\":\\"%s\\"}"\noutput = /dev/null\n' "$value"
+    [ "$n" = "$more" ] || echo next
+    sed "s/^name = \"\(.*\)\"/name = \"\1-$n\"/; s/^\(refresh_token = \".*\)\"/\1-$n\"/" <<< "$block" >> "$lab/many.toml"
+done > "$lab/puts"
+# Options hold for one request each: the token and the authority are repeated.
+sed -i "s|^url = .*|&\nheader = \"Authorization: Bearer $token\"\ncacert = \"$lab/ca.pem\"\nsilent\nfail|" "$lab/puts"
+curl --config "$lab/puts"
+
+run "$lab/many.toml"
+await 900 current $((more + 1))
+sleep 2
+all=$(rss "$pid")
+printf '%-34s %9s kB\n' "memory, $((more + 1)) tokens" "$all"
+row "memory, each further token" $(((all - one) * 1024 / more)) bytes 4096
+before=$(ticks "$pid")
+sleep 10
+row "processor, 10 s idle, $((more + 1)) tokens" $(($(ticks "$pid") - before)) ticks 1
+end "$pid"
+
+exit "$broken"

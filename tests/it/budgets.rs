@@ -1,0 +1,35 @@
+//! What one more token costs, as far as it can be said without running: `tests/budgets.sh` measures the rest
+//! on the shipped binary.
+
+use perennial::board::Board;
+use perennial::daemon;
+use perennial::daemon::Signals;
+use perennial::pulse::Pulses;
+use perennial::snapshot::Snapshot;
+use perennial::state::State;
+use perennial::token::Policy;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness;
+
+/// Of the 4 KB a token may cost, half is its task; the rest is its place on the board and their strings.
+const TASK_BYTES: usize = 2048;
+const PLACE_BYTES: usize = 512;
+
+#[tokio::test]
+async fn a_waiting_token_is_small() {
+    let (world, partner) = harness::still_world();
+    let grant = harness::grant("contoso", &partner, &Policy::default());
+    let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
+    let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
+    let (_poke, poked) = watch::channel(0);
+    let signals = Signals { stop: CancellationToken::new(), poke: poked };
+    let state = State::unknown(harness::base());
+
+    let task = daemon::keep_beating(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));
+
+    let bytes = std::mem::size_of_val(&task);
+    assert!(bytes <= TASK_BYTES, "{bytes}: is something held twice, or a step that is not boxed?");
+    assert!(size_of::<Snapshot>() <= PLACE_BYTES, "{}", size_of::<Snapshot>());
+}
