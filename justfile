@@ -17,3 +17,11 @@ image:
 # The program as it is shipped
 release:
     cargo build --release --locked
+
+# A thousand simulated years, optimised
+sim:
+    SIM_SEEDS=1000 cargo test --locked --profile sim --test it simulation -- --nocapture
+
+# Half a year of it in a minute
+demo:
+    cargo run --release --locked -- demo

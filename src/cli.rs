@@ -3,6 +3,7 @@
 //! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
 //! this one. Results go to stdout by `out`, everything else to stderr.
 
+pub mod demo;
 pub mod health;
 pub mod out;
 pub mod rotate;
@@ -92,6 +93,9 @@ pub enum Verb {
     /// Serve local stand-ins for Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
+    /// See half a year of it in a minute, on this machine and without Azure
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
 }
 
 /// What the end of the process says. The numbers are part of the contract.
@@ -208,7 +212,10 @@ pub fn main() -> process::ExitCode {
         harden();
     }
     let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
-    telemetry::start(format);
+    // The demo keeps its log to itself.
+    if !matches!(cli.verb, Verb::Demo(_)) {
+        telemetry::start(format);
+    }
     let outcome = block_on(async {
         match cli.verb {
             Verb::Run(args) => run::run(args, &cli.global).await,
@@ -216,6 +223,7 @@ pub fn main() -> process::ExitCode {
             Verb::Status(args) => status::run(args, &cli.global).await,
             Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
+            Verb::Demo(args) => demo::run(args, format).await,
         }
     });
     finish(outcome, format)
@@ -333,9 +341,14 @@ mod tests {
 
     #[test]
     fn examples_in_the_help_can_be_typed() {
-        for example in
-            [run::EXAMPLES, rotate::EXAMPLES, status::EXAMPLES, health::EXAMPLES, sandbox::EXAMPLES]
-        {
+        for example in [
+            run::EXAMPLES,
+            rotate::EXAMPLES,
+            status::EXAMPLES,
+            health::EXAMPLES,
+            sandbox::EXAMPLES,
+            demo::EXAMPLES,
+        ] {
             for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
                 let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
 

@@ -5,17 +5,22 @@
 //! argument.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono::Utc;
+use tokio::time::Instant;
 
 use crate::token::Timestamp;
 
-/// Differences this small are latency and the whole seconds of a `Date` header, not a wrong clock.
-const UNNOTICED: TimeDelta = TimeDelta::seconds(2);
+/// Differences this small, in real time, are latency and the whole seconds of a `Date` header, not a
+/// wrong clock.
+const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// A clock. Cheap to clone; all clones share what they have learned from the vault.
 #[derive(Clone, Debug)]
@@ -31,7 +36,23 @@ struct Inner {
 #[derive(Debug)]
 enum Source {
     Host,
-    Running { base: Timestamp, since: tokio::time::Instant, speed: f64 },
+    Running(Mutex<Run>),
+}
+
+/// A made-up clock since it was last set going.
+#[derive(Debug)]
+struct Run {
+    base: Timestamp,
+    since: Instant,
+    speed: f64,
+    leash: Duration,
+}
+
+impl Run {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.since.elapsed().min(self.leash).mul_f64(self.speed);
+        self.base + TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX)
+    }
 }
 
 impl Clock {
@@ -42,8 +63,18 @@ impl Clock {
 
     /// A clock that starts at `base` and runs `speed` times as fast as tokio's.
     pub fn running(base: Timestamp, speed: f64) -> Self {
-        let source = Source::Running { base, since: tokio::time::Instant::now(), speed };
-        Self(Arc::new(Inner { source, correction: AtomicI64::new(0) }))
+        let run = Run { base, since: Instant::now(), speed, leash: Duration::MAX };
+        Self(Arc::new(Inner { source: Source::Running(Mutex::new(run)), correction: AtomicI64::new(0) }))
+    }
+
+    /// Sets the speed of a made-up clock, which then stands still when it has not been paced again for
+    /// `leash` of real time: so a busy machine slows it down instead of making everybody late. The
+    /// host's clock is nobody's to pace.
+    pub fn pace(&self, speed: f64, leash: Duration) {
+        if let Source::Running(run) = &self.0.source {
+            let mut run = lock(run);
+            *run = Run { base: run.now(), since: Instant::now(), speed, leash };
+        }
     }
 
     /// Now, by the vault's time as far as it is known.
@@ -54,8 +85,9 @@ impl Clock {
     /// Learns the vault's time from an answer that arrived just now.
     pub fn observe(&self, vault_time: Timestamp) {
         let skew = vault_time - self.uncorrected();
-        let noticed = if (skew - self.skew()).abs() > UNNOTICED { skew } else { return };
-        let noticed = if noticed.abs() > UNNOTICED { noticed } else { TimeDelta::zero() };
+        let unnoticed = self.unnoticed();
+        let noticed = if (skew - self.skew()).abs() > unnoticed { skew } else { return };
+        let noticed = if noticed.abs() > unnoticed { noticed } else { TimeDelta::zero() };
         self.0.correction.store(noticed.num_milliseconds(), Ordering::Relaxed);
     }
 
@@ -72,10 +104,19 @@ impl Clock {
 
     /// A span of this clock in real time.
     pub fn real(&self, span: Duration) -> Duration {
-        match self.0.source {
+        match &self.0.source {
             Source::Host => span,
-            Source::Running { speed, .. } => span.div_f64(speed),
+            Source::Running(run) => span.div_f64(lock(run).speed),
         }
+    }
+
+    /// Latency is real time: on a clock that runs fast it is more.
+    fn unnoticed(&self) -> TimeDelta {
+        let speed = match &self.0.source {
+            Source::Host => 1.0,
+            Source::Running(run) => lock(run).speed.max(1.0),
+        };
+        TimeDelta::from_std(UNNOTICED.mul_f64(speed)).unwrap_or(TimeDelta::MAX)
     }
 
     fn uncorrected(&self) -> Timestamp {
@@ -85,12 +126,14 @@ impl Clock {
                 reason = "this is the one place that reads the host's clock"
             )]
             Source::Host => Utc::now(),
-            Source::Running { base, since, speed } => {
-                let elapsed = since.elapsed().mul_f64(*speed);
-                *base + TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX)
-            }
+            Source::Running(run) => lock(run).now(),
         }
     }
+}
+
+fn lock(run: &Mutex<Run>) -> MutexGuard<'_, Run> {
+    // It is whole between statements, whoever panicked.
+    run.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -121,6 +164,29 @@ mod tests {
         assert_eq!(clock.now(), base() + TimeDelta::hours(3));
         assert_eq!(clock.skew(), TimeDelta::hours(3));
         clock.observe(base());
+        assert_eq!(clock.skew(), TimeDelta::zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_on_a_leash_waits_for_a_machine_that_is_late() {
+        let clock = Clock::running(base(), 60.0);
+        clock.pace(60.0, Duration::from_secs(2));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.now(), base() + TimeDelta::minutes(2));
+
+        clock.pace(120.0, Duration::from_secs(2));
+        tokio::time::advance(Duration::from_secs(1)).await;
+
+        assert_eq!(clock.now(), base() + TimeDelta::minutes(4));
+        assert_eq!(clock.real(Duration::from_secs(120)), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_latency_is_more_on_a_clock_that_runs_fast() {
+        let clock = Clock::running(base(), 86_400.0);
+
+        clock.observe(base() - TimeDelta::minutes(20));
+
         assert_eq!(clock.skew(), TimeDelta::zero());
     }
 

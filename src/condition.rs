@@ -15,6 +15,7 @@ use crate::failure::About;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::snapshot::Snapshot;
+use crate::state::Failing;
 use crate::state::delta;
 use crate::token::Timestamp;
 
@@ -153,21 +154,23 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             found.push(Symptom::own(kind, remedy, since, of, summary));
         }
     };
+    let told = of.failing.as_ref().filter(|failing| is_told(failing));
     if of.standing(now) == crate::snapshot::Standing::Unsaved
-        && let Some(failing) = &of.failing
+        && let Some(failing) = told
     {
         let summary = "a successor is held in memory and the vault does not take it".to_owned();
         add(Kind::Unsaved, retry, failing.since, summary);
     }
     if of.lacks_mfa() {
         let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
-        add(Kind::MfaRequired, Remedy::Login, of.proved_at.unwrap_or(now), summary);
+        add(Kind::MfaRequired, Remedy::Login, of.verdict_since.unwrap_or(now), summary);
     } else if of.accepted == Some(false) {
         let summary =
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
-        add(Kind::PartnerCenterRefused, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+        add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
     }
-    if let Some(at) = overdue_since(of, now) {
+    // Where something else says why, it is no incident of its own.
+    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
     match of.app_secret_expires {
@@ -175,10 +178,15 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             let summary = format!("the app's secret ends at {}", crate::version::rfc3339(at));
             add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
         }
-        None if of.credential_read => {
+        None if of.credential_read_at.is_some() => {
             let summary =
                 "neither the vault nor the configuration says when the app's secret ends".to_owned();
-            add(Kind::AppSecretExpiryUnknown, Remedy::Operator, of.proved_at.unwrap_or(now), summary);
+            add(
+                Kind::AppSecretExpiryUnknown,
+                Remedy::Operator,
+                of.credential_read_at.unwrap_or(now),
+                summary,
+            );
         }
         _ => {}
     }
@@ -193,11 +201,15 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     found
 }
 
+/// Whether a failure is worth telling: at once where somebody must act, else once it has lasted.
+fn is_told(failing: &Failing) -> bool {
+    !matches!(failing.failure.remedy, Remedy::Retry { .. }) || failing.attempts >= TOLD_AFTER_ATTEMPTS
+}
+
 fn failing(of: &Snapshot) -> Option<Symptom> {
     let failing = of.failing.as_ref()?;
     let failure = &failing.failure;
-    let passing = matches!(failure.remedy, Remedy::Retry { .. });
-    if passing && failing.attempts < TOLD_AFTER_ATTEMPTS {
+    if !is_told(failing) {
         return None;
     }
     let cause = match (failure.about, failure.kind) {
@@ -220,9 +232,10 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
     })
 }
 
-/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread.
+/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
+/// successor that was saved just now, perhaps after days, is given its time to be proved.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
-    let prove_by = of.proved_at? + delta(2 * of.prove_every);
+    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every);
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
     (late < now).then_some(late)
@@ -355,3 +368,6 @@ pub fn kinds_by_token(conditions: &[Condition]) -> BTreeMap<&str, Vec<Kind>> {
     }
     kinds
 }
+
+#[cfg(test)]
+mod tests;

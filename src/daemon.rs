@@ -96,3 +96,6 @@ where
         state
     }
 }
+
+#[cfg(test)]
+mod tests;

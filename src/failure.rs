@@ -182,9 +182,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the issuer said no to the grant, as against not being asked or not answering.
+    /// Whether the issuer said no to the grant, as against not being asked or not answering. A good
+    /// answer without a successor is no refusal: the stored token still works.
     pub fn token_refused(&self) -> bool {
-        self.about == About::Grant && !matches!(self.remedy, Remedy::Retry { .. })
+        let settled = !matches!(self.remedy, Remedy::Retry { .. });
+        self.about == About::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
     /// A failure with nothing but its essentials.

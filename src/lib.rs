@@ -34,4 +34,5 @@ pub mod config;
 pub mod azure;
 pub mod telemetry;
 pub mod hardening;
+pub mod demo;
 pub mod cli;

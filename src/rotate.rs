@@ -17,6 +17,7 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Change;
 use crate::ports::Issuer;
@@ -174,7 +175,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             _ if changed => {
                 info!(event = "change_noticed", token = %self.grant.name);
                 if let Some(failing) = &mut state.failing {
-                    failing.retry_at = now;
+                    (failing.retry_at, failing.attempts) = (now, 0);
                 }
                 state.phase = Phase::Unproved { due_at: now };
             }
@@ -217,8 +218,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Writes tags to the newest version, without which nothing is lost but a memory.
     async fn mark(&mut self, mut state: State, tags: Tags) -> State {
         let now = self.clock.now();
+        state.note_vault_call(now);
         let Some(version) = &mut state.newest else { return state };
-        state.vault_calls.note(now);
         let change = Change { enabled: None, tags: Some(tags.clone()) };
         match self.vault.update(&self.grant.secret, &version.id, &change, rotation_id()).await {
             Ok(()) => version.tags = tags,
@@ -232,7 +233,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     async fn read_newest(&self, state: &mut State, id: Uuid) -> Result<Stored, Failure> {
-        state.vault_calls.note(self.clock.now());
+        state.note_vault_call(self.clock.now());
         let newest = self.vault.newest(&self.grant.secret, id).await.map_err(|error| self.own(&error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);
@@ -241,6 +242,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             debug!(event = "version_seen", token = %self.grant.name, version = %newest.version.id);
         }
         state.newest = Some(newest.version.clone());
+        // That it can be read settles what kept it from being read; what kept a successor from being
+        // written is another matter.
+        if !state.is_unsaved()
+            && state.failing.as_ref().is_some_and(|known| known.failure.about == About::Token)
+        {
+            state.failing = None;
+        }
         Ok(newest)
     }
 
@@ -258,11 +266,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                     warn!(event = "partner_center_refused", token = %self.grant.name, status = acceptance.status,
                         mfa = ?acceptance.mfa, "Partner Center does not accept the access token");
                 }
+                let said = |acceptance: &Acceptance| (acceptance.accepted, acceptance.mfa);
+                if state.acceptance.as_ref().map(said) != Some(said(&acceptance)) {
+                    state.verdict_since = Some(now);
+                }
+                state.verdict_at = Some(now);
                 state.acceptance = Some(acceptance);
             }
             Err(error) => {
                 debug!(event = "partner_center_unknown", token = %self.grant.name, reason = %error);
-                state.acceptance = None;
             }
         }
     }
@@ -274,6 +286,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             from: from.version.clone(),
             from_value: from.refresh_token(),
             over: None,
+            read_at: None,
             written: None,
             dead: Vec::new(),
             lifted: Vec::new(),

@@ -11,6 +11,7 @@
 //! version is retired that is not ours and strictly older than the one redeemed.
 
 use crate::state::Held;
+use crate::token::Timestamp;
 use crate::version::Stored;
 use crate::version::Version;
 use crate::version::VersionId;
@@ -63,10 +64,11 @@ pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
     let Some(ours) = held.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer. Trying it
-    // costs one redemption; missing it would cost the sign-in.
+    // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer, unless that
+    // second was over when the newest was last read. Trying it costs one redemption; missing it would
+    // cost the sign-in.
     let known = [held.dead.as_slice(), held.lifted.as_slice(), std::slice::from_ref(&held.from.id)].concat();
-    match buried_under(ours, versions, &known, Ties::Count) {
+    match buried_under(ours, versions, &known, Ties::Since(held.read_at)) {
         Some(version) => AfterList::Buried(version.clone()),
         None => AfterList::Settled { retire: retired(held, ours, versions) },
     }
@@ -75,10 +77,11 @@ pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
 /// Whether sign-ins of the very same second count as newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ties {
-    /// They do: only while it is known which ones have been tried.
-    Count,
+    /// Those of this second and later do; all, where it is not known. Only while it is known which ones
+    /// have been tried.
+    Since(Option<Timestamp>),
     /// They do not: a process that starts would try them again at each start.
-    DoNot,
+    Never,
 }
 
 /// The youngest usable version of the newest sign-in that `newest` does not descend from, if that
@@ -98,8 +101,11 @@ pub fn buried_under<'a>(
     }
     let own = sign_in_of(newest, versions);
     let is_newer = |sign_in: &Version| match ties {
-        Ties::Count => sign_in.created >= own.created,
-        Ties::DoNot => sign_in.created > own.created,
+        Ties::Since(at) => {
+            let may_be_later = at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp());
+            sign_in.created > own.created || (sign_in.created == own.created && may_be_later)
+        }
+        Ties::Never => sign_in.created > own.created,
     };
     versions
         .iter()

@@ -26,12 +26,15 @@ use crate::version::Version;
 use crate::version::rfc3339;
 use crate::version::tag;
 
-/// How often the vault is looked at while a person is expected to act. 1,440 a day.
-pub const WATCH_EVERY: TimeDelta = TimeDelta::minutes(1);
-/// How often a save is tried while a person is expected to act: two calls each, so 1,440 a day.
-const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
+/// How often the vault is looked at while a person is expected to act: about each minute. With what else
+/// such a day may need, that stays below 1,500 calls (promise 6).
+pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
+/// How often a save is tried while a person is expected to act: two calls each.
+const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// How often a refused version is redeemed again: disabled accounts and policies heal by themselves.
 pub const AGAIN_AFTER: TimeDelta = DAY;
+/// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
+const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
 /// How often a proof is noted in the vault.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// How long a mark that could not be written is left alone.
@@ -169,35 +172,61 @@ impl Timing {
 
     /// Takes a failure into the state: retry, wait for a person, or go on holding a successor.
     pub fn after_failure(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        let kind = failure.kind;
-        let before = state.failing.take().filter(|failing| failing.failure.kind == kind);
-        // What an earlier process found out is the same incident.
-        let noted = state.newest.as_ref().filter(|version| {
-            version.tags.get(tag::REFUSED_KIND).is_some_and(|noted| noted == kind.as_str())
-        });
-        let since = before.as_ref().map(|failing| failing.since);
-        let since = since.or_else(|| noted.and_then(|version| version.time(tag::REFUSED_AT)));
-        let attempts = before.map_or(0, |failing| failing.attempts);
+        let passing = is_passing(failure.remedy);
+        let before = state.failing.take();
+        let same_way = before.as_ref().filter(|known| passing || !is_passing(known.failure.remedy));
+        let attempts = same_way.map_or(0, |known| known.attempts);
         let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
-        let retry_at = now + delta(retry_wait(attempts, failure.remedy, left, sample));
-        let waits_for_person = !matches!(failure.remedy, Remedy::Retry { .. });
+        let wait = now + delta(retry_wait(attempts, failure.remedy, left, sample));
         let retry_at = match failure.about {
-            _ if !waits_for_person || !state.is_unsaved() => retry_at,
+            _ if passing || !state.is_unsaved() => wait,
             About::Token => now + SAVE_AGAIN_EVERY,
             // To know more, something would have to be redeemed.
             About::AppCredential | About::CredentialSource | About::Grant => now + delta(LONGEST),
         };
-        if waits_for_person && !state.is_unsaved() {
-            state.phase = Phase::Waiting { look_at: now + WATCH_EVERY, again_at: now + AGAIN_AFTER };
+        match &mut state.phase {
+            Phase::Unsaved(_) => {}
+            Phase::Waiting { look_at, again_at } if passing => {
+                (*look_at, *again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
+            }
+            Phase::Unproved { .. } | Phase::Current | Phase::Off { .. } if passing => {}
+            phase => {
+                let again_at = again_at(&failure, state.newest.as_ref(), now);
+                *phase = Phase::Waiting { look_at: now + WATCH_EVERY, again_at };
+            }
         }
-        state.failing = Some(Failing {
-            failure,
-            since: since.unwrap_or(now).min(now),
-            attempts: attempts.saturating_add(1),
-            retry_at,
-        });
+        // What was settled is not undone by an answer that did not come: only a success closes it.
+        let (failure, since) = match before {
+            Some(known) if passing && !is_passing(known.failure.remedy) => (known.failure, known.since),
+            Some(known) if known.failure.kind == failure.kind => (failure, known.since),
+            _ => {
+                let since = noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
+                (failure, since)
+            }
+        };
+        let attempts = attempts.saturating_add(1);
+        state.failing = Some(Box::new(Failing { failure, since, attempts, retry_at }));
         state
     }
+}
+
+fn is_passing(remedy: Remedy) -> bool {
+    matches!(remedy, Remedy::Retry { .. })
+}
+
+/// When a refused version is redeemed again; one that is no token at all, as soon as its predecessor may
+/// take its place.
+fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Timestamp {
+    let rescue_at =
+        newest.filter(|_| failure.never_was_a_token).map(|version| version.created + RESCUE_AFTER);
+    rescue_at.filter(|at| *at > now).unwrap_or(now + AGAIN_AFTER)
+}
+
+/// What an earlier process found out and noted is the same incident.
+fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
+    let newest = newest?;
+    let noted = newest.tags.get(tag::REFUSED_KIND)?;
+    (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
 
 /// A foreign version is rotated ahead of its turn at most once a day.

@@ -98,8 +98,10 @@ pub struct Snapshot {
     pub mfa: Option<bool>,
     /// When the app's secret ends, where anybody says.
     pub app_secret_expires: Option<Timestamp>,
-    /// Whether the app's credential has been read, so that not knowing its end means something.
-    pub credential_read: bool,
+    /// Since when Partner Center has been saying so.
+    pub verdict_since: Option<Timestamp>,
+    /// When the app's credential was first read, so that not knowing its end means something.
+    pub credential_read_at: Option<Timestamp>,
     /// What is wrong.
     pub failing: Option<Box<Failing>>,
     /// When a version written by somebody else was last rotated.
@@ -149,7 +151,8 @@ impl Snapshot {
             accepted: None,
             mfa: None,
             app_secret_expires: None,
-            credential_read: false,
+            verdict_since: None,
+            credential_read_at: None,
             failing: None,
             foreign_rotated_at: None,
             is_foreign: false,
@@ -163,7 +166,9 @@ impl Snapshot {
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
         let newest = state.newest.as_ref();
         let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        let acceptance = state.acceptance.as_ref();
+        // A silence of Partner Center's does not undo what it said, for as long as a proof counts.
+        let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
+        let acceptance = state.acceptance.as_ref().filter(|_| fresh);
         self.phase = standing(state);
         self.version = newest.map(|version| version.id.clone());
         self.issued_at = newest.map(Version::issued_at);
@@ -182,8 +187,9 @@ impl Snapshot {
         };
         self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
         self.app_secret_expires = state.app_secret_expires.or(self.configured_end);
-        self.credential_read = state.credential_used.is_some();
-        self.failing = state.failing.clone().map(Box::new);
+        self.verdict_since = state.verdict_since;
+        self.credential_read_at = state.credential_read_at;
+        self.failing.clone_from(&state.failing);
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;

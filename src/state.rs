@@ -70,9 +70,13 @@ pub struct State {
     /// When a successor was last saved by this process.
     pub last_rotation_at: Option<Timestamp>,
     /// What is wrong, while something is.
-    pub failing: Option<Failing>,
+    pub failing: Option<Box<Failing>>,
     /// What the resource last said.
     pub acceptance: Option<Acceptance>,
+    /// When it said so.
+    pub verdict_at: Option<Timestamp>,
+    /// Since when it has been saying so.
+    pub verdict_since: Option<Timestamp>,
     /// When a version written by somebody else was last rotated: at most once a day.
     pub foreign_rotated_at: Option<Timestamp>,
     /// The useless version for which predecessors have been tried already.
@@ -83,6 +87,8 @@ pub struct State {
     pub user_oid: Option<String>,
     /// When the app's secret ends, where the vault says.
     pub app_secret_expires: Option<Timestamp>,
+    /// When the app's credential was first read.
+    pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
     /// Marks are not tried again before this.
@@ -135,6 +141,8 @@ pub struct Held {
     /// A version that may be written over although its value is not the one redeemed: it is settled to
     /// be of no use, or it buries the sign-in that was redeemed.
     pub over: Option<VersionId>,
+    /// The vault's time at the last read before the write: what was there then is not buried by it.
+    pub read_at: Option<Timestamp>,
     /// Our version, once the vault has acknowledged it.
     pub written: Option<VersionId>,
     /// Versions settled to be dead while this was held.
@@ -173,16 +181,27 @@ impl State {
             last_rotation_at: None,
             failing: None,
             acceptance: None,
+            verdict_at: None,
+            verdict_since: None,
             foreign_rotated_at: None,
             rescued: None,
             unburied_at: None,
             user_oid: None,
             app_secret_expires: None,
+            credential_read_at: None,
             credential_used: None,
             mark_after: None,
             redemptions: Recent::default(),
             questions: Recent::default(),
             vault_calls: Recent::default(),
+        }
+    }
+
+    /// Counts a vault call, unless a person is waited for: then the vault is watched, which has a limit
+    /// of its own and must not use up this one.
+    pub fn note_vault_call(&mut self, now: Timestamp) {
+        if !self.awaits_person() {
+            self.vault_calls.note(now);
         }
     }
 

@@ -1,11 +1,15 @@
 //! The log: one line an event on stderr, for people on a terminal and as flat JSON elsewhere.
 //!
-//! Owns the format and the filter. Knows nothing of what is logged.
+//! Owns the format and the filter, and the log that `demo` keeps in memory. Knows nothing of what is logged.
 //!
 //! Invariant: no library below this program logs more than warnings, whatever `RUST_LOG` says. HTTP and
 //! TLS crates print headers, addresses and frames at their lower levels.
 
+use std::io;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use clap::ValueEnum;
 use tracing::Level;
@@ -22,6 +26,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const USUAL: &str = "warn,perennial=info";
+
+/// What is kept in memory: all there is.
+const EVERYTHING: &str = "warn,perennial=trace";
 
 /// The most that other crates may log.
 const OTHERS: Level = Level::WARN;
@@ -44,16 +51,67 @@ impl LogFormat {
 
 /// Starts logging to stderr, filtered by `RUST_LOG`. Once per process; later calls change nothing.
 pub fn start(format: LogFormat) {
-    let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
-    let colour =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-    let filter = wanted.as_deref().map_or_else(|| Ok(EnvFilter::new(USUAL)), EnvFilter::try_new);
-    let readable = filter.is_ok();
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(USUAL));
-    let log = tracing_subscriber::registry().with(layer(format, colour, filter, std::io::stderr));
+    let (filter, readable) = filter();
+    let log = tracing_subscriber::registry().with(layer(format, colour(), filter, io::stderr));
     if tracing::subscriber::set_global_default(log).is_ok() && !readable {
         tracing::warn!("RUST_LOG cannot be read and is ignored");
     }
+}
+
+/// Starts logging to memory, everything there is, and to stderr only where a format is given. Once per
+/// process, instead of [`start`].
+pub fn capture(shown: Option<LogFormat>) -> Captured {
+    let captured = Captured::default();
+    let kept = layer(LogFormat::Json, false, EnvFilter::new(EVERYTHING), captured.clone());
+    let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
+    // A second log in one process is a test's, which looks at its own.
+    let _started =
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(kept).with(shown));
+    captured
+}
+
+/// The log in memory: JSON, one object a line. All clones are the same log.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// What was logged since this was last asked.
+    pub fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The filter that `RUST_LOG` asks for, or the usual one; and whether it could be read.
+fn filter() -> (EnvFilter, bool) {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
+    match wanted.as_deref().map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, true),
+        Some(Err(_)) => (EnvFilter::new(USUAL), false),
+        None => (EnvFilter::new(USUAL), true),
+    }
+}
+
+fn colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
 
 /// Events as lines to `writer`.
@@ -79,10 +137,6 @@ fn may_speak(event: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-    use std::sync::Mutex;
-
     use serde_json::Value;
 
     use super::*;
@@ -129,32 +183,10 @@ mod tests {
     }
 
     fn logged(format: LogFormat, filter: &str, act: impl FnOnce()) -> String {
-        let sink = Sink::default();
+        let kept = Captured::default();
         let log =
-            tracing_subscriber::registry().with(layer(format, false, EnvFilter::new(filter), sink.clone()));
+            tracing_subscriber::registry().with(layer(format, false, EnvFilter::new(filter), kept.clone()));
         tracing::subscriber::with_default(log, act);
-        let bytes = sink.0.lock().expect("no test panics while holding it").clone();
-        String::from_utf8(bytes).expect("text")
-    }
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no test panics while holding it").write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Sink {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
+        kept.take()
     }
 }

@@ -8,6 +8,11 @@ use std::io::Write;
 
 use serde::Serialize;
 
+/// Whether results may be coloured: on a terminal, unless `NO_COLOR` says no.
+pub fn has_colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
 /// Writes a line of a result. A reader that has gone away, as `head` does, is no failure.
 ///
 /// # Errors

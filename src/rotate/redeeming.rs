@@ -62,10 +62,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if attempt.credential.is_none() {
             let read = self.read_credential(attempt.id).await;
             let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
-            (0..calls).for_each(|_| state.vault_calls.note(self.clock.now()));
+            (0..calls).for_each(|_| state.note_vault_call(self.clock.now()));
             attempt.credential = Some(read?.0);
         }
         let credential = attempt.credential.as_ref().expect("read just now");
+        state.credential_read_at.get_or_insert(self.clock.now());
         state.credential_used = Some(credential.fingerprint);
         state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
         let now = self.clock.now();

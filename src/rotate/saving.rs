@@ -77,6 +77,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt.id).await?;
+        held.read_at = newest.read_at;
         match save::after_read(&held, &newest) {
             AfterRead::AlreadyThere => {
                 held.written = Some(newest.version.id.clone());
@@ -112,7 +113,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             warn!(event = "tags_dropped", token = %self.grant.name, tags = dropped.join(","),
                 "these tags do not fit beside Perennial's and are left out of the new version");
         }
-        state.vault_calls.note(self.clock.now());
+        state.note_vault_call(self.clock.now());
         let written = self.vault.write(&self.grant.secret, &new, held.rotation_id).await;
         let version = written.map_err(|error| self.own(&error))?;
         Ok(version.id)
@@ -157,7 +158,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         written: &VersionId,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        state.vault_calls.note(self.clock.now());
+        state.note_vault_call(self.clock.now());
         let listed = self.vault.versions(&self.grant.secret, attempt.id).await;
         let versions = listed.map_err(|error| self.own(&error))?;
         let retire = match save::after_list(&held, &versions) {
@@ -177,7 +178,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             AfterList::Settled { retire } => retire,
         };
         for old in &retire {
-            state.vault_calls.note(self.clock.now());
+            state.note_vault_call(self.clock.now());
             let change = Change { enabled: Some(false), tags: None };
             if let Err(error) = self.vault.update(&self.grant.secret, old, &change, attempt.id).await {
                 warn!(event = "retire_failed", token = %self.grant.name, version = %old, reason = %error,

@@ -119,6 +119,14 @@ impl Caller {
                 };
                 with_retry_after((code(status), Json(body)).into_response(), retry_after)
             }
+            What::Verbatim { status, content_type, retry_after, body } => {
+                let mut response = (code(status), body).into_response();
+                set(&mut response, "content-type", content_type);
+                if let Some(wait) = retry_after {
+                    set(&mut response, "retry-after", &wait);
+                }
+                response
+            }
             What::Garbage | What::Distort(_) | What::Delay(_) => {
                 Html("<html><body>Please sign in to the guest network.</body></html>").into_response()
             }

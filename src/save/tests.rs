@@ -39,6 +39,7 @@ fn held(from: Version, written: &str) -> Held {
         from,
         from_value: RefreshToken::new("redeemed"),
         over: None,
+        read_at: None,
         written: Some(id(written)),
         dead: Vec::new(),
         lifted: Vec::new(),
@@ -121,14 +122,14 @@ fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
 fn a_sign_in_buried_two_rotations_ago_is_still_found() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w1", 3, "r"), ours("w2", 9, "w1")];
 
-    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::DoNot), Some(&versions[1]));
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), Some(&versions[1]));
 }
 
 #[test]
 fn once_lifted_nothing_is_buried_any_more() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
 
-    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::DoNot), None);
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), None);
     let held = held(foreign("s", 3), "l");
     assert_eq!(after_list(&held, &versions), settled(&[]));
 }
@@ -141,6 +142,16 @@ fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a"), ours("l", 4, "b")];
     let held = Held { lifted: vec![id("a")], ..held(foreign("b", 3), "l") };
     assert_eq!(after_list(&held, &versions), settled(&[]));
+}
+
+#[test]
+fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
+    let versions = [foreign("a", 3), foreign("b", 3), ours("w", 9, "a")];
+
+    let late = Held { read_at: Some(at(8)), ..held(foreign("a", 3), "w") };
+    assert_eq!(after_list(&late, &versions), settled(&[]));
+    let at_once = Held { read_at: Some(at(3)), ..held(foreign("a", 3), "w") };
+    assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
 #[test]
@@ -219,7 +230,7 @@ proptest! {
         let mut known = Vec::new();
 
         for _ in 0..=versions.len() {
-            match buried_under(&newest, &versions, &known, Ties::Count) {
+            match buried_under(&newest, &versions, &known, Ties::Since(None)) {
                 Some(version) => known.push(version.id.clone()),
                 None => return Ok(()),
             }

@@ -150,6 +150,7 @@ fn held() -> crate::state::Held {
         from: ours(),
         from_value: crate::token::RefreshToken::new("r"),
         over: None,
+        read_at: None,
         written: None,
         dead: Vec::new(),
         lifted: Vec::new(),
@@ -183,4 +184,39 @@ proptest! {
     fn a_long_outage_is_tried_about_hourly(attempts in 14u32..1000, sample in 0.05..1.0f64) {
         prop_assert_eq!(retry_wait(attempts, RETRY, None, sample), LONGEST);
     }
+}
+
+#[test]
+fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
+    let timing = timing();
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let state = timing.after_failure(current(ours()), refused, at(0), 0.5);
+
+    let state = timing.after_failure(state, failure(RETRY), at(24), 0.5);
+
+    let failing = state.failing.as_ref().expect("failing");
+    assert_eq!((failing.failure.kind, failing.since), (Kind::LoginRequired, at(0)));
+    let Phase::Waiting { again_at, .. } = state.phase else { panic!("waiting") };
+    assert_eq!(again_at, at(27), "neither at once, which would hammer, nor only in a day");
+}
+
+#[test]
+fn faults_that_take_turns_are_one_outage() {
+    let timing = timing();
+    let mut state = current(ours());
+    for turn in 0..10 {
+        let kind = if turn % 2 == 0 { Kind::VaultUnreachable } else { Kind::EntraUnreachable };
+        state = timing.after_failure(state, Failure::new(kind, RETRY, About::Grant, "x"), at(turn), 0.999);
+    }
+
+    assert_eq!(state.failing.expect("failing").retry_at, at(10));
+}
+
+#[test]
+fn a_useless_value_is_tried_again_when_its_predecessor_may_take_its_place() {
+    let useless = Failure { never_was_a_token: true, ..failure(Remedy::Operator) };
+
+    let state = timing().after_failure(current(version(&[])), useless, at(3), 0.5);
+
+    assert!(matches!(state.phase, Phase::Waiting { again_at, .. } if again_at == at(24)));
 }

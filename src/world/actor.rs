@@ -144,6 +144,9 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
         What::Status { status, retry_after } | What::Coded { status, retry_after, .. } => {
             IssuerError::Unavailable { status, retry_after }
         }
+        What::Verbatim { status, .. } if status >= 300 => {
+            IssuerError::Unavailable { status, retry_after: None }
+        }
         What::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(Refusal {
             status,
             error,
@@ -152,7 +155,9 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
             correlation_id: Some(correlation_id.to_owned()),
             ..Refusal::default()
         })),
-        What::Garbage | What::Distort(_) | What::Delay(_) => IssuerError::NotUnderstood("not a token answer"),
+        What::Garbage | What::Verbatim { .. } | What::Distort(_) | What::Delay(_) => {
+            IssuerError::NotUnderstood("not a token answer")
+        }
     }
 }
 
@@ -210,7 +215,7 @@ impl Vault for Actor {
 fn no_identity(what: &What) -> VaultError {
     let (why, transient) = match what {
         What::Transport(transport) => (transport.to_string(), true),
-        What::Status { status, .. } | What::Coded { status, .. } => {
+        What::Status { status, .. } | What::Coded { status, .. } | What::Verbatim { status, .. } => {
             (format!("status {status}"), *status == 429 || *status >= 500)
         }
         What::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
@@ -236,7 +241,10 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
         }
         Trouble::Fault(What::Transport(transport)) => VaultError::Unreachable(transport),
         Trouble::Fault(What::Status { status, retry_after }) => bare_status(status, retry_after),
-        Trouble::Fault(What::OAuth { status, .. }) => bare_status(status, None),
+        Trouble::Fault(What::Verbatim { status: 200..=299, .. }) => VaultError::NotUnderstood,
+        Trouble::Fault(What::OAuth { status, .. } | What::Verbatim { status, .. }) => {
+            bare_status(status, None)
+        }
         Trouble::Fault(What::Coded { status, code, inner, retry_after }) => {
             coded(status, inner.as_deref().unwrap_or(&code), retry_after)
         }
@@ -294,7 +302,10 @@ impl Resource for Actor {
             Err(Trouble::Fault(What::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }
-            Err(Trouble::Fault(What::Status { status: status @ (401 | 403), .. })) => Ok(refused(status, "")),
+            Err(Trouble::Fault(
+                What::Status { status: status @ (401 | 403), .. }
+                | What::Verbatim { status: status @ (401 | 403), .. },
+            )) => Ok(refused(status, "")),
             Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
         }
     }
@@ -302,7 +313,10 @@ impl Resource for Actor {
 
 fn status_of(what: &What) -> u16 {
     match what {
-        What::Status { status, .. } | What::OAuth { status, .. } | What::Coded { status, .. } => *status,
+        What::Status { status, .. }
+        | What::OAuth { status, .. }
+        | What::Coded { status, .. }
+        | What::Verbatim { status, .. } => *status,
         What::Garbage | What::Distort(_) | What::Delay(_) | What::Transport(_) => 200,
     }
 }

@@ -95,6 +95,17 @@ pub enum What {
     },
     /// A good status with a page that is no answer.
     Garbage,
+    /// An answer as it stands: what a gateway or a broken server says.
+    Verbatim {
+        /// HTTP status.
+        status: u16,
+        /// The `Content-Type` header.
+        content_type: &'static str,
+        /// The `Retry-After` header, whatever it holds.
+        retry_after: Option<String>,
+        /// The body.
+        body: String,
+    },
     /// A good answer of the issuer, bent. Only with `When::After`.
     Distort(Distortion),
     /// The call is held up and then goes on. Only with `When::Before`.

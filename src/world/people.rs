@@ -2,6 +2,7 @@
 //! observers see without making a call.
 
 use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 
 use super::World;
 use super::vault::Attributes;
@@ -214,6 +215,18 @@ impl World {
         let inner = self.lock();
         let secret = inner.vaults.get(&*at.vault).and_then(|vault| vault.live(at).ok());
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
+    }
+
+    /// Every text that nobody but its bearer may ever see: tokens of either kind, apps' secrets, and what the
+    /// vaults hold. Access tokens that have expired are left out in time.
+    pub fn secret_texts(&self) -> Vec<SecretString> {
+        let inner = self.lock();
+        let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());
+        let access = inner.access_tokens.keys().map(|text| text.as_str().into());
+        let apps =
+            inner.directory.apps.values().flat_map(|app| &app.secrets).map(|known| known.value.clone());
+        let stored = inner.vaults.values().flat_map(|vault| vault.values().cloned());
+        tokens.chain(access).chain(apps).chain(stored).collect()
     }
 
     /// The addresses of all secrets that are not deleted.

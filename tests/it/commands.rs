@@ -7,8 +7,8 @@ use std::time::Duration;
 use perennial::version::tag;
 use serde_json::Value;
 
-use crate::process::Daemon;
-use crate::process::Lab;
+use crate::daemon::Daemon;
+use crate::daemon::Lab;
 
 const BOUND: Duration = Duration::from_secs(20);
 

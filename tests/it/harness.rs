@@ -1,5 +1,8 @@
 //! A world with one partner in it, and rotators that act in it.
 
+use std::path::Path;
+use std::path::PathBuf;
+
 use chrono::TimeDelta;
 use perennial::clock::Clock;
 use perennial::rotate::Rotator;
@@ -69,4 +72,21 @@ pub(crate) fn still_world() -> (World, Partner) {
 /// A clock that stands still until the vault says what time it is.
 pub(crate) fn still_clock() -> Clock {
     Clock::running(base(), 0.0)
+}
+
+/// A directory of its own that goes away with the test.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let name = format!("perennial-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Only what a test that failed early has not made is missing.
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -33,9 +33,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::Daemon;
+use crate::daemon::Lab;
 use crate::harness;
-use crate::process::Daemon;
-use crate::process::Lab;
 
 /// Everything here is on this machine: what takes longer has failed.
 const BOUND: Duration = Duration::from_secs(20);

@@ -1,144 +1,273 @@
-//! The program as it is shipped, as a child process, against the stand-ins in this one.
+//! The real program, as a child process against the stand-ins: signals, exit codes, and what it prints.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
+mod child;
+mod leaks;
+mod wrong_config;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Output;
-use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::azure::http_client;
-use perennial::clock::Clock;
 use perennial::sandbox::ConfigRequest;
 use perennial::sandbox::Sandbox;
+use perennial::token::RefreshToken;
+use perennial::token::Timestamp;
+use perennial::world::Fault;
+use perennial::world::Operation;
 use perennial::world::Partner;
+use perennial::world::Peer;
+use perennial::world::What;
 use perennial::world::World;
 use serde_json::Value;
+use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-/// The stand-ins, and a folder with a configuration for them.
-pub(crate) struct Lab {
-    pub(crate) sandbox: Sandbox,
-    pub(crate) partner: Partner,
-    pub(crate) dir: PathBuf,
+use self::child::Child;
+use self::child::Ended;
+use self::child::eventually;
+use crate::harness::Scratch;
+use crate::lab;
+
+/// What happens at once takes milliseconds, and on a machine that is busy with other tests no longer than
+/// this. The next proof would be twice as far away, the end of the grace five times.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Stand-ins, and a configuration for the program that is to meet them.
+struct Stage {
+    sandbox: Sandbox,
+    partner: Partner,
+    other: Partner,
     config: PathBuf,
+    _dir: Scratch,
 }
 
-impl Lab {
-    pub(crate) async fn start() -> Self {
-        let world = World::new(Clock::host(), 7);
-        let sandbox = Sandbox::start(world, ([127, 0, 0, 1], 0).into()).await.expect("a free port");
-        let partner = sandbox.add_partner("partner", TimeDelta::days(3));
-        let dir = std::env::temp_dir().join(format!("perennial-{}", perennial::token::rotation_id()));
+impl Stage {
+    /// Two tokens, `one` and `other`, signed in to some time ago.
+    async fn set(age: TimeDelta) -> Self {
+        let sandbox = lab::any_sandbox().await;
+        let partner = sandbox.add_partner("one", age);
+        let other = sandbox.add_partner("other", age);
+        let dir = Scratch::new();
         let request = ConfigRequest {
-            tokens: &[("partner-center", &partner)],
+            tokens: &[("one", &partner), ("other", &other)],
             rotate_after: None,
-            prove_every: None,
+            prove_every: Some(Duration::from_secs(10)),
             strict: false,
         };
-        let config = sandbox.write_config(&dir, &request).expect("a folder").config;
-        Self { sandbox, partner, dir, config }
+        let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
+        Self { sandbox, partner, other, config, _dir: dir }
     }
 
-    fn command(&self, arguments: &[&str], env: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
-        command.args(arguments).arg("--config").arg(&self.config).args(["--log-format", "json"]);
-        command.env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET").env("NO_COLOR", "1");
-        command.env("PERENNIAL__HTTP__LISTEN", "127.0.0.1:0").envs(env.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+    fn world(&self) -> &World {
+        self.sandbox.world()
     }
 
-    /// Runs a command to its end.
-    pub(crate) async fn output(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-        let mut command = self.command(arguments, env);
-        let run = tokio::task::spawn_blocking(move || command.output());
-        run.await.expect("no panic").expect("it starts")
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // Left behind, it is only untidy.
-        let _untidy = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// A running daemon. Killed when it is dropped.
-pub(crate) struct Daemon {
-    pub(crate) address: String,
-    client: reqwest::Client,
-    child: Child,
-}
-
-impl Daemon {
-    /// Starts it and waits until it says where it listens.
-    pub(crate) async fn start(lab: &Lab, env: &[(&str, &str)]) -> Self {
-        let mut child = lab.command(&["run"], env).stdout(Stdio::null()).spawn().expect("it starts");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        let (sender, address) = tokio::sync::oneshot::channel();
-        // Reads on to the end: a full pipe would stop the daemon.
-        std::thread::spawn(move || {
-            let mut sender = Some(sender);
-            for line in log.lines().map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap_or_default();
-                if event["event"] == "listening"
-                    && let Some(sender) = sender.take()
-                {
-                    let _gone = sender.send(event["address"].as_str().unwrap_or_default().to_owned());
-                }
-            }
-        });
-        let address = address.await.expect("it listens");
-        Self { address, client: http_client(None, false).expect("a client"), child }
+    fn start(&self, args: &[&str]) -> Child {
+        Child::start(&self.config, args, &[])
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    async fn run_to_end(&self, args: &[&str]) -> Ended {
+        self.start(args).ended(&args.join(" ")).await
     }
 
-    pub(crate) async fn text(&self, path: &str) -> String {
-        let answer =
-            self.client.get(format!("http://{}{path}", self.address)).send().await.expect("an answer");
-        answer.text().await.expect("text")
+    fn stored(&self) -> RefreshToken {
+        self.world().newest_value(&self.partner.refresh_token).expect("stored")
     }
 
-    /// Asks until the answer holds what is wanted.
-    pub(crate) async fn until(&self, path: &str, wanted: &str, bound: Duration) -> String {
-        let asked = async {
-            loop {
-                let text = self.text(path).await;
-                if text.contains(wanted) {
-                    return text;
-                }
-            }
-        };
-        tokio::time::timeout(bound, asked).await.expect("in time")
+    fn versions(&self) -> usize {
+        self.world().versions_of(&self.partner.refresh_token).len()
     }
 
-    /// Asks it to stop and waits for its end.
-    pub(crate) async fn stop(mut self, bound: Duration) -> ExitStatus {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
-        let ended = tokio::task::spawn_blocking(move || self.child.wait());
-        let ended = tokio::time::timeout(bound, ended).await.expect("in time");
-        ended.expect("no panic").expect("it was ours")
-    }
-
-    /// Ends it from one instant to the next.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it was ours");
+    /// Starts the daemon and waits until it has taken both tokens over.
+    async fn daemon(&self) -> (Child, usize) {
+        let daemon = self.start(&["run"]);
+        let mut place = 0;
+        for name in ["one", "other"] {
+            place = place.max(daemon.logs(0, "taken over", |event| is(event, "rotated", name)).await);
+        }
+        (daemon, place)
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended already where a test waited for that.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
+fn is(event: &Value, what: &str, token: &str) -> bool {
+    event["event"] == what && event["token"] == token
+}
+
+fn failed_with(event: &Value, kind: &str) -> bool {
+    is(event, "attempt_failed", "one") && event["kind"] == kind
+}
+
+fn results(ended: &Ended) -> Vec<Value> {
+    serde_json::from_str(&ended.stdout).expect("a list")
+}
+
+#[tokio::test]
+async fn the_daemon_rotates_once_the_age_has_passed_and_stops_at_once() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let (daemon, place) = stage.daemon().await;
+    let taken_over = stage.stored();
+
+    stage.world().advance(TimeDelta::days(8));
+    daemon.logs(place, "rotated by itself", |event| is(event, "rotated", "one")).await;
+    assert_eq!(stage.versions(), 3);
+    assert!(stage.world().descends_from(stage.stored().expose(), taken_over.expose()));
+
+    let told_at = Instant::now();
+    daemon.signal("TERM");
+    let ended = daemon.ended("stopped").await;
+    let took = told_at.elapsed();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(took < SOON, "{took:?}");
+    assert_eq!(ended.stdout, "", "logs are no result");
+}
+
+#[tokio::test]
+async fn rotate_force_rotates_now_and_says_so_in_json() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let before = stage.stored();
+
+    let forced = stage.run_to_end(&["rotate", "one", "--force", "--json"]).await;
+    let again = stage.run_to_end(&["rotate", "one", "--json"]).await;
+    let redeemed = stage.world().count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC);
+    let rehearsed = stage.run_to_end(&["rotate", "--dry-run", "--json"]).await;
+
+    assert_eq!((forced.code, again.code, rehearsed.code), (Some(0), Some(0), Some(0)), "{}", forced.stderr);
+    let newest = stage.world().newest_version(&stage.partner.refresh_token).expect("stored");
+    let [result] = results(&forced).try_into().expect("one");
+    assert_eq!((&result["name"], &result["outcome"]), (&"one".into(), &"rotated".into()));
+    assert_eq!((&result["state"], &result["version"]), (&"current".into(), &newest.id.0.as_str().into()));
+    assert_eq!((&result["partner_center_accepts"], &result["kind"]), (&true.into(), &Value::Null));
+    assert_eq!(results(&again)[0]["outcome"], "proved");
+    assert!(stage.world().descends_from(stage.stored().expose(), before.expose()));
+    assert_eq!(stage.versions(), 2);
+    let outcomes: Vec<Value> = results(&rehearsed).iter().map(|result| result["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["would_prove", "would_rotate"]);
+    let since = stage.world().count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC);
+    assert_eq!((redeemed, since), (2, 2), "a rehearsal redeems nothing");
+}
+
+#[tokio::test]
+async fn an_exit_code_says_who_can_help() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let code = async |args: &[&str]| stage.run_to_end(args).await.code;
+
+    let down = What::Status { status: 503, retry_after: None };
+    stage.world().inject(Fault::of(Peer::Entra, down));
+    assert_eq!(code(&["rotate"]).await, Some(1), "Entra is down");
+    stage.world().clear_faults(None);
+    stage.world().expire_app_secret(&stage.other.client_id);
+    assert_eq!(code(&["rotate"]).await, Some(4), "an app secret has expired");
+    stage.world().revoke_user(&stage.partner.user_oid);
+    assert_eq!(code(&["rotate", "one"]).await, Some(3), "a user was signed out");
+    assert_eq!(code(&["rotate", "other"]).await, Some(4));
+    assert_eq!(code(&["rotate", "--json"]).await, Some(3), "what only a sign-in cures comes first");
+    stage.world().human_signs_in(&stage.partner).expect("signed in");
+    assert_eq!(code(&["rotate", "one"]).await, Some(0), "the cure");
+}
+
+#[tokio::test]
+async fn an_app_secret_made_moments_ago_is_given_time() {
+    let stage = Stage::set(TimeDelta::zero()).await;
+    stage.world().expire_app_secret(&stage.partner.client_id);
+
+    let ended = stage.run_to_end(&["rotate", "one", "--json"]).await;
+
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let result = &results(&ended)[0];
+    assert_eq!((&result["kind"], &result["remedy"]), (&"app_credential_refused".into(), &"retry".into()));
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_configured_is_wrong_use_and_asks_nobody() {
+    let stage = Stage::set(TimeDelta::zero()).await;
+
+    let ended = stage.run_to_end(&["rotate", "one", "nosuch"]).await;
+
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert!(ended.stderr.contains("nosuch") && ended.stderr.contains("one, other"), "{}", ended.stderr);
+    assert!(stage.world().calls_since(Timestamp::MIN_UTC).is_empty());
+}
+
+#[tokio::test]
+async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    // Bound and not listening: the port is ours, and nobody answers on it.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let there = format!("https://localhost:{}", socket.local_addr().expect("bound").port());
+    let config = std::fs::read_to_string(&stage.config).expect("written");
+    std::fs::write(&stage.config, config.replace(&*stage.sandbox.origin, &there)).expect("writable");
+    let mut daemon = stage.start(&["run"]);
+    daemon.logs(0, "nobody there", |event| failed_with(event, "vault_unreachable")).await;
+    assert!(daemon.is_running());
+
+    let listener = socket.listen(64).expect("nobody else has it");
+    let behind = stage.sandbox.addr;
+    let forwarding = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(behind).await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+
+    daemon.logs(0, "tried again", |event| is(event, "rotated", "one")).await;
+    assert!(daemon.is_running());
+    assert_eq!(stage.versions(), 2);
+    forwarding.abort();
+}
+
+#[tokio::test]
+async fn a_hangup_is_a_look_at_once() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let (daemon, place) = stage.daemon().await;
+
+    stage.world().revoke_user(&stage.partner.user_oid);
+    daemon.signal("HUP");
+    let place = daemon.logs(place, "the refusal", |event| failed_with(event, "login_required")).await;
+    stage.world().human_signs_in(&stage.partner).expect("signed in");
+    let signed_in = stage.world().newest_version(&stage.partner.refresh_token).expect("stored").id;
+    let told_at = Instant::now();
+    daemon.signal("HUP");
+    let proved = |event: &Value| is(event, "proved", "one") && event["version"] == signed_in.0;
+    daemon.logs(place, "the sign-in is taken up", proved).await;
+
+    let took = told_at.elapsed();
+    assert!(took < 4 * SOON, "{took:?}: by itself it looks each minute");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_successor_that_is_not_saved_yet() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let before = stage.stored();
+    let secret = stage.partner.refresh_token.name.as_str().to_owned();
+    let no_role = What::Coded {
+        status: 403,
+        code: "Forbidden".into(),
+        inner: Some("ForbiddenByRbac".into()),
+        retry_after: None,
+    };
+    stage.world().inject(Fault::of(Peer::KeyVault, no_role).on(Operation::Set).about(&secret));
+    let mut daemon = stage.start(&["run"]);
+    daemon.logs(0, "the vault refuses", |event| failed_with(event, "vault_refused")).await;
+    let tries = || {
+        stage.world().count_calls_where(Timestamp::MIN_UTC, |call| {
+            call.operation == Operation::Set && call.subject == secret
+        })
+    };
+    let before_the_stop = tries();
+
+    daemon.signal("TERM");
+    eventually("it tries again while it stops", || (tries() > before_the_stop + 1).then_some(())).await;
+    assert!(daemon.is_running(), "it holds the only copy");
+    assert_eq!(stage.stored(), before);
+    stage.world().clear_faults(None);
+
+    let ended = daemon.ended("stopped").await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(stage.versions(), 2, "written once");
+    assert!(stage.world().descends_from(stage.stored().expose(), before.expose()));
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +37,8 @@ use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use serde_json::json;
+
+use crate::harness::Scratch;
 
 struct Lab {
     sandbox: Sandbox,
@@ -520,7 +521,9 @@ async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
     let config = std::fs::read_to_string(dir.0.join("perennial.toml")).expect("written");
     let origin =
         config.lines().find_map(|line| line.strip_prefix("url = ")).expect("a URL").trim_matches('"');
-    assert!(welcome.contains("perennial check") && welcome.contains(origin), "{welcome}");
+    for named in ["perennial rotate --dry-run", "perennial rotate --force --json", "perennial run", origin] {
+        assert!(welcome.contains(named), "{named}: {welcome}");
+    }
     let ca = std::fs::read_to_string(dir.0.join("ca.pem")).expect("written");
     let state = client(&ca).get(format!("{origin}/_sandbox/state")).send().await.expect("an answer");
     let state = json_of(state).await;
@@ -530,21 +533,4 @@ async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
     assert_eq!(age.num_days(), 80);
     stop.send(()).expect("still there");
     serving.await.expect("ended").expect("without a mistake");
-}
-
-/// A directory of its own that goes away with the test.
-struct Scratch(std::path::PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let name = format!("perennial-sandbox-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Only what a test that failed early has not made is missing.
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -19,6 +19,9 @@ use perennial::state::State;
 use perennial::token::Grant;
 use perennial::token::Policy;
 use perennial::token::Timestamp;
+use perennial::world::Call;
+use perennial::world::Operation;
+use perennial::world::Outcome;
 use perennial::world::Partner;
 use perennial::world::World;
 use tokio::sync::watch;
@@ -35,7 +38,8 @@ const HOURS: i64 = 365 * 24;
 #[derive(Clone, Default)]
 struct Seen {
     remedy: Option<Remedy>,
-    unsaved: bool,
+    /// Since when a successor has been held.
+    unsaved_since: Option<Timestamp>,
     /// When it last said that it waits for a person.
     awaited_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
@@ -102,7 +106,7 @@ impl Simulation {
         let publish = move |state: &State, _: &Next| {
             let mut shown = shown.lock().expect("not poisoned");
             shown.remedy = state.failing.as_ref().map(|failing| failing.failure.remedy);
-            shown.unsaved = state.is_unsaved();
+            shown.unsaved_since = state.is_unsaved().then(|| shown.unsaved_since.unwrap_or(world.now()));
             if state.awaits_person() {
                 shown.awaited_at = Some(world.now());
             }
@@ -115,8 +119,17 @@ impl Simulation {
     fn crash(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         gone.task.abort();
+        self.come_back(nth);
+    }
+
+    fn come_back(&mut self, nth: usize) {
+        let gone = &self.instances[nth];
         let (name, starts) = (gone.name.clone(), gone.starts);
-        self.instances[nth] = self.start(&name, starts);
+        // What the process before waited for counts for the day, whoever waits now.
+        let awaited_at = gone.seen.lock().expect("not poisoned").awaited_at;
+        let back = self.start(&name, starts);
+        back.seen.lock().expect("not poisoned").awaited_at = awaited_at;
+        self.instances[nth] = back;
     }
 
     /// The process is told to stop, and comes back.
@@ -127,17 +140,51 @@ impl Simulation {
         if grace.is_err() {
             leaving.task.abort();
         }
-        let (name, starts) = (leaving.name.clone(), leaving.starts);
-        self.instances[nth] = self.start(&name, starts);
+        self.come_back(nth);
     }
 
     async fn year(mut self) -> Result<(), String> {
         for hour in 0..HOURS {
             tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
             self.happen(hour).await;
-            self.check(hour)?;
+            self.check(hour).map_err(|broken| format!("{broken}\n{}", self.record()))?;
         }
         Ok(())
+    }
+}
+
+impl Simulation {
+    /// What led up to it, for whoever has to understand it.
+    fn record(&self) -> String {
+        let short = |text: &str| text.chars().take(6).collect::<String>();
+        let mut lines = self.trouble.deeds.iter().rev().take(8).rev().cloned().collect::<Vec<_>>();
+        let versions = self.world.versions_of(&self.partner.refresh_token);
+        for version in versions.iter().rev().take(12).rev() {
+            let id = perennial::version::VersionId(version.id.clone());
+            let writer = self.world.writer_of(&id).unwrap_or_default();
+            let from = version.tags.get("redeemed-from").map(|from| short(from)).unwrap_or_default();
+            let refused = version.tags.get("refused-kind").cloned().unwrap_or_default();
+            let enabled = version.attributes.enabled;
+            lines.push(format!(
+                "{} {} by {writer} from {from} {refused} enabled={enabled}",
+                short(&version.id),
+                version.created
+            ));
+        }
+        let calls = self.world.calls_since(self.world.now() - TimeDelta::hours(40));
+        let telling = |call: &&Call| call.operation != Operation::Get || call.outcome != Outcome::Done;
+        let calls: Vec<&Call> = calls.iter().filter(telling).collect();
+        lines.extend(calls.iter().rev().take(50).rev().map(|call| {
+            format!(
+                "{} {} {:?} {} {}",
+                call.at.format("%d %H:%M:%S"),
+                call.actor,
+                call.operation,
+                call.subject,
+                call.outcome
+            )
+        }));
+        lines.join("\n")
     }
 }
 

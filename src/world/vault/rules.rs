@@ -1,6 +1,7 @@
 //! The vault's rules, apart from who calls it.
 
 use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 
 use super::super::Inner;
 use super::super::ledger::Write;
@@ -105,6 +106,11 @@ impl VaultState {
     /// The names of the secrets that are not deleted.
     pub(in crate::world) fn names(&self) -> impl Iterator<Item = &str> {
         self.secrets.values().filter(|secret| secret.deleted.is_none()).map(|secret| secret.name.as_str())
+    }
+
+    /// All that is or was stored, deleted or not.
+    pub(in crate::world) fn values(&self) -> impl Iterator<Item = &SecretString> {
+        self.secrets.values().flat_map(|secret| &secret.versions).map(|version| &version.value)
     }
 
     pub(in crate::world) fn newest(&self, at: &SecretAddress) -> Option<&SecretVersion> {

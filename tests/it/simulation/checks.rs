@@ -10,6 +10,7 @@ use perennial::world::HUMAN;
 use perennial::world::Peer;
 use perennial::world::Write;
 
+use super::Seen;
 use super::Simulation;
 
 /// Promise 6, per token and day.
@@ -197,8 +198,8 @@ impl Simulation {
         if self.world.is_alive(value.expose()) && age > most + TimeDelta::days(1) {
             return Err(format!("{now}: the stored token is {} days old", age.num_days()));
         }
-        let stuck = self.instances.iter().any(|instance| instance.seen.lock().expect("not poisoned").unsaved);
-        if stuck {
+        let since = |seen: Seen| seen.unsaved_since.is_some_and(|since| since < quiet_since);
+        if self.instances.iter().any(|instance| since(instance.seen.lock().expect("not poisoned").clone())) {
             return Err(format!("{now}: a successor is still unsaved a day after the trouble"));
         }
         Ok(())

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use perennial::ports::Transport;
 use perennial::token::Timestamp;
 use perennial::version::Tags;
+use perennial::version::VersionId;
 use perennial::world::Action;
 use perennial::world::Fault;
 use perennial::world::Operation;
@@ -26,15 +27,19 @@ pub(super) struct Trouble {
     later: Vec<(Timestamp, Deed)>,
     /// The newest version was disabled by a person.
     pub(super) off: bool,
+    /// Which version that was.
+    switched_off: Option<VersionId>,
     /// The secret is deleted.
     pub(super) deleted: bool,
     /// The user's sessions were revoked, or the account is disabled, since then.
     pub(super) revoked_at: Option<Timestamp>,
     /// The last time a person did anything.
     pub(super) person_at: Timestamp,
+    /// What happened, for the record.
+    pub(super) deeds: Vec<String>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
     SignIn,
     PasteGarbage,
@@ -89,9 +94,11 @@ impl Trouble {
             busy_until: Timestamp::UNIX_EPOCH,
             later: Vec::new(),
             off: false,
+            switched_off: None,
             deleted: false,
             revoked_at: None,
             person_at: Timestamp::UNIX_EPOCH,
+            deeds: Vec::new(),
         }
     }
 }
@@ -156,7 +163,7 @@ impl Simulation {
     async fn act(&mut self, deed: Deed) {
         let now = self.world.now();
         let secret = self.partner.refresh_token.clone();
-        let user = self.partner.user_oid.clone();
+        self.trouble.deeds.push(format!("{now} {deed:?}"));
         match deed {
             Deed::Outage => self.outage(now),
             Deed::LostAnswer => self.lost_answer(),
@@ -188,11 +195,23 @@ impl Simulation {
             Deed::PasteOldValue => {
                 self.trouble.person_at = now;
                 let versions = self.world.versions_of(&secret);
+                if versions.is_empty() {
+                    return;
+                }
                 let old = &versions[self.rng.usize(0..versions.len())].value;
                 let old = secrecy::ExposeSecret::expose_secret(old).to_owned();
                 self.world.human_writes(&secret, &old, Tags::new());
                 self.later(30, Deed::SignIn);
             }
+            deed => self.act_on_grant_or_vault(deed, now),
+        }
+    }
+
+    /// What administrators of the tenant and of the vault do.
+    fn act_on_grant_or_vault(&mut self, deed: Deed, now: Timestamp) {
+        let secret = self.partner.refresh_token.clone();
+        let user = self.partner.user_oid.clone();
+        match deed {
             Deed::Revoke => {
                 self.world.revoke_user(&user);
                 self.trouble.revoked_at.get_or_insert(now);
@@ -208,13 +227,22 @@ impl Simulation {
                 self.later(26, Deed::SignIn);
             }
             Deed::SwitchOff => {
+                if self.trouble.off || self.trouble.deleted {
+                    return;
+                }
                 self.trouble.off = true;
+                self.trouble.switched_off = self.world.newest_version(&secret).map(|version| version.id);
                 self.world.switch_version(&secret, None, false);
                 self.later(60, Deed::SwitchOn);
             }
             Deed::SwitchOn => {
+                if self.trouble.deleted {
+                    self.later(9, Deed::SwitchOn);
+                    return;
+                }
                 self.trouble.off = false;
-                self.world.switch_version(&secret, None, true);
+                let version = self.trouble.switched_off.take();
+                self.world.switch_version(&secret, version.as_ref(), true);
             }
             Deed::Delete => {
                 self.trouble.deleted = true;
@@ -248,6 +276,16 @@ impl Simulation {
                 self.rules(false);
                 self.later(26, Deed::SignIn);
             }
+            Deed::Outage
+            | Deed::LostAnswer
+            | Deed::Throttle
+            | Deed::Crash
+            | Deed::Restart
+            | Deed::Poke
+            | Deed::SignIn
+            | Deed::RaceSave
+            | Deed::PasteGarbage
+            | Deed::PasteOldValue => {}
         }
     }
 
@@ -264,8 +302,13 @@ impl Simulation {
     }
 
     fn sign_in(&mut self) {
+        if self.trouble.deleted {
+            // It cannot be stored; they come back.
+            self.later(9, Deed::SignIn);
+            return;
+        }
         self.trouble.person_at = self.world.now();
-        if self.world.human_signs_in(&self.partner).is_some() && !self.trouble.deleted {
+        if self.world.human_signs_in(&self.partner).is_some() {
             self.trouble.revoked_at = None;
             self.trouble.off = false;
         }

@@ -1,0 +1,75 @@
+//! `demo`: the whole product on this machine, without Azure, in about a minute.
+
+use clap::Args;
+
+use super::ExitCode;
+use super::Stop;
+use super::out;
+use crate::demo;
+use crate::demo::DemoOptions;
+use crate::telemetry;
+use crate::telemetry::LogFormat;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial demo
+  perennial demo --speed 2         # two days a second, for reading along
+  perennial demo --keep            # left up afterwards, to be played with
+  perennial demo --log             # with the log of the daemon, on stderr
+
+Exit code 1 says that a promise was broken or that the story did not go on.";
+
+/// Days a second below which nobody would see the end, and above which no machine keeps up.
+const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
+
+/// What `demo` takes.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Days a second, 0.1 to 12
+    #[arg(long, value_name = "DAYS", default_value = "3.5", value_parser = speed)]
+    pub speed: f64,
+    /// Leave it up afterwards, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Show the daemon's log too, on stderr
+    #[arg(long)]
+    pub log: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "want a number of days".to_owned())?;
+    let (least, most) = (SPEEDS.start(), SPEEDS.end());
+    if SPEEDS.contains(&speed) { Ok(speed) } else { Err(format!("{least} to {most} days a second")) }
+}
+
+/// Tells the story. Its log is kept in memory and searched, so it starts its own.
+///
+/// # Errors
+/// Where it cannot begin.
+pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
+    end_on_panic();
+    let asked = std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty());
+    let log = telemetry::capture((args.log || asked).then_some(format));
+    let options = DemoOptions { speed: args.speed, keep: args.keep, colours: out::has_colours() };
+    let say = Box::new(|text: &str| drop(out::line(text)));
+    let stop = super::signals::stopped()?;
+    match demo::run(options, say, log, stop).await {
+        Ok(true) => Ok(ExitCode::Done),
+        Ok(false) => Ok(ExitCode::Failed),
+        Err(error) => {
+            // Not by the log: that is in memory.
+            eprintln!("error: {:#}", anyhow::Error::new(error));
+            Ok(ExitCode::Failed)
+        }
+    }
+}
+
+/// A panic in any task is a failed demo, whether or not it would end the process by itself.
+fn end_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        std::process::exit(i32::from(ExitCode::Failed.number()));
+    }));
+}

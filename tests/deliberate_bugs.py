@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Breaks the code on purpose, one bug at a time, and shows that the tests notice.
+
+Each bug is a change to a copy of the tree; the tests named with it must fail on that copy. A bug that
+nobody catches is printed as such and makes the script exit 1: then a check is missing.
+
+    tests/deliberate_bugs.py            all of them
+    tests/deliberate_bugs.py 3 7        these
+    tests/deliberate_bugs.py --list     what they are
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SIMULATION = ["simulation"]
+ORDERS = ["interleavings"]
+
+# (what, file, before, after, tests that must notice)
+BUGS = [
+    ("no wait between attempts", "src/schedule.rs",
+     "wait.max(asked)", "Duration::from_millis(1).max(asked.min(Duration::ZERO))", SIMULATION),
+    ("waits grow without a bound", "src/schedule.rs",
+     ".clamp(SHORTEST, LONGEST)", ".mul_f64(4000.0)", SIMULATION),
+    ("a successor is forgotten when the vault is down", "src/rotate/saving.rs",
+     "Err(failure) => return self.unsaved(state, failure),",
+     "Err(failure) => {\n                    state.phase = Phase::Current;\n                    return self.unsaved(state, failure);\n                }",
+     ["wire_answers"]),
+    ("an outage is taken for a dead grant", "src/ports.rs",
+     "Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, retry(None)),",
+     "Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::LoginRequired, Remedy::Login),", SIMULATION),
+    ("saves over a newer sign-in", "src/save.rs",
+     "        AfterRead::Theirs\n    }", "        AfterRead::Write\n    }", ["save::"]),
+    ("does not list after a write", "src/save.rs",
+     "match buried_under(ours, versions, &known, Ties::Since(held.read_at)) {",
+     "match buried_under(ours, &[], &known, Ties::Since(held.read_at)) {", ORDERS),
+    ("does not search the history at a start", "src/rotate/history.rs",
+     "while let Some(buried) = save::buried_under(newest, &versions, &dead, Ties::Never) {",
+     "while let Some(buried) = save::buried_under(newest, &[], &dead, Ties::Never) {", ORDERS),
+    ("disables versions as new as the redeemed one", "src/save.rs",
+     "version.created < from.created)", "version.created <= from.created)", ORDERS),
+    ("disables the newest version", "src/save.rs",
+     "version.enabled && version.id != ours.id && version.created < from.created", "version.enabled", ORDERS),
+    ("a loop of our own is answered with a sign-in", "src/refusal.rs",
+     "50196 | 90055 | 50088 => Class::Throttled,", "50196 | 90055 | 50088 => Class::ReauthRequired,", ["refusal"]),
+    ("an expired app secret condemns the token", "src/refusal.rs",
+     '_ => self.class() == Class::ReauthRequired && self.error == "invalid_grant",',
+     "_ => self.class() != Class::Transient,", ["refusal"]),
+    ("a stop drops an unsaved successor", "src/daemon.rs",
+     "while !stop.is_cancelled() || state.is_unsaved() {", "while !stop.is_cancelled() {", ["daemon"]),
+    ("what was settled is undone by an outage", "src/schedule.rs",
+     "Some(known) if passing && !is_passing(known.failure.remedy) => (known.failure, known.since),",
+     "Some(known) if passing && known.attempts > 1_000_000 => (known.failure, known.since),", ["schedule"]),
+    ("rotates only when it is too late", "src/schedule.rs",
+     "version.issued_at() + self.rotate_after", "version.issued_at() + self.rotate_after * 9", SIMULATION),
+    ("the day's redemptions have no limit", "src/state.rs",
+     "const POLITE: Self = Self { redemptions: 24,", "const POLITE: Self = Self { redemptions: 2_400,", SIMULATION),
+    ("a dead grant is never looked at again", "src/rotate.rs",
+     "_ if changed => {", "_ if changed && about == About::AppCredential => {", SIMULATION),
+]
+
+
+def run(bug, copy, target):
+    what, file, before, after, tests = bug
+    path = copy / file
+    text = path.read_text()
+    if text.count(before) != 1:
+        return "stale", f"{file} holds the line {text.count(before)} times"
+    path.write_text(text.replace(before, after))
+    try:
+        return verdict(copy, target, tests)
+    finally:
+        path.write_text(text)
+
+
+def verdict(copy, target, tests):
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SIM_SEEDS": os.environ.get("SIM_SEEDS", "24")}
+    build = ["cargo", "test", "--quiet", "--locked", "--no-run"]
+    if subprocess.run(build, cwd=copy, env=environment, capture_output=True).returncode:
+        return "stale", "does not compile"
+    command = ["cargo", "test", "--quiet", "--locked", "--no-fail-fast", "--"] + tests
+    try:
+        ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=400)
+    except subprocess.TimeoutExpired:
+        return "caught", "the tests do not end"
+    if ended.returncode == 0:
+        return "missed", ""
+    failed = [line for line in ended.stdout.splitlines() if line.startswith("    ") and "::" in line]
+    return "caught", ", ".join(sorted({line.strip() for line in failed}))
+
+
+def main():
+    if "--list" in sys.argv:
+        for number, bug in enumerate(BUGS, 1):
+            print(f"{number:3} {bug[0]}")
+        return 0
+    chosen = [int(word) for word in sys.argv[1:]] or range(1, len(BUGS) + 1)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    # Always the same place, so that only what differs is compiled anew.
+    copy = target / "deliberate-bugs"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git"))
+    caught = 0
+    for number in chosen:
+        end, by = run(BUGS[number - 1], copy, target)
+        caught += end == "caught"
+        print(f"{number:3} {end:7} {BUGS[number - 1][0]}" + (f"  <- {by}" if by else ""), flush=True)
+    print(f"{caught} caught of {len(chosen)}")
+    return 0 if caught == len(chosen) else 1
+
+
+sys.exit(main())

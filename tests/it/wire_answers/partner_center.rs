@@ -1,0 +1,121 @@
+//! Partner Center's answers (`reference/azure.md` §3.8): what is published of them, and that none of them
+//! stops a rotation.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::condition::conditions;
+use perennial::failure::Kind;
+use perennial::ports::Transport;
+use perennial::snapshot::Snapshot;
+use perennial::state::State;
+use perennial::world::Fault;
+use perennial::world::PartnerCenter;
+use perennial::world::Peer;
+use perennial::world::What;
+
+use super::Lab;
+use super::Scene;
+use super::restore;
+use super::settle;
+use super::vault::page;
+
+/// What is published: whether it accepts, what it says about the second factor, and the condition.
+type Published = (Option<bool>, Option<bool>, Option<(Kind, &'static str)>);
+
+const ACCEPTED: Published = (Some(true), Some(true), None);
+const NO_VERDICT: Published = (None, None, None);
+const NO_SECOND_FACTOR: Published = (Some(false), Some(false), Some((Kind::MfaRequired, "login")));
+const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused, "operator")));
+
+enum Trouble {
+    Answer(What),
+    /// The rules of the stand-in, and whether the sign-in carries a second factor.
+    Rules(PartnerCenter, bool),
+}
+
+fn answers() -> Vec<(&'static str, Trouble, Published)> {
+    let coded = |status, code: &str| {
+        let retry_after = (status == 429).then_some(Duration::from_secs(57));
+        Trouble::Answer(What::Coded { status, code: code.into(), inner: None, retry_after })
+    };
+    let page = |status, body| Trouble::Answer(page(status, None, body));
+    let rules = |enforce_mfa, forbidden, mfa| {
+        Trouble::Rules(PartnerCenter { enforce_mfa, forbidden, says_mfa: true }, mfa)
+    };
+    let silent = PartnerCenter { enforce_mfa: false, forbidden: false, says_mfa: false };
+    vec![
+        ("good", rules(true, false, true), ACCEPTED),
+        ("good, and silent about the second factor", Trouble::Rules(silent, true), (Some(true), None, None)),
+        ("no second factor", rules(true, false, false), NO_SECOND_FACTOR),
+        (
+            "no second factor, and accepted all the same",
+            rules(false, false, false),
+            (Some(true), Some(false), Some((Kind::MfaRequired, "login"))),
+        ),
+        ("no role", rules(true, true, true), REFUSED),
+        ("401 without a second factor", coded(401, "900421"), NO_SECOND_FACTOR),
+        ("401 with a number for a code", page(401, r#"{"code":900421}"#), NO_SECOND_FACTOR),
+        ("401 of 2020", page(401, "Unauthorized - MFA required"), NO_SECOND_FACTOR),
+        ("401", coded(401, "400"), REFUSED),
+        ("401 as HTML", page(401, "<html>"), REFUSED),
+        ("403", coded(403, "2032"), REFUSED),
+        ("404", coded(404, "1000"), NO_VERDICT),
+        ("429 in its own shape", coded(429, ""), NO_VERDICT),
+        ("500", coded(500, "500"), NO_VERDICT),
+        ("502 as HTML", page(502, "<html>502 Bad Gateway</html>"), NO_VERDICT),
+        ("302", page(302, ""), NO_VERDICT),
+        ("200 of a guest network", Trouble::Answer(What::Garbage), NO_VERDICT),
+        ("200 that ends half-way", page(200, r#"{"id":"half a"#), NO_VERDICT),
+        ("cut", Trouble::Answer(What::Transport(Transport::Cut)), NO_VERDICT),
+    ]
+}
+
+async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let scene = Scene::set(lab, nth);
+    match trouble {
+        Trouble::Answer(what) => lab.world().inject(Fault::of(Peer::PartnerCenter, what.clone())),
+        Trouble::Rules(rules, mfa) => {
+            lab.world().set_partner_center(*rules);
+            lab.world().set_user_mfa(&scene.partner.user_oid, *mfa);
+            lab.world().human_signs_in(&scene.partner).expect("signed in");
+        }
+    }
+    let secret = &scene.partner.refresh_token;
+    let redeemed = lab.world().newest_value(secret).expect("stored");
+    let mut rotator = lab.rotator(&scene.grant);
+
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+
+    let now = lab.clock.now();
+    let next = rotator.timing.next(&state, now);
+    let snapshot = Snapshot::of(&scene.grant, &rotator.timing, &state, &next, now);
+    let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
+    // What a person wrote a moment ago is a foreign version, rotated at once: that is no trouble.
+    let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);
+    let found = (snapshot.accepted, snapshot.mfa, told.map(|told| (told.kind, told.remedy)));
+    if found != *wanted {
+        wrong.push(format!("is published as {found:?}, not {wanted:?}"));
+    }
+    if state.failing.is_some() {
+        wrong.push(format!("the proof failed: {:?}", state.failing));
+    }
+    let stored = lab.world().newest_value(secret).expect("stored");
+    if stored == redeemed || !lab.world().descends_from(stored.expose(), redeemed.expose()) {
+        wrong.push("the token was not rotated".to_owned());
+    }
+    lab.world().set_partner_center(PartnerCenter::default());
+    restore(lab);
+    wrong
+}
+
+pub(super) async fn check_all() {
+    let lab = Lab::start().await;
+    let mut wrong = Vec::new();
+    for (nth, (name, trouble, wanted)) in answers().iter().enumerate() {
+        let failed = run(&lab, nth, trouble, wanted).await;
+        wrong.extend(failed.iter().map(|what| format!("{name}: {what}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

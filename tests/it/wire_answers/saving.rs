@@ -1,0 +1,132 @@
+//! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
+
+use perennial::failure::Kind;
+use perennial::failure::Remedy;
+use perennial::ports::Transport;
+use perennial::state::State;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+
+use super::Lab;
+use super::Scene;
+use super::restore;
+use super::vault::coded;
+use super::vault::page;
+
+/// An answer to one step of a save.
+struct Answer {
+    name: &'static str,
+    fault: Fault,
+    /// None where the save succeeds all the same.
+    means: Option<(Kind, Remedy)>,
+    /// Whether the vault shows the successor already, although nobody was told.
+    there: bool,
+}
+
+impl Answer {
+    fn new(name: &'static str, operation: Operation, what: What, means: (Kind, Remedy)) -> Self {
+        let fault = Fault::of(Peer::KeyVault, what).on(operation);
+        // Only the list comes after the write.
+        Self { name, fault, means: Some(means), there: operation == Operation::List }
+    }
+
+    /// The write happens, and its answer does not arrive as it should.
+    fn lost(name: &'static str, what: What) -> Self {
+        let fault = Fault::of(Peer::KeyVault, what).on(Operation::Set).after_effect();
+        Self { name, fault, means: Some(UNREACHABLE), there: true }
+    }
+
+    async fn run(&self, lab: &Lab, nth: usize) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let scene = Scene::set(lab, nth);
+        let mut rotator = lab.rotator(&scene.grant);
+        let secret = &scene.partner.refresh_token;
+        let redeemed = lab.world().newest_value(secret).expect("stored");
+        let stored = || lab.world().newest_value(secret).expect("stored");
+        let is_there =
+            || stored() != redeemed && lab.world().descends_from(stored().expose(), redeemed.expose());
+        let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+        if !state.is_unsaved() {
+            wrong.push("a proof that is to be saved leads to a save".to_owned());
+        }
+
+        lab.world().inject(self.fault.clone().about(secret.name.as_str()));
+        let state = rotator.save(state).await;
+
+        let found = state.failing.as_ref().map(|failing| (failing.failure.kind, failing.failure.remedy));
+        if found != self.means {
+            wrong.push(format!("means {:?}, not {found:?}", self.means));
+        }
+        if state.is_unsaved() != self.means.is_some() {
+            wrong.push(format!("unsaved is {}", state.is_unsaved()));
+        }
+        if is_there() != (self.there || self.means.is_none()) {
+            wrong.push(format!("the vault shows the successor: {}", is_there()));
+        }
+        restore(lab);
+        let state = rotator.save(state).await;
+        if state.is_unsaved() || state.failing.is_some() || !is_there() {
+            wrong.push(format!("it was not saved in the end: {:?}", state.failing));
+        }
+        let versions = scene.versions(lab);
+        if versions.len() != 2 || versions.iter().any(|(_, enabled)| !enabled) {
+            wrong.push(format!("{} versions, or one of them is disabled", versions.len()));
+        }
+        wrong.iter().map(|what| format!("{}: {what}", self.name)).collect()
+    }
+}
+
+const OPERATOR: (Kind, Remedy) = (Kind::VaultRefused, Remedy::Operator);
+const UNREACHABLE: (Kind, Remedy) = (Kind::VaultUnreachable, Remedy::Retry { after: None });
+const IDENTITY: (Kind, Remedy) = (Kind::VaultIdentity, Remedy::Operator);
+
+fn answers() -> Vec<Answer> {
+    let mut all = Vec::new();
+    for operation in [Operation::Get, Operation::Set, Operation::List] {
+        let inner = |inner| coded(403, "Forbidden", Some(inner));
+        let conflict = |inner| coded(409, "Conflict", Some(inner));
+        let answer = |name, what, means| Answer::new(name, operation, what, means);
+        all.extend([
+            answer("400", coded(400, "BadParameter", None), OPERATOR),
+            answer("401", coded(401, "Unauthorized", None), IDENTITY),
+            answer("403 role", inner("ForbiddenByRbac"), OPERATOR),
+            answer("403 access policy", inner("ForbiddenByPolicy"), OPERATOR),
+            answer("403 firewall", inner("ForbiddenByFirewall"), OPERATOR),
+            answer("403 private endpoint", inner("ForbiddenByConnection"), OPERATOR),
+            answer("404", coded(404, "SecretNotFound", None), (Kind::NeverSignedIn, Remedy::Login)),
+            answer("409 deleted", conflict("ObjectIsDeletedButRecoverable"), OPERATOR),
+            answer("409 being deleted", conflict("ObjectIsBeingDeleted"), UNREACHABLE),
+            answer("409 being recovered", conflict("ObjectIsBeingRecovered"), UNREACHABLE),
+            answer("429", coded(429, "Throttled", None), UNREACHABLE),
+            answer("429 as text", page(429, None, "Too Many Requests"), UNREACHABLE),
+            answer("500", coded(500, "InternalServerError", None), UNREACHABLE),
+            answer("502 as HTML", page(502, None, "<html>502 Bad Gateway</html>"), UNREACHABLE),
+            answer("200 of a guest network", What::Garbage, UNREACHABLE),
+            answer("200 that ends half-way", page(200, None, r#"{"value":"half a"#), UNREACHABLE),
+            answer("cut", What::Transport(Transport::Cut), UNREACHABLE),
+        ]);
+    }
+    all.push(Answer {
+        means: Some((Kind::TurnedOff, Remedy::Operator)),
+        ..Answer::new("403 off", Operation::Get, coded(403, "Forbidden", Some("SecretDisabled")), OPERATOR)
+    });
+    all.extend([
+        Answer::lost("written, and cut", What::Transport(Transport::Cut)),
+        Answer::lost("written, and 502", page(502, None, "<html>")),
+        Answer::lost("written, and half an answer", page(200, None, r#"{"value":"half a"#)),
+        Answer::lost("written, and a guest network", What::Garbage),
+    ]);
+    all
+}
+
+pub(super) async fn check_all() {
+    let lab = Lab::start().await;
+    let mut wrong = Vec::new();
+    for (nth, answer) in answers().iter().enumerate() {
+        let failed = answer.run(&lab, nth).await;
+        wrong.extend(failed.iter().map(|what| format!("{:?} {what}", answer.fault.operation)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
