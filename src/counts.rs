@@ -154,9 +154,9 @@ mod tests {
         Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")
     }
 
-    fn failing(kind: Kind, seconds: i64) -> Failing {
+    fn failing(kind: Kind, seconds: i64) -> Box<Failing> {
         let failure = Failure::new(kind, Remedy::Retry { after: None }, About::Token, "x");
-        Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds) }
+        Box::new(Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds) })
     }
 
     fn unsaved() -> Phase {

@@ -204,7 +204,8 @@ impl Timing {
                 (failure, since)
             }
         };
-        state.failing = Some(Failing { failure, since, attempts: attempts.saturating_add(1), retry_at });
+        let attempts = attempts.saturating_add(1);
+        state.failing = Some(Box::new(Failing { failure, since, attempts, retry_at }));
         state
     }
 }

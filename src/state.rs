@@ -70,7 +70,7 @@ pub struct State {
     /// When a successor was last saved by this process.
     pub last_rotation_at: Option<Timestamp>,
     /// What is wrong, while something is.
-    pub failing: Option<Failing>,
+    pub failing: Option<Box<Failing>>,
     /// What the resource last said.
     pub acceptance: Option<Acceptance>,
     /// When it said so.

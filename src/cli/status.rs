@@ -146,7 +146,7 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     let since = newest.time(tag::REFUSED_AT).unwrap_or(now).min(now);
     let failure =
         Failure::new(kind, remedy, About::Grant, "the issuer refused this version, as noted in the vault");
-    state.failing = Some(Failing { failure, since, attempts: u32::MAX, retry_at: now });
+    state.failing = Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now }));
     state.phase = Phase::Waiting { look_at: now, again_at: now };
     state
 }

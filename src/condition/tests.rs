@@ -32,7 +32,7 @@ fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
         attempts,
         retry_at: now(),
     });
-    kinds_of_state(&State { phase, failing, ..proved_three_days_ago() })
+    kinds_of_state(&State { phase, failing: failing.map(Box::new), ..proved_three_days_ago() })
 }
 
 fn proved_three_days_ago() -> State {

@@ -81,7 +81,7 @@ fn refused() -> State {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
     let failing = Failing { failure, since: now(), attempts: 1, retry_at: now() };
     let phase = Phase::Waiting { look_at: now(), again_at: now() };
-    State { phase, failing: Some(failing), ..current() }
+    State { phase, failing: Some(Box::new(failing)), ..current() }
 }
 
 fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
