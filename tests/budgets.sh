@@ -2,8 +2,8 @@
 # The budgets of the shipped binary, measured on this machine against the sandbox: a table, and failure where
 # one is broken. Takes the release binary, or builds it. Needs curl. About a minute and a half.
 #
-# A MB is 1024 kB here, as the kernel counts. Memory is RSS after every token is current and nothing has been due for a while; times are between the start of
-# the process and the timestamp of a log line, the best of five.
+# A MB is 1024 kB here, as the kernel counts. Memory is RSS after every token is current and nothing has been
+# due for a while; times are between the start of the process and the timestamp of a log line, the best of five.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
