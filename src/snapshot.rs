@@ -189,11 +189,7 @@ impl Snapshot {
         self.app_secret_expires = state.app_secret_expires.or(self.configured_end);
         self.verdict_since = state.verdict_since;
         self.credential_read_at = state.credential_read_at;
-<<<<<<< HEAD
-        self.failing = state.failing.clone().map(Box::new);
-=======
         self.failing.clone_from(&state.failing);
->>>>>>> http
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;
