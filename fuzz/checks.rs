@@ -1,0 +1,236 @@
+//! What must hold of everything that reads what others wrote, whatever they wrote: it ends, it does not panic,
+//! and no secret gets into anything that can be shown.
+//!
+//! One function for each kind of input. The fuzzer calls them with what it makes up, `tests/it/hostile_input.rs`
+//! with the saved corpus and with answers that are nearly right.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+use perennial::answer;
+use perennial::azure::entra;
+use perennial::azure::vault_answers;
+use perennial::azure::vault_answers::Refused;
+use perennial::config::Config;
+use perennial::failure::Failure;
+use perennial::ports::Asked;
+use perennial::ports::Redeemed;
+use perennial::token::AccessToken;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::RefreshToken;
+use perennial::token::SecretAddress;
+use perennial::token::SecretName;
+use perennial::token::Setting;
+use perennial::token::Source;
+use perennial::token::TokenName;
+use perennial::token::Verify;
+use perennial::version::Provenance;
+use perennial::version::Stored;
+use perennial::version::Version;
+use perennial::version::compose;
+use secrecy::ExposeSecret as _;
+
+/// What was sent, or is kept where it must stay: the seeds put it wherever a peer could.
+pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
+
+/// An app's secret of the kind that could pass for a word or an id.
+pub const GUID_CANARY: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
+
+/// A secret no shorter than this is looked for in what is shown.
+const TELLING_BYTES: usize = 8;
+
+/// The answer of the token endpoint to a redemption, status 200.
+pub fn token_answer(body: &[u8]) {
+    match entra::redeemed(body, &[CANARY, GUID_CANARY]) {
+        Ok(redeemed) => good_answer(&redeemed),
+        Err(error) => {
+            keeps_silent(&error, &[CANARY, GUID_CANARY]);
+            fails_silently(&error.failure(), &error.to_string());
+        }
+    }
+}
+
+fn good_answer(redeemed: &Redeemed) {
+    let (access, refresh) = (redeemed.access_token.expose(), redeemed.refresh_token.expose());
+    assert!(!access.is_empty() && redeemed.refresh_token.is_plausible());
+    assert!(redeemed.expires_in <= Duration::from_secs(28 * 60 * 60));
+    let others = Redeemed {
+        access_token: AccessToken::new("another"),
+        refresh_token: RefreshToken::new("another"),
+        ..redeemed.clone()
+    };
+    assert_eq!(format!("{redeemed:?}"), format!("{others:?}"), "a token makes a difference");
+    shown_is_silent(redeemed.scope.as_deref().unwrap_or_default(), &[access, refresh]);
+    keeps_silent(redeemed, &[CANARY, GUID_CANARY]);
+    if let Err(failure) = answer::check(&grant(), "another app", redeemed) {
+        fails_silently(&failure, "");
+    }
+}
+
+/// An answer of the token endpoint that is not a success: two bytes of status, then the body.
+pub fn entra_error(input: &[u8]) {
+    let (status, body) = status_and_body(input);
+    let error = entra::refused(status, body, None, &[CANARY, GUID_CANARY]);
+    keeps_silent(&error, &[CANARY, GUID_CANARY]);
+    fails_silently(&error.failure(), &error.to_string());
+}
+
+/// An access token, which anybody can have made up.
+pub fn access_token(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let token = AccessToken::new(text);
+    let claims = token.claims();
+    assert_eq!(format!("{token:?}"), "AccessToken([REDACTED])");
+    keeps_silent(&claims, &[CANARY]);
+    let redeemed = Redeemed {
+        access_token: token,
+        refresh_token: RefreshToken::new(CANARY),
+        expires_in: Duration::ZERO,
+        scope: None,
+        refresh_expires_in: None,
+    };
+    match answer::check(&grant(), APP, &redeemed) {
+        // It goes into a tag, which is for everybody to read.
+        Ok(user) => assert!(user.is_none_or(|user| user.len() == 36 && user != CANARY)),
+        Err(failure) => fails_silently(&failure, ""),
+    }
+}
+
+/// An answer of Key Vault: two bytes of status, then the body of a secret, of a list or of an error.
+pub fn vault_answer(input: &[u8]) {
+    let (status, body) = status_and_body(input);
+    let at = address();
+    if let Ok(stored) = vault_answers::stored(&at, Some("Sun, 06 Nov 1994 08:49:37 GMT"), body) {
+        let value = stored.value.expose_secret();
+        assert_eq!(value, value.trim());
+        assert_eq!(format!("{:?}", stored.refresh_token()), "RefreshToken([REDACTED])");
+        let other = Stored { value: "another".into(), ..stored.clone() };
+        assert_eq!(format!("{stored:?}"), format!("{other:?}"), "the value makes a difference");
+        // Tags are for everybody to read: what somebody wrote there is not ours to hide.
+        keeps_silent(
+            &Stored { version: Version { tags: [].into(), ..stored.version.clone() }, ..other },
+            &[CANARY],
+        );
+        successor(&stored.version);
+    }
+    if let Ok(version) = vault_answers::written(&at, body) {
+        successor(&version);
+    }
+    if let Ok((versions, link)) = vault_answers::listed(&at, body) {
+        assert!(versions.len() < body.len() && link.is_none_or(|link| link.len() < body.len()));
+        versions.iter().for_each(successor);
+    }
+    // A status line is text too: what follows the body's first line stands for the header.
+    let network_info =
+        body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
+    for network_info in [None, network_info] {
+        let error = vault_answers::refused(&Refused { status, body, network_info, retry_after: None });
+        keeps_silent(&error, &[CANARY]);
+        fails_silently(&error.failure(Asked::Own, &at), &error.to_string());
+    }
+}
+
+/// What would be written over such a version.
+fn successor(version: &Version) {
+    assert!(version.issued_at() <= version.created && version.signed_in_at() <= version.created);
+    let provenance = Provenance {
+        command: "run",
+        issued_at: version.created,
+        tenant_id: TENANT,
+        client_id: APP,
+        user_oid: None,
+        redeemed_from: Some(version),
+        replaces: None,
+        rotation_id: perennial::token::rotation_id(),
+    };
+    let (new, _) = compose(RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
+    assert!(new.tags.len() <= perennial::version::MAX_TAGS);
+    keeps_silent(&new.value, &[CANARY]);
+}
+
+/// A configuration: the text of a file, and after a NUL the lines of an environment.
+pub fn configuration(input: &[u8]) {
+    let Ok(input) = std::str::from_utf8(input) else { return };
+    let (text, env) = input.split_once('\0').unwrap_or((input, ""));
+    let env = env.lines().filter_map(|line| line.split_once('='));
+    let env: Vec<(String, String)> = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // The names of keys and variables are shown, which is what they are for.
+    let named = env.iter().any(|(name, _)| name.contains(CANARY)) || names_a_key(text);
+    match Config::parse(Path::new("perennial.toml"), text, env.into_iter()) {
+        Ok(config) => assert!(!config.tokens.is_empty()),
+        Err(problems) => {
+            assert!(!problems.problems.is_empty());
+            if !named {
+                keeps_silent(&problems, &[CANARY]);
+                shown_is_silent(&problems.to_string(), &[CANARY]);
+            }
+        }
+    }
+}
+
+/// Whether the canary is, or is in, a key of the text.
+fn names_a_key(text: &str) -> bool {
+    fn within(value: &toml::Value) -> bool {
+        match value {
+            toml::Value::Table(table) => {
+                table.iter().any(|(key, value)| key.contains(&CANARY[..TELLING_BYTES]) || within(value))
+            }
+            toml::Value::Array(list) => list.iter().any(within),
+            _ => false,
+        }
+    }
+    text.parse().is_ok_and(|table: toml::Table| within(&toml::Value::Table(table)))
+}
+
+fn status_and_body(input: &[u8]) -> (u16, &[u8]) {
+    match input {
+        [high, low, body @ ..] => (100 + u16::from_be_bytes([*high, *low]) % 500, body),
+        _ => (400, input),
+    }
+}
+
+/// What can be shown of a failure holds no secret, and tells people something.
+fn fails_silently(failure: &Failure, displayed: &str) {
+    assert!(!failure.summary.is_empty());
+    keeps_silent(failure, &[CANARY, GUID_CANARY]);
+    shown_is_silent(displayed, &[CANARY, GUID_CANARY]);
+}
+
+fn keeps_silent(what: &impl Debug, secrets: &[&str]) {
+    shown_is_silent(&format!("{what:?}"), secrets);
+    shown_is_silent(&format!("{what:#?}"), secrets);
+}
+
+fn shown_is_silent(shown: &str, secrets: &[&str]) {
+    let shown = shown.to_ascii_lowercase();
+    for secret in secrets.iter().filter(|secret| secret.len() >= TELLING_BYTES) {
+        assert!(!shown.contains(&secret.to_ascii_lowercase()), "a secret is shown");
+    }
+}
+
+const TENANT: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+const APP: &str = "1ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+
+fn address() -> SecretAddress {
+    let name = SecretName::parse("pc-token").expect("a name");
+    SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
+}
+
+fn grant() -> Grant {
+    Grant {
+        name: TokenName::new("one"),
+        tenant_id: TENANT.to_owned(),
+        client_id: Setting::Plain(APP.to_owned()),
+        client_secret: Source::Secret(address()),
+        secret: address(),
+        scope: "https://api.partnercenter.microsoft.com/user_impersonation".to_owned(),
+        verify: Verify::PartnerCenter,
+        user_oid: None,
+        owner: None,
+        app_secret_expires: None,
+        strict: false,
+        policy: Policy::default(),
+    }
+}
