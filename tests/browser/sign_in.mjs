@@ -1,0 +1,156 @@
+// A person signs in with a real browser: `perennial login` against `perennial sandbox`, in Chromium.
+// Shows what a scripted client cannot: that the pages' policies let a browser through, forms and redirects to the
+// loopback address included, and that no code is left on the last page.
+
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { chromium } from 'playwright-core';
+
+const PERENNIAL = process.argv[2];
+assert.ok(PERENNIAL, 'usage: node sign_in.mjs PERENNIAL');
+// On a busy machine a page takes a second; nothing here takes longer than this.
+const PATIENCE = 30_000;
+
+const children = new Set();
+
+/** Starts the program; `line(pattern)` waits for a line of either output, `ended` for its end. */
+function start(args, env = {}) {
+  const child = spawn(PERENNIAL, args, { env: { ...process.env, BROWSER: 'true', ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
+  const lines = [];
+  const waiting = [];
+  const stdout = [];
+  for (const [stream, kept] of [[child.stdout, stdout], [child.stderr, null]]) {
+    createInterface({ input: stream }).on('line', (text) => {
+      kept?.push(text);
+      lines.push(text);
+      for (const look of [...waiting]) look();
+    });
+  }
+  const ended = new Promise((resolve) => child.on('close', (code) => {
+    children.delete(child);
+    resolve({ code, stdout: stdout.join('\n'), all: lines.join('\n') });
+  }));
+  const line = (pattern) => new Promise((resolve, reject) => {
+    const give_up = setTimeout(() => reject(new Error(`no ${pattern} in:\n${lines.join('\n')}`)), PATIENCE);
+    const look = () => {
+      const found = lines.map((text) => text.match(pattern)).find(Boolean);
+      if (!found) return;
+      clearTimeout(give_up);
+      waiting.splice(waiting.indexOf(look), 1);
+      resolve(found[0]);
+    };
+    waiting.push(look);
+    look();
+  });
+  return { child, line, ended };
+}
+
+const AUTHORIZE = /https:\/\/localhost:\d+\/\S+\/oauth2\/v2\.0\/authorize\?\S+/;
+const INTEGRATION = 'integration@partner.onmicrosoft.com';
+const PASSWORD_ONLY = 'password-only@partner.onmicrosoft.com';
+
+/** Runs one login and lets `person` act on the page. */
+async function login(browser, config, args, person) {
+  const program = start(['login', 'partner-center', '--config', config, '--json', ...args]);
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  // A policy that stops something says so here.
+  const complaints = [];
+  page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  const shown = await person(page, program);
+  const outcome = await program.ended;
+  await context.close();
+  const about_icons = (text) => /favicon|404 \(Not Found\)/.test(text);
+  assert.deepEqual(complaints.filter((text) => !about_icons(text)), [], 'the browser complains of nothing');
+  assert.doesNotMatch(shown, /0\.A[QX]/, 'no code and no token on the last page');
+  return { ...outcome, shown };
+}
+
+const choose = (page, upn) => page.getByRole('button', { name: upn }).click();
+
+const dir = await mkdtemp(join(tmpdir(), 'perennial-browser-'));
+let browser;
+try {
+  const config = join(dir, 'perennial.toml');
+  const sandbox = start(['sandbox', '--dir', dir, '--listen', '127.0.0.1:0', '--never-signed-in']);
+  await sandbox.line(/Ctrl-C ends it/);
+  // With an empty profile of its own, which goes away with it.
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync',
+      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost, EXCLUDE 127.0.0.1'],
+  });
+
+  // By form: the code never stands in an address.
+  const first = await login(browser, config, [], async (page, program) => {
+    await page.goto(await program.line(AUTHORIZE));
+    await choose(page, INTEGRATION);
+    await page.locator('#continue').click();
+    await page.getByRole('heading', { name: 'Signed in' }).waitFor();
+    assert.match(page.url(), /^http:\/\/localhost:\d+\/$/);
+    return page.content();
+  });
+  assert.equal(first.code, 0, first.all);
+  const result = JSON.parse(first.stdout);
+  assert.equal(result.partner_center_accepts, true);
+  console.log('ok: signed in by form_post');
+
+  const { stdout } = await promisify(execFile)(PERENNIAL, ['status', '--config', config, '--json']);
+  const status = JSON.parse(stdout);
+  assert.equal(status.tokens[0].version, result.version);
+  assert.deepEqual(status.conditions.filter((condition) => condition.severity === 'critical'), []);
+  console.log('ok: the vault holds it, and nothing is critical');
+
+  // By redirect, to the listener that --no-browser keeps open for a forwarded port.
+  const second = await login(browser, config, ['--no-browser'], async (page, program) => {
+    await page.goto(await program.line(AUTHORIZE));
+    await choose(page, INTEGRATION);
+    await page.getByRole('heading', { name: 'Signed in' }).waitFor();
+    return page.content();
+  });
+  assert.equal(second.code, 0, second.all);
+  console.log('ok: signed in by redirect');
+
+  // Without a second factor: the page says why nothing was stored.
+  const third = await login(browser, config, ['--replace-user'], async (page, program) => {
+    await page.goto(await program.line(AUTHORIZE));
+    await choose(page, PASSWORD_ONLY);
+    await page.locator('#continue').click();
+    await page.getByRole('heading', { name: 'Not stored' }).waitFor();
+    return page.content();
+  });
+  assert.equal(third.code, 3, third.all);
+  assert.match(third.shown, /second factor/);
+  console.log('ok: without a second factor nothing is stored, and the page says why');
+
+  // On another device.
+  const fourth = await login(browser, config, ['--device-code'], async (page, program) => {
+    const told = await program.line(/Open https:\/\/\S+ on any device and type \S+/);
+    const [, address, code] = told.match(/Open (\S+) on any device and type (\S+)/);
+    await page.goto(address);
+    await page.getByLabel('Code').fill(code);
+    await page.locator('#next').click();
+    await choose(page, INTEGRATION);
+    await page.locator('#done').waitFor();
+    return page.content();
+  });
+  assert.equal(fourth.code, 0, fourth.all);
+  console.log('ok: signed in by device code');
+
+  sandbox.child.kill('SIGTERM');
+  assert.equal((await sandbox.ended).code, 0);
+} finally {
+  await browser?.close();
+  for (const child of children) child.kill('SIGKILL');
+  await rm(dir, { recursive: true, force: true });
+}

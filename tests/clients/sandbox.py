@@ -1,0 +1,97 @@
+"""The sandbox as its ready configuration describes it, and Microsoft's clients set up for it.
+
+Owns what the tests share: where the sandbox is, who may do what there, its controls below `/_sandbox/`.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import tomllib
+
+import msal
+import requests
+from azure.identity import ClientSecretCredential
+from azure.keyvault.secrets import SecretClient
+
+with open(os.environ["PERENNIAL_CONFIG"], "rb") as file:
+    CONFIG = tomllib.load(file)
+ORIGIN = CONFIG["vault"]["url"]
+VAULT_TENANT = CONFIG["vault"]["tenant_id"]
+VAULT_CLIENT = CONFIG["vault"]["client_id"]
+with open(CONFIG["vault"]["client_secret"]["file"], encoding="utf-8") as file:
+    VAULT_CLIENT_SECRET = file.read()
+TOKEN = CONFIG["token"][0]
+
+PARTNER_CENTER = "https://api.partnercenter.microsoft.com/user_impersonation"
+
+_numbers = itertools.count(1)
+
+# What it warns of are the refusals that the tests ask for.
+logging.getLogger("azure.identity").setLevel(logging.ERROR)
+
+
+def environment(file):
+    """The variables in a file that lies beside the configuration."""
+    path = os.path.join(os.path.dirname(os.environ["PERENNIAL_CONFIG"]), file)
+    with open(path, encoding="utf-8") as lines:
+        return dict(line.strip().split("=", 1) for line in lines)
+
+
+def fresh_name():
+    """A name that no other test uses."""
+    return f"client-test-{next(_numbers)}"
+
+
+def credential(**changed):
+    """The app that may open the sandbox's vault, as azure-identity knows it."""
+    known = {"tenant_id": VAULT_TENANT, "client_id": VAULT_CLIENT, "client_secret": VAULT_CLIENT_SECRET}
+    return ClientSecretCredential(**known | changed, authority=ORIGIN, disable_instance_discovery=True)
+
+
+def vault(by=None, **options):
+    """Key Vault's client. It does not try again unless it is asked to, so that refusals show at once."""
+    options = {"retry_total": 0, "verify_challenge_resource": False} | options
+    return SecretClient(ORIGIN, by or credential(), **options)
+
+
+def partner_app(**changed):
+    """The partner's app as msal knows it; its secret is in the vault."""
+    with vault() as client:
+        secret = client.get_secret(TOKEN["client_secret"]["secret"]).value
+    known = {
+        "client_id": TOKEN["client_id"],
+        "client_credential": secret,
+        "authority": f"{ORIGIN}/{TOKEN['tenant_id']}",
+    }
+    return msal.ConfidentialClientApplication(**known | changed, instance_discovery=False)
+
+
+def stored_token():
+    """The partner's refresh token."""
+    with vault() as client:
+        return client.get_secret(TOKEN["refresh_token"]).value
+
+
+def control(name, **form):
+    """Uses a control of the sandbox."""
+    answer = requests.post(f"{ORIGIN}/_sandbox/{name}", json=form, timeout=10)
+    assert answer.ok, answer.text
+    return answer.json()
+
+
+def state():
+    """What the sandbox shows of itself."""
+    answer = requests.get(f"{ORIGIN}/_sandbox/state", timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+@contextlib.contextmanager
+def fault(peer, **form):
+    """Lets something go wrong for as long as it is entered."""
+    control("faults", peer=peer, **form)
+    try:
+        yield
+    finally:
+        requests.delete(f"{ORIGIN}/_sandbox/faults", timeout=10).raise_for_status()

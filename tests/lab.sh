@@ -1,0 +1,23 @@
+# A place for a script's files, and the processes that it starts: all of them end with it. To be sourced.
+lab=$(mktemp -d)
+pids=()
+finish() {
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$lab"
+}
+trap finish EXIT
+
+# Waits until a command holds, for so many tenths of a second.
+await() {
+    local tenths=$1
+    shift
+    for _ in $(seq "$tenths"); do
+        "$@" && return
+        sleep 0.1
+    done
+    echo "in vain: $*" >&2
+    exit 1
+}
