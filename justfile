@@ -22,6 +22,14 @@ release:
 sim:
     SIM_SEEDS=1000 cargo test --locked --profile sim --test it simulation -- --nocapture
 
+# Every answer that can meet us, as a table
+matrix:
+    cargo test --locked --test it wire_answers -- --nocapture --test-threads 1
+
+# Bugs on purpose, each of which the tests must notice
+bugs:
+    tests/deliberate_bugs.py
+
 # Half a year of it in a minute
 demo:
     cargo run --release --locked -- demo

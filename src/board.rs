@@ -9,10 +9,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::condition;
 use crate::condition::Condition;
 use crate::condition::conditions;
 use crate::counts::Counts;
 use crate::counts::Tally;
+use crate::deliveries::Deliveries;
+use crate::deliveries::Miss;
 use crate::pulse::Pulses;
 use crate::schedule::Next;
 use crate::schedule::Timing;
@@ -29,12 +32,13 @@ pub struct Board {
     snapshots: watch::Sender<Vec<Snapshot>>,
     counts: Arc<Counts>,
     pulses: Pulses,
+    deliveries: Deliveries,
     clock: Clock,
 }
 
 impl Board {
     /// A board on which nothing is known yet.
-    pub fn new<'a>(tokens: impl Iterator<Item = (&'a Grant, &'a Timing)>, clock: Clock) -> Self {
+    pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<Grant>, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
         let snapshots: Vec<Snapshot> = tokens
@@ -44,8 +48,35 @@ impl Board {
             counts: Arc::new(Counts::new(snapshots.len())),
             pulses: Pulses::new(snapshots.len()),
             snapshots: watch::Sender::new(snapshots),
+            deliveries: Deliveries::default(),
             clock,
         }
+    }
+
+    /// The same board, with sinks of these names that alerts go to.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
+        self.deliveries = Deliveries::new(sinks);
+        self
+    }
+
+    /// Takes note that the sink at that place was delivered to. What that changes is news to all readers.
+    pub fn delivered(&self, sink: usize) {
+        if self.deliveries.delivered(sink) {
+            self.snapshots.send_modify(|_| {});
+        }
+    }
+
+    /// Takes note that it was not.
+    pub fn missed(&self, sink: usize, miss: Miss) {
+        if self.deliveries.missed(sink, miss, self.clock.now()) {
+            self.snapshots.send_modify(|_| {});
+        }
+    }
+
+    /// How the alerts get through.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
     }
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
@@ -74,15 +105,22 @@ impl Board {
 
     /// The status now.
     pub fn status(&self) -> Status {
-        let skew = self.clock.skew();
-        Status::of(&self.snapshots.borrow(), skew, self.clock.now(), StatusSource::Daemon)
+        self.drawn(|snapshots, conditions, now| {
+            Status::with(snapshots, conditions, now, StatusSource::Daemon)
+        })
     }
 
     /// Draws from the snapshots, what holds by them, and the moment.
     pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], Vec<Condition>, Timestamp) -> T) -> T {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
-        draw(&snapshots, conditions(&snapshots, skew, now), now)
+        let mut holding = conditions(&snapshots, skew, now);
+        let of_sinks = self.deliveries.conditions();
+        if !of_sinks.is_empty() {
+            holding.extend(of_sinks);
+            condition::sort(&mut holding);
+        }
+        draw(&snapshots, holding, now)
     }
 
     /// Looks at the snapshots as they are.

@@ -27,6 +27,12 @@ pub enum Peer {
     KeyVault,
     /// The resource.
     PartnerCenter,
+    /// Who hands out tokens of a managed identity.
+    IdentityHost,
+    /// Where alerts go.
+    AlertSink,
+    /// Who notices when this process is gone.
+    Heartbeat,
 }
 
 impl Peer {
@@ -36,6 +42,9 @@ impl Peer {
             Self::Entra => "entra",
             Self::KeyVault => "key_vault",
             Self::PartnerCenter => "partner_center",
+            Self::IdentityHost => "identity_host",
+            Self::AlertSink => "alert_sink",
+            Self::Heartbeat => "heartbeat",
         }
     }
 }

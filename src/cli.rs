@@ -3,15 +3,22 @@
 //! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
 //! this one. Results go to stdout by `out`, everything else to stderr.
 
+pub mod access_token;
+pub mod check;
+mod cure;
 pub mod demo;
 pub mod health;
+pub mod init;
+pub mod login;
 pub mod out;
+mod proof;
 pub mod rotate;
 pub mod run;
 pub mod sandbox;
 pub mod shipped;
 pub mod signals;
 pub mod status;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process;
@@ -19,12 +26,14 @@ use std::process;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::failure::Remedy;
 use crate::hardening::harden;
+use crate::login::Refused;
 use crate::telemetry;
 use crate::telemetry::LogFormat;
 
@@ -87,6 +96,21 @@ pub enum Verb {
     /// Say how the tokens stand by what the vault says; redeems nothing
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
+    /// Sign a user in and store the first refresh token
+    #[command(after_help = login::EXAMPLES)]
+    Login(login::LoginArgs),
+    /// Print a fresh access token, and nothing else
+    #[command(after_help = access_token::EXAMPLES)]
+    AccessToken(access_token::AccessTokenArgs),
+    /// Redeem, ask Partner Center, and say whose the token is; stores nothing
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    /// Write a first configuration: asks, or takes flags, and looks into the vault
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::InitArgs),
+    /// Rehearse step by step after setting up, and name what is missing
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Ask the running daemon whether its loop turns
     #[command(after_help = health::EXAMPLES)]
     Health(health::HealthArgs),
@@ -97,6 +121,9 @@ pub enum Verb {
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
 }
+
+/// Tokens that a command reads or proves at once.
+const AT_ONCE: usize = 16;
 
 /// What the end of the process says. The numbers are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +216,9 @@ pub enum Stop {
     /// The command cannot mean that, as a token that is not configured.
     #[error("{0}")]
     Usage(String),
+    /// A sign-in was not stored.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// Something outside failed.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
@@ -200,6 +230,7 @@ impl Stop {
         match self {
             Self::Configuration(_) => ExitCode::Configuration,
             Self::Usage(_) => ExitCode::Usage,
+            Self::Refused(refused) => refused.remedy.into(),
             Self::Failed(_) => ExitCode::Failed,
         }
     }
@@ -207,11 +238,16 @@ impl Stop {
 
 /// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
 pub fn main() -> process::ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return mistyped(&error),
+    };
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         harden();
     }
-    let format = cli.global.log_format.unwrap_or_else(LogFormat::usual);
+    // Whoever signs in reads along, whatever stderr is.
+    let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
+    let format = cli.global.log_format.unwrap_or(usual);
     // The demo keeps its log to itself.
     if !matches!(cli.verb, Verb::Demo(_)) {
         telemetry::start(format);
@@ -221,12 +257,30 @@ pub fn main() -> process::ExitCode {
             Verb::Run(args) => run::run(args, &cli.global).await,
             Verb::Rotate(args) => rotate::run(args, &cli.global).await,
             Verb::Status(args) => status::run(args, &cli.global).await,
+            Verb::Login(args) => login::run(args, &cli.global).await,
+            Verb::AccessToken(args) => access_token::run(args, &cli.global).await,
+            Verb::Verify(args) => verify::run(args, &cli.global).await,
+            Verb::Init(args) => init::run(args, &cli.global).await,
+            Verb::Check(args) => check::run(args, &cli.global).await,
             Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
             Verb::Demo(args) => demo::run(args, format).await,
         }
     });
     finish(outcome, format)
+}
+
+/// Says what the parser says: help and the version on stdout, mistakes on stderr. To a monitoring system wrong
+/// use is no verdict: 2 would be CRITICAL.
+fn mistyped(error: &clap::Error) -> process::ExitCode {
+    let told = error.print();
+    if !error.use_stderr() {
+        return if told.is_ok() { ExitCode::Done } else { ExitCode::Failed }.into();
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let monitors = words.iter().any(|word| word == "status")
+        && words.iter().any(|word| word.to_string_lossy().starts_with("--monit"));
+    if monitors { ExitCode::Monitored(Monitored::CannotTell) } else { ExitCode::Usage }.into()
 }
 
 /// Reads the configuration that `global` names.
@@ -237,7 +291,18 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
+    if let Err(error) = std::fs::File::open(&global.config)
+        && is_shortage(&error)
+    {
+        return Err(Stop::Failed(anyhow::Error::new(error).context("cannot read the configuration now")));
+    }
     Ok(Config::load(&global.config, std::env::vars_os().filter_map(text))?)
+}
+
+/// Whether the machine is short of something, which passes, as against a file that cannot be read at all.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
 /// Runs a command on one thread, which is all that waiting takes and what the memory budget allows.
@@ -273,6 +338,7 @@ fn for_people(stop: &Stop) -> String {
             })
         }
         Stop::Usage(text) => format!("error: {text}"),
+        Stop::Refused(refused) => format!("error: {refused}"),
         Stop::Failed(error) => format!("error: {error:#}"),
     }
 }
@@ -285,110 +351,12 @@ fn log(stop: &Stop) {
             }
         }
         Stop::Usage(text) => tracing::error!("{text}"),
+        Stop::Refused(refused) => {
+            tracing::error!(event = "not_signed_in", cure = refused.cure, "{}", refused.why);
+        }
         Stop::Failed(error) => tracing::error!("{error:#}"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::time::Duration;
-
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_parser_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn global_options_stand_before_or_after_the_command() {
-        let before = parse("perennial --config a.toml --log-format json run").expect("good");
-        let after = parse("perennial run --config a.toml").expect("good");
-
-        assert_eq!(before.global.config, after.global.config);
-        assert_eq!(before.global.log_format, Some(LogFormat::Json));
-        assert!(matches!(after.verb, Verb::Run(_)));
-    }
-
-    #[test]
-    fn spans_are_written_with_their_unit() {
-        let whole =
-            parse("perennial sandbox --dir d --age 80d --rotate-after 1m --issuer strict").expect("good");
-
-        let Verb::Sandbox(args) = whole.verb else { panic!("the sandbox") };
-        assert_eq!(args.age, Duration::from_secs(80 * 86_400));
-        assert_eq!(args.rotate_after, Some(Duration::from_secs(60)));
-        assert_eq!(args.issuer, sandbox::IssuerRules::Strict);
-        assert_eq!(args.listen.to_string(), "127.0.0.1:8443");
-        assert!(parse("perennial sandbox --dir d --age 80").is_err());
-    }
-
-    #[test]
-    fn every_command_shows_how_it_is_used() {
-        for verb in Cli::command().get_subcommands() {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-
-            assert!(help.contains(&format!("  perennial {}", verb.get_name())), "{}", verb.get_name());
-        }
-    }
-
-    #[test]
-    fn examples_in_the_help_can_be_typed() {
-        for example in [
-            run::EXAMPLES,
-            rotate::EXAMPLES,
-            status::EXAMPLES,
-            health::EXAMPLES,
-            sandbox::EXAMPLES,
-            demo::EXAMPLES,
-        ] {
-            for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
-                let words = line.split_whitespace().take_while(|word| *word != "#" && *word != ">");
-
-                assert!(Cli::try_parse_from(words).is_ok(), "{line}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_gravest_of_many_is_what_counts() {
-        use ExitCode::Done;
-        use ExitCode::Failed;
-        use ExitCode::Login;
-        use ExitCode::Operator;
-
-        assert_eq!(Done.gravest(Failed).gravest(Operator).gravest(Login), Login);
-        assert_eq!(Login.gravest(Operator), Login);
-        assert_eq!(Operator.gravest(Failed), Operator);
-    }
-
-    #[test]
-    fn exit_codes_are_the_documented_ones() {
-        let stop = Stop::Configuration(ConfigProblems { path: "x".into(), problems: Vec::new() });
-
-        assert_eq!(stop.exit_code().number(), 78);
-        assert_eq!(ExitCode::from(Remedy::Login).number(), 3);
-        assert_eq!(ExitCode::from(Remedy::Operator).number(), 4);
-        assert_eq!(ExitCode::from(Remedy::Retry { after: None }).number(), 1);
-        for code in [0, 1, 2, 3, 4, 78] {
-            assert!(AFTER_HELP.contains(&format!("  {code:<4}")), "{code}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_configuration_is_a_list() {
-        let problems =
-            Config::parse(Path::new("p.toml"), "[vault]\ncredential = \"azure_cli\"", std::iter::empty());
-
-        let shown = for_people(&Stop::Configuration(problems.expect_err("no token")));
-
-        assert_eq!(shown, "error: p.toml cannot be used\n  token: there must be at least one [[token]]");
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ use crate::failure::Remedy;
 use crate::snapshot::Snapshot;
 use crate::state::Failing;
 use crate::state::delta;
+use crate::token::Grant;
 use crate::token::Timestamp;
 
 /// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
@@ -94,8 +95,13 @@ pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp)
         found.insert((skewed.kind, skewed.cause.clone()), skewed);
     }
     let mut all: Vec<Condition> = found.into_values().collect();
-    all.sort_by_key(|condition| (std::cmp::Reverse(condition.severity), condition.since));
+    sort(&mut all);
     all
+}
+
+/// The gravest first, then the oldest.
+pub fn sort(conditions: &mut [Condition]) {
+    conditions.sort_by_key(|condition| (std::cmp::Reverse(condition.severity), condition.since));
 }
 
 /// One token's part in a condition.
@@ -114,7 +120,7 @@ impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
         Self {
             kind,
-            cause: format!("token:{}", of.name),
+            cause: format!("token:{}", of.grant.name),
             remedy,
             since,
             summary,
@@ -130,12 +136,12 @@ impl Symptom {
             severity: severity(self.kind, of, now),
             // As precise as a tag: a restart, which reads it from there, must not change it.
             since: self.since.trunc_subsecs(0),
-            tokens: vec![of.name.to_string()],
+            tokens: vec![of.grant.name.to_string()],
             remedy: self.remedy.as_str(),
             action: action(self.kind, self.remedy, of),
             summary: self.summary,
             runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
-            owners: of.owner.iter().cloned().collect(),
+            owners: of.grant.owner.iter().cloned().collect(),
             code: self.code,
             trace_id: self.trace_id,
             correlation_id: self.correlation_id,
@@ -213,12 +219,12 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
         return None;
     }
     let cause = match (failure.about, failure.kind) {
-        (_, Kind::EntraUnreachable) => format!("issuer:{}", of.tenant_id),
-        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.secret.vault),
+        (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
+        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
         (About::AppCredential | About::CredentialSource, _) => {
-            format!("app:{}", of.client_id.as_deref().unwrap_or(of.name.as_str()))
+            format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
         }
-        (About::Token | About::Grant, _) => format!("token:{}", of.name),
+        (About::Token | About::Grant, _) => format!("token:{}", of.grant.name),
     };
     Some(Symptom {
         kind: failure.kind,
@@ -244,7 +250,7 @@ fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
 /// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
 /// token any more.
 fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
-    let short = of.runway(now).is_some_and(|left| left <= delta(of.lifetime / 10));
+    let short = of.runway(now).is_some_and(|left| left <= of.lifetime() / 10);
     match kind {
         Kind::NeverSignedIn
         | Kind::LoginRequired
@@ -279,11 +285,14 @@ fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
 
 /// What to do, with the place to do it.
 fn action(kind: Kind, remedy: Remedy, of: &Snapshot) -> String {
-    let Snapshot { name, secret, tenant_id, .. } = of;
-    let app = of.client_id.as_deref().unwrap_or("(its client_id is in the vault)");
+    let Grant { name, secret, tenant_id, .. } = &*of.grant;
+    let app = of.client_id().unwrap_or("(its client_id is in the vault)");
     match kind {
-        Kind::NeverSignedIn | Kind::LoginRequired | Kind::MfaRequired => format!(
-            "sign in again with a second factor and store the refresh token as a new version of {secret}; {name} goes on within a minute"
+        Kind::NeverSignedIn | Kind::LoginRequired => format!(
+            "run `perennial login {name}` and sign in with a second factor; {name} goes on within about a minute, at once after a SIGHUP"
+        ),
+        Kind::MfaRequired => format!(
+            "have MFA registered and demanded for the user, then run `perennial login {name}` in a private browser window; {name} goes on within about a minute, at once after a SIGHUP"
         ),
         Kind::PolicyBlocked => format!(
             "look up the refusal in Entra's sign-in logs for app {app} in tenant {tenant_id}, and adapt the policy, the consent or the scope"
@@ -307,11 +316,11 @@ fn action(kind: Kind, remedy: Remedy, of: &Snapshot) -> String {
         Kind::Unsaved => format!("give back write access to {secret}; keep this process running until it is saved"),
         Kind::Overdue => "read the other conditions and the log: something keeps this step from being done".into(),
         Kind::WrongIdentity => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}"
+            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, run `perennial login {name}`"
         ),
-        Kind::NoRefreshToken => format!("add offline_access to the consent of app {app}; the stored token is kept meanwhile"),
+        Kind::NoRefreshToken => format!("add offline_access to the consent of app {app}, then run `perennial login {name}`; the stored token is kept meanwhile"),
         Kind::PartnerCenterRefused => format!(
-            "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant"
+            "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
         ),
         Kind::ForeignWriter => format!("find who else writes {secret} (its versions without managed-by) and stop it"),
         Kind::BuriedSignIn => format!("nothing, if {name} is current; write to {secret} only to sign in"),
@@ -354,7 +363,8 @@ fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
     }
 }
 
-fn id(kind: Kind, cause: &str) -> Uuid {
+/// The id of an incident.
+pub fn id(kind: Kind, cause: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{}/{cause}", kind.as_str()).as_bytes())
 }
 

@@ -7,7 +7,9 @@
 //!
 //! Invariant: a `Config` holds no secret, only where to find one.
 
+mod alerts;
 mod grants;
+mod identity;
 mod rules;
 mod sections;
 mod walk;
@@ -19,16 +21,20 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::Environment;
-use config::File;
-use config::FileFormat;
 use config::Value;
 use config::ValueKind;
 
+use crate::alert::Sink;
 use crate::token::Grant;
 use crate::token::Policy;
 use crate::token::Source;
+pub use alerts::may_send_to;
+pub use identity::Identity;
+pub use identity::IdentityHost;
+use identity::Surroundings;
 pub use walk::ConfigProblems;
 pub use walk::Problem;
 use walk::Problems;
@@ -37,17 +43,22 @@ use walk::Section;
 use walk::printable;
 
 /// Every key, by section. `config/perennial.toml` shows each of them, which a test holds it to.
-pub const KEYS: [(&str, &[&str]); 6] = [
+pub const KEYS: [(&str, &[&str]); 8] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
     ("policy", sections::POLICY),
     ("http", sections::HTTP),
     ("token", grants::TOKEN),
     ("token.client_secret", grants::SOURCE),
+    ("alert", alerts::ALERT),
+    ("heartbeat", alerts::HEARTBEAT),
 ];
 
 /// The sections.
-const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token"];
+const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "heartbeat"];
+
+/// Lists, which the file alone can hold.
+const LISTS: [&str; 2] = ["token", "alert"];
 
 /// What a variable begins with to be a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
 const PREFIX: &str = "PERENNIAL";
@@ -66,6 +77,19 @@ pub struct Config {
     pub http: Http,
     /// At least one, in the order of the file.
     pub tokens: Vec<Grant>,
+    /// Where alerts go, in the order of the file.
+    pub alerts: Vec<Sink>,
+    /// Who is to notice when this process is gone.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// Who is to notice when this process is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The address that is pinged; a secret.
+    pub url: Source,
+    /// How often.
+    pub every: Duration,
 }
 
 /// The vault and who this process is to it.
@@ -75,32 +99,6 @@ pub struct VaultSettings {
     pub url: Option<Arc<str>>,
     /// Who this process is.
     pub identity: Identity,
-}
-
-/// How this process proves who it is to the vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// An app with a secret.
-    ClientSecret {
-        /// The vault's tenant: a GUID or a domain.
-        tenant_id: String,
-        /// The app.
-        client_id: String,
-        /// Its secret; never itself a vault secret.
-        client_secret: Source,
-    },
-    /// Whoever is signed in to the Azure CLI.
-    AzureCli,
-}
-
-impl Identity {
-    /// What it is called in the configuration and in the log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ClientSecret { .. } => "client_secret",
-            Self::AzureCli => "azure_cli",
-        }
-    }
 }
 
 /// Which cloud, and where its services are.
@@ -166,18 +164,21 @@ impl Config {
         text: &str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigProblems> {
-        check_syntax(path, text)?;
-        let (overrides, strays) = overrides(env);
-        let tree = merge(path, text, &overrides)?;
+        let mut sections = read(path, text)?;
+        // Only the file names tokens: hundreds of them need not be merged with anything.
+        let [tokens, alerts] = LISTS.map(|list| sections.remove(list));
+        let env: Surroundings = env.collect();
+        let (overrides, strays) = overrides(&env);
+        let tree = merge(path, sections, &overrides)?;
         let keys = overrides.into_keys().map(|variable| (key_of(&variable), variable));
         let problems = Problems::new(keys.collect());
         for variable in strays {
             problems.note(
                 printable(&variable),
-                "sets no key; variables set PERENNIAL__SECTION__KEY, never a token",
+                "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert",
             );
         }
-        let config = Self::walk(tree, &problems);
+        let config = Self::walk(tree, tokens, alerts, &env, &problems);
         let problems = problems.into_vec();
         match config {
             Ok(config) if problems.is_empty() => Ok(config),
@@ -185,21 +186,37 @@ impl Config {
         }
     }
 
-    fn walk(tree: Value, problems: &Problems) -> Result<Self, Reported> {
+    fn walk(
+        tree: Value,
+        tokens: Option<toml::Value>,
+        alerts: Option<toml::Value>,
+        env: &Surroundings,
+        problems: &Problems,
+    ) -> Result<Self, Reported> {
         let root = Section::open("", Some(tree), SECTIONS, problems)?;
-        let (url, identity) = sections::vault(&root);
+        let (url, identity) = sections::vault(&root, env);
         let cloud = sections::cloud(&root);
         let policy = sections::policy(&root);
         let http = sections::http(&root);
         let defaults = grants::Defaults { vault: &url, cloud: &cloud, policy: &policy };
-        let tokens = grants::tokens(&root, &defaults);
+        let tokens = grants::tokens(&root, tokens, &defaults);
+        let alerts = alerts::alerts(&root, alerts);
+        let heartbeat = alerts::heartbeat(&root);
         let vault = VaultSettings { url: url?, identity: identity? };
-        Ok(Self { vault, cloud: cloud?, policy: policy?, http: http?, tokens: tokens? })
+        Ok(Self {
+            vault,
+            cloud: cloud?,
+            policy: policy?,
+            http: http?,
+            tokens: tokens?,
+            alerts: alerts?,
+            heartbeat: heartbeat?,
+        })
     }
 }
 
-/// Says where the file stops being TOML. The parser's own message quotes the line.
-fn check_syntax(path: &Path, text: &str) -> Result<(), ConfigProblems> {
+/// The file's sections; says where it stops being TOML. The parser's own message quotes the line.
+fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
@@ -214,21 +231,26 @@ fn check_syntax(path: &Path, text: &str) -> Result<(), ConfigProblems> {
         .filter(|key| printable(key) != **key)
         .map(|key| Problem { key: printable(key), what: "is not a key".to_owned() })
         .collect();
-    if strange.is_empty() { Ok(()) } else { Err(ConfigProblems { path: path.to_owned(), problems: strange }) }
+    if strange.is_empty() {
+        Ok(table)
+    } else {
+        Err(ConfigProblems { path: path.to_owned(), problems: strange })
+    }
 }
 
 /// The variables that set a key, and those that look as if they should.
-fn overrides(env: impl Iterator<Item = (String, String)>) -> (BTreeMap<String, String>, Vec<String>) {
+fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<String>) {
     let ours = format!("{PREFIX}{SEPARATOR}");
+    let set = env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty());
     let (good, bad): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        env.filter(|(name, value)| name.starts_with(&ours) && !value.is_empty()).partition(|(name, _)| {
+        set.map(|(name, value)| (name.clone(), value.clone())).partition(|(name, _)| {
             let parts: Vec<&str> = name[ours.len()..].split(SEPARATOR).collect();
             let word = |part: &&str| {
                 part.starts_with(|c: char| c.is_ascii_uppercase())
                     && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
             };
             let section = parts[0].to_ascii_lowercase();
-            let known = SECTIONS.contains(&section.as_str()) && section != "token";
+            let known = SECTIONS.contains(&section.as_str()) && !LISTS.contains(&section.as_str());
             known && parts.len() >= 2 && parts.iter().all(word)
         });
     (good, bad.into_keys().collect())
@@ -240,22 +262,41 @@ fn key_of(variable: &str) -> String {
 }
 
 /// One tree of both. Values stay text: `try_parsing` would turn the id 0123 into 123.
-fn merge(path: &Path, text: &str, overrides: &BTreeMap<String, String>) -> Result<Value, ConfigProblems> {
+fn merge(
+    path: &Path,
+    sections: toml::Table,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Value, ConfigProblems> {
     let environment = Environment::with_prefix(PREFIX)
         .prefix_separator(SEPARATOR)
         .separator(SEPARATOR)
         .try_parsing(false)
         .ignore_empty(true)
         .source(Some(overrides.clone().into_iter().collect::<HashMap<_, _>>()));
-    let merged = config::Config::builder()
-        .add_source(File::from_str(text, FileFormat::Toml))
-        .add_source(environment)
-        .build();
-    match merged {
-        Ok(merged) => Ok(merged.cache),
-        // The syntax is sound by now: what is left are numbers beyond 64 bits, which no key wants.
-        Err(_) => Err(ConfigProblems::one(path, path.display().to_string(), "holds a number out of range")),
-    }
+    let merged = sections
+        .into_iter()
+        .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
+        .and_then(|all| all.add_source(environment).build());
+    // The keys were looked at and the variables are text: nothing is left that could be wrong with them.
+    merged
+        .map(|merged| merged.cache)
+        .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
+}
+
+/// A value of the file as the merging crate has them. Times are text here, in quotes or not.
+fn plain(value: toml::Value) -> Value {
+    let kind = match value {
+        toml::Value::String(text) => ValueKind::String(text),
+        toml::Value::Integer(number) => ValueKind::I64(number),
+        toml::Value::Float(number) => ValueKind::Float(number),
+        toml::Value::Boolean(flag) => ValueKind::Boolean(flag),
+        toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
+        toml::Value::Array(list) => ValueKind::Array(list.into_iter().map(plain).collect()),
+        toml::Value::Table(table) => {
+            ValueKind::Table(table.into_iter().map(|(key, value)| (key, plain(value))).collect())
+        }
+    };
+    Value::new(None, kind)
 }
 
 /// Whether a value is a table, as `{ file = "…" }` is.
@@ -267,13 +308,13 @@ fn is_table(value: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>().into_iter()
+    fn env(pairs: &[(&str, &str)]) -> Surroundings {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
     fn other_peoples_variables_are_none_of_our_business() {
-        let (good, bad) = overrides(env(&[
+        let (good, bad) = overrides(&env(&[
             ("PERENNIAL_CONFIG", "x"),
             ("PERENNIAL_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
             ("PERENNIAL__HTTP__STATUS", ""),
@@ -285,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_variable_sets_a_key_outside_the_token_list() {
-        let (good, bad) = overrides(env(&[
+        let (good, bad) = overrides(&env(&[
             ("PERENNIAL__VAULT__CLIENT_SECRET__FILE", "/x"),
             ("PERENNIAL__TOKEN[0]__NAME", "x"),
             ("PERENNIAL__TOKEN__NAME", "x"),

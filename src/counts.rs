@@ -137,18 +137,14 @@ mod tests {
     use super::*;
 
     use chrono::TimeDelta;
-    use uuid::Uuid;
 
     use crate::failure::About;
     use crate::failure::Failure;
     use crate::failure::Remedy;
+    use crate::samples;
     use crate::state::Failing;
-    use crate::state::Held;
+
     use crate::state::Phase;
-    use crate::token::RefreshToken;
-    use crate::version::Tags;
-    use crate::version::Version;
-    use crate::version::VersionId;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")
@@ -156,31 +152,11 @@ mod tests {
 
     fn failing(kind: Kind, seconds: i64) -> Box<Failing> {
         let failure = Failure::new(kind, Remedy::Retry { after: None }, About::Token, "x");
-        Box::new(Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds) })
+        Box::new(Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds), version: None })
     }
 
     fn unsaved() -> Phase {
-        let from = Version {
-            id: VersionId("a".into()),
-            created: at(0),
-            enabled: true,
-            expires: None,
-            tags: Tags::new(),
-        };
-        Phase::Unsaved(Box::new(Held {
-            successor: RefreshToken::new("b"),
-            issued_at: at(0),
-            from,
-            from_value: RefreshToken::new("a"),
-            over: None,
-            read_at: None,
-            written: None,
-            dead: Vec::new(),
-            lifted: Vec::new(),
-            client_id: "app".into(),
-            user_oid: None,
-            rotation_id: Uuid::nil(),
-        }))
+        Phase::Unsaved(Box::new(samples::held(samples::version("a", at(0)), at(0))))
     }
 
     fn tally() -> (Arc<Counts>, Tally) {

@@ -33,30 +33,17 @@ pub struct Signals {
     pub stop: CancellationToken,
     /// Look now: any change of it. Its sender must outlive the tasks.
     pub poke: watch::Receiver<u64>,
+    /// How long after the others this token waits, so that a fleet does not look all at once.
+    pub turn: TimeDelta,
 }
 
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved.
 ///
-/// `publish` is called with each new state, and with what comes next. Returns the last one.
-pub fn keep<I, V, R>(
-    rotator: Rotator<I, V, R>,
-    state: State,
-    signals: Signals,
-    publish: impl Fn(&State, &Next),
-) -> impl Future<Output = State>
-where
-    I: Issuer + Sync,
-    V: Vault + Sync,
-    R: Resource + Sync,
-{
-    keep_beating(rotator, state, signals, Pulse::default(), publish)
-}
-
-/// The same, with a sign of life at each turn of the loop: before each step, and at least each `LOOK_EVERY`
-/// while it waits.
+/// `publish` is called with each new state, and with what comes next; `pulse` beats at each turn of the loop:
+/// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state.
 ///
 /// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
-pub fn keep_beating<I, V, R>(
+pub fn keep<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
     signals: Signals,
@@ -68,7 +55,7 @@ where
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    let Signals { stop, mut poke } = signals;
+    let Signals { stop, mut poke, turn } = signals;
     async move {
         let mut is_news = true;
         while !stop.is_cancelled() || state.is_unsaved() {
@@ -82,11 +69,11 @@ where
             match next {
                 Next::Wait(at) if stop.is_cancelled() => {
                     rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
-                    state = rotator.poke(state);
+                    state = rotator.poke(state, TimeDelta::zero());
                 }
                 Next::Wait(at) => tokio::select! {
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
-                    Ok(()) = poke.changed() => state = rotator.poke(state),
+                    Ok(()) = poke.changed() => state = rotator.poke(state, turn),
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.

@@ -138,6 +138,34 @@ impl Kind {
         }
     }
 
+    /// A headline for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::NeverSignedIn => "Nobody has signed in yet",
+            Self::LoginRequired => "Somebody must sign in again",
+            Self::MfaRequired => "A sign-in with a second factor is needed",
+            Self::PolicyBlocked => "A policy stands in the way",
+            Self::AccountDisabled => "The account is disabled",
+            Self::AppCredentialRefused => "The app's secret is refused",
+            Self::AppSecretExpiring => "The app's secret ends soon",
+            Self::AppSecretExpiryUnknown => "Nobody knows when the app's secret ends",
+            Self::EntraUnreachable => "Entra does not answer",
+            Self::VaultUnreachable => "The vault does not answer",
+            Self::VaultRefused => "The vault says no",
+            Self::Unsaved => "A successor is not saved yet",
+            Self::Overdue => "A step is late",
+            Self::WrongIdentity => "The token is somebody else's",
+            Self::NoRefreshToken => "Entra hands out no successor",
+            Self::PartnerCenterRefused => "Partner Center says no",
+            Self::ForeignWriter => "Somebody else keeps writing this secret",
+            Self::BuriedSignIn => "A sign-in was written over, and put back",
+            Self::TurnedOff => "Switched off in the vault",
+            Self::ClockSkew => "This host's clock is wrong",
+            Self::VaultIdentity => "The vault does not know this process",
+            Self::AlertUndeliverable => "An alert could not be delivered",
+        }
+    }
+
     /// The kind of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)

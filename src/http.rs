@@ -225,7 +225,8 @@ async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
     let parts = pieces.map(move |(metric, piece)| {
         let text = board.read(|snapshots| {
             let counts = board.counts();
-            let drawn = Drawn { snapshots, conditions: &conditions, counts, calls: &calls, now };
+            let deliveries = board.deliveries();
+            let drawn = Drawn { snapshots, conditions: &conditions, counts, deliveries, calls: &calls, now };
             metric.render(&drawn, &piece)
         });
         Ok::<_, Infallible>(text)

@@ -3,18 +3,23 @@
 //! Modules are listed in reading order, which is also dependency order: a module may name only modules
 //! above it (`tests/it/tidy.rs` holds them to it).
 
+pub mod tags;
 pub mod token;
 pub mod version;
 pub mod failure;
 pub mod refusal;
 pub mod ports;
 pub mod state;
+#[cfg(test)]
+mod samples;
 pub mod schedule;
 pub mod save;
 pub mod snapshot;
 pub mod condition;
+pub mod deliveries;
 pub mod status;
 pub mod answer;
+pub mod login;
 pub mod clock;
 pub mod calls;
 pub mod counts;
@@ -25,6 +30,7 @@ pub mod daemon;
 pub mod board;
 pub mod relative;
 pub mod metrics;
+pub mod alert;
 pub mod page;
 pub mod http;
 pub mod systemd;
@@ -32,6 +38,7 @@ pub mod world;
 pub mod sandbox;
 pub mod config;
 pub mod azure;
+pub mod courier;
 pub mod telemetry;
 pub mod hardening;
 pub mod demo;

@@ -20,6 +20,8 @@ use crate::calls::Series;
 use crate::condition::Condition;
 use crate::counts::Counts;
 use crate::counts::Outcome;
+use crate::deliveries;
+use crate::deliveries::Deliveries;
 use crate::failure::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
@@ -37,6 +39,8 @@ pub struct Drawn<'a> {
     pub conditions: &'a [Condition],
     /// What was counted.
     pub counts: &'a Counts,
+    /// How the alerts get through.
+    pub deliveries: &'a Deliveries,
     /// The calls.
     pub calls: &'a [Series],
     /// The moment.
@@ -59,7 +63,7 @@ pub struct Metric {
 }
 
 /// All of them.
-pub const METRICS: [Metric; 14] = [
+pub const METRICS: [Metric; 15] = [
     Metric {
         name: "perennial_build_info",
         kind: "gauge",
@@ -158,6 +162,13 @@ pub const METRICS: [Metric; 14] = [
         help: "Calls to other servers, by HTTP status or by why there was none.",
         samples: calls,
     },
+    Metric {
+        name: "perennial_alert_deliveries_total",
+        kind: "counter",
+        labels: &["sink", "outcome"],
+        help: "Attempts to deliver an alert: delivered, or failed and to be tried again.",
+        samples: alert_deliveries,
+    },
 ];
 
 /// How many tokens' series are written in one piece: a fleet's text is never in memory as a whole.
@@ -237,7 +248,7 @@ fn tokens(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 fn instants(drawn: &Drawn<'_>, to: &mut Samples<'_>, at: impl Fn(&Snapshot) -> Option<Timestamp>) {
     for of in drawn.snapshots {
         if let Some(at) = at(of) {
-            to.put(&[of.name.as_str()], at.timestamp());
+            to.put(&[of.grant.name.as_str()], at.timestamp());
         }
     }
 }
@@ -245,7 +256,7 @@ fn instants(drawn: &Drawn<'_>, to: &mut Samples<'_>, at: impl Fn(&Snapshot) -> O
 fn runways(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for of in drawn.snapshots {
         if let Some(runway) = of.runway(drawn.now) {
-            to.put(&[of.name.as_str()], runway.num_seconds());
+            to.put(&[of.grant.name.as_str()], runway.num_seconds());
         }
     }
 }
@@ -253,7 +264,7 @@ fn runways(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 fn acceptances(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for of in drawn.snapshots {
         if let Some(accepted) = of.accepted {
-            to.put(&[of.name.as_str()], u8::from(accepted));
+            to.put(&[of.grant.name.as_str()], u8::from(accepted));
         }
     }
 }
@@ -261,7 +272,7 @@ fn acceptances(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 fn rotations(drawn: &Drawn<'_>, first: usize, to: &mut Samples<'_>) {
     for (place, of) in (first..).zip(drawn.snapshots) {
         for outcome in Outcome::ALL {
-            to.put(&[of.name.as_str(), outcome.as_str()], drawn.counts.rotations(place, outcome));
+            to.put(&[of.grant.name.as_str(), outcome.as_str()], drawn.counts.rotations(place, outcome));
         }
     }
 }
@@ -288,12 +299,20 @@ fn conditions(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 fn app_secrets(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {
-        if let (Some(app), Some(at)) = (&of.client_id, of.app_secret_expires) {
+        if let (Some(app), Some(at)) = (of.client_id(), of.app_secret_expires) {
             ends.entry(app).and_modify(|end| *end = at.min(*end)).or_insert(at);
         }
     }
     for (app, at) in ends {
         to.put(&[app], at.timestamp());
+    }
+}
+
+fn alert_deliveries(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
+    for (sink, counts) in drawn.deliveries.counts() {
+        for (outcome, count) in deliveries::OUTCOMES.iter().zip(counts) {
+            to.put(&[&*sink, outcome], count);
+        }
     }
 }
 

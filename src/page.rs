@@ -125,7 +125,7 @@ fn trouble(page: &mut String, condition: &Condition, now: Timestamp) {
             r#"<article class="card trouble {}"><div class="head"><h3><span class="badge">{word}</span>{}</h3><p class="soft">{}</p></div>
 "#,
             look.class(),
-            words::title(condition.kind),
+            condition.kind.title(),
             Time(condition.since, &since(condition.since, now)),
         ),
     );
@@ -148,14 +148,13 @@ fn trouble(page: &mut String, condition: &Condition, now: Timestamp) {
         ),
     );
     let traces = [
+        Some(format!("runbook: {}", condition.kind.as_str())),
         condition.code.map(|code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") }),
         condition.trace_id.as_ref().map(|id| format!("trace {id}")),
         condition.correlation_id.as_ref().map(|id| format!("correlation {id}")),
     ];
     let traces: Vec<String> = traces.into_iter().flatten().collect();
-    if !traces.is_empty() {
-        push(page, format_args!("<p class=\"trace\">{}</p>", Text(&traces.join(" · "))));
-    }
+    push(page, format_args!("<p class=\"trace\">{}</p>", Text(&traces.join(" · "))));
     page.push_str("</article>\n");
 }
 

@@ -15,12 +15,12 @@ use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::refusal::Refusal;
+use crate::tags::Tags;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
 use crate::token::SecretAddress;
 use crate::version::NewVersion;
 use crate::version::Stored;
-use crate::version::Tags;
 use crate::version::Version;
 use crate::version::VersionId;
 
@@ -80,6 +80,8 @@ pub struct Redeemed {
     pub expires_in: Duration,
     /// The scopes granted, as answered.
     pub scope: Option<String>,
+    /// How long the refresh token lives, where the answer says: Entra's usually does not.
+    pub refresh_expires_in: Option<Duration>,
 }
 
 /// The authorization server's token endpoint.

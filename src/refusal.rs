@@ -137,6 +137,23 @@ impl Refusal {
     }
 }
 
+/// OAuth errors and suberrors are words; the longest known is `device_authentication_failed`.
+const MAX_WORD_CHARS: usize = 48;
+
+/// An OAuth error is a word in lower case. A refresh token or a secret is not.
+pub fn word(text: &str) -> Option<String> {
+    let fits = (1..=MAX_WORD_CHARS).contains(&text.len());
+    let clean = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    (fits && clean).then(|| text.to_owned())
+}
+
+/// The number in a description, as 50173 in `AADSTS50173: …`.
+pub fn code_in(description: &str) -> Option<u32> {
+    let (_, rest) = description.split_once("AADSTS")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
 /// The code table (reference-error-codes, recorded answers; `reference/azure.md` §2.3).
 fn class_of_code(code: u32) -> Option<Class> {
     let class = match code {

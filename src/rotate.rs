@@ -6,6 +6,9 @@
 //! Invariant: once a redemption that is to be saved has returned, its successor is in `Phase::Unsaved`
 //! until the vault shows it, short of the process ending.
 
+use std::sync::Arc;
+
+use chrono::TimeDelta;
 use tracing::debug;
 use tracing::error;
 use tracing::info;
@@ -28,21 +31,22 @@ use crate::ports::VaultError;
 use crate::schedule;
 use crate::schedule::Next;
 use crate::schedule::Timing;
+use crate::state::Found;
 use crate::state::Held;
 use crate::state::Phase;
 use crate::state::State;
+use crate::tags::Tags;
 use crate::token::Grant;
 use crate::token::Timestamp;
 use crate::token::Verify;
 use crate::token::rotation_id;
 use crate::version::Stored;
-use crate::version::Tags;
 
 mod history;
 mod redeeming;
 mod saving;
 
-use self::redeeming::Credential;
+pub(crate) use self::redeeming::Credential;
 
 /// Carries out the steps for one token.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ pub struct Rotator<I, V, R> {
     /// The time.
     pub clock: Clock,
     /// The token, as configured.
-    pub grant: Grant,
+    pub grant: Arc<Grant>,
     /// When it is due.
     pub timing: Timing,
     /// The command this runs under, for the `managed-by` tag.
@@ -185,14 +189,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Looks at everything now: a person has said that something changed (SIGHUP).
-    pub fn poke(&self, mut state: State) -> State {
-        let now = self.clock.now();
+    /// Looks at everything, when it is this token's turn: a person has said that something changed (SIGHUP).
+    pub fn poke(&self, mut state: State, turn: TimeDelta) -> State {
+        let due_at = self.clock.now() + turn;
         if let Some(failing) = &mut state.failing {
-            failing.retry_at = now;
+            failing.retry_at = due_at;
         }
         if !state.is_unsaved() {
-            state.phase = Phase::Unproved { due_at: now };
+            state.phase = Phase::Unproved { due_at };
         }
         state
     }
@@ -240,6 +244,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         if state.newest.as_ref().is_none_or(|known| known.id != newest.version.id) {
             debug!(event = "version_seen", token = %self.grant.name, version = %newest.version.id);
+        }
+        match &state.newest {
+            None => state.found = Found::on(&newest.version),
+            // Somebody was asked to sign in: whoever wrote it is no foreign writer.
+            Some(known) if known.id != newest.version.id && awaits_login(state) => {
+                state.foreign_rotated_at = None;
+            }
+            Some(_) => {}
         }
         state.newest = Some(newest.version.clone());
         // That it can be read settles what kept it from being read; what kept a successor from being
@@ -335,6 +347,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     fn own(&self, error: &VaultError) -> Failure {
         error.failure(Asked::Own, &self.grant.secret)
     }
+}
+
+fn awaits_login(state: &State) -> bool {
+    state.failing.as_ref().is_some_and(|failing| failing.failure.remedy == Remedy::Login)
 }
 
 fn unusable_value() -> Failure {

@@ -4,11 +4,17 @@
 //! Owns the wire: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center, all under one
 //! origin, and the controls below `/_sandbox/`. Holds no rule of any peer: those are the world's.
 
+mod authorize;
 mod controls;
+mod device;
 mod entra;
 mod files;
+mod host;
+mod hostile;
 mod key_vault;
+mod pages;
 mod partner_center;
+mod signing;
 mod span;
 mod tls;
 mod wire;
@@ -57,7 +63,7 @@ pub struct Sandbox {
     pub origin: Arc<str>,
     /// The app that opens the vault.
     pub vault_identity: VaultIdentity,
-    world: World,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     serving: JoinHandle<io::Result<()>>,
 }
@@ -71,6 +77,15 @@ pub struct VaultIdentity {
     pub client_id: String,
     /// Its secret.
     pub client_secret: SecretString,
+}
+
+/// The identity service of an Azure host, as a process on it finds it in its environment.
+#[derive(Clone, Debug)]
+pub struct IdentityService {
+    /// `IDENTITY_ENDPOINT`.
+    pub endpoint: String,
+    /// `IDENTITY_HEADER`.
+    pub header: SecretString,
 }
 
 /// Why there is no sandbox.
@@ -95,6 +110,9 @@ pub enum SandboxError {
     /// The throwaway certificates could not be made.
     #[error("cannot make certificates")]
     Certificate(#[from] rcgen::Error),
+    /// The key that signs ID tokens could not be made.
+    #[error("cannot make a signing key")]
+    Key,
     /// TLS does not take them.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
@@ -105,6 +123,10 @@ struct Shared {
     world: World,
     origin: Arc<str>,
     vault_identity: VaultIdentity,
+    /// Signs ID tokens.
+    signer: signing::Signer,
+    /// What the host's identity service wants to see, as App Service does.
+    identity_header: SecretString,
 }
 
 impl Shared {
@@ -139,27 +161,69 @@ impl Sandbox {
             world: world.clone(),
             origin: Arc::clone(&origin),
             vault_identity: vault_identity.clone(),
+            signer: signing::Signer::new()?,
+            identity_header: world.fresh_id().to_string().into(),
         });
         let stop = CancellationToken::new();
         let service = routes(&shared).into_make_service_with_connect_info::<tls::Line>();
         let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
         let serving = tokio::spawn(serving.into_future());
-        Ok(Self { addr, ca_pem, origin, vault_identity, world, stop, serving })
+        Ok(Self { addr, ca_pem, origin, vault_identity, shared, stop, serving })
     }
 
     /// The world behind it.
     pub fn world(&self) -> &World {
-        &self.world
+        &self.shared.world
+    }
+
+    /// Serves the identity service of an Azure host too, for as long as the sandbox: a virtual machine's
+    /// below `/metadata/`, App Service's at `/msi/token`. Plain HTTP.
+    ///
+    /// # Errors
+    /// Where the address is taken.
+    pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
+        let failed = |source| SandboxError::Listen { address: listen, source };
+        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let addr = tcp.local_addr().map_err(failed)?;
+        let service = host::routes(&self.shared).into_make_service_with_connect_info::<tls::Line>();
+        let serving = axum::serve(tcp, service).with_graceful_shutdown(self.stop.clone().cancelled_owned());
+        // It ends with the sandbox, which has nothing to learn from how.
+        let _served = tokio::spawn(serving.into_future());
+        let header = self.shared.identity_header.clone();
+        Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
+    }
+
+    /// A token by which the app that opens the vault proves itself, as Kubernetes projects one into a pod.
+    pub fn federated_token(&self, lasts: TimeDelta) -> SecretString {
+        let token: SecretString = format!("eyJmZWRlcmF0ZWQi.{}", self.world().fresh_id().simple()).into();
+        let expires = Some(Clock::host().now() + lasts);
+        self.world().add_assertion(&self.vault_identity.client_id, token.clone(), expires);
+        token
     }
 
     /// Adds a partner whose token was signed in and stored some time ago, with an app secret that has
     /// half a year left.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
-        let expires = Some(self.world.now() + APP_SECRET_LASTS);
-        self.world.advance(-age);
-        let partner = self.world.add_partner(name, &self.origin, expires);
-        self.world.advance(age);
+        let world = self.world();
+        let expires = Some(world.now() + APP_SECRET_LASTS);
+        world.advance(-age);
+        let partner = world.add_partner(name, &self.origin, expires);
+        world.advance(age);
         partner
+    }
+
+    /// Adds people to try sign-ins with, beside the partner's own: a colleague with and one without a second
+    /// factor, a guest, and somebody of another tenant.
+    pub fn add_cast(&self, partner: &Partner) {
+        let tenant =
+            self.world().find_tenant(&partner.tenant_id).map(|tenant| tenant.domain).unwrap_or_default();
+        self.world().add_user(&partner.tenant_id, &format!("colleague@{tenant}"), true);
+        self.world().add_user(&partner.tenant_id, &format!("password-only@{tenant}"), false);
+        let elsewhere = self.world().fresh_id().to_string();
+        self.world().add_tenant(&elsewhere, "elsewhere.example");
+        let guest = self.world().add_user(&elsewhere, "guest@elsewhere.example", true);
+        self.world().invite(&partner.tenant_id, &guest);
+        self.world().add_user(&elsewhere, "stranger@elsewhere.example", true);
     }
 
     /// Ends it: no new connections, a moment for open requests, then none.
@@ -196,6 +260,9 @@ fn routes(shared: &Arc<Shared>) -> Router {
         .merge(partner_center::routes())
         .merge(controls::routes())
         .merge(entra::routes())
+        .merge(authorize::routes())
+        .merge(device::routes())
+        .layer(middleware::from_fn(wire::keep))
         .layer(middleware::map_response_with_state(Arc::clone(shared), dated))
         .with_state(Arc::clone(shared))
 }
@@ -213,6 +280,8 @@ pub struct SandboxOptions {
     pub dir: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where the identity service of an Azure host is to listen, if at all.
+    pub identity_listen: Option<SocketAddr>,
     /// How old the stored token is at the start.
     pub age: Duration,
     /// What the configuration is to say; its default where nothing is asked for.
@@ -221,6 +290,8 @@ pub struct SandboxOptions {
     pub prove_every: Option<Duration>,
     /// Whether a spent token that comes back kills its family. Entra's does not.
     pub strict: bool,
+    /// Whether nobody has signed in yet: there is no stored token to begin with.
+    pub never_signed_in: bool,
 }
 
 /// Serves a fresh world with one partner until `stop` ends; says once what to type next.
@@ -239,6 +310,11 @@ pub async fn serve(
     let sandbox = Sandbox::start(world, options.listen).await?;
     let age = TimeDelta::from_std(options.age).unwrap_or(TimeDelta::zero());
     let partner = sandbox.add_partner("partner", age);
+    sandbox.add_cast(&partner);
+    if options.never_signed_in {
+        sandbox.world().human_deletes(&partner.refresh_token);
+        sandbox.world().human_purges(&partner.refresh_token);
+    }
     let written = sandbox.write_config(
         &options.dir,
         &ConfigRequest {
@@ -248,6 +324,10 @@ pub async fn serve(
             strict: options.strict,
         },
     )?;
+    if let Some(listen) = options.identity_listen {
+        let service = sandbox.serve_identity(listen).await?;
+        sandbox.write_identity(&options.dir, &service)?;
+    }
     say(&sandbox.welcome(&written));
     stop.await;
     sandbox.stop().await;

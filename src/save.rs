@@ -10,6 +10,8 @@
 //! Invariants: nothing is written while the newest value is somebody's that has not been tried; no
 //! version is retired that is not ours and strictly older than the one redeemed.
 
+use std::cmp::Ordering;
+
 use crate::state::Held;
 use crate::token::Timestamp;
 use crate::version::Stored;
@@ -99,7 +101,9 @@ pub fn buried_under<'a>(
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
         return None;
     }
-    let own = sign_in_of(newest, versions);
+    // Of its second, our own was there before any copy of its tags; what a process finds on top came last.
+    let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
+    let own = root_of(newest, versions, place);
     let is_newer = |sign_in: &Version| match ties {
         Ties::Since(at) => {
             let may_be_later = at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp());
@@ -110,7 +114,7 @@ pub fn buried_under<'a>(
     versions
         .iter()
         .filter(|version| version.enabled && !version.is_refused() && !known.contains(&version.id))
-        .map(|version| (version, sign_in_of(version, versions)))
+        .map(|version| (version, root_of(version, versions, place)))
         .filter(|(version, sign_in)| {
             version.id != newest.id
                 && sign_in.id != own.id
@@ -122,12 +126,38 @@ pub fn buried_under<'a>(
         .map(|(version, _)| version)
 }
 
+/// The sign-in that a version of our own writing descends from.
+pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version {
+    root_of(ours, versions, Place { of: &ours.id, first: true })
+}
+
+/// Where one version stands among those of its second, which a list does not tell.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    of: &'a VersionId,
+    /// Before all others, or after them.
+    first: bool,
+}
+
+impl Place<'_> {
+    /// Whether `one` may have been there before `other`.
+    fn may_precede(self, one: &Version, other: &Version) -> bool {
+        match one.created.cmp(&other.created) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal if one.id == *self.of => self.first,
+            Ordering::Equal if other.id == *self.of => !self.first,
+            Ordering::Equal => true,
+        }
+    }
+}
+
 /// The sign-in that a version descends from: itself, if nothing was redeemed for it.
-pub fn sign_in_of<'a>(version: &'a Version, versions: &'a [Version]) -> &'a Version {
+fn root_of<'a>(version: &'a Version, versions: &'a [Version], place: Place<'_>) -> &'a Version {
     let mut at = version;
     // No chain is longer than the list; a loop of pointers ends here too.
     for _ in 0..versions.len() {
-        match parent(at, versions) {
+        match parent(at, versions, place) {
             Some(parent) => at = parent,
             None => break,
         }
@@ -135,17 +165,18 @@ pub fn sign_in_of<'a>(version: &'a Version, versions: &'a [Version]) -> &'a Vers
     at
 }
 
-fn parent<'a>(version: &Version, versions: &'a [Version]) -> Option<&'a Version> {
+fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> Option<&'a Version> {
     let from = find(versions, &version.redeemed_from()?)?;
-    (from.created <= version.created && is_genuine(version, versions)).then_some(from)
+    (from.created <= version.created && is_genuine(version, versions, place)).then_some(from)
 }
 
 /// Whether the tags that call a version ours were written with it. A tool that copies tags to the
-/// version it writes also copies the rotation id, which we never use for two values.
-fn is_genuine(version: &Version, versions: &[Version]) -> bool {
+/// version it writes also copies the rotation id, which we never use for two values. Of two that may each be
+/// the copy of the other, both count as sign-ins: then neither is taken for buried by the other.
+fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {
-        other.tags.get(tag::ROTATION_ID) == id && (other.created, &other.id) < (version.created, &version.id)
+        other.id != version.id && other.tags.get(tag::ROTATION_ID) == id && place.may_precede(other, version)
     };
     version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
 }
@@ -154,10 +185,11 @@ fn is_genuine(version: &Version, versions: &[Version]) -> bool {
 /// other writers may still hold it; so does everything of its second, since the order is unknown.
 fn retired(held: &Held, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
     let Some(from) = find(versions, &held.from.id) else { return Vec::new() };
+    let place = Place { of: &ours.id, first: true };
     let mut old: Vec<&Version> = versions
         .iter()
         .filter(|version| version.enabled && version.id != ours.id && version.created < from.created)
-        .filter(|version| is_genuine(version, versions))
+        .filter(|version| is_genuine(version, versions, place))
         .collect();
     old.sort_by_key(|version| version.created);
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()

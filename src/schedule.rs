@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use backon::ExponentialBuilder;
+use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
 use crate::failure::About;
@@ -18,10 +19,10 @@ use crate::state::Phase;
 use crate::state::State;
 use crate::state::VAULT_CALLS_A_STEP;
 use crate::state::delta;
+use crate::tags::Tags;
 use crate::token::Policy;
 use crate::token::Timestamp;
 use crate::token::TokenName;
-use crate::version::Tags;
 use crate::version::Version;
 use crate::version::rfc3339;
 use crate::version::tag;
@@ -184,8 +185,20 @@ impl Timing {
             // To know more, something would have to be redeemed.
             About::AppCredential | About::CredentialSource | About::Grant => now + delta(LONGEST),
         };
+        let version = state.newest.as_ref().map(|version| version.id.clone());
+        // What was settled is not undone by an answer that did not come: only a success closes it. But what is
+        // known of a token says nothing about the one that a person has put in its place since.
+        let before = before.filter(|known| {
+            !passing
+                || is_passing(known.failure.remedy)
+                || known.failure.about != About::Grant
+                || known.version == version
+        });
         match &mut state.phase {
             Phase::Unsaved(_) => {}
+            phase @ Phase::Waiting { .. } if passing && before.is_none() => {
+                *phase = Phase::Unproved { due_at: now };
+            }
             Phase::Waiting { look_at, again_at } if passing => {
                 (*look_at, *again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
             }
@@ -195,17 +208,18 @@ impl Timing {
                 *phase = Phase::Waiting { look_at: now + WATCH_EVERY, again_at };
             }
         }
-        // What was settled is not undone by an answer that did not come: only a success closes it.
-        let (failure, since) = match before {
-            Some(known) if passing && !is_passing(known.failure.remedy) => (known.failure, known.since),
-            Some(known) if known.failure.kind == failure.kind => (failure, known.since),
+        let (failure, since, version) = match before {
+            Some(known) if passing && !is_passing(known.failure.remedy) => {
+                (known.failure, known.since, known.version)
+            }
+            Some(known) if known.failure.kind == failure.kind => (failure, known.since, version),
             _ => {
                 let since = noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
-                (failure, since)
+                (failure, since, version)
             }
         };
         let attempts = attempts.saturating_add(1);
-        state.failing = Some(Box::new(Failing { failure, since, attempts, retry_at }));
+        state.failing = Some(Box::new(Failing { failure, since, attempts, retry_at, version }));
         state
     }
 }
@@ -254,7 +268,11 @@ fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
 
 fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
     let proved_at = state.proved_at?;
-    let outdated = version.time(tag::PROVED_AT).is_none_or(|at| at + MARK_EVERY <= proved_at);
+    let outdated = version.time(tag::PROVED_AT).is_none_or(|at| {
+        // The next process is to see that a daemon has taken over what `login` wrote.
+        let first = version.redeemed_from().is_none() && !version.is_proved_since();
+        at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
+    });
     let user = match (&state.user_oid, version.tags.get(tag::USER_OID)) {
         (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
         _ => None,
@@ -263,11 +281,11 @@ fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
         return None;
     }
     let mut tags = version.tags.clone();
-    tags.insert(tag::PROVED_AT.into(), rfc3339(proved_at));
+    tags.insert(tag::PROVED_AT, &rfc3339(proved_at));
     tags.remove(tag::REFUSED_AT);
     tags.remove(tag::REFUSED_KIND);
     if let Some(user) = user {
-        tags.insert(tag::USER_OID.into(), user.clone());
+        tags.insert(tag::USER_OID, user);
     }
     Some(tags)
 }
@@ -278,8 +296,8 @@ fn refusal_marks(version: &Version, failing: &Failing) -> Option<Tags> {
         return None;
     }
     let mut tags = version.tags.clone();
-    tags.insert(tag::REFUSED_AT.into(), rfc3339(failing.since));
-    tags.insert(tag::REFUSED_KIND.into(), kind.into());
+    tags.insert(tag::REFUSED_AT, &rfc3339(failing.since));
+    tags.insert(tag::REFUSED_KIND, kind);
     Some(tags)
 }
 

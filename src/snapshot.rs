@@ -2,6 +2,7 @@
 //!
 //! Pure. Holds no secret; small, since there is one per token for as long as the process lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,14 +13,13 @@ use crate::failure::Remedy;
 use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::state::Failing;
+use crate::state::Found;
 use crate::state::Phase;
 use crate::state::State;
 use crate::state::delta;
 use crate::token::Grant;
-use crate::token::SecretAddress;
 use crate::token::Setting;
 use crate::token::Timestamp;
-use crate::token::TokenName;
 use crate::token::Verify;
 use crate::version::Version;
 use crate::version::VersionId;
@@ -64,20 +64,14 @@ impl Standing {
 /// One token as it is shown.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// What it is called.
-    pub name: TokenName,
-    /// Who looks after it.
-    pub owner: Option<String>,
-    /// Where it lives.
-    pub secret: SecretAddress,
-    /// The app, where the configuration names it.
-    pub client_id: Option<String>,
-    /// The tenant.
-    pub tenant_id: String,
+    /// The token, as configured.
+    pub grant: Arc<Grant>,
     /// Where it stood after the last step.
     phase: Standing,
     /// The newest version, when last read.
     pub version: Option<VersionId>,
+    /// What the process before left.
+    pub found: Option<Found>,
     /// When its token was issued.
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
@@ -110,37 +104,22 @@ pub struct Snapshot {
     pub is_foreign: bool,
     /// When a buried sign-in was last put back on top.
     pub unburied_at: Option<Timestamp>,
-    /// What is asked about its access token.
-    verify: Verify,
-    /// When the app's secret ends by the configuration.
-    configured_end: Option<Timestamp>,
     /// How old it may become.
     rotate_after: TimeDelta,
     /// How often it is proved.
     pub prove_every: Duration,
-    /// How long a token lives.
-    pub lifetime: Duration,
 }
 
 impl Snapshot {
     /// Draws it after a step.
-    pub fn of(grant: &Grant, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
+    pub fn of(grant: &Arc<Grant>, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
         let mut drawn = Self {
-            name: grant.name.clone(),
-            owner: grant.owner.clone(),
-            secret: grant.secret.clone(),
-            client_id: match &grant.client_id {
-                Setting::Plain(id) => Some(id.clone()),
-                Setting::From(_) => None,
-            },
-            tenant_id: grant.tenant_id.clone(),
-            verify: grant.verify,
-            configured_end: grant.app_secret_expires,
+            grant: grant.clone(),
             rotate_after: timing.rotate_after(),
             prove_every: timing.policy().prove_every,
-            lifetime: timing.policy().lifetime,
             phase: Standing::Unknown,
             version: None,
+            found: None,
             issued_at: None,
             signed_in_at: None,
             expires_at: None,
@@ -171,9 +150,10 @@ impl Snapshot {
         let acceptance = state.acceptance.as_ref().filter(|_| fresh);
         self.phase = standing(state);
         self.version = newest.map(|version| version.id.clone());
+        self.found = state.found;
         self.issued_at = newest.map(Version::issued_at);
         self.signed_in_at = newest.map(Version::signed_in_at);
-        self.expires_at = self.issued_at.map(|at| at + delta(self.lifetime));
+        self.expires_at = self.issued_at.map(|at| at + self.lifetime());
         self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
         self.proved_at = state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5));
         self.last_rotation_at = state.last_rotation_at;
@@ -181,18 +161,31 @@ impl Snapshot {
             Next::Wait(at) => Some(*at),
             Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
         };
-        self.accepted = match self.verify {
+        self.accepted = match self.grant.verify {
             Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
             Verify::Nothing => None,
         };
         self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
-        self.app_secret_expires = state.app_secret_expires.or(self.configured_end);
+        self.app_secret_expires = state.app_secret_expires.or(self.grant.app_secret_expires);
         self.verdict_since = state.verdict_since;
         self.credential_read_at = state.credential_read_at;
         self.failing.clone_from(&state.failing);
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;
+    }
+
+    /// The app, where the configuration names it.
+    pub fn client_id(&self) -> Option<&str> {
+        match &self.grant.client_id {
+            Setting::Plain(id) => Some(id),
+            Setting::From(_) => None,
+        }
+    }
+
+    /// How long such a token lives.
+    pub fn lifetime(&self) -> TimeDelta {
+        delta(self.grant.policy.lifetime)
     }
 
     /// Where it stands now: what was proved too long ago is no longer known.

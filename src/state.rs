@@ -8,10 +8,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use chrono::DateTime;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::ports::Acceptance;
 use crate::token::Policy;
@@ -19,6 +21,7 @@ use crate::token::RefreshToken;
 use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::VersionId;
+use crate::version::tag;
 
 /// What no state may exceed, per token and day (design, promise 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct State {
     pub phase: Phase,
     /// The newest version when it was last read.
     pub newest: Option<Version>,
+    /// What the process before left, by the first version that this one read.
+    pub found: Option<Found>,
     /// The newest version when its history was last searched for a buried sign-in.
     pub searched: Option<VersionId>,
     /// When the issuer last redeemed the stored token.
@@ -99,6 +104,42 @@ pub struct State {
     pub questions: Recent,
     /// Vault calls of the last day, those of the watch left out.
     pub vault_calls: Recent,
+}
+
+/// What a process finds at its start of what happened while none was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The newest version is a sign-in that no daemon has proved yet; a list tells what it ended.
+    SignIn,
+    /// The first sign-in there is.
+    FirstSignIn,
+    /// What was on top before was noted to be refused, for this reason.
+    Refused(Kind),
+}
+
+impl Found {
+    /// By the notes on the first version that is read.
+    pub fn on(version: &Version) -> Option<Self> {
+        if version.is_refused() {
+            return refused_kind(version).map(Self::Refused);
+        }
+        let is_sign_in = version.redeemed_from().is_none();
+        (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn)
+    }
+
+    /// What a sign-in ended, by the version before it.
+    pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
+        let older =
+            versions.iter().filter(|other| other.id != sign_in.id && other.created <= sign_in.created);
+        match older.max_by_key(|other| other.created) {
+            Some(version) => refused_kind(version).map(Self::Refused),
+            None => Some(Self::FirstSignIn),
+        }
+    }
+}
+
+fn refused_kind(version: &Version) -> Option<Kind> {
+    version.tags.get(tag::REFUSED_KIND).and_then(Kind::parse)
 }
 
 /// Where a token stands.
@@ -168,6 +209,8 @@ pub struct Failing {
     pub attempts: u32,
     /// When to try again.
     pub retry_at: Timestamp,
+    /// The newest version when it was found.
+    pub version: Option<VersionId>,
 }
 
 impl State {
@@ -176,6 +219,7 @@ impl State {
         Self {
             phase: Phase::Unproved { due_at },
             newest: None,
+            found: None,
             searched: None,
             proved_at: None,
             last_rotation_at: None,
@@ -217,9 +261,9 @@ impl State {
     }
 }
 
-/// The instants of the last day at which something was done.
+/// The instants of the last day at which something was done, in whole seconds: there are many of them.
 #[derive(Clone, Debug, Default)]
-pub struct Recent(VecDeque<Timestamp>);
+pub struct Recent(VecDeque<u32>);
 
 /// The span over which politeness is counted.
 pub const DAY: TimeDelta = TimeDelta::days(1);
@@ -227,21 +271,27 @@ pub const DAY: TimeDelta = TimeDelta::days(1);
 impl Recent {
     /// Notes one.
     pub fn note(&mut self, now: Timestamp) {
-        while self.0.front().is_some_and(|at| *at + DAY <= now) {
+        while self.0.front().is_some_and(|at| instant(*at) + DAY <= now) {
             self.0.pop_front();
         }
-        self.0.push_back(now);
+        // Rounded up, so that the day that makes room for another is a whole one.
+        let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
+        self.0.push_back(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
     /// The first instant, `now` or later, at which `more` fit under `limit` a day.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
-        let live: Vec<Timestamp> = self.0.iter().copied().filter(|at| *at + DAY > now).collect();
-        let over = (live.len() + more).saturating_sub(limit);
-        match over.checked_sub(1).and_then(|last| live.get(last)) {
-            Some(at) => *at + DAY,
+        let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
+        let over = (live.clone().count() + more).saturating_sub(limit);
+        match over.checked_sub(1).and_then(|last| live.nth(last)) {
+            Some(at) => at + DAY,
             None => now,
         }
     }
+}
+
+fn instant(seconds: u32) -> Timestamp {
+    DateTime::from_timestamp(seconds.into(), 0).unwrap_or_default()
 }
 
 /// `chrono` from `std`, saturating: no policy is longer than chrono's range.
@@ -268,5 +318,13 @@ mod tests {
         assert_eq!(recent.room_at(3, 1, at(300)), at(0) + DAY);
         assert_eq!(recent.room_at(3, 2, at(300)), at(100) + DAY);
         assert_eq!(recent.room_at(3, 1, at(0) + DAY), at(0) + DAY);
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_not_given_away() {
+        let mut recent = Recent::default();
+        recent.note(at(0) + TimeDelta::milliseconds(500));
+
+        assert!(recent.room_at(1, 1, at(0) + DAY) >= at(0) + DAY + TimeDelta::milliseconds(500));
     }
 }

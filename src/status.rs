@@ -89,10 +89,19 @@ pub struct TokenStatus {
 impl Status {
     /// Draws it.
     pub fn of(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp, source: StatusSource) -> Self {
-        let conditions = conditions(snapshots, clock_skew, now);
+        Self::with(snapshots, conditions(snapshots, clock_skew, now), now, source)
+    }
+
+    /// Draws it with the conditions that hold.
+    pub fn with(
+        snapshots: &[Snapshot],
+        conditions: Vec<Condition>,
+        now: Timestamp,
+        source: StatusSource,
+    ) -> Self {
         let kinds = kinds_by_token(&conditions);
         let tokens = snapshots.iter().map(|snapshot| {
-            let kinds = kinds.get(snapshot.name.as_str()).cloned();
+            let kinds = kinds.get(snapshot.grant.name.as_str()).cloned();
             token(snapshot, kinds.unwrap_or_default(), now)
         });
         Self {
@@ -121,7 +130,7 @@ impl Status {
 
 fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
     TokenStatus {
-        name: of.name.to_string(),
+        name: of.grant.name.to_string(),
         state: of.standing(now),
         version: of.version.clone(),
         issued_at: of.issued_at,

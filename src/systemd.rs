@@ -106,47 +106,25 @@ fn send(what: &NotifyState<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     use chrono::TimeDelta;
 
     use crate::clock::Clock;
+    use crate::samples;
     use crate::schedule::Timing;
     use crate::state::State;
-    use crate::token::Grant;
-    use crate::token::Policy;
-    use crate::token::SecretAddress;
-    use crate::token::SecretName;
-    use crate::token::Setting;
-    use crate::token::Source;
-    use crate::token::TokenName;
-    use crate::token::Verify;
 
     fn now() -> Timestamp {
         "2026-03-08T10:00:00Z".parse().expect("a time")
     }
 
     fn snapshot(proved: bool, next_step: TimeDelta) -> Snapshot {
-        let grant = Grant {
-            name: TokenName::new("a"),
-            tenant_id: "t".into(),
-            client_id: Setting::Plain("c".into()),
-            client_secret: Source::Env("X".into()),
-            secret: SecretAddress {
-                vault: "https://v.example".into(),
-                name: SecretName::parse("s").expect("a name"),
-            },
-            scope: "s".into(),
-            verify: Verify::Nothing,
-            user_oid: None,
-            owner: None,
-            app_secret_expires: None,
-            strict: false,
-            policy: Policy::default(),
-        };
+        let grant = samples::grant("a");
         let timing = Timing::new(&grant.policy, &grant.name, 0.0);
         let state = State { proved_at: proved.then(now), ..State::unknown(now()) };
         let next = crate::schedule::Next::Wait(now() + next_step);
-        Snapshot::of(&grant, &timing, &state, &next, now())
+        Snapshot::of(&Arc::new(grant), &timing, &state, &next, now())
     }
 
     #[test]

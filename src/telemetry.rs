@@ -15,10 +15,10 @@ use clap::ValueEnum;
 use tracing::Level;
 use tracing::Metadata;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -62,7 +62,7 @@ pub fn start(format: LogFormat) {
 /// process, instead of [`start`].
 pub fn capture(shown: Option<LogFormat>) -> Captured {
     let captured = Captured::default();
-    let kept = layer(LogFormat::Json, false, EnvFilter::new(EVERYTHING), captured.clone());
+    let kept = layer(LogFormat::Json, false, targets(EVERYTHING), captured.clone());
     let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
     // A second log in one process is a test's, which looks at its own.
     let _started =
@@ -101,13 +101,17 @@ impl<'a> MakeWriter<'a> for Captured {
 }
 
 /// The filter that `RUST_LOG` asks for, or the usual one; and whether it could be read.
-fn filter() -> (EnvFilter, bool) {
+fn filter() -> (Targets, bool) {
     let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
-    match wanted.as_deref().map(EnvFilter::try_new) {
+    match wanted.as_deref().map(str::parse) {
         Some(Ok(filter)) => (filter, true),
-        Some(Err(_)) => (EnvFilter::new(USUAL), false),
-        None => (EnvFilter::new(USUAL), true),
+        Some(Err(_)) => (targets(USUAL), false),
+        None => (targets(USUAL), true),
     }
+}
+
+fn targets(directives: &str) -> Targets {
+    directives.parse().expect("directives of ours")
 }
 
 fn colour() -> bool {
@@ -115,7 +119,7 @@ fn colour() -> bool {
 }
 
 /// Events as lines to `writer`.
-fn layer<S, W>(format: LogFormat, colour: bool, filter: EnvFilter, writer: W) -> impl Layer<S>
+fn layer<S, W>(format: LogFormat, colour: bool, filter: Targets, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
@@ -184,8 +188,7 @@ mod tests {
 
     fn logged(format: LogFormat, filter: &str, act: impl FnOnce()) -> String {
         let kept = Captured::default();
-        let log =
-            tracing_subscriber::registry().with(layer(format, false, EnvFilter::new(filter), kept.clone()));
+        let log = tracing_subscriber::registry().with(layer(format, false, targets(filter), kept.clone()));
         tracing::subscriber::with_default(log, act);
         kept.take()
     }

@@ -113,8 +113,9 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// The claims of an access token that Perennial looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// The claims of an access token that Perennial looks at. `Debug` shows only what is a GUID: a token can
+/// claim anything.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Claims {
     /// Tenant.
     #[serde(default)]
@@ -137,6 +138,18 @@ impl Claims {
     /// Whether the sign-in this token descends from carried a second factor; unknown without `amr`.
     pub fn mfa(&self) -> Option<bool> {
         self.amr.as_ref().map(|methods| methods.iter().any(|method| method == "mfa"))
+    }
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |id: &Option<String>| id.as_deref().map(|id| Uuid::try_parse(id).ok());
+        f.debug_struct("Claims")
+            .field("tid", &shown(&self.tid))
+            .field("oid", &shown(&self.oid))
+            .field("appid", &shown(&self.appid))
+            .field("mfa", &self.mfa())
+            .finish_non_exhaustive()
     }
 }
 

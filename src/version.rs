@@ -5,7 +5,7 @@
 //!
 //! Invariant: tags hold nothing secret.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::tags::Tags;
 use crate::token::RefreshToken;
 use crate::token::Timestamp;
 
@@ -67,12 +68,9 @@ pub mod tag {
     ];
 }
 
-/// A version's tags.
-pub type Tags = BTreeMap<String, String>;
-
-/// A version's id: 32 hex digits, given by the vault.
+/// A version's id: 32 hex digits, given by the vault. Shared, since a token is known by it in many places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct VersionId(pub String);
+pub struct VersionId(pub Arc<str>);
 
 impl std::fmt::Display for VersionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,12 +102,18 @@ impl Version {
     /// The version whose redemption produced this one; none for a sign-in.
     pub fn redeemed_from(&self) -> Option<VersionId> {
         let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
-        Some(VersionId(from.clone()))
+        Some(VersionId(from.into()))
     }
 
     /// Whether the issuer is known to have refused it.
     pub fn is_refused(&self) -> bool {
-        self.tags.contains_key(tag::REFUSED_AT)
+        self.tags.contains(tag::REFUSED_AT)
+    }
+
+    /// Whether it was redeemed after it was written: `login` notes its own redemption on what it writes.
+    pub fn is_proved_since(&self) -> bool {
+        let noted = self.time(tag::PROVED_AT);
+        noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
     }
 
     /// A tag's instant, where there is one that can be read.
@@ -174,6 +178,8 @@ pub struct Provenance<'a> {
     pub user_oid: Option<&'a str>,
     /// The version it was redeemed from; none for a sign-in.
     pub redeemed_from: Option<&'a Version>,
+    /// The tags of the version it replaces without descending from it: a sign-in's predecessor.
+    pub replaces: Option<&'a Tags>,
     /// Ties the records together.
     pub rotation_id: Uuid,
 }
@@ -181,8 +187,8 @@ pub struct Provenance<'a> {
 /// Makes a version out of a token and what is known about it; says which foreign tags did not fit.
 pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (NewVersion, Vec<String>) {
     let signed_in_at = from.redeemed_from.map_or(from.issued_at, Version::signed_in_at);
-    let mut tags = Tags::new();
-    let mut put = |name: &str, value: String| tags.insert(name.to_owned(), value);
+    let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
+    let mut put = |name, value| tags.push((name, value));
     put(tag::MANAGED_BY, format!("perennial/{} {}", env!("CARGO_PKG_VERSION"), from.command));
     put(tag::ISSUED_AT, rfc3339(from.issued_at));
     put(tag::SIGNED_IN_AT, rfc3339(signed_in_at));
@@ -194,26 +200,24 @@ pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -
         put(tag::USER_OID, oid.to_owned());
     }
     if let Some(version) = from.redeemed_from {
-        put(tag::REDEEMED_FROM, version.id.0.clone());
+        put(tag::REDEEMED_FROM, version.id.to_string());
     }
-    let dropped = match from.redeemed_from {
-        Some(version) => carry_over(&version.tags, &mut tags),
-        None => Vec::new(),
-    };
-    (NewVersion { value, expires: from.issued_at + lifetime, tags }, dropped)
+    let before = from.redeemed_from.map(|version| &version.tags).or(from.replaces);
+    let dropped = before.map(|before| carry_over(before, &mut tags)).unwrap_or_default();
+    (NewVersion { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
 }
 
 /// How many of the 15 places Perennial keeps for the marks it may add later.
 const RESERVED: usize = tag::OURS.len();
 
-fn carry_over(foreign: &Tags, tags: &mut Tags) -> Vec<String> {
+fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();
     let mut room = MAX_TAGS - RESERVED;
-    for (name, value) in foreign.iter().filter(|(name, _)| !tag::OURS.contains(&name.as_str())) {
+    for (name, value) in foreign.iter().filter(|(name, _)| !tag::OURS.contains(name)) {
         if room == 0 {
-            dropped.push(name.clone());
+            dropped.push(name.to_owned());
         } else {
-            tags.insert(name.clone(), value.clone());
+            tags.push((name, value.to_owned()));
             room -= 1;
         }
     }
@@ -235,11 +239,11 @@ mod tests {
 
     fn version(tags: &[(&str, &str)]) -> Version {
         Version {
-            id: VersionId("a".repeat(32)),
+            id: VersionId("a".repeat(32).into()),
             created: at("2026-03-01T00:00:00Z"),
             enabled: true,
             expires: None,
-            tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            tags: tags.iter().copied().collect(),
         }
     }
 
@@ -251,6 +255,7 @@ mod tests {
             client_id: "app",
             user_oid: Some("user"),
             redeemed_from: Some(from),
+            replaces: None,
             rotation_id: Uuid::nil(),
         };
         compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
@@ -283,9 +288,9 @@ mod tests {
 
         assert!(dropped.is_empty());
         assert_eq!(new.expires, at("2026-06-06T00:00:00Z"));
-        assert_eq!(new.tags["signed-in-at"], "2026-01-02T00:00:00Z");
-        assert_eq!(new.tags["redeemed-from"], "a".repeat(32));
-        assert_eq!(new.tags["env"], "prod");
+        assert_eq!(&new.tags["signed-in-at"], "2026-01-02T00:00:00Z");
+        assert_eq!(&new.tags["redeemed-from"], "a".repeat(32));
+        assert_eq!(&new.tags["env"], "prod");
         assert!(new.tags["managed-by"].starts_with("perennial/"));
     }
 
@@ -294,7 +299,28 @@ mod tests {
         let (new, _) =
             composed(&version(&[(tag::REFUSED_AT, "2026-01-01T00:00:00Z"), (tag::REFUSED_KIND, "x")]));
 
-        assert!(!new.tags.contains_key(tag::REFUSED_AT) && !new.tags.contains_key(tag::REFUSED_KIND));
+        assert!(!new.tags.contains(tag::REFUSED_AT) && !new.tags.contains(tag::REFUSED_KIND));
+    }
+
+    #[test]
+    fn a_sign_in_begins_a_chain_of_its_own_and_keeps_foreign_tags() {
+        let before = version(&[("env", "prod"), (tag::REDEEMED_FROM, "x"), (tag::USER_OID, "predecessor")]);
+        let provenance = Provenance {
+            command: "login",
+            issued_at: at("2026-03-08T00:00:00Z"),
+            tenant_id: "tenant",
+            client_id: "app",
+            user_oid: Some("user"),
+            redeemed_from: None,
+            replaces: Some(&before.tags),
+            rotation_id: Uuid::nil(),
+        };
+
+        let (new, _) = compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
+
+        assert!(!new.tags.contains(tag::REDEEMED_FROM));
+        assert_eq!((&new.tags["signed-in-at"], &new.tags["env"]), ("2026-03-08T00:00:00Z", "prod"));
+        assert_eq!(&new.tags["user-oid"], "user");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! shows a secret through `Debug`.
 
 mod actor;
+mod device;
 mod directory;
 mod entra;
 mod fault;
@@ -16,6 +17,7 @@ mod grants;
 mod ledger;
 mod partner_center;
 mod people;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -32,17 +34,25 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 pub use self::actor::Actor;
+pub use self::device::DeviceAnswer;
+pub use self::device::DeviceRequest;
+pub use self::device::DeviceState;
 pub use self::directory::App;
 pub use self::directory::AppSecret;
+pub use self::directory::Consent;
+pub use self::directory::Platform;
+pub use self::directory::Redirect;
 pub use self::directory::Rules;
 pub use self::directory::Tenant;
 pub use self::directory::User;
 pub use self::entra::EntraRefusal;
 pub use self::entra::IdentityRequest;
+pub use self::entra::Proof;
 pub use self::entra::RedeemRequest;
 pub use self::entra::TokenAnswer;
 pub use self::fault::Distortion;
 pub use self::fault::Fault;
+pub use self::fault::Hostile;
 pub use self::fault::What;
 pub use self::fault::When;
 pub use self::grants::GrantRecord;
@@ -58,6 +68,10 @@ pub use self::partner_center::PartnerRefusal;
 pub use self::partner_center::Profile;
 pub use self::people::HUMAN;
 pub use self::people::Partner;
+pub use self::sign_in::AuthorizeRequest;
+pub use self::sign_in::CodeRequest;
+pub use self::sign_in::Decision;
+pub use self::sign_in::Step;
 pub use self::vault::Action;
 pub use self::vault::Attributes;
 pub use self::vault::DeletedSecret;
@@ -83,12 +97,18 @@ struct Inner {
     access_tokens: BTreeMap<String, entra::AccessRecord>,
     /// Expired ones are swept out once there are this many.
     sweep_access_tokens_at: usize,
+    sign_ins: sign_in::SignIns,
+    devices: device::Devices,
     vaults: BTreeMap<String, VaultState>,
     partners: Vec<Partner>,
     partner_center: PartnerCenter,
     faults: fault::Faults,
     ledger: ledger::Ledger,
+    hook: Option<Hook>,
 }
+
+/// What is told of each call, before and after its effect; it may change the world in between.
+type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
 
 /// Why a call brought no good answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,11 +142,14 @@ impl World {
             grants: grants::Grants::default(),
             access_tokens: BTreeMap::new(),
             sweep_access_tokens_at: 64,
+            sign_ins: sign_in::SignIns::default(),
+            devices: device::Devices::default(),
             vaults: BTreeMap::new(),
             partners: Vec::new(),
             partner_center: PartnerCenter::default(),
             faults: fault::Faults::default(),
             ledger: ledger::Ledger::default(),
+            hook: None,
         })))
     }
 
@@ -171,6 +194,12 @@ impl World {
         self.lock().latency = latency;
     }
 
+    /// Has each call told to `hook`, before and after its effect, in place of whoever was told before. The
+    /// caller waits meanwhile, so what `hook` does to the world, or to the caller, comes in between.
+    pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
+        self.lock().hook = Some(Arc::new(hook));
+    }
+
     /// How long the next such call is to be held up before it takes effect: latency and faults.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
@@ -189,20 +218,25 @@ impl World {
         about: impl FnOnce(&Inner) -> About<'a>,
         effect: impl FnOnce(&mut Inner, Option<Distortion>) -> Result<T, E>,
     ) -> Result<T, Trouble<E>> {
-        let mut inner = self.lock();
-        let now = inner.time.now();
-        let mut call = {
+        let (mut call, hook) = {
+            let inner = self.lock();
             let about = about(&inner);
-            Call {
-                at: now,
+            let call = Call {
+                at: inner.time.now(),
                 peer: about.peer,
                 operation: about.operation,
                 actor: about.actor.to_owned(),
                 subject: about.subject,
                 grant: about.grant,
                 outcome: Outcome::Done,
-            }
+            };
+            (call, inner.hook.clone())
         };
+        // Not under the lock: people and crashes come in between.
+        let tell = |call: &Call, when| hook.iter().for_each(|hook| hook(call, when));
+        tell(&call, When::Before);
+        let mut inner = self.lock();
+        let now = inner.time.now();
         let (result, outcome) = match inner.faults.strike(&call, now) {
             Some((When::Before, what)) => (Err(Trouble::Fault(what)), Outcome::NotReached),
             Some((When::After, What::Distort(distortion))) => done(effect(&mut inner, Some(distortion))),
@@ -213,7 +247,9 @@ impl World {
             None => done(effect(&mut inner, None)),
         };
         call.outcome = outcome;
-        inner.ledger.calls.push(call);
+        inner.ledger.calls.push(call.clone());
+        drop(inner);
+        tell(&call, When::After);
         result
     }
 

@@ -14,29 +14,8 @@ else
     program=${CARGO_TARGET_DIR:-target}/release/perennial
 fi
 more=500
-lab=$(mktemp -d)
-pids=()
 broken=0
-finish() {
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    rm -rf "$lab"
-}
-trap finish EXIT
-
-# Waits until a command holds, for so many tenths of a second.
-await() {
-    local tenths=$1
-    shift
-    for _ in $(seq "$tenths"); do
-        "$@" && return
-        sleep 0.1
-    done
-    echo "in vain: $*" >&2
-    exit 1
-}
+. tests/lab.sh
 
 # name, measured, unit, budget
 row() {
@@ -80,7 +59,7 @@ current() {
 pids+=($!)
 await 100 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
 
-row "binary" "$(stat -c %s "$program")" bytes 6291456
+row "binary" "$(stat -c %s "$program")" bytes 6000000
 
 listening=999999
 ready=999999
@@ -129,6 +108,10 @@ curl --config "$lab/puts"
 
 run "$lab/many.toml"
 await 900 current $((more + 1))
+took=$((($(date +%s%N) - started) / 1000000))
+address=$(sed -n 's/.*"event":"listening".*"address":"\([^"]*\)".*/\1/p' "$lab/log")
+requests=$(curl -s "http://$address/metrics" | sed -n 's/^perennial_http_client_request_duration_seconds_count{.*} //p' | paste -sd+)
+printf '%-34s %9s ms, %s requests\n' "all $((more + 1)) tokens rotated after" "$took" "$((requests))"
 sleep 2
 all=$(rss "$pid")
 printf '%-34s %9s kB\n' "memory, $((more + 1)) tokens" "$all"

@@ -60,6 +60,20 @@ BUGS = [
      "const POLITE: Self = Self { redemptions: 24,", "const POLITE: Self = Self { redemptions: 2_400,", SIMULATION),
     ("a dead grant is never looked at again", "src/rotate.rs",
      "_ if changed => {", "_ if changed && about == About::AppCredential => {", SIMULATION),
+    ("a refusal is told of the token that was put in its place", "src/schedule.rs",
+     "|| known.version == version", "|| known.version.is_some()", ["schedule"]),
+    ("a copy of our tags from the same second passes for ours", "src/save.rs",
+     "Ordering::Equal if one.id == *self.of => self.first,",
+     "Ordering::Equal if one.id == *self.of => !self.first,", ["save::"]),
+    ("a part of a second of politeness is given away", "src/state.rs",
+     " + i64::from(now.timestamp_subsec_nanos() > 0)", "", ["state::"]),
+    ("a managed identity is asked for through the proxy", "src/azure/credential.rs",
+     "Http::new(Roots::System, false)", "Http::new(Roots::System, true)", ["managed_identity"]),
+    ("a fleet is proved all at once", "src/cli/run.rs",
+     "Duration::from_millis(50)", "Duration::ZERO", ["fleet"]),
+    ("what the issuer calls a user is written into a tag as it is", "src/answer.rs",
+     "claims.oid.and_then(|oid| uuid::Uuid::try_parse(&oid).ok()).map(|oid| oid.to_string())", "claims.oid",
+     ["hostile_input"]),
 ]
 
 

@@ -57,7 +57,7 @@ bug sleeps src/schedule.rs \
 
 # A sign-in that was written over is not looked for.
 bug buries src/save.rs \
-    's|^    let own = sign_in_of(newest, versions);$|    if newest.enabled { return None; }\n&|' \
+    's|^    let own = root_of(newest, versions, place);$|    if newest.enabled { return None; }\n&|' \
     'the sign-in to be found was expected'
 
 # A dead token is taken for an outage.

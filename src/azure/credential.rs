@@ -8,6 +8,9 @@
 //! SDK's, which may quote a peer or a tool.
 
 use std::error::Error as StdError;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,26 +20,36 @@ use azure_core::credentials::Secret;
 use azure_core::credentials::TokenCredential;
 use azure_core::credentials::TokenRequestOptions;
 use azure_core::error::ErrorKind;
+use azure_core::http::ClientMethodOptions;
 use azure_core::http::ClientOptions;
 use azure_core::http::RetryOptions;
 use azure_identity::AzureCliCredential;
+use azure_identity::ClientAssertion;
+use azure_identity::ClientAssertionCredential;
+use azure_identity::ClientAssertionCredentialOptions;
 use azure_identity::ClientSecretCredential;
 use azure_identity::ClientSecretCredentialOptions;
+use azure_identity::ManagedIdentityCredential;
+use azure_identity::ManagedIdentityCredentialOptions;
+use azure_identity::UserAssignedId;
 use secrecy::ExposeSecret as _;
 
 use crate::azure::Http;
 use crate::azure::peers::BaseUrl;
 use crate::azure::peers::Peers;
+use crate::azure::peers::Roots;
 use crate::azure::wire::Wire;
 use crate::azure::wire::WireError;
 use crate::calls::Calls;
 use crate::calls::Peer;
 use crate::config::Identity;
+use crate::config::IdentityHost;
 use crate::failure::Remedy;
 use crate::ports::IssuerError;
 use crate::ports::Transport;
 use crate::ports::VaultError;
 use crate::source::read_local;
+use crate::token::Source;
 
 /// Makes the credential of an identity. Reads its secret, asks nobody for a token yet.
 ///
@@ -58,10 +71,77 @@ pub fn make(
             let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
             Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
         }
+        Identity::WorkloadIdentity { tenant_id, client_id, token_file } => {
+            asserting(tenant_id, client_id, Source::File(token_file.clone()), peers, http, calls)
+        }
+        Identity::ClientAssertion { tenant_id, client_id, client_assertion } => {
+            asserting(tenant_id, client_id, client_assertion.clone(), peers, http, calls)
+        }
+        Identity::ManagedIdentity { client_id, host } => of_host(client_id.as_ref(), host, calls),
+        Identity::Unnamed { client_id } => of_host(client_id.as_ref(), &IdentityHost::Imds, calls),
         Identity::AzureCli => {
             Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
         }
     }
+}
+
+fn asserting(
+    tenant_id: &str,
+    client_id: &str,
+    assertion: Source,
+    peers: &Peers,
+    http: &Arc<Http>,
+    calls: &Arc<Calls>,
+) -> Result<Arc<dyn TokenCredential>, VaultError> {
+    let options =
+        ClientAssertionCredentialOptions { client_options: client_options(&peers.authority, http, calls) };
+    let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
+    let made = ClientAssertionCredential::new(tenant_id, client_id, Assertion(assertion), Some(options));
+    Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
+}
+
+/// A token that proves the app, read again for each exchange. The SDK's own credential for workload identity
+/// keeps what it has read for ten minutes.
+#[derive(Debug)]
+struct Assertion(Source);
+
+#[async_trait]
+impl ClientAssertion for Assertion {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        match read_local(&self.0) {
+            Ok(assertion) => Ok(assertion.expose_secret().to_owned()),
+            Err(error) => Err(WireError::NoAssertion(error.to_string()).into_sdk(ErrorKind::Credential)),
+        }
+    }
+}
+
+/// Where a virtual machine's metadata service listens (how-to-use-vm-token). The SDK knows it too.
+pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+
+fn of_host(
+    client_id: Option<&String>,
+    host: &IdentityHost,
+    calls: &Arc<Calls>,
+) -> Result<Arc<dyn TokenCredential>, VaultError> {
+    let address = match host {
+        IdentityHost::AppService(endpoint) => endpoint.clone(),
+        IdentityHost::Imds => format!("http://{IMDS}"),
+    };
+    let server = BaseUrl::of_host(&address)
+        .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
+    // It refuses what comes through a proxy, and nobody else may see the token.
+    let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
+    let wire = Wire::new(Arc::new(http), Arc::clone(calls), Peer::IdentityHost, server);
+    let options = ManagedIdentityCredentialOptions {
+        user_assigned_id: client_id.cloned().map(UserAssignedId::ClientId),
+        client_options: ClientOptions {
+            transport: Some(wire.into_transport()),
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        },
+    };
+    let made = ManagedIdentityCredential::new(Some(options));
+    Ok(made.map_err(|_| settled("the environment does not tell which managed identity is meant".into()))?)
 }
 
 fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> ClientOptions {
@@ -124,7 +204,8 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
             // The authority's name does not come and go: it is wrong, or not to be seen from here.
             transient: *why != Transport::NameUnknown,
         },
-        Some(WireError::OtherAudience) => settled(WireError::OtherAudience.to_string()),
+        Some(known @ (WireError::OtherAudience | WireError::NoAssertion(_))) => settled(known.to_string()),
+        Some(known @ WireError::NoTokenOfHost(400 | 401 | 403)) => settled(known.to_string()),
         Some(other) => VaultError::NoIdentity { why: other.to_string(), transient: true },
         None => of_tool(&error.to_string()),
     }
@@ -136,6 +217,8 @@ fn of_tool(text: &str) -> VaultError {
         settled("the Azure CLI is not signed in: run az login".into())
     } else if text.contains("not found on PATH") || text.contains("wasn't found") {
         settled("the Azure CLI is not installed".into())
+    } else if text.contains("use Azure CLI 2.54.0 or newer") {
+        settled("the Azure CLI is older than 2.54.0".into())
     } else {
         VaultError::NoIdentity { why: "the credential gave no access token".into(), transient: true }
     }
@@ -226,6 +309,11 @@ mod tests {
                 false,
             ),
             ("az not found on PATH", "the Azure CLI is not installed", false),
+            (
+                "expires_on field not found. Please use Azure CLI 2.54.0 or newer.",
+                "the Azure CLI is older than 2.54.0",
+                false,
+            ),
             ("canary", "the credential gave no access token", true),
         ] {
             let error = read("https://contoso.vault.azure.net", "https://vault.azure.net", says).await;

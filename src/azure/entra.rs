@@ -1,23 +1,29 @@
 //! The issuer: Entra's token endpoint (v2).
 //!
-//! Owns the form of the request and the reading of the answer. What a refusal means is `refusal`'s. No
+//! Owns the form of the request and the reading of the answer, here for redemptions and in `sign_in` for
+//! what a person begins. What a refusal means is `refusal`'s. No
 //! description that Entra sends is kept: it can name the user, and a hostile peer could put the request
 //! into it.
 //!
 //! Invariant: nothing kept from an error body can hold a token or a secret: it is a GUID, a number, or a
 //! short word in lower case; or it was searched for what was sent.
 
+mod sign_in;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::Request;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
+pub use self::sign_in::CodeExchange;
+pub use self::sign_in::DevicePoll;
 use crate::azure::Answer;
 use crate::azure::Http;
+use crate::azure::echoes;
 use crate::azure::exchange;
 use crate::azure::guid;
 use crate::azure::peers::BaseUrl;
@@ -28,6 +34,8 @@ use crate::ports::IssuerError;
 use crate::ports::Redeemed;
 use crate::ports::Redemption;
 use crate::refusal::Refusal;
+use crate::refusal::code_in;
+use crate::refusal::word;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
 
@@ -37,12 +45,6 @@ const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// The most that continuous access evaluation allows (app-resilience-continuous-access-evaluation).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
-
-/// OAuth errors and suberrors are words; the longest known is `device_authentication_failed`.
-const MAX_WORD_CHARS: usize = 48;
-
-/// What is shorter is no secret, and may well be part of an honest word.
-const LEAST_SECRET_BYTES: usize = 8;
 
 /// Claims challenges and scopes are a few hundred bytes.
 const MAX_TEXT_BYTES: usize = 2048;
@@ -61,42 +63,54 @@ impl Entra {
         Self { authority, http, calls }
     }
 
-    fn request(&self, what: &Redemption<'_>) -> Result<Request, IssuerError> {
-        let url = self.authority.with_path(&[what.tenant, "oauth2", "v2.0", "token"]);
-        let scope = with_offline_access(what.scope);
+    /// Posts a form to one of a tenant's endpoints below `oauth2/v2.0`.
+    async fn post(
+        &self,
+        (tenant, endpoint): (&str, &str),
+        operation: &'static str,
+        id: Uuid,
+        form: &[(&str, &str)],
+    ) -> Result<Answer, IssuerError> {
+        let url = self.authority.with_path(&[tenant, "oauth2", "v2.0", endpoint]);
         // No `Origin`: with it Entra refuses confidential clients in every flow.
-        self.http
+        let request = self
+            .http
             .client()
             .request(Method::POST, url)
             .header("accept", "application/json")
-            .header("client-request-id", what.rotation_id.to_string())
+            .header("client-request-id", id.to_string())
             .header("return-client-request-id", "true")
-            .form(&[
-                ("grant_type", "refresh_token"),
-                ("client_id", what.client_id),
-                ("client_secret", what.client_secret.expose_secret()),
-                ("refresh_token", what.token.expose()),
-                ("scope", scope.as_str()),
-            ])
+            .form(form)
             .build()
-            .map_err(|_| IssuerError::NotUnderstood("the request could not be made"))
+            .map_err(|_| IssuerError::NotUnderstood("the request could not be made"))?;
+        exchange(&self.http, &self.calls, (Peer::Entra, operation), request)
+            .await
+            .map_err(IssuerError::Unreachable)
     }
 }
 
 impl Issuer for Entra {
     async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
-        let request = self.request(what)?;
-        let answer = exchange(&self.http, &self.calls, (Peer::Entra, "redeem"), request)
-            .await
-            .map_err(IssuerError::Unreachable)?;
-        match answer.status {
-            200..=299 => redeemed(&answer),
-            status => {
-                let secrets = [what.token.expose(), what.client_secret.expose_secret()];
-                let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
-                Err(refused(status, body, answer.retry_after(), &secrets))
-            }
-        }
+        let scope = with_offline_access(what.scope);
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", what.client_id),
+            ("client_secret", what.client_secret.expose_secret()),
+            ("refresh_token", what.token.expose()),
+            ("scope", scope.as_str()),
+        ];
+        let answer = self.post((what.tenant, "token"), "redeem", what.rotation_id, &form).await?;
+        let secrets = [what.token.expose(), what.client_secret.expose_secret()];
+        redeemed(success(&answer, &secrets)?, &secrets)
+    }
+}
+
+/// The body of a good answer, or why there is none. `secrets` is what was sent.
+fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
+    let body = answer.body.as_deref().map(Vec::as_slice);
+    match answer.status {
+        200..=299 => body.ok_or(IssuerError::NotUnderstood("it is too long")),
+        status => Err(refused(status, body.unwrap_or_default(), answer.retry_after(), secrets)),
     }
 }
 
@@ -116,10 +130,15 @@ struct TokenAnswer {
     expires_in: Value,
     #[serde(default)]
     scope: Value,
+    #[serde(default)]
+    refresh_token_expires_in: Value,
 }
 
-fn redeemed(answer: &Answer) -> Result<Redeemed, IssuerError> {
-    let body = answer.body.as_deref().ok_or(IssuerError::NotUnderstood("it is too long"))?;
+/// Reads the body of a success. `secrets` is what was sent and must not come back in what is shown.
+///
+/// # Errors
+/// Retry where it is no token answer; Operator where only the refresh token is missing.
+pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> {
     let parsed: TokenAnswer =
         serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token answer"))?;
     // Wrapped first, so that the one is wiped also where the other is missing.
@@ -133,64 +152,53 @@ fn redeemed(answer: &Answer) -> Result<Redeemed, IssuerError> {
     if !refresh_token.is_plausible() {
         return Err(IssuerError::NotUnderstood("its refresh token is not one word"));
     }
+    let scope = parsed.scope.as_str().and_then(printable).filter(|scope| {
+        !echoes(scope, secrets) && !echoes(scope, &[access_token.expose(), refresh_token.expose()])
+    });
     Ok(Redeemed {
+        expires_in: lifetime(&parsed.expires_in),
+        scope: scope.map(str::to_owned),
+        refresh_expires_in: seconds(&parsed.refresh_token_expires_in).map(Duration::from_secs),
         access_token,
         refresh_token,
-        expires_in: lifetime(&parsed.expires_in),
-        scope: parsed.scope.as_str().and_then(printable).map(str::to_owned),
     })
 }
 
 /// v2 answers with an integer, v1 with a string.
 fn lifetime(expires_in: &Value) -> Duration {
-    let seconds = expires_in.as_u64().or_else(|| expires_in.as_str()?.trim().parse().ok());
-    seconds.map_or(LEAST_LIFETIME, |seconds| Duration::from_secs(seconds).min(MOST_LIFETIME))
+    seconds(expires_in).map_or(LEAST_LIFETIME, |seconds| Duration::from_secs(seconds).min(MOST_LIFETIME))
+}
+
+fn seconds(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// Reads an answer that is not a success. `secrets` is what was sent and must not come back.
-pub(super) fn refused(
-    status: u16,
-    body: &[u8],
-    retry_after: Option<Duration>,
-    secrets: &[&str],
-) -> IssuerError {
+pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets: &[&str]) -> IssuerError {
     let unavailable = IssuerError::Unavailable { status, retry_after };
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
     let text = |member: &str| body.get(member).and_then(Value::as_str);
     let Some(error) = text("error") else { return unavailable };
-    let telling = |secret: &&&str| secret.len() >= LEAST_SECRET_BYTES;
-    let unspoken = |text: &&str| !secrets.iter().filter(telling).any(|secret| text.contains(secret));
+    let unspoken = |text: &String| !echoes(text, secrets);
     IssuerError::Refused(Box::new(Refusal {
         status,
-        error: word(error).filter(|word| unspoken(&word.as_str())).unwrap_or_else(|| "unreadable".into()),
+        error: word(error).filter(unspoken).unwrap_or_else(|| "unreadable".into()),
         code: code(text("error_description"), body.get("error_codes")),
-        suberror: text("suberror").and_then(word).filter(|word| unspoken(&word.as_str())),
-        trace_id: text("trace_id").filter(unspoken).and_then(guid),
-        correlation_id: text("correlation_id").filter(unspoken).and_then(guid),
-        claims: text("claims").filter(unspoken).and_then(challenge),
+        suberror: text("suberror").and_then(word).filter(unspoken),
+        trace_id: text("trace_id").and_then(guid).filter(unspoken),
+        correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
+        claims: text("claims").and_then(challenge).filter(unspoken),
         retry_after,
     }))
 }
 
 /// The number in the description; else the first of `error_codes`, which can hold several.
 fn code(description: Option<&str>, codes: Option<&Value>) -> Option<u32> {
-    let described = description.and_then(|text| {
-        let (_, rest) = text.split_once("AADSTS")?;
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok()
-    });
     let listed = || {
         let first = codes?.as_array()?.first()?;
         first.as_u64().and_then(|code| u32::try_from(code).ok()).or_else(|| first.as_str()?.parse().ok())
     };
-    described.or_else(listed)
-}
-
-/// An OAuth error is a word in lower case. A refresh token or a secret is not.
-fn word(text: &str) -> Option<String> {
-    let fits = (1..=MAX_WORD_CHARS).contains(&text.len());
-    let clean = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    (fits && clean).then(|| text.to_owned())
+    description.and_then(code_in).or_else(listed)
 }
 
 /// A claims challenge, to be passed to the next sign-in as it came: a JSON object.

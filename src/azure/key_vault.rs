@@ -6,6 +6,8 @@
 //! Invariants: a cold vault is asked by one caller, however many wait; nothing is sent twice, but after a
 //! 401 or without a token, when it had no effect.
 
+mod listing;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +17,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+pub use self::listing::Listed;
 use azure_core::credentials::TokenCredential;
 use azure_core::http::ClientMethodOptions;
 use azure_core::http::ClientOptions;
@@ -44,6 +47,7 @@ use crate::azure::peers::BaseUrl;
 use crate::azure::peers::Peers;
 use crate::azure::vault_answers;
 use crate::azure::wire::Wire;
+use crate::azure::wire::header;
 use crate::calls::Calls;
 use crate::calls::Peer;
 use crate::config::Identity;
@@ -102,18 +106,18 @@ impl KeyVault {
 
     /// Makes a call, and makes it a second time with everything afresh where this process was not accepted:
     /// its secret may have been replaced since.
-    async fn call<T, F, Fut>(&self, at: &SecretAddress, what: F) -> Result<T, VaultError>
+    async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<Line>) -> Fut,
         Fut: Future<Output = Result<T, VaultError>>,
     {
-        let line = self.line(&at.vault)?;
+        let line = self.line(vault)?;
         let answer = line.gate.through(what(Arc::clone(&line))).await;
         match answer {
             Err(VaultError::Unauthorized | VaultError::NoIdentity { transient: false, .. })
-                if self.renew(&at.vault, &line) =>
+                if self.renew(vault, &line) =>
             {
-                let line = self.line(&at.vault)?;
+                let line = self.line(vault)?;
                 line.gate.through(what(Arc::clone(&line))).await
             }
             answer => answer,
@@ -192,13 +196,15 @@ impl KeyVault {
         if version.is_some_and(|version| !vault_answers::is_version_id(&version.0)) {
             return Err(VaultError::NotFound);
         }
-        self.call(at, |line| async move {
+        self.call(&at.vault, |line| async move {
             let options = SecretClientGetSecretOptions {
                 method_options: with_id(id),
-                secret_version: version.map(|version| version.0.clone()),
+                secret_version: version.map(ToString::to_string),
                 ..SecretClientGetSecretOptions::default()
             };
-            vault_answers::stored(at, bounded(line.client.get_secret(at.name.as_str(), Some(options))).await?)
+            let answer = bounded(line.client.get_secret(at.name.as_str(), Some(options))).await?;
+            let (_, headers, body) = answer.deconstruct();
+            vault_answers::stored(at, header(&headers, "date"), &body)
         })
         .await
     }
@@ -214,11 +220,11 @@ impl Vault for KeyVault {
     }
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.call(at, |line| async move { list(&line.client, at, id).await }).await
+        self.call(&at.vault, |line| async move { list(&line.client, at, id).await }).await
     }
 
     async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
-        self.call(at, |line| async move {
+        self.call(&at.vault, |line| async move {
             let parameters = SetSecretParameters {
                 value: Some(new.value.expose().to_owned()),
                 content_type: Some(CONTENT_TYPE.to_owned()),
@@ -227,13 +233,12 @@ impl Vault for KeyVault {
                     expires: OffsetDateTime::from_unix_timestamp(new.expires.timestamp()).ok(),
                     ..SecretAttributes::default()
                 }),
-                tags: Some(new.tags.clone().into_iter().collect()),
+                tags: Some(new.tags.owned().collect()),
             };
             let parameters = parameters.try_into().map_err(|_| VaultError::NotUnderstood)?;
             let options = SecretClientSetSecretOptions { method_options: with_id(id) };
             let answer = bounded(line.client.set_secret(at.name.as_str(), parameters, Some(options))).await?;
-            let secret = answer.into_model().map_err(|_| VaultError::NotUnderstood)?;
-            vault_answers::version(at, secret.id.as_deref(), secret.attributes, secret.tags)
+            vault_answers::written(at, &answer.into_body())
         })
         .await
     }
@@ -248,17 +253,17 @@ impl Vault for KeyVault {
         if !vault_answers::is_version_id(&version.0) {
             return Err(VaultError::NotFound);
         }
-        self.call(at, |line| async move {
+        self.call(&at.vault, |line| async move {
             let attributes = SecretAttributes { enabled: change.enabled, ..SecretAttributes::default() };
             let parameters = UpdateSecretPropertiesParameters {
                 secret_attributes: change.enabled.map(|_| attributes),
-                tags: change.tags.clone().map(|tags| tags.into_iter().collect()),
+                tags: change.tags.as_ref().map(|tags| tags.owned().collect()),
                 ..UpdateSecretPropertiesParameters::default()
             };
             let parameters = parameters.try_into().map_err(|_| VaultError::NotUnderstood)?;
             let options = SecretClientUpdateSecretPropertiesOptions {
                 method_options: with_id(id),
-                secret_version: Some(version.0.clone()),
+                secret_version: Some(version.to_string()),
             };
             let update = line.client.update_secret_properties(at.name.as_str(), parameters, Some(options));
             bounded(update).await?;
@@ -291,12 +296,10 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
     let mut links = BTreeSet::new();
     for _ in 0..MAX_PAGES {
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
-        let page = page.into_model().map_err(|_| VaultError::NotUnderstood)?;
-        for item in page.value {
-            versions.push(vault_answers::version(at, item.id.as_deref(), item.attributes, item.tags)?);
-        }
+        let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
+        versions.extend(on_it);
         // A link to another server is refused by the wire; one that comes back would never end.
-        if page.next_link.is_some_and(|link| !link.is_empty() && !links.insert(link)) {
+        if next.is_some_and(|link| !links.insert(link)) {
             break;
         }
     }

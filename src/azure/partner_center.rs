@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::azure::Answer;
 use crate::azure::Http;
+use crate::azure::echoes;
 use crate::azure::exchange;
 use crate::azure::guid;
 use crate::azure::peers::BaseUrl;
@@ -83,7 +84,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
         200 if json.is_object() => {
             let text = |member: &str| {
                 let text = json.get(member).and_then(Value::as_str)?;
-                (!text.contains(token.expose())).then_some(text)
+                (!echoes(text, &[token.expose()])).then_some(text)
             };
             Ok(Acceptance {
                 accepted: true,
@@ -137,6 +138,7 @@ mod tests {
     use crate::azure::loopback;
     use crate::azure::loopback::reply;
 
+    const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.a-canary_in-the.payload-of-it";
     const TENANT: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 
     fn answer(status: u16, header: Option<&'static str>, body: &str) -> Result<Acceptance, ResourceError> {
@@ -145,7 +147,7 @@ mod tests {
             headers.insert("isMfaCompliant", HeaderValue::from_static(value));
         }
         let body = Some(Zeroizing::new(body.as_bytes().to_vec()));
-        verdict(&Answer { status, headers, body }, &AccessToken::new("canary"))
+        verdict(&Answer { status, headers, body }, &AccessToken::new(TOKEN))
     }
 
     #[test]
@@ -207,11 +209,13 @@ mod tests {
 
     #[test]
     fn a_hostile_resource_cannot_have_the_token_shown() {
-        let body = r#"{"tenantId":"canary","companyName":"the canary of x"}"#;
+        for part in [TOKEN, &TOKEN[..20], &TOKEN[20..]] {
+            let body = format!(r#"{{"tenantId":"{part}","companyName":"the {part} of x"}}"#);
 
-        let acceptance = answer(200, None, body).expect("a verdict");
+            let acceptance = answer(200, None, &body).expect("a verdict");
 
-        assert_eq!((acceptance.tenant_id, acceptance.company), (None, None));
+            assert_eq!((acceptance.tenant_id, acceptance.company), (None, None), "{part}");
+        }
         let long = format!(r#"{{"companyName":"{}"}}"#, "x".repeat(9000));
         let company = answer(200, None, &long).expect("a verdict").company.expect("a name");
         assert_eq!(company.len(), MAX_COMPANY_CHARS);

@@ -22,6 +22,13 @@ impl BaseUrl {
         (url.scheme() == "https" && url.host().is_some() && plain && bare).then_some(Self(url))
     }
 
+    /// Admits the address of a host's own identity service, which speaks plain HTTP and is not left for any
+    /// other machine (app-service/overview-managed-identity, how-to-use-vm-token).
+    pub(super) fn of_host(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(Self(url))
+    }
+
     /// As text, with a slash at the end where there is no path.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

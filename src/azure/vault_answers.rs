@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use azure_core::error::ErrorKind;
-use azure_core::http::Response;
 use azure_core::time::OffsetDateTime;
+use azure_security_keyvault_secrets::models::ListSecretPropertiesResult;
 use azure_security_keyvault_secrets::models::Secret;
 use azure_security_keyvault_secrets::models::SecretAttributes;
 use chrono::DateTime;
@@ -71,12 +71,16 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
 }
 
 /// The parts of an answer that is not a success.
-struct Refused<'a> {
-    status: u16,
-    body: &'a [u8],
+#[derive(Clone, Copy)]
+pub struct Refused<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// As it came.
+    pub body: &'a [u8],
     /// The header `x-ms-keyvault-network-info`.
-    network_info: Option<&'a str>,
-    retry_after: Option<Duration>,
+    pub network_info: Option<&'a str>,
+    /// What the peer asked for.
+    pub retry_after: Option<Duration>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,7 +96,7 @@ struct Error {
 }
 
 /// Reads an answer that is not a success: by status, then by inner code, then by code.
-fn refused(answer: &Refused<'_>) -> VaultError {
+pub fn refused(answer: &Refused<'_>) -> VaultError {
     let &Refused { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
     // A gateway or a captive portal knows nothing about secrets, whatever status it answers with.
@@ -155,21 +159,46 @@ fn word(code: &str) -> String {
     if fits && clean { code.to_owned() } else { "no code".into() }
 }
 
-/// The way of a secret to ours.
-pub(super) fn stored(at: &SecretAddress, answer: Response<Secret>) -> Result<Stored, VaultError> {
-    let read_at = header(answer.headers(), "date").and_then(http_date);
-    let secret = answer.into_model().map_err(|_| VaultError::NotUnderstood)?;
+/// Reads the body of a secret with its value; `date` is the header of that name.
+///
+/// # Errors
+/// `NotUnderstood`.
+pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Stored, VaultError> {
+    let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
     let value = SecretString::from(secret.value.ok_or(VaultError::NotUnderstood)?);
     Ok(Stored {
         version: version(at, secret.id.as_deref(), secret.attributes, secret.tags)?,
         value: SecretString::from(value.expose_secret().trim()),
-        read_at,
+        read_at: date.and_then(http_date),
     })
+}
+
+/// Reads the body of the answer to a write.
+///
+/// # Errors
+/// `NotUnderstood`: the write may have had its effect.
+pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
+    let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
+    // What was written comes back, and is wiped.
+    drop(secret.value.map(SecretString::from));
+    version(at, secret.id.as_deref(), secret.attributes, secret.tags)
+}
+
+/// Reads the body of a page of a list: the versions on it and the link to the next.
+///
+/// # Errors
+/// `NotUnderstood`: one that cannot be read spoils the list, since what is missing from it could be a sign-in.
+pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
+    let page: ListSecretPropertiesResult =
+        serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
+    let versions =
+        page.value.into_iter().map(|item| version(at, item.id.as_deref(), item.attributes, item.tags));
+    Ok((versions.collect::<Result<_, _>>()?, page.next_link.filter(|link| !link.is_empty())))
 }
 
 /// A version from the members that a secret and an item of a list have in common. It must be of the secret
 /// that was asked for, and one that can be asked for again.
-pub(super) fn version(
+fn version(
     at: &SecretAddress,
     id: Option<&str>,
     attributes: Option<SecretAttributes>,
@@ -190,7 +219,7 @@ fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
     let (_, path) = id.split_once("/secrets/")?;
     let (name, version) = path.split_once('/')?;
     let ours = name.eq_ignore_ascii_case(at.name.as_str());
-    (ours && is_version_id(version)).then(|| VersionId(version.to_owned()))
+    (ours && is_version_id(version)).then(|| VersionId(version.into()))
 }
 
 /// Whether this can stand in a path: the SDK puts it there as it is, and a tag can hold anything.

@@ -52,6 +52,26 @@ pub(super) enum WireError {
     /// Entra did not hand out a token. Told here, since the SDK loses codes where a text holds escapes.
     #[error("{0}")]
     NoToken(IssuerError),
+    /// The host did not hand out a token of its identity; its status.
+    #[error("{}", said_by_host(*.0))]
+    NoTokenOfHost(u16),
+    /// The host's identity service did not answer.
+    #[error(
+        "the host this runs on has no identity service that answers ({0}); elsewhere than in Azure, name another identity in [vault] credential"
+    )]
+    NoHost(Transport),
+    /// What this process proves itself with cannot be read; says where it should be.
+    #[error("{0}")]
+    NoAssertion(String),
+}
+
+/// What an answer of a host's identity service means (how-to-use-vm-token, error handling).
+fn said_by_host(status: u16) -> &'static str {
+    match status {
+        400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",
+        401 | 403 => "the host this runs on refuses to hand out a token of its managed identity",
+        _ => "the host's identity service is not ready",
+    }
 }
 
 impl WireError {
@@ -94,6 +114,7 @@ impl Wire {
     async fn exchange(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
         let response = match self.http.client().execute_request(request).await {
             Ok(response) => response,
+            Err(error) if self.peer == Peer::IdentityHost => return Err(WireError::NoHost(classify(&error))),
             Err(error) => return Err(WireError::Unreachable(classify(&error))),
         };
         let (status, headers, body) = response.deconstruct();
@@ -103,6 +124,9 @@ impl Wire {
             let wait = header(&headers, "retry-after").and_then(|value| retry_after(value, date));
             let refused = entra::refused(u16::from(status), &body, wait, &[]);
             return Err(WireError::NoToken(refused));
+        }
+        if self.peer == Peer::IdentityHost && !status.is_success() {
+            return Err(WireError::NoTokenOfHost(u16::from(status)));
         }
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
@@ -120,7 +144,10 @@ impl HttpClient for Wire {
         if answer.as_ref().err() == Some(&WireError::Unreachable(Transport::Tls)) {
             self.http.distrust();
         }
-        answer.map_err(|error| error.into_sdk(ErrorKind::Io))
+        // The SDK repeats what it takes for a failure of the line, for more than a minute where a managed
+        // identity is asked for, and whatever is set: the loop's retries are the only ones.
+        let kind = if self.peer == Peer::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
+        answer.map_err(|error| error.into_sdk(kind))
     }
 }
 
@@ -143,23 +170,27 @@ pub(super) fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a
 
 fn operation(peer: Peer, request: &Request) -> &'static str {
     match (peer, request.method()) {
-        (Peer::Entra | Peer::PartnerCenter, _) => "vault_token",
+        (Peer::Entra | Peer::PartnerCenter | Peer::IdentityHost, _) => "vault_token",
         (Peer::KeyVault, Method::Put) => "set",
         (Peer::KeyVault, Method::Patch) => "update",
         (Peer::KeyVault, _) if request.url().path().ends_with("/versions") => "list",
-        (Peer::KeyVault, _) => "get",
+        (Peer::KeyVault | Peer::AlertSink | Peer::Heartbeat, _) => "get",
     }
 }
 
 fn outcome(answer: &Result<AsyncRawResponse, WireError>) -> Result<u16, Transport> {
     match answer {
         Ok(response) => Ok(u16::from(response.status())),
-        Err(WireError::Unreachable(why)) => Err(*why),
+        Err(WireError::Unreachable(why) | WireError::NoHost(why)) => Err(*why),
         Err(WireError::NoToken(IssuerError::Refused(refusal))) => Ok(refusal.status),
-        Err(WireError::NoToken(IssuerError::Unavailable { status, .. }) | WireError::TooLong(status)) => {
-            Ok(*status)
-        }
+        Err(
+            WireError::NoToken(IssuerError::Unavailable { status, .. })
+            | WireError::TooLong(status)
+            | WireError::NoTokenOfHost(status),
+        ) => Ok(*status),
         // Nothing was sent, or nothing that tells: these do not come from an exchange.
-        Err(WireError::Astray | WireError::OtherAudience | WireError::NoToken(_)) => Err(Transport::Cut),
+        Err(
+            WireError::Astray | WireError::OtherAudience | WireError::NoAssertion(_) | WireError::NoToken(_),
+        ) => Err(Transport::Cut),
     }
 }

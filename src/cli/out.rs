@@ -29,11 +29,6 @@ pub fn json(value: &impl Serialize) -> io::Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Whether whoever reads stdout wants colours.
-pub fn is_colourful() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
-}
-
 fn write_line(stdout: &mut impl Write, text: impl Display) -> io::Result<()> {
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

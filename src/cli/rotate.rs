@@ -5,7 +5,8 @@
 
 use chrono::TimeDelta;
 use clap::Args;
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream;
 use serde::Serialize;
 
 use super::ExitCode;
@@ -85,9 +86,9 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
     let clock = Clock::host();
-    let shipped = Shipped::new(&config, clock.clone())?;
+    let shipped = Shipped::for_person(&config, clock.clone()).await?;
     let passes = grants.into_iter().map(|grant| pass(shipped.rotator(grant, "rotate"), &args));
-    let outcomes = join_all(passes).await;
+    let outcomes: Vec<_> = stream::iter(passes).buffered(super::AT_ONCE).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
     Ok(outcomes.iter().fold(ExitCode::Done, |worst, outcome| worst.gravest(outcome.code)))
 }
@@ -148,7 +149,7 @@ fn summarise(rotator: &ShippedRotator, state: &State, done: &'static str) -> Rep
     };
     let shown = |at: Option<Timestamp>| at.map(rfc3339);
     Report {
-        name: snapshot.name.to_string(),
+        name: snapshot.grant.name.to_string(),
         outcome: match failure {
             None => done,
             Some(_) if off => "off",

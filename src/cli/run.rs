@@ -25,6 +25,8 @@ use super::signals::listen;
 use super::signals::stopped;
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::courier;
+use crate::courier::Courier;
 use crate::daemon;
 use crate::daemon::GRACE;
 use crate::daemon::Signals;
@@ -75,14 +77,24 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let tokens = std::mem::take(&mut config.tokens);
     let count = tokens.len();
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
-    let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
+    let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone())
+        .with_sinks(config.alerts.iter().map(|sink| sink.name.clone()));
     for (place, rotator) in rotators.into_iter().enumerate() {
         let publish = board.publisher(place);
         let nth = u32::try_from(place).unwrap_or(u32::MAX);
-        let due_at = clock.now() + crate::state::delta(STAGGER.saturating_mul(nth));
-        let signals = Signals { stop: stop.clone(), poke: poked.clone() };
+        let turn = crate::state::delta(STAGGER.saturating_mul(nth));
+        let signals = Signals { stop: stop.clone(), poke: poked.clone(), turn };
         let pulse = board.pulses().of(place);
-        tasks.spawn(daemon::keep_beating(rotator, State::unknown(due_at), signals, pulse, publish));
+        tasks.spawn(daemon::keep(rotator, State::unknown(clock.now() + turn), signals, pulse, publish));
+    }
+    // They end with the process: what is not told is still due after the next start.
+    let mut telling = JoinSet::new();
+    for (place, sink) in config.alerts.iter().enumerate() {
+        let courier = Courier { sink: sink.clone(), outbound: peers.outbound() };
+        telling.spawn(courier::keep_told(courier, board.clone(), place));
+    }
+    if let Some(heartbeat) = config.heartbeat.clone() {
+        telling.spawn(courier::keep_beating(heartbeat, peers.outbound(), board.clone()));
     }
     let served = CancellationToken::new();
     let extras = Extras { calls: peers.calls.clone(), status: config.http.status };
@@ -92,6 +104,8 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
         tokens = count,
+        alert_sinks = config.alerts.len(),
+        heartbeat = config.heartbeat.is_some(),
         vault_identity = config.vault.identity.name()
     );
     info!(event = "listening", %address, status_page = config.http.status);
@@ -104,6 +118,9 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
             _ = hangup.recv() => {
                 info!(event = "poked");
                 poke.send_modify(|times| *times += 1);
+            }
+            Some(_) = telling.join_next() => {
+                return Err(Stop::Failed(anyhow::anyhow!("an alert's or the heartbeat's task ended")));
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
             Some(ended) = tasks.join_next() => {

@@ -17,6 +17,7 @@ use crate::sandbox::SandboxOptions;
 pub const EXAMPLES: &str = "\
 Examples:
   perennial sandbox --dir ./sandbox
+  perennial sandbox --dir ./sandbox --never-signed-in
   perennial sandbox --dir ./sandbox --age 80d --rotate-after 1m --prove-every 10s
   perennial sandbox --dir ./sandbox --listen 127.0.0.1:9443 --issuer strict";
 
@@ -29,6 +30,9 @@ pub struct SandboxArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
+    /// Where to offer the identity service of an Azure host: plain HTTP, described in managed-identity.env
+    #[arg(long, value_name = "ADDR")]
+    pub identity_listen: Option<SocketAddr>,
     /// How old the token in the vault is at the start
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = humantime::parse_duration)]
     pub age: Duration,
@@ -41,6 +45,9 @@ pub struct SandboxArgs {
     /// How the issuer treats a token that has been redeemed
     #[arg(long, value_name = "RULES", default_value = "entra")]
     pub issuer: IssuerRules,
+    /// Begin without a stored token, to try `login`
+    #[arg(long)]
+    pub never_signed_in: bool,
 }
 
 /// How the issuer treats a token that has been redeemed.
@@ -60,10 +67,12 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     let options = SandboxOptions {
         dir: args.dir,
         listen: args.listen,
+        identity_listen: args.identity_listen,
         age: args.age,
         rotate_after: args.rotate_after,
         prove_every: args.prove_every,
         strict: args.issuer == IssuerRules::Strict,
+        never_signed_in: args.never_signed_in,
     };
     let stop = super::signals::stopped()?;
     let say = |text: &str| drop(out::line(text));

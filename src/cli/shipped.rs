@@ -1,10 +1,14 @@
 //! The shipped peers, put together from the configuration: what `run` and `rotate` share.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use super::Stop;
 use crate::azure::Http;
 use crate::azure::HttpError;
+use crate::azure::credential;
 use crate::azure::entra::Entra;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
@@ -14,7 +18,9 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ConfigProblems;
+use crate::config::Identity;
 use crate::config::Problem;
+use crate::courier::Outbound;
 use crate::rotate::Rotator;
 use crate::schedule::Timing;
 use crate::token::Grant;
@@ -30,6 +36,9 @@ pub struct Shipped {
     partner_center: Arc<PartnerCenter>,
     /// What was called, for the metrics.
     pub calls: Arc<Calls>,
+    http: Arc<Http>,
+    /// Who this process is to the vault.
+    pub identity: &'static str,
     clock: Clock,
     process_sample: f64,
 }
@@ -40,23 +49,52 @@ impl Shipped {
     /// # Errors
     /// A root certificate that cannot be read, or a host without any.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, Stop> {
+        Self::of(config, config.vault.identity.clone(), clock)
+    }
+
+    fn of(config: &Config, identity: Identity, clock: Clock) -> Result<Self, Stop> {
         let roots = config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, true).map_err(|error| stop(config, error))?);
         let calls = Arc::new(Calls::default());
         let peers = Peers::of(&config.cloud)
             .ok_or_else(|| Stop::Failed(anyhow::anyhow!("the cloud's addresses are no https URLs")))?;
         Ok(Self {
+            identity: identity.name(),
             entra: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
             partner_center: Arc::new(PartnerCenter::new(
                 peers.partner_center.clone(),
                 http.clone(),
                 calls.clone(),
             )),
-            vault: Arc::new(KeyVault::new(config.vault.identity.clone(), peers, http, calls.clone())),
+            vault: Arc::new(KeyVault::new(identity, peers, http.clone(), calls.clone())),
             calls,
+            http,
             clock,
             process_sample: fastrand::f64(),
         })
+    }
+
+    /// The same for a person at a terminal, who may be signed in to the Azure CLI where the machine itself has
+    /// no identity in Azure. A daemon must not depend on that.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub async fn for_person(config: &Config, clock: Clock) -> Result<Self, Stop> {
+        let identity = match &config.vault.identity {
+            Identity::Unnamed { .. } if !has_metadata_service().await => Identity::AzureCli,
+            told => told.clone(),
+        };
+        Self::of(config, identity, clock)
+    }
+
+    /// What carries alerts and the heartbeat.
+    pub fn outbound(&self) -> Outbound {
+        Outbound { http: self.http.clone(), calls: self.calls.clone() }
+    }
+
+    /// The vaults, for what is asked of them before there is a token.
+    pub(super) fn vault(&self) -> &KeyVault {
+        &self.vault
     }
 
     /// A rotator for one token, under the name of the command that runs it.
@@ -67,15 +105,24 @@ impl Shipped {
             resource: self.partner_center.clone(),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, self.process_sample),
-            grant: grant.clone(),
+            grant: Arc::new(grant.clone()),
             command,
             rng: fastrand::Rng::new(),
         }
     }
 }
 
+/// Whether this is a virtual machine in Azure, as far as can be told in a second.
+async fn has_metadata_service() -> bool {
+    let connecting = TcpStream::connect(credential::IMDS);
+    matches!(tokio::time::timeout(Duration::from_secs(1), connecting).await, Ok(Ok(_)))
+}
+
 fn stop(config: &Config, error: HttpError) -> Stop {
     match (error, &config.cloud.ca_file) {
+        (HttpError::CaFile(error), _) if super::is_shortage(&error) => {
+            Stop::Failed(anyhow::Error::new(error).context("cannot read [cloud] ca_file now"))
+        }
         (error @ (HttpError::CaFile(_) | HttpError::CaPem), Some(path)) => {
             Stop::Configuration(ConfigProblems {
                 path: path.clone(),

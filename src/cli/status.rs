@@ -66,9 +66,6 @@ pub struct StatusArgs {
     pub monitor: bool,
 }
 
-/// Tokens read at once.
-const AT_ONCE: usize = 16;
-
 /// Reads the vault and says how the tokens stand.
 ///
 /// # Errors
@@ -89,7 +86,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     if args.json {
         written(out::json(&found.status))?;
     } else {
-        written(out::line(table::of(&found.status, out::is_colourful())))?;
+        written(out::line(table::of(&found.status, out::has_colours())))?;
     }
     Ok(if found.unread == 0 { ExitCode::Done } else { ExitCode::Failed })
 }
@@ -105,9 +102,9 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
     let clock = Clock::host();
-    let shipped = Shipped::new(&config, clock.clone())?;
+    let shipped = Shipped::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
-    let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(AT_ONCE).collect().await;
+    let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
     let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
     let unread = snapshots.iter().filter(|of| is_unread(of)).count();
     Ok(Found { status, unread })
@@ -137,7 +134,7 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
         return state;
     }
     let Some(newest) = state.newest.as_ref().filter(|newest| newest.is_refused()) else { return state };
-    let kind = newest.tags.get(tag::REFUSED_KIND).and_then(|kind| Kind::parse(kind));
+    let kind = newest.tags.get(tag::REFUSED_KIND).and_then(Kind::parse);
     let kind = kind.unwrap_or(Kind::LoginRequired);
     let remedy = match kind {
         Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
@@ -146,7 +143,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     let since = newest.time(tag::REFUSED_AT).unwrap_or(now).min(now);
     let failure =
         Failure::new(kind, remedy, About::Grant, "the issuer refused this version, as noted in the vault");
-    state.failing = Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now }));
+    state.failing =
+        Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now, version: None }));
     state.phase = Phase::Waiting { look_at: now, again_at: now };
     state
 }

@@ -2,23 +2,14 @@
 
 use super::*;
 use crate::failure::Failure;
+use crate::samples;
 use crate::schedule::Next;
 use crate::schedule::Timing;
-use crate::state::Held;
 use crate::state::Phase;
 use crate::state::State;
 use crate::token::Grant;
-use crate::token::Policy;
-use crate::token::RefreshToken;
-use crate::token::SecretAddress;
-use crate::token::SecretName;
-use crate::token::Setting;
-use crate::token::Source;
-use crate::token::TokenName;
-use crate::token::Verify;
-use crate::version::Tags;
 use crate::version::Version;
-use crate::version::VersionId;
+use std::sync::Arc;
 
 fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
@@ -31,6 +22,7 @@ fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
         since: now() - TimeDelta::days(2),
         attempts,
         retry_at: now(),
+        version: None,
     });
     kinds_of_state(&State { phase, failing: failing.map(Box::new), ..proved_three_days_ago() })
 }
@@ -41,48 +33,19 @@ fn proved_three_days_ago() -> State {
 }
 
 fn kinds_of_state(state: &State) -> Vec<Kind> {
-    let grant = Grant {
-        name: TokenName::new("partner-center"),
-        tenant_id: "tenant".into(),
-        client_id: Setting::Plain("app".into()),
-        client_secret: Source::Env("SECRET".into()),
-        secret: SecretAddress {
-            vault: "https://contoso.vault.azure.net".into(),
-            name: SecretName::parse("partner-refresh-token").expect("a name"),
-        },
-        scope: String::new(),
-        verify: Verify::Nothing,
-        user_oid: None,
-        owner: None,
-        app_secret_expires: None,
-        strict: false,
-        policy: Policy::default(),
-    };
+    let grant =
+        Grant { secret: samples::address("partner-refresh-token"), ..samples::grant("partner-center") };
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    let snapshot = Snapshot::of(&grant, &timing, state, &Next::Wait(now()), now());
+    let snapshot = Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now()), now());
     conditions(&[snapshot], TimeDelta::zero(), now()).iter().map(|condition| condition.kind).collect()
 }
 
 fn version() -> Version {
-    let created = now() - TimeDelta::days(3);
-    Version { id: VersionId("v".into()), created, enabled: true, expires: None, tags: Tags::new() }
+    samples::version("v", now() - TimeDelta::days(3))
 }
 
 fn unsaved() -> Phase {
-    Phase::Unsaved(Box::new(Held {
-        successor: RefreshToken::new("0.AX-two"),
-        issued_at: now(),
-        read_at: None,
-        from: version(),
-        from_value: RefreshToken::new("0.AX-one"),
-        over: None,
-        written: None,
-        dead: Vec::new(),
-        lifted: Vec::new(),
-        client_id: "app".into(),
-        user_oid: None,
-        rotation_id: Uuid::nil(),
-    }))
+    Phase::Unsaved(Box::new(samples::held(version(), now())))
 }
 
 #[test]

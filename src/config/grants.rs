@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use config::Value;
-use config::ValueKind;
 
 use super::Cloud;
 use super::is_table;
@@ -61,19 +60,25 @@ struct Named {
     read: Vec<(String, SecretAddress)>,
 }
 
-pub(super) fn tokens(root: &Section<'_>, defaults: &Defaults<'_>) -> Checked<Vec<Grant>> {
-    let list = match root.get("token").map(|value| &value.kind) {
-        Some(ValueKind::Array(list)) if !list.is_empty() => list,
-        None | Some(ValueKind::Array(_)) => {
+pub(super) fn tokens(
+    root: &Section<'_>,
+    list: Option<toml::Value>,
+    defaults: &Defaults<'_>,
+) -> Checked<Vec<Grant>> {
+    let list = match list {
+        Some(toml::Value::Array(list)) if !list.is_empty() => list,
+        None | Some(toml::Value::Array(_)) => {
             return Err(root.note("token", "there must be at least one [[token]]"));
         }
         Some(_) => return Err(root.note("token", "must be a list: begin each token with [[token]]")),
     };
     let mut named = Named::default();
     let grants: Vec<Checked<Grant>> = list
-        .iter()
+        .into_iter()
         .enumerate()
-        .map(|(index, value)| grant(&format!("token[{index}]"), value, root.problems(), defaults, &mut named))
+        .map(|(index, value)| {
+            grant(&format!("token[{index}]"), super::plain(value), root.problems(), defaults, &mut named)
+        })
         .collect();
     named.collisions(root.problems());
     grants.into_iter().collect()
@@ -81,12 +86,12 @@ pub(super) fn tokens(root: &Section<'_>, defaults: &Defaults<'_>) -> Checked<Vec
 
 fn grant(
     path: &str,
-    value: &Value,
+    value: Value,
     problems: &Problems,
     defaults: &Defaults<'_>,
     named: &mut Named,
 ) -> Checked<Grant> {
-    let section = Section::open(path, Some(value.clone()), TOKEN, problems)?;
+    let section = Section::open(path, Some(value), TOKEN, problems)?;
     let name = section.required("name", rules::token_name);
     let tenant_id = section.required("tenant_id", rules::tenant);
     let vault = own_vault(&section, defaults, named);
@@ -169,9 +174,14 @@ fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Settin
 
 /// A secret's source that is no vault's: what opens the vault cannot lie in it.
 pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
+    local_source(section, key, "must not be a vault secret: it is what opens the vault")
+}
+
+/// A source on this machine; otherwise says why it cannot be a vault's.
+pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
     let table = source_table(section, key)?;
     if table.get("secret").is_some() {
-        return Err(section.note(key, "must not be a vault secret: it is what opens the vault"));
+        return Err(section.note(key, why));
     }
     read_source(section, key, &table, &Err(Reported))
 }

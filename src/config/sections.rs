@@ -10,7 +10,8 @@ use super::Cloud;
 use super::CloudName;
 use super::Http;
 use super::Identity;
-use super::grants;
+use super::identity;
+use super::identity::Surroundings;
 use super::rules;
 use super::walk::Checked;
 use super::walk::Section;
@@ -18,7 +19,8 @@ use super::walk::Wanted;
 use crate::token::Policy;
 
 /// Keys of `[vault]`.
-pub(super) const VAULT: &[&str] = &["url", "credential", "tenant_id", "client_id", "client_secret"];
+pub(super) const VAULT: &[&str] =
+    &["url", "credential", "tenant_id", "client_id", "client_secret", "client_assertion"];
 /// Keys of `[cloud]`.
 pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
 /// Keys of `[policy]`.
@@ -73,57 +75,14 @@ impl CloudName {
     }
 }
 
-/// How this process proves who it is: what `[vault] credential` may say.
-#[derive(Clone, Copy)]
-enum Credential {
-    ClientSecret,
-    AzureCli,
-    Later,
-}
-
-impl Credential {
-    fn parse(text: &str) -> Result<Self, Wanted> {
-        match text {
-            "client_secret" => Ok(Self::ClientSecret),
-            "azure_cli" => Ok(Self::AzureCli),
-            "auto" | "workload_identity" | "managed_identity" | "client_assertion" => Ok(Self::Later),
-            _ => Err("must be `client_secret` or `azure_cli`"),
-        }
-    }
-}
-
 /// The vault of tokens that name no other, and the identity: each stands or falls by itself.
-pub(super) fn vault(root: &Section<'_>) -> (Checked<Option<Arc<str>>>, Checked<Identity>) {
+pub(super) fn vault(
+    root: &Section<'_>,
+    env: &Surroundings,
+) -> (Checked<Option<Arc<str>>>, Checked<Identity>) {
     match root.section("vault", VAULT) {
-        Ok(section) => (section.optional("url", rules::vault_url), identity(&section)),
+        Ok(section) => (section.optional("url", rules::vault_url), identity::identity(&section, env)),
         Err(reported) => (Err(reported), Err(reported)),
-    }
-}
-
-fn identity(section: &Section<'_>) -> Checked<Identity> {
-    match section.optional("credential", Credential::parse)? {
-        None => Err(section.note(
-            "credential",
-            "is missing; `auto` is not available in this version: name `client_secret` or `azure_cli`",
-        )),
-        Some(Credential::Later) => Err(section
-            .note("credential", "is not available in this version; use `client_secret` or `azure_cli`")),
-        Some(Credential::AzureCli) => {
-            for key in section.present(&["tenant_id", "client_id", "client_secret"]) {
-                section.note(key, "is of no use to `azure_cli`");
-            }
-            Ok(Identity::AzureCli)
-        }
-        Some(Credential::ClientSecret) => {
-            let tenant_id = section.required("tenant_id", rules::tenant);
-            let client_id = section.required("client_id", rules::guid);
-            let client_secret = grants::source_outside_vaults(section, "client_secret");
-            Ok(Identity::ClientSecret {
-                tenant_id: tenant_id?,
-                client_id: client_id?,
-                client_secret: client_secret?,
-            })
-        }
     }
 }
 

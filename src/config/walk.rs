@@ -197,13 +197,8 @@ impl<'a> Section<'a> {
 
 /// Says that a key is not known, and which one was perhaps meant.
 fn unknown(key: &str, known: &[&str]) -> String {
-    /// Keys of the design that a later release reads.
-    const LATER: [&str; 2] = ["alert", "heartbeat"];
     /// More than two slips make another word.
     const SLIPS: usize = 2;
-    if LATER.contains(&key) {
-        return "is not available in this version".to_owned();
-    }
     let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest.filter(|candidate| strsim::damerau_levenshtein(key, candidate) <= SLIPS) {
         Some(candidate) => format!("is not a key; did you mean `{candidate}`?"),
@@ -229,7 +224,6 @@ mod tests {
     fn a_near_miss_is_met_with_a_proposal() {
         assert_eq!(unknown("tokens", &["vault", "token"]), "is not a key; did you mean `token`?");
         assert_eq!(unknown("colour", &["vault", "token"]), "is not a key");
-        assert_eq!(unknown("alert", &["vault", "token"]), "is not available in this version");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The loop over the smallest peers that can be made: an issuer that always answers, a vault that takes
 //! what it is given once it is told to.
 
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -17,21 +18,17 @@ use crate::ports::Redeemed;
 use crate::ports::Redemption;
 use crate::ports::ResourceError;
 use crate::ports::VaultError;
+use crate::samples;
 use crate::schedule::Timing;
+use crate::tags::Tags;
 use crate::token::AccessToken;
 use crate::token::Grant;
-use crate::token::Policy;
 use crate::token::RefreshToken;
 use crate::token::SecretAddress;
-use crate::token::SecretName;
-use crate::token::Setting;
 use crate::token::Source;
 use crate::token::Timestamp;
-use crate::token::TokenName;
-use crate::token::Verify;
 use crate::version::NewVersion;
 use crate::version::Stored;
-use crate::version::Tags;
 use crate::version::Version;
 use crate::version::VersionId;
 
@@ -58,6 +55,7 @@ impl Issuer for &Peers {
             refresh_token: RefreshToken::new(format!("{}+", what.token.expose())),
             expires_in: Duration::from_secs(3600),
             scope: None,
+            refresh_expires_in: None,
         })
     }
 }
@@ -102,30 +100,13 @@ impl Resource for &Peers {
 }
 
 fn stored(id: &str, value: &str, tags: Tags) -> Stored {
-    let version =
-        Version { id: VersionId(id.to_owned()), created: start(), enabled: true, expires: None, tags };
+    let version = Version { tags, ..samples::version(id, start()) };
     Stored { version, value: SecretString::from(value), read_at: None }
 }
 
 fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
-    let address = |name: &str| SecretAddress {
-        vault: "https://x.vault.azure.net".into(),
-        name: SecretName::parse(name).expect("a name"),
-    };
-    let grant = Grant {
-        name: TokenName::new("t"),
-        tenant_id: "contoso.example".into(),
-        client_id: Setting::Plain("app".into()),
-        client_secret: Source::Secret(address("app-secret")),
-        secret: address("token"),
-        scope: "s".into(),
-        verify: Verify::Nothing,
-        user_oid: None,
-        owner: None,
-        app_secret_expires: None,
-        strict: false,
-        policy: Policy::default(),
-    };
+    let client_secret = Source::Secret(samples::address("app-secret"));
+    let grant = Grant { client_secret, ..samples::grant("t") };
     lock(&peers.written).push(stored("v0", "rt", Tags::new()));
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
     Rotator {
@@ -133,7 +114,7 @@ fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
         vault: peers,
         resource: peers,
         clock: Clock::running(start(), 1.0),
-        grant,
+        grant: Arc::new(grant),
         timing,
         command: "run",
         rng: fastrand::Rng::with_seed(1),
@@ -146,8 +127,8 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let stop = CancellationToken::new();
     let (_poke, poked) = watch::channel(0);
-    let signals = Signals { stop: stop.clone(), poke: poked };
-    keep(rotator, state, signals, |state, _| {
+    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+    keep(rotator, state, signals, Pulse::default(), |state, _| {
         if when(state) {
             stop.cancel();
         }

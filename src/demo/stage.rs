@@ -147,17 +147,17 @@ impl Stage {
             vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), peers, http, calls.clone())),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, sample),
-            grant,
+            grant: Arc::new(grant),
             command: "run",
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
         };
         let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), self.clock.clone());
         let publish = board.publisher(0);
         let (poke, poked) = watch::channel(0);
-        let signals = Signals { stop: CancellationToken::new(), poke: poked };
+        let signals = Signals { stop: CancellationToken::new(), poke: poked, turn: TimeDelta::zero() };
         let state = State::unknown(self.clock.now());
         let pulse = board.pulses().of(0);
-        let task = tokio::spawn(daemon::keep_beating(rotator, state, signals, pulse, publish));
+        let task = tokio::spawn(daemon::keep(rotator, state, signals, pulse, publish));
         let served = CancellationToken::new();
         Ok(Daemon { board, calls, task, served, _poke: poke })
     }

@@ -1,6 +1,8 @@
 //! The text of a scrape, read by a strict parser of the format (Prometheus, `exposition_formats`).
 
 use super::*;
+use crate::samples;
+use std::sync::Arc;
 
 use std::time::Duration;
 
@@ -18,16 +20,7 @@ use crate::state::Failing;
 use crate::state::Phase;
 use crate::state::State;
 use crate::token::Grant;
-use crate::token::Policy;
-use crate::token::SecretAddress;
-use crate::token::SecretName;
-use crate::token::Setting;
-use crate::token::Source;
-use crate::token::TokenName;
 use crate::token::Verify;
-use crate::version::Tags;
-use crate::version::Version;
-use crate::version::VersionId;
 
 /// Name and labels in order, as a reader of the page sees them, and the value.
 type Sample = (String, Vec<(String, String)>, f64);
@@ -42,44 +35,28 @@ fn now() -> Timestamp {
 }
 
 fn grant(name: &str) -> Grant {
-    let name_of = |name| SecretName::parse(name).expect("a name");
     Grant {
-        name: TokenName::new(name),
-        tenant_id: "tenant".into(),
-        client_id: Setting::Plain("app".into()),
-        client_secret: Source::Env("X".into()),
-        secret: SecretAddress { vault: "https://v.example".into(), name: name_of("token") },
-        scope: "s".into(),
         verify: Verify::PartnerCenter,
-        user_oid: None,
-        owner: None,
         app_secret_expires: Some(now() + TimeDelta::days(10)),
-        strict: false,
-        policy: Policy::default(),
+        ..samples::grant(name)
     }
 }
 
 fn snapshot(name: &str, state: &State) -> Snapshot {
     let grant = grant(name);
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    Snapshot::of(&grant, &timing, state, &Next::Wait(now() + TimeDelta::hours(4)), now())
+    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now() + TimeDelta::hours(4)), now())
 }
 
 fn current() -> State {
     let issued = now() - TimeDelta::days(2);
-    let newest = Version {
-        id: VersionId("a".repeat(32)),
-        created: issued,
-        enabled: true,
-        expires: None,
-        tags: Tags::new(),
-    };
+    let newest = samples::version("a", issued);
     State { phase: Phase::Current, newest: Some(newest), proved_at: Some(now()), ..State::unknown(now()) }
 }
 
 fn refused() -> State {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
-    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now() };
+    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
     let phase = Phase::Waiting { look_at: now(), again_at: now() };
     State { phase, failing: Some(Box::new(failing)), ..current() }
 }
@@ -88,7 +65,10 @@ fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
     let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
     let counts = Counts::new(snapshots.len());
     let calls = calls.series();
-    let drawn = Drawn { snapshots, conditions: &conditions, counts: &counts, calls: &calls, now: now() };
+    let deliveries = Deliveries::new(std::iter::once("on-call".into()));
+    deliveries.delivered(0);
+    let (conditions, counts, deliveries) = (&conditions, &counts, &deliveries);
+    let drawn = Drawn { snapshots, conditions, counts, deliveries, calls: &calls, now: now() };
     let pieces = |metric: &'static Metric| metric.pieces(snapshots.len()).map(move |piece| (metric, piece));
     METRICS.iter().flat_map(pieces).map(|(metric, piece)| metric.render(&drawn, &piece)).collect()
 }
@@ -106,7 +86,7 @@ fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Op
 
 #[test]
 fn the_contract_is_served_with_its_names_and_labels() {
-    let documented: [(&str, &[&str]); 14] = [
+    let documented: [(&str, &[&str]); 15] = [
         ("perennial_build_info", &["version"]),
         ("perennial_tokens", &["state"]),
         ("perennial_token_issued_timestamp_seconds", &["token"]),
@@ -121,6 +101,7 @@ fn the_contract_is_served_with_its_names_and_labels() {
         ("perennial_condition", &["kind", "token"]),
         ("perennial_app_secret_expiry_timestamp_seconds", &["client_id"]),
         ("perennial_http_client_request_duration_seconds", &["peer", "operation", "code"]),
+        ("perennial_alert_deliveries_total", &["sink", "outcome"]),
     ];
     assert_eq!(METRICS.map(|metric| (metric.name, metric.labels)), documented);
 

@@ -1,7 +1,6 @@
 //! What the page calls things: kinds, states, verdicts.
 
 use crate::condition::Severity;
-use crate::failure::Kind;
 use crate::relative;
 use crate::snapshot::Standing;
 use crate::status::Status;
@@ -126,33 +125,5 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
         Standing::Unsaved => "save",
         Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off => "looks again",
         Standing::Unknown => "attempt",
-    }
-}
-
-/// A kind as a headline.
-pub(super) fn title(kind: Kind) -> &'static str {
-    match kind {
-        Kind::NeverSignedIn => "Nobody has signed in yet",
-        Kind::LoginRequired => "Somebody must sign in again",
-        Kind::MfaRequired => "A sign-in with a second factor is needed",
-        Kind::PolicyBlocked => "A policy stands in the way",
-        Kind::AccountDisabled => "The account is disabled",
-        Kind::AppCredentialRefused => "The app's secret is refused",
-        Kind::AppSecretExpiring => "The app's secret ends soon",
-        Kind::AppSecretExpiryUnknown => "Nobody knows when the app's secret ends",
-        Kind::EntraUnreachable => "Entra does not answer",
-        Kind::VaultUnreachable => "The vault does not answer",
-        Kind::VaultRefused => "The vault says no",
-        Kind::Unsaved => "A successor is not saved yet",
-        Kind::Overdue => "A step is late",
-        Kind::WrongIdentity => "The token is somebody else's",
-        Kind::NoRefreshToken => "Entra hands out no successor",
-        Kind::PartnerCenterRefused => "Partner Center says no",
-        Kind::ForeignWriter => "Somebody else keeps writing this secret",
-        Kind::BuriedSignIn => "A sign-in was written over, and put back",
-        Kind::TurnedOff => "Switched off in the vault",
-        Kind::ClockSkew => "This host's clock is wrong",
-        Kind::VaultIdentity => "The vault does not know this process",
-        Kind::AlertUndeliverable => "An alert could not be delivered",
     }
 }

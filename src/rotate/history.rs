@@ -19,6 +19,7 @@ use crate::ports::VaultError;
 use crate::save;
 use crate::save::Ties;
 use crate::schedule;
+use crate::state::Found;
 use crate::state::Held;
 use crate::state::State;
 use crate::version::Stored;
@@ -35,7 +36,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         newest: &Version,
         attempt: &mut Attempt,
     ) -> Result<Option<Held>, Failure> {
-        if newest.redeemed_from().is_none() || state.searched.as_ref() == Some(&newest.id) {
+        if newest.redeemed_from().is_none() {
+            if state.found == Some(Found::SignIn) {
+                self.find_ended(state, newest, attempt.id).await;
+            }
+            return Ok(None);
+        }
+        if state.searched.as_ref() == Some(&newest.id) {
             return Ok(None);
         }
         state.note_vault_call(self.clock.now());
@@ -119,12 +126,22 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     pub(super) async fn note_dead(&self, state: &mut State, version: &Version, failure: &Failure, id: Uuid) {
         let now = self.clock.now();
         let mut tags = version.tags.clone();
-        tags.insert(tag::REFUSED_AT.into(), rfc3339(now));
-        tags.insert(tag::REFUSED_KIND.into(), failure.kind.as_str().into());
+        tags.insert(tag::REFUSED_AT, &rfc3339(now));
+        tags.insert(tag::REFUSED_KIND, failure.kind.as_str());
         state.note_vault_call(now);
         let change = Change { enabled: None, tags: Some(tags) };
         if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {
             debug!(event = "mark_failed", token = %self.grant.name, version = %version.id, reason = %error);
+        }
+    }
+
+    /// Looks what a sign-in ended that was made while no daemon was there: it stands on the version before.
+    async fn find_ended(&self, state: &mut State, sign_in: &Version, id: Uuid) {
+        state.note_vault_call(self.clock.now());
+        match self.vault.versions(&self.grant.secret, id).await {
+            Ok(versions) => state.found = Found::before(sign_in, &versions),
+            // The next proof looks again.
+            Err(error) => debug!(event = "history_unread", token = %self.grant.name, reason = %error),
         }
     }
 

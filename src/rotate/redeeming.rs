@@ -39,9 +39,9 @@ use crate::version::tag;
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
 
 /// The app's id and secret, as read for one step.
-pub(super) struct Credential {
-    pub(super) client_id: String,
-    pub(super) secret: SecretString,
+pub(crate) struct Credential {
+    pub(crate) client_id: String,
+    pub(crate) secret: SecretString,
     pub(super) secret_created: Option<Timestamp>,
     pub(super) secret_expires: Option<Timestamp>,
     pub(super) fingerprint: u64,
@@ -98,7 +98,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
     }
 
-    fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
+    /// What a refusal means; of a credential made moments ago it means waiting.
+    pub(crate) fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
         let failure = error.failure();
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
@@ -110,7 +111,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Reads the app's id and secret; also says how many vault calls that took.
-    pub(super) async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
+    pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
         let mut calls = 0;
         let client_id = match &self.grant.client_id {
             Setting::Plain(value) => value.clone(),

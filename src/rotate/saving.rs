@@ -96,9 +96,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn write(&self, state: &mut State, held: &Held, newest: &Version) -> Result<VersionId, Failure> {
         // Foreign tags come from what is on top now; where the token comes from is `held.from`.
         let mut from = held.from.clone();
-        for (name, value) in &newest.tags {
-            from.tags.entry(name.clone()).or_insert_with(|| value.clone());
-        }
+        from.tags = newest.tags.iter().chain(held.from.tags.iter()).collect();
         let provenance = Provenance {
             command: self.command,
             issued_at: held.issued_at,
@@ -106,6 +104,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             client_id: &held.client_id,
             user_oid: held.user_oid.as_deref(),
             redeemed_from: Some(&from),
+            replaces: None,
             rotation_id: held.rotation_id,
         };
         let (new, dropped) = compose(held.successor.clone(), self.timing.policy().lifetime, &provenance);
@@ -170,8 +169,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry { after: None }, about, summary));
             }
             AfterList::Buried(buried) => {
-                // Its chain has been on top: within this save it is not put there again.
+                // Its chain has been on top: within this save it is not put there again, not even where a copy
+                // of its tags from the same second makes a sign-in of it.
                 let ours = versions.iter().find(|version| version.id == *written);
+                held.lifted.push(written.clone());
                 held.lifted.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
                 return self.lift(state, held, &buried, written, attempt).await;
             }

@@ -25,8 +25,8 @@ use super::Routes;
 use super::Shared;
 use super::shown;
 use super::span::Span;
+use crate::tags::Tags;
 use crate::token::Timestamp;
-use crate::version::Tags;
 use crate::world::Partner;
 use crate::world::SecretVersion;
 use crate::world::World;
@@ -101,7 +101,7 @@ fn grants(world: &World) -> Value {
 
 fn secrets(world: &World) -> Vec<Value> {
     let version = |version: &SecretVersion| {
-        let id = crate::version::VersionId(version.id.clone());
+        let id = crate::version::VersionId(version.id.as_str().into());
         json!({
             "id": version.id, "fingerprint": fingerprint(version.value.expose_secret()),
             "created": shown(version.created), "updated": shown(version.updated),

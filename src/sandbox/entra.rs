@@ -1,4 +1,5 @@
-//! Entra over HTTPS: the token endpoint and as much metadata as official clients ask for.
+//! Entra over HTTPS: the token endpoint and as much metadata as official clients ask for. The pages that
+//! people see are `authorize`'s and `device`'s.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use axum::routing::get;
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use serde_json::json;
 
@@ -20,12 +22,20 @@ use super::Routes;
 use super::wire::Caller;
 use super::wire::oauth_error;
 use super::wire::set;
+use crate::world::CodeRequest;
+use crate::world::DeviceRequest;
+use crate::world::EntraRefusal;
 use crate::world::IdentityRequest;
 use crate::world::Operation;
+use crate::world::Owner;
 use crate::world::Peer;
+use crate::world::Proof;
 use crate::world::RedeemRequest;
 use crate::world::TokenAnswer;
 use crate::world::Trouble;
+
+/// How a token of another issuer proves an app (RFC 7523, 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a token request is made of.
 type Fields = BTreeMap<String, String>;
@@ -50,6 +60,10 @@ async fn token(
     }
     let mut response = match fields.get("grant_type").map(String::as_str) {
         Some("refresh_token") => redeem(&caller, &tenant, &fields).await,
+        Some("authorization_code") => exchange_code(&caller, &tenant, &fields).await,
+        Some("urn:ietf:params:oauth:grant-type:device_code") => {
+            exchange_device(&caller, &tenant, &fields).await
+        }
         Some("client_credentials") => identify(&caller, &tenant, &fields).await,
         Some(_) => refuse(&caller, 70003),
         None => refuse(&caller, 900_144),
@@ -71,8 +85,9 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
         return refuse(caller, 900_144);
     };
     let scope = text(fields, "scope");
-    let user = caller.world().owner_of(token).map(|owner| owner.user);
-    caller.enter(Peer::Entra, Operation::Redeem, user.as_deref().unwrap_or("unknown")).await;
+    let owner = caller.world().owner_of(token);
+    let user = owner.as_ref().map_or("unknown", |owner| &owner.user);
+    caller.enter(Peer::Entra, Operation::Redeem, user).await;
     let answer = caller.world().redeem(
         caller.actor(),
         &RedeemRequest {
@@ -84,12 +99,65 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
             correlation_id: Some(&caller.correlation_id()),
         },
     );
+    // A successor is for those who ask for it (v2-oauth2-auth-code-flow).
+    let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
+    let tailored = answer.map(|answer| {
+        let refresh_token = answer.refresh_token.filter(|_| asked);
+        TokenAnswer { refresh_token, ..answer }
+    });
+    let account = owner.filter(|_| text(fields, "client_info") == "1");
+    answered(caller, tailored, account).await
+}
+
+async fn exchange_code(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let (Some(client_id), Some(code), Some(redirect_uri)) =
+        (fields.get("client_id"), fields.get("code"), fields.get("redirect_uri"))
+    else {
+        return refuse(caller, 900_144);
+    };
+    caller.enter(Peer::Entra, Operation::SignIn, "unknown").await;
+    let answer = caller.world().exchange_code(
+        caller.actor(),
+        &CodeRequest {
+            tenant,
+            client_id,
+            client_secret: text(fields, "client_secret"),
+            code,
+            redirect_uri,
+            code_verifier: text(fields, "code_verifier"),
+            scope: text(fields, "scope"),
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    answered(caller, answer, None).await
+}
+
+async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let (Some(client_id), Some(device_code)) = (fields.get("client_id"), fields.get("device_code")) else {
+        return refuse(caller, 900_144);
+    };
+    caller.enter(Peer::Entra, Operation::SignIn, "unknown").await;
+    let answer = caller.world().exchange_device(
+        caller.actor(),
+        &DeviceRequest {
+            tenant,
+            client_id,
+            client_secret: text(fields, "client_secret"),
+            device_code,
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    answered(caller, answer, None).await
+}
+
+/// The answer to any grant; with `account`, whose it is, for a client that keeps accounts.
+async fn answered(
+    caller: &Caller,
+    answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
+    account: Option<Owner>,
+) -> Response {
     match answer {
-        // A successor is for those who ask for it (v2-oauth2-auth-code-flow).
-        Ok(answer) if scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access") => {
-            granted(&answer)
-        }
-        Ok(answer) => granted(&TokenAnswer { refresh_token: None, ..answer }),
+        Ok(answer) => granted(caller, &answer, account),
         Err(Trouble::Refused(refused)) => oauth_error(&refused, caller.world().now()),
         Err(Trouble::Fault(what)) => caller.faulted(Peer::Entra, what).await,
     }
@@ -97,25 +165,27 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
 
 async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
     let Some(client_id) = fields.get("client_id") else { return refuse(caller, 900_144) };
+    let proof = match fields.get("client_assertion") {
+        Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
+            Proof::Assertion(assertion)
+        }
+        _ => Proof::Secret(text(fields, "client_secret")),
+    };
     caller.enter(Peer::Entra, Operation::Identity, client_id).await;
     let answer = caller.world().identity_token(
         caller.actor(),
         &IdentityRequest {
             tenant,
             client_id,
-            client_secret: text(fields, "client_secret"),
+            proof,
             scope: text(fields, "scope"),
             correlation_id: Some(&caller.correlation_id()),
         },
     );
-    match answer {
-        Ok(answer) => granted(&answer),
-        Err(Trouble::Refused(refused)) => oauth_error(&refused, caller.world().now()),
-        Err(Trouble::Fault(what)) => caller.faulted(Peer::Entra, what).await,
-    }
+    answered(caller, answer, None).await
 }
 
-fn granted(answer: &TokenAnswer) -> Response {
+fn granted(caller: &Caller, answer: &TokenAnswer, account: Option<Owner>) -> Response {
     let mut body = json!({
         "token_type": "Bearer",
         "expires_in": answer.expires_in.as_secs(),
@@ -128,7 +198,23 @@ fn granted(answer: &TokenAnswer) -> Response {
     if let Some(token) = &answer.refresh_token {
         body["refresh_token"] = json!(token.expose());
     }
+    if let Some(lasts) = answer.refresh_expires_in {
+        body["refresh_token_expires_in"] = json!(lasts.as_secs());
+    }
+    if let Some(claims) = &answer.id_claims {
+        body["id_token"] = json!(id_token(caller, claims));
+    }
+    if let Some(Owner { user, tenant, .. }) = account {
+        body["client_info"] = json!(URL_SAFE_NO_PAD.encode(json!({"uid": user, "utid": tenant}).to_string()));
+    }
     Json(body).into_response()
+}
+
+fn id_token(caller: &Caller, claims: &Value) -> Option<String> {
+    let mut claims = claims.clone();
+    let tenant = claims["tid"].as_str().unwrap_or_default().to_owned();
+    claims["iss"] = json!(format!("{}/{tenant}/v2.0", caller.shared.origin));
+    caller.shared.signer.sign(&claims)
 }
 
 fn refuse(caller: &Caller, code: u32) -> Response {
@@ -162,7 +248,7 @@ async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
         "response_modes_supported": ["query", "fragment", "form_post"],
         "response_types_supported": ["code"],
         "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256"],
+        "id_token_signing_alg_values_supported": ["ES256"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "tenant_region_scope": "EU",
         "cloud_instance_name": "sandbox",
@@ -170,9 +256,9 @@ async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
     .into_response()
 }
 
-/// The access tokens of the sandbox are signed by nobody: their audiences look them up.
-async fn keys() -> Json<Value> {
-    Json(json!({"keys": []}))
+/// The key of ID tokens. Access tokens are signed by nobody: their audiences look them up.
+async fn keys(caller: Caller) -> Json<Value> {
+    Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }
 
 async fn discovery(caller: Caller) -> Json<Value> {

@@ -1,6 +1,6 @@
 //! What the sandbox writes for the commands that are to be tried against it.
 //!
-//! Invariant: the one secret it writes, the vault identity's, is readable by its owner only.
+//! Invariant: what proves the vault identity is readable by its owner only.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,11 +9,17 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
+use super::IdentityService;
 use super::Sandbox;
 use super::SandboxError;
+use super::VaultIdentity;
 use crate::world::Partner;
+
+/// As long as Kubernetes makes one last at most (aks/workload-identity-overview).
+const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 
 /// What a configuration is to hold.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +45,7 @@ pub struct Written {
 
 impl Sandbox {
     /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory, which is made
-    /// where it does not exist.
+    /// where it does not exist; also what workload identity puts into a pod.
     ///
     /// # Errors
     /// Where one of them cannot be written.
@@ -53,7 +59,26 @@ impl Sandbox {
         write(&ca, &self.ca_pem, 0o644)?;
         write(&secret, self.vault_identity.client_secret.expose_secret(), 0o600)?;
         write(&config, &self.config(&ca, &secret, request), 0o644)?;
+        let token = dir.join("federated-token");
+        write(&token, self.federated_token(FEDERATED_TOKEN_LASTS).expose_secret(), 0o600)?;
+        let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
+        let (host, file) = (&self.origin, token.display());
+        let pod = format!(
+            "AZURE_AUTHORITY_HOST={host}/\nAZURE_TENANT_ID={tenant_id}\nAZURE_CLIENT_ID={client_id}\n\
+             AZURE_FEDERATED_TOKEN_FILE={file}\n"
+        );
+        write(&dir.join("workload-identity.env"), &pod, 0o600)?;
         Ok(Written { ca, config })
+    }
+
+    /// Writes `managed-identity.env` into a directory: what App Service puts into the environment.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_identity(&self, dir: &Path, service: &IdentityService) -> Result<(), SandboxError> {
+        let (endpoint, header) = (&service.endpoint, service.header.expose_secret());
+        let host = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}\n");
+        write(&dir.join("managed-identity.env"), &host, 0o600)
     }
 
     fn config(&self, ca: &Path, secret: &Path, request: &ConfigRequest<'_>) -> String {
@@ -101,6 +126,10 @@ ca_file = {}
   perennial rotate --dry-run
   perennial rotate --force --json
   perennial run
+
+Sign in at a page with test users (a browser warns of the throwaway certificate):
+
+  perennial login partner-center
 
 See what the peers see, or make something go wrong:
 

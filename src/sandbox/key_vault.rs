@@ -36,7 +36,8 @@ use crate::world::Trouble;
 use crate::world::VaultRefusal;
 
 /// The versions of the API that are answered (`reference/azure.md` §4.2).
-const API_VERSIONS: [&str; 8] = ["7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01"];
+const API_VERSIONS: [&str; 10] =
+    ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
 
 /// What a page holds where nothing is asked for, and at most.
 const PAGE: usize = 25;

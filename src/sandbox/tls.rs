@@ -145,6 +145,10 @@ pub(super) struct Line {
 }
 
 impl Line {
+    pub(super) fn of(peer: SocketAddr) -> Self {
+        Self { peer, cut: Arc::default() }
+    }
+
     /// Lets nothing more through: the peer sees the connection end without an answer.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);

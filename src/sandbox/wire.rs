@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::ConnectInfo;
 use axum::extract::FromRequestParts;
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::middleware::Next;
 use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -20,6 +24,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::Shared;
+use super::hostile;
 use super::tls::Line;
 use crate::ports::Transport;
 use crate::refusal::Refusal;
@@ -33,11 +38,32 @@ use crate::world::World;
 /// Longer than any client's patience; short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
+/// Bounds a request's body. A secret has 25 KB (about-secrets).
+const MAX_SENT_BYTES: usize = 1024 * 1024;
+
 /// One request's sender, as far as the peers look at it.
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) line: Line,
     pub(super) headers: HeaderMap,
+    /// The body, where it was kept.
+    pub(super) sent: Bytes,
+}
+
+/// A request's body, beside the one that its handler reads.
+#[derive(Clone, Default)]
+pub(super) struct Sent(Bytes);
+
+/// Keeps the body of a request, for a fault that sends it back.
+pub(super) async fn keep(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match axum::body::to_bytes(body, MAX_SENT_BYTES).await {
+        Ok(bytes) => {
+            parts.extensions.insert(Sent(bytes.clone()));
+            next.run(Request::from_parts(parts, Body::from(bytes))).await
+        }
+        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+    }
 }
 
 impl FromRequestParts<Arc<Shared>> for Caller {
@@ -46,7 +72,8 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Infallible> {
         let ConnectInfo(line) =
             parts.extensions.get::<ConnectInfo<Line>>().expect("every connection carries its line").clone();
-        Ok(Self { shared: Arc::clone(shared), line, headers: parts.headers.clone() })
+        let Sent(sent) = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(Self { shared: Arc::clone(shared), line, headers: parts.headers.clone(), sent })
     }
 }
 
@@ -127,6 +154,7 @@ impl Caller {
                 }
                 response
             }
+            What::Hostile { status, body } => hostile::answer(code(status), body, peer, self),
             What::Garbage | What::Distort(_) | What::Delay(_) => {
                 Html("<html><body>Please sign in to the guest network.</body></html>").into_response()
             }

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::failure::Kind;
+use crate::samples;
+use crate::state::Held;
 use crate::version::VersionId;
 
 fn at(hours: i64) -> Timestamp {
@@ -15,13 +17,7 @@ fn timing() -> Timing {
 }
 
 fn version(tags: &[(&str, &str)]) -> Version {
-    Version {
-        id: VersionId("v1".into()),
-        created: at(0),
-        enabled: true,
-        expires: None,
-        tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-    }
+    Version { tags: tags.iter().copied().collect(), ..samples::version("v1", at(0)) }
 }
 
 fn ours() -> Version {
@@ -143,21 +139,8 @@ fn a_held_successor_is_saved_at_once_and_retried_at_least_hourly() {
     }
 }
 
-fn held() -> crate::state::Held {
-    crate::state::Held {
-        successor: crate::token::RefreshToken::new("s"),
-        issued_at: at(0),
-        from: ours(),
-        from_value: crate::token::RefreshToken::new("r"),
-        over: None,
-        read_at: None,
-        written: None,
-        dead: Vec::new(),
-        lifted: Vec::new(),
-        client_id: "app".into(),
-        user_oid: None,
-        rotation_id: uuid::Uuid::nil(),
-    }
+fn held() -> Held {
+    samples::held(ours(), at(0))
 }
 
 proptest! {
@@ -184,6 +167,18 @@ proptest! {
     fn a_long_outage_is_tried_about_hourly(attempts in 14u32..1000, sample in 0.05..1.0f64) {
         prop_assert_eq!(retry_wait(attempts, RETRY, None, sample), LONGEST);
     }
+}
+
+#[test]
+fn what_is_known_of_a_token_says_nothing_about_the_next() {
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "revoked");
+    let mut state = timing().after_failure(current(ours()), refused, at(1), 0.5);
+    state.newest = Some(Version { id: VersionId("a sign-in".into()), ..ours() });
+
+    let state = timing().after_failure(state, failure(RETRY), at(2), 0.5);
+
+    let failing = state.failing.expect("Entra does not answer");
+    assert_eq!((failing.failure.kind, failing.since), (Kind::EntraUnreachable, at(2)));
 }
 
 #[test]

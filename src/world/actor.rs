@@ -130,6 +130,7 @@ impl Issuer for Actor {
                 .ok_or(IssuerError::NoRefreshToken)?,
             expires_in: answer.expires_in,
             scope: Some(answer.scope),
+            refresh_expires_in: answer.refresh_expires_in,
         })
     }
 }
@@ -144,7 +145,7 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
         What::Status { status, retry_after } | What::Coded { status, retry_after, .. } => {
             IssuerError::Unavailable { status, retry_after }
         }
-        What::Verbatim { status, .. } if status >= 300 => {
+        What::Verbatim { status, .. } | What::Hostile { status, .. } if status >= 300 => {
             IssuerError::Unavailable { status, retry_after: None }
         }
         What::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(Refusal {
@@ -155,7 +156,7 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
             correlation_id: Some(correlation_id.to_owned()),
             ..Refusal::default()
         })),
-        What::Garbage | What::Verbatim { .. } | What::Distort(_) | What::Delay(_) => {
+        What::Garbage | What::Verbatim { .. } | What::Hostile { .. } | What::Distort(_) | What::Delay(_) => {
             IssuerError::NotUnderstood("not a token answer")
         }
     }
@@ -215,9 +216,10 @@ impl Vault for Actor {
 fn no_identity(what: &What) -> VaultError {
     let (why, transient) = match what {
         What::Transport(transport) => (transport.to_string(), true),
-        What::Status { status, .. } | What::Coded { status, .. } | What::Verbatim { status, .. } => {
-            (format!("status {status}"), *status == 429 || *status >= 500)
-        }
+        What::Status { status, .. }
+        | What::Coded { status, .. }
+        | What::Verbatim { status, .. }
+        | What::Hostile { status, .. } => (format!("status {status}"), *status == 429 || *status >= 500),
         What::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
         What::Garbage | What::Distort(_) | What::Delay(_) => ("not a token answer".to_owned(), true),
     };
@@ -241,10 +243,12 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
         }
         Trouble::Fault(What::Transport(transport)) => VaultError::Unreachable(transport),
         Trouble::Fault(What::Status { status, retry_after }) => bare_status(status, retry_after),
-        Trouble::Fault(What::Verbatim { status: 200..=299, .. }) => VaultError::NotUnderstood,
-        Trouble::Fault(What::OAuth { status, .. } | What::Verbatim { status, .. }) => {
-            bare_status(status, None)
-        }
+        Trouble::Fault(
+            What::Verbatim { status: 200..=299, .. } | What::Hostile { status: 200..=299, .. },
+        ) => VaultError::NotUnderstood,
+        Trouble::Fault(
+            What::OAuth { status, .. } | What::Verbatim { status, .. } | What::Hostile { status, .. },
+        ) => bare_status(status, None),
         Trouble::Fault(What::Coded { status, code, inner, retry_after }) => {
             coded(status, inner.as_deref().unwrap_or(&code), retry_after)
         }
@@ -304,7 +308,8 @@ impl Resource for Actor {
             }
             Err(Trouble::Fault(
                 What::Status { status: status @ (401 | 403), .. }
-                | What::Verbatim { status: status @ (401 | 403), .. },
+                | What::Verbatim { status: status @ (401 | 403), .. }
+                | What::Hostile { status: status @ (401 | 403), .. },
             )) => Ok(refused(status, "")),
             Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
         }
@@ -316,7 +321,8 @@ fn status_of(what: &What) -> u16 {
         What::Status { status, .. }
         | What::OAuth { status, .. }
         | What::Coded { status, .. }
-        | What::Verbatim { status, .. } => *status,
+        | What::Verbatim { status, .. }
+        | What::Hostile { status, .. } => *status,
         What::Garbage | What::Distort(_) | What::Delay(_) | What::Transport(_) => 200,
     }
 }

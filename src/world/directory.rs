@@ -23,6 +23,10 @@ pub struct Tenant {
     pub partner: Option<String>,
     /// Conditional access.
     pub rules: Rules,
+    /// Users of other tenants who were invited, by object id.
+    pub guests: BTreeSet<String>,
+    /// Who has consented to which app: object id and client id.
+    pub consents: BTreeSet<(String, String)>,
 }
 
 /// What a tenant demands of a redemption.
@@ -60,8 +64,47 @@ pub struct App {
     pub tenant: String,
     /// Its secrets.
     pub secrets: Vec<AppSecret>,
+    /// Tokens of an issuer that it trusts.
+    pub assertions: Vec<AppSecret>,
     /// Whether it is disabled.
     pub disabled: bool,
+    /// Where the answers to its users' sign-ins may go.
+    pub redirects: Vec<Redirect>,
+    /// Whether it may do without a secret ("Allow public client flows").
+    pub public_flows: bool,
+    /// Whether somebody still has to consent to it.
+    pub consent: Consent,
+}
+
+/// A redirect URI as it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The URI.
+    pub uri: String,
+    /// Under which platform, which decides how its codes are exchanged.
+    pub platform: Platform,
+}
+
+/// The kinds of platform that a redirect URI is registered under (reply-url).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// With the app's secret.
+    Web,
+    /// Without one: a secret is refused.
+    PublicClient,
+    /// From a script in a browser only, and for a day.
+    Spa,
+}
+
+/// Whether somebody still has to consent to an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// An administrator has, for everybody.
+    Given,
+    /// Each user is asked.
+    Asked,
+    /// Only an administrator can.
+    AdminOnly,
 }
 
 /// One of an app's secrets.
@@ -94,6 +137,26 @@ impl Directory {
         })
     }
 
+    fn app_in(&self, tenant: &Tenant, client_id: &str) -> Result<&App, Refuse> {
+        let app = self.apps.get(&client_id.to_ascii_lowercase());
+        let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
+        if app.disabled { Err(Refuse(7_000_112)) } else { Ok(app) }
+    }
+
+    /// Checks an app and the token of an issuer that it trusts.
+    pub(super) fn trust(
+        &self,
+        tenant: &Tenant,
+        client_id: &str,
+        assertion: &str,
+        now: Timestamp,
+    ) -> Result<&App, Refuse> {
+        let app = self.app_in(tenant, client_id)?;
+        let matching = app.assertions.iter().find(|known| known.value.expose_secret() == assertion);
+        let matching = matching.ok_or(Refuse(700_213))?;
+        if matching.expires.is_some_and(|at| at <= now) { Err(Refuse(700_024)) } else { Ok(app) }
+    }
+
     /// Checks an app and its secret.
     pub(super) fn authenticate(
         &self,
@@ -102,11 +165,7 @@ impl Directory {
         secret: &str,
         now: Timestamp,
     ) -> Result<&App, Refuse> {
-        let app = self.apps.get(&client_id.to_ascii_lowercase());
-        let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
-        if app.disabled {
-            return Err(Refuse(7_000_112));
-        }
+        let app = self.app_in(tenant, client_id)?;
         if secret.is_empty() {
             return Err(Refuse(7_000_218));
         }
@@ -140,6 +199,8 @@ impl World {
             apps: BTreeSet::new(),
             partner: partner.map(str::to_owned),
             rules: Rules::default(),
+            guests: BTreeSet::new(),
+            consents: BTreeSet::new(),
         };
         self.lock().directory.tenants.insert(id.to_owned(), tenant);
     }
@@ -175,10 +236,35 @@ impl World {
             client_id: client_id.clone(),
             tenant: tenant.to_owned(),
             secrets: vec![AppSecret { value: secret.into(), expires }],
+            assertions: Vec::new(),
             disabled: false,
+            redirects: vec![Redirect { uri: "http://localhost".to_owned(), platform: Platform::Web }],
+            public_flows: false,
+            consent: Consent::Given,
         };
         self.lock().directory.apps.insert(client_id.clone(), app);
         self.consent(tenant, &client_id);
+    }
+
+    /// Changes an app's registration.
+    pub fn change_app(&self, client_id: &str, change: impl FnOnce(&mut App)) {
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            change(app);
+        }
+    }
+
+    /// Invites a user of another tenant.
+    pub fn invite(&self, tenant: &str, oid: &str) {
+        if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
+            tenant.guests.insert(oid.to_owned());
+        }
+    }
+
+    /// Lets an app prove itself by a token of an issuer that it trusts.
+    pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            app.assertions.push(AppSecret { value, expires });
+        }
     }
 
     /// Sets a tenant's rules.

@@ -1,15 +1,17 @@
 //! The token endpoint: what a redemption is checked for, in Entra's order, and what it brings.
 
-mod codes;
+mod access;
+pub(super) mod codes;
+mod id_token;
 
 use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::Value;
 
+pub(super) use self::access::AccessRecord;
+use self::access::Bearer;
+use self::access::audience;
 use super::About;
 use super::Inner;
 use super::Trouble;
@@ -23,7 +25,6 @@ use super::ledger::Peer;
 use crate::refusal::Refusal;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
-use crate::token::Timestamp;
 
 /// A request to redeem a refresh token.
 #[derive(Clone, Copy)]
@@ -50,11 +51,20 @@ pub struct IdentityRequest<'a> {
     /// App.
     pub client_id: &'a str,
     /// What the app sends to prove itself.
-    pub client_secret: &'a str,
+    pub proof: Proof<'a>,
     /// As `https://vault.azure.net/.default`.
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
+}
+
+/// How an app proves itself.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// By a secret.
+    Secret(&'a str),
+    /// By a token of an issuer that it trusts.
+    Assertion(&'a str),
 }
 
 /// A good answer.
@@ -68,6 +78,11 @@ pub struct TokenAnswer {
     pub expires_in: Duration,
     /// The scopes granted.
     pub scope: String,
+    /// How long the refresh token lives, where it is told: of a `spa` redirect's.
+    pub refresh_expires_in: Option<Duration>,
+    /// Who has signed in, where the scope asks for `openid`: the claims of an ID token, whose issuer and
+    /// signature are left to whoever serves it.
+    pub id_claims: Option<Value>,
 }
 
 /// A refusal with its text.
@@ -92,24 +107,15 @@ impl fmt::Display for EntraRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refuse(pub(super) u32);
 
-/// What an access token was issued for.
-pub(super) struct AccessRecord {
-    pub(super) audience: String,
-    pub(super) tenant: String,
-    /// None for an app's own token.
-    pub(super) user: Option<String>,
+/// What tokens are issued out of: a grant that is redeemed, or a sign-in.
+pub(super) struct Issue<'a> {
+    pub(super) owner: &'a Owner,
     pub(super) mfa: bool,
-    pub(super) expires: Timestamp,
+    pub(super) parent: Option<usize>,
 }
 
-/// Who an access token is to speak for.
-struct Bearer<'a> {
-    tenant: &'a str,
-    app: &'a str,
-    user: Option<(&'a str, bool)>,
-    scope: &'a str,
-    opaque: bool,
-}
+/// How long a `spa` redirect's refresh token lives (refresh-tokens).
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Scopes that belong to no resource.
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
@@ -222,17 +228,20 @@ impl Inner {
         admit(&tenant, &grant)?;
         let scope = granted(request.scope)?;
         self.grants.records[grant.id].spent = true;
-        Ok(self.answer(&tenant, &grant, &scope, bent))
+        let issue = Issue { owner: &grant.owner, mfa: grant.mfa, parent: Some(grant.id) };
+        let answer = self.answer(&tenant, &issue, &scope, bent);
+        let own = Owner { tenant: tenant.id, ..grant.owner };
+        Ok(TokenAnswer { id_claims: self.id_claims(request.scope, &own, None), ..answer })
     }
 
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         tenant: &Tenant,
-        grant: &GrantRecord,
+        issue: &Issue<'_>,
         scope: &str,
         bent: Option<Distortion>,
     ) -> TokenAnswer {
-        let own = Owner { tenant: tenant.id.clone(), ..grant.owner.clone() };
+        let own = Owner { tenant: tenant.id.clone(), ..issue.owner.clone() };
         let stranger = match bent {
             Some(Distortion::OtherTenant) => {
                 Some(Owner { tenant: self.fresh_id().to_string(), ..own.clone() })
@@ -243,14 +252,14 @@ impl Inner {
         };
         // A stranger's token is a chain of its own: to save it would be to lose the right one.
         let refresh_token = match &stranger {
-            Some(stranger) => self.issue(stranger.clone(), grant.mfa, None),
-            None => self.issue(grant.owner.clone(), grant.mfa, Some(grant.id)),
+            Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
+            None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
         };
         let bearer = stranger.unwrap_or(own);
         let (access_token, expires_in) = self.access_token(&Bearer {
             tenant: &bearer.tenant,
             app: &bearer.app,
-            user: Some((&bearer.user, grant.mfa)),
+            user: Some((&bearer.user, issue.mfa)),
             scope,
             opaque: bent == Some(Distortion::OpaqueAccessToken),
         });
@@ -259,64 +268,33 @@ impl Inner {
             Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
             _ => Some(refresh_token),
         };
-        TokenAnswer { access_token, refresh_token, expires_in, scope: scope.to_owned() }
+        let refresh_expires_in = (bent == Some(Distortion::DayToken)).then_some(A_DAY);
+        let scope = scope.to_owned();
+        TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims: None }
     }
 
     fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        match request.proof {
+            Proof::Secret(secret) => {
+                self.directory.authenticate(&tenant, request.client_id, secret, now)?;
+            }
+            // Assertions live by the wall clock, as access tokens do.
+            Proof::Assertion(assertion) => {
+                let now = self.time.wall();
+                self.directory.trust(&tenant, request.client_id, assertion, now)?;
+            }
+        }
         let scope = granted(request.scope)?;
         let bearer =
             Bearer { tenant: &tenant.id, app: request.client_id, user: None, scope: &scope, opaque: false };
         let (access_token, expires_in) = self.access_token(&bearer);
-        Ok(TokenAnswer { access_token, refresh_token: None, expires_in, scope })
+        let (refresh_token, refresh_expires_in, id_claims) = (None, None, None);
+        Ok(TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims })
     }
 
-    fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
-        let issued = self.time.wall();
-        // Random between 60 and 90 minutes (Entra, configurable-token-lifetimes).
-        let seconds = self.rng.u32(3600..5400);
-        let expires = issued + TimeDelta::seconds(i64::from(seconds));
-        let audience = audience(bearer.scope).to_owned();
-        let upn = bearer.user.and_then(|(oid, _)| self.directory.users.get(oid)).map(|user| user.upn.clone());
-        let amr = bearer.user.map(|(_, mfa)| if mfa { vec!["pwd", "mfa"] } else { vec!["pwd"] });
-        let payload = json!({
-            "aud": audience, "iss": format!("https://sts.windows.net/{}/", bearer.tenant),
-            "iat": issued.timestamp(), "nbf": issued.timestamp(), "exp": expires.timestamp(),
-            "tid": bearer.tenant, "appid": bearer.app, "appidacr": "1", "ver": "1.0",
-            "oid": bearer.user.map(|(oid, _)| oid), "upn": upn, "amr": amr,
-            "scp": bearer.user.map(|_| bearer.scope.rsplit('/').next()), "uti": self.fresh_id().to_string(),
-        });
-        let signature: String = (0..43).map(|_| self.rng.alphanumeric()).collect();
-        let text = if bearer.opaque {
-            format!("EwB{}{signature}", self.fresh_id().simple())
-        } else {
-            let part = |json: String| URL_SAFE_NO_PAD.encode(json);
-            let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
-            format!("{header}.{}.{signature}", part(payload.to_string()))
-        };
-        // Not at each issue: with a fleet's worth of live tokens that would be most of the work.
-        if self.access_tokens.len() >= self.sweep_access_tokens_at {
-            self.access_tokens.retain(|_, record| record.expires > issued);
-            self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());
-        }
-        let record = AccessRecord {
-            audience,
-            tenant: bearer.tenant.to_owned(),
-            user: bearer.user.map(|(oid, _)| oid.to_owned()),
-            mfa: bearer.user.is_some_and(|(_, mfa)| mfa),
-            expires,
-        };
-        self.access_tokens.insert(text.clone(), record);
-        (AccessToken::new(text), Duration::from_secs(u64::from(seconds)))
-    }
-
-    pub(super) fn access(&self, text: &str) -> Option<&AccessRecord> {
-        self.access_tokens.get(text).filter(|record| record.expires > self.time.wall())
-    }
-
-    fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
+    pub(super) fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
         let (status, error, suberror, text) = codes::meaning(code);
         let refusal = Box::new(Refusal {
             status,
@@ -348,7 +326,7 @@ fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
 }
 
 /// The scope that is granted: of one resource, since several are cut to the first.
-fn granted(asked: &str) -> Result<String, Refuse> {
+pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);
     let resource = audience(scope);
@@ -357,8 +335,4 @@ fn granted(asked: &str) -> Result<String, Refuse> {
         return Err(if resource.contains("://") { Refuse(500_011) } else { Refuse(70011) });
     }
     Ok(scope.to_owned())
-}
-
-fn audience(scope: &str) -> &str {
-    scope.rsplit_once('/').map_or(scope, |(resource, _)| resource)
 }

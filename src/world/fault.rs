@@ -33,17 +33,20 @@ pub enum Distortion {
     OtherUser,
     /// An access token whose claims nobody can read.
     OpaqueAccessToken,
+    /// A refresh token that ends after a day, as those of a `spa` redirect.
+    DayToken,
 }
 
 impl Distortion {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
         Self::OtherTenant,
         Self::OtherApp,
         Self::OtherUser,
         Self::OpaqueAccessToken,
+        Self::DayToken,
     ];
 
     /// The name in fault forms.
@@ -55,6 +58,35 @@ impl Distortion {
             Self::OtherApp => "other_app",
             Self::OtherUser => "other_user",
             Self::OpaqueAccessToken => "opaque_access_token",
+            Self::DayToken => "day_token",
+        }
+    }
+}
+
+/// A body that is meant to do harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hostile {
+    /// A hundred megabytes, of which the head says nothing.
+    Long,
+    /// A hundred megabytes, packed into less than one.
+    Bomb,
+    /// A byte a second, for as long as anybody listens.
+    Drip,
+    /// An error or a profile in which everything that was sent comes back.
+    Echo,
+}
+
+impl Hostile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo];
+
+    /// The name in fault forms.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Long => "long",
+            Self::Bomb => "bomb",
+            Self::Drip => "drip",
+            Self::Echo => "echo",
         }
     }
 }
@@ -105,6 +137,13 @@ pub enum What {
         retry_after: Option<String>,
         /// The body.
         body: String,
+    },
+    /// An answer whose body is meant to do harm. In memory there is none, and only the status counts.
+    Hostile {
+        /// HTTP status.
+        status: u16,
+        /// How.
+        body: Hostile,
     },
     /// A good answer of the issuer, bent. Only with `When::After`.
     Distort(Distortion),

@@ -40,6 +40,12 @@ impl Peer {
 pub enum Operation {
     /// A refresh token is redeemed.
     Redeem,
+    /// A page to sign in at is asked for, or answered.
+    Authorize,
+    /// A code is exchanged for tokens: a browser's, or another device's.
+    SignIn,
+    /// A code for another device is asked for.
+    DeviceCode,
     /// A token for the vault is asked for with an app's own credential.
     Identity,
     /// The newest version of a secret is read.
@@ -68,8 +74,11 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Redeem,
+        Self::Authorize,
+        Self::SignIn,
+        Self::DeviceCode,
         Self::Identity,
         Self::Get,
         Self::GetVersion,
@@ -88,6 +97,9 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redeem => "redeem",
+            Self::Authorize => "authorize",
+            Self::SignIn => "sign_in",
+            Self::DeviceCode => "device_code",
             Self::Identity => "identity",
             Self::Get => "get",
             Self::GetVersion => "get_version",

@@ -93,7 +93,11 @@ impl Inner {
         let record = record.ok_or_else(|| denied.clone())?;
         let tenant = self.directory.tenants.get(&record.tenant).ok_or(denied)?;
         let role = PartnerRefusal { status: 403, code: "2032", text: "The caller lacks the role" };
-        if record.user.is_none() || self.partner_center.forbidden {
+        let user = record.user.as_ref().and_then(|oid| self.directory.users.get(oid));
+        // A guest has no role in another's Partner Center.
+        let is_guest = user
+            .is_some_and(|user| user.tenant != tenant.id && Some(&user.tenant) != tenant.partner.as_ref());
+        if record.user.is_none() || is_guest || self.partner_center.forbidden {
             return Err(role);
         }
         if self.partner_center.enforce_mfa && !record.mfa {

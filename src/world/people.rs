@@ -8,11 +8,11 @@ use super::World;
 use super::vault::Attributes;
 use super::vault::SecretVersion;
 use super::vault::SetRequest;
+use crate::tags::Tags;
 use crate::token::RefreshToken;
 use crate::token::SecretAddress;
 use crate::token::SecretName;
 use crate::token::Timestamp;
-use crate::version::Tags;
 use crate::version::Version;
 use crate::version::VersionId;
 
@@ -91,7 +91,7 @@ impl World {
         inner.vaults.insert(at.vault.to_string(), vault);
         let version = written.ok()?;
         inner.note_write(HUMAN, at, &version);
-        Some(VersionId(version.id))
+        Some(VersionId(version.id.into()))
     }
 
     /// Switches a version on or off; the newest where none is named.
@@ -112,7 +112,7 @@ impl World {
     ) {
         let mut inner = self.lock();
         let found = inner.vaults.get_mut(&*at.vault).and_then(|vault| vault.live_mut(at).ok());
-        let found = found.and_then(|secret| secret.pick_mut(version.map(|id| id.0.as_str())).ok());
+        let found = found.and_then(|secret| secret.pick_mut(version.map(|id| &*id.0)).ok());
         if let Some(found) = found {
             change(found);
         }
@@ -217,8 +217,8 @@ impl World {
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Every text that nobody but its bearer may ever see: tokens of either kind, apps' secrets, and what the
-    /// vaults hold. Access tokens that have expired are left out in time.
+    /// Every text that nobody but its bearer may ever see: tokens of either kind, codes, apps' secrets, and what
+    /// the vaults hold. Access tokens that have expired are left out in time.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());
@@ -226,7 +226,8 @@ impl World {
         let apps =
             inner.directory.apps.values().flat_map(|app| &app.secrets).map(|known| known.value.clone());
         let stored = inner.vaults.values().flat_map(|vault| vault.values().cloned());
-        tokens.chain(access).chain(apps).chain(stored).collect()
+        let codes = inner.sign_ins.texts().chain(inner.devices.texts()).map(SecretString::from);
+        tokens.chain(access).chain(apps).chain(stored).chain(codes).collect()
     }
 
     /// The addresses of all secrets that are not deleted.
@@ -244,7 +245,7 @@ impl World {
 /// A version as the ports show it.
 pub(super) fn bare(version: &SecretVersion) -> Version {
     Version {
-        id: VersionId(version.id.clone()),
+        id: VersionId(version.id.as_str().into()),
         created: version.created,
         enabled: version.attributes.enabled,
         expires: version.attributes.expires,

@@ -22,9 +22,9 @@ use crate::ports::Resource as _;
 use crate::ports::Transport;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
+use crate::tags::Tags;
 use crate::token::RefreshToken;
 use crate::version::NewVersion;
-use crate::version::Tags;
 use crate::version::VersionId;
 
 const VAULT: &str = "https://contoso.vault.azure.net";

@@ -1,6 +1,7 @@
 //! What one more token costs, as far as it can be said without running: `tests/budgets.sh` measures the rest
 //! on the shipped binary.
 
+use chrono::TimeDelta;
 use perennial::board::Board;
 use perennial::daemon;
 use perennial::daemon::Signals;
@@ -24,10 +25,10 @@ async fn a_waiting_token_is_small() {
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
     let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
     let (_poke, poked) = watch::channel(0);
-    let signals = Signals { stop: CancellationToken::new(), poke: poked };
+    let signals = Signals { stop: CancellationToken::new(), poke: poked, turn: TimeDelta::zero() };
     let state = State::unknown(harness::base());
 
-    let task = daemon::keep_beating(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));
+    let task = daemon::keep(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));
 
     let bytes = std::mem::size_of_val(&task);
     assert!(bytes <= TASK_BYTES, "{bytes}: is something held twice, or a step that is not boxed?");

@@ -51,8 +51,8 @@ async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
 async fn status_knows_a_refusal_from_its_note() {
     let lab = Lab::start().await;
     lab.sandbox.world().retag(&lab.partner.refresh_token, |tags| {
-        tags.insert(tag::REFUSED_KIND.into(), "mfa_required".into());
-        tags.insert(tag::REFUSED_AT.into(), "2026-01-02T03:04:05Z".into());
+        tags.insert(tag::REFUSED_KIND, "mfa_required");
+        tags.insert(tag::REFUSED_AT, "2026-01-02T03:04:05Z");
     });
 
     let json = lab.output(&["status", "--json"], &[]).await;
@@ -84,6 +84,21 @@ async fn what_cannot_be_read_is_not_told() {
     let line = said(&mistaken);
     assert!(line.starts_with("PERENNIAL UNKNOWN - ") && line.lines().count() == 1, "{line}");
     assert_eq!(code(&lab.output(&["status", "nobody"], &[]).await), Some(2));
+}
+
+#[tokio::test]
+async fn a_mistyped_monitor_is_unknown_and_not_critical() {
+    let lab = Lab::start().await;
+
+    for mistyped in [
+        &["status", "--monitor", "--nosuch"][..],
+        &["status", "--monitor", "--json"],
+        &["status", "--monito"],
+    ] {
+        assert_eq!(code(&lab.output(mistyped, &[]).await), Some(3), "{mistyped:?}");
+    }
+    assert_eq!(code(&lab.output(&["status", "--nosuch"], &[]).await), Some(2));
+    assert_eq!(code(&lab.output(&["status", "--monitor", "--help"], &[]).await), Some(0));
 }
 
 #[tokio::test]

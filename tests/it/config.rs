@@ -1,5 +1,7 @@
 //! From a file and the environment to a `Config`, or to everything that is wrong.
 
+mod identity;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,24 +50,7 @@ fn the_smallest_file_brings_every_default() {
 
 #[test]
 fn five_mistakes_are_five_lines_and_no_value() {
-    let problems = load(
-        r#"
-        [vault]
-        url = "http://c4n4ry.vault.azure.net"
-        credential = "azure_cli"
-        [policy]
-        rotate_after = "c4n4ry"
-        [htpp]
-        listen = "c4n4ry"
-        [[token]]
-        name = "partner center c4n4ry"
-        tenant_id = "contoso.onmicrosoft.com"
-        client_id = "5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b"
-        client_secret = "c4n4ry"
-        refresh_token = "partner-refresh-token"
-        "#,
-    )
-    .expect_err("five mistakes");
+    let problems = load(include_str!("config/five_mistakes.toml")).expect_err("five mistakes");
 
     assert_eq!(
         keys(&problems),
@@ -217,17 +202,6 @@ fn the_vaults_own_key_does_not_lie_in_the_vault() {
 }
 
 #[test]
-fn identities_of_later_releases_are_told_apart_from_slips() {
-    for name in ["auto", "workload_identity", "managed_identity", "client_assertion"] {
-        let shown = load(&SMALLEST.replace("azure_cli", name)).expect_err("later").to_string();
-
-        assert!(shown.starts_with("vault.credential: is not available in this version"), "{shown}");
-    }
-    let slip = load(&SMALLEST.replace("azure_cli", "azurecli")).expect_err("a slip").to_string();
-    assert_eq!(slip, "vault.credential: must be `client_secret` or `azure_cli`");
-}
-
-#[test]
 fn a_policy_leaves_room_for_failures() {
     let policy = |text: &str| load(&format!("{SMALLEST}\n[policy]\n{text}"));
     let refused = [
@@ -309,7 +283,7 @@ fn a_missing_vault_is_said_once_for_all_tokens() {
 
 #[test]
 fn an_empty_file_says_what_it_lacks() {
-    assert_eq!(keys(&load("").expect_err("empty")), ["token", "vault.credential"]);
+    assert_eq!(keys(&load("").expect_err("empty")), ["token"]);
     assert_eq!(keys(&load("token = 1\nvault = \"c4n4ry\"").expect_err("wrong kinds")), ["token", "vault"]);
 }
 
@@ -408,4 +382,14 @@ fn keys(problems: &ConfigProblems) -> Vec<&str> {
     let mut keys: Vec<&str> = problems.problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();
     keys
+}
+
+#[test]
+fn the_us_government_has_its_own_entra_and_vaults_and_the_public_partner_center() {
+    let config = load(&format!("{SMALLEST}\n[cloud]\nname = \"usgov\"")).expect("sound");
+
+    assert_eq!(config.cloud.authority, "https://login.microsoftonline.us");
+    assert_eq!(config.cloud.name.vault_audience(), "https://vault.usgovcloudapi.net");
+    assert_eq!(config.cloud.partner_center, "https://api.partnercenter.microsoft.com");
+    assert_eq!(config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
 }

@@ -24,7 +24,7 @@ pub(crate) struct Lab {
     pub(crate) sandbox: Sandbox,
     pub(crate) partner: Partner,
     pub(crate) dir: PathBuf,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 impl Lab {

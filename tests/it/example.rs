@@ -51,8 +51,9 @@ fn shown_keys() -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
     let mut section = "";
     for line in EXAMPLE.lines().map(|line| commented_key(line).unwrap_or(line)) {
-        if line.starts_with('[') {
-            section = line.trim_matches(['[', ']']);
+        let heading = line.strip_prefix("# ").unwrap_or(line);
+        if heading.starts_with('[') && heading.ends_with(']') {
+            section = heading.trim_matches(['[', ']']);
         } else if let Some(key) = key_of(line) {
             shown.insert(format!("{section}.{key}"));
             let table: toml::Table = toml::from_str(line).expect("a line of TOML");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
@@ -54,7 +55,7 @@ pub(crate) fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, s
         vault: actor.clone(),
         resource: actor,
         clock,
-        grant: grant.clone(),
+        grant: Arc::new(grant.clone()),
         timing,
         command: "run",
         rng,

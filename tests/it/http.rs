@@ -66,11 +66,11 @@ impl Served {
         let mut tasks = JoinSet::new();
         for (place, rotator) in rotators.into_iter().enumerate() {
             let publish = board.publisher(place);
-            let signals = Signals { stop: stop.clone(), poke: poked.clone() };
+            let signals = Signals { stop: stop.clone(), poke: poked.clone(), turn: TimeDelta::zero() };
             let pulse = board.pulses().of(place);
             let state = State::unknown(clock.now());
             tasks.spawn(async move {
-                daemon::keep_beating(rotator, state, signals, pulse, publish).await;
+                daemon::keep(rotator, state, signals, pulse, publish).await;
             });
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -305,7 +305,7 @@ async fn after_a_crash_the_same_incidents_go_on() {
     world.revoke_user(&partner.user_oid);
     let partners = [("contoso", &partner), ("fabrikam", &healthy)];
     let noted = |name: &str, of: &Partner| {
-        world.newest_version(&of.refresh_token).is_some_and(|version| version.tags.contains_key(name))
+        world.newest_version(&of.refresh_token).is_some_and(|version| version.tags.contains(name))
     };
     let incidents = |status: &Value| {
         let all = status["conditions"].as_array().expect("a list").iter();

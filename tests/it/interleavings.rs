@@ -14,11 +14,11 @@ use chrono::TimeDelta;
 use perennial::rotate::Rotator;
 use perennial::state::Phase;
 use perennial::state::State;
+use perennial::tags::Tags;
 use perennial::token::Grant;
 use perennial::token::Policy;
 use perennial::token::RefreshToken;
 use perennial::token::Verify;
-use perennial::version::Tags;
 use perennial::version::VersionId;
 use perennial::world::Actor;
 use perennial::world::Partner;
@@ -129,9 +129,9 @@ fn check(world: &World, partner: &Partner, taken: &[(usize, usize)]) {
 fn history(world: &World, partner: &Partner) -> String {
     let versions = world.versions_of(&partner.refresh_token);
     let line = |version: &SecretVersion| {
-        let writer = world.writer_of(&VersionId(version.id.clone())).unwrap_or_default();
+        let writer = world.writer_of(&VersionId(version.id.as_str().into())).unwrap_or_default();
         let from = version.tags.get("redeemed-from").map_or("-", |from| &from[..6]);
-        let refused = version.tags.get("refused-kind").map_or("", String::as_str);
+        let refused = version.tags.get("refused-kind").unwrap_or_default();
         format!("{} {} by {writer} from {from} {refused}\n", &version.id[..6], version.created)
     };
     versions.iter().map(line).collect()
@@ -273,7 +273,7 @@ fn a_crash_at_any_call_meets_a_persons_write() {
     let mut orders = 0;
     for crash_after in 0..12 {
         CRASH_AFTER.with(|cell| cell.set(crash_after));
-        for with in [With::SignIn, With::TwoSignIns, With::SignInThenGarbage] {
+        for with in [With::SignIn, With::TwoSignIns, With::SignInThenGarbage, With::SignInWithCopiedTags] {
             orders += both_ways(&[With::CrashAndRestart, with]);
         }
     }

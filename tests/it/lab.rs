@@ -94,7 +94,7 @@ impl Lab {
             )),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, 0.5),
-            grant: grant.clone(),
+            grant: Arc::new(grant.clone()),
             command: "run",
             rng: fastrand::Rng::with_seed(7),
         }

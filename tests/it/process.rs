@@ -1,7 +1,19 @@
 //! The real program, as a child process against the stand-ins: signals, exit codes, and what it prints.
 
+mod access_token;
+mod adversity;
+mod alarm;
+mod check;
 mod child;
+mod crashes;
+mod fleet;
+mod hostile_bodies;
+mod identities;
+mod init;
 mod leaks;
+mod login;
+mod network;
+mod verify;
 mod wrong_config;
 
 use std::net::SocketAddr;
@@ -40,7 +52,7 @@ struct Stage {
     partner: Partner,
     other: Partner,
     config: PathBuf,
-    _dir: Scratch,
+    dir: Scratch,
 }
 
 impl Stage {
@@ -57,7 +69,7 @@ impl Stage {
             strict: false,
         };
         let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
-        Self { sandbox, partner, other, config, _dir: dir }
+        Self { sandbox, partner, other, config, dir }
     }
 
     fn world(&self) -> &World {
@@ -137,7 +149,7 @@ async fn rotate_force_rotates_now_and_says_so_in_json() {
     let newest = stage.world().newest_version(&stage.partner.refresh_token).expect("stored");
     let [result] = results(&forced).try_into().expect("one");
     assert_eq!((&result["name"], &result["outcome"]), (&"one".into(), &"rotated".into()));
-    assert_eq!((&result["state"], &result["version"]), (&"current".into(), &newest.id.0.as_str().into()));
+    assert_eq!((&result["state"], &result["version"]), (&"current".into(), &(*newest.id.0).into()));
     assert_eq!((&result["partner_center_accepts"], &result["kind"]), (&true.into(), &Value::Null));
     assert_eq!(results(&again)[0]["outcome"], "proved");
     assert!(stage.world().descends_from(stage.stored().expose(), before.expose()));
@@ -232,7 +244,7 @@ async fn a_hangup_is_a_look_at_once() {
     let signed_in = stage.world().newest_version(&stage.partner.refresh_token).expect("stored").id;
     let told_at = Instant::now();
     daemon.signal("HUP");
-    let proved = |event: &Value| is(event, "proved", "one") && event["version"] == signed_in.0;
+    let proved = |event: &Value| is(event, "proved", "one") && event["version"] == *signed_in.0;
     daemon.logs(place, "the sign-in is taken up", proved).await;
 
     let took = told_at.elapsed();

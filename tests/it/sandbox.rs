@@ -1,6 +1,9 @@
 //! The stand-ins over HTTPS, as a plain client and as the official Azure clients see them.
 
-use std::collections::HashMap;
+mod controls;
+mod entra;
+mod key_vault;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +15,16 @@ use azure_core::http::RetryOptions;
 use azure_core::http::Transport;
 use azure_identity::ClientSecretCredential;
 use azure_identity::ClientSecretCredentialOptions;
-use azure_security_keyvault_secrets::ResourceExt as _;
 use azure_security_keyvault_secrets::SecretClient;
 use azure_security_keyvault_secrets::SecretClientOptions;
-use azure_security_keyvault_secrets::models::SecretAttributes;
-use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesVersionsOptions;
-use azure_security_keyvault_secrets::models::SecretClientUpdateSecretPropertiesOptions;
-use azure_security_keyvault_secrets::models::SetSecretParameters;
-use azure_security_keyvault_secrets::models::UpdateSecretPropertiesParameters;
 use chrono::DateTime;
 use chrono::TimeDelta;
-use futures::TryStreamExt as _;
 use perennial::clock::Clock;
 use perennial::config::Config;
 use perennial::sandbox::ConfigRequest;
 use perennial::sandbox::Sandbox;
 use perennial::sandbox::SandboxOptions;
-use perennial::world::Operation;
 use perennial::world::Partner;
-use perennial::world::Peer;
 use perennial::world::World;
 use reqwest::Response;
 use reqwest::StatusCode;
@@ -83,6 +77,22 @@ impl Lab {
             ])
             .send()
             .await
+    }
+
+    /// Redeems the stored token with the app's credential in the header, and reads the answer.
+    async fn redeem_for(&self, scope: &str, more: &[(&str, &str)]) -> Value {
+        let secret = self.world().newest_value(&self.partner.app_secret).expect("stored");
+        let stored = self.stored();
+        let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", &stored), ("scope", scope)];
+        form.extend_from_slice(more);
+        let answer = self
+            .http
+            .post(self.url(&format!("/{}/oauth2/v2.0/token", self.partner.tenant_id)))
+            .basic_auth(&self.partner.client_id, Some(secret.expose()))
+            .form(&form)
+            .send()
+            .await;
+        json_of(answer.expect("an answer")).await
     }
 
     async fn vault_token(&self) -> String {
@@ -161,83 +171,6 @@ async fn json_of(answer: Response) -> Value {
 }
 
 #[tokio::test]
-async fn a_redemption_answers_in_entras_form() {
-    let lab = Lab::start().await;
-
-    let answer = lab.redeem(&lab.stored()).await.expect("an answer");
-
-    assert_eq!(answer.headers()["client-request-id"], ROTATION);
-    assert!(answer.headers().contains_key("x-ms-request-id"));
-    let body = json_of(answer).await;
-    assert_eq!(body["token_type"], "Bearer");
-    assert!((3600..5400).contains(&body["expires_in"].as_u64().expect("a number")));
-    assert!(lab.world().descends_from(body["refresh_token"].as_str().expect("a token"), &lab.stored()));
-}
-
-#[tokio::test]
-async fn a_refusal_has_the_parts_that_support_asks_for() {
-    let lab = Lab::start().await;
-    lab.control("revoke", json!({})).await;
-
-    let answer = lab.redeem(&lab.stored()).await.expect("an answer");
-
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-    let trace = answer.headers()["x-ms-request-id"].to_str().expect("text").to_owned();
-    let body = json_of(answer).await;
-    assert_eq!(body["error"], "invalid_grant");
-    assert_eq!(body["error_codes"], json!([50173]));
-    assert_eq!(body["suberror"], "bad_token");
-    assert_eq!(body["correlation_id"], ROTATION);
-    assert_eq!(body["trace_id"], trace);
-    let description = body["error_description"].as_str().expect("text");
-    assert!(description.starts_with("AADSTS50173: ") && description.contains(&trace), "{description}");
-}
-
-#[tokio::test]
-async fn a_successor_is_for_those_who_ask_for_it() {
-    let lab = Lab::start().await;
-    let secret = lab.world().newest_value(&lab.partner.app_secret).expect("stored");
-    let answer = lab
-        .http
-        .post(lab.url(&format!("/{}/oauth2/v2.0/token", lab.partner.tenant_id)))
-        .basic_auth(&lab.partner.client_id, Some(secret.expose()))
-        .form(&[
-            ("grant_type", "refresh_token"),
-            ("refresh_token", &lab.stored()),
-            ("scope", "https://api.partnercenter.microsoft.com/user_impersonation"),
-        ])
-        .send()
-        .await
-        .expect("an answer");
-
-    let body = json_of(answer).await;
-
-    assert!(body["access_token"].is_string() && body["refresh_token"].is_null());
-}
-
-#[tokio::test]
-async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {
-    let lab = Lab::start().await;
-    let path = "/secrets/partner-refresh-token/?api-version=7.4";
-
-    let stranger = lab.http.get(lab.url(path)).send().await.expect("an answer");
-    let versionless = lab.vault("/secrets/partner-refresh-token").await;
-    let known = lab.vault(path).await;
-
-    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
-    let challenge = stranger.headers()["www-authenticate"].to_str().expect("text");
-    let authorization =
-        format!("Bearer authorization=\"{}/{}\"", lab.sandbox.origin, lab.sandbox.vault_identity.tenant_id);
-    assert_eq!(challenge, format!(r#"{authorization}, resource="https://vault.azure.net""#));
-    let greedy = lab.vault("/secrets/partner-refresh-token/versions?api-version=7.4&maxresults=26").await;
-    assert_eq!(greedy.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(versionless.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(known.status(), StatusCode::OK);
-    assert!(known.headers()["x-ms-keyvault-network-info"].to_str().expect("text").contains("addr=127.0.0.1"));
-    assert_eq!(json_of(known).await["value"], lab.stored());
-}
-
-#[tokio::test]
 async fn answers_carry_the_date_of_the_world() {
     let lab = Lab::start().await;
     let now = lab.control("clock", json!({"advance": "30d"})).await;
@@ -248,92 +181,6 @@ async fn answers_carry_the_date_of_the_world() {
         DateTime::parse_from_rfc2822(answer.headers()["date"].to_str().expect("text")).expect("a date");
     let now = DateTime::parse_from_rfc3339(now["now"].as_str().expect("text")).expect("a date");
     assert!((date - now).abs() < TimeDelta::seconds(60), "{date} {now}");
-}
-
-#[tokio::test]
-async fn the_official_clients_set_get_list_and_update() {
-    let lab = Lab::start().await;
-    let secrets = lab.secrets();
-    for n in 0..3 {
-        let parameters = SetSecretParameters {
-            value: Some(format!("value-{n}")),
-            content_type: Some("text/plain".into()),
-            secret_attributes: Some(SecretAttributes {
-                expires: Some(
-                    azure_core::time::OffsetDateTime::UNIX_EPOCH + azure_core::time::Duration::days(30_000),
-                ),
-                ..SecretAttributes::default()
-            }),
-            tags: Some(HashMap::from([("n".into(), n.to_string())])),
-        };
-        let parameters = parameters.try_into().expect("a body");
-        secrets.set_secret("by-sdk", parameters, None).await.expect("written");
-    }
-
-    let newest = secrets.get_secret("by-sdk", None).await.expect("an answer").into_model().expect("a secret");
-    assert_eq!(newest.value.as_deref(), Some("value-2"));
-    assert_eq!(
-        newest
-            .attributes
-            .as_ref()
-            .and_then(|a| a.expires)
-            .map(azure_core::time::OffsetDateTime::unix_timestamp),
-        Some(30_000 * 86_400)
-    );
-
-    let version = newest.resource_id().expect("an id").version.expect("a version");
-    let change = UpdateSecretPropertiesParameters {
-        secret_attributes: Some(SecretAttributes { enabled: Some(false), ..SecretAttributes::default() }),
-        ..UpdateSecretPropertiesParameters::default()
-    };
-    let which = SecretClientUpdateSecretPropertiesOptions {
-        secret_version: Some(version.clone()),
-        ..SecretClientUpdateSecretPropertiesOptions::default()
-    };
-    secrets
-        .update_secret_properties("by-sdk", change.try_into().expect("a body"), Some(which))
-        .await
-        .expect("changed");
-
-    let paged = SecretClientListSecretPropertiesVersionsOptions {
-        maxresults: Some(2),
-        ..SecretClientListSecretPropertiesVersionsOptions::default()
-    };
-    let listed = secrets.list_secret_properties_versions("by-sdk", Some(paged)).expect("a pager");
-    let listed: Vec<_> = listed.try_collect().await.expect("all pages");
-    let enabled =
-        listed.iter().filter(|item| item.attributes.as_ref().is_some_and(|a| a.enabled == Some(true)));
-    assert_eq!((listed.len(), enabled.count()), (3, 2));
-    let disabled = secrets.get_secret("by-sdk", None).await.expect_err("a refusal");
-    assert_eq!(disabled.http_status().map(u16::from), Some(403));
-
-    secrets.delete_secret("by-sdk", None).await.expect("deleted");
-    secrets.recover_deleted_secret("by-sdk", None).await.expect("recovered");
-    secrets.delete_secret("by-sdk", None).await.expect("deleted");
-    secrets.purge_deleted_secret("by-sdk", None).await.expect("purged");
-    let all = secrets.list_secret_properties(None).expect("a pager");
-    let all: Vec<_> = all.try_collect().await.expect("all pages");
-    assert_eq!(all.len(), 2, "token and app secret");
-}
-
-#[tokio::test]
-async fn a_page_of_versions_holds_twenty_five() {
-    let lab = Lab::start().await;
-    for n in 0..30 {
-        lab.world().human_writes(
-            &lab.partner.refresh_token,
-            &n.to_string(),
-            HashMap::new().into_iter().collect(),
-        );
-    }
-
-    let listed =
-        lab.secrets().list_secret_properties_versions("partner-refresh-token", None).expect("a pager");
-    let listed: Vec<_> = listed.try_collect().await.expect("all pages");
-
-    assert_eq!(listed.len(), 31);
-    let pages = lab.world().count_calls(Peer::KeyVault, Some(Operation::List), DateTime::UNIX_EPOCH);
-    assert_eq!(pages, 2);
 }
 
 #[tokio::test]
@@ -357,113 +204,6 @@ async fn partner_center_says_whether_there_was_a_second_factor() {
     assert_eq!(json_of(without).await["code"], "900421");
     let nobody = lab.http.get(lab.url("/v1/profiles/organization")).send().await.expect("an answer");
     assert!(nobody.headers()["www-authenticate"].to_str().expect("text").starts_with("OAuth realm="));
-}
-
-#[tokio::test]
-async fn faults_look_real_on_the_wire() {
-    let lab = Lab::start().await;
-    let token = lab.stored();
-
-    lab.control("faults", json!({"peer": "entra", "status": 429, "retry_after": 60, "times": 1})).await;
-    let throttled = lab.redeem(&token).await.expect("an answer");
-    assert_eq!(
-        (throttled.status().as_u16(), &throttled.headers()["retry-after"]),
-        (429, &"60".parse().expect("a value"))
-    );
-
-    let oauth =
-        json!({"peer": "entra", "operation": "redeem", "error": "invalid_grant", "code": 50196, "times": 1});
-    lab.control("faults", oauth).await;
-    assert_eq!(json_of(lab.redeem(&token).await.expect("an answer")).await["error_codes"], json!([50196]));
-
-    let vault = json!({"peer": "key_vault", "operation": "get", "status": 403, "code": "Forbidden",
-        "inner": "ForbiddenByConnection", "times": 1});
-    lab.control("faults", vault).await;
-    let refused = lab.vault("/secrets/partner-refresh-token?api-version=7.4").await;
-    assert_eq!(json_of(refused).await["error"]["innererror"]["code"], "ForbiddenByConnection");
-
-    lab.control("faults", json!({"peer": "entra", "distort": "no_refresh_token", "times": 1})).await;
-    assert!(json_of(lab.redeem(&token).await.expect("an answer")).await["refresh_token"].is_null());
-    assert!(lab.redeem(&token).await.expect("an answer").status().is_success(), "all used up");
-}
-
-#[tokio::test]
-async fn a_connection_is_cut_before_or_after_the_effect() {
-    let lab = Lab::start().await;
-    let grants = || lab.world().grants().len();
-    let at_first = grants();
-
-    lab.control("faults", json!({"peer": "entra", "cut": true, "times": 1})).await;
-    let cut = lab.redeem(&lab.stored()).await.expect_err("no answer");
-    assert!(!cut.is_timeout() && !cut.is_status(), "{cut:?}");
-    assert_eq!(grants(), at_first);
-
-    lab.control("faults", json!({"peer": "entra", "cut": true, "when": "after", "times": 1})).await;
-    lab.redeem(&lab.stored()).await.expect_err("no answer");
-    assert_eq!(grants(), at_first + 1);
-}
-
-#[tokio::test]
-async fn a_wrong_control_says_what_is_wanted() {
-    let lab = Lab::start().await;
-    for (what, body) in [
-        ("faults", json!({"peer": "moon", "status": 500})),
-        ("faults", json!({"peer": "entra"})),
-        ("faults", json!({"peer": "entra", "status": 500, "cut": true})),
-        ("faults", json!({"peer": "entra", "status": 7})),
-        ("faults", json!({"peer": "entra", "distort": "no_refresh_token", "when": "before"})),
-        ("clock", json!({"speed": -1})),
-        ("clock", json!({"spede": 1})),
-        ("revoke", json!({"user": "nobody@example.com"})),
-    ] {
-        let answer = lab.http.post(lab.url(&format!("/_sandbox/{what}"))).json(&body).send();
-        let answer = answer.await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
-        assert!(json_of(answer).await["error"].is_string());
-    }
-}
-
-#[tokio::test]
-async fn the_state_shows_everything_but_secrets() {
-    let lab = Lab::start().await;
-    let redeemed = json_of(lab.redeem(&lab.stored()).await.expect("an answer")).await;
-    lab.control("expire-secret", json!({})).await;
-
-    let state = lab.http.get(lab.url("/_sandbox/state")).send().await.expect("an answer");
-    let text = state.text().await.expect("text");
-
-    let app_secret = lab.world().newest_value(&lab.partner.app_secret).expect("stored");
-    let vault_secret = lab.sandbox.vault_identity.client_secret.expose_secret();
-    for secret in [
-        lab.stored().as_str(),
-        app_secret.expose(),
-        vault_secret,
-        redeemed["access_token"].as_str().expect("a token"),
-        redeemed["refresh_token"].as_str().expect("a token"),
-    ] {
-        assert!(!text.contains(secret), "{text}");
-    }
-    let state: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(state["requests"]["entra"]["redeem"], 1);
-    assert_eq!(state["grants"]["issued"], 2);
-    assert_eq!(state["users"][0]["mfa"], true);
-    let secrets = state["secrets"].as_array().expect("a list");
-    assert!(secrets.iter().any(|secret| secret["versions"][0]["writer"] == "human"));
-}
-
-#[tokio::test]
-async fn metadata_names_the_endpoints_of_the_sandbox_itself() {
-    let lab = Lab::start().await;
-    let get = async |path: &str| json_of(lab.http.get(lab.url(path)).send().await.expect("an answer")).await;
-
-    let metadata = get(&format!("/{}/v2.0/.well-known/openid-configuration", lab.partner.tenant_id)).await;
-    let discovery = get("/common/discovery/instance?api-version=1.1").await;
-
-    let endpoint = metadata["token_endpoint"].as_str().expect("a URL");
-    assert_eq!(endpoint, lab.url(&format!("/{}/oauth2/v2.0/token", lab.partner.tenant_id)));
-    assert!(
-        discovery["tenant_discovery_endpoint"].as_str().expect("a URL").starts_with(&*lab.sandbox.origin)
-    );
 }
 
 #[tokio::test]
@@ -502,12 +242,14 @@ async fn the_written_configuration_is_sound() {
 async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
     let dir = Scratch::new();
     let options = SandboxOptions {
+        identity_listen: None,
         dir: dir.0.clone(),
         listen: any_port(),
         age: Duration::from_secs(80 * 86_400),
         rotate_after: None,
         prove_every: None,
         strict: false,
+        never_signed_in: false,
     };
     let (said, heard) = tokio::sync::oneshot::channel::<String>();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

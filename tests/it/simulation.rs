@@ -1,19 +1,24 @@
 //! Years of trouble in seconds: the shipped loop over the world, on tokio's paused clock.
 //!
-//! A seed decides faults, crashes, what people do and how many instances run; a broken promise names the
-//! seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=n` runs that many.
+//! A seed decides policy, faults, crashes, what people do and how many instances run; a broken promise names
+//! the seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs that many, from `n` on.
 
 mod checks;
 mod nature;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
 use perennial::daemon;
 use perennial::daemon::Signals;
 use perennial::failure::Remedy;
+use perennial::pulse::Pulse;
 use perennial::schedule::Next;
 use perennial::state::State;
 use perennial::token::Grant;
@@ -56,6 +61,20 @@ struct Instance {
     starts: u64,
 }
 
+/// The usual policy, or one that somebody may have a reason for.
+fn any_policy(rng: &mut fastrand::Rng) -> Policy {
+    const HOUR: u64 = 3600;
+    let usual = Policy::default();
+    if rng.bool() {
+        return usual;
+    }
+    Policy {
+        rotate_after: Duration::from_secs([1, 3, 14, 30][rng.usize(0..4)] * 24 * HOUR),
+        prove_every: Duration::from_secs([3, 12, 24][rng.usize(0..3)] * HOUR),
+        ..usual
+    }
+}
+
 struct Simulation {
     world: World,
     partner: Partner,
@@ -72,8 +91,8 @@ impl Simulation {
         let world = World::new(Clock::running(harness::base(), 1.0), seed);
         let secret_ends = harness::base() + TimeDelta::days(120);
         let partner = world.add_partner("contoso", harness::VAULT, Some(secret_ends));
-        let grant = harness::grant("contoso", &partner, &Policy::default());
-        world.set_latency(std::time::Duration::from_millis(rng.u64(0..1500)));
+        let grant = harness::grant("contoso", &partner, &any_policy(&mut rng));
+        world.set_latency(Duration::from_millis(rng.u64(0..1500)));
         let count = if rng.u8(0..3) == 0 { 2 } else { 1 };
         let trouble = nature::Trouble::new(&mut rng);
         let mut simulation = Self {
@@ -101,7 +120,7 @@ impl Simulation {
         let stop = CancellationToken::new();
         let (poke, poked) = watch::channel(0);
         let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));
-        let signals = Signals { stop: stop.clone(), poke: poked };
+        let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
         let (world, shown) = (self.world.clone(), seen.clone());
         let publish = move |state: &State, _: &Next| {
             let mut shown = shown.lock().expect("not poisoned");
@@ -111,7 +130,13 @@ impl Simulation {
                 shown.awaited_at = Some(world.now());
             }
         };
-        let task = tokio::spawn(daemon::keep(rotator, State::unknown(clock.now()), signals, publish));
+        let task = tokio::spawn(daemon::keep(
+            rotator,
+            State::unknown(clock.now()),
+            signals,
+            Pulse::default(),
+            publish,
+        ));
         Instance { name: name.to_owned(), task, stop, poke, seen, starts: starts + 1 }
     }
 
@@ -145,7 +170,7 @@ impl Simulation {
 
     async fn year(mut self) -> Result<(), String> {
         for hour in 0..HOURS {
-            tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_secs(3600)).await;
             self.happen(hour).await;
             self.check(hour).map_err(|broken| format!("{broken}\n{}", self.record()))?;
         }
@@ -160,10 +185,10 @@ impl Simulation {
         let mut lines = self.trouble.deeds.iter().rev().take(8).rev().cloned().collect::<Vec<_>>();
         let versions = self.world.versions_of(&self.partner.refresh_token);
         for version in versions.iter().rev().take(12).rev() {
-            let id = perennial::version::VersionId(version.id.clone());
+            let id = perennial::version::VersionId(version.id.as_str().into());
             let writer = self.world.writer_of(&id).unwrap_or_default();
-            let from = version.tags.get("redeemed-from").map(|from| short(from)).unwrap_or_default();
-            let refused = version.tags.get("refused-kind").cloned().unwrap_or_default();
+            let from = version.tags.get("redeemed-from").map(&short).unwrap_or_default();
+            let refused = version.tags.get("refused-kind").unwrap_or_default();
             let enabled = version.attributes.enabled;
             lines.push(format!(
                 "{} {} by {writer} from {from} {refused} enabled={enabled}",
@@ -203,10 +228,23 @@ fn simulate(seed: u64) -> Result<(), String> {
 fn no_promise_is_broken_in_a_year_of_trouble() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, count) => 0..count.unwrap_or(SEEDS),
+        (Some(first), None) => first..first + 1,
+        (first, count) => {
+            let first = first.unwrap_or(0);
+            first..first + count.unwrap_or(SEEDS)
+        }
     };
-    let broken: Vec<String> = seeds.filter_map(|seed| simulate(seed).err()).take(5).collect();
+    let next = AtomicU64::new(seeds.start);
+    let some = || {
+        let mine = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        let mine = mine.take_while(|seed| seeds.contains(seed));
+        mine.filter_map(|seed| simulate(seed).err()).take(5).collect::<Vec<_>>()
+    };
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let broken: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(some)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("it tells by its result")).collect()
+    });
 
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

@@ -16,6 +16,7 @@ use perennial::failure::Remedy;
 use perennial::state::Failing;
 use perennial::state::State;
 use perennial::token::Grant;
+use perennial::token::Timestamp;
 use perennial::version::tag;
 use perennial::world::Action;
 use perennial::world::Fault;
@@ -28,6 +29,9 @@ use crate::lab::grant;
 use crate::lab::settle;
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut Grant)>;
+
+/// A proof, what it leads to, and a mark.
+const MOST_REQUESTS: usize = 12;
 
 /// One answer and what is to come of it.
 struct Row {
@@ -92,6 +96,8 @@ impl Row {
             rotator.vault = lab.cold_vault();
         }
         let before = scene.versions(lab);
+        let all_calls = || lab.world().count_calls_where(Timestamp::MIN_UTC, |_| true);
+        let calls_before = all_calls();
         let state = State::unknown(lab.clock.now());
 
         let state = rotator.prove(state, false).await;
@@ -111,8 +117,25 @@ impl Row {
             wrong.push("the vault no longer holds what it held".to_owned());
         }
         wrong.extend(self.mismarked(&scene, lab));
+        let requests = all_calls() - calls_before;
+        if requests > MOST_REQUESTS {
+            wrong.push(format!("took {requests} requests"));
+        }
+        self.show(found, requests, lab, &scene);
         restore(lab);
         wrong.iter().map(|what| format!("{}: {what}", self.name)).collect()
+    }
+
+    /// A line of the table, for whoever runs this with `--nocapture`.
+    fn show(&self, found: Option<(Kind, Remedy)>, requests: usize, lab: &Lab, scene: &Scene) {
+        let (kind, remedy) = match found {
+            Some((kind, remedy)) => (kind.as_str(), remedy.as_str()),
+            None => ("proved", "-"),
+        };
+        let newest = lab.world().newest_version(&scene.partner.refresh_token);
+        let marked = newest.is_some_and(|version| version.is_refused());
+        let vault = if marked { "kept, marked" } else { "kept" };
+        eprintln!("{:60} {kind:24} {remedy:9} {vault:13} {requests:3} requests", self.name);
     }
 
     fn misjudged(&self, failing: &Failing, lab: &Lab) -> Option<String> {
@@ -127,7 +150,7 @@ impl Row {
 
     fn mismarked(&self, scene: &Scene, lab: &Lab) -> Option<String> {
         let newest = lab.world().newest_version(&scene.partner.refresh_token)?;
-        let mark = newest.tags.get(tag::REFUSED_KIND).map(String::as_str);
+        let mark = newest.tags.get(tag::REFUSED_KIND);
         let wanted = self.means.filter(|_| self.marked).map(|(kind, _)| kind.as_str());
         (mark != wanted).then(|| format!("is marked {mark:?}, not {wanted:?}"))
     }

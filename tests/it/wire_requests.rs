@@ -187,8 +187,8 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
     let lab = Lab::start().await;
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     lab.world().retag(&partner.refresh_token, |tags| {
-        tags.insert("cost-centre".into(), "4711".into());
-        tags.insert("file-encoding".into(), "utf-8".into());
+        tags.insert("cost-centre", "4711");
+        tags.insert("file-encoding", "utf-8");
     });
     let mut rotator = lab.rotator(&grant("partner", &partner));
 
@@ -217,11 +217,11 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
         ("cost-centre", "4711"),
         ("file-encoding", "utf-8"),
     ] {
-        assert_eq!(new.tags.get(name).map(String::as_str), Some(value), "{name}");
+        assert_eq!(new.tags.get(name), Some(value), "{name}");
     }
     assert_eq!(new.tags.len(), 11, "{:?}", new.tags);
     assert_eq!(old.content_type, None, "the predecessor is left as it was");
-    assert!(old.attributes.enabled && !old.tags.contains_key(tag::MANAGED_BY));
+    assert!(old.attributes.enabled && !old.tags.contains(tag::MANAGED_BY));
 }
 
 #[tokio::test]

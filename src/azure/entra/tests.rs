@@ -2,9 +2,7 @@
 
 use super::*;
 
-use reqwest::header::HeaderMap;
 use secrecy::SecretString;
-use secrecy::zeroize::Zeroizing;
 use uuid::Uuid;
 
 use crate::azure::loopback;
@@ -17,8 +15,7 @@ const SECRET: &str = "s~3cr+t&=";
 const TOKEN: &str = "0.AXoA-canary_x~y";
 
 fn success(body: &str) -> Result<Redeemed, IssuerError> {
-    let body = Some(Zeroizing::new(body.as_bytes().to_vec()));
-    redeemed(&Answer { status: 200, headers: HeaderMap::new(), body })
+    redeemed(body.as_bytes(), &[TOKEN, SECRET])
 }
 
 fn refusal(status: u16, body: &str) -> Refusal {
@@ -154,6 +151,21 @@ fn a_hostile_issuer_cannot_have_the_request_logged() {
         assert_eq!(refusal.class(), Class::Unknown);
         let shown = format!("{refusal:?}").to_lowercase();
         assert!(!shown.contains("canary") && !shown.contains("s~3cr"), "{shown}");
+    }
+}
+
+#[test]
+fn a_scope_with_a_token_in_it_is_not_kept() {
+    let body = |scope: &str| {
+        let body = serde_json::json!({
+            "access_token": "ey.a.fresh-access-token", "refresh_token": "0.AX-the-successor", "scope": scope,
+        });
+        success(&body.to_string()).expect("redeemed").scope
+    };
+
+    assert_eq!(body("https://x/user_impersonation"), Some("https://x/user_impersonation".to_owned()));
+    for echo in ["ey.a.fresh-access-token", "0.ax-THE-successor", TOKEN, SECRET] {
+        assert_eq!(body(&format!("https://x/ {echo}")), None, "{echo}");
     }
 }
 

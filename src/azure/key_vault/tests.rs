@@ -17,10 +17,10 @@ use crate::azure::loopback::Loopback;
 use crate::azure::loopback::Seen;
 use crate::azure::loopback::reply;
 use crate::ports::Forbidden;
+use crate::tags::Tags;
 use crate::token::RefreshToken;
 use crate::token::SecretName;
 use crate::token::Source;
-use crate::version::Tags;
 
 const TOKEN: &str = "POST /tenant/oauth2/v2.0/token";
 const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https://vault.azure.net""#;
@@ -119,10 +119,10 @@ async fn a_secret_is_read_with_its_version_and_the_vaults_time() {
     let stored = fixture.newest().await.expect("stored");
 
     assert_eq!(stored.value.expose_secret(), "0.AXoA");
-    assert_eq!(stored.version.id.0, FIRST);
+    assert_eq!(&*stored.version.id.0, FIRST);
     assert_eq!(stored.version.created, at("2025-10-09T08:53:21Z"));
     assert_eq!(stored.version.expires, Some(at("2026-01-07T08:53:20Z")));
-    assert_eq!(stored.version.tags["env"], "prod \u{e9}\r\n");
+    assert_eq!(&stored.version.tags["env"], "prod \u{e9}\r\n");
     assert_eq!(stored.read_at, Some(at("2026-10-06T07:28:00Z")));
     let path = "GET /secrets/pc-token/?api-version=2025-07-01";
     assert_eq!(fixture.server.lines(), [path, TOKEN, path], "challenge, token, answer");
@@ -172,12 +172,12 @@ async fn a_version_is_written_with_all_that_belongs_to_it() {
     let new = NewVersion {
         value: RefreshToken::new("0.next"),
         expires: at("2026-01-07T08:53:20Z"),
-        tags: Tags::from([("managed-by".into(), "perennial".into())]),
+        tags: Tags::from([("managed-by", "perennial")]),
     };
 
     let version = fixture.vault.write(&fixture.at, &new, Uuid::nil()).await.expect("written");
 
-    assert_eq!(version.id.0, FIRST);
+    assert_eq!(&*version.id.0, FIRST);
     assert_eq!(fixture.count("PUT /secrets/pc-token?"), 2);
     let seen = fixture.server.seen.lock().expect("nobody panicked");
     assert_eq!(seen[0].body, "", "the token does not go out with the challenge");
@@ -227,7 +227,7 @@ async fn versions_are_listed_across_pages() {
 
     let versions = fixture.vault.versions(&fixture.at, Uuid::nil()).await.expect("listed");
 
-    let ids: Vec<&str> = versions.iter().map(|version| version.id.0.as_str()).collect();
+    let ids: Vec<&str> = versions.iter().map(|version| &*version.id.0).collect();
     assert_eq!(ids, ["a1", "b2"]);
     assert!(!versions[0].enabled);
     assert_eq!(fixture.calls.series()[1].operation, "list");

@@ -57,7 +57,7 @@ impl Watch {
         let versions = scene.stage.world.versions_of(&scene.stage.partner.refresh_token);
         let find = |id: &str| versions.iter().find(|version| version.id == id);
         let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
-        let kept = from.and_then(|from| find(from)).is_none_or(|from| from.attributes.enabled);
+        let kept = from.and_then(find).is_none_or(|from| from.attributes.enabled);
         self.promises.check(Promise::NeverDropped, scene.now, kept, || {
             "the predecessor of the newest successor cannot be read any more".into()
         });

@@ -12,13 +12,14 @@ use crate::ports::Transport;
 use crate::token::Timestamp;
 use crate::world::Distortion;
 use crate::world::Fault;
+use crate::world::Hostile;
 use crate::world::Operation;
 use crate::world::Peer;
 use crate::world::What;
 use crate::world::When;
 use crate::world::World;
 
-/// What goes wrong is one of `cut`, `hang`, `garbage`, `delay`, `distort`, `error` or `status`.
+/// What goes wrong is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {
@@ -39,6 +40,8 @@ pub(super) struct FaultForm {
     /// A page that is no answer.
     #[serde(default)]
     garbage: bool,
+    /// One that does harm: `long`, `bomb`, `drip` or `echo`.
+    body: Option<String>,
     /// The call is held up.
     delay: Option<Span>,
     /// A good answer of Entra's is bent.
@@ -98,7 +101,13 @@ impl FaultForm {
         if let Some(name) = &self.distort {
             all.push(What::Distort(named(Distortion::ALL, Distortion::as_str, name)?));
         }
-        if let Some(error) = &self.error {
+        if self.status.is_some_and(|status| !(200..=599).contains(&status)) {
+            return Err("status is between 200 and 599".into());
+        }
+        if let Some(name) = &self.body {
+            let body = named(Hostile::ALL, Hostile::as_str, name)?;
+            all.push(What::Hostile { status: self.status.unwrap_or(200), body });
+        } else if let Some(error) = &self.error {
             let usual = if error == "invalid_client" { 401 } else { 400 };
             all.push(What::OAuth {
                 status: self.status.unwrap_or(usual),
@@ -110,9 +119,6 @@ impl FaultForm {
                 suberror: self.inner.clone(),
             });
         } else if let Some(status) = self.status {
-            if !(200..=599).contains(&status) {
-                return Err("status is between 200 and 599".into());
-            }
             all.push(match code {
                 Some(code) => What::Coded { status, code, inner: self.inner.clone(), retry_after },
                 None => What::Status { status, retry_after },
@@ -120,7 +126,7 @@ impl FaultForm {
         }
         match <[What; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
-            Err(_) => Err("want one of cut, hang, garbage, delay, distort, error or status".into()),
+            Err(_) => Err("want one of cut, hang, garbage, body, delay, distort, error or status".into()),
         }
     }
 }

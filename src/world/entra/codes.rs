@@ -1,5 +1,10 @@
 //! What Entra says beside each AADSTS code.
 
+/// Stands for `authorization_declined`, which has no number of its own.
+pub(in crate::world) const DECLINED: u32 = 1;
+/// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name.
+pub(in crate::world) const SLOW_DOWN: u32 = 2;
+
 /// Status, error, suberror and text of a code (`reference/azure.md` §2.3).
 pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     let bad_token = Some("bad_token");
@@ -45,6 +50,8 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
             Some("consent_required"),
             "The user or administrator has not consented to use the application.",
         ),
+        700_024 => (401, "invalid_client", None, "Client assertion is not within its valid time range."),
+        700_213 => (401, "invalid_client", None, "No matching federated identity record found."),
         7_000_215 => (401, "invalid_client", None, "Invalid client secret provided."),
         7_000_222 => (401, "invalid_client", None, "The provided client secret keys for app are expired."),
         7_000_218 => (
@@ -69,6 +76,61 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
         900_144 => {
             (400, "invalid_request", None, "The request body must contain a parameter that is missing.")
         }
+        _ => of_a_sign_in(code),
+    }
+}
+
+/// Those that only a sign-in meets.
+fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
+    match code {
+        50011 => (
+            400,
+            "invalid_request",
+            None,
+            "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
+        ),
+        50020 => (
+            400,
+            "invalid_request",
+            None,
+            "User account from another identity provider does not exist in this tenant and cannot access the application.",
+        ),
+        54005 => (400, "invalid_grant", None, "OAuth2 Authorization code was already redeemed."),
+        65004 => (400, "access_denied", None, "User declined to consent to access the app."),
+        70016 => {
+            (400, "authorization_pending", None, "OAuth 2.0 device flow error. Authorization is pending.")
+        }
+        70018 => (400, "bad_verification_code", None, "Bad verification code."),
+        70019 => (400, "expired_token", None, "Verification code expired."),
+        90094 => (400, "access_denied", None, "Admin consent is required for the permissions requested."),
+        501_481 => (
+            400,
+            "invalid_grant",
+            None,
+            "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+        ),
+        501_491 => (400, "invalid_request", None, "Invalid size of Code_Verifier parameter."),
+        700_005 => (
+            400,
+            "invalid_grant",
+            None,
+            "The provided Authorization Code is intended to use against other tenant.",
+        ),
+        700_025 => (
+            401,
+            "invalid_client",
+            None,
+            "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+        ),
+        9_002_327 => (
+            400,
+            "invalid_request",
+            None,
+            "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
+        ),
+        // Neither has a number in Entra's pages: the device code flow's own words (v2-oauth2-device-code).
+        DECLINED => (400, "authorization_declined", None, "The user declined the authorization request."),
+        SLOW_DOWN => (400, "slow_down", None, "Polling too often."),
         _ => (400, "invalid_request", None, "The request is invalid."),
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 async fn versions_start_blank_and_are_listed_in_no_order() {
     let scene = Scene::new();
     let (vault, at) = (scene.world.as_actor("one"), &scene.partner.refresh_token);
-    let tags = Tags::from([("env".to_owned(), "prod".to_owned())]);
+    let tags = Tags::from([("env", "prod")]);
     scene.world.human_writes(at, "0.AXtagged", tags);
     for n in 0..30 {
         scene.world.human_writes(at, &format!("0.AX{n}"), Tags::new());

@@ -18,11 +18,11 @@ use super::VaultRefusal;
 use super::VaultState;
 use super::key;
 use super::seconds;
+use crate::tags::Tags;
 use crate::token::RefreshToken;
 use crate::token::SecretAddress;
 use crate::token::Timestamp;
 use crate::version::MAX_TAGS;
-use crate::version::Tags;
 use crate::version::VersionId;
 
 /// Key Vault's bound on a value (about-secrets).
@@ -175,7 +175,7 @@ impl Inner {
             at: self.time.now(),
             writer: writer.to_owned(),
             secret: at.clone(),
-            version: VersionId(version.id.clone()),
+            version: VersionId(version.id.as_str().into()),
             value: RefreshToken::new(version.value.expose_secret()),
         });
     }
@@ -193,7 +193,7 @@ pub(super) fn check_tags(tags: Option<&Tags>) -> Ruling<()> {
     if tags.len() > MAX_TAGS {
         return Err(VaultRefusal::bad_parameter("The number of tags exceeds the maximum allowed 15."));
     }
-    let too_long = |text: &String| text.chars().count() > MAX_TAG_CHARS;
+    let too_long = |text: &str| text.chars().count() > MAX_TAG_CHARS;
     if tags.iter().any(|(name, value)| too_long(name) || too_long(value)) {
         return Err(VaultRefusal::bad_parameter("A tag's name or value is longer than 512 characters."));
     }

@@ -1,7 +1,12 @@
 //! The real program as a child process: started, listened to, signalled, and never left behind.
 
+use std::ffi::OsString;
 use std::io::Read;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::ChildStdin;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,6 +21,8 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(40);
 /// A little more, where something better is said about the wait that was in vain.
 const LONGER: Duration = Duration::from_secs(41);
+/// Where the daemon listens, unless a test has a port of its own for it.
+const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until something is there.
@@ -31,9 +38,19 @@ pub(super) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
     }
 }
 
+/// What is served there under this path, head and all.
+pub(super) fn get(address: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("it is served");
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
 /// A child process. Killed and reaped when it is dropped.
 pub(super) struct Child {
     process: std::process::Child,
+    stdin: Option<ChildStdin>,
     stdout: Pipe,
     stderr: Pipe,
 }
@@ -41,6 +58,9 @@ pub(super) struct Child {
 /// How a child ended.
 pub(super) struct Ended {
     pub(super) code: Option<i32>,
+    /// The signal that ended it, and whether the kernel says that it left its memory behind.
+    pub(super) signal: Option<i32>,
+    pub(super) dumped: bool,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
@@ -78,23 +98,77 @@ impl Pipe {
 }
 
 impl Child {
-    /// Starts the program with nothing of this process's own settings.
+    /// Starts the program with nothing of this process's own settings, and nothing to read.
     pub(super) fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = Self::start_to_type(config, args, env);
+        child.stdin = None;
+        child
+    }
+
+    /// The same, with a stdin to type into.
+    pub(super) fn start_to_type(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
+        command.args(args).envs(env.iter().copied());
+        Self::of(command, config)
+    }
+
+    /// The same through another program, which is given the path of this one as its last argument.
+    pub(super) fn start_through(program: &[&str], config: &Path) -> Self {
+        let (first, rest) = program.split_first().expect("a program");
+        let mut command = Command::new(first);
+        command.args(rest).arg(env!("CARGO_BIN_EXE_perennial"));
+        Self::of(command, config)
+    }
+
+    /// Starts a command that is, or becomes, the program.
+    pub(super) fn of(mut command: Command, config: &Path) -> Self {
+        let given: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
         let ours = |name: &String| {
             let name = name.to_ascii_uppercase();
-            name.starts_with("PERENNIAL") || name.ends_with("_PROXY") || name == "RUST_LOG"
+            let of_azure = ["AZURE_", "IDENTITY_", "IMDS_", "MSI_"];
+            let prefixes = of_azure.iter().chain(&["PERENNIAL"]);
+            prefixes.copied().any(|prefix| name.starts_with(prefix))
+                || name.ends_with("_PROXY")
+                || name == "RUST_LOG"
         };
-        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        let inherited = |name: &String| ours(name) && !given.iter().any(|given| given == name.as_str());
+        for (name, _) in std::env::vars().filter(|(name, _)| inherited(name)) {
             command.env_remove(name);
         }
-        command.args(args).env("PERENNIAL_CONFIG", config).env("PERENNIAL__HTTP__LISTEN", "127.0.0.1:0");
-        command.envs(env.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("PERENNIAL_CONFIG", config);
+        if !given.iter().any(|given| given == LISTEN) {
+            command.env(LISTEN, "127.0.0.1:0");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("cargo has built it");
         let stdout = Pipe::of(process.stdout.take().expect("piped"));
         let stderr = Pipe::of(process.stderr.take().expect("piped"));
-        Self { process, stdout, stderr }
+        let stdin = process.stdin.take();
+        Self { process, stdin, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it serves its pages.
+    pub(super) async fn address(&self) -> String {
+        self.logs(0, "listening", |event| event["event"] == "listening").await;
+        let address = self.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()));
+        address.expect("listening somewhere")
+    }
+
+    /// The most memory that it has ever had in use, in kilobytes.
+    pub(super) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.and_then(|peak| peak.trim().parse().ok()).expect("a number of kB")
     }
 
     /// Sends a signal, as `HUP`.
@@ -102,6 +176,23 @@ impl Child {
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"kill -s "$0" "$1""#, name, &self.process.id().to_string()]);
         assert!(shell.status().expect("a shell").success(), "SIG{name}");
+    }
+
+    /// Types a line.
+    pub(super) fn types(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("started to type");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+        stdin.flush().expect("it reads");
+    }
+
+    /// Types no more.
+    pub(super) fn hangs_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// What it has written to stderr so far.
+    pub(super) fn told(&self) -> String {
+        self.stderr.so_far()
     }
 
     /// The events logged so far, from the `from`th on.
@@ -128,7 +219,13 @@ impl Child {
     pub(super) async fn ended(mut self, what: &str) -> Ended {
         let process = &mut self.process;
         let status = eventually(what, || process.try_wait().expect("our own child")).await;
-        Ended { code: status.code(), stdout: self.stdout.whole(), stderr: self.stderr.whole() }
+        Ended {
+            code: status.code(),
+            signal: status.signal(),
+            dumped: status.core_dumped(),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Nothing secret is printed, even where everything is asked for, in any of the forms it is sent in.
 
+mod echoes;
+mod kernel;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use perennial::version::Tags;
+use perennial::tags::Tags;
 use perennial::world::Distortion;
 use perennial::world::Fault;
 use perennial::world::Operation;
@@ -35,13 +38,13 @@ fn forms(secret: &str) -> Vec<String> {
     all
 }
 
-fn leaks(text: &str, secrets: &[String]) -> Vec<String> {
+pub(super) fn leaks(text: &str, secrets: &[String]) -> Vec<String> {
     secrets.iter().flat_map(|secret| forms(secret)).filter(|form| text.contains(form.as_str())).collect()
 }
 
 /// Everything that must not be printed: every token the issuer ever gave, every app's secret, and the one
 /// that opens the vault.
-fn secrets(stage: &Stage) -> Vec<String> {
+pub(super) fn secrets(stage: &Stage) -> Vec<String> {
     let tokens = stage.world().grants().into_iter().map(|grant| grant.token.expose().to_owned());
     let of_apps = stage.world().apps().into_iter().flat_map(|app| app.secrets);
     let of_apps = of_apps.map(|secret| secret.value.expose_secret().to_owned());

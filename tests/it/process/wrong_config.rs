@@ -9,21 +9,7 @@ use crate::harness::Scratch;
 /// A word that stands for everything that must not be shown.
 const CANARY: &str = "c4n4ry";
 
-const MISTAKES: &str = r#"
-[vault]
-url = "http://c4n4ry.vault.azure.net"
-credential = "azure_cli"
-[policy]
-rotate_after = "c4n4ry"
-[htpp]
-listen = "c4n4ry"
-[[token]]
-name = "partner center c4n4ry"
-tenant_id = "contoso.onmicrosoft.com"
-client_id = "5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b"
-client_secret = "c4n4ry"
-refresh_token = "partner-refresh-token"
-"#;
+const MISTAKES: &str = include_str!("../config/five_mistakes.toml");
 
 const KEYS: [&str; 5] =
     ["htpp", "policy.rotate_after", "token[0].client_secret", "token[0].name", "vault.url"];

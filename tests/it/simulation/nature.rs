@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::ports::Transport;
+use perennial::tags::Tags;
 use perennial::token::Timestamp;
-use perennial::version::Tags;
 use perennial::version::VersionId;
 use perennial::world::Action;
 use perennial::world::Fault;

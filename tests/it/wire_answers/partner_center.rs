@@ -90,7 +90,7 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
 
     let now = lab.clock.now();
     let next = rotator.timing.next(&state, now);
-    let snapshot = Snapshot::of(&scene.grant, &rotator.timing, &state, &next, now);
+    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, &state, &next, now);
     let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
     // What a person wrote a moment ago is a foreign version, rotated at once: that is no trouble.
     let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);

@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use perennial::failure::Kind;
 use perennial::failure::Remedy;
+use perennial::tags::Tags;
 use perennial::token::SecretName;
-use perennial::version::Tags;
 use perennial::world::Action;
 use perennial::world::Partner;
 use perennial::world::Rules;

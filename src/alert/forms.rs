@@ -1,0 +1,274 @@
+//! What a message looks like at each kind of sink.
+//!
+//! Owns the wire forms. Pure; gets no secret but the two keys that have to be in it.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Change;
+use super::What;
+use crate::condition::Condition;
+use crate::condition::Severity;
+use crate::relative;
+use crate::token::Timestamp;
+use crate::version::rfc3339;
+
+/// Incidents shown in full in one message; Teams takes about 28 KB.
+const MOST_SHOWN: usize = 10;
+/// Names of tokens shown of one incident.
+const MOST_NAMES: usize = 10;
+/// Characters of a text made elsewhere; what is longer is cut.
+const MOST_CHARS: usize = 600;
+/// `PagerDuty`'s bound on a summary (Events API v2, `payload.summary`).
+const PAGERDUTY_SUMMARY: usize = 1024;
+
+/// The form of `data` in an event; a change that a receiver must know about raises it.
+const EVENT_TYPE: &str = "dev.perennial.alert";
+
+/// A headline over everything in a message.
+pub fn headline(changes: &[Change]) -> String {
+    if let [Change { what, condition, .. }] = changes {
+        return format!("{}: {}{}", word(*what, condition), condition.kind.title(), of_whom(condition));
+    }
+    let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+    let over = count(|change| change.what == What::Resolved);
+    let critical = count(|change| change.what != What::Resolved && is_critical(change));
+    let warnings = changes.len() - over - critical;
+    let parts = [(critical, "critical"), (warnings, "to look at"), (over, "over")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, word)| format!("{count} {word}")).collect();
+    format!("Perennial: {}", parts.join(", "))
+}
+
+fn is_critical(change: &Change) -> bool {
+    change.condition.severity == Severity::Critical
+}
+
+fn word(what: What, condition: &Condition) -> &'static str {
+    match (what, condition.severity) {
+        (What::Resolved, _) => "Over",
+        (What::Test, _) => "Test",
+        (What::Reminder, Severity::Critical) => "Still critical",
+        (What::Reminder, Severity::Warning) => "Still a warning",
+        (What::Changed, Severity::Critical) => "Changed, critical",
+        (What::Changed, Severity::Warning) => "Changed, a warning",
+        (_, Severity::Critical) => "Critical",
+        (_, Severity::Warning) => "Warning",
+    }
+}
+
+fn of_whom(condition: &Condition) -> String {
+    match condition.tokens.as_slice() {
+        [] => String::new(),
+        [only] => format!(" ({only})"),
+        more => format!(" ({} tokens)", more.len()),
+    }
+}
+
+fn names(condition: &Condition) -> String {
+    let mut names = condition.tokens.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    if let Some(more) = condition.tokens.len().checked_sub(MOST_NAMES).filter(|more| *more > 0) {
+        push(&mut names, format_args!(" and {more} more"));
+    }
+    names
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most.saturating_sub(1)) {
+        Some((end, _)) if text.chars().count() > most => format!("{}…", &text[..end]),
+        _ => text.to_owned(),
+    }
+}
+
+fn who(condition: &Condition) -> &'static str {
+    match condition.remedy {
+        "login" => "whoever can sign in as the user",
+        "operator" => "an operator",
+        "retry" => "nobody yet: it is tried again by itself",
+        _ => "nobody",
+    }
+}
+
+fn left(condition: &Condition) -> Option<String> {
+    condition.runway_seconds.map(|seconds| match seconds {
+        0 => "none: no access token can be had any more".to_owned(),
+        some => relative::span(chrono::TimeDelta::seconds(some)),
+    })
+}
+
+/// Name and value of each thing to be said about an incident.
+fn facts(change: &Change, now: Timestamp) -> Vec<(&'static str, String)> {
+    let Change { what, condition, .. } = change;
+    let mut facts = Vec::new();
+    if !condition.tokens.is_empty() {
+        facts.push(("Tokens", names(condition)));
+    }
+    let since =
+        format!("{} ({})", condition.since.format("%Y-%m-%d %H:%M UTC"), relative::ago(condition.since, now));
+    if *what == What::Resolved {
+        facts.push(("It was", cut(&condition.summary, MOST_CHARS)));
+        facts.push(("Since", since));
+        return facts;
+    }
+    facts.push(("What", cut(&condition.summary, MOST_CHARS)));
+    facts.push(("Since", since));
+    if let Some(left) = left(condition) {
+        facts.push(("Time left", left));
+    }
+    facts.push(("Who can fix it", who(condition).to_owned()));
+    if !condition.owners.is_empty() {
+        facts.push(("Owner", cut(&condition.owners.join(", "), MOST_CHARS)));
+    }
+    facts.push(("What to do", cut(&condition.action, MOST_CHARS)));
+    if *what != What::Test {
+        facts.push(("Runbook", runbook(condition)));
+    }
+    let ids = [
+        condition.code.map(|code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") }),
+        condition.trace_id.as_ref().map(|id| format!("trace {id}")),
+        condition.correlation_id.as_ref().map(|id| format!("correlation {id}")),
+    ];
+    let ids: Vec<String> = ids.into_iter().flatten().collect();
+    if !ids.is_empty() {
+        facts.push(("For support", ids.join(", ")));
+    }
+    facts
+}
+
+/// Where the runbook tells about a condition: a section is called as the kind.
+pub fn runbook(condition: &Condition) -> String {
+    format!("docs/runbook.md#{}", condition.kind.as_str())
+}
+
+/// How many incidents are not shown.
+fn unshown(changes: &[Change]) -> Option<String> {
+    let more = changes.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0)?;
+    Some(format!("and {more} more: see the status page"))
+}
+
+/// An Adaptive Card for a Workflows webhook (adaptivecards.io, `AdaptiveCard` 1.2; Teams, webhooks).
+pub fn teams(changes: &[Change], now: Timestamp) -> Value {
+    let text = |text: &str| json!({"type": "TextBlock", "text": text, "wrap": true});
+    let grave = changes.iter().any(|change| change.what != What::Resolved && is_critical(change));
+    let calm = changes.iter().all(|change| matches!(change.what, What::Resolved | What::Test));
+    let colour = if grave {
+        "Attention"
+    } else if calm {
+        "Good"
+    } else {
+        "Warning"
+    };
+    let heading = json!({"type": "TextBlock", "text": headline(changes), "weight": "Bolder", "size": "Medium",
+        "wrap": true, "style": "heading", "color": colour});
+    let mut body = vec![heading];
+    for change in changes.iter().take(MOST_SHOWN) {
+        if changes.len() > 1 {
+            let Change { what, condition, .. } = change;
+            let title = format!("{}: {}", word(*what, condition), condition.kind.title());
+            body.push(json!({"type": "TextBlock", "text": title, "weight": "Bolder", "wrap": true,
+                "separator": true}));
+        }
+        let facts = facts(change, now).into_iter();
+        let facts: Vec<Value> = facts.map(|(title, value)| json!({"title": title, "value": value})).collect();
+        body.push(json!({"type": "FactSet", "facts": facts}));
+    }
+    if let Some(more) = unshown(changes) {
+        body.push(text(&more));
+    }
+    json!({"type": "message", "attachments": [{
+        "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null,
+        "content": {"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard",
+            "version": "1.2", "msteams": {"width": "full"}, "body": body}}]})
+}
+
+/// A message of an incoming webhook (docs.slack.dev, incoming webhooks; formatting: three letters are escaped).
+pub fn slack(changes: &[Change], now: Timestamp) -> Value {
+    let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
+    let headline = escaped(&headline(changes));
+    let mut blocks = vec![section(format!("*{headline}*"))];
+    for change in changes.iter().take(MOST_SHOWN) {
+        let mut text = String::new();
+        if changes.len() > 1 {
+            let Change { what, condition, .. } = change;
+            push(
+                &mut text,
+                format_args!("*{}: {}*\n", word(*what, condition), escaped(condition.kind.title())),
+            );
+        }
+        for (name, value) in facts(change, now) {
+            push(&mut text, format_args!("*{name}:* {}\n", escaped(&value)));
+        }
+        blocks.push(section(cut(text.trim_end(), 2900)));
+    }
+    if let Some(more) = unshown(changes) {
+        blocks.push(section(more));
+    }
+    json!({"text": headline, "blocks": blocks})
+}
+
+/// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent
+/// again adds to the open incident, and a resolve for none is dropped.
+pub fn pagerduty(change: &Change, routing_key: &str, host: &str, now: Timestamp) -> Value {
+    let Change { what, condition, .. } = change;
+    let dedup_key = condition.id.to_string();
+    if *what == What::Resolved {
+        return json!({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key});
+    }
+    let severity = match (what, condition.severity) {
+        (What::Test, _) => "info",
+        (_, Severity::Critical) => "critical",
+        (_, Severity::Warning) => "warning",
+    };
+    let details: serde_json::Map<String, Value> = facts(change, now)
+        .into_iter()
+        .map(|(name, value)| (name.to_lowercase().replace(' ', "_"), Value::String(value)))
+        .collect();
+    json!({"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key, "client": "Perennial",
+    "payload": {
+        "summary": cut(&format!("{}: {}", headline(std::slice::from_ref(change)), condition.summary),
+            PAGERDUTY_SUMMARY),
+        "source": host,
+        "severity": severity,
+        "timestamp": rfc3339(condition.since),
+        "component": condition.cause,
+        "group": condition.tokens.first(),
+        "class": condition.kind.as_str(),
+        "custom_details": details,
+    }})
+}
+
+/// A `CloudEvents` 1.0 event in the structured form (cloudevents/spec, JSON event format). `source` and `id`
+/// together are the same whenever the same thing is told.
+pub fn cloud_event(change: &Change, now: Timestamp) -> Value {
+    let Change { what, condition, .. } = change;
+    json!({
+        "specversion": "1.0",
+        "id": change.id().to_string(),
+        "source": "/perennial",
+        "type": format!("{EVENT_TYPE}.{}.v1", what.as_str()),
+        "time": rfc3339(now),
+        "subject": condition.cause,
+        "datacontenttype": "application/json",
+        "data": {"what": what.as_str(), "title": condition.kind.title(), "runbook": runbook(condition),
+            "condition": condition},
+    })
+}
+
+/// The signature of a message by Standard Webhooks 1.0 ("Signature scheme"): HMAC-SHA256 over id, time and body.
+/// A key that begins with `whsec_` is base64 behind that; any other is taken as it is.
+pub fn signature(key: &str, id: &str, seconds: i64, body: &str) -> String {
+    let decoded = key.strip_prefix("whsec_").and_then(|rest| STANDARD.decode(rest).ok());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, decoded.as_deref().unwrap_or(key.as_bytes()));
+    let tag = hmac::sign(&key, format!("{id}.{seconds}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(tag.as_ref()))
+}
+
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a string takes whatever is written to it");
+}

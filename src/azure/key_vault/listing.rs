@@ -1,0 +1,62 @@
+//! What lies in a vault, by name: for proposing a configuration. The loop never lists a vault.
+
+use std::sync::Arc;
+
+use azure_core::http::pager::PagerOptions;
+use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesOptions;
+use futures::TryStreamExt as _;
+use uuid::Uuid;
+
+use super::KeyVault;
+use super::MAX_PAGES;
+use super::bounded;
+use super::context;
+use crate::azure::vault_answers;
+use crate::ports::VaultError;
+use crate::tags::Tags;
+use crate::token::SecretName;
+
+/// A secret, as the list of a vault shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: SecretName,
+    /// What it says it holds.
+    pub content_type: Option<String>,
+    /// The tags of its newest version.
+    pub tags: Tags,
+}
+
+impl KeyVault {
+    /// Lists the vault's secrets without their values, by name: 2,500 at most.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    pub async fn secrets(&self, vault: &Arc<str>, id: Uuid) -> Result<Vec<Listed>, VaultError> {
+        let mut found = self
+            .call(vault, |line| async move {
+                let options = SecretClientListSecretPropertiesOptions {
+                    method_options: PagerOptions { context: context(id), ..PagerOptions::default() },
+                    ..SecretClientListSecretPropertiesOptions::default()
+                };
+                let listed = line.client.list_secret_properties(Some(options));
+                let mut pages = listed.map_err(|error| vault_answers::failed(&error))?.into_pages();
+                let mut found = Vec::new();
+                for _ in 0..MAX_PAGES {
+                    let Some(page) = bounded(pages.try_next()).await? else { break };
+                    let page = page.into_model().map_err(|_| VaultError::NotUnderstood)?;
+                    found.extend(page.value.into_iter().filter_map(|item| {
+                        let id = item.id?;
+                        let (_, path) = id.split_once("/secrets/")?;
+                        let name = SecretName::parse(path.split('/').next()?)?;
+                        let tags = item.tags.unwrap_or_default().into_iter().collect();
+                        Some(Listed { name, content_type: item.content_type, tags })
+                    }));
+                }
+                Ok(found)
+            })
+            .await?;
+        found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        Ok(found)
+    }
+}

@@ -1,0 +1,93 @@
+//! `access-token`: prints a fresh access token and nothing else.
+//!
+//! Invariant: this and no other place prints a token; nothing is written to the vault.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::ExitCode;
+use super::Global;
+use super::Stop;
+use super::load;
+use super::out;
+use super::proof;
+use super::rotate::select;
+use super::shipped::Shipped;
+use crate::clock::Clock;
+use crate::token::rotation_id;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial access-token partner-center
+  perennial access-token partner-center --json
+  perennial access-token partner-center --scope https://graph.microsoft.com/.default
+  perennial access-token partner-center --tenant customer.onmicrosoft.com
+  perennial access-token partner-center --header > header.txt   # curl --header @header.txt
+
+How often: an access token lives for 60 to 90 minutes, so keep it and ask again once an hour, not
+once a call. Entra takes about 15 equal requests within five minutes for a loop and refuses them
+(AADSTS50196), the daemon's among them. Stay below 5 in five minutes for each token.
+
+The vault is only read: the stored refresh token stays as good as it was. With --tenant the app
+must have been consented to in that customer's tenant, and user_oid is not compared, since it is
+the partner's.";
+
+/// What `access-token` takes.
+#[derive(Clone, Debug, Args)]
+pub struct AccessTokenArgs {
+    /// The token, by name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Another scope than the configured one, of one resource
+    #[arg(long, value_name = "SCOPE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub scope: Option<String>,
+    /// A customer's tenant: its id or domain
+    #[arg(long, value_name = "TENANT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub tenant: Option<String>,
+    /// Print the whole header line, `Authorization: Bearer …`
+    #[arg(long, conflicts_with = "json")]
+    pub header: bool,
+    /// Print `access_token`, `expires_on` (Unix seconds) and `token_type` as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--json` prints; the members that the Azure CLI and Microsoft's libraries know.
+#[derive(Serialize)]
+struct Printed<'a> {
+    access_token: &'a str,
+    expires_on: i64,
+    token_type: &'static str,
+}
+
+/// Redeems the stored token and prints the access token.
+///
+/// # Errors
+/// A wrong configuration or name, and whatever stands in the way, with its cure.
+pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
+    let config = load(global)?;
+    let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
+    if let Some(scope) = args.scope {
+        grant.scope = scope;
+    }
+    if let Some(tenant) = args.tenant {
+        (grant.tenant_id, grant.user_oid) = (tenant, None);
+    }
+    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let rotator = shipped.rotator(&Arc::new(grant), "access-token");
+    let proof = proof::prove(&rotator, rotation_id()).await?;
+    let token = proof.redeemed.access_token.expose();
+    let written = if args.json {
+        let expires = proof.proved_at + crate::state::delta(proof.redeemed.expires_in);
+        out::json(&Printed { access_token: token, expires_on: expires.timestamp(), token_type: "Bearer" })
+    } else if args.header {
+        out::line(format_args!("Authorization: Bearer {token}"))
+    } else {
+        out::line(token)
+    };
+    written.map_err(|error| Stop::Failed(error.into()))?;
+    Ok(ExitCode::Done)
+}

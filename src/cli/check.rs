@@ -1,0 +1,194 @@
+//! `check`: a rehearsal after setting up, step by step, with the cure of whatever fails.
+//!
+//! Owns the steps and their order. Without `--write` the vault is only read: whether writing is allowed
+//! cannot be seen without writing, and is told as not tried.
+
+mod token;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::Args;
+use serde::Serialize;
+
+use super::ExitCode;
+use super::Global;
+use super::Stop;
+use super::load;
+use super::out;
+use super::rotate::select;
+use super::shipped::Shipped;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::courier::Courier;
+use crate::courier::Undelivered;
+use crate::failure::Remedy;
+use crate::login::Refused;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial check
+  perennial check --write                  # also that writing is allowed: rotates once
+  perennial check partner-center --json
+  perennial check --write --wait 10m       # a new role takes minutes to work
+  perennial check --alerts                 # also that every sink takes a marked test
+  perennial check --no-redeem              # the configuration and the vault only
+
+Run it as the user, and on the host, that `perennial run` will have: it is the identity that counts.
+Where the machine has no identity in Azure, it uses the Azure CLI's, and says so.
+
+What is needed in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
+getSecret on the app's (deploy/azure/role.json).";
+
+/// What `check` takes.
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line are just that")]
+pub struct CheckArgs {
+    /// The tokens, by name [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Redeem nothing and ask nobody but the vault
+    #[arg(long)]
+    pub no_redeem: bool,
+    /// Prove that writing is allowed, by one rotation of each token
+    #[arg(long, conflicts_with = "no_redeem")]
+    pub write: bool,
+    /// Send a marked test through every sink too, by the way that alerts take
+    #[arg(long)]
+    pub alerts: bool,
+    /// Try again for so long while the vault refuses
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub wait: Option<Duration>,
+    /// Write the steps as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Between two tries of `--wait`. Each may redeem twice, and 15 in five minutes would be a loop to Entra
+/// (`reference/azure.md` §1.10).
+const AGAIN_AFTER: TimeDelta = TimeDelta::minutes(1);
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Ok,
+    Failed,
+    NotTried,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+struct Step {
+    token: Option<String>,
+    #[serde(rename = "step")]
+    name: &'static str,
+    outcome: Outcome,
+    told: String,
+    cure: Option<String>,
+    #[serde(skip)]
+    code: ExitCode,
+}
+
+impl Step {
+    fn ok(name: &'static str, told: impl Into<String>) -> Self {
+        Self { token: None, name, outcome: Outcome::Ok, told: told.into(), cure: None, code: ExitCode::Done }
+    }
+
+    fn not_tried(step: &'static str, told: impl Into<String>) -> Self {
+        Self { outcome: Outcome::NotTried, ..Self::ok(step, told) }
+    }
+
+    fn failed(step: &'static str, refused: Refused) -> Self {
+        let Refused { remedy, why, cure, .. } = refused;
+        Self { outcome: Outcome::Failed, cure: Some(cure), code: remedy.into(), ..Self::ok(step, why) }
+    }
+}
+
+/// Goes through the steps.
+///
+/// # Errors
+/// A wrong configuration, or a name that it does not know. What else is wrong is in the result and in the
+/// exit code.
+pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
+    let config = load(global)?;
+    let clock = Clock::host();
+    let give_up_at = clock.now() + args.wait.map_or(TimeDelta::zero(), crate::state::delta);
+    loop {
+        let mut steps = vec![configured(&config, global)];
+        steps.extend(rehearse(&config, &args, &clock).await?);
+        let code = steps.iter().fold(ExitCode::Done, |worst, step| worst.gravest(step.code));
+        let again_at = clock.now() + AGAIN_AFTER;
+        let refused = steps.iter().find(|step| token::may_come_by_itself(step));
+        match refused {
+            Some(step) if again_at <= give_up_at => {
+                tracing::info!(event = "waiting", step = step.name, "{}; again in a minute", step.told);
+                clock.sleep_until(again_at, Duration::from_secs(60)).await;
+            }
+            _ => {
+                report(&steps, args.json).map_err(|error| Stop::Failed(error.into()))?;
+                return Ok(code);
+            }
+        }
+    }
+}
+
+async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Vec<Step>, Stop> {
+    let grants = select(config, &args.names)?;
+    // Made afresh each time: a role that was just given may need a fresh access token.
+    let shipped = Shipped::for_person(config, clock.clone()).await?;
+    let mut steps = Vec::new();
+    for grant in grants {
+        let mut found = token::check(shipped.rotator(grant, "check"), shipped.identity, args).await;
+        for step in &mut found {
+            step.token = Some(grant.name.to_string());
+        }
+        steps.append(&mut found);
+    }
+    if args.alerts {
+        for sink in &config.alerts {
+            let courier = Courier { sink: sink.clone(), outbound: shipped.outbound() };
+            steps.push(sent(&sink.name, courier.test(clock.now()).await));
+        }
+    }
+    Ok(steps)
+}
+
+fn sent(sink: &str, answer: Result<(), Undelivered>) -> Step {
+    match answer {
+        Ok(()) => Step::ok("alert", format!("{sink} took a marked test")),
+        Err(Undelivered { why, is_settled, .. }) => {
+            let remedy = if is_settled { Remedy::Operator } else { Remedy::Retry { after: None } };
+            let cure = format!("check what {sink} in [[alert]] points to");
+            Step::failed("alert", Refused::new(remedy, format!("{sink}: {why}"), cure))
+        }
+    }
+}
+
+fn configured(config: &Config, global: &Global) -> Step {
+    let tokens = match config.tokens.len() {
+        1 => "one token".to_owned(),
+        count => format!("{count} tokens"),
+    };
+    Step::ok("configuration", format!("{}: {tokens}", global.config.display()))
+}
+
+fn report(steps: &[Step], json: bool) -> std::io::Result<()> {
+    if json {
+        return out::json(&steps);
+    }
+    for Step { token, name, outcome, told, cure, .. } in steps {
+        let word = match outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "FAILED",
+            Outcome::NotTried => "not tried",
+        };
+        let token = token.as_ref().map(|token| format!("{token}: ")).unwrap_or_default();
+        out::line(format_args!("{word:<9}  {name:<14}  {token}{told}"))?;
+        if let Some(cure) = cure {
+            out::line(format_args!("           -> {cure}"))?;
+        }
+    }
+    Ok(())
+}

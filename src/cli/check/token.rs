@@ -1,0 +1,201 @@
+//! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center,
+//! and, where it is asked for, writing.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::CheckArgs;
+use super::Outcome;
+use super::Step;
+use crate::cli::cure;
+use crate::cli::cure::Right;
+use crate::cli::proof;
+use crate::cli::proof::Proof;
+use crate::cli::shipped::ShippedRotator;
+use crate::daemon::GRACE;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::login::Refused;
+use crate::ports::Asked;
+use crate::ports::Change;
+use crate::ports::Vault as _;
+use crate::ports::VaultError;
+use crate::relative;
+use crate::schedule::Next;
+use crate::state::State;
+use crate::token::rotation_id;
+use crate::version::Stored;
+
+const IDENTITY: &str = "identity";
+const READ: &str = "read";
+const LIST: &str = "list";
+const CREDENTIAL: &str = "app credential";
+const REDEEM: &str = "redeem";
+const PARTNER_CENTER: &str = "partner center";
+const UPDATE: &str = "update";
+const WRITE: &str = "write";
+
+/// The wait between two attempts at a write that may pass.
+const SAVE_AGAIN: TimeDelta = TimeDelta::seconds(2);
+
+/// Whether this failed for want of something in the vault that a change of roles brings within minutes.
+pub(super) fn may_come_by_itself(step: &Step) -> bool {
+    let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
+    step.outcome == Outcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
+}
+
+/// Goes through the steps as far as they lead.
+pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &CheckArgs) -> Vec<Step> {
+    let id = rotation_id();
+    let grant = rotator.grant.clone();
+    let own =
+        |error: &VaultError, right| cure::vault(error, Asked::Own, &grant.secret, right, grant.name.as_str());
+    let read = rotator.vault.newest(&grant.secret, id).await;
+    let known = |told: &str| Step::ok(IDENTITY, format!("{identity} {told}"));
+    let mut steps = match &read {
+        Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized)) => {
+            return vec![Step::failed(IDENTITY, own(error, Right::GetSecret))];
+        }
+        // Whether the identity is one is not known where the vault cannot be reached.
+        Err(
+            error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
+        ) => {
+            return vec![Step::failed(READ, own(error, Right::GetSecret))];
+        }
+        Ok(_) | Err(_) => vec![known("got a token that the vault accepts")],
+    };
+    let stored = match read {
+        Ok(stored) => {
+            steps.push(Step::ok(READ, seen(&rotator, &stored)));
+            Some(stored)
+        }
+        Err(error) => {
+            steps.push(Step::failed(READ, own(&error, Right::GetSecret)));
+            None
+        }
+    };
+    steps.push(match rotator.vault.versions(&grant.secret, id).await {
+        Ok(versions) => Step::ok(LIST, format!("{} versions of {}", versions.len(), grant.secret)),
+        // There is nothing to list, which the step before has told.
+        Err(VaultError::NotFound) => Step::not_tried(LIST, "there is no such secret yet"),
+        Err(error) => Step::failed(LIST, own(&error, Right::ReadMetadata)),
+    });
+    let credential = match proof::credential(&rotator, id).await {
+        Ok(credential) => {
+            steps.push(Step::ok(CREDENTIAL, format!("app {} and its secret", credential.client_id)));
+            Some(credential)
+        }
+        Err(refused) => {
+            steps.push(Step::failed(CREDENTIAL, refused));
+            None
+        }
+    };
+    let (Some(stored), Some(credential)) = (stored, credential) else {
+        steps.extend([REDEEM, PARTNER_CENTER].map(|step| Step::not_tried(step, "a step before failed")));
+        return steps;
+    };
+    if args.no_redeem {
+        steps.extend([REDEEM, PARTNER_CENTER].map(|step| Step::not_tried(step, "--no-redeem")));
+        steps.extend(unwritten());
+        return steps;
+    }
+    if let Err(refused) = proof::may_be_redeemed(&grant) {
+        let told = format!("{}: {}", refused.why, refused.cure);
+        steps.extend([REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| Step::not_tried(step, told.clone())));
+        return steps;
+    }
+    match proof::redeem(&rotator, stored, &credential, id).await {
+        Ok(proof) => {
+            steps.push(Step::ok(REDEEM, redeemed(&proof)));
+            steps.push(ask(&rotator, &proof, id).await);
+            if args.write {
+                steps.push(update(&rotator, &proof, id).await);
+                steps.push(write(&mut rotator).await);
+            } else {
+                steps.extend(unwritten());
+            }
+        }
+        Err(refused) => {
+            steps.push(Step::failed(REDEEM, refused));
+            let told = "the token was not redeemed";
+            steps.extend([PARTNER_CENTER, UPDATE, WRITE].map(|step| Step::not_tried(step, told)));
+        }
+    }
+    steps
+}
+
+fn unwritten() -> [Step; 2] {
+    [(UPDATE, "update"), (WRITE, "setSecret")]
+        .map(|(step, right)| Step::not_tried(step, format!("whether {right} is allowed: --write tries it")))
+}
+
+fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
+    if let Some(vault_time) = stored.read_at {
+        rotator.clock.observe(vault_time);
+    }
+    let version = &stored.version;
+    format!("version {}, written {}", version.id, relative::ago(version.created, rotator.clock.now()))
+}
+
+fn redeemed(proof: &Proof) -> String {
+    let user = proof.claims.oid.as_deref().unwrap_or("a user");
+    let tenant = proof.claims.tid.as_deref().unwrap_or("the tenant");
+    format!("{user} of {tenant}, for app {}", proof.client_id)
+}
+
+async fn ask(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
+    let said = match proof::ask(rotator, proof, id).await {
+        Ok(Some(said)) => said,
+        Ok(None) => return Step::not_tried(PARTNER_CENTER, "verify = \"none\""),
+        Err(refused) => return Step::failed(PARTNER_CENTER, refused),
+    };
+    if let Some(refused) = proof::objection(&rotator.grant, &said) {
+        return Step::failed(PARTNER_CENTER, refused);
+    }
+    let company = said.company.as_deref().unwrap_or("it");
+    Step::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
+}
+
+/// Writes the newest version's tags as they are: what a note in them needs.
+async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
+    let (grant, version) = (&rotator.grant, &proof.stored.version);
+    let change = Change { enabled: None, tags: Some(version.tags.clone()) };
+    match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
+        Ok(()) => Step::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
+        Err(error) => Step::failed(
+            UPDATE,
+            cure::vault(&error, Asked::Own, &grant.secret, Right::Update, grant.name.as_str()),
+        ),
+    }
+}
+
+/// Rotates once, by the daemon's own steps: nothing is written but a proven successor.
+async fn write(rotator: &mut ShippedRotator) -> Step {
+    let started = rotator.clock.now();
+    let mut state = Box::pin(rotator.prove(State::unknown(started), true)).await;
+    let give_up_at = started + crate::state::delta(GRACE);
+    while state.is_unsaved() {
+        state = Box::pin(rotator.step(state, Next::Save)).await;
+        let passes =
+            state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry { .. }));
+        let now = rotator.clock.now();
+        if !state.is_unsaved() || !passes || now >= give_up_at {
+            break;
+        }
+        rotator.clock.sleep_until(now + SAVE_AGAIN, GRACE).await;
+    }
+    match (&state.failing, &state.newest) {
+        (Some(failing), _) => {
+            let failure = &failing.failure;
+            let at = &rotator.grant.secret;
+            let cure = match failure.kind {
+                Kind::VaultRefused => cure::missing_role(at, Right::SetSecret),
+                _ => format!("perennial rotate {} --force, and see what it says", rotator.grant.name),
+            };
+            let why = format!("{}; the stored token is as good as before", failure.summary);
+            Step::failed(WRITE, Refused::new(failure.remedy, why, cure))
+        }
+        (None, Some(newest)) => Step::ok(WRITE, format!("version {}", newest.id)),
+        (None, None) => Step::ok(WRITE, "the successor"),
+    }
+}

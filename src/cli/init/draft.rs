@@ -1,0 +1,76 @@
+//! The configuration in the making, and its text.
+
+use super::InitArgs;
+
+/// What is known so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) vault: String,
+    pub(super) name: String,
+    pub(super) tenant: Option<String>,
+    pub(super) client_id: Option<String>,
+    /// The vault secret that holds the app's id, where that is kept there.
+    pub(super) app_id_secret: Option<String>,
+    pub(super) app_secret: Option<String>,
+    pub(super) refresh_token: Option<String>,
+}
+
+/// Stands where nothing is known yet, while the vault is looked into. Never written.
+const UNKNOWN: &str = "00000000-0000-0000-0000-000000000000";
+
+impl Draft {
+    /// What the flags say.
+    pub(super) fn given(args: &InitArgs, vault: &str) -> Self {
+        let cipp = |name: &str| args.cipp.then(|| name.to_owned());
+        Self {
+            vault: vault.to_owned(),
+            name: args.name.clone(),
+            tenant: args.tenant.clone(),
+            client_id: args.client_id.clone(),
+            app_id_secret: cipp("ApplicationID"),
+            app_secret: args.app_secret.clone().or_else(|| cipp("ApplicationSecret")),
+            refresh_token: args.refresh_token.clone().or_else(|| cipp("RefreshToken")),
+        }
+    }
+
+    /// Whether nothing is left to be found out.
+    pub(super) fn is_complete(&self) -> bool {
+        self.tenant.is_some()
+            && (self.client_id.is_some() || self.app_id_secret.is_some())
+            && self.app_secret.is_some()
+            && self.refresh_token.is_some()
+    }
+
+    /// As TOML.
+    pub(super) fn text(&self) -> String {
+        let known = |value: &Option<String>, unknown: &str| quoted(value.as_deref().unwrap_or(unknown));
+        let client_id = match &self.app_id_secret {
+            Some(secret) => format!("{{ secret = {} }}", quoted(secret)),
+            None => known(&self.client_id, UNKNOWN),
+        };
+        format!(
+            "# Written by `perennial init`. Every further key, with its default: config/perennial.toml in the sources.
+
+[vault]
+url = {}
+
+[[token]]
+name = {}
+tenant_id = {}
+client_id = {client_id}
+client_secret = {{ secret = {} }}
+refresh_token = {}
+",
+            quoted(&self.vault),
+            quoted(&self.name),
+            known(&self.tenant, UNKNOWN),
+            known(&self.app_secret, "app-secret"),
+            known(&self.refresh_token, "refresh-token"),
+        )
+    }
+}
+
+/// A text as TOML takes it: its basic strings are JSON's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

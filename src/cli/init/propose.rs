@@ -1,0 +1,113 @@
+//! What a vault's secrets are likely to be, by content type, tags and name. Pure.
+
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+
+use crate::azure::key_vault::Listed;
+use crate::token::SecretName;
+use crate::version::CONTENT_TYPE;
+use crate::version::tag;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proposal {
+    pub(super) tenant: Option<String>,
+    /// The secret that holds the tenant's id.
+    pub(super) tenant_secret: Option<SecretName>,
+    pub(super) client_id: Option<String>,
+    pub(super) app_id_secret: Option<String>,
+    pub(super) app_secret: Option<String>,
+    pub(super) refresh_token: Option<String>,
+}
+
+impl Proposal {
+    /// Reads the list. A token that Perennial has written tells its tenant and app by its tags.
+    pub(super) fn of(listed: &[Listed]) -> Self {
+        let named = |words: &[&str]| {
+            listed.iter().find(|secret| {
+                let name = plain(secret.name.as_str());
+                words.iter().any(|word| name.ends_with(word)) && !is_token(secret)
+            })
+        };
+        let token = listed
+            .iter()
+            .find(|secret| is_ours(secret))
+            .or_else(|| listed.iter().find(|secret| is_token(secret)));
+        let told = |tag: &str| token?.tags.get(tag).map(str::to_owned);
+        let text = |secret: &Listed| secret.name.as_str().to_owned();
+        let client_id = told(tag::CLIENT_ID);
+        Self {
+            tenant: told(tag::TENANT_ID),
+            tenant_secret: named(&["tenantid"]).map(|secret| secret.name.clone()),
+            // An id that a tag tells needs no secret to be read each time.
+            app_id_secret: match client_id {
+                Some(_) => None,
+                None => named(&["applicationid", "appid", "clientid"]).map(text),
+            },
+            client_id,
+            app_secret: named(&["applicationsecret", "appsecret", "clientsecret"]).map(text),
+            refresh_token: token.map(text),
+        }
+    }
+}
+
+/// A tenant's id, where the value is one.
+pub(super) fn tenant(value: &SecretString) -> Option<String> {
+    uuid::Uuid::try_parse(value.expose_secret().trim()).ok().map(|id| id.to_string())
+}
+
+fn is_ours(secret: &Listed) -> bool {
+    secret.content_type.as_deref() == Some(CONTENT_TYPE) || secret.tags.contains(tag::MANAGED_BY)
+}
+
+fn is_token(secret: &Listed) -> bool {
+    is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
+}
+
+/// Without what names are spelled differently by.
+fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(names: &[&str]) -> Vec<Listed> {
+        let one = |name: &&str| Listed {
+            name: SecretName::parse(name).expect("a name"),
+            content_type: None,
+            tags: std::iter::empty::<(String, String)>().collect(),
+        };
+        names.iter().map(one).collect()
+    }
+
+    #[test]
+    fn usual_names_are_known_however_they_are_spelled() {
+        let cipp = ["ApplicationID", "ApplicationSecret", "RefreshToken", "TenantID"];
+        let found = Proposal::of(&listed(&cipp));
+        assert_eq!(found.app_id_secret.as_deref(), Some("ApplicationID"));
+        assert_eq!(found.app_secret.as_deref(), Some("ApplicationSecret"));
+        assert_eq!(found.refresh_token.as_deref(), Some("RefreshToken"));
+        assert_eq!(found.tenant_secret, SecretName::parse("TenantID"));
+
+        let found = Proposal::of(&listed(&["partner-app-secret", "partner-refresh-token", "sql-password"]));
+        assert_eq!(found.app_secret.as_deref(), Some("partner-app-secret"));
+        assert_eq!(found.refresh_token.as_deref(), Some("partner-refresh-token"));
+        assert_eq!(found.app_id_secret, None);
+    }
+
+    #[test]
+    fn a_token_of_ours_tells_its_tenant_and_app() {
+        let mut all = listed(&["a-refresh-token", "odd-name", "client-id"]);
+        all[1].tags = [(tag::MANAGED_BY, "perennial/1 run"), (tag::TENANT_ID, "t"), (tag::CLIENT_ID, "c")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+
+        let found = Proposal::of(&all);
+
+        assert_eq!((found.tenant.as_deref(), found.client_id.as_deref()), (Some("t"), Some("c")));
+        assert_eq!((found.refresh_token.as_deref(), found.app_id_secret), (Some("odd-name"), None));
+    }
+}

@@ -1,0 +1,135 @@
+//! `login`: signs a user in and stores the first refresh token.
+//!
+//! Owns the order of things: look first whether it could be stored at all, let the person sign in, judge
+//! what came back, store it, read it back. What may be stored is `login::judge`'s to say.
+//!
+//! Invariants: nothing is written before everything was checked; a code is exchanged once; no code and no
+//! token is printed.
+
+mod browser;
+mod code;
+mod desk;
+mod device;
+mod import;
+mod listener;
+mod page;
+mod pasted;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use self::desk::Desk;
+use self::desk::Kept;
+use super::ExitCode;
+use super::Global;
+use super::Stop;
+use super::load;
+use super::out;
+use super::rotate::select;
+use super::shipped::Shipped;
+use crate::clock::Clock;
+use crate::telemetry::LogFormat;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial login partner-center                            # in this machine's browser
+  perennial login partner-center --login-hint admin@contoso.com
+  perennial login partner-center --no-browser               # over SSH: paste the address
+  perennial login partner-center --no-browser --port 8400   # ssh -L 8400:127.0.0.1:8400
+  perennial login partner-center --replace-user             # another user, on purpose
+  perennial login partner-center --import < token.txt       # a token you have already
+  perennial login partner-center --device-code              # a fallback, see below
+
+The app registration needs the redirect URI http://localhost under the platform Web (not
+Single-page application, whose tokens end after 24 hours; not Mobile and desktop). Its port
+does not matter.
+
+Nothing is stored unless tenant, app and user are the configured ones, the scope is covered,
+the sign-in carried a second factor and Partner Center accepts the access token.
+
+Device codes are what phishers send: many tenants block them, and a later policy against them
+ends the token. Never type a code that you did not ask for yourself.";
+
+/// What `login` takes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Clone, Debug, Args)]
+pub struct LoginArgs {
+    /// The token, by name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Open no browser; take the address that the browser ends at, pasted
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Sign in on another device with a code (a fallback, see below)
+    #[arg(long, conflicts_with_all = ["no_browser", "port", "login_hint"])]
+    pub device_code: bool,
+    /// Read an existing refresh token from stdin, redeem it, and store its successor
+    #[arg(long, conflicts_with_all = ["no_browser", "port", "login_hint", "device_code", "timeout"])]
+    pub import: bool,
+    /// The user changes on purpose
+    #[arg(long)]
+    pub replace_user: bool,
+    /// The account to offer
+    #[arg(long, value_name = "UPN")]
+    pub login_hint: Option<String>,
+    /// The port of the redirect, http://localhost:PORT [default: any free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// How long to wait for the person [default: 5m, or as long as a device code holds]
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Signs in and stores.
+///
+/// # Errors
+/// A wrong configuration or name, and every reason not to store, each with its cure.
+pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
+    let config = load(global)?;
+    let grants = select(&config, std::slice::from_ref(&args.name))?;
+    let shipped = Shipped::new(&config, Clock::host())?;
+    let rotator = shipped.rotator(grants[0], "login");
+    let voice = Voice { json: global.log_format == Some(LogFormat::Json) };
+    let token = if args.import { Some(import::read()?) } else { None };
+    let desk = Desk::open(rotator, voice, args.replace_user).await?;
+    let kept = match token {
+        Some(token) => import::sign_in(&desk, &token).await?,
+        None if args.device_code => device::sign_in(&desk, args.timeout).await?,
+        None => code::sign_in(&desk, &args).await?,
+    };
+    report(&args.name, &kept, args.json).map_err(|error| Stop::Failed(error.into()))?;
+    Ok(ExitCode::Done)
+}
+
+fn report(name: &str, kept: &Kept, json: bool) -> std::io::Result<()> {
+    if json {
+        return out::json(kept);
+    }
+    let user = kept.user_oid.as_deref().unwrap_or("a user");
+    let company = kept.company.as_deref().map(|company| format!(" of {company}")).unwrap_or_default();
+    out::line(format!(
+        "{name}: {user}{company} signed in; stored as version {}, good until {}",
+        kept.version, kept.expires_at
+    ))
+}
+
+/// Speaks to the person, on stderr: results alone go to stdout.
+#[derive(Clone, Copy, Debug)]
+struct Voice {
+    json: bool,
+}
+
+impl Voice {
+    fn say(self, event: &'static str, text: &str) {
+        if self.json {
+            tracing::info!(event, "{text}");
+        } else {
+            eprintln!("{text}");
+        }
+    }
+}

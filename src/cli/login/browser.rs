@@ -1,0 +1,76 @@
+//! Opens the person's browser, by whatever opens pages on this system.
+
+use std::process::Command;
+use std::process::Stdio;
+
+use super::Voice;
+
+/// Begins to open an address. Says so where that does not work: the address was printed before.
+pub(super) fn open(url: &str, voice: Voice) {
+    let browser = std::env::var("BROWSER").ok();
+    let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.spawn() {
+        Ok(mut child) => {
+            // Reaped, and told about: some openers stay as long as the browser does.
+            std::thread::spawn(move || {
+                if child.wait().is_ok_and(|status| !status.success()) {
+                    voice.say("no_browser", NOT_OPENED);
+                }
+            });
+        }
+        Err(_) => voice.say("no_browser", NOT_OPENED),
+    }
+}
+
+const NOT_OPENED: &str = "No browser could be opened here. Open the address yourself in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
+
+/// The command line: the first entry of `BROWSER` (its `%s` is the address, else the address follows), or
+/// the system's own opener. No shell reads any of it.
+fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
+    let first = browser.and_then(|all| all.split(':').map(str::trim).find(|one| !one.is_empty()));
+    let Some(first) = first else {
+        let opener: &[&str] = match system {
+            "macos" => &["open"],
+            // `start` is the shell's; its first quoted word would be a title, and `&` ends a command.
+            "windows" => {
+                return vec![
+                    "cmd".into(),
+                    "/C".into(),
+                    "start".into(),
+                    String::new(),
+                    url.replace('&', "^&"),
+                ];
+            }
+            _ => &["xdg-open"],
+        };
+        return opener.iter().copied().chain([url]).map(str::to_owned).collect();
+    };
+    let mut words: Vec<String> = first.split_whitespace().map(|word| word.replace("%s", url)).collect();
+    if !first.contains("%s") {
+        words.push(url.to_owned());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://login.example/authorize?a=1&b=2";
+
+    #[test]
+    fn the_variable_wins_over_the_system() {
+        for (browser, system, words) in [
+            (None, "linux", &["xdg-open", URL][..]),
+            (None, "macos", &["open", URL]),
+            (Some(""), "linux", &["xdg-open", URL]),
+            (Some("firefox"), "macos", &["firefox", URL]),
+            (Some("firefox --new-window %s:w3m"), "linux", &["firefox", "--new-window", URL]),
+        ] {
+            assert_eq!(command(browser, system, URL), words, "{browser:?} {system}");
+        }
+        assert_eq!(command(None, "windows", "x?a&b"), ["cmd", "/C", "start", "", "x?a^&b"]);
+    }
+}

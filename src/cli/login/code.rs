@@ -1,0 +1,199 @@
+//! Signing in by browser: the authorization code flow, by a loopback redirect or by pasting.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::http::StatusCode;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use super::LoginArgs;
+use super::browser;
+use super::desk::Desk;
+use super::desk::Kept;
+use super::listener::Event;
+use super::listener::Listener;
+use super::listener::Served;
+use super::page::Told;
+use super::pasted;
+use crate::azure::entra::CodeExchange;
+use crate::cli::Stop;
+use crate::failure::Remedy;
+use crate::login;
+use crate::login::Refused;
+use crate::login::attempt::Attempt;
+use crate::login::attempt::RANDOM_BYTES;
+use crate::login::attempt::Request;
+use crate::login::attempt::ResponseMode;
+use crate::login::cure;
+use crate::login::cure::Way;
+use crate::login::redirect;
+use crate::login::redirect::Arrived;
+
+/// Long enough to find a phone; a code itself holds ten minutes.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Signs in and keeps what comes of it; the browser's last page says which.
+pub(super) async fn sign_in(desk: &Desk, args: &LoginArgs) -> Result<Kept, Stop> {
+    let attempt = Arc::new(attempt()?);
+    let listener = bind(args.port).await?;
+    let redirect_uri = format!("http://localhost:{}", listener.port());
+    let scope = login::scopes(&desk.grant().scope);
+    let request = Request {
+        client_id: desk.client_id(),
+        redirect_uri: &redirect_uri,
+        scope: &scope,
+        mode: if args.no_browser { ResponseMode::Query } else { ResponseMode::FormPost },
+        login_hint: args.login_hint.as_deref(),
+    };
+    let endpoint = desk.rotator.issuer.authorize_endpoint(&desk.grant().tenant_id);
+    let url = attempt.url(endpoint, &request).to_string();
+    let mut served = listener.serve(Arc::clone(&attempt));
+    let lines = begin(desk, args, &url);
+
+    let patience = args.timeout.unwrap_or(PATIENCE);
+    let waited = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines)).await;
+    let Ok((arrived, page)) = waited else {
+        served.close().await;
+        return Err(nobody_came(desk, patience).into());
+    };
+    let outcome = match arrived {
+        Arrived::Code(code) => finish(desk, &attempt, &redirect_uri, &scope, &code).await,
+        Arrived::Refused(refusal) => Err(cure::refused(&refusal, &desk.subject(Way::Code))),
+    };
+    if let Some(page) = page {
+        // A browser that has left misses nothing: the terminal says the same.
+        let _left = page.send(told(&outcome));
+    }
+    served.close().await;
+    Ok(outcome?)
+}
+
+fn attempt() -> Result<Attempt, Stop> {
+    let mut random = [0; RANDOM_BYTES];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| Stop::Failed(anyhow::anyhow!("this machine gives no random numbers")))?;
+    Ok(Attempt::new(&random))
+}
+
+async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
+    match (Listener::bind(port).await, port) {
+        (Err(error), Some(port)) if error.kind() == ErrorKind::AddrInUse => Err(Stop::Usage(format!(
+            "port {port} is taken by another program: name another one, or none (Entra ignores the port of http://localhost)"
+        ))),
+        (bound, _) => bound.context("cannot listen on this machine's loopback address").map_err(Stop::Failed),
+    }
+}
+
+/// Says where to go, and opens the way there or takes what is pasted.
+fn begin(desk: &Desk, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<SecretString>> {
+    let name = &desk.grant().name;
+    if args.no_browser {
+        desk.voice
+            .say("open", &format!("To sign in for {name}, open this address in any browser:\n\n{url}\n"));
+        desk.voice.say(
+            "paste",
+            "The browser ends at an address that begins with http://localhost, perhaps with an error because nothing answers there. Copy that whole address, paste it here and press Enter:",
+        );
+        return Some(pasted::lines());
+    }
+    desk.voice.say(
+        "open",
+        &format!("Opening the browser to sign in for {name}. If nothing opens, go to:\n\n{url}\n"),
+    );
+    browser::open(url, desk.voice);
+    None
+}
+
+/// The first answer to this attempt, from the browser or pasted.
+async fn wait(
+    desk: &Desk,
+    attempt: &Attempt,
+    served: &mut Served,
+    mut lines: Option<mpsc::Receiver<SecretString>>,
+) -> (Arrived, Option<oneshot::Sender<Told>>) {
+    loop {
+        let odd = tokio::select! {
+            event = served.events.recv() => match event {
+                Some(Event::Arrived(arrived, page)) => return (arrived, Some(page)),
+                Some(Event::Odd(why)) => why,
+                // It is served for as long as `served` lives.
+                None => std::future::pending().await,
+            },
+            line = next(&mut lines) => {
+                if line.expose_secret().trim().is_empty() {
+                    continue;
+                }
+                match redirect::read(attempt, &redirect::pasted(line.expose_secret())) {
+                    Ok(arrived) => return (arrived, None),
+                    Err(why) => why,
+                }
+            }
+        };
+        desk.voice.say("not_ours", &format!("Not taken: {}.", odd.as_str()));
+    }
+}
+
+/// The next line; never, where there is none to come: the browser may still come back by itself.
+async fn next(lines: &mut Option<mpsc::Receiver<SecretString>>) -> SecretString {
+    if let Some(open) = lines {
+        if let Some(line) = open.recv().await {
+            return line;
+        }
+        *lines = None;
+    }
+    std::future::pending().await
+}
+
+async fn finish(
+    desk: &Desk,
+    attempt: &Attempt,
+    redirect_uri: &str,
+    scope: &str,
+    code: &SecretString,
+) -> Result<Kept, Refused> {
+    let exchange = CodeExchange {
+        tenant: &desk.grant().tenant_id,
+        client_id: desk.client_id(),
+        client_secret: desk.client_secret(),
+        scope,
+        redirect_uri,
+        code,
+        verifier: attempt.verifier(),
+        id: desk.id,
+    };
+    let answer = desk.rotator.issuer.exchange_code(&exchange).await;
+    let answer = answer.map_err(|error| desk.explain(&error, Way::Code))?;
+    desk.keep(answer, Some(attempt.nonce())).await
+}
+
+fn told(outcome: &Result<Kept, Refused>) -> Told {
+    match outcome {
+        Ok(kept) => Told {
+            status: StatusCode::OK,
+            title: "Signed in",
+            text: format!("The refresh token of {} is stored. You can close this window.", kept.name),
+        },
+        Err(refused) => Told {
+            status: StatusCode::OK,
+            title: "Not stored",
+            text: format!("{refused}\nYou can close this window."),
+        },
+    }
+}
+
+/// Errors about the app or its redirect stay on Entra's own page (`reference/azure.md` §3.1).
+fn nobody_came(desk: &Desk, patience: Duration) -> Refused {
+    let (name, app) = (&desk.grant().name, desk.client_id());
+    Refused::new(
+        Remedy::Retry { after: None },
+        format!("nobody came back from the sign-in page within {}", humantime::format_duration(patience)),
+        format!(
+            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; if the browser is on another machine, use perennial login {name} --no-browser"
+        ),
+    )
+}

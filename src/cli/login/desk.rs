@@ -1,0 +1,286 @@
+//! What every way of signing in shares: what is known beforehand, and what is done with the answer.
+//!
+//! Owns the checks before and the store after, in that order.
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Voice;
+use crate::cli::cure::vault_name;
+use crate::cli::shipped::ShippedRotator;
+use crate::daemon::GRACE;
+use crate::failure::Failure;
+use crate::failure::Remedy;
+use crate::login::Refused;
+use crate::login::SignedIn;
+use crate::login::cure;
+use crate::login::cure::Subject;
+use crate::login::cure::Way;
+use crate::login::judge;
+use crate::login::judge::Expected;
+use crate::ports::Acceptance;
+use crate::ports::Asked;
+use crate::ports::IssuerError;
+use crate::ports::Resource as _;
+use crate::ports::ResourceError;
+use crate::ports::Vault as _;
+use crate::ports::VaultError;
+use crate::rotate::Credential;
+use crate::token::Grant;
+use crate::token::Timestamp;
+use crate::token::Verify;
+use crate::token::rotation_id;
+use crate::version::NewVersion;
+use crate::version::Provenance;
+use crate::version::Stored;
+use crate::version::Version;
+use crate::version::VersionId;
+use crate::version::compose;
+use crate::version::rfc3339;
+use crate::version::tag;
+
+/// The wait between two attempts at what may pass. Somebody is waiting.
+const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(2);
+
+/// One sign-in under way.
+pub(super) struct Desk {
+    pub(super) rotator: ShippedRotator,
+    pub(super) voice: Voice,
+    /// Sent along everywhere, and kept as the version's `rotation-id`.
+    pub(super) id: Uuid,
+    credential: Credential,
+    replace_user: bool,
+}
+
+/// What was stored.
+#[derive(Debug, Serialize)]
+pub(super) struct Kept {
+    pub(super) name: String,
+    pub(super) version: VersionId,
+    pub(super) user_oid: Option<String>,
+    pub(super) company: Option<String>,
+    pub(super) signed_in_at: String,
+    pub(super) expires_at: String,
+    pub(super) partner_center_accepts: Option<bool>,
+}
+
+/// What lies in the vault before.
+#[derive(Default)]
+struct Before {
+    newest: Option<Version>,
+    off: bool,
+}
+
+impl Desk {
+    /// Looks whether a sign-in could be stored and exchanged at all, so that nobody signs in for nothing.
+    pub(super) async fn open(
+        rotator: ShippedRotator,
+        voice: Voice,
+        replace_user: bool,
+    ) -> Result<Self, Refused> {
+        let id = rotation_id();
+        let credential = rotator.read_credential(id).await;
+        let (credential, _) = credential.map_err(|failure| not_read(&failure, &rotator.grant))?;
+        let desk = Self { rotator, voice, id, credential, replace_user };
+        if desk.before().await?.off {
+            voice.say(
+                "turned_off",
+                "The newest version is disabled, which means off: a sign-in switches it on again.",
+            );
+        }
+        Ok(desk)
+    }
+
+    pub(super) fn grant(&self) -> &Grant {
+        &self.rotator.grant
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        &self.credential.client_id
+    }
+
+    pub(super) fn client_secret(&self) -> &SecretString {
+        &self.credential.secret
+    }
+
+    /// Explains why the issuer gave no tokens.
+    pub(super) fn explain(&self, error: &IssuerError, way: Way) -> Refused {
+        cure::of(error, &self.subject(way))
+    }
+
+    pub(super) fn subject(&self, way: Way) -> Subject<'_> {
+        Subject {
+            name: self.grant().name.as_str(),
+            tenant: &self.grant().tenant_id,
+            client_id: self.client_id(),
+            authority: self.rotator.issuer.authority(),
+            way,
+        }
+    }
+
+    /// Judges an answer, and stores its refresh token where nothing speaks against it.
+    pub(super) async fn keep(&self, answer: SignedIn, nonce: Option<&str>) -> Result<Kept, Refused> {
+        self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
+        // Read once more: minutes may have passed.
+        let before = self.before().await?;
+        let tags = before.newest.as_ref().map(|version| &version.tags);
+        let expected = Expected {
+            grant: self.grant(),
+            client_id: self.client_id(),
+            nonce,
+            user_before: tags.and_then(|tags| tags.get(tag::USER_OID)),
+            replace_user: self.replace_user,
+        };
+        let user_oid = judge::judge(&expected, &answer)?;
+        let acceptance = self.ask_partner_center(&answer).await?;
+        let issued_at = self.rotator.clock.now();
+        let provenance = Provenance {
+            command: self.rotator.command,
+            issued_at,
+            tenant_id: &self.grant().tenant_id,
+            client_id: self.client_id(),
+            user_oid: user_oid.as_deref(),
+            redeemed_from: None,
+            replaces: tags,
+            rotation_id: self.id,
+        };
+        let lifetime = self.rotator.timing.policy().lifetime;
+        let (new, dropped) = compose(answer.redeemed.refresh_token, lifetime, &provenance);
+        if !dropped.is_empty() {
+            let text =
+                format!("These tags do not fit beside Perennial's and are left out: {}", dropped.join(", "));
+            self.voice.say("tags_dropped", &text);
+        }
+        self.voice.say("storing", &format!("Storing it as {} …", self.grant().secret));
+        let version = self.store(&new, before.newest.as_ref().map(|version| &version.id)).await?;
+        Ok(Kept {
+            name: self.grant().name.to_string(),
+            version,
+            user_oid,
+            company: acceptance.as_ref().and_then(|said| said.company.clone()),
+            signed_in_at: rfc3339(issued_at),
+            expires_at: rfc3339(new.expires),
+            partner_center_accepts: acceptance.map(|said| said.accepted),
+        })
+    }
+
+    async fn before(&self) -> Result<Before, Refused> {
+        let at = &self.grant().secret;
+        match self.rotator.vault.newest(at, self.id).await {
+            Ok(stored) => {
+                if let Some(vault_time) = stored.read_at {
+                    self.rotator.clock.observe(vault_time);
+                }
+                Ok(Before { newest: Some(stored.version), off: false })
+            }
+            Err(VaultError::NotFound) => Ok(Before::default()),
+            // What is disabled cannot be read, but its tags are listed.
+            Err(VaultError::Disabled) => {
+                let listed = self.rotator.vault.versions(at, self.id).await;
+                let versions = listed.map_err(|error| self.vault_refused(&error))?;
+                let newest = versions.into_iter().max_by_key(|version| version.created);
+                Ok(Before { newest, off: true })
+            }
+            Err(error) => Err(self.vault_refused(&error)),
+        }
+    }
+
+    async fn ask_partner_center(&self, answer: &SignedIn) -> Result<Option<Acceptance>, Refused> {
+        if self.grant().verify == Verify::Nothing {
+            return Ok(None);
+        }
+        self.voice.say("asking", "Asking Partner Center whether it accepts the access token …");
+        let token = &answer.redeemed.access_token;
+        let give_up_at = self.give_up_at();
+        loop {
+            match self.rotator.resource.accepts(token, self.id).await {
+                Ok(said) => return judge::judge_acceptance(self.grant(), &said).map(|()| Some(said)),
+                Err(error) if self.rotator.clock.now() >= give_up_at => return Err(no_verdict(&error)),
+                Err(_) => self.rest().await,
+            }
+        }
+    }
+
+    /// Writes until it is written, and looks whether it is what the vault hands out.
+    async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, Refused> {
+        let at = &self.grant().secret;
+        let give_up_at = self.give_up_at();
+        let mut written = false;
+        loop {
+            let mut error = None;
+            if !written {
+                error = self.rotator.vault.write(at, new, self.id).await.err();
+                written = error.is_none();
+            }
+            let passes =
+                |error: &VaultError| matches!(error.failure(Asked::Own, at).remedy, Remedy::Retry { .. });
+            if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
+                return Err(self.vault_refused(error));
+            }
+            // Also where the answer was lost: it may have been written all the same.
+            let read = match self.rotator.vault.newest(at, self.id).await {
+                Ok(stored) if stored.refresh_token() == new.value => return Ok(stored.version.id),
+                // Not what lay there before, which a vault may show for a moment longer.
+                Ok(stored) if written && before != Some(&stored.version.id) => {
+                    return Err(overtaken(&stored));
+                }
+                Ok(_) => VaultError::NotUnderstood,
+                Err(error) => error,
+            };
+            if self.rotator.clock.now() >= give_up_at {
+                return Err(self.vault_refused(&error.unwrap_or(read)));
+            }
+            self.rest().await;
+        }
+    }
+
+    fn give_up_at(&self) -> Timestamp {
+        self.rotator.clock.now() + crate::state::delta(GRACE)
+    }
+
+    async fn rest(&self) {
+        let clock = &self.rotator.clock;
+        clock.sleep_until(clock.now() + AGAIN_AFTER, GRACE).await;
+    }
+
+    fn vault_refused(&self, error: &VaultError) -> Refused {
+        let at = &self.grant().secret;
+        let failure = error.failure(Asked::Own, at);
+        let why = format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
+        if *error != VaultError::Deleted {
+            let cure = "give this identity the data actions getSecret, readMetadata and setSecret on the secret, check the vault's address and firewall, and run it again";
+            return Refused::new(failure.remedy, why, cure);
+        }
+        let (name, vault) = (at.name.as_str(), vault_name(&at.vault));
+        let cure = format!(
+            "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, where its old versions are not wanted and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
+            self.grant().name
+        );
+        Refused::new(Remedy::Operator, why, cure)
+    }
+}
+
+fn not_read(failure: &Failure, grant: &Grant) -> Refused {
+    let cure =
+        format!("see that client_id and client_secret of {} can be read, and run it again", grant.name);
+    Refused::new(failure.remedy, failure.summary.clone(), cure)
+}
+
+fn no_verdict(error: &ResourceError) -> Refused {
+    let why = format!("{error}: whether it accepts the token is not known, and nothing was stored");
+    Refused::new(Remedy::Retry { after: None }, why, "sign in again once Partner Center answers")
+}
+
+fn overtaken(stored: &Stored) -> Refused {
+    let by = stored.version.tags.get(tag::MANAGED_BY).unwrap_or("somebody else");
+    Refused::new(
+        Remedy::Retry { after: None },
+        format!(
+            "the sign-in was stored, but {by} wrote version {} over it in the same moment",
+            stored.version.id
+        ),
+        "a running daemon puts the sign-in back on top by itself; see perennial status, and sign in again where it does not",
+    )
+}

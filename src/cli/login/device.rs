@@ -1,0 +1,72 @@
+//! `--device-code`: the person signs in on another device, and this one asks until they have.
+
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::desk::Kept;
+use crate::azure::entra::DevicePoll;
+use crate::failure::Remedy;
+use crate::login;
+use crate::login::DeviceCode;
+use crate::login::Refused;
+use crate::login::SignedIn;
+use crate::login::cure::Way;
+use crate::login::polling::Polling;
+use crate::login::polling::Turn;
+
+const WARNING: &str = "\
+Warning: device codes are what phishers send, so many tenants block this flow, and a policy made later ends
+tokens that came from it. It may also carry no second factor. Prefer the browser: --no-browser works over SSH.";
+
+/// Signs in and keeps what comes of it.
+pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Kept, Refused> {
+    desk.voice.say("warning", WARNING);
+    let scope = login::scopes(&desk.grant().scope);
+    let begun = desk
+        .rotator
+        .issuer
+        .begin_device_code(&desk.grant().tenant_id, desk.client_id(), &scope, desk.id)
+        .await;
+    let code = begun.map_err(|error| desk.explain(&error, Way::DeviceCode))?;
+    desk.voice.say(
+        "device_code",
+        &format!("\nOpen {} on any device and type {}\n", code.verification_uri, code.user_code),
+    );
+    let signed_in = wait(desk, &code, timeout).await?;
+    desk.keep(signed_in, None).await
+}
+
+async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<SignedIn, Refused> {
+    let clock = &desk.rotator.clock;
+    let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
+    let mut polling = Polling::new(code.interval, lasts, clock.now());
+    let mut rest = polling.first().min(lasts);
+    let poll = DevicePoll {
+        tenant: &desk.grant().tenant_id,
+        client_id: desk.client_id(),
+        client_secret: desk.client_secret(),
+        device_code: &code.device_code,
+        id: desk.id,
+    };
+    loop {
+        clock.sleep_until(clock.now() + crate::state::delta(rest), rest).await;
+        let error = match desk.rotator.issuer.poll_device_code(&poll).await {
+            Ok(signed_in) => return Ok(signed_in),
+            Err(error) => error,
+        };
+        match polling.after(&error, clock.now()) {
+            Turn::Again(after) => rest = after,
+            Turn::Over => return Err(desk.explain(&error, Way::DeviceCode)),
+            Turn::Expired => return Err(expired(desk)),
+        }
+    }
+}
+
+fn expired(desk: &Desk) -> Refused {
+    let name = &desk.grant().name;
+    Refused::new(
+        Remedy::Retry { after: None },
+        "nobody signed in while the code held",
+        format!("run perennial login {name} --device-code again, or sign in by browser"),
+    )
+}

@@ -1,0 +1,79 @@
+//! `--import`: a refresh token that somebody has already, from stdin.
+//!
+//! It is redeemed first: what is stored is its successor, after the same checks as for any sign-in.
+
+use std::io;
+use std::io::IsTerminal as _;
+use std::io::Read as _;
+
+use secrecy::zeroize::Zeroizing;
+
+use super::desk::Desk;
+use super::desk::Kept;
+use crate::cli::Stop;
+use crate::login;
+use crate::login::Refused;
+use crate::login::SignedIn;
+use crate::login::cure::Way;
+use crate::ports::Issuer as _;
+use crate::ports::Redemption;
+use crate::token::RefreshToken;
+
+/// Ten times the longest token seen (`reference/azure.md` §1.2).
+const MAX_BYTES: u64 = 16 * 1024;
+
+/// Reads one token, without whitespace and quotes around it.
+pub(super) fn read() -> Result<RefreshToken, Stop> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        let text = "--import reads the token from a file or a pipe, so that a terminal does not show it: perennial login NAME --import < FILE";
+        return Err(Stop::Usage(text.into()));
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let most = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
+    bytes.reserve_exact(most);
+    stdin.lock().take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| Stop::Failed(error.into()))?;
+    parse(&bytes).ok_or_else(|| {
+        Stop::Usage("stdin holds no refresh token: want one, on one line, and nothing else".into())
+    })
+}
+
+fn parse(bytes: &[u8]) -> Option<RefreshToken> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let token = RefreshToken::new(login::bare(text));
+    token.is_plausible().then_some(token)
+}
+
+/// Redeems it and keeps the successor.
+pub(super) async fn sign_in(desk: &Desk, token: &RefreshToken) -> Result<Kept, Refused> {
+    desk.voice.say("redeeming", "Redeeming the token …");
+    let what = Redemption {
+        tenant: &desk.grant().tenant_id,
+        client_id: desk.client_id(),
+        client_secret: desk.client_secret(),
+        scope: &desk.grant().scope,
+        token,
+        rotation_id: desk.id,
+    };
+    let redeemed = desk.rotator.issuer.redeem(&what).await;
+    let redeemed = redeemed.map_err(|error| desk.explain(&error, Way::Import))?;
+    desk.keep(SignedIn { redeemed, id: None }, None).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_token_is_read_however_it_was_saved() {
+        for saved in ["0.AXo\n", "\"0.AXo\"", "\u{feff}0.AXo\r\n", "'0.AXo'\n\n"] {
+            let token = parse(saved.as_bytes()).expect(saved);
+            assert_eq!(token.expose(), "0.AXo");
+        }
+        for odd in
+            [&b""[..], b"\n", b"0.AX 0.AY", b"0.AX\n0.AY\n", b"{\"refresh_token\":\"x\"}", &[0xff, 0xfe]]
+        {
+            assert!(parse(odd).is_none(), "{odd:?}");
+        }
+    }
+}

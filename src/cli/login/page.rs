@@ -1,0 +1,63 @@
+//! The one page that the browser ends at: what happened, and nothing of what it brought along.
+
+use aws_lc_rs::digest;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::Html;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const STYLE: &str = ":root{color-scheme:light dark}body{font:18px/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;overflow-wrap:anywhere}";
+
+/// What the page says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    pub(super) title: &'static str,
+    pub(super) text: String,
+}
+
+impl Told {
+    pub(super) fn wrong(status: StatusCode, text: &str) -> Self {
+        Self { status, title: "Not signed in", text: text.to_owned() }
+    }
+
+    /// As an answer that is not kept, framed or told to others (`reference/azure.md` §3.2).
+    pub(super) fn response(&self) -> Response {
+        let Self { status, title, text } = self;
+        let paragraphs: Vec<String> =
+            text.lines().map(|line| format!("<p>{}</p>\n", escaped(line.trim()))).collect();
+        let paragraphs = paragraphs.concat();
+        let html = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Perennial</title>\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>{STYLE}</style></head>\n\
+             <body><h1>{title}</h1>\n{paragraphs}</body></html>\n"
+        );
+        let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        let mut response = (*status, Html(html)).into_response();
+        let headers: [(HeaderName, &str); 5] = [
+            (header::CONTENT_SECURITY_POLICY, &policy),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::CONNECTION, "close"),
+        ];
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,31 @@
+//! What a person pastes: lines of stdin, read beside everything else.
+
+use std::io;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+
+use crate::login::redirect::MAX_BYTES;
+
+/// Lines of stdin until it ends. A line too long is cut, and will not be an answer.
+///
+/// A thread of its own, which the process does not wait for: a read of a terminal cannot be given up.
+pub(super) fn lines() -> mpsc::Receiver<SecretString> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut stdin = BufReader::new(io::stdin());
+        loop {
+            let mut line = String::new();
+            let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+            match stdin.by_ref().take(most).read_line(&mut line) {
+                Ok(1..) if sender.blocking_send(line.into()).is_ok() => {}
+                // At its end, unreadable, or nobody listens any more.
+                _ => return,
+            }
+        }
+    });
+    lines
+}

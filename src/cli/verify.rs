@@ -1,0 +1,137 @@
+//! `verify`: redeems, asks Partner Center, and says whose the token is. Writes nothing.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::ExitCode;
+use super::Global;
+use super::Stop;
+use super::load;
+use super::out;
+use super::proof;
+use super::rotate::select;
+use super::shipped::Shipped;
+use super::shipped::ShippedRotator;
+use crate::clock::Clock;
+use crate::login::Refused;
+use crate::token::rotation_id;
+use crate::version::VersionId;
+use crate::version::rfc3339;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial verify                      # all of them
+  perennial verify partner-center
+  perennial verify partner-center --json
+
+Each token is redeemed once and its access token shown to Partner Center; nothing is stored. How
+often: as access-token.";
+
+/// What `verify` takes.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The tokens, by name [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Write the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who a token is. What is not known is null.
+#[derive(Debug, Default, Serialize)]
+struct Verified {
+    name: String,
+    good: bool,
+    tenant_id: Option<String>,
+    company: Option<String>,
+    client_id: Option<String>,
+    user_oid: Option<String>,
+    scopes: Option<String>,
+    /// Whether the sign-in carried a second factor: by the token itself, else by Partner Center.
+    mfa: Option<bool>,
+    partner_center_accepts: Option<bool>,
+    version: Option<VersionId>,
+    proved_at: Option<String>,
+    problem: Option<String>,
+    cure: Option<String>,
+    #[serde(skip)]
+    code: Option<ExitCode>,
+}
+
+/// Redeems and asks, one token after the other.
+///
+/// # Errors
+/// A wrong configuration, or a name that it does not know. What is wrong with a token is in the result and
+/// in the exit code.
+pub async fn run(args: VerifyArgs, global: &Global) -> Result<ExitCode, Stop> {
+    let config = load(global)?;
+    let grants = select(&config, &args.names)?;
+    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let mut all = Vec::with_capacity(grants.len());
+    for grant in grants {
+        all.push(verify(&shipped.rotator(grant, "verify")).await);
+    }
+    report(&all, args.json).map_err(|error| Stop::Failed(error.into()))?;
+    Ok(all.iter().filter_map(|one| one.code).fold(ExitCode::Done, ExitCode::gravest))
+}
+
+async fn verify(rotator: &ShippedRotator) -> Verified {
+    let mut found = Verified { name: rotator.grant.name.to_string(), ..Verified::default() };
+    match look(rotator, &mut found).await {
+        Ok(()) => found.good = true,
+        Err(refused) => {
+            found.code = Some(refused.remedy.into());
+            found.problem = Some(refused.why);
+            found.cure = Some(refused.cure);
+        }
+    }
+    found
+}
+
+async fn look(rotator: &ShippedRotator, found: &mut Verified) -> Result<(), Refused> {
+    let id = rotation_id();
+    let proof = proof::prove(rotator, id).await?;
+    found.tenant_id.clone_from(&proof.claims.tid);
+    found.client_id = Some(proof.client_id.clone());
+    found.user_oid.clone_from(&proof.claims.oid);
+    found.scopes = proof.claims.scp.clone().or_else(|| proof.redeemed.scope.clone());
+    found.mfa = proof.claims.mfa();
+    found.version = Some(proof.stored.version.id.clone());
+    found.proved_at = Some(rfc3339(proof.proved_at));
+    let Some(said) = proof::ask(rotator, &proof, id).await? else { return Ok(()) };
+    found.partner_center_accepts = Some(said.accepted);
+    found.company.clone_from(&said.company);
+    found.mfa = found.mfa.or(said.mfa);
+    proof::objection(&rotator.grant, &said).map_or(Ok(()), Err)
+}
+
+fn report(all: &[Verified], json: bool) -> std::io::Result<()> {
+    if json {
+        return out::json(&all);
+    }
+    for one in all {
+        out::line(&one.name)?;
+        let told = |yes: Option<bool>| yes.map(|yes| if yes { "yes" } else { "no" }.to_owned());
+        let version = one.version.as_ref().map(ToString::to_string);
+        for (what, value) in [
+            ("tenant", one.tenant_id.clone()),
+            ("company", one.company.clone()),
+            ("app", one.client_id.clone()),
+            ("user", one.user_oid.clone()),
+            ("scopes", one.scopes.clone()),
+            ("second factor", told(one.mfa)),
+            ("accepted", told(one.partner_center_accepts)),
+            ("version", version),
+            ("proved", one.proved_at.clone()),
+            ("problem", one.problem.clone()),
+            ("cure", one.cure.clone()),
+        ] {
+            if let Some(value) = value {
+                out::line(format_args!("  {what:<13}  {value}"))?;
+            }
+        }
+    }
+    Ok(())
+}

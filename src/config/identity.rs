@@ -1,0 +1,252 @@
+//! How this process proves who it is to the vault: `[vault] credential`, and what the environment says
+//! where that is `auto`.
+//!
+//! Owns the choice, which is made once, when the configuration is read: from what a host puts into the
+//! environment, never by asking around.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::grants;
+use super::rules;
+use super::walk::Checked;
+use super::walk::Section;
+use super::walk::Wanted;
+use crate::token::Source;
+
+/// How this process proves who it is to the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// An app, by a token that Kubernetes projects into the pod.
+    WorkloadIdentity {
+        /// The vault's tenant: a GUID or a domain.
+        tenant_id: String,
+        /// The app.
+        client_id: String,
+        /// Where the token is. Kubernetes replaces it, so it is read again at each use.
+        token_file: PathBuf,
+    },
+    /// What the host this runs on is in Azure.
+    ManagedIdentity {
+        /// Which one, where it is not the host's own but one assigned by a user.
+        client_id: Option<String>,
+        /// Who hands out its tokens.
+        host: IdentityHost,
+    },
+    /// An app with a secret.
+    ClientSecret {
+        /// The vault's tenant: a GUID or a domain.
+        tenant_id: String,
+        /// The app.
+        client_id: String,
+        /// Its secret; never itself a vault secret.
+        client_secret: Source,
+    },
+    /// An app, by a token of an issuer that it trusts.
+    ClientAssertion {
+        /// The vault's tenant: a GUID or a domain.
+        tenant_id: String,
+        /// The app.
+        client_id: String,
+        /// Where the token is; read again at each use.
+        client_assertion: Source,
+    },
+    /// Whoever is signed in to the Azure CLI.
+    AzureCli,
+    /// The environment does not tell: a virtual machine's own identity or, for a person at a terminal of
+    /// any other machine, the Azure CLI.
+    Unnamed {
+        /// As for a managed identity.
+        client_id: Option<String>,
+    },
+}
+
+/// Who hands out the tokens of a managed identity. The SDK chooses by the same variables
+/// (`azure_identity` 1.0, `managed_identity_credential.rs`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentityHost {
+    /// App Service, Functions or Container Apps, at this address (app-service/overview-managed-identity).
+    AppService(String),
+    /// The instance metadata service of a virtual machine (how-to-use-vm-token).
+    Imds,
+}
+
+impl Identity {
+    /// What it is called in the configuration and in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::WorkloadIdentity { .. } => "workload_identity",
+            Self::ManagedIdentity { .. } | Self::Unnamed { .. } => "managed_identity",
+            Self::ClientSecret { .. } => "client_secret",
+            Self::ClientAssertion { .. } => "client_assertion",
+            Self::AzureCli => "azure_cli",
+        }
+    }
+}
+
+/// What `credential` may say.
+#[derive(Clone, Copy)]
+enum Credential {
+    Auto,
+    WorkloadIdentity,
+    ManagedIdentity,
+    ClientSecret,
+    ClientAssertion,
+    AzureCli,
+}
+
+impl Credential {
+    fn parse(text: &str) -> Result<Self, Wanted> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "workload_identity" => Ok(Self::WorkloadIdentity),
+            "managed_identity" => Ok(Self::ManagedIdentity),
+            "client_secret" => Ok(Self::ClientSecret),
+            "client_assertion" => Ok(Self::ClientAssertion),
+            "azure_cli" => Ok(Self::AzureCli),
+            _ => Err("must be `auto`, `workload_identity`, `managed_identity`, `client_secret`, \
+                      `client_assertion` or `azure_cli`"),
+        }
+    }
+
+    /// The keys beside it that mean something.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Auto | Self::WorkloadIdentity => &["tenant_id", "client_id"],
+            Self::ManagedIdentity => &["client_id"],
+            Self::ClientSecret => &["tenant_id", "client_id", "client_secret"],
+            Self::ClientAssertion => &["tenant_id", "client_id", "client_assertion"],
+            Self::AzureCli => &[],
+        }
+    }
+}
+
+/// The variables of the process that are not settings of ours.
+pub(super) type Surroundings = BTreeMap<String, String>;
+
+/// Reads the identity's keys of `[vault]`.
+pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
+    let credential = section.optional("credential", Credential::parse)?.unwrap_or(Credential::Auto);
+    let keys = ["tenant_id", "client_id", "client_secret", "client_assertion"];
+    for key in section.present(&keys) {
+        if !credential.keys().contains(&key) {
+            section.note(key, useless(credential));
+        }
+    }
+    match credential {
+        Credential::Auto => automatic(section, env),
+        Credential::WorkloadIdentity => workload(section, env),
+        Credential::ManagedIdentity => managed(section, env),
+        Credential::AzureCli => Ok(Identity::AzureCli),
+        Credential::ClientSecret => {
+            let tenant_id = section.required("tenant_id", rules::tenant);
+            let client_id = section.required("client_id", rules::guid);
+            let client_secret = grants::source_outside_vaults(section, "client_secret");
+            Ok(Identity::ClientSecret {
+                tenant_id: tenant_id?,
+                client_id: client_id?,
+                client_secret: client_secret?,
+            })
+        }
+        Credential::ClientAssertion => {
+            let tenant_id = section.required("tenant_id", rules::tenant);
+            let client_id = section.required("client_id", rules::guid);
+            let client_assertion = grants::source_outside_vaults(section, "client_assertion");
+            Ok(Identity::ClientAssertion {
+                tenant_id: tenant_id?,
+                client_id: client_id?,
+                client_assertion: client_assertion?,
+            })
+        }
+    }
+}
+
+fn useless(credential: Credential) -> &'static str {
+    match credential {
+        Credential::Auto => {
+            "is of no use to `auto`, which is the default: name `client_secret` or `client_assertion` in `credential`"
+        }
+        Credential::WorkloadIdentity => "is of no use to `workload_identity`",
+        Credential::ManagedIdentity => "is of no use to `managed_identity`",
+        Credential::ClientSecret => "is of no use to `client_secret`",
+        Credential::ClientAssertion => "is of no use to `client_assertion`",
+        Credential::AzureCli => "is of no use to `azure_cli`",
+    }
+}
+
+fn automatic(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
+    if env.contains_key(TOKEN_FILE) {
+        return workload(section, env);
+    }
+    if env.contains_key(ENDPOINT) || env.contains_key(OLD_ENDPOINT) {
+        return managed(section, env);
+    }
+    section.optional("tenant_id", rules::tenant)?;
+    Ok(Identity::Unnamed { client_id: section.optional("client_id", rules::guid)? })
+}
+
+/// What the webhook of workload identity puts into a pod (aks/workload-identity-overview).
+const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+const TENANT: &str = "AZURE_TENANT_ID";
+const CLIENT: &str = "AZURE_CLIENT_ID";
+
+fn workload(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
+    let tenant_id = set_or(section, "tenant_id", rules::tenant, env, TENANT);
+    let client_id = set_or(section, "client_id", rules::guid, env, CLIENT);
+    let token_file = env.get(TOKEN_FILE).map(PathBuf::from).ok_or_else(|| {
+        section.note(
+            "credential",
+            format!(
+                "finds no {TOKEN_FILE} in the environment; in Kubernetes the pod needs the label \
+                 azure.workload.identity/use: \"true\" and a service account with a client id"
+            ),
+        )
+    });
+    Ok(Identity::WorkloadIdentity { tenant_id: tenant_id?, client_id: client_id?, token_file: token_file? })
+}
+
+/// A key's value, else that of a variable.
+fn set_or(
+    section: &Section<'_>,
+    key: &str,
+    parse: fn(&str) -> Result<String, Wanted>,
+    env: &Surroundings,
+    variable: &str,
+) -> Checked<String> {
+    if let Some(set) = section.optional(key, parse)? {
+        return Ok(set);
+    }
+    let found = env
+        .get(variable)
+        .ok_or_else(|| section.note(key, format!("is missing, and so is {variable} in the environment")))?;
+    parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
+}
+
+/// What hosts put into the environment (app-service/overview-managed-identity; Azure Arc and Service Fabric
+/// set some of them too).
+const ENDPOINT: &str = "IDENTITY_ENDPOINT";
+const HEADER: &str = "IDENTITY_HEADER";
+const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
+const ARC: &str = "IMDS_ENDPOINT";
+const OLD_ENDPOINT: &str = "MSI_ENDPOINT";
+
+fn managed(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
+    let client_id = section.optional("client_id", rules::guid);
+    let elsewhere = |host: &str| {
+        section.note(
+            "credential",
+            format!(
+                "cannot be the managed identity of {host}, which the environment points to and Azure's library \
+                 does not support; name `client_secret` or `client_assertion`"
+            ),
+        )
+    };
+    let host = match env.get(ENDPOINT) {
+        Some(_) if env.contains_key(THUMBPRINT) => return Err(elsewhere("Service Fabric")),
+        Some(endpoint) if env.contains_key(HEADER) => IdentityHost::AppService(endpoint.clone()),
+        Some(_) if env.contains_key(ARC) => return Err(elsewhere("Azure Arc")),
+        None if env.contains_key(OLD_ENDPOINT) => return Err(elsewhere("Cloud Shell or Azure ML")),
+        Some(_) | None => IdentityHost::Imds,
+    };
+    Ok(Identity::ManagedIdentity { client_id: client_id?, host })
+}

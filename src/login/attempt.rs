@@ -1,0 +1,173 @@
+//! One attempt to sign in: the three secrets that tie the answer to the question.
+//!
+//! Owns PKCE (RFC 7636), `state` and `nonce`, and the authorization request. Chance comes from outside.
+
+use std::fmt;
+
+use aws_lc_rs::constant_time;
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Url;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+
+/// 256 bits each for verifier, `state` and `nonce`: the verifier becomes 43 characters, the least that
+/// RFC 7636 (4.1) admits, and all that fits into SHA-256.
+pub const RANDOM_BYTES: usize = 96;
+
+/// Verifier, `state` and `nonce` of one attempt. Used once.
+pub struct Attempt {
+    verifier: SecretString,
+    state: String,
+    nonce: String,
+}
+
+/// What the issuer is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// App.
+    pub client_id: &'a str,
+    /// Where the answer is to go.
+    pub redirect_uri: &'a str,
+    /// Scopes, `openid` and `offline_access` among them.
+    pub scope: &'a str,
+    /// How the answer comes.
+    pub mode: ResponseMode,
+    /// The account to offer.
+    pub login_hint: Option<&'a str>,
+}
+
+/// How the answer reaches the redirect URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseMode {
+    /// In a form: the code stays out of the browser's history.
+    FormPost,
+    /// In the URL, which a person can copy.
+    Query,
+}
+
+impl Attempt {
+    /// Makes one out of fresh random bytes.
+    pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
+        let part = |place: usize| URL_SAFE_NO_PAD.encode(&random[32 * place..32 * (place + 1)]);
+        Self { verifier: part(0).into(), state: part(1), nonce: part(2) }
+    }
+
+    /// What proves to the token endpoint that it was this program that asked.
+    pub fn verifier(&self) -> &SecretString {
+        &self.verifier
+    }
+
+    /// What the ID token must repeat.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// Whether an answer belongs to this attempt. Takes as long for a near miss as for any other.
+    pub fn is_ours(&self, state: &str) -> bool {
+        constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
+    }
+
+    /// BASE64URL(SHA256(verifier)), RFC 7636 4.2.
+    pub fn challenge(&self) -> String {
+        let verifier = self.verifier.expose_secret().as_bytes();
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
+    }
+
+    /// The page to open (v2-oauth2-auth-code-flow). It holds nothing secret: of the verifier only its hash.
+    ///
+    /// An account is always asked for, so that one the browser happens to remember is not taken silently.
+    pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {
+        let mode = match request.mode {
+            ResponseMode::FormPost => "form_post",
+            ResponseMode::Query => "query",
+        };
+        let prompt = if request.login_hint.is_some() { "login" } else { "select_account" };
+        endpoint
+            .query_pairs_mut()
+            .append_pair("client_id", request.client_id)
+            .append_pair("response_type", "code")
+            .append_pair("redirect_uri", request.redirect_uri)
+            .append_pair("response_mode", mode)
+            .append_pair("scope", request.scope)
+            .append_pair("state", &self.state)
+            .append_pair("nonce", &self.nonce)
+            .append_pair("code_challenge", &self.challenge())
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("prompt", prompt)
+            .extend_pairs(request.login_hint.map(|hint| ("login_hint", hint)));
+        endpoint
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attempt([REDACTED])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn attempt() -> Attempt {
+        let mut random = [0; RANDOM_BYTES];
+        for (place, byte) in random.iter_mut().enumerate() {
+            *byte = u8::try_from(place).expect("below 96");
+        }
+        Attempt::new(&random)
+    }
+
+    #[test]
+    fn the_challenge_is_the_one_of_the_rfc() {
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let known = Attempt { verifier: verifier.into(), state: String::new(), nonce: String::new() };
+
+        assert_eq!(known.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "RFC 7636, appendix B");
+    }
+
+    #[test]
+    fn a_verifier_has_the_length_and_the_letters_that_pkce_admits() {
+        let attempt = attempt();
+        let verifier = attempt.verifier().expose_secret();
+
+        assert_eq!(verifier.len(), 43);
+        assert!(verifier.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)));
+        assert!(!attempt.is_ours(verifier) && !attempt.is_ours(attempt.nonce()), "each is its own");
+    }
+
+    #[test]
+    fn the_request_shows_the_challenge_and_never_the_verifier() {
+        let attempt = attempt();
+        let endpoint = "https://login.example/t/oauth2/v2.0/authorize".parse().expect("a URL");
+        let request = Request {
+            client_id: "app",
+            redirect_uri: "http://localhost:8400",
+            scope: "api/x offline_access openid profile",
+            mode: ResponseMode::FormPost,
+            login_hint: None,
+        };
+
+        let url = attempt.url(endpoint, &request);
+
+        let sent: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
+        assert_eq!(sent["code_challenge"], attempt.challenge());
+        assert_eq!((&*sent["code_challenge_method"], &*sent["response_mode"]), ("S256", "form_post"));
+        assert_eq!((&*sent["redirect_uri"], &*sent["prompt"]), ("http://localhost:8400", "select_account"));
+        assert!(attempt.is_ours(&sent["state"]) && sent["nonce"] == attempt.nonce());
+        assert!(!url.as_str().contains(attempt.verifier().expose_secret()));
+        let hinted = Request { login_hint: Some("a@b"), mode: ResponseMode::Query, ..request };
+        let url = attempt.url("https://login.example".parse().expect("a URL"), &hinted);
+        assert!(url.as_str().ends_with("&prompt=login&login_hint=a%40b"), "{url}");
+    }
+
+    #[test]
+    fn nothing_of_an_attempt_is_shown() {
+        let attempt = attempt();
+
+        assert!(!format!("{attempt:?}").contains(attempt.verifier().expose_secret()));
+    }
+}

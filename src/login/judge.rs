@@ -1,0 +1,188 @@
+//! Whether what came back may be stored: the right tenant, app and user, the scopes, a second factor, a
+//! token that lasts, and Partner Center's word.
+//!
+//! Owns the order of the checks and what each refusal says. Tags are hints: the user of the version on top
+//! is compared so that nobody is replaced by accident, and `--replace-user` is all it takes.
+
+use std::time::Duration;
+
+use super::Refused;
+use super::SignedIn;
+use crate::answer;
+use crate::answer::Other;
+use crate::failure::Remedy;
+use crate::ports::Acceptance;
+use crate::token::Claims;
+use crate::token::Grant;
+use crate::token::Verify;
+
+/// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (refresh-tokens);
+/// all others live for weeks.
+const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// What the answer is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The token, as configured.
+    pub grant: &'a Grant,
+    /// The app, as read.
+    pub client_id: &'a str,
+    /// What was sent with the request, where one was.
+    pub nonce: Option<&'a str>,
+    /// Whose token is in the vault, where a tag says.
+    pub user_before: Option<&'a str>,
+    /// Whether another user is what is wanted.
+    pub replace_user: bool,
+}
+
+/// Judges a sign-in before anybody else is asked; says whose it is, where that can be read.
+///
+/// # Errors
+/// Login where another sign-in is the cure, Operator where the app's registration is.
+pub fn judge(expected: &Expected<'_>, answer: &SignedIn) -> Result<Option<String>, Refused> {
+    let Expected { grant, client_id, .. } = *expected;
+    let claims = claims_of(answer);
+    nonce_matches(expected, answer)?;
+    answer::compare(grant, client_id, &claims)
+        .map_err(|other| wrong(other, grant, client_id, claims.oid.as_deref()))?;
+    same_user(expected, claims.oid.as_deref())?;
+    covers(grant, client_id, answer, &claims)?;
+    if grant.verify == Verify::PartnerCenter && claims.mfa() == Some(false) {
+        return Err(no_second_factor(grant));
+    }
+    if answer.redeemed.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
+        return Err(super::cure::registered_as_spa());
+    }
+    Ok(claims.oid)
+}
+
+/// Judges what Partner Center said about the access token.
+///
+/// # Errors
+/// Login where another account or a second factor is the cure.
+pub fn judge_acceptance(grant: &Grant, said: &Acceptance) -> Result<(), Refused> {
+    if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
+        return Err(wrong(Other::Tenant, grant, "", None));
+    }
+    if said.mfa == Some(false) {
+        return Err(no_second_factor(grant));
+    }
+    if !said.accepted {
+        let why = format!("Partner Center does not accept the access token (status {})", said.status);
+        let cure = format!(
+            "sign in with a member of tenant {} (no guest) that has a Partner Center role, as Admin agent, and check that this is the partner tenant",
+            grant.tenant_id
+        );
+        return Err(Refused::new(Remedy::Login, why, cure));
+    }
+    Ok(())
+}
+
+/// What is known of the user: from the access token, else from the ID token.
+fn claims_of(answer: &SignedIn) -> Claims {
+    let access = answer.redeemed.access_token.claims().unwrap_or_default();
+    let id = answer.id.clone().unwrap_or_default();
+    Claims {
+        tid: access.tid.or(id.tid),
+        oid: access.oid.or(id.oid),
+        appid: access.appid.or(id.aud),
+        ..access
+    }
+}
+
+fn nonce_matches(expected: &Expected<'_>, answer: &SignedIn) -> Result<(), Refused> {
+    let Some(sent) = expected.nonce else { return Ok(()) };
+    let told = answer.id.as_ref().and_then(|id| id.nonce.as_deref());
+    if told == Some(sent) {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Remedy::Retry { after: None },
+        "the issuer's ID token does not belong to this sign-in (its nonce differs)",
+        "begin the sign-in anew; if it happens again, look for a proxy that changes or repeats answers",
+    ))
+}
+
+fn wrong(other: Other, grant: &Grant, client_id: &str, oid: Option<&str>) -> Refused {
+    let name = &grant.name;
+    let tenant = &grant.tenant_id;
+    match other {
+        Other::Tenant => Refused::new(
+            Remedy::Login,
+            format!("the account that signed in belongs to another tenant than {tenant}"),
+            format!(
+                "sign in with an account of tenant {tenant} (--login-hint helps), or correct tenant_id of {name}"
+            ),
+        ),
+        Other::App => Refused::new(
+            Remedy::Operator,
+            format!("the tokens are for another app than {client_id}"),
+            format!("compare client_id and client_secret of {name}"),
+        ),
+        Other::User => Refused::new(
+            Remedy::Login,
+            format!(
+                "user {} signed in, and user_oid of {name} admits {} only",
+                oid.unwrap_or("(unknown)"),
+                grant.user_oid.as_deref().unwrap_or("another"),
+            ),
+            "sign in with that user, or change user_oid in the configuration",
+        ),
+    }
+}
+
+fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> {
+    let (Some(before), Some(now)) = (expected.user_before, oid) else { return Ok(()) };
+    if expected.replace_user || before.eq_ignore_ascii_case(now) {
+        return Ok(());
+    }
+    let name = &expected.grant.name;
+    Err(Refused::new(
+        Remedy::Login,
+        format!("user {now} signed in, and the token in the vault is user {before}'s"),
+        format!(
+            "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
+        ),
+    ))
+}
+
+/// Whether the scopes granted hold what is asked for at each redemption. `.default` stands for whatever was
+/// consented to, and what the answer does not say is not held against it.
+fn covers(grant: &Grant, client_id: &str, answer: &SignedIn, claims: &Claims) -> Result<(), Refused> {
+    let Some(granted) = answer.redeemed.scope.as_deref() else { return Ok(()) };
+    let held = |word: &str| {
+        let named = granted.split_ascii_whitespace().any(|scope| scope.eq_ignore_ascii_case(word));
+        let short = word.rsplit('/').next().unwrap_or(word);
+        let in_claims = claims.scp.iter().flat_map(|all| all.split_ascii_whitespace());
+        named || in_claims.into_iter().any(|scope| scope.eq_ignore_ascii_case(short))
+    };
+    let of_the_protocol = ["offline_access", "openid", "profile", "email"];
+    let asked = grant.scope.split_ascii_whitespace();
+    let missing: Vec<&str> = asked
+        .filter(|word| !of_the_protocol.contains(word) && !word.ends_with("/.default") && !held(word))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Remedy::Operator,
+        format!("the sign-in does not cover the scope {}", missing.join(" ")),
+        format!(
+            "add the delegated permission to app {client_id} (API permissions), grant admin consent, and sign in again"
+        ),
+    ))
+}
+
+fn no_second_factor(grant: &Grant) -> Refused {
+    let name = &grant.name;
+    Refused::new(
+        Remedy::Login,
+        "the sign-in carried no second factor (no `mfa` in amr): Partner Center refuses every call with such a token (900421), and a refresh token never gains one later",
+        format!(
+            "have MFA registered and demanded for this user (a Conditional Access policy or security defaults; a federated provider must send the claim), then run perennial login {name} in a private browser window"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Each check alone: what passes, and what the refusal says.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use serde_json::json;
+
+use super::*;
+use crate::login::IdClaims;
+use crate::ports::Redeemed;
+use crate::samples;
+use crate::token::AccessToken;
+use crate::token::RefreshToken;
+
+const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+const SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
+
+fn grant() -> Grant {
+    Grant {
+        tenant_id: TENANT.into(),
+        scope: SCOPE.into(),
+        verify: Verify::PartnerCenter,
+        ..samples::grant("partner-center")
+    }
+}
+
+fn claims() -> Value {
+    json!({"tid": TENANT, "appid": "APP", "oid": "user", "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
+}
+
+fn signed_in(claims: &Value) -> SignedIn {
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    SignedIn {
+        redeemed: Redeemed {
+            access_token: AccessToken::new(format!("h.{payload}.s")),
+            refresh_token: RefreshToken::new("0.AX"),
+            expires_in: Duration::from_secs(3600),
+            scope: Some(SCOPE.to_uppercase()),
+            refresh_expires_in: None,
+        },
+        id: Some(IdClaims { nonce: Some("nonce".into()), ..IdClaims::default() }),
+    }
+}
+
+fn judged(grant: &Grant, answer: &SignedIn) -> Result<Option<String>, Refused> {
+    let expected =
+        Expected { grant, client_id: "app", nonce: Some("nonce"), user_before: None, replace_user: false };
+    judge(&expected, answer)
+}
+
+/// What is said where one claim is another.
+fn with(name: &str, value: Value) -> Result<Option<String>, Refused> {
+    let mut changed = claims();
+    changed[name] = value;
+    judged(&grant(), &signed_in(&changed))
+}
+
+fn refused(judged: Result<Option<String>, Refused>, why: &str) -> Refused {
+    let refused = judged.expect_err(why);
+    assert!(refused.why.contains(why), "{refused}");
+    refused
+}
+
+#[test]
+fn a_sign_in_that_is_right_in_everything_says_whose_it_is() {
+    assert_eq!(judged(&grant(), &signed_in(&claims())), Ok(Some("user".into())));
+}
+
+#[test]
+fn another_tenant_app_or_user_is_refused_with_its_cure() {
+    let tenant = refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "another tenant");
+    assert!(tenant.cure.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
+    assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
+    let pinned = Grant { user_oid: Some("somebody".into()), ..grant() };
+    let user = refused(judged(&pinned, &signed_in(&claims())), "admits somebody only");
+    assert!(user.cure.contains("user_oid"), "{user}");
+}
+
+#[test]
+fn a_user_is_replaced_on_purpose_only() {
+    let (grant, answer) = (grant(), signed_in(&claims()));
+    let by = |user_before, replace_user| {
+        let expected = Expected { grant: &grant, client_id: "app", nonce: None, user_before, replace_user };
+        judge(&expected, &answer)
+    };
+
+    let told = refused(by(Some("predecessor"), false), "is user predecessor's");
+    assert!(told.cure.ends_with("perennial login partner-center --replace-user"), "{told}");
+    assert!(by(Some("predecessor"), true).is_ok());
+    assert!(by(Some("USER"), false).is_ok());
+    let pinned = Grant { user_oid: Some("somebody".into()), ..grant.clone() };
+    let expected =
+        Expected { grant: &pinned, client_id: "app", nonce: None, user_before: None, replace_user: true };
+    assert!(judge(&expected, &answer).is_err(), "what is pinned is pinned");
+}
+
+#[test]
+fn a_second_factor_is_demanded_where_partner_center_is_asked() {
+    let told = refused(with("amr", json!(["pwd"])), "no second factor");
+    assert!(told.why.contains("900421") && told.cure.contains("private browser window"), "{told}");
+    assert!(with("amr", Value::Null).is_ok(), "unknown: Partner Center will say");
+    let elsewhere = Grant { verify: Verify::Nothing, ..grant() };
+    let mut one = claims();
+    one["amr"] = json!(["pwd"]);
+    assert!(judged(&elsewhere, &signed_in(&one)).is_ok());
+}
+
+#[test]
+fn a_token_that_ends_tomorrow_is_a_spa_redirects() {
+    let mut answer = signed_in(&claims());
+    answer.redeemed.refresh_expires_in = Some(Duration::from_secs(86_400));
+
+    let told = refused(judged(&grant(), &answer), "24 hours");
+
+    assert!(told.cure.contains("platform Web"), "{told}");
+    answer.redeemed.refresh_expires_in = Some(Duration::from_secs(90 * 86_400));
+    assert!(judged(&grant(), &answer).is_ok());
+}
+
+#[test]
+fn scopes_that_were_not_granted_are_named() {
+    let mut changed = claims();
+    changed["scp"] = json!("openid");
+    let mut answer = signed_in(&changed);
+    answer.redeemed.scope = Some("openid profile".into());
+
+    refused(judged(&grant(), &answer), "does not cover the scope https://api.partnercenter");
+    let whatever =
+        Grant { scope: "https://api.partnercenter.microsoft.com/.default openid".into(), ..grant() };
+    assert!(judged(&whatever, &answer).is_ok());
+    answer.redeemed.scope = None;
+    assert!(judged(&grant(), &answer).is_ok(), "what is not said is not held against it");
+}
+
+#[test]
+fn an_id_token_of_another_sign_in_is_refused_and_so_is_none() {
+    for id in [None, Some(IdClaims { nonce: Some("other".into()), ..IdClaims::default() })] {
+        refused(judged(&grant(), &SignedIn { id, ..signed_in(&claims()) }), "nonce differs");
+    }
+}
+
+#[test]
+fn where_the_access_token_cannot_be_read_the_id_token_says_whose_it_is() {
+    let mut answer = signed_in(&claims());
+    answer.redeemed.access_token = AccessToken::new("opaque");
+    let id = |tid: &str| IdClaims {
+        nonce: Some("nonce".into()),
+        tid: Some(tid.into()),
+        oid: Some("user".into()),
+        aud: Some("app".into()),
+    };
+
+    answer.id = Some(id(TENANT));
+    assert_eq!(judged(&grant(), &answer), Ok(Some("user".into())));
+    answer.id = Some(id("22222222-2222-4222-8222-222222222222"));
+    refused(judged(&grant(), &answer), "another tenant");
+}
+
+#[test]
+fn partner_center_has_the_last_word() {
+    let said = |accepted, mfa, tenant: &str| Acceptance {
+        accepted,
+        mfa,
+        tenant_id: Some(tenant.into()),
+        company: None,
+        status: if accepted { 200 } else { 403 },
+    };
+    let judged = |said: &Acceptance| judge_acceptance(&grant(), said);
+
+    assert_eq!(judged(&said(true, Some(true), TENANT)), Ok(()));
+    assert_eq!(judged(&said(true, None, TENANT)), Ok(()));
+    assert!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").why.contains("second factor"));
+    assert!(judged(&said(false, None, TENANT)).expect_err("role").cure.contains("role"));
+    let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");
+    assert!(judged(&elsewhere).expect_err("tenant").why.contains("another tenant"));
+}

@@ -1,0 +1,148 @@
+//! Polling for a device code: how often, how long, and what each answer means (RFC 8628, 3.5).
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::failure::Remedy;
+use crate::ports::IssuerError;
+use crate::token::Timestamp;
+
+/// Where the issuer names no interval, or none at all (RFC 8628, 3.2).
+const USUAL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What `slow_down` adds (RFC 8628, 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+
+/// Nobody polls less often than this, whatever the issuer or the network asks for.
+const SLOWEST: Duration = Duration::from_secs(60);
+
+/// A code never holds longer than this is waited for; Entra's holds 15 minutes.
+const LONGEST: TimeDelta = TimeDelta::minutes(30);
+
+/// When to ask again, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polling {
+    interval: Duration,
+    ends_at: Timestamp,
+}
+
+/// What an answer other than tokens means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Ask again after this long.
+    Again(Duration),
+    /// It is over: the answer says why.
+    Over,
+    /// It is over: the code has run out.
+    Expired,
+}
+
+impl Polling {
+    /// Begins with what the issuer said about the code.
+    pub fn new(interval: Duration, expires_in: Duration, now: Timestamp) -> Self {
+        let interval = if interval.is_zero() { USUAL_INTERVAL } else { interval.min(SLOWEST) };
+        let lasts = TimeDelta::from_std(expires_in).unwrap_or(LONGEST).min(LONGEST);
+        Self { interval, ends_at: now + lasts }
+    }
+
+    /// How long to wait before the first question.
+    pub fn first(&self) -> Duration {
+        self.interval
+    }
+
+    /// Reads an answer.
+    pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> Turn {
+        match answer {
+            IssuerError::Refused(refusal) => match (refusal.error.as_str(), refusal.code) {
+                ("authorization_pending", _) | (_, Some(70016)) => {}
+                ("slow_down", _) => self.interval = (self.interval + SLOWER).min(SLOWEST),
+                ("expired_token", _) => return Turn::Expired,
+                _ => match refusal.remedy() {
+                    Remedy::Retry { after } if refusal.error != "unreadable" => self.ease(after),
+                    Remedy::Retry { .. } | Remedy::Login | Remedy::Operator => return Turn::Over,
+                },
+            },
+            // A time-out asks for exponential backoff (RFC 8628, 3.5).
+            IssuerError::Unreachable(_) => self.ease(None),
+            IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
+            IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return Turn::Over,
+        }
+        let next = TimeDelta::from_std(self.interval).unwrap_or(LONGEST);
+        if now + next >= self.ends_at { Turn::Expired } else { Turn::Again(self.interval) }
+    }
+
+    fn ease(&mut self, asked: Option<Duration>) {
+        self.interval = (self.interval * 2).max(asked.unwrap_or_default()).min(SLOWEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::ports::Transport;
+    use crate::refusal::Refusal;
+
+    fn start() -> Timestamp {
+        "2026-03-01T00:00:00Z".parse().expect("a time")
+    }
+
+    fn said(error: &str, code: Option<u32>) -> IssuerError {
+        IssuerError::Refused(Box::new(Refusal {
+            status: 400,
+            error: error.into(),
+            code,
+            ..Refusal::default()
+        }))
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn it_asks_as_often_as_the_issuer_wants_and_slower_when_told_so() {
+        let mut polling = Polling::new(seconds(5), seconds(900), start());
+
+        assert_eq!(polling.first(), seconds(5));
+        assert_eq!(
+            polling.after(&said("authorization_pending", Some(70016)), start()),
+            Turn::Again(seconds(5))
+        );
+        assert_eq!(polling.after(&said("slow_down", None), start()), Turn::Again(seconds(10)));
+        assert_eq!(polling.after(&said("authorization_pending", None), start()), Turn::Again(seconds(10)));
+        for _ in 0..20 {
+            polling.after(&said("slow_down", None), start());
+        }
+        assert_eq!(polling.after(&said("slow_down", None), start()), Turn::Again(SLOWEST));
+        assert_eq!(Polling::new(Duration::ZERO, seconds(900), start()).first(), USUAL_INTERVAL);
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_more_and_more_slowly() {
+        let mut polling = Polling::new(seconds(5), seconds(900), start());
+        let down = IssuerError::Unreachable(Transport::TimedOut);
+        let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(45)) };
+
+        assert_eq!(polling.after(&down, start()), Turn::Again(seconds(10)));
+        assert_eq!(polling.after(&down, start()), Turn::Again(seconds(20)));
+        assert_eq!(polling.after(&throttled, start()), Turn::Again(seconds(45)));
+        assert_eq!(polling.after(&said("temporarily_unavailable", None), start()), Turn::Again(SLOWEST));
+    }
+
+    #[test]
+    fn it_ends_with_the_code_and_with_every_word_that_ends_it() {
+        let mut polling = Polling::new(seconds(5), seconds(900), start());
+        let late = start() + TimeDelta::seconds(896);
+
+        assert_eq!(polling.after(&said("authorization_pending", None), late), Turn::Expired);
+        assert_eq!(polling.after(&said("expired_token", Some(70019)), start()), Turn::Expired);
+        for word in ["authorization_declined", "access_denied", "bad_verification_code", "invalid_client"] {
+            assert_eq!(polling.after(&said(word, None), start()), Turn::Over, "{word}");
+        }
+        assert_eq!(polling.after(&said("invalid_grant", Some(53003)), start()), Turn::Over);
+        let endless = Polling::new(seconds(5), Duration::MAX, start());
+        assert_eq!(endless.ends_at, start() + LONGEST);
+    }
+}

@@ -1,0 +1,161 @@
+//! What comes back to the redirect URI: a code, a refusal, or something that is no answer of ours.
+//!
+//! Owns the reading of it, whether it came in a query, a form or a line that a person pasted. Nothing is
+//! looked at before `state` is ours (RFC 6749, 10.12).
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::attempt::Attempt;
+use crate::refusal;
+use crate::refusal::Refusal;
+
+/// Longer than any redirect: codes are one to two thousand characters.
+pub const MAX_BYTES: usize = 16 * 1024;
+
+/// An answer to this attempt.
+#[derive(Debug)]
+pub enum Arrived {
+    /// To be exchanged once, within ten minutes.
+    Code(SecretString),
+    /// The issuer, or the person, said no.
+    Refused(Box<Refusal>),
+}
+
+/// Why something is no answer to this attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOurs {
+    /// Another attempt's, or forged.
+    OtherState,
+    /// No answer at all, or one that says two things.
+    Unreadable,
+}
+
+impl NotOurs {
+    /// For the person in front of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherState => {
+                "this answers another sign-in than the one begun here (its state differs); close older tabs and use the address printed last"
+            }
+            Self::Unreadable => "this is no answer of the sign-in page: it holds neither a code nor an error",
+        }
+    }
+}
+
+/// Reads the parameters of a redirect.
+///
+/// # Errors
+/// Where they are no answer to `attempt`.
+pub fn read(attempt: &Attempt, parameters: &[(String, String)]) -> Result<Arrived, NotOurs> {
+    // A parameter is given once (RFC 6749, 3.1): of two codes nobody knows which is the right one.
+    let one = |name: &str| {
+        let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match (found.next(), found.next()) {
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(NotOurs::Unreadable),
+        }
+    };
+    let (code, error) = (one("code")?, one("error")?);
+    match one("state")? {
+        Some(state) if attempt.is_ours(state) => {}
+        Some(_) => return Err(NotOurs::OtherState),
+        None if code.is_some() || error.is_some() => return Err(NotOurs::OtherState),
+        None => return Err(NotOurs::Unreadable),
+    }
+    match (code, error) {
+        (Some(code), None) if !code.is_empty() => Ok(Arrived::Code(code.into())),
+        (None, Some(error)) => Ok(Arrived::Refused(Box::new(Refusal {
+            error: refusal::word(error).unwrap_or_else(|| "unreadable".into()),
+            code: one("error_description")?.and_then(refusal::code_in),
+            suberror: one("error_subcode")?.and_then(refusal::word),
+            ..Refusal::default()
+        }))),
+        _ => Err(NotOurs::Unreadable),
+    }
+}
+
+/// The parameters of a query or of a form's body.
+pub fn parameters(encoded: &str) -> Vec<(String, String)> {
+    let Ok(mut url) = Url::parse("http://localhost/") else { return Vec::new() };
+    url.set_query(Some(encoded));
+    url.query_pairs().into_owned().collect()
+}
+
+/// The parameters of what a person pasted: the whole address, or its part from `?` on.
+pub fn pasted(line: &str) -> Vec<(String, String)> {
+    let line = super::bare(line);
+    let query = line.split_once('?').map_or(line, |(_, query)| query);
+    parameters(query.split('#').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::super::attempt::RANDOM_BYTES;
+    use super::*;
+
+    /// `state` of this one: 32 bytes of zeros in BASE64URL.
+    const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn come(query: &str) -> Result<Arrived, NotOurs> {
+        read(&Attempt::new(&[0; RANDOM_BYTES]), &pasted(query))
+    }
+
+    #[test]
+    fn a_code_with_our_state_is_taken_from_an_address_a_query_or_a_form() {
+        for pasted in [
+            format!("http://localhost:8400/?code=0.AQ-c%2Bd&state={STATE}&session_state=x#"),
+            format!("  \"http://localhost/?code=0.AQ-c%2Bd&state={STATE}\"\r\n"),
+            format!("?state={STATE}&code=0.AQ-c%2Bd"),
+            format!("code=0.AQ-c%2Bd&state={STATE}"),
+        ] {
+            let Ok(Arrived::Code(code)) = come(&pasted) else { panic!("{pasted}") };
+            assert_eq!(code.expose_secret(), "0.AQ-c+d", "{pasted}");
+        }
+    }
+
+    #[test]
+    fn another_state_is_never_ours_whatever_comes_with_it() {
+        for forged in [
+            "code=0.AQ&state=other",
+            "code=0.AQ",
+            "error=access_denied&state=",
+            &format!("code=0.AQ&state={}", &STATE[1..]),
+            &format!("code=0.AQ&state={STATE}A"),
+        ] {
+            assert_eq!(come(forged).err(), Some(NotOurs::OtherState), "{forged}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_or_two_things_is_unreadable() {
+        for odd in [
+            "",
+            "hello",
+            "https://login.microsoftonline.com/t/oauth2/v2.0/authorize?client_id=x",
+            &format!("state={STATE}"),
+            &format!("state={STATE}&code="),
+            &format!("state={STATE}&code=a&code=b"),
+            &format!("state={STATE}&state={STATE}&code=a"),
+            &format!("state={STATE}&code=a&error=access_denied"),
+        ] {
+            assert_eq!(come(odd).err(), Some(NotOurs::Unreadable), "{odd}");
+        }
+    }
+
+    #[test]
+    fn of_a_refusal_only_words_and_numbers_are_kept() {
+        let query = format!(
+            "error=access_denied&error_subcode=cancel&state={STATE}&error_description=AADSTS65004%3A+User+u%40c+declined"
+        );
+
+        let Ok(Arrived::Refused(refusal)) = come(&query) else { panic!("a refusal") };
+
+        assert_eq!((refusal.error.as_str(), refusal.code), ("access_denied", Some(65004)));
+        assert_eq!(refusal.suberror.as_deref(), Some("cancel"));
+        let Ok(Arrived::Refused(odd)) = come(&format!("error=%3Cb%3E&state={STATE}")) else { panic!() };
+        assert_eq!(odd.error, "unreadable");
+    }
+}

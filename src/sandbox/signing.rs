@@ -1,0 +1,49 @@
+//! The key that signs the sandbox's ID tokens, and its public half as a JSON Web Key.
+//!
+//! Entra signs with RSA; the curve makes a key in no time. Made anew for each sandbox and never written.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use serde_json::json;
+
+use super::SandboxError;
+
+/// The only key there is.
+const KEY_ID: &str = "sandbox-1";
+
+/// Half of an uncompressed point of P-256.
+const COORDINATE: usize = 32;
+
+/// Signs with ES256 (RFC 7518, 3.4).
+pub(super) struct Signer(EcdsaKeyPair);
+
+impl Signer {
+    pub(super) fn new() -> Result<Self, SandboxError> {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SandboxError::Key)?;
+        Ok(Self(key))
+    }
+
+    /// A compact JWS of these claims. None only where the machine has no randomness left.
+    pub(super) fn sign(&self, claims: &Value) -> Option<String> {
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let header = json!({"typ": "JWT", "alg": "ES256", "kid": KEY_ID});
+        let signed = format!("{}.{}", part(&header), part(claims));
+        let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).ok()?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// As the key set shows it (RFC 7517). The point is one byte of form, then both coordinates.
+    pub(super) fn public_key(&self) -> Value {
+        let point = self.0.public_key().as_ref();
+        let (x, y) = point[1..].split_at(COORDINATE);
+        json!({
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": KEY_ID,
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! Who has signed in, told to the app: for requests whose scope holds `openid`.
+
+use chrono::TimeDelta;
+use serde_json::Value;
+use serde_json::json;
+
+use super::super::Inner;
+use super::super::grants::Owner;
+
+/// How long an ID token is good (Entra, id-tokens).
+const LIFETIME: TimeDelta = TimeDelta::hours(1);
+
+impl Inner {
+    /// The claims of an ID token, where one is asked for.
+    pub(in crate::world) fn id_claims(
+        &self,
+        scope: &str,
+        bearer: &Owner,
+        nonce: Option<&str>,
+    ) -> Option<Value> {
+        let asked = |name: &str| scope.split_whitespace().any(|word| word == name);
+        if !asked("openid") {
+            return None;
+        }
+        let issued = self.time.wall();
+        let user = self.directory.users.get(&bearer.user).filter(|_| asked("profile"));
+        let mut claims = json!({
+            "aud": bearer.app, "iat": issued.timestamp(), "nbf": issued.timestamp(),
+            "exp": (issued + LIFETIME).timestamp(), "oid": bearer.user, "sub": bearer.user,
+            "preferred_username": user.map(|user| &user.upn), "tid": bearer.tenant, "ver": "2.0",
+        });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        Some(claims)
+    }
+}

@@ -1,0 +1,84 @@
+//! An inbox on this machine: keeps what is posted to it, and answers as it is told to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    /// As `POST /path?query`.
+    pub(crate) line: String,
+    headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Letter {
+    /// A header's value, empty where there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+}
+
+/// Listens for as long as it lives.
+pub(crate) struct Inbox {
+    address: SocketAddr,
+    letters: Arc<Mutex<Vec<Letter>>>,
+    answer: Arc<Mutex<StatusCode>>,
+    task: AbortHandle,
+}
+
+impl Inbox {
+    pub(crate) async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let letters = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(Mutex::new(StatusCode::ACCEPTED));
+        let (kept, told) = (letters.clone(), answer.clone());
+        let routes = Router::new().fallback(async move |request: Request| {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+            kept.lock().expect("nobody panicked").push(Letter {
+                line: format!("{} {}", head.method, head.uri),
+                headers: head.headers,
+                body: String::from_utf8(body.to_vec()).expect("text"),
+            });
+            *told.lock().expect("nobody panicked")
+        });
+        let task = tokio::spawn(async move { axum::serve(listener, routes).await }).abort_handle();
+        Self { address, letters, answer, task }
+    }
+
+    /// An address in it.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Answers so from now on.
+    pub(crate) fn answer(&self, status: u16) {
+        *self.answer.lock().expect("nobody panicked") = StatusCode::from_u16(status).expect("a status");
+    }
+
+    /// What has arrived so far.
+    pub(crate) fn letters(&self) -> Vec<Letter> {
+        self.letters.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,146 @@
+//! Hosts that give the program less than it may expect: no files to open, nothing to write to, a clock that
+//! is a year off, and a second program on the same token.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::ports::Transport;
+use perennial::sandbox::ConfigRequest;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+
+use super::Stage;
+use super::child::Child;
+use super::child::eventually;
+use super::child::get;
+use super::is;
+use crate::harness::Scratch;
+use crate::lab;
+
+/// The address that the daemon serves at.
+fn address(daemon: &Child) -> Option<String> {
+    daemon.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()))
+}
+
+#[tokio::test]
+async fn without_file_descriptors_it_waits_and_goes_on() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let shell = "ulimit -n 14 && exec \"$0\" run";
+    let daemon = Child::start_through(&["sh", "-c", shell], &stage.config);
+    let place = daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let address = eventually("served", || address(&daemon)).await;
+
+    // They wait for what becomes free, and a connection to the vault does.
+    let held: Vec<TcpStream> = (0..48).filter_map(|_| TcpStream::connect(&address).ok()).collect();
+    stage.world().inject(Fault::of(Peer::KeyVault, What::Transport(Transport::Cut)).times(4));
+    daemon.signal("HUP");
+    let failed = |event: &serde_json::Value| event["event"] == "attempt_failed";
+    let place = daemon.logs(place, "that nothing can be opened", failed).await;
+    assert!(daemon.events(0).iter().filter(|event| failed(event)).all(|event| event["remedy"] == "retry"));
+    drop(held);
+    stage.world().clear_faults(None);
+    daemon.signal("HUP");
+
+    daemon.logs(place, "proved again", |event| is(event, "proved", "one")).await;
+}
+
+/// A supervisor does not start again on 78; a machine that is short of something may have it in a moment.
+#[tokio::test]
+async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    for most in 8..12 {
+        let shell = format!("ulimit -n {most} && exec \"$0\" rotate");
+
+        let ended = Child::start_through(&["sh", "-c", &shell], &stage.config).ended("it cannot start").await;
+
+        assert_eq!(ended.code, Some(1), "{most}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_and_no_home_is_needed() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let shell = "mount -o remount,bind,ro / && cd / && unset HOME TMPDIR USER && \
+                 ! touch /tmp/may-write 2>&- && exec \"$0\" run";
+
+    let daemon =
+        Child::start_through(&["unshare", "--map-root-user", "--mount", "sh", "-c", shell], &stage.config);
+
+    daemon.logs(0, "rotated", |event| is(event, "rotated", "one")).await;
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended("stopped").await.code, Some(0));
+}
+
+/// The vault is right about the time, whichever way the host is wrong.
+#[tokio::test]
+async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {
+    for off in [TimeDelta::days(365), -TimeDelta::days(365)] {
+        let stage = Stage::set(TimeDelta::days(1)).await;
+        let world = stage.world();
+        // Seen from the world, the host's clock is off the other way.
+        world.advance(off);
+        for partner in [&stage.partner, &stage.other] {
+            world.human_signs_in(partner).expect("may sign in");
+            let ends = Some(world.now() + TimeDelta::days(180));
+            world.replace_app_secret(&partner.client_id, "n3w~s3cret", ends);
+            world.store_app_secret(&partner.app_secret, "n3w~s3cret", ends);
+        }
+        let daemon = stage.start(&["run"]);
+
+        // What a person signed in to is taken over, once.
+        let place = daemon.logs(0, "rotated", |event| is(event, "rotated", "one")).await;
+        daemon.logs(place, "proved", |event| is(event, "proved", "one")).await;
+
+        assert_eq!(stage.versions(), 3, "{off}: neither at once again nor never");
+        let stored = world.newest_version(&stage.partner.refresh_token).expect("stored");
+        let ends = stored.expires.expect("an end") - world.now();
+        assert!(ends > TimeDelta::days(89) && ends <= TimeDelta::days(90), "{off}: {ends}");
+        let address = eventually("served", || address(&daemon)).await;
+        assert!(get(&address, "/status").contains("clock_skew"), "{off}: it is told");
+    }
+}
+
+/// More rotations for a longer look: `TWO_INSTANCES=40` takes some minutes.
+#[tokio::test]
+async fn two_programs_on_one_token_lose_nothing_and_write_little() {
+    let rotations = std::env::var("TWO_INSTANCES").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let sandbox = lab::any_sandbox().await;
+    let partner = sandbox.add_partner("one", TimeDelta::days(1));
+    let dir = Scratch::new();
+    let request = ConfigRequest {
+        tokens: &[("one", &partner)],
+        rotate_after: Some(Duration::from_secs(10)),
+        prove_every: Some(Duration::from_secs(10)),
+        strict: false,
+    };
+    let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
+    let world = sandbox.world();
+    let programs = [Child::start(&config, &["run"], &[]), Child::start(&config, &["run"], &[])];
+
+    for nth in 1..=rotations {
+        eventually(&format!("rotation {nth}"), || {
+            let versions = world.versions_of(&partner.refresh_token);
+            (versions.len() > nth).then_some(())
+        })
+        .await;
+        let stored = world.newest_value(&partner.refresh_token).expect("stored");
+        assert!(world.is_alive(stored.expose()));
+        assert!(world.newest_version(&partner.refresh_token).expect("stored").enabled);
+    }
+
+    let saved =
+        |program: &Child| program.events(0).iter().filter(|event| is(event, "rotated", "one")).count();
+    let (by_first, by_second) = (saved(&programs[0]), saved(&programs[1]));
+    let written = world.versions_of(&partner.refresh_token).len() - 1;
+    let redeemed =
+        world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
+    eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
+    // Both may find the same one due and both save; no more than that.
+    assert!(written <= 2 * (rotations + 1), "{written} versions for {rotations} rotations");
+    for program in &programs {
+        assert!(program.events(0).iter().all(|event| event["level"] != "ERROR"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Peers that send a hundred megabytes, pack them, or drip them: the program stays small, takes it for a fault
+//! that passes, and rotates once it has passed.
+
+use chrono::TimeDelta;
+use perennial::token::Timestamp;
+use perennial::world::Fault;
+use perennial::world::Hostile;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+use serde_json::Value;
+
+use super::Stage;
+use super::child::Child;
+use super::child::eventually;
+use super::is;
+
+/// 40 MB, in the kernel's kilobytes.
+const MOST_KB: u64 = 40 * 1024;
+
+fn hostile(status: u16, body: Hostile) -> What {
+    What::Hostile { status, body }
+}
+
+/// A failure of this kind that is to be tried again by itself.
+fn passing(event: &Value, token: &str, kind: &str) -> bool {
+    is(event, "attempt_failed", token) && event["kind"] == kind && event["remedy"] == "retry"
+}
+
+impl Stage {
+    /// The peers are themselves again: the daemon proves the token at once.
+    async fn recovers(&self, daemon: &Child) {
+        self.world().clear_faults(None);
+        let from = daemon.events(0).len();
+        daemon.signal("HUP");
+        daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
+    }
+
+    fn questions(&self) -> usize {
+        self.world().count_calls(Peer::PartnerCenter, None, Timestamp::MIN_UTC)
+    }
+
+    async fn rotates_within_bounds(&self, daemon: &Child) {
+        let (from, before) = (daemon.events(0).len(), self.versions());
+        self.world().advance(TimeDelta::days(8));
+        daemon.signal("HUP");
+        daemon.logs(from, "rotated", |event| is(event, "rotated", "one")).await;
+        assert_eq!(self.versions(), before + 1);
+        let peak = daemon.peak_memory();
+        assert!(peak < MOST_KB, "{peak} kB at its peak");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let identity = Fault::of(Peer::Entra, hostile(200, Hostile::Long)).on(Operation::Identity);
+    stage.world().inject(identity);
+    let daemon = stage.start(&["run"]);
+    daemon.logs(0, "no identity", |event| passing(event, "one", "vault_identity")).await;
+    stage.recovers(&daemon).await;
+
+    for body in [Hostile::Long, Hostile::Bomb] {
+        for (peer, operation, kind) in [
+            (Peer::Entra, Operation::Redeem, "entra_unreachable"),
+            (Peer::KeyVault, Operation::Get, "vault_unreachable"),
+        ] {
+            for status in [200, 503] {
+                let from = daemon.events(0).len();
+                stage.world().inject(Fault::of(peer, hostile(status, body)).on(operation));
+                daemon.signal("HUP");
+                daemon.logs(from, "a passing fault", |event| passing(event, "one", kind)).await;
+                stage.recovers(&daemon).await;
+            }
+        }
+        // Whatever the resource sends, the token is rotated.
+        let asked = stage.questions();
+        stage.world().inject(Fault::of(Peer::PartnerCenter, hostile(200, body)));
+        stage.rotates_within_bounds(&daemon).await;
+        eventually("it was asked", || (stage.questions() > asked).then_some(())).await;
+        stage.recovers(&daemon).await;
+    }
+    // The write has its effect, and its answer cannot be read.
+    let save = Fault::of(Peer::KeyVault, hostile(200, Hostile::Long)).on(Operation::Set);
+    stage.world().inject(save.after_effect().times(1).about(stage.partner.refresh_token.name.as_str()));
+    stage.rotates_within_bounds(&daemon).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_drips_is_given_up_on() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let (daemon, place) = stage.daemon().await;
+    let drip = || hostile(200, Hostile::Drip);
+    let redeem = Fault::of(Peer::Entra, drip()).on(Operation::Redeem);
+    stage.world().inject(redeem.about(&stage.partner.user_oid));
+    let read = Fault::of(Peer::KeyVault, drip()).on(Operation::Get);
+    stage.world().inject(read.about(stage.other.refresh_token.name.as_str()));
+
+    daemon.signal("HUP");
+    daemon.logs(place, "Entra", |event| passing(event, "one", "entra_unreachable")).await;
+    daemon.logs(place, "the vault", |event| passing(event, "other", "vault_unreachable")).await;
+    stage.world().clear_faults(None);
+    stage.world().inject(Fault::of(Peer::PartnerCenter, drip()));
+    stage.rotates_within_bounds(&daemon).await;
+
+    stage.recovers(&daemon).await;
+    stage.rotates_within_bounds(&daemon).await;
+}

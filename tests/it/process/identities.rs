@@ -1,0 +1,177 @@
+//! Every kind of identity opens the vault: the real program with the environment that such a host gives it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+use perennial::world::IdentityRequest;
+use perennial::world::Proof;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Stage;
+use super::child::Child;
+use super::is;
+use crate::harness::Scratch;
+
+/// The environment of a process.
+type Env = Vec<(String, String)>;
+
+impl Stage {
+    /// Says in the configuration who the program is to the vault.
+    fn identify(&self, lines: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("written");
+        let (vault, rest) = text.split_once("\n[cloud]").expect("two sections");
+        let url = vault.lines().find(|line| line.starts_with("url = ")).expect("the vault's");
+        let text = format!("[vault]\n{url}\n{lines}\n[cloud]{rest}");
+        std::fs::write(&self.config, text).expect("our own file");
+    }
+
+    /// What the sandbox wrote for a host of this kind.
+    fn environment(&self, file: &str) -> Env {
+        let text = std::fs::read_to_string(self.dir.0.join(file)).expect("written");
+        text.lines()
+            .map(|line| line.split_once('=').expect("a variable"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// The environment on App Service and Container Apps, where all of HTTP goes to a proxy that is not there.
+    async fn app_service(&self) -> Env {
+        let service = self.sandbox.serve_identity(([127, 0, 0, 1], 0).into()).await.expect("any port");
+        self.sandbox.write_identity(&self.dir.0, &service).expect("a directory of our own");
+        let mut env = self.environment("managed-identity.env");
+        env.push(("HTTP_PROXY".into(), "http://127.0.0.1:1".into()));
+        env
+    }
+
+    fn start_in(&self, env: &Env) -> Child {
+        let env: Vec<(&str, &str)> =
+            env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Child::start(&self.config, &["run"], &env)
+    }
+
+    /// Starts the daemon so and waits until it has proved a token; who it was to the vault.
+    async fn proves_in(&self, env: &Env) -> String {
+        let daemon = self.start_in(env);
+        daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+        let started = daemon.events(0).into_iter().find(|event| event["event"] == "started");
+        started.expect("logged")["vault_identity"].as_str().expect("a name").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn workload_identity_by_name_and_by_what_the_pod_has() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let pod = stage.environment("workload-identity.env");
+
+    stage.identify("credential = \"workload_identity\"");
+    assert_eq!(stage.proves_in(&pod).await, "workload_identity");
+    stage.identify("");
+    assert_eq!(stage.proves_in(&pod).await, "workload_identity");
+}
+
+#[tokio::test]
+async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let host = stage.app_service().await;
+    let client_id = &stage.sandbox.vault_identity.client_id;
+
+    for lines in ["credential = \"managed_identity\"", "", &format!("client_id = \"{client_id}\"")] {
+        stage.identify(lines);
+        assert_eq!(stage.proves_in(&host).await, "managed_identity", "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_the_host_does_not_have_is_told_and_what_to_do() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let host = stage.app_service().await;
+    stage.identify("client_id = \"00000000-0000-0000-0000-00000000abcd\"");
+
+    let daemon = stage.start_in(&host);
+
+    let refused = |event: &Value| {
+        let says = event.to_string();
+        is(event, "attempt_failed", "one")
+            && event["kind"] == "vault_identity"
+            && event["remedy"] == "operator"
+            && says.contains("none of that client_id, is assigned to the host")
+    };
+    daemon.logs(0, "who was refused", refused).await;
+}
+
+#[tokio::test]
+async fn an_assertion_is_read_again_at_each_use() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let (file, old) = (stage.dir.0.join("assertion"), stage.sandbox.federated_token(TimeDelta::zero()));
+    std::fs::write(&file, old.expose_secret()).expect("our own file");
+    let identity = &stage.sandbox.vault_identity;
+    stage.identify(&format!(
+        "credential = \"client_assertion\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_assertion = {{ file = {:?} }}",
+        identity.tenant_id, identity.client_id, file,
+    ));
+
+    let daemon = stage.start_in(&Env::new());
+    let expired = |event: &Value| is(event, "attempt_failed", "one") && event.to_string().contains("700024");
+    let place = daemon.logs(0, "that it has expired", expired).await;
+    let fresh = stage.sandbox.federated_token(TimeDelta::hours(1));
+    std::fs::write(&file, fresh.expose_secret()).expect("our own file");
+    daemon.signal("HUP");
+
+    daemon.logs(place, "proved with the fresh one", |event| is(event, "proved", "one")).await;
+}
+
+#[tokio::test]
+async fn the_azure_cli_where_it_is_named() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let tools = Scratch::new();
+    std::fs::create_dir_all(&tools.0).expect("a directory of our own");
+    let identity = &stage.sandbox.vault_identity;
+    let token = stage.world().identity_token(
+        "az",
+        &IdentityRequest {
+            tenant: &identity.tenant_id,
+            client_id: &identity.client_id,
+            proof: Proof::Secret(identity.client_secret.expose_secret()),
+            scope: "https://vault.azure.net/.default",
+            correlation_id: None,
+        },
+    );
+    let token = token.expect("its own identity");
+    let expires_on = (Clock::host().now() + TimeDelta::hours(1)).timestamp();
+    let answer = json!({
+        "accessToken": token.access_token.expose(), "expires_on": expires_on, "tokenType": "Bearer",
+    });
+    let az = tools.0.join("az");
+    std::fs::write(&az, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("our own file");
+    std::fs::set_permissions(&az, PermissionsExt::from_mode(0o755)).expect("our own file");
+    let path = format!("{}:{}", tools.0.display(), std::env::var("PATH").unwrap_or_default());
+    stage.identify("credential = \"azure_cli\"");
+
+    assert_eq!(stage.proves_in(&vec![("PATH".into(), path)]).await, "azure_cli");
+}
+
+/// In a network of its own, where the metadata service's address is this machine's.
+#[test]
+fn managed_identity_of_a_virtual_machine() {
+    let dir = Scratch::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/virtual_machine.sh");
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--map-root-user", "sh"]).arg(script);
+    command.arg(env!("CARGO_BIN_EXE_perennial")).arg(&dir.0);
+
+    let output = command.output().expect("util-linux is installed");
+
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    let results: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("a line a result")).collect();
+    assert_eq!(results.len(), 3, "{stdout}");
+    for result in results {
+        assert_eq!((&result[0]["outcome"], &result[0]["state"]), (&json!("rotated"), &json!("current")));
+    }
+}

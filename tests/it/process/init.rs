@@ -1,0 +1,120 @@
+//! `init` writes a configuration that `check` finds nothing wrong with, and keeps one that is there.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use chrono::TimeDelta;
+use perennial::tags::Tags;
+use perennial::token::SecretAddress;
+use perennial::token::SecretName;
+
+use super::Stage;
+use super::child::Child;
+use super::child::Ended;
+
+impl Stage {
+    /// Runs a command with the environment of a pod, for a configuration that says nothing of the cloud.
+    async fn in_a_pod(&self, config: &Path, args: &[&str]) -> Ended {
+        let pod = std::fs::read_to_string(self.dir.0.join("workload-identity.env")).expect("written");
+        let mut env: Vec<(&str, &str)> =
+            pod.lines().map(|line| line.split_once('=').expect("a variable")).collect();
+        let ca = self.dir.0.join("ca.pem").display().to_string();
+        let origin = &*self.sandbox.origin;
+        env.push(("PERENNIAL__CLOUD__AUTHORITY", origin));
+        env.push(("PERENNIAL__CLOUD__PARTNER_CENTER", origin));
+        env.push(("PERENNIAL__CLOUD__CA_FILE", &ca));
+        Child::start(config, args, &env).ended(&args.join(" ")).await
+    }
+
+    fn new_file(&self) -> PathBuf {
+        self.dir.0.join("new/perennial.toml")
+    }
+
+    fn store(&self, name: &str, value: &str) {
+        let name = SecretName::parse(name).expect("a name");
+        let at = SecretAddress { vault: (&*self.sandbox.origin).into(), name };
+        self.world().human_writes(&at, value, Tags::default()).expect("stored");
+    }
+}
+
+#[tokio::test]
+async fn what_flags_do_not_say_is_found_in_the_vault_and_the_file_passes_check() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let (file, vault) = (stage.new_file(), stage.sandbox.origin.to_string());
+    let flags = ["init", "--vault", &vault, "--tenant", &stage.partner.tenant_id];
+
+    let missing = stage.in_a_pod(&file, &flags).await;
+    assert_eq!((missing.code, file.exists()), (Some(2), false), "{}", missing.stderr);
+    assert!(missing.stderr.contains("--client-id"), "{}", missing.stderr);
+    let written =
+        stage.in_a_pod(&file, &[&flags[..], &["--client-id", &stage.partner.client_id]].concat()).await;
+    let checked = stage.in_a_pod(&file, &["check", "--write"]).await;
+
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let next = &written.stdout;
+    assert!(
+        ["perennial check", "perennial login partner-center", "perennial run"]
+            .iter()
+            .all(|it| next.contains(it))
+    );
+    let text = std::fs::read_to_string(&file).expect("written");
+    assert!(text.contains("refresh_token = \"one-refresh-token\""), "{text}");
+    assert!(text.contains("client_secret = { secret = \"one-app-secret\" }"), "{text}");
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+    assert!(checked.stdout.contains("workload_identity"), "{}", checked.stdout);
+}
+
+#[tokio::test]
+async fn cipps_names_are_known() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let secret = stage.world().newest_value(&stage.partner.app_secret).expect("stored");
+    stage.store("ApplicationID", &stage.partner.client_id);
+    stage.store("ApplicationSecret", secret.expose());
+    stage.store("TenantID", &stage.partner.tenant_id);
+    stage.store("RefreshToken", stage.stored().expose());
+    let file = stage.new_file();
+
+    let written = stage.in_a_pod(&file, &["init", "--vault", &stage.sandbox.origin, "--cipp"]).await;
+    let checked = stage.in_a_pod(&file, &["check"]).await;
+
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let text = std::fs::read_to_string(&file).expect("written");
+    assert!(text.contains("client_id = { secret = \"ApplicationID\" }"), "{text}");
+    assert!(
+        text.contains(&stage.partner.tenant_id) && text.contains("refresh_token = \"RefreshToken\""),
+        "{text}"
+    );
+    assert!(!text.contains(secret.expose()) && !written.stderr.contains(secret.expose()));
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_is_kept_without_force() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let before = std::fs::read_to_string(&stage.config).expect("written");
+    let vault = "https://contoso.vault.azure.net";
+    let all = [
+        "init",
+        "--vault",
+        vault,
+        "--tenant",
+        "contoso.example",
+        "--client-id",
+        "00000000-0000-0000-0000-000000000001",
+        "--app-secret",
+        "a",
+        "--refresh-token",
+        "b",
+    ];
+
+    let kept = stage.run_to_end(&all).await;
+    assert_eq!(kept.code, Some(2));
+    assert_eq!(std::fs::read_to_string(&stage.config).expect("kept"), before);
+    let wrong = stage.in_a_pod(&stage.new_file(), &[&all[..], &["--name", "no name"]].concat()).await;
+    assert_eq!((wrong.code, stage.new_file().exists()), (Some(78), false), "{}", wrong.stderr);
+    let forced = stage.run_to_end(&[&all[..], &["--force"]].concat()).await;
+
+    assert_eq!(forced.code, Some(0), "{}", forced.stderr);
+    assert!(std::fs::read_to_string(&stage.config).expect("there").contains(vault));
+    assert!(stage.world().calls_since(perennial::token::Timestamp::MIN_UTC).is_empty(), "all was said");
+}

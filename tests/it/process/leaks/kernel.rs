@@ -1,0 +1,123 @@
+//! What the machine lets others see of the process: arguments, files below `/proc`, core dumps.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+use chrono::TimeDelta;
+use secrecy::ExposeSecret as _;
+
+use super::super::Stage;
+use super::super::child::Child;
+use super::super::child::eventually;
+use super::super::is;
+use super::leaks;
+use super::secrets;
+
+/// The files below `/proc` that anybody may read.
+const PUBLIC: [&str; 9] =
+    ["cmdline", "comm", "limits", "mountinfo", "sched", "stat", "statm", "status", "cgroup"];
+
+/// A program without a right to look into other processes, which root has.
+fn without_rights(program: &str) -> Command {
+    let of_root = Path::new("/proc/self").metadata().expect("our own").uid() == 0;
+    if !of_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let rights = "-sys_ptrace,-sys_admin,-dac_override,-dac_read_search,-perfmon";
+    command.args([&format!("--bounding-set={rights}"), "--inh-caps=-all", program]);
+    command
+}
+
+/// The program where core dumps would be made if it were not against them: in a directory of the stage's.
+fn careless(stage: &Stage) -> Child {
+    let mut shell = without_rights("sh");
+    let program = env!("CARGO_BIN_EXE_perennial");
+    shell.args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" run", program]);
+    shell.current_dir(&stage.dir.0);
+    shell.env("AN_OPERATORS_OWN", stage.sandbox.vault_identity.client_secret.expose_secret());
+    Child::of(shell, &stage.config)
+}
+
+async fn at_work(stage: &Stage) -> Child {
+    let daemon = careless(stage);
+    daemon.logs(0, "at work", |event| is(event, "rotated", "one")).await;
+    daemon
+}
+
+/// Whether another process of the same user can read this file.
+fn readable(path: &str) -> bool {
+    let mut command = without_rights("head");
+    command.args(["-c1", path]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("util-linux and coreutils are installed").success()
+}
+
+#[tokio::test]
+async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let daemon = at_work(&stage).await;
+    let mut other = without_rights("sleep").arg("60").spawn().expect("coreutils are installed");
+
+    let seen = |id: u32| {
+        let open = |file: &&str| readable(&format!("/proc/{id}/{file}"));
+        ["environ", "maps", "auxv", "cmdline"].into_iter().filter(open).collect::<Vec<_>>()
+    };
+    let all = ["environ", "maps", "auxv", "cmdline"];
+    eventually("all can be seen of any other process", || (seen(other.id()) == all).then_some(())).await;
+    let of_daemon = seen(daemon.id());
+    other.kill().expect("our own child");
+    other.wait().expect("our own child");
+
+    assert_eq!(of_daemon, ["cmdline"]);
+}
+
+#[tokio::test]
+async fn what_everybody_may_read_of_the_process_holds_no_secret() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let daemon = at_work(&stage).await;
+
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", daemon.id()));
+    let public: String = PUBLIC.iter().filter_map(|file| read(file).ok()).collect();
+    assert!(public.contains("perennial\0run\0"), "{public}");
+    assert_eq!(leaks(&public, &secrets(&stage)), Vec::<String>::new());
+
+    // Nothing is added to the environment, and no file is left open or written.
+    let own = stage.sandbox.vault_identity.client_secret.expose_secret();
+    let environ = read("environ").unwrap_or_default();
+    let others: Vec<&str> =
+        environ.split('\0').filter(|line| !line.starts_with("AN_OPERATORS_OWN=")).collect();
+    assert_eq!(environ.is_empty(), !environ.contains(own), "the operator's own variable is there");
+    assert_eq!(leaks(&others.join("\n"), &secrets(&stage)), Vec::<String>::new());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.id()));
+    let targets =
+        open.into_iter().flatten().flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let files: Vec<_> = targets.filter(|target| target.is_file()).collect();
+    assert_eq!(files, Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_crash_leaves_no_memory_behind() {
+    for (name, number) in [("ABRT", 6), ("QUIT", 3)] {
+        let stage = Stage::set(TimeDelta::days(80)).await;
+        let daemon = at_work(&stage).await;
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).expect("it runs");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        let words: Vec<&str> = core.split_whitespace().rev().take(3).collect();
+        let listed = || {
+            let entries = std::fs::read_dir(&stage.dir.0).expect("a directory of our own");
+            entries.map(|entry| entry.expect("readable").file_name()).collect::<Vec<_>>()
+        };
+        let before = listed();
+
+        daemon.signal(name);
+        let ended = daemon.ended("crashed").await;
+
+        assert_eq!(words, ["bytes", "0", "0"], "{core}");
+        assert_eq!((ended.signal, ended.dumped), (Some(number), false));
+        assert_eq!(listed(), before);
+        let printed = ended.stdout + &ended.stderr;
+        assert_eq!(leaks(&printed, &secrets(&stage)), Vec::<String>::new());
+    }
+}

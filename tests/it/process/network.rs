@@ -1,0 +1,125 @@
+//! The ways out of a network: proxies, exceptions from them, IPv6 alone, and other clouds' addresses.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+use perennial::sandbox::ConfigRequest;
+use perennial::sandbox::Sandbox;
+use perennial::world::World;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use super::SOON;
+use super::Stage;
+use super::child::Child;
+use super::is;
+use crate::harness::Scratch;
+
+/// A proxy on this machine that opens tunnels, or refuses to. Ends with the test's runtime.
+struct Proxy {
+    url: String,
+    asked_for: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    async fn start(opens: bool) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("any port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let asked_for = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&asked_for);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(tunnel(client, Arc::clone(&asked), opens));
+            }
+        });
+        Self { url, asked_for }
+    }
+
+    fn asked_for(&self) -> Vec<String> {
+        self.asked_for.lock().expect("nobody panics").clone()
+    }
+}
+
+/// `CONNECT host:port` (RFC 9110, 9.3.6).
+async fn tunnel(mut client: TcpStream, asked_for: Arc<Mutex<Vec<String>>>, opens: bool) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = client.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let mut words = head.split(' ');
+    assert_eq!(words.next(), Some("CONNECT"), "nothing goes in the clear");
+    let target = words.next().expect("a target").to_owned();
+    asked_for.lock().expect("nobody panics").push(target.clone());
+    let answer: &[u8] = if opens {
+        b"HTTP/1.1 200 Connection established\r\n\r\n"
+    } else {
+        b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
+    };
+    let Ok(()) = client.write_all(answer).await else { return };
+    if let (true, Ok(mut server)) = (opens, TcpStream::connect(target).await) {
+        // Either side may end it at any time.
+        let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let proxy = Proxy::start(true).await;
+    let through = [("HTTPS_PROXY", proxy.url.as_str())];
+    let around = [("HTTPS_PROXY", proxy.url.as_str()), ("NO_PROXY", "localhost,.internal")];
+
+    let done = Child::start(&stage.config, &["rotate", "one"], &through).ended("through the proxy").await;
+    let tunnels = proxy.asked_for();
+    let again = Child::start(&stage.config, &["rotate", "one"], &around).ended("around the proxy").await;
+
+    assert_eq!((done.code, again.code), (Some(0), Some(0)), "{}{}", done.stderr, again.stderr);
+    let here = format!("localhost:{}", stage.sandbox.addr.port());
+    assert!(!tunnels.is_empty() && tunnels.iter().all(|target| *target == here), "{tunnels:?}");
+    assert_eq!(proxy.asked_for(), tunnels, "an exception is one");
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_told_as_such() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let proxy = Proxy::start(false).await;
+
+    let env = [("HTTPS_PROXY", proxy.url.as_str())];
+    let refused = Child::start(&stage.config, &["rotate", "one"], &env).ended("refused by the proxy").await;
+
+    assert_eq!(refused.code, Some(1), "it may help to try again: {}", refused.stderr);
+    assert!(refused.stderr.contains("proxy"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn everything_works_over_ipv6_alone() {
+    let here = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0));
+    let sandbox = Sandbox::start(World::new(Clock::host(), 7), here).await.expect("IPv6 on this machine");
+    let partner = sandbox.add_partner("one", TimeDelta::days(1));
+    let dir = Scratch::new();
+    let request = ConfigRequest {
+        tokens: &[("one", &partner)],
+        rotate_after: None,
+        prove_every: Some(SOON * 2),
+        strict: false,
+    };
+    let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
+    let text = std::fs::read_to_string(&config).expect("written").replace("//localhost:", "//[::1]:");
+    std::fs::write(&config, text).expect("our own file");
+
+    let daemon = Child::start(&config, &["run"], &[("PERENNIAL__HTTP__LISTEN", "[::1]:0")]);
+    daemon
+        .logs(0, "listening", |event| {
+            event["event"] == "listening"
+                && event["address"].as_str().is_some_and(|at| at.starts_with("[::1]:"))
+        })
+        .await;
+    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+}

@@ -1,0 +1,51 @@
+//! `verify` says whose a token is and whether Partner Center takes it, and stores nothing.
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use super::Stage;
+use super::results;
+
+#[tokio::test]
+async fn tenant_app_user_second_factor_and_acceptance_are_told() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+
+    let json = stage.run_to_end(&["verify", "--json"]).await;
+    let text = stage.run_to_end(&["verify", "one"]).await;
+
+    assert_eq!((json.code, text.code), (Some(0), Some(0)), "{}", json.stderr);
+    let [one, other]: [Value; 2] = results(&json).try_into().expect("both");
+    let told = |key: &str| one[key].as_str().map(str::to_owned);
+    assert_eq!((told("name"), &one["good"]), (Some("one".into()), &true.into()));
+    assert_eq!(told("tenant_id").as_ref(), Some(&stage.partner.tenant_id));
+    assert_eq!(told("client_id").as_ref(), Some(&stage.partner.client_id));
+    assert_eq!(told("user_oid").as_ref(), Some(&stage.partner.user_oid));
+    assert_eq!((&one["mfa"], &one["partner_center_accepts"]), (&true.into(), &true.into()));
+    assert_eq!((told("company"), told("scopes")), (Some("one".into()), Some("user_impersonation".into())));
+    assert!(told("proved_at").is_some() && one["problem"].is_null(), "{one}");
+    assert_eq!(other["name"], "other");
+    assert!(
+        text.stdout.starts_with("one\n  tenant ") && text.stdout.contains("second factor  yes"),
+        "{}",
+        text.stdout
+    );
+    assert_eq!((stage.redemptions(), stage.changes()), (3, 0));
+    assert!(!json.stdout.contains("eyJ") && !text.stdout.contains("eyJ"));
+}
+
+#[tokio::test]
+async fn a_sign_in_without_a_second_factor_is_told_with_its_cure() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.world().set_user_mfa(&stage.partner.user_oid, false);
+    stage.world().human_signs_in(&stage.partner).expect("signed in");
+
+    let ended = stage.run_to_end(&["verify", "one", "--json"]).await;
+
+    assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+    let one = &results(&ended)[0];
+    assert_eq!((&one["good"], &one["mfa"]), (&false.into(), &false.into()));
+    assert!(
+        one["cure"].as_str().is_some_and(|cure| cure.contains("second factor") || cure.contains("MFA")),
+        "{one}"
+    );
+}
