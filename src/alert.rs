@@ -84,6 +84,25 @@ pub enum Destination {
         /// The API's server.
         endpoint: String,
     },
+    /// Mailboxes.
+    Email(Post),
+}
+
+/// A mail server, and what it is given to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS begins with the connection; otherwise it is asked for (STARTTLS).
+    pub tls_first: bool,
+    /// Who it comes from.
+    pub from: String,
+    /// Whom it goes to.
+    pub to: Vec<String>,
+    /// A user of the server and the password, where it wants to know.
+    pub login: Option<(String, Source)>,
 }
 
 impl Destination {
@@ -94,6 +113,7 @@ impl Destination {
             Self::Teams { .. } => "teams",
             Self::Slack { .. } => "slack",
             Self::PagerDuty { .. } => "pagerduty",
+            Self::Email(_) => "email",
         }
     }
 

@@ -148,6 +148,14 @@ impl Http {
         held.client.clone()
     }
 
+    /// The roots trusted besides the system's, as they are now, in PEM.
+    ///
+    /// # Errors
+    /// Operator: they cannot be read.
+    pub fn own_roots(&self) -> Result<Option<Vec<u8>>, HttpError> {
+        pem(&self.roots)
+    }
+
     /// Asks for a new client, after a TLS failure or a 401.
     pub fn distrust(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).distrusted = true;
@@ -155,10 +163,14 @@ impl Http {
 }
 
 fn build(roots: &Roots, proxy: bool) -> Result<reqwest::Client, HttpError> {
+    http_client(pem(roots)?.as_deref(), proxy)
+}
+
+fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
     match roots {
-        Roots::System => http_client(None, proxy),
-        Roots::Pem(pem) => http_client(Some(pem), proxy),
-        Roots::File(path) => http_client(Some(&std::fs::read(path).map_err(HttpError::CaFile)?), proxy),
+        Roots::System => Ok(None),
+        Roots::Pem(pem) => Ok(Some(pem.clone())),
+        Roots::File(path) => std::fs::read(path).map(Some).map_err(HttpError::CaFile),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access_token;
 pub mod check;
+pub mod completions;
 mod cure;
 pub mod demo;
 pub mod health;
@@ -120,6 +121,9 @@ pub enum Verb {
     /// See half a year of it in a minute, on this machine and without Azure
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
+    /// Write what a shell needs to complete these words
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
 }
 
 /// Tokens that a command reads or proves at once.
@@ -265,6 +269,7 @@ pub fn main() -> process::ExitCode {
             Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
             Verb::Demo(args) => demo::run(args, format).await,
+            Verb::Completions(args) => completions::run(&args),
         }
     });
     finish(outcome, format)

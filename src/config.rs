@@ -31,6 +31,7 @@ use crate::alert::Sink;
 use crate::token::Grant;
 use crate::token::Policy;
 use crate::token::Source;
+pub use alerts::is_loopback;
 pub use alerts::may_send_to;
 pub use identity::Identity;
 pub use identity::IdentityHost;

@@ -6,6 +6,8 @@
 //! Invariants: an address or a key is read for each use and shown nowhere; nothing is sent without TLS but to
 //! this machine itself; no redirect is followed.
 
+mod mail;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +94,10 @@ impl Undelivered {
     fn settled(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_settled: true, after: None }
     }
+
+    fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_settled: false, after: None }
+    }
 }
 
 /// Sends to one sink.
@@ -129,6 +135,7 @@ impl Courier {
                 }
                 Ok(())
             }
+            Destination::Email(post) => mail::send(post, forms::mail(changes, now), &self.outbound).await,
         }
     }
 
@@ -190,11 +197,7 @@ impl Outbound {
     async fn exchange(&self, what: (Peer, &'static str), mut request: Request) -> Result<(), Undelivered> {
         *request.timeout_mut() = Some(ANSWER_WITHIN);
         let answer = exchange(&self.http, &self.calls, what, request).await;
-        let answer = answer.map_err(|why| Undelivered {
-            why: format!("no answer: {why}"),
-            is_settled: false,
-            after: None,
-        })?;
+        let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
         let status = answer.status;
         let why = format!("it answered with HTTP status {status}");
         match status {
@@ -202,7 +205,7 @@ impl Outbound {
             410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
             408 | 425 | 429 | 500.. => {
                 let after = answer.retry_after().map(|after| after.min(LONGEST_ASKED));
-                Err(Undelivered { why, is_settled: false, after })
+                Err(Undelivered { after, ..Undelivered::passing(why) })
             }
             _ => Err(Undelivered::settled(why)),
         }

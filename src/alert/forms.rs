@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Change;
 use super::What;
@@ -210,6 +211,42 @@ pub fn slack(changes: &[Change], now: Timestamp) -> Value {
         blocks.push(section(more));
     }
     json!({"text": headline, "blocks": blocks})
+}
+
+/// A mail in plain text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// One line.
+    pub subject: String,
+    /// All that there is to say.
+    pub text: String,
+    /// The same whenever the same is told: a mail that comes twice can be known by it.
+    pub id: Uuid,
+    /// The incident, where it is about one: mail programs show what refers to it as one thread.
+    pub thread: Option<Uuid>,
+}
+
+/// A mail about everything in a message.
+pub fn mail(changes: &[Change], now: Timestamp) -> Mail {
+    let mut text = String::new();
+    for change in changes.iter().take(MOST_SHOWN) {
+        let Change { what, condition, .. } = change;
+        push(&mut text, format_args!("{}: {}\n\n", word(*what, condition), condition.kind.title()));
+        for (name, value) in facts(change, now) {
+            push(&mut text, format_args!("{name}: {value}\n"));
+        }
+        text.push_str("\n\n");
+    }
+    if let Some(more) = unshown(changes) {
+        push(&mut text, format_args!("{more}\n"));
+    }
+    let ids: Vec<u8> = changes.iter().flat_map(|change| change.id().into_bytes()).collect();
+    let thread = match changes {
+        [only] => Some(only.condition.id),
+        _ => None,
+    };
+    let text = format!("{}\n", text.trim_end());
+    Mail { subject: headline(changes), text, id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &ids), thread }
 }
 
 /// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent

@@ -15,13 +15,30 @@ use super::walk::Problems;
 use super::walk::Section;
 use super::walk::Wanted;
 use crate::alert::Destination;
+use crate::alert::Post;
 use crate::alert::Sink;
 use crate::condition::Severity;
 use crate::token::Source;
 
 /// Keys of `[[alert]]`.
-pub(super) const ALERT: &[&str] =
-    &["name", "kind", "url", "signing_key", "routing_key", "endpoint", "min_severity", "tokens"];
+pub(super) const ALERT: &[&str] = &[
+    "name",
+    "kind",
+    "url",
+    "signing_key",
+    "routing_key",
+    "endpoint",
+    "server",
+    "from",
+    "to",
+    "username",
+    "password",
+    "min_severity",
+    "tokens",
+];
+/// Those of them that do not go with every kind.
+const OF_A_KIND: [&str; 9] =
+    ["url", "signing_key", "routing_key", "endpoint", "server", "from", "to", "username", "password"];
 /// Keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
@@ -62,14 +79,15 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let kind = section.required("kind", kind);
     let name = section.optional("name", |text| rules::token_name(text).map(|name| name.to_string()));
     let min_severity = section.optional("min_severity", severity);
-    let tokens = patterns(&section);
+    let tokens = list(&section, "tokens", TOKENS, |text| Ok(text.to_owned()));
     let kind = kind?;
     let own: &[&str] = match kind {
         "webhook" => &["url", "signing_key"],
         "pagerduty" => &["routing_key", "endpoint"],
+        "email" => &["server", "from", "to", "username", "password"],
         _ => &["url"],
     };
-    let strangers = ["url", "signing_key", "routing_key", "endpoint"].iter().filter(|key| !own.contains(key));
+    let strangers = OF_A_KIND.iter().filter(|key| !own.contains(key));
     for key in section.present(&strangers.copied().collect::<Vec<_>>()) {
         section.note(key, format!("does not go with kind = \"{kind}\""));
     }
@@ -81,6 +99,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
         }
         "teams" => Destination::Teams { url: url("url")? },
         "slack" => Destination::Slack { url: url("url")? },
+        "email" => Destination::Email(post(&section)?),
         _ => {
             let endpoint = section.optional("endpoint", endpoint);
             let routing_key = url("routing_key")?;
@@ -91,8 +110,26 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
         name: name?.map_or_else(|| Arc::from(kind), Arc::from),
         to,
         min_severity: min_severity?.unwrap_or(Severity::Warning),
-        tokens: tokens?,
+        tokens: tokens?.unwrap_or_default(),
     })
+}
+
+/// A mail server, and whom it is to reach.
+fn post(section: &Section<'_>) -> Checked<Post> {
+    let server = section.required("server", mail_server);
+    let from = section.required("from", mailbox);
+    let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox);
+    let username = section.optional("username", |text| Ok(text.to_owned()));
+    let password = section.get("password").map(|_| local_source(section, "password", NO_VAULT)).transpose();
+    let login = match (username?, password?) {
+        (Some(username), Some(password)) => Some((username, password)),
+        (None, None) => None,
+        (Some(_), None) => return Err(section.note("password", "must be there where `username` is")),
+        (None, Some(_)) => return Err(section.note("username", "must be there where `password` is")),
+    };
+    let (tls_first, host, port) = server?;
+    let to = to?.ok_or_else(|| section.note("to", "must be there: whom the mail goes to"))?;
+    Ok(Post { host, port, tls_first, from: from?, to, login })
 }
 
 pub(super) fn heartbeat(root: &Section<'_>) -> Checked<Option<Heartbeat>> {
@@ -109,8 +146,8 @@ pub(super) fn heartbeat(root: &Section<'_>) -> Checked<Option<Heartbeat>> {
 }
 
 fn kind(text: &str) -> Result<&'static str, Wanted> {
-    let known = ["webhook", "teams", "slack", "pagerduty"].into_iter().find(|kind| *kind == text);
-    known.ok_or("must be `webhook`, `teams`, `slack` or `pagerduty`")
+    let known = ["webhook", "teams", "slack", "pagerduty", "email"].into_iter().find(|kind| *kind == text);
+    known.ok_or("must be `webhook`, `teams`, `slack`, `pagerduty` or `email`")
 }
 
 fn severity(text: &str) -> Result<Severity, Wanted> {
@@ -130,29 +167,62 @@ fn endpoint(text: &str) -> Result<String, Wanted> {
     Ok(rules::trimmed(&rules::base_url(text)?))
 }
 
-/// Names of tokens, with `*` for any letters.
-fn patterns(section: &Section<'_>) -> Checked<Vec<String>> {
-    const WANTED: &str = "must be a list of names in quotes; `*` stands for any letters";
-    let Some(value) = section.get("tokens") else { return Ok(Vec::new()) };
-    let ValueKind::Array(list) = &value.kind else { return Err(section.note("tokens", WANTED)) };
-    let text = |value: &Value| match &value.kind {
-        ValueKind::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-        _ => None,
+/// Whether TLS comes first, the host and the port: submission is 587, and 465 with TLS from the start (RFC 8314, 3.3).
+fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
+    const WANTED: &str = "must be smtps://host or smtp://host, with a port where it is not 465 or 587";
+    let url = Url::parse(text).map_err(|_| WANTED)?;
+    let (tls_first, usual) = match url.scheme() {
+        "smtps" => (true, 465),
+        "smtp" => (false, 587),
+        _ => return Err(WANTED),
     };
-    let patterns: Option<Vec<String>> = list.iter().map(text).collect();
-    patterns.filter(|patterns| !patterns.is_empty()).ok_or_else(|| section.note("tokens", WANTED))
+    let more = url.has_authority() && url.username().is_empty() && url.password().is_none();
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let host = url.host_str().filter(|host| more && bare && !host.is_empty()).ok_or(WANTED)?;
+    Ok((tls_first, host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(usual)))
+}
+
+fn mailbox(text: &str) -> Result<String, Wanted> {
+    let address: Result<lettre::Address, _> = text.parse();
+    address.map(|address| address.to_string()).map_err(|_| "must be an address, as on-call@contoso.com")
+}
+
+const TOKENS: &str = "must be a list of names in quotes; `*` stands for any letters";
+
+/// A list of texts that is not empty, or nothing.
+fn list<T>(
+    section: &Section<'_>,
+    key: &str,
+    wanted: Wanted,
+    parse: impl Fn(&str) -> Result<T, Wanted>,
+) -> Checked<Option<Vec<T>>> {
+    let Some(value) = section.get(key) else { return Ok(None) };
+    let ValueKind::Array(list) = &value.kind else { return Err(section.note(key, wanted)) };
+    let one = |value: &Value| match &value.kind {
+        ValueKind::String(text) if !text.trim().is_empty() => parse(text.trim()),
+        _ => Err(wanted),
+    };
+    let list: Result<Vec<T>, Wanted> = list.iter().map(one).collect();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(Some(list)),
+        Ok(_) => Err(section.note(key, wanted)),
+        Err(wanted) => Err(section.note(key, wanted)),
+    }
 }
 
 /// Whether something may be sent there: over HTTPS, or without it to this machine itself.
 pub fn may_send_to(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let loopback = host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
     match url.scheme() {
         "https" => url.host().is_some(),
-        "http" => loopback,
+        "http" => is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']'])),
         _ => false,
     }
+}
+
+/// Whether a host is this machine, whatever a resolver says.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

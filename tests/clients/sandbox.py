@@ -3,10 +3,13 @@
 Owns what the tests share: where the sandbox is, who may do what there, its controls below `/_sandbox/`.
 """
 
+import base64
 import contextlib
 import itertools
+import json
 import logging
 import os
+import subprocess
 import tomllib
 
 import msal
@@ -65,6 +68,19 @@ def partner_app(**changed):
         "authority": f"{ORIGIN}/{TOKEN['tenant_id']}",
     }
     return msal.ConfidentialClientApplication(**known | changed, instance_discovery=False)
+
+
+def perennial(*words):
+    """What the program prints on stdout."""
+    told = subprocess.run([os.environ["PERENNIAL"], *words], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def claims(token):
+    """What stands in an access token."""
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 def stored_token():

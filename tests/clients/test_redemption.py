@@ -44,6 +44,20 @@ class Redemption(unittest.TestCase):
         self.assertEqual(answer["ext_expires_in"], answer["expires_in"])
         self.assertNotIn(answer["refresh_token"], ("", stored))
 
+    def test_perennial_prints_the_access_token_that_msal_gets(self):
+        by_msal = sandbox.claims(self.redeem(sandbox.stored_token())["access_token"])
+
+        printed = sandbox.perennial("access-token", sandbox.TOKEN["name"])
+
+        token, = printed.splitlines()
+        by_perennial = sandbox.claims(token)
+        # What every token has of its own.
+        for own in ("iat", "nbf", "exp", "uti"):
+            self.assertIsNotNone(by_msal.pop(own, ""))
+            by_perennial.pop(own, None)
+        self.assertEqual(by_perennial, by_msal)
+        self.assertIn("mfa", by_perennial["amr"])
+
     def test_the_answer_tells_whose_token_it_is(self):
         answer = self.redeem(sandbox.stored_token())
 

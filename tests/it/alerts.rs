@@ -305,6 +305,14 @@ fn the_configuration_refuses_what_could_not_work() {
             "[[alert]]\nkind = \"pagerduty\"\nrouting_key = { env = \"U\" }\nendpoint = \"http://127.0.0.1:1\"\n",
             &[],
         ),
+        (
+            "[[alert]]\nkind = \"email\"\nserver = \"smtp://m.example\"\nfrom = \"a@b.example\"\nto = [\"c@d.example\"]\n",
+            &[],
+        ),
+        (
+            "[[alert]]\nkind = \"email\"\nserver = \"m.example:25\"\nfrom = \"Ann\"\nto = []\nusername = \"u\"\n",
+            &["alert[0].server", "alert[0].from", "alert[0].to", "alert[0].password"],
+        ),
         ("[[alert]]\nkind = \"fax\"\nurl = { env = \"U\" }\n", &["alert[0].kind"]),
         ("[[alert]]\nkind = \"slack\"\n", &["alert[0].url"]),
         ("[[alert]]\nkind = \"slack\"\nurl = \"https://hooks.example/x\"\n", &["alert[0].url"]),

@@ -37,6 +37,7 @@ async fn every_example_that_needs_no_person_runs() {
         cli::access_token::EXAMPLES,
         cli::verify::EXAMPLES,
         cli::check::EXAMPLES,
+        cli::completions::EXAMPLES,
     ];
     let calls: Vec<String> = examples.iter().flat_map(|text| calls(text)).map(str::to_owned).collect();
     assert!(calls.len() > 15, "{calls:?}");

@@ -1,0 +1,39 @@
+//! `completions`: what a shell needs to complete this program's words.
+
+use clap::Args;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::Cli;
+use super::ExitCode;
+use super::Stop;
+use super::out;
+
+/// Worked examples.
+pub const EXAMPLES: &str = "\
+Examples:
+  perennial completions bash > perennial.bash         # for /usr/share/bash-completion/completions/perennial
+  perennial completions zsh > _perennial              # for a folder of $fpath
+  perennial completions fish > perennial.fish         # for ~/.config/fish/completions
+
+For this shell only:
+  . <(perennial completions bash)";
+
+/// What `completions` takes.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Writes the completions to stdout.
+///
+/// # Errors
+/// When stdout cannot take it.
+pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "perennial", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    out::line(script.trim_end()).map_err(|error| Stop::Failed(error.into()))?;
+    Ok(ExitCode::Done)
+}
