@@ -18,11 +18,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Query;
+use axum::extract::RawQuery;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware;
+use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
@@ -239,8 +241,12 @@ async fn status(State(shared): State<Shared>) -> Response {
     shown(&shared, |status| axum::Json(status).into_response())
 }
 
-async fn front(State(shared): State<Shared>) -> Response {
-    shown(&shared, |status| axum::response::Html(page::render(&status)).into_response())
+async fn front(State(shared): State<Shared>, RawQuery(asked): RawQuery) -> Response {
+    let paused = asked.as_deref() == Some(page::PAUSED);
+    shown(&shared, |status| {
+        let page = Html(page::render(&status, paused));
+        if paused { page.into_response() } else { ([(header::REFRESH, page::RELOAD)], page).into_response() }
+    })
 }
 
 fn shown(shared: &Shared, show: impl FnOnce(Status) -> Response) -> Response {

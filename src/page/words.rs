@@ -1,10 +1,13 @@
 //! What the page calls things: kinds, states, verdicts.
 
+use chrono::TimeDelta;
+
 use crate::condition::Severity;
 use crate::relative;
 use crate::snapshot::Standing;
 use crate::status::Status;
 use crate::status::TokenStatus;
+use crate::token::Timestamp;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +82,11 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     }
     let unknown = status.tokens.iter().filter(|token| token.state == Standing::Unknown).count();
     if unknown > 0 {
-        let text = format!("{} of {} not proved yet.", unknown, tokens(count));
+        let text = match (unknown, count) {
+            (1, 1) => "The token has not been proved yet.".to_owned(),
+            (all, count) if all == count => format!("None of {} has been proved yet.", tokens(count)),
+            (some, count) => format!("Not proved yet: {some} of {}.", tokens(count)),
+        };
         return (Look::Dim, "Not known yet", text);
     }
     if !status.conditions.is_empty() {
@@ -103,6 +110,46 @@ fn affected(status: &Status) -> impl Iterator<Item = &str> {
 
 fn tokens(count: usize) -> String {
     if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
+}
+
+/// How many tokens are in which state.
+pub(super) fn tally(status: &Status) -> String {
+    let counts = Standing::ALL.into_iter().filter_map(|standing| {
+        let count = status.tokens.iter().filter(|token| token.state == standing).count();
+        (count > 0).then(|| format!("{count} {}", state(standing).to_lowercase()))
+    });
+    counts.collect::<Vec<_>>().join(" · ")
+}
+
+/// How much of its life a token has behind it.
+pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp) -> String {
+    let old = relative::span(now - issued);
+    expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
+}
+
+/// When a token ends, or that it has come to that.
+pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
+    if dead {
+        "no longer accepted".to_owned()
+    } else if at > now {
+        relative::until(at, now)
+    } else {
+        "expired".to_owned()
+    }
+}
+
+/// How long until the first of the tokens ends.
+pub(super) fn time_left(seconds: i64) -> String {
+    if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
+}
+
+/// Who can fix it, by the name of a remedy.
+pub(super) fn who(remedy: &str) -> &'static str {
+    match remedy {
+        "login" => "whoever signs in",
+        "operator" => "an operator",
+        _ => "tried again by itself",
+    }
 }
 
 /// A state in words.

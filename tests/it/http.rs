@@ -207,6 +207,18 @@ async fn pages_that_name_customers_are_served_only_where_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn the_page_loads_itself_again_unless_it_was_paused() {
+    let (world, partner) = harness::still_world();
+    let served = Served::start(&world, &[("contoso", &partner)], true).await;
+
+    for (path, refresh) in [("/", true), ("/?other", true), ("/?paused", false), ("/status", false)] {
+        let answer = served.ask(Method::GET, path).await;
+        let told = answer.headers().get("refresh").map(|value| value.to_str().expect("text"));
+        assert_eq!(told, refresh.then_some("15;url=./"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn answers_are_guarded_whatever_was_asked() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
