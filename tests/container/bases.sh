@@ -6,7 +6,7 @@
 runtime_base() {
     local root=$lab/runtime debs=$lab/debs
     mkdir -p "$root" "$debs"
-    (cd "$debs" && apt-get download -qq base-files netbase tzdata ca-certificates libc6 libgcc-s1 libstdc++6 libgomp1 libssl3)
+    (cd "$debs" && apt-get download -qq -o APT::Sandbox::User=root base-files netbase tzdata ca-certificates libc6 libgcc-s1 libstdc++6 libgomp1 libssl3)
     local deb
     for deb in "$debs"/*.deb; do
         dpkg-deb --extract "$deb" "$root"
