@@ -45,12 +45,11 @@ expect() {
 told() { podman image inspect --format "{{.Config.$1}}" perennial:local; }
 
 name=perennial
-logged() { podman logs "$name" 2>&1 | grep -q "\"event\":\"$1\""; }
+logged() { podman logs "$name" 2>&1 | grep "\"event\":\"$1\"" > /dev/null; }
 
 asked() {
     curl --silent --show-error --fail --cacert "$lab/perennial/ca.pem" "https://localhost:8443/_sandbox/$1" "${@:2}"
 }
-control() { asked "$1" --data "${2:-{\}}" > /dev/null; }
 
 # How many versions the token has in the vault, and who wrote the newest.
 versions() {
