@@ -1,17 +1,5 @@
 # What the parts of tests/container/run share. To be sourced, with $lab set.
 
-# Processes and containers end with this; a container whose network another shares goes in the second round.
-pids=()
-end() {
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2> /dev/null || true
-        wait "$pid" 2> /dev/null || true
-    done
-    podman rm --all --force --time 0 > /dev/null 2>&1 || true
-    podman rm --all --force --time 0 > /dev/null 2>&1 || true
-}
-trap end EXIT
-
 await() {
     local tenths=$1
     shift
@@ -29,6 +17,8 @@ if [ "$(stat --file-system --format %T /sys/fs/cgroup)" != cgroup2fs ]; then
     umount --lazy /sys/fs/cgroup
     mount -t cgroup2 none /sys/fs/cgroup
 fi
+# What is kept there is of this run only, and goes with it.
+mount -t tmpfs none /run
 ip link set lo up
 
 confined() {
