@@ -53,10 +53,20 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
 /// The configurations that the ways to deploy start from.
 #[test]
 fn what_is_to_be_filled_in_is_sound() {
-    for path in ["deploy/compose/perennial/perennial.toml", "deploy/kubernetes/overlays/aks/perennial.toml"] {
+    // What the webhook of AKS puts into a pod's environment.
+    let pod = [
+        ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
+        ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000"),
+        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000000"),
+    ];
+    for (path, env) in [
+        ("deploy/compose/perennial/perennial.toml", &[][..]),
+        ("deploy/kubernetes/overlays/aks/perennial.toml", &pod),
+    ] {
         let text = read(path);
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
 
-        let config = Config::parse(Path::new(path), &text, std::iter::empty());
+        let config = Config::parse(Path::new(path), &text, env);
 
         let config = config.unwrap_or_else(|problems| panic!("{path}: {problems}"));
         assert_eq!(config.tokens[0].name.as_str(), "partner-center", "{path}");
