@@ -37,18 +37,28 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// A wrong configuration, or one that leaves the port open.
 pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
-    let config = load(global)?;
-    let address = reached_at(config.http.listen);
-    if address.port() == 0 {
+    let listen = load(global)?.http.listen;
+    if listen.port() == 0 {
         return Err(Stop::Failed(anyhow::anyhow!(
             "[http] listen leaves the port open: nobody knows which it is"
         )));
     }
-    let (said, code) = match ask(address).await? {
-        Ok(200) => (format!("{address}: alive"), ExitCode::Done),
-        Ok(status) => (format!("{address}: not alive, it answers {status}"), ExitCode::Failed),
-        Err(why) => (format!("{address}: no answer, {why}"), ExitCode::Failed),
-    };
+    let mut said = String::new();
+    for address in reached_at(listen) {
+        let (what, code) = match ask(address).await? {
+            Ok(200) => ("alive".to_owned(), Some(ExitCode::Done)),
+            Ok(status) => (format!("not alive, it answers {status}"), Some(ExitCode::Failed)),
+            Err(why) => (format!("no answer, {why}"), None),
+        };
+        said = format!("{address}: {what}");
+        if let Some(code) = code {
+            return answer(&said, code);
+        }
+    }
+    answer(&said, ExitCode::Failed)
+}
+
+fn answer(said: &str, code: ExitCode) -> Result<ExitCode, Stop> {
     out::line(said).map_err(|error| Stop::Failed(error.into()))?;
     Ok(code)
 }
@@ -60,14 +70,15 @@ async fn ask(address: SocketAddr) -> Result<Result<u16, String>, Stop> {
     Ok(answer.map(|answer| answer.status().as_u16()).map_err(|error| transport::classify(&error).to_string()))
 }
 
-/// Where this machine reaches what listens there: an unspecified address is listened on, not asked.
-fn reached_at(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// Where this machine reaches what listens there: an unspecified address is listened on, not asked. What
+/// listens on `[::]` is asked by IPv4 too, since a container's network may have no IPv6, even on loopback.
+fn reached_at(listen: SocketAddr) -> Vec<SocketAddr> {
+    let hosts: Vec<IpAddr> = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        ip => vec![ip],
     };
-    SocketAddr::new(ip, listen.port())
+    hosts.into_iter().map(|host| SocketAddr::new(host, listen.port())).collect()
 }
 
 #[cfg(test)]
@@ -77,12 +88,13 @@ mod tests {
     #[test]
     fn what_listens_everywhere_is_asked_on_this_machine() {
         for (listen, asked) in [
-            ("[::]:9464", "[::1]:9464"),
-            ("0.0.0.0:1", "127.0.0.1:1"),
-            ("127.0.0.1:9464", "127.0.0.1:9464"),
-            ("10.1.2.3:9464", "10.1.2.3:9464"),
+            ("[::]:9464", &["127.0.0.1:9464", "[::1]:9464"][..]),
+            ("0.0.0.0:1", &["127.0.0.1:1"]),
+            ("127.0.0.1:9464", &["127.0.0.1:9464"]),
+            ("10.1.2.3:9464", &["10.1.2.3:9464"]),
         ] {
-            assert_eq!(reached_at(listen.parse().expect("an address")).to_string(), asked);
+            let asked: Vec<SocketAddr> = asked.iter().map(|one| one.parse().expect("an address")).collect();
+            assert_eq!(reached_at(listen.parse().expect("an address")), asked);
         }
     }
 }

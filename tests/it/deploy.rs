@@ -1,5 +1,10 @@
 //! What is shipped beside the program says what the program needs.
 
+use std::path::Path;
+
+use clap::Parser as _;
+use perennial::cli::Cli;
+use perennial::config::Config;
 use serde_json::Value;
 
 #[test]
@@ -36,8 +41,64 @@ fn the_unit_leaves_time_to_save_and_does_not_loop_on_a_mistake() {
 #[test]
 fn the_image_runs_unprivileged_and_builds_what_was_locked() {
     let image = include_str!("../../Dockerfile");
+    let version = format!("ARG VERSION={}", env!("CARGO_PKG_VERSION"));
 
-    for part in ["cargo build --release --locked", "distroless/cc-debian12:nonroot", "ENTRYPOINT ["] {
-        assert!(image.contains(part), "{part}");
+    for line in ["RUN cargo build --release --locked", "USER 65532:65532", "CMD [\"run\"]", version.as_str()]
+    {
+        assert!(image.lines().any(|there| there == line), "{line}");
     }
+    assert!(image.contains("distroless/cc-debian12:nonroot"));
+}
+
+/// The configurations that the ways to deploy start from.
+#[test]
+fn what_is_to_be_filled_in_is_sound() {
+    // What the webhook of AKS puts into a pod's environment.
+    let pod = [
+        ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
+        ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000"),
+        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000000"),
+    ];
+    for (path, env) in [
+        ("deploy/compose/perennial/perennial.toml", &[][..]),
+        ("deploy/kubernetes/overlays/aks/perennial.toml", &pod),
+    ] {
+        let text = read(path);
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+
+        let config = Config::parse(Path::new(path), &text, env);
+
+        let config = config.unwrap_or_else(|problems| panic!("{path}: {problems}"));
+        assert_eq!(config.tokens[0].name.as_str(), "partner-center", "{path}");
+    }
+}
+
+#[test]
+fn every_command_in_compose_and_manifests_can_be_typed() {
+    let files = [
+        "deploy/compose.yaml",
+        "deploy/kubernetes/base/deployment.yaml",
+        "deploy/kubernetes/components/cron-job/cron-job.yaml",
+        "deploy/kubernetes/overlays/sandbox/stand-ins.yaml",
+    ];
+    let mut typed = 0;
+    for (path, text) in files.map(|path| (path, read(path))) {
+        // Arguments of the image's entry point, or the program by its path.
+        let keys = ["args: [", "command: [", "test: [CMD, /usr"];
+        let lists = text.lines().filter_map(|line| keys.iter().find_map(|key| line.split_once(key)));
+        for list in lists.filter_map(|(_, rest)| rest.split(']').next()) {
+            let words = list.split(", ").map(|word| word.trim_matches('"'));
+            let words = words.skip_while(|word| word.ends_with("/perennial"));
+            let parsed = Cli::try_parse_from(["perennial"].into_iter().chain(words));
+
+            assert!(parsed.is_ok(), "{path}: {list}");
+            typed += 1;
+        }
+    }
+    assert_eq!(typed, 6);
+}
+
+fn read(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
