@@ -32,10 +32,16 @@ pids+=($!)
 await 200 grep -qs PERENNIAL_CONFIG "$lab/said"
 of_vault() { sed -n "/^\[vault\]/,/^\[cloud\]/s/^$1 = \"\(.*\)\"/\1/p" "$lab/sandbox/perennial.toml"; }
 
-# The app's configuration without its vault, which the deployment adds.
-export CONFIGURATION=$lab/wanted.toml
-sed '/^\[vault\]/,/^\[cloud\]/{/^\[cloud\]/!d}' "$lab/sandbox/perennial.toml" > "$CONFIGURATION"
-export RESOURCE_GROUP=group LOCATION=westeurope VAULT=contoso IMAGE=registry.example/perennial:1 ALERT_EMAIL=owner@example.com
+# Steps 2 and 3 as they stand in the guide; where the sandbox is, is all that is added.
+block() { awk -v nth="$1" '/^```sh/ { on = ++n == nth; next } /^```/ { on = 0 } on' docs/deploy-azure.md; }
+of_token() { sed -n "/^\[\[token\]\]/,\$s/^$1 = \"\(.*\)\"/\1/p" "$lab/sandbox/perennial.toml"; }
+TENANT_ID=$(of_token tenant_id) APP_ID=$(of_token client_id)
+export TENANT_ID APP_ID
+block 1 | sed "s|> perennial.toml|> '$lab/perennial.toml'|" > "$lab/step-2"
+block 2 | sed "s|=perennial.toml|='$lab/wanted.toml'|" > "$lab/step-3"
+# shellcheck source=/dev/null
+. "$lab/step-2"
+{ sed -n '/^\[cloud\]/,/^$/p' "$lab/sandbox/perennial.toml" && cat "$lab/perennial.toml"; } > "$lab/wanted.toml"
 export AZURE_CONFIG_DIR=$lab/az AZURE_CORE_COLLECT_TELEMETRY=no AZURE_PLAYED=$lab/played
 AZURE_PLAYED_CLIENT=$(of_vault client_id) AZURE_PLAYED_VAULT=$(of_vault url)
 export AZURE_PLAYED_CLIENT AZURE_PLAYED_VAULT
@@ -45,22 +51,22 @@ chmod +x "$lab/bin/az"
 export PATH=$lab/bin:$PATH
 
 deploy() {
-    if ! deploy/azure/deploy.sh > "$lab/deployed" 2>&1; then
+    if ! bash -e "$lab/step-3" > "$lab/deployed" 2>&1; then
         cat "$lab/deployed" >&2
         exit 1
     fi
 }
 same() {
     "$venv/bin/python" tests/azure/compare.py deploy/azure/main.bicep "$AZURE_PLAYED" vaultName="$VAULT" image="$IMAGE" \
-        alertEmail="$ALERT_EMAIL" configuration="$(cat "$CONFIGURATION")" "$@"
+        alertEmail="$ALERT_EMAIL" configuration="$(cat "$lab/wanted.toml")" "$@"
 }
 refused() {
-    local code=$1 says=$2
+    local wanted=$1 says=$2 code=0
     shift 2
-    if "$@" deploy/azure/deploy.sh > "$lab/refused" 2>&1; then code=-1; else [ $? -eq "$code" ] || code=-1; fi
-    if [ "$code" = -1 ] || ! grep -q "$says" "$lab/refused"; then
+    env CONFIGURATION="$lab/wanted.toml" "$@" deploy/azure/deploy.sh > "$lab/refused" 2>&1 || code=$?
+    if [ "$code" -ne "$wanted" ] || ! grep -q "$says" "$lab/refused"; then
         cat "$lab/refused" >&2
-        echo "expected: $says" >&2
+        echo "$code, where $wanted was expected: $says" >&2
         exit 1
     fi
 }
@@ -86,6 +92,7 @@ while read -r secret file; do
     app ".configuration.secrets[] | select(.name == \"$secret\").value" > "$lab/files/$file"
 done < <(app '.template.volumes[].secrets[] | "\(.secretRef) \(.path)"')
 mapfile -t environment < <(app '.template.containers[0].env[] | "\(.name)=\(.value)"')
+check=$(sed -n 's/.*--command ".*perennial \(check[^"]*\)"$/\1/p' docs/deploy-azure.md)
 mapfile -t host < "$lab/sandbox/managed-identity.env"
 env -i "${environment[@]}" "${host[@]}" "$program" run --config "$lab/files/perennial.toml" 2> "$lab/run.log" &
 pids+=($!)
@@ -95,4 +102,6 @@ for probe in "${probes[@]}"; do
     await 100 curl --fail --silent --show-error --output "$lab/probe" "$probe"
 done
 grep -o '"vault_identity":"managed_identity"' "$lab/run.log"
-echo "${#probes[@]} probes are green, and the token was rotated"
+read -ra check <<< "$check"
+env -i "${environment[@]}" "${host[@]}" "$program" "${check[@]}" --config "$lab/files/perennial.toml"
+echo "${#probes[@]} probes are green, the token was rotated, and \`${check[*]}\` is green"
