@@ -16,7 +16,15 @@ image:
 
 # The program as it is shipped
 release:
-    cargo build --release --locked
+    deploy/release/build
+
+# Two builds from two directories, compared
+reproducible:
+    tests/reproducible.sh
+
+# Bills of materials and licences, into ./dist
+papers:
+    deploy/release/papers dist
 
 # A thousand simulated years, optimised
 sim:

@@ -30,6 +30,7 @@ use clap::Subcommand;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::build_info;
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::failure::Remedy;
@@ -57,7 +58,7 @@ Results are written to stdout, logs to stderr.";
 
 /// Keeps Microsoft Partner Center refresh tokens in Azure Key Vault alive.
 #[derive(Debug, Parser)]
-#[command(name = "perennial", version, after_help = AFTER_HELP)]
+#[command(name = "perennial", version, long_version = build_info::LONG, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

@@ -3,6 +3,7 @@
 //! Modules are listed in reading order, which is also dependency order: a module may name only modules
 //! above it (`tests/it/tidy.rs` holds them to it).
 
+pub mod build_info;
 pub mod tags;
 pub mod token;
 pub mod version;

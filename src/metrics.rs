@@ -15,6 +15,9 @@ use std::fmt::Display;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::build_info::REVISION;
+use crate::build_info::RUSTC;
+use crate::build_info::VERSION;
 use crate::calls::BUCKETS;
 use crate::calls::Series;
 use crate::condition::Condition;
@@ -67,9 +70,9 @@ pub const METRICS: [Metric; 15] = [
     Metric {
         name: "perennial_build_info",
         kind: "gauge",
-        labels: &["version"],
+        labels: &["version", "revision", "rustc"],
         help: "Always 1; which program this is.",
-        samples: |_, _, to| to.put(&[env!("CARGO_PKG_VERSION")], 1),
+        samples: |_, _, to| to.put(&[VERSION, REVISION, RUSTC], 1),
     },
     Metric {
         name: "perennial_tokens",

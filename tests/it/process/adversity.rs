@@ -74,6 +74,17 @@ async fn nothing_is_written_and_no_home_is_needed() {
     assert_eq!(daemon.ended("stopped").await.code, Some(0));
 }
 
+#[tokio::test]
+async fn what_it_makes_is_its_users_alone() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = Child::start_through(&["sh", "-c", "umask 000 && exec \"$0\" run"], &stage.config);
+    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
+
+    assert_eq!(status.lines().find(|line| line.starts_with("Umask:")), Some("Umask:\t0077"));
+}
+
 /// The vault is right about the time, whichever way the host is wrong.
 #[tokio::test]
 async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {

@@ -1,6 +1,8 @@
-//! The ways out of a network: proxies, exceptions from them, IPv6 alone, and other clouds' addresses.
+//! The ways out of a network: proxies, exceptions from them, private roots, IPv6 alone, and both families.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -17,6 +19,8 @@ use tokio::net::TcpStream;
 use super::SOON;
 use super::Stage;
 use super::child::Child;
+use super::child::eventually;
+use super::child::get;
 use super::is;
 use crate::harness::Scratch;
 
@@ -122,4 +126,50 @@ async fn everything_works_over_ipv6_alone() {
         })
         .await;
     daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+}
+
+/// A host's own store, as `update-ca-certificates` fills it, needs no word in the configuration.
+#[tokio::test]
+async fn a_private_root_in_the_systems_store_is_trusted() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let text = std::fs::read_to_string(&stage.config).expect("written");
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("ca_file")).collect();
+    std::fs::write(&stage.config, without.join("\n")).expect("our own file");
+    let store = stage.dir.0.join("ca.pem");
+    let store = [("SSL_CERT_FILE", store.to_str().expect("a path of ours"))];
+
+    let stranger = Child::start(&stage.config, &["rotate", "one"], &[]).ended("a stranger's").await;
+    let trusted = Child::start(&stage.config, &["rotate", "one"], &store).ended("trusted").await;
+
+    assert!(stranger.stderr.contains("TLS certificate"), "{}", stranger.stderr);
+    assert_eq!((stranger.code, trusted.code), (Some(1), Some(0)), "{}", trusted.stderr);
+}
+
+#[tokio::test]
+async fn one_address_serves_both_families() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = Child::start(&stage.config, &["run"], &[("PERENNIAL__HTTP__LISTEN", "[::]:0")]);
+    let address = |event: &serde_json::Value| Some(event["address"].as_str()?.parse::<SocketAddr>().ok()?);
+    let listening = eventually("served", || daemon.events(0).iter().find_map(address)).await;
+
+    for host in ["127.0.0.1", "[::1]"] {
+        let answer = get(&format!("{host}:{}", listening.port()), "/livez");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+    }
+}
+
+#[test]
+fn where_ipv6_leads_nowhere_it_goes_over_ipv4() {
+    let dir = Scratch::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/dual_stack.sh");
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--map-root-user", "sh"]).arg(script);
+    command.arg(env!("CARGO_BIN_EXE_perennial")).arg(&dir.0);
+
+    let output = command.output().expect("util-linux is installed");
+
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.starts_with("2001:db8::2 "), "the dead address comes first: {stdout}");
+    assert!(stdout.contains("\"rotated\""), "{stdout}");
 }

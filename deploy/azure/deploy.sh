@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Perennial on Azure Container Apps by the Azure CLI: the same as main.bicep, and idempotent like it. A vault that is there
+# already is taken as it is, if it uses roles. Needs az (signed in), jq and bash, as in Azure's Cloud Shell, and the right
+# to assign roles.
+#
+# What was checked: shellcheck, and every command and option by the Azure CLI's own parser (tests/azure.sh). It was not run
+# against Azure.
+set -euo pipefail
+here=$(dirname "$0")
+
+usage="Takes from the environment:
+  RESOURCE_GROUP   made if it is not there
+  LOCATION         westeurope, for example
+  VAULT            the key vault, made if it is not there
+  IMAGE            the image of Perennial, from a registry that lets anybody read it
+  CONFIGURATION    path to perennial.toml; [vault] is set here and may be left out
+  ALERT_EMAIL      who is told when a secret comes near its end
+and, if need be:
+  NAME             what the resources are called (perennial)
+  SECRETS          the vault secrets to look after (partner-app-secret partner-refresh-token)
+  ALERT_URL        the address of an alert sink, for { file = \"/etc/perennial/alert-url\" }"
+
+for variable in RESOURCE_GROUP LOCATION VAULT IMAGE CONFIGURATION ALERT_EMAIL; do
+    if [ -z "${!variable:-}" ]; then
+        printf '%s is missing.\n\n%s\n' "$variable" "$usage" >&2
+        exit 2
+    fi
+done
+name=${NAME:-perennial}
+read -ra secrets <<< "${SECRETS:-partner-app-secret partner-refresh-token}"
+
+# What was just made is not known everywhere at once.
+patiently() {
+    for _ in $(seq 18); do
+        "$@" && return
+        sleep 10
+    done
+    echo "in vain: $*" >&2
+    exit 1
+}
+on=(--resource-group "$RESOURCE_GROUP")
+
+group=$(az group create --name "$RESOURCE_GROUP" --location "$LOCATION" --query id --output tsv)
+
+echo "The identity"
+made=$(az identity create --name "$name" "${on[@]}" --location "$LOCATION" --output tsv \
+    --query '[id, clientId, principalId]')
+{ read -r identity && read -r client && read -r principal; } <<< "$made"
+
+echo "The vault, with roles in place of access policies; what is in it cannot be purged for 90 days"
+told=(--output tsv --query '[id, properties.vaultUri, location, properties.enableRbacAuthorization]')
+if ! made=$(az keyvault show --name "$VAULT" "${told[@]}" 2> /dev/null); then
+    made=$(az keyvault create --name "$VAULT" "${on[@]}" --location "$LOCATION" --enable-rbac-authorization true \
+        --enable-purge-protection true --retention-days 90 --public-network-access Enabled "${told[@]}")
+fi
+{ read -r vault_id && read -r vault_uri && read -r vault_location && read -r by_roles; } <<< "$made"
+if [ "${by_roles,,}" != true ]; then
+    echo "$VAULT uses access policies: a role would be of no use there" >&2
+    exit 1
+fi
+
+echo "The role: in this resource group, and in the vault's"
+role="$(jq --raw-output .Name "$here/role.json") ($RESOURCE_GROUP)"
+definition=$(jq --arg name "$role" --arg group "$group" --arg vault "${vault_id%/providers/*}" \
+    '.Name = $name | .AssignableScopes = ([$group, $vault] | unique_by(ascii_downcase))' \
+    "$here/role.json")
+verb=create
+if [ -n "$(az role definition list --name "$role" --scope "$group" --custom-role-only --query '[].id' --output tsv)" ]; then
+    verb=update
+fi
+az role definition "$verb" --role-definition "$definition" --output none
+for secret in "${secrets[@]}"; do
+    scope=$vault_id/secrets/$secret
+    given=$(az role assignment list --scope "$scope" --fill-principal-name false --output tsv \
+        --query "[?principalId=='$principal' && roleDefinitionName=='$role'].id")
+    if [ -z "$given" ]; then
+        patiently az role assignment create --role "$role" --assignee-object-id "$principal" \
+            --assignee-principal-type ServicePrincipal --scope "$scope" --output none
+    fi
+done
+
+echo "The audit log"
+workspace=$(az monitor log-analytics workspace create --workspace-name "$name" "${on[@]}" --location "$LOCATION" \
+    --retention-time 90 --query id --output tsv)
+az monitor diagnostic-settings create --name audit --resource "$vault_id" --workspace "$workspace" \
+    --export-to-resource-specific true --logs '[{"category": "AuditEvent", "enabled": true}]' --output none
+
+echo "The alarm that works without Perennial: the vault says that a secret's end is near"
+people=$(az monitor action-group create --name "$name" "${on[@]}" --short-name perennial \
+    --action email owner "$ALERT_EMAIL" usecommonalertschema --query id --output tsv)
+az eventgrid system-topic create --name "$name-vault" "${on[@]}" --location "$vault_location" \
+    --source "$vault_id" --topic-type Microsoft.KeyVault.vaults --output none
+# The command for subscriptions does not know alerts as a destination; the service does.
+az rest --method put --output none \
+    --url "$group/providers/Microsoft.EventGrid/systemTopics/$name-vault/eventSubscriptions/near-expiry?api-version=2025-02-15" \
+    --body "$(jq --null-input --arg people "$people" '{properties: {
+        eventDeliverySchema: "CloudEventSchemaV1_0",
+        filter: {includedEventTypes: ["Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpired"]},
+        destination: {endpointType: "MonitorAlert", properties: {
+            severity: "Sev1",
+            description: "A secret that Perennial should have renewed, or an app secret, is near its end.",
+            actionGroups: [$people]}}}}')"
+
+echo "Perennial"
+environment=$(az containerapp env create --name "$name" "${on[@]}" --location "$LOCATION" \
+    --logs-destination azure-monitor --query id --output tsv)
+az monitor diagnostic-settings create --name logs --resource "$environment" --workspace "$workspace" \
+    --export-to-resource-specific true --output none \
+    --logs '[{"category": "ContainerAppConsoleLogs", "enabled": true}, {"category": "ContainerAppSystemLogs", "enabled": true}]'
+
+# With everything in it at once: the command for apps knows neither probes nor files. What is secret goes through pipes and
+# the environment, never through arguments.
+export ALERT_URL=${ALERT_URL:-}
+wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
+    --arg client "$client" --arg vault_uri "$vault_uri" --arg environment "$environment" '{
+    location: $location,
+    identity: {type: "UserAssigned", userAssignedIdentities: {($identity): {}}},
+    properties: {
+        environmentId: $environment,
+        configuration: {
+            activeRevisionsMode: "Single",
+            secrets: [
+                {name: "configuration", value: ($text | rtrimstr("\n"))},
+                (env.ALERT_URL | select(. != "") | {name: "alert-url", value: .})]},
+        template: {
+            terminationGracePeriodSeconds: 40,
+            containers: [{
+                name: "perennial",
+                image: $image,
+                resources: {cpu: 0.25, memory: "0.5Gi"},
+                env: [
+                    {name: "PERENNIAL__VAULT__URL", value: $vault_uri},
+                    {name: "PERENNIAL__VAULT__CREDENTIAL", value: "managed_identity"},
+                    {name: "PERENNIAL__VAULT__CLIENT_ID", value: $client},
+                    {name: "PERENNIAL__HTTP__LISTEN", value: "0.0.0.0:9464"}],
+                probes: [
+                    {type: "Liveness", httpGet: {path: "/livez", port: 9464},
+                     periodSeconds: 30, timeoutSeconds: 5, failureThreshold: 4},
+                    {type: "Readiness", httpGet: {path: "/readyz", port: 9464},
+                     periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 30}],
+                volumeMounts: [{volumeName: "files", mountPath: "/etc/perennial"}]}],
+            volumes: [{
+                name: "files",
+                storageType: "Secret",
+                secrets: [
+                    {secretRef: "configuration", path: "perennial.toml"},
+                    (env.ALERT_URL | select(. != "") | {secretRef: "alert-url", path: "alert-url"})]}],
+            scale: {minReplicas: 1, maxReplicas: 1}}}}')
+printf %s "$wanted" | az rest --method put --output none --body @- \
+    --url "$group/providers/Microsoft.App/containerApps/$name?api-version=2024-03-01"
+az resource wait --created --ids "$group/providers/Microsoft.App/containerApps/$name"
+
+echo "Done. A role takes up to ten minutes to work; docs/deploy-azure.md says what comes next."

@@ -1,0 +1,321 @@
+// Perennial on Azure Container Apps, with all it needs: an identity, a vault, a role on the secrets that it looks after
+// and on nothing else, the vault's audit log, and an alarm that works without Perennial. deploy.sh does the same with the
+// Azure CLI; docs/deploy-azure.md goes from nothing to a green `perennial check`.
+//
+// What was checked: it parses, and no name is used that is not declared (tests/azure.sh, by a parser of other people's).
+// It was not compiled and not deployed: neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
+// `az deployment group what-if` before you trust it.
+targetScope = 'resourceGroup'
+
+@description('What the resources are called, and begin with.')
+@minLength(3)
+@maxLength(20)
+param name string = 'perennial'
+
+@description('Where they are.')
+param location string = resourceGroup().location
+
+@description('The vault to make; its name is unique in the world.')
+@minLength(3)
+@maxLength(24)
+param vaultName string
+
+@description('The vault secrets that Perennial may read and renew: each refresh token, each app secret.')
+param secrets array = [
+  'partner-app-secret'
+  'partner-refresh-token'
+]
+
+@description('The image, by tag or digest, from a registry that lets anybody read it.')
+param image string
+
+@description('The text of perennial.toml. [vault] is set here and may be left out.')
+@secure()
+param configuration string
+
+@description('The address of an alert sink, for { file = "/etc/perennial/alert-url" }; empty without one.')
+@secure()
+param alertUrl string = ''
+
+@description('Who is told when a secret comes near its end.')
+param alertEmail string
+
+var group = resourceGroup()
+var rotator = loadJsonContent('role.json')
+var values = concat(
+  [{ name: 'configuration', value: configuration }],
+  empty(alertUrl) ? [] : [{ name: 'alert-url', value: alertUrl }]
+)
+var files = concat(
+  [{ secretRef: 'configuration', path: 'perennial.toml' }],
+  empty(alertUrl) ? [] : [{ secretRef: 'alert-url', path: 'alert-url' }]
+)
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: name
+  location: location
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+  name: vaultName
+  location: location
+  properties: {
+    tenantId: subscription().tenantId
+    sku: {
+      family: 'A'
+      name: 'standard'
+    }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    softDeleteRetentionInDays: 90
+    // Final: neither the vault nor a secret in it can be purged before its 90 days are over.
+    enablePurgeProtection: true
+    // Container Apps without a network of their own have no address that a firewall could name.
+    publicNetworkAccess: 'Enabled'
+  }
+}
+
+// A role's name is unique in the tenant, so it carries the resource group's.
+resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(group.id, rotator.Name)
+  properties: {
+    roleName: '${rotator.Name} (${group.name})'
+    description: rotator.Description
+    permissions: [
+      {
+        actions: rotator.Actions
+        notActions: rotator.NotActions
+        dataActions: rotator.DataActions
+        notDataActions: rotator.NotDataActions
+      }
+    ]
+    assignableScopes: [
+      group.id
+    ]
+  }
+}
+
+// By name: a secret need not be there yet.
+resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for secretName in secrets: {
+  parent: vault
+  name: secretName
+}]
+
+resource mayRotate 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (secretName, place) in secrets: {
+  name: guid(vault.id, secretName, identity.id, role.id)
+  scope: secret[place]
+  properties: {
+    roleDefinitionId: role.id
+    principalId: identity.properties.principalId
+    principalType: 'ServicePrincipal'
+  }
+}]
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: name
+  location: location
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: 90
+  }
+}
+
+// Who read and wrote which secret: table AZKVAuditLogs, which audit.kql asks.
+resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'audit'
+  scope: vault
+  properties: {
+    workspaceId: workspace.id
+    logAnalyticsDestinationType: 'Dedicated'
+    logs: [
+      {
+        category: 'AuditEvent'
+        enabled: true
+      }
+    ]
+  }
+}
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: name
+  location: 'Global'
+  properties: {
+    groupShortName: 'perennial'
+    enabled: true
+    emailReceivers: [
+      {
+        name: 'owner'
+        emailAddress: alertEmail
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource events 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
+  name: '${name}-vault'
+  location: location
+  properties: {
+    source: vault.id
+    topicType: 'Microsoft.KeyVault.vaults'
+  }
+}
+
+// The vault itself says it, 30 days before a secret's end, whatever has become of Perennial. A rotated token never comes
+// that near. Only versions written after this subscription was made count.
+resource nearExpiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
+  parent: events
+  name: 'near-expiry'
+  properties: {
+    eventDeliverySchema: 'CloudEventSchemaV1_0'
+    filter: {
+      includedEventTypes: [
+        'Microsoft.KeyVault.SecretNearExpiry'
+        'Microsoft.KeyVault.SecretExpired'
+      ]
+    }
+    destination: {
+      endpointType: 'MonitorAlert'
+      properties: {
+        severity: 'Sev1'
+        description: 'A secret that Perennial should have renewed, or an app secret, is near its end.'
+        actionGroups: [
+          people.id
+        ]
+      }
+    }
+  }
+}
+
+resource environment 'Microsoft.App/managedEnvironments@2024-03-01' = {
+  name: name
+  location: location
+  properties: {
+    appLogsConfiguration: {
+      destination: 'azure-monitor'
+    }
+    workloadProfiles: [
+      {
+        name: 'Consumption'
+        workloadProfileType: 'Consumption'
+      }
+    ]
+  }
+}
+
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'logs'
+  scope: environment
+  properties: {
+    workspaceId: workspace.id
+    logAnalyticsDestinationType: 'Dedicated'
+    logs: [
+      {
+        category: 'ContainerAppConsoleLogs'
+        enabled: true
+      }
+      {
+        category: 'ContainerAppSystemLogs'
+        enabled: true
+      }
+    ]
+  }
+}
+
+resource app 'Microsoft.App/containerApps@2024-03-01' = {
+  name: name
+  location: location
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identity.id}': {}
+    }
+  }
+  properties: {
+    environmentId: environment.id
+    configuration: {
+      // No ingress: nobody reaches it from outside.
+      activeRevisionsMode: 'Single'
+      secrets: values
+    }
+    template: {
+      // A stop goes on saving for 25 seconds.
+      terminationGracePeriodSeconds: 40
+      containers: [
+        {
+          name: 'perennial'
+          image: image
+          resources: {
+            cpu: json('0.25')
+            memory: '0.5Gi'
+          }
+          env: [
+            {
+              name: 'PERENNIAL__VAULT__URL'
+              value: vault.properties.vaultUri
+            }
+            {
+              name: 'PERENNIAL__VAULT__CREDENTIAL'
+              value: 'managed_identity'
+            }
+            {
+              name: 'PERENNIAL__VAULT__CLIENT_ID'
+              value: identity.properties.clientId
+            }
+            {
+              name: 'PERENNIAL__HTTP__LISTEN'
+              value: '0.0.0.0:9464'
+            }
+          ]
+          // A dead grant fails none of these: it is an alert, and no restart would cure it.
+          probes: [
+            {
+              type: 'Liveness'
+              httpGet: {
+                path: '/livez'
+                port: 9464
+              }
+              periodSeconds: 30
+              timeoutSeconds: 5
+              failureThreshold: 4
+            }
+            {
+              type: 'Readiness'
+              httpGet: {
+                path: '/readyz'
+                port: 9464
+              }
+              periodSeconds: 10
+              timeoutSeconds: 5
+              failureThreshold: 30
+            }
+          ]
+          volumeMounts: [
+            {
+              volumeName: 'files'
+              mountPath: '/etc/perennial'
+            }
+          ]
+        }
+      ]
+      volumes: [
+        {
+          name: 'files'
+          storageType: 'Secret'
+          secrets: files
+        }
+      ]
+      // One: a second would redeem and save the same tokens beside it. While a revision replaces another there are two for a
+      // moment, which does no harm.
+      scale: {
+        minReplicas: 1
+        maxReplicas: 1
+      }
+    }
+  }
+}
+
+output vaultUri string = vault.properties.vaultUri
+output identityObjectId string = identity.properties.principalId
