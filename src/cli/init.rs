@@ -7,10 +7,12 @@ mod draft;
 mod propose;
 
 use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::io;
 use std::io::ErrorKind;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -209,14 +211,23 @@ fn given_or_asked(
     }
 }
 
+/// Whatever the umask, what is new here can be read by everybody: it holds no secret, and root writes what the
+/// daemon reads as another user.
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
         std::fs::create_dir_all(parent)?;
+        std::fs::set_permissions(parent, Permissions::from_mode(0o755))?;
     }
+    let new = !path.exists();
     let mut options = OpenOptions::new();
     options.write(true).create(force).truncate(force).create_new(!force);
     match options.open(path) {
-        Ok(mut file) => file.write_all(text.as_bytes()),
+        Ok(mut file) => {
+            if new {
+                file.set_permissions(Permissions::from_mode(0o644))?;
+            }
+            file.write_all(text.as_bytes())
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
             ErrorKind::AlreadyExists,
             "somebody has just written it; --force writes over it",

@@ -1,5 +1,6 @@
 //! `init` writes a configuration that `check` finds nothing wrong with, and keeps one that is there.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -62,6 +63,9 @@ async fn what_flags_do_not_say_is_found_in_the_vault_and_the_file_passes_check()
     assert!(text.contains("client_secret = { secret = \"one-app-secret\" }"), "{text}");
     assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
     assert!(checked.stdout.contains("workload_identity"), "{}", checked.stdout);
+    let mode = |path: &Path| std::fs::metadata(path).expect("written").permissions().mode() & 0o777;
+    let for_the_daemon = (mode(&file), mode(file.parent().expect("a directory")));
+    assert_eq!(for_the_daemon, (0o644, 0o755), "which runs as another user");
 }
 
 #[tokio::test]

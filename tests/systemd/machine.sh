@@ -1,0 +1,154 @@
+# A Debian 12 machine with a real systemd as PID 1, in a container that sees nothing but its own loopback: `boot` starts it,
+# `inside` runs a command in it, and it ends with the script. To be sourced, from the repository's root, once `program` and
+# `target` are set. Needs root.
+#
+# Its root is made once, below the build's target directory; what a script changes in it lies above it and is dropped.
+
+. tests/lab.sh
+
+page=docs/deploy-systemd.md
+packages=ca-certificates,curl,dbus,systemd,systemd-sysv
+base=$target/debian-12
+# Overlays want a file system of their own kind: a temporary directory may be another overlay, or too small.
+mkdir -p "$target"
+machine=$(mktemp -d "$target/machine.XXXXXX")
+root=$machine/root
+cgroups=()
+
+switch_off() {
+    # Whoever ends a group of processes may send this more than once.
+    trap '' HUP INT TERM
+    if [ -n "${nspawn:-}" ]; then
+        kill "$nspawn" 2>/dev/null || true
+        wait "$nspawn" 2>/dev/null || true
+    fi
+    # Lazily: where the script was killed, something may still be on its way out.
+    if mountpoint -q "$root"; then umount --lazy "$root"; fi
+    rm -rf "$machine"
+    for group in "${cgroups[@]}"; do
+        find "$group" -depth -type d -exec rmdir {} +
+    done
+    finish
+}
+trap switch_off EXIT
+trap 'exit 1' HUP INT TERM
+
+# Installs what this needs and the host lacks.
+needs() {
+    local missing=() pair
+    for pair in systemd-nspawn:systemd-container debootstrap:debootstrap "$@"; do
+        command -v "${pair%%:*}" > /dev/null || missing+=("${pair#*:}")
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${missing[@]}"
+    fi
+}
+
+boot() {
+    if [ "$(cat "$base/packages" 2>/dev/null)" != "$packages" ]; then
+        rm -rf "$base"
+        debootstrap --variant=minbase --include="$packages" bookworm "$base" > "$machine/debootstrap.log" \
+            || { tail "$machine/debootstrap.log" >&2; exit 1; }
+        echo "$packages" > "$base/packages"
+    fi
+    mkdir "$machine"/{root,upper,work}
+    mount -t overlay overlay -o "lowerdir=$base,upperdir=$machine/upper,workdir=$machine/work" "$root"
+    : > "$root/etc/machine-id"
+    echo '127.0.0.1 localhost' > "$root/etc/hosts"
+    # Groups of our own, in which systemd's are made and with which they can be removed.
+    local hierarchy
+    for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+        if [ -d "$hierarchy" ]; then cgroups+=("$hierarchy/$(basename "$machine")"); fi
+    done
+    [ ${#cgroups[@]} -eq 0 ] || mkdir "${cgroups[@]}"
+    (
+        for group in "${cgroups[@]}"; do echo "$BASHPID" > "$group/cgroup.procs"; done
+        export SYSTEMD_NSPAWN_LOCK=0 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+        exec systemd-nspawn --quiet --directory "$root" --boot --register=no --keep-unit --private-network \
+            --machine=perennial --link-journal=no --resolv-conf=off --timezone=off
+    ) < /dev/null > "$machine/console" 2>&1 &
+    nspawn=$!
+    await 100 is_up
+}
+
+is_up() {
+    init=$(cut -d ' ' -f 1 "/proc/$nspawn/task/$nspawn/children")
+    [ -n "$init" ] && [ "$(cat "/proc/$init/comm")" = systemd ] \
+        && [[ $(inside systemctl is-system-running 2>&1) =~ ^(running|degraded)$ ]]
+}
+
+inside() {
+    nsenter -t "$init" -m -u -i -n -p -- "$@"
+}
+
+# A claim, and the command that fails where it does not hold. It may take half a minute to come true. (No `grep -q` in these:
+# it ends the pipe early, and `pipefail` takes that for a failure.)
+shows() {
+    local claim=$1 until=$((EPOCHSECONDS + 30))
+    shift
+    while [ $EPOCHSECONDS -le $until ]; do
+        if "$@" > "$lab/shown" 2>&1; then
+            echo "ok: $claim"
+            return
+        fi
+        sleep 0.1
+    done
+    inside journalctl --no-pager --output=cat --lines=20 >&2
+    cat "$lab/shown" >&2
+    echo "NOT SO: $claim: $*" >&2
+    exit 1
+}
+
+fails() {
+    ! "$@" 2> /dev/null
+}
+
+# One property of a unit, as `systemctl show` has it.
+is() {
+    [ "$(inside systemctl show "$1" --property="$2" --value)" = "$3" ]
+}
+
+logged() {
+    inside journalctl --unit="$1" --output=cat --no-pager | grep "$2"
+}
+
+# The commands of a section of docs/deploy-systemd.md, or of one of its blocks.
+typed() {
+    awk -v heading="## $1" -v nth="${2:-0}" '
+        /^## / { here = $0 == heading }
+        here && $0 == "```sh" { block++; code = 1; next }
+        $0 == "```" { code = 0 }
+        code && (nth == 0 || nth == block) { print; found = 1 }
+        END { exit !found }' "$page"
+}
+
+# Types the lines on stdin there, in /root. What follows is what they are to read, if anything.
+there() {
+    { echo "cd /root"; cat; } > "$root/typed"
+    inside sh -eu /typed < "${1:-/dev/null}"
+}
+
+# Plays Azure there. Nobody has signed in yet.
+sandbox() {
+    install -D "$program" "$root/opt/sandbox/perennial"
+    inside systemd-run --quiet --unit=sandbox /opt/sandbox/perennial sandbox --dir /srv/sandbox --never-signed-in
+    await 100 grep -qs refresh_token "$root/srv/sandbox/perennial.toml"
+}
+
+# What a key of the sandbox's own configuration says, in the section of that name.
+sandbox_says() {
+    sed -n "/^\[*$1\]*\$/,/^$/s/^$2 = \"\(.*\)\"/\1/p" "$root/srv/sandbox/perennial.toml"
+}
+
+# The placeholders of the page, replaced by what the sandbox has.
+filled_in() {
+    sed -e "s|https://contoso.vault.azure.net|$(sandbox_says vault url)|" \
+        -e "s|0\{8\}-.*0001$|$(sandbox_says token tenant_id)|" -e "s|0\{8\}-.*0002$|$(sandbox_says token client_id)|" \
+        -e "s|0\{8\}-.*0003$|$(sandbox_says vault tenant_id)|" -e "s|0\{8\}-.*0004$|$(sandbox_says vault client_id)|"
+}
+
+# Asks one of the sandbox's controls.
+control() {
+    inside curl --silent --show-error --fail --cacert /srv/sandbox/ca.pem "https://localhost:8443/_sandbox/$@"
+}
