@@ -73,9 +73,9 @@ fn trusted(post: &Post, outbound: &Outbound) -> Result<TlsParameters, Undelivere
     let settled = |error: &dyn std::fmt::Display| Undelivered::settled(error.to_string());
     let mut tls = TlsParameters::builder(post.host.clone());
     let own = outbound.http.own_roots().map_err(|error| settled(&error))?;
-    for pem in own.iter() {
+    if let Some(pem) = own {
         let root =
-            Certificate::from_pem(pem).map_err(|_| Undelivered::settled("[cloud] ca_file holds no PEM"))?;
+            Certificate::from_pem(&pem).map_err(|_| Undelivered::settled("[cloud] ca_file holds no PEM"))?;
         tls = tls.add_root_certificate(root);
     }
     tls.build().map_err(|_| Undelivered::settled("no TLS can be spoken, are root certificates installed?"))
