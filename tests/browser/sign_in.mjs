@@ -3,53 +3,9 @@
 // loopback address included, and that no code is left on the last page.
 
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { chromium } from 'playwright-core';
-
-const PERENNIAL = process.argv[2];
-assert.ok(PERENNIAL, 'usage: node sign_in.mjs PERENNIAL');
-// On a busy machine a page takes a second; nothing here takes longer than this.
-const PATIENCE = 30_000;
-
-const children = new Set();
-
-/** Starts the program; `line(pattern)` waits for a line of either output, `ended` for its end. */
-function start(args, env = {}) {
-  const child = spawn(PERENNIAL, args, { env: { ...process.env, BROWSER: 'true', ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  children.add(child);
-  const lines = [];
-  const waiting = [];
-  const stdout = [];
-  for (const [stream, kept] of [[child.stdout, stdout], [child.stderr, null]]) {
-    createInterface({ input: stream }).on('line', (text) => {
-      kept?.push(text);
-      lines.push(text);
-      for (const look of [...waiting]) look();
-    });
-  }
-  const ended = new Promise((resolve) => child.on('close', (code) => {
-    children.delete(child);
-    resolve({ code, stdout: stdout.join('\n'), all: lines.join('\n') });
-  }));
-  const line = (pattern) => new Promise((resolve, reject) => {
-    const give_up = setTimeout(() => reject(new Error(`no ${pattern} in:\n${lines.join('\n')}`)), PATIENCE);
-    const look = () => {
-      const found = lines.map((text) => text.match(pattern)).find(Boolean);
-      if (!found) return;
-      clearTimeout(give_up);
-      waiting.splice(waiting.indexOf(look), 1);
-      resolve(found[0]);
-    };
-    waiting.push(look);
-    look();
-  });
-  return { child, line, ended };
-}
+import { PATIENCE, PERENNIAL, lab, start } from './lab.mjs';
 
 const AUTHORIZE = /https:\/\/localhost:\d+\/\S+\/oauth2\/v2\.0\/authorize\?\S+/;
 const INTEGRATION = 'integration@partner.onmicrosoft.com';
@@ -76,21 +32,7 @@ async function login(browser, config, args, person) {
 
 const choose = (page, upn) => page.getByRole('button', { name: upn }).click();
 
-const dir = await mkdtemp(join(tmpdir(), 'perennial-browser-'));
-let browser;
-try {
-  const config = join(dir, 'perennial.toml');
-  const sandbox = start(['sandbox', '--dir', dir, '--listen', '127.0.0.1:0', '--never-signed-in']);
-  await sandbox.line(/Ctrl-C ends it/);
-  // With an empty profile of its own, which goes away with it.
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    headless: true,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync',
-      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost, EXCLUDE 127.0.0.1'],
-  });
-
+await lab(async ({ browser, config, sandbox }) => {
   // By form: the code never stands in an address.
   const first = await login(browser, config, [], async (page, program) => {
     await page.goto(await program.line(AUTHORIZE));
@@ -149,8 +91,4 @@ try {
 
   sandbox.child.kill('SIGTERM');
   assert.equal((await sandbox.ended).code, 0);
-} finally {
-  await browser?.close();
-  for (const child of children) child.kill('SIGKILL');
-  await rm(dir, { recursive: true, force: true });
-}
+}, '--never-signed-in');
