@@ -18,8 +18,9 @@ const SCREENS = {
   desktop: { viewport: { width: 1200, height: 800 } },
 };
 const SCHEMES = ['light', 'dark'];
-// The page says 15 seconds.
-const RELOADS_WITHIN = 25_000;
+// The page says 15 seconds. What takes longer on a busy machine looks at a page that is paused.
+const RELOADS_WITHIN = 45_000;
+const PAUSED = '?paused';
 const FLEET = 40;
 // As long as a name may be, and no place to break it.
 const LONG_NAME = 'W'.repeat(64);
@@ -143,10 +144,11 @@ async function combinations(browser, url, state, title) {
       await open(browser, url, { ...size, colorScheme }, async (page) => {
         const what = `${screen}, ${colorScheme}, ${state}`;
         assert.match(await page.title(), title);
-        await judge(page, what);
         if (PICTURES) {
           await page.screenshot({ path: join(PICTURES, `page-${screen}-${colorScheme}-${state}.png`), fullPage: screen === 'desktop' });
         }
+        await page.goto(url + PAUSED);
+        await judge(page, what);
         await narrow(page, what);
       });
     }
@@ -167,7 +169,7 @@ async function tree(page) {
 }
 
 async function keyboard(browser, url) {
-  await open(browser, url, SCREENS.desktop, async (page) => {
+  await open(browser, url + PAUSED, SCREENS.desktop, async (page) => {
     const links = await page.locator('a:visible').evaluateAll((all) => all.map((link) => link.getAttribute('href')));
     const met = [];
     for (const _ of links) {
@@ -179,7 +181,7 @@ async function keyboard(browser, url) {
       met.push(href);
     }
     assert.deepEqual(met, links, 'every link is met, in order');
-    assert.equal(met[0], './?paused');
+    assert.equal(met[0], './', 'the first one goes on or pauses');
     const anchors = met.filter((href) => href.startsWith('#'));
     assert.ok(anchors.length > 0, 'a token in trouble leads to what is wrong');
     for (const anchor of anchors) assert.equal(await page.locator(`[id="${anchor.slice(1)}"]`).count(), 1);
@@ -203,13 +205,14 @@ async function reloads(browser, url, change) {
   };
   const [plain, jumped, paused] = [await at(url), await at(`${url}#tokens`), await at(url)];
   await paused.getByRole('link', { name: 'Pause' }).click();
-  await paused.waitForURL(`${url}?paused`);
+  await paused.waitForURL(url + PAUSED);
   let loads = 0;
   paused.on('load', () => { loads += 1; });
   for (const page of [plain, jumped, paused]) assert.match(await page.title(), /^All is well/);
   await change();
-  await Promise.all([plain, jumped].map((page) => page.waitForEvent('load', { timeout: RELOADS_WITHIN })));
-  for (const page of [plain, jumped]) assert.match(await page.title(), /^Action needed/);
+  for (const page of [plain, jumped]) {
+    while (!/^Action needed/.test(await page.title())) await page.waitForEvent('load', { timeout: RELOADS_WITHIN });
+  }
   assert.match(await paused.title(), /^All is well/);
   assert.equal(loads, 0, 'a paused page stays as it is');
 
@@ -219,7 +222,7 @@ async function reloads(browser, url, change) {
   await context.close();
 
   // A page that is no longer loaded again says so.
-  await open(browser, `${url}?paused`, SCREENS.phone, async (page) => {
+  await open(browser, url + PAUSED, SCREENS.phone, async (page) => {
     const stale = page.getByText('Out of date:');
     assert.equal(await stale.isVisible(), false);
     await page.evaluate(() => document.getAnimations().forEach((animation) => animation.finish()));
@@ -240,7 +243,7 @@ async function place(browser, url) {
 
 async function fleet(browser, url, title, cards) {
   for (const size of Object.values(SCREENS)) {
-    await open(browser, url, size, async (page) => {
+    await open(browser, url + PAUSED, size, async (page) => {
       assert.match(await page.title(), title);
       await judge(page, 'fleet');
       assert.equal(await page.locator('article:not(.trouble)').count(), cards);
@@ -313,7 +316,7 @@ await lab(async ({ browser, dir, sandbox }) => {
   // Nothing is known before the vault has answered.
   await control('faults', { peer: 'key_vault', delay: '1h' });
   const first = await daemon(await configured('first.toml', [named(token, 'partner-center')]));
-  await open(browser, first.url, SCREENS.phone, async (page) => {
+  await open(browser, first.url + PAUSED, SCREENS.phone, async (page) => {
     assert.match(await page.title(), /^Not known yet/);
     await judge(page, 'not known yet');
     await narrow(page, 'not known yet');
