@@ -11,15 +11,17 @@ WORKDIR /src
 # Where the build has to be quick and the program may be large: --build-arg CARGO_PROFILE_RELEASE_LTO=off
 ARG CARGO_PROFILE_RELEASE_LTO
 # The dependencies are a layer of their own, made anew only when they change.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY deploy/release/build deploy/release/build
 RUN mkdir src \
     && touch src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked \
+    && deploy/release/build \
     && cargo clean --release --locked --package perennial \
     && rm -r src
 COPY src src
-RUN cargo build --release --locked
+ARG REVISION=unknown
+RUN PERENNIAL_REVISION=${REVISION} deploy/release/build
 
 FROM ${RUNTIME}
 COPY --from=build /src/target/release/perennial /usr/local/bin/perennial

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The budgets of the shipped binary, measured on this machine against the sandbox: a table, and failure where
-# one is broken. Takes the release binary, or builds it. Needs curl. About a minute and a half.
+# one is broken. Takes the program as it is shipped, or builds it. Needs curl. About a minute and a half.
 #
 # A MB is 1024 kB here, as the kernel counts. Memory is RSS after every token is current and nothing has been
 # due for a while; times are between the start of the process and the timestamp of a log line, the best of five.
@@ -10,8 +10,7 @@ cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
     program=$1
 else
-    cargo build --release --locked
-    program=${CARGO_TARGET_DIR:-target}/release/perennial
+    program=$(deploy/release/build)
 fi
 more=500
 broken=0

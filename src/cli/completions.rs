@@ -2,7 +2,9 @@
 
 use clap::Args;
 use clap::CommandFactory as _;
-use clap_complete::Shell;
+use clap::ValueEnum;
+use clap_complete::generate;
+use clap_complete::shells;
 
 use super::Cli;
 use super::ExitCode;
@@ -23,7 +25,19 @@ For this shell only:
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
+    #[arg(value_enum)]
     pub shell: Shell,
+}
+
+/// A shell of the systems that this program runs on.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shell {
+    /// `bash`
+    Bash,
+    /// `zsh`
+    Zsh,
+    /// `fish`
+    Fish,
 }
 
 /// Writes the completions to stdout.
@@ -31,8 +45,12 @@ pub struct CompletionsArgs {
 /// # Errors
 /// When stdout cannot take it.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Stop> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "perennial", &mut script);
+    let (mut words, mut script) = (Cli::command(), Vec::new());
+    match args.shell {
+        Shell::Bash => generate(shells::Bash, &mut words, "perennial", &mut script),
+        Shell::Zsh => generate(shells::Zsh, &mut words, "perennial", &mut script),
+        Shell::Fish => generate(shells::Fish, &mut words, "perennial", &mut script),
+    }
     let script = String::from_utf8_lossy(&script);
     out::line(script.trim_end()).map_err(|error| Stop::Failed(error.into()))?;
     Ok(ExitCode::Done)

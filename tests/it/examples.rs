@@ -72,7 +72,9 @@ fn every_command_in_readme_and_docs_can_be_typed() {
             let words = call.split_whitespace().take_while(|word| !["<", ">", "|", "&&"].contains(word));
             let parsed = Cli::try_parse_from(words.map(|word| word.trim_matches('"')));
 
-            assert!(parsed.is_ok(), "{call}");
+            // Help and the version end the parsing too, without being mistakes.
+            let mistake = parsed.err().filter(clap::Error::use_stderr);
+            assert!(mistake.is_none(), "{call}");
             typed += 1;
         }
     }
