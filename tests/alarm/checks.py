@@ -1,0 +1,141 @@
+"""Whether a message is what its receiver documents, and what it says.
+
+Owns the reading of messages. The schemas lie beside; how a signature is verified is taken from docs/alerting.md.
+"""
+
+import base64
+import datetime
+import email
+import email.policy
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+HERE = Path(__file__).parent
+PAGE = (HERE / "../../docs/alerting.md").read_text()
+SCHEMAS = {
+    path.stem: Draft202012Validator(json.loads(path.read_text())) for path in (HERE / "schemas").glob("*.json")
+}
+CONTENT_TYPES = {"webhook": "application/cloudevents+json; charset=UTF-8"}
+# Teams takes 28 KB, which is the least that any of them takes.
+LARGEST = 28_000
+
+
+def block(language, mark):
+    """The block of the page on alerting that has this text in it."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.S | re.M)
+    [found] = [text for text in blocks if mark in text]
+    return found
+
+
+def sound(message, schema):
+    """A message's JSON, once it is as documented."""
+    assert message.headers["content-type"] == CONTENT_TYPES.get(schema, "application/json"), message.headers
+    assert len(message.body) <= LARGEST, f"{len(message.body)} bytes"
+    body = json.loads(message.body)
+    problems = [f"{error.json_path}: {error.message}" for error in SCHEMAS[schema].iter_errors(body)]
+    assert not problems, f"{schema}: {problems}"
+    return body
+
+
+def teams(message):
+    """The headline."""
+    return sound(message, "teams")["attachments"][0]["content"]["body"][0]["text"]
+
+
+def slack(message):
+    """The headline."""
+    return sound(message, "slack")["text"]
+
+
+def pagerduty(message, routing_key):
+    """What is done to which incident, and of what kind it is where that is said."""
+    event = sound(message, "pagerduty")
+    assert event["routing_key"] == routing_key
+    return event["event_action"], event["dedup_key"], event.get("payload", {}).get("class")
+
+
+def webhook(message, key):
+    """What the event says, of which incident, and the event's id, once its signature is verified."""
+    event = sound(message, "webhook")
+    assert event["id"] == message.headers["webhook-id"]
+    assert event["type"].split(".")[3] == event["data"]["what"]
+    signed_by(key, message)
+    condition = event["data"]["condition"]
+    return event["data"]["what"], condition["id"], condition["kind"], event["id"]
+
+
+def mail(message):
+    """The letter, once it is one of those that Perennial is to send."""
+    assert message.sender == "perennial@contoso.com"
+    assert message.recipients == ["on-call@contoso.com", "second@contoso.com"]
+    letter = email.message_from_bytes(message.body, policy=email.policy.default)
+    assert not letter.defects, letter.defects
+    for header in ("From", "To", "Date", "Subject", "Message-ID", "References"):
+        assert len(letter.get_all(header, [])) == 1, f"{header}: {letter.get_all(header)}"
+    assert letter["Auto-Submitted"] == "auto-generated"
+    assert letter.get_content_type() == "text/plain"
+    return letter
+
+
+_page = {}
+exec(block("python", "def is_genuine"), _page)
+is_genuine = _page["is_genuine"]
+
+
+def is_genuine_by_hand(key, headers, body):
+    """The same by the shell lines of the page."""
+    names = {"ID": "webhook-id", "TIMESTAMP": "webhook-timestamp", "SIGNATURE": "webhook-signature"}
+    given = {name: headers[header] for name, header in names.items()}
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        known = os.environ | given | {"KEY": key, "BODY": file.name}
+        return subprocess.run(["sh", "-c", block("sh", "wanted=")], env=known).returncode == 0
+
+
+def is_genuine_to_others(key, headers, body):
+    """The same by Standard Webhooks' own library, for a key that begins with `whsec_`."""
+    try:
+        Webhook(key).verify(body, headers)
+        return True
+    except WebhookVerificationError:
+        return False
+
+
+def signed_by(key, message):
+    """All three verifiers take the event as it came, and nothing else."""
+    headers, body = message.headers, message.body
+    later = str(int(headers["webhook-timestamp"]) + 1)
+    cases = [
+        (True, key, headers, body),
+        (False, key[:-8] + "AAAAAAA=", headers, body),
+        (False, key, headers, body + b"\n"),
+        (False, key, headers | {"webhook-timestamp": later}, body),
+    ]
+    for wanted, key_used, headers_used, body_used in cases:
+        found = [
+            is_genuine(key_used, headers_used, body_used),
+            is_genuine_by_hand(key_used, headers_used, body_used),
+            is_genuine_to_others(key_used, headers_used, body_used),
+        ]
+        assert found == [wanted] * 3, f"wanted {wanted}, found {found}"
+
+
+def old_events_are_refused():
+    """An event that somebody kept and sends again is not genuine, though its signature is right."""
+    # The events of the story are signed with a key of the other kind.
+    key = "a plain key, of any letters"
+    signer = Webhook(base64.b64encode(key.encode()).decode())
+    for age, wanted in [(0, True), (3600, False), (-3600, False)]:
+        when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=age)
+        signature, seconds = signer.sign("msg", when, "{}"), str(int(when.timestamp()))
+        headers = {"webhook-id": "msg", "webhook-timestamp": seconds, "webhook-signature": signature}
+        assert is_genuine(key, headers, b"{}") is wanted, age
+        assert is_genuine_by_hand(key, headers, b"{}"), "by hand no time is looked at"
