@@ -36,6 +36,7 @@ pub use alerts::may_send_to;
 pub use identity::Identity;
 pub use identity::IdentityHost;
 use identity::Surroundings;
+pub use sections::SHORTEST_SPAN;
 pub use walk::ConfigProblems;
 pub use walk::Problem;
 use walk::Problems;

@@ -10,8 +10,10 @@ use clap::ValueEnum;
 use super::ExitCode;
 use super::Stop;
 use super::out;
+use crate::config::SHORTEST_SPAN;
 use crate::sandbox;
 use crate::sandbox::SandboxOptions;
+use crate::token::Policy;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -37,10 +39,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = humantime::parse_duration)]
     pub age: Duration,
     /// `rotate_after` of the ready configuration
-    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub rotate_after: Option<Duration>,
     /// `prove_every` of the ready configuration
-    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = policy_span)]
     pub prove_every: Option<Duration>,
     /// How the issuer treats a token that has been redeemed
     #[arg(long, value_name = "RULES", default_value = "entra")]
@@ -57,6 +59,17 @@ pub enum IssuerRules {
     Entra,
     /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
     Strict,
+}
+
+/// A span that `run` will take from the ready configuration.
+fn policy_span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let longest = Policy::default().lifetime / 3;
+    match span {
+        span if span < SHORTEST_SPAN => Err("must be 10s or more".to_owned()),
+        span if span > longest => Err("must be 30d or less, a third of the token's life".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// Serves the stand-ins until the process is told to stop.
@@ -78,4 +91,18 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     let say = |text: &str| drop(out::line(text));
     let served = sandbox::serve(&options, stop, say).await;
     served.map(|()| ExitCode::Done).map_err(|error| Stop::Failed(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_run_would_refuse_is_refused_here() {
+        assert_eq!(policy_span("10s"), Ok(SHORTEST_SPAN));
+        assert_eq!(policy_span("30d"), Ok(Policy::default().lifetime / 3));
+        for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "expected number")] {
+            assert!(policy_span(text).is_err_and(|why| why.contains(wanted)), "{text}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(super) const HTTP: &[&str] = &["listen", "status"];
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 /// Less would be a loop and not a policy; the sandbox asks for little more.
-const SHORTEST: Duration = Duration::from_secs(10);
+pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
 /// Ten years: far beyond any issuer's word, and safe to add to a date.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -107,7 +107,7 @@ pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {
     let default = Policy::default();
     let span = |key: &str, default: Duration| {
         let span = section.optional(key, rules::duration)?.unwrap_or(default);
-        if (SHORTEST..=LONGEST).contains(&span) {
+        if (SHORTEST_SPAN..=LONGEST).contains(&span) {
             Ok(span)
         } else {
             Err(section.note(key, "must be between 10s and 3650d"))
