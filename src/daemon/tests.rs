@@ -83,7 +83,9 @@ impl Vault for &Peers {
             return Err(VaultError::Unavailable { status: 503, retry_after: None });
         }
         let mut written = lock(&self.written);
-        let new = stored(&format!("v{}", written.len()), new.value.expose(), new.tags.clone());
+        let issued = new.expires - TimeDelta::days(90);
+        let mut new = stored(&format!("v{}", written.len()), new.value.expose(), new.tags.clone());
+        new.version.created = issued;
         written.push(new.clone());
         Ok(new.version)
     }
@@ -157,4 +159,34 @@ async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
     let newest = lock(&peers.written).last().map(Stored::refresh_token);
     assert_eq!(newest, Some(RefreshToken::new("rt+")));
     assert!(started.elapsed() <= GRACE, "{:?}", started.elapsed());
+}
+
+/// A suspended host: its clock has gone on, and what counts down has not.
+#[tokio::test(start_paused = true)]
+async fn after_ten_days_asleep_it_looks_within_minutes() {
+    const INSTANT: Duration = Duration::from_millis(1);
+    let peers = Peers::default();
+    let rotator = rotator(&peers);
+    let clock = rotator.clock.clone();
+    let state = State::unknown(clock.now());
+    let (stop, (_poke, poked)) = (CancellationToken::new(), watch::channel(0));
+    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+    let (written, mut seen) = watch::channel(0);
+    let publish = |_: &State, _: &Next| {
+        written.send_replace(lock(&peers.written).len());
+    };
+
+    let sleeper = async {
+        seen.wait_for(|versions| *versions == 2).await.expect("the first one is somebody else's");
+        clock.pace(10.0 * 86_400.0 / INSTANT.as_secs_f64(), INSTANT);
+        tokio::time::advance(INSTANT).await;
+        clock.pace(1.0, Duration::MAX);
+        let awake_since = tokio::time::Instant::now();
+        seen.wait_for(|versions| *versions == 3).await.expect("it is a week old");
+        stop.cancel();
+        awake_since.elapsed()
+    };
+    let (_, took) = tokio::join!(keep(rotator, state, signals, Pulse::default(), publish), sleeper);
+
+    assert!(took <= LOOK_EVERY, "{took:?}");
 }
