@@ -149,7 +149,7 @@ async fn a_private_root_in_the_systems_store_is_trusted() {
 async fn one_address_serves_both_families() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = Child::start(&stage.config, &["run"], &[("PERENNIAL__HTTP__LISTEN", "[::]:0")]);
-    let address = |event: &serde_json::Value| Some(event["address"].as_str()?.parse::<SocketAddr>().ok()?);
+    let address = |event: &serde_json::Value| event["address"].as_str()?.parse::<SocketAddr>().ok();
     let listening = eventually("served", || daemon.events(0).iter().find_map(address)).await;
 
     for host in ["127.0.0.1", "[::1]"] {
