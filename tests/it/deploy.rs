@@ -1,6 +1,7 @@
 //! What is shipped beside the program says what the program needs.
 
 use std::path::Path;
+use std::process::Command;
 
 use clap::Parser as _;
 use perennial::cli::Cli;
@@ -132,6 +133,20 @@ fn every_command_in_compose_and_manifests_can_be_typed() {
         }
     }
     assert_eq!(typed, 6);
+}
+
+#[test]
+fn the_version_names_commit_compiler_and_target() {
+    let output = Command::new(env!("CARGO_BIN_EXE_perennial")).arg("--version").output().expect("it runs");
+
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], concat!("perennial ", env!("CARGO_PKG_VERSION")));
+    let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
+    let revision = lines[1].strip_prefix("revision  ").expect("a revision");
+    assert!(revision == "unknown" || hex(revision.trim_end_matches("-dirty")), "{revision}");
+    assert!(lines[2].strip_prefix("rustc     ").is_some_and(|version| version.starts_with("1.")), "{text}");
+    assert!(lines[3].strip_prefix("target    ").is_some_and(|target| target.contains("-linux-")), "{text}");
 }
 
 fn read(path: &str) -> String {
