@@ -232,6 +232,23 @@ fn host() -> String {
 
 /// Keeps one sink told, for ever. `place` is the sink's on the board.
 pub async fn keep_told(courier: Courier, board: Board, place: usize) {
+    let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
+    let send = move |changes: Vec<Change>, now| {
+        let courier = courier.clone();
+        async move { courier.send(&changes, now).await }
+    };
+    keep_told_by(send, &sink, &board, place).await;
+}
+
+/// The same by any way to `send`: days of it can be simulated.
+pub async fn keep_told_by<S>(
+    send: impl Fn(Vec<Change>, Timestamp) -> S,
+    sink: &Sink,
+    board: &Board,
+    place: usize,
+) where
+    S: Future<Output = Result<(), Undelivered>>,
+{
     let mut news = board.subscribe();
     let all_tried = async {
         while !board.is_ready() {
@@ -241,17 +258,17 @@ pub async fn keep_told(courier: Courier, board: Board, place: usize) {
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
     // Only now the vault's time is known, by which incidents are dated.
-    let mut ledger = Ledger::new(courier.sink.clone(), board.clock().now());
+    let mut ledger = Ledger::new(sink.clone(), board.clock().now());
     let mut attempts = 0;
     let mut not_before = Instant::now();
     loop {
         news.mark_unchanged();
         let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
         if due.is_empty() && board.deliveries().is_troubled(place) {
-            due.push(works_again(&courier.sink, board.clock().now()));
+            due.push(works_again(sink, board.clock().now()));
         }
         if !due.is_empty() && Instant::now() >= not_before {
-            match deliver(&courier, &board, place, &mut ledger, &due).await {
+            match deliver(&send, sink, (board, place), &mut ledger, &due).await {
                 Ok(()) => {
                     attempts = 0;
                     not_before = Instant::now() + PACE;
@@ -277,18 +294,21 @@ pub async fn keep_told(courier: Courier, board: Board, place: usize) {
 }
 
 /// Sends what is due, and takes note of what got through.
-async fn deliver(
-    courier: &Courier,
-    board: &Board,
-    place: usize,
+async fn deliver<S>(
+    send: &impl Fn(Vec<Change>, Timestamp) -> S,
+    sink: &Sink,
+    (board, place): (&Board, usize),
     ledger: &mut Ledger,
     due: &[Change],
-) -> Result<(), Undelivered> {
-    let Sink { name, to, .. } = &courier.sink;
+) -> Result<(), Undelivered>
+where
+    S: Future<Output = Result<(), Undelivered>>,
+{
+    let Sink { name, to, .. } = sink;
     let at_once = if to.keeps_incidents() { 1 } else { due.len() };
     for message in due.chunks(at_once.max(1)) {
         let now = board.clock().now();
-        match courier.send(message, now).await {
+        match send(message.to_vec(), now).await {
             Ok(()) => {
                 for change in message {
                     let Change { what, condition, .. } = change;

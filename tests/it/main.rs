@@ -1,5 +1,6 @@
 //! What must hold from outside: one binary, one module per behaviour.
 
+mod alert_days;
 mod alerts;
 mod budgets;
 mod commands;

@@ -96,8 +96,12 @@ impl Simulation {
         }
         let since = *self.checks.astray_since.get_or_insert(now);
         // A rotation in flight may bury a sign-in, and rubbish is left alone for a day: both are found
-        // by the proof after.
-        if now - since > TimeDelta::hours(32) {
+        // by the proof after. What was off, and is on again with something else on top of it, is found when that is
+        // rotated: nobody else lists.
+        let turn = TimeDelta::from_std(self.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
+        let below =
+            self.trouble.switched_on_below_at.is_some_and(|at| at + turn + TimeDelta::hours(32) > now);
+        if now - since > TimeDelta::hours(32) + if below { turn } else { TimeDelta::zero() } {
             return Err(format!(
                 "{since}: the newest version is dead or buries a sign-in, for {} h",
                 (now - since).num_hours()

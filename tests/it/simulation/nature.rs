@@ -29,6 +29,8 @@ pub(super) struct Trouble {
     pub(super) off: bool,
     /// Which version that was.
     switched_off: Option<VersionId>,
+    /// When a version was switched on again that something else lay on top of by then.
+    pub(super) switched_on_below_at: Option<Timestamp>,
     /// The secret is deleted.
     pub(super) deleted: bool,
     /// The user's sessions were revoked, or the account is disabled, since then.
@@ -95,6 +97,7 @@ impl Trouble {
             later: Vec::new(),
             off: false,
             switched_off: None,
+            switched_on_below_at: None,
             deleted: false,
             revoked_at: None,
             person_at: Timestamp::UNIX_EPOCH,
@@ -242,6 +245,9 @@ impl Simulation {
                 }
                 self.trouble.off = false;
                 let version = self.trouble.switched_off.take();
+                if version != self.world.newest_version(&secret).map(|newest| newest.id) {
+                    self.trouble.switched_on_below_at = Some(now);
+                }
                 self.world.switch_version(&secret, version.as_ref(), true);
             }
             Deed::Delete => {
