@@ -146,6 +146,9 @@ async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Ve
         }
         steps.append(&mut found);
     }
+    if args.alerts && config.alerts.is_empty() {
+        steps.push(Step::not_tried("alert", "no [[alert]] is configured"));
+    }
     if args.alerts {
         for sink in &config.alerts {
             let courier = Courier { sink: sink.clone(), outbound: shipped.outbound() };

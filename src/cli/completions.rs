@@ -14,9 +14,9 @@ use super::out;
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  perennial completions bash > perennial.bash         # for /usr/share/bash-completion/completions/perennial
-  perennial completions zsh > _perennial              # for a folder of $fpath
-  perennial completions fish > perennial.fish         # for ~/.config/fish/completions
+  perennial completions bash > perennial      # for /usr/share/bash-completion/completions
+  perennial completions zsh > _perennial      # for a folder of $fpath
+  perennial completions fish > perennial.fish # for ~/.config/fish/completions
 
 For this shell only:
   . <(perennial completions bash)";

@@ -41,7 +41,9 @@ Examples:
   perennial init                                            # asks
   perennial init --vault https://contoso.vault.azure.net
   perennial init --vault https://contoso.vault.azure.net --cipp
-  perennial init --vault https://contoso.vault.azure.net --tenant contoso.onmicrosoft.com --client-id 00000000-0000-0000-0000-000000000001 --app-secret partner-app-secret --refresh-token partner-refresh-token
+  perennial init --vault https://contoso.vault.azure.net --tenant contoso.onmicrosoft.com \\
+    --client-id 00000000-0000-0000-0000-000000000001 \\
+    --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
 It writes where --config says, /etc/perennial/perennial.toml unless told otherwise. It looks into the

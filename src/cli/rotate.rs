@@ -62,7 +62,7 @@ const SAVE_AGAIN: TimeDelta = TimeDelta::seconds(2);
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
-    /// `rotated`, `proved`, `would_rotate`, `would_prove`, `off` or `failed`.
+    /// `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `off` or `failed`.
     outcome: &'static str,
     state: Standing,
     version: Option<VersionId>,
@@ -116,7 +116,12 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
         let due = state.newest.as_ref().is_some_and(|newest| {
             args.force || rotator.timing.rotation_is_due(newest, &state, rotator.clock.now())
         });
-        return summarise(&rotator, &state, if due { "would_rotate" } else { "would_prove" });
+        let would = match &state.newest {
+            Some(newest) if newest.is_refused() => "refused_would_prove",
+            _ if due => "would_rotate",
+            _ => "would_prove",
+        };
+        return summarise(&rotator, &state, would);
     }
     let mut state = Box::pin(rotator.prove(unknown, args.force)).await;
     let give_up_at = started + crate::state::delta(GRACE);

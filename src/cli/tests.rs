@@ -61,7 +61,9 @@ fn examples_in_the_help_can_be_typed() {
         login::EXAMPLES,
         sandbox::EXAMPLES,
         demo::EXAMPLES,
+        completions::EXAMPLES,
     ] {
+        let example = example.replace("\\\n", " ");
         for line in example.lines().map(str::trim).filter(|line| line.starts_with("perennial ")) {
             let words = line.split_whitespace().take_while(|word| !["#", ">", "<"].contains(word));
 

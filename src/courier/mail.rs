@@ -20,6 +20,7 @@ use lettre::transport::smtp::client::Tls;
 use lettre::transport::smtp::client::TlsParameters;
 use lettre::transport::smtp::extension::ClientId;
 use secrecy::ExposeSecret as _;
+use tracing::warn;
 
 use super::Outbound;
 use super::Undelivered;
@@ -39,7 +40,8 @@ const SENT_WITHIN: Duration = Duration::from_secs(45);
 /// What a server says when it has taken a mail (RFC 5321, 4.2.3).
 const TAKEN: u16 = 250;
 
-/// Sends a mail to everybody whom it goes to, in one transaction.
+/// Sends a mail to everybody whom it goes to, in one transaction; where the server refuses that, to each alone,
+/// so that a mailbox which is gone silences no other.
 pub(super) async fn send(post: &Post, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
     let security = security(post);
     let tls = match security {
@@ -47,7 +49,21 @@ pub(super) async fn send(post: &Post, mail: Mail, outbound: &Outbound) -> Result
         Security::First => Tls::Wrapper(trusted(post, outbound)?),
         Security::Asked => Tls::Required(trusted(post, outbound)?),
     };
-    deliver(post, tls, mail, &outbound.calls).await
+    let all = deliver(post, tls.clone(), mail.clone(), &outbound.calls).await;
+    let Err(missed) = all else { return all };
+    if !missed.is_settled || post.to.len() == 1 {
+        return Err(missed);
+    }
+    let mut refused = 0_usize;
+    for to in &post.to {
+        let alone = Post { to: vec![to.clone()], ..post.clone() };
+        refused += usize::from(deliver(&alone, tls.clone(), mail.clone(), &outbound.calls).await.is_err());
+    }
+    if refused == post.to.len() {
+        return Err(missed);
+    }
+    warn!(event = "mailboxes_refused", refused, of = post.to.len(), reason = %missed.why);
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,6 +86,7 @@ fn readme_links_lead_somewhere() {
     let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
 
     for link in links.filter(|link| !link.starts_with("http")) {
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
+        let file = link.split('#').next().unwrap_or_default();
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{link}");
     }
 }

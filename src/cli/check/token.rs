@@ -75,7 +75,10 @@ pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &Ch
         }
     };
     steps.push(match rotator.vault.versions(&grant.secret, id).await {
-        Ok(versions) => Step::ok(LIST, format!("{} versions of {}", versions.len(), grant.secret)),
+        Ok(versions) => {
+            let s = if versions.len() == 1 { "" } else { "s" };
+            Step::ok(LIST, format!("{} version{s} of {}", versions.len(), grant.secret))
+        }
         // There is nothing to list, which the step before has told.
         Err(VaultError::NotFound) => Step::not_tried(LIST, "there is no such secret yet"),
         Err(error) => Step::failed(LIST, own(&error, Right::ReadMetadata)),

@@ -44,7 +44,8 @@ pub(super) fn of(status: &Status, colour: bool) -> String {
         let kind = painted(condition.kind.as_str(), BOLD, colour);
         let since = relative::span(status.now - condition.since);
         let tokens = condition.tokens.join(", ");
-        line(&mut text, format_args!("\n{} {kind} {tokens}, for {since}", painted(word, hue, colour)));
+        let whose = if tokens.is_empty() { String::new() } else { format!(" {tokens}") };
+        line(&mut text, format_args!("\n{} {kind}{whose}, for {since}", painted(word, hue, colour)));
         line(&mut text, format_args!("  {}", condition.summary));
         line(&mut text, format_args!("  -> {}", condition.action));
     }

@@ -254,6 +254,17 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
     assert_eq!(outbound.calls.series().len(), 1);
 }
 
+#[tokio::test]
+async fn a_mailbox_that_is_gone_silences_no_other() {
+    let server = Server::open(false, PLAIN, Some(("RCPT TO:<bob", "550 no such user"))).await;
+
+    send(&server.post(None), mail(), &server.outbound()).await.expect("sent to one");
+
+    let heard = server.heard();
+    let letters = heard.iter().filter(|line| *line == "DATA").count();
+    assert_eq!(letters, 1, "{heard:#?}");
+}
+
 #[test]
 fn only_this_machine_is_spoken_to_without_tls() {
     let post = |host: &str, tls_first| Post {

@@ -35,7 +35,8 @@ fn without_rights(program: &str) -> Command {
 fn careless(stage: &Stage) -> Child {
     let mut shell = without_rights("sh");
     let program = env!("CARGO_BIN_EXE_perennial");
-    shell.args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" run", program]);
+    // Whoever runs the tests in the background may have SIGQUIT ignored, and children inherit that.
+    shell.args(["-c", "ulimit -S -c $(ulimit -H -c); exec env --default-signal \"$0\" run", program]);
     shell.current_dir(&stage.dir.0);
     shell.env("AN_OPERATORS_OWN", stage.sandbox.vault_identity.client_secret.expose_secret());
     Child::of(shell, &stage.config)
