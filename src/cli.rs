@@ -21,6 +21,7 @@ pub mod signals;
 pub mod status;
 pub mod verify;
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process;
 
@@ -316,10 +317,18 @@ fn is_shortage(error: &std::io::Error) -> bool {
 /// # Errors
 /// The command's own, and a machine that has no timers or sockets left.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let builder = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = have_descriptors().and_then(|()| builder());
     runtime
         .map_err(|error| Stop::Failed(anyhow::Error::new(error).context("cannot start")))?
         .block_on(command)
+}
+
+/// Whether as many files can be opened as the runtime opens: short of two of them it panics instead of saying so
+/// (tokio 1.54, `signal/unix.rs`).
+fn have_descriptors() -> std::io::Result<()> {
+    const PAIRS: usize = 4;
+    (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// Says why it ended, where there is something to say, and with which code.

@@ -113,6 +113,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     async fn try_prove(&mut self, state: &mut State, force: bool) -> Result<(), Failure> {
         let attempt = &mut Attempt::new();
+        // A rotation that nobody expected may be too much for today; then it waits, before anything is held.
+        let now = self.clock.now();
+        let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt.id).await?;
         if let Some(held) = self.find_buried(state, &newest.version, attempt).await? {
             state.phase = Phase::Unsaved(Box::new(held));
@@ -137,8 +140,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.proved_at = Some(now);
         state.failing = None;
         self.ask_resource(state, &proof.redeemed, attempt.id).await;
-        let due = force || self.grant.strict || self.timing.rotation_is_due(&newest.version, state, now);
-        state.phase = if due {
+        let due = room && self.timing.rotation_is_due(&newest.version, state, now);
+        state.phase = if force || self.grant.strict || due {
             Phase::Unsaved(Box::new(Self::hold(&newest, proof, attempt.id)))
         } else {
             Phase::Current

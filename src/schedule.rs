@@ -130,16 +130,29 @@ impl Timing {
             Next::Prove => at.max(state.redemptions.room_at(self.limits.redemptions, 1, at.max(now))),
             _ => at,
         };
-        let at = match step {
-            _ if state.awaits_person() => at,
-            Next::Prove => {
-                at.max(state.vault_calls.room_at(self.limits.vault_calls, VAULT_CALLS_A_STEP, at.max(now)))
-            }
+        let calls = match &step {
+            Next::Prove => self.calls_of_a_proof(state, at.max(now)),
             // A successor in hand goes before politeness as far as there is any room.
-            Next::Save => at.max(state.vault_calls.room_at(self.limits.vault_calls, 1, at.max(now))),
-            Next::Look | Next::Mark(_) | Next::Wait(_) => at,
+            Next::Save => state.calls_of_a_save(),
+            Next::Look | Next::Mark(_) | Next::Wait(_) => 0,
         };
+        let at = at.max(self.room_for_vault_calls(state, calls, at.max(now)));
         if at <= now { step } else { Next::Wait(at) }
+    }
+
+    /// Vault calls that a proof may need: those of the rotation as well, where one is due.
+    fn calls_of_a_proof(&self, state: &State, at: Timestamp) -> usize {
+        let due = state.newest.as_ref().is_some_and(|version| self.rotation_is_due(version, state, at));
+        if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
+    }
+
+    /// The first instant, `now` or later, at which politeness allows that many calls to the vault. While a person is
+    /// waited for, the watch has a limit of its own.
+    pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
+        if calls == 0 || state.awaits_person() {
+            return now;
+        }
+        state.vault_calls.room_at(self.limits.vault_calls, calls, now)
     }
 
     fn wanted_step(&self, state: &State, now: Timestamp) -> (Next, Timestamp) {

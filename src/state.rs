@@ -56,8 +56,10 @@ impl Limits {
     }
 }
 
-/// What a rotation may need at once, so that none is begun that politeness would stop half-way.
+/// What a step may need at once, so that none is begun that politeness would stop half-way.
 pub const VAULT_CALLS_A_STEP: usize = 8;
+/// Versions on one page of a list: Key Vault gives no more (reference/azure.md §4.2).
+const LISTED_A_PAGE: usize = 25;
 
 /// One token, as far as this process knows.
 #[derive(Clone, Debug)]
@@ -70,6 +72,8 @@ pub struct State {
     pub found: Option<Found>,
     /// The newest version when its history was last searched for a buried sign-in.
     pub searched: Option<VersionId>,
+    /// How many versions the last list had.
+    pub listed: usize,
     /// When the issuer last redeemed the stored token.
     pub proved_at: Option<Timestamp>,
     /// When a successor was last saved by this process.
@@ -221,6 +225,7 @@ impl State {
             newest: None,
             found: None,
             searched: None,
+            listed: 0,
             proved_at: None,
             last_rotation_at: None,
             failing: None,
@@ -247,6 +252,25 @@ impl State {
         if !self.awaits_person() {
             self.vault_calls.note(now);
         }
+    }
+
+    /// Vault calls that a list takes: one for each page.
+    pub fn calls_of_a_list(&self) -> usize {
+        1 + self.listed / LISTED_A_PAGE
+    }
+
+    /// Vault calls without which going on with a save leads nowhere: what was written is listed, and what has served
+    /// is disabled.
+    pub fn calls_of_a_save(&self) -> usize {
+        match &self.phase {
+            Phase::Unsaved(held) if held.written.is_some() => self.calls_of_a_list() + 2,
+            _ => 1,
+        }
+    }
+
+    /// Vault calls that a rotation may need.
+    pub fn calls_of_a_rotation(&self) -> usize {
+        VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }
 
     /// Whether a successor is held that the vault does not show.

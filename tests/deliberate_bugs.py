@@ -70,6 +70,8 @@ BUGS = [
      "Ordering::Equal if one.id == *self.of => !self.first,", ["save::"]),
     ("a part of a second of politeness is given away", "src/state.rs",
      " + i64::from(now.timestamp_subsec_nanos() > 0)", "", ["state::"]),
+    ("the pages of a list are not counted", "src/state.rs",
+     "1 + self.listed / LISTED_A_PAGE", "1", ["long_list"]),
     ("a managed identity is asked for through the proxy", "src/azure/credential.rs",
      "Http::new(Roots::System, false)", "Http::new(Roots::System, true)", ["managed_identity"]),
     ("a fleet is proved all at once", "src/cli/run.rs",

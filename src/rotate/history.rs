@@ -10,7 +10,10 @@ use super::Attempt;
 use super::Proof;
 use super::Rotator;
 use super::unusable_value;
+use crate::failure::About;
 use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
 use crate::ports::Change;
 use crate::ports::Issuer;
 use crate::ports::Resource;
@@ -45,12 +48,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if state.searched.as_ref() == Some(&newest.id) {
             return Ok(None);
         }
-        state.note_vault_call(self.clock.now());
-        let versions = match self.vault.versions(&self.grant.secret, attempt.id).await {
+        let versions = match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
             Ok(versions) => versions,
             // No reason not to prove what is there; the next proof searches again.
-            Err(error) => {
-                warn!(event = "history_unread", token = %self.grant.name, reason = %error,
+            Err(failure) => {
+                warn!(event = "history_unread", token = %self.grant.name, reason = failure.summary,
                     "the versions could not be listed, so a buried sign-in would not be noticed");
                 return Ok(None);
             }
@@ -68,6 +70,31 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         state.searched = Some(newest.id.clone());
         Ok(None)
+    }
+
+    /// Lists the versions, unless today has no room for this many calls, those of the list and of what follows from
+    /// it: a list can be waited for.
+    pub(super) async fn list(
+        &self,
+        state: &mut State,
+        room: usize,
+        id: Uuid,
+    ) -> Result<Vec<Version>, Failure> {
+        let now = self.clock.now();
+        if self.timing.room_for_vault_calls(state, room, now) > now {
+            let summary = "today's calls to the vault are used up: a long list of versions has to wait";
+            return Err(Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Token, summary));
+        }
+        let listed = self.vault.versions(&self.grant.secret, id).await;
+        // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
+        if let Ok(versions) = &listed
+            && !self.grant.strict
+        {
+            state.listed = versions.len();
+        }
+        let calls = listed.as_ref().map_or(1, |_| state.calls_of_a_list());
+        (0..calls).for_each(|_| state.note_vault_call(now));
+        listed.map_err(|error| self.own(&error))
     }
 
     /// Reads and redeems a version that is not the newest; `None`, and a mark on it, if it is of no use.
@@ -106,9 +133,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if too_young || state.rescued.as_ref() == Some(&useless.id) {
             return Ok(None);
         }
-        state.note_vault_call(now);
-        let versions =
-            self.vault.versions(&self.grant.secret, attempt.id).await.map_err(|error| self.own(&error))?;
+        let versions = self.list(state, state.calls_of_a_rotation(), attempt.id).await?;
         for version in save::predecessors(useless, &versions) {
             if let Some((stored, proof)) = self.redeem_version(state, version, attempt).await? {
                 warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
@@ -137,11 +162,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// Looks what a sign-in ended that was made while no daemon was there: it stands on the version before.
     async fn find_ended(&self, state: &mut State, sign_in: &Version, id: Uuid) {
-        state.note_vault_call(self.clock.now());
-        match self.vault.versions(&self.grant.secret, id).await {
+        match self.list(state, state.calls_of_a_rotation(), id).await {
             Ok(versions) => state.found = Found::before(sign_in, &versions),
             // The next proof looks again.
-            Err(error) => debug!(event = "history_unread", token = %self.grant.name, reason = %error),
+            Err(failure) => {
+                debug!(event = "history_unread", token = %self.grant.name, reason = failure.summary);
+            }
         }
     }
 

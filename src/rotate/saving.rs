@@ -157,9 +157,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         written: &VersionId,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        state.note_vault_call(self.clock.now());
-        let listed = self.vault.versions(&self.grant.secret, attempt.id).await;
-        let versions = listed.map_err(|error| self.own(&error))?;
+        let versions = self.list(state, state.calls_of_a_save(), attempt.id).await?;
         let retire = match save::after_list(&held, &versions) {
             AfterList::NotSeen => {
                 held.written = None;

@@ -215,3 +215,16 @@ fn a_useless_value_is_tried_again_when_its_predecessor_may_take_its_place() {
 
     assert!(matches!(state.phase, Phase::Waiting { again_at, .. } if again_at == at(24)));
 }
+
+#[test]
+fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_does_not() {
+    let timing = timing();
+    let mut state = State { listed: 18 * 25, mark_after: Some(at(999)), ..current(ours()) };
+    (0..40).for_each(|n| state.vault_calls.note(at(190) + TimeDelta::seconds(n)));
+
+    assert_eq!(timing.next(&State { listed: 25, ..state.clone() }, at(191)), Next::Prove, "it is due");
+    let Next::Wait(at_last) = timing.next(&state, at(191)) else { panic!("26 of 60 are not left") };
+    assert_eq!(at_last, at(214) + TimeDelta::seconds(5));
+    let unread = State { newest: None, proved_at: None, ..state };
+    assert_eq!(timing.next(&unread, at(191)), Next::Prove);
+}

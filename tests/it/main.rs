@@ -17,6 +17,7 @@ mod http;
 mod inbox;
 mod interleavings;
 mod lab;
+mod long_list;
 mod process;
 mod readme;
 mod sandbox;

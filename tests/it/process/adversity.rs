@@ -20,6 +20,14 @@ use super::is;
 use crate::harness::Scratch;
 use crate::lab;
 
+/// The program with a command, which may open files up to this number. What this process was given open by others
+/// is closed, since it counts too.
+fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
+    let shell =
+        format!("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n {files} && exec \"$0\" {command}");
+    Child::start_through(&["sh", "-c", &shell], &stage.config)
+}
+
 /// The address that the daemon serves at.
 fn address(daemon: &Child) -> Option<String> {
     daemon.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()))
@@ -28,8 +36,7 @@ fn address(daemon: &Child) -> Option<String> {
 #[tokio::test]
 async fn without_file_descriptors_it_waits_and_goes_on() {
     let stage = Stage::set(TimeDelta::days(1)).await;
-    let shell = "ulimit -n 14 && exec \"$0\" run";
-    let daemon = Child::start_through(&["sh", "-c", shell], &stage.config);
+    let daemon = with_at_most(14, "run", &stage);
     let place = daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
     let address = eventually("served", || address(&daemon)).await;
 
@@ -51,12 +58,11 @@ async fn without_file_descriptors_it_waits_and_goes_on() {
 #[tokio::test]
 async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
     let stage = Stage::set(TimeDelta::days(1)).await;
-    for most in 8..12 {
-        let shell = format!("ulimit -n {most} && exec \"$0\" rotate");
-
-        let ended = Child::start_through(&["sh", "-c", &shell], &stage.config).ended("it cannot start").await;
+    for most in 4..12 {
+        let ended = with_at_most(most, "rotate", &stage).ended("it cannot start").await;
 
         assert_eq!(ended.code, Some(1), "{most}: {}", ended.stderr);
+        assert!(ended.stderr.contains("Too many open files"), "{most}: {}", ended.stderr);
     }
 }
 
