@@ -60,9 +60,9 @@ impl Board {
         self
     }
 
-    /// Takes note that the sink at that place was delivered to. What that changes is news to all readers.
-    pub fn delivered(&self, sink: usize) {
-        if self.deliveries.delivered(sink) {
+    /// Takes note that all that was due at the sink at that place got through. What that changes is news to all readers.
+    pub fn all_delivered(&self, sink: usize) {
+        if self.deliveries.all_delivered(sink) {
             self.snapshots.send_modify(|_| {});
         }
     }

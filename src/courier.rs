@@ -1,4 +1,4 @@
-//! Delivers what the sinks are to be told, and the heartbeat.
+//! Delivers what the sinks are to be told; `heartbeat` says that somebody is there to tell it.
 //!
 //! Owns one task per sink: look what is due, send it, look again. What does not get through stays due and is
 //! tried again after a wait that doubles, or at the time that the receiver asked for.
@@ -6,12 +6,12 @@
 //! Invariants: an address or a key is read for each use and shown nowhere; nothing is sent without TLS but to
 //! this machine itself; no redirect is followed.
 
+mod heartbeat;
 mod mail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use reqwest::Method;
 use reqwest::Request;
 use reqwest::Url;
@@ -23,7 +23,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
+use uuid::Uuid;
 
+pub use self::heartbeat::keep_beating;
 use crate::alert::Change;
 use crate::alert::Destination;
 use crate::alert::Ledger;
@@ -38,13 +40,10 @@ use crate::calls::Calls;
 use crate::calls::Peer;
 use crate::condition::Condition;
 use crate::condition::Severity;
-use crate::config::Heartbeat;
 use crate::config::may_send_to;
 use crate::deliveries::Miss;
 use crate::deliveries::undeliverable;
-use crate::snapshot::Snapshot;
 use crate::source::read_local;
-use crate::systemd;
 use crate::token::Source;
 use crate::token::Timestamp;
 
@@ -65,10 +64,6 @@ const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// At a start all tokens are waited for, so that they are told in one message; but no longer than this.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
-/// A step that is due is begun at once; one that has been due for this long is not being tried.
-const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
-/// A ping that failed is sent again after this long.
-const PING_AGAIN: Duration = Duration::from_secs(30);
 
 /// What carries messages out of this process.
 #[derive(Clone, Debug)]
@@ -86,17 +81,20 @@ pub struct Undelivered {
     pub why: String,
     /// Whether somebody has to act.
     pub is_settled: bool,
+    /// Whether it was this message that was refused: others may get through.
+    pub is_of_this_one: bool,
     /// How long the receiver wants to be left alone.
     pub after: Option<Duration>,
 }
 
 impl Undelivered {
     fn settled(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_settled: true, after: None }
+        Self { is_settled: true, ..Self::passing(why) }
     }
 
-    fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_settled: false, after: None }
+    /// It may get through later.
+    pub fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_settled: false, is_of_this_one: false, after: None }
     }
 }
 
@@ -207,6 +205,7 @@ impl Outbound {
                 let after = answer.retry_after().map(|after| after.min(LONGEST_ASKED));
                 Err(Undelivered { after, ..Undelivered::passing(why) })
             }
+            400 | 413 | 422 => Err(Undelivered { is_of_this_one: true, ..Undelivered::settled(why) }),
             _ => Err(Undelivered::settled(why)),
         }
     }
@@ -261,30 +260,38 @@ pub async fn keep_told_by<S>(
     let mut ledger = Ledger::new(sink.clone(), board.clock().now());
     let mut attempts = 0;
     let mut not_before = Instant::now();
+    // What the receiver refused for what it says waits alone: other news need not wait with it.
+    let mut refused = Vec::new();
+    let mut news_not_before = Instant::now();
     loop {
         news.mark_unchanged();
         let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
+        let is_known = |change: &Change| refused.contains(&change.id());
+        let due_at = if due.iter().all(is_known) { not_before } else { news_not_before };
         if due.is_empty() && board.deliveries().is_troubled(place) {
             due.push(works_again(sink, board.clock().now()));
         }
-        if !due.is_empty() && Instant::now() >= not_before {
-            match deliver(&send, sink, (board, place), &mut ledger, &due).await {
+        if !due.is_empty() && Instant::now() >= due_at {
+            refused.clear();
+            match deliver(&send, sink, (board, place), &mut ledger, (&due, &mut refused)).await {
                 Ok(()) => {
                     attempts = 0;
                     not_before = Instant::now() + PACE;
-                    continue;
+                    news_not_before = not_before;
                 }
                 Err(missed) => {
                     not_before = Instant::now() + wait(attempts, &missed, fastrand::f64());
+                    news_not_before = if missed.is_of_this_one { Instant::now() + PACE } else { not_before };
                     attempts += 1;
                 }
             }
+            continue;
         }
         let now = board.clock().now();
         let by_time = ledger.next_at(now).map(|at| (at - now).to_std().unwrap_or_default());
         let mut until = Instant::now() + by_time.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         if !due.is_empty() {
-            until = until.min(not_before);
+            until = until.min(due_at);
         }
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
@@ -299,38 +306,46 @@ async fn deliver<S>(
     sink: &Sink,
     (board, place): (&Board, usize),
     ledger: &mut Ledger,
-    due: &[Change],
+    (due, refused): (&[Change], &mut Vec<Uuid>),
 ) -> Result<(), Undelivered>
 where
     S: Future<Output = Result<(), Undelivered>>,
 {
     let Sink { name, to, .. } = sink;
     let at_once = if to.keeps_incidents() { 1 } else { due.len() };
+    let mut last = None;
     for message in due.chunks(at_once.max(1)) {
         let now = board.clock().now();
         match send(message.to_vec(), now).await {
             Ok(()) => {
+                board.deliveries().delivered(place);
                 for change in message {
                     let Change { what, condition, .. } = change;
                     info!(event = "alert_delivered", sink = %name, what = what.as_str(),
                         kind = condition.kind.as_str(), cause = %condition.cause, id = %condition.id);
                     ledger.note(change, now);
                 }
-                board.delivered(place);
             }
             Err(missed) => {
                 warn!(event = "alert_undelivered", sink = %name, changes = message.len(), reason = %missed.why);
-                let critical = due.iter().any(|change| {
-                    change.what != What::Resolved && change.condition.severity == Severity::Critical
-                });
-                let severity = if critical { Severity::Critical } else { Severity::Warning };
-                board
-                    .missed(place, Miss { why: missed.why.clone(), is_settled: missed.is_settled, severity });
-                return Err(missed);
+                let go_on = missed.is_of_this_one;
+                last = Some(missed);
+                if !go_on {
+                    break;
+                }
+                refused.extend(message.iter().map(Change::id));
             }
         }
     }
-    Ok(())
+    let Some(missed) = last else {
+        board.all_delivered(place);
+        return Ok(());
+    };
+    let is_critical =
+        |change: &Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
+    let severity = if due.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
+    board.missed(place, Miss { why: missed.why.clone(), is_settled: missed.is_settled, severity });
+    Err(missed)
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
@@ -344,46 +359,6 @@ fn works_again(sink: &Sink, now: Timestamp) -> Change {
 fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {
     let span = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
     span.mul_f64(0.5 + sample / 2.0).max(missed.after.unwrap_or_default())
-}
-
-/// Pings for as long as every task turns and what is due is tried, for ever. Where this process is gone, or
-/// stuck, nobody pings, and that is the alarm (healthchecks, `http_api`: a POST is a success).
-pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board) {
-    let mut failing = false;
-    loop {
-        let mut wait = heartbeat.every;
-        if let Some(line) = sign_of_life(&board) {
-            let pinged = ping(&heartbeat.url, &outbound, line).await;
-            if let Err(missed) = &pinged {
-                wait = wait.min(PING_AGAIN);
-                if !failing {
-                    warn!(event = "heartbeat_missed", reason = %missed.why);
-                }
-            }
-            failing = pinged.is_err();
-        } else {
-            warn!(event = "heartbeat_withheld", "a token's task stands still, so silence is the alarm");
-        }
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// What is sent, or nothing where silence is to be the alarm.
-fn sign_of_life(board: &Board) -> Option<String> {
-    let line =
-        board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| systemd::line(snapshots, now)));
-    line.filter(|_| board.pulses().all_turn())
-}
-
-/// Whether no token's next step has been due for longer than any step takes.
-fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
-    snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
-}
-
-async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {
-    let mut request = Request::new(Method::POST, address(url)?);
-    *request.body_mut() = Some(line.into());
-    outbound.exchange((Peer::Heartbeat, "ping"), request).await
 }
 
 #[cfg(test)]

@@ -63,10 +63,16 @@ impl Deliveries {
         Self(records.collect())
     }
 
-    /// Counts a delivery. Whether that ends a trouble.
-    pub fn delivered(&self, place: usize) -> bool {
+    /// Counts a delivery.
+    pub fn delivered(&self, place: usize) {
+        if let Some(mut record) = self.record(place) {
+            record.counts[0] += 1;
+        }
+    }
+
+    /// Takes note that all that was due got through. Whether that ends what is told.
+    pub fn all_delivered(&self, place: usize) -> bool {
         let Some(mut record) = self.record(place) else { return false };
-        record.counts[0] += 1;
         record.trouble.take().is_some_and(|trouble| trouble.is_told())
     }
 
@@ -184,9 +190,12 @@ mod tests {
 
         assert!(sinks.missed(0, miss(true), now()));
         assert!(sinks.missed(0, Miss { severity: Severity::Critical, ..miss(true) }, now()), "it got worse");
-        assert!(sinks.delivered(0));
+        sinks.delivered(0);
+        assert!(sinks.is_troubled(0), "something else may have been refused");
+        assert!(sinks.all_delivered(0));
 
         assert!(sinks.conditions().is_empty() && !sinks.is_troubled(0));
-        assert!(!sinks.delivered(0));
+        assert!(!sinks.all_delivered(0));
+        assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }
 }

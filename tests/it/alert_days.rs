@@ -45,14 +45,28 @@ type Message = (Timestamp, Vec<(What, Kind, usize)>);
 struct Inbox {
     messages: Rc<RefCell<Vec<Message>>>,
     is_down: Rc<Cell<bool>>,
+    /// Refuses what is about this token.
+    refuses: Rc<RefCell<Option<String>>>,
+    asked: Rc<Cell<usize>>,
     answers_after: Rc<Cell<Duration>>,
 }
 
 impl Inbox {
     async fn take(&self, changes: &[Change], now: Timestamp) -> Result<(), Undelivered> {
         tokio::time::sleep(self.answers_after.get()).await;
+        self.asked.set(self.asked.get() + 1);
         if self.is_down.get() {
-            return Err(Undelivered { why: "down".into(), is_settled: false, after: None });
+            return Err(Undelivered::passing("down"));
+        }
+        let is_refused = |change: &Change| {
+            self.refuses.borrow().as_ref().is_some_and(|token| change.condition.tokens.contains(token))
+        };
+        if changes.iter().any(is_refused) {
+            return Err(Undelivered {
+                is_settled: true,
+                is_of_this_one: true,
+                ..Undelivered::passing("400")
+            });
         }
         let told = |change: &Change| (change.what, change.condition.kind, change.condition.tokens.len());
         self.messages.borrow_mut().push((now, changes.iter().map(told).collect()));
@@ -75,8 +89,13 @@ struct Fleet {
     poke: watch::Sender<u64>,
 }
 
-/// Runs `story` beside the loops of so many tokens of one app, and of one sink.
+/// Runs `story` beside the loops of so many tokens of one app, and of one sink for people.
 fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
+    day_told(&Destination::Teams { url: Source::Env("URL".into()) }, count, story)
+}
+
+/// The same with any sink.
+fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {
         let world = World::new(Clock::running(harness::base(), 1.0), 3);
@@ -93,12 +112,8 @@ fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
                 harness::rotator(&world, clock.clone(), &grant, name, 1)
             })
             .collect();
-        let sink = Sink {
-            name: "chat".into(),
-            to: Destination::Teams { url: Source::Env("URL".into()) },
-            min_severity: Severity::Warning,
-            tokens: Vec::new(),
-        };
+        let sink =
+            Sink { name: "chat".into(), to: to.clone(), min_severity: Severity::Warning, tokens: Vec::new() };
         let board =
             Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone())
                 .with_sinks(std::iter::once::<Arc<str>>("chat".into()));
@@ -238,4 +253,26 @@ fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
 
     eprintln!("the last of thirty was told after {} min", late.num_minutes());
     assert!(late <= TimeDelta::hours(6) + TimeDelta::minutes(5), "{late}");
+}
+
+#[test]
+fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
+    let webhook = Destination::Webhook { url: Source::Env("URL".into()), signing_key: None };
+    day_told(&webhook, 3, &async |fleet| {
+        let told = || fleet.inbox.told(Kind::LoginRequired);
+        pass(HOUR).await;
+        *fleet.inbox.refuses.borrow_mut() = Some("t0".into());
+        fleet.world.revoke_user(&fleet.partners[0].user_oid);
+        pass(HOUR * 7).await;
+        assert_eq!(told(), [(What::Opened, 1); 2], "what is about the others");
+        assert!(fleet.inbox.asked.get() < 60, "{} times in 7 h", fleet.inbox.asked.get());
+
+        fleet.world.human_signs_in(&fleet.partners[1]).expect("may sign in");
+        pass(MINUTE * 3).await;
+        assert_eq!(told().last(), Some(&(What::Resolved, 1)), "it does not wait with what is refused");
+
+        fleet.inbox.refuses.borrow_mut().take();
+        pass(MINUTE * 11).await;
+        assert_eq!(told().last(), Some(&(What::Opened, 1)), "it is sent again");
+    });
 }
