@@ -363,7 +363,7 @@ fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
 }
 
 /// Whether a name fits a pattern, in which `*` stands for any letters. Case makes no difference.
-fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(start) else { return false };

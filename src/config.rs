@@ -204,6 +204,9 @@ impl Config {
         let tokens = grants::tokens(&root, tokens, &defaults);
         let alerts = alerts::alerts(&root, alerts);
         let heartbeat = alerts::heartbeat(&root);
+        if let (Ok(alerts), Ok(tokens)) = (&alerts, &tokens) {
+            alerts::narrowed_to_some(&root, alerts, tokens)?;
+        }
         let vault = VaultSettings { url: url?, identity: identity? };
         Ok(Self {
             vault,

@@ -20,7 +20,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "refusal", "schedule", "state::"}
+UNITS = {"save::", "refusal", "schedule", "state::", "asleep", "mailbox"}
+# Both kinds have tests of this name.
+BOTH = {"daemon"}
 
 # (what, file, before, after, tests that must notice)
 BUGS = [
@@ -117,7 +119,7 @@ def run(bug, copy, target):
 
 def verdict(copy, target, tests):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SIM_SEEDS": os.environ.get("SIM_SEEDS", "24")}
-    what = ["--lib"] if UNITS.issuperset(tests) else []
+    what = [] if BOTH & set(tests) else ["--lib"] if UNITS.issuperset(tests) else ["--test", "it"]
     build = ["cargo", "test", "--quiet", "--locked", "--no-run"] + what
     if subprocess.run(build, cwd=copy, env=environment, capture_output=True).returncode:
         return "stale", "does not compile"

@@ -16,7 +16,9 @@ use super::load;
 use super::out;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
+use super::signals::stopped;
 use crate::clock::Clock;
+use crate::condition::conditions;
 use crate::config::Config;
 use crate::daemon::GRACE;
 use crate::failure::Remedy;
@@ -73,6 +75,7 @@ struct Report {
     kind: Option<&'static str>,
     remedy: Option<&'static str>,
     summary: Option<String>,
+    action: Option<String>,
     #[serde(skip)]
     code: ExitCode,
 }
@@ -87,9 +90,18 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let grants = select(&config, &args.names)?;
     let clock = Clock::host();
     let shipped = Shipped::for_person(&config, clock.clone()).await?;
+    let all = grants.len();
     let passes = grants.into_iter().map(|grant| pass(shipped.rotator(grant, "rotate"), &args));
-    let outcomes: Vec<_> = stream::iter(passes).buffered(super::AT_ONCE).collect().await;
+    // A stop begins nothing more; what has begun is ended, since it may hold a successor.
+    let begun = stream::iter(passes).take_until(stopped()?);
+    let outcomes: Vec<_> = begun.buffered(super::AT_ONCE).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
+    let left = all - outcomes.len();
+    if left > 0 {
+        return Err(Stop::Failed(anyhow::anyhow!(
+            "stopped by a signal: {left} of {all} tokens were not tried"
+        )));
+    }
     Ok(outcomes.iter().fold(ExitCode::Done, |worst, outcome| worst.gravest(outcome.code)))
 }
 
@@ -145,6 +157,10 @@ fn summarise(rotator: &ShippedRotator, state: &State, done: &'static str) -> Rep
     let next = rotator.timing.next(state, now);
     let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, state, &next, now);
     let failure = state.failing.as_ref().map(|failing| &failing.failure);
+    let action = failure.and_then(|failure| {
+        let all = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
+        all.into_iter().find(|condition| condition.kind == failure.kind).map(|condition| condition.action)
+    });
     let off = matches!(state.phase, Phase::Off { .. });
     let code = match failure {
         None => ExitCode::Done,
@@ -169,6 +185,7 @@ fn summarise(rotator: &ShippedRotator, state: &State, done: &'static str) -> Rep
         kind: failure.map(|failure| failure.kind.as_str()),
         remedy: failure.map(|failure| failure.remedy).map(Remedy::as_str),
         summary: failure.map(|failure| failure.summary.clone()),
+        action,
         code,
     }
 }
@@ -184,6 +201,9 @@ fn report(outcomes: &[Report], json: bool) -> std::io::Result<()> {
             (None, Some(expires_at)) => format!("{name}: {done}, good until {expires_at}"),
             (None, None) => format!("{name}: {done}"),
         })?;
+        if let Some(action) = &outcome.action {
+            out::line(format!("  -> {action}"))?;
+        }
     }
     Ok(())
 }

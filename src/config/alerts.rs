@@ -17,7 +17,9 @@ use super::walk::Wanted;
 use crate::alert::Destination;
 use crate::alert::Post;
 use crate::alert::Sink;
+use crate::alert::fits;
 use crate::condition::Severity;
+use crate::token::Grant;
 use crate::token::Source;
 
 /// Keys of `[[alert]]`.
@@ -39,6 +41,8 @@ pub(super) const ALERT: &[&str] = &[
 /// Those of them that do not go with every kind.
 const OF_A_KIND: [&str; 9] =
     ["url", "signing_key", "routing_key", "endpoint", "server", "from", "to", "username", "password"];
+/// Those whose value is read elsewhere.
+const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
 /// Keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
@@ -74,12 +78,31 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
+/// A pattern that fits no token is a mistake in a name: its sink would stay silent.
+pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[Grant]) -> Checked<()> {
+    let mut all = Ok(());
+    for (index, sink) in sinks.iter().enumerate() {
+        for (place, pattern) in sink.tokens.iter().enumerate() {
+            if !tokens.iter().any(|grant| fits(pattern, grant.name.as_str())) {
+                let key = format!("alert[{index}].tokens[{place}]");
+                all = Err(root.note(&key, "fits the name of no token, so it would tell nothing"));
+            }
+        }
+    }
+    all
+}
+
 fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let section = Section::open(path, Some(value), ALERT, problems)?;
     let kind = section.required("kind", kind);
     let name = section.optional("name", |text| rules::token_name(text).map(|name| name.to_string()));
     let min_severity = section.optional("min_severity", severity);
     let tokens = list(&section, "tokens", TOKENS, |text| Ok(text.to_owned()));
+    let url = |key| local_source(&section, key, NO_VAULT);
+    if kind.is_err() {
+        // A secret in plain sight is told all the same.
+        section.present(&SECRETS).into_iter().map(url).for_each(drop);
+    }
     let kind = kind?;
     let own: &[&str] = match kind {
         "webhook" => &["url", "signing_key"],
@@ -91,7 +114,6 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     for key in section.present(&strangers.copied().collect::<Vec<_>>()) {
         section.note(key, format!("does not go with kind = \"{kind}\""));
     }
-    let url = |key| local_source(&section, key, NO_VAULT);
     let to = match kind {
         "webhook" => {
             let signing_key = section.get("signing_key").map(|_| url("signing_key"));
@@ -118,7 +140,8 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
 fn post(section: &Section<'_>) -> Checked<Post> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
-    let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox);
+    let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox)
+        .and_then(|to| to.ok_or_else(|| section.note("to", "must be there: whom the mail goes to")));
     let username = section.optional("username", |text| Ok(text.to_owned()));
     let password = section.get("password").map(|_| local_source(section, "password", NO_VAULT)).transpose();
     let login = match (username?, password?) {
@@ -128,7 +151,7 @@ fn post(section: &Section<'_>) -> Checked<Post> {
         (None, Some(_)) => return Err(section.note("username", "must be there where `password` is")),
     };
     let (tls_first, host, port) = server?;
-    let to = to?.ok_or_else(|| section.note("to", "must be there: whom the mail goes to"))?;
+    let to = to?;
     Ok(Post { host, port, tls_first, from: from?, to, login })
 }
 

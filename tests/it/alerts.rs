@@ -313,7 +313,20 @@ fn the_configuration_refuses_what_could_not_work() {
             "[[alert]]\nkind = \"email\"\nserver = \"m.example:25\"\nfrom = \"Ann\"\nto = []\nusername = \"u\"\n",
             &["alert[0].server", "alert[0].from", "alert[0].to", "alert[0].password"],
         ),
+        (
+            "[[alert]]\nkind = \"email\"\nserver = \"m.example:25\"\nfrom = \"a@b.example\"\n",
+            &["alert[0].server", "alert[0].to"],
+        ),
         ("[[alert]]\nkind = \"fax\"\nurl = { env = \"U\" }\n", &["alert[0].kind"]),
+        (
+            "[[alert]]\nkind = \"fax\"\nurl = \"https://hooks.example/x\"\n",
+            &["alert[0].kind", "alert[0].url"],
+        ),
+        ("[[alert]]\nkind = \"slack\"\nurl = { env = \"U\" }\ntokens = [\"A*\"]\n", &[]),
+        (
+            "[[alert]]\nkind = \"slack\"\nurl = { env = \"U\" }\ntokens = [\"a\", \"cotnoso\"]\n",
+            &["alert[0].tokens[1]"],
+        ),
         ("[[alert]]\nkind = \"slack\"\n", &["alert[0].url"]),
         ("[[alert]]\nkind = \"slack\"\nurl = \"https://hooks.example/x\"\n", &["alert[0].url"]),
         ("[[alert]]\nkind = \"slack\"\nurl = { secret = \"u\" }\n", &["alert[0].url"]),

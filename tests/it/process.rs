@@ -18,6 +18,10 @@ mod wrong_config;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -161,6 +165,29 @@ async fn rotate_force_rotates_now_and_says_so_in_json() {
 }
 
 #[tokio::test]
+async fn a_pass_that_is_stopped_ends_what_it_has_begun() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let before = stage.stored();
+    let victim = Arc::new(AtomicU32::new(0));
+    let to = Arc::clone(&victim);
+    stage.world().tell_calls_to(move |call, _| {
+        let pid = to.load(Ordering::Relaxed).to_string();
+        if call.operation == Operation::Redeem && pid != "0" {
+            let told = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status();
+            assert!(told.expect("a shell").success());
+        }
+    });
+    let pass = stage.start(&["rotate", "one"]);
+    victim.store(pass.pid(), Ordering::Relaxed);
+
+    let ended = pass.ended("stopped").await;
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(stage.world().descends_from(stage.stored().expose(), before.expose()));
+    assert_eq!(stage.versions(), 2, "its successor was saved");
+}
+
+#[tokio::test]
 async fn an_exit_code_says_who_can_help() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let code = async |args: &[&str]| stage.run_to_end(args).await.code;
@@ -172,7 +199,9 @@ async fn an_exit_code_says_who_can_help() {
     stage.world().expire_app_secret(&stage.other.client_id);
     assert_eq!(code(&["rotate"]).await, Some(4), "an app secret has expired");
     stage.world().revoke_user(&stage.partner.user_oid);
-    assert_eq!(code(&["rotate", "one"]).await, Some(3), "a user was signed out");
+    let signed_out = stage.run_to_end(&["rotate", "one"]).await;
+    assert_eq!(signed_out.code, Some(3), "a user was signed out");
+    assert!(signed_out.stdout.contains("\n  -> run `perennial login one`"), "{}", signed_out.stdout);
     assert_eq!(code(&["rotate", "other"]).await, Some(4));
     assert_eq!(code(&["rotate", "--json"]).await, Some(3), "what only a sign-in cures comes first");
     stage.world().human_signs_in(&stage.partner).expect("signed in");
