@@ -367,7 +367,7 @@ fn log(stop: &Stop) {
         }
         Stop::Usage(text) => tracing::error!("{text}"),
         Stop::Refused(refused) => {
-            tracing::error!(event = "not_signed_in", cure = refused.cure, "{}", refused.why);
+            tracing::error!(event = "refused", cure = refused.cure, "{}", refused.why);
         }
         Stop::Failed(error) => tracing::error!("{error:#}"),
     }

@@ -17,7 +17,8 @@ usage="Takes from the environment:
   ALERT_EMAIL      who is told when a secret comes near its end
 and, if need be:
   NAME             what the resources are called (perennial)
-  SECRETS          the vault secrets to look after (partner-app-secret partner-refresh-token)
+  SECRETS          the vault secrets to look after (partner-refresh-token)
+  READ_SECRETS     those that are only read: app secrets, and app ids in the vault (partner-app-secret)
   ALERT_URL        the address of an alert sink, for { file = \"/etc/perennial/alert-url\" }"
 
 for variable in RESOURCE_GROUP LOCATION VAULT IMAGE CONFIGURATION ALERT_EMAIL; do
@@ -27,7 +28,8 @@ for variable in RESOURCE_GROUP LOCATION VAULT IMAGE CONFIGURATION ALERT_EMAIL; d
     fi
 done
 name=${NAME:-perennial}
-read -ra secrets <<< "${SECRETS:-partner-app-secret partner-refresh-token}"
+read -ra secrets <<< "${SECRETS:-partner-refresh-token}"
+read -ra read_secrets <<< "${READ_SECRETS:-partner-app-secret}"
 
 # What was just made is not known everywhere at once.
 patiently() {
@@ -69,14 +71,20 @@ if [ -n "$(az role definition list --name "$role" --scope "$group" --custom-role
     verb=update
 fi
 az role definition "$verb" --role-definition "$definition" --output none
-for secret in "${secrets[@]}"; do
-    scope=$vault_id/secrets/$secret
+give() {
+    local role=$1 scope=$vault_id/secrets/$2 given
     given=$(az role assignment list --scope "$scope" --fill-principal-name false --output tsv \
         --query "[?principalId=='$principal' && roleDefinitionName=='$role'].id")
     if [ -z "$given" ]; then
         patiently az role assignment create --role "$role" --assignee-object-id "$principal" \
             --assignee-principal-type ServicePrincipal --scope "$scope" --output none
     fi
+}
+for secret in "${secrets[@]}"; do
+    give "$role" "$secret"
+done
+for secret in "${read_secrets[@]}"; do
+    give "Key Vault Secrets User" "$secret"
 done
 
 echo "The audit log"

@@ -20,10 +20,14 @@ param location string = resourceGroup().location
 @maxLength(24)
 param vaultName string
 
-@description('The vault secrets that Perennial may read and renew: each refresh token, each app secret.')
+@description('The vault secrets that Perennial may read and renew: each refresh token.')
 param secrets array = [
-  'partner-app-secret'
   'partner-refresh-token'
+]
+
+@description('The vault secrets that Perennial may only read: each app secret, and each app id that is kept in the vault.')
+param readSecrets array = [
+  'partner-app-secret'
 ]
 
 @description('The image, by tag or digest, from a registry that lets anybody read it.')
@@ -106,6 +110,22 @@ resource mayRotate 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (
   scope: secret[place]
   properties: {
     roleDefinitionId: role.id
+    principalId: identity.properties.principalId
+    principalType: 'ServicePrincipal'
+  }
+}]
+
+resource readSecret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for secretName in readSecrets: {
+  parent: vault
+  name: secretName
+}]
+
+// Key Vault Secrets User, a role of Azure's own.
+resource mayRead 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (secretName, place) in readSecrets: {
+  name: guid(vault.id, secretName, identity.id, 'read')
+  scope: readSecret[place]
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e6')
     principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
   }

@@ -60,6 +60,9 @@ pub struct RotateArgs {
 /// The wait between two attempts to save within one pass.
 const SAVE_AGAIN: TimeDelta = TimeDelta::seconds(2);
 
+/// The outcome of a rehearsal with a token that was refused before.
+const REFUSED: &str = "refused_would_prove";
+
 /// What a pass did to one token.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -129,7 +132,7 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
             args.force || rotator.timing.rotation_is_due(newest, &state, rotator.clock.now())
         });
         let would = match &state.newest {
-            Some(newest) if newest.is_refused() => "refused_would_prove",
+            Some(newest) if newest.is_refused() => REFUSED,
             _ if due => "would_rotate",
             _ => "would_prove",
         };
@@ -198,8 +201,10 @@ fn report(outcomes: &[Report], json: bool) -> std::io::Result<()> {
         let Report { name, outcome: done, .. } = outcome;
         out::line(match (&outcome.summary, &outcome.expires_at) {
             (Some(summary), _) => format!("{name}: {done}: {summary}"),
-            (None, Some(expires_at)) => format!("{name}: {done}, good until {expires_at}"),
-            (None, None) => format!("{name}: {done}"),
+            (None, Some(expires_at)) if outcome.outcome != REFUSED => {
+                format!("{name}: {done}, good until {expires_at}")
+            }
+            (None, _) => format!("{name}: {done}"),
         })?;
         if let Some(action) = &outcome.action {
             out::line(format!("  -> {action}"))?;

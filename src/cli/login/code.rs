@@ -59,7 +59,7 @@ pub(super) async fn sign_in(desk: &Desk, args: &LoginArgs) -> Result<Kept, Stop>
     let waited = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines)).await;
     let Ok((arrived, page)) = waited else {
         served.close().await;
-        return Err(nobody_came(desk, patience).into());
+        return Err(nobody_came(desk, patience, args.no_browser).into());
     };
     let outcome = match arrived {
         Arrived::Code(code) => finish(desk, &attempt, &redirect_uri, &scope, &code).await,
@@ -187,13 +187,18 @@ fn told(outcome: &Result<Kept, Refused>) -> Told {
 }
 
 /// Errors about the app or its redirect stay on Entra's own page (`reference/azure.md` §3.1).
-fn nobody_came(desk: &Desk, patience: Duration) -> Refused {
+fn nobody_came(desk: &Desk, patience: Duration, pasted: bool) -> Refused {
     let (name, app) = (&desk.grant().name, desk.client_id());
+    let elsewhere = if pasted {
+        "the address to paste is the one at which the browser ended, whole".to_owned()
+    } else {
+        format!("if the browser is on another machine, use perennial login {name} --no-browser")
+    };
     Refused::new(
         Remedy::Retry { after: None },
         format!("nobody came back from the sign-in page within {}", humantime::format_duration(patience)),
         format!(
-            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; if the browser is on another machine, use perennial login {name} --no-browser"
+            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; {elsewhere}"
         ),
     )
 }

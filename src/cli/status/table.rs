@@ -54,13 +54,19 @@ pub(super) fn of(status: &Status, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
+    // Of a token that was refused there is nothing left to come.
+    let to_come = |at| left(at, now);
+    let (rotates, expires) = match token.state {
+        Standing::NeedsLogin => (to_come(None), to_come(None)),
+        _ => (to_come(token.rotate_at), to_come(token.expires_at)),
+    };
     [
         token.name.clone(),
         token.state.as_str().to_owned(),
         passed(token.proved_at, now),
         age(token.issued_at, now),
-        left(token.rotate_at, now),
-        left(token.expires_at, now),
+        rotates,
+        expires,
     ]
 }
 

@@ -115,7 +115,7 @@ async fn a_sink_that_cannot_be_delivered_to_is_told_about_at_the_other() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (broken, other) = (Inbox::open().await, Inbox::open().await);
     broken.answer(404);
-    add_sinks(&stage, &[("broken", "", broken.url("/")), ("other", "tokens = [\"nobody\"]", other.url("/"))]);
+    add_sinks(&stage, &[("broken", "", broken.url("/")), ("other", "tokens = [\"other\"]", other.url("/"))]);
     let (daemon, _) = stage.daemon().await;
 
     stage.world().revoke_user(&stage.partner.user_oid);
