@@ -92,7 +92,7 @@ BUGS = [
     ("a message that is refused holds up the others", "src/courier.rs",
      "if !go_on {", "if go_on || !go_on {", ["alert_days"]),
     ("a dead grant is noticed late", "src/schedule.rs",
-     "policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)", "policy.prove_every.mul_f64(1.3)",
+     "policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)", "policy.prove_every.mul_f64(4.0)",
      ["alert_days"]),
     ("a host that slept is noticed late", "src/daemon.rs",
      "() = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news",
