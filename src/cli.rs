@@ -317,10 +317,11 @@ fn is_shortage(error: &std::io::Error) -> bool {
 /// # Errors
 /// The command's own, and a machine that has no timers or sockets left.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
-    let builder = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = have_descriptors().and_then(|()| builder());
-    runtime
-        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context("cannot start")))?
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
+    have_descriptors()
+        .and_then(|()| build())
+        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?
         .block_on(command)
 }
 

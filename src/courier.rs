@@ -260,20 +260,20 @@ pub async fn keep_told_by<S>(
     let mut ledger = Ledger::new(sink.clone(), board.clock().now());
     let mut attempts = 0;
     let mut not_before = Instant::now();
-    // What the receiver refused for what it says waits alone: other news need not wait with it.
-    let mut refused = Vec::new();
+    // What was refused for what it says waits alone: other news need not wait with it.
+    let mut undelivered = Vec::new();
     let mut news_not_before = Instant::now();
     loop {
         news.mark_unchanged();
         let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
-        let is_known = |change: &Change| refused.contains(&change.id());
+        let is_known = |change: &Change| undelivered.contains(&change.id());
         let due_at = if due.iter().all(is_known) { not_before } else { news_not_before };
         if due.is_empty() && board.deliveries().is_troubled(place) {
             due.push(works_again(sink, board.clock().now()));
         }
         if !due.is_empty() && Instant::now() >= due_at {
-            refused.clear();
-            match deliver(&send, sink, (board, place), &mut ledger, (&due, &mut refused)).await {
+            undelivered.clear();
+            match deliver(&send, sink, (board, place), &mut ledger, (&due, &mut undelivered)).await {
                 Ok(()) => {
                     attempts = 0;
                     not_before = Instant::now() + PACE;
@@ -306,15 +306,20 @@ async fn deliver<S>(
     sink: &Sink,
     (board, place): (&Board, usize),
     ledger: &mut Ledger,
-    (due, refused): (&[Change], &mut Vec<Uuid>),
+    (due, undelivered): (&[Change], &mut Vec<Uuid>),
 ) -> Result<(), Undelivered>
 where
     S: Future<Output = Result<(), Undelivered>>,
 {
     let Sink { name, to, .. } = sink;
     let at_once = if to.keeps_incidents() { 1 } else { due.len() };
-    let mut last = None;
+    let mut failed: Option<Undelivered> = None;
+    let mut left: Vec<&Change> = Vec::new();
     for message in due.chunks(at_once.max(1)) {
+        if failed.as_ref().is_some_and(|missed| !missed.is_of_this_one) {
+            left.extend(message);
+            continue;
+        }
         let now = board.clock().now();
         match send(message.to_vec(), now).await {
             Ok(()) => {
@@ -328,22 +333,19 @@ where
             }
             Err(missed) => {
                 warn!(event = "alert_undelivered", sink = %name, changes = message.len(), reason = %missed.why);
-                let go_on = missed.is_of_this_one;
-                last = Some(missed);
-                if !go_on {
-                    break;
-                }
-                refused.extend(message.iter().map(Change::id));
+                left.extend(message);
+                failed = Some(missed);
             }
         }
     }
-    let Some(missed) = last else {
+    undelivered.extend(left.iter().map(|change| change.id()));
+    let Some(missed) = failed else {
         board.all_delivered(place);
         return Ok(());
     };
     let is_critical =
-        |change: &Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
-    let severity = if due.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
+        |change: &&Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
+    let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
     board.missed(place, Miss { why: missed.why.clone(), is_settled: missed.is_settled, severity });
     Err(missed)
 }

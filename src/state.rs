@@ -254,6 +254,11 @@ impl State {
         }
     }
 
+    /// Counts some of them.
+    pub fn note_vault_calls(&mut self, calls: usize, now: Timestamp) {
+        (0..calls).for_each(|_| self.note_vault_call(now));
+    }
+
     /// Vault calls that a list takes: one for each page.
     pub fn calls_of_a_list(&self) -> usize {
         1 + self.listed / LISTED_A_PAGE

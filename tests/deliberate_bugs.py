@@ -86,11 +86,11 @@ BUGS = [
     ("each token that joins an incident is told", "src/alert.rs",
      "now + JOIN_WAIT * 2_i32.pow(changes.min(JOIN_WAIT_DOUBLES));", "now;", ["alert_days"]),
     ("what did not get through is taken as told", "src/courier.rs",
-     "                last = Some(missed);\n",
-     "                message.iter().for_each(|change| ledger.note(change, now));\n                last = Some(missed);\n",
+     "                failed = Some(missed);\n",
+     "                message.iter().for_each(|change| ledger.note(change, now));\n                failed = Some(missed);\n",
      ["alert_days"]),
     ("a message that is refused holds up the others", "src/courier.rs",
-     "if !go_on {", "if go_on || !go_on {", ["alert_days"]),
+     "is_some_and(|missed| !missed.is_of_this_one)", "is_some()", ["alert_days"]),
     ("a dead grant is noticed late", "src/schedule.rs",
      "policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)", "policy.prove_every.mul_f64(4.0)",
      ["alert_days"]),
@@ -100,7 +100,9 @@ BUGS = [
     ("one mailbox that is gone silences the others", "src/courier/mail.rs",
      "if !missed.is_settled || post.to.len() == 1 {", "if missed.is_settled || post.to.len() > 0 {", ["mailbox"]),
     ("too few file descriptors are a panic", "src/cli.rs",
-     "have_descriptors().and_then(|()| builder())", "builder()", ["file_descriptors"]),
+     "have_descriptors()\n        .and_then(|()| build())", "build()", ["file_descriptors"]),
+    ("a pass that is stopped drops what it holds", "src/cli/rotate.rs",
+     "stream::iter(passes).take_until(stopped()?);", "stream::iter(passes);", ["a_pass_that_is_stopped"]),
 ]
 
 

@@ -93,7 +93,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.listed = versions.len();
         }
         let calls = listed.as_ref().map_or(1, |_| state.calls_of_a_list());
-        (0..calls).for_each(|_| state.note_vault_call(now));
+        state.note_vault_calls(calls, now);
         listed.map_err(|error| self.own(&error))
     }
 

@@ -62,7 +62,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if attempt.credential.is_none() {
             let read = self.read_credential(attempt.id).await;
             let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
-            (0..calls).for_each(|_| state.note_vault_call(self.clock.now()));
+            state.note_vault_calls(calls, self.clock.now());
             attempt.credential = Some(read?.0);
         }
         let credential = attempt.credential.as_ref().expect("read just now");

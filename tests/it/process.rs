@@ -202,6 +202,11 @@ async fn an_exit_code_says_who_can_help() {
     let signed_out = stage.run_to_end(&["rotate", "one"]).await;
     assert_eq!(signed_out.code, Some(3), "a user was signed out");
     assert!(signed_out.stdout.contains("\n  -> run `perennial login one`"), "{}", signed_out.stdout);
+    let rehearsed = stage.run_to_end(&["rotate", "one", "--dry-run"]).await;
+    assert_eq!(rehearsed.stdout, "one: refused_would_prove\n", "nothing that it is good until");
+    let status = stage.run_to_end(&["status", "one"]).await.stdout;
+    let row = status.lines().nth(1).expect("a row");
+    assert!(row.contains("needs_login") && row.ends_with("-        -"), "nothing is left to come: {status}");
     assert_eq!(code(&["rotate", "other"]).await, Some(4));
     assert_eq!(code(&["rotate", "--json"]).await, Some(3), "what only a sign-in cures comes first");
     stage.world().human_signs_in(&stage.partner).expect("signed in");

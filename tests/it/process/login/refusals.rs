@@ -191,6 +191,10 @@ async fn what_entra_shows_on_its_own_page_ends_in_a_hint_after_the_wait() {
         assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
     }
     assert_eq!(stage.versions(), 0);
+
+    let pasted = stage.login(&["--no-browser", "--timeout", "1s"]).ended("nothing was pasted").await;
+    assert!(pasted.stderr.contains("the address to paste is"), "{}", pasted.stderr);
+    assert!(!pasted.stderr.contains("use perennial login"), "{}", pasted.stderr);
 }
 
 #[tokio::test]
