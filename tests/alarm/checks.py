@@ -54,6 +54,15 @@ def slack(message):
     return sound(message, "slack")["text"]
 
 
+def text(kind, message):
+    """All that people read of a message, once it is as documented."""
+    if kind == "email":
+        letter = mail(message)
+        return f"{letter['Subject']}\n{letter.get_content()}"
+    # Letters of JSON stand for themselves here: no text that is looked for has any other.
+    return json.dumps(sound(message, kind), ensure_ascii=False)
+
+
 def pagerduty(message, routing_key):
     """What is done to which incident, and of what kind it is where that is said."""
     event = sound(message, "pagerduty")
@@ -61,14 +70,19 @@ def pagerduty(message, routing_key):
     return event["event_action"], event["dedup_key"], event.get("payload", {}).get("class")
 
 
-def webhook(message, key):
-    """What the event says, of which incident, and the event's id, once its signature is verified."""
+def event(message):
+    """What the event says, of which incident, and the event's id."""
     event = sound(message, "webhook")
     assert event["id"] == message.headers["webhook-id"]
     assert event["type"].split(".")[3] == event["data"]["what"]
-    signed_by(key, message)
     condition = event["data"]["condition"]
     return event["data"]["what"], condition["id"], condition["kind"], event["id"]
+
+
+def webhook(message, key):
+    """The same, once its signature is verified."""
+    signed_by(key, message)
+    return event(message)
 
 
 def mail(message):
@@ -77,8 +91,10 @@ def mail(message):
     assert message.recipients == ["on-call@contoso.com", "second@contoso.com"]
     letter = email.message_from_bytes(message.body, policy=email.policy.default)
     assert not letter.defects, letter.defects
-    for header in ("From", "To", "Date", "Subject", "Message-ID", "References"):
+    for header in ("From", "To", "Date", "Subject", "Message-ID"):
         assert len(letter.get_all(header, [])) == 1, f"{header}: {letter.get_all(header)}"
+    # A letter about several incidents belongs to no thread.
+    assert len(letter.get_all("References", [])) <= 1, letter.get_all("References")
     assert letter["Auto-Submitted"] == "auto-generated"
     assert letter.get_content_type() == "text/plain"
     return letter

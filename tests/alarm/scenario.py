@@ -325,6 +325,47 @@ def story(receivers, sandbox):
     assert len(receivers.at("dead-mans-switch")) == beats, "the dead man's switch hears what nobody sends"
     print(f"dead man's switch: {beats} signals, and none without Prometheus")
     judge(receivers)
+    every_word(receivers, controls)
+
+
+def every_word(receivers, controls):
+    """All there is to tell of one incident, at each sink: what changes by time comes with the vault's clock."""
+    kind, title = "vault_refused", "The vault says no"
+    daemon = run("run-4", "127.0.0.1:0")
+    until("a proof", lambda: events(daemon, "proved"))
+    seen = {sink: len(receivers.at(sink)) for sink in SINKS}
+
+    def told(sink, what, word):
+        messages = receivers.at(sink)[seen[sink]:]
+        if sink == "webhook":
+            # To verify it, a receiver would need a clock that is as far on.
+            told = [checks.event(message) for message in messages]
+            return any((done, of) == (what, kind) for done, _, of, _ in told)
+        if sink == "pagerduty":
+            told = [checks.pagerduty(message, ROUTING_KEY) for message in messages]
+            incidents = {key for _, key, of in told if of == kind}
+            if what == "resolved":
+                return any(action == "resolve" and key in incidents for action, key, _ in told)
+        return any(f"{word}: {title}" in checks.text(sink.split("-")[0], message) for message in messages)
+
+    def hear(what, word, advance=None):
+        if advance:
+            get(f"{controls}/clock", {"advance": advance})
+        daemon.send_signal(signal.SIGHUP)
+        for sink in SINKS:
+            until(f"{what} at {sink}", lambda: told(sink, what, word))
+
+    # The vault still tells the time with the token, but no longer gives the app secret.
+    no_role = {"status": 403, "code": "Forbidden", "inner": "ForbiddenByRbac"}
+    get(f"{controls}/faults", {"peer": "key_vault", "subject": "partner-app-secret"} | no_role)
+    hear("opened", "Warning")
+    # A tenth of the token's 90 days is left: now it is grave.
+    hear("changed", "Changed, critical", advance="83d")
+    hear("reminder", "Still critical", advance="25h")
+    get(f"{controls}/faults", method="DELETE")
+    hear("resolved", "Over")
+    assert stop(daemon) == 0
+    print("opened, changed, reminder and resolved at each sink, each as documented")
 
 
 def alerts(manager):
