@@ -92,7 +92,7 @@ pub struct LoginArgs {
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;
-    let shipped = Shipped::new(&config, Clock::host())?;
+    let shipped = Shipped::for_person(&config, Clock::host()).await?;
     let rotator = shipped.rotator(grants[0], "login");
     let voice = Voice { json: global.log_format == Some(LogFormat::Json) };
     let token = if args.import { Some(import::read()?) } else { None };

@@ -48,6 +48,33 @@ impl Stage {
         env
     }
 
+    /// A machine of a person who is signed in to the Azure CLI.
+    fn azure_cli(&self) -> Env {
+        let tools = self.dir.0.join("tools");
+        std::fs::create_dir_all(&tools).expect("a directory of our own");
+        let identity = &self.sandbox.vault_identity;
+        let token = self.world().identity_token(
+            "az",
+            &IdentityRequest {
+                tenant: &identity.tenant_id,
+                client_id: &identity.client_id,
+                proof: Proof::Secret(identity.client_secret.expose_secret()),
+                scope: "https://vault.azure.net/.default",
+                correlation_id: None,
+            },
+        );
+        let token = token.expect("its own identity");
+        let expires_on = (Clock::host().now() + TimeDelta::hours(1)).timestamp();
+        let answer = json!({
+            "accessToken": token.access_token.expose(), "expires_on": expires_on, "tokenType": "Bearer",
+        });
+        let az = tools.join("az");
+        std::fs::write(&az, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("our own file");
+        std::fs::set_permissions(&az, PermissionsExt::from_mode(0o755)).expect("our own file");
+        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
+        vec![("PATH".into(), path)]
+    }
+
     fn start_in(&self, env: &Env) -> Child {
         let env: Vec<(&str, &str)> =
             env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -128,31 +155,39 @@ async fn an_assertion_is_read_again_at_each_use() {
 #[tokio::test]
 async fn the_azure_cli_where_it_is_named() {
     let stage = Stage::set(TimeDelta::days(1)).await;
-    let tools = Scratch::new();
-    std::fs::create_dir_all(&tools.0).expect("a directory of our own");
-    let identity = &stage.sandbox.vault_identity;
-    let token = stage.world().identity_token(
-        "az",
-        &IdentityRequest {
-            tenant: &identity.tenant_id,
-            client_id: &identity.client_id,
-            proof: Proof::Secret(identity.client_secret.expose_secret()),
-            scope: "https://vault.azure.net/.default",
-            correlation_id: None,
-        },
-    );
-    let token = token.expect("its own identity");
-    let expires_on = (Clock::host().now() + TimeDelta::hours(1)).timestamp();
-    let answer = json!({
-        "accessToken": token.access_token.expose(), "expires_on": expires_on, "tokenType": "Bearer",
-    });
-    let az = tools.0.join("az");
-    std::fs::write(&az, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("our own file");
-    std::fs::set_permissions(&az, PermissionsExt::from_mode(0o755)).expect("our own file");
-    let path = format!("{}:{}", tools.0.display(), std::env::var("PATH").unwrap_or_default());
+    let cli = stage.azure_cli();
     stage.identify("credential = \"azure_cli\"");
 
-    assert_eq!(stage.proves_in(&vec![("PATH".into(), path)]).await, "azure_cli");
+    assert_eq!(stage.proves_in(&cli).await, "azure_cli");
+}
+
+#[tokio::test]
+async fn a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli() {
+    const ALONE: &str = "IN_A_NETWORK_OF_ITS_OWN";
+    if std::env::var_os(ALONE).is_none() {
+        // Where this test runs, a metadata service may answer.
+        let mut again = Command::new("unshare");
+        again.args(["--net", "--map-root-user", "sh", "-c", "ip link set lo up && exec \"$0\" --exact \"$1\""]);
+        again.arg(std::env::current_exe().expect("this test's own"));
+        again.arg("process::identities::a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli");
+        let output = again.env(ALONE, "1").output().expect("util-linux is installed");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let cli = stage.azure_cli();
+    let env: Vec<(&str, &str)> = cli.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    stage.identify("");
+    let token = stage.world().sign_in(&stage.partner.user_oid, &stage.partner.client_id).expect("signed in");
+
+    let mut login = Child::start_to_type(&stage.config, &["login", "one", "--import"], &env);
+    login.types(token.expose());
+    login.hangs_up();
+    let ended = login.ended("stored").await;
+
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(stage.world().descends_from(stage.stored().expose(), token.expose()));
 }
 
 /// In a network of its own, where the metadata service's address is this machine's.
