@@ -207,8 +207,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn token_changed(&self, state: &State, id: Uuid) -> bool {
         let unread = state.failing.as_ref().is_some_and(|failing| failing.failure.about == About::Token);
         match self.vault.newest(&self.grant.secret, id).await {
-            // After a refusal a new version is news; after a vault that refused, any answer is.
-            Ok(stored) => unread || state.newest.as_ref().map(|v| &v.id) != Some(&stored.version.id),
+            // After a refusal a new version is news, and so is that another process has proved the same one and taken
+            // the mark off; after a vault that refused, any answer is.
+            Ok(Stored { version, .. }) => {
+                let known = state.newest.as_ref().filter(|known| known.id == version.id);
+                unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
+            }
             Err(VaultError::Disabled) => !matches!(state.phase, Phase::Off { .. }),
             Err(_) => false,
         }

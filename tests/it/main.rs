@@ -25,6 +25,7 @@ mod shown;
 mod sign_in;
 mod simulation;
 mod tidy;
+mod watch;
 mod wire_answers;
 mod wire_races;
 mod wire_requests;
