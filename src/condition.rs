@@ -1,7 +1,7 @@
 //! Conditions: what a person should know while it holds, with who can fix it and how.
 //!
-//! Owns the way from snapshots to conditions: which hold, what they share, how grave they are, and what
-//! to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
+//! Owns the way from snapshots to conditions: which hold, what they share, how grave they are, and, in
+//! `action`, what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
 //! incident.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,9 @@ use crate::failure::Remedy;
 use crate::snapshot::Snapshot;
 use crate::state::Failing;
 use crate::state::delta;
-use crate::token::Grant;
 use crate::token::Timestamp;
+
+pub(crate) mod action;
 
 /// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
 /// incident in every process.
@@ -138,7 +139,7 @@ impl Symptom {
             since: self.since.trunc_subsecs(0),
             tokens: vec![of.grant.name.to_string()],
             remedy: self.remedy.as_str(),
-            action: action(self.kind, self.remedy, of),
+            action: action::of(self.kind, of),
             summary: self.summary,
             runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
             owners: of.grant.owner.iter().cloned().collect(),
@@ -283,55 +284,6 @@ fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
     }
 }
 
-/// What to do, with the place to do it.
-fn action(kind: Kind, remedy: Remedy, of: &Snapshot) -> String {
-    let Grant { name, secret, tenant_id, .. } = &*of.grant;
-    let app = of.client_id().unwrap_or("(its client_id is in the vault)");
-    match kind {
-        Kind::NeverSignedIn | Kind::LoginRequired => format!(
-            "run `perennial login {name}` and sign in with a second factor; {name} goes on within about a minute, at once after a SIGHUP"
-        ),
-        Kind::MfaRequired => format!(
-            "have MFA registered and demanded for the user, then run `perennial login {name}` in a private browser window; {name} goes on within about a minute, at once after a SIGHUP"
-        ),
-        Kind::PolicyBlocked => format!(
-            "look up the refusal in Entra's sign-in logs for app {app} in tenant {tenant_id}, and adapt the policy, the consent or the scope"
-        ),
-        Kind::AccountDisabled => format!("enable the account in tenant {tenant_id}; nobody has to sign in again"),
-        Kind::AppCredentialRefused => format!(
-            "make a new client secret for app {app} (Entra admin centre, App registrations, Certificates & secrets) and store its value, not its id, where client_secret of {name} is read"
-        ),
-        Kind::AppSecretExpiring => format!("make a new client secret for app {app} and store it before then"),
-        Kind::AppSecretExpiryUnknown => {
-            format!("set the secret's expiry in the vault, or app_secret_expires of {name} in the configuration")
-        }
-        Kind::EntraUnreachable => "check the network and proxy on the way to Entra; it is tried again by itself".into(),
-        Kind::VaultUnreachable => format!(
-            "check the network on the way to {}; it is tried again by itself", secret.vault
-        ),
-        Kind::VaultRefused => format!(
-            "give this identity the data actions getSecret, readMetadata, setSecret and update on {secret}, and check that the vault's name, firewall and the secret's state allow it"
-        ),
-        Kind::VaultIdentity => "check [vault] credential in the configuration: the identity this process runs under got no accepted token".into(),
-        Kind::Unsaved => format!("give back write access to {secret}; keep this process running until it is saved"),
-        Kind::Overdue => "read the other conditions and the log: something keeps this step from being done".into(),
-        Kind::WrongIdentity => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, run `perennial login {name}`"
-        ),
-        Kind::NoRefreshToken => format!("add offline_access to the consent of app {app}, then run `perennial login {name}`; the stored token is kept meanwhile"),
-        Kind::PartnerCenterRefused => format!(
-            "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
-        ),
-        Kind::ForeignWriter => format!("find who else writes {secret} (its versions without managed-by) and stop it"),
-        Kind::BuriedSignIn => format!("nothing, if {name} is current; write to {secret} only to sign in"),
-        Kind::TurnedOff => format!("enable the newest version of {secret}, or leave it: off is what was asked for"),
-        Kind::ClockSkew => "set this host's clock (NTP)".into(),
-        Kind::AlertUndeliverable => match remedy {
-            Remedy::Retry { .. } | Remedy::Login | Remedy::Operator => "check the sink's address".into(),
-        },
-    }
-}
-
 fn join(known: &mut Condition, other: Condition) {
     known.severity = known.severity.max(other.severity);
     known.since = known.since.min(other.since);
@@ -354,7 +306,7 @@ fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
         tokens: Vec::new(),
         remedy: Remedy::Operator.as_str(),
         summary: format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs()),
-        action: "set this host's clock (NTP); until then the vault's time is used".into(),
+        action: action::CLOCK.into(),
         runway_seconds: None,
         owners: Vec::new(),
         code: None,

@@ -14,6 +14,7 @@ use chrono::SubsecRound as _;
 
 use crate::condition::Condition;
 use crate::condition::Severity;
+use crate::condition::action;
 use crate::condition::id;
 use crate::failure::Kind;
 use crate::failure::Remedy;
@@ -144,9 +145,7 @@ pub fn undeliverable(sink: &str, why: &str, severity: Severity, since: Timestamp
         tokens: Vec::new(),
         remedy: Remedy::Operator.as_str(),
         summary: format!("the alert sink {sink} cannot be delivered to: {why}"),
-        action: format!(
-            "check the address or key that [[alert]] {sink} is given, and the network on the way to it"
-        ),
+        action: action::of_sink(sink),
         runway_seconds: None,
         owners: Vec::new(),
         code: None,

@@ -197,6 +197,8 @@ pub struct Failure {
     pub about: About,
     /// What happened and why, in one sentence without a secret.
     pub summary: String,
+    /// What to do about it, where the one who refused makes a difference to that.
+    pub cure: Option<Box<str>>,
     /// AADSTS number or HTTP status, where there was an answer.
     pub code: Option<u32>,
     /// Entra's trace id.
@@ -224,6 +226,7 @@ impl Failure {
             remedy,
             about,
             summary: summary.into(),
+            cure: None,
             code: None,
             trace_id: None,
             correlation_id: None,

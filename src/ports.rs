@@ -25,6 +25,7 @@ use crate::version::Version;
 use crate::version::VersionId;
 
 mod shared;
+mod vault;
 
 /// Why no answer came at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -314,43 +315,6 @@ pub enum Asked {
     Own,
     /// A secret that the app's id or secret is read from.
     Source,
-}
-
-impl VaultError {
-    /// Who can fix it, and what to show.
-    pub fn failure(&self, asked: Asked, at: &SecretAddress) -> Failure {
-        let about = match asked {
-            Asked::Own => About::Token,
-            Asked::Source => About::CredentialSource,
-        };
-        let plain = |kind, remedy| Failure::new(kind, remedy, about, format!("{self} ({at})"));
-        let retry = |after| Remedy::Retry { after };
-        match self {
-            // The name resolves only while the vault exists (reference/azure.md §4.4).
-            Self::Unreachable(Transport::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
-            Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, retry(None)),
-            Self::Unavailable { status, retry_after } => Failure {
-                code: Some(u32::from(*status)),
-                ..plain(Kind::VaultUnreachable, retry(*retry_after))
-            },
-            Self::NoIdentity { transient: true, .. } => plain(Kind::VaultIdentity, retry(None)),
-            Self::NoIdentity { transient: false, .. } | Self::Unauthorized => {
-                plain(Kind::VaultIdentity, Remedy::Operator)
-            }
-            Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } => {
-                plain(Kind::VaultRefused, Remedy::Operator)
-            }
-            Self::Disabled => match asked {
-                Asked::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
-            },
-            Self::NotFound => match asked {
-                Asked::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
-            },
-            Self::InTransition => plain(Kind::VaultUnreachable, retry(None)),
-        }
-    }
 }
 
 /// The resource's view of an access token.

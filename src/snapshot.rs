@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::failure::Kind;
 use crate::failure::Remedy;
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
     pub signed_in_at: Option<Timestamp>,
+    /// Whose it is, while their account is what stands in the way.
+    pub user_oid: Option<Box<str>>,
     /// When its token ends.
     pub expires_at: Option<Timestamp>,
     /// When it is to be replaced.
@@ -122,6 +125,7 @@ impl Snapshot {
             found: None,
             issued_at: None,
             signed_in_at: None,
+            user_oid: None,
             expires_at: None,
             rotate_at: None,
             proved_at: None,
@@ -153,6 +157,8 @@ impl Snapshot {
         self.found = state.found;
         self.issued_at = newest.map(Version::issued_at);
         self.signed_in_at = newest.map(Version::signed_in_at);
+        let disabled = |failing: &Failing| failing.failure.kind == Kind::AccountDisabled;
+        self.user_oid = state.failing.as_deref().filter(|it| disabled(it)).and_then(|_| self.user(state));
         self.expires_at = self.issued_at.map(|at| at + self.lifetime());
         self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
         self.proved_at = state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5));
@@ -173,6 +179,14 @@ impl Snapshot {
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;
+    }
+
+    /// Whose token it is. A tag can say anything: only an object id is fit for a command.
+    fn user(&self, state: &State) -> Option<Box<str>> {
+        let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
+        let users = [noted, state.user_oid.as_deref(), self.grant.user_oid.as_deref()];
+        let id = users.into_iter().flatten().find_map(|user| Uuid::try_parse(user).ok())?;
+        Some(id.to_string().into())
     }
 
     /// The app, where the configuration names it.

@@ -189,6 +189,14 @@ pub struct SecretAddress {
     pub name: SecretName,
 }
 
+impl SecretAddress {
+    /// `contoso` of `https://contoso.vault.azure.net`, as commands want it.
+    pub fn vault_name(&self) -> &str {
+        let host = self.vault.trim_start_matches("https://");
+        host.split(['.', ':', '/']).next().unwrap_or(host)
+    }
+}
+
 impl fmt::Display for SecretAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/secrets/{}", self.vault, self.name.0)

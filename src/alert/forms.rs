@@ -309,3 +309,6 @@ pub fn signature(key: &str, id: &str, seconds: i64, body: &str) -> String {
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a string takes whatever is written to it");
 }
+
+#[cfg(test)]
+mod tests;

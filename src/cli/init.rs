@@ -23,14 +23,15 @@ use self::propose::Proposal;
 use super::ExitCode;
 use super::Global;
 use super::Stop;
-use super::cure;
-use super::cure::Right;
 use super::out;
 use super::shipped::Shipped;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::login::Refused;
 use crate::ports::Asked;
+use crate::ports::Forbidden;
 use crate::ports::Vault as _;
+use crate::ports::VaultError;
 use crate::token::SecretAddress;
 use crate::token::SecretName;
 use crate::token::rotation_id;
@@ -93,7 +94,7 @@ pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
     let vault = given_or_asked(args.vault.clone(), "--vault", "The vault's address", None)?;
     let given = Draft::given(&args, vault.trim_end_matches('/'));
-    let found = if given.is_complete() { Proposal::default() } else { look(path, &given).await? };
+    let found = if given.missing().is_empty() { Proposal::default() } else { look(path, &given).await? };
     let draft = complete(given, found)?;
     let text = draft.text();
     parse(path, &text)?;
@@ -125,13 +126,11 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     let listed = match shipped.vault().secrets(&vault, id).await {
         Ok(listed) => listed,
         Err(error) => {
-            let name = SecretName::parse("any").expect("letters");
-            let at = SecretAddress { vault, name };
-            let refused = cure::vault(&error, Asked::Own, &at, Right::ReadMetadata, &given.name);
+            let why = format!("the secrets of {vault} cannot be listed: {error}");
             if !io::stdin().is_terminal() {
-                return Err(Stop::Refused(refused));
+                return Err(Stop::Refused(unlisted(&error, vault, why, &given.missing())));
             }
-            eprintln!("The vault's secrets cannot be listed: {}", refused.why);
+            eprintln!("{why}");
             return Ok(Proposal::default());
         }
     };
@@ -145,6 +144,19 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
         }
     }
     Ok(found)
+}
+
+/// To be allowed to list a whole vault is more than Perennial needs: flags do as well.
+fn unlisted(error: &VaultError, vault: Arc<str>, why: String, missing: &[&str]) -> Refused {
+    let name = SecretName::parse("any").expect("letters");
+    let failure = error.failure(Asked::Own, &SecretAddress { vault, name });
+    let flags = format!("say it by {}", missing.join(", "));
+    let cure = match (error, failure.cure) {
+        (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy | Forbidden::Other), _)
+        | (_, None) => format!("{flags}; or have somebody run this who may list the vault's secrets"),
+        (_, Some(cure)) => format!("{cure}; or {flags}"),
+    };
+    Refused::new(failure.remedy, why, cure)
 }
 
 /// What flags leave open, by what was found; a person decides where there is one.

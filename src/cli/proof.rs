@@ -8,7 +8,6 @@
 use uuid::Uuid;
 
 use super::cure;
-use super::cure::Right;
 use super::shipped::ShippedRotator;
 use crate::answer;
 use crate::failure::Remedy;
@@ -69,7 +68,7 @@ async fn read(rotator: &ShippedRotator, id: Uuid) -> Result<Stored, Refused> {
     let at = &rotator.grant.secret;
     let stored = rotator.vault.newest(at, id).await;
     let token = rotator.grant.name.as_str();
-    let stored = stored.map_err(|error| cure::vault(&error, Asked::Own, at, Right::GetSecret, token))?;
+    let stored = stored.map_err(|error| cure::vault(&error, Asked::Own, at, token))?;
     if let Some(vault_time) = stored.read_at {
         rotator.clock.observe(vault_time);
     }
@@ -86,7 +85,7 @@ pub(super) async fn credential(rotator: &ShippedRotator, id: Uuid) -> Result<Cre
     // Asked once more for the vault's own word: the cure of a missing role is not that of a firewall.
     for address in sources(grant) {
         if let Err(error) = rotator.vault.newest(address, id).await {
-            return Err(cure::vault(&error, Asked::Source, address, Right::GetSecret, grant.name.as_str()));
+            return Err(cure::vault(&error, Asked::Source, address, grant.name.as_str()));
         }
     }
     let cure = format!("see that client_id and client_secret of {} can be read", grant.name);

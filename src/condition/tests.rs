@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::failure::Failure;
+use crate::ports::Asked;
+use crate::ports::Forbidden;
+use crate::ports::VaultError;
 use crate::samples;
 use crate::schedule::Next;
 use crate::schedule::Timing;
@@ -9,6 +12,7 @@ use crate::state::Phase;
 use crate::state::State;
 use crate::token::Grant;
 use crate::version::Version;
+use crate::version::tag;
 use std::sync::Arc;
 
 fn now() -> Timestamp {
@@ -76,4 +80,49 @@ fn a_successor_that_was_held_for_days_is_not_late_once_it_is_saved() {
     let saved = State { last_rotation_at: Some(now()), ..proved_three_days_ago() };
 
     assert_eq!(kinds_of_state(&saved), []);
+}
+
+/// What to do about a refusal of the vault, or about what the issuer said.
+fn action_of(failure: Failure, newest: Version) -> String {
+    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
+    let state = State { newest: Some(newest), failing: Some(Box::new(failing)), ..State::unknown(now()) };
+    let grant = Arc::new(samples::grant("partner-center"));
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    let snapshot = Snapshot::of(&grant, &timing, &state, &Next::Wait(now()), now());
+    let [told] = conditions(&[snapshot], TimeDelta::zero(), now()).try_into().expect("one");
+    told.action
+}
+
+#[test]
+fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
+    let refused = VaultError::Forbidden(Forbidden::Rbac { action: None });
+    let told = |asked, name| action_of(refused.failure(asked, &samples::address(name)), version());
+
+    let (own, source) = (told(Asked::Own, "token"), told(Asked::Source, "app-secret"));
+
+    assert!(own.contains("\"Perennial Secret Rotator\"") && own.contains("/secrets/token\""), "{own}");
+    assert!(source.contains("\"Key Vault Secrets User\""), "{source}");
+    assert!(source.contains("/secrets/app-secret\"") && !source.contains("Rotator"), "{source}");
+}
+
+#[test]
+fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
+    const OID: &str = "00000000-0000-0000-0000-0000000000aa";
+    let disabled = || Failure::new(Kind::AccountDisabled, Remedy::Operator, About::Grant, "as told");
+    let noted = |user| Version { tags: [(tag::USER_OID, user)].into(), ..version() };
+
+    let known = action_of(disabled(), noted(OID));
+    let unknown = action_of(disabled(), noted("$(reboot)"));
+
+    assert!(known.contains(&format!("`az ad user update --id {OID} --account-enabled true`")), "{known}");
+    assert!(unknown.contains("Entra admin centre") && !unknown.contains("reboot"), "{unknown}");
+}
+
+#[test]
+fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
+    let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "as told");
+    let with_id = Failure { correlation_id: Some("c0ffee".into()), ..blocked.clone() };
+
+    assert!(action_of(with_id, version()).contains("by correlation id c0ffee"));
+    assert!(action_of(blocked, version()).contains("by app app"));
 }

@@ -8,12 +8,10 @@ use super::CheckArgs;
 use super::Outcome;
 use super::Step;
 use crate::cli::cure;
-use crate::cli::cure::Right;
 use crate::cli::proof;
 use crate::cli::proof::Proof;
 use crate::cli::shipped::ShippedRotator;
 use crate::daemon::GRACE;
-use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::login::Refused;
 use crate::ports::Asked;
@@ -48,19 +46,18 @@ pub(super) fn may_come_by_itself(step: &Step) -> bool {
 pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &CheckArgs) -> Vec<Step> {
     let id = rotation_id();
     let grant = rotator.grant.clone();
-    let own =
-        |error: &VaultError, right| cure::vault(error, Asked::Own, &grant.secret, right, grant.name.as_str());
+    let own = |error: &VaultError| cure::vault(error, Asked::Own, &grant.secret, grant.name.as_str());
     let read = rotator.vault.newest(&grant.secret, id).await;
     let known = |told: &str| Step::ok(IDENTITY, format!("{identity} {told}"));
     let mut steps = match &read {
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized)) => {
-            return vec![Step::failed(IDENTITY, own(error, Right::GetSecret))];
+            return vec![Step::failed(IDENTITY, own(error))];
         }
         // Whether the identity is one is not known where the vault cannot be reached.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
-            return vec![Step::failed(READ, own(error, Right::GetSecret))];
+            return vec![Step::failed(READ, own(error))];
         }
         Ok(_) | Err(_) => vec![known("got a token that the vault accepts")],
     };
@@ -70,7 +67,7 @@ pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &Ch
             Some(stored)
         }
         Err(error) => {
-            steps.push(Step::failed(READ, own(&error, Right::GetSecret)));
+            steps.push(Step::failed(READ, own(&error)));
             None
         }
     };
@@ -81,7 +78,7 @@ pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &Ch
         }
         // There is nothing to list, which the step before has told.
         Err(VaultError::NotFound) => Step::not_tried(LIST, "there is no such secret yet"),
-        Err(error) => Step::failed(LIST, own(&error, Right::ReadMetadata)),
+        Err(error) => Step::failed(LIST, own(&error)),
     });
     let credential = match proof::credential(&rotator, id).await {
         Ok(credential) => {
@@ -165,10 +162,9 @@ async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
     let change = Change { enabled: None, tags: Some(version.tags.clone()) };
     match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
         Ok(()) => Step::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
-        Err(error) => Step::failed(
-            UPDATE,
-            cure::vault(&error, Asked::Own, &grant.secret, Right::Update, grant.name.as_str()),
-        ),
+        Err(error) => {
+            Step::failed(UPDATE, cure::vault(&error, Asked::Own, &grant.secret, grant.name.as_str()))
+        }
     }
 }
 
@@ -190,11 +186,8 @@ async fn write(rotator: &mut ShippedRotator) -> Step {
     match (&state.failing, &state.newest) {
         (Some(failing), _) => {
             let failure = &failing.failure;
-            let at = &rotator.grant.secret;
-            let cure = match failure.kind {
-                Kind::VaultRefused => cure::missing_role(at, Right::SetSecret),
-                _ => format!("perennial rotate {} --force, and see what it says", rotator.grant.name),
-            };
+            let again = format!("perennial rotate {} --force, and see what it says", rotator.grant.name);
+            let cure = failure.cure.as_deref().unwrap_or(&again);
             let why = format!("{}; the stored token is as good as before", failure.summary);
             Step::failed(WRITE, Refused::new(failure.remedy, why, cure))
         }

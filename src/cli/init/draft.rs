@@ -33,12 +33,15 @@ impl Draft {
         }
     }
 
-    /// Whether nothing is left to be found out.
-    pub(super) fn is_complete(&self) -> bool {
-        self.tenant.is_some()
-            && (self.client_id.is_some() || self.app_id_secret.is_some())
-            && self.app_secret.is_some()
-            && self.refresh_token.is_some()
+    /// The flags that would say what is left to be found out.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let known = [
+            ("--tenant", self.tenant.is_some()),
+            ("--client-id", self.client_id.is_some() || self.app_id_secret.is_some()),
+            ("--app-secret", self.app_secret.is_some()),
+            ("--refresh-token", self.refresh_token.is_some()),
+        ];
+        known.into_iter().filter(|(_, known)| !known).map(|(flag, _)| flag).collect()
     }
 
     /// As TOML.

@@ -8,7 +8,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Voice;
-use crate::cli::cure::vault_name;
 use crate::cli::shipped::ShippedRotator;
 use crate::daemon::GRACE;
 use crate::failure::Failure;
@@ -250,10 +249,10 @@ impl Desk {
         let failure = error.failure(Asked::Own, at);
         let why = format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
         if *error != VaultError::Deleted {
-            let cure = "give this identity the data actions getSecret, readMetadata and setSecret on the secret, check the vault's address and firewall, and run it again";
-            return Refused::new(failure.remedy, why, cure);
+            let first = failure.cure.map(|cure| format!("{cure}; then ")).unwrap_or_default();
+            return Refused::new(failure.remedy, why, format!("{first}run it again"));
         }
-        let (name, vault) = (at.name.as_str(), vault_name(&at.vault));
+        let (name, vault) = (at.name.as_str(), at.vault_name());
         let cure = format!(
             "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, where its old versions are not wanted and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
             self.grant().name
@@ -263,9 +262,10 @@ impl Desk {
 }
 
 fn not_read(failure: &Failure, grant: &Grant) -> Refused {
+    let cure = failure.cure.clone().map(String::from);
     let cure =
-        format!("see that client_id and client_secret of {} can be read, and run it again", grant.name);
-    Refused::new(failure.remedy, failure.summary.clone(), cure)
+        cure.unwrap_or_else(|| format!("see that client_id and client_secret of {} can be read", grant.name));
+    Refused::new(failure.remedy, failure.summary.clone(), format!("{cure}; then run it again"))
 }
 
 fn no_verdict(error: &ResourceError) -> Refused {

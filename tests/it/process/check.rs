@@ -88,7 +88,13 @@ async fn each_missing_role_is_named_by_its_data_action() {
         let told = first["told"].as_str().expect("text");
         let cure = first["cure"].as_str().expect("text");
         assert!(told.contains(action.as_str()), "{told}");
-        assert!(cure.contains(action.as_str()) && cure.contains("az role assignment create"), "{cure}");
+        assert!(cure.contains("az role assignment create --role \"Perennial Secret Rotator\""), "{cure}");
+        let app = failed.iter().find(|it| it["step"] == "app credential");
+        assert_eq!(app.is_some(), action == Action::GetSecret);
+        assert!(
+            app.is_none_or(|it| it["cure"].to_string().contains("--role \\\"Key Vault Secrets User")),
+            "{app:?}"
+        );
         assert!(failed.iter().all(|it| it.to_string().contains(action.as_str())), "{failed:?}");
     }
     assert!(stage.world().descends_from(stage.stored().expose(), before.expose()));

@@ -167,7 +167,13 @@ async fn a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli() {
     if std::env::var_os(ALONE).is_none() {
         // Where this test runs, a metadata service may answer.
         let mut again = Command::new("unshare");
-        again.args(["--net", "--map-root-user", "sh", "-c", "ip link set lo up && exec \"$0\" --exact \"$1\""]);
+        again.args([
+            "--net",
+            "--map-root-user",
+            "sh",
+            "-c",
+            "ip link set lo up && exec \"$0\" --exact \"$1\"",
+        ]);
         again.arg(std::env::current_exe().expect("this test's own"));
         again.arg("process::identities::a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli");
         let output = again.env(ALONE, "1").output().expect("util-linux is installed");

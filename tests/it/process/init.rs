@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use perennial::tags::Tags;
 use perennial::token::SecretAddress;
 use perennial::token::SecretName;
+use perennial::world::Action;
 
 use super::Stage;
 use super::child::Child;
@@ -121,4 +122,28 @@ async fn a_file_that_is_there_is_kept_without_force() {
     assert_eq!(forced.code, Some(0), "{}", forced.stderr);
     assert!(std::fs::read_to_string(&stage.config).expect("there").contains(vault));
     assert!(stage.world().calls_since(perennial::token::Timestamp::MIN_UTC).is_empty(), "all was said");
+}
+
+#[tokio::test]
+async fn where_the_vault_must_not_be_listed_flags_say_what_it_would_have_told() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let (file, vault) = (stage.new_file(), stage.sandbox.origin.to_string());
+    stage.world().change_vault(&stage.sandbox.origin, |vault| {
+        vault.allowed.remove(&Action::ReadMetadata);
+    });
+
+    for (given, missing) in [
+        (&["--client-id", &*stage.partner.client_id][..], "--tenant, --app-secret, --refresh-token;"),
+        (&["--cipp"], "--tenant;"),
+    ] {
+        let refused = stage.in_a_pod(&file, &[&["init", "--vault", &vault], given].concat()).await;
+
+        assert_eq!((refused.code, file.exists()), (Some(4), false), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&format!("say it by {missing} or have somebody")),
+            "{}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains("role assignment"), "{}", refused.stderr);
+    }
 }

@@ -1,0 +1,123 @@
+//! What to do can be read in every message, and names what to type or where to look.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::condition::action;
+use crate::failure::About;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::ports::Asked;
+use crate::ports::Forbidden;
+use crate::ports::Transport;
+use crate::ports::VaultError;
+use crate::samples;
+use crate::schedule::Next;
+use crate::schedule::Timing;
+use crate::snapshot::Snapshot;
+use crate::state::Failing;
+use crate::state::Phase;
+use crate::state::State;
+use crate::token::Grant;
+use crate::token::SecretAddress;
+use crate::token::SecretName;
+use crate::token::Setting;
+use crate::token::Source;
+use crate::token::TokenName;
+
+const GUID: &str = "00000000-0000-0000-0000-000000000001";
+
+/// Where nothing is to be typed, and why.
+const WITHOUT: [(Kind, &str); 3] = [
+    (Kind::BuriedSignIn, "it is over already"),
+    (Kind::Unsaved, "what keeps it from being saved is a condition of its own, with its command"),
+    (Kind::Overdue, "what is late passes by itself, and why is in the log"),
+];
+
+/// A secret of the longest name in a vault of the longest name.
+fn address() -> SecretAddress {
+    let vault = format!("https://{}.vault.usgovcloudapi.net", "v".repeat(24)).into();
+    SecretAddress { vault, name: SecretName::parse(&"s".repeat(127)).expect("as long as may be") }
+}
+
+fn grant(client_secret: Source) -> Grant {
+    Grant {
+        name: TokenName::new(&"n".repeat(64)),
+        tenant_id: "t".repeat(64),
+        client_id: Setting::Plain(GUID.into()),
+        client_secret,
+        secret: address(),
+        user_oid: Some(GUID.into()),
+        ..samples::grant("")
+    }
+}
+
+fn failures() -> Vec<Failure> {
+    let forbidden = [
+        Forbidden::Rbac { action: None },
+        Forbidden::Policy,
+        Forbidden::Firewall { address: Some("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".into()) },
+        Forbidden::Connection,
+        Forbidden::Other,
+    ];
+    let vault = [
+        VaultError::Unreachable(Transport::NameUnknown),
+        VaultError::NoIdentity { why: "why".into(), transient: false },
+        VaultError::Disabled,
+        VaultError::NotFound,
+        VaultError::Deleted,
+        VaultError::Rejected { status: 400, code: "BadParameter".into() },
+    ];
+    let vault: Vec<_> = vault.into_iter().chain(forbidden.map(VaultError::Forbidden)).collect();
+    let mut all: Vec<Failure> = Kind::ALL
+        .map(|kind| Failure {
+            correlation_id: Some(GUID.into()),
+            ..Failure::new(kind, Remedy::Operator, About::Grant, "as told")
+        })
+        .into();
+    for asked in [Asked::Own, Asked::Source] {
+        all.extend(vault.iter().map(|error| error.failure(asked, &address())));
+    }
+    let unread = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, "");
+    all.push(unread);
+    all
+}
+
+/// Every action there is, at its longest.
+fn actions() -> Vec<(Kind, String)> {
+    let now = Timestamp::default();
+    let mut all = Vec::new();
+    for source in [Source::Secret(address()), Source::File("/run/secret".into())] {
+        let grant = Arc::new(grant(source));
+        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+        for failure in failures() {
+            let kind = failure.kind;
+            let failing = Failing { failure, since: now, attempts: 9, retry_at: now, version: None };
+            let phase = Phase::Waiting { look_at: now, again_at: now };
+            let state = State { phase, failing: Some(Box::new(failing)), ..State::unknown(now) };
+            let snapshot = Snapshot::of(&grant, &timing, &state, &Next::Wait(now), now);
+            all.push((kind, action::of(kind, &snapshot)));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_to_do_is_cut_nowhere() {
+    for (kind, action) in actions() {
+        assert!(action.chars().count() <= MOST_CHARS, "{kind:?}, {}: {action}", action.chars().count());
+    }
+}
+
+#[test]
+fn what_to_do_is_a_command_or_a_page_of_a_portal() {
+    let places = ["`perennial ", "`az ", "`timedatectl ", "Entra admin centre, ", "Azure portal, "];
+
+    for (kind, action) in actions() {
+        let told = places.iter().any(|place| action.contains(place));
+        let without = WITHOUT.iter().any(|(known, _)| *known == kind);
+        assert_ne!(told, without, "{kind:?}: {action}");
+        assert_eq!(action.matches('`').count() % 2, 0, "{action}");
+    }
+}

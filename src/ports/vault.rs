@@ -1,0 +1,153 @@
+//! What an error of the vault means: the condition, who can fix it, and the command that does.
+//!
+//! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (`reference/azure.md` §4.4, §4.6).
+
+use super::Asked;
+use super::Forbidden;
+use super::Transport;
+use super::VaultError;
+use crate::failure::About;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::token::SecretAddress;
+
+impl VaultError {
+    /// Who can fix it, and what to show.
+    pub fn failure(&self, asked: Asked, at: &SecretAddress) -> Failure {
+        let about = match asked {
+            Asked::Own => About::Token,
+            Asked::Source => About::CredentialSource,
+        };
+        let plain = |kind, remedy| Failure {
+            cure: self.cure(asked, at).map(Into::into),
+            ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
+        };
+        let retry = |after| Remedy::Retry { after };
+        match self {
+            // The name resolves only while the vault exists (reference/azure.md §4.4).
+            Self::Unreachable(Transport::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
+            Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, retry(None)),
+            Self::Unavailable { status, retry_after } => Failure {
+                code: Some(u32::from(*status)),
+                ..plain(Kind::VaultUnreachable, retry(*retry_after))
+            },
+            Self::NoIdentity { transient: true, .. } => plain(Kind::VaultIdentity, retry(None)),
+            Self::NoIdentity { transient: false, .. } | Self::Unauthorized => {
+                plain(Kind::VaultIdentity, Remedy::Operator)
+            }
+            Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } => {
+                plain(Kind::VaultRefused, Remedy::Operator)
+            }
+            Self::Disabled => match asked {
+                Asked::Own => plain(Kind::TurnedOff, Remedy::Operator),
+                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
+            },
+            Self::NotFound => match asked {
+                Asked::Own => plain(Kind::NeverSignedIn, Remedy::Login),
+                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
+            },
+            Self::InTransition => plain(Kind::VaultUnreachable, retry(None)),
+        }
+    }
+
+    /// What to type; none where somebody has to sign in.
+    fn cure(&self, asked: Asked, at: &SecretAddress) -> Option<String> {
+        let (name, vault) = (at.name.as_str(), at.vault_name());
+        Some(match self {
+            Self::Forbidden(Forbidden::Rbac { .. } | Forbidden::Other) => {
+                let (role, from) = match asked {
+                    Asked::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
+                    Asked::Source => ("Key Vault Secrets User", "it"),
+                };
+                format!(
+                    "give this identity a role: `az role assignment create --role \"{role}\" --assignee \"$IDENTITY_OBJECT_ID\" --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` ({from} takes up to ten minutes to work)"
+                )
+            }
+            // It replaces what was there, and holds for all secrets of the vault.
+            Self::Forbidden(Forbidden::Policy) => {
+                let (rights, more) = match asked {
+                    Asked::Own => ("get list set", ""),
+                    Asked::Source => ("get", "; with list and set where the token is kept there too"),
+                };
+                format!(
+                    "let this identity in: `az keyvault set-policy --name {vault} --object-id \"$IDENTITY_OBJECT_ID\" --secret-permissions {rights}`{more}"
+                )
+            }
+            Self::Forbidden(Forbidden::Firewall { address }) => format!(
+                "let this host through the vault's firewall: `az keyvault network-rule add --name {vault} --ip-address {}`",
+                address.as_deref().unwrap_or("ADDRESS")
+            ),
+            Self::Forbidden(Forbidden::Connection) => format!(
+                "connect by the vault's private endpoint (its name must resolve to a private address here), or allow public access: Azure portal, Key vaults, {vault}, Networking"
+            ),
+            Self::Unreachable(_) | Self::Unavailable { .. } | Self::NotUnderstood => format!(
+                "check DNS, the network and the proxy on the way to {}, and its name: `az keyvault show --name {vault}`",
+                at.vault
+            ),
+            Self::NoIdentity { .. } | Self::Unauthorized => {
+                "check [vault] credential in the configuration, or who is signed in: `az account show`".into()
+            }
+            Self::Disabled => format!(
+                "enable its newest version: `az keyvault secret set-attributes --vault-name {vault} --name {name} --enabled true`"
+            ),
+            Self::NotFound if asked == Asked::Own => return None,
+            Self::NotFound => format!(
+                "store it: `az keyvault secret set --vault-name {vault} --name {name} --file FILE`; or correct its name in the configuration"
+            ),
+            Self::Deleted => {
+                format!("recover it: `az keyvault secret recover --vault-name {vault} --name {name}`")
+            }
+            Self::InTransition => "try again in a minute".into(),
+            Self::Rejected { .. } => format!(
+                "check the names of vault and secret in the configuration: `az keyvault secret list --vault-name {vault}`"
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::token::SecretName;
+
+    fn told(error: &VaultError, asked: Asked) -> String {
+        let name = SecretName::parse("pc-token").expect("a name");
+        let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
+        error.failure(asked, &at).cure.map(String::from).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_refusal_names_what_to_type() {
+        for (error, cure) in [
+            (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Perennial Secret Rotator\" "),
+            (VaultError::Forbidden(Forbidden::Other), "--query id --output tsv)/secrets/pc-token\"` "),
+            (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get list set`"),
+            (
+                VaultError::Forbidden(Forbidden::Firewall { address: Some("192.0.2.7".into()) }),
+                "network-rule add --name contoso --ip-address 192.0.2.7`",
+            ),
+            (VaultError::Forbidden(Forbidden::Connection), "private endpoint"),
+            (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
+            (VaultError::Disabled, "--enabled true`"),
+            (VaultError::Unreachable(Transport::NameUnknown), "https://contoso.vault.azure.net"),
+        ] {
+            let told = told(&error, Asked::Own);
+            assert!(told.contains(cure), "{error}: {told}");
+        }
+        assert_eq!(told(&VaultError::NotFound, Asked::Own), "", "a sign-in");
+    }
+
+    #[test]
+    fn a_source_is_only_to_be_read() {
+        for (error, cure) in [
+            (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Key Vault Secrets User\" "),
+            (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get`"),
+            (VaultError::NotFound, "store it: `az keyvault secret set --vault-name contoso --name pc-token "),
+        ] {
+            let told = told(&error, Asked::Source);
+            assert!(told.contains(cure) && !told.contains("Rotator"), "{error}: {told}");
+        }
+    }
+}
