@@ -49,6 +49,9 @@ Examples:
 This is what the vault says: a proof is noted there once a day. The daemon itself, where it runs,
 knows more: http://127.0.0.1:9464/status
 
+It ends with 0 whatever it shows, and with 1 where a token could not be read. Scripts take
+--monitor, or perennial check.
+
 With --monitor: 0 healthy, 1 attention, 2 action needed, 3 cannot tell, as after a mistake in the
 configuration.";
 
