@@ -276,3 +276,23 @@ fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
         assert_eq!(told().last(), Some(&(What::Opened, 1)), "it is sent again");
     });
 }
+
+/// Somebody who signs in each week is no foreign writer: each sign-in has its turn.
+#[test]
+fn a_weekly_sign_in_is_taken_over_each_time_and_nobody_is_told() {
+    day(1, &async |fleet| {
+        let (world, partner) = (&fleet.world, &fleet.partners[0]);
+        pass(HOUR * 24 * 7).await;
+        for week in 1..=9 {
+            let theirs = world.human_signs_in(partner).expect("may sign in");
+            pass(HOUR * 7).await;
+            let newest = world.newest_version(&partner.refresh_token).expect("stored");
+            let ours = world.newest_value(&partner.refresh_token).expect("stored");
+            assert!(newest.is_ours() && newest.enabled, "week {week}: {newest:?}");
+            assert!(world.descends_from(ours.expose(), theirs.expose()), "week {week}");
+            assert!(world.is_alive(ours.expose()), "week {week}");
+            pass(HOUR * (24 * 7 - 7)).await;
+        }
+        assert_eq!(fleet.inbox.told(Kind::ForeignWriter), []);
+    });
+}

@@ -1,4 +1,4 @@
-//! An inbox on this machine: keeps what is posted to it, and answers as it is told to.
+//! An inbox on this machine: keeps what is posted to it, and sends it back with the status it is told to answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,12 +50,14 @@ impl Inbox {
         let routes = Router::new().fallback(async move |request: Request| {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
-            kept.lock().expect("nobody panicked").push(Letter {
+            let letter = Letter {
                 line: format!("{} {}", head.method, head.uri),
                 headers: head.headers,
                 body: String::from_utf8(body.to_vec()).expect("text"),
-            });
-            *told.lock().expect("nobody panicked")
+            };
+            let echo = format!("{letter:?}");
+            kept.lock().expect("nobody panicked").push(letter);
+            (*told.lock().expect("nobody panicked"), echo)
         });
         let task = tokio::spawn(async move { axum::serve(listener, routes).await }).abort_handle();
         Self { address, letters, answer, task }

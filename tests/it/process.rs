@@ -13,6 +13,7 @@ mod init;
 mod leaks;
 mod login;
 mod network;
+mod standing;
 mod verify;
 mod wrong_config;
 

@@ -2,6 +2,7 @@
 
 mod echoes;
 mod kernel;
+mod sinks;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

@@ -71,12 +71,12 @@ fn out_of_the_vault(stage: &Stage) -> Vec<(String, String)> {
     vec![("OTHER_SECRET".into(), app(&stage.other.app_secret)), ("VAULT_SECRET".into(), identity)]
 }
 
-fn pages(daemon_at: &str) -> String {
+pub(super) fn pages(daemon_at: &str) -> String {
     PATHS.iter().map(|path| get(daemon_at, path)).collect::<Vec<_>>().join("\n")
 }
 
 /// What is in the vault for everybody to read: the tags of all versions.
-fn tags(stage: &Stage) -> String {
+pub(super) fn tags(stage: &Stage) -> String {
     let secrets = stage.world().secrets();
     let versions = secrets.iter().flat_map(|at| stage.world().versions_of(at));
     format!("{:?}", versions.map(|version| version.tags).collect::<Vec<_>>())

@@ -1,0 +1,68 @@
+//! What is no failure and still worth a word: somebody else who keeps writing, and an end that nobody knows.
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use super::Stage;
+use super::child::eventually;
+use super::child::get;
+use super::is;
+
+/// The condition of this kind in the daemon's status document.
+fn condition(address: &str, kind: &str) -> Option<Value> {
+    let answer = get(address, "/status");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status: Value = serde_json::from_str(body).expect("JSON");
+    let conditions = status["conditions"].as_array().expect("a list").clone();
+    conditions.into_iter().find(|condition| condition["kind"] == kind)
+}
+
+#[tokio::test]
+async fn who_writes_again_within_a_day_is_told_about_and_has_a_turn_the_day_after() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let (daemon, place) = stage.daemon().await;
+    let address = daemon.address().await;
+    assert_eq!(
+        condition(&address, "foreign_writer"),
+        None,
+        "the first sign-in is taken over: {}",
+        daemon.told()
+    );
+
+    let theirs = stage.world().human_signs_in(&stage.partner).expect("may sign in");
+    daemon.signal("HUP");
+    let place = daemon.logs(place, "theirs is proved", |event| is(event, "proved", "one")).await;
+    let told = eventually("told", || condition(&address, "foreign_writer")).await;
+    assert_eq!((&told["severity"], &told["tokens"]), (&"warning".into(), &serde_json::json!(["one"])));
+    assert!(told["action"].as_str().is_some_and(|action| action.contains("without managed-by")), "{told}");
+    assert_eq!((stage.versions(), stage.stored()), (3, theirs.clone()), "nobody is raced");
+
+    stage.world().advance(TimeDelta::days(1));
+    daemon.signal("HUP");
+    daemon.logs(place, "theirs is taken over", |event| is(event, "rotated", "one")).await;
+    assert!(stage.world().descends_from(stage.stored().expose(), theirs.expose()));
+    eventually("no longer told", || condition(&address, "foreign_writer").is_none().then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_app_secret_without_an_end_is_told_about_until_it_has_one() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let world = stage.world();
+    let value = world.newest_value(&stage.partner.app_secret).expect("stored");
+    world.store_app_secret(&stage.partner.app_secret, value.expose(), None);
+    let (daemon, _) = stage.daemon().await;
+    let address = daemon.address().await;
+
+    let told = eventually("told", || condition(&address, "app_secret_expiry_unknown")).await;
+    assert_eq!((&told["severity"], &told["tokens"]), (&"warning".into(), &serde_json::json!(["one"])));
+    assert!(
+        told["action"].as_str().is_some_and(|action| action.contains("app_secret_expires of one")),
+        "{told}"
+    );
+
+    let ends = Some(world.now() + TimeDelta::days(180));
+    world.store_app_secret(&stage.partner.app_secret, value.expose(), ends);
+    daemon.signal("HUP");
+    let known = || condition(&address, "app_secret_expiry_unknown").is_none().then_some(());
+    eventually("no longer told", known).await;
+}
