@@ -206,7 +206,7 @@ pub async fn exchange(
 ) -> Result<Answer, Transport> {
     let running = calls.begin(peer, operation);
     let answer = send(&http.client(), request).await;
-    if answer.as_ref().err() == Some(&Transport::Tls) {
+    if matches!(answer, Err(Transport::Tls | Transport::NotInTime)) {
         http.distrust();
     }
     running.end(answer.as_ref().map(|answer| answer.status).map_err(|why| *why));

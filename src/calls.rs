@@ -155,7 +155,7 @@ fn code(outcome: Outcome) -> String {
         Err(Transport::NameUnknown) => "name_unknown",
         Err(Transport::Lookup) => "lookup",
         Err(Transport::Connect) => "connect",
-        Err(Transport::Tls) => "tls",
+        Err(Transport::Tls | Transport::NotInTime) => "tls",
         Err(Transport::Proxy) => "proxy",
         Err(Transport::TimedOut) => "timed_out",
         Err(Transport::Cut) => "cut",

@@ -42,6 +42,9 @@ pub enum Transport {
     /// The certificate is not trusted, or the handshake failed.
     #[error("the TLS certificate or handshake was not accepted")]
     Tls,
+    /// The certificate has expired or begins later: by this host's clock, which may be the one that is wrong.
+    #[error("the TLS certificate has expired or is not valid yet by this host's clock: check that first")]
+    NotInTime,
     /// The proxy on the way said no.
     #[error("the proxy refused to connect")]
     Proxy,

@@ -5,6 +5,8 @@
 use std::error::Error as StdError;
 use std::io;
 
+use tokio_rustls::rustls::CertificateError;
+
 use crate::ports::Transport;
 
 /// Why there was no answer, from an error of the HTTP client or of what wraps it. The outermost error that
@@ -28,8 +30,8 @@ fn told_by(error: &(dyn StdError + 'static)) -> Option<Transport> {
     if let Some(error) = error.downcast_ref::<reqwest::Error>() {
         return error.is_timeout().then_some(Transport::TimedOut);
     }
-    if error.is::<tokio_rustls::rustls::Error>() {
-        return Some(Transport::Tls);
+    if let Some(error) = error.downcast_ref::<tokio_rustls::rustls::Error>() {
+        return Some(told_by_tls(error));
     }
     let text = error.to_string();
     if text.starts_with("tunnel error") {
@@ -38,6 +40,17 @@ fn told_by(error: &(dyn StdError + 'static)) -> Option<Transport> {
     let (_, why) = text.split_once("failed to lookup address information")?;
     let unknown = NAME_UNKNOWN.iter().any(|said| why.contains(said));
     Some(if unknown { Transport::NameUnknown } else { Transport::Lookup })
+}
+
+fn told_by_tls(error: &tokio_rustls::rustls::Error) -> Transport {
+    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return Transport::Tls };
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Transport::NotInTime,
+        _ => Transport::Tls,
+    }
 }
 
 /// How the C libraries say that a name does not exist (`EAI_NONAME`, `EAI_NODATA`): glibc and musl. Whatever
@@ -87,6 +100,19 @@ mod tests {
         let error = io::Error::new(io::ErrorKind::InvalidData, tls);
 
         assert_eq!(classify(&error), Transport::Tls);
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_may_be_the_clocks_fault() {
+        for (error, told) in [
+            (CertificateError::Expired, Transport::NotInTime),
+            (CertificateError::NotValidYet, Transport::NotInTime),
+            (CertificateError::UnknownIssuer, Transport::Tls),
+        ] {
+            let error = tokio_rustls::rustls::Error::InvalidCertificate(error);
+
+            assert_eq!(classify(&error), told, "{error}");
+        }
     }
 
     #[test]

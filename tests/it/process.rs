@@ -15,6 +15,7 @@ mod login;
 mod network;
 mod standing;
 mod verify;
+mod wrong_clock;
 mod wrong_config;
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Hosts that give the program less than it may expect: no files to open, nothing to write to, a clock that
-//! is a year off, and a second program on the same token.
+//! Hosts that give the program less than it may expect: no files to open, nothing to write to, and a second
+//! program on the same token.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -15,7 +15,6 @@ use perennial::world::What;
 use super::Stage;
 use super::child::Child;
 use super::child::eventually;
-use super::child::get;
 use super::is;
 use crate::harness::Scratch;
 use crate::lab;
@@ -92,35 +91,6 @@ async fn what_it_makes_is_its_users_alone() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("it runs");
 
     assert_eq!(status.lines().find(|line| line.starts_with("Umask:")), Some("Umask:\t0077"));
-}
-
-/// The vault is right about the time, whichever way the host is wrong.
-#[tokio::test]
-async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {
-    for off in [TimeDelta::days(365), -TimeDelta::days(365)] {
-        let stage = Stage::set(TimeDelta::days(1)).await;
-        let world = stage.world();
-        // Seen from the world, the host's clock is off the other way.
-        world.advance(off);
-        for partner in [&stage.partner, &stage.other] {
-            world.human_signs_in(partner).expect("may sign in");
-            let ends = Some(world.now() + TimeDelta::days(180));
-            world.replace_app_secret(&partner.client_id, "n3w~s3cret", ends);
-            world.store_app_secret(&partner.app_secret, "n3w~s3cret", ends);
-        }
-        let daemon = stage.start(&["run"]);
-
-        // What a person signed in to is taken over, once.
-        let place = daemon.logs(0, "rotated", |event| is(event, "rotated", "one")).await;
-        daemon.logs(place, "proved", |event| is(event, "proved", "one")).await;
-
-        assert_eq!(stage.versions(), 3, "{off}: neither at once again nor never");
-        let stored = world.newest_version(&stage.partner.refresh_token).expect("stored");
-        let ends = stored.expires.expect("an end") - world.now();
-        assert!(ends > TimeDelta::days(89) && ends <= TimeDelta::days(90), "{off}: {ends}");
-        let address = eventually("served", || address(&daemon)).await;
-        assert!(get(&address, "/status").contains("clock_skew"), "{off}: it is told");
-    }
 }
 
 /// More rotations for a longer look: `TWO_INSTANCES=40` takes some minutes.

@@ -1,0 +1,123 @@
+//! Hosts whose clock is wrong, or jumps: the program under Debian's `libfaketime`, beside stand-ins whose clock is right.
+
+use std::path::PathBuf;
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use super::Stage;
+use super::child::Child;
+use super::child::eventually;
+use super::child::get;
+use super::is;
+
+impl Stage {
+    /// What this host's clock is from now on, to programs that were started by `daemon_by_another_clock`.
+    fn set_clock(&self, to: &str) {
+        // Never half written: it is read at each look at the clock.
+        let new = self.dir.0.join("clock-to-be");
+        std::fs::write(&new, to).expect("our own file");
+        std::fs::rename(new, self.clock()).expect("our own file");
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.dir.0.join("clock")
+    }
+
+    /// Only the time of day is another one: what passes is measured as ever.
+    fn daemon_by_another_clock(&self, clock: &str) -> Child {
+        self.set_clock(clock);
+        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+        assert!(PathBuf::from(&library).exists(), "install the package libfaketime: there is no {library}");
+        let file = self.clock();
+        let env = [
+            ("LD_PRELOAD", library.as_str()),
+            ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a path of ours")),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        Child::start(&self.config, &["run"], &env)
+    }
+
+    /// How long the newest version says that it lasts.
+    fn lasts(&self) -> TimeDelta {
+        let newest = self.world().newest_version(&self.partner.refresh_token).expect("stored");
+        newest.expires.expect("an end") - self.world().now()
+    }
+}
+
+fn proved(event: &Value) -> bool {
+    is(event, "proved", "one")
+}
+
+fn rotated(event: &Value) -> bool {
+    is(event, "rotated", "one")
+}
+
+fn lasts_90_days(lasts: TimeDelta) -> bool {
+    lasts > TimeDelta::days(89) && lasts <= TimeDelta::days(90)
+}
+
+async fn neither_hastens_nor_delays(off: &str) {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = stage.daemon_by_another_clock(off);
+
+    // What a person signed in to is taken over, once.
+    let place = daemon.logs(0, "rotated", rotated).await;
+    let place = daemon.logs(place, "proved", proved).await;
+    assert_eq!(stage.versions(), 2, "{off}: not at once again");
+    assert!(lasts_90_days(stage.lasts()), "{off}: {}", stage.lasts());
+    let address = daemon.address().await;
+    let told = || get(&address, "/status").contains(r#""kind":"clock_skew""#).then_some(());
+    eventually("it is told", told).await;
+
+    stage.world().advance(TimeDelta::days(8));
+    daemon.logs(place, "rotated when it is time", rotated).await;
+    assert_eq!(stage.versions(), 3, "{off}");
+    assert!(lasts_90_days(stage.lasts()), "{off}: {}", stage.lasts());
+}
+
+/// The vault is right about the time, whichever way the host is wrong.
+#[tokio::test]
+async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {
+    tokio::join!(neither_hastens_nor_delays("+365d"), neither_hastens_nor_delays("-365d"));
+}
+
+/// A host that slept: its clock is right again at once, and for what runs on it nothing has passed.
+#[tokio::test]
+async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = stage.daemon_by_another_clock("+0");
+    let place = daemon.logs(0, "taken over", rotated).await;
+    let place = daemon.logs(place, "proved", proved).await;
+
+    stage.world().advance(TimeDelta::days(10));
+    stage.set_clock("+10d");
+
+    // Nobody pokes it: it looks by itself.
+    let place = daemon.logs(place, "rotated", rotated).await;
+    daemon.logs(place, "proved", proved).await;
+    assert_eq!(stage.versions(), 3);
+    assert!(lasts_90_days(stage.lasts()), "{}", stage.lasts());
+    let address = daemon.address().await;
+    assert!(!get(&address, "/status").contains(r#""kind":"clock_skew""#), "both clocks agree");
+}
+
+/// As after a flat battery. The sandbox's certificate is from 1975.
+#[tokio::test]
+async fn a_clock_by_which_a_certificate_is_not_valid_is_hinted_at() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let daemon = stage.daemon_by_another_clock("@1970-01-02 00:00:00");
+
+    let hint = |event: &Value| {
+        is(event, "attempt_failed", "one")
+            && event["kind"] == "vault_unreachable"
+            && event["remedy"] == "retry"
+            && event.to_string().contains("by this host's clock")
+    };
+    let place = daemon.logs(0, "that the clock may be wrong", hint).await;
+
+    stage.set_clock("+0");
+    daemon.signal("HUP");
+    daemon.logs(place, "goes on", rotated).await;
+}
