@@ -7,6 +7,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
@@ -33,6 +34,10 @@ use crate::ports::Transport;
 
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (about-secrets).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Bounds the asking for a token, which is part of a call of the vault: sooner than that is given up, so that it is
+/// told who was silent.
+const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why the SDK got no answer from below.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -112,13 +117,17 @@ impl Wire {
     }
 
     async fn exchange(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
-        let response = match self.http.client().execute_request(request).await {
-            Ok(response) => response,
-            Err(error) if self.peer == Peer::IdentityHost => return Err(WireError::NoHost(classify(&error))),
-            Err(error) => return Err(WireError::Unreachable(classify(&error))),
-        };
-        let (status, headers, body) = response.deconstruct();
-        let body = read(u16::from(status), body).await?;
+        if self.peer == Peer::KeyVault {
+            return self.ask(request).await;
+        }
+        let answer = tokio::time::timeout(TOKEN_WITHIN, self.ask(request)).await;
+        answer.unwrap_or_else(|_| Err(self.silent(Transport::TimedOut)))
+    }
+
+    async fn ask(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
+        let response = self.http.client().execute_request(request).await;
+        let (status, headers, body) = response.map_err(|error| self.silent(classify(&error)))?.deconstruct();
+        let body = self.read(u16::from(status), body).await?;
         if self.peer == Peer::Entra && !status.is_success() {
             let date = header(&headers, "date");
             let wait = header(&headers, "retry-after").and_then(|value| retry_after(value, date));
@@ -129,6 +138,25 @@ impl Wire {
             return Err(WireError::NoTokenOfHost(u16::from(status)));
         }
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
+    }
+
+    async fn read(&self, status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self.silent(classify(&error)))?;
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(WireError::TooLong(status));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn silent(&self, why: Transport) -> WireError {
+        match self.peer {
+            Peer::IdentityHost => WireError::NoHost(why),
+            _ => WireError::Unreachable(why),
+        }
     }
 }
 
@@ -141,7 +169,7 @@ impl HttpClient for Wire {
         let running = self.calls.begin(self.peer, operation(self.peer, request));
         let answer = self.exchange(request).await;
         running.end(outcome(&answer));
-        if answer.as_ref().err() == Some(&WireError::Unreachable(Transport::Tls)) {
+        if matches!(answer, Err(WireError::Unreachable(Transport::Tls | Transport::NotInTime))) {
             self.http.distrust();
         }
         // The SDK repeats what it takes for a failure of the line, for more than a minute where a managed
@@ -149,18 +177,6 @@ impl HttpClient for Wire {
         let kind = if self.peer == Peer::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
-}
-
-async fn read(status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| WireError::Unreachable(classify(&error)))?;
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(WireError::TooLong(status));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// A header's value.

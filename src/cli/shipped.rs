@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::Stop;
@@ -112,10 +114,15 @@ impl Shipped {
     }
 }
 
-/// Whether this is a virtual machine in Azure, as far as can be told in a second.
+/// Whether this is a virtual machine in Azure, as far as can be told in a second. Its metadata service refuses
+/// what comes so, and that is an answer; there are networks that take every connection and give none.
 async fn has_metadata_service() -> bool {
-    let connecting = TcpStream::connect(credential::IMDS);
-    matches!(tokio::time::timeout(Duration::from_secs(1), connecting).await, Ok(Ok(_)))
+    let asking = async {
+        let mut service = TcpStream::connect(credential::IMDS).await?;
+        service.write_all(b"GET /metadata HTTP/1.0\r\n\r\n").await?;
+        service.read_u8().await
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(1), asking).await, Ok(Ok(_)))
 }
 
 fn stop(config: &Config, error: HttpError) -> Stop {

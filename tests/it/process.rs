@@ -6,6 +6,7 @@ mod alarm;
 mod check;
 mod child;
 mod crashes;
+mod deaf_hosts;
 mod fleet;
 mod hostile_bodies;
 mod identities;

@@ -18,11 +18,11 @@ use super::is;
 use crate::harness::Scratch;
 
 /// The environment of a process.
-type Env = Vec<(String, String)>;
+pub(super) type Env = Vec<(String, String)>;
 
 impl Stage {
     /// Says in the configuration who the program is to the vault.
-    fn identify(&self, lines: &str) {
+    pub(super) fn identify(&self, lines: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let (vault, rest) = text.split_once("\n[cloud]").expect("two sections");
         let url = vault.lines().find(|line| line.starts_with("url = ")).expect("the vault's");
@@ -40,7 +40,7 @@ impl Stage {
     }
 
     /// The environment on App Service and Container Apps, where all of HTTP goes to a proxy that is not there.
-    async fn app_service(&self) -> Env {
+    pub(super) async fn app_service(&self) -> Env {
         let service = self.sandbox.serve_identity(([127, 0, 0, 1], 0).into()).await.expect("any port");
         self.sandbox.write_identity(&self.dir.0, &service).expect("a directory of our own");
         let mut env = self.environment("managed-identity.env");
@@ -75,7 +75,7 @@ impl Stage {
         vec![("PATH".into(), path)]
     }
 
-    fn start_in(&self, env: &Env) -> Child {
+    pub(super) fn start_in(&self, env: &Env) -> Child {
         let env: Vec<(&str, &str)> =
             env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Child::start(&self.config, &["run"], &env)

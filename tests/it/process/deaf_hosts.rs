@@ -1,0 +1,122 @@
+//! A host's identity service that takes the call and says nothing, or never comes to an end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Stage;
+use super::is;
+use crate::harness::Scratch;
+
+/// What the asking for a token may take, and what a busy machine adds to it.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(15 + 5);
+const DRIP_EVERY: Duration = Duration::from_millis(100);
+
+/// Stands before an identity service. Ends with the test's runtime.
+struct Before {
+    address: SocketAddr,
+    is_deaf: Arc<AtomicBool>,
+}
+
+impl Before {
+    /// Says `first` to whoever asks, and then a space now and then, until it is no longer deaf.
+    async fn start(service: String, first: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let is_deaf = Arc::new(AtomicBool::new(true));
+        let deaf = Arc::clone(&is_deaf);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (service, deaf) = (service.clone(), deaf.load(Ordering::Relaxed));
+                tokio::spawn(async move {
+                    if deaf {
+                        return drip(near, first).await;
+                    }
+                    let mut far = TcpStream::connect(service).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await.map(|_| ())
+                });
+            }
+        });
+        Self { address, is_deaf }
+    }
+}
+
+/// Ends once the caller hangs up.
+async fn drip(mut to: TcpStream, first: &str) -> std::io::Result<()> {
+    // Who answers before there is a question has cut the line, as far as HTTP goes.
+    to.read_u8().await?;
+    to.write_all(first.as_bytes()).await?;
+    let mut drops = tokio::time::interval(DRIP_EVERY);
+    loop {
+        drops.tick().await;
+        to.write_all(if first.is_empty() { b"" } else { b" " }).await?;
+    }
+}
+
+async fn is_given_up_and_taken_up_again(first: &'static str) {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let mut env = stage.app_service().await;
+    let (_, endpoint) = env.iter_mut().find(|(name, _)| name == "IDENTITY_ENDPOINT").expect("written");
+    let service = reqwest::Url::parse(endpoint).expect("a URL");
+    let behind = format!("127.0.0.1:{}", service.port().expect("any"));
+    let before = Before::start(behind, first).await;
+    *endpoint = format!("http://{}{}", before.address, service.path());
+    stage.identify("");
+    // One token: another would wait for its own turn to be told nothing.
+    let text = std::fs::read_to_string(&stage.config).expect("written");
+    let (text, _other) = text.rsplit_once("\n[[token]]").expect("two of them");
+    std::fs::write(&stage.config, text).expect("our own file");
+
+    let started = Instant::now();
+    let mut daemon = stage.start_in(&env);
+    let gives_up = |event: &serde_json::Value| {
+        is(event, "attempt_failed", "one")
+            && event["kind"] == "vault_identity"
+            && event["remedy"] == "retry"
+            && event.to_string().contains("no identity service that answers (no answer in time)")
+    };
+    let place = daemon.logs(0, "that it does not answer", gives_up).await;
+    assert!(started.elapsed() < GIVEN_UP_WITHIN, "{first:?}: {:?}\n{}", started.elapsed(), daemon.told());
+    assert!(daemon.is_running());
+
+    before.is_deaf.store(false, Ordering::Relaxed);
+    daemon.signal("HUP");
+    daemon.logs(place, "taken up", |event| is(event, "rotated", "one")).await;
+}
+
+/// Side by side, since each takes as long as the program waits.
+#[tokio::test]
+async fn an_identity_service_that_says_nothing_or_never_ends_is_given_up_and_tried_again() {
+    tokio::join!(
+        is_given_up_and_taken_up_again(""),
+        is_given_up_and_taken_up_again("HTTP/1.1 200 OK\r\nx-slow: "),
+        is_given_up_and_taken_up_again("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{"),
+    );
+}
+
+/// In a network of its own, where the metadata service's address is this machine's, and takes calls.
+#[test]
+fn a_person_does_not_wait_for_a_metadata_service_that_says_nothing() {
+    let dir = Scratch::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/deaf_host.sh");
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--map-root-user", "sh"]).arg(script);
+    command.arg(env!("CARGO_BIN_EXE_perennial")).arg(&dir.0);
+
+    let output = command.output().expect("util-linux is installed");
+
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("the Azure CLI is not signed in: run az login"), "{stdout}{stderr}");
+}
