@@ -15,6 +15,7 @@ mod leaks;
 mod login;
 mod network;
 mod standing;
+mod unknown_names;
 mod verify;
 mod wrong_clock;
 mod wrong_config;
