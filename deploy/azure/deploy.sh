@@ -119,8 +119,10 @@ az monitor diagnostic-settings create --name logs --resource "$environment" --wo
 # With everything in it at once: the command for apps knows neither probes nor files. What is secret goes through pipes and
 # the environment, never through arguments.
 export ALERT_URL=${ALERT_URL:-}
+# A secret's change alone starts nothing anew: a hash of what is in them does.
+hash=$(printf '%s\0%s' "$(cat "$CONFIGURATION")" "$ALERT_URL" | sha256sum | cut -c 1-13)
 wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
-    --arg client "$client" --arg vault_uri "$vault_uri" --arg environment "$environment" '{
+    --arg client "$client" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{
     location: $location,
     identity: {type: "UserAssigned", userAssignedIdentities: {($identity): {}}},
     properties: {
@@ -140,7 +142,8 @@ wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATI
                     {name: "PERENNIAL__VAULT__URL", value: $vault_uri},
                     {name: "PERENNIAL__VAULT__CREDENTIAL", value: "managed_identity"},
                     {name: "PERENNIAL__VAULT__CLIENT_ID", value: $client},
-                    {name: "PERENNIAL__HTTP__LISTEN", value: "0.0.0.0:9464"}],
+                    {name: "PERENNIAL__HTTP__LISTEN", value: "0.0.0.0:9464"},
+                    {name: "CONFIGURATION_HASH", value: $hash}],
                 probes: [
                     {type: "Liveness", httpGet: {path: "/livez", port: 9464},
                      periodSeconds: 30, timeoutSeconds: 5, failureThreshold: 4},

@@ -288,6 +288,11 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               name: 'PERENNIAL__HTTP__LISTEN'
               value: '0.0.0.0:9464'
             }
+            // A secret's change alone starts nothing anew: a hash of what is in them does.
+            {
+              name: 'CONFIGURATION_HASH'
+              value: uniqueString(configuration, alertUrl)
+            }
           ]
           // A dead grant fails none of these: it is an alert, and no restart would cure it.
           probes: [

@@ -3,6 +3,7 @@
 Reads Bicep by somebody else's grammar and works out as much of the language as the file uses. It knows no types: what
 properties a resource has is for Bicep's compiler to say; here the Azure CLI's requests are the judge.
 """
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -119,6 +120,8 @@ class File:
             "concat": lambda *lists: sum(lists, []),
             "empty": lambda of: not of,
             "json": json.loads,
+            # Azure's own hash is another, and as good: what goes into it must be the same.
+            "uniqueString": lambda *of: hashlib.sha256("\0".join(of).encode()).hexdigest()[:13],
             "guid": lambda *of: "-".join(of).replace("/", "|"),
             "loadJsonContent": lambda path: json.loads((FILE.parent / path).read_text()),
         }
