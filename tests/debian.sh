@@ -29,7 +29,7 @@ everything > "$lab/before"
 offered 0.1.0-1
 apt '1. Install' 1
 shows 'it says what is next' grep -q 'What is next: /usr/share/doc/perennial/docs/deploy-systemd.md' "$lab/said"
-for file in usr/bin/perennial usr/lib/systemd/system/perennial{.service,-rotate.service,-rotate.timer} \
+for file in usr/bin/perennial usr/sbin/perennial-as-daemon usr/lib/systemd/system/perennial{.service,-rotate.service,-rotate.timer} \
     usr/share/{bash-completion/completions/perennial,zsh/vendor-completions/_perennial,fish/vendor_completions.d/perennial.fish} \
     usr/share/doc/perennial/{copyright,changelog.gz,README.md,docs/deploy-systemd.md,config/perennial.toml}; do
     shows "installed: $file" test -s "$root/$file"
