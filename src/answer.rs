@@ -45,8 +45,13 @@ pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Option
         );
         Failure::new(Kind::WrongIdentity, Remedy::Operator, About::Grant, summary)
     })?;
-    // It is shown, and written into a tag: what is no object id could be anything, a token included.
-    Ok(claims.oid.and_then(|oid| uuid::Uuid::try_parse(&oid).ok()).map(|oid| oid.to_string()))
+    Ok(object_id(claims.oid.as_deref()))
+}
+
+/// The user's object id, if it is one: it is shown, and written into a tag, and what is none could be anything, a
+/// token included.
+pub fn object_id(claimed: Option<&str>) -> Option<String> {
+    claimed.and_then(|oid| uuid::Uuid::try_parse(oid).ok()).map(|oid| oid.to_string())
 }
 
 /// Compares what a token says about itself with what is configured.

@@ -1,8 +1,8 @@
 //! The only reader of wall-clock time.
 //!
 //! Owns what "now" means: the host's clock, or a made-up one that runs some days a second, corrected to
-//! the vault's own time once the vault has said what that is. Everything else takes `now` as an
-//! argument.
+//! the vault's own time once the vault has said what that is, and never set back by the host. Everything
+//! else takes `now` as an argument.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -35,8 +35,28 @@ struct Inner {
 
 #[derive(Debug)]
 enum Source {
-    Host,
+    Host(Mutex<Anchor>),
     Running(Mutex<Run>),
+}
+
+/// What the host's clock said once, and when by one that nobody sets.
+#[derive(Debug)]
+struct Anchor {
+    said: Timestamp,
+    at: std::time::Instant,
+}
+
+impl Anchor {
+    /// How far the host's clock has been set back since. That it is ahead may be a sleep of the machine's.
+    fn set_back(&mut self, says: Timestamp, at: std::time::Instant) -> TimeDelta {
+        let passed = TimeDelta::from_std(at - self.at).unwrap_or(TimeDelta::MAX);
+        let moved = says - (self.said + passed);
+        if moved.abs() <= TimeDelta::from_std(UNNOTICED).unwrap_or(TimeDelta::MAX) {
+            return TimeDelta::zero();
+        }
+        *self = Self { said: says, at };
+        (-moved).max(TimeDelta::zero())
+    }
 }
 
 /// A made-up clock since it was last set going.
@@ -58,7 +78,9 @@ impl Run {
 impl Clock {
     /// The host's clock.
     pub fn host() -> Self {
-        Self(Arc::new(Inner { source: Source::Host, correction: AtomicI64::new(0) }))
+        let (said, at) = host_times();
+        let anchor = Anchor { said, at };
+        Self(Arc::new(Inner { source: Source::Host(Mutex::new(anchor)), correction: AtomicI64::new(0) }))
     }
 
     /// A clock that starts at `base` and runs `speed` times as fast as tokio's.
@@ -105,7 +127,7 @@ impl Clock {
     /// A span of this clock in real time.
     pub fn real(&self, span: Duration) -> Duration {
         match &self.0.source {
-            Source::Host => span,
+            Source::Host(_) => span,
             Source::Running(run) => span.div_f64(lock(run).speed),
         }
     }
@@ -113,7 +135,7 @@ impl Clock {
     /// Latency is real time: on a clock that runs fast it is more.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
-            Source::Host => 1.0,
+            Source::Host(_) => 1.0,
             Source::Running(run) => lock(run).speed.max(1.0),
         };
         TimeDelta::from_std(UNNOTICED.mul_f64(speed)).unwrap_or(TimeDelta::MAX)
@@ -121,19 +143,26 @@ impl Clock {
 
     fn uncorrected(&self) -> Timestamp {
         match &self.0.source {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the one place that reads the host's clock"
-            )]
-            Source::Host => Utc::now(),
+            Source::Host(anchor) => {
+                let (says, at) = host_times();
+                let back = lock(anchor).set_back(says, at);
+                // What was due is due all the same; the next answer of the vault's says what is right.
+                self.0.correction.fetch_add(back.num_milliseconds(), Ordering::Relaxed);
+                says
+            }
             Source::Running(run) => lock(run).now(),
         }
     }
 }
 
-fn lock(run: &Mutex<Run>) -> MutexGuard<'_, Run> {
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the host's clocks")]
+fn host_times() -> (Timestamp, std::time::Instant) {
+    (Utc::now(), std::time::Instant::now())
+}
+
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     // It is whole between statements, whoever panicked.
-    run.lock().unwrap_or_else(PoisonError::into_inner)
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -188,6 +217,20 @@ mod tests {
         clock.observe(base() - TimeDelta::minutes(20));
 
         assert_eq!(clock.skew(), TimeDelta::zero());
+    }
+
+    #[test]
+    fn a_host_that_sets_its_clock_back_delays_nothing() {
+        let (_, start) = host_times();
+        let mut anchor = Anchor { said: base(), at: start };
+        let mut says = |hours: i64, seconds: u64| {
+            anchor.set_back(base() + TimeDelta::hours(hours), start + Duration::from_secs(seconds))
+        };
+
+        assert_eq!(says(1, 3600), TimeDelta::zero());
+        assert_eq!(says(9, 3601), TimeDelta::zero(), "after a sleep, or set ahead");
+        assert_eq!(says(3, 3601), TimeDelta::hours(6));
+        assert_eq!(says(3, 3602), TimeDelta::zero(), "once");
     }
 
     #[tokio::test(start_paused = true)]

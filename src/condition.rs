@@ -117,18 +117,18 @@ struct Symptom {
     correlation_id: Option<String>,
 }
 
+/// The app of a token: those that share it share what is wrong with its credential.
+fn app(of: &Snapshot) -> String {
+    format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
+}
+
 impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
-        Self {
-            kind,
-            cause: format!("token:{}", of.grant.name),
-            remedy,
-            since,
-            summary,
-            code: None,
-            trace_id: None,
-            correlation_id: None,
-        }
+        let cause = match kind {
+            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => app(of),
+            _ => format!("token:{}", of.grant.name),
+        };
+        Self { kind, cause, remedy, since, summary, code: None, trace_id: None, correlation_id: None }
     }
 
     fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
@@ -222,9 +222,7 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
     let cause = match (failure.about, failure.kind) {
         (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
-        (About::AppCredential | About::CredentialSource, _) => {
-            format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
-        }
+        (About::AppCredential | About::CredentialSource, _) => app(of),
         (About::Token | About::Grant, _) => format!("token:{}", of.grant.name),
     };
     Some(Symptom {

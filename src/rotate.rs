@@ -37,10 +37,13 @@ use crate::state::Phase;
 use crate::state::State;
 use crate::tags::Tags;
 use crate::token::Grant;
+use crate::token::Setting;
+use crate::token::Source;
 use crate::token::Timestamp;
 use crate::token::Verify;
 use crate::token::rotation_id;
 use crate::version::Stored;
+use crate::version::Version;
 
 mod history;
 mod redeeming;
@@ -158,7 +161,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Looks whether a person has acted: one vault call, or a local read.
+    /// Looks whether a person has acted: one vault call, one for each secret of the app's, or a local read.
     pub async fn look(&mut self, mut state: State) -> State {
         let now = self.clock.now();
         let id = rotation_id();
@@ -168,16 +171,18 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let turn = failing.as_ref().map_or(0, |failing| failing.attempts % 10);
         let changed = match about {
             About::AppCredential | About::CredentialSource if turn != 0 => {
-                self.credential_changed(&state, about, id).await
+                self.credential_changed(&mut state, about, id).await
             }
             About::AppCredential | About::CredentialSource | About::Token | About::Grant => {
-                self.token_changed(&state, id).await
+                self.token_changed(&mut state, id).await
             }
         };
         if let Some(failing) = &mut state.failing {
             failing.attempts = failing.attempts.wrapping_add(1);
         }
-        let look_at = now + schedule::WATCH_EVERY;
+        // A credential of two secrets takes two calls: then it is looked for half as often.
+        let calls = if matches!(about, About::Token | About::Grant) { 1 } else { self.credential_secrets() };
+        let look_at = now + schedule::WATCH_EVERY * calls;
         match &mut state.phase {
             _ if changed => {
                 info!(event = "change_noticed", token = %self.grant.name);
@@ -204,7 +209,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    async fn token_changed(&self, state: &State, id: Uuid) -> bool {
+    /// In how many secrets of a vault the app's credential is kept, one at least.
+    fn credential_secrets(&self) -> i32 {
+        let id = matches!(self.grant.client_id, Setting::From(Source::Secret(_)));
+        let secret = matches!(self.grant.client_secret, Source::Secret(_));
+        (i32::from(id) + i32::from(secret)).max(1)
+    }
+
+    async fn token_changed(&self, state: &mut State, id: Uuid) -> bool {
         let unread = state.failing.as_ref().is_some_and(|failing| failing.failure.about == About::Token);
         match self.vault.newest(&self.grant.secret, id).await {
             // After a refusal a new version is news, and so is that another process has proved the same one and taken
@@ -214,15 +226,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
             }
             Err(VaultError::Disabled) => !matches!(state.phase, Phase::Off { .. }),
-            Err(_) => false,
+            Err(error) => is_unread_otherwise(state, self.own(&error)),
         }
     }
 
-    async fn credential_changed(&self, state: &State, about: About, id: Uuid) -> bool {
+    async fn credential_changed(&self, state: &mut State, about: About, id: Uuid) -> bool {
         let unread = about == About::CredentialSource;
         match self.read_credential(id).await {
             Ok((credential, _)) => unread || Some(credential.fingerprint) != state.credential_used,
-            Err(_) => false,
+            Err(failure) => is_unread_otherwise(state, failure),
         }
     }
 
@@ -259,6 +271,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 state.foreign_rotated_at = None;
             }
             Some(_) => {}
+        }
+        // What was proved is not what is there now.
+        let is_other = |known: &Version| known.id != newest.version.id;
+        if state.newest.as_ref().is_some_and(is_other) && !state.is_unsaved() {
+            state.proved_at = None;
         }
         state.newest = Some(newest.version.clone());
         // That it can be read settles what kept it from being read; what kept a successor from being
@@ -354,6 +371,20 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     fn own(&self, error: &VaultError) -> Failure {
         error.failure(Asked::Own, &self.grant.secret)
     }
+}
+
+/// Whether what could not be read now cannot be read for another kind of reason, which is news; where only the words are
+/// others, as after a role was given and a firewall is left, they are taken over.
+fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
+    let Some(known) = &mut state.failing else { return false };
+    if matches!(failure.remedy, Remedy::Retry { .. }) || failure.about != known.failure.about {
+        return false;
+    }
+    let is_other = failure.kind != known.failure.kind;
+    if !is_other {
+        known.failure = failure;
+    }
+    is_other
 }
 
 fn awaits_login(state: &State) -> bool {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::ports::Acceptance;
 use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::state::Failing;
@@ -85,12 +86,16 @@ pub struct Snapshot {
     pub rotate_at: Option<Timestamp>,
     /// When the issuer last redeemed it, by this process or by one before it.
     pub proved_at: Option<Timestamp>,
+    /// Whether the process before noted that it was refused after that proof.
+    refused_since: bool,
     /// When a successor was last saved.
     pub last_rotation_at: Option<Timestamp>,
     /// When the next step is due.
     pub next_step_at: Option<Timestamp>,
     /// Whether Partner Center accepts the access token; unknown until asked.
     pub accepted: Option<bool>,
+    /// When Partner Center has been silent for so long that nobody knows, where it is asked.
+    heard_by: Option<Timestamp>,
     /// Whether the grant carries a second factor, where anybody says.
     pub mfa: Option<bool>,
     /// When the app's secret ends, where anybody says.
@@ -129,9 +134,11 @@ impl Snapshot {
             expires_at: None,
             rotate_at: None,
             proved_at: None,
+            refused_since: false,
             last_rotation_at: None,
             next_step_at: None,
             accepted: None,
+            heard_by: None,
             mfa: None,
             app_secret_expires: None,
             verdict_since: None,
@@ -149,9 +156,11 @@ impl Snapshot {
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
         let newest = state.newest.as_ref();
         let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        // A silence of Partner Center's does not undo what it said, for as long as a proof counts.
+        // A silence of Partner Center's does not undo what it said: a yes for as long as a proof counts, a no until it
+        // says yes.
         let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
-        let acceptance = state.acceptance.as_ref().filter(|_| fresh);
+        let is_no = |said: &Acceptance| !said.accepted || said.mfa == Some(false);
+        let acceptance = state.acceptance.as_ref().filter(|said| fresh || is_no(said));
         self.phase = standing(state);
         self.version = newest.map(|version| version.id.clone());
         self.found = state.found;
@@ -162,6 +171,7 @@ impl Snapshot {
         self.expires_at = self.issued_at.map(|at| at + self.lifetime());
         self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
         self.proved_at = state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5));
+        self.refused_since = state.proved_at.is_none() && newest.is_some_and(Version::is_refused);
         self.last_rotation_at = state.last_rotation_at;
         self.next_step_at = match next {
             Next::Wait(at) => Some(*at),
@@ -169,6 +179,12 @@ impl Snapshot {
         };
         self.accepted = match self.grant.verify {
             Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
+            Verify::Nothing => None,
+        };
+        self.heard_by = match self.grant.verify {
+            Verify::PartnerCenter => {
+                state.verdict_at.max(state.credential_read_at).map(|at| at + delta(2 * self.prove_every))
+            }
             Verify::Nothing => None,
         };
         self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
@@ -202,9 +218,11 @@ impl Snapshot {
         delta(self.grant.policy.lifetime)
     }
 
-    /// Where it stands now: what was proved too long ago is no longer known.
+    /// Where it stands now: what was proved or accepted too long ago is no longer known.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        let fresh = self.proved_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
+        let fresh = self.proved_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now)
+            && self.heard_by.is_none_or(|by| by >= now)
+            && !self.refused_since;
         match self.phase {
             Standing::Current | Standing::Unknown if fresh => Standing::Current,
             Standing::Current => Standing::Unknown,

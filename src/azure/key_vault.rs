@@ -65,8 +65,9 @@ use crate::version::VersionId;
 /// Bounds one call, the challenge and the access token included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds a list: 2,500 versions. A weekly rotation fills it in half a century.
-const MAX_PAGES: usize = 100;
+/// Bounds a list: 25,000 versions. Four rotations a day, as a strict issuer wants them, fill it in seventeen years; what
+/// cannot be listed cannot be confirmed as saved.
+const MAX_PAGES: usize = 1000;
 
 /// How long clients, credential and the secret behind it are used.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);

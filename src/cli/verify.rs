@@ -12,6 +12,7 @@ use super::proof;
 use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
+use crate::answer;
 use crate::clock::Clock;
 use crate::login::Refused;
 use crate::token::rotation_id;
@@ -95,7 +96,7 @@ async fn look(rotator: &ShippedRotator, found: &mut Verified) -> Result<(), Refu
     let proof = proof::prove(rotator, id).await?;
     found.tenant_id.clone_from(&proof.claims.tid);
     found.client_id = Some(proof.client_id.clone());
-    found.user_oid.clone_from(&proof.claims.oid);
+    found.user_oid = answer::object_id(proof.claims.oid.as_deref());
     found.scopes = proof.claims.scp.clone().or_else(|| proof.redeemed.scope.clone());
     found.mfa = proof.claims.mfa();
     found.version = Some(proof.stored.version.id.clone());

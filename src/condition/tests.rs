@@ -2,15 +2,18 @@
 
 use super::*;
 use crate::failure::Failure;
+use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Forbidden;
 use crate::ports::VaultError;
 use crate::samples;
 use crate::schedule::Next;
 use crate::schedule::Timing;
+use crate::snapshot::Standing;
 use crate::state::Phase;
 use crate::state::State;
 use crate::token::Grant;
+use crate::token::Verify;
 use crate::version::Version;
 use crate::version::tag;
 use std::sync::Arc;
@@ -36,11 +39,18 @@ fn proved_three_days_ago() -> State {
     State { phase: Phase::Current, newest: Some(version()), proved_at, ..State::unknown(now()) }
 }
 
-fn kinds_of_state(state: &State) -> Vec<Kind> {
-    let grant =
-        Grant { secret: samples::address("partner-refresh-token"), ..samples::grant("partner-center") };
+fn drawn(name: &str, state: &State) -> Snapshot {
+    let grant = Grant {
+        secret: samples::address("partner-refresh-token"),
+        verify: Verify::PartnerCenter,
+        ..samples::grant(name)
+    };
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    let snapshot = Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now()), now());
+    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now()), now())
+}
+
+fn kinds_of_state(state: &State) -> Vec<Kind> {
+    let snapshot = drawn("partner-center", state);
     conditions(&[snapshot], TimeDelta::zero(), now()).iter().map(|condition| condition.kind).collect()
 }
 
@@ -125,4 +135,52 @@ fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
 
     assert!(action_of(with_id, version()).contains("by correlation id c0ffee"));
     assert!(action_of(blocked, version()).contains("by app app"));
+}
+
+#[test]
+fn a_no_of_partner_centers_holds_until_it_says_yes() {
+    let said = |accepted, mfa| State {
+        proved_at: Some(now()),
+        acceptance: Some(Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }),
+        verdict_at: Some(now() - TimeDelta::days(3)),
+        ..proved_three_days_ago()
+    };
+
+    assert_eq!(kinds_of_state(&said(false, None)), [Kind::PartnerCenterRefused]);
+    assert_eq!(kinds_of_state(&said(false, Some(false))), [Kind::MfaRequired]);
+    assert_eq!(drawn("a", &said(true, Some(true))).accepted, None, "a yes of three days ago is none");
+}
+
+#[test]
+fn what_nobody_knows_is_not_shown_as_current() {
+    let asked_since =
+        |at| State { proved_at: Some(now()), credential_read_at: Some(at), ..proved_three_days_ago() };
+    let standing = |state: &State| drawn("a", state).standing(now());
+
+    assert_eq!(standing(&asked_since(now())), Standing::Current);
+    assert_eq!(
+        standing(&asked_since(now() - TimeDelta::days(3))),
+        Standing::Unknown,
+        "Partner Center is silent"
+    );
+
+    let mut version = version();
+    version.tags.insert(tag::PROVED_AT, &crate::version::rfc3339(now()));
+    let found = |version| State { newest: Some(version), ..State::unknown(now()) };
+    assert_eq!(standing(&found(version.clone())), Standing::Current, "by the process before");
+    version.tags.insert(tag::REFUSED_AT, &crate::version::rfc3339(now()));
+    version.tags.insert(tag::REFUSED_KIND, Kind::LoginRequired.as_str());
+    assert_eq!(standing(&found(version)), Standing::Unknown, "refused since");
+}
+
+#[test]
+fn tokens_of_one_app_share_what_is_said_of_its_secret() {
+    let ends =
+        |days| State { app_secret_expires: Some(now() + TimeDelta::days(days)), ..proved_three_days_ago() };
+    let snapshots = [drawn("a", &ends(9)), drawn("b", &ends(9))];
+
+    let all = conditions(&snapshots, TimeDelta::zero(), now());
+
+    let told: Vec<_> = all.iter().filter(|condition| condition.kind == Kind::AppSecretExpiring).collect();
+    assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
 }

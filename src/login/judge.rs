@@ -53,7 +53,7 @@ pub fn judge(expected: &Expected<'_>, answer: &SignedIn) -> Result<Option<String
     if answer.redeemed.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
         return Err(super::cure::registered_as_spa());
     }
-    Ok(claims.oid)
+    Ok(answer::object_id(claims.oid.as_deref()))
 }
 
 /// Judges what Partner Center said about the access token.
@@ -123,12 +123,16 @@ fn wrong(other: Other, grant: &Grant, client_id: &str, oid: Option<&str>) -> Ref
             Remedy::Login,
             format!(
                 "user {} signed in, and user_oid of {name} admits {} only",
-                oid.unwrap_or("(unknown)"),
+                shown(oid),
                 grant.user_oid.as_deref().unwrap_or("another"),
             ),
             "sign in with that user, or change user_oid in the configuration",
         ),
     }
+}
+
+fn shown(oid: Option<&str>) -> String {
+    answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
 fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> {
@@ -139,7 +143,7 @@ fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> 
     let name = &expected.grant.name;
     Err(Refused::new(
         Remedy::Login,
-        format!("user {now} signed in, and the token in the vault is user {before}'s"),
+        format!("user {} signed in, and the token in the vault is user {before}'s", shown(Some(now))),
         format!(
             "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
         ),

@@ -116,6 +116,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.note_dead(state, version, &failure, attempt.id).await;
                 Ok(None)
             }
+            // It works, but brings no successor that could be put on top.
+            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(None),
             Err(failure) => Err(failure),
         }
     }

@@ -2,11 +2,27 @@
 
 use chrono::TimeDelta;
 use perennial::cli::shipped::ShippedRotator;
+use perennial::failure::Kind;
+use perennial::ports::Vault as _;
+use perennial::state::Phase;
 use perennial::state::State;
+use perennial::tags::Tags;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::SecretAddress;
+use perennial::token::SecretName;
+use perennial::token::Setting;
+use perennial::token::Source;
+use perennial::version::Provenance;
 use perennial::version::Version;
+use perennial::version::compose;
 use perennial::world::Action;
+use perennial::world::Distortion;
+use perennial::world::Fault;
 use perennial::world::Operation;
 use perennial::world::Partner;
+use perennial::world::Peer;
+use perennial::world::What;
 
 use crate::lab::Lab;
 use crate::lab::grant;
@@ -65,4 +81,102 @@ async fn a_refusal_that_cannot_be_noted_is_no_news_at_each_look() {
     let count = |operation| lab.world().count_calls_where(since, |call| call.operation == operation);
     assert_eq!(count(Operation::Redeem), 0);
     assert!(count(Operation::Get) > 150 && count(Operation::Update) >= 2, "it goes on looking and noting");
+}
+
+#[tokio::test]
+async fn another_reason_why_it_cannot_be_read_is_news() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let vault = partner.refresh_token.vault.clone();
+    lab.world().change_vault(&vault, |vault| {
+        vault.allowed.remove(&Action::GetSecret);
+    });
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let kind = |state: &State| state.failing.as_ref().map(|failing| failing.failure.kind);
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert_eq!(kind(&state), Some(Kind::VaultRefused));
+    lab.world().human_deletes(&partner.refresh_token);
+    lab.world().human_purges(&partner.refresh_token);
+    lab.world().change_vault(&vault, |vault| vault.allowed = Action::ALL.into());
+
+    lab.pass(TimeDelta::minutes(2));
+    let state = settle(&mut rotator, state).await;
+
+    assert_eq!(kind(&state), Some(Kind::NeverSignedIn), "the role is there now");
+}
+
+#[tokio::test]
+async fn a_credential_of_two_secrets_is_looked_for_as_politely_as_one() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let world = lab.world();
+    let app_id =
+        SecretAddress { name: SecretName::parse("app-id").expect("a name"), ..partner.app_secret.clone() };
+    world.store_app_secret(&app_id, &partner.client_id, None);
+    world.expire_app_secret(&partner.client_id);
+    let grant = Grant { client_id: Setting::From(Source::Secret(app_id)), ..grant("partner", &partner) };
+    let mut rotator = lab.rotator(&grant);
+    let mut state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert!(state.awaits_person(), "{state:?}");
+
+    let since = lab.clock.now();
+    while lab.clock.now() < since + TimeDelta::hours(6) {
+        lab.pass(TimeDelta::seconds(65));
+        state = settle(&mut rotator, state).await;
+    }
+
+    let calls = world.count_calls_where(since, |call| call.operation == Operation::Get);
+    assert!((250..=1500 / 4).contains(&calls), "{calls} in six hours");
+}
+
+#[tokio::test]
+async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert!(state.proved_at.is_some());
+    lab.world().human_signs_in(&partner).expect("may sign in");
+    let down = What::Status { status: 503, retry_after: None };
+    lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Redeem));
+
+    let state = rotator.prove(state, false).await;
+
+    assert_eq!(state.proved_at, None, "nobody has redeemed it");
+}
+
+/// A process died between its write and its list, and what it buried brings no successor.
+#[tokio::test]
+async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let (world, at) = (lab.world(), &partner.refresh_token);
+    let mut dies = lab.rotator(&grant("partner", &partner));
+    let state = dies.prove(State::unknown(lab.clock.now()), true).await;
+    let Phase::Unsaved(held) = state.phase else { panic!("forced") };
+    let other = world.add_user(&partner.tenant_id, "other@partner.onmicrosoft.com", true);
+    let theirs = world.sign_in(&other, &partner.client_id).expect("may sign in");
+    world.advance(TimeDelta::minutes(1));
+    world.human_writes(at, theirs.expose(), Tags::new());
+    world.advance(TimeDelta::minutes(1));
+    let provenance = Provenance {
+        command: "run",
+        issued_at: held.issued_at,
+        tenant_id: &partner.tenant_id,
+        client_id: &partner.client_id,
+        user_oid: None,
+        redeemed_from: Some(&held.from),
+        replaces: None,
+        rotation_id: held.rotation_id,
+    };
+    let (new, _) = compose(held.successor.clone(), Policy::default().lifetime, &provenance);
+    dies.vault.write(at, &new, held.rotation_id).await.expect("written");
+    world.inject(Fault::of(Peer::Entra, What::Distort(Distortion::NoRefreshToken)).about(&other));
+
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let state = rotator.prove(State::unknown(lab.clock.now()), false).await;
+
+    assert!(state.failing.is_none() && state.proved_at.is_some(), "{:?}", state.failing);
+    let redeemed = world.calls_since(lab.clock.now() - TimeDelta::minutes(1));
+    assert!(redeemed.iter().any(|call| call.subject == other), "it was tried");
 }

@@ -28,7 +28,7 @@ pub struct Listed {
 }
 
 impl KeyVault {
-    /// Lists the vault's secrets without their values, by name: 2,500 at most.
+    /// Lists the vault's secrets without their values, by name: 25,000 at most.
     ///
     /// # Errors
     /// By `VaultError::failure`.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::CheckArgs;
 use super::Outcome;
 use super::Step;
+use crate::answer;
 use crate::cli::cure;
 use crate::cli::proof;
 use crate::cli::proof::Proof;
@@ -138,7 +139,7 @@ fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
 }
 
 fn redeemed(proof: &Proof) -> String {
-    let user = proof.claims.oid.as_deref().unwrap_or("a user");
+    let user = answer::object_id(proof.claims.oid.as_deref()).unwrap_or_else(|| "a user".into());
     let tenant = proof.claims.tid.as_deref().unwrap_or("the tenant");
     format!("{user} of {tenant}, for app {}", proof.client_id)
 }

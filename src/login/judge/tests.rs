@@ -13,6 +13,7 @@ use crate::token::AccessToken;
 use crate::token::RefreshToken;
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+const USER: &str = "0c0ffee0-1111-4111-8111-111111111111";
 const SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
 
 fn grant() -> Grant {
@@ -25,7 +26,7 @@ fn grant() -> Grant {
 }
 
 fn claims() -> Value {
-    json!({"tid": TENANT, "appid": "APP", "oid": "user", "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
+    json!({"tid": TENANT, "appid": "APP", "oid": USER, "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
 }
 
 fn signed_in(claims: &Value) -> SignedIn {
@@ -63,7 +64,7 @@ fn refused(judged: Result<Option<String>, Refused>, why: &str) -> Refused {
 
 #[test]
 fn a_sign_in_that_is_right_in_everything_says_whose_it_is() {
-    assert_eq!(judged(&grant(), &signed_in(&claims())), Ok(Some("user".into())));
+    assert_eq!(judged(&grant(), &signed_in(&claims())), Ok(Some(USER.into())));
 }
 
 #[test]
@@ -77,6 +78,20 @@ fn another_tenant_app_or_user_is_refused_with_its_cure() {
 }
 
 #[test]
+fn what_is_no_object_id_is_neither_shown_nor_stored() {
+    let odd = |oid: &str| {
+        let mut one = claims();
+        one["oid"] = json!(oid);
+        signed_in(&one)
+    };
+
+    assert_eq!(judged(&grant(), &odd("0.AX8Acanary")), Ok(None));
+    let pinned = Grant { user_oid: Some("somebody".into()), ..grant() };
+    let told = refused(judged(&pinned, &odd("0.AX8Acanary")), "user (unknown) signed in");
+    assert!(!told.to_string().contains("canary"), "{told}");
+}
+
+#[test]
 fn a_user_is_replaced_on_purpose_only() {
     let (grant, answer) = (grant(), signed_in(&claims()));
     let by = |user_before, replace_user| {
@@ -87,7 +102,7 @@ fn a_user_is_replaced_on_purpose_only() {
     let told = refused(by(Some("predecessor"), false), "is user predecessor's");
     assert!(told.cure.ends_with("perennial login partner-center --replace-user"), "{told}");
     assert!(by(Some("predecessor"), true).is_ok());
-    assert!(by(Some("USER"), false).is_ok());
+    assert!(by(Some(&USER.to_uppercase()), false).is_ok());
     let pinned = Grant { user_oid: Some("somebody".into()), ..grant.clone() };
     let expected =
         Expected { grant: &pinned, client_id: "app", nonce: None, user_before: None, replace_user: true };
@@ -146,12 +161,12 @@ fn where_the_access_token_cannot_be_read_the_id_token_says_whose_it_is() {
     let id = |tid: &str| IdClaims {
         nonce: Some("nonce".into()),
         tid: Some(tid.into()),
-        oid: Some("user".into()),
+        oid: Some(USER.into()),
         aud: Some("app".into()),
     };
 
     answer.id = Some(id(TENANT));
-    assert_eq!(judged(&grant(), &answer), Ok(Some("user".into())));
+    assert_eq!(judged(&grant(), &answer), Ok(Some(USER.into())));
     answer.id = Some(id("22222222-2222-4222-8222-222222222222"));
     refused(judged(&grant(), &answer), "another tenant");
 }
