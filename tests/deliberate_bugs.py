@@ -79,7 +79,7 @@ BUGS = [
     ("a fleet is proved all at once", "src/cli/run.rs",
      "Duration::from_millis(50)", "Duration::ZERO", ["fleet"]),
     ("what the issuer calls a user is written into a tag as it is", "src/answer.rs",
-     "claims.oid.and_then(|oid| uuid::Uuid::try_parse(&oid).ok()).map(|oid| oid.to_string())", "claims.oid",
+     "claimed.and_then(|oid| uuid::Uuid::try_parse(oid).ok()).map(|oid| oid.to_string())", "claimed.map(str::to_owned)",
      ["hostile_input"]),
     ("what passes by itself is told at once", "src/alert.rs",
      'let passes = condition.remedy == "retry" && since + HELD_FOR > now;', "let passes = since > now;", ["alert_days"]),
