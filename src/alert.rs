@@ -215,6 +215,7 @@ impl Ledger {
 
     /// What is due, the gravest first and what is over at the end.
     pub fn due(&mut self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Change> {
+        self.correct(now);
         let seen: Vec<Condition> = holding.iter().filter_map(|condition| self.seen(condition)).collect();
         let day = day(now);
         let mut due = Vec::new();
@@ -230,6 +231,18 @@ impl Ledger {
         let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
         due.extend(over.map(|condition| Change { what: What::Resolved, condition, day }));
         due
+    }
+
+    /// Corrects what was noted by a clock that was wrong: no wait is longer than one that begins now.
+    fn correct(&mut self, now: Timestamp) {
+        self.started = self.started.min(now);
+        for since in self.pending.values_mut() {
+            *since = (*since).min(now);
+        }
+        for told in self.told.values_mut() {
+            told.remind_at = told.remind_at.min(now + REMIND_EVERY);
+            told.joins_at = told.joins_at.min(now + JOIN_WAIT * 2_i32.pow(JOIN_WAIT_DOUBLES));
+        }
     }
 
     /// Takes note that something was delivered.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ pub struct Board {
     pulses: Pulses,
     deliveries: Deliveries,
     clock: Clock,
+    /// How long the clock had run when it was made.
+    since: TimeDelta,
 }
 
 impl Board {
@@ -49,6 +52,7 @@ impl Board {
             pulses: Pulses::new(snapshots.len()),
             snapshots: watch::Sender::new(snapshots),
             deliveries: Deliveries::default(),
+            since: clock.uptime(),
             clock,
         }
     }
@@ -115,9 +119,10 @@ impl Board {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
         let mut holding = conditions(&snapshots, skew, now);
-        let of_sinks = self.deliveries.conditions();
-        if !of_sinks.is_empty() {
-            holding.extend(of_sinks);
+        let known = holding.len();
+        holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
+        holding.extend(self.deliveries.conditions());
+        if holding.len() > known {
             condition::sort(&mut holding);
         }
         draw(&snapshots, holding, now)

@@ -1,19 +1,18 @@
-//! The only reader of wall-clock time.
+//! The only reader of the time.
 //!
-//! Owns what "now" means: the host's clock, or a made-up one that runs some days a second, corrected to
-//! the vault's own time once the vault has said what that is, and never set back by the host. Everything
+//! Owns what "now" means. Until a vault has told its time, now is what the host's clock says. From then on it is the
+//! vault's time, counted on by a clock that cannot be set: whoever sets the host's clock changes nothing here. Everything
 //! else takes `now` as an argument.
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono::Utc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::token::Timestamp;
@@ -22,6 +21,9 @@ use crate::token::Timestamp;
 /// wrong clock.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
+/// Who waits by this clock is woken when it moves by more than this. What is smaller delays nothing that matters.
+const JUMP: TimeDelta = TimeDelta::minutes(5);
+
 /// A clock. Cheap to clone; all clones share what they have learned from the vault.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
@@ -29,33 +31,51 @@ pub struct Clock(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: Source,
-    /// Vault time minus source time, milliseconds.
-    correction: AtomicI64,
+    anchor: Mutex<Option<Anchor>>,
+    jumps: watch::Sender<Jumps>,
+}
+
+/// How the time has jumped so far. A wait that was begun before a jump may be the wrong one after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Jumps {
+    /// By how much the time in use was corrected to the vault's, all in all.
+    pub corrected: TimeDelta,
+    /// How often the host's clock was set, or the host slept: what time it is then only a vault can tell.
+    pub host: u32,
 }
 
 #[derive(Debug)]
 enum Source {
-    Host(Mutex<Anchor>),
+    Host { started: std::time::Instant },
     Running(Mutex<Run>),
 }
 
-/// What the host's clock said once, and when by one that nobody sets.
-#[derive(Debug)]
+/// One moment by both clocks of a source.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// The time of day, which can be set.
+    wall: Timestamp,
+    /// How long the source has run: nobody sets it. It stands still while the host sleeps.
+    run: TimeDelta,
+}
+
+/// The vault's time, and when it was that.
+#[derive(Clone, Copy, Debug)]
 struct Anchor {
-    said: Timestamp,
-    at: std::time::Instant,
+    time: Timestamp,
+    run: TimeDelta,
+    /// What both clocks differed by then: more or less than that is a jump of the host's clock.
+    wall: Timestamp,
 }
 
 impl Anchor {
-    /// How far the host's clock has been set back since. That it is ahead may be a sleep of the machine's.
-    fn set_back(&mut self, says: Timestamp, at: std::time::Instant) -> TimeDelta {
-        let passed = TimeDelta::from_std(at - self.at).unwrap_or(TimeDelta::MAX);
-        let moved = says - (self.said + passed);
-        if moved.abs() <= TimeDelta::from_std(UNNOTICED).unwrap_or(TimeDelta::MAX) {
-            return TimeDelta::zero();
-        }
-        *self = Self { said: says, at };
-        (-moved).max(TimeDelta::zero())
+    fn now(&self, reading: Reading) -> Timestamp {
+        self.time + (reading.run - self.run)
+    }
+
+    /// How far the host's clock has moved against the one that cannot be set.
+    fn moved(&self, reading: Reading) -> TimeDelta {
+        (reading.wall - self.wall) - (reading.run - self.run)
     }
 }
 
@@ -63,30 +83,38 @@ impl Anchor {
 #[derive(Debug)]
 struct Run {
     base: Timestamp,
+    /// How long it had run by then.
+    before: TimeDelta,
     since: Instant,
     speed: f64,
     leash: Duration,
 }
 
 impl Run {
-    fn now(&self) -> Timestamp {
+    fn read(&self) -> Reading {
         let elapsed = self.since.elapsed().min(self.leash).mul_f64(self.speed);
-        self.base + TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX)
+        let elapsed = TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX);
+        Reading { wall: self.base + elapsed, run: self.before + elapsed }
     }
 }
 
 impl Clock {
     /// The host's clock.
     pub fn host() -> Self {
-        let (said, at) = host_times();
-        let anchor = Anchor { said, at };
-        Self(Arc::new(Inner { source: Source::Host(Mutex::new(anchor)), correction: AtomicI64::new(0) }))
+        let (_, started) = host_times();
+        Self::of(Source::Host { started })
     }
 
     /// A clock that starts at `base` and runs `speed` times as fast as tokio's.
     pub fn running(base: Timestamp, speed: f64) -> Self {
-        let run = Run { base, since: Instant::now(), speed, leash: Duration::MAX };
-        Self(Arc::new(Inner { source: Source::Running(Mutex::new(run)), correction: AtomicI64::new(0) }))
+        let before = TimeDelta::zero();
+        let run = Run { base, before, since: Instant::now(), speed, leash: Duration::MAX };
+        Self::of(Source::Running(Mutex::new(run)))
+    }
+
+    fn of(source: Source) -> Self {
+        let jumps = watch::Sender::new(Jumps::default());
+        Self(Arc::new(Inner { source, anchor: Mutex::new(None), jumps }))
     }
 
     /// Sets the speed of a made-up clock, which then stands still when it has not been paced again for
@@ -95,27 +123,66 @@ impl Clock {
     pub fn pace(&self, speed: f64, leash: Duration) {
         if let Source::Running(run) = &self.0.source {
             let mut run = lock(run);
-            *run = Run { base: run.now(), since: Instant::now(), speed, leash };
+            let Reading { wall, run: before } = run.read();
+            *run = Run { base: wall, before, since: Instant::now(), speed, leash };
         }
     }
 
-    /// Now, by the vault's time as far as it is known.
+    /// Moves the time of day of a made-up clock, as an administrator or a time server sets a host's.
+    pub fn set_by(&self, by: TimeDelta) {
+        if let Source::Running(run) = &self.0.source {
+            lock(run).base += by;
+        }
+    }
+
+    /// Now, by the vault's time where it is known.
     pub fn now(&self) -> Timestamp {
-        self.uncorrected() + self.skew()
+        let reading = self.read();
+        let mut anchor = lock(&self.0.anchor);
+        let Some(anchor) = anchor.as_mut() else { return reading.wall };
+        let moved = anchor.moved(reading);
+        if moved.abs() > JUMP {
+            anchor.wall += moved;
+            self.0.jumps.send_modify(|jumps| jumps.host = jumps.host.wrapping_add(1));
+        }
+        anchor.now(reading)
+    }
+
+    /// What the host's clock says, right or wrong.
+    pub fn host_now(&self) -> Timestamp {
+        self.read().wall
+    }
+
+    /// How long this clock has run, whatever it was set to meanwhile.
+    pub fn uptime(&self) -> TimeDelta {
+        self.read().run
     }
 
     /// Learns the vault's time from an answer that arrived just now.
     pub fn observe(&self, vault_time: Timestamp) {
-        let skew = vault_time - self.uncorrected();
         let unnoticed = self.unnoticed();
-        let noticed = if (skew - self.skew()).abs() > unnoticed { skew } else { return };
-        let noticed = if noticed.abs() > unnoticed { noticed } else { TimeDelta::zero() };
-        self.0.correction.store(noticed.num_milliseconds(), Ordering::Relaxed);
+        let reading = self.read();
+        let mut anchor = lock(&self.0.anchor);
+        let before = anchor.as_ref().map_or(reading.wall, |anchor| anchor.now(reading));
+        let off = vault_time - before;
+        let time = if off.abs() > unnoticed { vault_time } else { before };
+        *anchor = Some(Anchor { time, run: reading.run, wall: reading.wall });
+        self.0.jumps.send_if_modified(|jumps| {
+            jumps.corrected += time - before;
+            off.abs() > JUMP
+        });
     }
 
     /// How far the vault is ahead of this host.
     pub fn skew(&self) -> TimeDelta {
-        TimeDelta::milliseconds(self.0.correction.load(Ordering::Relaxed))
+        let reading = self.read();
+        let skew = lock(&self.0.anchor).as_ref().map(|anchor| anchor.now(reading) - reading.wall);
+        skew.filter(|skew| skew.abs() > self.unnoticed()).unwrap_or_default()
+    }
+
+    /// Tells of each jump of the time from now on.
+    pub fn jumps(&self) -> watch::Receiver<Jumps> {
+        self.0.jumps.subscribe()
     }
 
     /// Waits until `at`, but never longer than `most`, both by this clock.
@@ -127,7 +194,7 @@ impl Clock {
     /// A span of this clock in real time.
     pub fn real(&self, span: Duration) -> Duration {
         match &self.0.source {
-            Source::Host(_) => span,
+            Source::Host { .. } => span,
             Source::Running(run) => span.div_f64(lock(run).speed),
         }
     }
@@ -135,22 +202,19 @@ impl Clock {
     /// Latency is real time: on a clock that runs fast it is more.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
-            Source::Host(_) => 1.0,
+            Source::Host { .. } => 1.0,
             Source::Running(run) => lock(run).speed.max(1.0),
         };
         TimeDelta::from_std(UNNOTICED.mul_f64(speed)).unwrap_or(TimeDelta::MAX)
     }
 
-    fn uncorrected(&self) -> Timestamp {
+    fn read(&self) -> Reading {
         match &self.0.source {
-            Source::Host(anchor) => {
-                let (says, at) = host_times();
-                let back = lock(anchor).set_back(says, at);
-                // What was due is due all the same; the next answer of the vault's says what is right.
-                self.0.correction.fetch_add(back.num_milliseconds(), Ordering::Relaxed);
-                says
+            Source::Host { started } => {
+                let (wall, at) = host_times();
+                Reading { wall, run: TimeDelta::from_std(at - *started).unwrap_or(TimeDelta::MAX) }
             }
-            Source::Running(run) => lock(run).now(),
+            Source::Running(run) => lock(run).read(),
         }
     }
 }
@@ -219,18 +283,46 @@ mod tests {
         assert_eq!(clock.skew(), TimeDelta::zero());
     }
 
-    #[test]
-    fn a_host_that_sets_its_clock_back_delays_nothing() {
-        let (_, start) = host_times();
-        let mut anchor = Anchor { said: base(), at: start };
-        let mut says = |hours: i64, seconds: u64| {
-            anchor.set_back(base() + TimeDelta::hours(hours), start + Duration::from_secs(seconds))
-        };
+    #[tokio::test(start_paused = true)]
+    async fn setting_the_hosts_clock_does_not_move_a_time_that_the_vault_has_told() {
+        for by in [TimeDelta::days(400), TimeDelta::hours(-10), TimeDelta::minutes(6)] {
+            let clock = Clock::running(base() + TimeDelta::hours(3), 1.0);
+            clock.observe(base());
+            let jumps = clock.jumps();
 
-        assert_eq!(says(1, 3600), TimeDelta::zero());
-        assert_eq!(says(9, 3601), TimeDelta::zero(), "after a sleep, or set ahead");
-        assert_eq!(says(3, 3601), TimeDelta::hours(6));
-        assert_eq!(says(3, 3602), TimeDelta::zero(), "once");
+            clock.set_by(by);
+            tokio::time::advance(Duration::from_secs(60)).await;
+
+            assert_eq!(clock.now(), base() + TimeDelta::minutes(1), "{by}");
+            assert_eq!(jumps.borrow().host, 1, "{by}: told once");
+            assert_eq!(clock.now(), base() + TimeDelta::minutes(1), "{by}");
+            assert_eq!(jumps.borrow().host, 1, "{by}: and no more");
+            assert_eq!(clock.skew(), TimeDelta::hours(-3) - by);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hosts_clock_counts_until_the_vault_has_told_its_time() {
+        let clock = Clock::running(base(), 1.0);
+
+        clock.set_by(TimeDelta::days(2));
+
+        assert_eq!((clock.now(), clock.skew()), (base() + TimeDelta::days(2), TimeDelta::zero()));
+        assert_eq!(clock.uptime(), TimeDelta::zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_correction_of_minutes_is_told_and_one_of_seconds_is_not() {
+        let clock = Clock::running(base(), 1.0);
+        let jumps = clock.jumps();
+
+        clock.observe(base() + TimeDelta::seconds(30));
+        assert!(!jumps.has_changed().expect("the clock is here"));
+        clock.observe(base() - TimeDelta::hours(10));
+
+        assert!(jumps.has_changed().expect("the clock is here"));
+        assert_eq!(*jumps.borrow(), Jumps { corrected: TimeDelta::hours(-10), host: 0 });
+        assert_eq!(clock.now(), base() - TimeDelta::hours(10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,8 @@ const TOLD_AFTER_ATTEMPTS: u32 = 3;
 const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
 /// A host clock further off than this may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+/// Every token has been tried once when a process has run for so long.
+pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// How long a buried sign-in and a foreign writer are told about.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
@@ -98,6 +100,23 @@ pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp)
     let mut all: Vec<Condition> = found.into_values().collect();
     sort(&mut all);
     all
+}
+
+/// Tokens that were not tried although the process has run `up` for longer than each of them waits for its turn:
+/// whatever keeps them from it, they count as late. By a clock that cannot be set.
+pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
+    if up <= TRIED_WITHIN {
+        return Vec::new();
+    }
+    let since = now - (up - TRIED_WITHIN);
+    let untried = snapshots.iter().filter(|of| !of.was_tried());
+    let retry = Remedy::Retry { after: None };
+    untried
+        .map(|of| {
+            let summary = "it has not been tried since Perennial was started".to_owned();
+            Symptom::own(Kind::Overdue, retry, since, of, summary).condition(of, now)
+        })
+        .collect()
 }
 
 /// The gravest first, then the oldest.

@@ -58,9 +58,22 @@ where
     let Signals { stop, mut poke, turn } = signals;
     async move {
         let mut is_news = true;
+        let mut jumps = rotator.clock.jumps();
+        let mut jumped = *jumps.borrow();
         while !stop.is_cancelled() || state.is_unsaved() {
             pulse.beat();
             let now = rotator.clock.now();
+            let before = std::mem::replace(&mut jumped, *jumps.borrow_and_update());
+            // The wait that an outage has reached goes on; a promise counts on it (promise 1).
+            if let Some(failing) = &mut state.failing {
+                failing.retry_at += jumped.corrected - before.corrected;
+            }
+            rotator.timing.correct(&mut state, turn, now);
+            is_news |= jumped != before;
+            // The host slept, or its clock was set: what time it is only the vault can say.
+            if jumped.host != before.host {
+                state = rotator.poke(state, turn);
+            }
             let next = rotator.timing.next(&state, now);
             if is_news {
                 publish(&state, &next);
@@ -74,6 +87,7 @@ where
                 Next::Wait(at) => tokio::select! {
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
                     Ok(()) = poke.changed() => state = rotator.poke(state, turn),
+                    Ok(()) = jumps.changed() => {}
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.

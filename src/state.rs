@@ -308,6 +308,13 @@ impl Recent {
         self.0.push_back(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
+    /// Forgets what was noted after `now`, by a clock that has been set back since.
+    pub fn forget_after(&mut self, now: Timestamp) {
+        // What was noted a moment ago may have been rounded up.
+        let latest = now.timestamp().saturating_add(1);
+        self.0.retain(|at| i64::from(*at) <= latest);
+    }
+
     /// The first instant, `now` or later, at which `more` fit under `limit` a day.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);

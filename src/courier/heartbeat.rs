@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use reqwest::Method;
 use reqwest::Request;
 use tracing::warn;
@@ -12,14 +11,13 @@ use super::Undelivered;
 use super::address;
 use crate::board::Board;
 use crate::calls::Peer;
+use crate::condition::TRIED_WITHIN;
 use crate::config::Heartbeat;
 use crate::snapshot::Snapshot;
 use crate::systemd;
 use crate::token::Source;
 use crate::token::Timestamp;
 
-/// A step that is due is begun at once; one that has been due for this long is not being tried.
-const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// A ping that failed is sent again after this long.
 const PING_AGAIN: Duration = Duration::from_secs(30);
 

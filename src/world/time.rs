@@ -53,7 +53,7 @@ impl Time {
 }
 
 fn uncorrected(clock: &Clock) -> Timestamp {
-    clock.now() - clock.skew()
+    clock.host_now()
 }
 
 fn scaled(span: TimeDelta, speed: f64) -> TimeDelta {

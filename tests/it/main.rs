@@ -29,3 +29,4 @@ mod watch;
 mod wire_answers;
 mod wire_races;
 mod wire_requests;
+mod wrong_time;
