@@ -14,6 +14,7 @@ mod init;
 mod leaks;
 mod login;
 mod network;
+mod preload;
 mod standing;
 mod unknown_names;
 mod verify;

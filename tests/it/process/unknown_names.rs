@@ -1,16 +1,12 @@
-//! Names that no resolver knows: told with who can mend it, waited for, and taken up once they are there.
-
-use std::process::Command;
+//! A resolver that knows no name, or does not answer: told with who can mend it, waited for, and taken up again.
 
 use chrono::TimeDelta;
 
 use super::Stage;
 use super::child::Child;
 use super::is;
-
-/// Runs the program where only these files are asked for a host's address.
-const ON_ITS_OWN: &str =
-    "mount --bind \"$0\" /etc/hosts && mount --bind \"$1\" /etc/nsswitch.conf && exec \"$2\" run";
+use super::preload::Host;
+use super::preload::Resolver;
 
 impl Stage {
     /// Has the configuration know everything by its number, but for the address of one key.
@@ -29,49 +25,63 @@ impl Stage {
     }
 }
 
-async fn is_told_and_waited_for(key: &str, kind: &str, remedy: &str, by_host: bool) {
+async fn is_told_and_waited_for(
+    resolver: Resolver,
+    key: &str,
+    [kind, remedy, why]: [&str; 3],
+    by_host: bool,
+) {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let env = if by_host { stage.app_service().await } else { Vec::new() };
     if by_host {
         stage.identify("");
     }
     stage.name_only(key);
-    let (hosts, order) = (stage.dir.0.join("hosts"), stage.dir.0.join("nsswitch.conf"));
-    std::fs::write(&hosts, "").expect("our own file");
-    std::fs::write(&order, "hosts: files\n").expect("our own file");
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", ON_ITS_OWN]).arg(&hosts).arg(order);
-    command.arg(env!("CARGO_BIN_EXE_perennial")).envs(env);
+    let host = Host::in_dir(&stage.dir.0);
+    host.set_resolver(resolver);
+    let of_identity = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let env: Vec<(&str, &str)> = of_identity.chain(host.env()).collect();
 
-    let mut daemon = Child::of(command, &stage.config);
+    let mut daemon = Child::start(&stage.config, &["run"], &env);
 
-    let unknown = |event: &serde_json::Value| {
+    let told = |event: &serde_json::Value| {
         is(event, "attempt_failed", "one")
             && event["kind"] == kind
             && event["remedy"] == remedy
-            && event.to_string().contains("the host name does not exist")
+            && event.to_string().contains(why)
     };
-    let place = daemon.logs(0, "that the name does not exist", unknown).await;
+    let place = daemon.logs(0, why, told).await;
     daemon.signal("HUP");
-    let place = daemon.logs(place, "the same once more", unknown).await;
+    let place = daemon.logs(place, "the same once more", told).await;
     assert!(daemon.is_running());
-    std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("our own file");
+    host.set_resolver(Resolver::Works);
     daemon.signal("HUP");
     daemon.logs(place, "taken up", |event| is(event, "rotated", "one")).await;
 }
 
+const UNKNOWN: &str = "the host name does not exist";
+
 #[tokio::test]
 async fn a_vault_whose_name_is_not_known() {
-    is_told_and_waited_for("url", "vault_refused", "operator", false).await;
+    let told = ["vault_refused", "operator", UNKNOWN];
+    is_told_and_waited_for(Resolver::KnowsNoName, "url", told, false).await;
 }
 
 #[tokio::test]
 async fn an_issuer_whose_name_is_not_known() {
-    is_told_and_waited_for("authority", "entra_unreachable", "retry", true).await;
+    let told = ["entra_unreachable", "retry", UNKNOWN];
+    is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, true).await;
 }
 
 /// The identity that opens the vault is the issuer's to prove.
 #[tokio::test]
 async fn an_identitys_issuer_whose_name_is_not_known() {
-    is_told_and_waited_for("authority", "vault_identity", "operator", false).await;
+    let told = ["vault_identity", "operator", UNKNOWN];
+    is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, false).await;
+}
+
+#[tokio::test]
+async fn a_resolver_that_hangs_is_reported_as_a_timeout() {
+    let told = ["vault_unreachable", "retry", "no answer in time"];
+    is_told_and_waited_for(Resolver::Hangs, "url", told, false).await;
 }

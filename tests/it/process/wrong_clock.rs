@@ -1,6 +1,4 @@
-//! Hosts whose clock is wrong, or jumps: the program under Debian's `libfaketime`, beside stand-ins whose clock is right.
-
-use std::path::PathBuf;
+//! Hosts whose clock is wrong, or jumps, beside stand-ins whose clock is right.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -10,33 +8,18 @@ use super::child::Child;
 use super::child::eventually;
 use super::child::get;
 use super::is;
+use super::preload::Host;
 
 impl Stage {
     /// What this host's clock is from now on, to programs that were started by `daemon_by_another_clock`.
     fn set_clock(&self, to: &str) {
-        // Never half written: it is read at each look at the clock.
-        let new = self.dir.0.join("clock-to-be");
-        std::fs::write(&new, to).expect("our own file");
-        std::fs::rename(new, self.clock()).expect("our own file");
-    }
-
-    fn clock(&self) -> PathBuf {
-        self.dir.0.join("clock")
+        Host::in_dir(&self.dir.0).set_clock(to);
     }
 
     /// Only the time of day is another one: what passes is measured as ever.
     fn daemon_by_another_clock(&self, clock: &str) -> Child {
         self.set_clock(clock);
-        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
-        assert!(PathBuf::from(&library).exists(), "install the package libfaketime: there is no {library}");
-        let file = self.clock();
-        let env = [
-            ("LD_PRELOAD", library.as_str()),
-            ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a path of ours")),
-            ("FAKETIME_NO_CACHE", "1"),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ];
-        Child::start(&self.config, &["run"], &env)
+        Child::start(&self.config, &["run"], &Host::in_dir(&self.dir.0).env())
     }
 
     /// How long the newest version says that it lasts.

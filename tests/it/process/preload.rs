@@ -1,0 +1,109 @@
+//! Hosts with a wrong clock or a broken resolver: the program with `preload.c` in front of its C library.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use chrono::NaiveDateTime;
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+
+/// Compiled once a run. It has its name only once it is whole, since other runs may use the same directory.
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/preload.c");
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload.so");
+    let unfinished = library.with_extension(std::process::id().to_string());
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"]);
+    compiler.arg(&unfinished).arg(source).arg("-ldl");
+    let output = compiler.output().expect("`cc`, with which Rust links too");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::rename(unfinished, &library).expect("a directory for tests");
+    library
+});
+
+/// What the name resolver of a host does. IP addresses are not looked up, so they always work.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resolver {
+    Works,
+    /// No look-up returns until the resolver is set to something else.
+    Hangs,
+    /// The answer for every name is that it does not exist (`EAI_NONAME`).
+    KnowsNoName,
+}
+
+/// The clock and the resolver of a host. Both can be set while a program runs on it.
+///
+/// A program runs on the host if it is started with its environment:
+///
+/// ```ignore
+/// let host = Host::in_dir(&stage.dir.0);
+/// let daemon = Child::start(&stage.config, &["run"], &host.env());
+/// host.set_clock("+10h");
+/// ```
+pub(super) struct Host {
+    library: String,
+    clock: String,
+    resolver: String,
+}
+
+impl Host {
+    /// The host whose settings are files in this directory. Unless they have been set, its clock is right and its
+    /// resolver works.
+    pub(super) fn in_dir(dir: &Path) -> Self {
+        let path = |path: PathBuf| path.into_os_string().into_string().expect("a path of ours");
+        let host = Self {
+            library: path(LIBRARY.clone()),
+            clock: path(dir.join("clock")),
+            resolver: path(dir.join("resolver")),
+        };
+        if !Path::new(&host.clock).exists() {
+            host.set_clock("+0");
+        }
+        if !Path::new(&host.resolver).exists() {
+            host.set_resolver(Resolver::Works);
+        }
+        host
+    }
+
+    /// The variables of a program that is to run on this host.
+    pub(super) fn env(&self) -> [(&str, &str); 3] {
+        [("LD_PRELOAD", &self.library), ("PRELOAD_CLOCK", &self.clock), ("PRELOAD_RESOLVER", &self.resolver)]
+    }
+
+    /// Sets the time of day: off by a duration (`+365d`, `-10h`, `+0`), or a time in UTC from which the clock goes
+    /// on (`@1970-01-02 00:00:00`). Clocks that nobody can set, as the monotonic one, are always right.
+    pub(super) fn set_clock(&self, to: &str) {
+        let (kind, rest) = to.split_at(1);
+        let off =
+            || TimeDelta::from_std(humantime::parse_duration(rest).expect("a duration")).expect("short");
+        let off = match kind {
+            "+" => off(),
+            "-" => -off(),
+            "@" => {
+                let time = NaiveDateTime::parse_from_str(rest, "%Y-%m-%d %H:%M:%S").expect("a time");
+                time.and_utc() - Clock::host().now()
+            }
+            _ => panic!("no setting of a clock: {to}"),
+        };
+        replace(&self.clock, &off.num_seconds().to_string());
+    }
+
+    /// Sets what the resolver does, from the next look-up on. One that hangs goes on by the new setting.
+    pub(super) fn set_resolver(&self, to: Resolver) {
+        let word = match to {
+            Resolver::Works => "works",
+            Resolver::Hangs => "hangs",
+            Resolver::KnowsNoName => "knows-no-name",
+        };
+        replace(&self.resolver, word);
+    }
+}
+
+/// The program never reads half of it.
+fn replace(path: &str, text: &str) {
+    let new = format!("{path}.new");
+    std::fs::write(&new, text).expect("our own file");
+    std::fs::rename(new, path).expect("our own file");
+}
