@@ -319,10 +319,13 @@ fn is_shortage(error: &std::io::Error) -> bool {
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
-    have_descriptors()
+    let runtime = have_descriptors()
         .and_then(|()| build())
-        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?
-        .block_on(command)
+        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;
+    let outcome = runtime.block_on(command);
+    // A name that is still being looked up has a thread of its own, which ends with the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Whether as many files can be opened as the runtime opens: short of two of them it panics instead of saying so

@@ -242,7 +242,7 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
         (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
         (About::AppCredential | About::CredentialSource, _) => app(of),
-        (About::Token | About::Grant, _) => format!("token:{}", of.grant.name),
+        (About::Token | About::History | About::Grant, _) => format!("token:{}", of.grant.name),
     };
     Some(Symptom {
         kind: failure.kind,

@@ -1,11 +1,12 @@
 //! One task per token: decide, carry out one step, publish, wait; and a graceful stop.
 //!
-//! Owns the loop and nothing else. Steps are never cancelled: waits are.
+//! Owns the loop and nothing else. Waits are cancelled, and at a stop a step that holds nothing; no other step is.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Issuer;
@@ -15,6 +16,7 @@ use crate::pulse::Pulse;
 use crate::rotate::Rotator;
 use crate::schedule::Next;
 use crate::state::State;
+use crate::state::delta;
 
 /// How long a stop keeps trying to save a successor; supervisors must allow more.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -24,7 +26,7 @@ pub const GRACE: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
 /// The wait between two attempts to save once a stop has been asked for.
-const HURRY: TimeDelta = TimeDelta::seconds(2);
+const HURRY: Duration = Duration::from_secs(2);
 
 /// How a token's task is told to stop, and to look now.
 #[derive(Clone, Debug)]
@@ -37,10 +39,12 @@ pub struct Signals {
     pub turn: TimeDelta,
 }
 
-/// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved.
+/// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
+/// nothing is given up then: whatever hangs, a stop does not wait for it.
 ///
 /// `publish` is called with each new state, and with what comes next; `pulse` beats at each turn of the loop:
-/// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state.
+/// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state, or nothing where a step was
+/// given up.
 ///
 /// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
 pub fn keep<I, V, R>(
@@ -49,7 +53,7 @@ pub fn keep<I, V, R>(
     signals: Signals,
     pulse: Pulse,
     publish: impl Fn(&State, &Next),
-) -> impl Future<Output = State>
+) -> impl Future<Output = Option<State>>
 where
     I: Issuer + Sync,
     V: Vault + Sync,
@@ -81,7 +85,7 @@ where
             is_news = true;
             match next {
                 Next::Wait(at) if stop.is_cancelled() => {
-                    rotator.clock.sleep_until(at.min(now + HURRY), LOOK_EVERY).await;
+                    rotator.clock.sleep_until(at.min(now + delta(HURRY)), LOOK_EVERY).await;
                     state = rotator.poke(state, TimeDelta::zero());
                 }
                 Next::Wait(at) => tokio::select! {
@@ -91,11 +95,41 @@ where
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.
-                step => state = Box::pin(rotator.step(state, step)).await,
+                step => {
+                    let hold = rotator.hold.clone();
+                    tokio::select! {
+                        biased;
+                        done = Box::pin(rotator.step(state, step)) => state = done,
+                        () = hold.may_end(&stop) => return None,
+                    }
+                }
             }
         }
-        state
+        Some(state)
     }
+}
+
+/// Tries to save what is held, for the grace at most, and only while `wanted` holds of the state. For commands, which end.
+pub async fn save_within_grace<I, V, R>(
+    rotator: &mut Rotator<I, V, R>,
+    mut state: State,
+    wanted: impl Fn(&State) -> bool,
+) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    // Not by the vault's time or the host's, which may jump.
+    let give_up_at = Instant::now() + GRACE;
+    while state.is_unsaved() {
+        state = Box::pin(rotator.step(state, Next::Save)).await;
+        if !state.is_unsaved() || !wanted(&state) || Instant::now() >= give_up_at {
+            break;
+        }
+        tokio::time::sleep(HURRY).await;
+    }
+    state
 }
 
 #[cfg(test)]

@@ -178,6 +178,8 @@ impl Kind {
 pub enum About {
     /// The token's own secret in the vault.
     Token,
+    /// The list of that secret's versions.
+    History,
     /// The app's id or secret, as the issuer sees it.
     AppCredential,
     /// The place that the app's id or secret is read from.

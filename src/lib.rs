@@ -25,6 +25,7 @@ pub mod clock;
 pub mod calls;
 pub mod counts;
 pub mod pulse;
+pub mod holds;
 pub mod source;
 pub mod rotate;
 pub mod daemon;

@@ -20,6 +20,7 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::holds::Hold;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Change;
@@ -36,6 +37,7 @@ use crate::state::Held;
 use crate::state::Phase;
 use crate::state::State;
 use crate::tags::Tags;
+use crate::token::AccessToken;
 use crate::token::Grant;
 use crate::token::Setting;
 use crate::token::Source;
@@ -70,6 +72,8 @@ pub struct Rotator<I, V, R> {
     pub command: &'static str,
     /// Chance, for jitter.
     pub rng: fastrand::Rng,
+    /// Whether a stop has to wait for this token.
+    pub hold: Hold,
 }
 
 /// What one step needs to redeem: ids for the records, and the app's credential, read once.
@@ -95,23 +99,27 @@ impl Attempt {
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Carries out one step. A failure ends up in the state, and nothing is ever lost by it.
     pub async fn step(&mut self, state: State, next: Next) -> State {
-        match next {
+        let state = match next {
             Next::Prove => self.prove(state, false).await,
             Next::Save => self.save(state).await,
             Next::Look => self.look(state).await,
             Next::Mark(tags) => self.mark(state, tags).await,
             Next::Wait(_) => state,
-        }
+        };
+        self.hold.set(state.is_unsaved());
+        state
     }
 
     /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` when a rotation is due,
     /// or when it is forced.
     pub async fn prove(&mut self, mut state: State, force: bool) -> State {
-        match self.try_prove(&mut state, force).await {
+        let state = match self.try_prove(&mut state, force).await {
             Ok(()) => state,
             Err(failure) if failure.kind == Kind::TurnedOff => self.turned_off(state, failure),
             Err(failure) => self.failed(state, failure),
-        }
+        };
+        self.hold.set(state.is_unsaved());
+        state
     }
 
     async fn try_prove(&mut self, state: &mut State, force: bool) -> Result<(), Failure> {
@@ -142,13 +150,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         info!(event = "proved", token = %self.grant.name, version = %newest.version.id, rotation_id = %attempt.id);
         state.proved_at = Some(now);
         state.failing = None;
-        self.ask_resource(state, &proof.redeemed, attempt.id).await;
         let due = room && self.timing.rotation_is_due(&newest.version, state, now);
+        let access_token = proof.redeemed.access_token.clone();
         state.phase = if force || self.grant.strict || due {
             Phase::Unsaved(Box::new(Self::hold(&newest, proof, attempt.id)))
         } else {
             Phase::Current
         };
+        self.hold.set(state.is_unsaved());
+        self.ask_resource(state, &access_token, attempt.id).await;
         Ok(())
     }
 
@@ -173,7 +183,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             About::AppCredential | About::CredentialSource if turn != 0 => {
                 self.credential_changed(&mut state, about, id).await
             }
-            About::AppCredential | About::CredentialSource | About::Token | About::Grant => {
+            // Whoever may list again is no more likely than a new sign-in: they take turns.
+            About::History if turn % 2 != 0 => self.history_changed(&mut state, id).await,
+            About::AppCredential | About::CredentialSource | About::History | About::Token | About::Grant => {
                 self.token_changed(&mut state, id).await
             }
         };
@@ -181,7 +193,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             failing.attempts = failing.attempts.wrapping_add(1);
         }
         // A credential of two secrets takes two calls: then it is looked for half as often.
-        let calls = if matches!(about, About::Token | About::Grant) { 1 } else { self.credential_secrets() };
+        let calls = match about {
+            About::Token | About::History | About::Grant => 1,
+            About::AppCredential | About::CredentialSource => self.credential_secrets(),
+        };
         let look_at = now + schedule::WATCH_EVERY * calls;
         match &mut state.phase {
             _ if changed => {
@@ -238,6 +253,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
+    /// Whether the versions can be listed now, or are refused for another reason.
+    async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
+        match self.vault.versions(&self.grant.secret, id).await {
+            Ok(_) => true,
+            Err(error) => is_unread_otherwise(state, self.unlisted(&error)),
+        }
+    }
+
     /// Writes tags to the newest version, without which nothing is lost but a memory.
     async fn mark(&mut self, mut state: State, tags: Tags) -> State {
         let now = self.clock.now();
@@ -278,8 +301,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.proved_at = None;
         }
         state.newest = Some(newest.version.clone());
-        // That it can be read settles what kept it from being read; what kept a successor from being
-        // written is another matter.
+        // That it can be read settles what kept it from being read, and neither a list that is refused nor what keeps
+        // a successor from being written.
         if !state.is_unsaved()
             && state.failing.as_ref().is_some_and(|known| known.failure.about == About::Token)
         {
@@ -289,14 +312,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Asks the resource about the access token. Its answer is published and never stands in the way.
-    async fn ask_resource(&self, state: &mut State, redeemed: &Redeemed, id: Uuid) {
+    async fn ask_resource(&self, state: &mut State, access_token: &AccessToken, id: Uuid) {
         let now = self.clock.now();
         let polite = state.questions.room_at(self.timing.limits().questions, 1, now) <= now;
         if self.grant.verify == Verify::Nothing || !polite {
             return;
         }
         state.questions.note(now);
-        match self.resource.accepts(&redeemed.access_token, id).await {
+        match self.resource.accepts(access_token, id).await {
             Ok(acceptance) => {
                 if !acceptance.accepted {
                     warn!(event = "partner_center_refused", token = %self.grant.name, status = acceptance.status,
@@ -370,6 +393,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     fn own(&self, error: &VaultError) -> Failure {
         error.failure(Asked::Own, &self.grant.secret)
+    }
+
+    fn unlisted(&self, error: &VaultError) -> Failure {
+        Failure { about: About::History, ..self.own(error) }
     }
 }
 

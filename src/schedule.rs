@@ -258,7 +258,7 @@ impl Timing {
         let wait = now + delta(retry_wait(attempts, failure.remedy, left, sample));
         let retry_at = match failure.about {
             _ if passing || !state.is_unsaved() => wait,
-            About::Token => now + SAVE_AGAIN_EVERY,
+            About::Token | About::History => now + SAVE_AGAIN_EVERY,
             // To know more, something would have to be redeemed.
             About::AppCredential | About::CredentialSource | About::Grant => now + delta(LONGEST),
         };

@@ -7,9 +7,9 @@ mod token;
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::ExitCode;
 use super::Global;
@@ -67,7 +67,7 @@ pub struct CheckArgs {
 
 /// Between two tries of `--wait`. Each may redeem twice, and 15 in five minutes would be a loop to Entra
 /// (`reference/azure.md` §1.10).
-const AGAIN_AFTER: TimeDelta = TimeDelta::minutes(1);
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// How a step went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,17 +114,16 @@ impl Step {
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let clock = Clock::host();
-    let give_up_at = clock.now() + args.wait.map_or(TimeDelta::zero(), crate::state::delta);
+    let begun_at = Instant::now();
     loop {
         let mut steps = vec![configured(&config, global)];
         steps.extend(rehearse(&config, &args, &clock).await?);
         let code = steps.iter().fold(ExitCode::Done, |worst, step| worst.gravest(step.code));
-        let again_at = clock.now() + AGAIN_AFTER;
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
         match refused {
-            Some(step) if again_at <= give_up_at => {
+            Some(step) if args.wait.is_some_and(|wait| begun_at.elapsed() + AGAIN_AFTER <= wait) => {
                 tracing::info!(event = "waiting", step = step.name, "{}; again in a minute", step.told);
-                clock.sleep_until(again_at, Duration::from_secs(60)).await;
+                tokio::time::sleep(AGAIN_AFTER).await;
             }
             _ => {
                 report(&steps, args.json).map_err(|error| Stop::Failed(error.into()))?;

@@ -5,9 +5,12 @@
 
 use chrono::TimeDelta;
 use clap::Args;
+use futures::FutureExt as _;
 use futures::StreamExt as _;
+use futures::future;
 use futures::stream;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::ExitCode;
 use super::Global;
@@ -20,7 +23,7 @@ use super::signals::stopped;
 use crate::clock::Clock;
 use crate::condition::conditions;
 use crate::config::Config;
-use crate::daemon::GRACE;
+use crate::daemon;
 use crate::failure::Remedy;
 use crate::schedule::Next;
 use crate::snapshot::Snapshot;
@@ -57,9 +60,6 @@ pub struct RotateArgs {
     pub json: bool,
 }
 
-/// The wait between two attempts to save within one pass.
-const SAVE_AGAIN: TimeDelta = TimeDelta::seconds(2);
-
 /// The outcome of a rehearsal with a token that was refused before.
 const REFUSED: &str = "refused_would_prove";
 
@@ -94,10 +94,23 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let clock = Clock::host();
     let shipped = Shipped::for_person(&config, clock.clone()).await?;
     let all = grants.len();
-    let passes = grants.into_iter().map(|grant| pass(shipped.rotator(grant, "rotate"), &args));
-    // A stop begins nothing more; what has begun is ended, since it may hold a successor.
-    let begun = stream::iter(passes).take_until(stopped()?);
-    let outcomes: Vec<_> = begun.buffered(super::AT_ONCE).collect().await;
+    let stop = CancellationToken::new();
+    let stopping = stopped()?.map(|()| stop.cancel());
+    let passes = grants.into_iter().map(|grant| {
+        let rotator = shipped.rotator(grant, "rotate");
+        let hold = rotator.hold.clone();
+        let (args, stop) = (&args, &stop);
+        async move {
+            tokio::select! {
+                biased;
+                outcome = pass(rotator, args) => Some(outcome),
+                () = hold.may_end(stop) => None,
+            }
+        }
+    });
+    // A stop begins nothing more; what has begun is ended where it holds a successor.
+    let begun = stream::iter(passes).take_until(stopping);
+    let outcomes: Vec<_> = begun.buffered(super::AT_ONCE).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
     let left = all - outcomes.len();
     if left > 0 {
@@ -139,15 +152,7 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
         return summarise(&rotator, &state, would);
     }
     let mut state = Box::pin(rotator.prove(unknown, args.force)).await;
-    let give_up_at = started + crate::state::delta(GRACE);
-    while state.is_unsaved() {
-        state = Box::pin(rotator.step(state, Next::Save)).await;
-        let now = rotator.clock.now();
-        if !state.is_unsaved() || now >= give_up_at {
-            break;
-        }
-        rotator.clock.sleep_until(now + SAVE_AGAIN, GRACE).await;
-    }
+    state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
     if let Next::Mark(tags) = rotator.timing.next(&state, rotator.clock.now()) {
         state = rotator.step(state, Next::Mark(tags)).await;
     }

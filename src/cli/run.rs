@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use tracing::info;
@@ -30,6 +31,7 @@ use crate::courier::Courier;
 use crate::daemon;
 use crate::daemon::GRACE;
 use crate::daemon::Signals;
+use crate::holds::Holds;
 use crate::http;
 use crate::http::Extras;
 use crate::state::State;
@@ -79,7 +81,9 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
     let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone())
         .with_sinks(config.alerts.iter().map(|sink| sink.name.clone()));
-    for (place, rotator) in rotators.into_iter().enumerate() {
+    let holds = Holds::new(count);
+    for (place, mut rotator) in rotators.into_iter().enumerate() {
+        rotator.hold = holds.of(place);
         let publish = board.publisher(place);
         let nth = u32::try_from(place).unwrap_or(u32::MAX);
         let turn = crate::state::delta(STAGGER.saturating_mul(nth));
@@ -132,16 +136,17 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
     info!(event = "stopping");
     systemd::stopping();
+    let give_up_at = Instant::now() + GRACE;
     stop.cancel();
     let all_ended = async { while tasks.join_next().await.is_some() {} };
-    let in_time = tokio::time::timeout(GRACE, all_ended).await.is_ok();
+    let in_time = tokio::time::timeout_at(give_up_at, all_ended).await.is_ok();
     // Served to the end: whoever probes meanwhile is told the truth.
     served.cancel();
-    let _ended = serving.await;
+    let _late = tokio::time::timeout_at(give_up_at, serving).await;
     if !in_time {
         error!(
             event = "stopped_unsaved",
-            tokens = tasks.len(),
+            tokens = holds.tasks().count(),
             "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
         );
         return Ok(ExitCode::Failed);

@@ -23,6 +23,7 @@ use crate::config::ConfigProblems;
 use crate::config::Identity;
 use crate::config::Problem;
 use crate::courier::Outbound;
+use crate::holds::Hold;
 use crate::rotate::Rotator;
 use crate::schedule::Timing;
 use crate::token::Grant;
@@ -110,6 +111,7 @@ impl Shipped {
             grant: Arc::new(grant.clone()),
             command,
             rng: fastrand::Rng::new(),
+            hold: Hold::default(),
         }
     }
 }

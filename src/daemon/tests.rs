@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Clock;
+use crate::holds::Hold;
 use crate::ports::Acceptance;
 use crate::ports::Change;
 use crate::ports::IssuerError;
@@ -120,6 +121,7 @@ fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
         timing,
         command: "run",
         rng: fastrand::Rng::with_seed(1),
+        hold: Hold::default(),
     }
 }
 
@@ -136,6 +138,7 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
         }
     })
     .await
+    .expect("no step hangs")
 }
 
 #[tokio::test(start_paused = true)]

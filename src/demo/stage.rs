@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon;
 use crate::daemon::Signals;
+use crate::holds::Hold;
 use crate::http;
 use crate::http::Extras;
 use crate::rotate::Rotator;
@@ -150,6 +151,7 @@ impl Stage {
             grant: Arc::new(grant),
             command: "run",
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
+            hold: Hold::default(),
         };
         let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), self.clock.clone());
         let publish = board.publisher(0);
@@ -194,7 +196,7 @@ impl Stage {
 pub(super) struct Daemon {
     pub(super) board: Board,
     calls: Arc<Calls>,
-    task: JoinHandle<State>,
+    task: JoinHandle<Option<State>>,
     /// Ends what is served about it.
     served: CancellationToken,
     /// Kept, since its end would end the pokes.

@@ -83,9 +83,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let now = self.clock.now();
         if self.timing.room_for_vault_calls(state, room, now) > now {
             let summary = "today's calls to the vault are used up: a long list of versions has to wait";
-            return Err(Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Token, summary));
+            return Err(Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::History, summary));
         }
         let listed = self.vault.versions(&self.grant.secret, id).await;
+        // What kept them from being listed is over, and nothing else is.
+        if listed.is_ok() && state.failing.as_ref().is_some_and(|known| known.failure.about == About::History)
+        {
+            state.failing = None;
+        }
         // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
         if let Ok(versions) = &listed
             && !self.grant.strict
@@ -94,7 +99,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let calls = listed.as_ref().map_or(1, |_| state.calls_of_a_list());
         state.note_vault_calls(calls, now);
-        listed.map_err(|error| self.own(&error))
+        listed.map_err(|error| self.unlisted(&error))
     }
 
     /// Reads and redeems a version that is not the newest; `None`, and a mark on it, if it is of no use.

@@ -82,7 +82,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             token: &token,
             rotation_id: attempt.id,
         };
-        let redeemed = self.issuer.redeem(&what).await.map_err(|error| self.refused(&error, credential))?;
+        // From then on a strict issuer may have spent what the vault holds.
+        self.hold.set(self.grant.strict || state.is_unsaved());
+        let redeemed = self.issuer.redeem(&what).await;
+        self.hold.set(redeemed.is_ok() || state.is_unsaved());
+        let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
         let user_oid = answer::check(&self.grant, &credential.client_id, &redeemed)?;
         let noted = stored.version.tags.get(tag::USER_OID);
         if let (Some(user), Some(noted)) = (&user_oid, noted)

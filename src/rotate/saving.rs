@@ -176,6 +176,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             AfterList::Settled { retire } => retire,
         };
+        // The vault shows the successor: what is left to do is tidying up.
+        self.hold.set(false);
         for old in &retire {
             state.note_vault_call(self.clock.now());
             let change = Change { enabled: Some(false), tags: None };

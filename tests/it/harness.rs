@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
+use perennial::holds::Hold;
 use perennial::rotate::Rotator;
 use perennial::schedule::Timing;
 use perennial::token::Grant;
@@ -59,6 +60,7 @@ pub(crate) fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, s
         timing,
         command: "run",
         rng,
+        hold: Hold::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use perennial::cli::shipped::ShippedRotator;
 use perennial::clock::Clock;
 use perennial::config::Config;
 use perennial::config::Identity;
+use perennial::holds::Hold;
 use perennial::rotate::Rotator;
 use perennial::sandbox::ConfigRequest;
 use perennial::sandbox::Sandbox;
@@ -97,6 +98,7 @@ impl Lab {
             grant: Arc::new(grant.clone()),
             command: "run",
             rng: fastrand::Rng::with_seed(7),
+            hold: Hold::default(),
         }
     }
 

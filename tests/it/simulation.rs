@@ -53,7 +53,7 @@ struct Seen {
 /// One running instance of the daemon.
 struct Instance {
     name: String,
-    task: JoinHandle<State>,
+    task: JoinHandle<Option<State>>,
     stop: CancellationToken,
     /// Kept, since its end would end the pokes.
     poke: watch::Sender<u64>,

@@ -1,7 +1,6 @@
 //! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center,
 //! and, where it is asked for, writing.
 
-use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::CheckArgs;
@@ -12,7 +11,7 @@ use crate::cli::cure;
 use crate::cli::proof;
 use crate::cli::proof::Proof;
 use crate::cli::shipped::ShippedRotator;
-use crate::daemon::GRACE;
+use crate::daemon;
 use crate::failure::Remedy;
 use crate::login::Refused;
 use crate::ports::Asked;
@@ -20,7 +19,6 @@ use crate::ports::Change;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
 use crate::relative;
-use crate::schedule::Next;
 use crate::state::State;
 use crate::token::rotation_id;
 use crate::version::Stored;
@@ -33,9 +31,6 @@ const REDEEM: &str = "redeem";
 const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
-
-/// The wait between two attempts at a write that may pass.
-const SAVE_AGAIN: TimeDelta = TimeDelta::seconds(2);
 
 /// Whether this failed for want of something in the vault that a change of roles brings within minutes.
 pub(super) fn may_come_by_itself(step: &Step) -> bool {
@@ -173,17 +168,10 @@ async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
 async fn write(rotator: &mut ShippedRotator) -> Step {
     let started = rotator.clock.now();
     let mut state = Box::pin(rotator.prove(State::unknown(started), true)).await;
-    let give_up_at = started + crate::state::delta(GRACE);
-    while state.is_unsaved() {
-        state = Box::pin(rotator.step(state, Next::Save)).await;
-        let passes =
-            state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry { .. }));
-        let now = rotator.clock.now();
-        if !state.is_unsaved() || !passes || now >= give_up_at {
-            break;
-        }
-        rotator.clock.sleep_until(now + SAVE_AGAIN, GRACE).await;
-    }
+    let passes = |state: &State| {
+        state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry { .. }))
+    };
+    state = daemon::save_within_grace(rotator, state, passes).await;
     match (&state.failing, &state.newest) {
         (Some(failing), _) => {
             let failure = &failing.failure;

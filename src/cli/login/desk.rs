@@ -2,9 +2,11 @@
 //!
 //! Owns the checks before and the store after, in that order.
 
-use chrono::TimeDelta;
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde::Serialize;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Voice;
@@ -28,7 +30,6 @@ use crate::ports::Vault as _;
 use crate::ports::VaultError;
 use crate::rotate::Credential;
 use crate::token::Grant;
-use crate::token::Timestamp;
 use crate::token::Verify;
 use crate::token::rotation_id;
 use crate::version::NewVersion;
@@ -41,7 +42,7 @@ use crate::version::rfc3339;
 use crate::version::tag;
 
 /// The wait between two attempts at what may pass. Somebody is waiting.
-const AGAIN_AFTER: TimeDelta = TimeDelta::seconds(2);
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// One sign-in under way.
 pub(super) struct Desk {
@@ -192,11 +193,11 @@ impl Desk {
         }
         self.voice.say("asking", "Asking Partner Center whether it accepts the access token …");
         let token = &answer.redeemed.access_token;
-        let give_up_at = self.give_up_at();
+        let give_up_at = Instant::now() + GRACE;
         loop {
             match self.rotator.resource.accepts(token, self.id).await {
                 Ok(said) => return judge::judge_acceptance(self.grant(), &said).map(|()| Some(said)),
-                Err(error) if self.rotator.clock.now() >= give_up_at => return Err(no_verdict(&error)),
+                Err(error) if Instant::now() >= give_up_at => return Err(no_verdict(&error)),
                 Err(_) => self.rest().await,
             }
         }
@@ -205,7 +206,7 @@ impl Desk {
     /// Writes until it is written, and looks whether it is what the vault hands out.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, Refused> {
         let at = &self.grant().secret;
-        let give_up_at = self.give_up_at();
+        let give_up_at = Instant::now() + GRACE;
         let mut written = false;
         loop {
             let mut error = None;
@@ -228,20 +229,15 @@ impl Desk {
                 Ok(_) => VaultError::NotUnderstood,
                 Err(error) => error,
             };
-            if self.rotator.clock.now() >= give_up_at {
+            if Instant::now() >= give_up_at {
                 return Err(self.vault_refused(&error.unwrap_or(read)));
             }
             self.rest().await;
         }
     }
 
-    fn give_up_at(&self) -> Timestamp {
-        self.rotator.clock.now() + crate::state::delta(GRACE)
-    }
-
     async fn rest(&self) {
-        let clock = &self.rotator.clock;
-        clock.sleep_until(clock.now() + AGAIN_AFTER, GRACE).await;
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
 
     fn vault_refused(&self, error: &VaultError) -> Refused {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::desk::Desk;
 use super::desk::Kept;
 use crate::azure::entra::DevicePoll;
@@ -37,9 +39,11 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
 }
 
 async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<SignedIn, Refused> {
-    let clock = &desk.rotator.clock;
+    let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
+    // By a clock that nobody sets meanwhile.
+    let now = || begun_at + crate::state::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
-    let mut polling = Polling::new(code.interval, lasts, clock.now());
+    let mut polling = Polling::new(code.interval, lasts, begun_at);
     let mut rest = polling.first().min(lasts);
     let poll = DevicePoll {
         tenant: &desk.grant().tenant_id,
@@ -49,12 +53,12 @@ async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Resu
         id: desk.id,
     };
     loop {
-        clock.sleep_until(clock.now() + crate::state::delta(rest), rest).await;
+        tokio::time::sleep(rest).await;
         let error = match desk.rotator.issuer.poll_device_code(&poll).await {
             Ok(signed_in) => return Ok(signed_in),
             Err(error) => error,
         };
-        match polling.after(&error, clock.now()) {
+        match polling.after(&error, now()) {
             Turn::Again(after) => rest = after,
             Turn::Over => return Err(desk.explain(&error, Way::DeviceCode)),
             Turn::Expired => return Err(expired(desk)),
