@@ -1,14 +1,30 @@
-//! Which tokens have something to lose: a successor that the vault does not show yet, or a redemption of a strict token
-//! whose answer is still to come. A stop waits for these and for nothing else.
+//! What each token would lose by an end of the process: a successor that the vault does not show yet, or the answer to a
+//! redemption. A stop waits for the one as long as it may, for the other a moment, and for nothing else.
 //!
 //! One byte a token, shared by all tasks.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// What would be lost if a token's step were given up now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stake {
+    /// Nothing: whatever is under way can be done again.
+    Nothing,
+    /// A redemption is under way, and Entra leaves the redeemed token as good as it was.
+    Answer,
+    /// A successor that the vault does not show yet, or may not: its predecessor may be spent.
+    Successor,
+}
+
+/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the tasks of a process hold. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -16,15 +32,15 @@ pub struct Holds(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    held: Box<[AtomicBool]>,
-    freed: Notify,
+    stakes: Box<[AtomicU8]>,
+    changed: Notify,
 }
 
 impl Holds {
     /// Of so many tasks, none of which holds anything.
     pub fn new(tasks: usize) -> Self {
-        let held = (0..tasks).map(|_| AtomicBool::new(false)).collect();
-        Self(Arc::new(Inner { held, freed: Notify::new() }))
+        let stakes = (0..tasks).map(|_| AtomicU8::new(Stake::Nothing as u8)).collect();
+        Self(Arc::new(Inner { stakes, changed: Notify::new() }))
     }
 
     /// What one task holds.
@@ -32,10 +48,10 @@ impl Holds {
         Hold { all: self.clone(), task }
     }
 
-    /// The tasks that hold something, in order.
-    pub fn tasks(&self) -> impl Iterator<Item = usize> {
-        let is_held = |(_, held): &(usize, &AtomicBool)| held.load(Ordering::Relaxed);
-        self.0.held.iter().enumerate().filter(is_held).map(|(task, _)| task)
+    /// How many tasks hold a successor.
+    pub fn successors(&self) -> usize {
+        let is_held = |stake: &&AtomicU8| stake.load(Ordering::Relaxed) == Stake::Successor as u8;
+        self.0.stakes.iter().filter(is_held).count()
     }
 }
 
@@ -54,28 +70,33 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Takes note whether there is something to lose.
-    pub fn set(&self, held: bool) {
-        let Some(known) = self.all.0.held.get(self.task) else { return };
-        if known.swap(held, Ordering::Relaxed) && !held {
-            self.all.0.freed.notify_waiters();
+    /// Takes note of what is at stake.
+    pub fn set(&self, stake: Stake) {
+        let Some(known) = self.all.0.stakes.get(self.task) else { return };
+        if known.swap(stake as u8, Ordering::Relaxed) != stake as u8 {
+            self.all.0.changed.notify_waiters();
         }
     }
 
-    fn is_held(&self) -> bool {
-        self.all.0.held.get(self.task).is_some_and(|held| held.load(Ordering::Relaxed))
+    fn is(&self, stake: Stake) -> bool {
+        self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }
 
-    /// Ends once `stop` is asked for and nothing is held: then whatever is under way may be dropped.
+    /// Ends once `stop` is asked for and nothing is held: then whatever is under way may be given up.
     pub async fn may_end(&self, stop: &CancellationToken) {
         stop.cancelled().await;
+        let answered_by = Instant::now() + ANSWER_WITHIN;
         loop {
-            // Before the look: what is freed between the two is not missed.
-            let freed = self.all.0.freed.notified();
-            if !self.is_held() {
+            // Before the look: what changes between the two is not missed.
+            let changed = self.all.0.changed.notified();
+            if self.is(Stake::Nothing) {
                 return;
             }
-            freed.await;
+            if self.is(Stake::Successor) {
+                changed.await;
+            } else if tokio::time::timeout_at(answered_by, changed).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -84,24 +105,45 @@ impl Hold {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_stop_waits_for_what_is_held_and_for_nothing_else() {
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_a_successor_and_for_no_other_token() {
         let holds = Holds::new(2);
         let (mine, other) = (holds.of(0), holds.of(1));
         let stop = CancellationToken::new();
-        mine.set(true);
-        other.set(true);
+        mine.set(Stake::Successor);
+        other.set(Stake::Successor);
         stop.cancel();
 
         let freed = async {
+            tokio::time::sleep(20 * ANSWER_WITHIN).await;
+            other.set(Stake::Nothing);
             tokio::task::yield_now().await;
-            other.set(false);
-            tokio::task::yield_now().await;
-            assert_eq!(holds.tasks().collect::<Vec<_>>(), [0]);
-            mine.set(false);
+            assert_eq!(holds.successors(), 1);
+            mine.set(Stake::Nothing);
         };
         tokio::join!(mine.may_end(&stop), freed);
 
-        assert_eq!(holds.tasks().count(), 0);
+        assert_eq!(holds.successors(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_a_moment_and_what_it_brings_as_long_as_it_takes() {
+        let hold = Hold::default();
+        let stop = CancellationToken::new();
+        hold.set(Stake::Answer);
+        stop.cancel();
+        let since = Instant::now();
+        hold.may_end(&stop).await;
+        assert_eq!(since.elapsed(), ANSWER_WITHIN, "none came");
+
+        let answered = async {
+            hold.set(Stake::Successor);
+            tokio::time::sleep(3 * ANSWER_WITHIN).await;
+            hold.set(Stake::Nothing);
+        };
+        let since = Instant::now();
+        tokio::join!(hold.may_end(&stop), answered);
+
+        assert_eq!(since.elapsed(), 3 * ANSWER_WITHIN);
     }
 }

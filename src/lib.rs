@@ -10,6 +10,7 @@ pub mod version;
 pub mod failure;
 pub mod refusal;
 pub mod ports;
+pub mod holds;
 pub mod state;
 #[cfg(test)]
 mod samples;
@@ -25,7 +26,6 @@ pub mod clock;
 pub mod calls;
 pub mod counts;
 pub mod pulse;
-pub mod holds;
 pub mod source;
 pub mod rotate;
 pub mod daemon;

@@ -106,7 +106,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Next::Mark(tags) => self.mark(state, tags).await,
             Next::Wait(_) => state,
         };
-        self.hold.set(state.is_unsaved());
+        self.hold.set(state.stake());
         state
     }
 
@@ -118,7 +118,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Err(failure) if failure.kind == Kind::TurnedOff => self.turned_off(state, failure),
             Err(failure) => self.failed(state, failure),
         };
-        self.hold.set(state.is_unsaved());
+        self.hold.set(state.stake());
         state
     }
 
@@ -157,7 +157,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         } else {
             Phase::Current
         };
-        self.hold.set(state.is_unsaved());
+        self.hold.set(state.stake());
         self.ask_resource(state, &access_token, attempt.id).await;
         Ok(())
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::holds::Stake;
 use crate::ports::Acceptance;
 use crate::token::Policy;
 use crate::token::RefreshToken;
@@ -281,6 +282,11 @@ impl State {
     /// Whether a successor is held that the vault does not show.
     pub fn is_unsaved(&self) -> bool {
         matches!(self.phase, Phase::Unsaved(_))
+    }
+
+    /// What the end of the process would lose, between two steps.
+    pub fn stake(&self) -> Stake {
+        if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
     }
 
     /// Whether a person is expected to act.

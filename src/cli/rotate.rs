@@ -5,7 +5,6 @@
 
 use chrono::TimeDelta;
 use clap::Args;
-use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::future;
 use futures::stream;
@@ -95,7 +94,11 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let shipped = Shipped::for_person(&config, clock.clone()).await?;
     let all = grants.len();
     let stop = CancellationToken::new();
-    let stopping = stopped()?.map(|()| stop.cancel());
+    let (stopped, stopping) = (stopped()?, stop.clone());
+    tokio::spawn(async move {
+        stopped.await;
+        stopping.cancel();
+    });
     let passes = grants.into_iter().map(|grant| {
         let rotator = shipped.rotator(grant, "rotate");
         let hold = rotator.hold.clone();
@@ -109,7 +112,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
         }
     });
     // A stop begins nothing more; what has begun is ended where it holds a successor.
-    let begun = stream::iter(passes).take_until(stopping);
+    let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(super::AT_ONCE).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
     let left = all - outcomes.len();

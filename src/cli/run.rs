@@ -146,7 +146,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     if !in_time {
         error!(
             event = "stopped_unsaved",
-            tokens = holds.tasks().count(),
+            tokens = holds.successors(),
             "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
         );
         return Ok(ExitCode::Failed);

@@ -18,6 +18,7 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::holds::Stake;
 use crate::ports::Asked;
 use crate::ports::Issuer;
 use crate::ports::IssuerError;
@@ -83,9 +84,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             rotation_id: attempt.id,
         };
         // From then on a strict issuer may have spent what the vault holds.
-        self.hold.set(self.grant.strict || state.is_unsaved());
+        let may_be_spent = self.grant.strict || state.is_unsaved();
+        self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         let redeemed = self.issuer.redeem(&what).await;
-        self.hold.set(redeemed.is_ok() || state.is_unsaved());
+        self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
         let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
         let user_oid = answer::check(&self.grant, &credential.client_id, &redeemed)?;
         let noted = stored.version.tags.get(tag::USER_OID);

@@ -12,6 +12,7 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::holds::Stake;
 use crate::ports::Change;
 use crate::ports::Issuer;
 use crate::ports::Resource;
@@ -177,7 +178,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             AfterList::Settled { retire } => retire,
         };
         // The vault shows the successor: what is left to do is tidying up.
-        self.hold.set(false);
+        self.hold.set(Stake::Nothing);
         for old in &retire {
             state.note_vault_call(self.clock.now());
             let change = Change { enabled: Some(false), tags: None };

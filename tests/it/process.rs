@@ -16,6 +16,7 @@ mod login;
 mod network;
 mod preload;
 mod standing;
+mod stops;
 mod unknown_names;
 mod verify;
 mod wrong_clock;

@@ -59,6 +59,7 @@ struct Instance {
     poke: watch::Sender<u64>,
     seen: Arc<Mutex<Seen>>,
     starts: u64,
+    clock: Clock,
 }
 
 /// The usual policy, or one that somebody may have a reason for.
@@ -113,8 +114,8 @@ impl Simulation {
 
     /// A process comes up, with nothing but its configuration and a clock that may be off.
     fn start(&mut self, name: &str, starts: u64) -> Instance {
-        let skew = if self.rng.u8(0..8) == 0 { self.rng.i64(-86_400..86_400) } else { 0 };
-        let clock = Clock::running(self.world.now() + TimeDelta::seconds(skew), 1.0);
+        let skew = if self.rng.u8(0..8) == 0 { nature::any_skew(&mut self.rng) } else { TimeDelta::zero() };
+        let clock = Clock::running(self.world.now() + skew, 1.0);
         let chance = self.rng.u64(..);
         let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, name, chance);
         let stop = CancellationToken::new();
@@ -137,7 +138,7 @@ impl Simulation {
             Pulse::default(),
             publish,
         ));
-        Instance { name: name.to_owned(), task, stop, poke, seen, starts: starts + 1 }
+        Instance { name: name.to_owned(), task, stop, poke, seen, starts: starts + 1, clock }
     }
 
     /// The process is gone from one instant to the next, and comes back.

@@ -4,88 +4,18 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::board::Board;
-use perennial::clock::Clock;
-use perennial::daemon;
-use perennial::daemon::Signals;
 use perennial::failure::Kind;
 use perennial::ports::Transport;
-use perennial::snapshot::Standing;
-use perennial::state::State;
 use perennial::token::Policy;
 use perennial::world::Fault;
-use perennial::world::Partner;
 use perennial::world::Peer;
 use perennial::world::What;
-use perennial::world::World;
-use tokio::sync::watch;
-use tokio::task::LocalSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::harness;
+use crate::host::on_a_host;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Tokens of forty days, each with a user of its own, and the host that looks after them.
-struct Host {
-    world: World,
-    partners: Vec<Partner>,
-    clock: Clock,
-    board: Board,
-    /// Kept, since its end would end the tasks' waits.
-    _poke: watch::Sender<u64>,
-}
-
-impl Host {
-    fn current(&self) -> usize {
-        let now = self.clock.now();
-        self.board.read(|all| all.iter().filter(|of| of.standing(now) == Standing::Current).count())
-    }
-
-    fn alive(&self) -> usize {
-        let is_alive = |partner: &&Partner| {
-            let newest = self.world.newest_value(&partner.refresh_token);
-            newest.is_some_and(|token| self.world.is_alive(token.expose()))
-        };
-        self.partners.iter().filter(is_alive).count()
-    }
-
-    fn holding(&self) -> Vec<Kind> {
-        self.board.drawn(|_, conditions, _| conditions.iter().map(|condition| condition.kind).collect())
-    }
-}
-
-/// Runs `story` beside the loops of so many tokens on a host whose clock is that far ahead of the vault's.
-fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(&Host) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {
-        let world = World::new(Clock::running(harness::base() - TimeDelta::days(40), 1.0), 3);
-        let ends = Some(harness::base() + TimeDelta::days(1000));
-        let partners: Vec<Partner> =
-            (0..count).map(|nth| world.add_partner(&format!("t{nth}"), harness::VAULT, ends)).collect();
-        world.advance(TimeDelta::days(40));
-        let clock = Clock::running(world.now() + ahead, 1.0);
-        let rotators: Vec<_> = partners
-            .iter()
-            .enumerate()
-            .map(|(nth, partner)| {
-                let grant = harness::grant(&format!("t{nth}"), partner, &Policy::default());
-                harness::rotator(&world, clock.clone(), &grant, "run", 1)
-            })
-            .collect();
-        let board =
-            Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
-        let (poke, poked) = watch::channel(0);
-        for (place, rotator) in rotators.into_iter().enumerate() {
-            let turn = TimeDelta::milliseconds(50) * i32::try_from(place).expect("few");
-            let signals = Signals { stop: CancellationToken::new(), poke: poked.clone(), turn };
-            let (publish, pulse) = (board.publisher(place), board.pulses().of(place));
-            let state = State::unknown(clock.now() + turn);
-            tokio::task::spawn_local(daemon::keep(rotator, state, signals, pulse, publish));
-        }
-        story(&Host { world, partners, clock, board, _poke: poke }).await
-    })
-}
 
 #[test]
 fn forty_tokens_are_current_within_seconds_whichever_way_the_clock_is_wrong_at_the_start() {

@@ -1,6 +1,11 @@
 //! Hosts whose clock is wrong, or jumps, beside stand-ins whose clock is right.
 
 use chrono::TimeDelta;
+use perennial::sandbox::ConfigRequest;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
 use serde_json::Value;
 
 use super::Stage;
@@ -103,4 +108,47 @@ async fn a_clock_by_which_a_certificate_is_not_valid_is_hinted_at() {
     stage.set_clock("+0");
     daemon.signal("HUP");
     daemon.logs(place, "goes on", rotated).await;
+}
+
+/// Many tokens share one clock, and the first answer of the vault corrects it for all of them.
+#[tokio::test]
+async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once() {
+    const TOKENS: usize = 40;
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let names: Vec<String> = (0..TOKENS).map(|nth| format!("token-{nth}")).collect();
+    let partners: Vec<_> =
+        names.iter().map(|name| stage.sandbox.add_partner(name, TimeDelta::days(1))).collect();
+    let tokens: Vec<_> = names.iter().map(String::as_str).zip(&partners).collect();
+    let request = ConfigRequest { tokens: &tokens, rotate_after: None, prove_every: None, strict: false };
+    let config = stage.sandbox.write_config(&stage.dir.0, &request).expect("a directory of our own").config;
+    stage.set_clock("+10h");
+    let daemon = Child::start(&config, &["run"], &Host::in_dir(&stage.dir.0).env());
+
+    let is_proved = |name: &String| daemon.events(0).iter().any(|event| is(event, "proved", name));
+    eventually("all are proved", || names.iter().all(is_proved).then_some(())).await;
+
+    assert!(names.iter().all(is_proved));
+}
+
+/// The grace of a pass is counted by a clock that nobody can set.
+#[tokio::test]
+async fn a_pass_ends_after_its_grace_although_the_hosts_clock_is_set_back_meanwhile() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let secret = stage.partner.refresh_token.name.as_str();
+    let no_role = What::Coded {
+        status: 403,
+        code: "Forbidden".into(),
+        inner: Some("ForbiddenByRbac".into()),
+        retry_after: None,
+    };
+    stage.world().inject(Fault::of(Peer::KeyVault, no_role).on(Operation::Set).about(secret));
+    stage.set_clock("+60d");
+    let pass = Child::start(&stage.config, &["rotate", "one"], &Host::in_dir(&stage.dir.0).env());
+    let refused = |event: &Value| is(event, "attempt_failed", "one") && event["kind"] == "vault_refused";
+    pass.logs(0, "that it may not write", refused).await;
+
+    stage.set_clock("-60d");
+
+    let ended = pass.ended("after the grace").await;
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
 }

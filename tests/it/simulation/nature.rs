@@ -66,9 +66,14 @@ pub(super) enum Deed {
     Restart,
     Poke,
     RaceSave,
+    /// A host's clock is set wrong, and right again some hours later.
+    SetClock,
+    SetClockBack(usize, TimeDelta),
+    /// Another token of the process has read the vault, and with that the time.
+    OthersRead,
 }
 
-const DEEDS: [(u32, Deed); 17] = [
+const DEEDS: [(u32, Deed); 19] = [
     (10, Deed::Outage),
     (12, Deed::LostAnswer),
     (6, Deed::Throttle),
@@ -86,7 +91,15 @@ const DEEDS: [(u32, Deed); 17] = [
     (3, Deed::TakeRole(Action::SetSecret)),
     (2, Deed::LateAppSecret),
     (1, Deed::Block),
+    (4, Deed::SetClock),
+    (6, Deed::OthersRead),
 ];
+
+/// How far a host's clock may be off: minutes to 400 days, either way.
+pub(super) fn any_skew(rng: &mut fastrand::Rng) -> TimeDelta {
+    let most = [30, 24 * 60, 400 * 24 * 60][rng.usize(0..3)];
+    TimeDelta::minutes(rng.i64(-most..most))
+}
 
 impl Trouble {
     pub(super) fn new(rng: &mut fastrand::Rng) -> Self {
@@ -186,6 +199,17 @@ impl Simulation {
                 self.restart(nth).await;
             }
             Deed::Poke => self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1)),
+            Deed::SetClock => {
+                let nth = self.rng.usize(0..self.instances.len());
+                let by = any_skew(&mut self.rng);
+                self.instances[nth].clock.set_by(by);
+                self.later(30, Deed::SetClockBack(nth, -by));
+            }
+            Deed::SetClockBack(nth, by) => self.instances[nth].clock.set_by(by),
+            Deed::OthersRead => {
+                let whole = chrono::DateTime::from_timestamp(now.timestamp(), 0).expect("in range");
+                self.instances.iter().for_each(|instance| instance.clock.observe(whole));
+            }
             Deed::SignIn => self.sign_in(),
             Deed::RaceSave => self.race_save().await,
             Deed::PasteGarbage => {
@@ -288,6 +312,9 @@ impl Simulation {
             | Deed::Crash
             | Deed::Restart
             | Deed::Poke
+            | Deed::SetClock
+            | Deed::SetClockBack(..)
+            | Deed::OthersRead
             | Deed::SignIn
             | Deed::RaceSave
             | Deed::PasteGarbage

@@ -1,0 +1,100 @@
+//! A stop while something hangs: at once where nothing is held, within the grace where a successor is.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::daemon::GRACE;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+use tokio::time::Instant;
+
+use super::Stage;
+use super::child::Child;
+use super::child::Ended;
+use super::child::eventually;
+use super::is;
+use super::preload::Host;
+use super::preload::Resolver;
+
+/// Longer than any test: what hangs is never answered.
+const FOR_EVER: What = What::Delay(Duration::from_secs(3600));
+
+/// The name of an event and the last words of a process that could not save what it held.
+const UNSAVED: &str = "stopped_unsaved";
+
+fn assert_stopped_at_once(ended: &Ended, what: &str) {
+    assert_eq!(ended.code, Some(0), "{what}: {}", ended.stderr);
+    assert!(!ended.stderr.contains(UNSAVED), "{what}: {}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_nothing_that_hangs_where_no_successor_is_held() {
+    for (peer, operation, calls) in [
+        // The first call to a vault goes alone.
+        (Peer::KeyVault, Operation::Get, 1),
+        (Peer::Entra, Operation::Redeem, 2),
+        (Peer::PartnerCenter, Operation::Profile, 2),
+        // Both tokens wait for the first one's.
+        (Peer::Entra, Operation::Identity, 1),
+    ] {
+        let stage = Stage::set(TimeDelta::zero()).await;
+        stage.world().inject(Fault::of(peer, FOR_EVER).on(operation).times(calls));
+        let daemon = stage.start(&["run"]);
+        eventually("all hang", || stage.world().faults().is_empty().then_some(())).await;
+
+        daemon.signal("TERM");
+
+        assert_stopped_at_once(&daemon.ended("stopped").await, &format!("{operation:?}"));
+    }
+}
+
+/// A look-up has a thread of its own, which nobody can end.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_name_to_be_found() {
+    let stage = Stage::set(TimeDelta::zero()).await;
+    let host = Host::in_dir(&stage.dir.0);
+    host.set_resolver(Resolver::Hangs);
+    let daemon = Child::start(&stage.config, &["run"], &host.env());
+    daemon.logs(0, "listening", |event| event["event"] == "listening").await;
+    let failed = |event: &serde_json::Value| is(event, "attempt_failed", "one");
+    daemon.logs(0, "that the name is not found", failed).await;
+    daemon.signal("HUP");
+
+    daemon.signal("TERM");
+
+    assert_stopped_at_once(&daemon.ended("stopped").await, "the resolver hangs");
+}
+
+#[tokio::test]
+async fn a_stop_ends_within_the_grace_where_a_successor_is_held_and_the_vault_hangs() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let secret = stage.partner.refresh_token.name.as_str();
+    stage.world().inject(Fault::of(Peer::KeyVault, FOR_EVER).on(Operation::Set).about(secret).times(1));
+    let daemon = stage.start(&["run"]);
+    eventually("it hangs", || stage.world().faults().is_empty().then_some(())).await;
+
+    let told_at = Instant::now();
+    daemon.signal("TERM");
+    let ended = daemon.ended("stopped").await;
+
+    let took = told_at.elapsed();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains(UNSAVED), "{}", ended.stderr);
+    assert!(took >= GRACE && took < GRACE + Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_pass_that_hangs_can_be_stopped() {
+    let stage = Stage::set(TimeDelta::zero()).await;
+    stage.world().inject(Fault::of(Peer::KeyVault, FOR_EVER).on(Operation::Get).times(1));
+    let pass = stage.start(&["rotate"]);
+    eventually("it hangs", || stage.world().faults().is_empty().then_some(())).await;
+
+    pass.signal("TERM");
+
+    let ended = pass.ended("stopped").await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 of 2 tokens were not tried"), "{}", ended.stderr);
+}
