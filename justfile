@@ -20,7 +20,7 @@ release:
 
 # Two builds from two directories, compared
 reproducible:
-    tests/reproducible.sh
+    tests/acceptance/reproducible.sh
 
 # Bills of materials and licences, into ./dist
 papers:

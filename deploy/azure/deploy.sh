@@ -3,8 +3,8 @@
 # already is taken as it is, if it uses roles. Needs az (signed in), jq and bash, as in Azure's Cloud Shell, and the right
 # to assign roles.
 #
-# What was checked: shellcheck, and every command and option by the Azure CLI's own parser (tests/azure.sh). It was not run
-# against Azure.
+# What was checked: shellcheck, and every command and option by the Azure CLI's own parser (tests/acceptance/azure.sh). It
+# was not run against Azure.
 set -euo pipefail
 here=$(dirname "$0")
 

@@ -2,8 +2,8 @@
 // and on nothing else, the vault's audit log, and an alarm that works without Perennial. deploy.sh does the same with the
 // Azure CLI; docs/deploy-azure.md goes from nothing to a green `perennial check`.
 //
-// What was checked: it parses, and no name is used that is not declared (tests/azure.sh, by a parser of other people's).
-// It was not compiled and not deployed: neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
+// What was checked: it parses, and no name is used that is not declared (tests/acceptance/azure.sh, by a parser of other
+// people's). It was not compiled and not deployed: neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
 // `az deployment group what-if` before you trust it.
 targetScope = 'resourceGroup'
 

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # deploy/azure, as far as it can be judged without Azure: deploy.sh is run by the real Azure CLI with Azure played behind it
-# (tests/azure/az), main.bicep must ask for the same resources (tests/azure/compare.py), and Perennial must work with just
-# the files, variables and probes that the container app gets, against the sandbox, as the managed identity.
+# (azure/az), main.bicep must ask for the same resources (azure/compare.py), and Perennial must work with just the files,
+# variables and probes that the container app gets, against the sandbox, as the managed identity.
 #
 # Not judged: whether Azure takes it, and what only Bicep's compiler knows.
 #
 # Takes the program to run. Needs Python 3.11 with venv, curl, jq, shellcheck, iproute2, and the right to make a network
 # namespace. What it installs (azure-cli, 750 MB) goes below the build's target directory, or where AZURE_VENV says.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 program=$(realpath "${1:?the program to run}")
 venv=$(realpath -m "${AZURE_VENV:-${CARGO_TARGET_DIR:-target}/azure-venv}")
-if ! cmp -s tests/azure/requirements.txt "$venv/requirements.txt"; then
+if ! cmp -s tests/acceptance/azure/requirements.txt "$venv/requirements.txt"; then
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-virtualenv -r tests/azure/requirements.txt
-    cp tests/azure/requirements.txt "$venv/requirements.txt"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-virtualenv -r tests/acceptance/azure/requirements.txt
+    cp tests/acceptance/azure/requirements.txt "$venv/requirements.txt"
 fi
 # In a network of its own: the app's port is free there, and nothing can be asked of the world.
 if [ "${2:-}" != apart ]; then
@@ -24,7 +24,7 @@ if [ "${2:-}" != apart ]; then
 fi
 ip link set lo up
 
-. tests/lab.sh
+. tests/acceptance/lab.sh
 shellcheck deploy/azure/deploy.sh
 
 "$program" sandbox --dir "$lab/sandbox" --listen 127.0.0.1:0 --identity-listen 127.0.0.1:0 --age 80d > "$lab/said" 2>&1 &
@@ -46,7 +46,7 @@ export AZURE_CONFIG_DIR=$lab/az AZURE_CORE_COLLECT_TELEMETRY=no AZURE_PLAYED=$la
 AZURE_PLAYED_CLIENT=$(of_vault client_id) AZURE_PLAYED_VAULT=$(of_vault url)
 export AZURE_PLAYED_CLIENT AZURE_PLAYED_VAULT
 mkdir "$lab/bin"
-printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$venv/bin/python" "$PWD/tests/azure/az" > "$lab/bin/az"
+printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$venv/bin/python" "$PWD/tests/acceptance/azure/az" > "$lab/bin/az"
 chmod +x "$lab/bin/az"
 export PATH=$lab/bin:$PATH
 
@@ -57,7 +57,7 @@ deploy() {
     fi
 }
 same() {
-    "$venv/bin/python" tests/azure/compare.py deploy/azure/main.bicep "$AZURE_PLAYED" vaultName="$VAULT" image="$IMAGE" \
+    "$venv/bin/python" tests/acceptance/azure/compare.py deploy/azure/main.bicep "$AZURE_PLAYED" vaultName="$VAULT" image="$IMAGE" \
         alertEmail="$ALERT_EMAIL" configuration="$(cat "$lab/wanted.toml")" "$@"
 }
 refused() {

@@ -5,7 +5,7 @@
 # A MB is 1024 kB here, as the kernel counts. Memory is RSS after every token is current and nothing has been
 # due for a while; times are between the start of the process and the timestamp of a log line, the best of five.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 if [ $# -gt 0 ]; then
     program=$1
@@ -14,7 +14,7 @@ else
 fi
 more=500
 broken=0
-. tests/lab.sh
+. tests/acceptance/lab.sh
 
 # name, measured, unit, budget
 row() {

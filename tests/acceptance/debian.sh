@@ -2,10 +2,10 @@
 # The Debian package on a machine with a real systemd: installed, upgraded, removed, purged, with the commands of
 # docs/deploy-systemd.md. Takes the program to package. Needs root, and installs what deploy/debian/package and machine.sh need.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 program=$(realpath "${1:?the program to package}")
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-. tests/systemd/machine.sh
+. tests/acceptance/systemd/machine.sh
 needs dpkg-shlibdeps:dpkg-dev
 
 # One program under two versions.

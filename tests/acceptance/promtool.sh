@@ -4,7 +4,7 @@
 set -euo pipefail
 
 program=${1:?the program to run}
-rules=$(dirname "$0")/../deploy/prometheus
+rules=$(dirname "$0")/../../deploy/prometheus
 promtool check rules "$rules/rules.yml"
 promtool test rules "$rules/rules_test.yml"
 . "$(dirname "$0")/lab.sh"

@@ -3,9 +3,9 @@
 # zones. Takes a program that deploy/release/build made of this source as the first of them, or makes both. Minutes: each is
 # a release build from nothing.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
-. tests/lab.sh
+. tests/acceptance/lab.sh
 # The copies are no checkouts, as a source archive is none.
 PERENNIAL_REVISION=${PERENNIAL_REVISION:-$(git rev-parse --short=12 HEAD)}
 export PERENNIAL_REVISION

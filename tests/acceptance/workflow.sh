@@ -3,7 +3,7 @@
 # injected text, rights too wide), and its scripts by shellcheck. Needs Python 3.11 with venv, and shellcheck; what it
 # installs goes below the build's target directory.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 workflow=.github/workflows/release.yml
 venv=$(realpath -m "${CARGO_TARGET_DIR:-target}/workflow-venv")

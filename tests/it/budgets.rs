@@ -1,5 +1,5 @@
-//! What one more token costs, as far as it can be said without running: `tests/budgets.sh` measures the rest
-//! on the shipped binary.
+//! What one more token costs, as far as it can be said without running: `tests/acceptance/budgets.sh` measures the
+//! rest on the shipped binary.
 
 use chrono::TimeDelta;
 use perennial::board::Board;

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 HERE = Path(__file__).parent
-PAGE = (HERE / "../../docs/alerting.md").read_text()
+PAGE = (HERE / "../../../docs/alerting.md").read_text()
 SCHEMAS = {
     path.stem: Draft202012Validator(json.loads(path.read_text())) for path in (HERE / "schemas").glob("*.json")
 }

@@ -24,7 +24,7 @@ import checks
 from receivers import MAIL_LOGIN, Receivers
 
 PROGRAM, LAB = sys.argv[1], Path(sys.argv[2])
-RULES = Path(__file__).parent / "../../deploy/prometheus/rules.yml"
+RULES = Path(__file__).parent / "../../../deploy/prometheus/rules.yml"
 PROVE_EVERY = 10
 # Of the promise "within prove_every plus five minutes".
 PROMISED = PROVE_EVERY + 5

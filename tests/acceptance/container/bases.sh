@@ -1,5 +1,5 @@
 # Stand-ins for the Dockerfile's two base images, made of Debian's packages and this machine's toolchain, under the names
-# that the Dockerfile gives them. To be sourced: takes $lab and the functions `buildah` and `await` of tests/container.sh.
+# that the Dockerfile gives them. To be sourced by `run`: takes $lab, and `await` of lab.sh.
 # They have what the real ones are relied upon for; what else is in the real ones cannot be seen from here.
 
 # distroless/cc: packages unpacked without dpkg, so that nothing comes with them; a user; a bundle of root certificates.

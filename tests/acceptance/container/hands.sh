@@ -1,4 +1,4 @@
-# What the parts of tests/container/run share. To be sourced, with $lab set.
+# What the parts of tests/acceptance/container/run share. To be sourced, with $lab set.
 
 await() {
     local tenths=$1

@@ -4,7 +4,7 @@
 #
 # Its root is made once, below the build's target directory; what a script changes in it lies above it and is dropped.
 
-. tests/lab.sh
+. tests/acceptance/lab.sh
 
 page=docs/deploy-systemd.md
 packages=ca-certificates,curl,dbus,systemd,systemd-sysv
