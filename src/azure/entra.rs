@@ -23,7 +23,7 @@ pub use self::sign_in::CodeExchange;
 pub use self::sign_in::DevicePoll;
 use crate::azure::Answer;
 use crate::azure::Http;
-use crate::azure::echoes;
+use crate::azure::echoes::echoes;
 use crate::azure::exchange;
 use crate::azure::guid;
 use crate::azure::peers::BaseUrl;
@@ -152,9 +152,8 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
     if !refresh_token.is_plausible() {
         return Err(IssuerError::NotUnderstood("its refresh token is not one word"));
     }
-    let scope = parsed.scope.as_str().and_then(printable).filter(|scope| {
-        !echoes(scope, secrets) && !echoes(scope, &[access_token.expose(), refresh_token.expose()])
-    });
+    let known = [secrets, &[access_token.expose(), refresh_token.expose()]].concat();
+    let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(scope, &known));
     Ok(Redeemed {
         expires_in: lifetime(&parsed.expires_in),
         scope: scope.map(str::to_owned),

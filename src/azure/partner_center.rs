@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::azure::Answer;
 use crate::azure::Http;
-use crate::azure::echoes;
+use crate::azure::echoes::echoes;
 use crate::azure::exchange;
 use crate::azure::guid;
 use crate::azure::peers::BaseUrl;

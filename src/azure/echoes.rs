@@ -1,0 +1,165 @@
+//! Whether a peer sends back a secret that it was sent, or one that it has just handed out.
+//!
+//! Owns what counts as a part of a secret, and a search whose work grows in proportion to what it is given, but for a
+//! logarithm: both sides may be a peer's, which would otherwise decide how long this process is busy.
+
+/// A shorter secret is none, and may well be part of an honest word.
+const LEAST_SECRET_BYTES: usize = 8;
+
+/// This much of a longer one, wherever it is cut, is enough to be a part of it and nothing else.
+const PIECE_BYTES: usize = 16;
+
+/// Whether a peer's text holds one of the secrets or a good part of it, in capitals or not.
+pub(super) fn echoes(text: &str, secrets: &[&str]) -> bool {
+    holds_one_of::<u128>(text.as_bytes(), secrets)
+}
+
+/// `Piece` is `u128`, in which a piece just fits.
+///
+/// What is sorted are the pieces of the text and not those of the secrets: texts are short, and no copy of a secret is
+/// made that would have to be wiped. Sorted and not hashed: a peer cannot choose a text that is slow to look up in.
+fn holds_one_of<Piece: Ord + From<u128>>(text: &[u8], secrets: &[&str]) -> bool {
+    let mut told: Vec<Piece> = pieces(text).map(Piece::from).collect();
+    told.sort_unstable();
+    secrets.iter().map(|secret| secret.as_bytes()).any(|secret| match secret.len() {
+        ..LEAST_SECRET_BYTES => false,
+        LEAST_SECRET_BYTES..PIECE_BYTES => {
+            text.windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
+        }
+        PIECE_BYTES.. => {
+            !told.is_empty() && pieces(secret).any(|piece| told.binary_search(&piece.into()).is_ok())
+        }
+    })
+}
+
+/// Every piece of a text, without regard to case.
+fn pieces(text: &[u8]) -> impl Iterator<Item = u128> {
+    let mut last = 0;
+    let ends = text.iter().map(move |byte| {
+        last = last << 8 | u128::from(byte.to_ascii_lowercase());
+        last
+    });
+    ends.skip(PIECE_BYTES - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_secret_is_found_too() {
+        let secret = "0.AXoA-a_long~refresh.token_of_some_length";
+        for (text, found) in [
+            (secret, true),
+            (&secret.to_uppercase(), true),
+            (&format!("x {} x", &secret[9..25]), true),
+            (&secret[9..24], false),
+            ("", false),
+            ("an honest answer of some length", false),
+        ] {
+            assert_eq!(echoes(text, &["", "short", secret]), found, "{text}");
+        }
+        assert!(echoes("the s3cr3t-0", &["s3cr3t-0"]) && !echoes("invalid_grant", &["grant"]));
+    }
+
+    /// What the answer is by definition: each piece of each secret against each place of the text.
+    fn by_definition<Byte: Ord + From<u8>>(text: &[u8], secrets: &[&str]) -> bool {
+        let bytes = |text: &[u8]| text.iter().map(|b| b.to_ascii_lowercase().into()).collect::<Vec<Byte>>();
+        let text = bytes(text);
+        let telling = secrets.iter().filter(|secret| secret.len() >= LEAST_SECRET_BYTES);
+        telling.map(|secret| bytes(secret.as_bytes())).any(|secret| {
+            let mut pieces = secret.windows(PIECE_BYTES.min(secret.len()));
+            pieces.any(|piece| text.windows(piece.len()).any(|part| part.cmp(piece).is_eq()))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Few letters, so that short secrets are often found by chance; long ones are planted.
+        #[test]
+        fn the_answer_is_that_of_the_definition(
+            text in "[abAB~ü@`]{0,40}",
+            secrets in prop::collection::vec("[abAB~ü@`]{0,40}", 0..4),
+            (from, length) in (0..40_usize, 0..24_usize),
+            capitals: bool,
+        ) {
+            let planted: String =
+                secrets.iter().flat_map(|secret| secret.chars().skip(from).take(length)).collect();
+            let planted = if capitals { planted.to_ascii_uppercase() } else { planted };
+            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+
+            for text in [format!("{text}{planted}"), format!("{planted}{text}"), text] {
+                let right = by_definition::<u8>(text.as_bytes(), &secrets);
+                prop_assert_eq!(echoes(&text, &secrets), right, "{} in {:?}", text, secrets);
+            }
+        }
+    }
+
+    thread_local! {
+        static COMPARED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Counts how often two of it are compared.
+    #[derive(PartialEq, Eq)]
+    struct Counted(u128);
+
+    impl<Plain: Into<u128>> From<Plain> for Counted {
+        fn from(plain: Plain) -> Self {
+            Self(plain.into())
+        }
+    }
+
+    impl Ord for Counted {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Counted {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    /// Two texts of so many bytes that have no piece in common, and nearly that everywhere.
+    fn near_misses(bytes: usize) -> (String, String) {
+        let text = |last: &str| ["a".repeat(PIECE_BYTES - 2).as_str(), last].concat().repeat(bytes / 15);
+        (text("b"), text("c"))
+    }
+
+    /// Two texts of so many bytes, all of whose pieces are different.
+    fn strangers(bytes: usize) -> (String, String) {
+        let text = |letters: &[u8]| -> String {
+            let mut chance = fastrand::Rng::with_seed(1);
+            (0..bytes).map(|_| char::from(*chance.choice(letters).expect("some"))).collect()
+        };
+        (text(b"abcdefgh"), text(b"stuvwxyz"))
+    }
+
+    #[test]
+    fn the_work_grows_with_what_a_peer_sends_and_not_with_its_square() {
+        // The logarithm of the longest answer that is read: for each of two secrets, and twice for the sort.
+        const BOUND: u64 = 4 * 16;
+        let compared = |search: fn(&[u8], &[&str]) -> bool, (text, secret): (String, String)| {
+            COMPARED.set(0);
+            assert!(!search(text.as_bytes(), &[&secret, &secret]));
+            COMPARED.get() / u64::try_from(text.len()).expect("not so many")
+        };
+
+        for bytes in [150, 1_500, 15_000, 60_000] {
+            for texts in [near_misses(bytes), strangers(bytes)] {
+                let each = compared(holds_one_of::<Counted>, texts);
+                assert!(each <= BOUND, "{each} comparisons for each of {bytes} bytes");
+            }
+        }
+        // The definition's own count shows that the bound can be broken.
+        assert!(compared(by_definition::<Counted>, near_misses(1_500)) > BOUND);
+    }
+}
