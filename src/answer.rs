@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::ports::Redeemed;
+use crate::text;
 use crate::token::Claims;
 use crate::token::Grant;
 
@@ -51,7 +52,7 @@ pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Option
 /// The user's object id, if it is one: it is shown, and written into a tag, and what is none could be anything, a
 /// token included.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
-    claimed.and_then(|oid| uuid::Uuid::try_parse(oid).ok()).map(|oid| oid.to_string())
+    claimed.and_then(text::guid)
 }
 
 /// Compares what a token says about itself with what is configured.

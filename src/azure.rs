@@ -8,7 +8,7 @@
 //! as it came.
 
 pub mod credential;
-mod echoes;
+pub(crate) mod echoes;
 pub mod entra;
 mod gate;
 pub mod key_vault;
@@ -32,7 +32,6 @@ use reqwest::header::HeaderMap;
 use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::azure::peers::Roots;
 use crate::calls::Calls;
@@ -267,11 +266,6 @@ fn http_date(text: &str) -> Option<Timestamp> {
     Some(DateTime::parse_from_rfc2822(text.trim()).ok()?.to_utc())
 }
 
-/// A GUID in its usual form, or nothing: what a peer sends is kept only where it can hold no secret.
-fn guid(text: &str) -> Option<String> {
-    (text.len() == 36).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,16 +285,6 @@ mod tests {
             ("", date, None),
         ] {
             assert_eq!(retry_after(value, date), wait.map(Duration::from_secs), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn only_a_guid_passes_for_one() {
-        let id = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
-
-        assert_eq!(guid(&id.to_uppercase()).as_deref(), Some(id));
-        for bad in ["", "0.AXoA-token", &id.replace('-', ""), &format!("{{{id}}}"), &format!("{id} ")] {
-            assert_eq!(guid(bad), None, "{bad}");
         }
     }
 

@@ -304,6 +304,11 @@ fn plain(value: toml::Value) -> Value {
     Value::new(None, kind)
 }
 
+/// A tenant's id or a domain of it, if the text has the form of one.
+pub fn tenant(text: &str) -> Option<String> {
+    rules::tenant(text).ok()
+}
+
 /// Whether a value is a table, as `{ file = "…" }` is.
 fn is_table(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Table(_))

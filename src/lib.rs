@@ -4,6 +4,7 @@
 //! above it (`tests/it/tidy.rs` holds them to it).
 
 pub mod build_info;
+pub mod text;
 pub mod tags;
 pub mod token;
 pub mod version;

@@ -112,12 +112,6 @@ pub fn scopes(of_grant: &str) -> String {
     words.join(" ")
 }
 
-/// A token as it was pasted or piped: without whitespace and quotes around it. Entra has taken both as part
-/// of the value since 2019 (reference-breaking-changes).
-pub fn bare(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,13 +123,6 @@ mod tests {
             scopes("openid api/.default offline_access"),
             "openid api/.default offline_access profile"
         );
-    }
-
-    #[test]
-    fn a_piped_token_loses_what_a_shell_put_around_it() {
-        for piped in ["0.AX-y\n", "\"0.AX-y\"\r\n", " '0.AX-y' ", "\u{feff}0.AX-y", "\"0.AX-y\" \n"] {
-            assert_eq!(bare(piped), "0.AX-y", "{piped:?}");
-        }
     }
 
     #[test]

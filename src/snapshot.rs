@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::failure::Kind;
 use crate::failure::Remedy;
@@ -19,6 +18,7 @@ use crate::state::Found;
 use crate::state::Phase;
 use crate::state::State;
 use crate::state::delta;
+use crate::text;
 use crate::token::Grant;
 use crate::token::Setting;
 use crate::token::Timestamp;
@@ -201,8 +201,7 @@ impl Snapshot {
     fn user(&self, state: &State) -> Option<Box<str>> {
         let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
         let users = [noted, state.user_oid.as_deref(), self.grant.user_oid.as_deref()];
-        let id = users.into_iter().flatten().find_map(|user| Uuid::try_parse(user).ok())?;
-        Some(id.to_string().into())
+        users.into_iter().flatten().find_map(text::guid).map(Into::into)
     }
 
     /// The app, where the configuration names it.

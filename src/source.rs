@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 
+use crate::text;
 use crate::token::Source;
 
 /// No secret is longer. systemd admits 1 MB for all credentials together (systemd.exec).
@@ -52,7 +53,7 @@ pub enum SourceError {
     InVault(String),
 }
 
-/// Reads a secret from this machine, without whitespace around it. Reads again at each call.
+/// Reads a secret from this machine, without what [`text::bare`] takes away. Reads again at each call.
 ///
 /// # Errors
 /// Operator: the place is named, the content never.
@@ -61,7 +62,7 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
         Source::File(path) => read_file(path),
         Source::Env(name) => match env::var_os(name) {
             None => Err(SourceError::NotSet(name.clone())),
-            Some(value) => usable(value.as_encoded_bytes(), &format!("the environment variable {name}")),
+            Some(value) => usable(value.as_encoded_bytes(), &place(source)),
         },
         Source::Credential(id) => match env::var_os("CREDENTIALS_DIRECTORY") {
             None => Err(SourceError::NoCredentials(id.clone())),
@@ -90,14 +91,26 @@ fn read_file(path: &Path) -> Result<SecretString, SourceError> {
     usable(&content, &path.display().to_string())
 }
 
-fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
+/// What a message calls the place that a source names.
+pub fn place(source: &Source) -> String {
+    match source {
+        Source::Secret(address) => address.to_string(),
+        Source::File(path) => path.display().to_string(),
+        Source::Env(name) => format!("the environment variable {name}"),
+        Source::Credential(id) => format!("the credential {id}"),
+    }
+}
+
+/// The secret in what was read from a place: the one rule for all places, a vault included.
+///
+/// # Errors
+/// Operator: the place is named, the content never.
+pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
     let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
     if content.len() > MAX_BYTES {
         return Err(unusable("is longer than 64 KiB"));
     }
-    let text = std::str::from_utf8(content).map_err(|_| unusable("is not text in UTF-8"))?;
-    // Some editors begin a text with a byte-order mark.
-    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let text = text::bare(std::str::from_utf8(content).map_err(|_| unusable("is not text in UTF-8"))?);
     if text.is_empty() {
         return Err(unusable("is empty"));
     }
@@ -111,8 +124,8 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     #[test]
-    fn a_newline_at_the_end_and_a_byte_order_mark_are_no_part_of_the_secret() {
-        let secret = usable("\u{feff}s3cr3t \r\n".as_bytes(), "x").expect("usable");
+    fn a_newline_at_the_end_quotes_and_a_byte_order_mark_are_no_part_of_the_secret() {
+        let secret = usable("\u{feff}\"s3cr3t\" \r\n".as_bytes(), "x").expect("usable");
 
         assert_eq!(secret.expose_secret(), "s3cr3t");
     }
@@ -123,6 +136,7 @@ mod tests {
         for (content, fault) in [
             (b"canary\xff".as_slice(), "is not text in UTF-8"),
             (b" \n", "is empty"),
+            (b"\"\"\n", "is empty"),
             (long.as_bytes(), "is longer than 64 KiB"),
         ] {
             let error = usable(content, "/run/secret").expect_err("unusable").to_string();

@@ -15,6 +15,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::tags::Tags;
+use crate::text;
 use crate::token::RefreshToken;
 use crate::token::Timestamp;
 
@@ -184,7 +185,8 @@ pub struct Provenance<'a> {
     pub rotation_id: Uuid,
 }
 
-/// Makes a version out of a token and what is known about it; says which foreign tags did not fit.
+/// Makes a version out of a token and what is known about it; says which foreign tags did not fit, in a form
+/// that can be shown.
 pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (NewVersion, Vec<String>) {
     let signed_in_at = from.redeemed_from.map_or(from.issued_at, Version::signed_in_at);
     let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
@@ -215,7 +217,7 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
     let mut room = MAX_TAGS - RESERVED;
     for (name, value) in foreign.iter().filter(|(name, _)| !tag::OURS.contains(name)) {
         if room == 0 {
-            dropped.push(name.to_owned());
+            dropped.push(text::shown(name));
         } else {
             tags.push((name, value.to_owned()));
             room -= 1;

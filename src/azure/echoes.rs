@@ -4,13 +4,13 @@
 //! logarithm: both sides may be a peer's, which would otherwise decide how long this process is busy.
 
 /// A shorter secret is none, and may well be part of an honest word.
-const LEAST_SECRET_BYTES: usize = 8;
+pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
 /// This much of a longer one, wherever it is cut, is enough to be a part of it and nothing else.
 const PIECE_BYTES: usize = 16;
 
 /// Whether a peer's text holds one of the secrets or a good part of it, in capitals or not.
-pub(super) fn echoes(text: &str, secrets: &[&str]) -> bool {
+pub(crate) fn echoes(text: &str, secrets: &[&str]) -> bool {
     holds_one_of::<u128>(text.as_bytes(), secrets)
 }
 

@@ -23,9 +23,9 @@ pub use self::sign_in::CodeExchange;
 pub use self::sign_in::DevicePoll;
 use crate::azure::Answer;
 use crate::azure::Http;
+use crate::azure::echoes::LEAST_SECRET_BYTES;
 use crate::azure::echoes::echoes;
 use crate::azure::exchange;
-use crate::azure::guid;
 use crate::azure::peers::BaseUrl;
 use crate::calls::Calls;
 use crate::calls::Peer;
@@ -36,6 +36,7 @@ use crate::ports::Redemption;
 use crate::refusal::Refusal;
 use crate::refusal::code_in;
 use crate::refusal::word;
+use crate::text::guid;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
 
@@ -146,6 +147,10 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
     let refresh_token = parsed.refresh_token.map(RefreshToken::new);
     let access_token = access_token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
+        // `access-token` prints it, and the resource is sent it.
+        .filter(|token| {
+            !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
+        })
         .ok_or(IssuerError::NotUnderstood("it holds no access token"))?;
     let refresh_token =
         refresh_token.filter(|token| !token.expose().trim().is_empty()).ok_or(IssuerError::NoRefreshToken)?;

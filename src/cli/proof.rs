@@ -5,11 +5,13 @@
 //!
 //! Invariant: a token of an issuer that kills spent ones is not redeemed here.
 
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::cure;
 use super::shipped::ShippedRotator;
 use crate::answer;
+use crate::azure::echoes::echoes;
 use crate::failure::Remedy;
 use crate::login;
 use crate::login::Refused;
@@ -24,11 +26,8 @@ use crate::ports::Redemption;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::rotate::Credential;
-use crate::token::Claims;
+use crate::text;
 use crate::token::Grant;
-use crate::token::SecretAddress;
-use crate::token::Setting;
-use crate::token::Source;
 use crate::token::Timestamp;
 use crate::token::Verify;
 use crate::version::Stored;
@@ -36,10 +35,36 @@ use crate::version::Stored;
 /// An answer for the right tenant, app and user.
 pub(super) struct Proof {
     pub(super) redeemed: Redeemed,
-    pub(super) claims: Claims,
+    pub(super) facts: TokenFacts,
     pub(super) client_id: String,
     pub(super) stored: Stored,
     pub(super) proved_at: Timestamp,
+}
+
+/// What an access token says about itself and may be shown: of the form that it should have, and nothing that was
+/// sent or received as a secret.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct TokenFacts {
+    pub(super) tenant_id: Option<String>,
+    pub(super) user_oid: Option<String>,
+    pub(super) scopes: Option<String>,
+    pub(super) mfa: Option<bool>,
+}
+
+impl TokenFacts {
+    fn of(redeemed: &Redeemed, sent: [&str; 2]) -> Self {
+        let claims = redeemed.access_token.claims().unwrap_or_default();
+        let secrets = [sent[0], sent[1], redeemed.refresh_token.expose(), redeemed.access_token.expose()];
+        let harmless = |text: &String| !echoes(text, &secrets);
+        let id = |claimed: Option<&str>| claimed.and_then(text::guid).filter(harmless);
+        let scopes = claims.scp.as_deref().or(redeemed.scope.as_deref());
+        Self {
+            tenant_id: id(claims.tid.as_deref()),
+            user_oid: id(claims.oid.as_deref()),
+            scopes: scopes.and_then(text::scopes).filter(harmless),
+            mfa: claims.mfa(),
+        }
+    }
 }
 
 /// Reads the stored token and the app's credential, redeems, and checks whose the answer is.
@@ -77,29 +102,13 @@ async fn read(rotator: &ShippedRotator, id: Uuid) -> Result<Stored, Refused> {
 
 /// Reads the app's id and secret.
 pub(super) async fn credential(rotator: &ShippedRotator, id: Uuid) -> Result<Credential, Refused> {
-    let failure = match rotator.read_credential(id).await {
-        Ok((credential, _)) => return Ok(credential),
-        Err(failure) => failure,
-    };
-    let grant = &rotator.grant;
-    // Asked once more for the vault's own word: the cure of a missing role is not that of a firewall.
-    for address in sources(grant) {
-        if let Err(error) = rotator.vault.newest(address, id).await {
-            return Err(cure::vault(&error, Asked::Source, address, grant.name.as_str()));
-        }
-    }
-    let cure = format!("see that client_id and client_secret of {} can be read", grant.name);
-    Err(Refused::new(failure.remedy, failure.summary, cure))
-}
-
-fn sources(grant: &Grant) -> impl Iterator<Item = &SecretAddress> {
-    let client_id = match &grant.client_id {
-        Setting::From(source) => Some(source),
-        Setting::Plain(_) => None,
-    };
-    client_id.into_iter().chain([&grant.client_secret]).filter_map(|source| match source {
-        Source::Secret(address) => Some(address),
-        Source::File(_) | Source::Env(_) | Source::Credential(_) => None,
+    let read = rotator.read_credential(id).await;
+    read.map(|(credential, _)| credential).map_err(|failure| {
+        let name = &rotator.grant.name;
+        let cure = failure.cure.map(String::from);
+        let cure =
+            cure.unwrap_or_else(|| format!("see that client_id and client_secret of {name} can be read"));
+        Refused::new(failure.remedy, failure.summary, cure)
     })
 }
 
@@ -146,7 +155,7 @@ pub(super) async fn redeem(
         Refused::new(failure.remedy, failure.summary, cure)
     })?;
     Ok(Proof {
-        claims: redeemed.access_token.claims().unwrap_or_default(),
+        facts: TokenFacts::of(&redeemed, [stored.value.expose_secret(), credential.secret.expose_secret()]),
         redeemed,
         client_id: credential.client_id.clone(),
         stored,
@@ -175,4 +184,74 @@ pub(super) fn objection(grant: &Grant, said: &Acceptance) -> Option<Refused> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     let remedy = if said.mfa == Some(false) { Remedy::Login } else { Remedy::Operator };
     Some(Refused::new(remedy, refused.why, refused.cure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::Value;
+    use serde_json::json;
+
+    use crate::token::AccessToken;
+    use crate::token::RefreshToken;
+
+    const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+    const SENT: &str = "0.AXoA-sent_token.of-some-length";
+    /// Secrets that have the form of something else.
+    const LIKE_A_WORD: &str = "AppSecretOfLettersOnly";
+    const LIKE_AN_ID: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
+    const SUCCESSOR: &str = "0.AXoA-successor.of-some-length";
+
+    fn facts(claims: &Value, scope: Option<&str>, app_secret: &str) -> TokenFacts {
+        let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let redeemed = Redeemed {
+            access_token: AccessToken::new(format!("h.{payload}.s")),
+            refresh_token: RefreshToken::new(SUCCESSOR),
+            expires_in: Duration::ZERO,
+            scope: scope.map(str::to_owned),
+            refresh_expires_in: None,
+        };
+        TokenFacts::of(&redeemed, [SENT, app_secret])
+    }
+
+    #[test]
+    fn honest_claims_are_shown() {
+        let claims =
+            json!({"tid": ID, "oid": ID.to_uppercase(), "scp": "user_impersonation", "amr": ["mfa"]});
+
+        let id = Some(ID.to_owned());
+        let scopes = Some("user_impersonation".to_owned());
+        let shown = TokenFacts { tenant_id: id.clone(), user_oid: id, scopes, mfa: Some(true) };
+        assert_eq!(facts(&claims, Some("other"), LIKE_A_WORD), shown);
+        assert_eq!(facts(&json!({}), Some("a/b openid"), "x").scopes.as_deref(), Some("a/b openid"));
+    }
+
+    #[test]
+    fn of_hostile_claims_nothing_is_shown() {
+        let long = "x".repeat(5000);
+        for text in [
+            SENT,
+            &SENT[4..28],
+            LIKE_A_WORD,
+            &LIKE_A_WORD.to_lowercase(),
+            SUCCESSOR,
+            "\u{1b}[2J",
+            "a\u{9b}31m",
+            "\u{202e}abc",
+            "a<b>",
+            &long,
+        ] {
+            let scopes = format!("user_impersonation {text}");
+            let claims = json!({"tid": text, "oid": text, "scp": scopes});
+            assert_eq!(facts(&claims, None, LIKE_A_WORD), TokenFacts::default(), "{text:?}");
+            assert_eq!(facts(&json!({}), Some(&scopes), LIKE_A_WORD), TokenFacts::default(), "{text:?}");
+        }
+        let claims = json!({"tid": LIKE_AN_ID, "oid": LIKE_AN_ID, "scp": LIKE_AN_ID});
+        assert_eq!(facts(&claims, None, LIKE_AN_ID), TokenFacts::default());
+    }
 }

@@ -12,7 +12,6 @@ use super::proof;
 use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
-use crate::answer;
 use crate::clock::Clock;
 use crate::login::Refused;
 use crate::token::rotation_id;
@@ -94,11 +93,11 @@ async fn verify(rotator: &ShippedRotator) -> Verified {
 async fn look(rotator: &ShippedRotator, found: &mut Verified) -> Result<(), Refused> {
     let id = rotation_id();
     let proof = proof::prove(rotator, id).await?;
-    found.tenant_id.clone_from(&proof.claims.tid);
+    found.tenant_id.clone_from(&proof.facts.tenant_id);
     found.client_id = Some(proof.client_id.clone());
-    found.user_oid = answer::object_id(proof.claims.oid.as_deref());
-    found.scopes = proof.claims.scp.clone().or_else(|| proof.redeemed.scope.clone());
-    found.mfa = proof.claims.mfa();
+    found.user_oid.clone_from(&proof.facts.user_oid);
+    found.scopes.clone_from(&proof.facts.scopes);
+    found.mfa = proof.facts.mfa;
     found.version = Some(proof.stored.version.id.clone());
     found.proved_at = Some(rfc3339(proof.proved_at));
     let Some(said) = proof::ask(rotator, &proof, id).await? else { return Ok(()) };

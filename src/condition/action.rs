@@ -24,8 +24,10 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
     let Grant { name, secret, tenant_id, .. } = &*of.grant;
     let app = of.client_id().unwrap_or("CLIENT_ID");
     let failure = of.failing.as_ref().map(|failing| &failing.failure).filter(|failure| failure.kind == kind);
-    let cure = failure.and_then(|failure| failure.cure.clone()).map(String::from);
-    let cure = || cure.unwrap_or_else(|| format!("see what the vault refuses: `perennial check {name}`"));
+    let stated = failure.and_then(|failure| failure.cure.clone()).map(String::from);
+    let of_vault = |stated: Option<String>| {
+        stated.unwrap_or_else(|| format!("see what the vault refuses: `perennial check {name}`"))
+    };
     match kind {
         Kind::NeverSignedIn | Kind::LoginRequired => format!(
             "run `perennial login {name}` and sign in with a second factor; {name} goes on within about a minute, at once after a SIGHUP"
@@ -52,7 +54,11 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
         Kind::AppCredentialRefused
             if failure.is_some_and(|failure| failure.about == About::CredentialSource) =>
         {
-            format!("see that client_id and client_secret of {name} can be read: `perennial check {name}`")
+            stated.unwrap_or_else(|| {
+                format!(
+                    "see that client_id and client_secret of {name} can be read: `perennial check {name}`"
+                )
+            })
         }
         Kind::AppCredentialRefused => {
             format!("make a new client secret and store its value, not its id: {}", new_app_secret(of, app))
@@ -80,7 +86,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
             "check the network on the way to {}: `perennial check {name}` shows which step fails; it is tried again by itself",
             secret.vault
         ),
-        Kind::VaultRefused => cure(),
+        Kind::VaultRefused => of_vault(stated),
         Kind::VaultIdentity => format!(
             "check [vault] credential in the configuration: the identity this process runs under got no accepted token; `perennial check {name}`, as the same user on the same host, tries it"
         ),
@@ -105,7 +111,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
             secret.name.as_str()
         ),
         Kind::BuriedSignIn => format!("nothing, if {name} is current; write to {secret} only to sign in"),
-        Kind::TurnedOff => format!("{}; or leave it: off is what was asked for", cure()),
+        Kind::TurnedOff => format!("{}; or leave it: off is what was asked for", of_vault(stated)),
         Kind::ClockSkew => CLOCK.into(),
         Kind::AlertUndeliverable => of_sink(name.as_str()),
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use chrono::NaiveTime;
 use reqwest::Url;
-use uuid::Uuid;
 
 use super::walk::Wanted;
+use crate::text;
 use crate::token::SecretName;
 use crate::token::Timestamp;
 use crate::token::TokenName;
@@ -35,11 +35,7 @@ pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
 
 /// A GUID, in lower case.
 pub(super) fn guid(text: &str) -> Result<String, Wanted> {
-    const LENGTH: usize = 36;
-    match Uuid::try_parse(text) {
-        Ok(id) if text.len() == LENGTH => Ok(id.to_string()),
-        _ => Err("must be a GUID, as 00000000-0000-0000-0000-000000000000"),
-    }
+    text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")
 }
 
 /// A concrete tenant: some grants are refused on `common` (AADSTS 9001023, 50194).

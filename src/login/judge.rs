@@ -12,6 +12,7 @@ use crate::answer;
 use crate::answer::Other;
 use crate::failure::Remedy;
 use crate::ports::Acceptance;
+use crate::text;
 use crate::token::Claims;
 use crate::token::Grant;
 use crate::token::Verify;
@@ -141,9 +142,11 @@ fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> 
         return Ok(());
     }
     let name = &expected.grant.name;
+    let before = text::guid(before)
+        .map_or_else(|| "another user's by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
     Err(Refused::new(
         Remedy::Login,
-        format!("user {} signed in, and the token in the vault is user {before}'s", shown(Some(now))),
+        format!("user {} signed in, and the token in the vault is {before}", shown(Some(now))),
         format!(
             "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
         ),

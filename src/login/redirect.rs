@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::attempt::Attempt;
 use crate::refusal;
 use crate::refusal::Refusal;
+use crate::text;
 
 /// Longer than any redirect: codes are one to two thousand characters.
 pub const MAX_BYTES: usize = 16 * 1024;
@@ -84,7 +85,7 @@ pub fn parameters(encoded: &str) -> Vec<(String, String)> {
 
 /// The parameters of what a person pasted: the whole address, or its part from `?` on.
 pub fn pasted(line: &str) -> Vec<(String, String)> {
-    let line = super::bare(line);
+    let line = text::bare(line);
     let query = line.split_once('?').map_or(line, |(_, query)| query);
     parameters(query.split('#').next().unwrap_or_default())
 }

@@ -28,6 +28,7 @@ use crate::ports::Vault;
 use crate::refusal::Class;
 use crate::source;
 use crate::state::State;
+use crate::text;
 use crate::token::Setting;
 use crate::token::Source;
 use crate::token::Timestamp;
@@ -124,7 +125,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Setting::From(source) => {
                 let (value, version) = self.read_source(source, id).await?;
                 calls += usize::from(version.is_some());
-                value.expose_secret().to_owned()
+                // It is shown and sent in the clear, and what lies there may be a secret.
+                text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?
             }
         };
         let (secret, version) = self.read_source(&self.grant.client_secret, id).await?;
@@ -142,17 +144,32 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
-        match from {
+        let read = match from {
             Source::Secret(address) => match self.vault.newest(address, id).await {
-                Ok(stored) => Ok((stored.value, Some(stored.version))),
-                Err(error) => Err(error.failure(Asked::Source, address)),
+                Ok(Stored { value, version, .. }) => {
+                    source::usable(value.expose_secret().as_bytes(), &source::place(from))
+                        .map(|value| (value, Some(version)))
+                }
+                Err(error) => return Err(error.failure(Asked::Source, address)),
             },
-            local => source::read_local(local).map(|value| (value, None)).map_err(|error| {
-                let summary = format!("the app's credential could not be read: {error}");
-                Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
-            }),
-        }
+            local => source::read_local(local).map(|value| (value, None)),
+        };
+        read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
     }
+
+    fn no_app_id(&self, source: &Source) -> Failure {
+        let name = &self.grant.name;
+        let summary =
+            format!("{} must hold the client_id of {name}, and holds no GUID", source::place(source));
+        let cure = format!(
+            "store the app's (client) id there, or correct client_id of {name}: perhaps it names the place of client_secret"
+        );
+        Failure { cure: Some(cure.into()), ..unreadable(summary) }
+    }
+}
+
+fn unreadable(summary: String) -> Failure {
+    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
 }
 
 fn budget_spent() -> Failure {

@@ -8,6 +8,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream;
 use serde_json::json;
 
@@ -42,7 +44,8 @@ pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Cal
             });
             json_of(status, Body::from_stream(drops))
         }
-        Hostile::Echo => echo(status, peer, caller),
+        Hostile::Echo => echo(status, peer, &Sent::by(caller)),
+        Hostile::Laced => laced(status, peer, &Sent::by(caller)),
     }
 }
 
@@ -99,19 +102,58 @@ impl Bits {
     }
 }
 
-/// Every text that a peer's answer can hold is what was sent, as it came and taken apart.
-fn echo(status: StatusCode, peer: Peer, caller: &Caller) -> Response {
-    let raw = String::from_utf8_lossy(&caller.sent);
-    let form = reqwest::Url::parse(&format!("form:?{raw}")).ok();
-    let pairs = form.iter().flat_map(reqwest::Url::query_pairs);
-    let fields: Vec<String> =
-        pairs.map(|(_, value)| value.into_owned()).filter(|text| text.len() > 20).collect();
-    let bearer = caller.bearer().unwrap_or_default();
-    let one = fields.iter().max_by_key(|text| text.len()).map_or(bearer, String::as_str);
-    let all = format!("{bearer} {raw} {}", fields.join(" "));
+/// What a caller sent.
+struct Sent {
+    /// The longest part of it, taken out of its form.
+    longest: String,
+    /// All of it, as it came and taken apart.
+    all: String,
+    /// The parts that are long enough to be a secret.
+    parts: String,
+}
+
+impl Sent {
+    fn by(caller: &Caller) -> Self {
+        let raw = String::from_utf8_lossy(&caller.sent);
+        let form = reqwest::Url::parse(&format!("form:?{raw}")).ok();
+        let pairs = form.iter().flat_map(reqwest::Url::query_pairs);
+        let fields: Vec<String> =
+            pairs.map(|(_, value)| value.into_owned()).filter(|text| text.len() > 20).collect();
+        let bearer = caller.bearer().unwrap_or_default();
+        let longest = fields.iter().max_by_key(|text| text.len()).map_or(bearer, String::as_str).to_owned();
+        let parts = fields.join(" ");
+        Self { all: format!("{bearer} {raw} {parts}"), longest, parts }
+    }
+}
+
+/// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
+const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
+
+/// A token answer or a profile that can be used.
+fn laced(status: StatusCode, peer: Peer, sent: &Sent) -> Response {
+    let Sent { longest, all, parts } = sent;
+    let claims = json!({
+        "tid": format!("{ESCAPES}{longest}"), "oid": longest, "scp": parts, "amr": ["pwd", "mfa", all],
+    });
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let body = match peer {
         Peer::Entra => json!({
-            "error": one, "error_description": all, "error_codes": [&all], "suberror": one,
+            "access_token": format!("{}.{}.c2ln", part("{}"), part(&claims.to_string())),
+            "refresh_token": "0.AXlaced", "expires_in": 3600, "scope": format!("{ESCAPES}{all}"),
+        }),
+        Peer::PartnerCenter | Peer::KeyVault => {
+            json!({"companyName": format!("Contoso{ESCAPES}"), "tenantId": longest, "isMfaCompliant": true})
+        }
+    };
+    (status, Json(body)).into_response()
+}
+
+/// Every text that a peer's answer can hold is what was sent, as it came and taken apart.
+fn echo(status: StatusCode, peer: Peer, sent: &Sent) -> Response {
+    let (one, all) = (&sent.longest, &sent.all);
+    let body = match peer {
+        Peer::Entra => json!({
+            "error": one, "error_description": all, "error_codes": [all], "suberror": one,
             "trace_id": one, "correlation_id": all, "claims": json!({ "sent": all }).to_string(),
         }),
         Peer::KeyVault => {

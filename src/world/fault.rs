@@ -74,11 +74,13 @@ pub enum Hostile {
     Drip,
     /// An error or a profile in which everything that was sent comes back.
     Echo,
+    /// A good answer. Each of its texts that could be shown holds what was sent, or a terminal's escape sequences.
+    Laced,
 }
 
 impl Hostile {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo];
+    pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
     /// The name in fault forms.
     pub fn as_str(self) -> &'static str {
@@ -87,6 +89,7 @@ impl Hostile {
             Self::Bomb => "bomb",
             Self::Drip => "drip",
             Self::Echo => "echo",
+            Self::Laced => "laced",
         }
     }
 }

@@ -73,6 +73,8 @@ fn an_answer_without_a_usable_successor_is_none() {
         r#"{"refresh_token":"r"}"#,
         r#"{"access_token":"","refresh_token":"r"}"#,
         r#"{"access_token":"a\nb","refresh_token":"r"}"#,
+        r#"{"access_token":"0.AXoA-canary_x~y","refresh_token":"r"}"#,
+        r#"{"access_token":"e.s~3cr+t&=.x","refresh_token":"r"}"#,
         r#"{"access_token":"a","refresh_token":"two words"}"#,
         r#"{"access_token":"a","refresh_token":"\"quoted\""}"#,
         r#"{"access_token":"a","refresh_token":7}"#,

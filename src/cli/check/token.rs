@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::CheckArgs;
 use super::Outcome;
 use super::Step;
-use crate::answer;
 use crate::cli::cure;
 use crate::cli::proof;
 use crate::cli::proof::Proof;
@@ -134,8 +133,8 @@ fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
 }
 
 fn redeemed(proof: &Proof) -> String {
-    let user = answer::object_id(proof.claims.oid.as_deref()).unwrap_or_else(|| "a user".into());
-    let tenant = proof.claims.tid.as_deref().unwrap_or("the tenant");
+    let user = proof.facts.user_oid.as_deref().unwrap_or("a user");
+    let tenant = proof.facts.tenant_id.as_deref().unwrap_or("the tenant");
     format!("{user} of {tenant}, for app {}", proof.client_id)
 }
 

@@ -4,6 +4,8 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use crate::azure::key_vault::Listed;
+use crate::config;
+use crate::text;
 use crate::token::SecretName;
 use crate::version::CONTENT_TYPE;
 use crate::version::tag;
@@ -33,11 +35,12 @@ impl Proposal {
             .iter()
             .find(|secret| is_ours(secret))
             .or_else(|| listed.iter().find(|secret| is_token(secret)));
-        let told = |tag: &str| token?.tags.get(tag).map(str::to_owned);
+        // A tag can hold anything, and a proposal is shown on a terminal.
+        let told = |tag: &str| token?.tags.get(tag);
         let text = |secret: &Listed| secret.name.as_str().to_owned();
-        let client_id = told(tag::CLIENT_ID);
+        let client_id = told(tag::CLIENT_ID).and_then(text::guid);
         Self {
-            tenant: told(tag::TENANT_ID),
+            tenant: told(tag::TENANT_ID).and_then(config::tenant),
             tenant_secret: named(&["tenantid"]).map(|secret| secret.name.clone()),
             // An id that a tag tells needs no secret to be read each time.
             app_id_secret: match client_id {
@@ -53,7 +56,7 @@ impl Proposal {
 
 /// A tenant's id, where the value is one.
 pub(super) fn tenant(value: &SecretString) -> Option<String> {
-    uuid::Uuid::try_parse(value.expose_secret().trim()).ok().map(|id| id.to_string())
+    text::guid(text::bare(value.expose_secret()))
 }
 
 fn is_ours(secret: &Listed) -> bool {
@@ -99,15 +102,22 @@ mod tests {
 
     #[test]
     fn a_token_of_ours_tells_its_tenant_and_app() {
-        let mut all = listed(&["a-refresh-token", "odd-name", "client-id"]);
-        all[1].tags = [(tag::MANAGED_BY, "perennial/1 run"), (tag::TENANT_ID, "t"), (tag::CLIENT_ID, "c")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into_iter()
-            .collect();
+        let id = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+        let of = |tenant, client| {
+            let mut all = listed(&["a-refresh-token", "odd-name", "client-id"]);
+            let tags =
+                [(tag::MANAGED_BY, "perennial/1 run"), (tag::TENANT_ID, tenant), (tag::CLIENT_ID, client)];
+            all[1].tags = tags.into_iter().collect();
+            Proposal::of(&all)
+        };
 
-        let found = Proposal::of(&all);
-
-        assert_eq!((found.tenant.as_deref(), found.client_id.as_deref()), (Some("t"), Some("c")));
-        assert_eq!((found.refresh_token.as_deref(), found.app_id_secret), (Some("odd-name"), None));
+        for tenant in [id, "contoso.onmicrosoft.com"] {
+            let found = of(tenant, id);
+            assert_eq!((found.tenant.as_deref(), found.client_id.as_deref()), (Some(tenant), Some(id)));
+            assert_eq!((found.refresh_token.as_deref(), found.app_id_secret), (Some("odd-name"), None));
+        }
+        let found = of("\u{1b}[2J", "\u{1b}]0;owned\u{7}");
+        assert_eq!((found.tenant, found.client_id), (None, None), "a tag can hold anything");
+        assert_eq!(found.app_id_secret.as_deref(), Some("client-id"));
     }
 }

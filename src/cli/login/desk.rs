@@ -29,6 +29,7 @@ use crate::ports::ResourceError;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
 use crate::rotate::Credential;
+use crate::text;
 use crate::token::Grant;
 use crate::token::Verify;
 use crate::token::rotation_id;
@@ -270,7 +271,7 @@ fn no_verdict(error: &ResourceError) -> Refused {
 }
 
 fn overtaken(stored: &Stored) -> Refused {
-    let by = stored.version.tags.get(tag::MANAGED_BY).unwrap_or("somebody else");
+    let by = stored.version.tags.get(tag::MANAGED_BY).map_or_else(|| "somebody else".to_owned(), text::shown);
     Refused::new(
         Remedy::Retry { after: None },
         format!(

@@ -11,12 +11,12 @@ use secrecy::zeroize::Zeroizing;
 use super::desk::Desk;
 use super::desk::Kept;
 use crate::cli::Stop;
-use crate::login;
 use crate::login::Refused;
 use crate::login::SignedIn;
 use crate::login::cure::Way;
 use crate::ports::Issuer as _;
 use crate::ports::Redemption;
+use crate::text;
 use crate::token::RefreshToken;
 
 /// Ten times the longest token seen (`reference/azure.md` §1.2).
@@ -40,7 +40,8 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let token = RefreshToken::new(login::bare(text));
+    // Entra has taken white space and quotes as part of the value since 2019 (reference-breaking-changes).
+    let token = RefreshToken::new(text::bare(text));
     token.is_plausible().then_some(token)
 }
 

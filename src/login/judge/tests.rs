@@ -99,9 +99,16 @@ fn a_user_is_replaced_on_purpose_only() {
         judge(&expected, &answer)
     };
 
-    let told = refused(by(Some("predecessor"), false), "is user predecessor's");
-    assert!(told.cure.ends_with("perennial login partner-center --replace-user"), "{told}");
-    assert!(by(Some("predecessor"), true).is_ok());
+    let predecessor = "0c0ffee0-2222-4222-8222-222222222222";
+    for (noted, why) in [
+        (predecessor, "is user 0c0ffee0-2222-4222-8222-222222222222's"),
+        ("predecessor\u{1b}[2J", "is another user's by its tag user-oid"),
+    ] {
+        let told = refused(by(Some(noted), false), why);
+        assert!(told.cure.ends_with("perennial login partner-center --replace-user"), "{told}");
+        assert!(!told.why.contains('\u{1b}'), "{told}");
+        assert!(by(Some(noted), true).is_ok());
+    }
     assert!(by(Some(&USER.to_uppercase()), false).is_ok());
     let pinned = Grant { user_oid: Some("somebody".into()), ..grant.clone() };
     let expected =

@@ -40,7 +40,7 @@ pub(super) struct FaultForm {
     /// A page that is no answer.
     #[serde(default)]
     garbage: bool,
-    /// One that does harm: `long`, `bomb`, `drip` or `echo`.
+    /// One that does harm: `long`, `bomb`, `drip`, `echo` or `laced`.
     body: Option<String>,
     /// The call is held up.
     delay: Option<Span>,

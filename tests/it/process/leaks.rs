@@ -2,7 +2,9 @@
 
 mod echoes;
 mod kernel;
+mod shown;
 mod sinks;
+mod swapped;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;

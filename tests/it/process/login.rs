@@ -31,12 +31,12 @@ impl Stage {
     }
 
     /// `login one …`, with a browser that opens nothing: the test acts in its place.
-    fn login(&self, args: &[&str]) -> Child {
+    pub(super) fn login(&self, args: &[&str]) -> Child {
         let args = [&["login", "one"], args].concat();
         Child::start_to_type(&self.config, &args, &[("BROWSER", "true"), ("RUST_LOG", "trace")])
     }
 
-    fn browser(&self) -> Browser {
+    pub(super) fn browser(&self) -> Browser {
         Browser::new(&self.sandbox.ca_pem)
     }
 
@@ -78,7 +78,7 @@ impl Stage {
 }
 
 /// The sign-in page that a login offers, once it does.
-async fn page_of(login: &Child) -> String {
+pub(super) async fn page_of(login: &Child) -> String {
     let offered = || {
         let told = login.told();
         let line = told.lines().find(|line| line.contains("/oauth2/v2.0/authorize?"))?;

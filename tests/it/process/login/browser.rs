@@ -6,24 +6,24 @@ use reqwest::StatusCode;
 use reqwest::Url;
 
 /// A browser that trusts the sandbox.
-pub(super) struct Browser(reqwest::Client);
+pub(in crate::process) struct Browser(reqwest::Client);
 
 impl Browser {
-    pub(super) fn new(ca_pem: &str) -> Self {
+    pub(in crate::process) fn new(ca_pem: &str) -> Self {
         Self(http_client(Some(ca_pem.as_bytes()), false).expect("a client"))
     }
 
-    pub(super) async fn get(&self, url: &str) -> Response {
+    pub(in crate::process) async fn get(&self, url: &str) -> Response {
         self.0.get(url).send().await.expect("an answer")
     }
 
     /// Presses a button of the page at `url`.
-    pub(super) async fn press(&self, url: &str, fields: &[(&str, &str)]) -> Response {
+    pub(in crate::process) async fn press(&self, url: &str, fields: &[(&str, &str)]) -> Response {
         self.0.post(url).form(fields).send().await.expect("an answer")
     }
 
     /// Signs in at the page, and says where that leads: nowhere, where Entra keeps the person.
-    pub(super) async fn sign_in(&self, url: &str, user: &str) -> Back {
+    pub(in crate::process) async fn sign_in(&self, url: &str, user: &str) -> Back {
         let page = self.get(url).await;
         assert_eq!(page.status(), StatusCode::OK);
         assert!(page.text().await.expect("a page").contains(user), "offered");
@@ -31,7 +31,7 @@ impl Browser {
     }
 
     /// Goes back to the program, as the sign-in page leads: gives what its last page says.
-    pub(super) async fn go_back(&self, back: Back) -> String {
+    pub(in crate::process) async fn go_back(&self, back: Back) -> String {
         let answer = match back {
             Back::Redirect(url) => self.get(url.as_str()).await,
             Back::Form(url, fields) => self.0.post(url).form(&fields).send().await.expect("an answer"),
@@ -44,7 +44,7 @@ impl Browser {
 
 /// Where a sign-in page leads.
 #[derive(Debug)]
-pub(super) enum Back {
+pub(in crate::process) enum Back {
     /// A redirect.
     Redirect(Url),
     /// A form that is sent to the program.
@@ -54,7 +54,7 @@ pub(super) enum Back {
 }
 
 impl Back {
-    pub(super) async fn of(answer: Response) -> Self {
+    pub(in crate::process) async fn of(answer: Response) -> Self {
         if let Some(target) = answer.headers().get("location") {
             return Self::Redirect(target.to_str().expect("text").parse().expect("a URL"));
         }
@@ -67,7 +67,7 @@ impl Back {
 }
 
 /// The hidden fields of a page.
-pub(super) fn fields(page: &str) -> Vec<(String, String)> {
+pub(in crate::process) fn fields(page: &str) -> Vec<(String, String)> {
     let parts = page.split("<input type=\"hidden\"").skip(1);
     let field = |part: &str| Some((attribute(part, "name=\"")?, attribute(part, "value=\"")?));
     parts.filter_map(field).collect()

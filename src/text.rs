@@ -1,0 +1,172 @@
+//! Text that others wrote: the form in which it is used, and the form in which it is shown.
+//!
+//! Pure. An issuer, a resource, a vault's tags and a secret's source can hold anything: another secret, or a
+//! sequence that a terminal acts on. What is shown of them has passed one of these functions.
+
+use uuid::Uuid;
+
+/// `00000000-0000-0000-0000-000000000000` has so many.
+const GUID_CHARS: usize = 36;
+
+/// Bounds one scope: the longest known is `https://api.partnercenter.microsoft.com/user_impersonation`.
+const MAX_SCOPE_CHARS: usize = 128;
+
+/// Bounds how many scopes are shown.
+const MAX_SCOPES: usize = 100;
+
+/// Bounds what is shown of any other text.
+const MAX_SHOWN_CHARS: usize = 128;
+
+/// Characters that are not seen, or that change how the characters beside them are read: soft hyphen, marks of
+/// direction, spaces of no width, line and paragraph separators, annotations, tags.
+const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{180e}'..='\u{180e}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{e0000}'..='\u{e007f}',
+];
+
+/// A secret or an id as it was meant: without white space, a byte-order mark and one pair of quotes around it.
+/// Editors, shells and files of variables put them there.
+pub fn bare(text: &str) -> &str {
+    let text = trimmed(text);
+    let unquoted = ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
+    unquoted.map_or(text, trimmed)
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
+/// A GUID in its usual form, in lower case. Any other form could be a secret.
+pub fn guid(text: &str) -> Option<String> {
+    (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
+}
+
+/// Scopes, if all of them have the form of one: letters, digits and `.` `_` `:` `/` `-`, and not too many.
+pub fn scopes(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let fits = |word: &&str| {
+        word.len() <= MAX_SCOPE_CHARS
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b))
+    };
+    let fit = (1..=MAX_SCOPES).contains(&words.len()) && words.iter().all(fits);
+    fit.then(|| words.join(" "))
+}
+
+/// Any other text, for people: its beginning, with escapes in the place of what a terminal would act on.
+pub fn shown(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut shown = String::new();
+    for c in chars.by_ref().take(MAX_SHOWN_CHARS) {
+        if c.is_control() || UNSEEN.iter().any(|range| range.contains(&c)) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+
+    #[test]
+    fn what_a_shell_or_an_editor_put_around_a_secret_is_no_part_of_it() {
+        for (saved, meant) in [
+            ("s3cr3t", "s3cr3t"),
+            (" s3cr3t\r\n", "s3cr3t"),
+            ("\u{feff}s3cr3t\n", "s3cr3t"),
+            ("\"s3cr3t\"", "s3cr3t"),
+            ("'s3cr3t'\n\n", "s3cr3t"),
+            ("\u{feff}\" s3cr3t \" ", "s3cr3t"),
+            ("\"\u{feff}s3cr3t\"", "s3cr3t"),
+            // One pair, and only a pair.
+            ("\"\"s3cr3t\"\"", "\"s3cr3t\""),
+            ("\"s3cr3t", "\"s3cr3t"),
+            ("s3cr3t'", "s3cr3t'"),
+            ("'s3cr3t\"", "'s3cr3t\""),
+            ("s3\"cr'3t", "s3\"cr'3t"),
+            ("\"", "\""),
+            ("\"\"", ""),
+            ("\u{feff} \n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(bare(saved), meant, "{saved:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_guid_in_its_usual_form_is_taken_for_one() {
+        assert_eq!(guid(&ID.to_uppercase()).as_deref(), Some(ID));
+        for other in [
+            String::new(),
+            "0.AXoA-token".into(),
+            ID.replace('-', ""),
+            format!("{{{ID}}}"),
+            format!("urn:uuid:{ID}"),
+            format!("{ID} "),
+            format!("{}\u{1b}", &ID[1..]),
+            // As long as one, and none.
+            "abc8Q~0123456789abcdef0123456789abcd".into(),
+            "x".repeat(36),
+        ] {
+            assert_eq!(guid(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_words_of_a_bounded_length() {
+        for (text, shown) in [
+            ("user_impersonation", Some("user_impersonation")),
+            (
+                " https://api.partnercenter.microsoft.com/user_impersonation  offline_access\topenid ",
+                Some("https://api.partnercenter.microsoft.com/user_impersonation offline_access openid"),
+            ),
+            ("Directory.AccessAsUser.All", Some("Directory.AccessAsUser.All")),
+            (
+                "api://0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab/x",
+                Some("api://0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab/x"),
+            ),
+            ("", None),
+            (" ", None),
+            ("ok \u{1b}[2J", None),
+            ("ok abc8Q~0123456789abcdef", None),
+            ("<b>", None),
+            ("größe", None),
+            (&"x".repeat(129), None),
+            (&"x ".repeat(101), None),
+        ] {
+            assert_eq!(scopes(text).as_deref(), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_acts_on_is_shown_as_an_escape() {
+        for (text, told) in [
+            ("Contoso Ltd. \"Köln\" \\ O'Brien 株式会社", "Contoso Ltd. \"Köln\" \\ O'Brien 株式会社"),
+            ("कंपनी", "कंपनी"),
+            ("a\u{1b}[31mb", "a\\u{1b}[31mb"),
+            ("a\u{9b}31mb", "a\\u{9b}31mb"),
+            ("a\r\n\tb\0\u{7f}", "a\\u{d}\\u{a}\\u{9}b\\u{0}\\u{7f}"),
+            ("a\u{202e}b\u{2066}c\u{200b}d\u{feff}", "a\\u{202e}b\\u{2066}c\\u{200b}d\\u{feff}"),
+            ("a\u{2028}b\u{e0041}c\u{ad}", "a\\u{2028}b\\u{e0041}c\\u{ad}"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(text), told, "{text:?}");
+        }
+        let long = shown(&"\u{1b}".repeat(10_000));
+        assert_eq!((long.matches("\\u{1b}").count(), long.ends_with('…')), (MAX_SHOWN_CHARS, true));
+    }
+}
