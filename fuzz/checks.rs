@@ -16,6 +16,7 @@ use perennial::config::Config;
 use perennial::failure::Failure;
 use perennial::ports::Asked;
 use perennial::ports::Redeemed;
+use perennial::state::Noted;
 use perennial::token::AccessToken;
 use perennial::token::Grant;
 use perennial::token::Policy;
@@ -142,6 +143,7 @@ fn successor(version: &Version) {
         client_id: APP,
         user_oid: None,
         redeemed_from: Some(version),
+        verdict: Noted::on(version).map(|noted| (noted.word(), noted.at)),
         replaces: None,
         rotation_id: perennial::token::rotation_id(),
     };

@@ -10,6 +10,7 @@ mod cure;
 pub mod demo;
 pub mod health;
 pub mod init;
+mod known;
 pub mod login;
 pub mod out;
 mod proof;

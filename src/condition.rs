@@ -172,7 +172,7 @@ impl Symptom {
 }
 
 fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    let mut found: Vec<Symptom> = failing(of).into_iter().collect();
+    let mut found: Vec<Symptom> = failing(of, now).into_iter().collect();
     let held = of.failing.as_ref().map(|failing| failing.failure.kind);
     let retry = Remedy::Retry { after: None };
     let mut add = |kind, remedy, since, summary: String| {
@@ -181,6 +181,10 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         }
     };
     let told = of.failing.as_ref().filter(|failing| is_told(failing));
+    let expired_at = of.expired_at(now);
+    if let Some(at) = expired_at {
+        add(Kind::LoginRequired, Remedy::Login, at, expired(of, at));
+    }
     if of.standing(now) == crate::snapshot::Standing::Unsaved
         && let Some(failing) = told
     {
@@ -196,7 +200,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
     }
     // Where something else says why, it is no incident of its own.
-    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none()) {
+    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
     match of.app_secret_expires {
@@ -232,12 +236,20 @@ fn is_told(failing: &Failing) -> bool {
     !matches!(failing.failure.remedy, Remedy::Retry { .. }) || failing.attempts >= TOLD_AFTER_ATTEMPTS
 }
 
-fn failing(of: &Snapshot) -> Option<Symptom> {
+fn expired(of: &Snapshot, at: Timestamp) -> String {
+    let (day, days) = (at.format("%Y-%m-%d"), of.lifetime().num_days());
+    format!("the token expired on {day}, {days} days after it was issued")
+}
+
+fn failing(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
     let failing = of.failing.as_ref()?;
     let failure = &failing.failure;
     if !is_told(failing) {
         return None;
     }
+    // That it was past its end and that the issuer says so is one incident.
+    let expired_at = of.expired_at(now).filter(|_| failure.kind == Kind::LoginRequired);
+    let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let cause = match (failure.about, failure.kind) {
         (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
@@ -248,8 +260,8 @@ fn failing(of: &Snapshot) -> Option<Symptom> {
         kind: failure.kind,
         cause,
         remedy: failure.remedy,
-        since: failing.since,
-        summary: failure.summary.clone(),
+        since: expired_at.map_or(failing.since, |at| at.min(failing.since)),
+        summary: format!("{}{expiry}", failure.summary),
         code: failure.code,
         trace_id: failure.trace_id.clone(),
         correlation_id: failure.correlation_id.clone(),

@@ -30,6 +30,13 @@ impl Remedy {
             Self::Operator => "operator",
         }
     }
+
+    /// The remedy of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Retry { after: None }, Self::Login, Self::Operator]
+            .into_iter()
+            .find(|one| one.as_str() == name)
+    }
 }
 
 /// Something a person should know while it holds. The names are part of the contract: they stand in

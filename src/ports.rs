@@ -335,6 +335,17 @@ pub struct Acceptance {
     pub status: u16,
 }
 
+impl Acceptance {
+    /// What it means against the token: nothing where it may be used.
+    pub fn objection(&self) -> Option<Kind> {
+        match (self.mfa, self.accepted) {
+            (Some(false), _) => Some(Kind::MfaRequired),
+            (_, false) => Some(Kind::PartnerCenterRefused),
+            (_, true) => None,
+        }
+    }
+}
+
 /// The service that accepts the access token: Partner Center.
 pub trait Resource {
     /// Asks whether the token is accepted, second factor and all. Idempotent, and bounded in time by

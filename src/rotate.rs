@@ -21,7 +21,6 @@ use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::holds::Hold;
-use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Change;
 use crate::ports::Issuer;
@@ -325,12 +324,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                     warn!(event = "partner_center_refused", token = %self.grant.name, status = acceptance.status,
                         mfa = ?acceptance.mfa, "Partner Center does not accept the access token");
                 }
-                let said = |acceptance: &Acceptance| (acceptance.accepted, acceptance.mfa);
-                if state.acceptance.as_ref().map(said) != Some(said(&acceptance)) {
-                    state.verdict_since = Some(now);
-                }
-                state.verdict_at = Some(now);
-                state.acceptance = Some(acceptance);
+                state.hear(acceptance, now);
             }
             Err(error) => {
                 debug!(event = "partner_center_unknown", token = %self.grant.name, reason = %error);

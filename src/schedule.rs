@@ -15,6 +15,7 @@ use crate::failure::Remedy;
 use crate::state::DAY;
 use crate::state::Failing;
 use crate::state::Limits;
+use crate::state::Noted;
 use crate::state::Phase;
 use crate::state::State;
 use crate::state::VAULT_CALLS_A_STEP;
@@ -26,6 +27,8 @@ use crate::token::TokenName;
 use crate::version::Version;
 use crate::version::rfc3339;
 use crate::version::tag;
+
+mod verdict;
 
 /// How often the vault is looked at while a person is expected to act: about each minute. With what else
 /// such a day may need, that stays below 1,500 calls (promise 6).
@@ -316,6 +319,9 @@ fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Time
 /// What an earlier process found out and noted is the same incident.
 fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
     let newest = newest?;
+    if let Some(noted) = Noted::on(newest).filter(|noted| noted.kind == Some(failure.kind)) {
+        return Some(noted.at);
+    }
     let noted = newest.tags.get(tag::REFUSED_KIND)?;
     (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
@@ -327,7 +333,7 @@ fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
 
 /// The tags that the newest version should carry and does not.
 ///
-/// A proof is noted at most daily, a refusal when it changes.
+/// A proof is noted at most daily, a refusal and a verdict when they change.
 fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
     let version = state.newest.as_ref()?;
     if state.mark_after.is_some_and(|at| at > now) {
@@ -337,6 +343,11 @@ fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
         (Phase::Current, None) => proof_marks(version, state)?,
         (Phase::Waiting { .. }, Some(failing)) if failing.failure.token_refused() => {
             refusal_marks(version, failing)?
+        }
+        (Phase::Waiting { .. }, Some(failing)) => {
+            let mut tags = version.tags.clone();
+            verdict::put(&mut tags, Some(verdict::of_failure(version, failing)?));
+            tags
         }
         _ => return None,
     };
@@ -354,13 +365,15 @@ fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
         (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
         _ => None,
     };
-    if !outdated && !version.is_refused() && user.is_none() {
+    let verdict = verdict::after_proof(version, state);
+    if !outdated && !version.is_refused() && user.is_none() && !verdict::is_news(verdict, version) {
         return None;
     }
     let mut tags = version.tags.clone();
     tags.insert(tag::PROVED_AT, &rfc3339(proved_at));
     tags.remove(tag::REFUSED_AT);
     tags.remove(tag::REFUSED_KIND);
+    verdict::put(&mut tags, verdict);
     if let Some(user) = user {
         tags.insert(tag::USER_OID, user);
     }
@@ -375,6 +388,7 @@ fn refusal_marks(version: &Version, failing: &Failing) -> Option<Tags> {
     let mut tags = version.tags.clone();
     tags.insert(tag::REFUSED_AT, &rfc3339(failing.since));
     tags.insert(tag::REFUSED_KIND, kind);
+    tags.remove(tag::VERDICT);
     Some(tags)
 }
 

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::failure::Kind;
 use crate::failure::Remedy;
-use crate::ports::Acceptance;
 use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::state::Failing;
 use crate::state::Found;
+use crate::state::Noted;
 use crate::state::Phase;
 use crate::state::State;
 use crate::state::delta;
@@ -31,7 +31,7 @@ use crate::version::tag;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Redeemed within twice `prove_every`, and nothing says otherwise.
+    /// Redeemed, and its access token accepted, within twice `prove_every`; and nothing says otherwise.
     Current,
     /// A successor is held that the vault does not have yet.
     Unsaved,
@@ -39,6 +39,8 @@ pub enum Standing {
     NeedsLogin,
     /// An operator must act.
     NeedsOperator,
+    /// Past its end, and not redeemed since: somebody must sign in.
+    Expired,
     /// Switched off in the vault.
     Off,
     /// Not known; never shown as green.
@@ -47,8 +49,15 @@ pub enum Standing {
 
 impl Standing {
     /// All, for metrics that count each.
-    pub const ALL: [Self; 6] =
-        [Self::Current, Self::Unsaved, Self::NeedsLogin, Self::NeedsOperator, Self::Off, Self::Unknown];
+    pub const ALL: [Self; 7] = [
+        Self::Current,
+        Self::Unsaved,
+        Self::NeedsLogin,
+        Self::NeedsOperator,
+        Self::Expired,
+        Self::Off,
+        Self::Unknown,
+    ];
 
     /// The word in a status and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +66,7 @@ impl Standing {
             Self::Unsaved => "unsaved",
             Self::NeedsLogin => "needs_login",
             Self::NeedsOperator => "needs_operator",
+            Self::Expired => "expired",
             Self::Off => "off",
             Self::Unknown => "unknown",
         }
@@ -80,7 +90,7 @@ pub struct Snapshot {
     pub signed_in_at: Option<Timestamp>,
     /// Whose it is, while their account is what stands in the way.
     pub user_oid: Option<Box<str>>,
-    /// When its token ends.
+    /// When its token ends, by its age; unknown once it was redeemed after that.
     pub expires_at: Option<Timestamp>,
     /// When it is to be replaced.
     pub rotate_at: Option<Timestamp>,
@@ -94,13 +104,13 @@ pub struct Snapshot {
     pub next_step_at: Option<Timestamp>,
     /// Whether Partner Center accepts the access token; unknown until asked.
     pub accepted: Option<bool>,
-    /// When Partner Center has been silent for so long that nobody knows, where it is asked.
-    heard_by: Option<Timestamp>,
+    /// When Partner Center last gave a verdict, to this process or to one before it.
+    heard_at: Option<Timestamp>,
     /// Whether the grant carries a second factor, where anybody says.
     pub mfa: Option<bool>,
     /// When the app's secret ends, where anybody says.
     pub app_secret_expires: Option<Timestamp>,
-    /// Since when Partner Center has been saying so.
+    /// Since when Partner Center has been saying so, to this process or to one before it.
     pub verdict_since: Option<Timestamp>,
     /// When the app's credential was first read, so that not knowing its end means something.
     pub credential_read_at: Option<Timestamp>,
@@ -138,7 +148,7 @@ impl Snapshot {
             last_rotation_at: None,
             next_step_at: None,
             accepted: None,
-            heard_by: None,
+            heard_at: None,
             mfa: None,
             app_secret_expires: None,
             verdict_since: None,
@@ -155,12 +165,8 @@ impl Snapshot {
     /// Draws it again after a further step: what comes from the configuration stays.
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
         let newest = state.newest.as_ref();
+        let is_past = |at: &Timestamp| *at <= now + TimeDelta::minutes(5);
         let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        // A silence of Partner Center's does not undo what it said: a yes for as long as a proof counts, a no until it
-        // says yes.
-        let fresh = state.verdict_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now);
-        let is_no = |said: &Acceptance| !said.accepted || said.mfa == Some(false);
-        let acceptance = state.acceptance.as_ref().filter(|said| fresh || is_no(said));
         self.phase = standing(state);
         self.version = newest.map(|version| version.id.clone());
         self.found = state.found;
@@ -168,33 +174,55 @@ impl Snapshot {
         self.signed_in_at = newest.map(Version::signed_in_at);
         let disabled = |failing: &Failing| failing.failure.kind == Kind::AccountDisabled;
         self.user_oid = state.failing.as_deref().filter(|it| disabled(it)).and_then(|_| self.user(state));
-        self.expires_at = self.issued_at.map(|at| at + self.lifetime());
         self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
-        self.proved_at = state.proved_at.max(noted).filter(|at| *at <= now + TimeDelta::minutes(5));
-        self.refused_since = state.proved_at.is_none() && newest.is_some_and(Version::is_refused);
+        self.proved_at = state.proved_at.max(noted).filter(is_past);
+        // An end is worked out; that the issuer redeemed it after that is known.
+        let end = self.issued_at.map(|at| at + self.lifetime());
+        self.expires_at = end.filter(|end| self.proved_at.is_none_or(|proved| proved < *end));
+        let noted = newest.and_then(Noted::on).filter(|noted| is_past(&noted.at));
+        let blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
+        let refused = blocked || newest.is_some_and(Version::is_refused);
+        self.refused_since = state.proved_at.is_none() && refused;
         self.last_rotation_at = state.last_rotation_at;
         self.next_step_at = match next {
             Next::Wait(at) => Some(*at),
             Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
         };
-        self.accepted = match self.grant.verify {
-            Verify::PartnerCenter => acceptance.map(|acceptance| acceptance.accepted),
-            Verify::Nothing => None,
-        };
-        self.heard_by = match self.grant.verify {
-            Verify::PartnerCenter => {
-                state.verdict_at.max(state.credential_read_at).map(|at| at + delta(2 * self.prove_every))
-            }
-            Verify::Nothing => None,
-        };
-        self.mfa = acceptance.and_then(|acceptance| acceptance.mfa);
         self.app_secret_expires = state.app_secret_expires.or(self.grant.app_secret_expires);
-        self.verdict_since = state.verdict_since;
+        (self.heard_at, self.accepted, self.mfa, self.verdict_since) = (None, None, None, None);
+        if self.grant.verify == Verify::PartnerCenter {
+            self.hear(state, noted.filter(|noted| noted.is_partner_centers()), now);
+        }
         self.credential_read_at = state.credential_read_at;
         self.failing.clone_from(&state.failing);
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;
+    }
+
+    /// What Partner Center said, to this process or, as noted, to the one before. An acceptance counts for as long as a
+    /// proof does; a rejection stands until it accepts the token.
+    fn hear(&mut self, state: &State, noted: Option<Noted>, now: Timestamp) {
+        if let Some(said) = &state.acceptance {
+            self.heard_at = state.verdict_at;
+            if said.objection().is_some() || self.has_heard(now) {
+                (self.accepted, self.mfa) = (Some(said.accepted), said.mfa);
+            }
+            self.verdict_since = state.verdict_since;
+        } else if let Some(noted) = noted {
+            self.heard_at = Some(noted.at);
+            (self.accepted, self.mfa) = match noted.kind {
+                None => (self.has_heard(now).then_some(true), None),
+                Some(Kind::MfaRequired) => (None, Some(false)),
+                Some(_) => (Some(false), None),
+            };
+            self.verdict_since = Some(noted.at);
+        }
+    }
+
+    /// Whether Partner Center's last word is as young as a proof has to be.
+    fn has_heard(&self, now: Timestamp) -> bool {
+        self.heard_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now)
     }
 
     /// Whose token it is. A tag can say anything: only an object id is fit for a command.
@@ -220,13 +248,24 @@ impl Snapshot {
     /// Where it stands now: what was proved or accepted too long ago is no longer known.
     pub fn standing(&self, now: Timestamp) -> Standing {
         let fresh = self.proved_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now)
-            && self.heard_by.is_none_or(|by| by >= now)
+            && (self.grant.verify == Verify::Nothing || self.has_heard(now))
             && !self.refused_since;
         match self.phase {
+            Standing::Unsaved | Standing::Off => self.phase,
+            _ if self.expired_at(now).is_some() => Standing::Expired,
+            Standing::Current | Standing::Unknown if self.lacks_mfa() => Standing::NeedsLogin,
+            Standing::Current | Standing::Unknown if self.accepted == Some(false) => Standing::NeedsOperator,
             Standing::Current | Standing::Unknown if fresh => Standing::Current,
             Standing::Current => Standing::Unknown,
             other => other,
         }
+    }
+
+    /// When the token ended, if it has. What is off is nobody's to renew, and a successor that is held is not past its
+    /// end.
+    pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let counts = !matches!(self.phase, Standing::Unsaved | Standing::Off);
+        self.expires_at.filter(|end| counts && *end <= now)
     }
 
     /// Time until the first of the token's and the app secret's expiry; zero once refused.

@@ -24,6 +24,10 @@ use crate::version::Version;
 use crate::version::VersionId;
 use crate::version::tag;
 
+mod verdict;
+
+pub use self::verdict::Noted;
+
 /// What no state may exceed, per token and day (design, promise 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -128,6 +132,9 @@ impl Found {
         if version.is_refused() {
             return refused_kind(version).map(Self::Refused);
         }
+        if let Some(kind) = not_accepted(version) {
+            return Some(Self::Refused(kind));
+        }
         let is_sign_in = version.redeemed_from().is_none();
         (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn)
     }
@@ -137,7 +144,7 @@ impl Found {
         let older =
             versions.iter().filter(|other| other.id != sign_in.id && other.created <= sign_in.created);
         match older.max_by_key(|other| other.created) {
-            Some(version) => refused_kind(version).map(Self::Refused),
+            Some(version) => refused_kind(version).or(not_accepted(version)).map(Self::Refused),
             None => Some(Self::FirstSignIn),
         }
     }
@@ -145,6 +152,11 @@ impl Found {
 
 fn refused_kind(version: &Version) -> Option<Kind> {
     version.tags.get(tag::REFUSED_KIND).and_then(Kind::parse)
+}
+
+/// What Partner Center was noted to hold against it.
+fn not_accepted(version: &Version) -> Option<Kind> {
+    Noted::on(version).filter(|noted| noted.is_partner_centers())?.kind
 }
 
 /// Where a token stands.

@@ -92,6 +92,7 @@ fn words(state: Standing) -> &'static str {
         Standing::Unsaved => "unsaved",
         Standing::NeedsLogin => "needs login",
         Standing::NeedsOperator => "needs an operator",
+        Standing::Expired => "expired",
         Standing::Off => "off",
         Standing::Unknown => "not known yet",
     }

@@ -52,9 +52,12 @@ pub mod tag {
     pub const REFUSED_AT: &str = "refused-at";
     /// What the refusal means.
     pub const REFUSED_KIND: &str = "refused-kind";
+    /// Short of a refusal by the issuer: when the token was last known to be usable, or what keeps it from being
+    /// used and since when (`Version::verdict`).
+    pub const VERDICT: &str = "verdict";
 
     /// All of them: whatever else a version carries is foreign and is handed on.
-    pub const OURS: [&str; 11] = [
+    pub const OURS: [&str; 12] = [
         MANAGED_BY,
         ISSUED_AT,
         SIGNED_IN_AT,
@@ -66,8 +69,12 @@ pub mod tag {
         PROVED_AT,
         REFUSED_AT,
         REFUSED_KIND,
+        VERDICT,
     ];
 }
+
+/// The verdict's word for a token that the issuer redeemed and whose access token was accepted.
+pub const USABLE: &str = "usable";
 
 /// A version's id: 32 hex digits, given by the vault. Shared, since a token is known by it in many places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -111,6 +118,12 @@ impl Version {
         self.tags.contains(tag::REFUSED_AT)
     }
 
+    /// What was noted of its use: a word, which is `usable` or a kind of condition, and its time.
+    pub fn verdict(&self) -> Option<(&str, Timestamp)> {
+        let (word, at) = self.tags.get(tag::VERDICT)?.split_once(' ')?;
+        Some((word, parsed(at)?))
+    }
+
     /// Whether it was redeemed after it was written: `login` notes its own redemption on what it writes.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.time(tag::PROVED_AT);
@@ -119,8 +132,7 @@ impl Version {
 
     /// A tag's instant, where there is one that can be read.
     pub fn time(&self, tag: &str) -> Option<Timestamp> {
-        let text = self.tags.get(tag)?;
-        Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+        parsed(self.tags.get(tag)?)
     }
 
     /// When the token in it was issued: the earlier of tag and vault, so that a tag can hasten a
@@ -179,6 +191,8 @@ pub struct Provenance<'a> {
     pub user_oid: Option<&'a str>,
     /// The version it was redeemed from; none for a sign-in.
     pub redeemed_from: Option<&'a Version>,
+    /// The verdict on it, where there is one already.
+    pub verdict: Option<(&'static str, Timestamp)>,
     /// The tags of the version it replaces without descending from it: a sign-in's predecessor.
     pub replaces: Option<&'a Tags>,
     /// Ties the records together.
@@ -204,13 +218,17 @@ pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -
     if let Some(version) = from.redeemed_from {
         put(tag::REDEEMED_FROM, version.id.to_string());
     }
+    if let Some((word, at)) = from.verdict {
+        put(tag::VERDICT, verdict(word, at));
+    }
     let before = from.redeemed_from.map(|version| &version.tags).or(from.replaces);
     let dropped = before.map(|before| carry_over(before, &mut tags)).unwrap_or_default();
     (NewVersion { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
 }
 
-/// How many of the 15 places Perennial keeps for the marks it may add later.
-const RESERVED: usize = tag::OURS.len();
+/// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
+/// that they are never there together.
+const RESERVED: usize = tag::OURS.len() - 1;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();
@@ -224,6 +242,15 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
         }
     }
     dropped
+}
+
+/// A verdict's form in its tag.
+pub fn verdict(word: &str, at: Timestamp) -> String {
+    format!("{word} {}", rfc3339(at))
+}
+
+fn parsed(text: &str) -> Option<Timestamp> {
+    Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
 }
 
 /// The form of every time in a tag and in a status: RFC 3339, UTC, whole seconds.
@@ -257,6 +284,7 @@ mod tests {
             client_id: "app",
             user_oid: Some("user"),
             redeemed_from: Some(from),
+            verdict: Some((USABLE, at("2026-03-08T00:00:01Z"))),
             replaces: None,
             rotation_id: Uuid::nil(),
         };
@@ -293,7 +321,19 @@ mod tests {
         assert_eq!(&new.tags["signed-in-at"], "2026-01-02T00:00:00Z");
         assert_eq!(&new.tags["redeemed-from"], "a".repeat(32));
         assert_eq!(&new.tags["env"], "prod");
+        assert_eq!(&new.tags["verdict"], "usable 2026-03-08T00:00:01Z");
         assert!(new.tags["managed-by"].starts_with("perennial/"));
+    }
+
+    #[test]
+    fn a_verdict_is_a_word_and_a_time() {
+        let noted = |text| version(&[(tag::VERDICT, text)]).verdict().map(|(word, at)| verdict(word, at));
+
+        let refused = "partner_center_refused 2026-03-08T00:00:01Z";
+        assert_eq!(noted(refused).as_deref(), Some(refused));
+        for other in ["", "usable", "usable ", "usable soon", "2026-03-08T00:00:01Z"] {
+            assert_eq!(noted(other), None, "{other}");
+        }
     }
 
     #[test]
@@ -314,6 +354,7 @@ mod tests {
             client_id: "app",
             user_oid: Some("user"),
             redeemed_from: None,
+            verdict: None,
             replaces: Some(&before.tags),
             rotation_id: Uuid::nil(),
         };
@@ -333,6 +374,7 @@ mod tests {
         let (new, dropped) = composed(&version(&many));
 
         assert_eq!(dropped.len(), 5);
-        assert!(new.tags.len() + 2 <= MAX_TAGS, "room for the marks of a refusal");
+        assert!(new.tags.contains(tag::VERDICT));
+        assert!(new.tags.len() - 1 + 2 <= MAX_TAGS, "room for the marks of a refusal in the verdict's place");
     }
 }

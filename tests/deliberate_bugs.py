@@ -114,6 +114,13 @@ BUGS = [
      "is_some_and(|known| matches!(known.failure.about, About::Token | About::History))", ["unlisted"]),
     ("a stop waits for whatever hangs", "src/daemon.rs",
      "() = hold.may_end(&stop) => return None,", "() = std::future::pending() => return None,", ["stops"]),
+    ("a pass is good whatever Partner Center says", "src/cli/known.rs",
+     "told.severity == Severity::Critical || Some(told.kind) == failed", "Some(told.kind) == failed", ["process::usable"]),
+    ("what Partner Center says is not noted for the next process", "src/schedule.rs",
+     "    verdict::put(&mut tags, verdict);\n", "", ["process::usable"]),
+    ("a token past its end is not shown as expired", "src/snapshot.rs",
+     "_ if self.expired_at(now).is_some() => Standing::Expired,",
+     "_ if self.expired_at(now).is_some() => Standing::Unknown,", ["process::usable"]),
     ("a pass that is stopped drops what it holds", "src/cli/rotate.rs",
      "() = hold.may_end(stop) => None,", "() = stop.cancelled() => None,", ["a_pass_that_is_stopped"]),
 ]

@@ -284,6 +284,11 @@ fn the_notes_of_the_version_before_a_sign_in_say_what_it_ended() {
     let (old, dead, sign_in) = (version("a", 0, &[]), version("b", 1, &refused), version("c", 2, &[]));
     let proved = version("d", 3, &[(tag::PROVED_AT, "2026-01-01T00:00:00Z")]);
 
+    let rejected = version("e", 1, &[(tag::VERDICT, "partner_center_refused 2026-01-01T00:00:00Z")]);
+    let usable = version("f", 1, &[(tag::VERDICT, "usable 2026-01-01T00:00:00Z")]);
+    let refused = Some(Found::Refused(Kind::PartnerCenterRefused));
+    assert_eq!([&rejected, &usable].map(Found::on), [refused, Some(Found::SignIn)]);
+    assert_eq!(Found::before(&sign_in, &[rejected, sign_in.clone()]), refused);
     let found = [&dead, &sign_in, &proved].map(Found::on);
     assert_eq!(found, [Some(Found::Refused(Kind::AccountDisabled)), Some(Found::SignIn), None]);
     let all = [old.clone(), sign_in.clone(), dead.clone()];

@@ -3,7 +3,6 @@
 //! Owns the pass: the same steps as the daemon's, once for each token, with no wait but for a
 //! successor that is not saved yet.
 
-use chrono::TimeDelta;
 use clap::Args;
 use futures::StreamExt as _;
 use futures::future;
@@ -14,23 +13,22 @@ use tokio_util::sync::CancellationToken;
 use super::ExitCode;
 use super::Global;
 use super::Stop;
+use super::known;
 use super::load;
 use super::out;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
 use super::signals::stopped;
 use crate::clock::Clock;
-use crate::condition::conditions;
 use crate::config::Config;
 use crate::daemon;
 use crate::failure::Remedy;
 use crate::schedule::Next;
-use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
-use crate::state::Phase;
 use crate::state::State;
 use crate::token::Grant;
 use crate::token::Timestamp;
+use crate::version::Version;
 use crate::version::VersionId;
 use crate::version::rfc3339;
 
@@ -59,21 +57,21 @@ pub struct RotateArgs {
     pub json: bool,
 }
 
-/// The outcome of a rehearsal with a token that was refused before.
-const REFUSED: &str = "refused_would_prove";
-
 /// What a pass did to one token.
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
-    /// `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `off` or `failed`.
+    /// What was done: `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`,
+    /// `off` or `failed`.
     outcome: &'static str,
+    /// Whether the token can be used. Where it cannot, or nobody knows, the last four say why.
     state: Standing,
     version: Option<VersionId>,
     issued_at: Option<String>,
     expires_at: Option<String>,
     rotate_at: Option<String>,
     partner_center_accepts: Option<bool>,
+    /// The condition; null also where Partner Center is silent, which is none.
     kind: Option<&'static str>,
     remedy: Option<&'static str>,
     summary: Option<String>,
@@ -147,12 +145,7 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
         let due = state.newest.as_ref().is_some_and(|newest| {
             args.force || rotator.timing.rotation_is_due(newest, &state, rotator.clock.now())
         });
-        let would = match &state.newest {
-            Some(newest) if newest.is_refused() => REFUSED,
-            _ if due => "would_rotate",
-            _ => "would_prove",
-        };
-        return summarise(&rotator, &state, would);
+        return summarise(&rotator, state, if due { "would_rotate" } else { "would_prove" }, true);
     }
     let mut state = Box::pin(rotator.prove(unknown, args.force)).await;
     state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
@@ -160,45 +153,57 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
         state = rotator.step(state, Next::Mark(tags)).await;
     }
     let done = if state.last_rotation_at.is_some() { "rotated" } else { "proved" };
-    summarise(&rotator, &state, done)
+    summarise(&rotator, state, done, false)
 }
 
-fn summarise(rotator: &ShippedRotator, state: &State, done: &'static str) -> Report {
+/// The result, by all that is known after the pass. In a rehearsal nothing was asked: what is not known is no failure.
+fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
+    let failed = state.failing.is_some();
+    let refused = state.newest.as_ref().is_some_and(Version::is_refused);
+    let snapshot = known::draw(rotator, state);
     let now = rotator.clock.now();
-    let next = rotator.timing.next(state, now);
-    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, state, &next, now);
-    let failure = state.failing.as_ref().map(|failing| &failing.failure);
-    let action = failure.and_then(|failure| {
-        let all = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
-        all.into_iter().find(|condition| condition.kind == failure.kind).map(|condition| condition.action)
-    });
-    let off = matches!(state.phase, Phase::Off { .. });
-    let code = match failure {
-        None => ExitCode::Done,
-        // Off is what somebody asked for.
-        Some(_) if off => ExitCode::Done,
-        Some(failure) => failure.remedy.into(),
+    let standing = snapshot.standing(now);
+    let (code, told) = known::in_the_way(&snapshot, now);
+    let name = snapshot.grant.name.to_string();
+    let (code, told) = match told {
+        Some(told) => (code, Some((Some(told.kind.as_str()), told.remedy, told.summary, told.action))),
+        None if standing == Standing::Current || rehearsal => (code, None),
+        None => (ExitCode::Failed, Some(unheard(&name))),
+    };
+    let (kind, remedy, summary, action) = match told {
+        Some((kind, remedy, summary, action)) => (kind, Some(remedy), Some(summary), Some(action)),
+        None => (None, None, None, None),
     };
     let shown = |at: Option<Timestamp>| at.map(rfc3339);
     Report {
-        name: snapshot.grant.name.to_string(),
-        outcome: match failure {
-            None => done,
-            Some(_) if off => "off",
-            Some(_) => "failed",
+        name,
+        outcome: match standing {
+            Standing::Off => "off",
+            _ if failed => "failed",
+            _ if rehearsal && refused => "refused_would_prove",
+            Standing::Expired if rehearsal => "expired_would_prove",
+            _ => done,
         },
-        state: snapshot.standing(now),
+        state: standing,
         issued_at: shown(snapshot.issued_at),
         expires_at: shown(snapshot.expires_at),
         rotate_at: shown(snapshot.rotate_at),
         version: snapshot.version,
         partner_center_accepts: snapshot.accepted,
-        kind: failure.map(|failure| failure.kind.as_str()),
-        remedy: failure.map(|failure| failure.remedy).map(Remedy::as_str),
-        summary: failure.map(|failure| failure.summary.clone()),
+        kind,
+        remedy,
+        summary,
         action,
         code,
     }
+}
+
+/// What is told of a token that was redeemed while Partner Center gave no verdict, and gave none lately.
+fn unheard(name: &str) -> (Option<&'static str>, &'static str, String, String) {
+    let summary =
+        "Entra redeems the token, but Partner Center does not say whether it accepts the access token";
+    let action = format!("run `perennial rotate {name}` again in some minutes");
+    (None, Remedy::Retry { after: None }.as_str(), summary.to_owned(), action)
 }
 
 fn report(outcomes: &[Report], json: bool) -> std::io::Result<()> {
@@ -209,10 +214,8 @@ fn report(outcomes: &[Report], json: bool) -> std::io::Result<()> {
         let Report { name, outcome: done, .. } = outcome;
         out::line(match (&outcome.summary, &outcome.expires_at) {
             (Some(summary), _) => format!("{name}: {done}: {summary}"),
-            (None, Some(expires_at)) if outcome.outcome != REFUSED => {
-                format!("{name}: {done}, good until {expires_at}")
-            }
-            (None, _) => format!("{name}: {done}"),
+            (None, Some(expires_at)) => format!("{name}: {done}, good until {expires_at}"),
+            (None, None) => format!("{name}: {done}"),
         })?;
         if let Some(action) = &outcome.action {
             out::line(format!("  -> {action}"))?;

@@ -15,6 +15,7 @@ use super::Global;
 use super::Monitored;
 use super::Stop;
 use super::for_people;
+use super::known;
 use super::load;
 use super::out;
 use super::rotate::select;
@@ -23,21 +24,14 @@ use super::shipped::ShippedRotator;
 use crate::clock::Clock;
 use crate::condition::Severity;
 use crate::failure::About;
-use crate::failure::Failure;
 use crate::failure::Kind;
-use crate::failure::Remedy;
 use crate::relative;
-use crate::schedule::MARK_EVERY;
-use crate::schedule::Next;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
-use crate::state::Failing;
-use crate::state::Phase;
 use crate::state::State;
 use crate::status::Status;
 use crate::status::StatusSource;
 use crate::token::Timestamp;
-use crate::version::tag;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -49,8 +43,8 @@ Examples:
 This is what the vault says: a proof is noted there once a day. The daemon itself, where it runs,
 knows more: http://127.0.0.1:9464/status
 
-It ends with 0 whatever it shows, and with 1 where a token could not be read. Scripts take
---monitor, or perennial check.
+The exit code follows what is shown as critical: 3 where somebody must sign in, 4 where an operator
+must act, 1 where a token could not be read and trying again may help, else 0.
 
 With --monitor: 0 healthy, 1 attention, 2 action needed, 3 cannot tell, as after a mistake in the
 configuration.";
@@ -91,7 +85,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     } else {
         written(out::line(table::of(&found.status, out::has_colours())))?;
     }
-    Ok(if found.unread == 0 { ExitCode::Done } else { ExitCode::Failed })
+    Ok(found.code)
 }
 
 /// What was found.
@@ -99,6 +93,7 @@ struct Found {
     status: Status,
     /// Tokens whose secret could not be read, so that nothing is known of them.
     unread: usize,
+    code: ExitCode,
 }
 
 async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
@@ -108,53 +103,25 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
     let shipped = Shipped::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
     let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
-    let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
+    let now = clock.now();
+    let status = Status::of(&snapshots, clock.skew(), now, StatusSource::Vault);
     let unread = snapshots.iter().filter(|of| is_unread(of)).count();
-    Ok(Found { status, unread })
+    let codes = snapshots.iter().map(|of| known::in_the_way(of, now).0);
+    Ok(Found { status, unread, code: codes.fold(ExitCode::Done, ExitCode::gravest) })
 }
 
 async fn peek(mut rotator: ShippedRotator) -> Snapshot {
     let state = rotator.peek(State::unknown(rotator.clock.now())).await;
-    let now = rotator.clock.now();
-    let state = as_noted(state, now);
-    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, &state, &Next::Wait(now), now);
-    as_the_vault_knows(snapshot)
-}
-
-/// A proof is noted at most daily, so that a note counts for as much longer; and the vault knows of no next
-/// step.
-fn as_the_vault_knows(mut snapshot: Snapshot) -> Snapshot {
-    snapshot.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
-    snapshot.next_step_at = None;
-    snapshot
-}
-
-/// The state that a daemon had when it left these notes.
-fn as_noted(mut state: State, now: Timestamp) -> State {
-    if let Some(failing) = &mut state.failing {
-        // There is no second attempt to wait for.
-        failing.attempts = u32::MAX;
-        return state;
-    }
-    let Some(newest) = state.newest.as_ref().filter(|newest| newest.is_refused()) else { return state };
-    let kind = newest.tags.get(tag::REFUSED_KIND).and_then(Kind::parse);
-    let kind = kind.unwrap_or(Kind::LoginRequired);
-    let remedy = match kind {
-        Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
-        _ => Remedy::Operator,
-    };
-    let since = newest.time(tag::REFUSED_AT).unwrap_or(now).min(now);
-    let failure =
-        Failure::new(kind, remedy, About::Grant, "the issuer refused this version, as noted in the vault");
-    state.failing =
-        Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now, version: None }));
-    state.phase = Phase::Waiting { look_at: now, again_at: now };
-    state
+    known::draw(&rotator, state)
 }
 
 fn is_unread(of: &Snapshot) -> bool {
-    let kind = of.failing.as_ref().map(|failing| failing.failure.kind);
-    matches!(kind, Some(Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity))
+    let failure = of.failing.as_ref().map(|failing| &failing.failure);
+    failure.is_some_and(|failure| {
+        let unread =
+            matches!(failure.kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
+        failure.about == About::Token && unread
+    })
 }
 
 impl Found {

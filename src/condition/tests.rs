@@ -139,35 +139,130 @@ fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
 
 #[test]
 fn a_no_of_partner_centers_holds_until_it_says_yes() {
-    let said = |accepted, mfa| State {
+    let heard = |accepted, mfa| State {
         proved_at: Some(now()),
-        acceptance: Some(Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }),
+        acceptance: Some(said(accepted, mfa)),
         verdict_at: Some(now() - TimeDelta::days(3)),
         ..proved_three_days_ago()
     };
 
-    assert_eq!(kinds_of_state(&said(false, None)), [Kind::PartnerCenterRefused]);
-    assert_eq!(kinds_of_state(&said(false, Some(false))), [Kind::MfaRequired]);
-    assert_eq!(drawn("a", &said(true, Some(true))).accepted, None, "a yes of three days ago is none");
+    assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
+    assert_eq!(kinds_of_state(&heard(false, Some(false))), [Kind::MfaRequired]);
+    assert_eq!(drawn("a", &heard(true, Some(true))).accepted, None, "a yes of three days ago is none");
+    assert_eq!(drawn("a", &heard(false, None)).standing(now()), Standing::NeedsOperator);
+    assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), Standing::NeedsLogin);
+}
+
+fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
+    Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
+}
+
+/// The noted verdicts that a process finds at its start, and what it tells before it has asked anybody.
+#[test]
+fn what_the_process_before_noted_of_partner_center_still_holds() {
+    let since = now() - TimeDelta::days(40);
+    for (word, at, kinds, standing, accepted) in [
+        ("usable", now(), vec![], Standing::Current, Some(true)),
+        ("usable", since, vec![], Standing::Unknown, None),
+        ("usable", now() + TimeDelta::days(1), vec![], Standing::Unknown, None),
+        (
+            "partner_center_refused",
+            since,
+            vec![Kind::PartnerCenterRefused],
+            Standing::NeedsOperator,
+            Some(false),
+        ),
+        ("mfa_required", since, vec![Kind::MfaRequired], Standing::NeedsLogin, None),
+        ("app_credential_refused", since, vec![], Standing::Unknown, None),
+        ("turned_off", since, vec![], Standing::Unknown, None),
+    ] {
+        let mut version = version();
+        version.tags.insert(tag::PROVED_AT, &crate::version::rfc3339(now()));
+        version.tags.insert(tag::VERDICT, &crate::version::verdict(word, at));
+        let state = State { newest: Some(version), ..State::unknown(now()) };
+
+        let drawn = drawn("a", &state);
+
+        let told = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
+        assert_eq!(told.iter().map(|told| told.kind).collect::<Vec<_>>(), kinds, "{word}");
+        assert!(told.iter().all(|told| told.since == since), "{word}");
+        assert_eq!((drawn.standing(now()), drawn.accepted), (standing, accepted), "{word}");
+    }
+}
+
+/// A token of a hundred days, in that phase, proved that many days ago.
+fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
+    let failing = failing.map(|kind| {
+        let remedy = if kind == Kind::LoginRequired { Remedy::Login } else { Remedy::Operator };
+        let failure = Failure::new(kind, remedy, About::Grant, "as told");
+        Box::new(Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None })
+    });
+    State {
+        phase,
+        newest: Some(samples::version("v", now() - TimeDelta::days(100))),
+        proved_at: proved_days_ago.map(|days| now() - TimeDelta::days(days)),
+        acceptance: Some(said(true, None)),
+        verdict_at: Some(now()),
+        failing,
+        ..State::unknown(now())
+    }
+}
+
+#[test]
+fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
+    let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
+    let off = Phase::Off { look_at: now() };
+    let unproved = || Phase::Unproved { due_at: now() };
+    let end = now() - TimeDelta::days(10);
+    let (told, nothing) = (Some(end), None);
+    let blocked = Some(Kind::AppCredentialRefused);
+    for (what, state, standing, expired) in [
+        ("never redeemed", old(unproved(), None, None), Standing::Expired, told),
+        ("redeemed before its end", old(Phase::Current, Some(11), None), Standing::Expired, told),
+        ("and blocked", old(waiting(), Some(11), blocked), Standing::Expired, told),
+        ("and refused", old(waiting(), Some(11), Some(Kind::LoginRequired)), Standing::Expired, told),
+        ("redeemed after its end", old(Phase::Current, Some(0), None), Standing::Current, nothing),
+        ("long after", old(Phase::Current, Some(9), None), Standing::Unknown, nothing),
+        ("off", old(off, None, None), Standing::Off, nothing),
+        ("held", State { phase: unsaved(), ..old(unproved(), None, None) }, Standing::Unsaved, nothing),
+    ] {
+        let drawn = drawn("a", &state);
+
+        let all = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
+        let login = all.iter().find(|one| one.kind == Kind::LoginRequired);
+        assert_eq!(drawn.standing(now()), standing, "{what}");
+        assert_eq!(login.map(|one| one.since), expired, "{what}");
+        if let Some(login) = login {
+            assert_eq!((login.severity, login.remedy), (Severity::Critical, "login"), "{what}");
+            assert_eq!(login.runway_seconds, Some(0), "{what}");
+            assert!(login.summary.contains("the token expired on 2026-"), "{what}: {}", login.summary);
+            assert!(!all.iter().any(|one| one.kind == Kind::Overdue), "{what}: it says why");
+        }
+    }
 }
 
 #[test]
 fn what_nobody_knows_is_not_shown_as_current() {
-    let asked_since =
-        |at| State { proved_at: Some(now()), credential_read_at: Some(at), ..proved_three_days_ago() };
+    let accepted_at = |at| State {
+        proved_at: Some(now()),
+        acceptance: Some(said(true, None)),
+        verdict_at: Some(at),
+        ..proved_three_days_ago()
+    };
     let standing = |state: &State| drawn("a", state).standing(now());
 
-    assert_eq!(standing(&asked_since(now())), Standing::Current);
-    assert_eq!(
-        standing(&asked_since(now() - TimeDelta::days(3))),
-        Standing::Unknown,
-        "Partner Center is silent"
-    );
+    assert_eq!(standing(&accepted_at(now())), Standing::Current);
+    let silent = accepted_at(now() - TimeDelta::days(3));
+    assert_eq!(standing(&silent), Standing::Unknown, "Partner Center is silent");
+    let never = State { proved_at: Some(now()), ..proved_three_days_ago() };
+    assert_eq!(standing(&never), Standing::Unknown, "Partner Center has never said so");
 
     let mut version = version();
     version.tags.insert(tag::PROVED_AT, &crate::version::rfc3339(now()));
     let found = |version| State { newest: Some(version), ..State::unknown(now()) };
-    assert_eq!(standing(&found(version.clone())), Standing::Current, "by the process before");
+    assert_eq!(standing(&found(version.clone())), Standing::Unknown, "redeemed by the process before");
+    version.tags.insert(tag::VERDICT, &crate::version::verdict(crate::version::USABLE, now()));
+    assert_eq!(standing(&found(version.clone())), Standing::Current, "and accepted");
     version.tags.insert(tag::REFUSED_AT, &crate::version::rfc3339(now()));
     version.tags.insert(tag::REFUSED_KIND, Kind::LoginRequired.as_str());
     assert_eq!(standing(&found(version)), Standing::Unknown, "refused since");

@@ -1,6 +1,7 @@
 //! The text of a scrape, read by a strict parser of the format (Prometheus, `exposition_formats`).
 
 use super::*;
+use crate::ports::Acceptance;
 use crate::samples;
 use std::sync::Arc;
 
@@ -51,7 +52,11 @@ fn snapshot(name: &str, state: &State) -> Snapshot {
 fn current() -> State {
     let issued = now() - TimeDelta::days(2);
     let newest = samples::version("a", issued);
-    State { phase: Phase::Current, newest: Some(newest), proved_at: Some(now()), ..State::unknown(now()) }
+    let state = State::unknown(now());
+    let mut state = State { phase: Phase::Current, newest: Some(newest), proved_at: Some(now()), ..state };
+    let accepted = Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    state.hear(accepted, now());
+    state
 }
 
 fn refused() -> State {
@@ -143,7 +148,7 @@ fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
     let families = scraped(&[snapshot("a", &current()), snapshot("b", &refused())], &Calls::default());
 
     let counted = Standing::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
-    assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0].map(Some));
+    assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(Some));
     let runway = |token| value(&families, "perennial_token_runway_seconds", &[token]);
     assert_eq!((runway("a"), runway("b")), (Some(864_000.0), Some(0.0)), "the app's secret ends first");
     assert_eq!(value(&families, "perennial_condition", &["login_required", "b"]), Some(1.0));

@@ -90,7 +90,7 @@ fn card(page: &mut String, token: &TokenStatus, look: Look, status: &Status) {
         }
     }
     bar(page, token, "bar", now);
-    let (dead, never) = (is_dead(token, now), "not known");
+    let (dead, never) = (is_dead(token), "not known");
     let accepted = match token.partner_center_accepts {
         Some(true) if dead => "accepted it before",
         Some(true) => "accepts it",
@@ -103,15 +103,13 @@ fn card(page: &mut String, token: &TokenStatus, look: Look, status: &Status) {
         ("Age", words_or(token.issued_at, never, |at| words::age(at, token.expires_at, now)), signed_in),
         (
             "Rotates",
-            words_or(rotates_at(token, now), if dead { "not now" } else { never }, |at| {
-                relative::until(at, now)
-            }),
-            day(rotates_at(token, now), now),
+            words_or(rotates_at(token), if dead { "not now" } else { never }, |at| relative::until(at, now)),
+            day(rotates_at(token), now),
         ),
         (
             "Expires",
             words_or(token.expires_at, never, |at| words::end(at, dead, now)),
-            day(token.expires_at.filter(|_| !dead), now),
+            day(token.expires_at.filter(|at| !dead || *at <= now), now),
         ),
         (
             "Last proof",
@@ -134,7 +132,7 @@ fn card(page: &mut String, token: &TokenStatus, look: Look, status: &Status) {
 
 /// A token's life on one line; a browser closes the cells by itself.
 fn row(page: &mut String, token: &TokenStatus, look: Look, now: Timestamp) {
-    let (dead, none) = (is_dead(token, now), "–");
+    let (dead, none) = (is_dead(token), "–");
     push(
         page,
         format_args!(
@@ -150,8 +148,8 @@ fn row(page: &mut String, token: &TokenStatus, look: Look, now: Timestamp) {
         format_args!(
             "{}<td>{}<td>{}<td>{}<td>{}\n",
             words_or(token.issued_at, none, |at| relative::span(now - at)),
-            words_or(rotates_at(token, now), none, |at| relative::until(at, now)),
-            words_or(token.expires_at.filter(|_| !dead), none, |at| relative::until(at, now)),
+            words_or(rotates_at(token), none, |at| relative::until(at, now)),
+            words_or(token.expires_at.filter(|at| !dead || *at <= now), none, |at| words::end(at, dead, now)),
             words_or(token.proved_at, none, |at| relative::ago(at, now)),
             words_or(token.next_step_at, none, |at| step(token, at, now)),
         ),
@@ -171,13 +169,13 @@ fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 
-/// Refused, or without its app's secret: when it would be replaced, or would end, is beside the point.
-fn is_dead(token: &TokenStatus, now: Timestamp) -> bool {
-    token.runway_seconds == Some(0) && token.expires_at.is_some_and(|at| at > now)
+/// Refused, expired, or without its app's secret: when it would be replaced, or would end, is beside the point.
+fn is_dead(token: &TokenStatus) -> bool {
+    token.runway_seconds == Some(0)
 }
 
-fn rotates_at(token: &TokenStatus, now: Timestamp) -> Option<Timestamp> {
-    token.rotate_at.filter(|_| !is_dead(token, now))
+fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
+    token.rotate_at.filter(|_| !is_dead(token))
 }
 
 /// The token's whole life as a bar: how old it is, where it is to be replaced, where its last tenth begins. The words
@@ -193,7 +191,7 @@ fn bar(page: &mut String, token: &TokenStatus, class: &str, now: Timestamp) {
         // Too thin to be seen is not what a young token's age should be.
         let age = percent(now, issued, expires).max(1.2);
         push(page, format_args!(r#"<rect class="age" width="{age:.1}%" height="100%"/>"#));
-        if let Some(at) = rotates_at(token, now) {
+        if let Some(at) = rotates_at(token) {
             let at = percent(at, issued, expires);
             push(page, format_args!(r#"<rect class="turn" x="{at:.1}%" width="3" height="100%"/>"#));
         }

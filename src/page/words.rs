@@ -62,7 +62,10 @@ impl Look {
             (_, Standing::Off | Standing::Unknown) => Self::Dim,
             (Some(Severity::Warning), _) => Self::Warn,
             (None, Standing::Current) => Self::Good,
-            (None, Standing::Unsaved | Standing::NeedsLogin | Standing::NeedsOperator) => Self::Warn,
+            (
+                None,
+                Standing::Unsaved | Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired,
+            ) => Self::Warn,
         }
     }
 }
@@ -129,12 +132,12 @@ pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp)
 
 /// When a token ends, or that it has come to that.
 pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
-    if dead {
-        "no longer accepted".to_owned()
-    } else if at > now {
-        relative::until(at, now)
-    } else {
+    if at <= now {
         "expired".to_owned()
+    } else if dead {
+        "no longer accepted".to_owned()
+    } else {
+        relative::until(at, now)
     }
 }
 
@@ -159,6 +162,7 @@ pub(super) fn state(state: Standing) -> &'static str {
         Standing::Unsaved => "Not saved yet",
         Standing::NeedsLogin => "Needs a sign-in",
         Standing::NeedsOperator => "Needs an operator",
+        Standing::Expired => "Expired",
         Standing::Off => "Switched off",
         Standing::Unknown => "Not known",
     }
@@ -170,7 +174,7 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
         Standing::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
         Standing::Current => "proof",
         Standing::Unsaved => "save",
-        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off => "looks again",
+        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired | Standing::Off => "looks again",
         Standing::Unknown => "attempt",
     }
 }

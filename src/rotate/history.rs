@@ -160,6 +160,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut tags = version.tags.clone();
         tags.insert(tag::REFUSED_AT, &rfc3339(now));
         tags.insert(tag::REFUSED_KIND, failure.kind.as_str());
+        tags.remove(tag::VERDICT);
         state.note_vault_call(now);
         let change = Change { enabled: None, tags: Some(tags) };
         if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {

@@ -105,6 +105,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             client_id: &held.client_id,
             user_oid: held.user_oid.as_deref(),
             redeemed_from: Some(&from),
+            verdict: state.heard_since(held.issued_at).map(|noted| (noted.word(), noted.at)),
             replaces: None,
             rotation_id: held.rotation_id,
         };

@@ -40,7 +40,7 @@ async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
     assert_eq!((&status["source"], &status["healthy"]), (&"vault".into(), &true.into()));
     let token = &status["tokens"][0];
     assert_eq!((&token["state"], &token["next_step_at"]), (&"current".into(), &Value::Null));
-    assert!(token["proved_at"].is_string() && token["partner_center_accepts"].is_null(), "{token}");
+    assert!(token["proved_at"].is_string() && token["partner_center_accepts"] == true, "{token}");
     assert!(
         said(&monitor).starts_with("PERENNIAL OK - 1 of 1 current | tokens=1 critical=0 warning=0 runway=")
     );
@@ -62,7 +62,7 @@ async fn status_knows_a_refusal_from_its_note() {
     assert_eq!((&status["tokens"][0]["state"], &status["healthy"]), (&"needs_login".into(), &false.into()));
     assert_eq!(status["tokens"][0]["runway_seconds"], 0);
     assert_eq!(status["conditions"][0]["kind"], "mfa_required");
-    assert_eq!(code(&json), Some(0), "it could be read");
+    assert_eq!(code(&json), Some(3), "somebody must sign in");
     assert_eq!(code(&monitor), Some(2));
     assert!(said(&monitor).starts_with("PERENNIAL CRITICAL - mfa_required: partner-center |"));
 }

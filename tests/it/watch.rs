@@ -166,6 +166,7 @@ async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() 
         client_id: &partner.client_id,
         user_oid: None,
         redeemed_from: Some(&held.from),
+        verdict: None,
         replaces: None,
         rotation_id: held.rotation_id,
     };

@@ -36,6 +36,7 @@ use crate::token::rotation_id;
 use crate::version::NewVersion;
 use crate::version::Provenance;
 use crate::version::Stored;
+use crate::version::USABLE;
 use crate::version::Version;
 use crate::version::VersionId;
 use crate::version::compose;
@@ -144,6 +145,7 @@ impl Desk {
             client_id: self.client_id(),
             user_oid: user_oid.as_deref(),
             redeemed_from: None,
+            verdict: acceptance.as_ref().map(|_| (USABLE, issued_at)),
             replaces: tags,
             rotation_id: self.id,
         };

@@ -58,6 +58,7 @@ fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         Standing::NeedsLogin => (to_come(None), to_come(None)),
+        Standing::Expired => (to_come(None), passed(token.expires_at, now)),
         _ => (to_come(token.rotate_at), to_come(token.expires_at)),
     };
     [
@@ -74,7 +75,7 @@ fn hue(state: Standing) -> &'static str {
     match state {
         Standing::Current => GREEN,
         Standing::Unsaved => YELLOW,
-        Standing::NeedsLogin | Standing::NeedsOperator => RED,
+        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired => RED,
         Standing::Off | Standing::Unknown => DIM,
     }
 }

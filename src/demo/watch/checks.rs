@@ -180,7 +180,11 @@ fn is_well(daemon: &Daemon, now: Timestamp) -> bool {
     match standing(daemon, now) {
         Standing::Current => true,
         Standing::Unsaved => !holds_successor(daemon),
-        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Off | Standing::Unknown => false,
+        Standing::NeedsLogin
+        | Standing::NeedsOperator
+        | Standing::Expired
+        | Standing::Off
+        | Standing::Unknown => false,
     }
 }
 

@@ -1,0 +1,110 @@
+//! How a token stands by all that one command knows: its own steps, and the notes of the processes before it in the
+//! vault. The exit code follows from that, by one rule for all commands.
+
+use chrono::TimeDelta;
+
+use super::ExitCode;
+use super::shipped::ShippedRotator;
+use crate::condition::Condition;
+use crate::condition::Severity;
+use crate::condition::conditions;
+use crate::failure::About;
+use crate::failure::Failure;
+use crate::failure::Kind;
+use crate::failure::Remedy;
+use crate::schedule::MARK_EVERY;
+use crate::schedule::Next;
+use crate::snapshot::Snapshot;
+use crate::snapshot::Standing;
+use crate::state::Failing;
+use crate::state::Noted;
+use crate::state::Phase;
+use crate::state::State;
+use crate::token::Timestamp;
+use crate::version::Version;
+use crate::version::tag;
+
+/// Draws a token after a command's steps, with what the vault's notes add to them.
+pub(super) fn draw(rotator: &ShippedRotator, state: State) -> Snapshot {
+    let now = rotator.clock.now();
+    let state = as_noted(state, now);
+    let next = Next::Wait(now);
+    let mut drawn = Snapshot::of(&rotator.grant, &rotator.timing, &state, &next, now);
+    // A proof is noted at most daily, so that a note counts for as much longer.
+    drawn.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
+    drawn.redraw(&state, &next, now);
+    // Only a daemon has a next step.
+    drawn.next_step_at = None;
+    drawn
+}
+
+/// The state that a daemon would have after these steps and with these notes.
+fn as_noted(mut state: State, now: Timestamp) -> State {
+    if let Some((failure, since)) = noted(&state, now) {
+        state.failing =
+            Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now, version: None }));
+        state.phase = Phase::Waiting { look_at: now, again_at: now };
+    } else if let Some(failing) = &mut state.failing {
+        // There is no second attempt to wait for.
+        failing.attempts = u32::MAX;
+    }
+    state
+}
+
+/// What was settled before and still holds, since the version was not redeemed now, and since when. An answer that did
+/// not come does not undo it.
+fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
+    let newest = state.newest.as_ref().filter(|_| state.proved_at.is_none())?;
+    let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
+    let held = state.failing.as_ref().map(|failing| &failing.failure);
+    let stands = held.is_none_or(|held| {
+        matches!(held.remedy, Remedy::Retry { .. }) && held.kind != failure.kind && held.about != About::Token
+    });
+    stands.then(|| (failure, since.unwrap_or(now).min(now)))
+}
+
+fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
+    let kind = newest.tags.get(tag::REFUSED_KIND).and_then(Kind::parse);
+    let kind = kind.unwrap_or(Kind::LoginRequired);
+    let remedy = match kind {
+        Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
+        _ => Remedy::Operator,
+    };
+    let summary = "the issuer refused this version, as noted in the vault";
+    (Failure::new(kind, remedy, About::Grant, summary), newest.time(tag::REFUSED_AT))
+}
+
+/// What kept the version from being redeemed; what Partner Center holds against it is a snapshot's to know.
+fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
+    let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
+    let (kind, about, summary) = match noted.kind? {
+        kind @ Kind::AppCredentialRefused => {
+            (kind, About::AppCredential, "the issuer refused the app's secret, as noted in the vault")
+        }
+        kind @ Kind::NoRefreshToken => {
+            (kind, About::Grant, "the issuer's answer held no refresh token, as noted in the vault")
+        }
+        kind => (kind, About::CredentialSource, "the app's secret could not be read, as noted in the vault"),
+    };
+    Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
+}
+
+/// What is in a token's way, and the exit code of whoever is told so: what failed, and whatever is critical; of many the
+/// gravest by its remedy. Off is what somebody asked for.
+pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
+    let failed = of.failing.as_ref().map(|failing| failing.failure.kind);
+    let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);
+    let told =
+        all.into_iter().filter(|told| told.severity == Severity::Critical || Some(told.kind) == failed);
+    let mut gravest = (ExitCode::Done, None);
+    for told in told {
+        let code = Remedy::parse(told.remedy).map_or(ExitCode::Failed, ExitCode::from);
+        if gravest.1.is_none() || gravest.0.gravest(code) != gravest.0 {
+            gravest = (code, Some(told));
+        }
+    }
+    match of.standing(now) {
+        Standing::Off => (ExitCode::Done, gravest.1),
+        _ => gravest,
+    }
+}
