@@ -49,9 +49,9 @@ fn whoever_has_seen_enough_may_leave() {
     let status = get(page.trim_end_matches('/'), "/status");
     assert!(status.contains("\"partner-center\""), "{status}");
 
-    let sent = Command::new("kill").args(["-INT", &demo.0.id().to_string()]).status();
+    let sent = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &demo.0.id().to_string()]).status();
 
-    assert!(sent.expect("kill is everywhere").success());
+    assert!(sent.expect("a shell").success());
     let rest: Vec<String> = lines.collect();
     assert_eq!(demo.0.wait().expect("it ends").code(), Some(1));
     assert!(rest.iter().any(|line| line.contains("Interrupted")), "{rest:?}");

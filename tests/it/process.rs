@@ -5,6 +5,7 @@ mod adversity;
 mod alarm;
 mod check;
 mod child;
+mod compiled;
 mod crashes;
 mod deaf_hosts;
 mod fleet;

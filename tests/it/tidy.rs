@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Files over the limit that are one idea all the same, and why.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];
@@ -103,14 +102,6 @@ fn the_changelog_knows_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
 
     assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "{heading}");
-}
-
-#[test]
-fn the_code_is_formatted() {
-    let check = Command::new(env!("CARGO")).args(["fmt", "--check"]).current_dir(root()).output();
-
-    let output = check.expect("cargo runs this test, so it is there");
-    assert!(output.status.success(), "run `cargo fmt`:\n{}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn root() -> &'static Path {

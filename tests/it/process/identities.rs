@@ -1,8 +1,6 @@
 //! Every kind of identity opens the vault: the real program with the environment that such a host gives it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
@@ -15,7 +13,6 @@ use serde_json::json;
 use super::Stage;
 use super::child::Child;
 use super::is;
-use crate::harness::Scratch;
 
 /// The environment of a process.
 pub(super) type Env = Vec<(String, String)>;
@@ -159,60 +156,4 @@ async fn the_azure_cli_where_it_is_named() {
     stage.identify("credential = \"azure_cli\"");
 
     assert_eq!(stage.proves_in(&cli).await, "azure_cli");
-}
-
-#[tokio::test]
-async fn a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli() {
-    const ALONE: &str = "IN_A_NETWORK_OF_ITS_OWN";
-    if std::env::var_os(ALONE).is_none() {
-        // Where this test runs, a metadata service may answer.
-        let mut again = Command::new("unshare");
-        again.args([
-            "--net",
-            "--map-root-user",
-            "sh",
-            "-c",
-            "ip link set lo up && exec \"$0\" --exact \"$1\"",
-        ]);
-        again.arg(std::env::current_exe().expect("this test's own"));
-        again.arg("process::identities::a_person_who_signs_a_user_in_may_be_known_by_the_azure_cli");
-        let output = again.env(ALONE, "1").output().expect("util-linux is installed");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && told.contains("1 passed"), "{told}");
-        return;
-    }
-    let stage = Stage::set(TimeDelta::days(1)).await;
-    let cli = stage.azure_cli();
-    let env: Vec<(&str, &str)> = cli.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    stage.identify("");
-    let token = stage.world().sign_in(&stage.partner.user_oid, &stage.partner.client_id).expect("signed in");
-
-    let mut login = Child::start_to_type(&stage.config, &["login", "one", "--import"], &env);
-    login.types(token.expose());
-    login.hangs_up();
-    let ended = login.ended("stored").await;
-
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    assert!(stage.world().descends_from(stage.stored().expose(), token.expose()));
-}
-
-/// In a network of its own, where the metadata service's address is this machine's.
-#[test]
-fn managed_identity_of_a_virtual_machine() {
-    let dir = Scratch::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/virtual_machine.sh");
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--map-root-user", "sh"]).arg(script);
-    command.arg(env!("CARGO_BIN_EXE_perennial")).arg(&dir.0);
-
-    let output = command.output().expect("util-linux is installed");
-
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stderr}");
-    let results: Vec<Value> =
-        stdout.lines().map(|line| serde_json::from_str(line).expect("a line a result")).collect();
-    assert_eq!(results.len(), 3, "{stdout}");
-    for result in results {
-        assert_eq!((&result[0]["outcome"], &result[0]["state"]), (&json!("rotated"), &json!("current")));
-    }
 }

@@ -1,28 +1,16 @@
-//! The ways out of a network: proxies, exceptions from them, private roots, IPv6 alone, and both families.
+//! The ways out of a network: proxies, exceptions from them, and private roots.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Mutex;
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::sandbox::ConfigRequest;
-use perennial::sandbox::Sandbox;
-use perennial::world::World;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
-use super::SOON;
 use super::Stage;
 use super::child::Child;
-use super::child::eventually;
-use super::child::get;
-use super::is;
-use crate::harness::Scratch;
 
 /// A proxy on this machine that opens tunnels, or refuses to. Ends with the test's runtime.
 struct Proxy {
@@ -102,32 +90,6 @@ async fn a_proxy_that_refuses_is_told_as_such() {
     assert!(refused.stderr.contains("proxy"), "{}", refused.stderr);
 }
 
-#[tokio::test]
-async fn everything_works_over_ipv6_alone() {
-    let here = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0));
-    let sandbox = Sandbox::start(World::new(Clock::host(), 7), here).await.expect("IPv6 on this machine");
-    let partner = sandbox.add_partner("one", TimeDelta::days(1));
-    let dir = Scratch::new();
-    let request = ConfigRequest {
-        tokens: &[("one", &partner)],
-        rotate_after: None,
-        prove_every: Some(SOON * 2),
-        strict: false,
-    };
-    let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
-    let text = std::fs::read_to_string(&config).expect("written").replace("//localhost:", "//[::1]:");
-    std::fs::write(&config, text).expect("our own file");
-
-    let daemon = Child::start(&config, &["run"], &[("PERENNIAL__HTTP__LISTEN", "[::1]:0")]);
-    daemon
-        .logs(0, "listening", |event| {
-            event["event"] == "listening"
-                && event["address"].as_str().is_some_and(|at| at.starts_with("[::1]:"))
-        })
-        .await;
-    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
-}
-
 /// A host's own store, as `update-ca-certificates` fills it, needs no word in the configuration.
 #[tokio::test]
 async fn a_private_root_in_the_systems_store_is_trusted() {
@@ -143,33 +105,4 @@ async fn a_private_root_in_the_systems_store_is_trusted() {
 
     assert!(stranger.stderr.contains("TLS certificate"), "{}", stranger.stderr);
     assert_eq!((stranger.code, trusted.code), (Some(1), Some(0)), "{}", trusted.stderr);
-}
-
-#[tokio::test]
-async fn one_address_serves_both_families() {
-    let stage = Stage::set(TimeDelta::days(1)).await;
-    let daemon = Child::start(&stage.config, &["run"], &[("PERENNIAL__HTTP__LISTEN", "[::]:0")]);
-    let address = |event: &serde_json::Value| event["address"].as_str()?.parse::<SocketAddr>().ok();
-    let listening = eventually("served", || daemon.events(0).iter().find_map(address)).await;
-
-    for host in ["127.0.0.1", "[::1]"] {
-        let answer = get(&format!("{host}:{}", listening.port()), "/livez");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
-    }
-}
-
-#[test]
-fn where_ipv6_leads_nowhere_it_goes_over_ipv4() {
-    let dir = Scratch::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/dual_stack.sh");
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--map-root-user", "sh"]).arg(script);
-    command.arg(env!("CARGO_BIN_EXE_perennial")).arg(&dir.0);
-
-    let output = command.output().expect("util-linux is installed");
-
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stderr}");
-    assert!(stdout.starts_with("2001:db8::2 "), "the dead address comes first: {stdout}");
-    assert!(stdout.contains("\"rotated\""), "{stdout}");
 }

@@ -2,26 +2,16 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::LazyLock;
 
 use chrono::NaiveDateTime;
 use chrono::TimeDelta;
 use perennial::clock::Clock;
 
-/// Compiled once a run. It has its name only once it is whole, since other runs may use the same directory.
-static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process/preload.c");
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload.so");
-    let unfinished = library.with_extension(std::process::id().to_string());
-    let mut compiler = Command::new("cc");
-    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o"]);
-    compiler.arg(&unfinished).arg(source).arg("-ldl");
-    let output = compiler.output().expect("`cc`, with which Rust links too");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::rename(unfinished, &library).expect("a directory for tests");
-    library
-});
+use super::compiled::compile;
+
+static LIBRARY: LazyLock<PathBuf> =
+    LazyLock::new(|| compile("preload.c", "preload.so", &["-shared", "-fPIC", "-ldl"]));
 
 /// What the name resolver of a host does. IP addresses are not looked up, so they always work.
 #[derive(Debug, Clone, Copy)]
