@@ -256,6 +256,22 @@ fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
 }
 
 #[test]
+fn a_refusal_is_told_within_a_second() {
+    let late = day(1, &async |fleet| {
+        pass(HOUR).await;
+        fleet.world.revoke_user(&fleet.partners[0].user_oid);
+        let found_at = fleet.world.now();
+        fleet.poke.send_modify(|times| *times += 1);
+        pass(MINUTE).await;
+        assert_eq!(fleet.inbox.told(Kind::LoginRequired), [(What::Opened, 1)]);
+        let messages = fleet.inbox.messages.borrow();
+        messages.last().expect("one").0 - found_at
+    });
+
+    assert!(late <= TimeDelta::seconds(1), "{late}");
+}
+
+#[test]
 fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
     let webhook = Destination::Webhook { url: Source::Env("URL".into()), signing_key: None };
     day_told(&webhook, 3, &async |fleet| {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::daemon::Lab;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -17,24 +17,30 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Longer than anything here takes, and shorter than the minute in which the daemon looks by itself.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Much longer than anything here takes, so that a busy machine fails no test, and shorter than the minute in which the
+/// daemon looks by itself: what happens after a signal happens because of it.
+const PATIENCE: Duration = Duration::from_secs(50);
 /// A little more, where something better is said about the wait that was in vain.
-const LONGER: Duration = Duration::from_secs(41);
+const LONGER: Duration = Duration::from_secs(51);
 /// Where the daemon listens, unless a test has a port of its own for it.
 const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Waits until something is there.
-pub(super) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LONGER;
-    let mut looks = tokio::time::interval(LOOK_EVERY);
+pub(super) async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(LONGER, what, look).await
+}
+
+/// The same for what may take longer.
+pub(super) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + longest;
     loop {
-        looks.tick().await;
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "in {LONGER:?} it did not come to this: {what}");
+        assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
+        // After each look, however long it took: the stand-ins live in this thread and have their turn.
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -197,15 +203,24 @@ impl Child {
 
     /// The events logged so far, from the `from`th on.
     pub(super) fn events(&self, from: usize) -> Vec<Value> {
-        let log = self.stderr.so_far();
+        let log = self.stderr.text.lock().expect("nobody panics");
         // The last line may be half written.
         let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().skip(from).filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let lines: Vec<String> = whole.lines().skip(from).map(ToOwned::to_owned).collect();
+        drop(log);
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for an event among those from the given place on; gives the place behind it.
     pub(super) async fn logs(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> usize {
-        let look = || Some(from + self.events(from).iter().position(&is_it)? + 1);
+        let mut seen = from;
+        // Each event is looked at once: a log of everything is long.
+        let look = || {
+            let events = self.events(seen);
+            let found = events.iter().position(&is_it);
+            seen += found.map_or(events.len(), |at| at + 1);
+            found.map(|_| seen)
+        };
         let place = tokio::time::timeout(PATIENCE, eventually(what, look)).await;
         place.unwrap_or_else(|_| panic!("not logged: {what}\n{}", self.stderr.so_far()))
     }
