@@ -86,7 +86,7 @@ where
             match next {
                 Next::Wait(at) if stop.is_cancelled() => {
                     rotator.clock.sleep_until(at.min(now + delta(HURRY)), LOOK_EVERY).await;
-                    state = rotator.poke(state, TimeDelta::zero());
+                    state = rotator.hurry(state);
                 }
                 Next::Wait(at) => tokio::select! {
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),

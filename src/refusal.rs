@@ -16,8 +16,10 @@ pub struct Refusal {
     pub status: u16,
     /// OAuth error, as `invalid_grant`.
     pub error: String,
-    /// AADSTS number, as 50173.
+    /// AADSTS number, as 50173: the one that says most, where the answer holds several.
     pub code: Option<u32>,
+    /// The other AADSTS numbers in the answer.
+    pub further_codes: Vec<u32>,
     /// Entra's finer distinction, as `bad_token`.
     pub suberror: Option<String>,
     /// What Microsoft's support asks for.
@@ -107,7 +109,9 @@ impl Refusal {
             (Some(50076 | 50078 | 50079 | 50072 | 50074 | 50158), _) => Kind::MfaRequired,
             // A value no issuer could read: the cure is a sign-in, though the class is not.
             (Some(9_002_313 | 700_007 | 700_084 | 700_005), _) => Kind::LoginRequired,
-            (Some(50034 | 51004 | 50020 | 16000 | 50014 | 90072 | 90002), _) => Kind::WrongIdentity,
+            (Some(50034 | 51004 | 50020 | 16000 | 50014 | 90072 | 90002 | 7_000_012), _) => {
+                Kind::WrongIdentity
+            }
             (_, Class::ReauthRequired) => Kind::LoginRequired,
             (_, Class::ClientCredential) => Kind::AppCredentialRefused,
             (_, Class::Configuration) => match self.error.as_str() {
@@ -119,22 +123,70 @@ impl Refusal {
         }
     }
 
-    /// Whether the answer settles that this very token can never be redeemed by this app again.
+    /// Whether the answer is known to end the grant: this very token can never be redeemed again.
     ///
-    /// Only such a token may be written over by a proven one. A policy, a disabled account or a
-    /// refused app says nothing about the token.
+    /// Only such a token may be written over by a proven one. A policy, a disabled account, a refused app or
+    /// a number that this program does not know says nothing about the token. Of several numbers each one
+    /// must end the grant, or say no more than the error does.
     pub fn condemns_token(&self) -> bool {
-        match self.code {
-            Some(9_002_313 | 700_007) => true,
-            Some(50057 | 50135 | 50144 | 50055 | 50056 | 50126) => false,
-            _ => self.class() == Class::ReauthRequired && self.error == "invalid_grant",
-        }
+        self.error == "invalid_grant"
+            && self.code.is_some_and(ends_a_grant)
+            && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
-    /// Whether the value was no usable token to begin with, as against one that was taken back.
+    /// Whether the issuer could not read the value as a token, as against one that was taken back.
     pub fn never_was_a_token(&self) -> bool {
-        matches!(self.code, Some(9_002_313 | 70000))
+        self.code == Some(UNREADABLE)
     }
+}
+
+/// The codes that are known to end a grant (`reference/azure.md` §2.3, reference-error-codes): the sessions
+/// were revoked (50173), or revoked by a change of the password (50133); the token has expired or was revoked
+/// (70008); it was idle for ninety days (700082); a `spa` redirect's day is over (700084).
+///
+/// Not among them: 70043, since a sign-in frequency is a policy; 70000, which Entra also answers to a token
+/// that it redeems a minute later; whatever an operator can undo (an account, a device, consent, the app).
+const ENDS_A_GRANT: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
+
+/// The request or the value cannot be read (`reference/azure.md` §2.3).
+const UNREADABLE: u32 = 9_002_313;
+
+/// Numbers that say no more than the OAuth error: the credential or the grant was not accepted. Older answers
+/// begin with 70002 and name the reason after it.
+const GENERAL: [u32; 2] = [70002, 70000];
+
+fn ends_a_grant(code: u32) -> bool {
+    ENDS_A_GRANT.contains(&code)
+}
+
+/// What a final mark says of a value that was never sent to the issuer.
+const NOT_A_TOKEN: &str = "not_a_token";
+
+/// The text for a code in a final mark; none was given for a value that was never sent to the issuer.
+pub fn mark_of(code: Option<u32>) -> String {
+    code.map_or_else(|| NOT_A_TOKEN.to_owned(), |code| format!("AADSTS{code}"))
+}
+
+/// Whether such a text stands for the end of a grant, or for a value that never was a token.
+pub fn is_final_mark(text: &str) -> bool {
+    let code = text.strip_prefix("AADSTS").and_then(|code| code.parse().ok());
+    text == NOT_A_TOKEN || code.is_some_and(|code| ends_a_grant(code) || code == UNREADABLE)
+}
+
+/// Of several numbers in one answer, the one that says most, and the others.
+pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
+    let mut further: Vec<u32> = Vec::new();
+    for code in codes {
+        if !further.contains(&code) {
+            further.push(code);
+        }
+    }
+    // 70002 says the least: some answers say it of the app's credential, others of the grant.
+    let telling = |code: &u32| 2 - u32::from(*code == 70002) - u32::from(GENERAL.contains(code));
+    let most = further.iter().map(telling).max();
+    let place = further.iter().position(|code| Some(telling(code)) == most);
+    let code = place.map(|place| further.remove(place));
+    (code, further)
 }
 
 /// OAuth errors and suberrors are words; the longest known is `device_authentication_failed`.
@@ -147,30 +199,37 @@ pub fn word(text: &str) -> Option<String> {
     (fits && clean).then(|| text.to_owned())
 }
 
-/// The number in a description, as 50173 in `AADSTS50173: …`.
+/// The numbers in a description, as 50173 in `AADSTS50173: …`.
+pub fn codes_in(description: &str) -> impl Iterator<Item = u32> {
+    description.split("AADSTS").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    })
+}
+
+/// The first of them.
 pub fn code_in(description: &str) -> Option<u32> {
-    let (_, rest) = description.split_once("AADSTS")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..end].parse().ok()
+    codes_in(description).next()
 }
 
 /// The code table (reference-error-codes, recorded answers; `reference/azure.md` §2.3).
 fn class_of_code(code: u32) -> Option<Class> {
     let class = match code {
+        // Conditional access and other policies have ranges of their own, and Microsoft goes on adding to them.
+        53000..=53999 | 530_000..=530_999 => Class::Policy,
         50173 | 700_082 | 70008 | 70043 | 70000 | 700_003 | 54005 | 50089 | 50133 | 50132 | 50085 | 50135
         | 50144 | 50055 | 50056 | 50126 | 50057 | 65004 | 9_002_341 | 135_011 | 70018 | 70019 | 70020
         | 90119 | 90120 | 50058 | 700_020 | 50140 | 50199 => Class::ReauthRequired,
         7_000_215 | 7_000_222 | 70002 | 700_027 | 700_024 | 700_030 | 50012 | 50013 | 50027 | 50048
         | 500_133 | 70021 | 700_213 => Class::ClientCredential,
         700_084 | 9_002_313 | 700_007 | 700_005 | 50105 | 50034 | 51004 | 50020 | 16000 | 50014 | 90072
-        | 65001 | 65002 | 65005 | 650_056 | 650_057 | 650_052 | 650_054 | 90094 | 90095 | 90099
-        | 7_000_218 | 700_025 | 700_229 | 700_016 | 700_011 | 7_000_229 | 700_038 | 70001 | 7_000_112
-        | 50194 | 9_001_023 | 500_011 | 50001 | 70011 | 28002 | 28003 | 700_022 | 700_023 | 901_002
-        | 70003 | 900_144 | 90014 | 90023 | 90100 | 50011 | 70004 | 50147 | 501_481 | 501_491 | 9_002_325
-        | 9_002_327 | 90002 | 90019 | 50059 | 50128 | 90038 | 900_439 | 900_382 | 900_432 | 90036 | 90092
-        | 50086 => Class::Configuration,
-        50076 | 50078 | 50079 | 50072 | 50074 | 50158 | 53000 | 53001 | 53002 | 53003 | 53004 | 53009
-        | 53010 | 53011 | 530_032 | 530_035 | 530_034 | 500_212 | 500_213 | 500_021 | 500_022 | 50005
+        | 7_000_012 | 65001 | 65002 | 65005 | 650_056 | 650_057 | 650_052 | 650_054 | 90094 | 90095
+        | 90099 | 7_000_218 | 700_025 | 700_229 | 700_016 | 700_011 | 7_000_229 | 700_038 | 70001
+        | 7_000_112 | 50194 | 9_001_023 | 500_011 | 50001 | 70011 | 28002 | 28003 | 700_022 | 700_023
+        | 901_002 | 70003 | 900_144 | 90014 | 90023 | 90100 | 50011 | 70004 | 50147 | 501_481 | 501_491
+        | 9_002_325 | 9_002_327 | 90002 | 90019 | 50059 | 50128 | 90038 | 900_439 | 900_382 | 900_432
+        | 90036 | 90092 | 50086 => Class::Configuration,
+        50076 | 50078 | 50079 | 50072 | 50074 | 50158 | 500_212 | 500_213 | 500_021 | 500_022 | 50005
         | 50097 | 50131 | 50053 => Class::Policy,
         50196 | 90055 | 50088 => Class::Throttled,
         90033 | 90024 | 90006 | 90012 | 50033 | 90090 | 90091 | 50087 | 50000 | 5_000_224 | 50134 => {
@@ -182,61 +241,4 @@ fn class_of_code(code: u32) -> Option<Class> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(error: &str, code: Option<u32>) -> Refusal {
-        Refusal { status: 400, error: error.into(), code, ..Refusal::default() }
-    }
-
-    #[test]
-    fn a_loop_of_our_own_is_throttling_and_not_a_dead_token() {
-        let answer = refusal("invalid_grant", Some(50196));
-
-        assert_eq!(answer.class(), Class::Throttled);
-        assert_eq!(answer.remedy(), Remedy::Retry { after: Some(LOOP_PAUSE) });
-        assert!(!answer.condemns_token());
-    }
-
-    #[test]
-    fn an_expired_app_secret_never_means_a_dead_token() {
-        let answer = refusal("invalid_client", Some(7_000_222));
-
-        assert_eq!(answer.remedy(), Remedy::Operator);
-        assert_eq!(answer.kind(), Kind::AppCredentialRefused);
-        assert!(!answer.condemns_token());
-    }
-
-    #[test]
-    fn a_code_nobody_knows_is_read_by_its_error() {
-        assert_eq!(refusal("invalid_grant", Some(999_999)).remedy(), Remedy::Login);
-        assert_eq!(refusal("invalid_client", Some(999_999)).remedy(), Remedy::Operator);
-    }
-
-    #[test]
-    fn an_error_nobody_knows_is_tried_again_and_never_a_sign_in() {
-        let answer = refusal("out_of_cheese", None);
-
-        assert_eq!(answer.class(), Class::Unknown);
-        assert_eq!(answer.remedy(), Remedy::Retry { after: None });
-    }
-
-    #[test]
-    fn a_policy_says_nothing_about_the_token() {
-        for code in [50076, 53003, 50057, 50053] {
-            assert!(!refusal("invalid_grant", Some(code)).condemns_token(), "{code}");
-            assert_eq!(refusal("invalid_grant", Some(code)).remedy(), Remedy::Operator, "{code}");
-        }
-    }
-
-    #[test]
-    fn whatever_condemns_a_token_is_never_retried() {
-        for code in 0..10_000_000u32 {
-            if class_of_code(code).is_some() {
-                let answer = refusal("invalid_grant", Some(code));
-                let retried = matches!(answer.remedy(), Remedy::Retry { .. });
-                assert!(!(retried && answer.condemns_token()), "{code}");
-            }
-        }
-    }
-}
+mod tests;

@@ -135,7 +135,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let proof = match self.redeem(state, &newest, attempt).await {
             Ok(proof) => proof,
             Err(failure) if failure.never_was_a_token => {
-                match self.rescue(state, &newest.version, attempt).await? {
+                match self.rescue(state, &newest.version, &failure, attempt).await? {
                     Some(held) => {
                         state.phase = Phase::Unsaved(Box::new(held));
                         return Ok(());
@@ -214,6 +214,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Looks at everything, when it is this token's turn: a person has said that something changed (SIGHUP).
     pub fn poke(&self, mut state: State, turn: TimeDelta) -> State {
         let due_at = self.clock.now() + turn;
+        schedule::ask_again(&mut state);
         if let Some(failing) = &mut state.failing {
             failing.retry_at = due_at;
         }
@@ -342,7 +343,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             read_at: None,
             written: None,
             dead: Vec::new(),
-            lifted: Vec::new(),
+            seen: Vec::new(),
             client_id: proof.client_id,
             user_oid: proof.user_oid,
             rotation_id: id,
@@ -410,10 +411,4 @@ fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
 
 fn awaits_login(state: &State) -> bool {
     state.failing.as_ref().is_some_and(|failing| failing.failure.remedy == Remedy::Login)
-}
-
-fn unusable_value() -> Failure {
-    let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
-    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, summary);
-    Failure { token_condemned: true, never_was_a_token: true, ..failure }
 }

@@ -59,7 +59,7 @@ pub(crate) fn held(from: Version, issued_at: Timestamp) -> Held {
         read_at: None,
         written: None,
         dead: Vec::new(),
-        lifted: Vec::new(),
+        seen: Vec::new(),
         client_id: "app".into(),
         user_oid: None,
         rotation_id: Uuid::nil(),

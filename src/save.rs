@@ -12,6 +12,7 @@
 
 use std::cmp::Ordering;
 
+use crate::schedule::is_known_dead;
 use crate::state::Held;
 use crate::token::Timestamp;
 use crate::version::Stored;
@@ -69,7 +70,7 @@ pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
     // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer, unless that
     // second was over when the newest was last read. Trying it costs one redemption; missing it would
     // cost the sign-in.
-    let known = [held.dead.as_slice(), held.lifted.as_slice(), std::slice::from_ref(&held.from.id)].concat();
+    let known = [held.dead.as_slice(), held.seen.as_slice(), std::slice::from_ref(&held.from.id)].concat();
     match buried_under(ours, versions, &known, Ties::Since(held.read_at)) {
         Some(version) => AfterList::Buried(version.clone()),
         None => AfterList::Settled { retire: retired(held, ours, versions) },
@@ -113,13 +114,13 @@ pub fn buried_under<'a>(
     };
     versions
         .iter()
-        .filter(|version| version.enabled && !version.is_refused() && !known.contains(&version.id))
+        .filter(|version| version.enabled && !is_known_dead(version) && !known.contains(&version.id))
         .map(|version| (version, root_of(version, versions, place)))
         .filter(|(version, sign_in)| {
             version.id != newest.id
                 && sign_in.id != own.id
                 && is_newer(sign_in)
-                && !sign_in.is_refused()
+                && !is_known_dead(sign_in)
                 && !known.contains(&sign_in.id)
         })
         .max_by_key(|(version, sign_in)| (sign_in.created, &sign_in.id, version.created))
@@ -195,18 +196,18 @@ fn retired(held: &Held, ours: &Version, versions: &[Version]) -> Vec<VersionId> 
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
 }
 
-/// The youngest enabled versions below a useless one: what may still be alive.
-pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<&'a Version> {
+/// The youngest enabled versions below a useless one that may still be alive, each with its sign-in.
+pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
     /// A dead chain is dead as a whole; two are tried to get over one bad write.
     const TRIED: usize = 2;
     let mut old: Vec<&Version> = versions
         .iter()
         .filter(|version| version.id != useless.id && version.created <= useless.created)
-        .filter(|version| version.enabled && !version.is_refused())
+        .filter(|version| version.enabled && !is_known_dead(version))
         .collect();
     old.sort_by_key(|version| std::cmp::Reverse(version.created));
-    old.truncate(TRIED);
-    old
+    let place = Place { of: &useless.id, first: false };
+    old.into_iter().take(TRIED).map(|version| (version, root_of(version, versions, place))).collect()
 }
 
 fn find<'a>(versions: &'a [Version], id: &VersionId) -> Option<&'a Version> {

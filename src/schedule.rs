@@ -28,7 +28,17 @@ use crate::version::Version;
 use crate::version::rfc3339;
 use crate::version::tag;
 
+mod refused;
 mod verdict;
+
+pub use self::refused::ask_again;
+pub use self::refused::forget;
+pub use self::refused::is_final;
+pub use self::refused::is_known_dead;
+pub use self::refused::may_ask_again;
+pub use self::refused::refusal_tags;
+pub use self::refused::remember;
+pub use self::refused::standing;
 
 /// How often the vault is looked at while a person is expected to act: about each minute. With what else
 /// such a day may need, that stays below 1,500 calls (promise 6).
@@ -208,6 +218,7 @@ impl Timing {
             verdict_since,
             foreign_rotated_at,
             rescued: _,
+            refused,
             unburied_at,
             user_oid: _,
             // The vault's word, or the configuration's.
@@ -232,6 +243,9 @@ impl Timing {
         if let Some(failing) = failing {
             failing.since = failing.since.min(now);
             failing.retry_at = failing.retry_at.min(now + delta(LONGEST));
+        }
+        for refused in refused {
+            refused.at = refused.at.min(now);
         }
         let past = [
             proved_at,
@@ -342,7 +356,7 @@ fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
     let tags = match (&state.phase, &state.failing) {
         (Phase::Current, None) => proof_marks(version, state)?,
         (Phase::Waiting { .. }, Some(failing)) if failing.failure.token_refused() => {
-            refusal_marks(version, failing)?
+            refusal_tags(version, &failing.failure, failing.since, now)?
         }
         (Phase::Waiting { .. }, Some(failing)) => {
             let mut tags = version.tags.clone();
@@ -374,21 +388,10 @@ fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
     tags.remove(tag::REFUSED_AT);
     tags.remove(tag::REFUSED_KIND);
     verdict::put(&mut tags, verdict);
+    tags.remove(tag::REFUSED_CODE);
     if let Some(user) = user {
         tags.insert(tag::USER_OID, user);
     }
-    Some(tags)
-}
-
-fn refusal_marks(version: &Version, failing: &Failing) -> Option<Tags> {
-    let kind = failing.failure.kind.as_str();
-    if version.is_refused() && version.tags.get(tag::REFUSED_KIND).is_some_and(|noted| noted == kind) {
-        return None;
-    }
-    let mut tags = version.tags.clone();
-    tags.insert(tag::REFUSED_AT, &rfc3339(failing.since));
-    tags.insert(tag::REFUSED_KIND, kind);
-    tags.remove(tag::VERDICT);
     Some(tags)
 }
 

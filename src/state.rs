@@ -77,6 +77,8 @@ pub struct State {
     pub found: Option<Found>,
     /// The newest version when its history was last searched for a buried sign-in.
     pub searched: Option<VersionId>,
+    /// Versions that were refused lately, and may be redeemed again later.
+    pub refused: Vec<RefusedVersion>,
     /// How many versions the last list had.
     pub listed: usize,
     /// When the issuer last redeemed the stored token.
@@ -203,16 +205,28 @@ pub struct Held {
     pub read_at: Option<Timestamp>,
     /// Our version, once the vault has acknowledged it.
     pub written: Option<VersionId>,
-    /// Versions settled to be dead while this was held.
+    /// Versions that were found while this was held to be dead for good: they may be written over.
     pub dead: Vec<VersionId>,
-    /// Sign-ins whose chain was on top while this was held: within one save, each has one turn.
-    pub lifted: Vec<VersionId>,
+    /// Versions that need no further look within this save: a sign-in whose chain was on top, and a buried one
+    /// that was refused.
+    pub seen: Vec<VersionId>,
     /// The app it was issued to.
     pub client_id: String,
     /// The user it was issued to, where the access token says.
     pub user_oid: Option<String>,
     /// Ties the records of this rotation together.
     pub rotation_id: Uuid,
+}
+
+/// A version that was refused and that may be redeemed again later.
+#[derive(Clone, Debug)]
+pub struct RefusedVersion {
+    /// Which one.
+    pub id: VersionId,
+    /// When it was last redeemed.
+    pub at: Timestamp,
+    /// What was said.
+    pub failure: Failure,
 }
 
 /// Something that is wrong, and since when.
@@ -238,6 +252,7 @@ impl State {
             newest: None,
             found: None,
             searched: None,
+            refused: Vec::new(),
             listed: 0,
             proved_at: None,
             last_rotation_at: None,

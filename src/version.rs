@@ -55,9 +55,11 @@ pub mod tag {
     /// Short of a refusal by the issuer: when the token was last known to be usable, or what keeps it from being
     /// used and since when (`Version::verdict`).
     pub const VERDICT: &str = "verdict";
+    /// The code of a refusal that is final; a mark without it is not.
+    pub const REFUSED_CODE: &str = "refused-code";
 
     /// All of them: whatever else a version carries is foreign and is handed on.
-    pub const OURS: [&str; 12] = [
+    pub const OURS: [&str; 13] = [
         MANAGED_BY,
         ISSUED_AT,
         SIGNED_IN_AT,
@@ -70,6 +72,7 @@ pub mod tag {
         REFUSED_AT,
         REFUSED_KIND,
         VERDICT,
+        REFUSED_CODE,
     ];
 }
 
@@ -113,7 +116,7 @@ impl Version {
         Some(VersionId(from.into()))
     }
 
-    /// Whether the issuer is known to have refused it.
+    /// Whether it is noted that the issuer has refused it: for now, or for good (`schedule::is_known_dead`).
     pub fn is_refused(&self) -> bool {
         self.tags.contains(tag::REFUSED_AT)
     }
@@ -227,8 +230,9 @@ pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -
 }
 
 /// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
-/// that they are never there together.
-const RESERVED: usize = tag::OURS.len() - 1;
+/// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
+/// foreign tag is left out for it.
+const RESERVED: usize = tag::OURS.len() - 2;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();
@@ -338,10 +342,13 @@ mod tests {
 
     #[test]
     fn marks_of_the_predecessor_do_not_pass_to_the_successor() {
-        let (new, _) =
-            composed(&version(&[(tag::REFUSED_AT, "2026-01-01T00:00:00Z"), (tag::REFUSED_KIND, "x")]));
+        let (new, _) = composed(&version(&[
+            (tag::REFUSED_AT, "2026-01-01T00:00:00Z"),
+            (tag::REFUSED_KIND, "x"),
+            (tag::REFUSED_CODE, "AADSTS50173"),
+        ]));
 
-        assert!(!new.tags.contains(tag::REFUSED_AT) && !new.tags.contains(tag::REFUSED_KIND));
+        assert!(!new.tags.iter().any(|(name, _)| name.starts_with("refused")), "{:?}", new.tags);
     }
 
     #[test]
@@ -373,7 +380,7 @@ mod tests {
 
         let (new, dropped) = composed(&version(&many));
 
-        assert_eq!(dropped.len(), 5);
+        assert_eq!(dropped, ["team-4", "team-5", "team-6", "team-7", "team-8"]);
         assert!(new.tags.contains(tag::VERDICT));
         assert!(new.tags.len() - 1 + 2 <= MAX_TAGS, "room for the marks of a refusal in the verdict's place");
     }

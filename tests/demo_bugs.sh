@@ -72,7 +72,7 @@ bug cuts src/save.rs \
 
 # A task panics.
 bug panics src/rotate/saving.rs \
-    's|^        let mut held = held;$|&\n        assert!(held.lifted.len() > 9, "deliberate");|' \
+    's|^        let mut held = held;$|&\n        assert!(held.seen.len() > 9, "deliberate");|' \
     'deliberate'
 
 exit "$failed"

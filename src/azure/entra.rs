@@ -34,7 +34,8 @@ use crate::ports::IssuerError;
 use crate::ports::Redeemed;
 use crate::ports::Redemption;
 use crate::refusal::Refusal;
-use crate::refusal::code_in;
+use crate::refusal::codes_in;
+use crate::refusal::pick;
 use crate::refusal::word;
 use crate::text::guid;
 use crate::token::AccessToken;
@@ -184,10 +185,12 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     let text = |member: &str| body.get(member).and_then(Value::as_str);
     let Some(error) = text("error") else { return unavailable };
     let unspoken = |text: &String| !echoes(text, secrets);
+    let (code, further_codes) = pick(codes(text("error_description"), body.get("error_codes")));
     IssuerError::Refused(Box::new(Refusal {
         status,
         error: word(error).filter(unspoken).unwrap_or_else(|| "unreadable".into()),
-        code: code(text("error_description"), body.get("error_codes")),
+        code,
+        further_codes,
         suberror: text("suberror").and_then(word).filter(unspoken),
         trace_id: text("trace_id").and_then(guid).filter(unspoken),
         correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
@@ -196,13 +199,14 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     }))
 }
 
-/// The number in the description; else the first of `error_codes`, which can hold several.
-fn code(description: Option<&str>, codes: Option<&Value>) -> Option<u32> {
-    let listed = || {
-        let first = codes?.as_array()?.first()?;
-        first.as_u64().and_then(|code| u32::try_from(code).ok()).or_else(|| first.as_str()?.parse().ok())
+/// The numbers in the description, then those of `error_codes`: each may hold several.
+fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Item = u32> {
+    let number = |code: &Value| {
+        let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());
+        plain.or_else(|| code.as_str()?.parse().ok())
     };
-    description.and_then(code_in).or_else(listed)
+    let listed = listed.and_then(Value::as_array).into_iter().flatten().filter_map(number);
+    description.into_iter().flat_map(codes_in).chain(listed)
 }
 
 /// A claims challenge, to be passed to the next sign-in as it came: a JSON object.

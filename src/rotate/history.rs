@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::Attempt;
 use super::Proof;
 use super::Rotator;
-use super::unusable_value;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -27,8 +26,17 @@ use crate::state::Held;
 use crate::state::State;
 use crate::version::Stored;
 use crate::version::Version;
-use crate::version::rfc3339;
-use crate::version::tag;
+use crate::version::VersionId;
+
+/// What came of redeeming a version that is not the newest.
+pub(super) enum Turn {
+    /// It works.
+    Works(Box<(Stored, Proof)>),
+    /// It is refused, or brings no successor, and that may change.
+    MayComeBack,
+    /// It is of no use for good, or switched off.
+    Useless,
+}
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Searches the history of a version of ours that this process has not searched before: another
@@ -45,7 +53,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             return Ok(None);
         }
-        if state.searched.as_ref() == Some(&newest.id) {
+        let now = self.clock.now();
+        if state.searched.as_ref() == Some(&newest.id) && !schedule::may_ask_again(state, now) {
             return Ok(None);
         }
         let versions = match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
@@ -57,17 +66,17 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Ok(None);
             }
         };
-        let mut dead = Vec::new();
-        while let Some(buried) = save::buried_under(newest, &versions, &dead, Ties::Never) {
-            match self.redeem_version(state, buried, attempt).await? {
-                Some((stored, proof)) => {
-                    self.report_buried(state, buried, newest);
-                    let held = Self::hold(&stored, proof, attempt.id);
-                    return Ok(Some(Held { over: Some(newest.id.clone()), dead, ..held }));
-                }
-                None => dead.push(buried.id.clone()),
+        let mut seen = Vec::new();
+        while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Never) {
+            if let Turn::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
+                let (stored, proof) = *works;
+                let held = Self::hold(&stored, proof, attempt.id);
+                return Ok(Some(Held { over: Some(newest.id.clone()), seen, ..held }));
             }
+            seen.push(buried.id.clone());
         }
+        // What was not met in this search lies under nothing any more.
+        state.refused.retain(|refused| seen.contains(&refused.id));
         state.searched = Some(newest.id.clone());
         Ok(None)
     }
@@ -102,65 +111,108 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         listed.map_err(|error| self.unlisted(&error))
     }
 
-    /// Reads and redeems a version that is not the newest; `None`, and a mark on it, if it is of no use.
-    pub(super) async fn redeem_version(
+    /// Reads and redeems a sign-in that was written over, and says what came of it.
+    pub(super) async fn redeem_buried(
+        &self,
+        state: &mut State,
+        buried: &Version,
+        under: &VersionId,
+        attempt: &mut Attempt,
+    ) -> Result<Turn, Failure> {
+        let turn = self.redeem_version(state, buried, attempt).await?;
+        let (token, version) = (&self.grant.name, &buried.id);
+        match turn {
+            Turn::Works(_) => {
+                state.unburied_at = Some(self.clock.now());
+                warn!(event = "buried_sign_in", %token, %version, %under,
+                    "a sign-in was written over by a rotation in flight; it works and is put back on top");
+            }
+            Turn::MayComeBack => {
+                warn!(event = "buried_sign_in_refused", %token, %version, %under,
+                    "a sign-in was written over by a rotation in flight; the issuer refuses it for now, so it is \
+                     tried again in a day");
+            }
+            Turn::Useless => {}
+        }
+        Ok(turn)
+    }
+
+    /// Reads and redeems a version that is not the newest; notes on it that it is refused.
+    async fn redeem_version(
         &self,
         state: &mut State,
         version: &Version,
         attempt: &mut Attempt,
-    ) -> Result<Option<(Stored, Proof)>, Failure> {
+    ) -> Result<Turn, Failure> {
         state.note_vault_call(self.clock.now());
         let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,
-            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(None),
+            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Turn::Useless),
             Err(error) => return Err(self.own(&error)),
         };
-        match self.redeem(state, &stored, attempt).await {
-            Ok(proof) => Ok(Some((stored, proof))),
+        match self.redeem_theirs(state, &stored, attempt).await {
+            Ok(proof) => Ok(Turn::Works(Box::new((stored, proof)))),
             Err(failure) if failure.token_refused() => {
-                self.note_dead(state, version, &failure, attempt.id).await;
-                Ok(None)
+                self.note_refusal(state, version, &failure, attempt.id).await;
+                let is_final = schedule::is_final(&failure, version, self.clock.now());
+                Ok(if is_final { Turn::Useless } else { Turn::MayComeBack })
             }
             // It works, but brings no successor that could be put on top.
-            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(None),
+            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Turn::MayComeBack),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Tries the youngest predecessors of a value that is no usable token at all, once for each such
-    /// value, and never over a foreign version younger than a day.
+    /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over
+    /// a foreign version younger than a day. Nothing is put over a sign-in that may come back.
     pub(super) async fn rescue(
         &self,
         state: &mut State,
         useless: &Version,
+        failure: &Failure,
         attempt: &mut Attempt,
     ) -> Result<Option<Held>, Failure> {
-        let now = self.clock.now();
-        let too_young = !useless.is_ours() && useless.created + schedule::RESCUE_AFTER > now;
-        if too_young || state.rescued.as_ref() == Some(&useless.id) {
+        let is_final = schedule::is_final(failure, useless, self.clock.now());
+        if !is_final || state.rescued.as_ref() == Some(&useless.id) {
             return Ok(None);
         }
         let versions = self.list(state, state.calls_of_a_rotation(), attempt.id).await?;
-        for version in save::predecessors(useless, &versions) {
-            if let Some((stored, proof)) = self.redeem_version(state, version, attempt).await? {
-                warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
-                    "the newest version is no usable token; its predecessor works and is put on top");
-                self.note_dead(state, useless, &unusable_value(), attempt.id).await;
-                let held = Self::hold(&stored, proof, attempt.id);
-                return Ok(Some(Held { over: Some(useless.id.clone()), ..held }));
+        let mut may_come_back: Option<&Version> = None;
+        for (version, sign_in) in save::predecessors(useless, &versions) {
+            let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
+            if !may_come_back.is_none_or(may_follow) {
+                continue;
+            }
+            match self.redeem_version(state, version, attempt).await? {
+                Turn::Works(works) => {
+                    let (stored, proof) = *works;
+                    warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
+                        "the newest version is no usable token; its predecessor works and is put on top");
+                    self.note_refusal(state, useless, failure, attempt.id).await;
+                    let held = Self::hold(&stored, proof, attempt.id);
+                    return Ok(Some(Held { over: Some(useless.id.clone()), ..held }));
+                }
+                Turn::MayComeBack => may_come_back = Some(sign_in),
+                Turn::Useless => {}
             }
         }
-        state.rescued = Some(useless.id.clone());
+        // A sign-in that may come back is tried at the next attempt, too.
+        if may_come_back.is_none() {
+            state.rescued = Some(useless.id.clone());
+        }
         Ok(None)
     }
 
-    /// Notes on a version that it is dead, so that no later process tries it again.
-    pub(super) async fn note_dead(&self, state: &mut State, version: &Version, failure: &Failure, id: Uuid) {
+    /// Notes on a version that it is refused. Where that is final, no later process tries it again.
+    pub(super) async fn note_refusal(
+        &self,
+        state: &mut State,
+        version: &Version,
+        failure: &Failure,
+        id: Uuid,
+    ) {
         let now = self.clock.now();
-        let mut tags = version.tags.clone();
-        tags.insert(tag::REFUSED_AT, &rfc3339(now));
-        tags.insert(tag::REFUSED_KIND, failure.kind.as_str());
-        tags.remove(tag::VERDICT);
+        let Some(tags) = schedule::refusal_tags(version, failure, now, now) else { return };
         state.note_vault_call(now);
         let change = Change { enabled: None, tags: Some(tags) };
         if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {
@@ -177,11 +229,5 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 debug!(event = "history_unread", token = %self.grant.name, reason = failure.summary);
             }
         }
-    }
-
-    pub(super) fn report_buried(&self, state: &mut State, buried: &Version, under: &Version) {
-        state.unburied_at = Some(self.clock.now());
-        warn!(event = "buried_sign_in", token = %self.grant.name, version = %buried.id, under = %under.id,
-            "a sign-in was written over by a rotation in flight; it works and is put back on top");
     }
 }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::Attempt;
 use super::Proof;
 use super::Rotator;
-use super::unusable_value;
 use crate::answer;
 use crate::failure::About;
 use crate::failure::Failure;
@@ -26,6 +25,7 @@ use crate::ports::Redemption;
 use crate::ports::Resource;
 use crate::ports::Vault;
 use crate::refusal::Class;
+use crate::schedule;
 use crate::source;
 use crate::state::State;
 use crate::text;
@@ -105,6 +105,25 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
     }
 
+    /// Redeems a version that Perennial has not chosen by itself, unless the issuer's last answer still stands: a
+    /// stop and `rotate` try to save every two seconds.
+    pub(super) async fn redeem_theirs(
+        &self,
+        state: &mut State,
+        theirs: &Stored,
+        attempt: &mut Attempt,
+    ) -> Result<Proof, Failure> {
+        if let Some(failure) = schedule::standing(state, &theirs.version, self.clock.now()) {
+            return Err(failure.clone());
+        }
+        let answer = self.redeem(state, theirs, attempt).await;
+        match &answer {
+            Ok(_) => schedule::forget(state, &theirs.version),
+            Err(failure) => schedule::remember(state, &theirs.version, failure, self.clock.now()),
+        }
+        answer
+    }
+
     /// What a refusal means; of a credential made moments ago it means waiting.
     pub(crate) fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
         let failure = error.failure();
@@ -170,6 +189,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
 fn unreadable(summary: String) -> Failure {
     Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
+}
+
+fn unusable_value() -> Failure {
+    let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, summary);
+    Failure { never_was_a_token: true, ..failure }
 }
 
 fn budget_spent() -> Failure {

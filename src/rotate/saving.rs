@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::Attempt;
 use super::Rotator;
+use super::history::Turn;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -20,6 +21,7 @@ use crate::ports::Vault;
 use crate::save;
 use crate::save::AfterList;
 use crate::save::AfterRead;
+use crate::schedule;
 use crate::state::Held;
 use crate::state::Phase;
 use crate::state::State;
@@ -44,6 +46,14 @@ enum Pass {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// What is held is tried again at once: a stop has been asked for.
+    pub fn hurry(&self, mut state: State) -> State {
+        if let Some(failing) = &mut state.failing {
+            failing.retry_at = self.clock.now();
+        }
+        state
+    }
+
     /// Goes on saving the held successor until it is saved, given way, or must wait.
     pub async fn save(&mut self, mut state: State) -> State {
         let Phase::Unsaved(held) = state.phase.clone() else { return state };
@@ -120,8 +130,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(version.id)
     }
 
-    /// Theirs is redeemed before ours is written: if it works it is the chain, and only if it is
-    /// settled to be of no use may ours be written over it.
+    /// Theirs is redeemed before ours is written: if it works it is the chain, and only if it is known to be
+    /// of no use for good may ours be written over it.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -129,7 +139,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         theirs: Stored,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        match self.redeem(state, &theirs, attempt).await {
+        match self.redeem_theirs(state, &theirs, attempt).await {
             Ok(proof) => {
                 let now = proof.issued_at;
                 info!(event = "gave_way", token = %self.grant.name, version = %theirs.version.id,
@@ -142,8 +152,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 }
                 Ok(Pass::LetGo(theirs.version))
             }
-            Err(failure) if failure.token_condemned => {
-                self.note_dead(state, &theirs.version, &failure, attempt.id).await;
+            Err(failure) if schedule::is_final(&failure, &theirs.version, self.clock.now()) => {
+                self.note_refusal(state, &theirs.version, &failure, attempt.id).await;
                 held.dead.push(theirs.version.id);
                 Ok(Pass::Again(held))
             }
@@ -172,8 +182,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 // Its chain has been on top: within this save it is not put there again, not even where a copy
                 // of its tags from the same second makes a sign-in of it.
                 let ours = versions.iter().find(|version| version.id == *written);
-                held.lifted.push(written.clone());
-                held.lifted.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
+                held.seen.push(written.clone());
+                held.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
                 return self.lift(state, held, &buried, written, attempt).await;
             }
             AfterList::Settled { retire } => retire,
@@ -201,17 +211,16 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         written: &VersionId,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        let Some((stored, proof)) = self.redeem_version(state, buried, attempt).await? else {
-            held.dead.push(buried.id.clone());
+        let Turn::Works(works) = self.redeem_buried(state, buried, written, attempt).await? else {
+            held.seen.push(buried.id.clone());
             return Ok(Pass::Again(held));
         };
-        let under = Version { id: written.clone(), ..held.from.clone() };
-        self.report_buried(state, buried, &under);
+        let (stored, proof) = *works;
         attempt.id = rotation_id();
         let mut next = Self::hold(&stored, proof, attempt.id);
         next.over = Some(written.clone());
         next.dead = held.dead;
-        next.lifted = held.lifted;
+        next.seen = held.seen;
         Ok(Pass::Again(Box::new(next)))
     }
 

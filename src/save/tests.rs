@@ -126,7 +126,7 @@ fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
     assert_eq!(after_list(&held(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
 
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a"), ours("l", 4, "b")];
-    let held = Held { lifted: vec![id("a")], ..held(foreign("b", 3), "l") };
+    let held = Held { seen: vec![id("a")], ..held(foreign("b", 3), "l") };
     assert_eq!(after_list(&held, &versions), settled(&[]));
 }
 
@@ -155,14 +155,38 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
+/// Noted to be refused, with a code or without one.
+fn refused(mut version: Version, code: Option<&str>) -> Version {
+    version.tags.insert(tag::REFUSED_AT, &crate::version::rfc3339(version.created));
+    version.tags.insert(tag::REFUSED_KIND, "login_required");
+    if let Some(code) = code {
+        version.tags.insert(tag::REFUSED_CODE, code);
+    }
+    version
+}
+
 #[test]
-fn refused_and_disabled_sign_ins_stay_where_they_are() {
-    let mut refused = foreign("s", 3);
-    refused.tags.insert(tag::REFUSED_AT, "2026-01-01T00:00:00Z");
+fn dead_and_disabled_sign_ins_stay_where_they_are() {
+    let dead = refused(foreign("s", 3), Some("AADSTS50173"));
     let off = Version { enabled: false, ..foreign("t", 4) };
-    let versions = [foreign("r", 0), refused, off, ours("w", 7, "r")];
+    let versions = [foreign("r", 0), dead, off, ours("w", 7, "r")];
 
     assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    assert_eq!(predecessors(&foreign("x", 9), &versions).len(), 2, "neither of them is tried in a rescue");
+}
+
+#[test]
+fn a_sign_in_that_was_refused_and_may_come_back_is_found_again() {
+    for code in [None, Some("AADSTS53003"), Some("AADSTS999999")] {
+        let sign_in = refused(foreign("s", 3), code);
+        let versions = [foreign("r", 0), sign_in.clone(), ours("w", 7, "r")];
+
+        let found = after_list(&held(foreign("r", 0), "w"), &versions);
+        assert_eq!(found, AfterList::Buried(sign_in.clone()), "{code:?}");
+        assert_eq!(buried_under(&versions[2], &versions, &[], Ties::Never), Some(&sign_in), "{code:?}");
+        let tried = predecessors(&foreign("x", 9), &versions);
+        assert_eq!(tried, [(&versions[2], &versions[0]), (&sign_in, &sign_in)], "{code:?}");
+    }
 }
 
 #[test]
@@ -187,7 +211,7 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     let off = Version { enabled: false, ..ours("o2", 3, "o1") };
     let versions = [foreign("a", 0), ours("o1", 1, "a"), ours("o3", 5, "o1"), off, foreign("x", 9)];
 
-    let tried: Vec<&str> = predecessors(&versions[4], &versions).iter().map(|v| &*v.id.0).collect();
+    let tried: Vec<&str> = predecessors(&versions[4], &versions).iter().map(|(v, _)| &*v.id.0).collect();
 
     assert_eq!(tried, ["o3", "o1"]);
 }

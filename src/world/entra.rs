@@ -300,6 +300,7 @@ impl Inner {
             status,
             error: error.to_owned(),
             code: Some(code),
+            further_codes: Vec::new(),
             suberror: suberror.map(str::to_owned),
             trace_id: Some(self.fresh_id().to_string()),
             correlation_id: Some(correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned)),

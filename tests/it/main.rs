@@ -21,6 +21,7 @@ mod lab;
 mod long_list;
 mod process;
 mod readme;
+mod refused_sign_ins;
 mod sandbox;
 mod shown;
 mod sign_in;

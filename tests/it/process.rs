@@ -15,6 +15,7 @@ mod init;
 mod leaks;
 mod login;
 mod network;
+mod policies;
 mod preload;
 mod standing;
 mod stops;

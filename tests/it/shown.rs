@@ -66,7 +66,7 @@ fn values_on_their_way_are_not_shown() {
         read_at: None,
         written: None,
         dead: Vec::new(),
-        lifted: Vec::new(),
+        seen: Vec::new(),
         client_id: "c".into(),
         user_oid: None,
         rotation_id: Uuid::nil(),

@@ -11,7 +11,11 @@ use perennial::state::State;
 use perennial::tags::Tags;
 use perennial::token::Grant;
 use perennial::world::Call;
+use perennial::world::Fault;
+use perennial::world::Operation;
 use perennial::world::Partner;
+use perennial::world::Peer;
+use perennial::world::What;
 use perennial::world::When;
 use perennial::world::World;
 
@@ -40,7 +44,19 @@ fn recover(world: &World, partner: &Partner) {
     world.human_recovers(&partner.refresh_token);
 }
 
-const DEEDS: [Deed; 12] = [
+/// Nothing of the user's is redeemed from now on.
+fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
+    sign_in(world, partner);
+    let error = "invalid_grant".to_owned();
+    let what = What::OAuth { status: 400, error, code: Some(code), suberror: None };
+    world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&partner.user_oid));
+}
+
+fn allow(world: &World, _: &Partner) {
+    world.clear_faults(None);
+}
+
+const DEEDS: [Deed; 14] = [
     Deed { name: "signs in", act: sign_in, later: nothing },
     Deed {
         name: "signs in twice",
@@ -126,6 +142,16 @@ const DEEDS: [Deed; 12] = [
         name: "revokes all sessions, and signs in later",
         act: |world, partner| world.revoke_user(&partner.user_oid),
         later: sign_in,
+    },
+    Deed {
+        name: "signs in under a policy that is lifted later",
+        act: |world, partner| sign_in_refused(world, partner, 530_003),
+        later: allow,
+    },
+    Deed {
+        name: "signs in and is refused for a while by a code that nobody knows",
+        act: |world, partner| sign_in_refused(world, partner, 999_999),
+        later: allow,
     },
 ];
 

@@ -66,6 +66,7 @@ pub(super) enum Deed {
     Restart,
     Poke,
     RaceSave,
+    SignInRefused,
     /// A host's clock is set wrong, and right again some hours later.
     SetClock,
     SetClockBack(usize, TimeDelta),
@@ -73,7 +74,7 @@ pub(super) enum Deed {
     OthersRead,
 }
 
-const DEEDS: [(u32, Deed); 19] = [
+const DEEDS: [(u32, Deed); 20] = [
     (10, Deed::Outage),
     (12, Deed::LostAnswer),
     (6, Deed::Throttle),
@@ -82,6 +83,7 @@ const DEEDS: [(u32, Deed); 19] = [
     (3, Deed::Poke),
     (4, Deed::SignIn),
     (8, Deed::RaceSave),
+    (4, Deed::SignInRefused),
     (2, Deed::PasteGarbage),
     (1, Deed::PasteOldValue),
     (2, Deed::Revoke),
@@ -212,6 +214,7 @@ impl Simulation {
             }
             Deed::SignIn => self.sign_in(),
             Deed::RaceSave => self.race_save().await,
+            Deed::SignInRefused => self.sign_in_refused().await,
             Deed::PasteGarbage => {
                 self.trouble.person_at = now;
                 self.world.human_writes(&secret, "pasted rubbish", Tags::new());
@@ -317,6 +320,7 @@ impl Simulation {
             | Deed::OthersRead
             | Deed::SignIn
             | Deed::RaceSave
+            | Deed::SignInRefused
             | Deed::PasteGarbage
             | Deed::PasteOldValue => {}
         }
@@ -390,18 +394,22 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
     }
 
+    /// Somebody signs in while a successor is on its way, and is refused for some hours: by a policy, by a code that
+    /// nobody knows, or without one. It is tried again a day later at the latest.
+    async fn sign_in_refused(&mut self) {
+        self.meet_a_save().await;
+        self.sign_in();
+        let until = self.world.now() + self.hours(30);
+        let code = [Some(530_003), Some(53011), Some(999_999), Some(50155), None][self.rng.usize(0..5)];
+        let what = What::OAuth { status: 400, error: "invalid_grant".into(), code, suberror: None };
+        let fault = Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.partner.user_oid);
+        self.world.inject(fault.until(until));
+        self.trouble.busy_until = self.trouble.busy_until.max(until + TimeDelta::hours(26));
+    }
+
     /// Somebody acts in the very seconds in which a successor is on its way, or the process dies.
     async fn race_save(&mut self) {
-        self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1));
-        let effects = self.rng.u32(0..12);
-        let before = self.world.count_calls_where(self.world.now(), |_| true);
-        for _ in 0..60 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let since = self.world.now() - TimeDelta::minutes(2);
-            if self.world.count_calls_where(since, |_| true) >= before + effects as usize {
-                break;
-            }
-        }
+        self.meet_a_save().await;
         match self.rng.u8(0..3) {
             0 => self.sign_in(),
             1 => {
@@ -411,6 +419,20 @@ impl Simulation {
             _ => {
                 self.sign_in();
                 self.crash(0);
+            }
+        }
+    }
+
+    /// Waits until some effects of what a poke begins have come about.
+    async fn meet_a_save(&mut self) {
+        self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1));
+        let effects = self.rng.u32(0..12);
+        let before = self.world.count_calls_where(self.world.now(), |_| true);
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let since = self.world.now() - TimeDelta::minutes(2);
+            if self.world.count_calls_where(since, |_| true) >= before + effects as usize {
+                break;
             }
         }
     }

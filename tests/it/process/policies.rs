@@ -1,0 +1,69 @@
+//! A policy that refuses a sign-in made during a rotation: what `rotate` does then, and what it says.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use chrono::TimeDelta;
+use perennial::sandbox::ConfigRequest;
+use perennial::token::Timestamp;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Partner;
+use perennial::world::Peer;
+use perennial::world::What;
+use perennial::world::When;
+
+use super::child::Child;
+use super::results;
+use crate::harness::Scratch;
+use crate::lab;
+
+const CODES: [(&str, u32); 4] = [
+    ("invalid_grant", 530_003),
+    ("invalid_grant", 530_036),
+    ("invalid_grant", 53011),
+    ("unauthorized_client", 53005),
+];
+
+/// The user signs in again as soon as the stored token has been redeemed, and is refused from then on.
+#[tokio::test]
+async fn a_policy_on_a_new_sign_in_is_an_operators_and_nothing_is_written_over_it() {
+    let sandbox = lab::any_sandbox().await;
+    let world = sandbox.world();
+    let names = CODES.map(|(_, code)| format!("code-{code}"));
+    let partners: Vec<Partner> =
+        names.iter().map(|name| sandbox.add_partner(name, TimeDelta::days(80))).collect();
+    let tokens: Vec<(&str, &Partner)> = names.iter().map(String::as_str).zip(&partners).collect();
+    let dir = Scratch::new();
+    let request = ConfigRequest { tokens: &tokens, rotate_after: None, prove_every: None, strict: false };
+    let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
+    let (scene, users) = (world.clone(), partners.clone());
+    let signed_in = Mutex::new(BTreeSet::new());
+    world.tell_calls_to(move |call, when| {
+        let place = users.iter().position(|user| user.user_oid == call.subject);
+        let (Some(place), Operation::Redeem, When::After) = (place, call.operation, when) else { return };
+        if signed_in.lock().expect("nobody panics").insert(place) {
+            scene.human_signs_in(&users[place]).expect("may sign in");
+            let (error, code) = CODES[place];
+            let what = What::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
+            scene.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&call.subject));
+        }
+    });
+
+    let ended = Child::start(&config, &["rotate", "--json"], &[]).ended("all four at once").await;
+
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    for (result, partner) in results(&ended).iter().zip(&partners) {
+        assert_eq!(
+            (&result["kind"], &result["remedy"]),
+            (&"policy_blocked".into(), &"operator".into()),
+            "{result}"
+        );
+        let versions = world.versions_of(&partner.refresh_token);
+        assert_eq!(versions.len(), 2, "the sign-in is on top: {result}");
+        let redemptions = world.count_calls_where(Timestamp::MIN_UTC, |call| {
+            call.operation == Operation::Redeem && call.subject == partner.user_oid
+        });
+        assert!(redemptions <= 3, "{redemptions} redemptions: {result}");
+    }
+}

@@ -1,0 +1,511 @@
+//! A sign-in that the issuer refuses stays what an unversioned read returns, unless the answer is known to end its
+//! grant: promise 2, over the codes that Entra gives, in each place where Perennial decides about somebody's version.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::clock::Clock;
+use perennial::daemon;
+use perennial::daemon::Signals;
+use perennial::failure::Kind;
+use perennial::ports::Vault as _;
+use perennial::pulse::Pulse;
+use perennial::schedule::Next;
+use perennial::state::Phase;
+use perennial::state::State;
+use perennial::tags::Tags;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::RefreshToken;
+use perennial::token::Timestamp;
+use perennial::version::Provenance;
+use perennial::version::Version;
+use perennial::version::compose;
+use perennial::version::tag;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Partner;
+use perennial::world::Peer;
+use perennial::world::What;
+use perennial::world::World;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness;
+use crate::harness::WorldRotator;
+use crate::lab;
+use crate::lab::Lab;
+
+const REFUSED_CODE: &str = "refused-code";
+
+/// Answers that say nothing final about a token: policies, what may heal, and numbers that nobody knows.
+const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
+    ("invalid_grant", Some(53003)),
+    ("invalid_grant", Some(53011)),
+    ("invalid_grant", Some(53999)),
+    ("invalid_grant", Some(530_003)),
+    ("invalid_grant", Some(530_036)),
+    ("invalid_grant", Some(530_084)),
+    ("unauthorized_client", Some(53005)),
+    ("interaction_required", Some(53000)),
+    ("access_denied", Some(530_035)),
+    ("invalid_grant", Some(50057)),
+    ("invalid_grant", Some(50076)),
+    ("invalid_grant", Some(50155)),
+    ("invalid_grant", Some(50034)),
+    ("invalid_grant", Some(65001)),
+    ("invalid_grant", Some(70000)),
+    ("invalid_grant", Some(70043)),
+    ("invalid_grant", Some(135_011)),
+    ("invalid_grant", Some(700_003)),
+    ("invalid_grant", Some(700_007)),
+    ("invalid_grant", Some(7_000_012)),
+    ("invalid_grant", Some(9_002_313)),
+    ("invalid_grant", Some(999_999)),
+    ("invalid_grant", None),
+    ("consent_required", Some(50173)),
+    ("out_of_cheese", Some(50173)),
+    ("invalid_grant", Some(50196)),
+];
+
+/// Answers that end a grant (`reference/azure.md` §2.3).
+const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
+
+/// One token, whose chain belongs to one user; whoever signs in meanwhile is another, whom a policy may hit alone.
+struct Scene {
+    world: World,
+    partner: Partner,
+    grant: Grant,
+    other: String,
+}
+
+impl Scene {
+    /// One rotation lies a day behind.
+    async fn set() -> Self {
+        let (world, partner) = harness::still_world();
+        let grant = harness::grant("contoso", &partner, &Policy::default());
+        let other = world.add_user(&partner.tenant_id, "other@contoso.onmicrosoft.com", true);
+        let scene = Self { world, partner, grant, other };
+        let mut earlier = scene.rotator("earlier");
+        settle(&mut earlier, scene.unknown()).await;
+        scene.world.advance(TimeDelta::days(1));
+        scene
+    }
+
+    fn rotator(&self, name: &str) -> WorldRotator {
+        harness::rotator(&self.world, Clock::running(self.world.now(), 0.0), &self.grant, name, 5)
+    }
+
+    fn unknown(&self) -> State {
+        State::unknown(self.world.now())
+    }
+
+    fn pass(&self, rotator: &WorldRotator, span: TimeDelta) {
+        self.world.advance(span);
+        rotator.clock.observe(self.world.now());
+    }
+
+    /// The other user signs in, and the token is stored.
+    fn signs_in(&self, tags: Tags) -> RefreshToken {
+        let token = self.world.sign_in(&self.other, &self.partner.client_id).expect("may sign in");
+        self.world.human_writes(&self.partner.refresh_token, token.expose(), tags).expect("stored");
+        token
+    }
+
+    fn pastes_rubbish(&self) -> RefreshToken {
+        let rubbish = RefreshToken::new("pasted_rubbish");
+        self.world.human_writes(&self.partner.refresh_token, rubbish.expose(), Tags::new()).expect("stored");
+        rubbish
+    }
+
+    /// The other user's redemptions are refused from now on.
+    fn refuse(&self, error: &str, code: Option<u32>) {
+        let what = What::OAuth { status: 400, error: error.to_owned(), code, suberror: None };
+        self.world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.other));
+    }
+
+    fn allow(&self) {
+        self.world.clear_faults(None);
+    }
+
+    fn newest(&self) -> RefreshToken {
+        self.world.newest_value(&self.partner.refresh_token).expect("stored")
+    }
+
+    fn follows(&self, sign_in: &RefreshToken) -> bool {
+        self.world.descends_from(self.newest().expose(), sign_in.expose())
+    }
+
+    /// The version that holds this value.
+    fn version_of(&self, value: &RefreshToken) -> Version {
+        let all = self.world.versions_of(&self.partner.refresh_token);
+        let found = all.iter().find(|version| {
+            RefreshToken::new(secrecy::ExposeSecret::expose_secret(&version.value)) == *value
+        });
+        let found = found.expect("stored");
+        let id = perennial::version::VersionId(found.id.as_str().into());
+        let (created, enabled) = (found.created, found.attributes.enabled);
+        Version { id, created, enabled, expires: None, tags: found.tags.clone() }
+    }
+
+    /// How often the other user's tokens were redeemed, or tried to be, since then.
+    fn redemptions_since(&self, since: Timestamp) -> usize {
+        self.world.count_calls_where(since, |call| {
+            call.operation == Operation::Redeem && call.subject == self.other
+        })
+    }
+
+    /// A process redeems, the other user signs in, and the process dies after it has written over that.
+    async fn buries_a_sign_in(&self, tags: Tags) -> RefreshToken {
+        let mut dies = self.rotator("dies");
+        let state = dies.prove(self.unknown(), true).await;
+        let Phase::Unsaved(held) = state.phase else { panic!("forced") };
+        self.world.advance(TimeDelta::minutes(1));
+        let sign_in = self.signs_in(tags);
+        self.world.advance(TimeDelta::minutes(1));
+        let provenance = Provenance {
+            command: "run",
+            issued_at: held.issued_at,
+            tenant_id: &self.partner.tenant_id,
+            client_id: &self.partner.client_id,
+            user_oid: None,
+            redeemed_from: Some(&held.from),
+            verdict: None,
+            replaces: None,
+            rotation_id: held.rotation_id,
+        };
+        let (new, _) = compose(held.successor.clone(), Policy::default().lifetime, &provenance);
+        let written = dies.vault.write(&self.partner.refresh_token, &new, held.rotation_id).await;
+        written.expect("written");
+        self.world.advance(TimeDelta::minutes(1));
+        sign_in
+    }
+}
+
+/// Takes steps until the next is a matter of time.
+async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
+    for _ in 0..20 {
+        match rotator.timing.next(&state, rotator.clock.now()) {
+            Next::Wait(_) => return state,
+            step => state = Box::pin(rotator.step(state, step)).await,
+        }
+    }
+    panic!("it does not come to rest: {state:?}")
+}
+
+/// What a hangup leads to.
+async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
+    let state = rotator.poke(state, TimeDelta::zero());
+    settle(rotator, state).await
+}
+
+fn kind(state: &State) -> Option<Kind> {
+    state.failing.as_ref().map(|failing| failing.failure.kind)
+}
+
+/// Two days and an hour, as the loop would spend them.
+async fn two_days(scene: &Scene, rotator: &mut WorldRotator, mut state: State) -> State {
+    for _ in 0..49 * 2 {
+        scene.pass(rotator, TimeDelta::minutes(30));
+        state = settle(rotator, state).await;
+    }
+    state
+}
+
+/// What the first version of Perennial noted about a version that was refused.
+fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
+    let at = perennial::version::rfc3339(scene.world.now() + TimeDelta::minutes(2));
+    [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()
+}
+
+#[tokio::test]
+async fn a_sign_in_during_a_rotation_stays_on_top_unless_its_grant_is_known_to_have_ended() {
+    let mut wrong = Vec::new();
+    for (error, code) in MAY_COME_BACK {
+        let scene = Scene::set().await;
+        let mut rotator = scene.rotator("run");
+        let state = rotator.prove(scene.unknown(), true).await;
+        scene.pass(&rotator, TimeDelta::seconds(1));
+        let sign_in = scene.signs_in(Tags::new());
+        scene.refuse(error, code);
+
+        let state = settle(&mut rotator, state).await;
+
+        if scene.newest() != sign_in || !state.is_unsaved() || state.failing.is_none() {
+            wrong.push(format!("{error} {code:?}: the sign-in was written over, {:?}", kind(&state)));
+            continue;
+        }
+        scene.allow();
+        let state = two_days(&scene, &mut rotator, state).await;
+        if !scene.follows(&sign_in) || scene.newest() == sign_in || state.failing.is_some() {
+            wrong.push(format!("{error} {code:?}: the sign-in was not taken over, {:?}", kind(&state)));
+        }
+    }
+    for code in ENDS {
+        let scene = Scene::set().await;
+        let mut rotator = scene.rotator("run");
+        let state = rotator.prove(scene.unknown(), true).await;
+        scene.pass(&rotator, TimeDelta::seconds(1));
+        let dead = scene.signs_in(Tags::new());
+        scene.refuse("invalid_grant", Some(code));
+
+        let state = settle(&mut rotator, state).await;
+
+        let noted = scene.version_of(&dead).tags.get(REFUSED_CODE).map(str::to_owned);
+        if scene.newest() == dead || state.is_unsaved() || noted != Some(format!("AADSTS{code}")) {
+            wrong.push(format!("{code}: not written over, or not noted: {noted:?}"));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
+    let lab = Lab::start().await;
+    let mut wrong = Vec::new();
+    for (nth, (codes, ends)) in [
+        (vec![70008, 530_003], false),
+        (vec![50173, 999_999], false),
+        (vec![70002, 500_133], false),
+        (vec![70002, 70000], false),
+        (vec![70002, 70008], true),
+        (vec![50173, 70008], true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let partner = lab.sandbox.add_partner(&format!("several-{nth}"), TimeDelta::days(2));
+        let mut rotator = lab.rotator(&lab::grant(&format!("several-{nth}"), &partner));
+        let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+        let sign_in = lab.world().human_signs_in(&partner).expect("may sign in");
+        let told: Vec<String> = codes.iter().map(|code| format!("AADSTS{code}: Refused.")).collect();
+        let body = serde_json::json!({
+            "error": "invalid_grant", "error_description": told.join("\r\n"), "error_codes": codes,
+        });
+        let what = What::Verbatim {
+            status: 400,
+            content_type: "application/json",
+            retry_after: None,
+            body: body.to_string(),
+        };
+        lab.world().inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&partner.user_oid));
+
+        let state = rotator.save(state).await;
+
+        let newest = lab.world().newest_value(&partner.refresh_token).expect("stored");
+        if (newest != sign_in) != ends || state.is_unsaved() == ends {
+            wrong.push(format!("{codes:?}: written over is {}, {:?}", newest != sign_in, kind(&state)));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_rescue_puts_the_newest_sign_in_on_top_once_its_policy_is_lifted() {
+    for fresh_process in [false, true] {
+        let scene = Scene::set().await;
+        let mut rotator = scene.rotator("run");
+        let state = settle(&mut rotator, scene.unknown()).await;
+        scene.refuse("invalid_grant", Some(53003));
+        let sign_in = scene.signs_in(Tags::new());
+        let state = look_now(&mut rotator, state).await;
+        assert_eq!(kind(&state), Some(Kind::PolicyBlocked));
+        assert!(scene.version_of(&sign_in).is_refused(), "it is noted");
+        scene.pass(&rotator, TimeDelta::hours(1));
+        scene.pastes_rubbish();
+        let mut state = settle(&mut rotator, state).await;
+        assert_eq!(kind(&state), Some(Kind::LoginRequired));
+
+        scene.allow();
+        if fresh_process {
+            (rotator, state) = (scene.rotator("next"), scene.unknown());
+        }
+        let state = two_days(&scene, &mut rotator, state).await;
+
+        assert!(scene.follows(&sign_in) && state.failing.is_none(), "{fresh_process}: {:?}", state.failing);
+    }
+}
+
+#[tokio::test]
+async fn while_the_policy_holds_a_rescue_puts_nothing_older_over_the_sign_in() {
+    let scene = Scene::set().await;
+    let mut rotator = scene.rotator("run");
+    let state = settle(&mut rotator, scene.unknown()).await;
+    scene.refuse("invalid_grant", Some(530_003));
+    let sign_in = scene.signs_in(Tags::new());
+    scene.pass(&rotator, TimeDelta::hours(1));
+    let state = look_now(&mut rotator, state).await;
+    let rubbish = scene.pastes_rubbish();
+    let state = look_now(&mut rotator, state).await;
+    scene.pass(&rotator, TimeDelta::minutes(1));
+    let began = scene.world.now();
+
+    let state = two_days(&scene, &mut rotator, state).await;
+    assert_eq!((scene.newest(), kind(&state)), (rubbish, Some(Kind::LoginRequired)));
+    let tried = scene.redemptions_since(began);
+    assert!((1..=2).contains(&tried), "{tried} redemptions in two days");
+
+    scene.allow();
+    let state = two_days(&scene, &mut rotator, state).await;
+    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+}
+
+#[tokio::test]
+async fn a_mark_of_the_first_version_does_not_condemn() {
+    // Buried by a process that died: the next one finds it.
+    let scene = Scene::set().await;
+    let sign_in = scene.buries_a_sign_in(mark_without_code(&scene, Kind::LoginRequired)).await;
+    let mut rotator = scene.rotator("upgraded");
+    let state = settle(&mut rotator, scene.unknown()).await;
+    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+
+    // Under rubbish.
+    let scene = Scene::set().await;
+    let sign_in = scene.signs_in(mark_without_code(&scene, Kind::PolicyBlocked));
+    scene.world.advance(TimeDelta::hours(1));
+    scene.pastes_rubbish();
+    scene.world.advance(TimeDelta::days(1));
+    let mut rotator = scene.rotator("upgraded");
+    let state = settle(&mut rotator, scene.unknown()).await;
+    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+}
+
+#[tokio::test]
+async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
+    let mark = |scene: &Scene, code: &str, at: TimeDelta| {
+        let mut tags = mark_without_code(scene, Kind::LoginRequired);
+        tags.insert(tag::REFUSED_AT, &perennial::version::rfc3339(scene.world.now() + at));
+        tags.insert(REFUSED_CODE, code);
+        tags
+    };
+    for (what, code, at, is_dead) in [
+        ("final", "AADSTS50173", TimeDelta::minutes(2), true),
+        ("copied from an older version", "AADSTS50173", -TimeDelta::minutes(2), false),
+        ("a policy", "AADSTS53003", TimeDelta::minutes(2), false),
+        ("a code that nobody knows", "AADSTS999999", TimeDelta::minutes(2), false),
+        ("nothing that can be read", "50173", TimeDelta::minutes(2), false),
+    ] {
+        let scene = Scene::set().await;
+        let sign_in = scene.buries_a_sign_in(mark(&scene, code, at)).await;
+        let mut rotator = scene.rotator("next");
+
+        settle(&mut rotator, scene.unknown()).await;
+
+        assert_eq!(scene.follows(&sign_in), !is_dead, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_works() {
+    let scene = Scene::set().await;
+    let sign_in = scene.buries_a_sign_in(Tags::new()).await;
+    scene.refuse("invalid_grant", Some(530_036));
+    let began = scene.world.now();
+    let mut rotator = scene.rotator("next");
+
+    let state = settle(&mut rotator, scene.unknown()).await;
+    assert!(state.failing.is_none() && !scene.follows(&sign_in), "what is on top works: {:?}", state.failing);
+    let state = two_days(&scene, &mut rotator, state).await;
+    let tried = scene.redemptions_since(began);
+    assert!((2..=3).contains(&tried), "{tried} redemptions in two days");
+
+    scene.allow();
+    let state = two_days(&scene, &mut rotator, state).await;
+    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+}
+
+/// Somebody signs in while a successor is held, is refused, and the daemon is told to stop.
+async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
+    let world = World::new(Clock::running(harness::base(), 1.0), 7);
+    let partner = world.add_partner("contoso", harness::VAULT, None);
+    let other = world.add_user(&partner.tenant_id, "other@contoso.onmicrosoft.com", true);
+    let grant = harness::grant("contoso", &partner, &Policy::default());
+    let mut rotator = harness::rotator(&world, Clock::running(harness::base(), 1.0), &grant, "run", 5);
+    let state = rotator.prove(State::unknown(world.now()), true).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let token = world.sign_in(&other, &partner.client_id).expect("may sign in");
+    world.human_writes(&partner.refresh_token, token.expose(), Tags::new()).expect("stored");
+    let what = What::OAuth { status: 400, error: error.to_owned(), code: Some(code), suberror: None };
+    world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&other));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let (_poke, poked) = watch::channel(0);
+    let signals = Signals { stop, poke: poked, turn: TimeDelta::zero() };
+
+    let task = daemon::keep(rotator, state, signals, Pulse::default(), |_, _| ());
+    assert!(tokio::time::timeout(daemon::GRACE, task).await.is_err(), "it holds a successor: {code}");
+
+    assert_eq!(world.newest_value(&partner.refresh_token), Some(token), "{code}");
+    world.count_calls_where(Timestamp::MIN_UTC, |call| {
+        call.operation == Operation::Redeem && call.subject == other
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_daemon_redeems_a_refused_sign_in_once_or_twice() {
+    for (error, code, most) in [
+        ("invalid_grant", 53003, 1),
+        ("invalid_grant", 999_999, 1),
+        ("invalid_grant", 50196, 1),
+        ("temporarily_unavailable", 90033, 2),
+        ("invalid_client", 7_000_215, 2),
+    ] {
+        let redemptions = redemptions_while_stopping(error, code).await;
+
+        assert!((1..=most).contains(&redemptions), "{code}: {redemptions} redemptions");
+    }
+}
+
+#[tokio::test]
+async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_asked_too_often() {
+    for (code, again) in [(53003, 1), (50196, 0)] {
+        let scene = Scene::set().await;
+        let mut rotator = scene.rotator("run");
+        let state = rotator.prove(scene.unknown(), true).await;
+        scene.pass(&rotator, TimeDelta::seconds(1));
+        scene.signs_in(Tags::new());
+        scene.refuse("invalid_grant", Some(code));
+        let state = settle(&mut rotator, state).await;
+        scene.pass(&rotator, TimeDelta::seconds(30));
+        let since = scene.world.now();
+
+        look_now(&mut rotator, state).await;
+
+        assert_eq!(scene.redemptions_since(since), again, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_final_mark_carries_its_code_and_gives_it_up_when_the_token_works() {
+    let scene = Scene::set().await;
+    let mut rotator = scene.rotator("run");
+    let marks = || {
+        let tags = scene.world.newest_version(&scene.partner.refresh_token).expect("stored").tags;
+        [tag::REFUSED_KIND, REFUSED_CODE].map(|name| tags.get(name).map(str::to_owned))
+    };
+    let said = |text: &str| Some(text.to_owned());
+    scene.signs_in(Tags::new());
+    scene.refuse("invalid_grant", Some(999_999));
+
+    let state = settle(&mut rotator, scene.unknown()).await;
+    assert_eq!(marks(), [said("login_required"), None], "nobody knows this code");
+
+    scene.allow();
+    scene.refuse("invalid_grant", Some(50173));
+    scene.pass(&rotator, TimeDelta::minutes(1));
+    let state = look_now(&mut rotator, state).await;
+    assert_eq!(marks(), [said("login_required"), said("AADSTS50173")]);
+
+    scene.allow();
+    scene.refuse("invalid_grant", Some(53003));
+    scene.pass(&rotator, TimeDelta::minutes(1));
+    let state = look_now(&mut rotator, state).await;
+    assert_eq!(marks(), [said("policy_blocked"), None]);
+
+    scene.allow();
+    scene.pass(&rotator, TimeDelta::minutes(1));
+    look_now(&mut rotator, state).await;
+    assert_eq!(marks(), [None, None]);
+}
