@@ -19,7 +19,7 @@ use std::io;
 use chrono::TimeDelta;
 use thiserror::Error;
 
-use self::stage::Daemon;
+use self::stage::Process;
 use self::stage::Stage;
 use self::voice::Tone;
 use self::voice::Voice;
@@ -114,8 +114,8 @@ pub async fn run(
 struct Demo {
     options: DemoOptions,
     stage: Stage,
-    daemon: Daemon,
-    second: Option<Daemon>,
+    daemon: Process,
+    second: Option<Process>,
     voice: Voice,
     watch: Watch,
     /// How many daemons were started.
@@ -127,7 +127,7 @@ impl Demo {
     fn new(
         options: DemoOptions,
         stage: Stage,
-        daemon: Daemon,
+        daemon: Process,
         say: Box<dyn FnMut(&str)>,
         log: Captured,
     ) -> Self {

@@ -31,6 +31,7 @@ pub mod source;
 pub mod rotate;
 pub mod daemon;
 pub mod board;
+pub mod fleet;
 pub mod relative;
 pub mod metrics;
 pub mod alert;

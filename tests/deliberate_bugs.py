@@ -87,7 +87,7 @@ BUGS = [
      "1 + self.listed / LISTED_A_PAGE", "1", ["long_list"]),
     ("a managed identity is asked for through the proxy", "src/azure/credential.rs",
      "Http::new(Roots::System, false)", "Http::new(Roots::System, true)", ["managed_identity"]),
-    ("a fleet is proved all at once", "src/cli/run.rs",
+    ("a fleet is proved all at once", "src/fleet.rs",
      "Duration::from_millis(50)", "Duration::ZERO", ["fleet"]),
     ("what the issuer calls a user is written into a tag as it is", "src/answer.rs",
      "claimed.and_then(|oid| uuid::Uuid::try_parse(oid).ok()).map(|oid| oid.to_string())", "claimed.map(str::to_owned)",

@@ -4,17 +4,12 @@
 //! signals, and the end.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 use tracing::info;
 
 use super::ExitCode;
@@ -24,17 +19,12 @@ use super::load;
 use super::shipped::Shipped;
 use super::signals::listen;
 use super::signals::stopped;
-use crate::board::Board;
 use crate::clock::Clock;
 use crate::courier;
 use crate::courier::Courier;
-use crate::daemon;
-use crate::daemon::GRACE;
-use crate::daemon::Signals;
-use crate::holds::Holds;
+use crate::fleet::Daemon;
 use crate::http;
 use crate::http::Extras;
-use crate::state::State;
 use crate::systemd;
 
 /// Worked examples.
@@ -56,9 +46,6 @@ Signals:
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {}
 
-/// First proofs are this far apart, so that many tokens do not all ask at once.
-const STAGGER: Duration = Duration::from_millis(50);
-
 /// Keeps all configured tokens alive until a signal says stop.
 ///
 /// # Errors
@@ -72,42 +59,26 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
-    let stop = CancellationToken::new();
-    let (poke, poked) = watch::channel(0);
-    let mut tasks = JoinSet::new();
     // Each grant lives in its rotator from here on, and nowhere else.
     let tokens = std::mem::take(&mut config.tokens);
-    let count = tokens.len();
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
-    let board = Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone())
-        .with_sinks(config.alerts.iter().map(|sink| sink.name.clone()));
-    let holds = Holds::new(count);
-    for (place, mut rotator) in rotators.into_iter().enumerate() {
-        rotator.hold = holds.of(place);
-        let publish = board.publisher(place);
-        let nth = u32::try_from(place).unwrap_or(u32::MAX);
-        let turn = crate::state::delta(STAGGER.saturating_mul(nth));
-        let signals = Signals { stop: stop.clone(), poke: poked.clone(), turn };
-        let pulse = board.pulses().of(place);
-        tasks.spawn(daemon::keep(rotator, State::unknown(clock.now() + turn), signals, pulse, publish));
-    }
-    // They end with the process: what is not told is still due after the next start.
-    let mut telling = JoinSet::new();
+    let sinks = config.alerts.iter().map(|sink| sink.name.clone());
+    let mut daemon = Daemon::new(rotators, &clock, |board| board.with_sinks(sinks));
     for (place, sink) in config.alerts.iter().enumerate() {
         let courier = Courier { sink: sink.clone(), outbound: peers.outbound() };
-        telling.spawn(courier::keep_told(courier, board.clone(), place));
+        daemon.notify_by(courier::keep_told(courier, daemon.board().clone(), place));
     }
     if let Some(heartbeat) = config.heartbeat.clone() {
-        telling.spawn(courier::keep_beating(heartbeat, peers.outbound(), board.clone()));
+        daemon.notify_by(courier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));
     }
     let served = CancellationToken::new();
     let extras = Extras { calls: peers.calls.clone(), status: config.http.status };
-    let mut serving = tokio::spawn(http::serve(listener, board.clone(), extras, served.clone()));
-    let mut told = std::pin::pin!(systemd::keep_told(board));
+    let mut serving = tokio::spawn(http::serve(listener, daemon.board().clone(), extras, served.clone()));
+    let mut told = std::pin::pin!(systemd::keep_told(daemon.board().clone()));
     info!(
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
-        tokens = count,
+        tokens = daemon.tokens(),
         alert_sinks = config.alerts.len(),
         heartbeat = config.heartbeat.is_some(),
         vault_identity = config.vault.identity.name()
@@ -121,36 +92,22 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
             () = &mut told => {}
             _ = hangup.recv() => {
                 info!(event = "poked");
-                poke.send_modify(|times| *times += 1);
-            }
-            Some(_) = telling.join_next() => {
-                return Err(Stop::Failed(anyhow::anyhow!("an alert's or the heartbeat's task ended")));
+                daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
-            Some(ended) = tasks.join_next() => {
-                // A task ends by itself only by a broken invariant: the supervisor starts afresh.
-                let reason = ended.err().map(|error| error.to_string());
-                return Err(Stop::Failed(anyhow::anyhow!("a token's task ended: {reason:?}")));
-            }
+            // The supervisor starts afresh.
+            broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }
     }
     info!(event = "stopping");
     systemd::stopping();
-    let give_up_at = Instant::now() + GRACE;
-    stop.cancel();
-    let all_ended = async { while tasks.join_next().await.is_some() {} };
-    let in_time = tokio::time::timeout_at(give_up_at, all_ended).await.is_ok();
+    let all_saved = daemon.stop().await;
     // Served to the end: whoever probes meanwhile is told the truth.
     served.cancel();
-    let _late = tokio::time::timeout_at(give_up_at, serving).await;
-    if !in_time {
-        error!(
-            event = "stopped_unsaved",
-            tokens = holds.successors(),
-            "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
-        );
+    if !all_saved {
         return Ok(ExitCode::Failed);
     }
+    let _ended = serving.await;
     info!(event = "stopped");
     Ok(ExitCode::Done)
 }

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
@@ -26,8 +24,7 @@ use crate::board::Board;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon;
-use crate::daemon::Signals;
+use crate::fleet::Daemon;
 use crate::holds::Hold;
 use crate::http;
 use crate::http::Extras;
@@ -35,7 +32,6 @@ use crate::rotate::Rotator;
 use crate::sandbox::ConfigRequest;
 use crate::sandbox::Sandbox;
 use crate::schedule::Timing;
-use crate::state::State;
 use crate::token::Grant;
 use crate::token::Timestamp;
 use crate::world::Partner;
@@ -135,7 +131,7 @@ impl Stage {
 
     /// Starts a daemon as a process would: with nothing but the configuration. `nth` tells processes
     /// apart where chance is asked.
-    pub(super) fn start(&self, nth: u32) -> Result<Daemon, DemoError> {
+    pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, false)?);
         let calls = Arc::new(Calls::default());
@@ -153,23 +149,16 @@ impl Stage {
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
             hold: Hold::default(),
         };
-        let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), self.clock.clone());
-        let publish = board.publisher(0);
-        let (poke, poked) = watch::channel(0);
-        let signals = Signals { stop: CancellationToken::new(), poke: poked, turn: TimeDelta::zero() };
-        let state = State::unknown(self.clock.now());
-        let pulse = board.pulses().of(0);
-        let task = tokio::spawn(daemon::keep(rotator, state, signals, pulse, publish));
-        let served = CancellationToken::new();
-        Ok(Daemon { board, calls, task, served, _poke: poke })
+        let daemon = Daemon::new(vec![rotator], &self.clock, |board| board);
+        Ok(Process { daemon, calls, served: CancellationToken::new() })
     }
 
     /// Serves what `run` serves about a daemon, until that ends.
-    pub(super) fn show(&self, daemon: &Daemon) -> Result<(), DemoError> {
+    pub(super) fn show(&self, daemon: &Process) -> Result<(), DemoError> {
         let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
         let listener = listener.map_err(DemoError::Page)?;
         let extras = Extras { calls: daemon.calls.clone(), status: true };
-        tokio::spawn(http::serve(listener, daemon.board.clone(), extras, daemon.served.clone()));
+        tokio::spawn(http::serve(listener, daemon.board().clone(), extras, daemon.served.clone()));
         Ok(())
     }
 
@@ -192,27 +181,27 @@ impl Stage {
     }
 }
 
-/// A daemon in this process. Ends from one moment to the next when it is dropped, as by a power cut.
-pub(super) struct Daemon {
-    pub(super) board: Board,
+/// A daemon of the story. Ends from one moment to the next when it is dropped, as by a power cut.
+pub(super) struct Process {
+    daemon: Daemon,
     calls: Arc<Calls>,
-    task: JoinHandle<Option<State>>,
     /// Ends what is served about it.
     served: CancellationToken,
-    /// Kept, since its end would end the pokes.
-    _poke: watch::Sender<u64>,
 }
 
-impl Daemon {
+impl Process {
+    pub(super) fn board(&self) -> &Board {
+        self.daemon.board()
+    }
+
     /// Whether its task has ended by itself, which it never should.
     pub(super) fn has_ended(&self) -> bool {
-        self.task.is_finished()
+        self.daemon.has_ended()
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Process {
     fn drop(&mut self) {
-        self.task.abort();
         self.served.cancel();
     }
 }

@@ -189,7 +189,7 @@ impl Demo {
 
     /// What must outlive a process: what is open, which token it is, and when it was signed in and ends.
     fn memory(&self) -> [String; 4] {
-        let status = self.daemon.board.status();
+        let status = self.daemon.board().status();
         let ids: Vec<_> = status.conditions.iter().map(|there| (there.kind.as_str(), there.id)).collect();
         let token = status.tokens.first();
         let version = token.and_then(|token| token.version.clone());
@@ -222,6 +222,6 @@ impl Demo {
     /// When the next rotation is planned.
     pub(super) fn rotate_at(&self) -> Timestamp {
         let now = self.now();
-        self.daemon.board.read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)
+        self.daemon.board().read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)
     }
 }

@@ -251,7 +251,7 @@ impl Demo {
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
             format!("a dead token was told after {} and not within {}", span(took), span(bound))
         });
-        let right = self.standing() == Standing::NeedsLogin && !self.daemon.board.status().healthy;
+        let right = self.standing() == Standing::NeedsLogin && !self.daemon.board().status().healthy;
         self.watch.promises.check(Promise::Told, now, right, || {
             "a dead token was told, and nobody was asked to sign in".into()
         });

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::promise::Promise;
 use super::promise::Promises;
 use super::secrecy::Secrets;
-use super::stage::Daemon;
+use super::stage::Process;
 use super::stage::Stage;
 use super::told::News;
 use super::told::Told;
@@ -54,8 +54,8 @@ pub(super) struct Counts {
 /// What is going on at one moment.
 struct Scene<'a> {
     stage: &'a Stage,
-    daemon: &'a Daemon,
-    second: Option<&'a Daemon>,
+    daemon: &'a Process,
+    second: Option<&'a Process>,
     now: Timestamp,
 }
 
@@ -121,8 +121,8 @@ impl Watch {
     pub(super) fn look(
         &mut self,
         stage: &Stage,
-        daemon: &Daemon,
-        second: Option<&Daemon>,
+        daemon: &Process,
+        second: Option<&Process>,
         voice: &mut Voice,
     ) {
         let scene = Scene { stage, daemon, second, now: stage.clock.now() };
@@ -149,7 +149,7 @@ impl Watch {
     }
 
     /// The last look: what was shown since the last search, too.
-    pub(super) fn finish(&mut self, stage: &Stage, daemon: &Daemon, voice: &mut Voice) {
+    pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
         self.search_at = stage.clock.now();
         self.look(stage, daemon, None, voice);
     }
@@ -213,7 +213,7 @@ impl Watch {
     }
 
     fn conditions(&mut self, scene: &Scene<'_>, voice: &mut Voice) {
-        let status = scene.daemon.board.status();
+        let status = scene.daemon.board().status();
         let standing = standing(scene.daemon, scene.now);
         if self.fresh {
             // It shows what it knows once it has looked.
@@ -269,8 +269,8 @@ fn tell(voice: &mut Voice, now: Timestamp, condition: &Condition) {
 }
 
 /// Where the token stands by what a daemon shows.
-pub(super) fn standing(daemon: &Daemon, now: Timestamp) -> Standing {
+pub(super) fn standing(daemon: &Process, now: Timestamp) -> Standing {
     daemon
-        .board
+        .board()
         .read(|all| all.first().map_or(Standing::Unknown, |snapshot: &Snapshot| snapshot.standing(now)))
 }

@@ -11,16 +11,13 @@ use perennial::alert::Change;
 use perennial::alert::Destination;
 use perennial::alert::Sink;
 use perennial::alert::What;
-use perennial::board::Board;
 use perennial::clock::Clock;
 use perennial::condition::Severity;
 use perennial::courier;
 use perennial::courier::Undelivered;
-use perennial::daemon;
-use perennial::daemon::Signals;
 use perennial::failure::Kind;
+use perennial::fleet::Daemon;
 use perennial::ports::Transport;
-use perennial::state::State;
 use perennial::token::Policy;
 use perennial::token::SecretAddress;
 use perennial::token::SecretName;
@@ -31,9 +28,7 @@ use perennial::world::Partner;
 use perennial::world::Peer;
 use perennial::world::What as Fails;
 use perennial::world::World;
-use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::harness;
 
@@ -84,9 +79,8 @@ impl Inbox {
 struct Fleet {
     world: World,
     partners: Vec<Partner>,
-    board: Board,
+    daemon: Daemon,
     inbox: Inbox,
-    poke: watch::Sender<u64>,
 }
 
 /// Runs `story` beside the loops of so many tokens of one app, and of one sink for people.
@@ -114,19 +108,11 @@ fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T
             .collect();
         let sink =
             Sink { name: "chat".into(), to: to.clone(), min_severity: Severity::Warning, tokens: Vec::new() };
-        let board =
-            Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone())
-                .with_sinks(std::iter::once::<Arc<str>>("chat".into()));
-        let (poke, poked) = watch::channel(0);
-        for (place, rotator) in rotators.into_iter().enumerate() {
-            let turn = TimeDelta::milliseconds(50) * i32::try_from(place).expect("few");
-            let signals = Signals { stop: CancellationToken::new(), poke: poked.clone(), turn };
-            let (publish, pulse) = (board.publisher(place), board.pulses().of(place));
-            let state = State::unknown(clock.now() + turn);
-            tokio::task::spawn_local(daemon::keep(rotator, state, signals, pulse, publish));
-        }
-        let fleet = Fleet { world, partners, board, inbox: Inbox::default(), poke };
-        let (inbox, board) = (fleet.inbox.clone(), fleet.board.clone());
+        let daemon = Daemon::new(rotators, &clock, |board| {
+            board.with_sinks(std::iter::once::<Arc<str>>("chat".into()))
+        });
+        let fleet = Fleet { world, partners, daemon, inbox: Inbox::default() };
+        let (inbox, board) = (fleet.inbox.clone(), fleet.daemon.board().clone());
         tokio::task::spawn_local(async move {
             let send = |changes: Vec<Change>, now| {
                 let inbox = inbox.clone();
@@ -161,7 +147,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
         pass(HOUR).await;
         world.expire_app_secret(&app.client_id);
         // All of them find out within half a minute.
-        fleet.poke.send_modify(|times| *times += 1);
+        fleet.daemon.reload();
         pass(HOUR).await;
         let ends = Some(world.now() + TimeDelta::days(180));
         world.replace_app_secret(&app.client_id, "n3w~s3cret", ends);
@@ -261,7 +247,7 @@ fn a_refusal_is_told_within_a_second() {
         pass(HOUR).await;
         fleet.world.revoke_user(&fleet.partners[0].user_oid);
         let found_at = fleet.world.now();
-        fleet.poke.send_modify(|times| *times += 1);
+        fleet.daemon.reload();
         pass(MINUTE).await;
         assert_eq!(fleet.inbox.told(Kind::LoginRequired), [(What::Opened, 1)]);
         let messages = fleet.inbox.messages.borrow();

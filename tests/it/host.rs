@@ -1,19 +1,14 @@
 //! A host that looks after tokens of forty days, many on one clock as `run` has them, in simulated time.
 
 use chrono::TimeDelta;
-use perennial::board::Board;
 use perennial::clock::Clock;
-use perennial::daemon;
-use perennial::daemon::Signals;
 use perennial::failure::Kind;
+use perennial::fleet::Daemon;
 use perennial::snapshot::Standing;
-use perennial::state::State;
 use perennial::token::Policy;
 use perennial::world::Partner;
 use perennial::world::World;
-use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::harness;
 
@@ -22,15 +17,13 @@ pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) partners: Vec<Partner>,
     pub(crate) clock: Clock,
-    pub(crate) board: Board,
-    /// Kept, since its end would end the tasks' waits.
-    _poke: watch::Sender<u64>,
+    daemon: Daemon,
 }
 
 impl Host {
     pub(crate) fn current(&self) -> usize {
         let now = self.clock.now();
-        self.board.read(|all| all.iter().filter(|of| of.standing(now) == Standing::Current).count())
+        self.daemon.board().read(|all| all.iter().filter(|of| of.standing(now) == Standing::Current).count())
     }
 
     pub(crate) fn alive(&self) -> usize {
@@ -42,7 +35,9 @@ impl Host {
     }
 
     pub(crate) fn holding(&self) -> Vec<Kind> {
-        self.board.drawn(|_, conditions, _| conditions.iter().map(|condition| condition.kind).collect())
+        self.daemon
+            .board()
+            .drawn(|_, conditions, _| conditions.iter().map(|condition| condition.kind).collect())
     }
 }
 
@@ -64,16 +59,7 @@ pub(crate) fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(
                 harness::rotator(&world, clock.clone(), &grant, "run", 1)
             })
             .collect();
-        let board =
-            Board::new(rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing)), clock.clone());
-        let (poke, poked) = watch::channel(0);
-        for (place, rotator) in rotators.into_iter().enumerate() {
-            let turn = TimeDelta::milliseconds(50) * i32::try_from(place).expect("few");
-            let signals = Signals { stop: CancellationToken::new(), poke: poked.clone(), turn };
-            let (publish, pulse) = (board.publisher(place), board.pulses().of(place));
-            let state = State::unknown(clock.now() + turn);
-            tokio::task::spawn_local(daemon::keep(rotator, state, signals, pulse, publish));
-        }
-        story(&Host { world, partners, clock, board, _poke: poke }).await
+        let daemon = Daemon::new(rotators, &clock, |board| board);
+        story(&Host { world, partners, clock, daemon }).await
     })
 }

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::azure::http_client;
-use perennial::board::Board;
 use perennial::calls::Calls;
 use perennial::clock::Clock;
-use perennial::daemon;
-use perennial::daemon::Signals;
+use perennial::fleet;
 use perennial::http;
 use perennial::http::Extras;
 use perennial::ports::Transport;
-use perennial::state::State;
 use perennial::token::Policy;
 use perennial::version::tag;
 use perennial::world::Fault;
@@ -29,7 +26,6 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -43,9 +39,8 @@ const BOUND: Duration = Duration::from_secs(60);
 /// One process's worth of daemon and server, over a world.
 struct Served {
     address: SocketAddr,
-    board: Board,
+    daemon: fleet::Daemon,
     stop: CancellationToken,
-    poke: watch::Sender<u64>,
     client: reqwest::Client,
     /// Ends all with the test, as a crash would.
     tasks: JoinSet<()>,
@@ -60,25 +55,15 @@ impl Served {
             .collect();
         let rotators: Vec<_> =
             grants.iter().map(|grant| harness::rotator(world, clock.clone(), grant, "run", 1)).collect();
-        let board = Board::new(rotators.iter().map(|r| (&r.grant, &r.timing)), clock.clone());
+        let daemon = fleet::Daemon::new(rotators, &clock, |board| board);
         let stop = CancellationToken::new();
-        let (poke, poked) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        for (place, rotator) in rotators.into_iter().enumerate() {
-            let publish = board.publisher(place);
-            let signals = Signals { stop: stop.clone(), poke: poked.clone(), turn: TimeDelta::zero() };
-            let pulse = board.pulses().of(place);
-            let state = State::unknown(clock.now());
-            tasks.spawn(async move {
-                daemon::keep(rotator, state, signals, pulse, publish).await;
-            });
-        }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let extras = Extras { calls: Arc::new(Calls::default()), status };
-        tasks.spawn(http::serve(listener, board.clone(), extras, stop.clone()));
+        tasks.spawn(http::serve(listener, daemon.board().clone(), extras, stop.clone()));
         let client = http_client(None, false).expect("a client");
-        Self { address, board, stop, poke, client, tasks }
+        Self { address, daemon, stop, client, tasks }
     }
 
     async fn ask(&self, method: Method, path: &str) -> reqwest::Response {
@@ -100,10 +85,10 @@ impl Served {
 
     /// Waits until what is published is as wanted.
     async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut news = self.board.subscribe();
+        let mut news = self.daemon.board().subscribe();
         let wait = async {
             loop {
-                let status = serde_json::to_value(self.board.status()).expect("JSON");
+                let status = serde_json::to_value(self.daemon.board().status()).expect("JSON");
                 if wanted(&status) {
                     return status;
                 }
@@ -182,9 +167,9 @@ async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
     assert_eq!((served.code("/livez").await, served.code("/readyz").await), (200, 503));
-    let mut news = served.board.subscribe();
+    let mut news = served.daemon.board().subscribe();
     let tried = async {
-        while !served.board.is_ready() {
+        while !served.daemon.board().is_ready() {
             news.changed().await.expect("it is there");
         }
     };
@@ -338,7 +323,7 @@ async fn after_a_crash_the_same_incidents_go_on() {
     assert_eq!(after["tokens"][1]["proved_at"], before["tokens"][1]["proved_at"]);
 
     world.clear_faults(None);
-    second.poke.send_modify(|times| *times += 1);
+    second.daemon.reload();
     let after = second.until(|status| status["tokens"][0]["state"] == "needs_login").await;
     let (before, after) = (incidents(&before), incidents(&after));
     assert!(!before.is_empty());

@@ -6,7 +6,7 @@ use super::Scene;
 use super::Watch;
 use super::standing;
 use crate::demo::promise::Promise;
-use crate::demo::stage::Daemon;
+use crate::demo::stage::Process;
 use crate::snapshot::Standing;
 use crate::state::delta;
 use crate::token::Timestamp;
@@ -93,7 +93,7 @@ impl Watch {
         if let Some(second) = scene.second {
             self.check_green(scene, second);
         }
-        let ended = scene.daemon.has_ended() || scene.second.is_some_and(Daemon::has_ended);
+        let ended = scene.daemon.has_ended() || scene.second.is_some_and(Process::has_ended);
         if ended {
             self.promises.check(Promise::Alive, now, false, || "a daemon's task has ended by itself".into());
         }
@@ -113,7 +113,7 @@ impl Watch {
     }
 
     /// Promise 9: current means redeemed within twice `prove_every`, and never dead for longer.
-    fn check_green(&mut self, scene: &Scene<'_>, daemon: &Daemon) {
+    fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
         let green = standing(daemon, scene.now) == Standing::Current;
@@ -152,9 +152,9 @@ impl Watch {
         }
     }
 
-    fn check_two(&mut self, scene: &Scene<'_>, second: &Daemon) {
+    fn check_two(&mut self, scene: &Scene<'_>, second: &Process) {
         let now = scene.now;
-        let calm = second.board.status().conditions.iter().all(|there| self.told.expects(there.kind));
+        let calm = second.board().status().conditions.iter().all(|there| self.told.expects(there.kind));
         let good = calm && is_well(scene.daemon, now) && is_well(second, now);
         self.promises.check(Promise::TwoAtOnce, now, good, || {
             let [one, other] = [scene.daemon, second].map(|daemon| standing(daemon, now).as_str());
@@ -165,7 +165,7 @@ impl Watch {
     /// Promise 5: what was printed, logged and published since the last search.
     pub(super) fn search(&mut self, scene: &Scene<'_>) {
         self.secrets.learn(&scene.stage.world);
-        let published = serde_json::to_string_pretty(&scene.daemon.board.status()).unwrap_or_default();
+        let published = serde_json::to_string_pretty(&scene.daemon.board().status()).unwrap_or_default();
         let mut texts = std::mem::take(&mut self.shown);
         texts.push_str(&published);
         let found = self.secrets.shown_in(&texts);
@@ -176,7 +176,7 @@ impl Watch {
 }
 
 /// Whether a daemon has nothing to complain of; it may be rotating at this moment.
-fn is_well(daemon: &Daemon, now: Timestamp) -> bool {
+fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         Standing::Current => true,
         Standing::Unsaved => !holds_successor(daemon),
@@ -189,7 +189,7 @@ fn is_well(daemon: &Daemon, now: Timestamp) -> bool {
 }
 
 /// Whether a daemon holds a successor that the vault did not take so far.
-fn holds_successor(daemon: &Daemon) -> bool {
-    let failing = daemon.board.read(|all| all.first().is_some_and(|snapshot| snapshot.failing.is_some()));
+fn holds_successor(daemon: &Process) -> bool {
+    let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failing.is_some()));
     failing && standing(daemon, Timestamp::MIN_UTC) == Standing::Unsaved
 }
