@@ -6,10 +6,8 @@
 //! - `/metrics`: for Prometheus.
 //! - `/status`, `/`: JSON and a page. They name customers, hence only where `[http] status` says so.
 //!
-//! Owns the paths, the headers and the bounds on what a client may take up. Reads the board and changes
-//! nothing. Nothing secret is within its reach.
-//!
-//! Plain HTTP/1 over hyper: `axum::serve` knows no time-out and no bound on connections.
+//! Owns the paths, the headers, the names it is served by, and the bounds on what a client may take up. Reads the
+//! board and changes nothing. Nothing secret is within its reach.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,27 +17,21 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Query;
 use axum::extract::RawQuery;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware;
+use axum::middleware::Next;
 use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::board::Board;
 use crate::calls::Calls;
@@ -48,9 +40,11 @@ use crate::metrics;
 use crate::metrics::Drawn;
 use crate::metrics::METRICS;
 use crate::page;
+use crate::server;
+use crate::server::ClientLimits;
 use crate::status::Status;
 
-/// Connections served at once; more wait in the kernel. Probes and a scraper need a handful.
+/// Connections served at once. Probes and a scraper need a handful. A further client gets the slot of an idle one.
 pub const CONNECTIONS: usize = 128;
 
 /// A request's head takes no longer to arrive, and an idle connection is not kept longer.
@@ -59,16 +53,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(3);
 /// No connection lives longer, so that a client that does not read cannot keep its place.
 const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 
-/// How long answers under way may take once a connection, or the server, is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
 /// A request's head is no larger, and no more of one is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// After an accept that failed, as for want of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
 const NOT_SERVED: &str = "the status names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
+const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "there is nothing here: try /health, /metrics, /livez, /readyz, /status or /\n";
 
 /// What is served beside the board.
@@ -88,59 +77,20 @@ struct Shared {
 
 /// Serves until `stop`; then answers under way have a moment to end.
 pub async fn serve(listener: TcpListener, board: Board, extras: Extras, stop: CancellationToken) {
-    let routes = routes(Shared { board, extras });
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let connections = TaskTracker::new();
-    let mut accepting = std::pin::pin!(accept_all(&listener, &room, |connection, place| {
-        connections.spawn(answer(connection, place, routes.clone(), stop.clone()));
-    }));
-    tokio::select! {
-        () = &mut accepting => {}
-        () = stop.cancelled() => {}
-    }
-    connections.close();
-    // Each ends by itself within `LAST_ANSWERS`.
-    connections.wait().await;
+    let address = listener.local_addr();
+    let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
+    let limits = ClientLimits {
+        connections: CONNECTIONS,
+        head_within: HEAD_WITHIN,
+        head_bytes: HEAD_BYTES,
+        connection_lives: CONNECTION_LIVES,
+        keep_alive: true,
+    };
+    server::serve(vec![listener], routes(Shared { board, extras }, is_beyond), limits, stop).await;
 }
 
-async fn accept_all(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-    take: impl Fn(TcpStream, OwnedSemaphorePermit),
-) {
-    while let Ok(place) = room.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((connection, _)) => take(connection, place),
-            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
-        }
-    }
-}
-
-async fn answer(
-    connection: TcpStream,
-    _place: OwnedSemaphorePermit,
-    routes: Router,
-    stop: CancellationToken,
-) {
-    let service = TowerToHyperService::new(routes);
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(connection), service);
-    let mut serving = std::pin::pin!(serving);
-    // How a client leaves, or what it sends that is no HTTP, concerns nobody.
-    tokio::select! {
-        _ended = &mut serving => return,
-        () = tokio::time::sleep(CONNECTION_LIVES) => {}
-        () = stop.cancelled() => {}
-    }
-    serving.as_mut().graceful_shutdown();
-    let _ended = tokio::time::timeout(LAST_ANSWERS, serving).await;
-}
-
-fn routes(shared: Shared) -> Router {
-    Router::new()
+fn routes(shared: Shared, is_beyond_loopback: bool) -> Router {
+    let routes = Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
@@ -148,9 +98,20 @@ fn routes(shared: Shared) -> Router {
         .route("/metrics", get(scrape))
         .route("/status", get(status))
         .route("/", get(front))
-        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
-        .layer(middleware::map_response(guarded))
-        .with_state(shared)
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
+    // Beyond loopback a proxy or a service has a name of its own, and the network decides who may connect.
+    let routes =
+        if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
+    routes.layer(middleware::map_response(guarded)).with_state(shared)
+}
+
+/// Refuses requests for another host: a web page whose name was made to resolve to this machine (DNS rebinding).
+async fn for_this_machine(request: Request, next: Next) -> Response {
+    if server::is_for_this_machine(request.uri(), request.headers()) {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, NOT_THIS_HOST).into_response()
+    }
 }
 
 /// No answer is kept, framed, sniffed or told to others.

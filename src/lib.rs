@@ -36,6 +36,7 @@ pub mod relative;
 pub mod metrics;
 pub mod alert;
 pub mod page;
+pub mod server;
 pub mod http;
 pub mod systemd;
 pub mod world;

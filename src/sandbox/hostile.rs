@@ -44,8 +44,8 @@ pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Cal
             });
             json_of(status, Body::from_stream(drops))
         }
-        Hostile::Echo => echo(status, peer, &Sent::by(caller)),
-        Hostile::Laced => laced(status, peer, &Sent::by(caller)),
+        Hostile::Echo => echo(status, peer, &SentText::by(caller)),
+        Hostile::Laced => laced(status, peer, &SentText::by(caller)),
     }
 }
 
@@ -103,7 +103,7 @@ impl Bits {
 }
 
 /// What a caller sent.
-struct Sent {
+struct SentText {
     /// The longest part of it, taken out of its form.
     longest: String,
     /// All of it, as it came and taken apart.
@@ -112,7 +112,7 @@ struct Sent {
     parts: String,
 }
 
-impl Sent {
+impl SentText {
     fn by(caller: &Caller) -> Self {
         let raw = String::from_utf8_lossy(&caller.sent);
         let form = reqwest::Url::parse(&format!("form:?{raw}")).ok();
@@ -130,8 +130,8 @@ impl Sent {
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
 /// A token answer or a profile that can be used.
-fn laced(status: StatusCode, peer: Peer, sent: &Sent) -> Response {
-    let Sent { longest, all, parts } = sent;
+fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
+    let SentText { longest, all, parts } = sent;
     let claims = json!({
         "tid": format!("{ESCAPES}{longest}"), "oid": longest, "scp": parts, "amr": ["pwd", "mfa", all],
     });
@@ -149,7 +149,7 @@ fn laced(status: StatusCode, peer: Peer, sent: &Sent) -> Response {
 }
 
 /// Every text that a peer's answer can hold is what was sent, as it came and taken apart.
-fn echo(status: StatusCode, peer: Peer, sent: &Sent) -> Response {
+fn echo(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let (one, all) = (&sent.longest, &sent.all);
     let body = match peer {
         Peer::Entra => json!({

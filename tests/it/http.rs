@@ -48,6 +48,10 @@ struct Served {
 
 impl Served {
     async fn start(world: &World, partners: &[(&str, &Partner)], status: bool) -> Self {
+        Self::start_at("127.0.0.1:0", world, partners, status).await
+    }
+
+    async fn start_at(listen: &str, world: &World, partners: &[(&str, &Partner)], status: bool) -> Self {
         let clock = Clock::running(world.now(), 1.0);
         let grants: Vec<_> = partners
             .iter()
@@ -58,8 +62,11 @@ impl Served {
         let daemon = fleet::Daemon::new(rotators, &clock, |board| board);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let listener = TcpListener::bind(listen).await.expect("a free port");
+        let mut address = listener.local_addr().expect("it is bound");
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
         let extras = Extras { calls: Arc::new(Calls::default()), status };
         tasks.spawn(http::serve(listener, daemon.board().clone(), extras, stop.clone()));
         let client = http_client(None, false).expect("a client");
@@ -242,16 +249,16 @@ async fn answers_are_guarded_whatever_was_asked() {
 async fn odd_input_is_answered_or_closed_and_does_no_harm() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
-    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000));
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(100_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(5_000));
 
     for (sent, begins) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "HTTP/1.1 400"),
         (b"\x00\xff\r\n\r\n", "HTTP/1.1 400"),
-        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
-        (b"GET //livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
-        (b"GET http://x/livez HTTP/1.0\r\n\r\n", "HTTP/1.0 200"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
+        (b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
+        (b"GET //livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "HTTP/1.1 404"),
+        (b"GET http://localhost/livez HTTP/1.0\r\n\r\n", "HTTP/1.0 200"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1"),
         (
             b"POST /livez HTTP/1.1\r\nContent-Length: 999999999\r\nConnection: close\r\n\r\nabc",
@@ -265,6 +272,50 @@ async fn odd_input_is_answered_or_closed_and_does_no_harm() {
         assert!(answer.is_empty() || answer.starts_with(begins), "{begins}: {answer:.300}");
     }
     assert_eq!(served.code("/livez").await, 200);
+}
+
+#[tokio::test]
+async fn on_loopback_only_this_machines_names_are_served() {
+    let (world, partner) = harness::still_world();
+    let served = Served::start(&world, &[("contoso", &partner)], true).await;
+
+    for (sent, code) in [
+        ("GET /status HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n", "421"),
+        ("HEAD / HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n", "421"),
+        ("POST / HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n", "421"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "421"),
+        (
+            "GET http://attacker.example/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            "421",
+        ),
+        (
+            "GET /status HTTP/1.1\r\nHost: localhost\r\nHost: attacker.example\r\nConnection: close\r\n\r\n",
+            "421",
+        ),
+        ("GET /no/such HTTP/1.0\r\nHost: attacker.example\r\n\r\n", "421"),
+        ("GET /livez HTTP/1.0\r\nHost:\r\n\r\n", "421"),
+        ("GET /livez HTTP/1.1\r\nHost: [::1]:1\r\nConnection: close\r\n\r\n", "200"),
+        ("GET /livez HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let answer = served.raw(sent.as_bytes()).await;
+
+        assert_eq!(answer.split(' ').nth(1), Some(code), "{sent}: {answer}");
+        assert!(answer.contains("x-content-type-options: nosniff"), "{answer}");
+        assert!(code == "200" || !answer.contains("contoso"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_loopback_a_proxy_or_a_service_has_its_own_name() {
+    let (world, partner) = harness::still_world();
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let served = Served::start_at(listen, &world, &[("contoso", &partner)], true).await;
+
+        let asked =
+            served.raw(b"GET /livez HTTP/1.1\r\nHost: perennial.svc\r\nConnection: close\r\n\r\n").await;
+
+        assert!(asked.starts_with("HTTP/1.1 200"), "{listen}: {asked}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod child;
 mod compiled;
 mod crashes;
 mod deaf_hosts;
+mod faces;
 mod fleet;
 mod hostile_bodies;
 mod identities;

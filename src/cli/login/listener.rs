@@ -1,6 +1,6 @@
 //! The loopback listener that the browser comes back to (RFC 8252, 7.3).
 //!
-//! Owns the sockets and their bounds. Takes one answer; after it, and for whatever is no answer, it only
+//! Owns the sockets and what a client may take up. Takes one answer; after it, and for whatever is no answer, it only
 //! says so. What an answer is, `login::redirect` decides.
 //!
 //! Invariants: it listens on this machine alone, on each address that `localhost` may mean, so that nobody
@@ -16,27 +16,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
-use axum::extract::RawQuery;
+use axum::extract::Request;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::Response;
 use axum::routing::any;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::page::Told;
 use crate::login::attempt::Attempt;
@@ -44,18 +35,19 @@ use crate::login::redirect;
 use crate::login::redirect::Arrived;
 use crate::login::redirect::MAX_BYTES;
 use crate::login::redirect::NotOurs;
+use crate::server;
+use crate::server::ClientLimits;
+use crate::server::Connection;
 
-/// A browser opens a handful.
-const CONNECTIONS: usize = 16;
+/// A browser opens a handful. The rest is room for other programs of this machine that connect and send nothing.
+/// When all are taken, the oldest one is closed.
+const CONNECTIONS: usize = 64;
 
-/// A request's head takes no longer to arrive.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Bounds the arrival of a request's head, and of its body.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the last page may take to be sent.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-/// After an accept that failed, as for want of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Longer than a browser waits for the result: the code exchange, Partner Center and the vault take two minutes at most.
+const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Free ports that are tried until one is free on both addresses.
 const PORTS_TRIED: usize = 10;
@@ -78,7 +70,7 @@ pub(super) enum Event {
 pub(super) struct Served {
     pub(super) events: mpsc::Receiver<Event>,
     stop: CancellationToken,
-    connections: TaskTracker,
+    serving: JoinHandle<()>,
 }
 
 #[derive(Clone)]
@@ -118,38 +110,26 @@ impl Listener {
         let routes = Router::new()
             .route("/", any(answer))
             .fallback(async || Told::wrong(StatusCode::NOT_FOUND, "There is nothing here.").response())
-            .layer(DefaultBodyLimit::max(MAX_BYTES))
             .with_state(shared);
-        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        for socket in self.sockets {
-            let (routes, room) = (routes.clone(), Arc::clone(&room));
-            let (stop, tracker) = (stop.clone(), connections.clone());
-            connections.spawn(async move {
-                let accepting = accept_all(&socket, &room, |connection, place| {
-                    let serving = serve_one(connection, routes.clone(), stop.clone());
-                    tracker.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
-                });
-                tokio::select! {
-                    () = accepting => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
-        Served { events, stop, connections }
+        let limits = ClientLimits {
+            connections: CONNECTIONS,
+            head_within: REQUEST_WITHIN,
+            head_bytes: MAX_BYTES,
+            connection_lives: VERDICT_WITHIN,
+            keep_alive: false,
+        };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server::serve(self.sockets, routes, limits, stop.clone()));
+        Served { events, stop, serving }
     }
 }
 
 impl Served {
     /// Takes no more connections and lets the last page be sent.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(mut self) {
         self.stop.cancel();
-        self.connections.close();
-        // Each ends by itself within `LAST_ANSWERS`.
-        self.connections.wait().await;
+        // It ends by itself, soon after it was told to.
+        let _ended = (&mut self.serving).await;
     }
 }
 
@@ -159,61 +139,25 @@ impl Drop for Served {
     }
 }
 
-async fn accept_all(
-    socket: &TcpListener,
-    room: &Arc<Semaphore>,
-    take: impl Fn(TcpStream, tokio::sync::OwnedSemaphorePermit),
-) {
-    while let Ok(place) = Arc::clone(room).acquire_owned().await {
-        match socket.accept().await {
-            Ok((connection, _)) => take(connection, place),
-            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
-        }
-    }
+async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+    told(&shared, request).await.response()
 }
 
-async fn serve_one(connection: TcpStream, routes: Router, stop: CancellationToken) {
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(MAX_BYTES)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(connection), TowerToHyperService::new(routes));
-    let mut serving = std::pin::pin!(serving);
-    // How a browser leaves concerns nobody.
-    tokio::select! {
-        _ended = &mut serving => return,
-        () = stop.cancelled() => {}
-    }
-    serving.as_mut().graceful_shutdown();
-    let _ended = tokio::time::timeout(LAST_ANSWERS, serving).await;
-}
-
-async fn answer(
-    State(shared): State<Shared>,
-    method: Method,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-    body: Bytes,
-) -> Response {
-    told(&shared, &method, &headers, query.as_deref(), &body).await.response()
-}
-
-async fn told(
-    shared: &Shared,
-    method: &Method,
-    headers: &HeaderMap,
-    query: Option<&str>,
-    body: &[u8],
-) -> Told {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !is_this_machine(text(header::HOST), shared.port) {
+async fn told(shared: &Shared, request: Request) -> Told {
+    let (parts, body) = request.into_parts();
+    let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !server::names_this_machine(text(header::HOST), Some(shared.port)) {
         return Told::wrong(StatusCode::MISDIRECTED_REQUEST, "This address is not served here.");
     }
-    let parameters = match *method {
-        Method::GET => redirect::parameters(query.unwrap_or_default()),
+    let parameters = match parts.method {
+        Method::GET => redirect::parameters(parts.uri.query().unwrap_or_default()),
         Method::POST if text(header::CONTENT_TYPE).starts_with("application/x-www-form-urlencoded") => {
-            redirect::parameters(&String::from_utf8_lossy(body))
+            match server::read_body(body, MAX_BYTES, REQUEST_WITHIN).await {
+                Ok(form) => redirect::parameters(&String::from_utf8_lossy(&form)),
+                Err(status) => {
+                    return Told::wrong(status, "The answer of the sign-in page did not arrive whole.");
+                }
+            }
         }
         _ => return Told::wrong(StatusCode::METHOD_NOT_ALLOWED, "This is no answer of the sign-in page."),
     };
@@ -229,6 +173,9 @@ async fn told(
     if shared.taken.swap(true, Ordering::SeqCst) {
         return again();
     }
+    if let Some(connection) = parts.extensions.get::<Connection>() {
+        connection.keep();
+    }
     let (sender, page) = oneshot::channel();
     if shared.events.send(Event::Arrived(arrived, sender)).await.is_err() {
         return again();
@@ -236,13 +183,6 @@ async fn told(
     let ended =
         || Told::wrong(StatusCode::INTERNAL_SERVER_ERROR, "The sign-in was given up. See the terminal.");
     page.await.unwrap_or_else(|_| ended())
-}
-
-/// `localhost` and the loopback addresses, with our port or none.
-fn is_this_machine(host: &str, port: u16) -> bool {
-    let own = format!(":{port}");
-    let name = host.strip_suffix(own.as_str()).unwrap_or(host);
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::lab;
 
 /// The program with a command, which may have this many files open. What it inherits open counts too, and the limit
 /// is one for numbers: where a number below it is taken, it is one higher.
-fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
+pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     let shell = format!(
         "limit={files}; number=3; \
          while [ $number -lt $limit ]; do \

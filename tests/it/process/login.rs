@@ -1,6 +1,7 @@
 //! `login` as it is shipped: a person with a browser signs in, and the vault holds the token or does not.
 
 mod browser;
+mod crowd;
 mod refusals;
 
 use chrono::TimeDelta;

@@ -2,6 +2,7 @@
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::login::attempt::RANDOM_BYTES;
@@ -72,6 +73,12 @@ async fn what_is_no_answer_is_told_so_and_changes_nothing() {
             "a form of another kind",
             "405",
             "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
+                .to_owned(),
+        ),
+        (
+            "a body of another host",
+            "421",
+            "POST / HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\n"
                 .to_owned(),
         ),
         (
@@ -153,4 +160,45 @@ async fn a_port_that_somebody_holds_on_either_address_is_taken() {
         let error = Listener::bind(Some(port)).await.err().map(|error| error.kind());
         assert_eq!(error, Some(ErrorKind::AddrInUse), "whoever holds the other address would get the code");
     }
+}
+
+/// A form that is announced and not sent.
+fn unsent_form(port: u16) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: 100\r\n\r\n"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_arrive_whole_is_given_up() {
+    let (_served, port) = served().await;
+
+    let body = say(port, &unsent_form(port)).await;
+    let head = say(port, "GET / HTTP/1.1\r\nHost: local").await;
+
+    assert_eq!(status(&body), "408", "{body}");
+    assert_eq!(head, "", "it is closed");
+}
+
+#[tokio::test]
+async fn a_browser_that_waits_for_the_verdict_keeps_its_connection_however_many_others_come() {
+    let (mut served, port) = served().await;
+    let asking = tokio::spawn(async move { get(port, &format!("/?code=0.AQ&state={STATE}")).await });
+    let (Arrived::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
+
+    let mut others = Vec::new();
+    for sent in
+        ["", "GET / HTTP/1.1\r\nHost: local", &unsent_form(port)].into_iter().cycle().take(3 * CONNECTIONS)
+    {
+        let mut other = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("it listens");
+        other.write_all(sent.as_bytes()).await.expect("the kernel takes it");
+        others.push(other);
+    }
+    // Connections are accepted in turn, so all of them have been by now.
+    assert_eq!(status(&get(port, "/favicon.ico").await), "404");
+    page.send(done()).expect("it waits");
+
+    assert_eq!(status(&asking.await.expect("no panic")), "200");
+    drop(others);
 }

@@ -1,0 +1,299 @@
+//! Serving HTTP on plain TCP: the daemon's endpoints and the listener that a sign-in comes back to.
+//!
+//! Owns what clients may take up: connections, file descriptors, time and memory. A new connection is always
+//! accepted. Where all slots are table, it gets the slot of the connection that has been idle for longest.
+//!
+//! HTTP/1 over hyper: `axum::serve` has no timeout and no bound on connections.
+
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use axum::http::Request;
+use axum::http::StatusCode;
+use axum::http::Uri;
+use axum::http::header;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
+use rustix::process::Resource;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long answers under way may take once a connection, or the server, is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// After an accept that failed, as for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Clients may use one in so many of the process's file descriptors. The process needs the others for itself.
+const SHARE_OF_DESCRIPTORS: u64 = 4;
+
+/// Connections served even if the process may open very few files.
+const FEWEST: usize = 2;
+
+/// What clients may take up.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Connections served at once; fewer where the process may open few files.
+    pub connections: usize,
+    /// How long a request's head may take to arrive, and how long a connection may be idle.
+    pub head_within: Duration,
+    /// How large a request's head may be; no more of a request is held in memory.
+    pub head_bytes: usize,
+    /// How long a connection lives, so that a client that does not read cannot keep its slot.
+    pub connection_lives: Duration,
+    /// Whether a connection serves more than one request.
+    pub keep_alive: bool,
+}
+
+/// Serves until `stop`; then answers under way have a moment to end.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    routes: Router,
+    limits: ClientLimits,
+    stop: CancellationToken,
+) {
+    let slots = Slots::new(limits.connections.min(affordable()));
+    let connections = TaskTracker::new();
+    let loops = listeners.iter().map(|listener| {
+        accept_all(listener, &slots, |connection, slot| {
+            connections.spawn(serve_one(connection, slot, routes.clone(), limits, stop.clone()));
+        })
+    });
+    tokio::select! {
+        _ = futures::future::join_all(loops) => {}
+        () = stop.cancelled() => {}
+    }
+    drop(listeners);
+    connections.close();
+    // Each ends by itself within `LAST_ANSWERS`.
+    connections.wait().await;
+}
+
+/// The connections that leave enough file descriptors for everything else.
+fn affordable() -> usize {
+    let files = rustix::process::getrlimit(Resource::Nofile).current;
+    let share =
+        files.map_or(usize::MAX, |files| usize::try_from(files / SHARE_OF_DESCRIPTORS).unwrap_or(usize::MAX));
+    share.max(FEWEST)
+}
+
+async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStream, Slot)) {
+    loop {
+        match listener.accept().await {
+            Ok((connection, _)) => serve(connection, slots.take()),
+            Err(error) if is_shortage(&error) && slots.free_one() => {}
+            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+        }
+        // The new connection gets its turn before the next accept, and a connection that lost its slot is closed.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
+}
+
+async fn serve_one(
+    connection: TcpStream,
+    slot: Slot,
+    routes: Router,
+    limits: ClientLimits,
+    stop: CancellationToken,
+) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(slot.connection());
+        slot.is_now(Activity::Busy);
+        let answer = routes.call(request);
+        let slot = &slot;
+        async move {
+            let answer = answer.await;
+            slot.is_now(Activity::Idle);
+            answer
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_within)
+        .max_buf_size(limits.head_bytes)
+        .keep_alive(limits.keep_alive)
+        .serve_connection(TokioIo::new(connection), service);
+    let mut serving = std::pin::pin!(serving);
+    // How the connection ended makes no difference here.
+    tokio::select! {
+        _ended = &mut serving => return,
+        () = slot.lost.cancelled() => return,
+        () = tokio::time::sleep(limits.connection_lives) => {}
+        () = stop.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    let _ended = tokio::time::timeout(LAST_ANSWERS, serving).await;
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// It has not sent a whole head yet.
+    New,
+    /// Its request is being read or answered.
+    Busy,
+    /// It was answered.
+    Idle,
+    /// Its request is being answered, and it must not be closed meanwhile.
+    Kept,
+}
+
+/// The connections under way.
+#[derive(Clone)]
+struct Slots {
+    most: usize,
+    table: Arc<Mutex<Table>>,
+}
+
+/// Ordered by the time of their last activity, oldest first.
+#[derive(Default)]
+struct Table {
+    next: u64,
+    connections: Vec<Entry>,
+}
+
+struct Entry {
+    id: u64,
+    activity: Activity,
+    lost: CancellationToken,
+}
+
+impl Slots {
+    fn new(most: usize) -> Self {
+        Self { most, table: Arc::default() }
+    }
+
+    /// A slot for one more connection.
+    fn take(&self) -> Slot {
+        let mut table = self.lock();
+        while table.connections.len() >= self.most && table.free_one() {}
+        let (id, lost) = (table.next, CancellationToken::new());
+        table.next += 1;
+        table.connections.push(Entry { id, activity: Activity::New, lost: lost.clone() });
+        drop(table);
+        Slot { id, lost, slots: self.clone() }
+    }
+
+    /// Closes the connection with the least to lose. False if there is none, or every one must be kept.
+    fn free_one(&self) -> bool {
+        self.lock().free_one()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Closes the connection that has been idle for longest. If none is idle, the one that has waited for longest.
+    fn free_one(&mut self) -> bool {
+        let of =
+            |wanted: fn(Activity) -> bool| self.connections.iter().position(|entry| wanted(entry.activity));
+        let spared =
+            of(|activity| activity == Activity::Idle).or_else(|| of(|activity| activity != Activity::Kept));
+        spared.map(|index| self.connections.remove(index).lost.cancel()).is_some()
+    }
+}
+
+/// One connection's slot, free again when it is dropped.
+struct Slot {
+    id: u64,
+    lost: CancellationToken,
+    slots: Slots,
+}
+
+impl Slot {
+    fn is_now(&self, activity: Activity) {
+        let mut table = self.slots.lock();
+        let index = table.connections.iter().position(|entry| entry.id == self.id);
+        if let Some(mut entry) = index.map(|index| table.connections.remove(index)) {
+            entry.activity = activity;
+            table.connections.push(entry);
+        }
+    }
+
+    fn connection(&self) -> Connection {
+        Connection { id: self.id, slots: self.slots.clone() }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.lock().connections.retain(|entry| entry.id != self.id);
+    }
+}
+
+/// The connection that a request came by: an extension of every request.
+#[derive(Clone)]
+pub struct Connection {
+    id: u64,
+    slots: Slots,
+}
+
+impl Connection {
+    /// Keeps its slot until it is answered, however many others come.
+    pub fn keep(&self) {
+        if let Some(entry) = self.slots.lock().connections.iter_mut().find(|entry| entry.id == self.id) {
+            entry.activity = Activity::Kept;
+        }
+    }
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+/// The status to answer with: it is too long, or does not arrive in time.
+pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Bytes, StatusCode> {
+    let read = tokio::time::timeout(within, axum::body::to_bytes(body, most)).await;
+    read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+/// Whether every host that a request names is this machine. A browser always names the host of the page's address,
+/// which an attacker's DNS can resolve to this machine (DNS rebinding). A request without a host is not a browser's.
+pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let target = uri.authority().map(axum::http::uri::Authority::as_str);
+    target.into_iter().chain(named).all(|host| names_this_machine(host, None))
+}
+
+/// Whether a host, with or without a port, is `localhost` or a loopback address. With a wanted port, another port
+/// does not match.
+pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => match address.parse::<Ipv6Addr>() {
+            Ok(address) if address.to_canonical().is_loopback() => ("localhost", rest),
+            _ => return false,
+        },
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port =
+        |text: &str| text.parse::<u16>().is_ok_and(|port| wanted.is_none_or(|wanted| wanted == port));
+    let is_here = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    is_here && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! What the program shows to the network: who is answered, and beside how many others.
+
+use std::net::TcpStream as Blocking;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::world::Fault;
+use perennial::world::Operation;
+use perennial::world::Peer;
+use perennial::world::What;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::Stage;
+use super::is;
+
+/// What takes longer was not answered: a probe of Kubernetes waits for a second.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Clients that keep their connections, more than the program keeps.
+const CLIENTS: usize = 500;
+
+/// Lets this process open as many files as it may: it plays all the clients.
+fn raise_own_limit() {
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    // It is what it was, where that is not allowed.
+    let _same = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+}
+
+/// Sends a request as it stands and reads what comes until the server closes.
+async fn say(address: &str, request: &str) -> String {
+    let asking = async {
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    tokio::time::timeout(BOUND, asking).await.expect("an answer in time").expect("an answer")
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or(answer)
+}
+
+/// Asks on a connection that is kept; whether it was answered.
+async fn ask(connection: &mut TcpStream, address: &str) -> std::io::Result<bool> {
+    let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    Ok(connection.read(&mut [0; 1024]).await? > 0)
+}
+
+/// Asks twice a second for as long as it is answered.
+async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Result<()> {
+    let mut turn = tokio::time::interval(Duration::from_millis(500));
+    while ask(&mut connection, &address).await? {
+        turn.tick().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_refused_on_loopback() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = stage.start(&["run"]);
+    let address = daemon.address().await;
+    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+
+    for path in
+        ["/", "/status", "/metrics", "/health", "/health?token=one", "/livez", "/readyz", "/healthz", "/no"]
+    {
+        for host in ["attacker.example", &format!("attacker.example:{port}"), "localhost.attacker.example"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let answer = say(&address, &request).await;
+            assert_eq!(status(&answer), "421", "{host} {path}: {answer}");
+            assert!(!answer.contains("current") && !answer.contains("perennial_"), "{host} {path}: {answer}");
+        }
+        for host in [address.as_str(), "localhost", &format!("localhost:{port}"), "[::1]:9464"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let answer = say(&address, &request).await;
+            let wanted = if path == "/no" { "404" } else { "200" };
+            assert_eq!(status(&answer), wanted, "{host} {path}: {answer}");
+        }
+    }
+    let old = say(&address, "GET /livez HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&old), "200", "no browser sends none: {old}");
+}
+
+#[tokio::test]
+async fn probes_are_answered_beside_five_hundred_clients_that_keep_their_connections() {
+    raise_own_limit();
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let daemon = stage.start(&["run"]);
+    let address = daemon.address().await;
+    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).expect("it runs").count();
+    let before = open();
+    let mut clients = JoinSet::new();
+    for nth in 0..CLIENTS {
+        let mut connection = TcpStream::connect(&address).await.expect("it listens");
+        let answered = tokio::time::timeout(BOUND, ask(&mut connection, &address)).await;
+        assert!(answered.is_ok_and(|answered| answered.expect("an answer")), "client {nth}");
+        clients.spawn(keep_asking(connection, address.clone()));
+    }
+
+    for path in ["/livez", "/healthz", "/readyz", "/health", "/metrics"].into_iter().cycle().take(10) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        assert_eq!(status(&say(&address, &request).await), "200", "{path}");
+    }
+
+    let held = open() - before;
+    assert!(held <= perennial::http::CONNECTIONS + 8, "{held} connections are held");
+}
+
+#[tokio::test]
+async fn clients_leave_the_program_descriptors_for_its_own_connections() {
+    raise_own_limit();
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    // While it waits for its first token it has no connection to the vault yet.
+    let wait = Fault::of(Peer::Entra, What::Delay(Duration::from_secs(2))).on(Operation::Identity);
+    stage.world().inject(wait.times(1));
+    let daemon = super::adversity::with_at_most(64, "run", &stage);
+    let address = daemon.address().await;
+
+    let held: Vec<Blocking> = (0..200).filter_map(|_| Blocking::connect(&address).ok()).collect();
+    assert_eq!(held.len(), 200, "the kernel takes them");
+    let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&say(&address, &request).await), "200");
+    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+
+    let short = |event: &serde_json::Value| event["event"] == "attempt_failed";
+    assert!(!daemon.events(0).iter().any(short), "{}", daemon.told());
+    drop(held);
+}
