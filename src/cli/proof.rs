@@ -12,6 +12,8 @@ use super::cure;
 use super::shipped::ShippedRotator;
 use crate::answer;
 use crate::azure::echoes::echoes;
+use crate::condition::action;
+use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::login;
 use crate::login::Refused;
@@ -178,12 +180,15 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// What speaks against a verdict: another tenant, no second factor, or a plain no. By whom it can be mended,
-/// as the daemon says it.
+/// What speaks against a verdict: another tenant or no second factor, which a sign-in cures, or a rejection, which an
+/// operator looks into first, as the daemon says.
 pub(super) fn objection(grant: &Grant, said: &Acceptance) -> Option<Refused> {
     let refused = judge::judge_acceptance(grant, said).err()?;
-    let remedy = if said.mfa == Some(false) { Remedy::Login } else { Remedy::Operator };
-    Some(Refused::new(remedy, refused.why, refused.cure))
+    if said.objection() == Some(Kind::PartnerCenterRefused) {
+        let action = action::partner_center_refused(grant);
+        return Some(Refused::new(Remedy::Operator, refused.why, action));
+    }
+    Some(refused)
 }
 
 #[cfg(test)]

@@ -19,6 +19,14 @@ pub(crate) fn of_sink(name: &str) -> String {
     )
 }
 
+/// About a token whose access token Partner Center rejects, second factor and all.
+pub(crate) fn partner_center_refused(grant: &Grant) -> String {
+    let Grant { name, tenant_id, .. } = grant;
+    format!(
+        "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
+    )
+}
+
 /// What to do about a token's condition.
 pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
     let Grant { name, secret, tenant_id, .. } = &*of.grant;
@@ -102,9 +110,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
         Kind::NoRefreshToken => format!(
             "add offline_access to the consent of app {app}, then run `perennial login {name}`; the stored token is kept meanwhile"
         ),
-        Kind::PartnerCenterRefused => format!(
-            "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
-        ),
+        Kind::PartnerCenterRefused => partner_center_refused(&of.grant),
         Kind::ForeignWriter => format!(
             "find who else writes {secret} and stop it: `az keyvault secret list-versions --vault-name {} --name {}` shows the versions without managed-by",
             secret.vault_name(),
