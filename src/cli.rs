@@ -25,6 +25,7 @@ pub mod verify;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Parser;
@@ -40,6 +41,18 @@ use crate::hardening::harden;
 use crate::login::Refused;
 use crate::telemetry;
 use crate::telemetry::LogFormat;
+
+/// The longest span that is taken on a command line.
+const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// A span of time, as `90s`, `5m` or `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span <= LONGEST_SPAN => Ok(span),
+        Ok(_) => Err("must be 3650d or less".to_owned()),
+        Err(_) => Err("must be a number with a unit, as 90s, 5m or 7d, and 3650d or less".to_owned()),
+    }
+}
 
 const AFTER_HELP: &str = "\
 Exit codes:

@@ -363,9 +363,10 @@ fn instant(seconds: u32) -> Timestamp {
     DateTime::from_timestamp(seconds.into(), 0).unwrap_or_default()
 }
 
-/// `chrono` from `std`, saturating: no policy is longer than chrono's range.
+/// `chrono` from `std`, cut to a century, which can be added to any instant that is meant.
 pub fn delta(span: Duration) -> TimeDelta {
-    TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)
+    const LONGEST: TimeDelta = TimeDelta::days(36_525);
+    TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))
 }
 
 #[cfg(test)]

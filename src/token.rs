@@ -13,6 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
+use chrono::Datelike as _;
 use chrono::Utc;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -21,6 +22,12 @@ use uuid::Uuid;
 
 /// An instant in UTC.
 pub type Timestamp = DateTime<Utc>;
+
+/// An instant that somebody can mean, as read from a tag, a header or the configuration. Whatever is added to one, or taken
+/// from it, is in the range of the type.
+pub fn meant(at: Timestamp) -> Option<Timestamp> {
+    (2000..2200).contains(&at.year()).then_some(at)
+}
 
 /// The name an operator gave a token: it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -18,6 +18,7 @@ use crate::tags::Tags;
 use crate::text;
 use crate::token::RefreshToken;
 use crate::token::Timestamp;
+use crate::token::meant;
 
 /// Content type of a version that Perennial wrote.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
@@ -133,7 +134,7 @@ impl Version {
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
     }
 
-    /// A tag's instant, where there is one that can be read.
+    /// A tag's instant, where there is one that can be read and meant.
     pub fn time(&self, tag: &str) -> Option<Timestamp> {
         parsed(self.tags.get(tag)?)
     }
@@ -254,7 +255,7 @@ pub fn verdict(word: &str, at: Timestamp) -> String {
 }
 
 fn parsed(text: &str) -> Option<Timestamp> {
-    Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+    meant(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
 }
 
 /// The form of every time in a tag and in a status: RFC 3339, UTC, whole seconds.

@@ -30,6 +30,7 @@ use crate::ports::Forbidden;
 use crate::ports::VaultError;
 use crate::token::SecretAddress;
 use crate::token::Timestamp;
+use crate::token::meant;
 use crate::version::Stored;
 use crate::version::Version;
 use crate::version::VersionId;
@@ -169,7 +170,7 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
     Ok(Stored {
         version: version(at, secret.id.as_deref(), secret.attributes, secret.tags)?,
         value: SecretString::from(value.expose_secret().trim()),
-        read_at: date.and_then(http_date),
+        read_at: date.and_then(http_date).and_then(meant),
     })
 }
 

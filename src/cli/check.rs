@@ -58,7 +58,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub alerts: bool,
     /// Try again for so long while the vault refuses
-    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = super::span)]
     pub wait: Option<Duration>,
     /// Write the steps as JSON
     #[arg(long)]

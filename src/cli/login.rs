@@ -78,7 +78,7 @@ pub struct LoginArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// How long to wait for the person [default: 5m, or as long as a device code holds]
-    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", value_parser = super::span)]
     pub timeout: Option<Duration>,
     /// Write the result as JSON
     #[arg(long)]

@@ -36,7 +36,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "ADDR")]
     pub identity_listen: Option<SocketAddr>,
     /// How old the token in the vault is at the start
-    #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = super::span)]
     pub age: Duration,
     /// `rotate_after` of the ready configuration
     #[arg(long, value_name = "SPAN", value_parser = policy_span)]
@@ -63,7 +63,7 @@ pub enum IssuerRules {
 
 /// A span that `run` will take from the ready configuration.
 fn policy_span(text: &str) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let span = super::span(text)?;
     let longest = Policy::default().lifetime / 3;
     match span {
         span if span < SHORTEST_SPAN => Err("must be 10s or more".to_owned()),
@@ -101,7 +101,7 @@ mod tests {
     fn what_run_would_refuse_is_refused_here() {
         assert_eq!(policy_span("10s"), Ok(SHORTEST_SPAN));
         assert_eq!(policy_span("30d"), Ok(Policy::default().lifetime / 3));
-        for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "expected number")] {
+        for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "must be a number")] {
             assert!(policy_span(text).is_err_and(|why| why.contains(wanted)), "{text}");
         }
     }

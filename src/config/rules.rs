@@ -15,6 +15,7 @@ use crate::text;
 use crate::token::SecretName;
 use crate::token::Timestamp;
 use crate::token::TokenName;
+use crate::token::meant;
 
 /// A token's name: a metric label, a word on a command line and part of a URL.
 pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
@@ -92,7 +93,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
 pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
-        .map_err(|_| "must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z")
+        .ok()
+        .and_then(meant)
+        .ok_or("must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z, from 2000 to 2199")
 }
 
 /// Free text for people.

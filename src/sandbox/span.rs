@@ -21,7 +21,11 @@ impl<'de> Deserialize<'de> for Span {
             Written::Seconds(seconds) => TimeDelta::try_seconds(seconds),
             Written::Text(text) => parse(&text),
         };
-        span.map(Self).ok_or_else(|| D::Error::custom("want seconds or a text such as \"30d\" or \"-90s\""))
+        // Beyond that an instant could leave the range of its type.
+        let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
+        span.filter(fits)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("want seconds or a text such as \"30d\" or \"-90s\""))
     }
 }
 
@@ -41,6 +45,8 @@ mod tests {
             let span: Span = serde_json::from_str(json).expect(json);
             assert_eq!(span.0.num_seconds(), seconds, "{json}");
         }
-        assert!(serde_json::from_str::<Span>("\"soon\"").is_err());
+        for bad in ["\"soon\"", "\"-99999999d\"", "9223372036854775807", "-9000000000000000"] {
+            assert!(serde_json::from_str::<Span>(bad).is_err(), "{bad}");
+        }
     }
 }

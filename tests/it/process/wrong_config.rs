@@ -1,7 +1,9 @@
 //! A configuration with mistakes: all of them at once, by key path, and nothing of what stands there.
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
+use super::Stage;
 use super::child::Child;
 use super::child::Ended;
 use crate::harness::Scratch;
@@ -51,5 +53,39 @@ async fn five_mistakes_are_five_events_for_machines() {
         assert_eq!(keys, KEYS, "{}", ended.stderr);
         assert!(errors.iter().all(|event| event["problem"].is_string()), "{}", ended.stderr);
         assert!(!ended.stderr.contains(CANARY), "{}", ended.stderr);
+    }
+}
+
+/// The daemon and a command that shows conditions: exit code 78 and the key, and no panic.
+#[tokio::test]
+async fn an_app_secret_that_ended_before_there_were_any_is_told_at_the_start() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let text = std::fs::read_to_string(&stage.config).expect("written");
+    let odd = text.replacen("[[token]]", "[[token]]\napp_secret_expires = \"-262143-01-01\"", 1);
+    std::fs::write(&stage.config, odd).expect("our own file");
+
+    for command in ["run", "rotate", "status"] {
+        let ended = stage.run_to_end(&[command]).await;
+
+        assert_eq!(ended.code, Some(78), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains("token[0].app_secret_expires"), "{command}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_span_on_the_command_line_that_nobody_can_mean_is_wrong_use() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let dir = stage.dir.0.join("sandbox");
+    let dir = dir.to_str().expect("text");
+
+    for args in [
+        &["check", "one", "--no-redeem", "--wait", "99999999999d"][..],
+        &["login", "one", "--timeout", "99999999999d"],
+        &["sandbox", "--dir", dir, "--listen", "127.0.0.1:0", "--age", "99999999999d"],
+    ] {
+        let ended = stage.run_to_end(args).await;
+
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("must be"), "{args:?}: {}", ended.stderr);
     }
 }

@@ -1,0 +1,241 @@
+//! Dates and spans that nobody can mean, wherever they come from: a mistake is told as one, and nothing panics.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::azure::vault_answers;
+use perennial::config::Config;
+use perennial::failure::About;
+use perennial::failure::Failure;
+use perennial::failure::Kind;
+use perennial::failure::Remedy;
+use perennial::schedule::Next;
+use perennial::schedule::Timing;
+use perennial::snapshot::Snapshot;
+use perennial::state::Phase;
+use perennial::state::State;
+use perennial::status::Status;
+use perennial::status::StatusSource;
+use perennial::token::Grant;
+use perennial::token::Policy;
+use perennial::token::RefreshToken;
+use perennial::token::SecretAddress;
+use perennial::token::SecretName;
+use perennial::token::Timestamp;
+use perennial::version::Provenance;
+use perennial::version::Version;
+use perennial::version::compose;
+use perennial::version::tag;
+use serde_json::Value;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::harness;
+
+const DATES: [&str; 13] = [
+    "-262143-01-01",
+    "+262142-12-31",
+    "-0001-01-01",
+    "0000-01-01",
+    "0001-01-01",
+    "1999-12-31",
+    "1999-12-31T23:59:59Z",
+    "2000-01-01T00:00:00+00:01",
+    "2200-01-01",
+    "9999-12-31",
+    "9999-12-31T23:59:59-23:59",
+    "262142-01-01",
+    "99999999999999999999-01-01",
+];
+
+const SPANS: [&str; 6] = [
+    "999999999999d",
+    "584542046090y",
+    "99999999y",
+    "18446744073709551615s",
+    "18446744073709551616s",
+    "3651d",
+];
+
+fn config(policy: &str, token: &str) -> String {
+    format!(
+        r#"
+        [vault]
+        url = "https://contoso.vault.azure.net"
+        [policy]
+        {policy}
+        [[token]]
+        name = "one"
+        tenant_id = "contoso.onmicrosoft.com"
+        client_id = "5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b"
+        client_secret = {{ env = "APP_SECRET" }}
+        refresh_token = "token"
+        {token}
+        "#
+    )
+}
+
+/// The one problem's key and what is wanted there.
+fn problem(text: &str) -> Option<(String, String)> {
+    let problems = Config::parse(Path::new("perennial.toml"), text, std::iter::empty()).err()?.problems;
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    Some((problem.key.clone(), problem.what.clone()))
+}
+
+#[test]
+fn a_date_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+    for date in DATES {
+        let (key, what) = problem(&config("", &format!("app_secret_expires = {date:?}"))).expect(date);
+        assert_eq!(key, "token[0].app_secret_expires", "{date}");
+        assert!(what.contains("a date, as 2027-03-31"), "{date}: {what}");
+    }
+    for date in ["2000-01-01", "2199-12-31T23:59:59Z"] {
+        assert_eq!(problem(&config("", &format!("app_secret_expires = {date:?}"))), None, "{date}");
+    }
+}
+
+#[test]
+fn a_span_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+    for key in ["rotate_after", "prove_every", "lifetime"] {
+        for span in SPANS {
+            let (found, _) = problem(&config(&format!("{key} = {span:?}"), "")).expect(span);
+            assert_eq!(found, format!("policy.{key}"), "{span}");
+        }
+    }
+}
+
+fn address() -> SecretAddress {
+    let name = SecretName::parse("token").expect("a name");
+    SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
+}
+
+/// The body of a version that the vault hands out.
+fn stored(attributes: &Value, tags: &Value) -> String {
+    let id = "https://contoso.vault.azure.net/secrets/token/0123456789abcdef0123456789abcdef";
+    json!({"value": "0.AX", "id": id, "attributes": attributes, "tags": tags}).to_string()
+}
+
+/// The vault's time is believed, and everything is added to it.
+#[test]
+fn a_date_of_the_vaults_that_nobody_can_mean_is_none() {
+    let body = stored(&json!({"enabled": true, "created": 1_767_225_600}), &json!({}));
+    let read_at =
+        |date| vault_answers::stored(&address(), Some(date), body.as_bytes()).expect("readable").read_at;
+
+    assert!(read_at("Thu, 26 Nov 2026 08:00:00 GMT").is_some());
+    for date in [
+        "01 Jan 262142 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Sat, 01 Jan 2200 00:00:00 GMT",
+        "01 Jan 0001 00:00:00 GMT",
+        "Fri, 31 Dec 1999 23:59:59 GMT",
+    ] {
+        assert_eq!(read_at(date), None, "{date}");
+    }
+}
+
+/// Versions whose times are all the same, as the vault and its tags can have them.
+fn odd_versions() -> Vec<Version> {
+    let ends_of_time: [i64; 9] = [
+        i64::MIN,
+        -62_167_219_200,
+        -62_135_596_800,
+        -1,
+        0,
+        946_684_799,
+        7_258_118_400,
+        253_402_300_799,
+        i64::MAX,
+    ];
+    let mut versions = Vec::new();
+    for seconds in ends_of_time {
+        let times = [tag::ISSUED_AT, tag::SIGNED_IN_AT, tag::PROVED_AT, tag::REFUSED_AT];
+        for text in
+            DATES.into_iter().chain(["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "2026-01-01T00:00:00Z"])
+        {
+            let mut tags =
+                json!({tag::MANAGED_BY: "perennial/0.1.0 run", tag::REFUSED_KIND: "login_required"});
+            for name in times {
+                tags[name] = json!(text);
+            }
+            for attributes in [
+                json!({"created": seconds, "exp": seconds}),
+                json!({"created": 1_767_225_600, "exp": seconds}),
+            ] {
+                let body = stored(&attributes, &tags);
+                versions
+                    .extend(vault_answers::stored(&address(), None, body.as_bytes()).map(|it| it.version));
+            }
+        }
+    }
+    versions
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+/// Everything that is decided and shown of a version, at the ends of what a clock, a policy and a configuration can say.
+#[test]
+fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
+    const DAY: u64 = 86_400;
+    let (_, partner) = harness::still_world();
+    let versions = odd_versions();
+    assert!(versions.len() > 150, "{}: most can be read", versions.len());
+    let policy = |rotate_after, prove_every, lifetime| Policy {
+        rotate_after: Duration::from_secs(rotate_after),
+        prove_every: Duration::from_secs(prove_every),
+        lifetime: Duration::from_secs(lifetime),
+    };
+    for policy in [policy(10, 10, 30), Policy::default(), policy(1216 * DAY, 1216 * DAY, 3650 * DAY)] {
+        for app_secret_expires in [None, Some(at("2000-01-01T00:00:00Z")), Some(at("2199-12-31T23:59:59Z"))] {
+            let grant = Arc::new(Grant { app_secret_expires, ..harness::grant("one", &partner, &policy) });
+            let timing = Timing::new(&policy, &grant.name, 0.999);
+            for now in ["2000-01-01T00:00:00Z", "2026-11-26T00:00:00Z", "2199-12-31T23:59:59Z"].map(at) {
+                for version in &versions {
+                    look_at(&grant, &timing, version, now);
+                }
+            }
+        }
+    }
+}
+
+fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestamp) {
+    let read = State {
+        phase: Phase::Current,
+        newest: Some(version.clone()),
+        proved_at: Some(now),
+        app_secret_expires: version.expires,
+        credential_read_at: Some(now),
+        ..State::unknown(now)
+    };
+    let (kind, about) = (Kind::LoginRequired, About::Grant);
+    let refused = Failure::new(kind, Remedy::Login, about, "x");
+    let outage =
+        Failure::new(Kind::EntraUnreachable, Remedy::Retry { after: Some(Duration::MAX) }, about, "x");
+    let useless = Failure { never_was_a_token: true, ..refused.clone() };
+    let failed = |failure| timing.after_failure(read.clone(), failure, now, 0.999);
+    for state in [failed(refused), failed(outage), failed(useless), read.clone()] {
+        let next = timing.next(&state, now);
+        assert!(!matches!(next, Next::Wait(at) if at <= now), "{next:?}");
+        let snapshot = Snapshot::of(grant, timing, &state, &next, now);
+        assert!(snapshot.runway(now).is_none_or(|left| left >= TimeDelta::zero()), "{snapshot:?}");
+        let status = Status::of(&[snapshot], TimeDelta::zero(), now, StatusSource::Vault);
+        serde_json::to_string(&status).expect("it can be served");
+    }
+    let provenance = Provenance {
+        command: "run",
+        issued_at: now,
+        tenant_id: "t",
+        client_id: "a",
+        user_oid: None,
+        redeemed_from: Some(version),
+        verdict: None,
+        replaces: None,
+        rotation_id: Uuid::nil(),
+    };
+    let (new, _) = compose(RefreshToken::new("r"), timing.policy().lifetime, &provenance);
+    assert!(new.expires > now);
+}
