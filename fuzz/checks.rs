@@ -91,10 +91,11 @@ pub fn access_token(text: &[u8]) {
         expires_in: Duration::ZERO,
         scope: None,
         refresh_expires_in: None,
+        id_claims: claims,
     };
     match answer::check(&grant(), APP, &redeemed) {
         // It goes into a tag, which is for everybody to read.
-        Ok(user) => assert!(user.is_none_or(|user| user.len() == 36 && user != CANARY)),
+        Ok(whose) => assert!(whose.user_oid.is_none_or(|user| user.len() == 36 && user != CANARY)),
         Err(failure) => fails_silently(&failure, ""),
     }
 }

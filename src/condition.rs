@@ -199,6 +199,12 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
     }
+    if let Some((what, since)) = of.unverified {
+        let summary = format!(
+            "the issuer redeems the token and does not say for which {what}: that could not be compared with the configuration"
+        );
+        add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
+    }
     // Where something else says why, it is no incident of its own.
     if let Some(at) = overdue_since(of, now).filter(|_| told.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
@@ -305,6 +311,7 @@ fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
             }
         }
         Kind::AppSecretExpiryUnknown
+        | Kind::IdentityUnverified
         | Kind::ForeignWriter
         | Kind::BuriedSignIn
         | Kind::TurnedOff

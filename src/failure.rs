@@ -72,6 +72,8 @@ pub enum Kind {
     Overdue,
     /// The answer was for another tenant, app or user.
     WrongIdentity,
+    /// The answer does not say for which tenant, app or user it is.
+    IdentityUnverified,
     /// The answer held no refresh token.
     NoRefreshToken,
     /// Partner Center does not accept the access token.
@@ -92,7 +94,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for counters that start at zero and for documents that must lack none.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
         Self::MfaRequired,
@@ -107,6 +109,7 @@ impl Kind {
         Self::Unsaved,
         Self::Overdue,
         Self::WrongIdentity,
+        Self::IdentityUnverified,
         Self::NoRefreshToken,
         Self::PartnerCenterRefused,
         Self::ForeignWriter,
@@ -134,6 +137,7 @@ impl Kind {
             Self::Unsaved => "unsaved",
             Self::Overdue => "overdue",
             Self::WrongIdentity => "wrong_identity",
+            Self::IdentityUnverified => "identity_unverified",
             Self::NoRefreshToken => "no_refresh_token",
             Self::PartnerCenterRefused => "partner_center_refused",
             Self::ForeignWriter => "foreign_writer",
@@ -162,6 +166,7 @@ impl Kind {
             Self::Unsaved => "A successor is not saved yet",
             Self::Overdue => "A step is late",
             Self::WrongIdentity => "The token is somebody else's",
+            Self::IdentityUnverified => "The token's tenant, app or user cannot be verified",
             Self::NoRefreshToken => "Entra hands out no successor",
             Self::PartnerCenterRefused => "Partner Center says no",
             Self::ForeignWriter => "Somebody else keeps writing this secret",

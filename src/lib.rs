@@ -6,11 +6,13 @@
 pub mod build_info;
 pub mod text;
 pub mod tags;
+pub mod claims;
 pub mod token;
 pub mod version;
 pub mod failure;
 pub mod refusal;
 pub mod ports;
+pub mod answer;
 pub mod holds;
 pub mod state;
 #[cfg(test)]
@@ -21,7 +23,6 @@ pub mod snapshot;
 pub mod condition;
 pub mod deliveries;
 pub mod status;
-pub mod answer;
 pub mod login;
 pub mod clock;
 pub mod calls;

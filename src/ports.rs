@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::claims::Claims;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -86,6 +87,8 @@ pub struct Redeemed {
     pub scope: Option<String>,
     /// How long the refresh token lives, where the answer says: Entra's usually does not.
     pub refresh_expires_in: Option<Duration>,
+    /// What the ID token says, where there is one that can be read.
+    pub id_claims: Option<Claims>,
 }
 
 /// The authorization server's token endpoint.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use crate::answer::Unverified;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::schedule::Next;
@@ -116,6 +117,8 @@ pub struct Snapshot {
     pub credential_read_at: Option<Timestamp>,
     /// What is wrong.
     pub failing: Option<Box<Failing>>,
+    /// What of the last proof's identity could not be compared, and since when.
+    pub unverified: Option<(Unverified, Timestamp)>,
     /// When a version written by somebody else was last rotated.
     pub foreign_rotated_at: Option<Timestamp>,
     /// Whether the newest version was written by somebody else.
@@ -154,6 +157,7 @@ impl Snapshot {
             verdict_since: None,
             credential_read_at: None,
             failing: None,
+            unverified: None,
             foreign_rotated_at: None,
             is_foreign: false,
             unburied_at: None,
@@ -195,6 +199,7 @@ impl Snapshot {
         }
         self.credential_read_at = state.credential_read_at;
         self.failing.clone_from(&state.failing);
+        self.unverified = state.unverified;
         self.foreign_rotated_at = state.foreign_rotated_at;
         self.is_foreign = newest.is_some_and(|version| !version.is_ours());
         self.unburied_at = state.unburied_at;

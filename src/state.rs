@@ -12,6 +12,7 @@ use chrono::DateTime;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use crate::answer::Unverified;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
@@ -99,8 +100,10 @@ pub struct State {
     pub rescued: Option<VersionId>,
     /// When the last buried sign-in was found and put back on top.
     pub unburied_at: Option<Timestamp>,
-    /// The user of the last proof, where the access token says.
+    /// The user of the last proof, where the answer says.
     pub user_oid: Option<String>,
+    /// Whose the last proof was, as far as that could not be compared; and since when.
+    pub unverified: Option<(Unverified, Timestamp)>,
     /// When the app's secret ends, where the vault says.
     pub app_secret_expires: Option<Timestamp>,
     /// When the app's credential was first read.
@@ -264,6 +267,7 @@ impl State {
             rescued: None,
             unburied_at: None,
             user_oid: None,
+            unverified: None,
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,

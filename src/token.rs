@@ -10,15 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
 use chrono::Datelike as _;
 use chrono::Utc;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
-use serde::Deserialize;
 use uuid::Uuid;
+
+use crate::claims::Claims;
 
 /// An instant in UTC.
 pub type Timestamp = DateTime<Utc>;
@@ -102,61 +101,15 @@ impl AccessToken {
         self.0.expose_secret()
     }
 
-    /// What the token says about itself, where it can be read. For diagnosis and for the check of
-    /// tenant and app; the signature is not ours to verify.
-    ///
-    /// v1-format tokens, which Partner Center uses, carry `appid`; v2-format ones `azp`
-    /// (Entra, access-token-claims-reference).
+    /// What the token says about itself, where it can be read.
     pub fn claims(&self) -> Option<Claims> {
-        let payload = self.expose().split('.').nth(1)?;
-        let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-        serde_json::from_slice(&json).ok()
+        Claims::of_jwt(self.expose())
     }
 }
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AccessToken([REDACTED])")
-    }
-}
-
-/// The claims of an access token that Perennial looks at. `Debug` shows only what is a GUID: a token can
-/// claim anything.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Claims {
-    /// Tenant.
-    #[serde(default)]
-    pub tid: Option<String>,
-    /// User's object id.
-    #[serde(default)]
-    pub oid: Option<String>,
-    /// App (client) id; `azp` in v2-format tokens.
-    #[serde(default, alias = "azp")]
-    pub appid: Option<String>,
-    /// How the user proved who they are; `mfa` is what Partner Center wants to see.
-    #[serde(default)]
-    pub amr: Option<Vec<String>>,
-    /// Delegated scopes, space separated.
-    #[serde(default)]
-    pub scp: Option<String>,
-}
-
-impl Claims {
-    /// Whether the sign-in this token descends from carried a second factor; unknown without `amr`.
-    pub fn mfa(&self) -> Option<bool> {
-        self.amr.as_ref().map(|methods| methods.iter().any(|method| method == "mfa"))
-    }
-}
-
-impl fmt::Debug for Claims {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |id: &Option<String>| id.as_deref().map(|id| Uuid::try_parse(id).ok());
-        f.debug_struct("Claims")
-            .field("tid", &shown(&self.tid))
-            .field("oid", &shown(&self.oid))
-            .field("appid", &shown(&self.appid))
-            .field("mfa", &self.mfa())
-            .finish_non_exhaustive()
     }
 }
 
@@ -323,16 +276,5 @@ mod tests {
             assert!(!RefreshToken::new(bad).is_plausible(), "{bad}");
         }
         assert!(RefreshToken::new("0.AXoA-x_y~z.AgABAAEAAA").is_plausible());
-    }
-
-    #[test]
-    fn claims_are_read_where_there_are_any() {
-        let payload = URL_SAFE_NO_PAD.encode(r#"{"tid":"t","azp":"a","amr":["pwd","mfa"],"extra":1}"#);
-
-        let claims = AccessToken::new(format!("h.{payload}.s")).claims().expect("readable");
-
-        assert_eq!(claims.appid.as_deref(), Some("a"));
-        assert_eq!(claims.mfa(), Some(true));
-        assert_eq!(AccessToken::new("opaque").claims(), None);
     }
 }

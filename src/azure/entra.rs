@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,6 +30,8 @@ use crate::azure::exchange;
 use crate::azure::peers::BaseUrl;
 use crate::calls::Calls;
 use crate::calls::Peer;
+use crate::claims::Claims;
+use crate::login;
 use crate::ports::Issuer;
 use crate::ports::IssuerError;
 use crate::ports::Redeemed;
@@ -93,7 +96,7 @@ impl Entra {
 
 impl Issuer for Entra {
     async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
-        let scope = with_offline_access(what.scope);
+        let scope = login::scopes(what.scope);
         let form = [
             ("grant_type", "refresh_token"),
             ("client_id", what.client_id),
@@ -116,14 +119,6 @@ fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerE
     }
 }
 
-fn with_offline_access(scope: &str) -> String {
-    if scope.split_ascii_whitespace().any(|word| word == "offline_access") {
-        scope.to_owned()
-    } else {
-        format!("{scope} offline_access")
-    }
-}
-
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: Option<String>,
@@ -134,6 +129,8 @@ struct TokenAnswer {
     scope: Value,
     #[serde(default)]
     refresh_token_expires_in: Value,
+    #[serde(default)]
+    id_token: Value,
 }
 
 /// Reads the body of a success. `secrets` is what was sent and must not come back in what is shown.
@@ -146,6 +143,11 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
     // Wrapped first, so that the one is wiped also where the other is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
     let refresh_token = parsed.refresh_token.map(RefreshToken::new);
+    // One that is no text says nothing, and is no reason to do without the rest.
+    let id_token = match parsed.id_token {
+        Value::String(text) => Some(Zeroizing::new(text)),
+        _ => None,
+    };
     let access_token = access_token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
         // `access-token` prints it, and the resource is sent it.
@@ -160,10 +162,12 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
     }
     let known = [secrets, &[access_token.expose(), refresh_token.expose()]].concat();
     let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(scope, &known));
+    let id_claims = id_token.and_then(|text| Claims::of_jwt(&text));
     Ok(Redeemed {
         expires_in: lifetime(&parsed.expires_in),
         scope: scope.map(str::to_owned),
         refresh_expires_in: seconds(&parsed.refresh_token_expires_in).map(Duration::from_secs),
+        id_claims: id_claims.map(|claims| claims.without(|text| echoes(text, &known))),
         access_token,
         refresh_token,
     })

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::cure;
 use super::shipped::ShippedRotator;
 use crate::answer;
+use crate::answer::Whose;
 use crate::azure::echoes::echoes;
 use crate::condition::action;
 use crate::failure::Kind;
@@ -38,6 +39,7 @@ use crate::version::Stored;
 pub(super) struct Proof {
     pub(super) redeemed: Redeemed,
     pub(super) facts: TokenFacts,
+    pub(super) whose: Whose,
     pub(super) client_id: String,
     pub(super) stored: Stored,
     pub(super) proved_at: Timestamp,
@@ -54,15 +56,14 @@ pub(super) struct TokenFacts {
 }
 
 impl TokenFacts {
-    fn of(redeemed: &Redeemed, sent: [&str; 2]) -> Self {
+    fn of(redeemed: &Redeemed, whose: &Whose, sent: [&str; 2]) -> Self {
         let claims = redeemed.access_token.claims().unwrap_or_default();
         let secrets = [sent[0], sent[1], redeemed.refresh_token.expose(), redeemed.access_token.expose()];
         let harmless = |text: &String| !echoes(text, &secrets);
-        let id = |claimed: Option<&str>| claimed.and_then(text::guid).filter(harmless);
         let scopes = claims.scp.as_deref().or(redeemed.scope.as_deref());
         Self {
-            tenant_id: id(claims.tid.as_deref()),
-            user_oid: id(claims.oid.as_deref()),
+            tenant_id: whose.tenant_id.clone().filter(harmless),
+            user_oid: whose.user_oid.clone().filter(harmless),
             scopes: scopes.and_then(text::scopes).filter(harmless),
             mfa: claims.mfa(),
         }
@@ -148,7 +149,7 @@ pub(super) async fn redeem(
         // Who can help is the daemon's to say: the same refusal, the same exit code.
         Refused::new(rotator.refused(&error, credential).remedy, explained.why, explained.cure)
     })?;
-    answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
+    let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
         let cure = format!(
             "compare tenant_id, client_id and user_oid of {} with who signed in; where that was the wrong account: {}",
             grant.name,
@@ -156,8 +157,17 @@ pub(super) async fn redeem(
         );
         Refused::new(failure.remedy, failure.summary, cure)
     })?;
+    if whose.unverified.is_any() {
+        tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
+            "the issuer does not say whose the token is: that could not be compared with the configuration");
+    }
     Ok(Proof {
-        facts: TokenFacts::of(&redeemed, [stored.value.expose_secret(), credential.secret.expose_secret()]),
+        facts: TokenFacts::of(
+            &redeemed,
+            &whose,
+            [stored.value.expose_secret(), credential.secret.expose_secret()],
+        ),
+        whose,
         redeemed,
         client_id: credential.client_id.clone(),
         stored,
@@ -220,8 +230,11 @@ mod tests {
             expires_in: Duration::ZERO,
             scope: scope.map(str::to_owned),
             refresh_expires_in: None,
+            id_claims: None,
         };
-        TokenFacts::of(&redeemed, [SENT, app_secret])
+        let named = |claim: &str| answer::object_id(claims[claim].as_str());
+        let whose = Whose { tenant_id: named("tid"), user_oid: named("oid"), ..Whose::default() };
+        TokenFacts::of(&redeemed, &whose, [SENT, app_secret])
     }
 
     #[test]

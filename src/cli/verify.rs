@@ -48,6 +48,8 @@ struct Verified {
     company: Option<String>,
     client_id: Option<String>,
     user_oid: Option<String>,
+    /// What of these could not be compared with the configuration.
+    unverified: Option<String>,
     scopes: Option<String>,
     /// Whether the sign-in carried a second factor: by the token itself, else by Partner Center.
     mfa: Option<bool>,
@@ -98,6 +100,7 @@ async fn look(rotator: &ShippedRotator, found: &mut Verified) -> Result<(), Refu
     found.user_oid.clone_from(&proof.facts.user_oid);
     found.scopes.clone_from(&proof.facts.scopes);
     found.mfa = proof.facts.mfa;
+    found.unverified = Some(proof.whose.unverified).filter(|what| what.is_any()).map(|what| what.to_string());
     found.version = Some(proof.stored.version.id.clone());
     found.proved_at = Some(rfc3339(proof.proved_at));
     let Some(said) = proof::ask(rotator, &proof, id).await? else { return Ok(()) };
@@ -120,6 +123,7 @@ fn report(all: &[Verified], json: bool) -> std::io::Result<()> {
             ("company", one.company.clone()),
             ("app", one.client_id.clone()),
             ("user", one.user_oid.clone()),
+            ("not verified", one.unverified.clone()),
             ("scopes", one.scopes.clone()),
             ("second factor", told(one.mfa)),
             ("accepted", told(one.partner_center_accepts)),

@@ -107,6 +107,9 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
         Kind::WrongIdentity => format!(
             "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, run `perennial login {name}`"
         ),
+        Kind::IdentityUnverified => format!(
+            "see whose the token is: `perennial verify {name}`; where scope of {name} names `openid`, add `profile` to it, and let [cloud] authority be Entra's; {name} is rotated meanwhile"
+        ),
         Kind::NoRefreshToken => format!(
             "add offline_access to the consent of app {app}, then run `perennial login {name}`; the stored token is kept meanwhile"
         ),

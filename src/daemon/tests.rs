@@ -57,6 +57,7 @@ impl Issuer for &Peers {
             expires_in: Duration::from_secs(3600),
             scope: None,
             refresh_expires_in: None,
+            id_claims: None,
         })
     }
 }

@@ -7,13 +7,15 @@
 use std::time::Duration;
 
 use super::Refused;
-use super::SignedIn;
 use crate::answer;
-use crate::answer::Other;
+use crate::answer::Fact;
+use crate::answer::Mismatch;
+use crate::answer::Whose;
+use crate::claims::Claims;
 use crate::failure::Remedy;
 use crate::ports::Acceptance;
+use crate::ports::Redeemed;
 use crate::text;
-use crate::token::Claims;
 use crate::token::Grant;
 use crate::token::Verify;
 
@@ -40,21 +42,21 @@ pub struct Expected<'a> {
 ///
 /// # Errors
 /// Login where another sign-in is the cure, Operator where the app's registration is.
-pub fn judge(expected: &Expected<'_>, answer: &SignedIn) -> Result<Option<String>, Refused> {
+pub fn judge(expected: &Expected<'_>, answer: &Redeemed) -> Result<Whose, Refused> {
     let Expected { grant, client_id, .. } = *expected;
-    let claims = claims_of(answer);
     nonce_matches(expected, answer)?;
-    answer::compare(grant, client_id, &claims)
-        .map_err(|other| wrong(other, grant, client_id, claims.oid.as_deref()))?;
-    same_user(expected, claims.oid.as_deref())?;
+    let whose = answer::compare(grant, client_id, answer)
+        .map_err(|mismatch| not_for_us(&mismatch, grant, client_id))?;
+    same_user(expected, &whose)?;
+    let claims = answer.access_token.claims().unwrap_or_default();
     covers(grant, client_id, answer, &claims)?;
     if grant.verify == Verify::PartnerCenter && claims.mfa() == Some(false) {
         return Err(no_second_factor(grant));
     }
-    if answer.redeemed.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
+    if answer.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
         return Err(super::cure::registered_as_spa());
     }
-    Ok(answer::object_id(claims.oid.as_deref()))
+    Ok(whose)
 }
 
 /// Judges what Partner Center said about the access token.
@@ -63,7 +65,7 @@ pub fn judge(expected: &Expected<'_>, answer: &SignedIn) -> Result<Option<String
 /// Login where another account or a second factor is the cure.
 pub fn judge_acceptance(grant: &Grant, said: &Acceptance) -> Result<(), Refused> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
-        return Err(wrong(Other::Tenant, grant, "", None));
+        return Err(wrong(Fact::Tenant, grant, "", None));
     }
     if said.mfa == Some(false) {
         return Err(no_second_factor(grant));
@@ -79,21 +81,9 @@ pub fn judge_acceptance(grant: &Grant, said: &Acceptance) -> Result<(), Refused>
     Ok(())
 }
 
-/// What is known of the user: from the access token, else from the ID token.
-fn claims_of(answer: &SignedIn) -> Claims {
-    let access = answer.redeemed.access_token.claims().unwrap_or_default();
-    let id = answer.id.clone().unwrap_or_default();
-    Claims {
-        tid: access.tid.or(id.tid),
-        oid: access.oid.or(id.oid),
-        appid: access.appid.or(id.aud),
-        ..access
-    }
-}
-
-fn nonce_matches(expected: &Expected<'_>, answer: &SignedIn) -> Result<(), Refused> {
+fn nonce_matches(expected: &Expected<'_>, answer: &Redeemed) -> Result<(), Refused> {
     let Some(sent) = expected.nonce else { return Ok(()) };
-    let told = answer.id.as_ref().and_then(|id| id.nonce.as_deref());
+    let told = answer.id_claims.as_ref().and_then(|id| id.nonce.as_deref());
     if told == Some(sent) {
         return Ok(());
     }
@@ -104,23 +94,35 @@ fn nonce_matches(expected: &Expected<'_>, answer: &SignedIn) -> Result<(), Refus
     ))
 }
 
-fn wrong(other: Other, grant: &Grant, client_id: &str, oid: Option<&str>) -> Refused {
+fn not_for_us(mismatch: &Mismatch, grant: &Grant, client_id: &str) -> Refused {
+    if mismatch.is_odd {
+        let what = mismatch.fact.as_str();
+        return Refused::new(
+            Remedy::Operator,
+            format!("the issuer names the {what} in a form that cannot be compared with the configuration"),
+            "check that [cloud] authority is Entra's: its tokens name tenant, app and user as texts",
+        );
+    }
+    wrong(mismatch.fact, grant, client_id, mismatch.user_oid.as_deref())
+}
+
+fn wrong(fact: Fact, grant: &Grant, client_id: &str, oid: Option<&str>) -> Refused {
     let name = &grant.name;
     let tenant = &grant.tenant_id;
-    match other {
-        Other::Tenant => Refused::new(
+    match fact {
+        Fact::Tenant => Refused::new(
             Remedy::Login,
             format!("the account that signed in belongs to another tenant than {tenant}"),
             format!(
                 "sign in with an account of tenant {tenant} (--login-hint helps), or correct tenant_id of {name}"
             ),
         ),
-        Other::App => Refused::new(
+        Fact::App => Refused::new(
             Remedy::Operator,
             format!("the tokens are for another app than {client_id}"),
             format!("compare client_id and client_secret of {name}"),
         ),
-        Other::User => Refused::new(
+        Fact::User => Refused::new(
             Remedy::Login,
             format!(
                 "user {} signed in, and user_oid of {name} admits {} only",
@@ -136,17 +138,34 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> {
-    let (Some(before), Some(now)) = (expected.user_before, oid) else { return Ok(()) };
-    if expected.replace_user || before.eq_ignore_ascii_case(now) {
-        return Ok(());
-    }
+/// Whether it is the user who is pinned, and the one whose token is in the vault, as far as there are any. One who cannot be
+/// compared is not the same.
+fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), Refused> {
     let name = &expected.grant.name;
-    let before = text::guid(before)
+    let now = whose.user_oid.as_deref();
+    if let (Some(pinned), None) = (&expected.grant.user_oid, now) {
+        return Err(Refused::new(
+            Remedy::Operator,
+            format!(
+                "the issuer does not say which user signed in, and user_oid of {name} admits {pinned} only"
+            ),
+            format!(
+                "where scope of {name} names `openid`, add `profile` to it; or take user_oid out of the configuration"
+            ),
+        ));
+    }
+    let Some(before) = expected.user_before.filter(|_| !expected.replace_user) else { return Ok(()) };
+    let theirs = text::guid(before)
         .map_or_else(|| "another user's by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
+    let why = match now {
+        Some(now) if before.eq_ignore_ascii_case(now) => return Ok(()),
+        Some(now) => format!("user {now} signed in, and the token in the vault is {theirs}"),
+        None => "the issuer does not say which user signed in, so it may be another than the one whose token is in the vault"
+            .to_owned(),
+    };
     Err(Refused::new(
         Remedy::Login,
-        format!("user {} signed in, and the token in the vault is {before}", shown(Some(now))),
+        why,
         format!(
             "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
         ),
@@ -155,13 +174,13 @@ fn same_user(expected: &Expected<'_>, oid: Option<&str>) -> Result<(), Refused> 
 
 /// Whether the scopes granted hold what is asked for at each redemption. `.default` stands for whatever was
 /// consented to, and what the answer does not say is not held against it.
-fn covers(grant: &Grant, client_id: &str, answer: &SignedIn, claims: &Claims) -> Result<(), Refused> {
-    let Some(granted) = answer.redeemed.scope.as_deref() else { return Ok(()) };
+fn covers(grant: &Grant, client_id: &str, answer: &Redeemed, claims: &Claims) -> Result<(), Refused> {
+    let Some(granted) = answer.scope.as_deref() else { return Ok(()) };
     let held = |word: &str| {
         let named = granted.split_ascii_whitespace().any(|scope| scope.eq_ignore_ascii_case(word));
         let short = word.rsplit('/').next().unwrap_or(word);
-        let in_claims = claims.scp.iter().flat_map(|all| all.split_ascii_whitespace());
-        named || in_claims.into_iter().any(|scope| scope.eq_ignore_ascii_case(short))
+        let mut in_claims = claims.scp.as_deref().unwrap_or_default().split_ascii_whitespace();
+        named || in_claims.any(|scope| scope.eq_ignore_ascii_case(short))
     };
     let of_the_protocol = ["offline_access", "openid", "profile", "email"];
     let asked = grant.scope.split_ascii_whitespace();

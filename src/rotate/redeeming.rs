@@ -13,6 +13,8 @@ use super::Attempt;
 use super::Proof;
 use super::Rotator;
 use crate::answer;
+use crate::answer::Unverified;
+use crate::answer::Whose;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
@@ -90,7 +92,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let redeemed = self.issuer.redeem(&what).await;
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
         let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
-        let user_oid = answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        let Whose { user_oid, unverified, .. } =
+            answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        self.note_unverified(state, unverified);
         let noted = stored.version.tags.get(tag::USER_OID);
         if let (Some(user), Some(noted)) = (&user_oid, noted)
             && !user.eq_ignore_ascii_case(noted)
@@ -101,6 +105,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if user_oid.is_some() {
             state.user_oid.clone_from(&user_oid);
         }
+        // A chain stays its user's: an answer that does not say so is no reason to forget it.
+        let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| stored.version.is_ours())));
         let client_id = credential.client_id.clone();
         Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
     }
@@ -122,6 +128,19 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Err(failure) => schedule::remember(state, &theirs.version, failure, self.clock.now()),
         }
         answer
+    }
+
+    fn note_unverified(&self, state: &mut State, unverified: Unverified) {
+        let known = state.unverified.take();
+        if !unverified.is_any() {
+            return;
+        }
+        if known.is_none_or(|(known, _)| known != unverified) {
+            warn!(event = "identity_unverified", token = %self.grant.name, what = %unverified,
+                "the issuer does not say whose the token is: that could not be compared with the configuration");
+        }
+        let since = known.map_or_else(|| self.clock.now(), |(_, since)| since);
+        state.unverified = Some((unverified, since));
     }
 
     /// What a refusal means; of a credential made moments ago it means waiting.

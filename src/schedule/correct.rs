@@ -32,6 +32,7 @@ impl Timing {
             verdict_since,
             foreign_rotated_at,
             rescued: _,
+            unverified,
             refused,
             unburied_at,
             user_oid: _,
@@ -57,6 +58,9 @@ impl Timing {
         if let Some(failing) = failing {
             failing.since = failing.since.min(now);
             failing.retry_at = failing.retry_at.min(now + delta(LONGEST));
+        }
+        if let Some((_, since)) = unverified {
+            *since = (*since).min(now);
         }
         for refused in refused {
             refused.at = refused.at.min(now);

@@ -28,6 +28,8 @@ use super::vault::SecretVersion;
 use super::vault::SetRequest;
 use super::vault::UpdateRequest;
 use super::vault::VaultRefusal;
+use crate::claims::Claims;
+use crate::login;
 use crate::ports::Acceptance;
 use crate::ports::Change;
 use crate::ports::Forbidden;
@@ -116,7 +118,7 @@ impl Issuer for Actor {
                 tenant: what.tenant,
                 client_id: what.client_id,
                 client_secret: what.client_secret.expose_secret(),
-                scope: what.scope,
+                scope: &login::scopes(what.scope),
                 token: what.token.expose(),
                 correlation_id: Some(&correlation_id),
             },
@@ -131,6 +133,7 @@ impl Issuer for Actor {
             expires_in: answer.expires_in,
             scope: Some(answer.scope),
             refresh_expires_in: answer.refresh_expires_in,
+            id_claims: answer.id_claims.and_then(Claims::of),
         })
     }
 }

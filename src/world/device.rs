@@ -20,6 +20,7 @@ use super::fault::Distortion;
 use super::grants::Owner;
 use super::ledger::Operation;
 use super::sign_in::about;
+use super::sign_in::tailored;
 use crate::token::Timestamp;
 
 /// How long a code holds (v2-oauth2-device-code).
@@ -265,8 +266,8 @@ impl Inner {
         let user = self.may_sign_in(&tenant, &oid)?;
         let scope = granted(&asked)?;
         let owner = Owner { tenant: tenant.id.clone(), user: oid, app };
-        let answer =
-            self.answer(&tenant, &Issue { owner: &owner, mfa: user.mfa, parent: None }, &scope, bent);
-        Ok(self.tailored(answer, &asked, &owner, None))
+        let issue = Issue { owner: &owner, mfa: user.mfa, parent: None, asked: &asked, nonce: None };
+        let answer = self.answer(&tenant, &issue, &scope, bent);
+        Ok(tailored(answer, &asked))
     }
 }

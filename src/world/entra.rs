@@ -112,6 +112,10 @@ pub(super) struct Issue<'a> {
     pub(super) owner: &'a Owner,
     pub(super) mfa: bool,
     pub(super) parent: Option<usize>,
+    /// The scope as it was asked for, which may want an ID token.
+    pub(super) asked: &'a str,
+    /// What that is to hold.
+    pub(super) nonce: Option<&'a str>,
 }
 
 /// How long a `spa` redirect's refresh token lives (refresh-tokens).
@@ -228,10 +232,9 @@ impl Inner {
         admit(&tenant, &grant)?;
         let scope = granted(request.scope)?;
         self.grants.records[grant.id].spent = true;
-        let issue = Issue { owner: &grant.owner, mfa: grant.mfa, parent: Some(grant.id) };
-        let answer = self.answer(&tenant, &issue, &scope, bent);
-        let own = Owner { tenant: tenant.id, ..grant.owner };
-        Ok(TokenAnswer { id_claims: self.id_claims(request.scope, &own, None), ..answer })
+        let (parent, asked) = (Some(grant.id), request.scope);
+        let issue = Issue { owner: &grant.owner, mfa: grant.mfa, parent, asked, nonce: None };
+        Ok(self.answer(&tenant, &issue, &scope, bent))
     }
 
     pub(super) fn answer(
@@ -261,8 +264,10 @@ impl Inner {
             app: &bearer.app,
             user: Some((&bearer.user, issue.mfa)),
             scope,
-            opaque: bent == Some(Distortion::OpaqueAccessToken),
+            opaque: matches!(bent, Some(Distortion::OpaqueAccessToken | Distortion::NoIdentity)),
         });
+        let id_claims = self.id_claims(issue.asked, &bearer, issue.nonce);
+        let id_claims = id_claims.filter(|_| bent != Some(Distortion::NoIdentity));
         let refresh_token = match bent {
             Some(Distortion::NoRefreshToken) => None,
             Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
@@ -270,7 +275,7 @@ impl Inner {
         };
         let refresh_expires_in = (bent == Some(Distortion::DayToken)).then_some(A_DAY);
         let scope = scope.to_owned();
-        TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims: None }
+        TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims }
     }
 
     fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Refuse> {

@@ -33,19 +33,22 @@ pub enum Distortion {
     OtherUser,
     /// An access token whose claims nobody can read.
     OpaqueAccessToken,
+    /// Neither an ID token nor an access token that anybody can read.
+    NoIdentity,
     /// A refresh token that ends after a day, as those of a `spa` redirect.
     DayToken,
 }
 
 impl Distortion {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
         Self::OtherTenant,
         Self::OtherApp,
         Self::OtherUser,
         Self::OpaqueAccessToken,
+        Self::NoIdentity,
         Self::DayToken,
     ];
 
@@ -58,6 +61,7 @@ impl Distortion {
             Self::OtherApp => "other_app",
             Self::OtherUser => "other_user",
             Self::OpaqueAccessToken => "opaque_access_token",
+            Self::NoIdentity => "no_identity",
             Self::DayToken => "day_token",
         }
     }

@@ -11,6 +11,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 pub use self::exchange::CodeRequest;
+pub(super) use self::exchange::tailored;
 use super::About;
 use super::Inner;
 use super::Trouble;

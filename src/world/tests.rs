@@ -136,10 +136,13 @@ async fn good_answers_can_be_bent() {
     assert_eq!(bend(Distortion::NoRefreshToken).await.err(), Some(IssuerError::NoRefreshToken));
     assert_eq!(bend(Distortion::EmptyRefreshToken).await.err(), Some(IssuerError::NoRefreshToken));
     let other = bend(Distortion::OtherTenant).await.expect("an answer");
-    assert_ne!(other.access_token.claims().and_then(|c| c.tid), Some(scene.partner.tenant_id.clone()));
+    let tenants = [other.access_token.claims(), other.id_claims].map(|claims| claims.expect("readable").tid);
+    assert!(tenants[0] == tenants[1] && tenants[0].as_deref() != Some(&*scene.partner.tenant_id));
     assert!(!scene.world.descends_from(other.refresh_token.expose(), token.expose()));
     let opaque = bend(Distortion::OpaqueAccessToken).await.expect("an answer");
-    assert_eq!(opaque.access_token.claims(), None);
+    assert!(opaque.access_token.claims().is_none() && opaque.id_claims.is_some());
+    let nameless = bend(Distortion::NoIdentity).await.expect("an answer");
+    assert!(nameless.access_token.claims().is_none() && nameless.id_claims.is_none());
 }
 
 #[tokio::test(start_paused = true)]

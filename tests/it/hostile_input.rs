@@ -33,7 +33,10 @@ const CHECKS: [(&str, Check); 5] = [
 ];
 
 /// Every member that is looked at, and a few that are not.
-const MEMBERS: [&str; 34] = [
+const MEMBERS: [&str; 37] = [
+    "id_token",
+    "aud",
+    "nonce",
     "access_token",
     "refresh_token",
     "expires_in",

@@ -19,6 +19,7 @@ mod inbox;
 mod interleavings;
 mod lab;
 mod long_list;
+mod odd_claims;
 mod odd_times;
 mod process;
 mod readme;

@@ -48,6 +48,7 @@ fn values_on_their_way_are_not_shown() {
         expires_in: Duration::ZERO,
         scope: None,
         refresh_expires_in: None,
+        id_claims: None,
     };
     let redemption = Redemption {
         tenant: "t",

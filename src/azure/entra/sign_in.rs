@@ -16,11 +16,9 @@ use super::printable;
 use super::redeemed;
 use super::seconds;
 use super::success;
-use crate::azure::Answer;
 use crate::login::DeviceCode;
-use crate::login::IdClaims;
-use crate::login::SignedIn;
 use crate::ports::IssuerError;
+use crate::ports::Redeemed;
 
 /// Entra's device codes hold 15 minutes and are asked for every 5 seconds (v2-oauth2-device-code).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
@@ -82,7 +80,7 @@ impl Entra {
     ///
     /// # Errors
     /// As `Issuer::redeem`.
-    pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<SignedIn, IssuerError> {
+    pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<Redeemed, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.code.expose_secret());
         let verifier = what.verifier.expose_secret();
         let form = [
@@ -95,7 +93,8 @@ impl Entra {
             ("scope", what.scope),
         ];
         let answer = self.post((what.tenant, "token"), "sign_in", what.id, &form).await?;
-        signed_in(&answer, &[secret, code, verifier])
+        let secrets = [secret, code, verifier];
+        redeemed(success(&answer, &secrets)?, &secrets)
     }
 
     /// Asks for a code that a person types on another device.
@@ -121,7 +120,7 @@ impl Entra {
     ///
     /// # Errors
     /// As `Issuer::redeem`; what it means is `login::polling`'s to say.
-    pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<SignedIn, IssuerError> {
+    pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<Redeemed, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.device_code.expose_secret());
         let form = [
             ("grant_type", DEVICE_GRANT),
@@ -130,22 +129,9 @@ impl Entra {
             ("device_code", code),
         ];
         let answer = self.post((what.tenant, "token"), "sign_in", what.id, &form).await?;
-        signed_in(&answer, &[secret, code])
+        let secrets = [secret, code];
+        redeemed(success(&answer, &secrets)?, &secrets)
     }
-}
-
-fn signed_in(answer: &Answer, secrets: &[&str]) -> Result<SignedIn, IssuerError> {
-    let body = success(answer, secrets)?;
-    let redeemed = redeemed(body, secrets)?;
-    let id =
-        serde_json::from_slice(body).ok().and_then(|parsed: IdAnswer| IdClaims::parse(&parsed.id_token?));
-    Ok(SignedIn { redeemed, id })
-}
-
-/// What an answer to a sign-in holds besides (v2-oauth2-auth-code-flow, successful token response).
-#[derive(Deserialize)]
-struct IdAnswer {
-    id_token: Option<String>,
 }
 
 #[derive(Deserialize)]

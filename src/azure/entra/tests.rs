@@ -2,12 +2,16 @@
 
 use super::*;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::azure::loopback;
 use crate::azure::loopback::Loopback;
 use crate::azure::loopback::reply;
+use crate::claims::Claim;
 use crate::ports::Transport;
 use crate::refusal::Class;
 
@@ -82,6 +86,30 @@ fn an_answer_without_a_usable_successor_is_none() {
     ] {
         let error = success(body).expect_err(body);
         assert!(matches!(error, IssuerError::NotUnderstood(_)), "{body}: {error}");
+    }
+}
+
+#[test]
+fn an_id_token_is_read_where_there_is_one_and_never_stands_in_the_way() {
+    let jwt = |claims: &str| json!(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)));
+    let tid = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+    let named = jwt(&format!(r#"{{"tid":"{tid}","oid":"{TOKEN}","name":"Jo","aud":["app"]}}"#));
+    let read = |id_token: &Value| {
+        let body = json!({"access_token": "a", "refresh_token": "r", "id_token": id_token});
+        success(&body.to_string()).expect("a token answer")
+    };
+
+    let redeemed = read(&named);
+
+    let claims = redeemed.id_claims.clone().expect("readable");
+    assert_eq!(claims.tid.as_deref(), Some(tid));
+    assert!(claims.oid == Claim::Odd, "what was sent is not kept, and not taken for absent");
+    assert!(claims.aud == Claim::List(vec!["app".into()]));
+    assert!(!format!("{redeemed:?}").contains("Jo"), "{redeemed:?}");
+    for odd in
+        [Value::Null, json!(7), json!({}), json!(["h.e30.s"]), json!("opaque"), json!("h.!.s"), jwt("7")]
+    {
+        assert!(read(&odd).id_claims.is_none(), "{odd}");
     }
 }
 
@@ -205,7 +233,7 @@ async fn the_request_is_what_entra_wants() {
         seen[0].body,
         "grant_type=refresh_token&client_id=app&client_secret=s%7E3cr%2Bt%26%3D\
          &refresh_token=0.AXoA-canary_x%7Ey\
-         &scope=https%3A%2F%2Fapi.partnercenter.microsoft.com%2Fuser_impersonation+offline_access"
+         &scope=https%3A%2F%2Fapi.partnercenter.microsoft.com%2Fuser_impersonation+offline_access+openid+profile"
     );
     let series = calls.series();
     assert_eq!((series[0].operation, series[0].code.as_str(), series[0].count), ("redeem", "200", 1));

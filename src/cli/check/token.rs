@@ -133,9 +133,15 @@ fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
 }
 
 fn redeemed(proof: &Proof) -> String {
+    let whose = &proof.whose;
     let user = proof.facts.user_oid.as_deref().unwrap_or("a user");
     let tenant = proof.facts.tenant_id.as_deref().unwrap_or("the tenant");
-    format!("{user} of {tenant}, for app {}", proof.client_id)
+    let unverified = if whose.unverified.is_any() {
+        format!("; the issuer does not say for which {}", whose.unverified)
+    } else {
+        String::new()
+    };
+    format!("{user} of {tenant}, for app {}{unverified}", proof.client_id)
 }
 
 async fn ask(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {

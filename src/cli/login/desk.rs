@@ -15,7 +15,6 @@ use crate::daemon::GRACE;
 use crate::failure::Failure;
 use crate::failure::Remedy;
 use crate::login::Refused;
-use crate::login::SignedIn;
 use crate::login::cure;
 use crate::login::cure::Subject;
 use crate::login::cure::Way;
@@ -24,6 +23,7 @@ use crate::login::judge::Expected;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::IssuerError;
+use crate::ports::Redeemed;
 use crate::ports::Resource as _;
 use crate::ports::ResourceError;
 use crate::ports::Vault as _;
@@ -123,7 +123,7 @@ impl Desk {
     }
 
     /// Judges an answer, and stores its refresh token where nothing speaks against it.
-    pub(super) async fn keep(&self, answer: SignedIn, nonce: Option<&str>) -> Result<Kept, Refused> {
+    pub(super) async fn keep(&self, answer: Redeemed, nonce: Option<&str>) -> Result<Kept, Refused> {
         self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
         // Read once more: minutes may have passed.
         let before = self.before().await?;
@@ -135,7 +135,15 @@ impl Desk {
             user_before: tags.and_then(|tags| tags.get(tag::USER_OID)),
             replace_user: self.replace_user,
         };
-        let user_oid = judge::judge(&expected, &answer)?;
+        let whose = judge::judge(&expected, &answer)?;
+        if whose.unverified.is_any() {
+            let text = format!(
+                "The issuer does not say for which {} this is: it is not compared.",
+                whose.unverified
+            );
+            self.voice.say("identity_unverified", &text);
+        }
+        let user_oid = whose.user_oid;
         let acceptance = self.ask_partner_center(&answer).await?;
         let issued_at = self.rotator.clock.now();
         let provenance = Provenance {
@@ -150,7 +158,7 @@ impl Desk {
             rotation_id: self.id,
         };
         let lifetime = self.rotator.timing.policy().lifetime;
-        let (new, dropped) = compose(answer.redeemed.refresh_token, lifetime, &provenance);
+        let (new, dropped) = compose(answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text =
                 format!("These tags do not fit beside Perennial's and are left out: {}", dropped.join(", "));
@@ -190,12 +198,12 @@ impl Desk {
         }
     }
 
-    async fn ask_partner_center(&self, answer: &SignedIn) -> Result<Option<Acceptance>, Refused> {
+    async fn ask_partner_center(&self, answer: &Redeemed) -> Result<Option<Acceptance>, Refused> {
         if self.grant().verify == Verify::Nothing {
             return Ok(None);
         }
         self.voice.say("asking", "Asking Partner Center whether it accepts the access token …");
-        let token = &answer.redeemed.access_token;
+        let token = &answer.access_token;
         let give_up_at = Instant::now() + GRACE;
         loop {
             match self.rotator.resource.accepts(token, self.id).await {

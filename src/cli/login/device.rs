@@ -11,10 +11,10 @@ use crate::failure::Remedy;
 use crate::login;
 use crate::login::DeviceCode;
 use crate::login::Refused;
-use crate::login::SignedIn;
 use crate::login::cure::Way;
 use crate::login::polling::Polling;
 use crate::login::polling::Turn;
+use crate::ports::Redeemed;
 
 const WARNING: &str = "\
 Warning: device codes are what phishers send, so many tenants block this flow, and a policy made later ends
@@ -38,7 +38,7 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
     desk.keep(signed_in, None).await
 }
 
-async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<SignedIn, Refused> {
+async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<Redeemed, Refused> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
     // By a clock that nobody sets meanwhile.
     let now = || begun_at + crate::state::delta(since.elapsed());

@@ -12,7 +12,6 @@ use super::desk::Desk;
 use super::desk::Kept;
 use crate::cli::Stop;
 use crate::login::Refused;
-use crate::login::SignedIn;
 use crate::login::cure::Way;
 use crate::ports::Issuer as _;
 use crate::ports::Redemption;
@@ -58,7 +57,7 @@ pub(super) async fn sign_in(desk: &Desk, token: &RefreshToken) -> Result<Kept, R
     };
     let redeemed = desk.rotator.issuer.redeem(&what).await;
     let redeemed = redeemed.map_err(|error| desk.explain(&error, Way::Import))?;
-    desk.keep(SignedIn { redeemed, id: None }, None).await
+    desk.keep(redeemed, None).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::*;
-use crate::login::IdClaims;
+use crate::claims::Claim;
 use crate::ports::Redeemed;
 use crate::samples;
 use crate::token::AccessToken;
@@ -29,24 +29,26 @@ fn claims() -> Value {
     json!({"tid": TENANT, "appid": "APP", "oid": USER, "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
 }
 
-fn signed_in(claims: &Value) -> SignedIn {
+fn text(text: &str) -> Claim {
+    Claim::Text(text.into())
+}
+
+fn signed_in(claims: &Value) -> Redeemed {
     let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
-    SignedIn {
-        redeemed: Redeemed {
-            access_token: AccessToken::new(format!("h.{payload}.s")),
-            refresh_token: RefreshToken::new("0.AX"),
-            expires_in: Duration::from_secs(3600),
-            scope: Some(SCOPE.to_uppercase()),
-            refresh_expires_in: None,
-        },
-        id: Some(IdClaims { nonce: Some("nonce".into()), ..IdClaims::default() }),
+    Redeemed {
+        access_token: AccessToken::new(format!("h.{payload}.s")),
+        refresh_token: RefreshToken::new("0.AX"),
+        expires_in: Duration::from_secs(3600),
+        scope: Some(SCOPE.to_uppercase()),
+        refresh_expires_in: None,
+        id_claims: Some(Claims { nonce: text("nonce"), ..Claims::default() }),
     }
 }
 
-fn judged(grant: &Grant, answer: &SignedIn) -> Result<Option<String>, Refused> {
+fn judged(grant: &Grant, answer: &Redeemed) -> Result<Option<String>, Refused> {
     let expected =
         Expected { grant, client_id: "app", nonce: Some("nonce"), user_before: None, replace_user: false };
-    judge(&expected, answer)
+    judge(&expected, answer).map(|whose| whose.user_oid)
 }
 
 /// What is said where one claim is another.
@@ -96,7 +98,7 @@ fn a_user_is_replaced_on_purpose_only() {
     let (grant, answer) = (grant(), signed_in(&claims()));
     let by = |user_before, replace_user| {
         let expected = Expected { grant: &grant, client_id: "app", nonce: None, user_before, replace_user };
-        judge(&expected, &answer)
+        judge(&expected, &answer).map(|whose| whose.user_oid)
     };
 
     let predecessor = "0c0ffee0-2222-4222-8222-222222222222";
@@ -117,6 +119,33 @@ fn a_user_is_replaced_on_purpose_only() {
 }
 
 #[test]
+fn a_user_who_cannot_be_compared_is_not_the_same_one() {
+    let pinned = Grant { user_oid: Some(USER.into()), ..grant() };
+    let by = |grant: &Grant, answer: &Redeemed, user_before, replace_user| {
+        let expected = Expected { grant, client_id: "app", nonce: None, user_before, replace_user };
+        judge(&expected, answer)
+    };
+    let mut one = claims();
+    one["oid"] = Value::Null;
+    let nameless = signed_in(&one);
+    let mut contradicted = signed_in(&claims());
+    contradicted.id_claims =
+        Some(Claims { oid: text("44444444-4444-4444-8444-444444444444"), ..Claims::default() });
+
+    let told = refused(by(&pinned, &nameless, None, true).map(|_| None), "does not say which user signed in");
+    assert!(told.cure.contains("`profile`") && told.remedy == Remedy::Operator, "{told}");
+    for answer in [&nameless, &contradicted] {
+        let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "it may be another");
+        assert!(told.cure.ends_with("--replace-user"), "{told}");
+        assert!(by(&grant(), answer, Some(USER), true).is_ok());
+        assert!(by(&grant(), answer, None, false).is_ok());
+    }
+    one["oid"] = json!({ "id": USER });
+    let told = refused(judged(&pinned, &signed_in(&one)), "names the user in a form that cannot be compared");
+    assert_eq!(told.remedy, Remedy::Operator);
+}
+
+#[test]
 fn a_second_factor_is_demanded_where_partner_center_is_asked() {
     let told = refused(with("amr", json!(["pwd"])), "no second factor");
     assert!(told.why.contains("900421") && told.cure.contains("private browser window"), "{told}");
@@ -130,12 +159,12 @@ fn a_second_factor_is_demanded_where_partner_center_is_asked() {
 #[test]
 fn a_token_that_ends_tomorrow_is_a_spa_redirects() {
     let mut answer = signed_in(&claims());
-    answer.redeemed.refresh_expires_in = Some(Duration::from_secs(86_400));
+    answer.refresh_expires_in = Some(Duration::from_secs(86_400));
 
     let told = refused(judged(&grant(), &answer), "24 hours");
 
     assert!(told.cure.contains("platform Web"), "{told}");
-    answer.redeemed.refresh_expires_in = Some(Duration::from_secs(90 * 86_400));
+    answer.refresh_expires_in = Some(Duration::from_secs(90 * 86_400));
     assert!(judged(&grant(), &answer).is_ok());
 }
 
@@ -144,37 +173,40 @@ fn scopes_that_were_not_granted_are_named() {
     let mut changed = claims();
     changed["scp"] = json!("openid");
     let mut answer = signed_in(&changed);
-    answer.redeemed.scope = Some("openid profile".into());
+    answer.scope = Some("openid profile".into());
 
     refused(judged(&grant(), &answer), "does not cover the scope https://api.partnercenter");
     let whatever =
         Grant { scope: "https://api.partnercenter.microsoft.com/.default openid".into(), ..grant() };
     assert!(judged(&whatever, &answer).is_ok());
-    answer.redeemed.scope = None;
+    answer.scope = None;
     assert!(judged(&grant(), &answer).is_ok(), "what is not said is not held against it");
 }
 
 #[test]
 fn an_id_token_of_another_sign_in_is_refused_and_so_is_none() {
-    for id in [None, Some(IdClaims { nonce: Some("other".into()), ..IdClaims::default() })] {
-        refused(judged(&grant(), &SignedIn { id, ..signed_in(&claims()) }), "nonce differs");
+    for nonce in [Claim::Absent, text("other"), Claim::List(vec!["nonce".into()]), Claim::Odd] {
+        let id_claims = Some(Claims { nonce, ..Claims::default() });
+        refused(judged(&grant(), &Redeemed { id_claims, ..signed_in(&claims()) }), "nonce differs");
     }
+    refused(judged(&grant(), &Redeemed { id_claims: None, ..signed_in(&claims()) }), "nonce differs");
 }
 
 #[test]
 fn where_the_access_token_cannot_be_read_the_id_token_says_whose_it_is() {
     let mut answer = signed_in(&claims());
-    answer.redeemed.access_token = AccessToken::new("opaque");
-    let id = |tid: &str| IdClaims {
-        nonce: Some("nonce".into()),
-        tid: Some(tid.into()),
-        oid: Some(USER.into()),
-        aud: Some("app".into()),
+    answer.access_token = AccessToken::new("opaque");
+    let id = |tid: &str| Claims {
+        nonce: text("nonce"),
+        tid: text(tid),
+        oid: text(USER),
+        aud: text("app"),
+        ..Claims::default()
     };
 
-    answer.id = Some(id(TENANT));
+    answer.id_claims = Some(id(TENANT));
     assert_eq!(judged(&grant(), &answer), Ok(Some(USER.into())));
-    answer.id = Some(id("22222222-2222-4222-8222-222222222222"));
+    answer.id_claims = Some(id("22222222-2222-4222-8222-222222222222"));
     refused(judged(&grant(), &answer), "another tenant");
 }
 

@@ -12,21 +12,18 @@ const LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 impl Inner {
     /// The claims of an ID token, where one is asked for.
-    pub(in crate::world) fn id_claims(
-        &self,
-        scope: &str,
-        bearer: &Owner,
-        nonce: Option<&str>,
-    ) -> Option<Value> {
+    pub(super) fn id_claims(&self, scope: &str, bearer: &Owner, nonce: Option<&str>) -> Option<Value> {
         let asked = |name: &str| scope.split_whitespace().any(|word| word == name);
         if !asked("openid") {
             return None;
         }
         let issued = self.time.wall();
-        let user = self.directory.users.get(&bearer.user).filter(|_| asked("profile"));
+        // Neither name nor object id is told to those who do not ask for the profile (id-token-claims-reference).
+        let oid = Some(&bearer.user).filter(|_| asked("profile"));
+        let user = oid.and_then(|oid| self.directory.users.get(oid));
         let mut claims = json!({
             "aud": bearer.app, "iat": issued.timestamp(), "nbf": issued.timestamp(),
-            "exp": (issued + LIFETIME).timestamp(), "oid": bearer.user, "sub": bearer.user,
+            "exp": (issued + LIFETIME).timestamp(), "oid": oid, "sub": bearer.user,
             "preferred_username": user.map(|user| &user.upn), "tid": bearer.tenant, "ver": "2.0",
         });
         if let Some(nonce) = nonce {

@@ -10,7 +10,6 @@ use super::about;
 use crate::world::EntraRefusal;
 use crate::world::Inner;
 use crate::world::Operation;
-use crate::world::Owner;
 use crate::world::Platform;
 use crate::world::TokenAnswer;
 use crate::world::Trouble;
@@ -112,24 +111,17 @@ impl Inner {
         if let Some(code) = self.sign_ins.codes.get_mut(request.code) {
             code.spent = true;
         }
-        let issue = Issue { owner: &code.owner, mfa: code.mfa, parent: None };
-        let answer = self.answer(&tenant, &issue, &scope, bent);
         let nonce = Some(code.request.nonce.as_str()).filter(|nonce| !nonce.is_empty());
-        Ok(self.tailored(answer, asked, &code.owner, nonce))
+        let issue = Issue { owner: &code.owner, mfa: code.mfa, parent: None, asked, nonce };
+        let answer = self.answer(&tenant, &issue, &scope, bent);
+        Ok(tailored(answer, asked))
     }
+}
 
-    /// Leaves out what was not asked for, and adds an ID token where one was.
-    pub(in crate::world) fn tailored(
-        &self,
-        answer: TokenAnswer,
-        asked: &str,
-        owner: &Owner,
-        nonce: Option<&str>,
-    ) -> TokenAnswer {
-        let lasting = asked.split_whitespace().any(|word| word == "offline_access");
-        let refresh_token = answer.refresh_token.filter(|_| lasting);
-        TokenAnswer { refresh_token, id_claims: self.id_claims(asked, owner, nonce), ..answer }
-    }
+/// Leaves out what was not asked for.
+pub(in crate::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
+    let lasting = asked.split_whitespace().any(|word| word == "offline_access");
+    TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }
 }
 
 /// PKCE (RFC 7636, 4.6). What began with a challenge ends with a verifier.

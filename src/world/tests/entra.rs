@@ -164,7 +164,8 @@ async fn a_customers_tenant_takes_the_partners_token_where_the_app_is_consented_
 
     let answer = scene.world.redeem("one", &at("fabrikam.example")).expect("a good answer");
 
-    assert_eq!(answer.access_token.claims().and_then(|claims| claims.tid).as_deref(), Some("customer"));
+    let claims = answer.access_token.claims().expect("readable");
+    assert_eq!(claims.tid.as_deref(), Some("customer"));
     let Err(Trouble::Refused(refused)) = scene.world.redeem("one", &at("other")) else { panic!("refused") };
     assert_eq!(refused.refusal.code, Some(700_016));
 }

@@ -1,9 +1,9 @@
 //! `access-token` prints one token and nothing else, for whoever it is configured, and writes nothing.
 
 use chrono::TimeDelta;
+use perennial::claims::Claims;
 use perennial::clock::Clock;
 use perennial::token::AccessToken;
-use perennial::token::Claims;
 use perennial::token::Timestamp;
 use perennial::world::Action;
 use perennial::world::Fault;
@@ -57,9 +57,9 @@ async fn one_token_is_printed_and_nothing_else() {
     let token = bare.stdout.strip_suffix('\n').expect("a newline at the end");
     assert!(!token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()), "one word");
     let claims = claims(token);
-    assert_eq!(claims.tid.as_ref(), Some(&stage.partner.tenant_id));
-    assert_eq!(claims.appid.as_ref(), Some(&stage.partner.client_id));
-    assert_eq!(claims.oid.as_ref(), Some(&stage.partner.user_oid));
+    assert_eq!(claims.tid.as_deref(), Some(stage.partner.tenant_id.as_str()));
+    assert_eq!(claims.appid.as_deref(), Some(stage.partner.client_id.as_str()));
+    assert_eq!(claims.oid.as_deref(), Some(stage.partner.user_oid.as_str()));
     assert_eq!((claims.mfa(), claims.scp.as_deref()), (Some(true), Some("user_impersonation")));
     let line = header.stdout.strip_suffix('\n').expect("a newline at the end");
     assert!(line.starts_with("Authorization: Bearer ey") && !line.contains('\n'));

@@ -113,6 +113,16 @@ fn distortions() -> Vec<Row> {
         grant.user_oid = Some(partner.user_oid.clone());
         world.inject(redeem(What::Distort(Distortion::OtherUser)));
     });
+    let unnamed =
+        Row::new("nothing that says whose it is, where a user is pinned", |world, partner, grant| {
+            grant.user_oid = Some(partner.user_oid.clone());
+            world.inject(redeem(What::Distort(Distortion::NoIdentity)));
+        });
+    let opaque =
+        Row::new("an access token that cannot be read, where a user is pinned", |world, partner, grant| {
+            grant.user_oid = Some(partner.user_oid.clone());
+            world.inject(redeem(What::Distort(Distortion::OpaqueAccessToken)));
+        });
     vec![
         bent("no refresh token", Distortion::NoRefreshToken).means(Kind::NoRefreshToken, Remedy::Operator),
         bent("an empty one", Distortion::EmptyRefreshToken).means(Kind::NoRefreshToken, Remedy::Operator),
@@ -125,5 +135,8 @@ fn distortions() -> Vec<Row> {
         pinned.means(Kind::WrongIdentity, Remedy::Operator).saying("another user"),
         bent("another user where none is pinned", Distortion::OtherUser),
         bent("an access token that cannot be read", Distortion::OpaqueAccessToken),
+        bent("nothing that says whose it is", Distortion::NoIdentity),
+        unnamed,
+        opaque,
     ]
 }

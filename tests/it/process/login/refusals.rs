@@ -356,6 +356,42 @@ async fn a_device_code_may_be_declined_mistyped_or_run_out() {
     assert_eq!(stage.versions(), 0);
 }
 
+/// Neither an ID token nor an access token that can be read: an import has no nonce that would miss the one.
+#[tokio::test]
+async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
+    let stage = Stage::set(TimeDelta::days(3)).await;
+    let (user, secret) = (&stage.partner.user_oid, &stage.partner.refresh_token);
+    stage.world().retag(secret, |tags| tags.insert("user-oid", user));
+    let bent = Fault::of(Peer::Entra, What::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
+    stage.world().inject(bent);
+    let import = async |args: &[&str]| {
+        let mut login = stage.login(&[&["--import"], args].concat());
+        let token = stage.world().sign_in(user, &stage.partner.client_id).expect("signed in");
+        login.types(token.expose());
+        login.hangs_up();
+        login.ended("an end").await
+    };
+    let before = stage.versions();
+
+    let ended = import(&[]).await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("does not say which user signed in"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--replace-user"), "{}", ended.stderr);
+    let text = std::fs::read_to_string(&stage.config).expect("written");
+    let pinned = text.replacen("[[token]]", &format!("[[token]]\nuser_oid = \"{user}\""), 1);
+    std::fs::write(&stage.config, pinned).expect("our own file");
+    let ended = import(&["--replace-user"]).await;
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("admits {user} only")), "{}", ended.stderr);
+    assert_eq!(stage.versions(), before);
+
+    std::fs::write(&stage.config, text).expect("our own file");
+    let ended = import(&["--replace-user"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("for which tenant and app"), "{}", ended.stderr);
+    assert_eq!(stage.versions(), before + 1);
+}
+
 #[tokio::test]
 async fn what_is_imported_must_be_one_live_token_of_this_app() {
     let stage = Stage::never_signed_in().await;
