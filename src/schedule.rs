@@ -210,9 +210,10 @@ impl Timing {
         let wait = now + delta(retry_wait(attempts, failure.remedy, left, sample));
         let retry_at = match failure.about {
             _ if passing || !state.is_unsaved() => wait,
-            About::Token | About::History => now + SAVE_AGAIN_EVERY,
+            // Somebody's version that was refused is read and not redeemed again (`standing`).
+            About::Token | About::History | About::Grant => now + SAVE_AGAIN_EVERY,
             // To know more, something would have to be redeemed.
-            About::AppCredential | About::CredentialSource | About::Grant => now + delta(LONGEST),
+            About::AppCredential | About::CredentialSource => now + delta(LONGEST),
         };
         let version = state.newest.as_ref().map(|version| version.id.clone());
         // What was settled is not undone by an answer that did not come: only a success closes it. But what is

@@ -478,6 +478,24 @@ async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_
 }
 
 #[tokio::test]
+async fn while_a_refused_sign_in_is_on_top_the_next_one_is_noticed_within_minutes() {
+    let scene = Scene::set().await;
+    let mut rotator = scene.rotator("run");
+    let state = rotator.prove(scene.unknown(), true).await;
+    scene.pass(&rotator, TimeDelta::seconds(1));
+    scene.signs_in(Tags::new());
+    scene.refuse("invalid_grant", Some(53003));
+    let state = settle(&mut rotator, state).await;
+    assert!(state.is_unsaved());
+
+    let next = scene.world.human_signs_in(&scene.partner).expect("may sign in");
+    scene.pass(&rotator, TimeDelta::minutes(3));
+    let state = settle(&mut rotator, state).await;
+
+    assert!(scene.follows(&next) && state.failing.is_none(), "{:?}", state.failing);
+}
+
+#[tokio::test]
 async fn a_final_mark_carries_its_code_and_gives_it_up_when_the_token_works() {
     let scene = Scene::set().await;
     let mut rotator = scene.rotator("run");

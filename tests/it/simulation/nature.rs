@@ -394,9 +394,10 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
     }
 
-    /// Somebody signs in while a successor is on its way, and is refused for some hours: by a policy, by a code that
-    /// nobody knows, or without one. It is tried again a day later at the latest.
+    /// Somebody signs in again while the successor of their sign-in is on its way, and is refused for some hours: by a
+    /// policy, by a code that nobody knows, or without one. It is tried again a day later at the latest.
     async fn sign_in_refused(&mut self) {
+        self.sign_in();
         self.meet_a_save().await;
         self.sign_in();
         let until = self.world.now() + self.hours(30);

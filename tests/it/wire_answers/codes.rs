@@ -17,6 +17,8 @@ type Codes = (&'static [u32], &'static [&'static str], Class, Kind);
 const GRANT: &[&str] = &["invalid_grant"];
 const ASKED: &[&str] = &["invalid_grant", "interaction_required"];
 const BLOCKED: &[&str] = &["invalid_grant", "access_denied", "interaction_required"];
+const ANY_POLICY: &[&str] =
+    &["invalid_grant", "access_denied", "interaction_required", "unauthorized_client"];
 const CLIENT: &[&str] = &["invalid_client"];
 const UNAUTHORIZED: &[&str] = &["unauthorized_client"];
 const REQUEST: &[&str] = &["invalid_request"];
@@ -50,10 +52,13 @@ const TABLE: &[Codes] = &[
     (&[53003, 530_032, 530_035, 530_034, 53011], BLOCKED, Class::Policy, Kind::PolicyBlocked),
     (&[500_212, 500_213, 500_021, 500_022], BLOCKED, Class::Policy, Kind::PolicyBlocked),
     (&[50053], GRANT, Class::Policy, Kind::PolicyBlocked),
+    // Numbers that no list names yet are a policy's all the same.
+    (&[53005, 53999, 530_003, 530_036, 530_084, 530_999], ANY_POLICY, Class::Policy, Kind::PolicyBlocked),
     // Set up wrongly: whose account, which tenant.
     (&[50034, 51004, 90072], GRANT, Class::Configuration, Kind::WrongIdentity),
     (&[50020, 16000, 50014], ANY, Class::Configuration, Kind::WrongIdentity),
     (&[90002], REQUEST, Class::Configuration, Kind::WrongIdentity),
+    (&[7_000_012], GRANT, Class::Configuration, Kind::WrongIdentity),
     // Set up wrongly: consent, scope, request.
     (&[50105], &["access_denied"], Class::Configuration, Kind::PolicyBlocked),
     (&[65001], ASKED, Class::Configuration, Kind::PolicyBlocked),
