@@ -58,7 +58,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 /// A receiver may ask for more, up to this.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
-/// After an answer that says never again (410, `CloudEvents` webhooks, "Abuse protection").
+/// After an answer that says never again (410; docs/azure-facts.md F504).
 const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Some conditions begin by the passing of time alone: looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);

@@ -22,7 +22,7 @@ use crate::state::delta;
 pub const GRACE: Duration = Duration::from_secs(25);
 
 /// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
-/// Waking costs a few comparisons. Part of promise 4's "plus five minutes".
+/// Waking costs a few comparisons. Part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
 /// The wait between two attempts to save once a stop has been asked for.

@@ -2,7 +2,7 @@
 //! with a clock that runs some days a second and a story to tell.
 //!
 //! Owns the story's machinery: time goes on beat by beat, each beat is looked at, and every step waits for
-//! a state with a bound. What is told is what was seen; what is seen is held against the promises.
+//! a state with a bound. What is told is what was seen; what is seen is held against docs/promises.md.
 
 mod promise;
 mod secrecy;

@@ -85,7 +85,7 @@ pub struct Redeemed {
     pub expires_in: Duration,
     /// The scopes granted, as answered.
     pub scope: Option<String>,
-    /// How long the refresh token lives, where the answer says: Entra's usually does not.
+    /// How long the refresh token lives, where the answer says: Entra's usually does not (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
     /// What the ID token says, where there is one that can be read.
     pub id_claims: Option<Claims>,
@@ -96,7 +96,7 @@ pub trait Issuer {
     /// Exchanges a refresh token for an access token and its successor.
     ///
     /// Not idempotent: when the answer is lost, a successor may exist that nobody knows. Entra leaves
-    /// the redeemed token alive (refresh-tokens); an issuer that rotates strictly does not.
+    /// the redeemed token alive (docs/azure-facts.md F109); an issuer that rotates strictly does not.
     ///
     /// # Errors
     /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a refusal, by `Refusal::remedy`;
@@ -110,7 +110,7 @@ pub enum IssuerError {
     /// No answer.
     #[error("no answer from the issuer: {0}")]
     Unreachable(Transport),
-    /// An answer without an OAuth body: a gateway, a proxy, a throttle.
+    /// An answer without an OAuth body: a gateway, a proxy, a throttle (docs/azure-facts.md F127).
     #[error("the issuer answered with status {status}")]
     Unavailable {
         /// HTTP status.
@@ -169,7 +169,7 @@ impl IssuerError {
 pub struct Change {
     /// Whether it can be read.
     pub enabled: Option<bool>,
-    /// All its tags: the vault replaces the set as a whole.
+    /// All its tags: the vault replaces the set as a whole (docs/azure-facts.md F210).
     pub tags: Option<Tags>,
 }
 

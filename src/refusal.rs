@@ -1,7 +1,7 @@
 //! What an answer of Entra's token endpoint means: one table, one match.
 //!
 //! Owns the reading of OAuth errors and AADSTS codes. React to `error` first and refine by code,
-//! since Microsoft changes codes and texts without notice (reference-error-codes). Pure.
+//! since Microsoft changes codes and texts without notice (docs/azure-facts.md F122). Pure.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct Refusal {
     pub suberror: Option<String>,
     /// What Microsoft's support asks for.
     pub trace_id: Option<String>,
-    /// Echo of our own id, or Entra's.
+    /// Echo of our own id, or Entra's (docs/azure-facts.md F114).
     pub correlation_id: Option<String>,
     /// A claims challenge to be passed to the next sign-in.
     pub claims: Option<String>,
@@ -51,7 +51,8 @@ pub enum Class {
     Unknown,
 }
 
-/// Entra asks a looping client to pause; less than this is answered with the same refusal.
+/// Entra asks a looping client to pause; less than this may be answered with the same refusal
+/// (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl Refusal {
@@ -88,7 +89,8 @@ impl Refusal {
 
     /// Who can fix it.
     pub fn remedy(&self) -> Remedy {
-        // The account can be enabled again, and then the same grant works: nobody need sign in.
+        // The account can be enabled again, and then the same grant works: nobody need sign in
+        // (docs/azure-facts.md F110).
         if self.code == Some(50057) {
             return Remedy::Operator;
         }
@@ -140,7 +142,7 @@ impl Refusal {
     }
 }
 
-/// The codes that are known to end a grant (`reference/azure.md` §2.3, reference-error-codes): the sessions
+/// The codes that are known to end a grant (docs/azure-facts.md F110, F124): the sessions
 /// were revoked (50173), or revoked by a change of the password (50133); the token has expired or was revoked
 /// (70008); it was idle for ninety days (700082); a `spa` redirect's day is over (700084).
 ///
@@ -148,7 +150,7 @@ impl Refusal {
 /// that it redeems a minute later; whatever an operator can undo (an account, a device, consent, the app).
 const ENDS_A_GRANT: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
-/// The request or the value cannot be read (`reference/azure.md` §2.3).
+/// The request or the value cannot be read (docs/azure-facts.md F110, F124).
 const UNREADABLE: u32 = 9_002_313;
 
 /// Numbers that say no more than the OAuth error: the credential or the grant was not accepted. Older answers
@@ -212,7 +214,7 @@ pub fn code_in(description: &str) -> Option<u32> {
     codes_in(description).next()
 }
 
-/// The code table (reference-error-codes, recorded answers; `reference/azure.md` §2.3).
+/// The code table (docs/azure-facts.md F124).
 fn class_of_code(code: u32) -> Option<Class> {
     let class = match code {
         // Conditional access and other policies have ranges of their own, and Microsoft goes on adding to them.

@@ -1,4 +1,4 @@
-//! The rules that make a save safe in a vault without compare-and-swap (design: "One cycle").
+//! The rules that make a save safe in a vault without compare-and-swap (promises 2 and 3, docs/promises.md).
 //!
 //! Owns what a re-read and a list mean while a successor is held. Pure: `rotate` carries it out.
 //!
@@ -50,7 +50,7 @@ pub fn after_read(held: &Held, newest: &Stored) -> AfterRead {
 /// What the list of versions means for a successor that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterList {
-    /// The vault does not show our version: it counts as not written.
+    /// The vault does not show our version: it counts as not written (docs/azure-facts.md F217).
     NotSeen,
     /// Our write buried this sign-in, or what was redeemed from it: it is to be redeemed and its
     /// successor put on top.

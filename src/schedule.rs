@@ -42,7 +42,7 @@ pub use self::refused::remember;
 pub use self::refused::standing;
 
 /// How often the vault is looked at while a person is expected to act: about each minute. With what else
-/// such a day may need, that stays below 1,500 calls (promise 6).
+/// such a day may need, that stays below 1,500 calls (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 /// An app's id and secret may lie in a vault each: then it is looked at half as often.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);

@@ -30,7 +30,7 @@ pub use self::recent::DAY;
 pub use self::recent::Recent;
 pub use self::verdict::Noted;
 
-/// What no state may exceed, per token and day (design, promise 6).
+/// What no state may exceed, per token and day (promise 6, docs/promises.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Redemptions.
@@ -65,7 +65,7 @@ impl Limits {
 
 /// What a step may need at once, so that none is begun that politeness would stop half-way.
 pub const VAULT_CALLS_A_STEP: usize = 8;
-/// Versions on one page of a list: Key Vault gives no more (reference/azure.md §4.2).
+/// Versions on one page of a list: Key Vault gives no more (docs/azure-facts.md F209).
 const LISTED_A_PAGE: usize = 25;
 
 /// One token, as far as this process knows.

@@ -67,7 +67,7 @@ impl RefreshToken {
 
     /// Whether this could be a refresh token at all: not empty, one word, no quotes around it.
     ///
-    /// Whitespace and quotes have been significant to Entra since 2019 (reference-breaking-changes).
+    /// Whitespace and quotes have been significant to Entra since 2019 (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
         let text = self.expose();
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'')
@@ -118,7 +118,7 @@ impl fmt::Debug for AccessToken {
 pub struct SecretName(String);
 
 impl SecretName {
-    /// Admits what Key Vault admits: 1 to 127 letters, digits and dashes (about-secrets). The SDK
+    /// Admits what Key Vault admits: 1 to 127 letters, digits and dashes (docs/azure-facts.md F206). The SDK
     /// puts the name into the path unescaped, so this check also keeps `../` out.
     pub fn parse(name: &str) -> Option<Self> {
         let fits = (1..=127).contains(&name.len());
@@ -206,7 +206,7 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Entra's 90 days leave a dozen rotations before it matters (refresh-tokens).
+    /// Entra's 90 days leave a dozen rotations before it matters (docs/azure-facts.md F108).
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self {

@@ -1,4 +1,4 @@
-//! One version of a vault secret, and what Perennial writes beside the value (design: "In the vault").
+//! One version of a vault secret, and what Perennial writes beside the value (promise 7, docs/promises.md).
 //!
 //! Owns the names of tags and the rules for reading them. Tags are hints, never permission: they can
 //! make Perennial act earlier or look closer, but what guards a write is the configuration.
@@ -23,10 +23,11 @@ use crate::token::meant;
 /// Content type of a version that Perennial wrote.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
 
-/// Key Vault's bound on tags per version (about-secrets).
+/// Key Vault's bound on tags per version (docs/azure-facts.md F207).
 pub const MAX_TAGS: usize = 15;
 
-/// Key Vault's older pages bound a tag's value at 256 characters; the newer at 512. Stay below both.
+/// Key Vault's older pages bound a tag's value at 256 characters; the newer at 512
+/// (docs/azure-facts.md F207). Stay below both.
 pub const MAX_TAG_CHARS: usize = 255;
 
 /// The names of Perennial's tags.
@@ -97,7 +98,7 @@ pub struct Version {
     pub id: VersionId,
     /// When the vault took it in. Whole seconds: two versions may share one.
     pub created: Timestamp,
-    /// A disabled version cannot be read.
+    /// A disabled version cannot be read (docs/azure-facts.md F212).
     pub enabled: bool,
     /// When it says it ends; the vault does not enforce it.
     pub expires: Option<Timestamp>,
@@ -158,7 +159,7 @@ pub struct Stored {
     pub version: Version,
     /// The value, without surrounding whitespace. `SecretString` shows nothing in `Debug`.
     pub value: SecretString,
-    /// The vault's own time when it answered (`Date` header).
+    /// The vault's own time when it answered (`Date` header; docs/azure-facts.md F218).
     pub read_at: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! One in-memory world with the rules of Entra, Key Vault and Partner Center (design: "Without Azure").
+//! One in-memory world with the rules of Entra, Key Vault and Partner Center (docs/azure-facts.md).
 //!
 //! Owns what the peers would do: users, apps, grants, secrets with versions, roles, faults, and a ledger
 //! of every call. Its operations are synchronous and serve two callers, so that each rule exists once: the

@@ -184,7 +184,7 @@ resource events 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
 }
 
 // The vault itself says it, 30 days before a secret's end, whatever has become of Perennial. A rotated token never comes
-// that near. Only versions written after this subscription was made count.
+// that near. Only versions written after this subscription was made count (docs/azure-facts.md F219).
 resource nearExpiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: events
   name: 'near-expiry'

@@ -19,13 +19,13 @@ use crate::relative;
 use crate::token::Timestamp;
 use crate::version::rfc3339;
 
-/// Incidents shown in full in one message; Teams takes about 28 KB.
+/// Incidents shown in full in one message; Teams takes about 28 KB (docs/azure-facts.md F501).
 const MOST_SHOWN: usize = 10;
 /// Names of tokens shown of one incident.
 const MOST_NAMES: usize = 10;
 /// Characters of a text made elsewhere; what is longer is cut.
 const MOST_CHARS: usize = 600;
-/// `PagerDuty`'s bound on a summary (Events API v2, `payload.summary`).
+/// `PagerDuty`'s bound on a summary (docs/azure-facts.md F503).
 const PAGERDUTY_SUMMARY: usize = 1024;
 
 /// The form of `data` in an event; a change that a receiver must know about raises it.
@@ -152,7 +152,7 @@ fn unshown(changes: &[Change]) -> Option<String> {
     Some(format!("and {more} more: see the status page"))
 }
 
-/// An Adaptive Card for a Workflows webhook (adaptivecards.io, `AdaptiveCard` 1.2; Teams, webhooks).
+/// An Adaptive Card for a Workflows webhook (docs/azure-facts.md F501).
 pub fn teams(changes: &[Change], now: Timestamp) -> Value {
     let text = |text: &str| json!({"type": "TextBlock", "text": text, "wrap": true});
     let grave = changes.iter().any(|change| change.what != What::Resolved && is_critical(change));
@@ -187,7 +187,7 @@ pub fn teams(changes: &[Change], now: Timestamp) -> Value {
             "version": "1.2", "msteams": {"width": "full"}, "body": body}}]})
 }
 
-/// A message of an incoming webhook (docs.slack.dev, incoming webhooks; formatting: three letters are escaped).
+/// A message of an incoming webhook (docs/azure-facts.md F502: three letters are escaped).
 pub fn slack(changes: &[Change], now: Timestamp) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
@@ -280,7 +280,7 @@ pub fn pagerduty(change: &Change, routing_key: &str, host: &str, now: Timestamp)
     }})
 }
 
-/// A `CloudEvents` 1.0 event in the structured form (cloudevents/spec, JSON event format). `source` and `id`
+/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id`
 /// together are the same whenever the same thing is told.
 pub fn cloud_event(change: &Change, now: Timestamp) -> Value {
     let Change { what, condition, .. } = change;

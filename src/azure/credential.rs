@@ -101,7 +101,7 @@ fn asserting(
 }
 
 /// A token that proves the app, read again for each exchange. The SDK's own credential for workload identity
-/// keeps what it has read for ten minutes.
+/// keeps what it has read for ten minutes (docs/azure-facts.md F404).
 #[derive(Debug)]
 struct Assertion(Source);
 
@@ -115,7 +115,7 @@ impl ClientAssertion for Assertion {
     }
 }
 
-/// Where a virtual machine's metadata service listens (how-to-use-vm-token). The SDK knows it too.
+/// Where a virtual machine's metadata service listens (docs/azure-facts.md F401). The SDK knows it too.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 fn of_host(
@@ -157,7 +157,8 @@ fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> 
     }
 }
 
-/// Hands out tokens for one cloud's vaults and for nothing else, whatever a vault asks for.
+/// Hands out tokens for one cloud's vaults and for nothing else, whatever a vault asks for
+/// (docs/azure-facts.md F201, F202).
 #[derive(Debug)]
 pub(super) struct ForVaults {
     pub(super) credential: Arc<dyn TokenCredential>,
@@ -211,7 +212,8 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     }
 }
 
-/// The SDK runs the Azure CLI and passes on what it prints. Of that only known phrases are recognised.
+/// The SDK runs the Azure CLI and passes on what it prints. Of that only known phrases are recognised
+/// (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
         settled("the Azure CLI is not signed in: run az login".into())

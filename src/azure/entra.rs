@@ -45,10 +45,10 @@ use crate::token::AccessToken;
 use crate::token::RefreshToken;
 
 /// Where the answer does not say how long the access token lives: the least that a policy can set
-/// (configurable-token-lifetimes).
+/// (docs/azure-facts.md F105).
 const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The most that continuous access evaluation allows (app-resilience-continuous-access-evaluation).
+/// The most that continuous access evaluation allows (docs/azure-facts.md F105).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 
 /// Claims challenges and scopes are a few hundred bytes.
@@ -77,7 +77,7 @@ impl Entra {
         form: &[(&str, &str)],
     ) -> Result<Answer, IssuerError> {
         let url = self.authority.with_path(&[tenant, "oauth2", "v2.0", endpoint]);
-        // No `Origin`: with it Entra refuses confidential clients in every flow.
+        // No `Origin`: with it Entra refuses confidential clients in every flow (docs/azure-facts.md F103).
         let request = self
             .http
             .client()

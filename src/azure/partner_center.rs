@@ -28,7 +28,7 @@ use crate::token::AccessToken;
 /// Bounds the question as a whole: it must never hold up a rotation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Partner Center's code for a token without a second factor (csp-technical-changes-fy26-q4).
+/// Partner Center's code for a token without a second factor (docs/azure-facts.md F306).
 const MFA_REQUIRED: u64 = 900_421;
 
 /// Partner Center's API.
@@ -57,7 +57,7 @@ impl Resource for PartnerCenter {
             .bearer_auth(token.expose())
             .header("accept", "application/json")
             .header("validatemfa", "true")
-            // The idempotency key of one call, and the id of all that belong together.
+            // The idempotency key of one call, and the id of all that belong together (docs/azure-facts.md F303).
             .header("ms-requestid", Uuid::new_v4().to_string())
             .header("ms-correlationid", id.to_string())
             .header("ms-contract-version", "v1")
@@ -75,7 +75,7 @@ impl Resource for PartnerCenter {
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
-    // Some of Partner Center's bodies begin with a byte-order mark.
+    // Some of Partner Center's bodies begin with a byte-order mark (docs/azure-facts.md F307).
     let json: Value =
         serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).unwrap_or_default();
     match status {
@@ -101,7 +101,8 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// What the header says, or the member of that name that some clients look for. Both may be missing.
+/// What the header says, or the member of that name that some clients look for
+/// (docs/azure-facts.md F305). Both may be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());

@@ -23,7 +23,7 @@ impl BaseUrl {
     }
 
     /// Admits the address of a host's own identity service, which speaks plain HTTP and is not left for any
-    /// other machine (app-service/overview-managed-identity, how-to-use-vm-token).
+    /// other machine (docs/azure-facts.md F401, F402).
     pub(super) fn of_host(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(Self(url))

@@ -1,6 +1,6 @@
 //! What Key Vault's answers mean. Pure.
 //!
-//! Owns the table from status and codes to `VaultError` (`reference/azure.md` §4.4) and the way from the
+//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214) and the way from the
 //! SDK's models to ours. Error bodies are read here once more, since the SDK gives up on those with an
 //! escape in them.
 //!
@@ -41,7 +41,7 @@ const MAX_CODE_CHARS: usize = 48;
 /// Bounds `Microsoft.KeyVault/vaults/secrets/readMetadata/action` and its like.
 const MAX_ACTION_CHARS: usize = 100;
 
-/// Key Vault's ids are 32 hex digits (about-keys-secrets-certificates); emulators are not as strict.
+/// Key Vault's ids are 32 hex digits (docs/azure-facts.md F206); emulators are not as strict.
 const MAX_VERSION_CHARS: usize = 64;
 
 /// What an error of the SDK means.

@@ -32,7 +32,7 @@ use crate::calls::Peer;
 use crate::ports::IssuerError;
 use crate::ports::Transport;
 
-/// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (about-secrets).
+/// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Bounds the asking for a token, which is part of a call of the vault: sooner than that is given up, so that it is
@@ -70,7 +70,7 @@ pub(super) enum WireError {
     NoAssertion(String),
 }
 
-/// What an answer of a host's identity service means (how-to-use-vm-token, error handling).
+/// What an answer of a host's identity service means (docs/azure-facts.md F401).
 fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",

@@ -66,7 +66,7 @@ pub struct CheckArgs {
 }
 
 /// Between two tries of `--wait`. Each may redeem twice, and 15 in five minutes would be a loop to Entra
-/// (`reference/azure.md` §1.10).
+/// (docs/azure-facts.md F126).
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// How a step went.

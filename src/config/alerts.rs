@@ -46,12 +46,12 @@ const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
 /// Keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
-/// Where `PagerDuty` takes events (Events API v2).
+/// Where `PagerDuty` takes events (Events API v2, docs/azure-facts.md F503).
 const PAGERDUTY: &str = "https://events.pagerduty.com";
 
 /// How often the heartbeat is sent unless told otherwise.
 const BEAT: Duration = Duration::from_secs(5 * 60);
-/// More pings a minute than five may be dropped (healthchecks, `http_api`).
+/// More pings a minute than five may be dropped (docs/azure-facts.md F505).
 const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 

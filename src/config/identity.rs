@@ -62,12 +62,12 @@ pub enum Identity {
 }
 
 /// Who hands out the tokens of a managed identity. The SDK chooses by the same variables
-/// (`azure_identity` 1.0, `managed_identity_credential.rs`).
+/// (docs/azure-facts.md F403).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityHost {
-    /// App Service, Functions or Container Apps, at this address (app-service/overview-managed-identity).
+    /// App Service, Functions or Container Apps, at this address (docs/azure-facts.md F402).
     AppService(String),
-    /// The instance metadata service of a virtual machine (how-to-use-vm-token).
+    /// The instance metadata service of a virtual machine (docs/azure-facts.md F401).
     Imds,
 }
 
@@ -185,7 +185,7 @@ fn automatic(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     Ok(Identity::Unnamed { client_id: section.optional("client_id", rules::guid)? })
 }
 
-/// What the webhook of workload identity puts into a pod (aks/workload-identity-overview).
+/// What the webhook of workload identity puts into a pod (docs/azure-facts.md F404).
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 const TENANT: &str = "AZURE_TENANT_ID";
 const CLIENT: &str = "AZURE_CLIENT_ID";
@@ -222,7 +222,7 @@ fn set_or(
     parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
 }
 
-/// What hosts put into the environment (app-service/overview-managed-identity; Azure Arc and Service Fabric
+/// What hosts put into the environment (docs/azure-facts.md F402; Azure Arc and Service Fabric
 /// set some of them too).
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";

@@ -39,7 +39,7 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")
 }
 
-/// A concrete tenant: some grants are refused on `common` (AADSTS 9001023, 50194).
+/// A concrete tenant: some grants are refused on `common` (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     let label = |label: &str| {
         !label.is_empty()

@@ -38,7 +38,7 @@ pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 impl CloudName {
-    /// Entra's address (authentication-national-cloud).
+    /// Entra's address (docs/azure-facts.md F139).
     pub fn authority(self) -> &'static str {
         match self {
             Self::Public => "https://login.microsoftonline.com",
@@ -47,7 +47,7 @@ impl CloudName {
         }
     }
 
-    /// What a token for the vault is issued for.
+    /// What a token for the vault is issued for (docs/azure-facts.md F202).
     pub fn vault_audience(self) -> &'static str {
         match self {
             Self::Public => "https://vault.azure.net",
@@ -57,7 +57,7 @@ impl CloudName {
     }
 
     /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
-    /// the public one (partner-center-rest-urls).
+    /// the public one (docs/azure-facts.md F301).
     pub fn partner_center(self) -> &'static str {
         match self {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",

@@ -22,7 +22,7 @@ use crate::token::Timestamp;
 const PING_AGAIN: Duration = Duration::from_secs(30);
 
 /// Pings for as long as every task turns and what is due is tried, for ever. Where this process is gone, or
-/// stuck, nobody pings, and that is the alarm (healthchecks, `http_api`: a POST is a success).
+/// stuck, nobody pings, and that is the alarm (docs/azure-facts.md F505: a POST is a success).
 pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board) {
     let mut failing = false;
     loop {

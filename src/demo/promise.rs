@@ -1,8 +1,8 @@
-//! The promises (design: "Promises"), how often each was checked, and what broke.
+//! The promises (docs/promises.md), how often each was checked, and what broke.
 
 use crate::token::Timestamp;
 
-/// What Perennial promises; the numbers are the design's.
+/// What Perennial promises; the numbers are those of docs/promises.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
     /// 1: the version that the vault returns can be redeemed.

@@ -1,4 +1,4 @@
-//! Promise 5: no secret, nor a good part of one, in anything that was shown.
+//! Promise 5 (docs/promises.md): no secret, nor a good part of one, in anything that was shown.
 //!
 //! Owns the search. Every secret of the world is cut into pieces, and every text is looked through for
 //! any of them: a secret in it whole, or at least `2 * PIECE - 1` bytes of it, is found.

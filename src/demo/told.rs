@@ -1,4 +1,4 @@
-//! Promise 4: what the conditions on the board have to be like while the story goes on.
+//! Promise 4 (docs/promises.md): what the conditions on the board have to be like while the story goes on.
 //!
 //! Owns the memory of which conditions are open, what the story calls for, and which ids were seen. An
 //! alert is a condition that opened or closed: this is what alerts are made of.

@@ -28,7 +28,7 @@ const SLOW: f64 = 2.0 / 24.0;
 /// The same while hours matter.
 const HOURS_MATTER: f64 = 0.5;
 
-/// Part of promise 4: known within `prove_every` and this.
+/// Part of promise 4 (docs/promises.md): known within `prove_every` and this.
 const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// How long a write to the vault is held up for the race, in real time.

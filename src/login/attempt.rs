@@ -75,7 +75,7 @@ impl Attempt {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The page to open (v2-oauth2-auth-code-flow). It holds nothing secret: of the verifier only its hash.
+    /// The page to open (docs/azure-facts.md F131). It holds nothing secret: of the verifier only its hash.
     ///
     /// An account is always asked for, so that one the browser happens to remember is not taken silently.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {

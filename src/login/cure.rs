@@ -1,6 +1,6 @@
 //! What the issuer's refusals mean for the person who signs in, and what to do about each.
 //!
-//! Owns the words for the codes that a sign-in meets (`reference/azure.md` §2.3, §3.3, §3.4). What is not
+//! Owns the words for the codes that a sign-in meets (docs/azure-facts.md F124, F135, F136). What is not
 //! named here falls back to its class.
 
 use super::Refused;
@@ -162,7 +162,7 @@ fn policy(way: Way, client_id: &str, tenant: &str) -> String {
         "look up the refusal in Entra's sign-in logs for app {client_id} in tenant {tenant} (tab Conditional Access)"
     );
     match way {
-        // Microsoft recommends blocking the flow by policy (concept-authentication-flows).
+        // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
         Way::DeviceCode => format!("many tenants block the device code flow: sign in by browser, or {logs}"),
         Way::Code | Way::Import | Way::Stored => logs,
     }

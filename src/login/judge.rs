@@ -19,7 +19,7 @@ use crate::text;
 use crate::token::Grant;
 use crate::token::Verify;
 
-/// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (refresh-tokens);
+/// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
 /// all others live for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 

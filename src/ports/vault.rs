@@ -1,6 +1,6 @@
 //! What an error of the vault means: the condition, who can fix it, and the command that does.
 //!
-//! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (`reference/azure.md` §4.4, §4.6).
+//! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
 
 use super::Asked;
 use super::Forbidden;
@@ -25,7 +25,7 @@ impl VaultError {
         };
         let retry = |after| Remedy::Retry { after };
         match self {
-            // The name resolves only while the vault exists (reference/azure.md §4.4).
+            // The name resolves only while the vault exists (docs/azure-facts.md F215).
             Self::Unreachable(Transport::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
             Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, retry(None)),
             Self::Unavailable { status, retry_after } => Failure {

@@ -39,7 +39,7 @@ use crate::version::Version;
 use crate::version::tag;
 
 /// A secret made moments ago works on some of Entra's front ends and not yet on others
-/// (reference/azure.md §6.3); until it is this old, a refusal of it is a matter of waiting.
+/// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
 
 /// The app's id and secret, as read for one step.

@@ -117,7 +117,7 @@ fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Re
     };
     target.query_pairs_mut().extend_pairs(parameters);
     let mut response = StatusCode::FOUND.into_response();
-    // An empty fragment, as Entra appends it.
+    // An empty fragment, as Entra appends it (docs/azure-facts.md F131).
     set(&mut response, "location", &format!("{target}#"));
     set(&mut response, "cache-control", "no-store");
     response

@@ -99,7 +99,7 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
             correlation_id: Some(&caller.correlation_id()),
         },
     );
-    // A successor is for those who ask for it (v2-oauth2-auth-code-flow).
+    // A successor is for those who ask for it (docs/azure-facts.md F106).
     let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
     let tailored = answer.map(|answer| {
         let refresh_token = answer.refresh_token.filter(|_| asked);
@@ -226,7 +226,7 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
     fields.get(name).map_or("", String::as_str)
 }
 
-/// `client_secret_basic`, which Entra takes too.
+/// `client_secret_basic`, which Entra takes too (docs/azure-facts.md F102).
 fn basic(caller: &Caller) -> Option<(String, String)> {
     let encoded = caller.header("authorization")?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;

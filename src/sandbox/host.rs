@@ -2,7 +2,7 @@
 //! Container Apps offer instead.
 //!
 //! Plain HTTP on an address of its own, as on a real host. Its identity is the app that opens the
-//! sandbox's vault. Errors are those of the protocol (how-to-use-vm-token, app-service/overview-managed-identity).
+//! sandbox's vault. Errors are those of the protocol (docs/azure-facts.md F401, F402).
 
 use std::sync::Arc;
 

@@ -35,7 +35,7 @@ use crate::world::Peer;
 use crate::world::Trouble;
 use crate::world::VaultRefusal;
 
-/// The versions of the API that are answered (`reference/azure.md` §4.2).
+/// The versions of the API that are answered (docs/azure-facts.md F203).
 const API_VERSIONS: [&str; 10] =
     ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
 

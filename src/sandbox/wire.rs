@@ -38,7 +38,7 @@ use crate::world::World;
 /// Longer than any client's patience; short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
-/// Bounds a request's body. A secret has 25 KB (about-secrets).
+/// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
 const MAX_SENT_BYTES: usize = 1024 * 1024;
 
 /// One request's sender, as far as the peers look at it.
@@ -179,7 +179,7 @@ fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Re
     response
 }
 
-/// Entra's error body (`reference/azure.md` §2.1), in the single-space form of 2026's captures.
+/// Entra's error body (docs/azure-facts.md F121), in the single-space form of 2026's captures.
 pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     let refusal = &refused.refusal;
     let timestamp = now.format("%Y-%m-%d %H:%M:%SZ").to_string();

@@ -1,6 +1,6 @@
 //! A person signs in on another device: the code they type, and what the program that waits is told.
 //!
-//! Owns the rules of the device code flow (RFC 8628; `reference/azure.md` §3.4).
+//! Owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::sign_in::about;
 use super::sign_in::tailored;
 use crate::token::Timestamp;
 
-/// How long a code holds (v2-oauth2-device-code).
+/// How long a code holds (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);
 
 /// A request of the program that waits.
@@ -73,7 +73,7 @@ pub(super) struct Devices {
 }
 
 impl Default for Devices {
-    /// Entra asks for 5 seconds (v2-oauth2-device-code).
+    /// Entra asks for 5 seconds (docs/azure-facts.md F136).
     fn default() -> Self {
         Self { interval: Duration::from_secs(5), all: Vec::new() }
     }

@@ -85,7 +85,7 @@ pub struct Redirect {
     pub platform: Platform,
 }
 
-/// The kinds of platform that a redirect URI is registered under (reply-url).
+/// The kinds of platform that a redirect URI is registered under (docs/azure-facts.md F135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
     /// With the app's secret.

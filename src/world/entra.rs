@@ -118,7 +118,7 @@ pub(super) struct Issue<'a> {
     pub(super) nonce: Option<&'a str>,
 }
 
-/// How long a `spa` redirect's refresh token lives (refresh-tokens).
+/// How long a `spa` redirect's refresh token lives (docs/azure-facts.md F108).
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Scopes that belong to no resource.
@@ -213,7 +213,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is looked at before the client: recorded, reference/azure.md §2.2.
+        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313));
         }

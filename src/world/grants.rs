@@ -16,10 +16,10 @@ use super::entra::Refuse;
 use crate::token::RefreshToken;
 use crate::token::Timestamp;
 
-/// How long a refresh token lives from its issue (Entra, refresh-tokens).
+/// How long a refresh token lives from its issue (docs/azure-facts.md F108).
 const LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// More redemptions than this in `LOOP_WINDOW` for one user and app are a loop (MSAL, 50196).
+/// More redemptions than this in `LOOP_WINDOW` for one user and app are a loop (50196; docs/azure-facts.md F126).
 const LOOP_LIMIT: usize = 15;
 
 /// See `LOOP_LIMIT`.

@@ -94,7 +94,7 @@ impl Inner {
         let tenant = self.directory.tenants.get(&record.tenant).ok_or(denied)?;
         let role = PartnerRefusal { status: 403, code: "2032", text: "The caller lacks the role" };
         let user = record.user.as_ref().and_then(|oid| self.directory.users.get(oid));
-        // A guest has no role in another's Partner Center.
+        // A guest has no role in another's Partner Center (docs/azure-facts.md F308).
         let is_guest = user
             .is_some_and(|user| user.tenant != tenant.id && Some(&user.tenant) != tenant.partner.as_ref());
         if record.user.is_none() || is_guest || self.partner_center.forbidden {

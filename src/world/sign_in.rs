@@ -1,7 +1,7 @@
 //! A person signs in by browser: what the page is asked for, what it checks, and what its code is good for.
 //!
-//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (`reference/azure.md`
-//! §3.1, §3.3), in Entra's order. How pages look is the sandbox's.
+//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
+//! F131 to F135), in Entra's order. How pages look is the sandbox's.
 
 mod exchange;
 
@@ -252,7 +252,7 @@ impl Inner {
     }
 }
 
-/// Whether a redirect is the registered one: for `localhost` the port does not matter (reply-url), scheme
+/// Whether a redirect is the registered one: for `localhost` the port does not matter (docs/azure-facts.md F134), scheme
 /// and path do, and no path is as good as a slash.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };

@@ -31,7 +31,7 @@ use crate::token::Timestamp;
 /// What the world's vaults keep deleted secrets for.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 
-/// Key Vault's bound on a page (get-secret-versions).
+/// Key Vault's bound on a page (docs/azure-facts.md F209).
 pub(super) const MAX_PAGE: usize = 25;
 
 /// The result of an operation on a vault.
@@ -233,7 +233,7 @@ fn key(at: &SecretAddress) -> String {
     at.name.as_str().to_ascii_lowercase()
 }
 
-/// Key Vault keeps whole seconds.
+/// Key Vault keeps whole seconds (docs/azure-facts.md F208).
 fn seconds(at: Timestamp) -> Timestamp {
     at.duration_trunc(TimeDelta::seconds(1)).unwrap_or(at)
 }

@@ -151,3 +151,67 @@ fn every_event_is_documented_with_its_fields() {
     assert!(logged.len() > 20, "{logged:?}");
     assert_eq!(documented, logged);
 }
+
+const PROMISES: &str = include_str!("../../docs/promises.md");
+const FACTS: &str = include_str!("../../docs/azure-facts.md");
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The numbers of facts in a text, as `F101`.
+fn facts_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_fact = |word: &&str| {
+        word.strip_prefix('F').is_some_and(|rest| rest.len() == 3 && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    words.filter(is_fact).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths: Vec<&str> =
+        quoted(PROMISES).filter(|word| word.starts_with("src/") || word.starts_with("tests/")).collect();
+    let tests: Vec<&str> = quoted(PROMISES)
+        .filter(|word| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .collect();
+    let code = all_text(&root.join("src")) + &all_text(&root.join("tests"));
+
+    assert!(paths.len() > 10 && tests.len() > 10, "{paths:?} {tests:?}");
+    for path in paths {
+        assert!(root.join(path).exists(), "docs/promises.md names {path}, which is not there");
+    }
+    for test in tests {
+        let is_there = code.contains(&format!("fn {test}(")) || code.contains(&format!("{test}:"));
+        assert!(is_there, "docs/promises.md names {test}, which is not there");
+    }
+}
+
+#[test]
+fn every_fact_that_is_cited_is_stated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stated: BTreeSet<String> =
+        FACTS.split("- **").skip(1).filter_map(|rest| rest.split("**").next()).map(str::to_owned).collect();
+    let texts = [all_text(&root.join("src")), all_text(&root.join("tests")), PROMISES.to_owned()];
+    let cited: BTreeSet<String> = texts.iter().flat_map(|text| facts_in(text)).collect();
+
+    assert!(stated.len() > 50 && cited.len() > 30, "{} stated, {} cited", stated.len(), cited.len());
+    let unknown: Vec<&String> = cited.difference(&stated).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Every Rust file below a folder, as one text.
+fn all_text(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            text += &all_text(&path);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            text += &std::fs::read_to_string(&path).expect("text");
+        }
+    }
+    text
+}

@@ -15,7 +15,7 @@ use crate::harness;
 use crate::harness::WorldRotator;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Promise 6.
+/// Promise 6 (docs/promises.md).
 const VAULT_CALLS_A_DAY: usize = 60;
 
 /// An instance, and what it knows.

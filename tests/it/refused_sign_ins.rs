@@ -68,7 +68,7 @@ const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
     ("invalid_grant", Some(50196)),
 ];
 
-/// Answers that end a grant (`reference/azure.md` §2.3).
+/// Answers that end a grant (docs/azure-facts.md F110, F124).
 const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
 /// One token, whose chain belongs to one user; whoever signs in meanwhile is another, whom a policy may hit alone.

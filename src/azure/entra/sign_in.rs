@@ -20,7 +20,7 @@ use crate::login::DeviceCode;
 use crate::ports::IssuerError;
 use crate::ports::Redeemed;
 
-/// Entra's device codes hold 15 minutes and are asked for every 5 seconds (v2-oauth2-device-code).
+/// Entra's device codes hold 15 minutes and are asked for every 5 seconds (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
 
 /// See `DEVICE_CODE_LASTS`.

@@ -1,4 +1,4 @@
-//! What a vault's secrets are likely to be, by content type, tags and name. Pure.
+//! What a vault's secrets are likely to be, by content type, tags and name (docs/azure-facts.md F222). Pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;

@@ -186,7 +186,7 @@ fn told(outcome: &Result<Kept, Refused>) -> Told {
     }
 }
 
-/// Errors about the app or its redirect stay on Entra's own page (`reference/azure.md` §3.1).
+/// Errors about the app or its redirect stay on Entra's own page (docs/azure-facts.md F133).
 fn nobody_came(desk: &Desk, patience: Duration, pasted: bool) -> Refused {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {

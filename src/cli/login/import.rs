@@ -18,7 +18,7 @@ use crate::ports::Redemption;
 use crate::text;
 use crate::token::RefreshToken;
 
-/// Ten times the longest token seen (`reference/azure.md` §1.2).
+/// Ten times the longest token seen (docs/azure-facts.md F112).
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Reads one token, without whitespace and quotes around it.

@@ -26,7 +26,7 @@ impl Told {
         Self { status, title: "Not signed in", text: text.to_owned() }
     }
 
-    /// As an answer that is not kept, framed or told to others (`reference/azure.md` §3.2).
+    /// As an answer that is not kept, framed or told to others (its address may hold the code: RFC 6749, 10.5).
     pub(super) fn response(&self) -> Response {
         let Self { status, title, text } = self;
         let paragraphs: Vec<String> =

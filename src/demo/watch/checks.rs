@@ -1,4 +1,4 @@
-//! The promises as checks, on what was seen at one moment.
+//! The promises (docs/promises.md) as checks, on what was seen at one moment.
 
 use chrono::TimeDelta;
 

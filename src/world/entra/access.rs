@@ -33,7 +33,7 @@ pub(super) struct Bearer<'a> {
 impl Inner {
     pub(super) fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
         let issued = self.time.wall();
-        // Random between 60 and 90 minutes (Entra, configurable-token-lifetimes).
+        // Random between 60 and 90 minutes (docs/azure-facts.md F105).
         let seconds = self.rng.u32(3600..5400);
         let expires = issued + TimeDelta::seconds(i64::from(seconds));
         let audience = audience(bearer.scope).to_owned();

@@ -2,10 +2,10 @@
 
 /// Stands for `authorization_declined`, which has no number of its own.
 pub(in crate::world) const DECLINED: u32 = 1;
-/// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name.
+/// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name (docs/azure-facts.md F136).
 pub(in crate::world) const SLOW_DOWN: u32 = 2;
 
-/// Status, error, suberror and text of a code (`reference/azure.md` §2.3).
+/// Status, error, suberror and text of a code (docs/azure-facts.md F124).
 pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     let bad_token = Some("bad_token");
     match code {
@@ -128,7 +128,7 @@ fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static
             None,
             "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
         ),
-        // Neither has a number in Entra's pages: the device code flow's own words (v2-oauth2-device-code).
+        // Neither has a number in Entra's pages: the device code flow's own words (docs/azure-facts.md F136).
         DECLINED => (400, "authorization_declined", None, "The user declined the authorization request."),
         SLOW_DOWN => (400, "slow_down", None, "Polling too often."),
         _ => (400, "invalid_request", None, "The request is invalid."),

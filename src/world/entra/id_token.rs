@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::Inner;
 use super::super::grants::Owner;
 
-/// How long an ID token is good (Entra, id-tokens).
+/// How long an ID token is good (docs/azure-facts.md F116).
 const LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 impl Inner {

@@ -19,7 +19,7 @@ use crate::world::entra::Refuse;
 use crate::world::entra::granted;
 use crate::world::fault::Distortion;
 
-/// A code lives about this long (v2-oauth2-auth-code-flow).
+/// A code lives about this long (docs/azure-facts.md F132).
 const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);
 
 /// A request to exchange a code.
@@ -74,7 +74,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is looked at before the client: recorded, reference/azure.md §2.2.
+        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313));
         }

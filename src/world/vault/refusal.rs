@@ -1,4 +1,4 @@
-//! What Key Vault says when it says no (`reference/azure.md` §4.4).
+//! What Key Vault says when it says no (docs/azure-facts.md F214).
 
 use std::fmt;
 

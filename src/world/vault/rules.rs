@@ -25,10 +25,10 @@ use crate::token::Timestamp;
 use crate::version::MAX_TAGS;
 use crate::version::VersionId;
 
-/// Key Vault's bound on a value (about-secrets).
+/// Key Vault's bound on a value (docs/azure-facts.md F207).
 const MAX_VALUE_BYTES: usize = 25 * 1024;
 
-/// Key Vault's bound on a tag's name and on its value.
+/// Key Vault's bound on a tag's name and on its value (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
 
 type Ruling<T> = Result<T, VaultRefusal>;

@@ -1,4 +1,4 @@
-//! The promises as checks, looked at each hour of a simulated year.
+//! The promises (docs/promises.md) as checks, looked at each hour of a simulated year.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Entra's codes, as `reference/azure.md` §2.3 has them: each code under each error it may come with, its
+//! Entra's codes, as docs/azure-facts.md F124 has them: each code under each error it may come with, its
 //! class, and the condition that an operator sees.
 
 use perennial::failure::Kind;
@@ -145,7 +145,7 @@ fn row(error: &str, code: Option<u32>, class: Class, kind: Kind) -> Row {
     row.saying(&named)
 }
 
-/// Design §7: who can fix a class.
+/// Who can fix a class.
 fn remedy(class: Class, code: Option<u32>) -> Remedy {
     const A_QUARTER_OF_AN_HOUR: std::time::Duration = std::time::Duration::from_secs(15 * 60);
     match class {

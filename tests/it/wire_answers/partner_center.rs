@@ -1,4 +1,4 @@
-//! Partner Center's answers (`reference/azure.md` §3.8): what is published of them, and that none of them
+//! Partner Center's answers (docs/azure-facts.md F302, F306): what is published of them, and that none of them
 //! stops a rotation.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The vault's answers (`reference/azure.md` §4.4) to the read of the token and to that of the app's
+//! The vault's answers (docs/azure-facts.md F214) to the read of the token and to that of the app's
 //! secret, and those of Entra to the question who this process is.
 
 use std::time::Duration;
