@@ -13,21 +13,20 @@ pub mod forms;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::condition::id;
 use crate::deliveries;
 use crate::failure::Kind;
+use crate::sink::Sink;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
 use crate::state::Found;
-use crate::token::Source;
-use crate::token::Timestamp;
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
@@ -43,85 +42,6 @@ const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
 /// that tokens notice one by one is one incident and not a hundred messages.
 const JOIN_WAIT: TimeDelta = TimeDelta::minutes(1);
 const JOIN_WAIT_DOUBLES: u32 = 10;
-
-/// A place that alerts go to, as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sink {
-    /// What it is called.
-    pub name: Arc<str>,
-    /// What it is, and where.
-    pub to: Destination,
-    /// Nothing less grave is told there.
-    pub min_severity: Severity,
-    /// The tokens it is told about, with `*` for any letters; all where there is none.
-    pub tokens: Vec<String>,
-}
-
-/// Where alerts go. Addresses and keys are secrets, so only their places stand here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// `CloudEvents`, one for each change.
-    Webhook {
-        /// The address.
-        url: Source,
-        /// The key that signs what is sent.
-        signing_key: Option<Source>,
-    },
-    /// A Microsoft Teams channel, by a Workflows webhook.
-    Teams {
-        /// The address.
-        url: Source,
-    },
-    /// A Slack channel, by an incoming webhook.
-    Slack {
-        /// The address.
-        url: Source,
-    },
-    /// A `PagerDuty` service, by its Events API.
-    PagerDuty {
-        /// The integration key.
-        routing_key: Source,
-        /// The API's server.
-        endpoint: String,
-    },
-    /// Mailboxes.
-    Email(Post),
-}
-
-/// A mail server, and what it is given to deliver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
-    /// The server's name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Whether TLS begins with the connection; otherwise it is asked for (STARTTLS).
-    pub tls_first: bool,
-    /// Who it comes from.
-    pub from: String,
-    /// Whom it goes to.
-    pub to: Vec<String>,
-    /// A user of the server and the password, where it wants to know.
-    pub login: Option<(String, Source)>,
-}
-
-impl Destination {
-    /// The word in the configuration.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Webhook { .. } => "webhook",
-            Self::Teams { .. } => "teams",
-            Self::Slack { .. } => "slack",
-            Self::PagerDuty { .. } => "pagerduty",
-            Self::Email(_) => "email",
-        }
-    }
-
-    /// Whether the receiver knows an incident again by its id: it gets one message for each, and may get it twice.
-    pub fn keeps_incidents(&self) -> bool {
-        matches!(self, Self::Webhook { .. } | Self::PagerDuty { .. })
-    }
-}
 
 /// What there is to tell about an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

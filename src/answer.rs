@@ -11,9 +11,9 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::managed::Grant;
 use crate::ports::Redeemed;
 use crate::text;
-use crate::token::Grant;
 
 /// What an answer and a configuration are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,12 @@
 //! Invariants: no redirect is followed; no body is read beyond its bound; nothing that a peer sent is kept
 //! as it came.
 
+pub mod cloud;
 pub mod credential;
 pub(crate) mod echoes;
 pub mod entra;
 mod gate;
+pub mod identity;
 pub mod key_vault;
 pub mod partner_center;
 pub mod peers;
@@ -33,11 +35,11 @@ use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::azure::peers::Roots;
+use crate::address::Roots;
 use crate::calls::Calls;
 use crate::calls::Peer;
-use crate::ports::Transport;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
+use crate::no_answer::Transport;
 
 /// Nobody answers a connection later than this and is still of use.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

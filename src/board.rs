@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::condition;
 use crate::condition::Condition;
 use crate::condition::conditions;
@@ -17,6 +18,7 @@ use crate::counts::Counts;
 use crate::counts::Tally;
 use crate::deliveries::Deliveries;
 use crate::deliveries::Miss;
+use crate::managed::Grant;
 use crate::pulse::Pulses;
 use crate::schedule::Next;
 use crate::schedule::Timing;
@@ -24,8 +26,6 @@ use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::status::Status;
 use crate::status::StatusSource;
-use crate::token::Grant;
-use crate::token::Timestamp;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]

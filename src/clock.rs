@@ -10,12 +10,12 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use chrono::DateTime;
+use chrono::SecondsFormat;
 use chrono::TimeDelta;
 use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::token::Timestamp;
 
 /// Differences this small, in real time, are latency and the whole seconds of a `Date` header, not a
 /// wrong clock.
@@ -23,6 +23,9 @@ const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// Who waits by this clock is woken when it moves by more than this. What is smaller delays nothing that matters.
 const JUMP: TimeDelta = TimeDelta::minutes(5);
+
+/// An instant in UTC.
+pub type Timestamp = DateTime<Utc>;
 
 /// A clock. Cheap to clone; all clones share what they have learned from the vault.
 #[derive(Clone, Debug)]
@@ -227,6 +230,17 @@ fn host_times() -> (Timestamp, std::time::Instant) {
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     // It is whole between statements, whoever panicked.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `chrono` from `std`, cut to a century, which can be added to any instant that is meant.
+pub fn delta(span: Duration) -> TimeDelta {
+    const LONGEST: TimeDelta = TimeDelta::days(36_525);
+    TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))
+}
+
+/// The form of every time in a tag and in a status: RFC 3339, UTC, whole seconds.
+pub fn rfc3339(at: Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

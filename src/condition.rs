@@ -11,13 +11,13 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+use crate::clock::delta;
 use crate::failure::About;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::snapshot::Snapshot;
 use crate::state::Failing;
-use crate::state::delta;
-use crate::token::Timestamp;
 
 pub(crate) mod action;
 
@@ -211,7 +211,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     }
     match of.app_secret_expires {
         Some(at) if at - APP_SECRET_WARNING <= now => {
-            let summary = format!("the app's secret ends at {}", crate::version::rfc3339(at));
+            let summary = format!("the app's secret ends at {}", crate::clock::rfc3339(at));
             add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
         }
         None if of.credential_read_at.is_some() => {

@@ -19,22 +19,18 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::Environment;
 use config::Value;
 use config::ValueKind;
 
-use crate::alert::Sink;
-use crate::token::Grant;
-use crate::token::Policy;
-use crate::token::Source;
-pub use alerts::is_loopback;
-pub use alerts::may_send_to;
-pub use identity::Identity;
-pub use identity::IdentityHost;
+use crate::azure::cloud::Cloud;
+use crate::azure::identity::Identity;
+use crate::managed::Grant;
+use crate::managed::Policy;
+use crate::sink::Heartbeat;
+use crate::sink::Sink;
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
 pub use walk::ConfigProblems;
@@ -85,15 +81,6 @@ pub struct Config {
     pub heartbeat: Option<Heartbeat>,
 }
 
-/// Who is to notice when this process is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// The address that is pinged; a secret.
-    pub url: Source,
-    /// How often.
-    pub every: Duration,
-}
-
 /// The vault and who this process is to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
@@ -101,30 +88,6 @@ pub struct VaultSettings {
     pub url: Option<Arc<str>>,
     /// Who this process is.
     pub identity: Identity,
-}
-
-/// Which cloud, and where its services are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cloud {
-    /// Which one.
-    pub name: CloudName,
-    /// Entra, without a trailing slash.
-    pub authority: String,
-    /// Partner Center's API, without a trailing slash.
-    pub partner_center: String,
-    /// Further roots to trust, PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// A national cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloudName {
-    /// Azure public, GCC included.
-    Public,
-    /// US Government, GCC High and `DoD`.
-    UsGov,
-    /// China, run by 21Vianet.
-    China,
 }
 
 /// What is served.

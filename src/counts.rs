@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use crate::clock::Timestamp;
 use crate::failure::Kind;
 use crate::schedule::Next;
 use crate::state::State;
-use crate::token::Timestamp;
 
 /// How an attempt to bring a successor into the vault ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,10 +26,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 pub use self::heartbeat::keep_beating;
+use crate::address::may_send_to;
 use crate::alert::Change;
-use crate::alert::Destination;
 use crate::alert::Ledger;
-use crate::alert::Sink;
 use crate::alert::What;
 use crate::alert::forms;
 use crate::alert::test_message;
@@ -38,14 +37,15 @@ use crate::azure::exchange;
 use crate::board::Board;
 use crate::calls::Calls;
 use crate::calls::Peer;
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
-use crate::config::may_send_to;
 use crate::deliveries::Miss;
 use crate::deliveries::undeliverable;
+use crate::secret::Source;
+use crate::sink::Destination;
+use crate::sink::Sink;
 use crate::source::read_local;
-use crate::token::Source;
-use crate::token::Timestamp;
 
 /// Receivers that answer later than this are tried again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

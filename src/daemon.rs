@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::delta;
 use crate::ports::Issuer;
 use crate::ports::Resource;
 use crate::ports::Vault;
@@ -16,7 +17,6 @@ use crate::pulse::Pulse;
 use crate::rotate::Rotator;
 use crate::schedule::Next;
 use crate::state::State;
-use crate::state::delta;
 
 /// How long a stop keeps trying to save a successor; supervisors must allow more.
 pub const GRACE: Duration = Duration::from_secs(25);

@@ -12,13 +12,13 @@ use std::sync::PoisonError;
 
 use chrono::SubsecRound as _;
 
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::condition::action;
 use crate::condition::id;
 use crate::failure::Kind;
 use crate::failure::Remedy;
-use crate::token::Timestamp;
 
 /// A fault that may pass is told once so many attempts in a row have failed.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;

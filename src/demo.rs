@@ -25,12 +25,12 @@ use self::voice::Tone;
 use self::voice::Voice;
 use self::watch::Watch;
 use crate::azure::HttpError;
+use crate::clock::Timestamp;
 use crate::config::ConfigProblems;
 use crate::failure::Kind;
 use crate::sandbox::SandboxError;
 use crate::snapshot::Standing;
 use crate::telemetry::Captured;
-use crate::token::Timestamp;
 
 /// How a demo is to run.
 #[derive(Clone, Copy, Debug)]

@@ -13,6 +13,7 @@ use tracing::error;
 
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::clock::delta;
 use crate::daemon::GRACE;
 use crate::daemon::Signals;
 use crate::daemon::keep;
@@ -22,7 +23,6 @@ use crate::ports::Resource;
 use crate::ports::Vault;
 use crate::rotate::Rotator;
 use crate::state::State;
-use crate::state::delta;
 
 /// First proofs are this far apart, so that many tokens do not all ask at once.
 pub const STAGGER: Duration = Duration::from_millis(50);

@@ -20,6 +20,7 @@ use crate::build_info::RUSTC;
 use crate::build_info::VERSION;
 use crate::calls::BUCKETS;
 use crate::calls::Series;
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::counts::Counts;
 use crate::counts::Outcome;
@@ -28,7 +29,6 @@ use crate::deliveries::Deliveries;
 use crate::failure::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
-use crate::token::Timestamp;
 
 /// What the text is called in an answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

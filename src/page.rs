@@ -18,9 +18,9 @@ use std::fmt::Write as _;
 use chrono::TimeDelta;
 
 use self::words::Look;
+use crate::clock::Timestamp;
+use crate::clock::rfc3339;
 use crate::status::Status;
-use crate::token::Timestamp;
-use crate::version::rfc3339;
 
 const STYLE: &str = include_str!("page/style.css");
 

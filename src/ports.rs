@@ -15,11 +15,12 @@ use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
+use crate::no_answer::Transport;
 use crate::refusal::Refusal;
+use crate::secret::SecretAddress;
 use crate::tags::Tags;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
-use crate::token::SecretAddress;
 use crate::version::NewVersion;
 use crate::version::Stored;
 use crate::version::Version;
@@ -27,35 +28,6 @@ use crate::version::VersionId;
 
 mod shared;
 mod vault;
-
-/// Why no answer came at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Transport {
-    /// The name does not resolve: it does not exist.
-    #[error("the host name does not exist")]
-    NameUnknown,
-    /// The resolver did not answer.
-    #[error("the host name could not be looked up")]
-    Lookup,
-    /// Nobody took the connection.
-    #[error("the connection was refused or could not be made")]
-    Connect,
-    /// The certificate is not trusted, or the handshake failed.
-    #[error("the TLS certificate or handshake was not accepted")]
-    Tls,
-    /// The certificate has expired or begins later: by this host's clock, which may be the one that is wrong.
-    #[error("the TLS certificate has expired or is not valid yet by this host's clock: check that first")]
-    NotInTime,
-    /// The proxy on the way said no.
-    #[error("the proxy refused to connect")]
-    Proxy,
-    /// No answer in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The connection ended before the answer did: the request may have had its effect.
-    #[error("the connection was cut before the answer was complete")]
-    Cut,
-}
 
 /// What is redeemed, and as whom.
 #[derive(Debug)]

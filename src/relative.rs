@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// A span in its two largest units, as `6 d 4 h`. Negative spans are shown as none.
 pub fn span(span: TimeDelta) -> String {

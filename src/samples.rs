@@ -2,18 +2,18 @@
 
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+use crate::managed::Grant;
+use crate::managed::Policy;
+use crate::managed::TokenName;
+use crate::managed::Verify;
+use crate::secret::SecretAddress;
+use crate::secret::SecretName;
+use crate::secret::Setting;
+use crate::secret::Source;
 use crate::state::Held;
 use crate::tags::Tags;
-use crate::token::Grant;
-use crate::token::Policy;
 use crate::token::RefreshToken;
-use crate::token::SecretAddress;
-use crate::token::SecretName;
-use crate::token::Setting;
-use crate::token::Source;
-use crate::token::Timestamp;
-use crate::token::TokenName;
-use crate::token::Verify;
 use crate::version::Version;
 use crate::version::VersionId;
 

@@ -8,6 +8,7 @@ mod authorize;
 mod controls;
 mod device;
 mod entra;
+mod faults;
 mod files;
 mod host;
 mod hostile;
@@ -40,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::files::ConfigRequest;
 pub use self::files::Written;
 use crate::clock::Clock;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 use crate::world::Partner;
 use crate::world::World;
 
@@ -336,5 +337,5 @@ pub async fn serve(
 
 /// An instant as the controls show it.
 fn shown(at: Timestamp) -> String {
-    crate::version::rfc3339(at)
+    crate::clock::rfc3339(at)
 }

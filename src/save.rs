@@ -12,9 +12,9 @@
 
 use std::cmp::Ordering;
 
+use crate::clock::Timestamp;
 use crate::schedule::is_known_dead;
 use crate::state::Held;
-use crate::token::Timestamp;
 use crate::version::Stored;
 use crate::version::Version;
 use crate::version::VersionId;

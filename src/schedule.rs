@@ -9,9 +9,14 @@ use backon::ExponentialBuilder;
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
+use crate::clock::Timestamp;
+use crate::clock::delta;
+use crate::clock::rfc3339;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Remedy;
+use crate::managed::Policy;
+use crate::managed::TokenName;
 use crate::state::DAY;
 use crate::state::Failing;
 use crate::state::Limits;
@@ -19,13 +24,8 @@ use crate::state::Noted;
 use crate::state::Phase;
 use crate::state::State;
 use crate::state::VAULT_CALLS_A_STEP;
-use crate::state::delta;
 use crate::tags::Tags;
-use crate::token::Policy;
-use crate::token::Timestamp;
-use crate::token::TokenName;
 use crate::version::Version;
-use crate::version::rfc3339;
 use crate::version::tag;
 
 mod correct;

@@ -14,8 +14,8 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 
+use crate::secret::Source;
 use crate::text;
-use crate::token::Source;
 
 /// No secret is longer. systemd admits 1 MB for all credentials together (systemd.exec).
 const MAX_BYTES: usize = 64 * 1024;

@@ -5,20 +5,17 @@
 //!
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
 
-use std::time::Duration;
-
-use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::answer::Unverified;
+use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
 use crate::holds::Stake;
+use crate::managed::Policy;
 use crate::ports::Acceptance;
-use crate::token::Policy;
 use crate::token::RefreshToken;
-use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::VersionId;
 use crate::version::tag;
@@ -326,10 +323,4 @@ impl State {
         let remedy = self.failing.as_ref().map(|failing| failing.failure.remedy);
         matches!(remedy, Some(Remedy::Login | Remedy::Operator))
     }
-}
-
-/// `chrono` from `std`, cut to a century, which can be added to any instant that is meant.
-pub fn delta(span: Duration) -> TimeDelta {
-    const LONGEST: TimeDelta = TimeDelta::days(36_525);
-    TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))
 }

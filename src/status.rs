@@ -5,6 +5,8 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use crate::clock::Timestamp;
+use crate::clock::rfc3339;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::condition::conditions;
@@ -12,9 +14,7 @@ use crate::condition::kinds_by_token;
 use crate::failure::Kind;
 use crate::snapshot::Snapshot;
 use crate::snapshot::Standing;
-use crate::token::Timestamp;
 use crate::version::VersionId;
-use crate::version::rfc3339;
 
 /// The form of this document; a change that a reader must know about raises it.
 const SCHEMA: u32 = 1;

@@ -8,16 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
+use crate::clock::rfc3339;
 use crate::tags::Tags;
 use crate::text;
 use crate::token::RefreshToken;
-use crate::token::Timestamp;
 use crate::token::meant;
 
 /// Content type of a version that Perennial wrote.
@@ -257,11 +257,6 @@ pub fn verdict(word: &str, at: Timestamp) -> String {
 
 fn parsed(text: &str) -> Option<Timestamp> {
     meant(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
-}
-
-/// The form of every time in a tag and in a status: RFC 3339, UTC, whole seconds.
-pub fn rfc3339(at: Timestamp) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

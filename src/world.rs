@@ -82,7 +82,7 @@ pub use self::vault::UpdateRequest;
 pub use self::vault::VaultRefusal;
 pub use self::vault::VaultState;
 use crate::clock::Clock;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// The world. Cheap to clone; all clones are the same world.
 #[derive(Clone)]

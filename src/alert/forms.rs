@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::Change;
 use super::What;
+use crate::clock::Timestamp;
+use crate::clock::rfc3339;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::relative;
-use crate::token::Timestamp;
-use crate::version::rfc3339;
 
 /// Incidents shown in full in one message; Teams takes about 28 KB (docs/azure-facts.md F501).
 const MOST_SHOWN: usize = 10;

@@ -1,10 +1,14 @@
 //! Every rule of what a sink is told, and when.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::samples;
 
 use crate::schedule::Next;
 use crate::schedule::Timing;
+use crate::secret::Source;
+use crate::sink::Destination;
 use crate::state::Phase;
 use crate::state::State;
 use crate::tags::Tags;

@@ -22,12 +22,12 @@ use uuid::Uuid;
 
 pub use self::sign_in::CodeExchange;
 pub use self::sign_in::DevicePoll;
+use crate::address::BaseUrl;
 use crate::azure::Answer;
 use crate::azure::Http;
 use crate::azure::echoes::LEAST_SECRET_BYTES;
 use crate::azure::echoes::echoes;
 use crate::azure::exchange;
-use crate::azure::peers::BaseUrl;
 use crate::calls::Calls;
 use crate::calls::Peer;
 use crate::claims::Claims;

@@ -22,9 +22,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
+use crate::address::BaseUrl;
+use crate::address::Roots;
 use crate::azure::Http;
-use crate::azure::peers::BaseUrl;
-use crate::azure::peers::Roots;
 
 /// A request as it arrived.
 pub(super) struct Seen {

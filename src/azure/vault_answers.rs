@@ -26,10 +26,10 @@ use crate::azure::http_date;
 use crate::azure::retry_after;
 use crate::azure::wire::WireError;
 use crate::azure::wire::header;
+use crate::clock::Timestamp;
 use crate::ports::Forbidden;
 use crate::ports::VaultError;
-use crate::token::SecretAddress;
-use crate::token::Timestamp;
+use crate::secret::SecretAddress;
 use crate::token::meant;
 use crate::version::Stored;
 use crate::version::Version;
@@ -340,7 +340,7 @@ mod tests {
     fn a_version_belongs_to_the_secret_that_was_asked_for() {
         let at = SecretAddress {
             vault: "https://x.vault.azure.net".into(),
-            name: crate::token::SecretName::parse("Pc-Token").expect("a name"),
+            name: crate::secret::SecretName::parse("Pc-Token").expect("a name"),
         };
         let id = "0123456789abcdef0123456789abcdef";
 

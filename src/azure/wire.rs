@@ -22,15 +22,15 @@ use azure_core::http::response::AsyncResponseBody;
 use futures::StreamExt as _;
 use thiserror::Error;
 
+use crate::address::BaseUrl;
 use crate::azure::Http;
 use crate::azure::entra;
-use crate::azure::peers::BaseUrl;
 use crate::azure::retry_after;
 use crate::azure::transport::classify;
 use crate::calls::Calls;
 use crate::calls::Peer;
+use crate::no_answer::Transport;
 use crate::ports::IssuerError;
-use crate::ports::Transport;
 
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;

@@ -81,7 +81,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     let proof = proof::prove(&rotator, rotation_id()).await?;
     let token = proof.redeemed.access_token.expose();
     let written = if args.json {
-        let expires = proof.proved_at + crate::state::delta(proof.redeemed.expires_in);
+        let expires = proof.proved_at + crate::clock::delta(proof.redeemed.expires_in);
         out::json(&Printed { access_token: token, expires_on: expires.timestamp(), token_type: "Bearer" })
     } else if args.header {
         out::line(format_args!("Authorization: Bearer {token}"))

@@ -32,8 +32,8 @@ use crate::ports::Asked;
 use crate::ports::Forbidden;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
-use crate::token::SecretAddress;
-use crate::token::SecretName;
+use crate::secret::SecretAddress;
+use crate::secret::SecretName;
 use crate::token::rotation_id;
 
 /// Worked examples.

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 
 use super::ExitCode;
 use super::shipped::ShippedRotator;
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::condition::conditions;
@@ -20,7 +21,6 @@ use crate::state::Failing;
 use crate::state::Noted;
 use crate::state::Phase;
 use crate::state::State;
-use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::tag;
 

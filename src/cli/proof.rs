@@ -13,6 +13,7 @@ use super::shipped::ShippedRotator;
 use crate::answer;
 use crate::answer::Whose;
 use crate::azure::echoes::echoes;
+use crate::clock::Timestamp;
 use crate::condition::action;
 use crate::failure::Kind;
 use crate::failure::Remedy;
@@ -21,6 +22,8 @@ use crate::login::Refused;
 use crate::login::cure::Subject;
 use crate::login::cure::Way;
 use crate::login::judge;
+use crate::managed::Grant;
+use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Issuer as _;
@@ -30,9 +33,6 @@ use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::rotate::Credential;
 use crate::text;
-use crate::token::Grant;
-use crate::token::Timestamp;
-use crate::token::Verify;
 use crate::version::Stored;
 
 /// An answer for the right tenant, app and user.

@@ -20,17 +20,17 @@ use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
 use super::signals::stopped;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
+use crate::clock::rfc3339;
 use crate::config::Config;
 use crate::daemon;
 use crate::failure::Remedy;
+use crate::managed::Grant;
 use crate::schedule::Next;
 use crate::snapshot::Standing;
 use crate::state::State;
-use crate::token::Grant;
-use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::VersionId;
-use crate::version::rfc3339;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

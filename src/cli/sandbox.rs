@@ -11,9 +11,9 @@ use super::ExitCode;
 use super::Stop;
 use super::out;
 use crate::config::SHORTEST_SPAN;
+use crate::managed::Policy;
 use crate::sandbox;
 use crate::sandbox::SandboxOptions;
-use crate::token::Policy;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

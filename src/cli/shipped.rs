@@ -8,25 +8,25 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::Stop;
+use crate::address::Roots;
 use crate::azure::Http;
 use crate::azure::HttpError;
 use crate::azure::credential;
 use crate::azure::entra::Entra;
+use crate::azure::identity::Identity;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
 use crate::azure::peers::Peers;
-use crate::azure::peers::Roots;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ConfigProblems;
-use crate::config::Identity;
 use crate::config::Problem;
 use crate::courier::Outbound;
 use crate::holds::Hold;
+use crate::managed::Grant;
 use crate::rotate::Rotator;
 use crate::schedule::Timing;
-use crate::token::Grant;
 
 /// A rotator over the shipped peers.
 pub type ShippedRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;

@@ -22,6 +22,7 @@ use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::condition::Severity;
 use crate::failure::About;
 use crate::failure::Kind;
@@ -31,7 +32,6 @@ use crate::snapshot::Standing;
 use crate::state::State;
 use crate::status::Status;
 use crate::status::StatusSource;
-use crate::token::Timestamp;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -13,10 +13,10 @@ use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
 use crate::clock::Clock;
+use crate::clock::rfc3339;
 use crate::login::Refused;
 use crate::token::rotation_id;
 use crate::version::VersionId;
-use crate::version::rfc3339;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -4,9 +4,9 @@
 
 use crate::failure::About;
 use crate::failure::Kind;
+use crate::managed::Grant;
+use crate::secret::Source;
 use crate::snapshot::Snapshot;
-use crate::token::Grant;
-use crate::token::Source;
 
 /// About this host's clock.
 pub(super) const CLOCK: &str =

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::failure::Failure;
+use crate::managed::Grant;
+use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Forbidden;
@@ -12,8 +14,6 @@ use crate::schedule::Timing;
 use crate::snapshot::Standing;
 use crate::state::Phase;
 use crate::state::State;
-use crate::token::Grant;
-use crate::token::Verify;
 use crate::version::Version;
 use crate::version::tag;
 use std::sync::Arc;
@@ -177,7 +177,7 @@ fn what_the_process_before_noted_of_partner_center_still_holds() {
         ("turned_off", since, vec![], Standing::Unknown, None),
     ] {
         let mut version = version();
-        version.tags.insert(tag::PROVED_AT, &crate::version::rfc3339(now()));
+        version.tags.insert(tag::PROVED_AT, &crate::clock::rfc3339(now()));
         version.tags.insert(tag::VERDICT, &crate::version::verdict(word, at));
         let state = State { newest: Some(version), ..State::unknown(now()) };
 
@@ -258,12 +258,12 @@ fn what_nobody_knows_is_not_shown_as_current() {
     assert_eq!(standing(&never), Standing::Unknown, "Partner Center has never said so");
 
     let mut version = version();
-    version.tags.insert(tag::PROVED_AT, &crate::version::rfc3339(now()));
+    version.tags.insert(tag::PROVED_AT, &crate::clock::rfc3339(now()));
     let found = |version| State { newest: Some(version), ..State::unknown(now()) };
     assert_eq!(standing(&found(version.clone())), Standing::Unknown, "redeemed by the process before");
     version.tags.insert(tag::VERDICT, &crate::version::verdict(crate::version::USABLE, now()));
     assert_eq!(standing(&found(version.clone())), Standing::Current, "and accepted");
-    version.tags.insert(tag::REFUSED_AT, &crate::version::rfc3339(now()));
+    version.tags.insert(tag::REFUSED_AT, &crate::clock::rfc3339(now()));
     version.tags.insert(tag::REFUSED_KIND, Kind::LoginRequired.as_str());
     assert_eq!(standing(&found(version)), Standing::Unknown, "refused since");
 }

@@ -7,20 +7,21 @@ use config::Value;
 use config::ValueKind;
 use reqwest::Url;
 
-use super::Heartbeat;
 use super::grants::local_source;
 use super::rules;
 use super::walk::Checked;
 use super::walk::Problems;
 use super::walk::Section;
 use super::walk::Wanted;
-use crate::alert::Destination;
-use crate::alert::Post;
-use crate::alert::Sink;
+use crate::address::may_send_to;
 use crate::alert::fits;
 use crate::condition::Severity;
-use crate::token::Grant;
-use crate::token::Source;
+use crate::managed::Grant;
+use crate::secret::Source;
+use crate::sink::Destination;
+use crate::sink::Heartbeat;
+use crate::sink::Post;
+use crate::sink::Sink;
 
 /// Keys of `[[alert]]`.
 pub(super) const ALERT: &[&str] = &[
@@ -230,40 +231,5 @@ fn list<T>(
         Ok(list) if !list.is_empty() => Ok(Some(list)),
         Ok(_) => Err(section.note(key, wanted)),
         Err(wanted) => Err(section.note(key, wanted)),
-    }
-}
-
-/// Whether something may be sent there: over HTTPS, or without it to this machine itself.
-pub fn may_send_to(url: &Url) -> bool {
-    match url.scheme() {
-        "https" => url.host().is_some(),
-        "http" => is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']'])),
-        _ => false,
-    }
-}
-
-/// Whether a host is this machine, whatever a resolver says.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_sent_in_the_clear_but_to_this_machine() {
-        for (url, may) in [
-            ("https://hooks.example/x?sig=1", true),
-            ("http://127.0.0.1:9/x", true),
-            ("http://[::1]:9/x", true),
-            ("http://localhost/x", true),
-            ("http://hooks.example/x", false),
-            ("http://localhost.example/x", false),
-            ("ftp://localhost/x", false),
-        ] {
-            assert_eq!(may_send_to(&url.parse().expect("a URL")), may, "{url}");
-        }
     }
 }

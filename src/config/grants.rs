@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use config::Value;
 
-use super::Cloud;
 use super::is_table;
 use super::rules;
 use super::walk::Checked;
@@ -13,12 +12,13 @@ use super::walk::Problems;
 use super::walk::Reported;
 use super::walk::Section;
 use super::walk::Wanted;
-use crate::token::Grant;
-use crate::token::Policy;
-use crate::token::SecretAddress;
-use crate::token::Setting;
-use crate::token::Source;
-use crate::token::Verify;
+use crate::azure::cloud::Cloud;
+use crate::managed::Grant;
+use crate::managed::Policy;
+use crate::managed::Verify;
+use crate::secret::SecretAddress;
+use crate::secret::Setting;
+use crate::secret::Source;
 
 /// Keys of `[[token]]`.
 pub(super) const TOKEN: &[&str] = &[

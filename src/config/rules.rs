@@ -11,10 +11,10 @@ use chrono::NaiveTime;
 use reqwest::Url;
 
 use super::walk::Wanted;
+use crate::clock::Timestamp;
+use crate::managed::TokenName;
+use crate::secret::SecretName;
 use crate::text;
-use crate::token::SecretName;
-use crate::token::Timestamp;
-use crate::token::TokenName;
 use crate::token::meant;
 
 /// A token's name: a metric label, a word on a command line and part of a URL.

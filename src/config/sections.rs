@@ -6,17 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cloud;
-use super::CloudName;
 use super::Http;
-use super::Identity;
 use super::identity;
 use super::identity::Surroundings;
 use super::rules;
 use super::walk::Checked;
 use super::walk::Section;
 use super::walk::Wanted;
-use crate::token::Policy;
+use crate::azure::cloud::Cloud;
+use crate::azure::cloud::CloudName;
+use crate::azure::identity::Identity;
+use crate::managed::Policy;
 
 /// Keys of `[vault]`.
 pub(super) const VAULT: &[&str] =
@@ -37,44 +37,6 @@ pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 /// Ten years: far beyond any issuer's word, and safe to add to a date.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-impl CloudName {
-    /// Entra's address (docs/azure-facts.md F139).
-    pub fn authority(self) -> &'static str {
-        match self {
-            Self::Public => "https://login.microsoftonline.com",
-            Self::UsGov => "https://login.microsoftonline.us",
-            Self::China => "https://login.partner.microsoftonline.cn",
-        }
-    }
-
-    /// What a token for the vault is issued for (docs/azure-facts.md F202).
-    pub fn vault_audience(self) -> &'static str {
-        match self {
-            Self::Public => "https://vault.azure.net",
-            Self::UsGov => "https://vault.usgovcloudapi.net",
-            Self::China => "https://vault.azure.cn",
-        }
-    }
-
-    /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
-    /// the public one (docs/azure-facts.md F301).
-    pub fn partner_center(self) -> &'static str {
-        match self {
-            Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
-            Self::China => "https://partner.partnercenterapi.microsoftonline.cn",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, Wanted> {
-        match text {
-            "public" => Ok(Self::Public),
-            "usgov" => Ok(Self::UsGov),
-            "china" => Ok(Self::China),
-            _ => Err("must be `public`, `usgov` or `china`"),
-        }
-    }
-}
-
 /// The vault of tokens that name no other, and the identity: each stands or falls by itself.
 pub(super) fn vault(
     root: &Section<'_>,
@@ -89,7 +51,7 @@ pub(super) fn vault(
 pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     let section = root.section("cloud", CLOUD)?;
     let address = |text: &str| Ok(rules::trimmed(&rules::base_url(text)?));
-    let name = section.optional("name", CloudName::parse);
+    let name = section.optional("name", cloud_name);
     let authority = section.optional("authority", address);
     let partner_center = section.optional("partner_center", address);
     let ca_file = section.optional("ca_file", rules::file);
@@ -136,4 +98,13 @@ pub(super) fn http(root: &Section<'_>) -> Checked<Http> {
     let status = section.flag("status");
     let listen = listen?.unwrap_or(LISTEN);
     Ok(Http { listen, status: status?.unwrap_or(listen.ip().is_loopback()) })
+}
+
+fn cloud_name(text: &str) -> Result<CloudName, Wanted> {
+    match text {
+        "public" => Ok(CloudName::Public),
+        "usgov" => Ok(CloudName::UsGov),
+        "china" => Ok(CloudName::China),
+        _ => Err("must be `public`, `usgov` or `china`"),
+    }
 }

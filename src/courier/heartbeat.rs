@@ -11,12 +11,12 @@ use super::Undelivered;
 use super::address;
 use crate::board::Board;
 use crate::calls::Peer;
+use crate::clock::Timestamp;
 use crate::condition::TRIED_WITHIN;
-use crate::config::Heartbeat;
+use crate::line;
+use crate::secret::Source;
+use crate::sink::Heartbeat;
 use crate::snapshot::Snapshot;
-use crate::systemd;
-use crate::token::Source;
-use crate::token::Timestamp;
 
 /// A ping that failed is sent again after this long.
 const PING_AGAIN: Duration = Duration::from_secs(30);
@@ -45,8 +45,7 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board
 
 /// What is sent, or nothing where silence is to be the alarm.
 fn sign_of_life(board: &Board) -> Option<String> {
-    let line =
-        board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| systemd::line(snapshots, now)));
+    let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line::line(snapshots, now)));
     line.filter(|_| board.pulses().all_turn())
 }
 

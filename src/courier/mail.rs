@@ -26,12 +26,12 @@ use super::Outbound;
 use super::Undelivered;
 use super::host;
 use super::secret;
-use crate::alert::Post;
+use crate::address::is_loopback;
 use crate::alert::forms::Mail;
 use crate::calls::Calls;
 use crate::calls::Peer;
-use crate::config::is_loopback;
-use crate::ports::Transport;
+use crate::no_answer::Transport;
+use crate::sink::Post;
 
 /// A server may look its sender up in several lists before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);

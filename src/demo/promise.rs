@@ -1,6 +1,6 @@
 //! The promises (docs/promises.md), how often each was checked, and what broke.
 
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// What Perennial promises; the numbers are those of docs/promises.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use super::Demo;
 use super::Stuck;
 use super::promise::Promise;
 use super::voice::Tone;
+use crate::clock::Timestamp;
 use crate::failure::Kind;
 use crate::snapshot::Standing;
 use crate::token::RefreshToken;
-use crate::token::Timestamp;
 use crate::world::World;
 
 /// How long the last part goes on, so that the first rotation after all that is in it.

@@ -4,7 +4,7 @@ use super::Demo;
 use super::Stuck;
 use super::promise::Promise;
 use super::voice::Tone;
-use crate::version::rfc3339;
+use crate::clock::rfc3339;
 
 /// Days a second while it is left up: an hour.
 const KEPT_AT: f64 = 1.0 / 24.0;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::promise::Promise;
 use super::promise::Promises;
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::failure::Kind;
-use crate::token::Timestamp;
 
 /// Kind and cause: what makes an incident.
 type Incident = (Kind, String);

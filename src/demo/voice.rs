@@ -4,7 +4,7 @@
 
 use chrono::TimeDelta;
 
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// No line is wider.
 const WIDTH: usize = 100;

@@ -172,7 +172,7 @@ fn policy(way: Way, client_id: &str, tenant: &str) -> String {
 mod tests {
     use super::*;
 
-    use crate::ports::Transport;
+    use crate::no_answer::Transport;
 
     fn explained(error: &str, code: Option<u32>, way: Way) -> Refused {
         let subject = Subject {

@@ -13,11 +13,11 @@ use crate::answer::Mismatch;
 use crate::answer::Whose;
 use crate::claims::Claims;
 use crate::failure::Remedy;
+use crate::managed::Grant;
+use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Redeemed;
 use crate::text;
-use crate::token::Grant;
-use crate::token::Verify;
 
 /// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
 /// all others live for weeks.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use crate::clock::Timestamp;
 use crate::failure::Remedy;
 use crate::ports::IssuerError;
-use crate::token::Timestamp;
 
 /// Where the issuer names no interval, or none at all (RFC 8628, 3.2).
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ impl Polling {
 mod tests {
     use super::*;
 
-    use crate::ports::Transport;
+    use crate::no_answer::Transport;
     use crate::refusal::Refusal;
 
     fn start() -> Timestamp {

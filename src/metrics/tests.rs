@@ -15,13 +15,13 @@ use crate::condition::conditions;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Remedy;
+use crate::managed::Grant;
+use crate::managed::Verify;
 use crate::schedule::Next;
 use crate::schedule::Timing;
 use crate::state::Failing;
 use crate::state::Phase;
 use crate::state::State;
-use crate::token::Grant;
-use crate::token::Verify;
 
 /// Name and labels in order, as a reader of the page sees them, and the value.
 type Sample = (String, Vec<(String, String)>, f64);

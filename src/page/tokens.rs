@@ -11,11 +11,11 @@ use super::date;
 use super::push;
 use super::words;
 use super::words::Look;
+use crate::clock::Timestamp;
 use crate::condition::Severity;
 use crate::relative;
 use crate::status::Status;
 use crate::status::TokenStatus;
-use crate::token::Timestamp;
 
 /// Tokens shown, the ones in trouble first.
 pub(super) const MOST_TOKENS: usize = 500;

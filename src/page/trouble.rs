@@ -10,11 +10,11 @@ use super::date;
 use super::push;
 use super::words;
 use super::words::Look;
+use crate::clock::Timestamp;
 use crate::condition::Condition;
 use crate::condition::Severity;
 use crate::relative;
 use crate::status::Status;
-use crate::token::Timestamp;
 
 /// Of more conditions than these, the others are folded.
 const OPEN: usize = 5;

@@ -2,12 +2,12 @@
 
 use chrono::TimeDelta;
 
+use crate::clock::Timestamp;
 use crate::condition::Severity;
 use crate::relative;
 use crate::snapshot::Standing;
 use crate::status::Status;
 use crate::status::TokenStatus;
-use crate::token::Timestamp;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@
 
 use super::Asked;
 use super::Forbidden;
-use super::Transport;
 use super::VaultError;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Kind;
 use crate::failure::Remedy;
-use crate::token::SecretAddress;
+use crate::no_answer::Transport;
+use crate::secret::SecretAddress;
 
 impl VaultError {
     /// Who can fix it, and what to show.
@@ -110,7 +110,7 @@ impl VaultError {
 mod tests {
     use super::*;
 
-    use crate::token::SecretName;
+    use crate::secret::SecretName;
 
     fn told(error: &VaultError, asked: Asked) -> String {
         let name = SecretName::parse("pc-token").expect("a name");

@@ -14,10 +14,10 @@ use crate::ports::Resource;
 use crate::ports::Vault;
 use crate::ports::VaultError;
 use crate::schedule;
+use crate::secret::Setting;
+use crate::secret::Source;
 use crate::state::Phase;
 use crate::state::State;
-use crate::token::Setting;
-use crate::token::Source;
 use crate::token::rotation_id;
 use crate::version::Stored;
 

@@ -14,29 +14,20 @@ use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
-use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde_json::Value;
 use serde_json::json;
 
 use super::Shared;
-use super::hostile;
 use super::tls::Line;
-use crate::ports::Transport;
-use crate::refusal::Refusal;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 use crate::world::EntraRefusal;
 use crate::world::Operation;
 use crate::world::Peer;
-use crate::world::What;
 use crate::world::World;
-
-/// Longer than any client's patience; short enough that a forgotten test ends.
-const HANG: Duration = Duration::from_secs(120);
 
 /// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
 const MAX_SENT_BYTES: usize = 1024 * 1024;
@@ -105,62 +96,6 @@ impl Caller {
         }
     }
 
-    /// What a fault looks like to the one who called.
-    pub(super) async fn faulted(&self, peer: Peer, what: What) -> Response {
-        match what {
-            What::Transport(transport) => {
-                if transport == Transport::TimedOut {
-                    tokio::time::sleep(HANG).await;
-                }
-                self.line.cut();
-                StatusCode::BAD_GATEWAY.into_response()
-            }
-            What::Status { status, retry_after } => {
-                let text = if status == 429 { "Too Many Requests" } else { "" };
-                with_retry_after((code(status), text).into_response(), retry_after)
-            }
-            What::OAuth { status, error, code, suberror } => {
-                let refusal = Refusal {
-                    status,
-                    error,
-                    code,
-                    suberror,
-                    trace_id: Some(self.world().fresh_id().to_string()),
-                    correlation_id: Some(self.correlation_id()),
-                    ..Refusal::default()
-                };
-                oauth_error(
-                    &EntraRefusal { refusal: Box::new(refusal), text: "An injected fault." },
-                    self.world().now(),
-                )
-            }
-            What::Coded { status, code: word, inner, retry_after } => {
-                let body = match peer {
-                    Peer::PartnerCenter if status == 429 => {
-                        json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 57 seconds."})
-                    }
-                    Peer::PartnerCenter => partner_center_error(&word, "An injected fault."),
-                    Peer::KeyVault | Peer::Entra => {
-                        key_vault_error(&word, inner.as_deref(), "An injected fault.")
-                    }
-                };
-                with_retry_after((code(status), Json(body)).into_response(), retry_after)
-            }
-            What::Verbatim { status, content_type, retry_after, body } => {
-                let mut response = (code(status), body).into_response();
-                set(&mut response, "content-type", content_type);
-                if let Some(wait) = retry_after {
-                    set(&mut response, "retry-after", &wait);
-                }
-                response
-            }
-            What::Hostile { status, body } => hostile::answer(code(status), body, peer, self),
-            What::Garbage | What::Distort(_) | What::Delay(_) => {
-                Html("<html><body>Please sign in to the guest network.</body></html>").into_response()
-            }
-        }
-    }
-
     /// The caller's own id for the request, or a fresh one.
     pub(super) fn correlation_id(&self) -> String {
         let own = self.header("client-request-id").map(str::to_owned);
@@ -170,13 +105,6 @@ impl Caller {
 
 pub(super) fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Response {
-    if let Some(after) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
-    }
-    response
 }
 
 /// Entra's error body (docs/azure-facts.md F121), in the single-space form of 2026's captures.

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::samples;
-use crate::token::Timestamp;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_timestamp(1_760_000_000 + second, 0).expect("in range")
@@ -157,7 +157,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
 
 /// Noted to be refused, with a code or without one.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
-    version.tags.insert(tag::REFUSED_AT, &crate::version::rfc3339(version.created));
+    version.tags.insert(tag::REFUSED_AT, &crate::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");
     if let Some(code) = code {
         version.tags.insert(tag::REFUSED_CODE, code);

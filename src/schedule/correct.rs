@@ -9,10 +9,10 @@ use super::LONGEST;
 use super::LONGEST_WATCH;
 use super::MARK_AGAIN_AFTER;
 use super::Timing;
+use crate::clock::Timestamp;
+use crate::clock::delta;
 use crate::state::Phase;
 use crate::state::State;
-use crate::state::delta;
-use crate::token::Timestamp;
 
 impl Timing {
     /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is

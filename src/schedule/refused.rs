@@ -9,18 +9,18 @@ use super::AGAIN_AFTER;
 use super::LONGEST;
 use super::RESCUE_AFTER;
 use super::is_passing;
+use crate::clock::Timestamp;
+use crate::clock::delta;
+use crate::clock::rfc3339;
 use crate::failure::About;
 use crate::failure::Failure;
 use crate::failure::Remedy;
 use crate::refusal;
 use crate::state::RefusedVersion;
 use crate::state::State;
-use crate::state::delta;
 use crate::tags::Tags;
-use crate::token::Timestamp;
 use crate::version::MAX_TAGS;
 use crate::version::Version;
-use crate::version::rfc3339;
 use crate::version::tag;
 
 /// How long an answer that may pass stands where it names no time itself: a stop tries for 25 seconds.

@@ -60,17 +60,17 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::clock::rfc3339;
     use crate::failure::Failure;
     use crate::failure::Remedy;
+    use crate::managed::Policy;
+    use crate::managed::TokenName;
     use crate::ports::Acceptance;
     use crate::samples;
     use crate::schedule::Next;
     use crate::schedule::Timing;
     use crate::state::Phase;
-    use crate::token::Policy;
-    use crate::token::Timestamp;
-    use crate::token::TokenName;
-    use crate::version::rfc3339;
 
     fn now() -> Timestamp {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use chrono::DateTime;
 use chrono::TimeDelta;
 
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// The instants of the last day at which something was done, in whole seconds: there are many of them.
 #[derive(Clone, Debug, Default)]

@@ -1,10 +1,10 @@
 //! Whether a token can be used, beside whether the issuer redeems it: Partner Center's word, and what is noted in the
 //! vault for the next process.
 
+use crate::clock::Timestamp;
 use crate::failure::Kind;
 use crate::ports::Acceptance;
 use crate::state::State;
-use crate::token::Timestamp;
 use crate::version::USABLE;
 use crate::version::Version;
 

@@ -11,9 +11,9 @@ use super::Trouble;
 use super::World;
 use super::entra::EntraRefusal;
 use super::entra::Issue;
-use super::entra::Refuse;
 use super::entra::TokenAnswer;
 use super::entra::codes::DECLINED;
+use super::entra::codes::Refuse;
 use super::entra::codes::SLOW_DOWN;
 use super::entra::granted;
 use super::fault::Distortion;
@@ -21,7 +21,7 @@ use super::grants::Owner;
 use super::ledger::Operation;
 use super::sign_in::about;
 use super::sign_in::tailored;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// How long a code holds (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);

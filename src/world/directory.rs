@@ -7,8 +7,8 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::World;
-use super::entra::Refuse;
-use crate::token::Timestamp;
+use super::entra::codes::Refuse;
+use crate::clock::Timestamp;
 
 /// A tenant.
 #[derive(Clone, Debug)]

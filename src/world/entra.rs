@@ -17,6 +17,8 @@ use super::Inner;
 use super::Trouble;
 use super::World;
 use super::directory::Tenant;
+use super::entra::codes::Refuse;
+use super::entra::codes::is_well_formed;
 use super::fault::Distortion;
 use super::grants::GrantRecord;
 use super::grants::Owner;
@@ -102,10 +104,6 @@ impl fmt::Display for EntraRefusal {
         }
     }
 }
-
-/// A refusal by its AADSTS number alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refuse(pub(super) u32);
 
 /// What tokens are issued out of: a grant that is redeemed, or a sign-in.
 pub(super) struct Issue<'a> {
@@ -314,14 +312,6 @@ impl Inner {
         });
         EntraRefusal { refusal, text }
     }
-}
-
-/// Whether the issuer could read this text as one of its refresh tokens at all.
-pub(super) fn is_well_formed(text: &str) -> bool {
-    let body = text.strip_prefix("0.A").or_else(|| text.strip_prefix("1.A"));
-    body.is_some_and(|body| {
-        body.len() >= 20 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
-    })
 }
 
 /// Whether the owner of a grant may act in the tenant that it is redeemed against.

@@ -6,8 +6,8 @@ use super::World;
 use super::ledger::Call;
 use super::ledger::Operation;
 use super::ledger::Peer;
-use crate::ports::Transport;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
+use crate::no_answer::Transport;
 
 /// Whether a fault hits a call before or after it takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use chrono::TimeDelta;
 
 use super::Inner;
 use super::World;
-use super::entra::Refuse;
+use super::entra::codes::Refuse;
+use crate::clock::Timestamp;
 use crate::token::RefreshToken;
-use crate::token::Timestamp;
 
 /// How long a refresh token lives from its issue (docs/azure-facts.md F108).
 const LIFETIME: TimeDelta = TimeDelta::days(90);
@@ -159,7 +159,7 @@ impl World {
         let inner = self.lock();
         match inner.grants.find(token) {
             Some(grant) => inner.judge(grant).err().map(|refuse| refuse.0),
-            None if super::entra::is_well_formed(token) => Some(70000),
+            None if super::entra::codes::is_well_formed(token) => Some(70000),
             None => Some(9_002_313),
         }
     }

@@ -5,9 +5,9 @@
 use std::fmt;
 
 use super::World;
+use crate::clock::Timestamp;
+use crate::secret::SecretAddress;
 use crate::token::RefreshToken;
-use crate::token::SecretAddress;
-use crate::token::Timestamp;
 use crate::version::VersionId;
 
 /// Whom a call goes to.

@@ -8,11 +8,11 @@ use super::World;
 use super::vault::Attributes;
 use super::vault::SecretVersion;
 use super::vault::SetRequest;
+use crate::clock::Timestamp;
+use crate::secret::SecretAddress;
+use crate::secret::SecretName;
 use crate::tags::Tags;
 use crate::token::RefreshToken;
-use crate::token::SecretAddress;
-use crate::token::SecretName;
-use crate::token::Timestamp;
 use crate::version::Version;
 use crate::version::VersionId;
 

@@ -22,12 +22,12 @@ use super::directory::Platform;
 use super::directory::Tenant;
 use super::directory::User;
 use super::entra::EntraRefusal;
-use super::entra::Refuse;
+use super::entra::codes::Refuse;
 use super::entra::granted;
 use super::grants::Owner;
 use super::ledger::Operation;
 use super::ledger::Peer;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 /// What the authorization endpoint is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::*;
+use crate::no_answer::Transport;
 use crate::ports::Change;
 use crate::ports::Forbidden;
 use crate::ports::Issuer as _;
@@ -19,7 +20,6 @@ use crate::ports::IssuerError;
 use crate::ports::Redeemed;
 use crate::ports::Redemption;
 use crate::ports::Resource as _;
-use crate::ports::Transport;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
 use crate::tags::Tags;

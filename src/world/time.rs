@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use crate::clock::Clock;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
 
 pub(super) struct Time {
     clock: Clock,

@@ -25,8 +25,8 @@ use super::Trouble;
 use super::World;
 use super::ledger::Operation;
 use super::ledger::Peer;
-use crate::token::SecretAddress;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
+use crate::secret::SecretAddress;
 
 /// What the world's vaults keep deleted secrets for.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);

@@ -5,10 +5,10 @@ use chrono::TimeDelta;
 use perennial::board::Board;
 use perennial::daemon;
 use perennial::daemon::Signals;
+use perennial::managed::Policy;
 use perennial::pulse::Pulses;
 use perennial::snapshot::Snapshot;
 use perennial::state::State;
-use perennial::token::Policy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -5,13 +5,13 @@ mod identity;
 use std::path::Path;
 use std::time::Duration;
 
-use perennial::config::CloudName;
+use perennial::azure::cloud::CloudName;
+use perennial::azure::identity::Identity;
 use perennial::config::Config;
 use perennial::config::ConfigProblems;
-use perennial::config::Identity;
-use perennial::token::Setting;
-use perennial::token::Source;
-use perennial::token::Verify;
+use perennial::managed::Verify;
+use perennial::secret::Setting;
+use perennial::secret::Source;
 use proptest::prelude::*;
 
 const SMALLEST: &str = r#"

@@ -11,14 +11,14 @@ use std::task::Poll;
 use std::task::Waker;
 
 use chrono::TimeDelta;
+use perennial::managed::Grant;
+use perennial::managed::Policy;
+use perennial::managed::Verify;
 use perennial::rotate::Rotator;
 use perennial::state::Phase;
 use perennial::state::State;
 use perennial::tags::Tags;
-use perennial::token::Grant;
-use perennial::token::Policy;
 use perennial::token::RefreshToken;
-use perennial::token::Verify;
 use perennial::version::VersionId;
 use perennial::world::Actor;
 use perennial::world::Partner;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use perennial::clock::Clock;
+use perennial::managed::Policy;
 use perennial::schedule::Next;
 use perennial::state::State;
-use perennial::token::Policy;
 use perennial::world::Peer;
 use perennial::world::World;
 

@@ -35,10 +35,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use perennial::clock::Timestamp;
 use perennial::sandbox::ConfigRequest;
 use perennial::sandbox::Sandbox;
 use perennial::token::RefreshToken;
-use perennial::token::Timestamp;
 use perennial::world::Fault;
 use perennial::world::Operation;
 use perennial::world::Partner;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use perennial::azure::identity::Identity;
 use perennial::config::Config;
-use perennial::config::Identity;
 use perennial::failure::Kind;
 
 const README: &str = include_str!("../../README.md");

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
+use perennial::clock::Timestamp;
 use perennial::daemon;
 use perennial::daemon::Signals;
 use perennial::failure::Kind;
+use perennial::managed::Grant;
+use perennial::managed::Policy;
 use perennial::ports::Vault as _;
 use perennial::pulse::Pulse;
 use perennial::schedule::Next;
 use perennial::state::Phase;
 use perennial::state::State;
 use perennial::tags::Tags;
-use perennial::token::Grant;
-use perennial::token::Policy;
 use perennial::token::RefreshToken;
-use perennial::token::Timestamp;
 use perennial::version::Provenance;
 use perennial::version::Version;
 use perennial::version::compose;
@@ -214,7 +214,7 @@ async fn two_days(scene: &Scene, rotator: &mut WorldRotator, mut state: State) -
 
 /// What the first version of Perennial noted about a version that was refused.
 fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
-    let at = perennial::version::rfc3339(scene.world.now() + TimeDelta::minutes(2));
+    let at = perennial::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
     [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()
 }
 
@@ -376,7 +376,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
 async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
     let mark = |scene: &Scene, code: &str, at: TimeDelta| {
         let mut tags = mark_without_code(scene, Kind::LoginRequired);
-        tags.insert(tag::REFUSED_AT, &perennial::version::rfc3339(scene.world.now() + at));
+        tags.insert(tag::REFUSED_AT, &perennial::clock::rfc3339(scene.world.now() + at));
         tags.insert(REFUSED_CODE, code);
         tags
     };

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use perennial::managed::Policy;
 use perennial::ports::Redeemed;
 use perennial::ports::Redemption;
 use perennial::state::Held;
 use perennial::state::Phase;
 use perennial::state::State;
 use perennial::token::AccessToken;
-use perennial::token::Policy;
 use perennial::token::RefreshToken;
 use perennial::version::NewVersion;
 use perennial::version::Stored;

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
+use perennial::clock::Timestamp;
 use perennial::daemon;
 use perennial::daemon::Signals;
 use perennial::failure::Remedy;
+use perennial::managed::Grant;
+use perennial::managed::Policy;
 use perennial::pulse::Pulse;
 use perennial::schedule::Next;
 use perennial::state::State;
-use perennial::token::Grant;
-use perennial::token::Policy;
-use perennial::token::Timestamp;
 use perennial::world::Call;
 use perennial::world::Operation;
 use perennial::world::Outcome;

@@ -11,12 +11,12 @@ mod saving;
 mod vault;
 
 use chrono::TimeDelta;
+use perennial::clock::Timestamp;
 use perennial::failure::Kind;
 use perennial::failure::Remedy;
+use perennial::managed::Grant;
 use perennial::state::Failing;
 use perennial::state::State;
-use perennial::token::Grant;
-use perennial::token::Timestamp;
 use perennial::version::tag;
 use perennial::world::Action;
 use perennial::world::Fault;

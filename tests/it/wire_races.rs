@@ -7,9 +7,9 @@ use std::sync::PoisonError;
 
 use chrono::TimeDelta;
 use perennial::cli::shipped::ShippedRotator;
+use perennial::managed::Grant;
 use perennial::state::State;
 use perennial::tags::Tags;
-use perennial::token::Grant;
 use perennial::world::Call;
 use perennial::world::Fault;
 use perennial::world::Operation;

@@ -12,7 +12,7 @@ use crate::azure::loopback;
 use crate::azure::loopback::Loopback;
 use crate::azure::loopback::reply;
 use crate::claims::Claim;
-use crate::ports::Transport;
+use crate::no_answer::Transport;
 use crate::refusal::Class;
 
 const SECRET: &str = "s~3cr+t&=";

@@ -5,8 +5,8 @@ use secrecy::SecretString;
 
 use crate::azure::key_vault::Listed;
 use crate::config;
+use crate::secret::SecretName;
 use crate::text;
-use crate::token::SecretName;
 use crate::version::CONTENT_TYPE;
 use crate::version::tag;
 

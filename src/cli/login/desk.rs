@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Voice;
 use crate::cli::shipped::ShippedRotator;
+use crate::clock::rfc3339;
 use crate::daemon::GRACE;
 use crate::failure::Failure;
 use crate::failure::Remedy;
@@ -20,6 +21,8 @@ use crate::login::cure::Subject;
 use crate::login::cure::Way;
 use crate::login::judge;
 use crate::login::judge::Expected;
+use crate::managed::Grant;
+use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::IssuerError;
@@ -30,8 +33,6 @@ use crate::ports::Vault as _;
 use crate::ports::VaultError;
 use crate::rotate::Credential;
 use crate::text;
-use crate::token::Grant;
-use crate::token::Verify;
 use crate::token::rotation_id;
 use crate::version::NewVersion;
 use crate::version::Provenance;
@@ -40,7 +41,6 @@ use crate::version::USABLE;
 use crate::version::Version;
 use crate::version::VersionId;
 use crate::version::compose;
-use crate::version::rfc3339;
 use crate::version::tag;
 
 /// The wait between two attempts at what may pass. Somebody is waiting.

@@ -41,7 +41,7 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
 async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<Redeemed, Refused> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
     // By a clock that nobody sets meanwhile.
-    let now = || begun_at + crate::state::delta(since.elapsed());
+    let now = || begun_at + crate::clock::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);
     let mut rest = polling.first().min(lasts);

@@ -20,9 +20,9 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use uuid::Uuid;
 
+use crate::address::Roots;
 use crate::azure::Http;
-use crate::azure::peers::Roots;
-use crate::token::Source;
+use crate::secret::Source;
 
 /// A mail server on this machine: writes down what it is told, and answers a command as it was told to.
 struct Server {

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::super::shown;
 use super::super::span::Span;
-use crate::ports::Transport;
-use crate::token::Timestamp;
+use crate::clock::Timestamp;
+use crate::no_answer::Transport;
 use crate::world::Distortion;
 use crate::world::Fault;
 use crate::world::Hostile;

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::clock::Timestamp;
 use crate::tags::Tags;
-use crate::token::Timestamp;
 use crate::world::Attributes;
 use crate::world::DeletedSecret;
 use crate::world::Page;

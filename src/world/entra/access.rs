@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::super::Inner;
+use crate::clock::Timestamp;
 use crate::token::AccessToken;
-use crate::token::Timestamp;
 
 /// What an access token was issued for.
 pub(in crate::world) struct AccessRecord {

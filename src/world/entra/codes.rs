@@ -5,6 +5,10 @@ pub(in crate::world) const DECLINED: u32 = 1;
 /// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name (docs/azure-facts.md F136).
 pub(in crate::world) const SLOW_DOWN: u32 = 2;
 
+/// A refusal by its AADSTS number alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::world) struct Refuse(pub(in crate::world) u32);
+
 /// Status, error, suberror and text of a code (docs/azure-facts.md F124).
 pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     let bad_token = Some("bad_token");
@@ -133,4 +137,12 @@ fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static
         SLOW_DOWN => (400, "slow_down", None, "Polling too often."),
         _ => (400, "invalid_request", None, "The request is invalid."),
     }
+}
+
+/// Whether the issuer could read this text as one of its refresh tokens at all.
+pub(in crate::world) fn is_well_formed(text: &str) -> bool {
+    let body = text.strip_prefix("0.A").or_else(|| text.strip_prefix("1.A"));
+    body.is_some_and(|body| {
+        body.len() >= 20 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+    })
 }

@@ -15,7 +15,7 @@ use crate::world::TokenAnswer;
 use crate::world::Trouble;
 use crate::world::World;
 use crate::world::entra::Issue;
-use crate::world::entra::Refuse;
+use crate::world::entra::codes::Refuse;
 use crate::world::entra::granted;
 use crate::world::fault::Distortion;
 

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use crate::clock::Timestamp;
 use crate::tags::Tags;
-use crate::token::Timestamp;
 
 /// What a role allows (Key Vault, built-in roles for data plane).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,10 +18,10 @@ use super::VaultRefusal;
 use super::VaultState;
 use super::key;
 use super::seconds;
+use crate::clock::Timestamp;
+use crate::secret::SecretAddress;
 use crate::tags::Tags;
 use crate::token::RefreshToken;
-use crate::token::SecretAddress;
-use crate::token::Timestamp;
 use crate::version::MAX_TAGS;
 use crate::version::VersionId;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use perennial::azure::identity::Identity;
+use perennial::azure::identity::IdentityHost;
 use perennial::config::Config;
-use perennial::config::Identity;
-use perennial::config::IdentityHost;
 
 use super::SMALLEST;
 use super::load;

@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use perennial::claims::Claims;
 use perennial::clock::Clock;
+use perennial::clock::Timestamp;
 use perennial::token::AccessToken;
-use perennial::token::Timestamp;
 use perennial::world::Action;
 use perennial::world::Fault;
 use perennial::world::Operation;

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::ports::Transport;
+use perennial::no_answer::Transport;
 use perennial::sandbox::ConfigRequest;
 use perennial::world::Fault;
 use perennial::world::Operation;

@@ -166,6 +166,6 @@ async fn a_token_of_a_strict_issuer_is_not_redeemed() {
         ("not_tried".into(), "not_tried".into())
     );
     assert_eq!((stage.redemptions(), stage.changes()), (0, 0));
-    let reads = stage.world().calls_since(perennial::token::Timestamp::MIN_UTC);
+    let reads = stage.world().calls_since(perennial::clock::Timestamp::MIN_UTC);
     assert!(reads.iter().any(|call| call.operation == Operation::List));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::clock::Clock;
+use perennial::clock::Timestamp;
 use perennial::sandbox::ConfigRequest;
-use perennial::token::Timestamp;
 use perennial::world::Operation;
 use perennial::world::Partner;
 use perennial::world::Peer;

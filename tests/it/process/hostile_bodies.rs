@@ -2,7 +2,7 @@
 //! that passes, and rotates once it has passed.
 
 use chrono::TimeDelta;
-use perennial::token::Timestamp;
+use perennial::clock::Timestamp;
 use perennial::world::Fault;
 use perennial::world::Hostile;
 use perennial::world::Operation;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use chrono::TimeDelta;
+use perennial::clock::Timestamp;
 use perennial::sandbox::ConfigRequest;
-use perennial::token::Timestamp;
 use perennial::world::Fault;
 use perennial::world::Operation;
 use perennial::world::Partner;

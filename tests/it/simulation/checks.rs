@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
+use perennial::clock::Timestamp;
 use perennial::failure::Remedy;
 use perennial::token::RefreshToken;
-use perennial::token::Timestamp;
 use perennial::world::HUMAN;
 use perennial::world::Peer;
 use perennial::world::Write;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::ports::Transport;
+use perennial::clock::Timestamp;
+use perennial::no_answer::Transport;
 use perennial::tags::Tags;
-use perennial::token::Timestamp;
 use perennial::version::VersionId;
 use perennial::world::Action;
 use perennial::world::Fault;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::condition::conditions;
 use perennial::failure::Kind;
-use perennial::ports::Transport;
+use perennial::no_answer::Transport;
 use perennial::snapshot::Snapshot;
 use perennial::state::State;
 use perennial::world::Fault;

@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use perennial::failure::Kind;
 use perennial::failure::Remedy;
+use perennial::secret::SecretName;
 use perennial::tags::Tags;
-use perennial::token::SecretName;
 use perennial::world::Action;
 use perennial::world::Partner;
 use perennial::world::Rules;
@@ -131,7 +131,7 @@ fn vaults() -> Vec<Row> {
         Row::new("app secret not there", |_, partner, grant| {
             let mut address = partner.app_secret.clone();
             address.name = name("not-there-either");
-            grant.client_secret = perennial::token::Source::Secret(address);
+            grant.client_secret = perennial::secret::Source::Secret(address);
         })
         .means(Kind::VaultRefused, Remedy::Operator)
         .saying("not-there-either"),

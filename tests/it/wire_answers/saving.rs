@@ -2,7 +2,7 @@
 
 use perennial::failure::Kind;
 use perennial::failure::Remedy;
-use perennial::ports::Transport;
+use perennial::no_answer::Transport;
 use perennial::state::State;
 use perennial::world::Fault;
 use perennial::world::Operation;

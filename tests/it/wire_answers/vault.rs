@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use perennial::failure::Kind;
 use perennial::failure::Remedy;
-use perennial::ports::Transport;
+use perennial::no_answer::Transport;
 use perennial::world::Fault;
 use perennial::world::Operation;
 use perennial::world::Peer;

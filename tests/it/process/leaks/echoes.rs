@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use chrono::TimeDelta;
-use perennial::token::Timestamp;
+use perennial::clock::Timestamp;
 use perennial::world::Fault;
 use perennial::world::Hostile;
 use perennial::world::Operation;

@@ -1,9 +1,9 @@
 //! An app secret that lies where the app's id is expected: messages name the place and never the value.
 
 use chrono::TimeDelta;
+use perennial::secret::SecretAddress;
+use perennial::secret::SecretName;
 use perennial::tags::Tags;
-use perennial::token::SecretAddress;
-use perennial::token::SecretName;
 use perennial::version::tag;
 
 use super::super::Stage;

@@ -1,0 +1,56 @@
+//! Microsoft's clouds, and where the services of each are.
+
+use std::path::PathBuf;
+
+/// Which cloud, and where its services are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloud {
+    /// Which one.
+    pub name: CloudName,
+    /// Entra, without a trailing slash.
+    pub authority: String,
+    /// Partner Center's API, without a trailing slash.
+    pub partner_center: String,
+    /// Further roots to trust, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A national cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudName {
+    /// Azure public, GCC included.
+    Public,
+    /// US Government, GCC High and `DoD`.
+    UsGov,
+    /// China, run by 21Vianet.
+    China,
+}
+
+impl CloudName {
+    /// Entra's address (docs/azure-facts.md F139).
+    pub fn authority(self) -> &'static str {
+        match self {
+            Self::Public => "https://login.microsoftonline.com",
+            Self::UsGov => "https://login.microsoftonline.us",
+            Self::China => "https://login.partner.microsoftonline.cn",
+        }
+    }
+
+    /// What a token for the vault is issued for (docs/azure-facts.md F202).
+    pub fn vault_audience(self) -> &'static str {
+        match self {
+            Self::Public => "https://vault.azure.net",
+            Self::UsGov => "https://vault.usgovcloudapi.net",
+            Self::China => "https://vault.azure.cn",
+        }
+    }
+
+    /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
+    /// the public one (docs/azure-facts.md F301).
+    pub fn partner_center(self) -> &'static str {
+        match self {
+            Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
+            Self::China => "https://partner.partnercenterapi.microsoftonline.cn",
+        }
+    }
+}
