@@ -8,29 +8,29 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use perennial::answer;
 use perennial::azure::entra;
 use perennial::azure::vault_answers;
 use perennial::azure::vault_answers::Refused;
 use perennial::config::Config;
-use perennial::failure::Failure;
-use perennial::managed::Grant;
-use perennial::managed::Policy;
-use perennial::managed::TokenName;
-use perennial::managed::Verify;
 use perennial::ports::Asked;
 use perennial::ports::Redeemed;
-use perennial::secret::SecretAddress;
-use perennial::secret::SecretName;
-use perennial::secret::Setting;
-use perennial::secret::Source;
-use perennial::state::Noted;
+use perennial::ports::answer;
+use perennial::ports::failure::Failure;
+use perennial::rotation::state::Noted;
 use perennial::token::AccessToken;
 use perennial::token::RefreshToken;
-use perennial::version::Provenance;
-use perennial::version::Stored;
-use perennial::version::Version;
-use perennial::version::compose;
+use perennial::token::managed::Grant;
+use perennial::token::managed::Policy;
+use perennial::token::managed::TokenName;
+use perennial::token::managed::Verify;
+use perennial::token::secret::SecretAddress;
+use perennial::token::secret::SecretName;
+use perennial::token::secret::Setting;
+use perennial::token::secret::Source;
+use perennial::token::version::Provenance;
+use perennial::token::version::Stored;
+use perennial::token::version::Version;
+use perennial::token::version::compose;
 use secrecy::ExposeSecret as _;
 
 /// What was sent, or is kept where it must stay: the seeds put it wherever a peer could.
@@ -149,7 +149,7 @@ fn successor(version: &Version) {
         rotation_id: perennial::token::rotation_id(),
     };
     let (new, _) = compose(RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
-    assert!(new.tags.len() <= perennial::version::MAX_TAGS);
+    assert!(new.tags.len() <= perennial::token::version::MAX_TAGS);
     keeps_silent(&new.value, &[CANARY]);
 }
 

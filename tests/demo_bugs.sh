@@ -41,37 +41,37 @@ bug() {
 wanted=$*
 
 # After a day in which it could not be saved, a successor is let go.
-bug forgets src/rotate/saving.rs \
+bug forgets src/rotation/rotate/saving.rs \
     's|^        let mut held = held;$|&\n        if held.issued_at + chrono::TimeDelta::days(1) < self.clock.now() { let from = held.from.clone(); return let_go(state, from); }|' \
     'Promise 3'
 
 # The successor stands in the log.
-bug blabs src/rotate/saving.rs \
+bug blabs src/rotation/rotate/saving.rs \
     's|info!(event = "rotated", |&text = held.successor.expose(), |' \
     'Promise 5'
 
 # The token is tried once a day, whatever the configuration says.
-bug sleeps src/schedule.rs \
+bug sleeps src/rotation/schedule.rs \
     's|prove_every: delta(policy.prove_every.mul_f64(|prove_every: delta(policy.prove_every.mul_f64(4.0 * |' \
     'Promise [49]'
 
 # A sign-in that was written over is not looked for.
-bug buries src/save.rs \
+bug buries src/rotation/save.rs \
     's|^    let own = root_of(newest, versions, place);$|    if newest.enabled { return None; }\n&|' \
     'the sign-in to be found was expected'
 
 # A dead token is taken for an outage.
-bug hopes src/refusal.rs \
+bug hopes src/ports/refusal.rs \
     's|Class::ReauthRequired => Remedy::Login,|Class::ReauthRequired => Remedy::Retry { after: None },|' \
     'the dead token to be told was expected\|Promise 4'
 
 # The predecessor is disabled as soon as its successor is written.
-bug cuts src/save.rs \
+bug cuts src/rotation/save.rs \
     's|version.created < from.created)|version.created <= from.created)|' \
     'Promise 3'
 
 # A task panics.
-bug panics src/rotate/saving.rs \
+bug panics src/rotation/rotate/saving.rs \
     's|^        let mut held = held;$|&\n        assert!(held.seen.len() > 9, "deliberate");|' \
     'deliberate'
 

@@ -11,13 +11,13 @@ use serde_json::Value;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Change;
-use super::What;
-use crate::clock::Timestamp;
-use crate::clock::rfc3339;
-use crate::condition::Condition;
-use crate::condition::Severity;
-use crate::relative;
+use super::rules::Change;
+use super::rules::What;
+use crate::process::clock::Timestamp;
+use crate::process::clock::rfc3339;
+use crate::process::relative;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
 
 /// Incidents shown in full in one message; Teams takes about 28 KB (docs/azure-facts.md F501).
 const MOST_SHOWN: usize = 10;

@@ -34,22 +34,22 @@ use azure_identity::ManagedIdentityCredentialOptions;
 use azure_identity::UserAssignedId;
 use secrecy::ExposeSecret as _;
 
-use crate::address::BaseUrl;
-use crate::address::Roots;
-use crate::azure::Http;
 use crate::azure::identity::Identity;
 use crate::azure::identity::IdentityHost;
 use crate::azure::peers::Peers;
 use crate::azure::wire::Wire;
 use crate::azure::wire::WireError;
-use crate::calls::Calls;
-use crate::calls::Peer;
-use crate::failure::Remedy;
-use crate::no_answer::Transport;
+use crate::net::address::BaseUrl;
+use crate::net::address::Roots;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::http::Http;
+use crate::net::no_answer::Transport;
 use crate::ports::IssuerError;
 use crate::ports::VaultError;
-use crate::secret::Source;
-use crate::source::read_local;
+use crate::ports::failure::Remedy;
+use crate::token::local_secret::read_local;
+use crate::token::secret::Source;
 
 /// Makes the credential of an identity. Reads its secret, asks nobody for a token yet.
 ///

@@ -22,27 +22,27 @@ use uuid::Uuid;
 
 pub use self::sign_in::CodeExchange;
 pub use self::sign_in::DevicePoll;
-use crate::address::BaseUrl;
-use crate::azure::Answer;
-use crate::azure::Http;
 use crate::azure::echoes::LEAST_SECRET_BYTES;
 use crate::azure::echoes::echoes;
-use crate::azure::exchange;
-use crate::calls::Calls;
-use crate::calls::Peer;
-use crate::claims::Claims;
 use crate::login;
+use crate::net::address::BaseUrl;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::http::Answer;
+use crate::net::http::Http;
+use crate::net::http::exchange;
 use crate::ports::Issuer;
 use crate::ports::IssuerError;
 use crate::ports::Redeemed;
 use crate::ports::Redemption;
-use crate::refusal::Refusal;
-use crate::refusal::codes_in;
-use crate::refusal::pick;
-use crate::refusal::word;
-use crate::text::guid;
+use crate::ports::refusal::Refusal;
+use crate::ports::refusal::codes_in;
+use crate::ports::refusal::pick;
+use crate::ports::refusal::word;
+use crate::process::text::guid;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
+use crate::token::claims::Claims;
 
 /// Where the answer does not say how long the access token lives: the least that a policy can set
 /// (docs/azure-facts.md F105).

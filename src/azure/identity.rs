@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::secret::Source;
+use crate::token::secret::Source;
 
 /// How this process proves who it is to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]

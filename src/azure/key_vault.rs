@@ -39,8 +39,6 @@ use futures::TryStreamExt as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::address::BaseUrl;
-use crate::azure::Http;
 use crate::azure::credential;
 use crate::azure::credential::ForVaults;
 use crate::azure::gate::Gate;
@@ -49,18 +47,20 @@ use crate::azure::peers::Peers;
 use crate::azure::vault_answers;
 use crate::azure::wire::Wire;
 use crate::azure::wire::header;
-use crate::calls::Calls;
-use crate::calls::Peer;
-use crate::no_answer::Transport;
+use crate::net::address::BaseUrl;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::http::Http;
+use crate::net::no_answer::Transport;
 use crate::ports::Change;
 use crate::ports::Vault;
 use crate::ports::VaultError;
-use crate::secret::SecretAddress;
-use crate::version::CONTENT_TYPE;
-use crate::version::NewVersion;
-use crate::version::Stored;
-use crate::version::Version;
-use crate::version::VersionId;
+use crate::token::secret::SecretAddress;
+use crate::token::version::CONTENT_TYPE;
+use crate::token::version::NewVersion;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
 
 /// Bounds one call, the challenge and the access token included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,19 +10,19 @@ use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::address::BaseUrl;
-use crate::azure::Answer;
-use crate::azure::Http;
 use crate::azure::echoes::echoes;
-use crate::azure::exchange;
-use crate::calls::Calls;
-use crate::calls::Peer;
-use crate::no_answer::Transport;
+use crate::net::address::BaseUrl;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::http::Answer;
+use crate::net::http::Http;
+use crate::net::http::exchange;
+use crate::net::no_answer::Transport;
 use crate::ports::Acceptance;
 use crate::ports::Resource;
 use crate::ports::ResourceError;
-use crate::text;
-use crate::text::guid;
+use crate::process::text;
+use crate::process::text::guid;
 use crate::token::AccessToken;
 
 /// Bounds the question as a whole: it must never hold up a rotation.
@@ -134,8 +134,8 @@ mod tests {
     use reqwest::header::HeaderValue;
     use secrecy::zeroize::Zeroizing;
 
-    use crate::azure::loopback;
-    use crate::azure::loopback::reply;
+    use crate::net::loopback;
+    use crate::net::loopback::reply;
 
     const TOKEN: &str = "eyJ0eXAiOiJKV1QifQ.a-canary_in-the.payload-of-it";
     const TENANT: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";

@@ -1,7 +1,7 @@
 //! Where Microsoft's servers are: those of one cloud, as configured.
 
-use crate::address::BaseUrl;
 use crate::azure::cloud::Cloud;
+use crate::net::address::BaseUrl;
 
 /// The servers of one cloud.
 #[derive(Clone, Debug)]

@@ -22,18 +22,18 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::azure::credential;
-use crate::azure::http_date;
-use crate::azure::retry_after;
 use crate::azure::wire::WireError;
 use crate::azure::wire::header;
-use crate::clock::Timestamp;
+use crate::net::http::http_date;
+use crate::net::http::retry_after;
 use crate::ports::Forbidden;
 use crate::ports::VaultError;
-use crate::secret::SecretAddress;
+use crate::process::clock::Timestamp;
 use crate::token::meant;
-use crate::version::Stored;
-use crate::version::Version;
-use crate::version::VersionId;
+use crate::token::secret::SecretAddress;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
 
 /// Codes are single words of letters; the longest known is `ObjectIsDeletedButRecoverable`.
 const MAX_CODE_CHARS: usize = 48;
@@ -340,7 +340,7 @@ mod tests {
     fn a_version_belongs_to_the_secret_that_was_asked_for() {
         let at = SecretAddress {
             vault: "https://x.vault.azure.net".into(),
-            name: crate::secret::SecretName::parse("Pc-Token").expect("a name"),
+            name: crate::token::secret::SecretName::parse("Pc-Token").expect("a name"),
         };
         let id = "0123456789abcdef0123456789abcdef";
 

@@ -22,14 +22,14 @@ use azure_core::http::response::AsyncResponseBody;
 use futures::StreamExt as _;
 use thiserror::Error;
 
-use crate::address::BaseUrl;
-use crate::azure::Http;
 use crate::azure::entra;
-use crate::azure::retry_after;
-use crate::azure::transport::classify;
-use crate::calls::Calls;
-use crate::calls::Peer;
-use crate::no_answer::Transport;
+use crate::net::address::BaseUrl;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::classify::classify;
+use crate::net::http::Http;
+use crate::net::http::retry_after;
+use crate::net::no_answer::Transport;
 use crate::ports::IssuerError;
 
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).

@@ -15,7 +15,7 @@ use super::out;
 use super::proof;
 use super::rotate::select;
 use super::shipped::Shipped;
-use crate::clock::Clock;
+use crate::process::clock::Clock;
 use crate::token::rotation_id;
 
 /// Worked examples.
@@ -81,7 +81,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     let proof = proof::prove(&rotator, rotation_id()).await?;
     let token = proof.redeemed.access_token.expose();
     let written = if args.json {
-        let expires = proof.proved_at + crate::clock::delta(proof.redeemed.expires_in);
+        let expires = proof.proved_at + crate::process::clock::delta(proof.redeemed.expires_in);
         out::json(&Printed { access_token: token, expires_on: expires.timestamp(), token_type: "Bearer" })
     } else if args.header {
         out::line(format_args!("Authorization: Bearer {token}"))

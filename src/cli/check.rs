@@ -18,12 +18,12 @@ use super::load;
 use super::out;
 use super::rotate::select;
 use super::shipped::Shipped;
-use crate::clock::Clock;
+use crate::alert::courier::Courier;
+use crate::alert::courier::Undelivered;
 use crate::config::Config;
-use crate::courier::Courier;
-use crate::courier::Undelivered;
-use crate::failure::Remedy;
 use crate::login::Refused;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Clock;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -3,7 +3,7 @@
 use crate::login::Refused;
 use crate::ports::Asked;
 use crate::ports::VaultError;
-use crate::secret::SecretAddress;
+use crate::token::secret::SecretAddress;
 
 /// Says why a call failed, and what to do about it.
 pub(super) fn vault(error: &VaultError, asked: Asked, at: &SecretAddress, token: &str) -> Refused {

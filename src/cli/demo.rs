@@ -5,10 +5,10 @@ use clap::Args;
 use super::ExitCode;
 use super::Stop;
 use super::out;
-use crate::demo;
-use crate::demo::DemoOptions;
-use crate::telemetry;
-use crate::telemetry::LogFormat;
+use crate::process::telemetry;
+use crate::process::telemetry::LogFormat;
+use crate::sandbox::demo;
+use crate::sandbox::demo::DemoOptions;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -13,8 +13,8 @@ use super::Global;
 use super::Stop;
 use super::load;
 use super::out;
-use crate::azure::http_client;
-use crate::azure::transport;
+use crate::net::classify::classify;
+use crate::net::http::http_client;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -67,7 +67,7 @@ async fn ask(address: SocketAddr) -> Result<Result<u16, String>, Stop> {
     let client = http_client(None, false).map_err(|error| Stop::Failed(error.into()))?;
     let request = client.get(format!("http://{address}/livez")).timeout(ANSWERS_WITHIN);
     let answer = request.send().await;
-    Ok(answer.map(|answer| answer.status().as_u16()).map_err(|error| transport::classify(&error).to_string()))
+    Ok(answer.map(|answer| answer.status().as_u16()).map_err(|error| classify(&error).to_string()))
 }
 
 /// Where this machine reaches what listens there: an unspecified address is listened on, not asked. What

@@ -25,16 +25,16 @@ use super::Global;
 use super::Stop;
 use super::out;
 use super::shipped::Shipped;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Refused;
 use crate::ports::Asked;
 use crate::ports::Forbidden;
 use crate::ports::Vault as _;
 use crate::ports::VaultError;
-use crate::secret::SecretAddress;
-use crate::secret::SecretName;
+use crate::process::clock::Clock;
 use crate::token::rotation_id;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::SecretName;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

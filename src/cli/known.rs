@@ -5,24 +5,24 @@ use chrono::TimeDelta;
 
 use super::ExitCode;
 use super::shipped::ShippedRotator;
-use crate::clock::Timestamp;
-use crate::condition::Condition;
-use crate::condition::Severity;
-use crate::condition::conditions;
-use crate::failure::About;
-use crate::failure::Failure;
-use crate::failure::Kind;
-use crate::failure::Remedy;
-use crate::schedule::MARK_EVERY;
-use crate::schedule::Next;
-use crate::snapshot::Snapshot;
-use crate::snapshot::Standing;
-use crate::state::Failing;
-use crate::state::Noted;
-use crate::state::Phase;
-use crate::state::State;
-use crate::version::Version;
-use crate::version::tag;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
+use crate::rotation::schedule::MARK_EVERY;
+use crate::rotation::schedule::Next;
+use crate::rotation::state::Failing;
+use crate::rotation::state::Noted;
+use crate::rotation::state::Phase;
+use crate::rotation::state::State;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::condition::conditions;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
+use crate::token::version::Version;
+use crate::token::version::tag;
 
 /// Draws a token after a command's steps, with what the vault's notes add to them.
 pub(super) fn draw(rotator: &ShippedRotator, state: State) -> Snapshot {

@@ -28,8 +28,8 @@ use super::load;
 use super::out;
 use super::rotate::select;
 use super::shipped::Shipped;
-use crate::clock::Clock;
-use crate::telemetry::LogFormat;
+use crate::process::clock::Clock;
+use crate::process::telemetry::LogFormat;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -10,20 +10,12 @@ use uuid::Uuid;
 
 use super::cure;
 use super::shipped::ShippedRotator;
-use crate::answer;
-use crate::answer::Whose;
 use crate::azure::echoes::echoes;
-use crate::clock::Timestamp;
-use crate::condition::action;
-use crate::failure::Kind;
-use crate::failure::Remedy;
 use crate::login;
 use crate::login::Refused;
 use crate::login::cure::Subject;
 use crate::login::cure::Way;
 use crate::login::judge;
-use crate::managed::Grant;
-use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Asked;
 use crate::ports::Issuer as _;
@@ -31,9 +23,17 @@ use crate::ports::Redeemed;
 use crate::ports::Redemption;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
-use crate::rotate::Credential;
-use crate::text;
-use crate::version::Stored;
+use crate::ports::answer;
+use crate::ports::answer::Whose;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
+use crate::process::text;
+use crate::rotation::rotate::Credential;
+use crate::status::condition::action;
+use crate::token::managed::Grant;
+use crate::token::managed::Verify;
+use crate::token::version::Stored;
 
 /// An answer for the right tenant, app and user.
 pub(super) struct Proof {

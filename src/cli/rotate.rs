@@ -19,18 +19,18 @@ use super::out;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
 use super::signals::stopped;
-use crate::clock::Clock;
-use crate::clock::Timestamp;
-use crate::clock::rfc3339;
 use crate::config::Config;
-use crate::daemon;
-use crate::failure::Remedy;
-use crate::managed::Grant;
-use crate::schedule::Next;
-use crate::snapshot::Standing;
-use crate::state::State;
-use crate::version::Version;
-use crate::version::VersionId;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+use crate::process::clock::rfc3339;
+use crate::rotation::daemon;
+use crate::rotation::schedule::Next;
+use crate::rotation::state::State;
+use crate::status::snapshot::Standing;
+use crate::token::managed::Grant;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

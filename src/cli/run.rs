@@ -19,13 +19,13 @@ use super::load;
 use super::shipped::Shipped;
 use super::signals::listen;
 use super::signals::stopped;
-use crate::clock::Clock;
-use crate::courier;
-use crate::courier::Courier;
-use crate::fleet::Daemon;
-use crate::http;
-use crate::http::Extras;
-use crate::systemd;
+use crate::alert::courier;
+use crate::alert::courier::Courier;
+use crate::daemon::Daemon;
+use crate::process::clock::Clock;
+use crate::serve::http;
+use crate::serve::http::Extras;
+use crate::serve::systemd;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -11,9 +11,9 @@ use super::ExitCode;
 use super::Stop;
 use super::out;
 use crate::config::SHORTEST_SPAN;
-use crate::managed::Policy;
-use crate::sandbox;
-use crate::sandbox::SandboxOptions;
+use crate::sandbox::server;
+use crate::sandbox::server::SandboxOptions;
+use crate::token::managed::Policy;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -89,7 +89,7 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     };
     let stop = super::signals::stopped()?;
     let say = |text: &str| drop(out::line(text));
-    let served = sandbox::serve(&options, stop, say).await;
+    let served = server::serve(&options, stop, say).await;
     served.map(|()| ExitCode::Done).map_err(|error| Stop::Failed(error.into()))
 }
 

@@ -8,25 +8,25 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::Stop;
-use crate::address::Roots;
-use crate::azure::Http;
-use crate::azure::HttpError;
+use crate::alert::courier::Outbound;
 use crate::azure::credential;
 use crate::azure::entra::Entra;
 use crate::azure::identity::Identity;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
 use crate::azure::peers::Peers;
-use crate::calls::Calls;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::ConfigProblems;
 use crate::config::Problem;
-use crate::courier::Outbound;
-use crate::holds::Hold;
-use crate::managed::Grant;
-use crate::rotate::Rotator;
-use crate::schedule::Timing;
+use crate::net::address::Roots;
+use crate::net::calls::Calls;
+use crate::net::http::Http;
+use crate::net::http::HttpError;
+use crate::process::clock::Clock;
+use crate::rotation::holds::Hold;
+use crate::rotation::rotate::Rotator;
+use crate::rotation::schedule::Timing;
+use crate::token::managed::Grant;
 
 /// A rotator over the shipped peers.
 pub type ShippedRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;

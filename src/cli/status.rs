@@ -21,17 +21,17 @@ use super::out;
 use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
-use crate::clock::Clock;
-use crate::clock::Timestamp;
-use crate::condition::Severity;
-use crate::failure::About;
-use crate::failure::Kind;
-use crate::relative;
-use crate::snapshot::Snapshot;
-use crate::snapshot::Standing;
-use crate::state::State;
-use crate::status::Status;
-use crate::status::StatusSource;
+use crate::ports::failure::About;
+use crate::ports::failure::Kind;
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+use crate::process::relative;
+use crate::rotation::state::State;
+use crate::status::condition::Severity;
+use crate::status::document::Status;
+use crate::status::document::StatusSource;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -12,11 +12,11 @@ use super::proof;
 use super::rotate::select;
 use super::shipped::Shipped;
 use super::shipped::ShippedRotator;
-use crate::clock::Clock;
-use crate::clock::rfc3339;
 use crate::login::Refused;
+use crate::process::clock::Clock;
+use crate::process::clock::rfc3339;
 use crate::token::rotation_id;
-use crate::version::VersionId;
+use crate::token::version::VersionId;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

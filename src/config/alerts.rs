@@ -13,15 +13,15 @@ use super::walk::Checked;
 use super::walk::Problems;
 use super::walk::Section;
 use super::walk::Wanted;
-use crate::address::may_send_to;
-use crate::alert::fits;
-use crate::condition::Severity;
-use crate::managed::Grant;
-use crate::secret::Source;
-use crate::sink::Destination;
-use crate::sink::Heartbeat;
-use crate::sink::Post;
-use crate::sink::Sink;
+use crate::alert::rules::fits;
+use crate::alert::sink::Destination;
+use crate::alert::sink::Heartbeat;
+use crate::alert::sink::Post;
+use crate::alert::sink::Sink;
+use crate::net::address::may_send_to;
+use crate::status::condition::Severity;
+use crate::token::managed::Grant;
+use crate::token::secret::Source;
 
 /// Keys of `[[alert]]`.
 pub(super) const ALERT: &[&str] = &[

@@ -13,12 +13,12 @@ use super::walk::Reported;
 use super::walk::Section;
 use super::walk::Wanted;
 use crate::azure::cloud::Cloud;
-use crate::managed::Grant;
-use crate::managed::Policy;
-use crate::managed::Verify;
-use crate::secret::SecretAddress;
-use crate::secret::Setting;
-use crate::secret::Source;
+use crate::token::managed::Grant;
+use crate::token::managed::Policy;
+use crate::token::managed::Verify;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::Setting;
+use crate::token::secret::Source;
 
 /// Keys of `[[token]]`.
 pub(super) const TOKEN: &[&str] = &[

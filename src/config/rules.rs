@@ -11,11 +11,11 @@ use chrono::NaiveTime;
 use reqwest::Url;
 
 use super::walk::Wanted;
-use crate::clock::Timestamp;
-use crate::managed::TokenName;
-use crate::secret::SecretName;
-use crate::text;
+use crate::process::clock::Timestamp;
+use crate::process::text;
+use crate::token::managed::TokenName;
 use crate::token::meant;
+use crate::token::secret::SecretName;
 
 /// A token's name: a metric label, a word on a command line and part of a URL.
 pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {

@@ -16,7 +16,7 @@ use super::walk::Wanted;
 use crate::azure::cloud::Cloud;
 use crate::azure::cloud::CloudName;
 use crate::azure::identity::Identity;
-use crate::managed::Policy;
+use crate::token::managed::Policy;
 
 /// Keys of `[vault]`.
 pub(super) const VAULT: &[&str] =

@@ -4,10 +4,10 @@
 //! named here falls back to its class.
 
 use super::Refused;
-use crate::failure::Remedy;
 use crate::ports::IssuerError;
-use crate::refusal::Class;
-use crate::refusal::Refusal;
+use crate::ports::failure::Remedy;
+use crate::ports::refusal::Class;
+use crate::ports::refusal::Refusal;
 
 /// Which way the sign-in goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ fn policy(way: Way, client_id: &str, tenant: &str) -> String {
 mod tests {
     use super::*;
 
-    use crate::no_answer::Transport;
+    use crate::net::no_answer::Transport;
 
     fn explained(error: &str, code: Option<u32>, way: Way) -> Refused {
         let subject = Subject {

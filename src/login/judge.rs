@@ -7,17 +7,17 @@
 use std::time::Duration;
 
 use super::Refused;
-use crate::answer;
-use crate::answer::Fact;
-use crate::answer::Mismatch;
-use crate::answer::Whose;
-use crate::claims::Claims;
-use crate::failure::Remedy;
-use crate::managed::Grant;
-use crate::managed::Verify;
 use crate::ports::Acceptance;
 use crate::ports::Redeemed;
-use crate::text;
+use crate::ports::answer;
+use crate::ports::answer::Fact;
+use crate::ports::answer::Mismatch;
+use crate::ports::answer::Whose;
+use crate::ports::failure::Remedy;
+use crate::process::text;
+use crate::token::claims::Claims;
+use crate::token::managed::Grant;
+use crate::token::managed::Verify;
 
 /// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
 /// all others live for weeks.

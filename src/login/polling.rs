@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::clock::Timestamp;
-use crate::failure::Remedy;
 use crate::ports::IssuerError;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
 
 /// Where the issuer names no interval, or none at all (RFC 8628, 3.2).
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
@@ -81,8 +81,8 @@ impl Polling {
 mod tests {
     use super::*;
 
-    use crate::no_answer::Transport;
-    use crate::refusal::Refusal;
+    use crate::net::no_answer::Transport;
+    use crate::ports::refusal::Refusal;
 
     fn start() -> Timestamp {
         "2026-03-01T00:00:00Z".parse().expect("a time")

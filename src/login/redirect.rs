@@ -7,9 +7,9 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::attempt::Attempt;
-use crate::refusal;
-use crate::refusal::Refusal;
-use crate::text;
+use crate::ports::refusal;
+use crate::ports::refusal::Refusal;
+use crate::process::text;
 
 /// Longer than any redirect: codes are one to two thousand characters.
 pub const MAX_BYTES: usize = 16 * 1024;

@@ -14,12 +14,12 @@ use super::Resource;
 use super::ResourceError;
 use super::Vault;
 use super::VaultError;
-use crate::secret::SecretAddress;
 use crate::token::AccessToken;
-use crate::version::NewVersion;
-use crate::version::Stored;
-use crate::version::Version;
-use crate::version::VersionId;
+use crate::token::secret::SecretAddress;
+use crate::token::version::NewVersion;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
 
 impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
     async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {

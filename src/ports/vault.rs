@@ -5,12 +5,12 @@
 use super::Asked;
 use super::Forbidden;
 use super::VaultError;
-use crate::failure::About;
-use crate::failure::Failure;
-use crate::failure::Kind;
-use crate::failure::Remedy;
-use crate::no_answer::Transport;
-use crate::secret::SecretAddress;
+use crate::net::no_answer::Transport;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::token::secret::SecretAddress;
 
 impl VaultError {
     /// Who can fix it, and what to show.
@@ -110,7 +110,7 @@ impl VaultError {
 mod tests {
     use super::*;
 
-    use crate::secret::SecretName;
+    use crate::token::secret::SecretName;
 
     fn told(error: &VaultError, asked: Asked) -> String {
         let name = SecretName::parse("pc-token").expect("a name");

@@ -2,13 +2,13 @@
 //! rest on the shipped binary.
 
 use chrono::TimeDelta;
-use perennial::board::Board;
-use perennial::daemon;
-use perennial::daemon::Signals;
-use perennial::managed::Policy;
-use perennial::pulse::Pulses;
-use perennial::snapshot::Snapshot;
-use perennial::state::State;
+use perennial::rotation::daemon;
+use perennial::rotation::daemon::Signals;
+use perennial::rotation::pulse::Pulses;
+use perennial::rotation::state::State;
+use perennial::status::board::Board;
+use perennial::status::snapshot::Snapshot;
+use perennial::token::managed::Policy;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Output;
 use std::time::Duration;
 
-use perennial::version::tag;
+use perennial::token::version::tag;
 use serde_json::Value;
 
 use crate::daemon::Daemon;

@@ -9,9 +9,9 @@ use perennial::azure::cloud::CloudName;
 use perennial::azure::identity::Identity;
 use perennial::config::Config;
 use perennial::config::ConfigProblems;
-use perennial::managed::Verify;
-use perennial::secret::Setting;
-use perennial::secret::Source;
+use perennial::token::managed::Verify;
+use perennial::token::secret::Setting;
+use perennial::token::secret::Source;
 use proptest::prelude::*;
 
 const SMALLEST: &str = r#"

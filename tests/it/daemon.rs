@@ -11,12 +11,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::azure::http_client;
-use perennial::clock::Clock;
-use perennial::sandbox::ConfigRequest;
-use perennial::sandbox::Sandbox;
-use perennial::world::Partner;
-use perennial::world::World;
+use perennial::net::http::http_client;
+use perennial::process::clock::Clock;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::server::Sandbox;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::World;
 use serde_json::Value;
 
 /// The stand-ins, and a folder with a configuration for them.

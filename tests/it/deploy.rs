@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Parser as _;
 use perennial::cli::Cli;
 use perennial::config::Config;
-use perennial::daemon;
+use perennial::rotation::daemon;
 use serde_json::Value;
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-use perennial::failure::Kind;
-use perennial::metrics::METRICS;
+use perennial::ports::failure::Kind;
+use perennial::serve::metrics::METRICS;
 use serde_json::Value;
 
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::clock::Timestamp;
-use perennial::holds::Hold;
-use perennial::managed::Grant;
-use perennial::managed::Policy;
-use perennial::managed::TokenName;
-use perennial::managed::Verify;
-use perennial::rotate::Rotator;
-use perennial::schedule::Timing;
-use perennial::secret::Setting;
-use perennial::secret::Source;
-use perennial::world::Actor;
-use perennial::world::Partner;
-use perennial::world::World;
+use perennial::process::clock::Clock;
+use perennial::process::clock::Timestamp;
+use perennial::rotation::holds::Hold;
+use perennial::rotation::rotate::Rotator;
+use perennial::rotation::schedule::Timing;
+use perennial::sandbox::world::Actor;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::World;
+use perennial::token::managed::Grant;
+use perennial::token::managed::Policy;
+use perennial::token::managed::TokenName;
+use perennial::token::managed::Verify;
+use perennial::token::secret::Setting;
+use perennial::token::secret::Source;
 
 pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
 

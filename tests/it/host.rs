@@ -1,13 +1,13 @@
 //! A host that looks after tokens of forty days, many on one clock as `run` has them, in simulated time.
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::failure::Kind;
-use perennial::fleet::Daemon;
-use perennial::managed::Policy;
-use perennial::snapshot::Standing;
-use perennial::world::Partner;
-use perennial::world::World;
+use perennial::daemon::Daemon;
+use perennial::ports::failure::Kind;
+use perennial::process::clock::Clock;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::World;
+use perennial::status::snapshot::Standing;
+use perennial::token::managed::Policy;
 use tokio::task::LocalSet;
 
 use crate::harness;

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::azure::http_client;
-use perennial::calls::Calls;
-use perennial::clock::Clock;
-use perennial::fleet;
-use perennial::http;
-use perennial::http::Extras;
-use perennial::managed::Policy;
-use perennial::no_answer::Transport;
-use perennial::version::tag;
-use perennial::world::Fault;
-use perennial::world::Partner;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::World;
+use perennial::daemon;
+use perennial::net::calls::Calls;
+use perennial::net::http::http_client;
+use perennial::net::no_answer::Transport;
+use perennial::process::clock::Clock;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::World;
+use perennial::serve::http;
+use perennial::serve::http::Extras;
+use perennial::token::managed::Policy;
+use perennial::token::version::tag;
 use reqwest::Method;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -39,7 +39,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// One process's worth of daemon and server, over a world.
 struct Served {
     address: SocketAddr,
-    daemon: fleet::Daemon,
+    daemon: daemon::Daemon,
     stop: CancellationToken,
     client: reqwest::Client,
     /// Ends all with the test, as a crash would.
@@ -59,7 +59,7 @@ impl Served {
             .collect();
         let rotators: Vec<_> =
             grants.iter().map(|grant| harness::rotator(world, clock.clone(), grant, "run", 1)).collect();
-        let daemon = fleet::Daemon::new(rotators, &clock, |board| board);
+        let daemon = daemon::Daemon::new(rotators, &clock, |board| board);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind(listen).await.expect("a free port");
@@ -235,7 +235,7 @@ async fn answers_are_guarded_whatever_was_asked() {
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
-            ("content-security-policy", perennial::page::POLICY),
+            ("content-security-policy", perennial::serve::page::POLICY),
         ] {
             assert_eq!(answer.headers()[name], value, "{method} {path}");
         }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::future::join_all;
-use perennial::clock::Clock;
-use perennial::managed::Policy;
-use perennial::schedule::Next;
-use perennial::state::State;
-use perennial::world::Peer;
-use perennial::world::World;
+use perennial::process::clock::Clock;
+use perennial::rotation::schedule::Next;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::World;
+use perennial::token::managed::Policy;
 
 use crate::harness;
 use crate::harness::WorldRotator;
@@ -74,6 +74,6 @@ async fn however_many_pages_a_list_has_a_day_stays_polite() {
     assert!(versions > 18 * 25 && most > 40, "it was hard enough: {versions} versions, {most} calls");
 }
 
-fn is_its_vault_call(call: &perennial::world::Call, name: &str) -> bool {
+fn is_its_vault_call(call: &perennial::sandbox::world::Call, name: &str) -> bool {
     call.peer == Peer::KeyVault && call.actor == name
 }

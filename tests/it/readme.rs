@@ -4,7 +4,7 @@ use std::path::Path;
 
 use perennial::azure::identity::Identity;
 use perennial::config::Config;
-use perennial::failure::Kind;
+use perennial::ports::failure::Kind;
 
 const README: &str = include_str!("../../README.md");
 

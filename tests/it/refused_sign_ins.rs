@@ -4,30 +4,30 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::clock::Timestamp;
-use perennial::daemon;
-use perennial::daemon::Signals;
-use perennial::failure::Kind;
-use perennial::managed::Grant;
-use perennial::managed::Policy;
 use perennial::ports::Vault as _;
-use perennial::pulse::Pulse;
-use perennial::schedule::Next;
-use perennial::state::Phase;
-use perennial::state::State;
-use perennial::tags::Tags;
+use perennial::ports::failure::Kind;
+use perennial::process::clock::Clock;
+use perennial::process::clock::Timestamp;
+use perennial::rotation::daemon;
+use perennial::rotation::daemon::Signals;
+use perennial::rotation::pulse::Pulse;
+use perennial::rotation::schedule::Next;
+use perennial::rotation::state::Phase;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::World;
 use perennial::token::RefreshToken;
-use perennial::version::Provenance;
-use perennial::version::Version;
-use perennial::version::compose;
-use perennial::version::tag;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Partner;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::World;
+use perennial::token::managed::Grant;
+use perennial::token::managed::Policy;
+use perennial::token::tags::Tags;
+use perennial::token::version::Provenance;
+use perennial::token::version::Version;
+use perennial::token::version::compose;
+use perennial::token::version::tag;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +143,7 @@ impl Scene {
             RefreshToken::new(secrecy::ExposeSecret::expose_secret(&version.value)) == *value
         });
         let found = found.expect("stored");
-        let id = perennial::version::VersionId(found.id.as_str().into());
+        let id = perennial::token::version::VersionId(found.id.as_str().into());
         let (created, enabled) = (found.created, found.attributes.enabled);
         Version { id, created, enabled, expires: None, tags: found.tags.clone() }
     }
@@ -214,7 +214,7 @@ async fn two_days(scene: &Scene, rotator: &mut WorldRotator, mut state: State) -
 
 /// What the first version of Perennial noted about a version that was refused.
 fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
-    let at = perennial::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
+    let at = perennial::process::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
     [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()
 }
 
@@ -376,7 +376,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
 async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
     let mark = |scene: &Scene, code: &str, at: TimeDelta| {
         let mut tags = mark_without_code(scene, Kind::LoginRequired);
-        tags.insert(tag::REFUSED_AT, &perennial::clock::rfc3339(scene.world.now() + at));
+        tags.insert(tag::REFUSED_AT, &perennial::process::clock::rfc3339(scene.world.now() + at));
         tags.insert(REFUSED_CODE, code);
         tags
     };

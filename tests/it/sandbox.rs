@@ -19,13 +19,13 @@ use azure_security_keyvault_secrets::SecretClient;
 use azure_security_keyvault_secrets::SecretClientOptions;
 use chrono::DateTime;
 use chrono::TimeDelta;
-use perennial::clock::Clock;
 use perennial::config::Config;
-use perennial::sandbox::ConfigRequest;
-use perennial::sandbox::Sandbox;
-use perennial::sandbox::SandboxOptions;
-use perennial::world::Partner;
-use perennial::world::World;
+use perennial::process::clock::Clock;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::server::Sandbox;
+use perennial::sandbox::server::SandboxOptions;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::World;
 use reqwest::Response;
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
@@ -255,7 +255,7 @@ async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
         let say = |text: &str| said.send(text.to_owned()).expect("heard");
-        perennial::sandbox::serve(&options, async { stopped.await.expect("told") }, say).await
+        perennial::sandbox::server::serve(&options, async { stopped.await.expect("told") }, say).await
     });
 
     let welcome = heard.await.expect("said");

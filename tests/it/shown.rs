@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::managed::Policy;
 use perennial::ports::Redeemed;
 use perennial::ports::Redemption;
-use perennial::state::Held;
-use perennial::state::Phase;
-use perennial::state::State;
+use perennial::rotation::state::Held;
+use perennial::rotation::state::Phase;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Operation;
 use perennial::token::AccessToken;
 use perennial::token::RefreshToken;
-use perennial::version::NewVersion;
-use perennial::version::Stored;
-use perennial::version::Version;
-use perennial::version::VersionId;
-use perennial::world::Operation;
+use perennial::token::managed::Policy;
+use perennial::token::version::NewVersion;
+use perennial::token::version::Stored;
+use perennial::token::version::Version;
+use perennial::token::version::VersionId;
 use secrecy::SecretString;
 use uuid::Uuid;
 

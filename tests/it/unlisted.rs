@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::failure::Kind;
-use perennial::tags::Tags;
-use perennial::world::Action;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::ports::failure::Kind;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::token::tags::Tags;
 
 use crate::host::Host;
 use crate::host::on_a_host;

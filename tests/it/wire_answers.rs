@@ -11,17 +11,17 @@ mod saving;
 mod vault;
 
 use chrono::TimeDelta;
-use perennial::clock::Timestamp;
-use perennial::failure::Kind;
-use perennial::failure::Remedy;
-use perennial::managed::Grant;
-use perennial::state::Failing;
-use perennial::state::State;
-use perennial::version::tag;
-use perennial::world::Action;
-use perennial::world::Fault;
-use perennial::world::Partner;
-use perennial::world::World;
+use perennial::ports::failure::Kind;
+use perennial::ports::failure::Remedy;
+use perennial::process::clock::Timestamp;
+use perennial::rotation::state::Failing;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::World;
+use perennial::token::managed::Grant;
+use perennial::token::version::tag;
 use secrecy::ExposeSecret as _;
 
 use crate::lab::Lab;

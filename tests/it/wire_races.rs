@@ -7,17 +7,17 @@ use std::sync::PoisonError;
 
 use chrono::TimeDelta;
 use perennial::cli::shipped::ShippedRotator;
-use perennial::managed::Grant;
-use perennial::state::State;
-use perennial::tags::Tags;
-use perennial::world::Call;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Partner;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::When;
-use perennial::world::World;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Call;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::When;
+use perennial::sandbox::world::World;
+use perennial::token::managed::Grant;
+use perennial::token::tags::Tags;
 
 use crate::lab::Lab;
 use crate::lab::grant;
@@ -103,7 +103,7 @@ const DEEDS: [Deed; 14] = [
         act: |world, partner| world.switch_version(&partner.refresh_token, None, false),
         later: |world, partner| {
             for version in world.versions_of(&partner.refresh_token) {
-                let id = perennial::version::VersionId(version.id.as_str().into());
+                let id = perennial::token::version::VersionId(version.id.as_str().into());
                 world.switch_version(&partner.refresh_token, Some(&id), true);
             }
         },

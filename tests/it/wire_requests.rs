@@ -3,22 +3,22 @@
 
 use chrono::TimeDelta;
 use futures::future::join_all;
-use perennial::calls;
 use perennial::cli::shipped::ShippedRotator;
-use perennial::clock::Timestamp;
-use perennial::failure::Kind;
-use perennial::secret::Setting;
-use perennial::secret::Source;
-use perennial::state::State;
-use perennial::version::CONTENT_TYPE;
-use perennial::version::tag;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Partner;
-use perennial::world::Peer;
-use perennial::world::SecretVersion;
-use perennial::world::What;
-use perennial::world::World;
+use perennial::net::calls;
+use perennial::ports::failure::Kind;
+use perennial::process::clock::Timestamp;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::SecretVersion;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::World;
+use perennial::token::secret::Setting;
+use perennial::token::secret::Source;
+use perennial::token::version::CONTENT_TYPE;
+use perennial::token::version::tag;
 
 use crate::lab::Lab;
 use crate::lab::grant;
@@ -124,7 +124,7 @@ async fn an_app_id_in_the_vault_is_one_request_more() {
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     let mut grant = grant("partner", &partner);
     let mut app_id = partner.app_secret.clone();
-    app_id.name = perennial::secret::SecretName::parse("partner-app-id").expect("letters and dashes");
+    app_id.name = perennial::token::secret::SecretName::parse("partner-app-id").expect("letters and dashes");
     lab.world().store_app_secret(&app_id, &partner.client_id, None);
     grant.client_id = Setting::From(Source::Secret(app_id));
     let rotator = lab.rotator(&grant);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::board::Board;
-use perennial::failure::Kind;
-use perennial::managed::Policy;
-use perennial::no_answer::Transport;
-use perennial::world::Fault;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::ports::failure::Kind;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::status::board::Board;
+use perennial::token::managed::Policy;
 
 use crate::harness;
 use crate::host::on_a_host;
@@ -104,7 +104,7 @@ fn a_token_that_was_never_tried_is_told_within_a_quarter_of_an_hour() {
             let rotator = harness::rotator(&host.world, host.clock.clone(), &grant, "run", 1);
             let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), host.clock.clone());
             let told = || {
-                let told = |conditions: Vec<perennial::condition::Condition>| {
+                let told = |conditions: Vec<perennial::status::condition::Condition>| {
                     conditions.iter().any(|condition| condition.kind == Kind::Overdue)
                 };
                 board.drawn(|_, conditions, _| told(conditions))

@@ -3,28 +3,28 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::condition::action;
-use crate::failure::About;
-use crate::failure::Failure;
-use crate::failure::Kind;
-use crate::failure::Remedy;
-use crate::managed::Grant;
-use crate::managed::TokenName;
-use crate::no_answer::Transport;
+use crate::net::no_answer::Transport;
 use crate::ports::Asked;
 use crate::ports::Forbidden;
 use crate::ports::VaultError;
-use crate::samples;
-use crate::schedule::Next;
-use crate::schedule::Timing;
-use crate::secret::SecretAddress;
-use crate::secret::SecretName;
-use crate::secret::Setting;
-use crate::secret::Source;
-use crate::snapshot::Snapshot;
-use crate::state::Failing;
-use crate::state::Phase;
-use crate::state::State;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::rotation::samples;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::Failing;
+use crate::rotation::state::Phase;
+use crate::rotation::state::State;
+use crate::status::condition::action;
+use crate::status::snapshot::Snapshot;
+use crate::token::managed::Grant;
+use crate::token::managed::TokenName;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::SecretName;
+use crate::token::secret::Setting;
+use crate::token::secret::Source;
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 

@@ -8,12 +8,12 @@ use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::azure::loopback;
-use crate::azure::loopback::Loopback;
-use crate::azure::loopback::reply;
-use crate::claims::Claim;
-use crate::no_answer::Transport;
-use crate::refusal::Class;
+use crate::net::loopback;
+use crate::net::loopback::Loopback;
+use crate::net::loopback::reply;
+use crate::net::no_answer::Transport;
+use crate::ports::refusal::Class;
+use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";
 const TOKEN: &str = "0.AXoA-canary_x~y";

@@ -13,8 +13,8 @@ use super::bounded;
 use super::context;
 use crate::azure::vault_answers;
 use crate::ports::VaultError;
-use crate::secret::SecretName;
-use crate::tags::Tags;
+use crate::token::secret::SecretName;
+use crate::token::tags::Tags;
 
 /// A secret, as the list of a vault shows it.
 #[derive(Clone, Debug)]

@@ -12,15 +12,15 @@ use axum::response::Response as Answer;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 
-use crate::azure::loopback;
-use crate::azure::loopback::Loopback;
-use crate::azure::loopback::Seen;
-use crate::azure::loopback::reply;
+use crate::net::loopback;
+use crate::net::loopback::Loopback;
+use crate::net::loopback::Seen;
+use crate::net::loopback::reply;
 use crate::ports::Forbidden;
-use crate::secret::SecretName;
-use crate::secret::Source;
-use crate::tags::Tags;
 use crate::token::RefreshToken;
+use crate::token::secret::SecretName;
+use crate::token::secret::Source;
+use crate::token::tags::Tags;
 
 const TOKEN: &str = "POST /tenant/oauth2/v2.0/token";
 const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https://vault.azure.net""#;
@@ -108,7 +108,7 @@ fn secret(value: &str) -> Answer {
     reply(200, &[JSON, ("date", "Tue, 06 Oct 2026 07:28:00 GMT")], body.to_string())
 }
 
-fn at(text: &str) -> crate::clock::Timestamp {
+fn at(text: &str) -> crate::process::clock::Timestamp {
     text.parse().expect("a time")
 }
 

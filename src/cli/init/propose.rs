@@ -5,10 +5,10 @@ use secrecy::SecretString;
 
 use crate::azure::key_vault::Listed;
 use crate::config;
-use crate::secret::SecretName;
-use crate::text;
-use crate::version::CONTENT_TYPE;
-use crate::version::tag;
+use crate::process::text;
+use crate::token::secret::SecretName;
+use crate::token::version::CONTENT_TYPE;
+use crate::token::version::tag;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]

@@ -22,7 +22,6 @@ use super::page::Told;
 use super::pasted;
 use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
-use crate::failure::Remedy;
 use crate::login;
 use crate::login::Refused;
 use crate::login::attempt::Attempt;
@@ -33,6 +32,7 @@ use crate::login::cure;
 use crate::login::cure::Way;
 use crate::login::redirect;
 use crate::login::redirect::Arrived;
+use crate::ports::failure::Remedy;
 
 /// Long enough to find a phone; a code itself holds ten minutes.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);

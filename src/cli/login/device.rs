@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::desk::Desk;
 use super::desk::Kept;
 use crate::azure::entra::DevicePoll;
-use crate::failure::Remedy;
 use crate::login;
 use crate::login::DeviceCode;
 use crate::login::Refused;
@@ -15,6 +14,7 @@ use crate::login::cure::Way;
 use crate::login::polling::Polling;
 use crate::login::polling::Turn;
 use crate::ports::Redeemed;
+use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
 Warning: device codes are what phishers send, so many tenants block this flow, and a policy made later ends
@@ -41,7 +41,7 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
 async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<Redeemed, Refused> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
     // By a clock that nobody sets meanwhile.
-    let now = || begun_at + crate::clock::delta(since.elapsed());
+    let now = || begun_at + crate::process::clock::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);
     let mut rest = polling.first().min(lasts);

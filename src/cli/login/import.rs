@@ -15,7 +15,7 @@ use crate::login::Refused;
 use crate::login::cure::Way;
 use crate::ports::Issuer as _;
 use crate::ports::Redemption;
-use crate::text;
+use crate::process::text;
 use crate::token::RefreshToken;
 
 /// Ten times the longest token seen (docs/azure-facts.md F112).

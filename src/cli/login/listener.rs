@@ -35,9 +35,9 @@ use crate::login::redirect;
 use crate::login::redirect::Arrived;
 use crate::login::redirect::MAX_BYTES;
 use crate::login::redirect::NotOurs;
-use crate::server;
-use crate::server::ClientLimits;
-use crate::server::Connection;
+use crate::net::server;
+use crate::net::server::ClientLimits;
+use crate::net::server::Connection;
 
 /// A browser opens a handful. The rest is room for other programs of this machine that connect and send nothing.
 /// When all are taken, the oldest one is closed.

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use super::age;
 use super::left;
 use super::passed;
-use crate::clock::Timestamp;
-use crate::condition::Severity;
-use crate::relative;
-use crate::snapshot::Standing;
-use crate::status::Status;
-use crate::status::TokenStatus;
+use crate::process::clock::Timestamp;
+use crate::process::relative;
+use crate::status::condition::Severity;
+use crate::status::document::Status;
+use crate::status::document::TokenStatus;
+use crate::status::snapshot::Standing;
 
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;

@@ -6,11 +6,11 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::*;
-use crate::claims::Claim;
 use crate::ports::Redeemed;
-use crate::samples;
+use crate::rotation::samples;
 use crate::token::AccessToken;
 use crate::token::RefreshToken;
+use crate::token::claims::Claim;
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const USER: &str = "0c0ffee0-1111-4111-8111-111111111111";

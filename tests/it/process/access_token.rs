@@ -1,15 +1,15 @@
 //! `access-token` prints one token and nothing else, for whoever it is configured, and writes nothing.
 
 use chrono::TimeDelta;
-use perennial::claims::Claims;
-use perennial::clock::Clock;
-use perennial::clock::Timestamp;
+use perennial::process::clock::Clock;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use perennial::token::AccessToken;
-use perennial::world::Action;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::token::claims::Claims;
 use serde_json::Value;
 
 use super::Stage;

@@ -4,12 +4,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::no_answer::Transport;
-use perennial::sandbox::ConfigRequest;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 
 use super::Stage;
 use super::child::Child;

@@ -80,7 +80,8 @@ async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
     daemon.logs(place, "the refusal", |event| failed_with(event, "login_required")).await;
     told(&inbox, 1).await;
     let secret = &stage.partner.refresh_token;
-    let noted = || stage.world().newest_version(secret).filter(perennial::version::Version::is_refused);
+    let noted =
+        || stage.world().newest_version(secret).filter(perennial::token::version::Version::is_refused);
     eventually("the refusal is noted", noted).await;
     daemon.signal("TERM");
     daemon.ended("stopped").await;

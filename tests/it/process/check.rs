@@ -1,11 +1,11 @@
 //! `check` goes through the steps, names what is missing, and writes only where it is asked to.
 
 use chrono::TimeDelta;
-use perennial::world::Action;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use serde_json::Value;
 
 use super::Stage;
@@ -166,6 +166,6 @@ async fn a_token_of_a_strict_issuer_is_not_redeemed() {
         ("not_tried".into(), "not_tried".into())
     );
     assert_eq!((stage.redemptions(), stage.changes()), (0, 0));
-    let reads = stage.world().calls_since(perennial::clock::Timestamp::MIN_UTC);
+    let reads = stage.world().calls_since(perennial::process::clock::Timestamp::MIN_UTC);
     assert!(reads.iter().any(|call| call.operation == Operation::List));
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use futures::stream;
-use perennial::tags::Tags;
-use perennial::world::When;
-use perennial::world::World;
+use perennial::sandbox::world::When;
+use perennial::sandbox::world::World;
+use perennial::token::tags::Tags;
 
 use super::Stage;
 use super::child::eventually;

@@ -4,10 +4,10 @@ use std::net::TcpStream as Blocking;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use tokio::io::AsyncReadExt as _;
@@ -114,7 +114,7 @@ async fn probes_are_answered_beside_five_hundred_clients_that_keep_their_connect
     }
 
     let held = open() - before;
-    assert!(held <= perennial::http::CONNECTIONS + 8, "{held} connections are held");
+    assert!(held <= perennial::serve::http::CONNECTIONS + 8, "{held} connections are held");
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::clock::Timestamp;
-use perennial::sandbox::ConfigRequest;
-use perennial::world::Operation;
-use perennial::world::Partner;
-use perennial::world::Peer;
+use perennial::process::clock::Clock;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
 use serde_json::Value;
 
 use super::child::Child;

@@ -2,12 +2,12 @@
 //! that passes, and rotates once it has passed.
 
 use chrono::TimeDelta;
-use perennial::clock::Timestamp;
-use perennial::world::Fault;
-use perennial::world::Hostile;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Hostile;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use serde_json::Value;
 
 use super::Stage;

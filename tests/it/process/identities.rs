@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use chrono::TimeDelta;
-use perennial::clock::Clock;
-use perennial::world::IdentityRequest;
-use perennial::world::Proof;
+use perennial::process::clock::Clock;
+use perennial::sandbox::world::IdentityRequest;
+use perennial::sandbox::world::Proof;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use serde_json::json;

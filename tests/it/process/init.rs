@@ -5,10 +5,10 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use chrono::TimeDelta;
-use perennial::secret::SecretAddress;
-use perennial::secret::SecretName;
-use perennial::tags::Tags;
-use perennial::world::Action;
+use perennial::sandbox::world::Action;
+use perennial::token::secret::SecretAddress;
+use perennial::token::secret::SecretName;
+use perennial::token::tags::Tags;
 
 use super::Stage;
 use super::child::Child;
@@ -121,7 +121,10 @@ async fn a_file_that_is_there_is_kept_without_force() {
 
     assert_eq!(forced.code, Some(0), "{}", forced.stderr);
     assert!(std::fs::read_to_string(&stage.config).expect("there").contains(vault));
-    assert!(stage.world().calls_since(perennial::clock::Timestamp::MIN_UTC).is_empty(), "all was said");
+    assert!(
+        stage.world().calls_since(perennial::process::clock::Timestamp::MIN_UTC).is_empty(),
+        "all was said"
+    );
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use perennial::tags::Tags;
-use perennial::world::Distortion;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::sandbox::world::Distortion;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 
 use super::Stage;

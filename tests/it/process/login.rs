@@ -5,9 +5,9 @@ mod crowd;
 mod refusals;
 
 use chrono::TimeDelta;
-use perennial::tags::Tags;
-use perennial::world::DeviceState;
-use perennial::world::SecretVersion;
+use perennial::sandbox::world::DeviceState;
+use perennial::sandbox::world::SecretVersion;
+use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use std::time::Duration;

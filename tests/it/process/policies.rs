@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use chrono::TimeDelta;
-use perennial::clock::Timestamp;
-use perennial::sandbox::ConfigRequest;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Partner;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::When;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::When;
 
 use super::child::Child;
 use super::results;

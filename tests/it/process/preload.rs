@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use chrono::NaiveDateTime;
 use chrono::TimeDelta;
-use perennial::clock::Clock;
+use perennial::process::clock::Clock;
 
 use super::compiled::compile;
 

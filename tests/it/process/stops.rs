@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::daemon::GRACE;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::rotation::daemon::GRACE;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use tokio::time::Instant;
 
 use super::Stage;

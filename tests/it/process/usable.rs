@@ -4,13 +4,13 @@
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use futures::stream;
-use perennial::world::Distortion;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::PartnerCenter;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::World;
+use perennial::sandbox::world::Distortion;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::PartnerCenter;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::World;
 use serde_json::Value;
 use serde_json::json;
 

@@ -1,11 +1,11 @@
 //! Hosts whose clock is wrong, or jumps, beside stand-ins whose clock is right.
 
 use chrono::TimeDelta;
-use perennial::sandbox::ConfigRequest;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::sandbox::server::ConfigRequest;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 use serde_json::Value;
 
 use super::Stage;

@@ -8,9 +8,9 @@ use azure_security_keyvault_secrets::models::SetSecretParameters;
 use azure_security_keyvault_secrets::models::UpdateSecretPropertiesParameters;
 use chrono::DateTime;
 use futures::TryStreamExt as _;
-use perennial::tags::Tags;
-use perennial::world::Operation;
-use perennial::world::Peer;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::token::tags::Tags;
 use reqwest::StatusCode;
 use std::collections::HashMap;
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use perennial::clock::Timestamp;
-use perennial::failure::Remedy;
+use perennial::ports::failure::Remedy;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::HUMAN;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::Write;
 use perennial::token::RefreshToken;
-use perennial::world::HUMAN;
-use perennial::world::Peer;
-use perennial::world::Write;
 
 use super::Seen;
 use super::Simulation;

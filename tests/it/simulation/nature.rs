@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::clock::Timestamp;
-use perennial::no_answer::Transport;
-use perennial::tags::Tags;
-use perennial::version::VersionId;
-use perennial::world::Action;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::token::tags::Tags;
+use perennial::token::version::VersionId;
 
 use super::Simulation;
 
@@ -327,7 +327,8 @@ impl Simulation {
     }
 
     fn rules(&self, blocked: bool) {
-        let rules = perennial::world::Rules { blocked, ..perennial::world::Rules::default() };
+        let rules =
+            perennial::sandbox::world::Rules { blocked, ..perennial::sandbox::world::Rules::default() };
         self.world.set_rules(&self.partner.tenant_id, rules);
     }
 

@@ -1,14 +1,14 @@
 //! Entra's codes, as docs/azure-facts.md F124 has them: each code under each error it may come with, its
 //! class, and the condition that an operator sees.
 
-use perennial::failure::Kind;
-use perennial::failure::Remedy;
-use perennial::refusal::Class;
-use perennial::refusal::Refusal;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::ports::failure::Kind;
+use perennial::ports::failure::Remedy;
+use perennial::ports::refusal::Class;
+use perennial::ports::refusal::Refusal;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 
 use super::Row;
 

@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::condition::conditions;
-use perennial::failure::Kind;
-use perennial::no_answer::Transport;
-use perennial::snapshot::Snapshot;
-use perennial::state::State;
-use perennial::world::Fault;
-use perennial::world::PartnerCenter;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::ports::failure::Kind;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::PartnerCenter;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::status::condition::conditions;
+use perennial::status::snapshot::Snapshot;
 
 use super::Lab;
 use super::Scene;

@@ -1,14 +1,14 @@
 //! What people do to users, apps, tenants and secrets, judged by the stand-ins' own rules.
 
 use chrono::TimeDelta;
-use perennial::failure::Kind;
-use perennial::failure::Remedy;
-use perennial::secret::SecretName;
-use perennial::tags::Tags;
-use perennial::world::Action;
-use perennial::world::Partner;
-use perennial::world::Rules;
-use perennial::world::World;
+use perennial::ports::failure::Kind;
+use perennial::ports::failure::Remedy;
+use perennial::sandbox::world::Action;
+use perennial::sandbox::world::Partner;
+use perennial::sandbox::world::Rules;
+use perennial::sandbox::world::World;
+use perennial::token::secret::SecretName;
+use perennial::token::tags::Tags;
 
 use super::Row;
 
@@ -131,7 +131,7 @@ fn vaults() -> Vec<Row> {
         Row::new("app secret not there", |_, partner, grant| {
             let mut address = partner.app_secret.clone();
             address.name = name("not-there-either");
-            grant.client_secret = perennial::secret::Source::Secret(address);
+            grant.client_secret = perennial::token::secret::Source::Secret(address);
         })
         .means(Kind::VaultRefused, Remedy::Operator)
         .saying("not-there-either"),

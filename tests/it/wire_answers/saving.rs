@@ -1,13 +1,13 @@
 //! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
 
-use perennial::failure::Kind;
-use perennial::failure::Remedy;
-use perennial::no_answer::Transport;
-use perennial::state::State;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::ports::failure::Kind;
+use perennial::ports::failure::Remedy;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 
 use super::Lab;
 use super::Scene;

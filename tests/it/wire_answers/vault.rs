@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use perennial::failure::Kind;
-use perennial::failure::Remedy;
-use perennial::no_answer::Transport;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
+use perennial::net::no_answer::Transport;
+use perennial::ports::failure::Kind;
+use perennial::ports::failure::Remedy;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
 
 use super::Row;
 

@@ -5,14 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
-use perennial::tags::Tags;
-use perennial::version::tag;
-use perennial::world::Fault;
-use perennial::world::Hostile;
-use perennial::world::Operation;
-use perennial::world::Peer;
-use perennial::world::What;
-use perennial::world::When;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Hostile;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::When;
+use perennial::token::tags::Tags;
+use perennial::token::version::tag;
 
 use super::super::Stage;
 use super::super::child::Child;

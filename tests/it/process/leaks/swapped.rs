@@ -1,10 +1,10 @@
 //! An app secret that lies where the app's id is expected: messages name the place and never the value.
 
 use chrono::TimeDelta;
-use perennial::secret::SecretAddress;
-use perennial::secret::SecretName;
-use perennial::tags::Tags;
-use perennial::version::tag;
+use perennial::token::secret::SecretAddress;
+use perennial::token::secret::SecretName;
+use perennial::token::tags::Tags;
+use perennial::token::version::tag;
 
 use super::super::Stage;
 use super::super::child::Child;

@@ -1,6 +1,6 @@
 //! A person with a browser: opens pages, presses buttons, and is sent where the pages lead.
 
-use perennial::azure::http_client;
+use perennial::net::http::http_client;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;

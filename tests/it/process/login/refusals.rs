@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::world::Consent;
-use perennial::world::Distortion;
-use perennial::world::Fault;
-use perennial::world::Operation;
-use perennial::world::PartnerCenter;
-use perennial::world::Peer;
-use perennial::world::Platform;
-use perennial::world::What;
-use perennial::world::When;
+use perennial::sandbox::world::Consent;
+use perennial::sandbox::world::Distortion;
+use perennial::sandbox::world::Fault;
+use perennial::sandbox::world::Operation;
+use perennial::sandbox::world::PartnerCenter;
+use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::Platform;
+use perennial::sandbox::world::What;
+use perennial::sandbox::world::When;
 use tokio::net::TcpListener;
 
 use super::super::Stage;
@@ -285,7 +285,7 @@ async fn what_passes_by_itself_is_waited_for_and_no_good_sign_in_is_lost() {
     let stage = Stage::never_signed_in().await;
     let down = || What::Status { status: 503, retry_after: None };
     stage.world().inject(Fault::of(Peer::PartnerCenter, down()).times(1));
-    let lost = What::Transport(perennial::no_answer::Transport::Cut);
+    let lost = What::Transport(perennial::net::no_answer::Transport::Cut);
     stage.world().inject(Fault::of(Peer::KeyVault, lost).on(Operation::Set).after_effect().times(1));
 
     let (ended, _) = stage.try_login(&stage.partner.user_oid, &[]).await;

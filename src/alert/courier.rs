@@ -1,0 +1,367 @@
+//! Delivers what the sinks are to be told; `heartbeat` says that somebody is there to tell it.
+//!
+//! Owns one task per sink: look what is due, send it, look again. What does not get through stays due and is
+//! tried again after a wait that doubles, or at the time that the receiver asked for.
+//!
+//! Invariants: an address or a key is read for each use and shown nowhere; nothing is sent without TLS but to
+//! this machine itself; no redirect is followed.
+
+mod heartbeat;
+mod mail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::Request;
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::header::HeaderValue;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::info;
+use tracing::warn;
+use uuid::Uuid;
+
+pub use self::heartbeat::keep_beating;
+use crate::alert::forms;
+use crate::alert::rules::Change;
+use crate::alert::rules::Ledger;
+use crate::alert::rules::What;
+use crate::alert::rules::test_message;
+use crate::alert::sink::Destination;
+use crate::alert::sink::Sink;
+use crate::net::address::may_send_to;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::http::Http;
+use crate::net::http::exchange;
+use crate::process::clock::Timestamp;
+use crate::status::board::Board;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::deliveries::Miss;
+use crate::status::deliveries::undeliverable;
+use crate::token::local_secret::read_local;
+use crate::token::secret::Source;
+
+/// Receivers that answer later than this are tried again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What changes this closely is told in one message.
+const SETTLES: Duration = Duration::from_millis(250);
+/// People get no more messages than one in this time.
+const PACE: Duration = Duration::from_secs(5);
+/// The first wait after a failure, and the longest one.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// A receiver may ask for more, up to this.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// After an answer that says never again (410; docs/azure-facts.md F504).
+const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Some conditions begin by the passing of time alone: looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
+/// At a start all tokens are waited for, so that they are told in one message; but no longer than this.
+const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What carries messages out of this process.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// The shared HTTP client.
+    pub http: Arc<Http>,
+    /// Where its calls are counted.
+    pub calls: Arc<Calls>,
+}
+
+/// Why a message did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// In our own words, without an address or a secret.
+    pub why: String,
+    /// Whether somebody has to act.
+    pub is_settled: bool,
+    /// Whether it was this message that was refused: others may get through.
+    pub is_of_this_one: bool,
+    /// How long the receiver wants to be left alone.
+    pub after: Option<Duration>,
+}
+
+impl Undelivered {
+    fn settled(why: impl Into<String>) -> Self {
+        Self { is_settled: true, ..Self::passing(why) }
+    }
+
+    /// It may get through later.
+    pub fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_settled: false, is_of_this_one: false, after: None }
+    }
+}
+
+/// Sends to one sink.
+#[derive(Clone, Debug)]
+pub struct Courier {
+    /// Where to.
+    pub sink: Sink,
+    /// By what.
+    pub outbound: Outbound,
+}
+
+impl Courier {
+    /// Sends these changes in one message; sinks that keep incidents take one at a time.
+    ///
+    /// # Errors
+    /// It did not get through, or nobody knows.
+    pub async fn send(&self, changes: &[Change], now: Timestamp) -> Result<(), Undelivered> {
+        match &self.sink.to {
+            Destination::Teams { url } => self.post_json(&address(url)?, &forms::teams(changes, now)).await,
+            Destination::Slack { url } => self.post_json(&address(url)?, &forms::slack(changes, now)).await,
+            Destination::PagerDuty { routing_key, endpoint } => {
+                let key = secret(routing_key)?;
+                let url = parsed(&format!("{endpoint}/v2/enqueue"))?;
+                for change in changes {
+                    let event = forms::pagerduty(change, key.expose_secret(), &host(), now);
+                    self.post_json(&url, &event).await?;
+                }
+                Ok(())
+            }
+            Destination::Webhook { url, signing_key } => {
+                let url = address(url)?;
+                let key = signing_key.as_ref().map(secret).transpose()?;
+                for change in changes {
+                    self.post_event(&url, key.as_ref(), change, now).await?;
+                }
+                Ok(())
+            }
+            Destination::Email(post) => mail::send(post, forms::mail(changes, now), &self.outbound).await,
+        }
+    }
+
+    /// Sends a marked test by the same path; where it opens an incident, closes that too.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn test(&self, now: Timestamp) -> Result<(), Undelivered> {
+        let test = test_message(&self.sink.name, now);
+        self.send(std::slice::from_ref(&test), now).await?;
+        if matches!(self.sink.to, Destination::PagerDuty { .. }) {
+            self.send(&[Change { what: What::Resolved, ..test }], now).await?;
+        }
+        Ok(())
+    }
+
+    async fn post_json(&self, url: &Url, body: &Value) -> Result<(), Undelivered> {
+        let mut request = Request::new(Method::POST, url.clone());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.to_string().into());
+        self.exchange(request).await
+    }
+
+    /// The headers are those of Standard Webhooks 1.0 ("Webhook headers").
+    async fn post_event(
+        &self,
+        url: &Url,
+        key: Option<&SecretString>,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<(), Undelivered> {
+        const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
+        let body = forms::cloud_event(change, now).to_string();
+        let (id, seconds) = (change.id().to_string(), now.timestamp());
+        let mut request = Request::new(Method::POST, url.clone());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
+        if let Some(key) = key {
+            let signature = forms::signature(key.expose_secret(), &id, seconds, &body);
+            let headers = [
+                ("webhook-id", id),
+                ("webhook-timestamp", seconds.to_string()),
+                ("webhook-signature", signature),
+            ];
+            for (name, value) in headers {
+                let value = HeaderValue::try_from(value).expect("hexadecimal, digits and base64");
+                request.headers_mut().insert(name, value);
+            }
+        }
+        *request.body_mut() = Some(body.into());
+        self.exchange(request).await
+    }
+
+    async fn exchange(&self, request: Request) -> Result<(), Undelivered> {
+        self.outbound.exchange((Peer::AlertSink, self.sink.to.as_str()), request).await
+    }
+}
+
+impl Outbound {
+    async fn exchange(&self, what: (Peer, &'static str), mut request: Request) -> Result<(), Undelivered> {
+        *request.timeout_mut() = Some(ANSWER_WITHIN);
+        let answer = exchange(&self.http, &self.calls, what, request).await;
+        let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
+        let status = answer.status;
+        let why = format!("it answered with HTTP status {status}");
+        match status {
+            200..=299 => Ok(()),
+            410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
+            408 | 425 | 429 | 500.. => {
+                let after = answer.retry_after().map(|after| after.min(LONGEST_ASKED));
+                Err(Undelivered { after, ..Undelivered::passing(why) })
+            }
+            400 | 413 | 422 => Err(Undelivered { is_of_this_one: true, ..Undelivered::settled(why) }),
+            _ => Err(Undelivered::settled(why)),
+        }
+    }
+}
+
+fn secret(source: &Source) -> Result<SecretString, Undelivered> {
+    read_local(source).map_err(|error| Undelivered::settled(error.to_string()))
+}
+
+fn address(source: &Source) -> Result<Url, Undelivered> {
+    parsed(secret(source)?.expose_secret())
+}
+
+fn parsed(text: &str) -> Result<Url, Undelivered> {
+    let url = Url::parse(text).ok().filter(may_send_to);
+    url.ok_or_else(|| Undelivered::settled("its address is not one that begins with https://"))
+}
+
+/// This machine's name, for receivers that want to know where something happened.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Keeps one sink told, for ever. `place` is the sink's on the board.
+pub async fn keep_told(courier: Courier, board: Board, place: usize) {
+    let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
+    let send = move |changes: Vec<Change>, now| {
+        let courier = courier.clone();
+        async move { courier.send(&changes, now).await }
+    };
+    keep_told_by(send, &sink, &board, place).await;
+}
+
+/// The same by any way to `send`: days of it can be simulated.
+pub async fn keep_told_by<S>(
+    send: impl Fn(Vec<Change>, Timestamp) -> S,
+    sink: &Sink,
+    board: &Board,
+    place: usize,
+) where
+    S: Future<Output = Result<(), Undelivered>>,
+{
+    let mut news = board.subscribe();
+    let all_tried = async {
+        while !board.is_ready() {
+            // The sender lives in the board, which is held here.
+            let _news = news.changed().await;
+        }
+    };
+    let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
+    // Only now the vault's time is known, by which incidents are dated.
+    let mut ledger = Ledger::new(sink.clone(), board.clock().now());
+    let mut attempts = 0;
+    let mut not_before = Instant::now();
+    // What was refused for what it says waits alone: other news need not wait with it.
+    let mut undelivered = Vec::new();
+    let mut news_not_before = Instant::now();
+    loop {
+        news.mark_unchanged();
+        let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
+        let is_known = |change: &Change| undelivered.contains(&change.id());
+        let due_at = if due.iter().all(is_known) { not_before } else { news_not_before };
+        if due.is_empty() && board.deliveries().is_troubled(place) {
+            due.push(works_again(sink, board.clock().now()));
+        }
+        if !due.is_empty() && Instant::now() >= due_at {
+            undelivered.clear();
+            match deliver(&send, sink, (board, place), &mut ledger, (&due, &mut undelivered)).await {
+                Ok(()) => {
+                    attempts = 0;
+                    not_before = Instant::now() + PACE;
+                    news_not_before = not_before;
+                }
+                Err(missed) => {
+                    not_before = Instant::now() + wait(attempts, &missed, fastrand::f64());
+                    news_not_before = if missed.is_of_this_one { Instant::now() + PACE } else { not_before };
+                    attempts += 1;
+                }
+            }
+            continue;
+        }
+        let now = board.clock().now();
+        let by_time = ledger.next_at(now).map(|at| (at - now).to_std().unwrap_or_default());
+        let mut until = Instant::now() + by_time.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        if !due.is_empty() {
+            until = until.min(due_at);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            _ = news.changed() => tokio::time::sleep(SETTLES).await,
+        }
+    }
+}
+
+/// Sends what is due, and takes note of what got through.
+async fn deliver<S>(
+    send: &impl Fn(Vec<Change>, Timestamp) -> S,
+    sink: &Sink,
+    (board, place): (&Board, usize),
+    ledger: &mut Ledger,
+    (due, undelivered): (&[Change], &mut Vec<Uuid>),
+) -> Result<(), Undelivered>
+where
+    S: Future<Output = Result<(), Undelivered>>,
+{
+    let Sink { name, to, .. } = sink;
+    let at_once = if to.keeps_incidents() { 1 } else { due.len() };
+    let mut failed: Option<Undelivered> = None;
+    let mut left: Vec<&Change> = Vec::new();
+    for message in due.chunks(at_once.max(1)) {
+        if failed.as_ref().is_some_and(|missed| !missed.is_of_this_one) {
+            left.extend(message);
+            continue;
+        }
+        let now = board.clock().now();
+        match send(message.to_vec(), now).await {
+            Ok(()) => {
+                board.deliveries().delivered(place);
+                for change in message {
+                    let Change { what, condition, .. } = change;
+                    info!(event = "alert_delivered", sink = %name, what = what.as_str(),
+                        kind = condition.kind.as_str(), cause = %condition.cause, id = %condition.id);
+                    ledger.note(change, now);
+                }
+            }
+            Err(missed) => {
+                warn!(event = "alert_undelivered", sink = %name, changes = message.len(), reason = %missed.why);
+                left.extend(message);
+                failed = Some(missed);
+            }
+        }
+    }
+    undelivered.extend(left.iter().map(|change| change.id()));
+    let Some(missed) = failed else {
+        board.all_delivered(place);
+        return Ok(());
+    };
+    let is_critical =
+        |change: &&Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
+    let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
+    board.missed(place, Miss { why: missed.why.clone(), is_settled: missed.is_settled, severity });
+    Err(missed)
+}
+
+/// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
+fn works_again(sink: &Sink, now: Timestamp) -> Change {
+    let why = "messages were missed, and what they were about is over";
+    let condition: Condition = undeliverable(&sink.name, why, Severity::Warning, now);
+    Change { what: What::Resolved, condition, day: 0 }
+}
+
+/// Full jitter over a doubling span, whose lower half is kept: nobody is asked in vain twice at once.
+fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {
+    let span = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
+    span.mul_f64(0.5 + sample / 2.0).max(missed.after.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

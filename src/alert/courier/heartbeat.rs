@@ -1,0 +1,64 @@
+//! Says that the process is there and at work: where nobody says so, silence is the alarm.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::Request;
+use tracing::warn;
+
+use super::Outbound;
+use super::Undelivered;
+use super::address;
+use crate::alert::sink::Heartbeat;
+use crate::net::calls::Peer;
+use crate::process::clock::Timestamp;
+use crate::status::board::Board;
+use crate::status::condition::TRIED_WITHIN;
+use crate::status::line::line;
+use crate::status::snapshot::Snapshot;
+use crate::token::secret::Source;
+
+/// A ping that failed is sent again after this long.
+const PING_AGAIN: Duration = Duration::from_secs(30);
+
+/// Pings for as long as every task turns and what is due is tried, for ever. Where this process is gone, or
+/// stuck, nobody pings, and that is the alarm (docs/azure-facts.md F505: a POST is a success).
+pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board) {
+    let mut failing = false;
+    loop {
+        let mut wait = heartbeat.every;
+        if let Some(line) = sign_of_life(&board) {
+            let pinged = ping(&heartbeat.url, &outbound, line).await;
+            if let Err(missed) = &pinged {
+                wait = wait.min(PING_AGAIN);
+                if !failing {
+                    warn!(event = "heartbeat_missed", reason = %missed.why);
+                }
+            }
+            failing = pinged.is_err();
+        } else {
+            warn!(event = "heartbeat_withheld", "a token's task stands still, so silence is the alarm");
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// What is sent, or nothing where silence is to be the alarm.
+fn sign_of_life(board: &Board) -> Option<String> {
+    let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line(snapshots, now)));
+    line.filter(|_| board.pulses().all_turn())
+}
+
+/// Whether no token's next step has been due for longer than any step takes.
+fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
+    snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
+}
+
+async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {
+    let mut request = Request::new(Method::POST, address(url)?);
+    *request.body_mut() = Some(line.into());
+    outbound.exchange((Peer::Heartbeat, "ping"), request).await
+}
+
+#[cfg(test)]
+mod tests;

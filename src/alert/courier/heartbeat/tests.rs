@@ -1,0 +1,46 @@
+//! When it speaks, by a clock that tests move.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::*;
+use crate::rotation::samples;
+
+use crate::process::clock::Clock;
+use crate::rotation::pulse::STUCK_AFTER;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::State;
+
+fn now() -> Timestamp {
+    Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+}
+
+fn board() -> Board {
+    let grant = samples::grant("a");
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    Board::new(std::iter::once((&Arc::new(grant), &timing)), Clock::running(now(), 1.0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_stands_still_and_a_step_that_is_not_tried_are_silence() {
+    let board = board();
+    let next_at = |at| board.publisher(0)(&State::unknown(at), &Next::Wait(at));
+    next_at(now() + TimeDelta::days(1));
+    assert_eq!(
+        sign_of_life(&board).as_deref(),
+        Some("1 token: 1 not known yet; next step on 2026-02-03 at 02:40 UTC")
+    );
+
+    tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;
+    assert_eq!(sign_of_life(&board), None, "the task shows no life");
+    board.pulses().of(0).beat();
+    assert!(sign_of_life(&board).is_some(), "it does again");
+
+    let now = board.clock().now();
+    next_at(now - TRIED_WITHIN);
+    assert!(sign_of_life(&board).is_some(), "a step takes its time");
+    next_at(now - TRIED_WITHIN - TimeDelta::seconds(1));
+    assert_eq!(sign_of_life(&board), None, "what is due is not tried");
+}

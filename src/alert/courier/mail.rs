@@ -1,0 +1,176 @@
+//! Delivers alerts as mail, by somebody's SMTP server.
+//!
+//! Owns what is asked of the connection and what an answer means. The protocol is `lettre`'s.
+//!
+//! Invariants: there is no mail and no password without TLS, but to this machine itself; what a server says is
+//! shown nowhere but for its number, since it may repeat what it was told.
+
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::AsyncSmtpTransport;
+use lettre::AsyncTransport as _;
+use lettre::Message;
+use lettre::Tokio1Executor;
+use lettre::message::Mailbox;
+use lettre::message::header;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::Certificate;
+use lettre::transport::smtp::client::Tls;
+use lettre::transport::smtp::client::TlsParameters;
+use lettre::transport::smtp::extension::ClientId;
+use secrecy::ExposeSecret as _;
+use tracing::warn;
+
+use super::Outbound;
+use super::Undelivered;
+use super::host;
+use super::secret;
+use crate::alert::forms::Mail;
+use crate::alert::sink::Post;
+use crate::net::address::is_loopback;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::no_answer::Transport;
+
+/// A server may look its sender up in several lists before it answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// The whole conversation.
+const SENT_WITHIN: Duration = Duration::from_secs(45);
+/// What a server says when it has taken a mail (RFC 5321, 4.2.3).
+const TAKEN: u16 = 250;
+
+/// Sends a mail to everybody whom it goes to, in one transaction; where the server refuses that, to each alone,
+/// so that a mailbox which is gone silences no other.
+pub(super) async fn send(post: &Post, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
+    let security = security(post);
+    let tls = match security {
+        Security::Loopback => Tls::None,
+        Security::First => Tls::Wrapper(trusted(post, outbound)?),
+        Security::Asked => Tls::Required(trusted(post, outbound)?),
+    };
+    let all = deliver(post, tls.clone(), mail.clone(), &outbound.calls).await;
+    let Err(missed) = all else { return all };
+    if !missed.is_settled || post.to.len() == 1 {
+        return Err(missed);
+    }
+    let mut refused = 0_usize;
+    for to in &post.to {
+        let alone = Post { to: vec![to.clone()], ..post.clone() };
+        refused += usize::from(deliver(&alone, tls.clone(), mail.clone(), &outbound.calls).await.is_err());
+    }
+    if refused == post.to.len() {
+        return Err(missed);
+    }
+    warn!(event = "mailboxes_refused", refused, of = post.to.len(), reason = %missed.why);
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Security {
+    /// TLS begins with the connection (RFC 8314, 3.3).
+    First,
+    /// TLS is asked for, and nothing is said without it (RFC 3207).
+    Asked,
+    /// Nobody is on the way.
+    Loopback,
+}
+
+fn security(post: &Post) -> Security {
+    match post.tls_first {
+        true => Security::First,
+        false if is_loopback(&post.host) => Security::Loopback,
+        false => Security::Asked,
+    }
+}
+
+/// The same roots as for everything else.
+fn trusted(post: &Post, outbound: &Outbound) -> Result<TlsParameters, Undelivered> {
+    let settled = |error: &dyn std::fmt::Display| Undelivered::settled(error.to_string());
+    let mut tls = TlsParameters::builder(post.host.clone());
+    let own = outbound.http.own_roots().map_err(|error| settled(&error))?;
+    if let Some(pem) = own {
+        let root =
+            Certificate::from_pem(&pem).map_err(|_| Undelivered::settled("[cloud] ca_file holds no PEM"))?;
+        tls = tls.add_root_certificate(root);
+    }
+    tls.build().map_err(|_| Undelivered::settled("no TLS can be spoken, are root certificates installed?"))
+}
+
+async fn deliver(post: &Post, tls: Tls, mail: Mail, calls: &Calls) -> Result<(), Undelivered> {
+    let letter = letter(post, mail)?;
+    let mut server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(post.host.as_str())
+        .port(post.port)
+        .tls(tls)
+        .hello_name(ClientId::Domain(host()))
+        .timeout(Some(ANSWER_WITHIN));
+    if let Some((user, password)) = &post.login {
+        let password = secret(password)?.expose_secret().to_owned();
+        server = server.credentials(Credentials::new(user.clone(), password));
+    }
+    let running = calls.begin(Peer::AlertSink, "email");
+    let sent = tokio::time::timeout(SENT_WITHIN, server.build().send(letter)).await;
+    let sent = sent.map_err(|_| Transport::TimedOut);
+    let said = match &sent {
+        Ok(Ok(_)) => Ok(TAKEN),
+        Ok(Err(error)) => error.status().map(u16::from).ok_or_else(|| why(error)),
+        Err(why) => Err(*why),
+    };
+    running.end(said);
+    match sent {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(missed(&error)),
+        Err(why) => Err(Undelivered::passing(format!("no answer: {why}"))),
+    }
+}
+
+fn letter(post: &Post, mail: Mail) -> Result<Message, Undelivered> {
+    let address =
+        |text: &str| text.parse::<Address>().map_err(|_| Undelivered::settled("an address is wrong"));
+    let from = address(&post.from)?;
+    let id = |id: uuid::Uuid| format!("<{id}@{}>", from.domain());
+    let mut letter = Message::builder()
+        .from(Mailbox::new(Some("Perennial".to_owned()), from.clone()))
+        .subject(mail.subject)
+        .message_id(Some(id(mail.id)))
+        // Nobody's absence note answers it (RFC 3834, 5).
+        .raw_header(header::HeaderValue::new(
+            header::HeaderName::new_from_ascii_str("Auto-Submitted"),
+            "auto-generated".to_owned(),
+        ))
+        .header(header::ContentType::TEXT_PLAIN);
+    for to in &post.to {
+        letter = letter.to(Mailbox::new(None, address(to)?));
+    }
+    if let Some(thread) = mail.thread {
+        letter = letter.references(id(thread));
+    }
+    letter.body(mail.text).map_err(|_| Undelivered::settled("no mail can be made of it"))
+}
+
+/// Why there was no answer.
+fn why(error: &lettre::transport::smtp::Error) -> Transport {
+    if error.is_timeout() { Transport::TimedOut } else { crate::net::classify::classify(error) }
+}
+
+fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
+    match error.status().map(u16::from) {
+        // A name or a password that is not taken (RFC 4954, 6).
+        Some(code @ (530 | 534 | 535)) => {
+            Undelivered::settled(format!("the mail server does not let us in (SMTP {code})"))
+        }
+        Some(code) if error.is_permanent() => {
+            Undelivered::settled(format!("the mail server refused it (SMTP {code})"))
+        }
+        Some(code) => Undelivered::passing(format!("the mail server put it off (SMTP {code})")),
+        // What it does not offer it will not offer in a minute: STARTTLS, or a way to log in.
+        None if error.is_client() => {
+            Undelivered::settled("the mail server offers no TLS, or no way to log in that we know")
+        }
+        None if error.is_response() => Undelivered::passing("the mail server answered what nobody can read"),
+        None => Undelivered::passing(format!("no answer: {}", why(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Who is told what, and how it gets there.
+//!
+//! `rules` decides what is due, `forms` gives it a form, `courier` delivers it; `sink` says where.
+
+pub mod rules;
+pub mod sink;
+pub mod forms;
+pub mod courier;

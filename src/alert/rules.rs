@@ -1,0 +1,311 @@
+//! Alerts: what each sink is to be told, by what it was told and what holds.
+//!
+//! Owns the rules of opened, changed, reminder and resolved. There is no queue: a sink's `Ledger` compares what
+//! it was told with what is, so nothing overflows, nothing is lost, and what was not delivered is simply
+//! still due. Pure: delivering is `courier`'s, the form of a message `forms`'.
+//!
+//! Nothing is stored. After a start, sinks that keep incidents themselves (`PagerDuty`, `webhook`) are told
+//! everything again under the same ids; people are not told again what the vault's tags say that the process
+//! before has told, but for its daily reminder. What ended meanwhile is read off the same tags
+//! (`state::Found`).
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::alert::sink::Sink;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::rotation::state::Found;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::condition::id;
+use crate::status::deliveries;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
+
+/// An incident that lasts is told again this often.
+pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
+
+/// What is this much older than the process was told by the one before; it may have died before it told what
+/// is younger.
+const GRACE: TimeDelta = TimeDelta::minutes(2);
+
+/// What passes by itself is told once it has held for so long: at a start a late step is made up for in a moment.
+const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
+
+/// Tokens that join an incident are told after this long, then after twice as long, and so on: an outage
+/// that tokens notice one by one is one incident and not a hundred messages.
+const JOIN_WAIT: TimeDelta = TimeDelta::minutes(1);
+const JOIN_WAIT_DOUBLES: u32 = 10;
+
+/// What there is to tell about an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// It is new.
+    Opened,
+    /// It became graver, or tokens joined it.
+    Changed,
+    /// It still holds.
+    Reminder,
+    /// It is over.
+    Resolved,
+    /// Nothing is wrong: somebody tries the sink.
+    Test,
+}
+
+impl What {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Changed => "changed",
+            Self::Reminder => "reminder",
+            Self::Resolved => "resolved",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What about it.
+    pub what: What,
+    /// The incident; for one that is over, as it was last told.
+    pub condition: Condition,
+    /// On which day, counted from 1970: a reminder is another one each day.
+    pub day: i64,
+}
+
+impl Change {
+    /// An id that is the same whenever the same thing is told, also by another process.
+    pub fn id(&self) -> Uuid {
+        let Condition { id, since, severity, tokens, kind, .. } = &self.condition;
+        // How far a clock is off has no beginning that anybody knows.
+        let since = if *kind == Kind::ClockSkew { 0 } else { since.timestamp() };
+        let text = match self.what {
+            What::Reminder => format!("reminder/{since}/{}", self.day),
+            What::Changed => format!("changed/{since}/{severity:?}/{}", tokens.join(",")),
+            what => format!("{}/{since}", what.as_str()),
+        };
+        Uuid::new_v5(id, text.as_bytes())
+    }
+}
+
+/// What is sent to try a sink.
+pub fn test_message(sink: &str, now: Timestamp) -> Change {
+    let mut condition = deliveries::undeliverable(sink, "", Severity::Warning, now);
+    condition.id = id(Kind::AlertUndeliverable, &format!("test:{sink}/{}", now.timestamp()));
+    condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
+    "nothing: that you can read this is what was to be shown".clone_into(&mut condition.action);
+    Change { what: What::Test, condition, day: day(now) }
+}
+
+/// What one sink has been told so far.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    sink: Sink,
+    started: Timestamp,
+    told: BTreeMap<Uuid, Told>,
+    /// Since when this process has seen what was not told yet.
+    pending: BTreeMap<Uuid, Timestamp>,
+    /// Incidents that this process has told something about.
+    known: BTreeSet<Uuid>,
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    condition: Condition,
+    remind_at: Timestamp,
+    /// Joining tokens are told from then on.
+    joins_at: Timestamp,
+    changes: u32,
+}
+
+impl Ledger {
+    /// Of a process that began at `started` and has told nothing.
+    pub fn new(sink: Sink, started: Timestamp) -> Self {
+        Self { sink, started, told: BTreeMap::new(), pending: BTreeMap::new(), known: BTreeSet::new() }
+    }
+
+    /// What is due, the gravest first and what is over at the end.
+    pub fn due(&mut self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Change> {
+        self.correct(now);
+        let seen: Vec<Condition> = holding.iter().filter_map(|condition| self.seen(condition)).collect();
+        let day = day(now);
+        let mut due = Vec::new();
+        self.pending.retain(|id, _| seen.iter().any(|condition| condition.id == *id));
+        for condition in &seen {
+            self.adopt(snapshots, condition, now);
+            if let Some(what) = self.news(condition, now) {
+                due.push(Change { what, condition: condition.clone(), day });
+            }
+        }
+        let over = self.told.values().map(|told| told.condition.clone());
+        let over = over.chain(self.ended_before(snapshots, now));
+        let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
+        due.extend(over.map(|condition| Change { what: What::Resolved, condition, day }));
+        due
+    }
+
+    /// Corrects what was noted by a clock that was wrong: no wait is longer than one that begins now.
+    fn correct(&mut self, now: Timestamp) {
+        self.started = self.started.min(now);
+        for since in self.pending.values_mut() {
+            *since = (*since).min(now);
+        }
+        for told in self.told.values_mut() {
+            told.remind_at = told.remind_at.min(now + REMIND_EVERY);
+            told.joins_at = told.joins_at.min(now + JOIN_WAIT * 2_i32.pow(JOIN_WAIT_DOUBLES));
+        }
+    }
+
+    /// Takes note that something was delivered.
+    pub fn note(&mut self, change: &Change, now: Timestamp) {
+        let id = change.condition.id;
+        self.known.insert(id);
+        self.pending.remove(&id);
+        if change.what == What::Resolved {
+            self.told.remove(&id);
+            return;
+        }
+        let changes = match change.what {
+            What::Changed => self.told.get(&id).map_or(0, |told| told.changes).saturating_add(1),
+            _ => 0,
+        };
+        let joins_at = now + JOIN_WAIT * 2_i32.pow(changes.min(JOIN_WAIT_DOUBLES));
+        let remind_at = now + REMIND_EVERY;
+        let condition = change.condition.clone();
+        self.told.insert(id, Told { condition, remind_at, joins_at, changes });
+    }
+
+    /// When something may become due by the mere passing of time.
+    pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let times = self.told.values().flat_map(|told| [told.remind_at, told.joins_at]);
+        let times = times.chain(self.pending.values().map(|since| *since + HELD_FOR));
+        times.filter(|at| *at > now).min()
+    }
+
+    /// A condition as this sink may see it: not about itself, not below its severity unless it was told before,
+    /// and with its own tokens only.
+    fn seen(&self, condition: &Condition) -> Option<Condition> {
+        let Sink { name, min_severity, tokens, .. } = &self.sink;
+        if condition.kind == Kind::AlertUndeliverable && condition.cause == deliveries::cause(name) {
+            return None;
+        }
+        if condition.severity < *min_severity && !self.told.contains_key(&condition.id) {
+            return None;
+        }
+        let ours = |token: &String| tokens.is_empty() || tokens.iter().any(|pattern| fits(pattern, token));
+        let mut seen = condition.clone();
+        seen.tokens.retain(ours);
+        (condition.tokens.is_empty() || !seen.tokens.is_empty()).then_some(seen)
+    }
+
+    /// Takes as told what the process before has told people: what is noted in the vault, and what can be
+    /// read off the calendar.
+    fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
+        let id = condition.id;
+        let is_old = condition.since + GRACE < self.started;
+        if self.sink.to.keeps_incidents()
+            || !is_old
+            || self.known.contains(&id)
+            || self.told.contains_key(&id)
+        {
+            return;
+        }
+        let noted = |of: &Snapshot| {
+            of.found == Some(Found::Refused(condition.kind))
+                && condition.tokens.iter().any(|token| *token == of.grant.name.as_str())
+        };
+        if condition.kind == Kind::AppSecretExpiring || snapshots.iter().any(noted) {
+            let remind_at = next_reminder(condition.since, now);
+            let told = Told { condition: condition.clone(), remind_at, joins_at: now, changes: 0 };
+            self.told.insert(id, told);
+        }
+    }
+
+    fn news(&mut self, condition: &Condition, now: Timestamp) -> Option<What> {
+        let Some(told) = self.told.get_mut(&condition.id) else {
+            let since = *self.pending.entry(condition.id).or_insert(now);
+            let passes = condition.remedy == "retry" && since + HELD_FOR > now;
+            return (!passes).then_some(What::Opened);
+        };
+        // Who has left may join again.
+        told.condition.tokens.retain(|token| condition.tokens.contains(token));
+        let joined = condition.tokens.iter().any(|token| !told.condition.tokens.contains(token));
+        if condition.severity > told.condition.severity || (joined && told.joins_at <= now) {
+            Some(What::Changed)
+        } else if told.remind_at <= now {
+            Some(What::Reminder)
+        } else {
+            None
+        }
+    }
+
+    /// What the notes in the vault say that the process before has told, and that is over.
+    fn ended_before(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
+        let ended = snapshots.iter().filter_map(|of| {
+            let works = matches!(of.standing(now), Standing::Current | Standing::Unsaved);
+            let kind = match of.found.filter(|_| works)? {
+                Found::Refused(kind) => kind,
+                // Nothing noted that it was told; who keeps incidents drops what it does not know.
+                Found::FirstSignIn if self.sink.to.keeps_incidents() => Kind::NeverSignedIn,
+                Found::FirstSignIn | Found::SignIn => return None,
+            };
+            self.seen(&of_token(kind, of, now))
+        });
+        ended.filter(|over| !self.known.contains(&over.id) && !self.told.contains_key(&over.id)).collect()
+    }
+}
+
+/// An incident of a token's own that is over.
+fn of_token(kind: Kind, of: &Snapshot, now: Timestamp) -> Condition {
+    let cause = format!("token:{}", of.grant.name);
+    Condition {
+        id: id(kind, &cause),
+        kind,
+        severity: Severity::Critical,
+        since: of.signed_in_at.unwrap_or(now),
+        tokens: vec![of.grant.name.to_string()],
+        remedy: "none",
+        summary: "noted in the vault before Perennial was started again".to_owned(),
+        action: "nothing".to_owned(),
+        runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
+        owners: of.grant.owner.iter().cloned().collect(),
+        code: None,
+        trace_id: None,
+        correlation_id: None,
+        cause,
+    }
+}
+
+fn day(now: Timestamp) -> i64 {
+    now.timestamp().div_euclid(REMIND_EVERY.num_seconds())
+}
+
+/// The first whole number of days after the beginning that is still to come.
+fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
+    let days = (now - since).num_days() + 1;
+    since + REMIND_EVERY * i32::try_from(days).unwrap_or(i32::MAX)
+}
+
+/// Whether a name fits a pattern, in which `*` stands for any letters. Case makes no difference.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(end)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,328 @@
+//! Every rule of what a sink is told, and when.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::rotation::samples;
+
+use crate::alert::forms;
+use crate::alert::sink::Destination;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::Phase;
+use crate::rotation::state::State;
+use crate::token::secret::Source;
+use crate::token::tags::Tags;
+use crate::token::version::Version;
+use crate::token::version::tag;
+
+fn now() -> Timestamp {
+    Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+}
+
+fn chat() -> Sink {
+    Sink {
+        name: "chat".into(),
+        to: Destination::Slack { url: Source::Env("URL".into()) },
+        min_severity: Severity::Warning,
+        tokens: Vec::new(),
+    }
+}
+
+fn pager() -> Sink {
+    let routing_key = Source::Env("KEY".into());
+    Sink { to: Destination::PagerDuty { routing_key, endpoint: "https://x".into() }, ..chat() }
+}
+
+fn condition(kind: Kind, severity: Severity, tokens: &[&str], since: Timestamp) -> Condition {
+    let cause = "token:a".to_owned();
+    Condition {
+        id: id(kind, &cause),
+        kind,
+        severity,
+        since,
+        tokens: tokens.iter().map(|token| (*token).to_owned()).collect(),
+        remedy: "login",
+        summary: "as told".into(),
+        action: "sign in".into(),
+        runway_seconds: Some(0),
+        owners: Vec::new(),
+        code: Some(50173),
+        trace_id: None,
+        correlation_id: None,
+        cause,
+    }
+}
+
+fn refused() -> Condition {
+    condition(Kind::LoginRequired, Severity::Critical, &["a"], now())
+}
+
+/// What is due, by what and token; then taken as delivered.
+fn told(ledger: &mut Ledger, holding: &[Condition], at: Timestamp) -> Vec<(What, Kind)> {
+    let due = ledger.due(&[], holding, at);
+    for change in &due {
+        ledger.note(change, at);
+    }
+    due.iter().map(|change| (change.what, change.condition.kind)).collect()
+}
+
+#[test]
+fn an_incident_is_told_once_then_daily_then_once_more_when_it_is_over() {
+    let mut ledger = Ledger::new(chat(), now());
+    let minute = TimeDelta::minutes(1);
+
+    assert_eq!(told(&mut ledger, &[refused()], now()), [(What::Opened, Kind::LoginRequired)]);
+    for quiet in [minute, REMIND_EVERY - minute] {
+        assert_eq!(told(&mut ledger, &[refused()], now() + quiet), []);
+    }
+    assert_eq!(ledger.next_at(now() + minute * 2), Some(now() + REMIND_EVERY));
+    let tomorrow = now() + REMIND_EVERY;
+    assert_eq!(told(&mut ledger, &[refused()], tomorrow), [(What::Reminder, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[refused()], tomorrow + minute), []);
+    assert_eq!(told(&mut ledger, &[], tomorrow + minute * 2), [(What::Resolved, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[], tomorrow + minute * 3), []);
+}
+
+#[test]
+fn what_was_not_delivered_is_still_due_and_what_passed_meanwhile_is_not() {
+    let mut ledger = Ledger::new(chat(), now());
+    let first = ledger.due(&[], &[refused()], now());
+
+    let later = now() + TimeDelta::hours(1);
+    assert_eq!(ledger.due(&[], &[refused()], later).first().map(Change::id), first.first().map(Change::id));
+    assert_eq!(ledger.due(&[], &[], later), []);
+}
+
+#[test]
+fn a_graver_incident_is_told_at_once_and_a_milder_one_is_not() {
+    let of = |severity| condition(Kind::Overdue, severity, &["a"], now());
+    let mut ledger = Ledger::new(chat(), now());
+    told(&mut ledger, &[of(Severity::Warning)], now());
+
+    let soon = now() + TimeDelta::seconds(1);
+    assert_eq!(told(&mut ledger, &[of(Severity::Critical)], soon), [(What::Changed, Kind::Overdue)]);
+    assert_eq!(told(&mut ledger, &[of(Severity::Warning)], soon), []);
+}
+
+#[test]
+fn tokens_that_join_one_by_one_are_told_ever_more_rarely() {
+    let names: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
+    let mut ledger = Ledger::new(chat(), now());
+    let mut messages = 0;
+
+    for n in 0..names.len() {
+        let joined: Vec<&str> = names[..=n].iter().map(String::as_str).collect();
+        let outage = condition(Kind::EntraUnreachable, Severity::Warning, &joined, now());
+        let at = now() + TimeDelta::minutes(i64::try_from(n).expect("small"));
+        messages += told(&mut ledger, &[outage], at).len();
+    }
+
+    assert!((3..=12).contains(&messages), "{messages} in ten hours");
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let outage = condition(Kind::EntraUnreachable, Severity::Warning, &all, now());
+    let late = told(&mut ledger, &[outage], now() + REMIND_EVERY);
+    assert_eq!(late.len(), 1, "the last ones are told too");
+}
+
+#[test]
+fn who_leaves_and_comes_back_has_joined_again() {
+    let of = |tokens: &[&str]| condition(Kind::EntraUnreachable, Severity::Warning, tokens, now());
+    let mut ledger = Ledger::new(chat(), now());
+    told(&mut ledger, &[of(&["a", "b"])], now());
+
+    assert_eq!(told(&mut ledger, &[of(&["a"])], now() + TimeDelta::minutes(5)), []);
+    let back = told(&mut ledger, &[of(&["a", "b"])], now() + TimeDelta::minutes(6));
+    assert_eq!(back, [(What::Changed, Kind::EntraUnreachable)]);
+}
+
+#[test]
+fn a_sink_sees_its_severity_and_its_tokens_only() {
+    let sink = Sink { min_severity: Severity::Critical, tokens: vec!["con*o".into(), "b".into()], ..chat() };
+    let mut ledger = Ledger::new(sink, now());
+    let of = |severity, tokens: &[&str]| condition(Kind::Overdue, severity, tokens, now());
+
+    assert_eq!(ledger.due(&[], &[of(Severity::Warning, &["b"])], now()), []);
+    assert_eq!(ledger.due(&[], &[of(Severity::Critical, &["c"])], now()), []);
+    let due = ledger.due(&[], &[of(Severity::Critical, &["Contoso", "b", "c"])], now());
+    assert_eq!(due[0].condition.tokens, ["Contoso", "b"]);
+
+    ledger.note(&due[0], now());
+    let milder = told(&mut ledger, &[of(Severity::Warning, &["Contoso", "b"])], now());
+    assert_eq!(milder, [], "what was told is not over when it is less grave");
+}
+
+#[test]
+fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
+    let sink = Sink { tokens: vec!["b".into()], ..chat() };
+    let of = |sink| deliveries::undeliverable(sink, "x", Severity::Warning, now());
+
+    let due = Ledger::new(sink, now()).due(&[], &[of("chat"), of("other")], now());
+
+    let causes: Vec<&str> = due.iter().map(|change| change.condition.cause.as_str()).collect();
+    assert_eq!(causes, ["sink:other"]);
+}
+
+#[test]
+fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id() {
+    let old = Condition { since: now() - TimeDelta::hours(30), ..refused() };
+    let young = condition(Kind::MfaRequired, Severity::Critical, &["a"], now() - TimeDelta::minutes(2));
+    let holding = [old.clone(), young];
+
+    let noted = [works(Some(Found::Refused(Kind::LoginRequired)))];
+    let mut people = Ledger::new(chat(), now());
+    let mut told = |holding: &[Condition], at: Timestamp| {
+        let due = people.due(&noted, holding, at);
+        for change in &due {
+            people.note(change, at);
+        }
+        due.iter().map(|change| (change.what, change.condition.kind)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&holding, now()), [(What::Opened, Kind::MfaRequired)]);
+    let later = now() + TimeDelta::hours(18);
+    assert_eq!(told(&holding, later), [(What::Reminder, Kind::LoginRequired)], "48 hours after it began");
+    assert_eq!(told(&holding[1..], later), [(What::Resolved, Kind::LoginRequired)]);
+
+    let before = Ledger::new(pager(), now() - TimeDelta::hours(31)).due(&[], &holding, now());
+    let after = Ledger::new(pager(), now()).due(&[], &holding, now());
+    let ids = |due: &[Change]| due.iter().map(Change::id).collect::<Vec<_>>();
+    assert_eq!((ids(&before), after.len()), (ids(&after), 2));
+}
+
+#[test]
+fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
+    let old = Condition { since: now() - TimeDelta::days(3), ..refused() };
+
+    assert_eq!(told(&mut Ledger::new(chat(), now()), &[old], now()), [(What::Opened, Kind::LoginRequired)]);
+}
+
+#[test]
+fn what_passes_by_itself_is_told_only_once_it_has_held() {
+    let late = Condition { remedy: "retry", ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
+    let late = [late];
+    let mut ledger = Ledger::new(chat(), now());
+
+    assert_eq!(told(&mut ledger, &late, now()), []);
+    assert_eq!(ledger.next_at(now()), Some(now() + HELD_FOR));
+    assert_eq!(told(&mut ledger, &[], now() + HELD_FOR), [], "it was made up for");
+    assert_eq!(told(&mut ledger, &late, now() + HELD_FOR), []);
+    assert_eq!(told(&mut ledger, &late, now() + HELD_FOR * 2), [(What::Opened, Kind::Overdue)]);
+}
+
+#[test]
+fn each_thing_that_is_told_has_an_id_of_its_own() {
+    let (day, condition) = (1, refused());
+    let change = |what| Change { what, condition: condition.clone(), day };
+    let mut all = vec![Change { day: 2, ..change(What::Reminder) }];
+    let grown = Condition { tokens: vec!["a".into(), "b".into()], ..condition.clone() };
+    all.push(Change { condition: grown, ..change(What::Changed) });
+    all.extend([What::Opened, What::Changed, What::Reminder, What::Resolved].map(change));
+
+    let mut ids: Vec<Uuid> = all.iter().map(Change::id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+
+    assert_eq!(ids.len(), all.len());
+}
+
+/// A token that works, of which this was found at the start.
+fn works(found: Option<Found>) -> Snapshot {
+    let newest = samples::version("a", now());
+    let state = State {
+        phase: Phase::Current,
+        newest: Some(newest),
+        found,
+        proved_at: Some(now()),
+        ..State::unknown(now())
+    };
+    let grant = samples::grant("a");
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    Snapshot::of(&Arc::new(grant), &timing, &state, &Next::Wait(now() + TimeDelta::hours(4)), now())
+}
+
+fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
+    let mut ledger = Ledger::new(sink, now());
+    let due = ledger.due(std::slice::from_ref(of), open, now());
+    let over = due.iter().filter(|change| change.what == What::Resolved);
+    let kinds = over.map(|change| change.condition.kind).collect();
+    for change in &due {
+        ledger.note(change, now());
+    }
+    assert_eq!(ledger.due(std::slice::from_ref(of), open, now()), [], "told once");
+    kinds
+}
+
+#[test]
+fn what_ended_while_nobody_was_there_is_told_by_the_notes_in_the_vault() {
+    let refused_before = works(Some(Found::Refused(Kind::LoginRequired)));
+    let first = works(Some(Found::FirstSignIn));
+
+    assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
+    assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
+    assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
+    assert_eq!(ended(pager(), &first, &[]), [Kind::NeverSignedIn], "it drops what it does not know");
+    for nothing in [None, Some(Found::SignIn)] {
+        assert_eq!(ended(pager(), &works(nothing), &[]), [], "{nothing:?}");
+    }
+}
+
+#[test]
+fn what_this_process_has_told_itself_did_not_end_before_it() {
+    let mut ledger = Ledger::new(chat(), now());
+    told(&mut ledger, &[refused()], now());
+    told(&mut ledger, &[], now());
+
+    let found = works(Some(Found::Refused(Kind::LoginRequired)));
+    assert_eq!(ledger.due(&[found], &[], now()), []);
+}
+
+#[test]
+fn the_notes_of_the_version_before_a_sign_in_say_what_it_ended() {
+    let version = |id: &str, seconds, tags: &[(&str, &str)]| {
+        let mut all = Tags::new();
+        for (name, value) in tags {
+            all.insert(name, value);
+        }
+        Version { tags: all, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }
+    };
+    let refused = [(tag::REFUSED_AT, "2026-01-01T00:00:00Z"), (tag::REFUSED_KIND, "account_disabled")];
+    let (old, dead, sign_in) = (version("a", 0, &[]), version("b", 1, &refused), version("c", 2, &[]));
+    let proved = version("d", 3, &[(tag::PROVED_AT, "2026-01-01T00:00:00Z")]);
+
+    let rejected = version("e", 1, &[(tag::VERDICT, "partner_center_refused 2026-01-01T00:00:00Z")]);
+    let usable = version("f", 1, &[(tag::VERDICT, "usable 2026-01-01T00:00:00Z")]);
+    let refused = Some(Found::Refused(Kind::PartnerCenterRefused));
+    assert_eq!([&rejected, &usable].map(Found::on), [refused, Some(Found::SignIn)]);
+    assert_eq!(Found::before(&sign_in, &[rejected, sign_in.clone()]), refused);
+    let found = [&dead, &sign_in, &proved].map(Found::on);
+    assert_eq!(found, [Some(Found::Refused(Kind::AccountDisabled)), Some(Found::SignIn), None]);
+    let all = [old.clone(), sign_in.clone(), dead.clone()];
+    assert_eq!(Found::before(&sign_in, &all), Some(Found::Refused(Kind::AccountDisabled)));
+    assert_eq!(Found::before(&sign_in, &[old, sign_in.clone()]), None);
+    assert_eq!(Found::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Found::FirstSignIn));
+}
+
+#[test]
+fn names_fit_patterns() {
+    for (pattern, name, does) in [
+        ("a", "A", true),
+        ("a", "ab", false),
+        ("*", "anything", true),
+        ("con*", "contoso", true),
+        ("*oso", "contoso", true),
+        ("c*t*o", "contoso", true),
+        ("c*x*o", "contoso", false),
+        ("ab*b", "ab", false),
+        ("", "a", false),
+    ] {
+        assert_eq!(fits(pattern, name), does, "{pattern} {name}");
+    }
+}
+
+#[test]
+fn a_test_is_marked_as_one() {
+    let test = test_message("chat", now());
+
+    assert_eq!(test.what, What::Test);
+    assert!(test.condition.summary.contains("test") && forms::headline(&[test]).starts_with("Test"));
+}

@@ -1,0 +1,395 @@
+//! The command line: what can be typed, and what the process's end says about it.
+//!
+//! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
+//! this one. Results go to stdout by `out`, everything else to stderr.
+
+pub mod access_token;
+pub mod check;
+pub mod completions;
+mod cure;
+pub mod demo;
+pub mod health;
+pub mod init;
+mod known;
+pub mod login;
+pub mod out;
+mod proof;
+pub mod rotate;
+pub mod run;
+pub mod sandbox;
+pub mod shipped;
+pub mod signals;
+pub mod status;
+pub mod verify;
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::config::ConfigProblems;
+use crate::login::Refused;
+use crate::ports::failure::Remedy;
+use crate::process::build_info;
+use crate::process::hardening::harden;
+use crate::process::telemetry;
+use crate::process::telemetry::LogFormat;
+
+/// The longest span that is taken on a command line.
+const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// A span of time, as `90s`, `5m` or `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span <= LONGEST_SPAN => Ok(span),
+        Ok(_) => Err("must be 3650d or less".to_owned()),
+        Err(_) => Err("must be a number with a unit, as 90s, 5m or 7d, and 3650d or less".to_owned()),
+    }
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0   done
+  1   failed; trying again may help
+  2   wrong use of the command
+  3   a person must sign in
+  4   an operator must act: app credential, role, policy or network
+  78  the configuration is wrong
+
+Environment:
+  PERENNIAL_CONFIG          the configuration file
+  PERENNIAL__SECTION__KEY   a key of it, outside the token list
+  RUST_LOG                  what is logged, for example perennial=debug
+  NO_COLOR                  no colours
+
+Results are written to stdout, logs to stderr.";
+
+/// Keeps Microsoft Partner Center refresh tokens in Azure Key Vault alive.
+#[derive(Debug, Parser)]
+#[command(name = "perennial", version, long_version = build_info::LONG, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "PERENNIAL_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/perennial/perennial.toml"
+    )]
+    pub config: PathBuf,
+    /// How logs are written [default: pretty on a terminal, json elsewhere]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Keep the tokens alive until told to stop
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::RunArgs),
+    /// One pass, then exit: prove every token and rotate what is due
+    #[command(after_help = rotate::EXAMPLES)]
+    Rotate(rotate::RotateArgs),
+    /// Say how the tokens stand by what the vault says; redeems nothing
+    #[command(after_help = status::EXAMPLES)]
+    Status(status::StatusArgs),
+    /// Sign a user in and store the first refresh token
+    #[command(after_help = login::EXAMPLES)]
+    Login(login::LoginArgs),
+    /// Print a fresh access token, and nothing else
+    #[command(after_help = access_token::EXAMPLES)]
+    AccessToken(access_token::AccessTokenArgs),
+    /// Redeem, ask Partner Center, and say whose the token is; stores nothing
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    /// Write a first configuration: asks, or takes flags, and looks into the vault
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::InitArgs),
+    /// Rehearse step by step after setting up, and name what is missing
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
+    /// Ask the running daemon whether its loop turns
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArgs),
+    /// Serve local stand-ins for Entra, Key Vault and Partner Center
+    #[command(after_help = sandbox::EXAMPLES)]
+    Sandbox(sandbox::SandboxArgs),
+    /// See half a year of it in a minute, on this machine and without Azure
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
+    /// Write what a shell needs to complete these words
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+}
+
+/// Tokens that a command reads or proves at once.
+const AT_ONCE: usize = 16;
+
+/// What the end of the process says. The numbers are part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Done.
+    Done,
+    /// Failed; trying again may help.
+    Failed,
+    /// Wrong use of the command.
+    Usage,
+    /// A person must sign in.
+    Login,
+    /// An operator must act: app credential, role, policy or network.
+    Operator,
+    /// The configuration is wrong; a supervisor must not start again on it.
+    Configuration,
+    /// A monitoring plugin's verdict, which has numbers of its own (`status --monitor`).
+    Monitored(Monitored),
+}
+
+/// What a monitoring plugin says by its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitored {
+    /// OK.
+    Healthy,
+    /// WARNING: there is time.
+    Attention,
+    /// CRITICAL.
+    ActionNeeded,
+    /// UNKNOWN.
+    CannotTell,
+}
+
+impl ExitCode {
+    /// The number; 78 is `EX_CONFIG` of sysexits.h.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Login => 3,
+            Self::Operator => 4,
+            Self::Configuration => 78,
+            Self::Monitored(Monitored::Healthy) => 0,
+            Self::Monitored(Monitored::Attention) => 1,
+            Self::Monitored(Monitored::ActionNeeded) => 2,
+            Self::Monitored(Monitored::CannotTell) => 3,
+        }
+    }
+
+    /// The graver of two, for a command that looks after many tokens: what only a sign-in cures comes
+    /// before what an operator can mend, and that before what may pass.
+    #[must_use]
+    pub fn gravest(self, other: Self) -> Self {
+        let gravity = |code: Self| match code {
+            // A verdict is a whole command's, never one of many.
+            Self::Done | Self::Monitored(_) => 0,
+            Self::Failed => 1,
+            Self::Operator => 2,
+            Self::Login => 3,
+            Self::Usage => 4,
+            Self::Configuration => 5,
+        };
+        if gravity(other) > gravity(self) { other } else { self }
+    }
+}
+
+impl From<Remedy> for ExitCode {
+    fn from(remedy: Remedy) -> Self {
+        match remedy {
+            Remedy::Retry { .. } => Self::Failed,
+            Remedy::Login => Self::Login,
+            Remedy::Operator => Self::Operator,
+        }
+    }
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Why a command ended before it had anything to say about a token.
+#[derive(Debug, Error)]
+pub enum Stop {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigProblems),
+    /// The command cannot mean that, as a token that is not configured.
+    #[error("{0}")]
+    Usage(String),
+    /// A sign-in was not stored.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Something outside failed.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Stop {
+    /// What the end of the process says about it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) => ExitCode::Configuration,
+            Self::Usage(_) => ExitCode::Usage,
+            Self::Refused(refused) => refused.remedy.into(),
+            Self::Failed(_) => ExitCode::Failed,
+        }
+    }
+}
+
+/// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
+pub fn main() -> process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return mistyped(&error),
+    };
+    if !matches!(cli.verb, Verb::Sandbox(_)) {
+        harden();
+    }
+    // Whoever signs in reads along, whatever stderr is.
+    let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
+    let format = cli.global.log_format.unwrap_or(usual);
+    // The demo keeps its log to itself.
+    if !matches!(cli.verb, Verb::Demo(_)) {
+        telemetry::start(format);
+    }
+    let outcome = block_on(async {
+        match cli.verb {
+            Verb::Run(args) => run::run(args, &cli.global).await,
+            Verb::Rotate(args) => rotate::run(args, &cli.global).await,
+            Verb::Status(args) => status::run(args, &cli.global).await,
+            Verb::Login(args) => login::run(args, &cli.global).await,
+            Verb::AccessToken(args) => access_token::run(args, &cli.global).await,
+            Verb::Verify(args) => verify::run(args, &cli.global).await,
+            Verb::Init(args) => init::run(args, &cli.global).await,
+            Verb::Check(args) => check::run(args, &cli.global).await,
+            Verb::Health(args) => health::run(args, &cli.global).await,
+            Verb::Sandbox(args) => sandbox::run(args).await,
+            Verb::Demo(args) => demo::run(args, format).await,
+            Verb::Completions(args) => completions::run(&args),
+        }
+    });
+    finish(outcome, format)
+}
+
+/// Says what the parser says: help and the version on stdout, mistakes on stderr. To a monitoring system wrong
+/// use is no verdict: 2 would be CRITICAL.
+fn mistyped(error: &clap::Error) -> process::ExitCode {
+    let told = error.print();
+    if !error.use_stderr() {
+        return if told.is_ok() { ExitCode::Done } else { ExitCode::Failed }.into();
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let monitors = words.iter().any(|word| word == "status")
+        && words.iter().any(|word| word.to_string_lossy().starts_with("--monit"));
+    if monitors { ExitCode::Monitored(Monitored::CannotTell) } else { ExitCode::Usage }.into()
+}
+
+/// Reads the configuration that `global` names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(global: &Global) -> Result<Config, Stop> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    if let Err(error) = std::fs::File::open(&global.config)
+        && is_shortage(&error)
+    {
+        return Err(Stop::Failed(anyhow::Error::new(error).context("cannot read the configuration now")));
+    }
+    Ok(Config::load(&global.config, std::env::vars_os().filter_map(text))?)
+}
+
+/// Whether the machine is short of something, which passes, as against a file that cannot be read at all.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
+/// Runs a command on one thread, which is all that waiting takes and what the memory budget allows.
+///
+/// # Errors
+/// The command's own, and a machine that has no timers or sockets left.
+pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
+    let runtime = have_descriptors()
+        .and_then(|()| build())
+        .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;
+    let outcome = runtime.block_on(command);
+    // A name that is still being looked up has a thread of its own, which ends with the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Whether as many files can be opened as the runtime opens: short of two of them it panics instead of saying so
+/// (tokio 1.54, `signal/unix.rs`).
+fn have_descriptors() -> std::io::Result<()> {
+    const PAIRS: usize = 4;
+    (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+/// Says why it ended, where there is something to say, and with which code.
+pub fn finish(outcome: Result<ExitCode, Stop>, format: LogFormat) -> process::ExitCode {
+    let stop = match outcome {
+        Ok(code) => return code.into(),
+        Err(stop) => stop,
+    };
+    match format {
+        LogFormat::Json => log(&stop),
+        LogFormat::Pretty => eprintln!("{}", for_people(&stop)),
+    }
+    stop.exit_code().into()
+}
+
+fn for_people(stop: &Stop) -> String {
+    match stop {
+        Stop::Configuration(problems) => {
+            let file = problems.path.display();
+            problems.problems.iter().fold(format!("error: {file} cannot be used"), |text, problem| {
+                text + "\n  " + &problem.to_string()
+            })
+        }
+        Stop::Usage(text) => format!("error: {text}"),
+        Stop::Refused(refused) => format!("error: {refused}"),
+        Stop::Failed(error) => format!("error: {error:#}"),
+    }
+}
+
+fn log(stop: &Stop) {
+    match stop {
+        Stop::Configuration(problems) => {
+            for problem in &problems.problems {
+                tracing::error!(key = problem.key, problem = problem.what, "the configuration is wrong");
+            }
+        }
+        Stop::Usage(text) => tracing::error!("{text}"),
+        Stop::Refused(refused) => {
+            tracing::error!(event = "refused", cure = refused.cure, "{}", refused.why);
+        }
+        Stop::Failed(error) => tracing::error!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

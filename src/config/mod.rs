@@ -1,0 +1,314 @@
+//! From a TOML file and the environment to a `Config` in which nothing is left to be checked.
+//!
+//! Owns the keys, their defaults and what is refused. Every problem is reported at once, by key path and
+//! never with the value: a secret pasted into the wrong place must not get into a log from here. The
+//! `config` crate merges; its own errors and those of the TOML parser quote what they found and are
+//! therefore never shown.
+//!
+//! Invariant: a `Config` holds no secret, only where to find one.
+
+mod alerts;
+mod grants;
+mod identity;
+mod rules;
+mod sections;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use config::Environment;
+use config::Value;
+use config::ValueKind;
+
+use crate::alert::sink::Heartbeat;
+use crate::alert::sink::Sink;
+use crate::azure::cloud::Cloud;
+use crate::azure::identity::Identity;
+use crate::token::managed::Grant;
+use crate::token::managed::Policy;
+use identity::Surroundings;
+pub use sections::SHORTEST_SPAN;
+pub use walk::ConfigProblems;
+pub use walk::Problem;
+use walk::Problems;
+use walk::Reported;
+use walk::Section;
+use walk::printable;
+
+/// Every key, by section. `config/perennial.toml` shows each of them, which a test holds it to.
+pub const KEYS: [(&str, &[&str]); 8] = [
+    ("vault", sections::VAULT),
+    ("cloud", sections::CLOUD),
+    ("policy", sections::POLICY),
+    ("http", sections::HTTP),
+    ("token", grants::TOKEN),
+    ("token.client_secret", grants::SOURCE),
+    ("alert", alerts::ALERT),
+    ("heartbeat", alerts::HEARTBEAT),
+];
+
+/// The sections.
+const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "heartbeat"];
+
+/// Lists, which the file alone can hold.
+const LISTS: [&str; 2] = ["token", "alert"];
+
+/// What a variable begins with to be a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
+const PREFIX: &str = "PERENNIAL";
+const SEPARATOR: &str = "__";
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The vault and who this process is to it.
+    pub vault: VaultSettings,
+    /// Which cloud, and where its services are.
+    pub cloud: Cloud,
+    /// When things are due; every grant carries a copy.
+    pub policy: Policy,
+    /// What is served.
+    pub http: Http,
+    /// At least one, in the order of the file.
+    pub tokens: Vec<Grant>,
+    /// Where alerts go, in the order of the file.
+    pub alerts: Vec<Sink>,
+    /// Who is to notice when this process is gone.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// The vault and who this process is to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// The vault of every token that names no other; base URL without a trailing slash.
+    pub url: Option<Arc<str>>,
+    /// Who this process is.
+    pub identity: Identity,
+}
+
+/// What is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Whether pages that name customers are served too.
+    pub status: bool,
+}
+
+impl Config {
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigProblems> {
+        let shown = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| {
+            let what = match error.kind() {
+                ErrorKind::NotFound => "is not there; name another with --config or PERENNIAL_CONFIG",
+                ErrorKind::PermissionDenied => "may not be read by the user this runs as",
+                ErrorKind::IsADirectory => "is a directory",
+                _ => "cannot be read",
+            };
+            ConfigProblems::one(path, &shown, what)
+        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
+        Self::parse(path, &text, env)
+    }
+
+    /// The same for the text of a file; `path` only gives a name to what is wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigProblems> {
+        let mut sections = read(path, text)?;
+        // Only the file names tokens: hundreds of them need not be merged with anything.
+        let [tokens, alerts] = LISTS.map(|list| sections.remove(list));
+        let env: Surroundings = env.collect();
+        let (overrides, strays) = overrides(&env);
+        let tree = merge(path, sections, &overrides)?;
+        let keys = overrides.into_keys().map(|variable| (key_of(&variable), variable));
+        let problems = Problems::new(keys.collect());
+        for variable in strays {
+            problems.note(
+                printable(&variable),
+                "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert",
+            );
+        }
+        let config = Self::walk(tree, tokens, alerts, &env, &problems);
+        let problems = problems.into_vec();
+        match config {
+            Ok(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigProblems { path: path.to_owned(), problems }),
+        }
+    }
+
+    fn walk(
+        tree: Value,
+        tokens: Option<toml::Value>,
+        alerts: Option<toml::Value>,
+        env: &Surroundings,
+        problems: &Problems,
+    ) -> Result<Self, Reported> {
+        let root = Section::open("", Some(tree), SECTIONS, problems)?;
+        let (url, identity) = sections::vault(&root, env);
+        let cloud = sections::cloud(&root);
+        let policy = sections::policy(&root);
+        let http = sections::http(&root);
+        let defaults = grants::Defaults { vault: &url, cloud: &cloud, policy: &policy };
+        let tokens = grants::tokens(&root, tokens, &defaults);
+        let alerts = alerts::alerts(&root, alerts);
+        let heartbeat = alerts::heartbeat(&root);
+        if let (Ok(alerts), Ok(tokens)) = (&alerts, &tokens) {
+            alerts::narrowed_to_some(&root, alerts, tokens)?;
+        }
+        let vault = VaultSettings { url: url?, identity: identity? };
+        Ok(Self {
+            vault,
+            cloud: cloud?,
+            policy: policy?,
+            http: http?,
+            tokens: tokens?,
+            alerts: alerts?,
+            heartbeat: heartbeat?,
+        })
+    }
+}
+
+/// The file's sections; says where it stops being TOML. The parser's own message quotes the line.
+fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
+    let shown = path.display().to_string();
+    let table = toml::from_str::<toml::Table>(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = String::from_utf8_lossy(&text.as_bytes()[..start]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        ConfigProblems::one(path, &shown, format!("is not valid TOML at line {line}, column {column}"))
+    })?;
+    // The merging crate reads a name as `"a[9]"` as a path into a list of ten.
+    let strange: Vec<Problem> = table
+        .keys()
+        .filter(|key| printable(key) != **key)
+        .map(|key| Problem { key: printable(key), what: "is not a key".to_owned() })
+        .collect();
+    if strange.is_empty() {
+        Ok(table)
+    } else {
+        Err(ConfigProblems { path: path.to_owned(), problems: strange })
+    }
+}
+
+/// The variables that set a key, and those that look as if they should.
+fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<String>) {
+    let ours = format!("{PREFIX}{SEPARATOR}");
+    let set = env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty());
+    let (good, bad): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        set.map(|(name, value)| (name.clone(), value.clone())).partition(|(name, _)| {
+            let parts: Vec<&str> = name[ours.len()..].split(SEPARATOR).collect();
+            let word = |part: &&str| {
+                part.starts_with(|c: char| c.is_ascii_uppercase())
+                    && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            };
+            let section = parts[0].to_ascii_lowercase();
+            let known = SECTIONS.contains(&section.as_str()) && !LISTS.contains(&section.as_str());
+            known && parts.len() >= 2 && parts.iter().all(word)
+        });
+    (good, bad.into_keys().collect())
+}
+
+/// The key that a variable sets.
+fn key_of(variable: &str) -> String {
+    variable[PREFIX.len() + SEPARATOR.len()..].to_ascii_lowercase().replace(SEPARATOR, ".")
+}
+
+/// One tree of both. Values stay text: `try_parsing` would turn the id 0123 into 123.
+fn merge(
+    path: &Path,
+    sections: toml::Table,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Value, ConfigProblems> {
+    let environment = Environment::with_prefix(PREFIX)
+        .prefix_separator(SEPARATOR)
+        .separator(SEPARATOR)
+        .try_parsing(false)
+        .ignore_empty(true)
+        .source(Some(overrides.clone().into_iter().collect::<HashMap<_, _>>()));
+    let merged = sections
+        .into_iter()
+        .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
+        .and_then(|all| all.add_source(environment).build());
+    // The keys were looked at and the variables are text: nothing is left that could be wrong with them.
+    merged
+        .map(|merged| merged.cache)
+        .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
+}
+
+/// A value of the file as the merging crate has them. Times are text here, in quotes or not.
+fn plain(value: toml::Value) -> Value {
+    let kind = match value {
+        toml::Value::String(text) => ValueKind::String(text),
+        toml::Value::Integer(number) => ValueKind::I64(number),
+        toml::Value::Float(number) => ValueKind::Float(number),
+        toml::Value::Boolean(flag) => ValueKind::Boolean(flag),
+        toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
+        toml::Value::Array(list) => ValueKind::Array(list.into_iter().map(plain).collect()),
+        toml::Value::Table(table) => {
+            ValueKind::Table(table.into_iter().map(|(key, value)| (key, plain(value))).collect())
+        }
+    };
+    Value::new(None, kind)
+}
+
+/// A tenant's id or a domain of it, if the text has the form of one.
+pub fn tenant(text: &str) -> Option<String> {
+    rules::tenant(text).ok()
+}
+
+/// Whether a value is a table, as `{ file = "…" }` is.
+fn is_table(value: &Value) -> bool {
+    matches!(value.kind, ValueKind::Table(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Surroundings {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn other_peoples_variables_are_none_of_our_business() {
+        let (good, bad) = overrides(&env(&[
+            ("PERENNIAL_CONFIG", "x"),
+            ("PERENNIAL_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
+            ("PERENNIAL__HTTP__STATUS", ""),
+            ("HOME", "/"),
+        ]));
+
+        assert!(good.is_empty() && bad.is_empty());
+    }
+
+    #[test]
+    fn a_variable_sets_a_key_outside_the_token_list() {
+        let (good, bad) = overrides(&env(&[
+            ("PERENNIAL__VAULT__CLIENT_SECRET__FILE", "/x"),
+            ("PERENNIAL__TOKEN[0]__NAME", "x"),
+            ("PERENNIAL__TOKEN__NAME", "x"),
+            ("PERENNIAL__VAULT", "x"),
+            ("PERENNIAL__HTTP____X", "x"),
+            ("PERENNIAL__http__listen", "x"),
+        ]));
+
+        assert_eq!(good.keys().map(|name| key_of(name)).collect::<Vec<_>>(), ["vault.client_secret.file"]);
+        assert_eq!(bad.len(), 5);
+    }
+}

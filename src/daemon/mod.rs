@@ -1,0 +1,141 @@
+//! The daemon, put together: a task for each token, tasks that send alerts and the heartbeat, and the board that they share.
+//!
+//! Owns the order of its start and of its end. Built once, for `run`, for the demo and for the tests. Knows nothing of
+//! configuration files, command lines, systemd or what is served.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::ports::Issuer;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::process::clock::Clock;
+use crate::process::clock::delta;
+use crate::rotation::daemon::GRACE;
+use crate::rotation::daemon::Signals;
+use crate::rotation::daemon::keep;
+use crate::rotation::holds::Holds;
+use crate::rotation::rotate::Rotator;
+use crate::rotation::state::State;
+use crate::status::board::Board;
+
+/// First proofs are this far apart, so that many tokens do not all ask at once.
+pub const STAGGER: Duration = Duration::from_millis(50);
+
+/// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
+#[derive(Debug)]
+pub struct Daemon {
+    board: Board,
+    clock: Clock,
+    reloads: watch::Sender<u64>,
+    stop: CancellationToken,
+    holds: Holds,
+    tokens: JoinSet<Option<State>>,
+    /// They end with the process: what is not delivered is still due after the next start.
+    notifiers: JoinSet<()>,
+}
+
+impl Daemon {
+    /// A daemon for the tokens of these rotators, which have one clock, that does nothing yet. `board` makes more of the board,
+    /// as its sinks.
+    pub fn new<I, V, R>(
+        rotators: Vec<Rotator<I, V, R>>,
+        clock: &Clock,
+        board: impl FnOnce(Board) -> Board,
+    ) -> Self
+    where
+        I: Issuer + Send + Sync + 'static,
+        V: Vault + Send + Sync + 'static,
+        R: Resource + Send + Sync + 'static,
+    {
+        let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
+        let mut daemon = Self {
+            board: board(Board::new(grants, clock.clone())),
+            clock: clock.clone(),
+            reloads: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+            holds: Holds::new(rotators.len()),
+            tokens: JoinSet::new(),
+            notifiers: JoinSet::new(),
+        };
+        for (index, rotator) in rotators.into_iter().enumerate() {
+            daemon.look_after(index, rotator);
+        }
+        daemon
+    }
+
+    fn look_after<I, V, R>(&mut self, index: usize, mut rotator: Rotator<I, V, R>)
+    where
+        I: Issuer + Send + Sync + 'static,
+        V: Vault + Send + Sync + 'static,
+        R: Resource + Send + Sync + 'static,
+    {
+        rotator.hold = self.holds.of(index);
+        let nth = u32::try_from(index).unwrap_or(u32::MAX);
+        let turn = delta(STAGGER.saturating_mul(nth));
+        let signals = Signals { stop: self.stop.clone(), poke: self.reloads.subscribe(), turn };
+        let state = State::unknown(self.clock.now() + turn);
+        let (pulse, publish) = (self.board.pulses().of(index), self.board.publisher(index));
+        self.tokens.spawn(keep(rotator, state, signals, pulse, publish));
+    }
+
+    /// Runs a task beside the tokens' that tells somebody about them.
+    pub fn notify_by(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.notifiers.spawn(task);
+    }
+
+    /// Where the tasks publish and everything else reads.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Has every token look at the vault now, each in its turn.
+    pub fn reload(&self) {
+        self.reloads.send_modify(|times| *times += 1);
+    }
+
+    /// Waits until a task ends by itself, which breaks an invariant, and says which. The process has to start afresh.
+    pub async fn broken(&mut self) -> String {
+        let Self { tokens, notifiers, .. } = self;
+        tokio::select! {
+            Some(ended) = tokens.join_next() => {
+                let reason = ended.err().map(|error| error.to_string());
+                format!("a token task exited unexpectedly: {reason:?}")
+            }
+            Some(_) = notifiers.join_next() => "an alert or heartbeat task exited unexpectedly".to_owned(),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Stops: at once where no successor is held, else once all are saved, or after the grace. Whether all are saved.
+    pub async fn stop(&mut self) -> bool {
+        let give_up_at = Instant::now() + GRACE;
+        self.stop.cancel();
+        let tokens = &mut self.tokens;
+        let all_ended = async { while tokens.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout_at(give_up_at, all_ended).await.is_ok();
+        if !in_time {
+            error!(
+                event = "stopped_unsaved",
+                tokens = self.holds.successors(),
+                "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
+            );
+        }
+        in_time
+    }
+
+    /// Whether a token's task has ended by itself, which it never should. Each has a receiver for as long as it runs.
+    pub fn has_ended(&self) -> bool {
+        self.reloads.receiver_count() < self.tokens.len()
+    }
+
+    /// How many tokens it looks after.
+    pub fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+}

@@ -1,0 +1,167 @@
+//! Why there was no answer, read from the errors of the HTTP client.
+//!
+//! Owns the mapping to `Transport`. Keeps no text of an error, which may hold a URL.
+
+use std::error::Error as StdError;
+use std::io;
+
+use tokio_rustls::rustls::CertificateError;
+
+use crate::net::no_answer::Transport;
+
+/// Why there was no answer, from an error of the HTTP client or of what wraps it. The outermost error that
+/// tells is the one that counts: below a refused tunnel there may be a look-up that was the proxy's.
+pub fn classify(error: &(dyn StdError + 'static)) -> Transport {
+    let mut connecting = false;
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(told) = told_by(error) {
+            return told;
+        }
+        connecting |= error.downcast_ref().is_some_and(reqwest::Error::is_connect);
+        // An I/O error's source is that of the error inside it: ask for the inner one itself.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        link = inner.map_or_else(|| error.source(), |inner| Some(inner));
+    }
+    if connecting { Transport::Connect } else { Transport::Cut }
+}
+
+fn told_by(error: &(dyn StdError + 'static)) -> Option<Transport> {
+    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+        return error.is_timeout().then_some(Transport::TimedOut);
+    }
+    if let Some(error) = error.downcast_ref::<tokio_rustls::rustls::Error>() {
+        return Some(told_by_tls(error));
+    }
+    let text = error.to_string();
+    if text.starts_with("tunnel error") {
+        return Some(Transport::Proxy);
+    }
+    let (_, why) = text.split_once("failed to lookup address information")?;
+    let unknown = NAME_UNKNOWN.iter().any(|said| why.contains(said));
+    Some(if unknown { Transport::NameUnknown } else { Transport::Lookup })
+}
+
+fn told_by_tls(error: &tokio_rustls::rustls::Error) -> Transport {
+    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return Transport::Tls };
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Transport::NotInTime,
+        _ => Transport::Tls,
+    }
+}
+
+/// How the C libraries say that a name does not exist (`EAI_NONAME`, `EAI_NODATA`): glibc and musl. Whatever
+/// else they say is about the resolver.
+const NAME_UNKNOWN: [&str; 4] = [
+    "Name or service not known",
+    "No address associated with hostname",
+    "Name does not resolve",
+    "Name has no usable address",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use crate::net::http::http_client;
+
+    async fn asked(url: &str) -> Transport {
+        let client = http_client(None, false).expect("a client");
+        let error = client.get(url).send().await.expect_err("no answer");
+        classify(&error)
+    }
+
+    #[test]
+    fn what_the_resolver_says_is_told_apart() {
+        for (said, told) in [
+            ("Name or service not known", Transport::NameUnknown),
+            ("Name does not resolve", Transport::NameUnknown),
+            ("No address associated with hostname", Transport::NameUnknown),
+            ("Temporary failure in name resolution", Transport::Lookup),
+            ("Try again", Transport::Lookup),
+            ("Device or resource busy", Transport::Lookup),
+        ] {
+            let error = io::Error::other(format!("failed to lookup address information: {said}"));
+
+            assert_eq!(classify(&error), told, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_found_inside_an_io_error() {
+        let tls = tokio_rustls::rustls::Error::General("unknown issuer".into());
+        let error = io::Error::new(io::ErrorKind::InvalidData, tls);
+
+        assert_eq!(classify(&error), Transport::Tls);
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_may_be_the_clocks_fault() {
+        for (error, told) in [
+            (CertificateError::Expired, Transport::NotInTime),
+            (CertificateError::NotValidYet, Transport::NotInTime),
+            (CertificateError::UnknownIssuer, Transport::Tls),
+        ] {
+            let error = tokio_rustls::rustls::Error::InvalidCertificate(error);
+
+            assert_eq!(classify(&error), told, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_the_proxys_whatever_lies_below() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("tunnel error: failed to create underlying connection")]
+        struct Tunnel(#[source] io::Error);
+        let below = io::Error::other("failed to lookup address information: Name or service not known");
+
+        assert_eq!(classify(&Tunnel(below)), Transport::Proxy);
+    }
+
+    #[test]
+    fn anything_else_may_have_had_its_effect() {
+        assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), Transport::Cut);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+
+        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, Transport::Connect);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_speak_tls_is_a_tls_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a caller");
+            tcp.writable().await.expect("open");
+            tcp.try_write(b"HTTP/1.0 400 Bad Request\r\n\r\n").expect("written");
+            std::future::pending::<()>().await;
+        });
+
+        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, Transport::Tls);
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_time_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let client = http_client(None, false).expect("a client");
+
+        let request = client.get(format!("https://127.0.0.1:{port}/")).timeout(Duration::from_millis(50));
+        let error = request.send().await.expect_err("no answer");
+
+        assert_eq!(classify(&error), Transport::TimedOut);
+    }
+}

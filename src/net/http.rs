@@ -1,0 +1,309 @@
+//! The HTTP client of all who speak to others.
+//!
+//! Owns the only place that makes HTTP clients, and what every adapter needs of one: bounds on time and
+//! size, roots that do not grow old, `Retry-After`.
+//!
+//! Invariants: no redirect is followed; no body is read beyond its bound; nothing that a peer sent is kept
+//! as it came.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use chrono::DateTime;
+use reqwest::header::HeaderMap;
+use secrecy::zeroize::Zeroizing;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::net::address::Roots;
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::net::classify::classify;
+use crate::net::no_answer::Transport;
+use crate::process::clock::Timestamp;
+
+/// Nobody answers a connection later than this and is still of use.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bounds one request, its answer's body included.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bounds what is read of an answer of Entra or Partner Center; theirs are a tenth of it.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Root certificates change: a process that runs for years must read them again.
+const CLIENT_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A client is not rebuilt sooner, however often it is distrusted.
+const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// `Retry-After` beyond this is nonsense; the loop clamps it further.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why no HTTP client can be made. An operator has to look.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The configured CA file.
+    #[error("the file of root certificates cannot be read")]
+    CaFile(#[source] io::Error),
+    /// Its content.
+    #[error("the file of root certificates holds no certificate in PEM")]
+    CaPem,
+    /// Usually a container image without ca-certificates.
+    #[error("no HTTPS client can be made, are root certificates installed?")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Makes an HTTP client: the only place that does. It trusts the system's roots and those of `ca_pem`,
+/// and goes through a proxy of the environment where `proxy` says so.
+///
+/// # Errors
+/// Operator: unreadable or missing root certificates.
+pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client, HttpError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TOTAL_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        // A small compressed body can be a large one: the bound on size would come too late.
+        .no_gzip()
+        .no_deflate();
+    if let Some(pem) = ca_pem {
+        let own = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| HttpError::CaPem)?;
+        if own.is_empty() {
+            return Err(HttpError::CaPem);
+        }
+        builder = builder.tls_certs_merge(own);
+    }
+    if !proxy {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(HttpError::Client)
+}
+
+/// A client that is replaced daily, and after it was distrusted. Shared by all adapters.
+#[derive(Debug)]
+pub struct Http {
+    roots: Roots,
+    proxy: bool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    client: reqwest::Client,
+    built_at: Instant,
+    distrusted: bool,
+}
+
+impl Http {
+    /// Makes the first client.
+    ///
+    /// # Errors
+    /// Operator: see `http_client`.
+    pub fn new(roots: Roots, proxy: bool) -> Result<Self, HttpError> {
+        let client = build(&roots, proxy)?;
+        let held = Mutex::new(Held { client, built_at: Instant::now(), distrusted: false });
+        Ok(Self { roots, proxy, held })
+    }
+
+    /// The client of the day. Where a new one cannot be made, the old one is kept.
+    pub fn client(&self) -> reqwest::Client {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = if held.distrusted { CLIENT_KEPT_FOR } else { CLIENT_FRESH_FOR };
+        if held.built_at.elapsed() >= due {
+            held.built_at = Instant::now();
+            match build(&self.roots, self.proxy) {
+                Ok(client) => (held.client, held.distrusted) = (client, false),
+                Err(error) => {
+                    held.distrusted = true;
+                    tracing::warn!(error = &error as &dyn StdError, "the old HTTPS client stays in use");
+                }
+            }
+        }
+        held.client.clone()
+    }
+
+    /// The roots trusted besides the system's, as they are now, in PEM.
+    ///
+    /// # Errors
+    /// Operator: they cannot be read.
+    pub fn own_roots(&self) -> Result<Option<Vec<u8>>, HttpError> {
+        pem(&self.roots)
+    }
+
+    /// Asks for a new client, after a TLS failure or a 401.
+    pub fn distrust(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).distrusted = true;
+    }
+}
+
+fn build(roots: &Roots, proxy: bool) -> Result<reqwest::Client, HttpError> {
+    http_client(pem(roots)?.as_deref(), proxy)
+}
+
+fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
+    match roots {
+        Roots::System => Ok(None),
+        Roots::Pem(pem) => Ok(Some(pem.clone())),
+        Roots::File(path) => std::fs::read(path).map(Some).map_err(HttpError::CaFile),
+    }
+}
+
+/// An answer, read to its end or to its bound.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Wiped when dropped; `None` when it was longer than its bound.
+    pub(crate) body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What the peer asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header("retry-after")?, self.header("date"))
+    }
+}
+
+/// Sends a request and reads the answer, counted in `calls`.
+///
+/// # Errors
+/// There was no answer.
+pub async fn exchange(
+    http: &Http,
+    calls: &Calls,
+    (peer, operation): (Peer, &'static str),
+    request: reqwest::Request,
+) -> Result<Answer, Transport> {
+    let running = calls.begin(peer, operation);
+    let answer = send(&http.client(), request).await;
+    if matches!(answer, Err(Transport::Tls | Transport::NotInTime)) {
+        http.distrust();
+    }
+    running.end(answer.as_ref().map(|answer| answer.status).map_err(|why| *why));
+    answer
+}
+
+async fn send(client: &reqwest::Client, request: reqwest::Request) -> Result<Answer, Transport> {
+    let mut response = client.execute(request).await.map_err(|error| classify(&error))?;
+    let body = match read_bounded(&mut response, MAX_ANSWER_BYTES).await {
+        Ok(body) => Some(body),
+        Err(ReadError::NotUnderstood) => None,
+        Err(ReadError::Unreachable(why)) => return Err(why),
+    };
+    Ok(Answer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
+}
+
+/// Why a body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// It is longer than anything this program could understand.
+    #[error("the answer is too long")]
+    NotUnderstood,
+    /// It did not arrive.
+    #[error("{0}")]
+    Unreachable(Transport),
+}
+
+/// Reads a body of at most `limit` bytes, and stops reading a longer one.
+///
+/// # Errors
+/// Retry, by the caller's port.
+pub async fn read_bounded(
+    response: &mut reqwest::Response,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    let announced = response.content_length().map(usize::try_from);
+    if announced.is_some_and(|length| length.map_or(true, |length| length > limit)) {
+        return Err(ReadError::NotUnderstood);
+    }
+    // Made large enough at once: growing would leave copies behind that nobody wipes.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.and_then(Result::ok).unwrap_or(limit)));
+    let unreachable = |error: reqwest::Error| ReadError::Unreachable(classify(&error));
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > limit {
+            return Err(ReadError::NotUnderstood);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a `Retry-After` asks for: seconds, or a date, which is compared with the peer's own `Date`.
+pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
+    let wait = match value.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (http_date(value)? - http_date(date?)?).to_std().unwrap_or(Duration::ZERO),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// An instant of a header, as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
+    Some(DateTime::parse_from_rfc2822(text.trim()).ok()?.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_by_the_peers_own_clock() {
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        for (value, date, wait) in [
+            ("120", None, Some(120)),
+            (" 0 ", None, Some(0)),
+            ("99999999999", None, Some(86_400)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", date, Some(60)),
+            ("Sun, 06 Nov 1994 08:40:00 GMT", date, Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", None, None),
+            ("soon", date, None),
+            ("-1", date, None),
+            ("", date, None),
+        ] {
+            assert_eq!(retry_after(value, date), wait.map(Duration::from_secs), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_roots_without_a_certificate_is_refused() {
+        for pem in ["", "not a certificate"] {
+            assert!(matches!(http_client(Some(pem.as_bytes()), true), Err(HttpError::CaPem)), "{pem:?}");
+        }
+        let missing = Roots::File("/nonexistent/ca.pem".into());
+        assert!(matches!(Http::new(missing, true), Err(HttpError::CaFile(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_replaced_daily_and_soon_after_it_was_distrusted() {
+        let http = Http::new(Roots::System, true).expect("a client");
+        let built_at = || http.held.lock().expect("nobody panicked").built_at;
+        let first = built_at();
+
+        http.distrust();
+        http.client();
+        assert_eq!(built_at(), first, "not at once: a failure that stays would rebuild at each call");
+
+        tokio::time::advance(CLIENT_KEPT_FOR).await;
+        http.client();
+        let second = built_at();
+        assert!(second > first);
+
+        tokio::time::advance(CLIENT_KEPT_FOR).await;
+        http.client();
+        assert_eq!(built_at(), second);
+
+        tokio::time::advance(CLIENT_FRESH_FOR).await;
+        http.client();
+        assert!(built_at() > second);
+    }
+}

@@ -1,0 +1,134 @@
+//! An HTTPS server on this machine for the adapters' own tests, with a certificate of its own making.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::serve::Listener;
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::CertifiedIssuer;
+use rcgen::IsCa;
+use rcgen::KeyPair;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::server::TlsStream;
+
+use crate::net::address::BaseUrl;
+use crate::net::address::Roots;
+use crate::net::http::Http;
+
+/// A request as it arrived.
+pub(crate) struct Seen {
+    /// Method and path with its query, as `GET /a?b=c`.
+    pub(crate) line: String,
+    /// Its headers.
+    pub(crate) headers: HeaderMap,
+    /// Its body.
+    pub(crate) body: String,
+}
+
+impl Seen {
+    /// A header's value, empty where there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+}
+
+/// What is answered.
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
+    let response = headers
+        .iter()
+        .fold(Response::builder().status(status), |builder, (name, value)| builder.header(*name, *value));
+    response.body(body.into()).expect("a response")
+}
+
+/// A server that runs as long as the test.
+pub(crate) struct Loopback {
+    /// Where it listens.
+    pub(crate) base: BaseUrl,
+    /// A client that trusts it.
+    pub(crate) http: Arc<Http>,
+    /// What has arrived.
+    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Loopback {
+    /// The first lines of what has arrived, in order.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.seen.lock().expect("nobody panicked").iter().map(|seen| seen.line.clone()).collect()
+    }
+}
+
+/// Answers everything by `answer` on a port of its own.
+pub(crate) async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> Loopback {
+    let (acceptor, ca_pem) = certificate();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = tcp.local_addr().expect("an address").port();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let routes = Router::new().fallback(async move |request: Request| {
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        let arrived = Seen {
+            line: format!("{} {}", head.method, head.uri.path_and_query().expect("a path")),
+            headers: head.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
+        let response = answer(&arrived);
+        kept.lock().expect("nobody panicked").push(arrived);
+        response
+    });
+    tokio::spawn(async move { axum::serve(TlsListener { tcp, acceptor }, routes).await });
+    Loopback {
+        base: BaseUrl::parse(&format!("https://localhost:{port}")).expect("a base URL"),
+        http: Arc::new(Http::new(Roots::Pem(ca_pem.into_bytes()), false).expect("a client")),
+        seen,
+    }
+}
+
+fn certificate() -> (TlsAcceptor, String) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let leaf = params.signed_by(&key, &ca).expect("a certificate");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)
+        .expect("a server's settings");
+    (TlsAcceptor::from(Arc::new(config)), ca.pem())
+}
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((tcp, peer)) = self.tcp.accept().await else { continue };
+            if let Ok(tls) = self.acceptor.accept(tcp).await {
+                return (tls, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}

@@ -1,0 +1,192 @@
+//! Whose an answer of the issuer is: of the tenant, the app and the user that are configured, or not.
+//!
+//! Pure. An ID token says so, and an access token may, which belongs to its resource and can be opaque. By one rule: where
+//! either says another, it is another; where one says the right one, it is right; what is there and cannot be compared is
+//! not equal; and what neither says is not verified, which is told and stands in nobody's way.
+
+use std::fmt;
+
+use crate::ports::Redeemed;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::process::text;
+use crate::token::claims::Claim;
+use crate::token::managed::Grant;
+
+/// What an answer and a configuration are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The tenant.
+    Tenant,
+    /// The app.
+    App,
+    /// The user pinned by `user_oid`.
+    User,
+}
+
+impl Fact {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::App => "app",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Why an answer is not for whom it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// In what it differs.
+    pub fact: Fact,
+    /// Whether it names that in a form that cannot be compared.
+    pub is_odd: bool,
+    /// The user that it names in place of the one who is pinned, if that is an object id.
+    pub user_oid: Option<String>,
+}
+
+/// Whose an answer is, where nothing speaks against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whose {
+    /// The tenant's id, if it is a GUID.
+    pub tenant_id: Option<String>,
+    /// The user's object id, if it is one.
+    pub user_oid: Option<String>,
+    /// What could not be compared.
+    pub unverified: Unverified,
+}
+
+/// What of an answer could not be compared with the configuration: neither token says it, or each says another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unverified {
+    /// The tenant.
+    pub tenant: bool,
+    /// The app.
+    pub app: bool,
+    /// The user.
+    pub user: bool,
+}
+
+impl Unverified {
+    /// Whether there is anything.
+    pub fn is_any(self) -> bool {
+        self.tenant || self.app || self.user
+    }
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(self.tenant, Fact::Tenant), (self.app, Fact::App), (self.user, Fact::User)];
+        let words: Vec<&str> = all.iter().filter(|(is, _)| *is).map(|(_, fact)| fact.as_str()).collect();
+        f.write_str(&words.join(" and "))
+    }
+}
+
+/// Refuses an answer for anybody else; says whose it is, where that can be read.
+///
+/// # Errors
+/// Operator: the configuration or the sign-in is for the wrong tenant, app or user.
+pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose, Failure> {
+    compare(grant, client_id, answer).map_err(|mismatch| {
+        let what = mismatch.fact.as_str();
+        let summary = if mismatch.is_odd {
+            format!(
+                "the issuer's answer names its {what} in a form that cannot be compared with the configured one; nothing was written"
+            )
+        } else {
+            format!(
+                "the issuer answered with a token for another {what} than the one configured; nothing was written"
+            )
+        };
+        Failure::new(Kind::WrongIdentity, Remedy::Operator, About::Grant, summary)
+    })
+}
+
+/// Compares what the tokens of an answer say with what is configured.
+///
+/// # Errors
+/// The first difference, in the order tenant, app, user.
+pub fn compare(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose, Mismatch> {
+    let id = answer.id_claims.clone().unwrap_or_default();
+    let access = answer.access_token.claims().unwrap_or_default();
+    let (tenants, users) = ([&id.tid, &access.tid], [&id.oid, &access.oid]);
+    let audience = audience(&id.aud, client_id);
+    let apps = [&audience, &id.azp, &access.azp, &access.appid];
+    let mut unverified = Unverified::default();
+    for (fact, said, is_unverified) in [
+        (Fact::Tenant, said(tenant(grant), &tenants), &mut unverified.tenant),
+        (Fact::App, said(Some(client_id), &apps), &mut unverified.app),
+        (Fact::User, said(grant.user_oid.as_deref(), &users), &mut unverified.user),
+    ] {
+        match said {
+            Said::Same => {}
+            Said::Nothing => *is_unverified = true,
+            Said::Other | Said::Odd => {
+                let stranger = users.iter().filter_map(|user| object_id(user.as_deref()));
+                let pinned = grant.user_oid.as_deref().unwrap_or_default();
+                let user_oid = stranger.into_iter().find(|user| !user.eq_ignore_ascii_case(pinned));
+                return Err(Mismatch { fact, is_odd: said == Said::Odd, user_oid });
+            }
+        }
+    }
+    let guid = |claims: [&Claim; 2]| claims.into_iter().find_map(|claim| object_id(claim.as_deref()));
+    // Of two that contradict each other, neither is to be shown or noted.
+    let tenant_id = guid(tenants).filter(|_| !unverified.tenant);
+    let user_oid = guid(users).filter(|_| !unverified.user);
+    Ok(Whose { tenant_id, user_oid, unverified })
+}
+
+/// What all claims about one fact come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Same,
+    Other,
+    Odd,
+    Nothing,
+}
+
+fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
+    let mut texts = claims.iter().filter_map(|claim| claim.as_deref());
+    let Some(configured) = configured else {
+        // Nothing is demanded; but tokens that contradict each other say nothing.
+        let first = texts.next().unwrap_or_default();
+        return if texts.all(|text| text.eq_ignore_ascii_case(first)) { Said::Same } else { Said::Nothing };
+    };
+    match texts.next() {
+        Some(first) if texts.chain([first]).all(|text| text.eq_ignore_ascii_case(configured)) => Said::Same,
+        Some(_) => Said::Other,
+        None if claims.iter().all(|claim| **claim == Claim::Absent) => Said::Nothing,
+        None => Said::Odd,
+    }
+}
+
+/// The app that an ID token is for. Several may be named (`OpenID` Connect Core 2).
+fn audience(aud: &Claim, client_id: &str) -> Claim {
+    match aud {
+        Claim::List(apps) => {
+            let ours = apps.iter().find(|app| app.eq_ignore_ascii_case(client_id));
+            ours.or(apps.first()).cloned().map_or(Claim::Odd, Claim::Text)
+        }
+        aud => aud.clone(),
+    }
+}
+
+/// The configured tenant, if it can be compared: a verified domain may stand for the tenant's GUID.
+fn tenant(grant: &Grant) -> Option<&str> {
+    Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
+}
+
+/// The user's object id, if it is one: it is shown, and written into a tag, and what is none could be anything, a
+/// token included.
+pub fn object_id(claimed: Option<&str>) -> Option<String> {
+    claimed.and_then(text::guid)
+}
+
+/// Whether a tenant is another than the configured one, where both can be compared.
+pub fn is_other_tenant(grant: &Grant, answered: Option<&str>) -> bool {
+    let configured = tenant(grant);
+    configured.zip(answered).is_some_and(|(configured, answered)| !answered.eq_ignore_ascii_case(configured))
+}

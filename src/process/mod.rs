@@ -1,0 +1,10 @@
+//! What any long-running program needs of its host: the time, a log, a hardened process, and what it was built from.
+//!
+//! Knows nothing of tokens.
+
+pub mod clock;
+pub mod relative;
+pub mod text;
+pub mod telemetry;
+pub mod hardening;
+pub mod build_info;

@@ -1,0 +1,136 @@
+//! One task per token: decide, carry out one step, publish, wait; and a graceful stop.
+//!
+//! Owns the loop and nothing else. Waits are cancelled, and at a stop a step that holds nothing; no other step is.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::Issuer;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::process::clock::delta;
+use crate::rotation::pulse::Pulse;
+use crate::rotation::rotate::Rotator;
+use crate::rotation::schedule::Next;
+use crate::rotation::state::State;
+
+/// How long a stop keeps trying to save a successor; supervisors must allow more.
+pub const GRACE: Duration = Duration::from_secs(25);
+
+/// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
+/// Waking costs a few comparisons. Part of promise 4 (docs/promises.md).
+const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
+
+/// The wait between two attempts to save once a stop has been asked for.
+const HURRY: Duration = Duration::from_secs(2);
+
+/// How a token's task is told to stop, and to look now.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// Stop, once nothing is unsaved.
+    pub stop: CancellationToken,
+    /// Look now: any change of it. Its sender must outlive the tasks.
+    pub poke: watch::Receiver<u64>,
+    /// How long after the others this token waits, so that a fleet does not look all at once.
+    pub turn: TimeDelta,
+}
+
+/// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
+/// nothing is given up then: whatever hangs, a stop does not wait for it.
+///
+/// `publish` is called with each new state, and with what comes next; `pulse` beats at each turn of the loop:
+/// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state, or nothing where a step was
+/// given up.
+///
+/// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
+pub fn keep<I, V, R>(
+    mut rotator: Rotator<I, V, R>,
+    mut state: State,
+    signals: Signals,
+    pulse: Pulse,
+    publish: impl Fn(&State, &Next),
+) -> impl Future<Output = Option<State>>
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    let Signals { stop, mut poke, turn } = signals;
+    async move {
+        let mut is_news = true;
+        let mut jumps = rotator.clock.jumps();
+        let mut jumped = *jumps.borrow();
+        while !stop.is_cancelled() || state.is_unsaved() {
+            pulse.beat();
+            let now = rotator.clock.now();
+            let before = std::mem::replace(&mut jumped, *jumps.borrow_and_update());
+            // The wait that an outage has reached goes on; a promise counts on it (promise 1).
+            if let Some(failing) = &mut state.failing {
+                failing.retry_at += jumped.corrected - before.corrected;
+            }
+            rotator.timing.correct(&mut state, turn, now);
+            is_news |= jumped != before;
+            // The host slept, or its clock was set: what time it is only the vault can say.
+            if jumped.host != before.host {
+                state = rotator.poke(state, turn);
+            }
+            let next = rotator.timing.next(&state, now);
+            if is_news {
+                publish(&state, &next);
+            }
+            is_news = true;
+            match next {
+                Next::Wait(at) if stop.is_cancelled() => {
+                    rotator.clock.sleep_until(at.min(now + delta(HURRY)), LOOK_EVERY).await;
+                    state = rotator.hurry(state);
+                }
+                Next::Wait(at) => tokio::select! {
+                    () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
+                    Ok(()) = poke.changed() => state = rotator.poke(state, turn),
+                    Ok(()) = jumps.changed() => {}
+                    () = stop.cancelled() => {}
+                },
+                // Boxed: a waiting task keeps the state and not the room for a step.
+                step => {
+                    let hold = rotator.hold.clone();
+                    tokio::select! {
+                        biased;
+                        done = Box::pin(rotator.step(state, step)) => state = done,
+                        () = hold.may_end(&stop) => return None,
+                    }
+                }
+            }
+        }
+        Some(state)
+    }
+}
+
+/// Tries to save what is held, for the grace at most, and only while `wanted` holds of the state. For commands, which end.
+pub async fn save_within_grace<I, V, R>(
+    rotator: &mut Rotator<I, V, R>,
+    mut state: State,
+    wanted: impl Fn(&State) -> bool,
+) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    // Not by the vault's time or the host's, which may jump.
+    let give_up_at = Instant::now() + GRACE;
+    while state.is_unsaved() {
+        state = Box::pin(rotator.step(state, Next::Save)).await;
+        if !state.is_unsaved() || !wanted(&state) || Instant::now() >= give_up_at {
+            break;
+        }
+        tokio::time::sleep(HURRY).await;
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The loop over the smallest peers that can be made: an issuer that always answers, a vault that takes
+//! what it is given once it is told to.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use secrecy::SecretString;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::*;
+use crate::ports::Acceptance;
+use crate::ports::Change;
+use crate::ports::IssuerError;
+use crate::ports::Redeemed;
+use crate::ports::Redemption;
+use crate::ports::ResourceError;
+use crate::ports::VaultError;
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+use crate::rotation::holds::Hold;
+use crate::rotation::samples;
+use crate::rotation::schedule::Timing;
+use crate::token::AccessToken;
+use crate::token::RefreshToken;
+use crate::token::managed::Grant;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::Source;
+use crate::token::tags::Tags;
+use crate::token::version::NewVersion;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
+
+/// All three peers.
+#[derive(Default)]
+struct Peers {
+    written: Mutex<Vec<Stored>>,
+    /// So many writes are refused first.
+    refusals: Mutex<u32>,
+}
+
+fn start() -> Timestamp {
+    "2026-03-01T00:00:00Z".parse().expect("a time")
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Issuer for &Peers {
+    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+        Ok(Redeemed {
+            access_token: AccessToken::new("opaque"),
+            refresh_token: RefreshToken::new(format!("{}+", what.token.expose())),
+            expires_in: Duration::from_secs(3600),
+            scope: None,
+            refresh_expires_in: None,
+            id_claims: None,
+        })
+    }
+}
+
+impl Vault for &Peers {
+    async fn newest(&self, at: &SecretAddress, _: Uuid) -> Result<Stored, VaultError> {
+        if at.name.as_str() == "app-secret" {
+            return Ok(stored("app", "s3cret", Tags::new()));
+        }
+        Ok(lock(&self.written).last().expect("there is one from the start").clone())
+    }
+
+    async fn read(&self, at: &SecretAddress, _: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        self.newest(at, id).await
+    }
+
+    async fn versions(&self, _: &SecretAddress, _: Uuid) -> Result<Vec<Version>, VaultError> {
+        Ok(lock(&self.written).iter().map(|stored| stored.version.clone()).collect())
+    }
+
+    async fn write(&self, _: &SecretAddress, new: &NewVersion, _: Uuid) -> Result<Version, VaultError> {
+        let mut refusals = lock(&self.refusals);
+        if *refusals > 0 {
+            *refusals -= 1;
+            return Err(VaultError::Unavailable { status: 503, retry_after: None });
+        }
+        let mut written = lock(&self.written);
+        let issued = new.expires - TimeDelta::days(90);
+        let mut new = stored(&format!("v{}", written.len()), new.value.expose(), new.tags.clone());
+        new.version.created = issued;
+        written.push(new.clone());
+        Ok(new.version)
+    }
+
+    async fn update(&self, _: &SecretAddress, _: &VersionId, _: &Change, _: Uuid) -> Result<(), VaultError> {
+        Ok(())
+    }
+}
+
+impl Resource for &Peers {
+    async fn accepts(&self, _: &AccessToken, _: Uuid) -> Result<Acceptance, ResourceError> {
+        Err(ResourceError::Unavailable { status: 503 })
+    }
+}
+
+fn stored(id: &str, value: &str, tags: Tags) -> Stored {
+    let version = Version { tags, ..samples::version(id, start()) };
+    Stored { version, value: SecretString::from(value), read_at: None }
+}
+
+fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
+    let client_secret = Source::Secret(samples::address("app-secret"));
+    let grant = Grant { client_secret, ..samples::grant("t") };
+    lock(&peers.written).push(stored("v0", "rt", Tags::new()));
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    Rotator {
+        issuer: peers,
+        vault: peers,
+        resource: peers,
+        clock: Clock::running(start(), 1.0),
+        grant: Arc::new(grant),
+        timing,
+        command: "run",
+        rng: fastrand::Rng::with_seed(1),
+        hold: Hold::default(),
+    }
+}
+
+/// Runs the loop and tells it to stop once `when` holds of a state.
+async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
+    let rotator = rotator(peers);
+    let state = State::unknown(rotator.clock.now());
+    let stop = CancellationToken::new();
+    let (_poke, poked) = watch::channel(0);
+    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+    keep(rotator, state, signals, Pulse::default(), |state, _| {
+        if when(state) {
+            stop.cancel();
+        }
+    })
+    .await
+    .expect("no step hangs")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_loop_at_its_next_wait() {
+    let peers = Peers::default();
+
+    let last = stopped_when(&peers, |state| state.last_rotation_at.is_some()).await;
+
+    assert!(!last.is_unsaved());
+    assert_eq!(lock(&peers.written).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
+    let peers = Peers { refusals: Mutex::new(6), ..Peers::default() };
+    let started = tokio::time::Instant::now();
+
+    let last = stopped_when(&peers, State::is_unsaved).await;
+
+    assert!(!last.is_unsaved());
+    let newest = lock(&peers.written).last().map(Stored::refresh_token);
+    assert_eq!(newest, Some(RefreshToken::new("rt+")));
+    assert!(started.elapsed() <= GRACE, "{:?}", started.elapsed());
+}
+
+/// A suspended host: its clock has gone on, and what counts down has not.
+#[tokio::test(start_paused = true)]
+async fn after_ten_days_asleep_it_looks_within_minutes() {
+    const INSTANT: Duration = Duration::from_millis(1);
+    let peers = Peers::default();
+    let rotator = rotator(&peers);
+    let clock = rotator.clock.clone();
+    let state = State::unknown(clock.now());
+    let (stop, (_poke, poked)) = (CancellationToken::new(), watch::channel(0));
+    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+    let (written, mut seen) = watch::channel(0);
+    let publish = |_: &State, _: &Next| {
+        written.send_replace(lock(&peers.written).len());
+    };
+
+    let sleeper = async {
+        seen.wait_for(|versions| *versions == 2).await.expect("the first one is somebody else's");
+        clock.pace(10.0 * 86_400.0 / INSTANT.as_secs_f64(), INSTANT);
+        tokio::time::advance(INSTANT).await;
+        clock.pace(1.0, Duration::MAX);
+        let awake_since = tokio::time::Instant::now();
+        seen.wait_for(|versions| *versions == 3).await.expect("it is a week old");
+        stop.cancel();
+        awake_since.elapsed()
+    };
+    let (_, took) = tokio::join!(keep(rotator, state, signals, Pulse::default(), publish), sleeper);
+
+    assert!(took <= LOOK_EVERY, "{took:?}");
+}

@@ -1,0 +1,233 @@
+//! Going back in a secret's history: to a sign-in that was buried, to a predecessor of a useless value.
+//!
+//! Owns the order of calls; `save` owns what a list of versions means.
+
+use tracing::debug;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Attempt;
+use super::Proof;
+use super::Rotator;
+use crate::ports::Change;
+use crate::ports::Issuer;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::ports::VaultError;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::rotation::save;
+use crate::rotation::save::Ties;
+use crate::rotation::schedule;
+use crate::rotation::state::Found;
+use crate::rotation::state::Held;
+use crate::rotation::state::State;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
+
+/// What came of redeeming a version that is not the newest.
+pub(super) enum Turn {
+    /// It works.
+    Works(Box<(Stored, Proof)>),
+    /// It is refused, or brings no successor, and that may change.
+    MayComeBack,
+    /// It is of no use for good, or switched off.
+    Useless,
+}
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// Searches the history of a version of ours that this process has not searched before: another
+    /// process may have died between its write and its list.
+    pub(super) async fn find_buried(
+        &self,
+        state: &mut State,
+        newest: &Version,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Held>, Failure> {
+        if newest.redeemed_from().is_none() {
+            if state.found == Some(Found::SignIn) {
+                self.find_ended(state, newest, attempt.id).await;
+            }
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        if state.searched.as_ref() == Some(&newest.id) && !schedule::may_ask_again(state, now) {
+            return Ok(None);
+        }
+        let versions = match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
+            Ok(versions) => versions,
+            // No reason not to prove what is there; the next proof searches again.
+            Err(failure) => {
+                warn!(event = "history_unread", token = %self.grant.name, reason = failure.summary,
+                    "the versions could not be listed, so a buried sign-in would not be noticed");
+                return Ok(None);
+            }
+        };
+        let mut seen = Vec::new();
+        while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Never) {
+            if let Turn::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
+                let (stored, proof) = *works;
+                let held = Self::hold(&stored, proof, attempt.id);
+                return Ok(Some(Held { over: Some(newest.id.clone()), seen, ..held }));
+            }
+            seen.push(buried.id.clone());
+        }
+        // What was not met in this search lies under nothing any more.
+        state.refused.retain(|refused| seen.contains(&refused.id));
+        state.searched = Some(newest.id.clone());
+        Ok(None)
+    }
+
+    /// Lists the versions, unless today has no room for this many calls, those of the list and of what follows from
+    /// it: a list can be waited for.
+    pub(super) async fn list(
+        &self,
+        state: &mut State,
+        room: usize,
+        id: Uuid,
+    ) -> Result<Vec<Version>, Failure> {
+        let now = self.clock.now();
+        if self.timing.room_for_vault_calls(state, room, now) > now {
+            let summary = "today's calls to the vault are used up: a long list of versions has to wait";
+            return Err(Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::History, summary));
+        }
+        let listed = self.vault.versions(&self.grant.secret, id).await;
+        // What kept them from being listed is over, and nothing else is.
+        if listed.is_ok() && state.failing.as_ref().is_some_and(|known| known.failure.about == About::History)
+        {
+            state.failing = None;
+        }
+        // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
+        if let Ok(versions) = &listed
+            && !self.grant.strict
+        {
+            state.listed = versions.len();
+        }
+        let calls = listed.as_ref().map_or(1, |_| state.calls_of_a_list());
+        state.note_vault_calls(calls, now);
+        listed.map_err(|error| self.unlisted(&error))
+    }
+
+    /// Reads and redeems a sign-in that was written over, and says what came of it.
+    pub(super) async fn redeem_buried(
+        &self,
+        state: &mut State,
+        buried: &Version,
+        under: &VersionId,
+        attempt: &mut Attempt,
+    ) -> Result<Turn, Failure> {
+        let turn = self.redeem_version(state, buried, attempt).await?;
+        let (token, version) = (&self.grant.name, &buried.id);
+        match turn {
+            Turn::Works(_) => {
+                state.unburied_at = Some(self.clock.now());
+                warn!(event = "buried_sign_in", %token, %version, %under,
+                    "a sign-in was written over by a rotation in flight; it works and is put back on top");
+            }
+            Turn::MayComeBack => {
+                warn!(event = "buried_sign_in_refused", %token, %version, %under,
+                    "a sign-in was written over by a rotation in flight; the issuer refuses it for now, so it is \
+                     tried again in a day");
+            }
+            Turn::Useless => {}
+        }
+        Ok(turn)
+    }
+
+    /// Reads and redeems a version that is not the newest; notes on it that it is refused.
+    async fn redeem_version(
+        &self,
+        state: &mut State,
+        version: &Version,
+        attempt: &mut Attempt,
+    ) -> Result<Turn, Failure> {
+        state.note_vault_call(self.clock.now());
+        let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
+            Ok(stored) => stored,
+            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Turn::Useless),
+            Err(error) => return Err(self.own(&error)),
+        };
+        match self.redeem_theirs(state, &stored, attempt).await {
+            Ok(proof) => Ok(Turn::Works(Box::new((stored, proof)))),
+            Err(failure) if failure.token_refused() => {
+                self.note_refusal(state, version, &failure, attempt.id).await;
+                let is_final = schedule::is_final(&failure, version, self.clock.now());
+                Ok(if is_final { Turn::Useless } else { Turn::MayComeBack })
+            }
+            // It works, but brings no successor that could be put on top.
+            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Turn::MayComeBack),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over
+    /// a foreign version younger than a day. Nothing is put over a sign-in that may come back.
+    pub(super) async fn rescue(
+        &self,
+        state: &mut State,
+        useless: &Version,
+        failure: &Failure,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Held>, Failure> {
+        let is_final = schedule::is_final(failure, useless, self.clock.now());
+        if !is_final || state.rescued.as_ref() == Some(&useless.id) {
+            return Ok(None);
+        }
+        let versions = self.list(state, state.calls_of_a_rotation(), attempt.id).await?;
+        let mut may_come_back: Option<&Version> = None;
+        for (version, sign_in) in save::predecessors(useless, &versions) {
+            let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
+            if !may_come_back.is_none_or(may_follow) {
+                continue;
+            }
+            match self.redeem_version(state, version, attempt).await? {
+                Turn::Works(works) => {
+                    let (stored, proof) = *works;
+                    warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
+                        "the newest version is no usable token; its predecessor works and is put on top");
+                    self.note_refusal(state, useless, failure, attempt.id).await;
+                    let held = Self::hold(&stored, proof, attempt.id);
+                    return Ok(Some(Held { over: Some(useless.id.clone()), ..held }));
+                }
+                Turn::MayComeBack => may_come_back = Some(sign_in),
+                Turn::Useless => {}
+            }
+        }
+        // A sign-in that may come back is tried at the next attempt, too.
+        if may_come_back.is_none() {
+            state.rescued = Some(useless.id.clone());
+        }
+        Ok(None)
+    }
+
+    /// Notes on a version that it is refused. Where that is final, no later process tries it again.
+    pub(super) async fn note_refusal(
+        &self,
+        state: &mut State,
+        version: &Version,
+        failure: &Failure,
+        id: Uuid,
+    ) {
+        let now = self.clock.now();
+        let Some(tags) = schedule::refusal_tags(version, failure, now, now) else { return };
+        state.note_vault_call(now);
+        let change = Change { enabled: None, tags: Some(tags) };
+        if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {
+            debug!(event = "mark_failed", token = %self.grant.name, version = %version.id, reason = %error);
+        }
+    }
+
+    /// Looks what a sign-in ended that was made while no daemon was there: it stands on the version before.
+    async fn find_ended(&self, state: &mut State, sign_in: &Version, id: Uuid) {
+        match self.list(state, state.calls_of_a_rotation(), id).await {
+            Ok(versions) => state.found = Found::before(sign_in, &versions),
+            // The next proof looks again.
+            Err(failure) => {
+                debug!(event = "history_unread", token = %self.grant.name, reason = failure.summary);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Redeeming one stored value: the app's credential, politeness, and the check of the answer.
+
+use chrono::TimeDelta;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Attempt;
+use super::Proof;
+use super::Rotator;
+use crate::ports::Asked;
+use crate::ports::Issuer;
+use crate::ports::IssuerError;
+use crate::ports::Redemption;
+use crate::ports::Resource;
+use crate::ports::Vault;
+use crate::ports::answer;
+use crate::ports::answer::Unverified;
+use crate::ports::answer::Whose;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::ports::refusal::Class;
+use crate::process::clock::Timestamp;
+use crate::process::text;
+use crate::rotation::holds::Stake;
+use crate::rotation::schedule;
+use crate::rotation::state::State;
+use crate::token::local_secret;
+use crate::token::secret::Setting;
+use crate::token::secret::Source;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::tag;
+
+/// A secret made moments ago works on some of Entra's front ends and not yet on others
+/// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.
+const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
+
+/// The app's id and secret, as read for one step.
+pub(crate) struct Credential {
+    pub(crate) client_id: String,
+    pub(crate) secret: SecretString,
+    pub(super) secret_created: Option<Timestamp>,
+    pub(super) secret_expires: Option<Timestamp>,
+    pub(super) fingerprint: u64,
+}
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// Redeems one stored value, within politeness, and checks whose it is.
+    pub(super) async fn redeem(
+        &self,
+        state: &mut State,
+        stored: &Stored,
+        attempt: &mut Attempt,
+    ) -> Result<Proof, Failure> {
+        let token = stored.refresh_token();
+        if !token.is_plausible() {
+            return Err(unusable_value());
+        }
+        if attempt.credential.is_none() {
+            let read = self.read_credential(attempt.id).await;
+            let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
+            state.note_vault_calls(calls, self.clock.now());
+            attempt.credential = Some(read?.0);
+        }
+        let credential = attempt.credential.as_ref().expect("read just now");
+        state.credential_read_at.get_or_insert(self.clock.now());
+        state.credential_used = Some(credential.fingerprint);
+        state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
+        let now = self.clock.now();
+        if state.redemptions.room_at(self.timing.limits().redemptions, 1, now) > now {
+            return Err(budget_spent());
+        }
+        state.redemptions.note(now);
+        let what = Redemption {
+            tenant: &self.grant.tenant_id,
+            client_id: &credential.client_id,
+            client_secret: &credential.secret,
+            scope: &self.grant.scope,
+            token: &token,
+            rotation_id: attempt.id,
+        };
+        // From then on a strict issuer may have spent what the vault holds.
+        let may_be_spent = self.grant.strict || state.is_unsaved();
+        self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
+        let redeemed = self.issuer.redeem(&what).await;
+        self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
+        let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
+        let Whose { user_oid, unverified, .. } =
+            answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        self.note_unverified(state, unverified);
+        let noted = stored.version.tags.get(tag::USER_OID);
+        if let (Some(user), Some(noted)) = (&user_oid, noted)
+            && !user.eq_ignore_ascii_case(noted)
+        {
+            warn!(event = "user_changed", token = %self.grant.name, version = %stored.version.id,
+                "the token belongs to another user than its tag says; the tag is corrected");
+        }
+        if user_oid.is_some() {
+            state.user_oid.clone_from(&user_oid);
+        }
+        // A chain stays its user's: an answer that does not say so is no reason to forget it.
+        let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| stored.version.is_ours())));
+        let client_id = credential.client_id.clone();
+        Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
+    }
+
+    /// Redeems a version that Perennial has not chosen by itself, unless the issuer's last answer still stands: a
+    /// stop and `rotate` try to save every two seconds.
+    pub(super) async fn redeem_theirs(
+        &self,
+        state: &mut State,
+        theirs: &Stored,
+        attempt: &mut Attempt,
+    ) -> Result<Proof, Failure> {
+        if let Some(failure) = schedule::standing(state, &theirs.version, self.clock.now()) {
+            return Err(failure.clone());
+        }
+        let answer = self.redeem(state, theirs, attempt).await;
+        match &answer {
+            Ok(_) => schedule::forget(state, &theirs.version),
+            Err(failure) => schedule::remember(state, &theirs.version, failure, self.clock.now()),
+        }
+        answer
+    }
+
+    fn note_unverified(&self, state: &mut State, unverified: Unverified) {
+        let known = state.unverified.take();
+        if !unverified.is_any() {
+            return;
+        }
+        if known.is_none_or(|(known, _)| known != unverified) {
+            warn!(event = "identity_unverified", token = %self.grant.name, what = %unverified,
+                "the issuer does not say whose the token is: that could not be compared with the configuration");
+        }
+        let since = known.map_or_else(|| self.clock.now(), |(_, since)| since);
+        state.unverified = Some((unverified, since));
+    }
+
+    /// What a refusal means; of a credential made moments ago it means waiting.
+    pub(crate) fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
+        let failure = error.failure();
+        let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
+        match error {
+            IssuerError::Refused(refusal) if fresh && refusal.class() == Class::ClientCredential => {
+                Failure { remedy: Remedy::Retry { after: None }, ..failure }
+            }
+            _ => failure,
+        }
+    }
+
+    /// Reads the app's id and secret; also says how many vault calls that took.
+    pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
+        let mut calls = 0;
+        let client_id = match &self.grant.client_id {
+            Setting::Plain(value) => value.clone(),
+            Setting::From(source) => {
+                let (value, version) = self.read_source(source, id).await?;
+                calls += usize::from(version.is_some());
+                // It is shown and sent in the clear, and what lies there may be a secret.
+                text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?
+            }
+        };
+        let (secret, version) = self.read_source(&self.grant.client_secret, id).await?;
+        calls += usize::from(version.is_some());
+        let mut hasher = DefaultHasher::new();
+        (&client_id, secret.expose_secret()).hash(&mut hasher);
+        let credential = Credential {
+            client_id,
+            secret,
+            secret_created: version.as_ref().map(|version| version.created),
+            secret_expires: version.and_then(|version| version.expires),
+            fingerprint: hasher.finish(),
+        };
+        Ok((credential, calls))
+    }
+
+    async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
+        let read = match from {
+            Source::Secret(address) => match self.vault.newest(address, id).await {
+                Ok(Stored { value, version, .. }) => {
+                    local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
+                        .map(|value| (value, Some(version)))
+                }
+                Err(error) => return Err(error.failure(Asked::Source, address)),
+            },
+            local => local_secret::read_local(local).map(|value| (value, None)),
+        };
+        read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
+    }
+
+    fn no_app_id(&self, source: &Source) -> Failure {
+        let name = &self.grant.name;
+        let summary =
+            format!("{} must hold the client_id of {name}, and holds no GUID", local_secret::place(source));
+        let cure = format!(
+            "store the app's (client) id there, or correct client_id of {name}: perhaps it names the place of client_secret"
+        );
+        Failure { cure: Some(cure.into()), ..unreadable(summary) }
+    }
+}
+
+fn unreadable(summary: String) -> Failure {
+    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
+}
+
+fn unusable_value() -> Failure {
+    let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, summary);
+    Failure { never_was_a_token: true, ..failure }
+}
+
+fn budget_spent() -> Failure {
+    let summary = "today's redemptions of this token are used up";
+    Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Grant, summary)
+}

@@ -1,0 +1,218 @@
+//! The rules that make a save safe in a vault without compare-and-swap (promises 2 and 3, docs/promises.md).
+//!
+//! Owns what a re-read and a list mean while a successor is held. Pure: `rotate` carries it out.
+//!
+//! The rule behind them: *the newest version descends from the newest sign-in that is not known to be
+//! dead.* A sign-in is a version that nobody redeemed another version for: written by a person, by a
+//! script, or by `login`. Everything that Perennial writes in a rotation points at the version it was
+//! redeemed from, so the sign-in of any version is found by following the pointers.
+//!
+//! Invariants: nothing is written while the newest value is somebody's that has not been tried; no
+//! version is retired that is not ours and strictly older than the one redeemed.
+
+use std::cmp::Ordering;
+
+use crate::process::clock::Timestamp;
+use crate::rotation::schedule::is_known_dead;
+use crate::rotation::state::Held;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
+use crate::token::version::tag;
+
+/// Versions retired after one save; a backlog is worked off over several.
+pub const RETIRED_A_SAVE: usize = 2;
+
+/// What the newest version means for a held successor, before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRead {
+    /// It holds what was redeemed, or may be written over: write.
+    Write,
+    /// It is our own successor; the answer to an earlier write was lost.
+    AlreadyThere,
+    /// It is somebody else's: theirs is tried before ours is written.
+    Theirs,
+}
+
+/// Reads the newest version against the held successor.
+pub fn after_read(held: &Held, newest: &Stored) -> AfterRead {
+    let value = newest.refresh_token();
+    let id = &newest.version.id;
+    if value == held.successor {
+        AfterRead::AlreadyThere
+    } else if value == held.from_value || held.over.as_ref() == Some(id) || held.dead.contains(id) {
+        AfterRead::Write
+    } else {
+        AfterRead::Theirs
+    }
+}
+
+/// What the list of versions means for a successor that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterList {
+    /// The vault does not show our version: it counts as not written (docs/azure-facts.md F217).
+    NotSeen,
+    /// Our write buried this sign-in, or what was redeemed from it: it is to be redeemed and its
+    /// successor put on top.
+    Buried(Version),
+    /// The successor is safe, and these versions have served.
+    Settled {
+        /// To be disabled.
+        retire: Vec<VersionId>,
+    },
+}
+
+/// Reads the list of versions after a write.
+pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
+    let Some(ours) = held.written.as_ref().and_then(|id| find(versions, id)) else {
+        return AfterList::NotSeen;
+    };
+    // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer, unless that
+    // second was over when the newest was last read. Trying it costs one redemption; missing it would
+    // cost the sign-in.
+    let known = [held.dead.as_slice(), held.seen.as_slice(), std::slice::from_ref(&held.from.id)].concat();
+    match buried_under(ours, versions, &known, Ties::Since(held.read_at)) {
+        Some(version) => AfterList::Buried(version.clone()),
+        None => AfterList::Settled { retire: retired(held, ours, versions) },
+    }
+}
+
+/// Whether sign-ins of the very same second count as newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// Those of this second and later do; all, where it is not known. Only while it is known which ones
+    /// have been tried.
+    Since(Option<Timestamp>),
+    /// They do not: a process that starts would try them again at each start.
+    Never,
+}
+
+/// The youngest usable version of the newest sign-in that `newest` does not descend from, if that
+/// sign-in is newer than its own. `known` are versions that need no further look.
+///
+/// Also the check at a start: a process that died between its write and its list may have left a
+/// sign-in buried, and nobody else would look.
+pub fn buried_under<'a>(
+    newest: &Version,
+    versions: &'a [Version],
+    known: &[VersionId],
+    ties: Ties,
+) -> Option<&'a Version> {
+    // Something lies on top of it: that is the newest, and it will be proved in its turn.
+    if versions.iter().any(|version| version.enabled && version.created > newest.created) {
+        return None;
+    }
+    // Of its second, our own was there before any copy of its tags; what a process finds on top came last.
+    let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
+    let own = root_of(newest, versions, place);
+    let is_newer = |sign_in: &Version| match ties {
+        Ties::Since(at) => {
+            let may_be_later = at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp());
+            sign_in.created > own.created || (sign_in.created == own.created && may_be_later)
+        }
+        Ties::Never => sign_in.created > own.created,
+    };
+    versions
+        .iter()
+        .filter(|version| version.enabled && !is_known_dead(version) && !known.contains(&version.id))
+        .map(|version| (version, root_of(version, versions, place)))
+        .filter(|(version, sign_in)| {
+            version.id != newest.id
+                && sign_in.id != own.id
+                && is_newer(sign_in)
+                && !is_known_dead(sign_in)
+                && !known.contains(&sign_in.id)
+        })
+        .max_by_key(|(version, sign_in)| (sign_in.created, &sign_in.id, version.created))
+        .map(|(version, _)| version)
+}
+
+/// The sign-in that a version of our own writing descends from.
+pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version {
+    root_of(ours, versions, Place { of: &ours.id, first: true })
+}
+
+/// Where one version stands among those of its second, which a list does not tell.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    of: &'a VersionId,
+    /// Before all others, or after them.
+    first: bool,
+}
+
+impl Place<'_> {
+    /// Whether `one` may have been there before `other`.
+    fn may_precede(self, one: &Version, other: &Version) -> bool {
+        match one.created.cmp(&other.created) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal if one.id == *self.of => self.first,
+            Ordering::Equal if other.id == *self.of => !self.first,
+            Ordering::Equal => true,
+        }
+    }
+}
+
+/// The sign-in that a version descends from: itself, if nothing was redeemed for it.
+fn root_of<'a>(version: &'a Version, versions: &'a [Version], place: Place<'_>) -> &'a Version {
+    let mut at = version;
+    // No chain is longer than the list; a loop of pointers ends here too.
+    for _ in 0..versions.len() {
+        match parent(at, versions, place) {
+            Some(parent) => at = parent,
+            None => break,
+        }
+    }
+    at
+}
+
+fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> Option<&'a Version> {
+    let from = find(versions, &version.redeemed_from()?)?;
+    (from.created <= version.created && is_genuine(version, versions, place)).then_some(from)
+}
+
+/// Whether the tags that call a version ours were written with it. A tool that copies tags to the
+/// version it writes also copies the rotation id, which we never use for two values. Of two that may each be
+/// the copy of the other, both count as sign-ins: then neither is taken for buried by the other.
+fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
+    let id = version.tags.get(tag::ROTATION_ID);
+    let copied_from = |other: &Version| {
+        other.id != version.id && other.tags.get(tag::ROTATION_ID) == id && place.may_precede(other, version)
+    };
+    version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
+}
+
+/// Our own versions that were created strictly before the one redeemed. The redeemed one stays, since
+/// other writers may still hold it; so does everything of its second, since the order is unknown.
+fn retired(held: &Held, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
+    let Some(from) = find(versions, &held.from.id) else { return Vec::new() };
+    let place = Place { of: &ours.id, first: true };
+    let mut old: Vec<&Version> = versions
+        .iter()
+        .filter(|version| version.enabled && version.id != ours.id && version.created < from.created)
+        .filter(|version| is_genuine(version, versions, place))
+        .collect();
+    old.sort_by_key(|version| version.created);
+    old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
+}
+
+/// The youngest enabled versions below a useless one that may still be alive, each with its sign-in.
+pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
+    /// A dead chain is dead as a whole; two are tried to get over one bad write.
+    const TRIED: usize = 2;
+    let mut old: Vec<&Version> = versions
+        .iter()
+        .filter(|version| version.id != useless.id && version.created <= useless.created)
+        .filter(|version| version.enabled && !is_known_dead(version))
+        .collect();
+    old.sort_by_key(|version| std::cmp::Reverse(version.created));
+    let place = Place { of: &useless.id, first: false };
+    old.into_iter().take(TRIED).map(|version| (version, root_of(version, versions, place))).collect()
+}
+
+fn find<'a>(versions: &'a [Version], id: &VersionId) -> Option<&'a Version> {
+    versions.iter().find(|version| version.id == *id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Examples first, then what must hold for any input.
+
+use proptest::prelude::*;
+use secrecy::SecretString;
+
+use super::*;
+use crate::process::clock::Timestamp;
+use crate::rotation::samples;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_760_000_000 + second, 0).expect("in range")
+}
+
+fn id(name: &str) -> VersionId {
+    VersionId(name.into())
+}
+
+/// What a person or a script wrote.
+fn foreign(name: &str, second: i64) -> Version {
+    samples::version(name, at(second))
+}
+
+/// What a rotation wrote.
+fn ours(name: &str, second: i64, from: &str) -> Version {
+    let tags = [
+        (tag::MANAGED_BY, "perennial/0.1.0 run".to_owned()),
+        (tag::REDEEMED_FROM, from.to_owned()),
+        (tag::ROTATION_ID, format!("id-of-{name}")),
+    ];
+    let tags = tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Version { tags, ..foreign(name, second) }
+}
+
+fn held(from: Version, written: &str) -> Held {
+    Held { written: Some(id(written)), ..samples::held(from, at(0)) }
+}
+
+fn stored(version: Version, value: &str) -> Stored {
+    Stored { version, value: SecretString::from(value), read_at: None }
+}
+
+fn settled(retire: &[&str]) -> AfterList {
+    AfterList::Settled { retire: retire.iter().map(|name| id(name)).collect() }
+}
+
+#[test]
+fn only_what_was_redeemed_is_written_over() {
+    let held = held(foreign("r", 0), "w");
+
+    assert_eq!(after_read(&held, &stored(foreign("r", 0), "redeemed")), AfterRead::Write);
+    assert_eq!(after_read(&held, &stored(foreign("copy", 5), "redeemed")), AfterRead::Write);
+    assert_eq!(after_read(&held, &stored(foreign("x", 5), "fresh sign-in")), AfterRead::Theirs);
+}
+
+#[test]
+fn a_lost_answer_is_recognised() {
+    let held = held(foreign("r", 0), "w");
+
+    assert_eq!(after_read(&held, &stored(ours("w", 5, "r"), "successor")), AfterRead::AlreadyThere);
+}
+
+#[test]
+fn a_version_settled_to_be_dead_may_be_written_over() {
+    let mut held = held(foreign("r", 0), "w");
+    held.dead.push(id("garbage"));
+
+    assert_eq!(after_read(&held, &stored(foreign("garbage", 5), "x")), AfterRead::Write);
+}
+
+#[test]
+fn a_write_the_vault_does_not_show_does_not_count() {
+    assert_eq!(after_list(&held(foreign("r", 0), "w"), &[foreign("r", 0)]), AfterList::NotSeen);
+}
+
+#[test]
+fn a_sign_in_below_our_write_is_found() {
+    let versions = [foreign("r", 0), foreign("sign-in", 7), ours("w", 7, "r")];
+
+    let found = after_list(&held(foreign("r", 0), "w"), &versions);
+
+    assert_eq!(found, AfterList::Buried(foreign("sign-in", 7)));
+}
+
+#[test]
+fn a_sign_in_above_our_write_is_not_buried() {
+    let versions = [foreign("r", 0), ours("w", 7, "r"), foreign("sign-in", 8)];
+
+    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+}
+
+#[test]
+fn what_a_second_instance_saved_from_the_same_version_is_not_buried() {
+    let versions = [foreign("r", 0), ours("other", 7, "r"), ours("w", 8, "r")];
+
+    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+}
+
+#[test]
+fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
+    let versions = [foreign("r", 0), foreign("s", 3), ours("s2", 5, "s"), ours("w", 7, "r")];
+
+    let found = after_list(&held(foreign("r", 0), "w"), &versions);
+
+    assert_eq!(found, AfterList::Buried(ours("s2", 5, "s")));
+}
+
+#[test]
+fn a_sign_in_buried_two_rotations_ago_is_still_found() {
+    let versions = [foreign("r", 0), foreign("s", 3), ours("w1", 3, "r"), ours("w2", 9, "w1")];
+
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), Some(&versions[1]));
+}
+
+#[test]
+fn once_lifted_nothing_is_buried_any_more() {
+    let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
+
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), None);
+    let held = held(foreign("s", 3), "l");
+    assert_eq!(after_list(&held, &versions), settled(&[]));
+}
+
+#[test]
+fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
+    let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a")];
+    assert_eq!(after_list(&held(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
+
+    let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a"), ours("l", 4, "b")];
+    let held = Held { seen: vec![id("a")], ..held(foreign("b", 3), "l") };
+    assert_eq!(after_list(&held, &versions), settled(&[]));
+}
+
+#[test]
+fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
+    for (written, stored) in [("a", "b"), ("b", "a")] {
+        let ours = ours(written, 5, "r");
+        let copy = Version { id: id(stored), ..ours.clone() };
+        let versions = [foreign("r", 0), ours.clone(), copy.clone()];
+
+        // What a process that starts finds on top came last, whatever the ids are.
+        assert_eq!(buried_under(&copy, &versions, &[], Ties::Never), None, "{stored}");
+        // Our own was there before the copy, which is a sign-in.
+        let held = held(foreign("r", 0), written);
+        assert_eq!(after_list(&held, &versions), AfterList::Buried(copy), "{stored}");
+    }
+}
+
+#[test]
+fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
+    let versions = [foreign("a", 3), foreign("b", 3), ours("w", 9, "a")];
+
+    let late = Held { read_at: Some(at(8)), ..held(foreign("a", 3), "w") };
+    assert_eq!(after_list(&late, &versions), settled(&[]));
+    let at_once = Held { read_at: Some(at(3)), ..held(foreign("a", 3), "w") };
+    assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
+}
+
+/// Noted to be refused, with a code or without one.
+fn refused(mut version: Version, code: Option<&str>) -> Version {
+    version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
+    version.tags.insert(tag::REFUSED_KIND, "login_required");
+    if let Some(code) = code {
+        version.tags.insert(tag::REFUSED_CODE, code);
+    }
+    version
+}
+
+#[test]
+fn dead_and_disabled_sign_ins_stay_where_they_are() {
+    let dead = refused(foreign("s", 3), Some("AADSTS50173"));
+    let off = Version { enabled: false, ..foreign("t", 4) };
+    let versions = [foreign("r", 0), dead, off, ours("w", 7, "r")];
+
+    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    assert_eq!(predecessors(&foreign("x", 9), &versions).len(), 2, "neither of them is tried in a rescue");
+}
+
+#[test]
+fn a_sign_in_that_was_refused_and_may_come_back_is_found_again() {
+    for code in [None, Some("AADSTS53003"), Some("AADSTS999999")] {
+        let sign_in = refused(foreign("s", 3), code);
+        let versions = [foreign("r", 0), sign_in.clone(), ours("w", 7, "r")];
+
+        let found = after_list(&held(foreign("r", 0), "w"), &versions);
+        assert_eq!(found, AfterList::Buried(sign_in.clone()), "{code:?}");
+        assert_eq!(buried_under(&versions[2], &versions, &[], Ties::Never), Some(&sign_in), "{code:?}");
+        let tried = predecessors(&foreign("x", 9), &versions);
+        assert_eq!(tried, [(&versions[2], &versions[0]), (&sign_in, &sign_in)], "{code:?}");
+    }
+}
+
+#[test]
+fn a_tool_that_copies_our_tags_does_not_hide_a_sign_in() {
+    let mut copied = ours("r", 0, "older");
+    copied.id = id("sign-in");
+    copied.created = at(5);
+    let versions = [foreign("older", -9), ours("r", 0, "older"), copied.clone(), ours("w", 6, "r")];
+
+    assert_eq!(after_list(&held(ours("r", 0, "older"), "w"), &versions), AfterList::Buried(copied));
+}
+
+#[test]
+fn only_our_own_older_versions_are_retired() {
+    let versions = [foreign("login", -30), ours("o1", -20, "login"), ours("r", -10, "o1"), ours("w", 0, "r")];
+
+    assert_eq!(after_list(&held(versions[2].clone(), "w"), &versions), settled(&["o1"]));
+}
+
+#[test]
+fn predecessors_are_the_two_youngest_that_can_be_read() {
+    let off = Version { enabled: false, ..ours("o2", 3, "o1") };
+    let versions = [foreign("a", 0), ours("o1", 1, "a"), ours("o3", 5, "o1"), off, foreign("x", 9)];
+
+    let tried: Vec<&str> = predecessors(&versions[4], &versions).iter().map(|(v, _)| &*v.id.0).collect();
+
+    assert_eq!(tried, ["o3", "o1"]);
+}
+
+/// Random histories: each entry is a time and, for ours, which earlier entry it points at.
+fn histories() -> impl Strategy<Value = Vec<Version>> {
+    prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
+        .prop_map(|entries| {
+            let mut versions: Vec<Version> = Vec::new();
+            for (n, (second, from, enabled)) in entries.into_iter().enumerate() {
+                let from = from.filter(|_| n > 0).map(|index| versions[index.index(n)].id.to_string());
+                let version = match from {
+                    Some(from) => ours(&format!("v{n}"), second, &from),
+                    None => foreign(&format!("v{n}"), second),
+                };
+                versions.push(Version { enabled, ..version });
+            }
+            versions
+        })
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_retired_but_ours_and_older_than_the_redeemed(versions in histories(), from: prop::sample::Index, written: prop::sample::Index) {
+        let from = versions[from.index(versions.len())].clone();
+        let written = versions[written.index(versions.len())].clone();
+        let held = held(from.clone(), &written.id.0);
+
+        if let AfterList::Settled { retire } = after_list(&held, &versions) {
+            let newest = versions.iter().map(|version| version.created).max();
+            for old in retire.iter().filter_map(|id| find(&versions, id)) {
+                prop_assert!(old.is_ours() && old.created < from.created && old.id != written.id);
+                prop_assert!(Some(old.created) < newest, "the newest is never retired");
+            }
+        }
+    }
+
+    #[test]
+    fn lifting_ends(versions in histories()) {
+        let newest = versions.iter().max_by_key(|version| version.created).expect("not empty").clone();
+        let mut known = Vec::new();
+
+        for _ in 0..=versions.len() {
+            match buried_under(&newest, &versions, &known, Ties::Since(None)) {
+                Some(version) => known.push(version.id.clone()),
+                None => return Ok(()),
+            }
+        }
+        prop_assert!(false, "more sign-ins than versions");
+    }
+
+    #[test]
+    fn pointers_in_a_loop_do_no_harm(a in 0i64..3, b in 0i64..3) {
+        let versions = [ours("a", a, "b"), ours("b", b, "a")];
+
+        prop_assert!(versions.iter().any(|version| version.id == sign_in_of(&versions[0], &versions).id));
+    }
+}

@@ -1,0 +1,119 @@
+//! What a refusal of a version means for later: whether it is final, how it is noted in the tags, and when the
+//! version may be redeemed again.
+//!
+//! Pure. A version of somebody else's may be written over only where the refusal is final.
+
+use chrono::TimeDelta;
+
+use super::AGAIN_AFTER;
+use super::LONGEST;
+use super::RESCUE_AFTER;
+use super::is_passing;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Remedy;
+use crate::ports::refusal;
+use crate::process::clock::Timestamp;
+use crate::process::clock::delta;
+use crate::process::clock::rfc3339;
+use crate::rotation::state::RefusedVersion;
+use crate::rotation::state::State;
+use crate::token::tags::Tags;
+use crate::token::version::MAX_TAGS;
+use crate::token::version::Version;
+use crate::token::version::tag;
+
+/// How long an answer that may pass stands where it names no time itself: a stop tries for 25 seconds.
+const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
+/// How many are remembered.
+const REMEMBERED: usize = 8;
+
+/// Whether it is settled that this version is of no use: its grant is known to have ended, or it never was a
+/// token. Of the latter somebody else's is left alone for a day.
+pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
+    let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
+    failure.token_condemned || (failure.never_was_a_token && !left_alone)
+}
+
+/// Whether a version is noted to be of no use for good. Neither a policy's mark nor one of the first version of
+/// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it.
+pub fn is_known_dead(version: &Version) -> bool {
+    let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(refusal::is_final_mark);
+    final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
+}
+
+/// The version's tags with the refusal noted on them. None where they say so already, or have no room. The code
+/// makes the mark final, and is left out where there is no room for it.
+pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now: Timestamp) -> Option<Tags> {
+    let mut tags = version.tags.clone();
+    tags.insert(tag::REFUSED_AT, &rfc3339(since.max(version.created)));
+    tags.insert(tag::REFUSED_KIND, failure.kind.as_str());
+    tags.remove(tag::REFUSED_CODE);
+    tags.remove(tag::VERDICT);
+    if is_final(failure, version, now) && tags.len() < MAX_TAGS {
+        tags.insert(tag::REFUSED_CODE, &refusal::mark_of(failure.code));
+    }
+    let noted = Version { tags, ..version.clone() };
+    let same = |name| version.tags.get(name) == noted.tags.get(name);
+    let is_noted = version.is_refused()
+        && same(tag::REFUSED_KIND)
+        && same(tag::REFUSED_CODE)
+        && is_known_dead(version) == is_known_dead(&noted);
+    (!is_noted && noted.tags.len() <= MAX_TAGS).then_some(noted.tags)
+}
+
+/// What the issuer last said of this version, while that stands: then it is not redeemed again.
+pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
+    let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
+    // Before anything is written over it, it is asked for anew.
+    let stands = stands(refused, now) && !is_final(&refused.failure, version, now);
+    stands.then_some(&refused.failure)
+}
+
+/// Remembers that a version was redeemed in vain, unless that is final: then its tags say so.
+pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Timestamp) {
+    forget(state, version);
+    let asked = matches!(failure.about, About::Grant | About::AppCredential);
+    if asked && !is_final(failure, version, now) {
+        state.refused.truncate(REMEMBERED - 1);
+        let refused = RefusedVersion { id: version.id.clone(), at: now, failure: failure.clone() };
+        state.refused.insert(0, refused);
+    }
+}
+
+/// It was redeemed, or is gone.
+pub fn forget(state: &mut State, version: &Version) {
+    state.refused.retain(|refused| refused.id != version.id);
+}
+
+/// Whether a version was refused so long ago that it may be redeemed again: policies are lifted, and accounts
+/// enabled.
+pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
+    state.refused.iter().any(|refused| is_settled(refused) && !stands(refused, now))
+}
+
+/// Somebody says that something has changed: what was settled is asked for again. A peer that wants to be left
+/// alone still is.
+pub fn ask_again(state: &mut State) {
+    if state.refused.iter().any(is_settled) {
+        state.refused.retain(|refused| !is_settled(refused));
+        state.searched = None;
+    }
+}
+
+fn is_settled(refused: &RefusedVersion) -> bool {
+    !is_passing(refused.failure.remedy) && refused.failure.about == About::Grant
+}
+
+/// By a clock that may be set back: what was said in the future does not stand.
+fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
+    let lasts = match refused.failure.remedy {
+        _ if is_settled(refused) => AGAIN_AFTER,
+        Remedy::Retry { after: Some(after) } => delta(after.min(LONGEST)).max(STANDS_AT_LEAST),
+        _ => STANDS_AT_LEAST,
+    };
+    (refused.at..refused.at + lasts).contains(&now)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Examples first, then what must hold for any input.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ports::failure::Kind;
+use crate::rotation::samples;
+use crate::rotation::state::Held;
+use crate::token::version::VersionId;
+
+fn at(hours: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_760_000_000 + hours * 3600, 0).expect("in range")
+}
+
+fn timing() -> Timing {
+    Timing::new(&Policy::default(), &TokenName::new("partner-center"), 0.5)
+}
+
+fn version(tags: &[(&str, &str)]) -> Version {
+    Version { tags: tags.iter().copied().collect(), ..samples::version("v1", at(0)) }
+}
+
+fn ours() -> Version {
+    version(&[(tag::MANAGED_BY, "perennial/0.1.0 run"), (tag::PROVED_AT, "2025-10-09T08:53:20Z")])
+}
+
+fn current(version: Version) -> State {
+    let state = State::unknown(at(0));
+    State { phase: Phase::Current, newest: Some(version), proved_at: Some(at(0)), ..state }
+}
+
+fn failure(remedy: Remedy) -> Failure {
+    Failure::new(Kind::EntraUnreachable, remedy, About::Grant, "x")
+}
+
+const RETRY: Remedy = Remedy::Retry { after: None };
+
+#[test]
+fn a_token_is_proved_at_start_and_then_within_prove_every() {
+    let timing = timing();
+
+    assert_eq!(timing.next(&State::unknown(at(0)), at(0)), Next::Prove);
+    let Next::Wait(due) = timing.next(&current(ours()), at(0)) else { panic!("not due") };
+    assert!(due > at(5) && due <= at(6), "{due}");
+    assert_eq!(timing.next(&current(ours()), at(6)), Next::Prove);
+}
+
+#[test]
+fn a_rotation_is_due_about_a_week_after_the_token_was_issued() {
+    let timing = timing();
+
+    assert!(!timing.rotation_is_due(&ours(), &current(ours()), at(6 * 24)));
+    assert!(timing.rotation_is_due(&ours(), &current(ours()), at(8 * 24)));
+}
+
+#[test]
+fn a_foreign_version_is_rotated_at_once_but_only_once_a_day() {
+    let timing = timing();
+    let foreign = version(&[]);
+    let mut state = current(foreign.clone());
+
+    assert!(timing.rotation_is_due(&foreign, &state, at(1)));
+    state.foreign_rotated_at = Some(at(0));
+    assert!(!timing.rotation_is_due(&foreign, &state, at(23)));
+    assert!(timing.rotation_is_due(&foreign, &state, at(24)));
+}
+
+#[test]
+fn names_are_spread_and_stay_within_the_tenth_either_way() {
+    let policy = Policy::default();
+    let mut due: Vec<Timestamp> = Vec::new();
+    for n in 0..200 {
+        let timing = Timing::new(&policy, &TokenName::new(&format!("customer-{n}")), 0.999);
+        due.push(timing.rotate_at(&version(&[])));
+    }
+    due.sort();
+
+    assert!(due[0] > at(6 * 24) && due[199] < at(8 * 24));
+    assert!(due[150] - due[50] > TimeDelta::hours(10), "{} {}", due[50], due[150]);
+}
+
+#[test]
+fn a_person_is_waited_for_by_the_minute_and_the_version_tried_again_each_day() {
+    let timing = timing();
+
+    let state = timing.after_failure(current(ours()), failure(Remedy::Login), at(0), 0.5);
+
+    assert!(matches!(timing.next(&state, at(0)), Next::Mark(_)), "a refusal is noted");
+    let state = State { mark_after: Some(at(99)), ..state };
+    assert_eq!(timing.next(&state, at(0)), Next::Wait(at(0) + WATCH_EVERY));
+    assert_eq!(timing.next(&state, at(1)), Next::Look);
+    let looked = Phase::Waiting { look_at: at(25), again_at: at(24) };
+    assert_eq!(timing.next(&State { phase: looked, ..state }, at(24)), Next::Prove);
+}
+
+#[test]
+fn a_refusal_that_an_earlier_process_noted_is_the_same_incident() {
+    let noted =
+        version(&[(tag::REFUSED_AT, "2025-10-01T00:00:00Z"), (tag::REFUSED_KIND, "entra_unreachable")]);
+
+    let state = timing().after_failure(current(noted), failure(Remedy::Login), at(0), 0.5);
+
+    let since = state.failing.expect("failing").since;
+    assert_eq!(rfc3339(since), "2025-10-01T00:00:00Z");
+}
+
+#[test]
+fn a_proof_is_noted_at_most_daily() {
+    let timing = timing();
+    let mut state = current(ours());
+
+    state.proved_at = Some(at(23));
+    assert!(!matches!(timing.next(&state, at(23)), Next::Mark(_)));
+    state.proved_at = Some(at(24));
+    let Next::Mark(tags) = timing.next(&state, at(24)) else { panic!("a mark") };
+    assert_eq!(tags[tag::PROVED_AT], rfc3339(at(24)));
+}
+
+#[test]
+fn a_full_budget_of_redemptions_puts_a_proof_off() {
+    let timing = timing();
+    let mut state = State::unknown(at(0));
+    (0..24).for_each(|n| state.redemptions.note(at(0) + TimeDelta::minutes(n)));
+
+    assert_eq!(timing.next(&state, at(1)), Next::Wait(at(24)));
+}
+
+#[test]
+fn a_held_successor_is_saved_at_once_and_retried_at_least_hourly() {
+    let timing = timing();
+    let mut state = current(ours());
+    state.phase = Phase::Unsaved(Box::new(held()));
+    assert_eq!(timing.next(&state, at(0)), Next::Save);
+
+    for attempt in 0..40 {
+        state = timing.after_failure(state, failure(RETRY), at(attempt), 0.999);
+        let retry_at = state.failing.as_ref().expect("failing").retry_at;
+        assert!(state.is_unsaved() && retry_at <= at(attempt + 1));
+    }
+}
+
+fn held() -> Held {
+    samples::held(ours(), at(0))
+}
+
+proptest! {
+    #[test]
+    fn waits_are_bounded(attempts: u32, sample in 0.0..1.0f64, left in -90i64..90 * 24 * 60, after in 0u64..1_000_000) {
+        let remedy = Remedy::Retry { after: Some(Duration::from_secs(after)) };
+        let left = Some(TimeDelta::minutes(left));
+
+        let wait = retry_wait(attempts, remedy, left, sample);
+
+        prop_assert!(wait >= Duration::from_secs(1) && wait <= LONGEST);
+        prop_assert!(wait >= Duration::from_secs(after).min(LONGEST));
+    }
+
+    #[test]
+    fn the_nearer_the_end_the_shorter_the_wait(attempts in 2u32..100, sample in 0.0..1.0f64, left in 21i64..90 * 24 * 60) {
+        let wait = retry_wait(attempts, RETRY, Some(TimeDelta::minutes(left)), sample);
+
+        prop_assert!(delta(wait) <= TimeDelta::minutes(left) / 20);
+        prop_assert!(wait >= SHORTEST);
+    }
+
+    #[test]
+    fn a_long_outage_is_tried_about_hourly(attempts in 14u32..1000, sample in 0.05..1.0f64) {
+        prop_assert_eq!(retry_wait(attempts, RETRY, None, sample), LONGEST);
+    }
+}
+
+#[test]
+fn what_is_known_of_a_token_says_nothing_about_the_next() {
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "revoked");
+    let mut state = timing().after_failure(current(ours()), refused, at(1), 0.5);
+    state.newest = Some(Version { id: VersionId("a sign-in".into()), ..ours() });
+
+    let state = timing().after_failure(state, failure(RETRY), at(2), 0.5);
+
+    let failing = state.failing.expect("Entra does not answer");
+    assert_eq!((failing.failure.kind, failing.since), (Kind::EntraUnreachable, at(2)));
+}
+
+#[test]
+fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
+    let timing = timing();
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let state = timing.after_failure(current(ours()), refused, at(0), 0.5);
+
+    let state = timing.after_failure(state, failure(RETRY), at(24), 0.5);
+
+    let failing = state.failing.as_ref().expect("failing");
+    assert_eq!((failing.failure.kind, failing.since), (Kind::LoginRequired, at(0)));
+    let Phase::Waiting { again_at, .. } = state.phase else { panic!("waiting") };
+    assert_eq!(again_at, at(27), "neither at once, which would hammer, nor only in a day");
+}
+
+#[test]
+fn faults_that_take_turns_are_one_outage() {
+    let timing = timing();
+    let mut state = current(ours());
+    for turn in 0..10 {
+        let kind = if turn % 2 == 0 { Kind::VaultUnreachable } else { Kind::EntraUnreachable };
+        state = timing.after_failure(state, Failure::new(kind, RETRY, About::Grant, "x"), at(turn), 0.999);
+    }
+
+    assert_eq!(state.failing.expect("failing").retry_at, at(10));
+}
+
+#[test]
+fn a_useless_value_is_tried_again_when_its_predecessor_may_take_its_place() {
+    let useless = Failure { never_was_a_token: true, ..failure(Remedy::Operator) };
+
+    let state = timing().after_failure(current(version(&[])), useless, at(3), 0.5);
+
+    assert!(matches!(state.phase, Phase::Waiting { again_at, .. } if again_at == at(24)));
+}
+
+#[test]
+fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_does_not() {
+    let timing = timing();
+    let mut state = State { listed: 18 * 25, mark_after: Some(at(999)), ..current(ours()) };
+    (0..40).for_each(|n| state.vault_calls.note(at(190) + TimeDelta::seconds(n)));
+
+    assert_eq!(timing.next(&State { listed: 25, ..state.clone() }, at(191)), Next::Prove, "it is due");
+    let Next::Wait(at_last) = timing.next(&state, at(191)) else { panic!("26 of 60 are not left") };
+    assert_eq!(at_last, at(214) + TimeDelta::seconds(5));
+    let unread = State { newest: None, proved_at: None, ..state };
+    assert_eq!(timing.next(&unread, at(191)), Next::Prove);
+}

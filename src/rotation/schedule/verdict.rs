@@ -1,0 +1,202 @@
+//! The verdict on the newest version, as it is noted for the next process: usable, or what keeps it from being used.
+//!
+//! A yes is noted at most daily, a no when it changes.
+
+use super::MARK_EVERY;
+use super::is_passing;
+use crate::ports::failure::About;
+use crate::ports::failure::Kind;
+use crate::rotation::state::Failing;
+use crate::rotation::state::Noted;
+use crate::rotation::state::State;
+use crate::token::tags::Tags;
+use crate::token::version::Version;
+use crate::token::version::tag;
+use crate::token::version::verdict;
+
+/// The verdict on a version that the issuer has just redeemed. Where Partner Center is silent, what it said before
+/// stays; what kept the version from being redeemed is over.
+pub(super) fn after_proof(version: &Version, state: &State) -> Option<Noted> {
+    let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
+    state.heard_since(version.issued_at()).or_else(before)
+}
+
+/// Whether the version does not say so yet.
+pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
+    match (verdict, Noted::on(version)) {
+        // A note from the future, by a clock that was wrong, is replaced too.
+        (Some(new), Some(old)) if new.kind == old.kind => (new.at - old.at).abs() >= MARK_EVERY,
+        (None, None) => false,
+        _ => true,
+    }
+}
+
+/// What keeps a version from being redeemed though nobody refuses the grant, as long as the version does not say so.
+/// Of what cannot be read here only the vault's own refusals are noted: of a file or a variable, the next process
+/// learns by itself.
+pub(super) fn of_failure(version: &Version, failing: &Failing) -> Option<Noted> {
+    let failure = &failing.failure;
+    let kind = match (failure.kind, failure.about) {
+        (Kind::AppCredentialRefused, About::AppCredential)
+        | (Kind::VaultRefused, About::CredentialSource)
+        | (Kind::NoRefreshToken, _) => failure.kind,
+        _ => return None,
+    };
+    let known = Noted::on(version).is_some_and(|noted| noted.kind == Some(kind));
+    let news = !is_passing(failure.remedy) && !version.is_refused() && !known;
+    news.then_some(Noted { kind: Some(kind), at: failing.since })
+}
+
+/// Writes it into the tags of its version.
+pub(super) fn put(tags: &mut Tags, noted: Option<Noted>) {
+    match noted {
+        Some(noted) => tags.insert(tag::VERDICT, &verdict(noted.word(), noted.at)),
+        None => tags.remove(tag::VERDICT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::ports::Acceptance;
+    use crate::ports::failure::Failure;
+    use crate::ports::failure::Remedy;
+    use crate::process::clock::Timestamp;
+    use crate::process::clock::rfc3339;
+    use crate::rotation::samples;
+    use crate::rotation::schedule::Next;
+    use crate::rotation::schedule::Timing;
+    use crate::rotation::state::Phase;
+    use crate::token::managed::Policy;
+    use crate::token::managed::TokenName;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    fn hours(count: i64) -> TimeDelta {
+        TimeDelta::hours(count)
+    }
+
+    /// A version of ours, a day old and proved an hour ago, with this verdict on it.
+    fn noted(verdict: Option<(&str, Timestamp)>) -> Version {
+        let mut version = samples::version("v", now() - hours(24));
+        version.tags.insert(tag::MANAGED_BY, "perennial");
+        version.tags.insert(tag::PROVED_AT, &rfc3339(now() - hours(1)));
+        if let Some((word, at)) = verdict {
+            version.tags.insert(tag::VERDICT, &super::verdict(word, at));
+        }
+        version
+    }
+
+    fn proved(newest: Version, said: Option<(bool, Timestamp)>) -> State {
+        let mut state = State {
+            phase: Phase::Current,
+            newest: Some(newest),
+            proved_at: Some(now()),
+            ..State::unknown(now())
+        };
+        if let Some((accepted, at)) = said {
+            let said = Acceptance { accepted, mfa: None, tenant_id: None, company: None, status: 200 };
+            state.hear(said, at);
+        }
+        state
+    }
+
+    /// The verdict that is to be written, empty where it is taken out; `None` where nothing is written.
+    fn written(state: &State) -> Option<String> {
+        let timing = Timing::new(&Policy::default(), &TokenName::new("a"), 0.0);
+        match timing.next(state, now()) {
+            Next::Mark(tags) => Some(tags.get(tag::VERDICT).unwrap_or_default().to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_partner_center_says_is_noted_when_it_changes_and_a_yes_once_a_day() {
+        let (before, refused) = (now() - hours(40), "partner_center_refused");
+        let is_late = now() - hours(24);
+        let usable = Some(format!("usable {}", rfc3339(now())));
+        let (yes, no) = (Some((true, now())), Some((false, now())));
+        let no_since = |at| Some(format!("{refused} {}", rfc3339(at)));
+        for (what, on_it, said, wanted) in [
+            ("a first yes", None, yes, usable.clone()),
+            ("a yes again", Some(("usable", now() - hours(23))), yes, None),
+            ("a yes a day later", Some(("usable", is_late)), yes, usable.clone()),
+            (
+                "a yes noted by a clock that was wrong",
+                Some(("usable", now() + hours(30))),
+                yes,
+                usable.clone(),
+            ),
+            ("a first no", Some(("usable", is_late)), no, no_since(now())),
+            ("a no again", Some((refused, before)), no, None),
+            ("a yes after a no", Some((refused, before)), yes, usable.clone()),
+            ("silence", None, None, None),
+            ("silence after a no", Some((refused, before)), None, None),
+            ("silence after a yes", Some(("usable", before)), None, None),
+            (
+                "an app secret that works again",
+                Some(("app_credential_refused", before)),
+                None,
+                Some(String::new()),
+            ),
+            ("a word nobody knows", Some(("out_of_cheese", before)), yes, usable.clone()),
+            ("what was said of the token before it", None, Some((true, now() - hours(25))), None),
+        ] {
+            assert_eq!(written(&proved(noted(on_it), said)), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_token_from_being_used_is_noted_once_and_never_as_a_refusal_of_the_grant() {
+        let since = now() - hours(2);
+        let operator = Remedy::Operator;
+        let retry = Remedy::Retry { after: None };
+        let refused = (Kind::AppCredentialRefused, operator, About::AppCredential);
+        let usable = Some(("usable", since));
+        for (what, on_it, (kind, remedy, about), is_noted) in [
+            ("the app's secret", usable, refused, true),
+            ("again", Some(("app_credential_refused", since)), refused, false),
+            (
+                "one made moments ago",
+                usable,
+                (Kind::AppCredentialRefused, retry, About::AppCredential),
+                false,
+            ),
+            ("a role on it", usable, (Kind::VaultRefused, operator, About::CredentialSource), true),
+            ("a file", usable, (Kind::AppCredentialRefused, operator, About::CredentialSource), false),
+            ("a role on the token", usable, (Kind::VaultRefused, operator, About::Token), false),
+            ("no successor", usable, (Kind::NoRefreshToken, operator, About::Grant), true),
+        ] {
+            let failure = Failure::new(kind, remedy, about, "as told");
+            let failing = Failing { failure, since, attempts: 1, retry_at: now() + hours(1), version: None };
+            let state = State {
+                phase: Phase::Waiting { look_at: now() + hours(1), again_at: now() + hours(1) },
+                newest: Some(noted(on_it)),
+                failing: Some(Box::new(failing)),
+                ..State::unknown(now())
+            };
+
+            let wanted = is_noted.then(|| format!("{} {}", kind.as_str(), rfc3339(since)));
+            assert_eq!(written(&state), wanted, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_grant_takes_the_verdicts_place() {
+        let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "as told");
+        let failing =
+            Failing { failure, since: now(), attempts: 1, retry_at: now() + hours(1), version: None };
+        let state = State {
+            phase: Phase::Waiting { look_at: now() + hours(1), again_at: now() + hours(1) },
+            newest: Some(noted(Some(("usable", now())))),
+            failing: Some(Box::new(failing)),
+            ..State::unknown(now())
+        };
+
+        assert_eq!(written(&state), Some(String::new()));
+    }
+}

@@ -1,0 +1,78 @@
+//! What was done in the last day, for the limits of politeness (promise 6).
+
+use std::collections::VecDeque;
+
+use chrono::DateTime;
+use chrono::TimeDelta;
+
+use crate::process::clock::Timestamp;
+
+/// The instants of the last day at which something was done, in whole seconds: there are many of them.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(VecDeque<u32>);
+
+/// The span over which politeness is counted.
+pub const DAY: TimeDelta = TimeDelta::days(1);
+
+impl Recent {
+    /// Notes one.
+    pub fn note(&mut self, now: Timestamp) {
+        while self.0.front().is_some_and(|at| instant(*at) + DAY <= now) {
+            self.0.pop_front();
+        }
+        // Rounded up, so that the day that makes room for another is a whole one.
+        let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
+        self.0.push_back(u32::try_from(seconds).unwrap_or(u32::MAX));
+    }
+
+    /// Forgets what was noted after `now`, by a clock that has been set back since.
+    pub fn forget_after(&mut self, now: Timestamp) {
+        // What was noted a moment ago may have been rounded up.
+        let latest = now.timestamp().saturating_add(1);
+        self.0.retain(|at| i64::from(*at) <= latest);
+    }
+
+    /// The first instant, `now` or later, at which `more` fit under `limit` a day.
+    pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
+        let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
+        let over = (live.clone().count() + more).saturating_sub(limit);
+        match over.checked_sub(1).and_then(|last| live.nth(last)) {
+            Some(at) => at + DAY,
+            None => now,
+        }
+    }
+}
+
+fn instant(seconds: u32) -> Timestamp {
+    DateTime::from_timestamp(seconds.into(), 0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")
+    }
+
+    #[test]
+    fn a_full_day_makes_room_when_its_oldest_is_a_day_old() {
+        let mut recent = Recent::default();
+        for n in 0..3 {
+            recent.note(at(n * 100));
+        }
+
+        assert_eq!(recent.room_at(4, 1, at(300)), at(300));
+        assert_eq!(recent.room_at(3, 1, at(300)), at(0) + DAY);
+        assert_eq!(recent.room_at(3, 2, at(300)), at(100) + DAY);
+        assert_eq!(recent.room_at(3, 1, at(0) + DAY), at(0) + DAY);
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_not_given_away() {
+        let mut recent = Recent::default();
+        recent.note(at(0) + TimeDelta::milliseconds(500));
+
+        assert!(recent.room_at(1, 1, at(0) + DAY) >= at(0) + DAY + TimeDelta::milliseconds(500));
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether a token can be used, beside whether the issuer redeems it: Partner Center's word, and what is noted in the
+//! vault for the next process.
+
+use crate::ports::Acceptance;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::rotation::state::State;
+use crate::token::version::USABLE;
+use crate::token::version::Version;
+
+/// What a process noted on a version when it last tried it, short of a refusal of the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// What keeps it from being used; none where it was usable.
+    pub kind: Option<Kind>,
+    /// When it was usable, or since when it is not.
+    pub at: Timestamp,
+}
+
+impl Noted {
+    /// The kinds that are noted. A refusal of the grant has tags of its own, and what passes by itself is no verdict.
+    const KINDS: [Kind; 5] = [
+        Kind::PartnerCenterRefused,
+        Kind::MfaRequired,
+        Kind::AppCredentialRefused,
+        Kind::VaultRefused,
+        Kind::NoRefreshToken,
+    ];
+
+    /// The note on a version.
+    pub fn on(version: &Version) -> Option<Self> {
+        let (word, at) = version.verdict()?;
+        let kind = match word {
+            USABLE => None,
+            word => Some(Self::KINDS.into_iter().find(|kind| kind.as_str() == word)?),
+        };
+        Some(Self { kind, at })
+    }
+
+    /// Whether it is Partner Center's word, and not what kept it from being asked.
+    pub fn is_partner_centers(self) -> bool {
+        matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
+    }
+
+    /// The word in the tag.
+    pub fn word(self) -> &'static str {
+        self.kind.map_or(USABLE, Kind::as_str)
+    }
+}
+
+impl State {
+    /// Takes in what Partner Center says. A rejection that is known already keeps its beginning.
+    pub fn hear(&mut self, said: Acceptance, now: Timestamp) {
+        let objection = said.objection();
+        if self.acceptance.as_ref().is_none_or(|before| before.objection() != objection) {
+            let noted = self.newest.as_ref().and_then(Noted::on).filter(|noted| noted.kind == objection);
+            let since = noted.filter(|_| objection.is_some()).map(|noted| noted.at.min(now));
+            self.verdict_since = Some(since.unwrap_or(now));
+        }
+        self.verdict_at = Some(now);
+        self.acceptance = Some(said);
+    }
+
+    /// What Partner Center last said, as it is to be noted on a version that was issued then; nothing where it was not
+    /// asked since.
+    pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
+        let said = self.acceptance.as_ref()?;
+        let heard_at = self.verdict_at.filter(|at| *at >= issued_at)?;
+        let kind = said.objection();
+        let at = kind.and(self.verdict_since).unwrap_or(heard_at);
+        Some(Noted { kind, at })
+    }
+}

@@ -1,0 +1,192 @@
+//! The simulation made visible: sandbox and daemon in one process, over HTTPS through the shipped adapters,
+//! with a clock that runs some days a second and a story to tell.
+//!
+//! Owns the story's machinery: time goes on beat by beat, each beat is looked at, and every step waits for
+//! a state with a bound. What is told is what was seen; what is seen is held against docs/promises.md.
+
+mod promise;
+mod secrecy;
+mod stage;
+mod story;
+mod summary;
+mod told;
+mod troubles;
+mod voice;
+mod watch;
+
+use std::io;
+
+use chrono::TimeDelta;
+use thiserror::Error;
+
+use self::stage::Process;
+use self::stage::Stage;
+use self::voice::Tone;
+use self::voice::Voice;
+use self::watch::Watch;
+use crate::config::ConfigProblems;
+use crate::net::http::HttpError;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::process::telemetry::Captured;
+use crate::sandbox::server::SandboxError;
+use crate::status::snapshot::Standing;
+
+/// How a demo is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct DemoOptions {
+    /// Days a second.
+    pub speed: f64,
+    /// Whether it is left up afterwards.
+    pub keep: bool,
+    /// Whether colours are printed.
+    pub colours: bool,
+}
+
+/// Why there is no demo.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The stand-ins could not be started.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Its own configuration is refused.
+    #[error("the demo's own configuration is refused")]
+    Configuration(#[from] ConfigProblems),
+    /// There is no HTTPS client.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The status page cannot be served.
+    #[error("the status page cannot be served")]
+    Page(#[source] io::Error),
+    /// No directory for its files.
+    #[error("no directory can be made for the demo's files")]
+    Directory(#[source] io::Error),
+}
+
+/// Why the story did not go on.
+#[derive(Debug, Error)]
+enum Stuck {
+    /// A state that the story waits for did not come.
+    #[error("{0}")]
+    Waiting(String),
+    /// Somebody has seen enough.
+    #[error("it was interrupted")]
+    Interrupted,
+    /// A daemon could not be started.
+    #[error(transparent)]
+    Broken(#[from] DemoError),
+}
+
+/// Tells the story; says whether it went well and every promise was held. Ends early where `stop` does.
+///
+/// # Errors
+/// Where it cannot begin at all.
+pub async fn run(
+    options: DemoOptions,
+    say: Box<dyn FnMut(&str)>,
+    log: Captured,
+    stop: impl Future<Output = ()>,
+) -> Result<bool, DemoError> {
+    let mut stop = Box::pin(stop);
+    let stage = Stage::build(options.speed).await?;
+    let daemon = stage.start(0)?;
+    stage.show(&daemon)?;
+    let mut demo = Demo::new(options, stage, daemon, say, log);
+    let told = tokio::select! {
+        told = Box::pin(demo.story()) => told,
+        () = &mut stop => Err(Stuck::Interrupted),
+    };
+    if let Err(Stuck::Interrupted) = told {
+        demo.tell(Tone::Plain, "end", "Interrupted: nothing is concluded.");
+        return Ok(false);
+    }
+    let well = demo.summary(&told);
+    if options.keep {
+        tokio::select! {
+            () = Box::pin(demo.go_on()) => {}
+            () = &mut stop => {}
+        }
+    }
+    Ok(well)
+}
+
+/// A demo under way.
+struct Demo {
+    options: DemoOptions,
+    stage: Stage,
+    daemon: Process,
+    second: Option<Process>,
+    voice: Voice,
+    watch: Watch,
+    /// How many daemons were started.
+    starts: u32,
+    started: tokio::time::Instant,
+}
+
+impl Demo {
+    fn new(
+        options: DemoOptions,
+        stage: Stage,
+        daemon: Process,
+        say: Box<dyn FnMut(&str)>,
+        log: Captured,
+    ) -> Self {
+        let voice = Voice::new(say, options.colours, stage.since);
+        let watch = Watch::new(stage.since, log);
+        let started = tokio::time::Instant::now();
+        Self { options, stage, daemon, second: None, voice, watch, starts: 1, started }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.stage.clock.now()
+    }
+
+    /// One beat of the clock, looked at.
+    async fn beat(&mut self) {
+        self.stage.beat().await;
+        self.watch.look(&self.stage, &self.daemon, self.second.as_ref(), &mut self.voice);
+    }
+
+    /// Lets time go on until something holds; no longer than `within`.
+    async fn until(
+        &mut self,
+        what: &str,
+        within: TimeDelta,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<(), Stuck> {
+        let latest = self.now() + within;
+        while !holds(self) {
+            if self.now() > latest {
+                return Err(Stuck::Waiting(format!("{what} was expected within {}", voice::span(within))));
+            }
+            self.beat().await;
+        }
+        Ok(())
+    }
+
+    /// Lets time go on until a day of the story begins.
+    async fn until_day(&mut self, day: i64) -> Result<(), Stuck> {
+        let at = self.stage.since + TimeDelta::days(day);
+        let left = (at - self.now()).max(TimeDelta::zero()) + TimeDelta::days(1);
+        self.until("the next day", left, |demo| demo.now() >= at).await
+    }
+
+    /// Lets so much time go on.
+    async fn wait(&mut self, span: TimeDelta) -> Result<(), Stuck> {
+        let at = self.now() + span;
+        self.until("later", span + TimeDelta::days(1), |demo| demo.now() >= at).await
+    }
+
+    fn standing(&self) -> Standing {
+        watch::standing(&self.daemon, self.now())
+    }
+
+    fn is_open(&self, kind: Kind) -> bool {
+        self.watch.told.since(kind).is_some()
+    }
+
+    fn tell(&mut self, tone: Tone, head: &str, text: &str) {
+        let now = self.now();
+        self.voice.dated(now, tone, head, text);
+    }
+}

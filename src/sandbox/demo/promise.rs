@@ -1,0 +1,143 @@
+//! The promises (docs/promises.md), how often each was checked, and what broke.
+
+use crate::process::clock::Timestamp;
+
+/// What Perennial promises; the numbers are those of docs/promises.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// 1: the version that the vault returns can be redeemed.
+    Alive,
+    /// 2: nothing is written but a proven successor, and no sign-in stays buried.
+    NeverWorse,
+    /// 3: a successor is held until it is in the vault, and its predecessor stays.
+    NeverDropped,
+    /// 4: trouble is told soon, once, and when it is over.
+    Told,
+    /// 5: no secret is shown.
+    Secret,
+    /// 6: nobody is asked too often.
+    Polite,
+    /// 7: the vault is the only store.
+    OnlyStore,
+    /// 8: two at once do no harm.
+    TwoAtOnce,
+    /// 9: green means usable.
+    Green,
+}
+
+impl Promise {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Alive,
+        Self::NeverWorse,
+        Self::NeverDropped,
+        Self::Told,
+        Self::Secret,
+        Self::Polite,
+        Self::OnlyStore,
+        Self::TwoAtOnce,
+        Self::Green,
+    ];
+
+    /// Its number, as people count.
+    pub(super) fn number(self) -> usize {
+        self as usize + 1
+    }
+
+    /// Its name, and what was looked at.
+    pub(super) fn text(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Alive => ("alive", "what the vault hands out, Microsoft would have taken"),
+            Self::NeverWorse => ("never worse", "only proven successors written, no sign-in left buried"),
+            Self::NeverDropped => ("never dropped", "successors held until saved, predecessors kept enabled"),
+            Self::Told => ("told", "trouble told soon, once, with its cause, and when it was over"),
+            Self::Secret => ("secret", "lines printed, logged and published without any secret in them"),
+            Self::Polite => ("polite", "calls of the last day, to each of the three, within the limits"),
+            Self::OnlyStore => ("only store", "a restart continued with what the vault knows"),
+            Self::TwoAtOnce => ("two at once", "a second Perennial on the same token did no harm"),
+            Self::Green => ("green is usable", "\"current\" only for a token that had just been redeemed"),
+        }
+    }
+}
+
+/// How often each was checked, and what broke.
+#[derive(Default)]
+pub(super) struct Promises {
+    checks: [u64; Promise::ALL.len()],
+    failures: [u64; Promise::ALL.len()],
+    /// What broke, each told once.
+    told: Vec<(Promise, Timestamp, String)>,
+    untold: usize,
+    closed: bool,
+}
+
+impl Promises {
+    /// Notes a check; `why` says what is wrong where it does not hold.
+    pub(super) fn check(
+        &mut self,
+        promise: Promise,
+        at: Timestamp,
+        holds: bool,
+        why: impl FnOnce() -> String,
+    ) {
+        self.checks[promise as usize] += 1;
+        if holds || self.closed {
+            return;
+        }
+        self.failures[promise as usize] += 1;
+        let why = why();
+        if !self.told.iter().any(|(known, _, told)| *known == promise && *told == why) {
+            self.told.push((promise, at, why));
+        }
+    }
+
+    /// Notes many checks that all held.
+    pub(super) fn held(&mut self, promise: Promise, times: usize) {
+        self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
+    }
+
+    /// The story is over: whoever plays on may break what they like.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// What broke since this was last asked.
+    pub(super) fn news(&mut self) -> Vec<(Promise, Timestamp, String)> {
+        let news = self.told[self.untold..].to_vec();
+        self.untold = self.told.len();
+        news
+    }
+
+    /// How often one was checked, and how often it did not hold.
+    pub(super) fn tally(&self, promise: Promise) -> (u64, u64) {
+        (self.checks[promise as usize], self.failures[promise as usize])
+    }
+
+    /// Whether all were checked and all held.
+    pub(super) fn all_held(&self) -> bool {
+        Promise::ALL.iter().all(|promise| matches!(self.tally(*promise), (1.., 0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_that_was_never_checked_was_not_held() {
+        let mut promises = Promises::default();
+        let at = Timestamp::UNIX_EPOCH;
+        assert!(!promises.all_held());
+
+        for promise in Promise::ALL {
+            promises.check(promise, at, true, String::new);
+        }
+        assert!(promises.all_held());
+
+        promises.check(Promise::Alive, at, false, || "it is dead".into());
+        promises.check(Promise::Alive, at, false, || "it is dead".into());
+        assert!(!promises.all_held());
+        assert_eq!(promises.tally(Promise::Alive), (3, 2));
+        assert_eq!(promises.news().len(), 1, "told once");
+        assert!(promises.news().is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! Promise 5 (docs/promises.md): no secret, nor a good part of one, in anything that was shown.
+//!
+//! Owns the search. Every secret of the world is cut into pieces, and every text is looked through for
+//! any of them: a secret in it whole, or at least `2 * PIECE - 1` bytes of it, is found.
+
+use std::collections::HashSet;
+
+use secrecy::ExposeSecret as _;
+
+use crate::sandbox::world::World;
+
+/// Long enough that no innocent text holds one by chance, short enough for half an app's secret.
+const PIECE: usize = 16;
+
+/// What must not be shown, in pieces.
+#[derive(Default)]
+pub(super) struct Secrets {
+    pieces: HashSet<[u8; PIECE]>,
+}
+
+impl Secrets {
+    /// Learns all secrets that the world knows by now.
+    pub(super) fn learn(&mut self, world: &World) {
+        for secret in world.secret_texts() {
+            self.add(secret.expose_secret());
+        }
+    }
+
+    fn add(&mut self, secret: &str) {
+        let (pieces, _) = secret.as_bytes().as_chunks::<PIECE>();
+        self.pieces.extend(pieces);
+    }
+
+    /// The first line with a part of a secret in it, by its number.
+    pub(super) fn shown_in(&self, text: &str) -> Option<usize> {
+        let shows = |line: &str| {
+            let mut windows = line.as_bytes().windows(PIECE);
+            windows.any(|window| self.pieces.contains(window))
+        };
+        text.lines().position(shows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_whole_and_in_part() {
+        let secret = "0.AXthis-is-a-refresh-token-of-some-length-and-more";
+        let mut secrets = Secrets::default();
+        secrets.add(secret);
+
+        assert_eq!(secrets.shown_in(&format!("fine\ntoken={secret}.")), Some(1));
+        assert_eq!(secrets.shown_in(&secret[7..7 + 31]), Some(0));
+        assert_eq!(secrets.shown_in(&secret[7..7 + 15]), None);
+        assert_eq!(secrets.shown_in("a rotation went well"), None);
+    }
+}

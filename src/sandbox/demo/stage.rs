@@ -1,0 +1,241 @@
+//! What the story is played on: the world over HTTPS, a configuration, a clock that runs days a second,
+//! and daemons on the shipped adapters.
+//!
+//! Owns the pace. Invariant: nothing here calls beyond this machine.
+
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+
+use super::DemoError;
+use crate::azure::entra::Entra;
+use crate::azure::key_vault::KeyVault;
+use crate::azure::partner_center::PartnerCenter;
+use crate::azure::peers::Peers;
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::net::address::Roots;
+use crate::net::calls::Calls;
+use crate::net::http::Http;
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+use crate::rotation::holds::Hold;
+use crate::rotation::rotate::Rotator;
+use crate::rotation::schedule::Timing;
+use crate::sandbox::server::ConfigRequest;
+use crate::sandbox::server::Sandbox;
+use crate::sandbox::world::Partner;
+use crate::sandbox::world::World;
+use crate::serve::http;
+use crate::serve::http::Extras;
+use crate::status::board::Board;
+use crate::token::managed::Grant;
+
+/// What the token is called.
+pub(super) const TOKEN: &str = "partner-center";
+
+/// The vault's name for the story: what secrets begin with.
+const PARTNER: &str = "contoso";
+
+/// Chance is the same in every demo.
+const SEED: u64 = 2026;
+
+/// How long the app's first secret lasts.
+pub(super) const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(120);
+
+/// The clock is set going this often.
+const BEAT: Duration = Duration::from_millis(1);
+
+/// The clock never runs further ahead of the last beat: on a busy machine it waits.
+const LEASH: Duration = Duration::from_millis(12);
+
+/// The same by the clock itself: at high speeds it is this that bounds how late a proof is.
+const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
+
+/// How much faster the clock may get from beat to beat. Whoever fell asleep while it was slow must not
+/// oversleep by hours.
+const GATHERS: f64 = 1.15;
+
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// The moment the first person signs in.
+fn first_day() -> Timestamp {
+    Timestamp::from_timestamp(1_767_250_800, 0).expect("2026-01-01T07:00:00Z is in range")
+}
+
+/// A place for the status page, and its address.
+fn listen() -> io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let page = format!("http://{}/", listener.local_addr()?);
+    Ok((listener, page))
+}
+
+/// Everything the story is played on.
+pub(super) struct Stage {
+    pub(super) sandbox: Sandbox,
+    pub(super) world: World,
+    pub(super) clock: Clock,
+    pub(super) partner: Partner,
+    /// When it began.
+    pub(super) since: Timestamp,
+    pub(super) files: Files,
+    config: Config,
+    /// Where the status page is: the same for every daemon that is shown.
+    pub(super) page: String,
+    listener: TcpListener,
+    /// Days a second: what is wanted, and what the clock does.
+    wanted: f64,
+    speed: f64,
+}
+
+impl Stage {
+    /// Sets it up: a partner whose user has just signed in.
+    pub(super) async fn build(speed: f64) -> Result<Self, DemoError> {
+        let since = first_day();
+        let clock = Clock::running(since, 0.0);
+        let world = World::new(clock.clone(), SEED);
+        let sandbox = Sandbox::start(world.clone(), ([127, 0, 0, 1], 0).into()).await?;
+        let partner = world.add_partner(PARTNER, &sandbox.origin, Some(since + APP_SECRET_LASTS));
+        let files = Files::make().map_err(DemoError::Directory)?;
+        let tokens = [(TOKEN, &partner)];
+        let request = ConfigRequest { tokens: &tokens, rotate_after: None, prove_every: None, strict: false };
+        let written = sandbox.write_config(&files.0, &request)?;
+        let config = Config::load(&written.config, std::iter::empty())?;
+        let (listener, page) = listen().map_err(DemoError::Page)?;
+        Ok(Self {
+            sandbox,
+            world,
+            clock,
+            partner,
+            since,
+            files,
+            config,
+            page,
+            listener,
+            wanted: speed,
+            speed: speed.min(1.0),
+        })
+    }
+
+    /// What the token's grant looks like to the daemon.
+    pub(super) fn grant(&self) -> &Grant {
+        &self.config.tokens[0]
+    }
+
+    /// Starts a daemon as a process would: with nothing but the configuration. `nth` tells processes
+    /// apart where chance is asked.
+    pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
+        let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
+        let http = Arc::new(Http::new(roots, false)?);
+        let calls = Arc::new(Calls::default());
+        let peers = Peers::of(&self.config.cloud).expect("the sandbox's own addresses are https URLs");
+        let sample = f64::from(nth % 4) / 4.0;
+        let grant = self.grant().clone();
+        let rotator = Rotator {
+            issuer: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
+            resource: Arc::new(PartnerCenter::new(peers.partner_center.clone(), http.clone(), calls.clone())),
+            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), peers, http, calls.clone())),
+            clock: self.clock.clone(),
+            timing: Timing::new(&grant.policy, &grant.name, sample),
+            grant: Arc::new(grant),
+            command: "run",
+            rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
+            hold: Hold::default(),
+        };
+        let daemon = Daemon::new(vec![rotator], &self.clock, |board| board);
+        Ok(Process { daemon, calls, served: CancellationToken::new() })
+    }
+
+    /// Serves what `run` serves about a daemon, until that ends.
+    pub(super) fn show(&self, daemon: &Process) -> Result<(), DemoError> {
+        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let listener = listener.map_err(DemoError::Page)?;
+        let extras = Extras { calls: daemon.calls.clone(), status: true };
+        tokio::spawn(http::serve(listener, daemon.board().clone(), extras, daemon.served.clone()));
+        Ok(())
+    }
+
+    /// Sets how fast the clock is to run from now on, in days a second. It slows down at once and
+    /// gathers speed over some beats.
+    pub(super) fn run_at(&mut self, speed: f64) {
+        self.wanted = speed;
+    }
+
+    /// Waits for the next beat, and lets the clock go on to the one after.
+    pub(super) async fn beat(&mut self) {
+        self.pace();
+        tokio::time::sleep(BEAT).await;
+    }
+
+    fn pace(&mut self) {
+        self.speed = self.wanted.min(self.speed * GATHERS);
+        let factor = self.speed * DAY_SECONDS;
+        self.clock.pace(factor, LEASH.min(LEASH_BY_CLOCK.div_f64(factor)));
+    }
+}
+
+/// A daemon of the story. Ends from one moment to the next when it is dropped, as by a power cut.
+pub(super) struct Process {
+    daemon: Daemon,
+    calls: Arc<Calls>,
+    /// Ends what is served about it.
+    served: CancellationToken,
+}
+
+impl Process {
+    pub(super) fn board(&self) -> &Board {
+        self.daemon.board()
+    }
+
+    /// Whether its task has ended by itself, which it never should.
+    pub(super) fn has_ended(&self) -> bool {
+        self.daemon.has_ended()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.served.cancel();
+    }
+}
+
+/// A directory of the demo's own. Taken away when it is dropped.
+pub(super) struct Files(PathBuf);
+
+impl Files {
+    fn make() -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let name = format!("perennial-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What is in it, in order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // What is left in a directory for temporary files is somebody's to sweep.
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}

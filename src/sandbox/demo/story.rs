@@ -1,0 +1,227 @@
+//! The story, from the first sign-in to the last day.
+//!
+//! Owns the order of events and what each is waited for. What people and Microsoft do is told here, since
+//! the story does it; what Perennial does is told by `watch`, which sees it.
+
+use chrono::TimeDelta;
+
+use super::Demo;
+use super::Stuck;
+use super::promise::Promise;
+use super::voice::Tone;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::sandbox::world::World;
+use crate::status::snapshot::Standing;
+use crate::token::RefreshToken;
+
+/// How long the last part goes on, so that the first rotation after all that is in it.
+const CALM: TimeDelta = TimeDelta::days(9);
+
+impl Demo {
+    /// From the first day to the last.
+    pub(super) async fn story(&mut self) -> Result<(), Stuck> {
+        self.opening();
+        let first = self.stage.world.newest_value(&self.stage.partner.refresh_token);
+        let first = first.expect("the stage begins with a sign-in");
+        self.quiet_weeks().await?;
+        self.busy_issuer().await?;
+        self.vault_outage().await?;
+        self.second_daemon().await?;
+        self.first_token_dies(&first).await?;
+        self.restart().await?;
+        self.app_secret_ends().await?;
+        self.rival_sign_in().await?;
+        self.revoked_session().await?;
+        self.quiet_end().await
+    }
+
+    fn opening(&mut self) {
+        self.voice.line("");
+        self.voice.paragraph(
+            "Programs that work for a Microsoft partner at night use a refresh token: a key that a person \
+             got by signing in once. It dies 90 days after it was issued. Exchanged in time, it gives a \
+             successor with 90 days of its own; forgotten, it stops every program that relies on it, \
+             until somebody signs in again. Perennial makes the exchange and keeps the newest token in an \
+             Azure Key Vault.",
+        );
+        let speed = self.options.speed;
+        self.voice.paragraph(&format!(
+            "Here Microsoft and the vault are played on this machine, at {}; nothing leaves it. The \
+             Perennial that talks to them, over HTTPS, is the real one. {speed} days pass each second; \
+             where something happens that takes minutes, time goes slower.",
+            self.stage.sandbox.origin
+        ));
+        self.voice.paragraph(&format!("What Perennial shows meanwhile, live: {}", self.stage.page));
+        self.tell(
+            Tone::Plain,
+            "people",
+            "Dana signs in, with a second factor, and stores the token in the vault. It dies on day 90.",
+        );
+    }
+
+    async fn quiet_weeks(&mut self) -> Result<(), Stuck> {
+        self.until("the first rotation", TimeDelta::days(1), |demo| demo.watch.counts.rotations >= 1).await?;
+        self.tell(
+            Tone::Plain,
+            "",
+            "From now on the token is tried every six hours, and exchanged every week.",
+        );
+        self.until("a second rotation", TimeDelta::days(9), |demo| demo.watch.counts.rotations >= 2).await?;
+        self.until_day(16).await
+    }
+
+    /// The counter-example: what would have happened to whoever did nothing.
+    async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
+        self.watch.told.expect(&[Kind::AppSecretExpiring]);
+        let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
+        self.until("the end of the first token", TimeDelta::days(30), |demo| {
+            dead(&demo.stage.world, first) && demo.now() >= demo.stage.since + TimeDelta::days(90)
+        })
+        .await?;
+        let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
+        let newest = newest.filter(|token| !dead(&self.stage.world, token));
+        let code = self.stage.world.refusal_of(first.expose()).unwrap_or_default();
+        self.tell(
+            Tone::Plain,
+            "without",
+            &format!("Dana's own token died today: Microsoft refuses it (AADSTS{code}). Every program would stop now."),
+        );
+        let Some(newest) = newest else {
+            return Err(Stuck::Waiting("a living token in the vault was expected on day 90".into()));
+        };
+        let grant = self.stage.world.grant(newest.expose());
+        let dies = grant.map_or(self.now(), |grant| grant.issued_at) + TimeDelta::days(90);
+        let text = format!(
+            "The vault's, its successor no. {}, is good until day {}, and nobody had to sign in.",
+            self.watch.counts.rotations,
+            (dies - self.stage.since).num_days()
+        );
+        self.tell(Tone::Good, "with", &text);
+        Ok(())
+    }
+
+    /// A second instance for a month, as when a deployment is done badly.
+    async fn second_daemon(&mut self) -> Result<(), Stuck> {
+        self.until_day(54).await?;
+        self.watch.told.expect(&[]);
+        self.second = Some(self.stage.start(self.starts)?);
+        self.starts += 1;
+        let before = self.watch.counts.rotations;
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "By mistake a second Perennial is started on the same token. It stays for a month.",
+        );
+        self.until("both at work", TimeDelta::days(1), |demo| {
+            let now = demo.now();
+            demo.second
+                .as_ref()
+                .is_some_and(|second| super::watch::standing(second, now) == Standing::Current)
+        })
+        .await?;
+        self.watch.two = true;
+        self.until_day(84).await?;
+        self.second = None;
+        self.watch.two = false;
+        let now = self.now();
+        self.watch.ended(now);
+        let rotations = self.watch.counts.rotations - before;
+        self.tell(
+            Tone::Good,
+            "good",
+            &format!("The second one is gone. The two together rotated {rotations} times, and did no harm."),
+        );
+        // Each by itself would have rotated every week.
+        self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
+            format!("two rotated {rotations} times in a month")
+        });
+        Ok(())
+    }
+
+    /// Half-way: the process is gone from one moment to the next, and another one comes up.
+    async fn restart(&mut self) -> Result<(), Stuck> {
+        self.until("a condition to be carried over", TimeDelta::days(10), |demo| {
+            demo.is_open(Kind::AppSecretExpiring)
+        })
+        .await?;
+        self.until_day(100).await?;
+        self.until("a day without a rotation", TimeDelta::days(3), |demo| {
+            demo.rotate_at() > demo.now() + TimeDelta::days(2)
+        })
+        .await?;
+        let before = self.memory();
+        let files = self.stage.files.names();
+        self.daemon = self.stage.start(self.starts)?;
+        self.stage.show(&self.daemon)?;
+        self.starts += 1;
+        self.watch.fresh = true;
+        let now = self.now();
+        self.watch.ended(now);
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "Power cut: Perennial is gone from one moment to the next. It is started again.",
+        );
+        self.until("the new process at work", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
+        self.beat().await;
+        let after = self.memory();
+        let now = self.now();
+        for (before, after) in before.iter().zip(&after) {
+            self.watch.promises.check(Promise::OnlyStore, now, before == after, || {
+                format!("before the restart: {before}; after it: {after}")
+            });
+        }
+        self.watch.promises.check(Promise::OnlyStore, now, files == self.stage.files.names(), || {
+            "a file was left beside the configuration".into()
+        });
+        let open = self.watch.told.ids().first().map(ToString::to_string).unwrap_or_default();
+        self.tell(
+            Tone::Good,
+            "good",
+            &format!(
+                "Nothing was lost: the same token, the same open warning ({}…).",
+                &open[..open.len().min(8)]
+            ),
+        );
+        Ok(())
+    }
+
+    /// What must outlive a process: what is open, which token it is, and when it was signed in and ends.
+    fn memory(&self) -> [String; 4] {
+        let status = self.daemon.board().status();
+        let ids: Vec<_> = status.conditions.iter().map(|there| (there.kind.as_str(), there.id)).collect();
+        let token = status.tokens.first();
+        let version = token.and_then(|token| token.version.clone());
+        let signed_in_at = token.and_then(|token| token.signed_in_at);
+        let expires_at = token.and_then(|token| token.expires_at);
+        [
+            format!("open {ids:?}"),
+            format!("version {version:?}"),
+            format!("signed in at {signed_in_at:?}"),
+            format!("good until {expires_at:?}"),
+        ]
+    }
+
+    async fn quiet_end(&mut self) -> Result<(), Stuck> {
+        self.watch.told.expect(&[]);
+        let before = self.watch.counts.rotations;
+        self.until("one more rotation", CALM, |demo| demo.watch.counts.rotations > before).await?;
+        self.wait(TimeDelta::days(1)).await?;
+        let now = self.now();
+        let open = self.watch.told.kinds();
+        self.watch.promises.check(Promise::Told, now, open.is_empty(), || {
+            format!("{} still open although all is well", open.len())
+        });
+        self.until("a current token", TimeDelta::hours(2), |demo| demo.standing() == Standing::Current)
+            .await?;
+        self.tell(Tone::Good, "end", "All is well. The next token that anybody has to get by hand is: none.");
+        Ok(())
+    }
+
+    /// When the next rotation is planned.
+    pub(super) fn rotate_at(&self) -> Timestamp {
+        let now = self.now();
+        self.daemon.board().read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)
+    }
+}

@@ -1,0 +1,97 @@
+//! The end: what happened to the token, and how the promises did.
+
+use super::Demo;
+use super::Stuck;
+use super::promise::Promise;
+use super::voice::Tone;
+use crate::process::clock::rfc3339;
+
+/// Days a second while it is left up: an hour.
+const KEPT_AT: f64 = 1.0 / 24.0;
+
+impl Demo {
+    /// Prints the summary; says whether all went well.
+    pub(super) fn summary(&mut self, told: &Result<(), Stuck>) -> bool {
+        if let Err(stuck) = told {
+            let text = format!("The story does not go on: {stuck}.");
+            self.tell(Tone::Bad, "BROKEN", &text);
+        }
+        self.watch.finish(&self.stage, &self.daemon, &mut self.voice);
+        self.voice.line("");
+        self.numbers();
+        for promise in Promise::ALL {
+            self.promise(promise);
+        }
+        self.voice.line("");
+        let well = told.is_ok() && self.watch.promises.all_held();
+        let (tone, word) = if well { (Tone::Good, "All nine held") } else { (Tone::Bad, "NOT all held") };
+        let took = self.started.elapsed().as_secs_f64();
+        let word = self.voice.coloured(tone, word);
+        self.voice.line(&format!("  {word}, in {took:.0} seconds."));
+        well
+    }
+
+    fn numbers(&mut self) {
+        let days = (self.now() - self.stage.since).num_days();
+        let counts = &self.watch.counts;
+        let good = counts.redemptions - counts.refused_redemptions;
+        let lines = [
+            (counts.sign_ins, "sign-ins by a person"),
+            (counts.rotations, "rotations: each time the vault got a successor with 90 days of its own"),
+            (good, "times the token was redeemed, for a rotation or as a proof that it works"),
+            (
+                counts.refused_redemptions,
+                "times Microsoft refused: overloaded, or the app's secret, or the token",
+            ),
+            (counts.questions, "times Partner Center was asked whether it accepts the access token"),
+            (counts.vault_calls, "calls to the vault"),
+            (self.watch.told.incidents(), "troubles told"),
+        ];
+        self.voice.line(&format!("  What happened in {days} days"));
+        self.voice.line("");
+        for (number, what) in lines {
+            self.voice.line(&format!("  {number:>7}  {what}"));
+        }
+        self.voice.line("");
+        self.voice.line("  What was promised, and how often it was checked");
+        self.voice.line("");
+    }
+
+    fn promise(&mut self, promise: Promise) {
+        let (checks, failures) = self.watch.promises.tally(promise);
+        let (name, what) = promise.text();
+        let (tone, word) = match (checks, failures) {
+            (0, _) => (Tone::Bad, "UNSEEN"),
+            (_, 0) => (Tone::Good, "held"),
+            _ => (Tone::Bad, "BROKEN"),
+        };
+        let word = self.voice.coloured(tone, &format!("{word:<6}"));
+        let line = format!("  {}  {name:<15}  {word}  {checks:>6}  {what}", promise.number());
+        self.voice.line(&line);
+    }
+
+    /// Goes on until somebody ends it.
+    pub(super) async fn go_on(&mut self) {
+        self.watch.promises.close();
+        self.voice.line("");
+        let config = self.stage.files.path().join("perennial.toml");
+        let ca = self.stage.files.path().join("ca.pem");
+        let (config, ca, origin) = (config.display(), ca.display(), self.stage.sandbox.origin.clone());
+        let now = rfc3339(self.now());
+        self.voice.paragraph(&format!("It is left up, an hour a second from {now} on, until Ctrl-C. Try:"));
+        for line in [
+            format!("curl {}status", self.stage.page),
+            format!("PERENNIAL_CONFIG={config} perennial rotate --dry-run"),
+            format!("curl --cacert {ca} {origin}/_sandbox/state"),
+            format!("curl --cacert {ca} {origin}/_sandbox/revoke -d '{{}}'"),
+            format!("curl --cacert {ca} {origin}/_sandbox/sign-in -d '{{}}'"),
+        ] {
+            self.voice.line(&format!("    {line}"));
+        }
+        self.voice.line("");
+        self.stage.run_at(KEPT_AT.min(self.options.speed));
+        loop {
+            self.beat().await;
+        }
+    }
+}

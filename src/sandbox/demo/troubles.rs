@@ -1,0 +1,277 @@
+//! The story's troubles, each with what must be seen of it.
+//!
+//! Outages are refusals, not hangs: the adapters' patience is by real time, and half a minute of that is
+//! days here.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::Demo;
+use super::Stuck;
+use super::promise::Promise;
+use super::voice::Tone;
+use super::voice::span;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::process::clock::delta;
+use crate::sandbox::world::Fault;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::What;
+use crate::status::snapshot::Standing;
+
+/// Days a second while minutes matter: two hours. Five minutes are then longer than anything that this
+/// machine does by the way.
+const SLOW: f64 = 2.0 / 24.0;
+
+/// The same while hours matter.
+const HOURS_MATTER: f64 = 0.5;
+
+/// Part of promise 4 (docs/promises.md): known within `prove_every` and this.
+const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
+
+/// How long a write to the vault is held up for the race, in real time.
+const RACE: Duration = Duration::from_millis(400);
+
+impl Demo {
+    /// A day of 429, half a day of being taken for a loop.
+    pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
+        self.watch.told.expect(&[Kind::EntraUnreachable]);
+        let began = self.now();
+        let busy = What::Status { status: 429, retry_after: Some(Duration::from_secs(30 * 60)) };
+        self.stage.world.inject(Fault::of(Peer::Entra, busy));
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "Microsoft is overloaded: for a day it answers \"429, come back in 30 minutes\" to every request.",
+        );
+        self.until("a warning about Microsoft", TimeDelta::hours(12), |demo| {
+            demo.is_open(Kind::EntraUnreachable)
+        })
+        .await?;
+        self.wait(began + TimeDelta::days(1) - self.now()).await?;
+        self.stage.world.clear_faults(Some(Peer::Entra));
+        let what =
+            What::OAuth { status: 400, error: "invalid_grant".into(), code: Some(50196), suberror: None };
+        self.stage.world.inject(Fault::of(Peer::Entra, what));
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "For half a day more it takes every caller for one that loops, and says AADSTS50196.",
+        );
+        self.wait(TimeDelta::hours(12)).await?;
+        self.stage.world.clear_faults(Some(Peer::Entra));
+        let tries = self.stage.world.count_calls(Peer::Entra, Some(Operation::Redeem), began);
+        self.tell(
+            Tone::Plain,
+            "people",
+            &format!("Microsoft recovers. It was asked {tries} times in these {}.", span(self.now() - began)),
+        );
+        self.calm_again(TimeDelta::days(1)).await
+    }
+
+    /// The vault takes no writes when a rotation is due, and then does not answer at all.
+    pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
+        self.until_day(30).await?;
+        let due = self.rotate_at() - TimeDelta::hours(8);
+        self.until("the day before a rotation", TimeDelta::days(9), |demo| demo.now() >= due).await?;
+        self.watch.told.expect(&[Kind::VaultUnreachable, Kind::Unsaved]);
+        let began = self.now();
+        let down = || What::Status { status: 503, retry_after: None };
+        for operation in [Operation::Set, Operation::Update] {
+            self.stage.world.inject(Fault::of(Peer::KeyVault, down()).on(operation));
+        }
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "The vault's region fails: it can be read, but takes no writes. A rotation is due today.",
+        );
+        self.until("a successor that is held", TimeDelta::days(2), |demo| demo.is_open(Kind::Unsaved))
+            .await?;
+        let held_since = self.now();
+        self.tell(
+            Tone::Plain,
+            "",
+            "The token was exchanged, and its successor cannot be saved: Perennial holds it in memory. The \
+             one in the vault stays good as well.",
+        );
+        self.wait(TimeDelta::days(1)).await?;
+        self.stage.world.inject(Fault::of(Peer::KeyVault, down()));
+        self.tell(Tone::Plain, "trouble", "Now the vault does not answer at all.");
+        self.wait(began + TimeDelta::days(6) - self.now()).await?;
+        self.stage.world.clear_faults(Some(Peer::KeyVault));
+        self.tell(Tone::Plain, "people", "After six days the vault is back.");
+        self.until("the held successor in the vault", TimeDelta::days(1), |demo| {
+            demo.standing() != Standing::Unsaved
+        })
+        .await?;
+        self.check_saved(held_since);
+        self.calm_again(TimeDelta::days(1)).await
+    }
+
+    /// Promise 3: what is in the vault is the successor that was held, not another one.
+    fn check_saved(&mut self, held_since: Timestamp) {
+        let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
+        let grant = newest.and_then(|token| self.stage.world.grant(token.expose()));
+        let issued_at = grant.map(|grant| grant.issued_at);
+        let now = self.now();
+        let held = issued_at.is_some_and(|at| at < held_since);
+        self.watch.promises.check(Promise::NeverDropped, now, held, || {
+            "the successor that was held is not the one that was saved".into()
+        });
+        if let Some(at) = issued_at.filter(|_| held) {
+            let day = (at - self.stage.since).num_days();
+            self.tell(Tone::Good, "good", &format!("What was held since day {day} is saved."));
+        }
+    }
+
+    /// The app's own secret ends: nothing is wrong with the token.
+    pub(super) async fn app_secret_ends(&mut self) -> Result<(), Stuck> {
+        self.watch.told.expect(&[Kind::AppSecretExpiring, Kind::AppCredentialRefused]);
+        let ends = self.stage.since + super::stage::APP_SECRET_LASTS;
+        self.until("the end of the app's secret", TimeDelta::days(30), |demo| demo.now() >= ends).await?;
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "The app's own secret ends today, and nobody heeded the warning. Tokens cannot be exchanged.",
+        );
+        self.stage.run_at(HOURS_MATTER.min(self.options.speed));
+        self.until("the refusal to be told", TimeDelta::days(1), |demo| {
+            demo.is_open(Kind::AppCredentialRefused)
+        })
+        .await?;
+        self.stage.run_at(self.options.speed);
+        self.check_blame(self.now() - ends);
+        self.wait(TimeDelta::hours(5)).await?;
+        let value = format!("Qx8~{}", self.stage.world.fresh_id().simple());
+        let (partner, expires) = (self.stage.partner.clone(), Some(self.now() + TimeDelta::days(720)));
+        self.stage.world.replace_app_secret(&partner.client_id, &value, expires);
+        self.stage.world.store_app_secret(&partner.app_secret, &value, expires);
+        self.tell(Tone::Plain, "people", "Ravi makes a new secret for the app and stores it in the vault.");
+        self.calm_again(TimeDelta::days(1)).await
+    }
+
+    /// Promise 4: told soon, and the app's secret is what is blamed.
+    fn check_blame(&mut self, took: TimeDelta) {
+        let (now, bound) = (self.now(), self.told_bound() + TimeDelta::hours(1));
+        self.watch.promises.check(Promise::Told, now, took <= bound, || {
+            format!("an app's secret that ended was told after {}", span(took))
+        });
+        let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
+        let alive = newest.is_some_and(|token| self.stage.world.is_alive(token.expose()));
+        let right = alive && !self.is_open(Kind::LoginRequired) && self.standing() == Standing::NeedsOperator;
+        self.watch.promises.check(Promise::Told, now, right, || {
+            "an app's secret that ended was told as a dead token".into()
+        });
+        let text = format!(
+            "Told after {}, as what it is: the token itself is good, nobody has to sign in.",
+            span(took)
+        );
+        self.tell(Tone::Plain, "", &text);
+    }
+
+    /// A person signs in while a rotation is being written, and is written over.
+    pub(super) async fn rival_sign_in(&mut self) -> Result<(), Stuck> {
+        self.until_day(130).await?;
+        self.until("a rotation ahead", TimeDelta::days(3), |demo| {
+            demo.rotate_at() > demo.now() + TimeDelta::days(1)
+        })
+        .await?;
+        let due = self.rotate_at() - TimeDelta::minutes(90);
+        self.until("the hour before a rotation", TimeDelta::days(9), |demo| demo.now() >= due).await?;
+        self.watch.told.expect(&[Kind::BuriedSignIn]);
+        self.stage.run_at(SLOW.min(self.options.speed));
+        let secret = self.stage.partner.refresh_token.clone();
+        let slow_write = Fault::of(Peer::KeyVault, What::Delay(RACE)).on(Operation::Set);
+        self.stage.world.inject(slow_write.about(secret.name.as_str()).times(1));
+        self.until("the write of a rotation", TimeDelta::hours(14), |demo| {
+            demo.stage.world.faults().is_empty()
+        })
+        .await?;
+        // The write is on its way and has not taken effect: the worst moment there is.
+        let partner = self.stage.partner.clone();
+        let theirs = self.stage.world.human_signs_in(&partner);
+        let theirs = theirs.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
+        self.tell(
+            Tone::Plain,
+            "people",
+            "Dana signs in again and stores the token, in the very moment in which Perennial writes its own.",
+        );
+        self.until("the sign-in to be found", self.told_bound(), |demo| demo.is_open(Kind::BuriedSignIn))
+            .await?;
+        self.until("the sign-in back on top", self.told_bound(), |demo| {
+            let newest = demo.stage.world.newest_value(&demo.stage.partner.refresh_token);
+            newest.is_some_and(|token| demo.stage.world.descends_from(token.expose(), theirs.expose()))
+        })
+        .await?;
+        self.stage.run_at(self.options.speed);
+        self.tell(
+            Tone::Good,
+            "good",
+            "The vault has no lock to prevent that. Dana's token had been written over; it was found below \
+             and its successor is on top.",
+        );
+        self.calm_again(TimeDelta::days(2)).await
+    }
+
+    /// The one thing that only a person can mend, told before it is noticed.
+    pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
+        self.until_day(145).await?;
+        self.watch.told.expect(&[Kind::LoginRequired]);
+        self.stage.run_at(SLOW.min(self.options.speed));
+        let revoked_at = self.now();
+        self.watch.revoked = true;
+        self.stage.world.revoke_user(&self.stage.partner.user_oid);
+        self.tell(
+            Tone::Plain,
+            "trouble",
+            "An administrator revokes Dana's sessions: the token in the vault is dead at once.",
+        );
+        let bound = self.told_bound();
+        self.until("the dead token to be told", bound * 2, |demo| demo.is_open(Kind::LoginRequired)).await?;
+        self.check_alarm(self.now() - revoked_at);
+        self.stage.run_at(self.options.speed);
+        self.wait(TimeDelta::days(1)).await?;
+        let partner = self.stage.partner.clone();
+        let signed_in = self.stage.world.human_signs_in(&partner);
+        signed_in.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
+        self.watch.revoked = false;
+        self.tell(
+            Tone::Plain,
+            "people",
+            "Dana signs in once more and stores the token. Nothing else is done.",
+        );
+        self.calm_again(TimeDelta::days(1)).await
+    }
+
+    /// Promise 4: told soon, and as what only a person can mend.
+    fn check_alarm(&mut self, took: TimeDelta) {
+        let (now, bound) = (self.now(), self.told_bound());
+        self.watch.promises.check(Promise::Told, now, took <= bound, || {
+            format!("a dead token was told after {} and not within {}", span(took), span(bound))
+        });
+        let right = self.standing() == Standing::NeedsLogin && !self.daemon.board().status().healthy;
+        self.watch.promises.check(Promise::Told, now, right, || {
+            "a dead token was told, and nobody was asked to sign in".into()
+        });
+        let text = format!("Told {} after it died; promised are {}.", span(took), span(bound));
+        self.tell(Tone::Plain, "", &text);
+    }
+
+    /// What a refusal may take to be told.
+    fn told_bound(&self) -> TimeDelta {
+        delta(self.stage.grant().policy.prove_every) + TOLD_WITHIN
+    }
+
+    /// Waits until everything that was told is over.
+    async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
+        self.until("the end of all that was told", within, |demo| {
+            demo.standing() == Standing::Current && demo.watch.told.kinds().is_empty()
+        })
+        .await?;
+        self.watch.promises.held(Promise::Told, 1);
+        self.watch.told.expect(&[]);
+        Ok(())
+    }
+}

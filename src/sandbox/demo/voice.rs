@@ -1,0 +1,170 @@
+//! What is printed: paragraphs, and lines that begin with the day they are about.
+//!
+//! Owns width and colours. Keeps a copy of what was said until it is taken, so that it can be searched.
+
+use chrono::TimeDelta;
+
+use crate::process::clock::Timestamp;
+
+/// No line is wider.
+const WIDTH: usize = 100;
+
+/// Where the text of a dated line begins: `day 123  critical  `.
+const TEXT_AT: usize = 19;
+
+/// How a line is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Nothing to worry about.
+    Plain,
+    /// Routine.
+    Quiet,
+    /// Good news.
+    Good,
+    /// Worth a look.
+    Uneasy,
+    /// Bad news.
+    Bad,
+}
+
+impl Tone {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "1",
+            Self::Quiet => "2",
+            Self::Good => "32",
+            Self::Uneasy => "33",
+            Self::Bad => "1;31",
+        }
+    }
+}
+
+/// Who tells the story.
+pub(super) struct Voice {
+    say: Box<dyn FnMut(&str)>,
+    colours: bool,
+    since: Timestamp,
+    said: String,
+}
+
+impl Voice {
+    pub(super) fn new(say: Box<dyn FnMut(&str)>, colours: bool, since: Timestamp) -> Self {
+        Self { say, colours, since, said: String::new() }
+    }
+
+    /// A paragraph, or a heading.
+    pub(super) fn paragraph(&mut self, text: &str) {
+        for line in wrapped(text, WIDTH - 2) {
+            self.line(&format!("  {line}"));
+        }
+        self.line("");
+    }
+
+    /// A line as it stands.
+    pub(super) fn line(&mut self, text: &str) {
+        self.said.push_str(text);
+        self.said.push('\n');
+        (self.say)(text);
+    }
+
+    /// Something that happened, or was found out.
+    pub(super) fn dated(&mut self, at: Timestamp, tone: Tone, head: &str, text: &str) {
+        let day = format!("day {:>3}", (at - self.since).num_days());
+        for (nth, line) in wrapped(text, WIDTH - TEXT_AT).iter().enumerate() {
+            let line = if nth == 0 {
+                let head = self.coloured(tone, &format!("{head:<8}"));
+                format!("{day}  {head}  {line}")
+            } else {
+                format!("{:TEXT_AT$}{line}", "")
+            };
+            self.line(&line);
+        }
+    }
+
+    /// A word in the colour of its tone.
+    pub(super) fn coloured(&self, tone: Tone, word: &str) -> String {
+        if self.colours { format!("\u{1b}[{}m{word}\u{1b}[0m", tone.code()) } else { word.to_owned() }
+    }
+
+    /// What was said since this was last asked.
+    pub(super) fn take(&mut self) -> String {
+        std::mem::take(&mut self.said)
+    }
+}
+
+/// A span as people say it.
+pub(super) fn span(of: TimeDelta) -> String {
+    match (of.num_days(), of.num_hours(), of.num_minutes()) {
+        (days @ 2.., _, _) => format!("{days} days"),
+        (_, hours @ 1.., minutes) => format!("{hours} h {:02} min", minutes % 60),
+        (_, _, minutes @ 1..) => format!("{minutes} min"),
+        _ => "less than a minute".to_owned(),
+    }
+}
+
+/// Breaks between words; a word that is wider than a line keeps one to itself.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is always one");
+        let fits = last.is_empty() || last.chars().count() + 1 + word.chars().count() <= width;
+        if fits {
+            let gap = if last.is_empty() { "" } else { " " };
+            last.push_str(gap);
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn said(colours: bool, act: impl FnOnce(&mut Voice)) -> Vec<String> {
+        let lines = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&lines);
+        let since = Timestamp::UNIX_EPOCH;
+        let mut voice =
+            Voice::new(Box::new(move |line| kept.borrow_mut().push(line.to_owned())), colours, since);
+        act(&mut voice);
+        assert_eq!(voice.take().lines().collect::<Vec<_>>(), *lines.borrow());
+        lines.take()
+    }
+
+    #[test]
+    fn a_long_text_hangs_below_its_day() {
+        let at = Timestamp::UNIX_EPOCH + TimeDelta::days(42);
+
+        let lines = said(false, |voice| voice.dated(at, Tone::Bad, "critical", &"word ".repeat(40)));
+
+        assert!(lines[0].starts_with("day  42  critical  word word"), "{lines:?}");
+        assert!(lines[1].starts_with(&format!("{:19}word", "")), "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= 100 && !line.contains('\u{1b}')), "{lines:?}");
+    }
+
+    #[test]
+    fn colours_are_for_those_who_asked() {
+        let lines = said(true, |voice| voice.dated(Timestamp::UNIX_EPOCH, Tone::Good, "over", "fine"));
+
+        assert_eq!(lines, ["day   0  \u{1b}[32mover    \u{1b}[0m  fine"]);
+    }
+
+    #[test]
+    fn spans_are_told_as_people_say_them() {
+        for (seconds, told) in [
+            (20, "less than a minute"),
+            (300, "5 min"),
+            (3 * 3600 + 240, "3 h 04 min"),
+            (26 * 3600, "26 h 00 min"),
+            (6 * 86_400, "6 days"),
+        ] {
+            assert_eq!(span(TimeDelta::seconds(seconds)), told);
+        }
+    }
+}

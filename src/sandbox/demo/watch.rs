@@ -1,0 +1,276 @@
+//! Looks at everything after each beat of the clock: tells what happened and checks the promises.
+//!
+//! Owns the way from what can be observed (the world's ledger and grants, the boards, the log) to the
+//! narration. Nothing is told here that was not seen.
+
+mod checks;
+
+use chrono::TimeDelta;
+use serde_json::Value;
+
+use super::promise::Promise;
+use super::promise::Promises;
+use super::secrecy::Secrets;
+use super::stage::Process;
+use super::stage::Stage;
+use super::told::News;
+use super::told::Told;
+use super::voice::Tone;
+use super::voice::Voice;
+use super::voice::span;
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::process::telemetry::Captured;
+use crate::sandbox::world::HUMAN;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Outcome;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::Write;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
+use crate::token::RefreshToken;
+use crate::token::version::VersionId;
+
+/// How often calls are counted up against the limits, and what else takes longer is looked at.
+const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
+
+/// How often what was shown is searched for secrets.
+const SEARCH_EVERY: TimeDelta = TimeDelta::days(7);
+
+/// What happened, in numbers.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) sign_ins: usize,
+    pub(super) rotations: usize,
+    pub(super) redemptions: usize,
+    pub(super) refused_redemptions: usize,
+    pub(super) vault_calls: usize,
+    pub(super) questions: usize,
+    pub(super) log_lines: usize,
+}
+
+/// What is going on at one moment.
+struct Scene<'a> {
+    stage: &'a Stage,
+    daemon: &'a Process,
+    second: Option<&'a Process>,
+    now: Timestamp,
+}
+
+/// Everything that is remembered from beat to beat.
+pub(super) struct Watch {
+    pub(super) promises: Promises,
+    pub(super) told: Told,
+    pub(super) counts: Counts,
+    /// A person's sessions were revoked, and nobody has signed in since.
+    pub(super) revoked: bool,
+    /// A daemon has just come up: what it shows is not news yet.
+    pub(super) fresh: bool,
+    /// A second daemon is running, and has been seen at work.
+    pub(super) two: bool,
+    /// When the issuer last redeemed a token of the story's.
+    pub(super) redeemed_at: Option<Timestamp>,
+    log: Captured,
+    secrets: Secrets,
+    /// What was shown and not searched yet.
+    shown: String,
+    calls_seen: Timestamp,
+    writes_seen: usize,
+    last_sign_in: Option<RefreshToken>,
+    buried_since: Option<Timestamp>,
+    dead_since: Option<Timestamp>,
+    /// The newest version when a successor was first held that the vault did not take.
+    held: Option<VersionId>,
+    /// When a person was last waited for.
+    awaited_at: Option<Timestamp>,
+    /// When daemons of the story ended.
+    ends: Vec<Timestamp>,
+    count_at: Timestamp,
+    search_at: Timestamp,
+}
+
+impl Watch {
+    pub(super) fn new(since: Timestamp, log: Captured) -> Self {
+        Self {
+            promises: Promises::default(),
+            told: Told::default(),
+            counts: Counts::default(),
+            revoked: false,
+            fresh: true,
+            two: false,
+            redeemed_at: None,
+            log,
+            secrets: Secrets::default(),
+            shown: String::new(),
+            calls_seen: since - TimeDelta::days(1),
+            writes_seen: 0,
+            last_sign_in: None,
+            buried_since: None,
+            dead_since: None,
+            held: None,
+            awaited_at: None,
+            ends: Vec::new(),
+            count_at: since + COUNT_EVERY,
+            search_at: since + SEARCH_EVERY,
+        }
+    }
+
+    /// Looks at everything, tells what is new, checks what can be checked.
+    pub(super) fn look(
+        &mut self,
+        stage: &Stage,
+        daemon: &Process,
+        second: Option<&Process>,
+        voice: &mut Voice,
+    ) {
+        let scene = Scene { stage, daemon, second, now: stage.clock.now() };
+        self.writes(&scene, voice);
+        self.calls(&scene);
+        self.conditions(&scene, voice);
+        self.states(&scene);
+        self.read_log(&scene);
+        if scene.now >= self.count_at {
+            self.count_at = scene.now + COUNT_EVERY;
+            self.now_and_then(&scene);
+        }
+        self.shown.push_str(&voice.take());
+        if scene.now >= self.search_at {
+            self.search_at = scene.now + SEARCH_EVERY;
+            self.search(&scene);
+        }
+        self.tell_broken(voice);
+    }
+
+    /// Notes that a daemon has ended.
+    pub(super) fn ended(&mut self, at: Timestamp) {
+        self.ends.push(at);
+    }
+
+    /// The last look: what was shown since the last search, too.
+    pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
+        self.search_at = stage.clock.now();
+        self.look(stage, daemon, None, voice);
+    }
+
+    fn tell_broken(&mut self, voice: &mut Voice) {
+        for (promise, at, why) in self.promises.news() {
+            let text = format!("Promise {}, {}: {why}.", promise.number(), promise.text().0);
+            voice.dated(at, Tone::Bad, "BROKEN", &text);
+        }
+    }
+
+    fn writes(&mut self, scene: &Scene<'_>, voice: &mut Voice) {
+        let writes = scene.stage.world.writes_from(self.writes_seen);
+        self.writes_seen += writes.len();
+        for write in writes.iter().filter(|write| write.secret == scene.stage.partner.refresh_token) {
+            if write.writer == HUMAN {
+                self.counts.sign_ins += 1;
+                self.last_sign_in = Some(write.value.clone());
+                continue;
+            }
+            self.counts.rotations += 1;
+            self.check_write(scene, write);
+            voice.dated(write.at, Tone::Quiet, "rotated", &self.rotation(scene, write));
+        }
+    }
+
+    fn rotation(&self, scene: &Scene<'_>, write: &Write) -> String {
+        let number = self.counts.rotations;
+        let grant = scene.stage.world.grant(write.value.expose());
+        let dies = grant.map_or(write.at, |grant| grant.issued_at) + TimeDelta::days(90);
+        let day = (dies - scene.stage.since).num_days();
+        if number == 1 {
+            format!(
+                "The token was exchanged, and its successor, no. 1, is in the vault. Left alone it dies on day {day}."
+            )
+        } else {
+            format!("Successor no. {number} is in the vault: good until day {day}.")
+        }
+    }
+
+    fn calls(&mut self, scene: &Scene<'_>) {
+        let calls = scene.stage.world.calls_since(self.calls_seen);
+        if let Some(last) = calls.last() {
+            self.calls_seen = last.at + TimeDelta::nanoseconds(1);
+        }
+        for call in &calls {
+            match (call.peer, call.operation) {
+                (Peer::Entra, Operation::Redeem) => {
+                    self.counts.redemptions += 1;
+                    if call.outcome == Outcome::Done {
+                        self.redeemed_at = Some(call.at);
+                    } else {
+                        self.counts.refused_redemptions += 1;
+                    }
+                }
+                (Peer::Entra, _) => {}
+                (Peer::KeyVault, _) => self.counts.vault_calls += 1,
+                (Peer::PartnerCenter, _) => self.counts.questions += 1,
+            }
+        }
+    }
+
+    fn conditions(&mut self, scene: &Scene<'_>, voice: &mut Voice) {
+        let status = scene.daemon.board().status();
+        let standing = standing(scene.daemon, scene.now);
+        if self.fresh {
+            // It shows what it knows once it has looked.
+            self.fresh = standing != Standing::Current;
+            if self.fresh {
+                return;
+            }
+        }
+        if matches!(standing, Standing::NeedsLogin | Standing::NeedsOperator) {
+            self.awaited_at = Some(scene.now);
+        }
+        for news in self.told.compare(&status.conditions, scene.now, &mut self.promises) {
+            match news {
+                News::Opened(condition) => tell(voice, scene.now, &condition),
+                News::Closed { kind, after } => {
+                    let text = format!("{}, after {}.", kind.as_str(), span(after));
+                    voice.dated(scene.now, Tone::Good, "over", &text);
+                }
+            }
+        }
+    }
+
+    /// Takes the log over; an ERROR means that a person must act, and the story knows when one must.
+    fn read_log(&mut self, scene: &Scene<'_>) {
+        let log = self.log.take();
+        for line in log.lines() {
+            self.counts.log_lines += 1;
+            if !line.contains("\"level\":\"ERROR\"") {
+                continue;
+            }
+            let event: Value = serde_json::from_str(line).unwrap_or_default();
+            let kind = event["kind"].as_str().and_then(Kind::parse);
+            let called_for = kind.is_some_and(|kind| self.told.expects(kind));
+            self.promises.check(Promise::Told, scene.now, called_for, || {
+                format!("the log has an error that nothing had happened for: {}", event["message"])
+            });
+        }
+        self.shown.push_str(&log);
+    }
+}
+
+fn tell(voice: &mut Voice, now: Timestamp, condition: &Condition) {
+    let Condition { kind, summary, action, .. } = condition;
+    let (tone, head) = match condition.severity {
+        Severity::Warning => (Tone::Uneasy, "warning"),
+        Severity::Critical => (Tone::Bad, "critical"),
+    };
+    let text = match condition.severity {
+        Severity::Warning => format!("{}: {summary}.", kind.as_str()),
+        Severity::Critical => format!("{}: {summary}. What to do: {action}.", kind.as_str()),
+    };
+    voice.dated(now, tone, head, &text);
+}
+
+/// Where the token stands by what a daemon shows.
+pub(super) fn standing(daemon: &Process, now: Timestamp) -> Standing {
+    daemon
+        .board()
+        .read(|all| all.first().map_or(Standing::Unknown, |snapshot: &Snapshot| snapshot.standing(now)))
+}

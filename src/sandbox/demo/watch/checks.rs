@@ -1,0 +1,195 @@
+//! The promises (docs/promises.md) as checks, on what was seen at one moment.
+
+use chrono::TimeDelta;
+
+use super::Scene;
+use super::Watch;
+use super::standing;
+use crate::process::clock::Timestamp;
+use crate::process::clock::delta;
+use crate::sandbox::demo::promise::Promise;
+use crate::sandbox::demo::stage::Process;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::Write;
+use crate::status::snapshot::Standing;
+use crate::token::version::VersionId;
+use crate::token::version::tag;
+
+/// Promise 6, for each process, token and day.
+const REDEMPTIONS_A_DAY: usize = 24;
+const QUESTIONS_A_DAY: usize = 12;
+const VAULT_CALLS_A_DAY: usize = 60;
+/// The same while a person is waited for.
+const WATCHED: usize = 1_500;
+
+/// A sign-in that was written over is found by the proof after, at the latest.
+const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
+
+/// What a beat at high speed may be late.
+const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
+
+impl Watch {
+    /// Promise 2: a proven successor, of the right user and app. Promise 3: what it was redeemed from
+    /// can still be read.
+    pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
+        let (world, partner) = (&scene.stage.world, &scene.stage.partner);
+        let grant = world.grant(write.value.expose());
+        let proven = grant.as_ref().is_some_and(|grant| {
+            grant.parent.is_some()
+                && grant.owner.user == partner.user_oid
+                && grant.owner.app == partner.client_id
+                && grant.owner.tenant == partner.tenant_id
+        });
+        self.promises.check(Promise::NeverWorse, write.at, proven, || {
+            "something was written that is no successor of this user's token".into()
+        });
+        let kept = self.check_predecessor(scene, &write.version);
+        if scene.second.is_some() {
+            self.promises.check(Promise::TwoAtOnce, write.at, proven && kept, || {
+                "a rotation went wrong while two were running".into()
+            });
+        }
+    }
+
+    /// Promise 3: what a version was redeemed from can still be read.
+    fn check_predecessor(&mut self, scene: &Scene<'_>, version: &VersionId) -> bool {
+        let versions = scene.stage.world.versions_of(&scene.stage.partner.refresh_token);
+        let find = |id: &str| versions.iter().find(|version| version.id == id);
+        let from = find(&version.0).and_then(|version| version.tags.get(tag::REDEEMED_FROM));
+        let kept = from.and_then(find).is_none_or(|from| from.attributes.enabled);
+        self.promises.check(Promise::NeverDropped, scene.now, kept, || {
+            "the predecessor of the newest successor cannot be read any more".into()
+        });
+        kept
+    }
+
+    /// Promises 1, 2, 3 and 9: what is in the vault, and what is said of it.
+    pub(super) fn states(&mut self, scene: &Scene<'_>) {
+        let now = scene.now;
+        let secret = &scene.stage.partner.refresh_token;
+        let Some(newest) = scene.stage.world.newest_version(secret) else {
+            self.promises.check(Promise::NeverWorse, now, false, || "the secret is gone".into());
+            return;
+        };
+        let Some(value) = scene.stage.world.newest_value(secret) else { return };
+        let alive = newest.enabled && scene.stage.world.is_alive(value.expose());
+        self.dead_since = if alive { None } else { self.dead_since.or(Some(now)) };
+        if !self.revoked {
+            self.promises.check(Promise::Alive, now, alive, || {
+                "the vault's newest version is dead or disabled".into()
+            });
+        }
+        let follows = self.last_sign_in.as_ref().is_none_or(|sign_in| {
+            scene.stage.world.descends_from(value.expose(), sign_in.expose())
+                || !scene.stage.world.is_alive(sign_in.expose())
+        });
+        self.buried_since = if follows { None } else { self.buried_since.or(Some(now)) };
+        let lifted = self.buried_since.is_none_or(|since| now - since <= BURIED_FOR);
+        self.promises.check(Promise::NeverWorse, now, lifted, || "a sign-in stays buried".into());
+
+        self.check_held(now, holds_successor(scene.daemon), &newest.id);
+        self.check_green(scene, scene.daemon);
+        if let Some(second) = scene.second {
+            self.check_green(scene, second);
+        }
+        let ended = scene.daemon.has_ended() || scene.second.is_some_and(Process::has_ended);
+        if ended {
+            self.promises.check(Promise::Alive, now, false, || "a daemon's task has ended by itself".into());
+        }
+    }
+
+    /// Promise 3: whoever holds a successor that the vault did not take holds it until the vault does.
+    fn check_held(&mut self, now: Timestamp, holds: bool, newest: &VersionId) {
+        match (holds, self.held.take()) {
+            (true, before) => self.held = before.or_else(|| Some(newest.clone())),
+            (false, None) => {}
+            (false, Some(before)) => {
+                self.promises.check(Promise::NeverDropped, now, before != *newest, || {
+                    "a successor was held, and is neither held nor in the vault".into()
+                });
+            }
+        }
+    }
+
+    /// Promise 9: current means redeemed within twice `prove_every`, and never dead for longer.
+    fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
+        let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
+        let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
+        let green = standing(daemon, scene.now) == Standing::Current;
+        let dead = self.dead_since.is_some() && late(self.dead_since);
+        self.promises.check(Promise::Green, scene.now, !(green && (dead || late(self.redeemed_at))), || {
+            "a token was shown as current that had not been redeemed for longer than 12 hours".into()
+        });
+    }
+
+    /// What is looked at a few times a day: promise 6, by the world's own books; 3 and 8.
+    pub(super) fn now_and_then(&mut self, scene: &Scene<'_>) {
+        self.count_calls(scene);
+        if let Some(newest) = scene.stage.world.newest_version(&scene.stage.partner.refresh_token) {
+            self.check_predecessor(scene, &newest.id);
+        }
+        if let Some(second) = scene.second.filter(|_| self.two) {
+            self.check_two(scene, second);
+        }
+    }
+
+    fn count_calls(&mut self, scene: &Scene<'_>) {
+        let (now, since) = (scene.now, scene.now - TimeDelta::days(1));
+        let gone = self.ends.iter().filter(|at| **at > since).count();
+        let processes = 1 + usize::from(scene.second.is_some()) + gone;
+        let watched = self.awaited_at.is_some_and(|at| at > since);
+        let vault_calls = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
+        for (peer, operation, limit) in [
+            (Peer::Entra, Some(Operation::Redeem), REDEMPTIONS_A_DAY),
+            (Peer::PartnerCenter, None, QUESTIONS_A_DAY),
+            (Peer::KeyVault, None, vault_calls),
+        ] {
+            let calls = scene.stage.world.count_calls(peer, operation, since);
+            self.promises.check(Promise::Polite, now, calls <= limit * processes, || {
+                format!("{calls} calls to {} in a day by {processes} process(es)", peer.as_str())
+            });
+        }
+    }
+
+    fn check_two(&mut self, scene: &Scene<'_>, second: &Process) {
+        let now = scene.now;
+        let calm = second.board().status().conditions.iter().all(|there| self.told.expects(there.kind));
+        let good = calm && is_well(scene.daemon, now) && is_well(second, now);
+        self.promises.check(Promise::TwoAtOnce, now, good, || {
+            let [one, other] = [scene.daemon, second].map(|daemon| standing(daemon, now).as_str());
+            format!("of two, one stands {one} and the other {other}")
+        });
+    }
+
+    /// Promise 5: what was printed, logged and published since the last search.
+    pub(super) fn search(&mut self, scene: &Scene<'_>) {
+        self.secrets.learn(&scene.stage.world);
+        let published = serde_json::to_string_pretty(&scene.daemon.board().status()).unwrap_or_default();
+        let mut texts = std::mem::take(&mut self.shown);
+        texts.push_str(&published);
+        let found = self.secrets.shown_in(&texts);
+        self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
+        // The line itself would show it once more.
+        self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
+    }
+}
+
+/// Whether a daemon has nothing to complain of; it may be rotating at this moment.
+fn is_well(daemon: &Process, now: Timestamp) -> bool {
+    match standing(daemon, now) {
+        Standing::Current => true,
+        Standing::Unsaved => !holds_successor(daemon),
+        Standing::NeedsLogin
+        | Standing::NeedsOperator
+        | Standing::Expired
+        | Standing::Off
+        | Standing::Unknown => false,
+    }
+}
+
+/// Whether a daemon holds a successor that the vault did not take so far.
+fn holds_successor(daemon: &Process) -> bool {
+    let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failing.is_some()));
+    failing && standing(daemon, Timestamp::MIN_UTC) == Standing::Unsaved
+}

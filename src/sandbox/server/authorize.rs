@@ -1,0 +1,131 @@
+//! The authorization endpoint as a person meets it: choose an account, consent, go back.
+
+use std::collections::BTreeMap;
+
+use axum::Form;
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::routing::get;
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::Routes;
+use super::pages;
+use super::pages::Page;
+use super::pages::escaped;
+use super::pages::hidden;
+use super::wire::Caller;
+use super::wire::set;
+use crate::sandbox::world::AuthorizeRequest;
+use crate::sandbox::world::Decision;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::Step;
+use crate::sandbox::world::Trouble;
+
+pub(super) fn routes() -> Routes {
+    Router::new().route("/{tenant}/oauth2/v2.0/authorize", get(show).post(answer))
+}
+
+/// What the buttons of the pages send.
+#[derive(Deserialize)]
+struct Pressed {
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    decision: String,
+}
+
+async fn show(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    Query(request): Query<AuthorizeRequest>,
+) -> Response {
+    caller.enter(Peer::Entra, Operation::Authorize, "unknown").await;
+    let app = match caller.world().may_authorize(caller.actor(), &tenant, &request) {
+        Ok(app) => app,
+        Err(trouble) => return failed(&caller, trouble).await,
+    };
+    let home = caller.world().find_tenant(&tenant).map(|tenant| tenant.id).unwrap_or_default();
+    let users = pages::people(caller.world().users(), &home, &request.login_hint);
+    let body = format!(
+        "<p>to app <code>{}</code></p>\n<form method=\"post\">{users}\
+         <button name=\"decision\" value=\"cancel\" id=\"cancel\">Cancel</button></form>\n",
+        escaped(&app.client_id)
+    );
+    Page { title: "Pick an account", body, leads_to: Some(request.redirect_uri) }.response(StatusCode::OK)
+}
+
+async fn answer(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    Query(request): Query<AuthorizeRequest>,
+    Form(pressed): Form<Pressed>,
+) -> Response {
+    let decision = match pressed.decision.as_str() {
+        "cancel" => Decision::Cancel,
+        "accept" => Decision::Accept,
+        "decline" => Decision::Decline,
+        _ => Decision::SignIn,
+    };
+    caller.enter(Peer::Entra, Operation::Authorize, &pressed.user).await;
+    match caller.world().authorize(caller.actor(), &tenant, &request, &pressed.user, decision) {
+        Ok(Step::AskConsent) => ask_consent(&request, &pressed.user),
+        Ok(Step::Back(parameters)) => back(&request, &parameters),
+        Err(trouble) => failed(&caller, trouble).await,
+    }
+}
+
+fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
+    let scopes: Vec<String> = request
+        .scope
+        .split_whitespace()
+        .map(|scope| format!("<li><code>{}</code></li>", escaped(scope)))
+        .collect();
+    let scopes = scopes.concat();
+    let body = format!(
+        "<p>The app would like to:</p><ul>{scopes}</ul><form method=\"post\">{}\
+         <button name=\"decision\" value=\"accept\" id=\"accept\">Accept</button>\
+         <button name=\"decision\" value=\"decline\" id=\"decline\">Cancel</button></form>\n",
+        hidden("user", user)
+    );
+    Page { title: "Permissions requested", body, leads_to: Some(request.redirect_uri.clone()) }
+        .response(StatusCode::OK)
+}
+
+/// By a redirect, or by a form that Entra's script would send off by itself.
+fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
+    if request.response_mode == "form_post" {
+        let fields: BTreeMap<&str, &str> =
+            parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let fields: String = fields.iter().map(|(name, value)| hidden(name, value)).collect();
+        let body = format!(
+            "<form method=\"post\" action=\"{}\">{fields}<button id=\"continue\">Continue</button></form>\n",
+            escaped(&request.redirect_uri)
+        );
+        return Page { title: "Back to the app", body, leads_to: Some(request.redirect_uri.clone()) }
+            .response(StatusCode::OK);
+    }
+    let mut target: Url = match request.redirect_uri.parse() {
+        Ok(target) => target,
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+    };
+    target.query_pairs_mut().extend_pairs(parameters);
+    let mut response = StatusCode::FOUND.into_response();
+    // An empty fragment, as Entra appends it (docs/azure-facts.md F131).
+    set(&mut response, "location", &format!("{target}#"));
+    set(&mut response, "cache-control", "no-store");
+    response
+}
+
+async fn failed(caller: &Caller, trouble: Trouble<EntraRefusal>) -> Response {
+    match trouble {
+        Trouble::Refused(refused) => pages::trouble(&refused),
+        Trouble::Fault(what) => caller.faulted(Peer::Entra, what).await,
+    }
+}

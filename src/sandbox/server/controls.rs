@@ -1,0 +1,245 @@
+//! The controls below `/_sandbox/`: see what the peers see, and make things happen.
+//!
+//! Invariant: nothing here shows a token or a secret; a value is named by a short fingerprint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::routing::post;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::json;
+
+mod fault_form;
+
+use self::fault_form::FaultForm;
+use super::Routes;
+use super::Shared;
+use super::shown;
+use super::span::Span;
+use crate::process::clock::Timestamp;
+use crate::sandbox::world::Partner;
+use crate::sandbox::world::SecretVersion;
+use crate::sandbox::world::World;
+use crate::sandbox::world::fingerprint;
+use crate::token::tags::Tags;
+
+/// The state shows this many of the newest grants: thousands would bury the rest.
+const GRANTS_SHOWN: usize = 100;
+
+type Reply = Result<Json<Value>, (StatusCode, Json<Value>)>;
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .route("/_sandbox/state", get(state))
+        .route("/_sandbox/clock", post(clock))
+        .route("/_sandbox/faults", get(faults).post(inject).delete(clear))
+        .route("/_sandbox/revoke", post(revoke))
+        .route("/_sandbox/expire-secret", post(expire_secret))
+        .route("/_sandbox/sign-in", post(sign_in))
+}
+
+async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let world = &shared.world;
+    Json(json!({
+        "now": shown(world.now()),
+        "speed": world.speed(),
+        "users": users(world),
+        "apps": apps(world),
+        "grants": grants(world),
+        "secrets": secrets(world),
+        "requests": requests(world),
+        "faults": fault_form::list(world),
+    }))
+}
+
+fn users(world: &World) -> Vec<Value> {
+    let users = world.users();
+    let shown = users.iter().map(|user| {
+        json!({
+            "oid": user.oid, "upn": user.upn, "tenant": user.tenant,
+            "mfa": user.mfa, "disabled": user.disabled, "deleted": user.deleted,
+        })
+    });
+    shown.collect()
+}
+
+fn apps(world: &World) -> Vec<Value> {
+    let apps = world.apps();
+    let expiries = |app: &crate::sandbox::world::App| -> Vec<Option<String>> {
+        app.secrets.iter().map(|secret| secret.expires.map(shown)).collect()
+    };
+    let listed = apps.iter().map(|app| {
+        json!({
+            "client_id": app.client_id, "tenant": app.tenant,
+            "disabled": app.disabled, "secrets_expire": expiries(app),
+        })
+    });
+    listed.collect()
+}
+
+fn grants(world: &World) -> Value {
+    let all = world.grants();
+    let newest = all.iter().rev().take(GRANTS_SHOWN).map(|grant| {
+        json!({
+            "id": grant.id, "fingerprint": fingerprint(grant.token.expose()),
+            "user": grant.owner.user, "app": grant.owner.app, "mfa": grant.mfa,
+            "issued_at": shown(grant.issued_at), "parent": grant.parent, "sign_in": grant.sign_in,
+            "spent": grant.spent, "refused_with": world.refusal_of(grant.token.expose()),
+        })
+    });
+    json!({"issued": all.len(), "newest": newest.collect::<Vec<_>>()})
+}
+
+fn secrets(world: &World) -> Vec<Value> {
+    let version = |version: &SecretVersion| {
+        let id = crate::token::version::VersionId(version.id.as_str().into());
+        json!({
+            "id": version.id, "fingerprint": fingerprint(version.value.expose_secret()),
+            "created": shown(version.created), "updated": shown(version.updated),
+            "enabled": version.attributes.enabled, "expires": version.attributes.expires.map(shown),
+            "content_type": version.content_type, "tags": version.tags, "writer": world.writer_of(&id),
+        })
+    };
+    let all = world.secrets();
+    let listed = all.iter().map(|at| {
+        let versions = world.versions_of(at);
+        json!({
+            "vault": &*at.vault, "name": at.name.as_str(),
+            "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        })
+    });
+    listed.collect()
+}
+
+fn requests(world: &World) -> BTreeMap<&'static str, BTreeMap<&'static str, usize>> {
+    let mut counts: BTreeMap<_, BTreeMap<_, usize>> = BTreeMap::new();
+    for call in world.calls_since(Timestamp::MIN_UTC) {
+        *counts.entry(call.peer.as_str()).or_default().entry(call.operation.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockForm {
+    /// How far the world is to be ahead of the host.
+    offset: Option<Span>,
+    /// How far it is to move on.
+    advance: Option<Span>,
+    /// How fast it is to run.
+    speed: Option<f64>,
+}
+
+async fn clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let form: ClockForm = read(&body)?;
+    let world = &shared.world;
+    if let Some(speed) = form.speed {
+        if !(0.0..=MAX_SPEED).contains(&speed) {
+            return Err(wrong("speed is between 0 and ten million"));
+        }
+        world.set_speed(speed);
+    }
+    if let Some(Span(offset)) = form.offset {
+        world.set_offset(offset);
+    }
+    if let Some(Span(by)) = form.advance {
+        world.advance(by);
+    }
+    Ok(Json(json!({"now": shown(world.now()), "speed": world.speed()})))
+}
+
+/// A third of a year each second; beyond it spans leave what a duration can hold within minutes.
+const MAX_SPEED: f64 = 10_000_000.0;
+
+async fn faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!({"faults": fault_form::list(&shared.world)}))
+}
+
+async fn inject(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let form: FaultForm = read(&body)?;
+    let fault = form.into_fault(shared.world.now()).map_err(|why| wrong(&why))?;
+    shared.world.inject(fault);
+    Ok(faults(State(shared)).await)
+}
+
+async fn clear(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    shared.world.clear_faults(None);
+    faults(State(shared)).await
+}
+
+/// Whom a control is about; the first partner where nobody is named.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonForm {
+    /// Object id or sign-in name.
+    user: Option<String>,
+    /// Whether the user's sign-ins carry a second factor from now on.
+    mfa: Option<bool>,
+}
+
+impl PersonForm {
+    fn partner(&self, world: &World) -> Result<Partner, (StatusCode, Json<Value>)> {
+        let oid = match &self.user {
+            Some(name) => Some(world.user(name).ok_or_else(|| wrong("there is no such user"))?.oid),
+            None => None,
+        };
+        let partners = world.partners();
+        let found =
+            partners.into_iter().find(|partner| oid.as_ref().is_none_or(|oid| *oid == partner.user_oid));
+        found.ok_or_else(|| wrong("this user keeps no token in the vault"))
+    }
+}
+
+async fn revoke(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let partner = read::<PersonForm>(&body)?.partner(&shared.world)?;
+    shared.world.revoke_user(&partner.user_oid);
+    Ok(Json(json!({"revoked": partner.user_oid})))
+}
+
+async fn sign_in(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let form: PersonForm = read(&body)?;
+    let world = &shared.world;
+    let partner = form.partner(world)?;
+    if let Some(mfa) = form.mfa {
+        world.set_user_mfa(&partner.user_oid, mfa);
+    }
+    let token = world.sign_in(&partner.user_oid, &partner.client_id);
+    let token = token.ok_or_else(|| wrong("the user or the app is gone"))?;
+    let version = world.human_writes(&partner.refresh_token, token.expose(), Tags::new());
+    let version = version.ok_or_else(|| wrong("the secret cannot be written"))?;
+    Ok(Json(json!({"secret": partner.refresh_token.to_string(), "version": version.0})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AppForm {
+    /// The app; the first partner's where none is named.
+    client_id: Option<String>,
+}
+
+async fn expire_secret(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let form: AppForm = read(&body)?;
+    let first = || shared.world.partners().first().map(|partner| partner.client_id.clone());
+    let app = form.client_id.or_else(first).ok_or_else(|| wrong("there is no app"))?;
+    shared.world.expire_app_secret(&app);
+    Ok(Json(json!({"expired": app})))
+}
+
+/// Reads a body, whatever `curl -d` calls its type; an empty one is an empty form.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, Json<Value>)> {
+    let body = if body.is_empty() { &b"{}"[..] } else { body };
+    serde_json::from_slice(body).map_err(|why| wrong(&why.to_string()))
+}
+
+fn wrong(why: &str) -> (StatusCode, Json<Value>) {
+    (StatusCode::BAD_REQUEST, Json(json!({"error": why})))
+}

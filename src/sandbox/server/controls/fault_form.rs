@@ -1,0 +1,161 @@
+//! A fault as JSON: `{"peer":"entra","operation":"redeem","status":503,"times":3}`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
+
+use super::super::shown;
+use super::super::span::Span;
+use crate::net::no_answer::Transport;
+use crate::process::clock::Timestamp;
+use crate::sandbox::world::Distortion;
+use crate::sandbox::world::Fault;
+use crate::sandbox::world::Hostile;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::What;
+use crate::sandbox::world::When;
+use crate::sandbox::world::World;
+
+/// What goes wrong is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FaultForm {
+    /// `entra`, `key_vault` or `partner_center`.
+    peer: String,
+    /// As the state counts them; all where none is named.
+    operation: Option<String>,
+    /// A secret's name or a user's object id.
+    subject: Option<String>,
+    /// `before` (default) or `after` the effect.
+    when: Option<String>,
+    /// The connection ends without an answer.
+    #[serde(default)]
+    cut: bool,
+    /// No answer comes.
+    #[serde(default)]
+    hang: bool,
+    /// A page that is no answer.
+    #[serde(default)]
+    garbage: bool,
+    /// One that does harm: `long`, `bomb`, `drip`, `echo` or `laced`.
+    body: Option<String>,
+    /// The call is held up.
+    delay: Option<Span>,
+    /// A good answer of Entra's is bent.
+    distort: Option<String>,
+    /// HTTP status.
+    status: Option<u16>,
+    /// The `Retry-After` header, seconds.
+    retry_after: Option<u64>,
+    /// OAuth error; makes it an answer of Entra's.
+    error: Option<String>,
+    /// AADSTS number, or Key Vault's or Partner Center's code.
+    code: Option<Value>,
+    /// Entra's suberror, or Key Vault's inner code.
+    inner: Option<String>,
+    /// How many calls it hits; all where none is set.
+    times: Option<u32>,
+    /// How long it holds, by the world's time.
+    lasts: Option<Span>,
+}
+
+impl FaultForm {
+    pub(super) fn into_fault(self, now: Timestamp) -> Result<Fault, String> {
+        let what = self.what()?;
+        let bent = matches!(what, What::Distort(_));
+        let when = match self.when.as_deref() {
+            Some("after") => When::After,
+            Some("before") if !bent => When::Before,
+            None if bent => When::After,
+            None => When::Before,
+            Some(_) => return Err("when is `before` or `after`, and a distortion comes after".into()),
+        };
+        Ok(Fault {
+            peer: named(Peer::ALL, Peer::as_str, &self.peer)?,
+            operation: match &self.operation {
+                Some(name) => Some(named(Operation::ALL, Operation::as_str, name)?),
+                None => None,
+            },
+            subject: self.subject,
+            when,
+            what,
+            times: self.times,
+            until: self.lasts.map(|Span(lasts)| now + lasts),
+        })
+    }
+
+    fn what(&self) -> Result<What, String> {
+        let retry_after = self.retry_after.map(Duration::from_secs);
+        let code =
+            self.code.as_ref().map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
+        let mut all = Vec::new();
+        all.extend(self.cut.then_some(What::Transport(Transport::Cut)));
+        all.extend(self.hang.then_some(What::Transport(Transport::TimedOut)));
+        all.extend(self.garbage.then_some(What::Garbage));
+        if let Some(Span(delay)) = self.delay {
+            all.push(What::Delay(delay.to_std().map_err(|_| "a delay is not negative")?));
+        }
+        if let Some(name) = &self.distort {
+            all.push(What::Distort(named(Distortion::ALL, Distortion::as_str, name)?));
+        }
+        if self.status.is_some_and(|status| !(200..=599).contains(&status)) {
+            return Err("status is between 200 and 599".into());
+        }
+        if let Some(name) = &self.body {
+            let body = named(Hostile::ALL, Hostile::as_str, name)?;
+            all.push(What::Hostile { status: self.status.unwrap_or(200), body });
+        } else if let Some(error) = &self.error {
+            let usual = if error == "invalid_client" { 401 } else { 400 };
+            all.push(What::OAuth {
+                status: self.status.unwrap_or(usual),
+                error: error.clone(),
+                code: code
+                    .as_ref()
+                    .map(|code| code.parse().map_err(|_| "an AADSTS code is a number"))
+                    .transpose()?,
+                suberror: self.inner.clone(),
+            });
+        } else if let Some(status) = self.status {
+            all.push(match code {
+                Some(code) => What::Coded { status, code, inner: self.inner.clone(), retry_after },
+                None => What::Status { status, retry_after },
+            });
+        }
+        match <[What; 1]>::try_from(all) {
+            Ok([what]) => Ok(what),
+            Err(_) => Err("want one of cut, hang, garbage, body, delay, distort, error or status".into()),
+        }
+    }
+}
+
+fn named<T: Copy, const N: usize>(
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, String> {
+    let found = all.into_iter().find(|one| name_of(*one) == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = all.into_iter().map(name_of).collect();
+        format!("want one of {}", names.join(", "))
+    })
+}
+
+/// The faults that hold.
+pub(super) fn list(world: &World) -> Vec<Value> {
+    let faults = world.faults();
+    let listed = faults.iter().map(|fault| {
+        json!({
+            "peer": fault.peer.as_str(),
+            "operation": fault.operation.map(Operation::as_str),
+            "subject": fault.subject,
+            "when": if fault.when == When::After { "after" } else { "before" },
+            "what": format!("{:?}", fault.what),
+            "times": fault.times,
+            "until": fault.until.map(shown),
+        })
+    });
+    listed.collect()
+}

@@ -1,0 +1,272 @@
+//! Entra over HTTPS: the token endpoint and as much metadata as official clients ask for. The pages that
+//! people see are `authorize`'s and `device`'s.
+
+use std::collections::BTreeMap;
+
+use axum::Form;
+use axum::Json;
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::FormRejection;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Routes;
+use super::wire::Caller;
+use super::wire::oauth_error;
+use super::wire::set;
+use crate::sandbox::world::CodeRequest;
+use crate::sandbox::world::DeviceRequest;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::IdentityRequest;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Owner;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::Proof;
+use crate::sandbox::world::RedeemRequest;
+use crate::sandbox::world::TokenAnswer;
+use crate::sandbox::world::Trouble;
+
+/// How a token of another issuer proves an app (RFC 7523, 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a token request is made of.
+type Fields = BTreeMap<String, String>;
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .route("/{tenant}/oauth2/v2.0/token", post(token))
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(metadata))
+        .route("/{tenant}/discovery/v2.0/keys", get(keys))
+        .route("/common/discovery/instance", get(discovery))
+}
+
+async fn token(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Response {
+    let mut fields = fields.map(|Form(fields)| fields).unwrap_or_default();
+    if let Some((id, secret)) = basic(&caller) {
+        fields.entry("client_id".to_owned()).or_insert(id);
+        fields.entry("client_secret".to_owned()).or_insert(secret);
+    }
+    let mut response = match fields.get("grant_type").map(String::as_str) {
+        Some("refresh_token") => redeem(&caller, &tenant, &fields).await,
+        Some("authorization_code") => exchange_code(&caller, &tenant, &fields).await,
+        Some("urn:ietf:params:oauth:grant-type:device_code") => {
+            exchange_device(&caller, &tenant, &fields).await
+        }
+        Some("client_credentials") => identify(&caller, &tenant, &fields).await,
+        Some(_) => refuse(&caller, 70003),
+        None => refuse(&caller, 900_144),
+    };
+    if caller.header("return-client-request-id") == Some("true") {
+        set(&mut response, "client-request-id", &caller.correlation_id());
+    }
+    if !response.headers().contains_key("x-ms-request-id") {
+        set(&mut response, "x-ms-request-id", &caller.world().fresh_id().to_string());
+    }
+    set(&mut response, "x-ms-ests-server", "2.1.0 - SANDBOX ProdSlices");
+    set(&mut response, "cache-control", "no-store, no-cache");
+    set(&mut response, "pragma", "no-cache");
+    response
+}
+
+async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let (Some(client_id), Some(token)) = (fields.get("client_id"), fields.get("refresh_token")) else {
+        return refuse(caller, 900_144);
+    };
+    let scope = text(fields, "scope");
+    let owner = caller.world().owner_of(token);
+    let user = owner.as_ref().map_or("unknown", |owner| &owner.user);
+    caller.enter(Peer::Entra, Operation::Redeem, user).await;
+    let answer = caller.world().redeem(
+        caller.actor(),
+        &RedeemRequest {
+            tenant,
+            client_id,
+            client_secret: text(fields, "client_secret"),
+            scope,
+            token,
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    // A successor is for those who ask for it (docs/azure-facts.md F106).
+    let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
+    let tailored = answer.map(|answer| {
+        let refresh_token = answer.refresh_token.filter(|_| asked);
+        TokenAnswer { refresh_token, ..answer }
+    });
+    let account = owner.filter(|_| text(fields, "client_info") == "1");
+    answered(caller, tailored, account).await
+}
+
+async fn exchange_code(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let (Some(client_id), Some(code), Some(redirect_uri)) =
+        (fields.get("client_id"), fields.get("code"), fields.get("redirect_uri"))
+    else {
+        return refuse(caller, 900_144);
+    };
+    caller.enter(Peer::Entra, Operation::SignIn, "unknown").await;
+    let answer = caller.world().exchange_code(
+        caller.actor(),
+        &CodeRequest {
+            tenant,
+            client_id,
+            client_secret: text(fields, "client_secret"),
+            code,
+            redirect_uri,
+            code_verifier: text(fields, "code_verifier"),
+            scope: text(fields, "scope"),
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    answered(caller, answer, None).await
+}
+
+async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let (Some(client_id), Some(device_code)) = (fields.get("client_id"), fields.get("device_code")) else {
+        return refuse(caller, 900_144);
+    };
+    caller.enter(Peer::Entra, Operation::SignIn, "unknown").await;
+    let answer = caller.world().exchange_device(
+        caller.actor(),
+        &DeviceRequest {
+            tenant,
+            client_id,
+            client_secret: text(fields, "client_secret"),
+            device_code,
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    answered(caller, answer, None).await
+}
+
+/// The answer to any grant; with `account`, whose it is, for a client that keeps accounts.
+async fn answered(
+    caller: &Caller,
+    answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
+    account: Option<Owner>,
+) -> Response {
+    match answer {
+        Ok(answer) => granted(caller, &answer, account),
+        Err(Trouble::Refused(refused)) => oauth_error(&refused, caller.world().now()),
+        Err(Trouble::Fault(what)) => caller.faulted(Peer::Entra, what).await,
+    }
+}
+
+async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+    let Some(client_id) = fields.get("client_id") else { return refuse(caller, 900_144) };
+    let proof = match fields.get("client_assertion") {
+        Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
+            Proof::Assertion(assertion)
+        }
+        _ => Proof::Secret(text(fields, "client_secret")),
+    };
+    caller.enter(Peer::Entra, Operation::Identity, client_id).await;
+    let answer = caller.world().identity_token(
+        caller.actor(),
+        &IdentityRequest {
+            tenant,
+            client_id,
+            proof,
+            scope: text(fields, "scope"),
+            correlation_id: Some(&caller.correlation_id()),
+        },
+    );
+    answered(caller, answer, None).await
+}
+
+fn granted(caller: &Caller, answer: &TokenAnswer, account: Option<Owner>) -> Response {
+    let mut body = json!({
+        "token_type": "Bearer",
+        "expires_in": answer.expires_in.as_secs(),
+        "ext_expires_in": answer.expires_in.as_secs(),
+        "access_token": answer.access_token.expose(),
+    });
+    if !answer.scope.ends_with("/.default") {
+        body["scope"] = json!(answer.scope);
+    }
+    if let Some(token) = &answer.refresh_token {
+        body["refresh_token"] = json!(token.expose());
+    }
+    if let Some(lasts) = answer.refresh_expires_in {
+        body["refresh_token_expires_in"] = json!(lasts.as_secs());
+    }
+    if let Some(claims) = &answer.id_claims {
+        body["id_token"] = json!(id_token(caller, claims));
+    }
+    if let Some(Owner { user, tenant, .. }) = account {
+        body["client_info"] = json!(URL_SAFE_NO_PAD.encode(json!({"uid": user, "utid": tenant}).to_string()));
+    }
+    Json(body).into_response()
+}
+
+fn id_token(caller: &Caller, claims: &Value) -> Option<String> {
+    let mut claims = claims.clone();
+    let tenant = claims["tid"].as_str().unwrap_or_default().to_owned();
+    claims["iss"] = json!(format!("{}/{tenant}/v2.0", caller.shared.origin));
+    caller.shared.signer.sign(&claims)
+}
+
+fn refuse(caller: &Caller, code: u32) -> Response {
+    let refused = caller.world().entra_refusal(code, Some(&caller.correlation_id()));
+    oauth_error(&refused, caller.world().now())
+}
+
+fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
+    fields.get(name).map_or("", String::as_str)
+}
+
+/// `client_secret_basic`, which Entra takes too (docs/azure-facts.md F102).
+fn basic(caller: &Caller) -> Option<(String, String)> {
+    let encoded = caller.header("authorization")?.strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
+    let Some(tenant) = caller.world().find_tenant(&tenant) else { return refuse(&caller, 90002) };
+    let base = format!("{}/{}", caller.shared.origin, tenant.id);
+    Json(json!({
+        "issuer": format!("{base}/v2.0"),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+        "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+        "token_endpoint_auth_methods_supported":
+            ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "tenant_region_scope": "EU",
+        "cloud_instance_name": "sandbox",
+    }))
+    .into_response()
+}
+
+/// The key of ID tokens. Access tokens are signed by nobody: their audiences look them up.
+async fn keys(caller: Caller) -> Json<Value> {
+    Json(json!({"keys": [caller.shared.signer.public_key()]}))
+}
+
+async fn discovery(caller: Caller) -> Json<Value> {
+    let origin = &caller.shared.origin;
+    let host = origin.trim_start_matches("https://");
+    Json(json!({
+        "tenant_discovery_endpoint": format!("{origin}/common/v2.0/.well-known/openid-configuration"),
+        "api-version": "1.1",
+        "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
+    }))
+}

@@ -1,0 +1,92 @@
+//! What a fault that was asked for looks like to the one who called.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::Html;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use serde_json::json;
+
+use super::hostile;
+use super::wire::Caller;
+use super::wire::code;
+use super::wire::key_vault_error;
+use super::wire::oauth_error;
+use super::wire::partner_center_error;
+use super::wire::set;
+use crate::net::no_answer::Transport;
+use crate::ports::refusal::Refusal;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::What;
+
+/// Longer than any client's patience; short enough that a forgotten test ends.
+const HANG: Duration = Duration::from_secs(120);
+
+impl Caller {
+    /// What a fault looks like to the one who called.
+    pub(super) async fn faulted(&self, peer: Peer, what: What) -> Response {
+        match what {
+            What::Transport(transport) => {
+                if transport == Transport::TimedOut {
+                    tokio::time::sleep(HANG).await;
+                }
+                self.line.cut();
+                StatusCode::BAD_GATEWAY.into_response()
+            }
+            What::Status { status, retry_after } => {
+                let text = if status == 429 { "Too Many Requests" } else { "" };
+                with_retry_after((code(status), text).into_response(), retry_after)
+            }
+            What::OAuth { status, error, code, suberror } => {
+                let refusal = Refusal {
+                    status,
+                    error,
+                    code,
+                    suberror,
+                    trace_id: Some(self.world().fresh_id().to_string()),
+                    correlation_id: Some(self.correlation_id()),
+                    ..Refusal::default()
+                };
+                oauth_error(
+                    &EntraRefusal { refusal: Box::new(refusal), text: "An injected fault." },
+                    self.world().now(),
+                )
+            }
+            What::Coded { status, code: word, inner, retry_after } => {
+                let body = match peer {
+                    Peer::PartnerCenter if status == 429 => {
+                        json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 57 seconds."})
+                    }
+                    Peer::PartnerCenter => partner_center_error(&word, "An injected fault."),
+                    Peer::KeyVault | Peer::Entra => {
+                        key_vault_error(&word, inner.as_deref(), "An injected fault.")
+                    }
+                };
+                with_retry_after((code(status), Json(body)).into_response(), retry_after)
+            }
+            What::Verbatim { status, content_type, retry_after, body } => {
+                let mut response = (code(status), body).into_response();
+                set(&mut response, "content-type", content_type);
+                if let Some(wait) = retry_after {
+                    set(&mut response, "retry-after", &wait);
+                }
+                response
+            }
+            What::Hostile { status, body } => hostile::answer(code(status), body, peer, self),
+            What::Garbage | What::Distort(_) | What::Delay(_) => {
+                Html("<html><body>Please sign in to the guest network.</body></html>").into_response()
+            }
+        }
+    }
+}
+
+fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Response {
+    if let Some(after) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
+    }
+    response
+}

@@ -1,0 +1,184 @@
+//! What the sandbox writes for the commands that are to be tried against it.
+//!
+//! Invariant: what proves the vault identity is readable by its owner only.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use secrecy::ExposeSecret as _;
+
+use super::IdentityService;
+use super::Sandbox;
+use super::SandboxError;
+use super::VaultIdentity;
+use crate::sandbox::world::Partner;
+
+/// As long as Kubernetes makes one last at most (aks/workload-identity-overview).
+const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
+
+/// What a configuration is to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigRequest<'a> {
+    /// The tokens, each with the name it is to have.
+    pub tokens: &'a [(&'a str, &'a Partner)],
+    /// As the policy is to say; its default where nothing is asked for.
+    pub rotate_after: Option<Duration>,
+    /// As the policy is to say; its default where nothing is asked for.
+    pub prove_every: Option<Duration>,
+    /// Whether the tokens are to be kept as a strict issuer wants it.
+    pub strict: bool,
+}
+
+/// The files that were written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The authority to trust.
+    pub ca: PathBuf,
+    /// The configuration.
+    pub config: PathBuf,
+}
+
+impl Sandbox {
+    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory, which is made
+    /// where it does not exist; also what workload identity puts into a pod.
+    ///
+    /// # Errors
+    /// Where one of them cannot be written.
+    pub fn write_config(&self, dir: &Path, request: &ConfigRequest<'_>) -> Result<Written, SandboxError> {
+        let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let dir = std::path::absolute(dir).map_err(failed)?;
+        let ca = dir.join("ca.pem");
+        let secret = dir.join("vault-client-secret");
+        let config = dir.join("perennial.toml");
+        write(&ca, &self.ca_pem, 0o644)?;
+        write(&secret, self.vault_identity.client_secret.expose_secret(), 0o600)?;
+        write(&config, &self.config(&ca, &secret, request), 0o644)?;
+        let token = dir.join("federated-token");
+        write(&token, self.federated_token(FEDERATED_TOKEN_LASTS).expose_secret(), 0o600)?;
+        let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
+        let (host, file) = (&self.origin, token.display());
+        let pod = format!(
+            "AZURE_AUTHORITY_HOST={host}/\nAZURE_TENANT_ID={tenant_id}\nAZURE_CLIENT_ID={client_id}\n\
+             AZURE_FEDERATED_TOKEN_FILE={file}\n"
+        );
+        write(&dir.join("workload-identity.env"), &pod, 0o600)?;
+        Ok(Written { ca, config })
+    }
+
+    /// Writes `managed-identity.env` into a directory: what App Service puts into the environment.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_identity(&self, dir: &Path, service: &IdentityService) -> Result<(), SandboxError> {
+        let (endpoint, header) = (&service.endpoint, service.header.expose_secret());
+        let host = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}\n");
+        write(&dir.join("managed-identity.env"), &host, 0o600)
+    }
+
+    fn config(&self, ca: &Path, secret: &Path, request: &ConfigRequest<'_>) -> String {
+        let Self { origin, vault_identity, .. } = self;
+        let mut text = format!(
+            r#"# Written by `perennial sandbox`, for as long as that runs.
+
+[vault]
+url = "{origin}"
+credential = "client_secret"
+tenant_id = "{}"
+client_id = "{}"
+client_secret = {{ file = {} }}
+
+[cloud]
+authority = "{origin}"
+partner_center = "{origin}"
+ca_file = {}
+"#,
+            vault_identity.tenant_id,
+            vault_identity.client_id,
+            quoted(secret),
+            quoted(ca),
+        );
+        let policy = [("rotate_after", request.rotate_after), ("prove_every", request.prove_every)];
+        let policy = policy.iter().filter_map(|(key, asked)| Some((key, (*asked)?)));
+        for (place, (key, asked)) in policy.enumerate() {
+            let heading = if place == 0 { "\n[policy]\n" } else { "" };
+            let asked = humantime::format_duration(asked).to_string().replace(' ', "");
+            push(&mut text, &format!("{heading}{key} = \"{asked}\"\n"));
+        }
+        for (name, partner) in request.tokens {
+            push(&mut text, &token(name, partner, request.strict));
+        }
+        text
+    }
+
+    /// What to type next.
+    pub fn welcome(&self, written: &Written) -> String {
+        let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
+        format!(
+            "Entra, Key Vault and Partner Center are played at {origin}. Next, in another terminal:
+
+  export PERENNIAL_CONFIG={config}
+  perennial rotate --dry-run
+  perennial rotate --force --json
+  perennial run
+
+Sign in at a page with test users (a browser warns of the throwaway certificate):
+
+  perennial login partner-center
+
+See what the peers see, or make something go wrong:
+
+  curl --cacert {ca} {origin}/_sandbox/state
+  curl --cacert {ca} {origin}/_sandbox/clock -d '{{\"advance\":\"30d\"}}'
+  curl --cacert {ca} {origin}/_sandbox/faults -d '{{\"peer\":\"entra\",\"status\":503,\"times\":3}}'
+  curl --cacert {ca} {origin}/_sandbox/faults -X DELETE
+  curl --cacert {ca} {origin}/_sandbox/revoke -d '{{}}'
+  curl --cacert {ca} {origin}/_sandbox/sign-in -d '{{}}'
+  curl --cacert {ca} {origin}/_sandbox/expire-secret -d '{{}}'
+
+Ctrl-C ends it; nothing of it is kept.
+"
+        )
+    }
+}
+
+fn token(name: &str, partner: &Partner, strict: bool) -> String {
+    let mut text = format!(
+        r#"
+[[token]]
+name = "{name}"
+tenant_id = "{}"
+client_id = "{}"
+client_secret = {{ secret = "{}" }}
+refresh_token = "{}"
+"#,
+        partner.tenant_id,
+        partner.client_id,
+        partner.app_secret.name.as_str(),
+        partner.refresh_token.name.as_str(),
+    );
+    if strict {
+        push(&mut text, "strict = true\n");
+    }
+    text
+}
+
+fn push(text: &mut String, more: &str) {
+    write!(text, "{more}").expect("a string takes whatever is written to it");
+}
+
+/// A path as a TOML string and, for ordinary paths, as a word of a shell.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), SandboxError> {
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| SandboxError::Write { path: path.to_owned(), source })
+}

@@ -1,0 +1,195 @@
+//! Bodies that are meant to do harm: too long, too slow, too well packed, or full of what was sent.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::stream;
+use serde_json::json;
+
+use super::wire::Caller;
+use super::wire::set;
+use crate::sandbox::world::Hostile;
+use crate::sandbox::world::Peer;
+
+/// How much a long body holds, packed or not.
+const LONG_BYTES: usize = 100_000_000;
+
+/// How much of it is made at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Faster than anybody gives up a silent connection, slower than anything useful.
+const DRIP_EVERY: Duration = Duration::from_secs(1);
+
+/// Such an answer to a caller.
+pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Caller) -> Response {
+    match body {
+        Hostile::Long => in_pieces(status, LONG_BYTES / CHUNK_BYTES, Bytes::from(vec![b' '; CHUNK_BYTES])),
+        Hostile::Bomb => {
+            let mut response = (status, bomb()).into_response();
+            set(&mut response, "content-type", "application/json");
+            set(&mut response, "content-encoding", "gzip");
+            response
+        }
+        Hostile::Drip => {
+            let drops = stream::unfold((), |()| async {
+                tokio::time::sleep(DRIP_EVERY).await;
+                Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")), ()))
+            });
+            json_of(status, Body::from_stream(drops))
+        }
+        Hostile::Echo => echo(status, peer, &SentText::by(caller)),
+        Hostile::Laced => laced(status, peer, &SentText::by(caller)),
+    }
+}
+
+fn in_pieces(status: StatusCode, count: usize, piece: Bytes) -> Response {
+    let pieces = std::iter::repeat_n(piece, count).map(Ok::<_, std::convert::Infallible>);
+    json_of(status, Body::from_stream(stream::iter(pieces)))
+}
+
+fn json_of(status: StatusCode, body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    set(&mut response, "content-type", "application/json");
+    response
+}
+
+/// Spaces without an end in sight: a gzip member (RFC 1952) of one block with fixed codes (RFC 1951, 3.2.6),
+/// in it a space and then nothing but "the last byte, 258 times". Cut before its end, which nobody gets to.
+fn bomb() -> Vec<u8> {
+    const REPEATS: usize = LONG_BYTES / 258;
+    let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
+    // Not the last block; fixed codes. Numbers go in from their lowest bit, codes from their highest.
+    bits.push([false, true, false]);
+    bits.push(code(0x30 + u16::from(b' '), 8));
+    for _ in 0..REPEATS {
+        // Length 258 (symbol 285), then distance 1 (symbol 0).
+        bits.push(code(0b1100_0101, 8));
+        bits.push(code(0, 5));
+    }
+    bits.bytes
+}
+
+/// The bits of a code, from its highest.
+fn code(code: u16, length: u32) -> impl Iterator<Item = bool> {
+    (0..length).rev().map(move |bit| code >> bit & 1 == 1)
+}
+
+/// Bytes that fill up from their lowest bit.
+struct Bits {
+    bytes: Vec<u8>,
+    /// How many bits of the last byte are free.
+    free: u32,
+}
+
+impl Bits {
+    fn push(&mut self, bits: impl IntoIterator<Item = bool>) {
+        for bit in bits {
+            if self.free == 0 {
+                self.bytes.push(0);
+                self.free = 8;
+            }
+            let last = self.bytes.last_mut().expect("one was just made");
+            *last |= u8::from(bit) << (8 - self.free);
+            self.free -= 1;
+        }
+    }
+}
+
+/// What a caller sent.
+struct SentText {
+    /// The longest part of it, taken out of its form.
+    longest: String,
+    /// All of it, as it came and taken apart.
+    all: String,
+    /// The parts that are long enough to be a secret.
+    parts: String,
+}
+
+impl SentText {
+    fn by(caller: &Caller) -> Self {
+        let raw = String::from_utf8_lossy(&caller.sent);
+        let form = reqwest::Url::parse(&format!("form:?{raw}")).ok();
+        let pairs = form.iter().flat_map(reqwest::Url::query_pairs);
+        let fields: Vec<String> =
+            pairs.map(|(_, value)| value.into_owned()).filter(|text| text.len() > 20).collect();
+        let bearer = caller.bearer().unwrap_or_default();
+        let longest = fields.iter().max_by_key(|text| text.len()).map_or(bearer, String::as_str).to_owned();
+        let parts = fields.join(" ");
+        Self { all: format!("{bearer} {raw} {parts}"), longest, parts }
+    }
+}
+
+/// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
+const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
+
+/// A token answer or a profile that can be used.
+fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
+    let SentText { longest, all, parts } = sent;
+    let claims = json!({
+        "tid": format!("{ESCAPES}{longest}"), "oid": longest, "scp": parts, "amr": ["pwd", "mfa", all],
+    });
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let body = match peer {
+        Peer::Entra => json!({
+            "access_token": format!("{}.{}.c2ln", part("{}"), part(&claims.to_string())),
+            "refresh_token": "0.AXlaced", "expires_in": 3600, "scope": format!("{ESCAPES}{all}"),
+        }),
+        Peer::PartnerCenter | Peer::KeyVault => {
+            json!({"companyName": format!("Contoso{ESCAPES}"), "tenantId": longest, "isMfaCompliant": true})
+        }
+    };
+    (status, Json(body)).into_response()
+}
+
+/// Every text that a peer's answer can hold is what was sent, as it came and taken apart.
+fn echo(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
+    let (one, all) = (&sent.longest, &sent.all);
+    let body = match peer {
+        Peer::Entra => json!({
+            "error": one, "error_description": all, "error_codes": [all], "suberror": one,
+            "trace_id": one, "correlation_id": all, "claims": json!({ "sent": all }).to_string(),
+        }),
+        Peer::KeyVault => {
+            json!({"error": {"code": one, "message": all, "innererror": {"code": all}}, "id": all})
+        }
+        Peer::PartnerCenter => {
+            json!({"code": one, "description": all, "companyName": one, "tenantId": one, "domain": all})
+        }
+    };
+    let mut response = (status, Json(body)).into_response();
+    set(&mut response, "www-authenticate", one);
+    set(&mut response, "retry-after", one);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_megabytes_are_packed_into_less_than_one() {
+        let bomb = bomb();
+
+        assert!(bomb.len() < 1_000_000, "{}", bomb.len());
+        // A space of eight bits after a header of three, then thirteen bits for each 258 bytes.
+        assert_eq!(bomb.len(), 10 + (3 + 8 + 13 * (LONG_BYTES / 258)).div_ceil(8));
+    }
+
+    #[test]
+    fn codes_are_laid_down_as_deflate_wants_them() {
+        let mut bits = Bits { bytes: Vec::new(), free: 0 };
+
+        // What zlib makes of the letter "a" in a last block with fixed codes, but for the end of it.
+        bits.push([true, true, false]);
+        bits.push(code(0x30 + u16::from(b'a'), 8));
+
+        assert_eq!(bits.bytes, [0x4b, 0x04]);
+    }
+}

@@ -1,0 +1,283 @@
+//! Key Vault's secrets over HTTPS, with the challenge in front.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::FromRequestParts;
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+mod bodies;
+
+use self::bodies::SetBody;
+use self::bodies::UpdateBody;
+use super::Routes;
+use super::Shared;
+use super::wire::Caller;
+use super::wire::code;
+use super::wire::key_vault_error;
+use super::wire::set;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Page;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::Trouble;
+use crate::sandbox::world::VaultRefusal;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::SecretName;
+
+/// The versions of the API that are answered (docs/azure-facts.md F203).
+const API_VERSIONS: [&str; 10] =
+    ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
+
+/// What a page holds where nothing is asked for, and at most.
+const PAGE: usize = 25;
+
+/// Tells the caller's address as the vault sees it.
+const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
+
+/// The answer of a call to the world.
+type Answer<T> = Result<T, Trouble<VaultRefusal>>;
+
+pub(super) fn routes() -> Routes {
+    let newest = get(get_newest).put(set_secret).patch(update_newest).delete(delete);
+    let deleted = get(get_deleted).delete(purge);
+    Router::new()
+        .route("/secrets", get(list_secrets))
+        .route("/secrets/", get(list_secrets))
+        .route("/secrets/{name}", newest.clone())
+        .route("/secrets/{name}/", newest)
+        .route("/secrets/{name}/versions", get(list_versions))
+        .route("/secrets/{name}/{version}", get(get_version).patch(update_version))
+        .route("/deletedsecrets/{name}", deleted.clone())
+        .route("/deletedsecrets/{name}/", deleted)
+        .route("/deletedsecrets/{name}/recover", post(recover))
+}
+
+/// A caller with a token for the vault, who speaks a version of the API that it knows.
+struct Admitted {
+    caller: Caller,
+    vault: Arc<str>,
+    query: Asked,
+}
+
+#[derive(Default, Deserialize)]
+struct Asked {
+    #[serde(rename = "api-version")]
+    api_version: Option<String>,
+    maxresults: Option<usize>,
+    #[serde(rename = "$skiptoken")]
+    skip: Option<usize>,
+}
+
+impl FromRequestParts<Arc<Shared>> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let Ok(caller) = Caller::from_request_parts(parts, shared).await;
+        let admitted = match caller.bearer() {
+            None => Err("AKV10000: Request is missing a Bearer or PoP token."),
+            Some(token) if caller.world().opens_vault(token) => Ok(()),
+            Some(_) => Err("AKV10022: Invalid audience or expired token. Expected https://vault.azure.net."),
+        };
+        if let Err(why) = admitted {
+            return Err(challenge(&caller, why));
+        }
+        let query = Query::<Asked>::from_request_parts(parts, shared).await;
+        let query = query.map(|Query(query)| query).unwrap_or_default();
+        let known = query.api_version.as_deref().is_some_and(|version| {
+            API_VERSIONS.contains(&version.strip_suffix("-preview").unwrap_or(version))
+        });
+        if !known {
+            let refusal =
+                VaultRefusal::bad_parameter("The specified version (api-version) is not recognized.");
+            return Err(dressed(&caller, refuse(&caller, &refusal)));
+        }
+        if query.maxresults.is_some_and(|most| !(1..=PAGE).contains(&most)) {
+            let refusal = VaultRefusal::bad_parameter("maxresults is between 1 and 25.");
+            return Err(dressed(&caller, refuse(&caller, &refusal)));
+        }
+        let vault = shared.vault_at(caller.header("host"));
+        Ok(Self { caller, vault, query })
+    }
+}
+
+impl Admitted {
+    /// Holds the call up where it is to be slow, makes it, and answers.
+    async fn call<T>(
+        &self,
+        name: &str,
+        operation: Operation,
+        effect: impl FnOnce(&SecretAddress) -> Answer<T>,
+        shown: impl FnOnce(T) -> Response,
+    ) -> Response {
+        let Some(parsed) = SecretName::parse(name) else {
+            let text = format!("The request URI contains an invalid name: {name}");
+            return self.refused(&VaultRefusal::bad_parameter(text));
+        };
+        self.caller.enter(Peer::KeyVault, operation, name).await;
+        let answer = effect(&SecretAddress { vault: Arc::clone(&self.vault), name: parsed });
+        self.answer(answer, shown).await
+    }
+
+    async fn answer<T>(&self, answer: Answer<T>, shown: impl FnOnce(T) -> Response) -> Response {
+        let response = match answer {
+            Ok(answer) => shown(answer),
+            Err(Trouble::Refused(refused)) => refuse(&self.caller, &refused),
+            Err(Trouble::Fault(what)) => self.caller.faulted(Peer::KeyVault, what).await,
+        };
+        dressed(&self.caller, response)
+    }
+
+    fn list(&self, path: &str, page: &Page) -> Response {
+        let next = page.next.map(|skip| {
+            let version = self.query.api_version.as_deref().unwrap_or("7.4");
+            let most = self.query.maxresults.unwrap_or(PAGE);
+            format!("{}{path}?api-version={version}&$skiptoken={skip}&maxresults={most}", self.vault)
+        });
+        Json(bodies::list(&self.vault, page, path != "/secrets", next.as_deref())).into_response()
+    }
+
+    fn window(&self) -> (usize, usize) {
+        (self.query.skip.unwrap_or(0), self.query.maxresults.unwrap_or(PAGE))
+    }
+
+    /// The body, or the refusal of one that cannot be read.
+    fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, VaultRefusal> {
+        serde_json::from_slice(body)
+            .map_err(|_| VaultRefusal::bad_parameter("The request body cannot be read."))
+    }
+
+    fn refused(&self, refusal: &VaultRefusal) -> Response {
+        dressed(&self.caller, refuse(&self.caller, refusal))
+    }
+}
+
+async fn get_newest(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().get_secret(by.caller.actor(), at, None);
+    by.call(&name, Operation::Get, effect, |found| bodies::with_value(&by.vault, &found)).await
+}
+
+async fn get_version(by: Admitted, Path((name, version)): Path<(String, String)>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().get_secret(by.caller.actor(), at, Some(&version));
+    by.call(&name, Operation::GetVersion, effect, |found| bodies::with_value(&by.vault, &found)).await
+}
+
+async fn set_secret(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
+    let new = match Admitted::read::<SetBody>(&body) {
+        Ok(body) => body.into_request(),
+        Err(refusal) => return by.refused(&refusal),
+    };
+    let effect = |at: &SecretAddress| by.caller.world().set_secret(by.caller.actor(), at, new);
+    by.call(&name, Operation::Set, effect, |written| bodies::with_value(&by.vault, &written)).await
+}
+
+async fn update_newest(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
+    update(&by, &name, None, &body).await
+}
+
+async fn update_version(
+    by: Admitted,
+    Path((name, version)): Path<(String, String)>,
+    body: Bytes,
+) -> Response {
+    update(&by, &name, Some(&version), &body).await
+}
+
+async fn update(by: &Admitted, name: &str, version: Option<&str>, body: &Bytes) -> Response {
+    let change = match Admitted::read::<UpdateBody>(body) {
+        Ok(body) => body.into_request(),
+        Err(refusal) => return by.refused(&refusal),
+    };
+    let effect = |at: &SecretAddress| by.caller.world().update_secret(by.caller.actor(), at, version, change);
+    by.call(name, Operation::Update, effect, |changed| bodies::bare(&by.vault, &changed)).await
+}
+
+async fn list_versions(by: Admitted, Path(name): Path<String>) -> Response {
+    let (skip, most) = by.window();
+    let effect = |at: &SecretAddress| by.caller.world().list_versions(by.caller.actor(), at, skip, most);
+    let path = format!("/secrets/{name}/versions");
+    by.call(&name, Operation::List, effect, |page| by.list(&path, &page)).await
+}
+
+async fn list_secrets(by: Admitted) -> Response {
+    let (skip, most) = by.window();
+    by.caller.enter(Peer::KeyVault, Operation::ListSecrets, "").await;
+    let answer = by.caller.world().list_secrets(by.caller.actor(), &by.vault, skip, most);
+    by.answer(answer, |page| by.list("/secrets", &page)).await
+}
+
+async fn delete(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().delete_secret(by.caller.actor(), at);
+    by.call(&name, Operation::Delete, effect, |deleted| bodies::deleted(&by.vault, &deleted)).await
+}
+
+async fn get_deleted(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().deleted_secret(by.caller.actor(), at);
+    by.call(&name, Operation::GetDeleted, effect, |deleted| bodies::deleted(&by.vault, &deleted)).await
+}
+
+async fn recover(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().recover_secret(by.caller.actor(), at);
+    by.call(&name, Operation::Recover, effect, |newest| bodies::bare(&by.vault, &newest)).await
+}
+
+async fn purge(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().purge_secret(by.caller.actor(), at);
+    by.call(&name, Operation::Purge, effect, |()| StatusCode::NO_CONTENT.into_response()).await
+}
+
+/// The vault asks who it is talking to.
+fn challenge(caller: &Caller, why: &str) -> Response {
+    let body = key_vault_error("Unauthorized", None, why);
+    let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+    let Shared { origin, vault_identity, .. } = &*caller.shared;
+    let text = format!(
+        r#"Bearer authorization="{origin}/{}", resource="https://vault.azure.net""#,
+        vault_identity.tenant_id
+    );
+    set(&mut response, "www-authenticate", &text);
+    dressed(caller, response)
+}
+
+fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
+    if refused.status == 0 {
+        // There is no such host: the nearest that this one can do is not to answer.
+        caller.line.cut();
+    }
+    let body = key_vault_error(refused.code, refused.inner, &refused.text);
+    let mut response = (code(refused.status), Json(body)).into_response();
+    if let Some(address) = &refused.address {
+        set(&mut response, NETWORK_INFO, &network_info(address));
+    }
+    response
+}
+
+/// The headers that every answer of Key Vault's carries.
+fn dressed(caller: &Caller, mut response: Response) -> Response {
+    set(&mut response, "x-ms-request-id", &caller.world().fresh_id().to_string());
+    if let Some(id) = caller.header("x-ms-client-request-id") {
+        set(&mut response, "x-ms-client-request-id", id);
+    }
+    // A refusal by the firewall has said already whom it saw.
+    if !response.headers().contains_key(NETWORK_INFO) {
+        set(&mut response, NETWORK_INFO, &network_info(&caller.line.peer.ip().to_string()));
+    }
+    set(&mut response, "x-ms-keyvault-region", "sandbox");
+    set(&mut response, "x-ms-keyvault-service-version", "1.9.0.0");
+    response
+}
+
+fn network_info(address: &str) -> String {
+    let family = if address.contains(':') { ("Ipv6", "InterNetworkV6") } else { ("Ipv4", "InterNetwork") };
+    format!("conn_type={};addr={address};act_addr_fam={};", family.0, family.1)
+}

@@ -1,0 +1,116 @@
+//! The pages that people see at the sandbox's Entra: plain forms, one style sheet, no script.
+//!
+//! Owns the HTML and the policy it is sent with. Everything that is not written here is escaped.
+
+use aws_lc_rs::digest;
+use axum::http::StatusCode;
+use axum::response::Html;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+
+use super::wire::set;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::User;
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:3rem auto;padding:0 1rem;color:#17211b;background:#f4f6f3}\
+button{font:inherit;display:block;width:100%;margin:.5rem 0;padding:.6rem;text-align:left;border:1px solid #56635b;border-radius:.4rem;background:#fff;color:inherit;cursor:pointer}\
+input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#56635b}code{overflow-wrap:anywhere}";
+
+/// A page.
+pub(super) struct Page {
+    pub(super) title: &'static str,
+    pub(super) body: String,
+    /// Where its form may lead beside this server: a redirect counts too (CSP3, form-action).
+    pub(super) leads_to: Option<String>,
+}
+
+impl Page {
+    /// Its answer.
+    pub(super) fn response(self, status: StatusCode) -> Response {
+        let Self { title, body, leads_to } = self;
+        let html = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Sandbox</title>\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>{STYLE}</style></head>\n\
+             <body><h1>{title}</h1>\n{body}<p><small>Played by perennial sandbox: nobody here is real.</small></p></body></html>\n"
+        );
+        let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+        let target =
+            leads_to.as_deref().and_then(origin).map(|origin| format!(" {origin}")).unwrap_or_default();
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
+        );
+        let mut response = (status, Html(html)).into_response();
+        for (name, value) in [
+            ("content-security-policy", policy.as_str()),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            set(&mut response, name, value);
+        }
+        response
+    }
+}
+
+fn origin(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
+}
+
+/// What Entra says on its own page, and never at the redirect.
+pub(super) fn trouble(refused: &EntraRefusal) -> Response {
+    let code = refused.refusal.code.unwrap_or_default();
+    let trace = refused.refusal.trace_id.as_deref().unwrap_or_default();
+    let body = format!(
+        "<p id=\"error\">AADSTS{code}: {}</p><p><small>Trace ID: {}</small></p>",
+        escaped(refused.text),
+        escaped(trace)
+    );
+    Page { title: "Sorry, but we're having trouble signing you in", body, leads_to: None }
+        .response(StatusCode::BAD_REQUEST)
+}
+
+/// One button a user, the one that is hinted at first, those of the tenant before others.
+pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> String {
+    users.retain(|user| !user.deleted);
+    users.sort_by_key(|user| {
+        (!user.upn.eq_ignore_ascii_case(hint), user.tenant != tenant, user.upn.to_ascii_lowercase())
+    });
+    let button = |user: &User| {
+        let how = if user.mfa { "password and second factor" } else { "password only" };
+        let whose = if user.tenant == tenant { "" } else { ", another tenant's" };
+        format!(
+            "<button name=\"user\" value=\"{}\">{}<br><small>{how}{whose}</small></button>",
+            escaped(&user.oid),
+            escaped(&user.upn)
+        )
+    };
+    users.iter().take(MOST_USERS).map(button).collect()
+}
+
+/// More would make the page a list nobody reads.
+const MOST_USERS: usize = 50;
+
+/// A field that the person does not see.
+pub(super) fn hidden(name: &str, value: &str) -> String {
+    format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escaped(name), escaped(value))
+}
+
+/// A text as it may stand in HTML and in its attributes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

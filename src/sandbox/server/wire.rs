@@ -1,0 +1,164 @@
+//! What all of the sandbox's peers share on the wire: who calls, how faults look, and the world's date.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::extract::ConnectInfo;
+use axum::extract::FromRequestParts;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Shared;
+use super::tls::Line;
+use crate::process::clock::Timestamp;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Peer;
+use crate::sandbox::world::World;
+
+/// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
+const MAX_SENT_BYTES: usize = 1024 * 1024;
+
+/// One request's sender, as far as the peers look at it.
+pub(super) struct Caller {
+    pub(super) shared: Arc<Shared>,
+    pub(super) line: Line,
+    pub(super) headers: HeaderMap,
+    /// The body, where it was kept.
+    pub(super) sent: Bytes,
+}
+
+/// A request's body, beside the one that its handler reads.
+#[derive(Clone, Default)]
+pub(super) struct Sent(Bytes);
+
+/// Keeps the body of a request, for a fault that sends it back.
+pub(super) async fn keep(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match axum::body::to_bytes(body, MAX_SENT_BYTES).await {
+        Ok(bytes) => {
+            parts.extensions.insert(Sent(bytes.clone()));
+            next.run(Request::from_parts(parts, Body::from(bytes))).await
+        }
+        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Infallible> {
+        let ConnectInfo(line) =
+            parts.extensions.get::<ConnectInfo<Line>>().expect("every connection carries its line").clone();
+        let Sent(sent) = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(Self { shared: Arc::clone(shared), line, headers: parts.headers.clone(), sent })
+    }
+}
+
+impl Caller {
+    pub(super) fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// The name in the ledger: the program's, as it gives it.
+    pub(super) fn actor(&self) -> &str {
+        let agent = self.header("user-agent").unwrap_or("unnamed");
+        agent.split_whitespace().next().unwrap_or("unnamed")
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    }
+
+    /// Holds the call up, where it is to be slow.
+    pub(super) async fn enter(&self, peer: Peer, operation: Operation, subject: &str) {
+        let delay = self.world().delay(peer, operation, subject);
+        if delay > Duration::ZERO {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// The caller's own id for the request, or a fresh one.
+    pub(super) fn correlation_id(&self) -> String {
+        let own = self.header("client-request-id").map(str::to_owned);
+        own.unwrap_or_else(|| self.world().fresh_id().to_string())
+    }
+}
+
+pub(super) fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Entra's error body (docs/azure-facts.md F121), in the single-space form of 2026's captures.
+pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
+    let refusal = &refused.refusal;
+    let timestamp = now.format("%Y-%m-%d %H:%M:%SZ").to_string();
+    let (trace, correlation) =
+        (refusal.trace_id.clone().unwrap_or_default(), refusal.correlation_id.clone().unwrap_or_default());
+    let prefix = refusal.code.map(|code| format!("AADSTS{code}: ")).unwrap_or_default();
+    let mut body = json!({
+        "error": refusal.error,
+        "error_description": format!(
+            "{prefix}{} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}", refused.text
+        ),
+        "timestamp": timestamp,
+        "trace_id": trace,
+        "correlation_id": correlation,
+    });
+    if let Some(code) = refusal.code {
+        body["error_codes"] = json!([code]);
+        body["error_uri"] = json!(format!("https://login.microsoftonline.com/error?code={code}"));
+    }
+    if let Some(suberror) = &refusal.suberror {
+        body["suberror"] = json!(suberror);
+    }
+    let mut response = (code(refusal.status), Json(body)).into_response();
+    set(&mut response, "x-ms-request-id", &trace);
+    let code = refusal.code.unwrap_or_default();
+    set(&mut response, "x-ms-clitelem", &format!("1,{code},0,,"));
+    response
+}
+
+/// Key Vault's error body.
+pub(super) fn key_vault_error(code: &str, inner: Option<&str>, message: &str) -> Value {
+    let mut error = json!({"code": code, "message": message});
+    if let Some(inner) = inner {
+        error["innererror"] = json!({"code": inner});
+    }
+    json!({"error": error})
+}
+
+/// Partner Center's error body.
+pub(super) fn partner_center_error(code: &str, description: &str) -> Value {
+    json!({"code": code, "description": description, "data": [], "source": "PartnerFD"})
+}
+
+/// Sets a header, where the value can stand in one.
+pub(super) fn set(response: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// A `Date` header's form (RFC 9110, 5.6.7).
+pub(super) fn http_date(at: Timestamp) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}

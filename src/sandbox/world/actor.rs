@@ -1,0 +1,331 @@
+//! The ports over the world: what the simulation runs on.
+//!
+//! Owns the way from the world's answers to the ports' errors, which mirrors what the adapters make of
+//! the same answers on the wire.
+//!
+//! Invariant: a call yields exactly once before it takes effect and has no other point to wait at,
+//! short of a latency that was asked for; so a test that polls two actors' futures by hand decides the
+//! order of effects.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::Trouble;
+use super::World;
+use super::entra::EntraRefusal;
+use super::entra::RedeemRequest;
+use super::fault::What;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use super::people::bare;
+use super::vault::Attributes;
+use super::vault::SecretVersion;
+use super::vault::SetRequest;
+use super::vault::UpdateRequest;
+use super::vault::VaultRefusal;
+use crate::login;
+use crate::net::no_answer::Transport;
+use crate::ports::Acceptance;
+use crate::ports::Change;
+use crate::ports::Forbidden;
+use crate::ports::Issuer;
+use crate::ports::IssuerError;
+use crate::ports::Redeemed;
+use crate::ports::Redemption;
+use crate::ports::Resource;
+use crate::ports::ResourceError;
+use crate::ports::Vault;
+use crate::ports::VaultError;
+use crate::ports::refusal::Refusal;
+use crate::token::AccessToken;
+use crate::token::claims::Claims;
+use crate::token::secret::SecretAddress;
+use crate::token::version::CONTENT_TYPE;
+use crate::token::version::NewVersion;
+use crate::token::version::Stored;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
+
+/// One instance of a program, as the world sees it: its name stands in the ledger beside each call.
+#[derive(Clone)]
+pub struct Actor {
+    world: World,
+    name: String,
+}
+
+impl Actor {
+    pub(super) fn new(world: World, name: &str) -> Self {
+        Self { world, name: name.to_owned() }
+    }
+
+    /// The world it acts in.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    async fn enter(&self, peer: Peer, operation: Operation, subject: &str) {
+        yield_once().await;
+        let delay = self.world.delay(peer, operation, subject);
+        if delay > Duration::ZERO {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn enter_vault(&self, operation: Operation, at: &SecretAddress) -> Result<(), VaultError> {
+        self.enter(Peer::KeyVault, operation, at.name.as_str()).await;
+        match self.world.identity_fault(&self.name) {
+            Some(what) => Err(no_identity(&what)),
+            None => Ok(()),
+        }
+    }
+
+    fn stored(&self, version: &SecretVersion) -> Stored {
+        Stored {
+            version: bare(version),
+            value: SecretString::from(version.value.expose_secret().trim()),
+            read_at: chrono::DateTime::from_timestamp(self.world.now().timestamp(), 0),
+        }
+    }
+}
+
+/// Gives way once, whoever polls.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Issuer for Actor {
+    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+        let subject = self.world.owner_of(what.token.expose()).map(|owner| owner.user);
+        self.enter(Peer::Entra, Operation::Redeem, subject.as_deref().unwrap_or("unknown")).await;
+        let correlation_id = what.rotation_id.to_string();
+        let answer = self.world.redeem(
+            &self.name,
+            &RedeemRequest {
+                tenant: what.tenant,
+                client_id: what.client_id,
+                client_secret: what.client_secret.expose_secret(),
+                scope: &login::scopes(what.scope),
+                token: what.token.expose(),
+                correlation_id: Some(&correlation_id),
+            },
+        );
+        let answer = answer.map_err(|trouble| issuer_error(trouble, &correlation_id))?;
+        Ok(Redeemed {
+            access_token: answer.access_token,
+            refresh_token: answer
+                .refresh_token
+                .filter(|token| !token.expose().is_empty())
+                .ok_or(IssuerError::NoRefreshToken)?,
+            expires_in: answer.expires_in,
+            scope: Some(answer.scope),
+            refresh_expires_in: answer.refresh_expires_in,
+            id_claims: answer.id_claims.and_then(Claims::of),
+        })
+    }
+}
+
+fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerError {
+    let what = match trouble {
+        Trouble::Refused(refused) => return IssuerError::Refused(refused.refusal),
+        Trouble::Fault(what) => what,
+    };
+    match what {
+        What::Transport(transport) => IssuerError::Unreachable(transport),
+        What::Status { status, retry_after } | What::Coded { status, retry_after, .. } => {
+            IssuerError::Unavailable { status, retry_after }
+        }
+        What::Verbatim { status, .. } | What::Hostile { status, .. } if status >= 300 => {
+            IssuerError::Unavailable { status, retry_after: None }
+        }
+        What::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(Refusal {
+            status,
+            error,
+            code,
+            suberror,
+            correlation_id: Some(correlation_id.to_owned()),
+            ..Refusal::default()
+        })),
+        What::Garbage | What::Verbatim { .. } | What::Hostile { .. } | What::Distort(_) | What::Delay(_) => {
+            IssuerError::NotUnderstood("not a token answer")
+        }
+    }
+}
+
+impl Vault for Actor {
+    async fn newest(&self, at: &SecretAddress, _id: Uuid) -> Result<Stored, VaultError> {
+        self.enter_vault(Operation::Get, at).await?;
+        let version = self.world.get_secret(&self.name, at, None).map_err(vault_error)?;
+        Ok(self.stored(&version))
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, _id: Uuid) -> Result<Stored, VaultError> {
+        self.enter_vault(Operation::GetVersion, at).await?;
+        let version = self.world.get_secret(&self.name, at, Some(&version.0)).map_err(vault_error)?;
+        Ok(self.stored(&version))
+    }
+
+    async fn versions(&self, at: &SecretAddress, _id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.enter_vault(Operation::List, at).await?;
+        let mut all = Vec::new();
+        let mut next = Some(0);
+        while let Some(skip) = next {
+            let page = self.world.list_versions(&self.name, at, skip, usize::MAX).map_err(vault_error)?;
+            all.extend(page.items.iter().map(bare));
+            next = page.next;
+        }
+        Ok(all)
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, _id: Uuid) -> Result<Version, VaultError> {
+        self.enter_vault(Operation::Set, at).await?;
+        let new = SetRequest {
+            value: new.value.expose().into(),
+            attributes: Attributes { expires: Some(new.expires), ..Attributes::default() },
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            tags: new.tags.clone(),
+        };
+        Ok(bare(&self.world.set_secret(&self.name, at, new).map_err(vault_error)?))
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &Change,
+        _id: Uuid,
+    ) -> Result<(), VaultError> {
+        self.enter_vault(Operation::Update, at).await?;
+        let change =
+            UpdateRequest { enabled: change.enabled, tags: change.tags.clone(), ..UpdateRequest::default() };
+        self.world.update_secret(&self.name, at, Some(&version.0), change).map_err(vault_error)?;
+        Ok(())
+    }
+}
+
+fn no_identity(what: &What) -> VaultError {
+    let (why, transient) = match what {
+        What::Transport(transport) => (transport.to_string(), true),
+        What::Status { status, .. }
+        | What::Coded { status, .. }
+        | What::Verbatim { status, .. }
+        | What::Hostile { status, .. } => (format!("status {status}"), *status == 429 || *status >= 500),
+        What::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
+        What::Garbage | What::Distort(_) | What::Delay(_) => ("not a token answer".to_owned(), true),
+    };
+    VaultError::NoIdentity { why, transient }
+}
+
+fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
+    match trouble {
+        Trouble::Refused(refused) if refused.status == 0 => VaultError::Unreachable(Transport::NameUnknown),
+        Trouble::Refused(refused) => {
+            let action = refused.action.map(|action| action.as_str().to_owned());
+            match coded(refused.status, refused.inner.unwrap_or(refused.code), None) {
+                VaultError::Forbidden(Forbidden::Rbac { .. }) => {
+                    VaultError::Forbidden(Forbidden::Rbac { action })
+                }
+                VaultError::Forbidden(Forbidden::Firewall { .. }) => {
+                    VaultError::Forbidden(Forbidden::Firewall { address: refused.address })
+                }
+                error => error,
+            }
+        }
+        Trouble::Fault(What::Transport(transport)) => VaultError::Unreachable(transport),
+        Trouble::Fault(What::Status { status, retry_after }) => bare_status(status, retry_after),
+        Trouble::Fault(
+            What::Verbatim { status: 200..=299, .. } | What::Hostile { status: 200..=299, .. },
+        ) => VaultError::NotUnderstood,
+        Trouble::Fault(
+            What::OAuth { status, .. } | What::Verbatim { status, .. } | What::Hostile { status, .. },
+        ) => bare_status(status, None),
+        Trouble::Fault(What::Coded { status, code, inner, retry_after }) => {
+            coded(status, inner.as_deref().unwrap_or(&code), retry_after)
+        }
+        Trouble::Fault(What::Garbage | What::Distort(_) | What::Delay(_)) => VaultError::NotUnderstood,
+    }
+}
+
+/// An answer without Key Vault's body: a gateway's, which knows nothing about secrets.
+fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
+    match status {
+        401 => VaultError::Unauthorized,
+        403 => VaultError::Forbidden(Forbidden::Other),
+        409 => VaultError::InTransition,
+        400 => VaultError::Rejected { status, code: String::new() },
+        _ => VaultError::Unavailable { status, retry_after },
+    }
+}
+
+fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
+    match (status, code) {
+        (403, "SecretDisabled") => VaultError::Disabled,
+        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action: None }),
+        (403, "ForbiddenByPolicy") => VaultError::Forbidden(Forbidden::Policy),
+        (403, "ForbiddenByFirewall") => VaultError::Forbidden(Forbidden::Firewall { address: None }),
+        (403, "ForbiddenByConnection") => VaultError::Forbidden(Forbidden::Connection),
+        (404, _) => VaultError::NotFound,
+        (409, "ObjectIsDeletedButRecoverable") => VaultError::Deleted,
+        (401 | 403 | 408 | 409 | 429, _) => bare_status(status, retry_after),
+        (400..=499, code) => VaultError::Rejected { status, code: code.to_owned() },
+        _ => VaultError::Unavailable { status, retry_after },
+    }
+}
+
+impl Resource for Actor {
+    async fn accepts(&self, token: &AccessToken, _id: Uuid) -> Result<Acceptance, ResourceError> {
+        self.enter(Peer::PartnerCenter, Operation::Profile, "").await;
+        let refused = |status, code: &str| Acceptance {
+            accepted: false,
+            mfa: (code == "900421").then_some(false),
+            tenant_id: None,
+            company: None,
+            status,
+        };
+        match self.world.profile(&self.name, token.expose()) {
+            Ok(profile) => Ok(Acceptance {
+                accepted: true,
+                mfa: profile.mfa_compliant,
+                tenant_id: Some(profile.tenant_id),
+                company: Some(profile.company),
+                status: 200,
+            }),
+            Err(Trouble::Refused(no)) => Ok(refused(no.status, no.code)),
+            Err(Trouble::Fault(What::Transport(transport))) => Err(ResourceError::Unreachable(transport)),
+            // Only these two are a verdict; anything else is none.
+            Err(Trouble::Fault(What::Coded { status: status @ (401 | 403), code, .. })) => {
+                Ok(refused(status, &code))
+            }
+            Err(Trouble::Fault(
+                What::Status { status: status @ (401 | 403), .. }
+                | What::Verbatim { status: status @ (401 | 403), .. }
+                | What::Hostile { status: status @ (401 | 403), .. },
+            )) => Ok(refused(status, "")),
+            Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
+        }
+    }
+}
+
+fn status_of(what: &What) -> u16 {
+    match what {
+        What::Status { status, .. }
+        | What::OAuth { status, .. }
+        | What::Coded { status, .. }
+        | What::Verbatim { status, .. }
+        | What::Hostile { status, .. } => *status,
+        What::Garbage | What::Distort(_) | What::Delay(_) | What::Transport(_) => 200,
+    }
+}

@@ -1,0 +1,273 @@
+//! A person signs in on another device: the code they type, and what the program that waits is told.
+//!
+//! Owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::entra::EntraRefusal;
+use super::entra::Issue;
+use super::entra::TokenAnswer;
+use super::entra::codes::DECLINED;
+use super::entra::codes::Refuse;
+use super::entra::codes::SLOW_DOWN;
+use super::entra::granted;
+use super::fault::Distortion;
+use super::grants::Owner;
+use super::ledger::Operation;
+use super::sign_in::about;
+use super::sign_in::tailored;
+use crate::process::clock::Timestamp;
+
+/// How long a code holds (docs/azure-facts.md F136).
+const LASTS: TimeDelta = TimeDelta::minutes(15);
+
+/// A request of the program that waits.
+#[derive(Clone, Copy)]
+pub struct DeviceRequest<'a> {
+    /// As it stands in the URL: GUID or domain.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself; empty for nothing.
+    pub client_secret: &'a str,
+    /// The code that was handed out.
+    pub device_code: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// What the program is given to begin with.
+#[derive(Clone, Debug)]
+pub struct DeviceAnswer {
+    /// To poll with.
+    pub device_code: String,
+    /// To type.
+    pub user_code: String,
+    /// How long both hold.
+    pub expires_in: Duration,
+    /// How often to ask.
+    pub interval: Duration,
+}
+
+/// How a device code stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// Nobody has typed it.
+    Pending,
+    /// A user has signed in, by object id.
+    Approved(String),
+    /// Somebody has said no.
+    Declined,
+    /// It was exchanged.
+    Spent,
+}
+
+pub(super) struct Devices {
+    interval: Duration,
+    all: Vec<Device>,
+}
+
+impl Default for Devices {
+    /// Entra asks for 5 seconds (docs/azure-facts.md F136).
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), all: Vec::new() }
+    }
+}
+
+impl Devices {
+    /// The codes that programs poll with.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|device| device.secret.as_str())
+    }
+}
+
+struct Device {
+    secret: String,
+    user_code: String,
+    tenant: String,
+    app: String,
+    scope: String,
+    issued_at: Timestamp,
+    asked_at: Option<Timestamp>,
+    state: DeviceState,
+}
+
+impl World {
+    /// Sets how often a program may ask. Entra's 5 seconds are long for a test.
+    pub fn set_device_interval(&self, interval: Duration) {
+        self.lock().devices.interval = interval;
+    }
+
+    /// Hands out a code for another device.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn begin_device(
+        &self,
+        actor: &str,
+        tenant: &str,
+        client_id: &str,
+        scope: &str,
+    ) -> Result<DeviceAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::DeviceCode, client_id),
+            |inner, _| {
+                let answer = inner.begin_device(tenant, client_id, scope);
+                answer.map_err(|refuse| inner.explain(refuse, None))
+            },
+        )
+    }
+
+    /// The app that waits for whoever types this code, while it holds.
+    ///
+    /// # Errors
+    /// A fault, or what the page says.
+    pub fn device_app(&self, actor: &str, user_code: &str) -> Result<String, Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::Authorize, "unknown"),
+            |inner, _| {
+                let found = inner.pending(user_code).map(|device| device.app.clone());
+                found.map_err(|refuse| inner.explain(refuse, None))
+            },
+        )
+    }
+
+    /// A person types a code, and signs in or declines (no user).
+    ///
+    /// # Errors
+    /// A fault, or what the page says.
+    pub fn answer_device(
+        &self,
+        actor: &str,
+        user_code: &str,
+        user: Option<&str>,
+    ) -> Result<(), Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::Authorize, user.unwrap_or("unknown")),
+            |inner, _| {
+                let done = inner.answer_device(user_code, user);
+                done.map_err(|refuse| inner.explain(refuse, None))
+            },
+        )
+    }
+
+    /// Exchanges a device code, once somebody has signed in.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal: `authorization_pending` for as long as nobody has.
+    pub fn exchange_device(
+        &self,
+        actor: &str,
+        request: &DeviceRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::SignIn, "unknown"),
+            |inner, bent| {
+                let answer = inner.exchange_device(request, bent);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+
+    /// The codes to be typed that were handed out, oldest first, and how they stand.
+    pub fn device_codes(&self) -> Vec<(String, DeviceState)> {
+        let inner = self.lock();
+        inner.devices.all.iter().map(|device| (device.user_code.clone(), device.state.clone())).collect()
+    }
+}
+
+impl Inner {
+    fn begin_device(&mut self, tenant: &str, client_id: &str, scope: &str) -> Result<DeviceAnswer, Refuse> {
+        let tenant = self.directory.tenant(tenant).ok_or(Refuse(90002))?;
+        let app = self.directory.apps.get(&client_id.to_ascii_lowercase());
+        let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
+        if app.disabled {
+            return Err(Refuse(7_000_112));
+        }
+        granted(scope)?;
+        let (tenant, app) = (tenant.id.clone(), app.client_id.clone());
+        let device_code: String = (0..60).map(|_| self.rng.alphanumeric()).collect();
+        // Without vowels, so that no word comes out (RFC 8628, 6.1).
+        let letters = b"BCDFGHJKLMNPQRSTVWXZ";
+        let user_code: String =
+            (0..9).map(|_| char::from(letters[self.rng.usize(..letters.len())])).collect();
+        self.devices.all.push(Device {
+            secret: device_code.clone(),
+            user_code: user_code.clone(),
+            tenant,
+            app,
+            scope: scope.to_owned(),
+            issued_at: self.time.now(),
+            asked_at: None,
+            state: DeviceState::Pending,
+        });
+        let expires_in = LASTS.to_std().unwrap_or_default();
+        Ok(DeviceAnswer { device_code, user_code, expires_in, interval: self.devices.interval })
+    }
+
+    fn pending(&mut self, user_code: &str) -> Result<&mut Device, Refuse> {
+        let now = self.time.now();
+        let typed = user_code.trim().replace('-', "");
+        let found = self.devices.all.iter_mut().find(|device| device.user_code.eq_ignore_ascii_case(&typed));
+        let found = found.filter(|device| device.state == DeviceState::Pending).ok_or(Refuse(70018))?;
+        if now >= found.issued_at + LASTS { Err(Refuse(70019)) } else { Ok(found) }
+    }
+
+    fn answer_device(&mut self, user_code: &str, user: Option<&str>) -> Result<(), Refuse> {
+        let tenant = self.pending(user_code)?.tenant.clone();
+        let state = match user {
+            None => DeviceState::Declined,
+            Some(oid) => {
+                let tenant = self.directory.tenant(&tenant).ok_or(Refuse(90002))?;
+                DeviceState::Approved(self.may_sign_in(tenant, oid)?.oid)
+            }
+        };
+        self.pending(user_code)?.state = state;
+        Ok(())
+    }
+
+    fn exchange_device(
+        &mut self,
+        request: &DeviceRequest<'_>,
+        bent: Option<Distortion>,
+    ) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        // A confidential app may send its secret; without one the app must be allowed to do without.
+        let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase()).ok_or(Refuse(700_016))?;
+        if !(request.client_secret.is_empty() && app.public_flows) {
+            self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        }
+        let least = TimeDelta::from_std(self.devices.interval).unwrap_or_default();
+        let known = self.devices.all.iter_mut().find(|device| device.secret == request.device_code);
+        let device = known.filter(|device| device.tenant == tenant.id).ok_or(Refuse(70018))?;
+        if !device.app.eq_ignore_ascii_case(request.client_id) || device.state == DeviceState::Spent {
+            return Err(Refuse(70018));
+        }
+        if now >= device.issued_at + LASTS {
+            return Err(Refuse(70019));
+        }
+        // A little early is latency.
+        let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
+        device.asked_at = Some(now);
+        let oid = match &device.state {
+            DeviceState::Declined => return Err(Refuse(DECLINED)),
+            DeviceState::Pending if hasty => return Err(Refuse(SLOW_DOWN)),
+            DeviceState::Pending | DeviceState::Spent => return Err(Refuse(70016)),
+            DeviceState::Approved(oid) => oid.clone(),
+        };
+        device.state = DeviceState::Spent;
+        let (app, asked) = (device.app.clone(), device.scope.clone());
+        let user = self.may_sign_in(&tenant, &oid)?;
+        let scope = granted(&asked)?;
+        let owner = Owner { tenant: tenant.id.clone(), user: oid, app };
+        let issue = Issue { owner: &owner, mfa: user.mfa, parent: None, asked: &asked, nonce: None };
+        let answer = self.answer(&tenant, &issue, &scope, bent);
+        Ok(tailored(answer, &asked))
+    }
+}

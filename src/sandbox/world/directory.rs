@@ -1,0 +1,316 @@
+//! Entra's directory: tenants, users, apps and the rules a tenant sets.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+
+use super::World;
+use super::entra::codes::Refuse;
+use crate::process::clock::Timestamp;
+
+/// A tenant.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its GUID.
+    pub id: String,
+    /// A verified domain, which stands for the id in a URL.
+    pub domain: String,
+    /// The apps it knows, by client id.
+    pub apps: BTreeSet<String>,
+    /// The partner tenant whose users may act here, for a customer's tenant.
+    pub partner: Option<String>,
+    /// Conditional access.
+    pub rules: Rules,
+    /// Users of other tenants who were invited, by object id.
+    pub guests: BTreeSet<String>,
+    /// Who has consented to which app: object id and client id.
+    pub consents: BTreeSet<(String, String)>,
+}
+
+/// What a tenant demands of a redemption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Sign-ins without a second factor are refused (50076).
+    pub require_mfa: bool,
+    /// Everything is refused (53003).
+    pub blocked: bool,
+}
+
+/// A user.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Object id.
+    pub oid: String,
+    /// Sign-in name.
+    pub upn: String,
+    /// Home tenant, by id.
+    pub tenant: String,
+    /// Whether their sign-ins carry a second factor.
+    pub mfa: bool,
+    /// Whether the account is disabled.
+    pub disabled: bool,
+    /// Whether the account is gone.
+    pub deleted: bool,
+}
+
+/// An app registration.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Client id.
+    pub client_id: String,
+    /// Home tenant, by id.
+    pub tenant: String,
+    /// Its secrets.
+    pub secrets: Vec<AppSecret>,
+    /// Tokens of an issuer that it trusts.
+    pub assertions: Vec<AppSecret>,
+    /// Whether it is disabled.
+    pub disabled: bool,
+    /// Where the answers to its users' sign-ins may go.
+    pub redirects: Vec<Redirect>,
+    /// Whether it may do without a secret ("Allow public client flows").
+    pub public_flows: bool,
+    /// Whether somebody still has to consent to it.
+    pub consent: Consent,
+}
+
+/// A redirect URI as it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The URI.
+    pub uri: String,
+    /// Under which platform, which decides how its codes are exchanged.
+    pub platform: Platform,
+}
+
+/// The kinds of platform that a redirect URI is registered under (docs/azure-facts.md F135).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// With the app's secret.
+    Web,
+    /// Without one: a secret is refused.
+    PublicClient,
+    /// From a script in a browser only, and for a day.
+    Spa,
+}
+
+/// Whether somebody still has to consent to an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// An administrator has, for everybody.
+    Given,
+    /// Each user is asked.
+    Asked,
+    /// Only an administrator can.
+    AdminOnly,
+}
+
+/// One of an app's secrets.
+#[derive(Clone, Debug)]
+pub struct AppSecret {
+    /// What the app sends.
+    pub value: SecretString,
+    /// When it ends; never where none is set.
+    pub expires: Option<Timestamp>,
+}
+
+#[derive(Default)]
+pub(super) struct Directory {
+    pub(super) tenants: BTreeMap<String, Tenant>,
+    pub(super) users: BTreeMap<String, User>,
+    pub(super) apps: BTreeMap<String, App>,
+    /// Whether a spent token that comes back kills its family. Entra's does not.
+    pub(super) strict: bool,
+    /// Whether loops are let through.
+    pub(super) loops_allowed: bool,
+}
+
+impl Directory {
+    pub(super) fn tenant(&self, id_or_domain: &str) -> Option<&Tenant> {
+        self.tenants.get(id_or_domain).or_else(|| {
+            self.tenants.values().find(|tenant| {
+                tenant.domain.eq_ignore_ascii_case(id_or_domain)
+                    || tenant.id.eq_ignore_ascii_case(id_or_domain)
+            })
+        })
+    }
+
+    fn app_in(&self, tenant: &Tenant, client_id: &str) -> Result<&App, Refuse> {
+        let app = self.apps.get(&client_id.to_ascii_lowercase());
+        let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
+        if app.disabled { Err(Refuse(7_000_112)) } else { Ok(app) }
+    }
+
+    /// Checks an app and the token of an issuer that it trusts.
+    pub(super) fn trust(
+        &self,
+        tenant: &Tenant,
+        client_id: &str,
+        assertion: &str,
+        now: Timestamp,
+    ) -> Result<&App, Refuse> {
+        let app = self.app_in(tenant, client_id)?;
+        let matching = app.assertions.iter().find(|known| known.value.expose_secret() == assertion);
+        let matching = matching.ok_or(Refuse(700_213))?;
+        if matching.expires.is_some_and(|at| at <= now) { Err(Refuse(700_024)) } else { Ok(app) }
+    }
+
+    /// Checks an app and its secret.
+    pub(super) fn authenticate(
+        &self,
+        tenant: &Tenant,
+        client_id: &str,
+        secret: &str,
+        now: Timestamp,
+    ) -> Result<&App, Refuse> {
+        let app = self.app_in(tenant, client_id)?;
+        if secret.is_empty() {
+            return Err(Refuse(7_000_218));
+        }
+        let matching = app.secrets.iter().find(|known| known.value.expose_secret() == secret);
+        let matching = matching.ok_or(Refuse(7_000_215))?;
+        if matching.expires.is_some_and(|at| at <= now) {
+            return Err(Refuse(7_000_222));
+        }
+        Ok(app)
+    }
+}
+
+impl World {
+    /// Adds a partner's tenant.
+    pub fn add_tenant(&self, id: &str, domain: &str) {
+        self.put_tenant(id, domain, None);
+    }
+
+    /// Adds a customer's tenant, in which the partner's users may act through the apps consented to.
+    pub fn add_customer(&self, partner: &str, id: &str, domain: &str, apps: &[&str]) {
+        self.put_tenant(id, domain, Some(partner));
+        for app in apps {
+            self.consent(id, app);
+        }
+    }
+
+    fn put_tenant(&self, id: &str, domain: &str, partner: Option<&str>) {
+        let tenant = Tenant {
+            id: id.to_owned(),
+            domain: domain.to_owned(),
+            apps: BTreeSet::new(),
+            partner: partner.map(str::to_owned),
+            rules: Rules::default(),
+            guests: BTreeSet::new(),
+            consents: BTreeSet::new(),
+        };
+        self.lock().directory.tenants.insert(id.to_owned(), tenant);
+    }
+
+    /// Makes an app known in a tenant.
+    pub fn consent(&self, tenant: &str, client_id: &str) {
+        if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
+            tenant.apps.insert(client_id.to_ascii_lowercase());
+        }
+    }
+
+    /// Takes an app out of a tenant.
+    pub fn withdraw_consent(&self, tenant: &str, client_id: &str) {
+        if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
+            tenant.apps.remove(&client_id.to_ascii_lowercase());
+        }
+    }
+
+    /// Adds a user; gives their object id.
+    pub fn add_user(&self, tenant: &str, upn: &str, mfa: bool) -> String {
+        let mut inner = self.lock();
+        let oid = inner.fresh_id().to_string();
+        let (upn, tenant) = (upn.to_owned(), tenant.to_owned());
+        let user = User { oid: oid.clone(), upn, tenant, mfa, disabled: false, deleted: false };
+        inner.directory.users.insert(oid.clone(), user);
+        oid
+    }
+
+    /// Adds an app with a secret that ends at `expires`.
+    pub fn add_app(&self, tenant: &str, client_id: &str, secret: &str, expires: Option<Timestamp>) {
+        let client_id = client_id.to_ascii_lowercase();
+        let app = App {
+            client_id: client_id.clone(),
+            tenant: tenant.to_owned(),
+            secrets: vec![AppSecret { value: secret.into(), expires }],
+            assertions: Vec::new(),
+            disabled: false,
+            redirects: vec![Redirect { uri: "http://localhost".to_owned(), platform: Platform::Web }],
+            public_flows: false,
+            consent: Consent::Given,
+        };
+        self.lock().directory.apps.insert(client_id.clone(), app);
+        self.consent(tenant, &client_id);
+    }
+
+    /// Changes an app's registration.
+    pub fn change_app(&self, client_id: &str, change: impl FnOnce(&mut App)) {
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            change(app);
+        }
+    }
+
+    /// Invites a user of another tenant.
+    pub fn invite(&self, tenant: &str, oid: &str) {
+        if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
+            tenant.guests.insert(oid.to_owned());
+        }
+    }
+
+    /// Lets an app prove itself by a token of an issuer that it trusts.
+    pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            app.assertions.push(AppSecret { value, expires });
+        }
+    }
+
+    /// Sets a tenant's rules.
+    pub fn set_rules(&self, tenant: &str, rules: Rules) {
+        if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
+            tenant.rules = rules;
+        }
+    }
+
+    /// Lets a spent token that comes back kill its whole family, as a strict issuer does (RFC 9700,
+    /// 4.14). Entra does not.
+    pub fn set_strict(&self, strict: bool) {
+        self.lock().directory.strict = strict;
+    }
+
+    /// Whether many redemptions for one user and app within minutes are refused as a loop (50196), as they
+    /// are unless this is switched off.
+    pub fn set_loop_limit(&self, on: bool) {
+        self.lock().directory.loops_allowed = !on;
+    }
+
+    /// The tenant of that id or domain.
+    pub fn find_tenant(&self, id_or_domain: &str) -> Option<Tenant> {
+        self.lock().directory.tenant(id_or_domain).cloned()
+    }
+
+    /// All tenants.
+    pub fn tenants(&self) -> Vec<Tenant> {
+        self.lock().directory.tenants.values().cloned().collect()
+    }
+
+    /// All users.
+    pub fn users(&self) -> Vec<User> {
+        self.lock().directory.users.values().cloned().collect()
+    }
+
+    /// The user of that object id or sign-in name.
+    pub fn user(&self, oid_or_upn: &str) -> Option<User> {
+        let inner = self.lock();
+        let users = &inner.directory.users;
+        let by_name = || users.values().find(|user| user.upn.eq_ignore_ascii_case(oid_or_upn));
+        users.get(oid_or_upn).or_else(by_name).cloned()
+    }
+
+    /// All apps.
+    pub fn apps(&self) -> Vec<App> {
+        self.lock().directory.apps.values().cloned().collect()
+    }
+}

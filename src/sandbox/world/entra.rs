@@ -1,0 +1,334 @@
+//! The token endpoint: what a redemption is checked for, in Entra's order, and what it brings.
+
+mod access;
+pub(super) mod codes;
+mod id_token;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub(super) use self::access::AccessRecord;
+use self::access::Bearer;
+use self::access::audience;
+use super::About;
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::directory::Tenant;
+use super::entra::codes::Refuse;
+use super::entra::codes::is_well_formed;
+use super::fault::Distortion;
+use super::grants::GrantRecord;
+use super::grants::Owner;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use crate::ports::refusal::Refusal;
+use crate::token::AccessToken;
+use crate::token::RefreshToken;
+
+/// A request to redeem a refresh token.
+#[derive(Clone, Copy)]
+pub struct RedeemRequest<'a> {
+    /// As it stands in the URL: GUID or domain.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself.
+    pub client_secret: &'a str,
+    /// Space separated; empty for what was consented to.
+    pub scope: &'a str,
+    /// The token.
+    pub token: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// A request for a token of the app's own, for the vault.
+#[derive(Clone, Copy)]
+pub struct IdentityRequest<'a> {
+    /// As it stands in the URL.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself.
+    pub proof: Proof<'a>,
+    /// As `https://vault.azure.net/.default`.
+    pub scope: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+/// How an app proves itself.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// By a secret.
+    Secret(&'a str),
+    /// By a token of an issuer that it trusts.
+    Assertion(&'a str),
+}
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub struct TokenAnswer {
+    /// For the resource.
+    pub access_token: AccessToken,
+    /// The successor.
+    pub refresh_token: Option<RefreshToken>,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+    /// The scopes granted.
+    pub scope: String,
+    /// How long the refresh token lives, where it is told: of a `spa` redirect's.
+    pub refresh_expires_in: Option<Duration>,
+    /// Who has signed in, where the scope asks for `openid`: the claims of an ID token, whose issuer and
+    /// signature are left to whoever serves it.
+    pub id_claims: Option<Value>,
+}
+
+/// A refusal with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntraRefusal {
+    /// The parts a program reads.
+    pub refusal: Box<Refusal>,
+    /// The sentence for people, without the AADSTS prefix.
+    pub text: &'static str,
+}
+
+impl fmt::Display for EntraRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusal.code {
+            Some(code) => write!(f, "{} {code}", self.refusal.error),
+            None => f.write_str(&self.refusal.error),
+        }
+    }
+}
+
+/// What tokens are issued out of: a grant that is redeemed, or a sign-in.
+pub(super) struct Issue<'a> {
+    pub(super) owner: &'a Owner,
+    pub(super) mfa: bool,
+    pub(super) parent: Option<usize>,
+    /// The scope as it was asked for, which may want an ID token.
+    pub(super) asked: &'a str,
+    /// What that is to hold.
+    pub(super) nonce: Option<&'a str>,
+}
+
+/// How long a `spa` redirect's refresh token lives (docs/azure-facts.md F108).
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Scopes that belong to no resource.
+const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
+
+/// What is granted where no resource is asked for.
+const DEFAULT_SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
+
+/// The resources that every tenant of the world has.
+const RESOURCES: [&str; 3] =
+    ["https://api.partnercenter.microsoft.com", "https://graph.microsoft.com", "https://vault.azure.net"];
+
+impl World {
+    /// Redeems a refresh token.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn redeem(
+        &self,
+        actor: &str,
+        request: &RedeemRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |inner| {
+                let grant = inner.grants.find(request.token);
+                About {
+                    peer: Peer::Entra,
+                    operation: Operation::Redeem,
+                    actor,
+                    subject: grant.map_or_else(|| "unknown".to_owned(), |grant| grant.owner.user.clone()),
+                    grant: grant.map(|grant| grant.id),
+                }
+            },
+            |inner, bent| {
+                let answer = inner.redeem(request, bent);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+
+    /// Gives an app a token of its own.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn identity_token(
+        &self,
+        actor: &str,
+        request: &IdentityRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |_| About {
+                peer: Peer::Entra,
+                operation: Operation::Identity,
+                actor,
+                subject: request.client_id.to_owned(),
+                grant: None,
+            },
+            |inner, _| {
+                let answer = inner.identify(request);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+
+    /// Whether an access token for the vault is good: right audience, not expired.
+    pub fn opens_vault(&self, access_token: &str) -> bool {
+        let inner = self.lock();
+        inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
+    }
+
+    /// A fresh token, as a person's sign-in gives it. Whether it carries a second factor depends on the
+    /// user. None for a user or an app that the world does not know.
+    pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
+        let mut inner = self.lock();
+        let user = inner.directory.users.get(user)?.clone();
+        let app = inner.directory.apps.get(&client_id.to_ascii_lowercase())?.client_id.clone();
+        let owner = Owner { tenant: user.tenant, user: user.oid, app };
+        Some(inner.issue(owner, user.mfa, None))
+    }
+
+    /// Says why, as the HTTPS server does for requests that never reach the rules.
+    pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
+        self.lock().explain(Refuse(code), correlation_id)
+    }
+}
+
+impl Inner {
+    fn redeem(
+        &mut self,
+        request: &RedeemRequest<'_>,
+        bent: Option<Distortion>,
+    ) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
+        if !is_well_formed(request.token) {
+            return Err(Refuse(9_002_313));
+        }
+        self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        let grant = self.grants.find(request.token).ok_or(Refuse(70000))?.clone();
+        if !grant.owner.app.eq_ignore_ascii_case(request.client_id) {
+            return Err(Refuse(700_007));
+        }
+        if self.grants.is_loop(&grant.owner, now) && !self.directory.loops_allowed {
+            return Err(Refuse(50196));
+        }
+        if self.directory.strict && grant.spent {
+            self.grants.kill_family(grant.sign_in);
+        }
+        self.judge(&grant)?;
+        admit(&tenant, &grant)?;
+        let scope = granted(request.scope)?;
+        self.grants.records[grant.id].spent = true;
+        let (parent, asked) = (Some(grant.id), request.scope);
+        let issue = Issue { owner: &grant.owner, mfa: grant.mfa, parent, asked, nonce: None };
+        Ok(self.answer(&tenant, &issue, &scope, bent))
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        tenant: &Tenant,
+        issue: &Issue<'_>,
+        scope: &str,
+        bent: Option<Distortion>,
+    ) -> TokenAnswer {
+        let own = Owner { tenant: tenant.id.clone(), ..issue.owner.clone() };
+        let stranger = match bent {
+            Some(Distortion::OtherTenant) => {
+                Some(Owner { tenant: self.fresh_id().to_string(), ..own.clone() })
+            }
+            Some(Distortion::OtherApp) => Some(Owner { app: self.fresh_id().to_string(), ..own.clone() }),
+            Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
+            _ => None,
+        };
+        // A stranger's token is a chain of its own: to save it would be to lose the right one.
+        let refresh_token = match &stranger {
+            Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
+            None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
+        };
+        let bearer = stranger.unwrap_or(own);
+        let (access_token, expires_in) = self.access_token(&Bearer {
+            tenant: &bearer.tenant,
+            app: &bearer.app,
+            user: Some((&bearer.user, issue.mfa)),
+            scope,
+            opaque: matches!(bent, Some(Distortion::OpaqueAccessToken | Distortion::NoIdentity)),
+        });
+        let id_claims = self.id_claims(issue.asked, &bearer, issue.nonce);
+        let id_claims = id_claims.filter(|_| bent != Some(Distortion::NoIdentity));
+        let refresh_token = match bent {
+            Some(Distortion::NoRefreshToken) => None,
+            Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
+            _ => Some(refresh_token),
+        };
+        let refresh_expires_in = (bent == Some(Distortion::DayToken)).then_some(A_DAY);
+        let scope = scope.to_owned();
+        TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims }
+    }
+
+    fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        match request.proof {
+            Proof::Secret(secret) => {
+                self.directory.authenticate(&tenant, request.client_id, secret, now)?;
+            }
+            // Assertions live by the wall clock, as access tokens do.
+            Proof::Assertion(assertion) => {
+                let now = self.time.wall();
+                self.directory.trust(&tenant, request.client_id, assertion, now)?;
+            }
+        }
+        let scope = granted(request.scope)?;
+        let bearer =
+            Bearer { tenant: &tenant.id, app: request.client_id, user: None, scope: &scope, opaque: false };
+        let (access_token, expires_in) = self.access_token(&bearer);
+        let (refresh_token, refresh_expires_in, id_claims) = (None, None, None);
+        Ok(TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims })
+    }
+
+    pub(super) fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
+        let (status, error, suberror, text) = codes::meaning(code);
+        let refusal = Box::new(Refusal {
+            status,
+            error: error.to_owned(),
+            code: Some(code),
+            further_codes: Vec::new(),
+            suberror: suberror.map(str::to_owned),
+            trace_id: Some(self.fresh_id().to_string()),
+            correlation_id: Some(correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned)),
+            claims: None,
+            retry_after: None,
+        });
+        EntraRefusal { refusal, text }
+    }
+}
+
+/// Whether the owner of a grant may act in the tenant that it is redeemed against.
+fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
+    let at_home = tenant.id == grant.owner.tenant;
+    let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);
+    if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
+}
+
+/// The scope that is granted: of one resource, since several are cut to the first.
+pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
+    let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
+    let scope = scope.unwrap_or(DEFAULT_SCOPE);
+    let resource = audience(scope);
+    let known = RESOURCES.contains(&resource) || resource.starts_with("api://");
+    if !known {
+        return Err(if resource.contains("://") { Refuse(500_011) } else { Refuse(70011) });
+    }
+    Ok(scope.to_owned())
+}

@@ -1,0 +1,292 @@
+//! What is made to go wrong: which calls, when, how often and how.
+
+use std::time::Duration;
+
+use super::World;
+use super::ledger::Call;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use crate::net::no_answer::Transport;
+use crate::process::clock::Timestamp;
+
+/// Whether a fault hits a call before or after it takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Nothing happened.
+    Before,
+    /// It happened, and the answer is lost or changed.
+    After,
+}
+
+/// How a good answer of the issuer is bent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distortion {
+    /// No refresh token in it.
+    NoRefreshToken,
+    /// An empty one.
+    EmptyRefreshToken,
+    /// The tokens of somebody in another tenant.
+    OtherTenant,
+    /// Tokens for another app.
+    OtherApp,
+    /// The tokens of another user of the same tenant and app.
+    OtherUser,
+    /// An access token whose claims nobody can read.
+    OpaqueAccessToken,
+    /// Neither an ID token nor an access token that anybody can read.
+    NoIdentity,
+    /// A refresh token that ends after a day, as those of a `spa` redirect.
+    DayToken,
+}
+
+impl Distortion {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NoRefreshToken,
+        Self::EmptyRefreshToken,
+        Self::OtherTenant,
+        Self::OtherApp,
+        Self::OtherUser,
+        Self::OpaqueAccessToken,
+        Self::NoIdentity,
+        Self::DayToken,
+    ];
+
+    /// The name in fault forms.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRefreshToken => "no_refresh_token",
+            Self::EmptyRefreshToken => "empty_refresh_token",
+            Self::OtherTenant => "other_tenant",
+            Self::OtherApp => "other_app",
+            Self::OtherUser => "other_user",
+            Self::OpaqueAccessToken => "opaque_access_token",
+            Self::NoIdentity => "no_identity",
+            Self::DayToken => "day_token",
+        }
+    }
+}
+
+/// A body that is meant to do harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hostile {
+    /// A hundred megabytes, of which the head says nothing.
+    Long,
+    /// A hundred megabytes, packed into less than one.
+    Bomb,
+    /// A byte a second, for as long as anybody listens.
+    Drip,
+    /// An error or a profile in which everything that was sent comes back.
+    Echo,
+    /// A good answer. Each of its texts that could be shown holds what was sent, or a terminal's escape sequences.
+    Laced,
+}
+
+impl Hostile {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
+
+    /// The name in fault forms.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Long => "long",
+            Self::Bomb => "bomb",
+            Self::Drip => "drip",
+            Self::Echo => "echo",
+            Self::Laced => "laced",
+        }
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// No answer at all.
+    Transport(Transport),
+    /// A bare status, as gateways and throttles give it.
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// The `Retry-After` header.
+        retry_after: Option<Duration>,
+    },
+    /// An OAuth error of Entra's.
+    OAuth {
+        /// HTTP status.
+        status: u16,
+        /// As `invalid_grant`.
+        error: String,
+        /// AADSTS number.
+        code: Option<u32>,
+        /// Entra's finer distinction.
+        suberror: Option<String>,
+    },
+    /// An error of Key Vault's or Partner Center's shape.
+    Coded {
+        /// HTTP status.
+        status: u16,
+        /// As `Forbidden` or `900421`.
+        code: String,
+        /// Key Vault's inner code, as `ForbiddenByRbac`.
+        inner: Option<String>,
+        /// The `Retry-After` header.
+        retry_after: Option<Duration>,
+    },
+    /// A good status with a page that is no answer.
+    Garbage,
+    /// An answer as it stands: what a gateway or a broken server says.
+    Verbatim {
+        /// HTTP status.
+        status: u16,
+        /// The `Content-Type` header.
+        content_type: &'static str,
+        /// The `Retry-After` header, whatever it holds.
+        retry_after: Option<String>,
+        /// The body.
+        body: String,
+    },
+    /// An answer whose body is meant to do harm. In memory there is none, and only the status counts.
+    Hostile {
+        /// HTTP status.
+        status: u16,
+        /// How.
+        body: Hostile,
+    },
+    /// A good answer of the issuer, bent. Only with `When::After`.
+    Distort(Distortion),
+    /// The call is held up and then goes on. Only with `When::Before`.
+    Delay(Duration),
+}
+
+/// One fault. The first that fits a call hits it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// Whose calls.
+    pub peer: Peer,
+    /// Which of them; all where none is named. Tokens for the vault (`Identity`) only when named,
+    /// since their clients cache them.
+    pub operation: Option<Operation>,
+    /// Only calls about this secret (by name) or user (by object id).
+    pub subject: Option<String>,
+    /// Before or after the effect.
+    pub when: When,
+    /// How.
+    pub what: What,
+    /// How many calls it still hits; all where none is set.
+    pub times: Option<u32>,
+    /// World time at which it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Fault {
+    /// A fault that hits every call to a peer, before any effect, until it is cleared.
+    pub fn of(peer: Peer, what: What) -> Self {
+        let when = if matches!(what, What::Distort(_)) { When::After } else { When::Before };
+        Self { peer, operation: None, subject: None, when, what, times: None, until: None }
+    }
+
+    /// Only calls of this operation.
+    #[must_use]
+    pub fn on(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// Only calls about this secret or user.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
+    }
+
+    /// After the effect: it happened, and the answer is lost.
+    #[must_use]
+    pub fn after_effect(self) -> Self {
+        Self { when: When::After, ..self }
+    }
+
+    /// Only so many calls.
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self { times: Some(times), ..self }
+    }
+
+    /// Until this moment of the world's time.
+    #[must_use]
+    pub fn until(self, at: Timestamp) -> Self {
+        Self { until: Some(at), ..self }
+    }
+
+    fn fits(&self, peer: Peer, operation: Operation, subject: &str) -> bool {
+        let operation_fits = match self.operation {
+            Some(named) => named == operation,
+            None => operation != Operation::Identity,
+        };
+        let subject_fits = self.subject.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(subject));
+        self.peer == peer && operation_fits && subject_fits
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The fault that hits a call, if any; uses up one of its times.
+    pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, What)> {
+        self.take(now, |fault| {
+            !matches!(fault.what, What::Delay(_)) && fault.fits(call.peer, call.operation, &call.subject)
+        })
+    }
+
+    /// How long a call is held up.
+    pub(super) fn delay(
+        &mut self,
+        peer: Peer,
+        operation: Operation,
+        subject: &str,
+        now: Timestamp,
+    ) -> Duration {
+        let hit = self
+            .take(now, |fault| matches!(fault.what, What::Delay(_)) && fault.fits(peer, operation, subject));
+        match hit {
+            Some((_, What::Delay(delay))) => delay,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, hits: impl Fn(&Fault) -> bool) -> Option<(When, What)> {
+        self.0.retain(|fault| fault.times != Some(0) && fault.until.is_none_or(|until| now < until));
+        let fault = self.0.iter_mut().find(|fault| hits(fault))?;
+        if let Some(times) = &mut fault.times {
+            *times -= 1;
+        }
+        Some((fault.when, fault.what.clone()))
+    }
+}
+
+impl World {
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.0.push(fault);
+    }
+
+    /// The fault, if any, that keeps an actor from a token for the vault. A client in memory asks for
+    /// none, so nothing goes into the ledger.
+    pub(super) fn identity_fault(&self, actor: &str) -> Option<What> {
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        let hit = inner.faults.take(now, |fault| fault.fits(Peer::Entra, Operation::Identity, actor));
+        hit.map(|(_, what)| what)
+    }
+
+    /// Ends all faults of a peer, or of all peers.
+    pub fn clear_faults(&self, peer: Option<Peer>) {
+        self.lock().faults.0.retain(|fault| peer.is_some_and(|peer| fault.peer != peer));
+    }
+
+    /// The faults that still hold.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        inner.faults.take(now, |_| false);
+        inner.faults.0.clone()
+    }
+}

@@ -1,0 +1,208 @@
+//! Every refresh token ever issued, and what it descends from.
+//!
+//! Invariant: a grant's parent was issued before it, so that walking up ends.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::hash::DefaultHasher;
+use std::hash::Hasher as _;
+
+use chrono::TimeDelta;
+
+use super::Inner;
+use super::World;
+use super::entra::codes::Refuse;
+use crate::process::clock::Timestamp;
+use crate::token::RefreshToken;
+
+/// How long a refresh token lives from its issue (docs/azure-facts.md F108).
+const LIFETIME: TimeDelta = TimeDelta::days(90);
+
+/// More redemptions than this in `LOOP_WINDOW` for one user and app are a loop (50196; docs/azure-facts.md F126).
+const LOOP_LIMIT: usize = 15;
+
+/// See `LOOP_LIMIT`.
+const LOOP_WINDOW: TimeDelta = TimeDelta::minutes(5);
+
+/// One refresh token that was issued.
+#[derive(Clone, Debug)]
+pub struct GrantRecord {
+    /// Its number, in the order of issue.
+    pub id: usize,
+    /// The token.
+    pub token: RefreshToken,
+    /// Whose it is and for which app.
+    pub owner: Owner,
+    /// Whether the sign-in carried a second factor.
+    pub mfa: bool,
+    /// World time.
+    pub issued_at: Timestamp,
+    /// The grant whose redemption produced it; none for a sign-in.
+    pub parent: Option<usize>,
+    /// The grant of the sign-in that it descends from: itself for a sign-in.
+    pub sign_in: usize,
+    /// Whether it was redeemed at least once.
+    pub spent: bool,
+    /// Whether the user's sessions were revoked after its issue.
+    pub revoked: bool,
+}
+
+/// Whom a token was issued to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Tenant, by id.
+    pub tenant: String,
+    /// User, by object id.
+    pub user: String,
+    /// App, by client id.
+    pub app: String,
+}
+
+#[derive(Default)]
+pub(super) struct Grants {
+    pub(super) records: Vec<GrantRecord>,
+    by_text: BTreeMap<String, usize>,
+    /// Sign-ins all of whose tokens a strict issuer has killed.
+    dead_families: BTreeSet<usize>,
+    /// When the grants of a user and app were redeemed lately.
+    recent: BTreeMap<(String, String), VecDeque<Timestamp>>,
+}
+
+impl Grants {
+    pub(super) fn find(&self, text: &str) -> Option<&GrantRecord> {
+        self.by_text.get(text).map(|id| &self.records[*id])
+    }
+
+    pub(super) fn kill_family(&mut self, sign_in: usize) {
+        self.dead_families.insert(sign_in);
+    }
+
+    /// Notes a redemption; says whether it is one too many.
+    pub(super) fn is_loop(&mut self, owner: &Owner, now: Timestamp) -> bool {
+        let recent = self.recent.entry((owner.user.clone(), owner.app.clone())).or_default();
+        recent.push_back(now);
+        while recent.front().is_some_and(|at| *at <= now - LOOP_WINDOW) {
+            recent.pop_front();
+        }
+        recent.len() > LOOP_LIMIT
+    }
+}
+
+impl Inner {
+    /// Issues a refresh token.
+    pub(super) fn issue(&mut self, owner: Owner, mfa: bool, parent: Option<usize>) -> RefreshToken {
+        let body: String = (0..180).map(|_| self.rng.alphanumeric()).collect();
+        let token = RefreshToken::new(format!("0.AX{body}"));
+        let id = self.grants.records.len();
+        let sign_in = parent.map_or(id, |parent| self.grants.records[parent].sign_in);
+        self.grants.by_text.insert(token.expose().to_owned(), id);
+        self.grants.records.push(GrantRecord {
+            id,
+            token: token.clone(),
+            owner,
+            mfa,
+            issued_at: self.time.now(),
+            parent,
+            sign_in,
+            spent: false,
+            revoked: false,
+        });
+        token
+    }
+
+    /// Whether this grant is over for good, whoever asks; by the code Entra would give.
+    pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
+        let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
+        if user.is_none() {
+            return Err(Refuse(50034));
+        }
+        if grant.revoked {
+            return Err(Refuse(50173));
+        }
+        if self.time.now() >= grant.issued_at + LIFETIME {
+            return Err(Refuse(700_082));
+        }
+        let strict_says_no = self.directory.strict && grant.spent;
+        if strict_says_no || self.grants.dead_families.contains(&grant.sign_in) {
+            return Err(Refuse(70000));
+        }
+        Ok(())
+    }
+
+    /// Whether Entra would redeem this grant in its own tenant and for its own app.
+    pub(super) fn judge(&self, grant: &GrantRecord) -> Result<(), Refuse> {
+        self.gone(grant)?;
+        if self.directory.users[&grant.owner.user].disabled {
+            return Err(Refuse(50057));
+        }
+        let tenant = self.directory.tenants.get(&grant.owner.tenant).ok_or(Refuse(90002))?;
+        if tenant.rules.blocked {
+            return Err(Refuse(53003));
+        }
+        if tenant.rules.require_mfa && !grant.mfa {
+            return Err(Refuse(50076));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Whether Entra would redeem this token now, given a good app credential and no fault.
+    pub fn is_alive(&self, token: &str) -> bool {
+        self.refusal_of(token).is_none()
+    }
+
+    /// The AADSTS code that a redemption of this token would bring now, given a good app credential and
+    /// no fault.
+    pub fn refusal_of(&self, token: &str) -> Option<u32> {
+        let inner = self.lock();
+        match inner.grants.find(token) {
+            Some(grant) => inner.judge(grant).err().map(|refuse| refuse.0),
+            None if super::entra::codes::is_well_formed(token) => Some(70000),
+            None => Some(9_002_313),
+        }
+    }
+
+    /// Whether this token will never be redeemed again, whatever anybody does short of a sign-in.
+    pub fn is_gone(&self, token: &str) -> bool {
+        let inner = self.lock();
+        inner.grants.find(token).is_none_or(|grant| inner.gone(grant).is_err())
+    }
+
+    /// What is on record about a token.
+    pub fn grant(&self, token: &str) -> Option<GrantRecord> {
+        self.lock().grants.find(token).cloned()
+    }
+
+    /// Every grant ever issued, in the order of issue.
+    pub fn grants(&self) -> Vec<GrantRecord> {
+        self.lock().grants.records.clone()
+    }
+
+    /// Whom a token was issued to.
+    pub fn owner_of(&self, token: &str) -> Option<Owner> {
+        self.lock().grants.find(token).map(|grant| grant.owner.clone())
+    }
+
+    /// Whether a token is another one or came out of redeeming it, at any remove.
+    pub fn descends_from(&self, token: &str, ancestor: &str) -> bool {
+        let inner = self.lock();
+        let Some(ancestor) = inner.grants.find(ancestor) else { return false };
+        let mut at = inner.grants.find(token);
+        while let Some(grant) = at {
+            if grant.id == ancestor.id {
+                return true;
+            }
+            at = grant.parent.map(|parent| &inner.grants.records[parent]);
+        }
+        false
+    }
+}
+
+/// A short name for a secret text that does not give it away.
+pub fn fingerprint(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,229 @@
+//! Every call that reached the world, and every write to a vault with its writer.
+//!
+//! Owns the questions a test asks about them: how many calls since when, who wrote what.
+
+use std::fmt;
+
+use super::World;
+use crate::process::clock::Timestamp;
+use crate::token::RefreshToken;
+use crate::token::secret::SecretAddress;
+use crate::token::version::VersionId;
+
+/// Whom a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// The token endpoint.
+    Entra,
+    /// The vault.
+    KeyVault,
+    /// Partner Center.
+    PartnerCenter,
+}
+
+impl Peer {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Entra, Self::KeyVault, Self::PartnerCenter];
+
+    /// The name in fault forms and counters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Entra => "entra",
+            Self::KeyVault => "key_vault",
+            Self::PartnerCenter => "partner_center",
+        }
+    }
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// A refresh token is redeemed.
+    Redeem,
+    /// A page to sign in at is asked for, or answered.
+    Authorize,
+    /// A code is exchanged for tokens: a browser's, or another device's.
+    SignIn,
+    /// A code for another device is asked for.
+    DeviceCode,
+    /// A token for the vault is asked for with an app's own credential.
+    Identity,
+    /// The newest version of a secret is read.
+    Get,
+    /// One version is read.
+    GetVersion,
+    /// A page of a secret's versions is listed.
+    List,
+    /// A new version is written.
+    Set,
+    /// A version's attributes or tags are changed.
+    Update,
+    /// A page of the vault's secrets is listed.
+    ListSecrets,
+    /// A secret is deleted, softly.
+    Delete,
+    /// A deleted secret is looked at.
+    GetDeleted,
+    /// A deleted secret is recovered.
+    Recover,
+    /// A deleted secret is purged.
+    Purge,
+    /// Partner Center's profile is asked for.
+    Profile,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Redeem,
+        Self::Authorize,
+        Self::SignIn,
+        Self::DeviceCode,
+        Self::Identity,
+        Self::Get,
+        Self::GetVersion,
+        Self::List,
+        Self::Set,
+        Self::Update,
+        Self::ListSecrets,
+        Self::Delete,
+        Self::GetDeleted,
+        Self::Recover,
+        Self::Purge,
+        Self::Profile,
+    ];
+
+    /// The name in fault forms and counters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redeem => "redeem",
+            Self::Authorize => "authorize",
+            Self::SignIn => "sign_in",
+            Self::DeviceCode => "device_code",
+            Self::Identity => "identity",
+            Self::Get => "get",
+            Self::GetVersion => "get_version",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Update => "update",
+            Self::ListSecrets => "list_secrets",
+            Self::Delete => "delete",
+            Self::GetDeleted => "get_deleted",
+            Self::Recover => "recover",
+            Self::Purge => "purge",
+            Self::Profile => "profile",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was meant to.
+    Done,
+    /// The peer said no; its code.
+    Refused(String),
+    /// A fault kept it from having any effect.
+    NotReached,
+    /// It had its effect, and a fault took the answer.
+    Lost,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Refused(code) => write!(f, "refused: {code}"),
+            Self::NotReached => f.write_str("not reached"),
+            Self::Lost => f.write_str("answer lost"),
+        }
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// World time.
+    pub at: Timestamp,
+    /// Whom it went to.
+    pub peer: Peer,
+    /// What it was to do.
+    pub operation: Operation,
+    /// Who made it.
+    pub actor: String,
+    /// The secret's name, or the object id of the user whose token it is; `unknown` where nobody's.
+    pub subject: String,
+    /// The grant that was redeemed, where the token is known.
+    pub grant: Option<usize>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// One new version in a vault.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// World time.
+    pub at: Timestamp,
+    /// Who wrote it: an actor's name, or `human`.
+    pub writer: String,
+    /// Where.
+    pub secret: SecretAddress,
+    /// The version it made.
+    pub version: VersionId,
+    /// What was written.
+    pub value: RefreshToken,
+}
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) calls: Vec<Call>,
+    pub(super) writes: Vec<Write>,
+}
+
+impl World {
+    /// All calls at or after `since`, oldest first. Looked up by halving, so the world's time must not
+    /// have been set back since.
+    pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
+        let inner = self.lock();
+        let calls = &inner.ledger.calls;
+        calls[calls.partition_point(|call| call.at < since)..].to_vec()
+    }
+
+    /// How many calls reached, or should have reached, a peer at or after `since`; of one operation
+    /// where one is named.
+    pub fn count_calls(&self, peer: Peer, operation: Option<Operation>, since: Timestamp) -> usize {
+        self.count_calls_where(since, |call| {
+            call.peer == peer && operation.is_none_or(|operation| call.operation == operation)
+        })
+    }
+
+    /// How many calls at or after `since` are of a kind.
+    pub fn count_calls_where(&self, since: Timestamp, kind: impl Fn(&Call) -> bool) -> usize {
+        let inner = self.lock();
+        let calls = &inner.ledger.calls;
+        let start = calls.partition_point(|call| call.at < since);
+        calls[start..].iter().filter(|call| kind(call)).count()
+    }
+
+    /// Forgets calls before an instant, so that a long run stays small.
+    pub fn forget_calls_before(&self, at: Timestamp) {
+        self.lock().ledger.calls.retain(|call| call.at >= at);
+    }
+
+    /// All writes to vaults, oldest first.
+    pub fn writes(&self) -> Vec<Write> {
+        self.lock().ledger.writes.clone()
+    }
+
+    /// The writes from a number on, oldest first: for an observer that looks after every step.
+    pub fn writes_from(&self, number: usize) -> Vec<Write> {
+        self.lock().ledger.writes.iter().skip(number).cloned().collect()
+    }
+
+    /// Who wrote a version.
+    pub fn writer_of(&self, version: &VersionId) -> Option<String> {
+        let inner = self.lock();
+        let write = inner.ledger.writes.iter().rev().find(|write| write.version == *version)?;
+        Some(write.writer.clone())
+    }
+}

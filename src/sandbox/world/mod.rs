@@ -1,0 +1,276 @@
+//! One in-memory world with the rules of Entra, Key Vault and Partner Center (docs/azure-facts.md).
+//!
+//! Owns what the peers would do: users, apps, grants, secrets with versions, roles, faults, and a ledger
+//! of every call. Its operations are synchronous and serve two callers, so that each rule exists once: the
+//! ports (`actor`), which the simulation runs on, and the HTTPS server of the sandbox. Knows nothing
+//! of Perennial's own decisions.
+//!
+//! Invariants: the same seed and the same order of calls give the same world, byte for byte; no type
+//! shows a secret through `Debug`.
+
+mod actor;
+mod device;
+mod directory;
+mod entra;
+mod fault;
+mod grants;
+mod ledger;
+mod partner_center;
+mod people;
+mod sign_in;
+#[cfg(test)]
+mod tests;
+mod time;
+mod vault;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+pub use self::actor::Actor;
+pub use self::device::DeviceAnswer;
+pub use self::device::DeviceRequest;
+pub use self::device::DeviceState;
+pub use self::directory::App;
+pub use self::directory::AppSecret;
+pub use self::directory::Consent;
+pub use self::directory::Platform;
+pub use self::directory::Redirect;
+pub use self::directory::Rules;
+pub use self::directory::Tenant;
+pub use self::directory::User;
+pub use self::entra::EntraRefusal;
+pub use self::entra::IdentityRequest;
+pub use self::entra::Proof;
+pub use self::entra::RedeemRequest;
+pub use self::entra::TokenAnswer;
+pub use self::fault::Distortion;
+pub use self::fault::Fault;
+pub use self::fault::Hostile;
+pub use self::fault::What;
+pub use self::fault::When;
+pub use self::grants::GrantRecord;
+pub use self::grants::Owner;
+pub use self::grants::fingerprint;
+pub use self::ledger::Call;
+pub use self::ledger::Operation;
+pub use self::ledger::Outcome;
+pub use self::ledger::Peer;
+pub use self::ledger::Write;
+pub use self::partner_center::PartnerCenter;
+pub use self::partner_center::PartnerRefusal;
+pub use self::partner_center::Profile;
+pub use self::people::HUMAN;
+pub use self::people::Partner;
+pub use self::sign_in::AuthorizeRequest;
+pub use self::sign_in::CodeRequest;
+pub use self::sign_in::Decision;
+pub use self::sign_in::Step;
+pub use self::vault::Action;
+pub use self::vault::Attributes;
+pub use self::vault::DeletedSecret;
+pub use self::vault::Page;
+pub use self::vault::SecretVersion;
+pub use self::vault::SetRequest;
+pub use self::vault::UpdateRequest;
+pub use self::vault::VaultRefusal;
+pub use self::vault::VaultState;
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+
+/// The world. Cheap to clone; all clones are the same world.
+#[derive(Clone)]
+pub struct World(Arc<Mutex<Inner>>);
+
+struct Inner {
+    time: time::Time,
+    rng: fastrand::Rng,
+    latency: Duration,
+    directory: directory::Directory,
+    grants: grants::Grants,
+    access_tokens: BTreeMap<String, entra::AccessRecord>,
+    /// Expired ones are swept out once there are this many.
+    sweep_access_tokens_at: usize,
+    sign_ins: sign_in::SignIns,
+    devices: device::Devices,
+    vaults: BTreeMap<String, VaultState>,
+    partners: Vec<Partner>,
+    partner_center: PartnerCenter,
+    faults: fault::Faults,
+    ledger: ledger::Ledger,
+    hook: Option<Hook>,
+}
+
+/// What is told of each call, before and after its effect; it may change the world in between.
+type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
+
+/// Why a call brought no good answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble<E> {
+    /// An injected fault.
+    Fault(What),
+    /// The peer said no, by its own rules.
+    Refused(E),
+}
+
+/// Who calls what, for the ledger and for faults.
+struct About<'a> {
+    peer: Peer,
+    operation: Operation,
+    actor: &'a str,
+    subject: String,
+    grant: Option<usize>,
+}
+
+impl World {
+    /// An empty world whose time is `clock`'s, before any offset.
+    ///
+    /// The clock's own correction is left out: otherwise a daemon that shares it and learns the
+    /// vault's time would move the world, and then learn again.
+    pub fn new(clock: Clock, seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            time: time::Time::new(clock),
+            rng: fastrand::Rng::with_seed(seed),
+            latency: Duration::ZERO,
+            directory: directory::Directory::default(),
+            grants: grants::Grants::default(),
+            access_tokens: BTreeMap::new(),
+            sweep_access_tokens_at: 64,
+            sign_ins: sign_in::SignIns::default(),
+            devices: device::Devices::default(),
+            vaults: BTreeMap::new(),
+            partners: Vec::new(),
+            partner_center: PartnerCenter::default(),
+            faults: fault::Faults::default(),
+            ledger: ledger::Ledger::default(),
+            hook: None,
+        })))
+    }
+
+    /// The ports, as seen by an instance of that name.
+    pub fn as_actor(&self, name: &str) -> Actor {
+        Actor::new(self.clone(), name)
+    }
+
+    /// The world's time.
+    pub fn now(&self) -> Timestamp {
+        self.lock().time.now()
+    }
+
+    /// Sets how far the world is ahead of its clock.
+    pub fn set_offset(&self, offset: TimeDelta) {
+        self.lock().time.set_offset(offset);
+    }
+
+    /// Moves the world's time on, or back.
+    pub fn advance(&self, by: TimeDelta) {
+        self.lock().time.advance(by);
+    }
+
+    /// Lets the world's time run `speed` times as fast as its clock from now on.
+    pub fn set_speed(&self, speed: f64) {
+        self.lock().time.set_speed(speed);
+    }
+
+    /// How fast the world's time runs, as against its clock.
+    pub fn speed(&self) -> f64 {
+        self.lock().time.speed()
+    }
+
+    /// Lets access tokens live by another clock than the world's. The sandbox gives the host's, since
+    /// the Azure clients cache by the wall clock.
+    pub fn access_tokens_live_by(&self, clock: Clock) {
+        self.lock().time.set_wall(clock);
+    }
+
+    /// Every call takes this long, by tokio's time.
+    pub fn set_latency(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    /// Has each call told to `hook`, before and after its effect, in place of whoever was told before. The
+    /// caller waits meanwhile, so what `hook` does to the world, or to the caller, comes in between.
+    pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
+        self.lock().hook = Some(Arc::new(hook));
+    }
+
+    /// How long the next such call is to be held up before it takes effect: latency and faults.
+    pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        inner.latency + inner.faults.delay(peer, operation, subject, now)
+    }
+
+    /// A fresh id out of the world's own randomness.
+    pub fn fresh_id(&self) -> Uuid {
+        self.lock().fresh_id()
+    }
+
+    /// Runs one call: faults, effect and ledger, in the one place where they meet.
+    fn call<'a, T, E: std::fmt::Display>(
+        &self,
+        about: impl FnOnce(&Inner) -> About<'a>,
+        effect: impl FnOnce(&mut Inner, Option<Distortion>) -> Result<T, E>,
+    ) -> Result<T, Trouble<E>> {
+        let (mut call, hook) = {
+            let inner = self.lock();
+            let about = about(&inner);
+            let call = Call {
+                at: inner.time.now(),
+                peer: about.peer,
+                operation: about.operation,
+                actor: about.actor.to_owned(),
+                subject: about.subject,
+                grant: about.grant,
+                outcome: Outcome::Done,
+            };
+            (call, inner.hook.clone())
+        };
+        // Not under the lock: people and crashes come in between.
+        let tell = |call: &Call, when| hook.iter().for_each(|hook| hook(call, when));
+        tell(&call, When::Before);
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        let (result, outcome) = match inner.faults.strike(&call, now) {
+            Some((When::Before, what)) => (Err(Trouble::Fault(what)), Outcome::NotReached),
+            Some((When::After, What::Distort(distortion))) => done(effect(&mut inner, Some(distortion))),
+            Some((When::After, what)) => {
+                let _lost = effect(&mut inner, None);
+                (Err(Trouble::Fault(what)), Outcome::Lost)
+            }
+            None => done(effect(&mut inner, None)),
+        };
+        call.outcome = outcome;
+        inner.ledger.calls.push(call.clone());
+        drop(inner);
+        tell(&call, When::After);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere is a failed test already; the world's data stays whole between statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn fresh_id(&mut self) -> Uuid {
+        uuid::Builder::from_random_bytes(self.rng.u128(..).to_be_bytes()).into_uuid()
+    }
+}
+
+fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> (Result<T, Trouble<E>>, Outcome) {
+    match result {
+        Ok(answer) => (Ok(answer), Outcome::Done),
+        Err(error) => {
+            let outcome = Outcome::Refused(error.to_string());
+            (Err(Trouble::Refused(error)), outcome)
+        }
+    }
+}

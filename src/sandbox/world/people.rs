@@ -1,0 +1,254 @@
+//! What people do: sign in and paste, disable, delete, revoke, replace an app's secret. And what
+//! observers see without making a call.
+
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+
+use super::World;
+use super::vault::Attributes;
+use super::vault::SecretVersion;
+use super::vault::SetRequest;
+use crate::process::clock::Timestamp;
+use crate::token::RefreshToken;
+use crate::token::secret::SecretAddress;
+use crate::token::secret::SecretName;
+use crate::token::tags::Tags;
+use crate::token::version::Version;
+use crate::token::version::VersionId;
+
+/// The writer of what people write.
+pub const HUMAN: &str = "human";
+
+/// A partner as `World::add_partner` sets one up.
+#[derive(Clone, Debug)]
+pub struct Partner {
+    /// Tenant.
+    pub tenant_id: String,
+    /// App.
+    pub client_id: String,
+    /// The user who signed in, by object id.
+    pub user_oid: String,
+    /// Where the refresh token is: `NAME-refresh-token`.
+    pub refresh_token: SecretAddress,
+    /// Where the app's secret is: `NAME-app-secret`.
+    pub app_secret: SecretAddress,
+}
+
+impl World {
+    /// Sets up a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in stored
+    /// by a person. The vault is made where it does not exist.
+    ///
+    /// # Panics
+    /// Where the name does not fit into a secret's name: letters, digits and dashes.
+    pub fn add_partner(&self, name: &str, vault: &str, app_secret_expires: Option<Timestamp>) -> Partner {
+        if !self.has_vault(vault) {
+            self.add_vault(vault);
+        }
+        let (tenant_id, client_id) = (self.fresh_id().to_string(), self.fresh_id().to_string());
+        let secret = format!("{}~{}", &self.fresh_id().simple().to_string()[..8], self.fresh_id().simple());
+        self.add_tenant(&tenant_id, &format!("{name}.onmicrosoft.com"));
+        self.add_app(&tenant_id, &client_id, &secret, app_secret_expires);
+        let user_oid = self.add_user(&tenant_id, &format!("integration@{name}.onmicrosoft.com"), true);
+        let address = |what: &str| SecretAddress {
+            vault: vault.into(),
+            name: SecretName::parse(&format!("{name}-{what}")).expect("letters, digits and dashes"),
+        };
+        let partner = Partner {
+            tenant_id,
+            client_id,
+            user_oid,
+            refresh_token: address("refresh-token"),
+            app_secret: address("app-secret"),
+        };
+        self.store_app_secret(&partner.app_secret, &secret, app_secret_expires);
+        self.human_signs_in(&partner);
+        self.lock().partners.push(partner.clone());
+        partner
+    }
+
+    /// The partners that were set up, oldest first.
+    pub fn partners(&self) -> Vec<Partner> {
+        self.lock().partners.clone()
+    }
+
+    /// A person signs in and stores the token. None where the user or the app is gone.
+    pub fn human_signs_in(&self, partner: &Partner) -> Option<RefreshToken> {
+        let token = self.sign_in(&partner.user_oid, &partner.client_id)?;
+        self.human_writes(&partner.refresh_token, token.expose(), Tags::new());
+        Some(token)
+    }
+
+    /// A person writes a value. None where the secret is deleted or there is no such vault.
+    pub fn human_writes(&self, at: &SecretAddress, value: &str, tags: Tags) -> Option<VersionId> {
+        let attributes = Attributes::default();
+        self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags })
+    }
+
+    fn put(&self, at: &SecretAddress, new: SetRequest) -> Option<VersionId> {
+        let mut inner = self.lock();
+        let mut vault = inner.vaults.remove(&*at.vault)?;
+        let written = inner.make_version(&mut vault, at, new);
+        inner.vaults.insert(at.vault.to_string(), vault);
+        let version = written.ok()?;
+        inner.note_write(HUMAN, at, &version);
+        Some(VersionId(version.id.into()))
+    }
+
+    /// Switches a version on or off; the newest where none is named.
+    pub fn switch_version(&self, at: &SecretAddress, version: Option<&VersionId>, enabled: bool) {
+        self.change_version(at, version, |version| version.attributes.enabled = enabled);
+    }
+
+    /// Changes the newest version's tags.
+    pub fn retag(&self, at: &SecretAddress, change: impl FnOnce(&mut Tags)) {
+        self.change_version(at, None, |version| change(&mut version.tags));
+    }
+
+    fn change_version(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        change: impl FnOnce(&mut SecretVersion),
+    ) {
+        let mut inner = self.lock();
+        let found = inner.vaults.get_mut(&*at.vault).and_then(|vault| vault.live_mut(at).ok());
+        let found = found.and_then(|secret| secret.pick_mut(version.map(|id| &*id.0)).ok());
+        if let Some(found) = found {
+            change(found);
+        }
+    }
+
+    /// A person deletes a secret, softly.
+    pub fn human_deletes(&self, at: &SecretAddress) {
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        if let Some(vault) = inner.vaults.get_mut(&*at.vault) {
+            vault.mark_deleted(at, Some(now));
+        }
+    }
+
+    /// A person recovers a secret.
+    pub fn human_recovers(&self, at: &SecretAddress) {
+        if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
+            vault.mark_deleted(at, None);
+        }
+    }
+
+    /// A person purges a deleted secret.
+    pub fn human_purges(&self, at: &SecretAddress) {
+        if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
+            vault.drop_deleted(at);
+        }
+    }
+
+    /// Revokes a user's sessions: every token issued to them so far is dead.
+    pub fn revoke_user(&self, oid: &str) {
+        let records = &mut self.lock().grants.records;
+        records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
+    }
+
+    /// Disables or enables an account.
+    pub fn disable_user(&self, oid: &str, disabled: bool) {
+        if let Some(user) = self.lock().directory.users.get_mut(oid) {
+            user.disabled = disabled;
+        }
+    }
+
+    /// Deletes an account.
+    pub fn delete_user(&self, oid: &str) {
+        if let Some(user) = self.lock().directory.users.get_mut(oid) {
+            user.deleted = true;
+        }
+    }
+
+    /// Sets whether a user's coming sign-ins carry a second factor.
+    pub fn set_user_mfa(&self, oid: &str, mfa: bool) {
+        if let Some(user) = self.lock().directory.users.get_mut(oid) {
+            user.mfa = mfa;
+        }
+    }
+
+    /// Replaces an app's secret in Entra. What is stored of it is left as it is.
+    pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
+        let client_id = client_id.to_ascii_lowercase();
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id) {
+            app.secrets = vec![super::AppSecret { value: value.into(), expires }];
+        }
+    }
+
+    /// Lets an app's secrets end now.
+    pub fn expire_app_secret(&self, client_id: &str) {
+        let mut inner = self.lock();
+        let now = inner.time.now();
+        if let Some(app) = inner.directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            app.secrets.iter_mut().for_each(|secret| secret.expires = Some(now));
+        }
+    }
+
+    /// Disables or enables an app.
+    pub fn disable_app(&self, client_id: &str, disabled: bool) {
+        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
+            app.disabled = disabled;
+        }
+    }
+
+    /// A person stores an app's secret in a vault, with its end.
+    pub fn store_app_secret(&self, at: &SecretAddress, value: &str, expires: Option<Timestamp>) {
+        let attributes = Attributes { expires, ..Attributes::default() };
+        self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
+    }
+
+    /// What an unversioned read would give, be it enabled or not; none where there is nothing.
+    pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
+        let inner = self.lock();
+        let version = inner.vaults.get(&*at.vault)?.newest(at)?;
+        Some(RefreshToken::new(version.value.expose_secret()))
+    }
+
+    /// The newest version without its value.
+    pub fn newest_version(&self, at: &SecretAddress) -> Option<Version> {
+        Some(bare(self.lock().vaults.get(&*at.vault)?.newest(at)?))
+    }
+
+    /// All versions of a secret with their values, oldest first.
+    pub fn versions_of(&self, at: &SecretAddress) -> Vec<SecretVersion> {
+        let inner = self.lock();
+        let secret = inner.vaults.get(&*at.vault).and_then(|vault| vault.live(at).ok());
+        secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
+    }
+
+    /// Every text that nobody but its bearer may ever see: tokens of either kind, codes, apps' secrets, and what
+    /// the vaults hold. Access tokens that have expired are left out in time.
+    pub fn secret_texts(&self) -> Vec<SecretString> {
+        let inner = self.lock();
+        let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());
+        let access = inner.access_tokens.keys().map(|text| text.as_str().into());
+        let apps =
+            inner.directory.apps.values().flat_map(|app| &app.secrets).map(|known| known.value.clone());
+        let stored = inner.vaults.values().flat_map(|vault| vault.values().cloned());
+        let codes = inner.sign_ins.texts().chain(inner.devices.texts()).map(SecretString::from);
+        tokens.chain(access).chain(apps).chain(stored).chain(codes).collect()
+    }
+
+    /// The addresses of all secrets that are not deleted.
+    pub fn secrets(&self) -> Vec<SecretAddress> {
+        let inner = self.lock();
+        let all = inner.vaults.iter().flat_map(|(url, vault)| {
+            vault.names().filter_map(|name| {
+                Some(SecretAddress { vault: url.as_str().into(), name: SecretName::parse(name)? })
+            })
+        });
+        all.collect()
+    }
+}
+
+/// A version as the ports show it.
+pub(super) fn bare(version: &SecretVersion) -> Version {
+    Version {
+        id: VersionId(version.id.as_str().into()),
+        created: version.created,
+        enabled: version.attributes.enabled,
+        expires: version.attributes.expires,
+        tags: version.tags.clone(),
+    }
+}

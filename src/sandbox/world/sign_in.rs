@@ -1,0 +1,303 @@
+//! A person signs in by browser: what the page is asked for, what it checks, and what its code is good for.
+//!
+//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
+//! F131 to F135), in Entra's order. How pages look is the sandbox's.
+
+mod exchange;
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+pub use self::exchange::CodeRequest;
+pub(super) use self::exchange::tailored;
+use super::About;
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::directory::App;
+use super::directory::Consent;
+use super::directory::Platform;
+use super::directory::Tenant;
+use super::directory::User;
+use super::entra::EntraRefusal;
+use super::entra::codes::Refuse;
+use super::entra::granted;
+use super::grants::Owner;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use crate::process::clock::Timestamp;
+
+/// What the authorization endpoint is asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthorizeRequest {
+    /// App.
+    pub client_id: String,
+    /// `code`.
+    pub response_type: String,
+    /// Where the answer is to go.
+    pub redirect_uri: String,
+    /// `query` (default) or `form_post`.
+    pub response_mode: String,
+    /// Space separated.
+    pub scope: String,
+    /// Given back as it came.
+    pub state: String,
+    /// Put into the ID token.
+    pub nonce: String,
+    /// PKCE.
+    pub code_challenge: String,
+    /// `S256`.
+    pub code_challenge_method: String,
+    /// The account to offer first.
+    pub login_hint: String,
+}
+
+/// What the person does on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Signs in.
+    SignIn,
+    /// Signs in and consents.
+    Accept,
+    /// Signs in and declines to consent.
+    Decline,
+    /// Goes back without signing in.
+    Cancel,
+}
+
+/// Where a page leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The user must be asked to consent.
+    AskConsent,
+    /// Back to the redirect URI, with these parameters.
+    Back(Vec<(&'static str, String)>),
+}
+
+/// Every code that was handed out, by its text.
+#[derive(Default)]
+pub(super) struct SignIns {
+    codes: BTreeMap<String, Code>,
+}
+
+impl SignIns {
+    /// The codes themselves.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.codes.keys().map(String::as_str)
+    }
+}
+
+#[derive(Clone)]
+struct Code {
+    owner: Owner,
+    mfa: bool,
+    platform: Platform,
+    request: AuthorizeRequest,
+    issued_at: Timestamp,
+    spent: bool,
+}
+
+impl World {
+    /// Whether there is a page to show for a request, and in whose name. Errors about the client and the
+    /// redirect stay on Entra's own page.
+    ///
+    /// # Errors
+    /// A fault, or what the page says instead.
+    pub fn may_authorize(
+        &self,
+        actor: &str,
+        tenant: &str,
+        request: &AuthorizeRequest,
+    ) -> Result<App, Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::Authorize, "unknown"),
+            |inner, _| {
+                let known = inner.may_authorize(tenant, request).map(|(_, app, _)| app);
+                known.map_err(|refuse| inner.explain(refuse, None))
+            },
+        )
+    }
+
+    /// A person answers the page.
+    ///
+    /// # Errors
+    /// A fault, or what the page says instead of going back.
+    pub fn authorize(
+        &self,
+        actor: &str,
+        tenant: &str,
+        request: &AuthorizeRequest,
+        user: &str,
+        decision: Decision,
+    ) -> Result<Step, Trouble<EntraRefusal>> {
+        self.call(
+            |_| about(actor, Operation::Authorize, user),
+            |inner, _| {
+                let step = inner.authorize(tenant, request, user, decision);
+                step.map_err(|refuse| inner.explain(refuse, None))
+            },
+        )
+    }
+}
+
+pub(super) fn about<'a>(actor: &'a str, operation: Operation, subject: &str) -> About<'a> {
+    About { peer: Peer::Entra, operation, actor, subject: subject.to_owned(), grant: None }
+}
+
+impl Inner {
+    fn may_authorize(
+        &self,
+        tenant: &str,
+        request: &AuthorizeRequest,
+    ) -> Result<(Tenant, App, Platform), Refuse> {
+        let tenant = self.directory.tenant(tenant).ok_or(Refuse(90002))?;
+        let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase());
+        let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
+        if app.disabled {
+            return Err(Refuse(7_000_112));
+        }
+        let redirect = app.redirects.iter().find(|known| matches(&known.uri, &request.redirect_uri));
+        let platform = redirect.ok_or(Refuse(50011))?.platform;
+        Ok((tenant.clone(), app.clone(), platform))
+    }
+
+    fn authorize(
+        &mut self,
+        tenant: &str,
+        request: &AuthorizeRequest,
+        user: &str,
+        decision: Decision,
+    ) -> Result<Step, Refuse> {
+        let (tenant, app, platform) = self.may_authorize(tenant, request)?;
+        if decision == Decision::Cancel {
+            return Ok(declined(request, &[("error_subcode", "cancel")]));
+        }
+        if request.response_type != "code" {
+            return Ok(refused_back(
+                request,
+                "unsupported_response_type",
+                "The response type is not supported.",
+            ));
+        }
+        if granted(&request.scope).is_err() {
+            return Ok(refused_back(request, "invalid_scope", "AADSTS70011: The scope is not valid."));
+        }
+        let user = self.may_sign_in(&tenant, user)?;
+        match self.consented(&tenant, &app, &user, decision)? {
+            Decision::Decline => {
+                let text = "AADSTS65004: User declined to consent to access the app.";
+                return Ok(declined(request, &[("error_description", text)]));
+            }
+            Decision::SignIn => return Ok(Step::AskConsent),
+            Decision::Accept | Decision::Cancel => {}
+        }
+        let body: String = (0..120).map(|_| self.rng.alphanumeric()).collect();
+        let text = format!("0.AQ{body}");
+        let code = Code {
+            owner: Owner { tenant: tenant.id, user: user.oid, app: app.client_id },
+            mfa: user.mfa,
+            platform,
+            request: request.clone(),
+            issued_at: self.time.now(),
+            spent: false,
+        };
+        self.sign_ins.codes.insert(text.clone(), code);
+        let session = self.fresh_id().to_string();
+        let state = request.state.clone();
+        Ok(Step::Back(vec![("code", text), ("state", state), ("session_state", session)]))
+    }
+
+    /// Whether a user may sign in to a tenant.
+    pub(super) fn may_sign_in(&self, tenant: &Tenant, oid: &str) -> Result<User, Refuse> {
+        let user = self.directory.users.get(oid).filter(|user| !user.deleted).ok_or(Refuse(50034))?;
+        if user.tenant != tenant.id && !tenant.guests.contains(oid) {
+            return Err(Refuse(50020));
+        }
+        if user.disabled {
+            return Err(Refuse(50057));
+        }
+        if tenant.rules.blocked {
+            return Err(Refuse(53003));
+        }
+        if tenant.rules.require_mfa && !user.mfa {
+            return Err(Refuse(50076));
+        }
+        Ok(user.clone())
+    }
+
+    /// `Accept` where there is consent, `SignIn` where it must be asked for.
+    fn consented(
+        &mut self,
+        tenant: &Tenant,
+        app: &App,
+        user: &User,
+        decision: Decision,
+    ) -> Result<Decision, Refuse> {
+        let pair = (user.oid.clone(), app.client_id.clone());
+        match app.consent {
+            Consent::AdminOnly => return Err(Refuse(90094)),
+            Consent::Given => return Ok(Decision::Accept),
+            Consent::Asked if tenant.consents.contains(&pair) => return Ok(Decision::Accept),
+            Consent::Asked => {}
+        }
+        if decision == Decision::Accept
+            && let Some(tenant) = self.directory.tenants.get_mut(&tenant.id)
+        {
+            tenant.consents.insert(pair);
+        }
+        Ok(decision)
+    }
+}
+
+/// Whether a redirect is the registered one: for `localhost` the port does not matter (docs/azure-facts.md F134), scheme
+/// and path do, and no path is as good as a slash.
+fn matches(registered: &str, asked: &str) -> bool {
+    let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
+    let loopback = registered.host_str() == Some("localhost");
+    registered.scheme() == asked.scheme()
+        && registered.host_str() == asked.host_str()
+        && registered.path() == asked.path()
+        && (loopback || registered.port() == asked.port())
+        && asked.query().is_none()
+}
+
+fn declined(request: &AuthorizeRequest, more: &[(&'static str, &str)]) -> Step {
+    let mut parameters = vec![("error", "access_denied".to_owned())];
+    parameters.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    parameters.push(("state", request.state.clone()));
+    Step::Back(parameters)
+}
+
+fn refused_back(request: &AuthorizeRequest, error: &str, description: &str) -> Step {
+    Step::Back(vec![
+        ("error", error.to_owned()),
+        ("error_description", description.to_owned()),
+        ("state", request.state.clone()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_localhost_is_ignored_and_nothing_else_is() {
+        for (registered, asked, fits) in [
+            ("http://localhost", "http://localhost:8400", true),
+            ("http://localhost", "http://localhost:8400/", true),
+            ("http://localhost:1/cb", "http://localhost:2/cb", true),
+            ("http://localhost/cb", "http://localhost:2/CB", false),
+            ("http://localhost", "https://localhost", false),
+            ("http://localhost", "http://localhost.evil", false),
+            ("http://localhost", "http://127.0.0.1:8400", false),
+            ("http://localhost", "http://localhost:8400/?x=1", false),
+            ("https://app.example:1", "https://app.example:2", false),
+            ("https://app.example/cb", "https://app.example/cb", true),
+        ] {
+            assert_eq!(matches(registered, asked), fits, "{registered} {asked}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Exchanging a browser's code for tokens: what it is checked for, in Entra's order.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+
+use super::AuthorizeRequest;
+use super::about;
+use crate::sandbox::world::EntraRefusal;
+use crate::sandbox::world::Inner;
+use crate::sandbox::world::Operation;
+use crate::sandbox::world::Platform;
+use crate::sandbox::world::TokenAnswer;
+use crate::sandbox::world::Trouble;
+use crate::sandbox::world::World;
+use crate::sandbox::world::entra::Issue;
+use crate::sandbox::world::entra::codes::Refuse;
+use crate::sandbox::world::entra::granted;
+use crate::sandbox::world::fault::Distortion;
+
+/// A code lives about this long (docs/azure-facts.md F132).
+const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);
+
+/// A request to exchange a code.
+#[derive(Clone, Copy)]
+pub struct CodeRequest<'a> {
+    /// As it stands in the URL: GUID or domain.
+    pub tenant: &'a str,
+    /// App.
+    pub client_id: &'a str,
+    /// What the app sends to prove itself.
+    pub client_secret: &'a str,
+    /// The code.
+    pub code: &'a str,
+    /// As in the authorization request.
+    pub redirect_uri: &'a str,
+    /// PKCE.
+    pub code_verifier: &'a str,
+    /// Space separated; empty for what was asked for on the page.
+    pub scope: &'a str,
+    /// The caller's own id for the request.
+    pub correlation_id: Option<&'a str>,
+}
+
+impl World {
+    /// Exchanges a code for tokens.
+    ///
+    /// # Errors
+    /// A fault, or Entra's refusal.
+    pub fn exchange_code(
+        &self,
+        actor: &str,
+        request: &CodeRequest<'_>,
+    ) -> Result<TokenAnswer, Trouble<EntraRefusal>> {
+        self.call(
+            |inner| {
+                let code = inner.sign_ins.codes.get(request.code);
+                about(actor, Operation::SignIn, code.map_or("unknown", |code| &code.owner.user))
+            },
+            |inner, bent| {
+                let answer = inner.exchange_code(request, bent);
+                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+            },
+        )
+    }
+}
+
+impl Inner {
+    fn exchange_code(
+        &mut self,
+        request: &CodeRequest<'_>,
+        bent: Option<Distortion>,
+    ) -> Result<TokenAnswer, Refuse> {
+        let now = self.time.now();
+        let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
+        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
+        if !request.code.starts_with("0.A") {
+            return Err(Refuse(9_002_313));
+        }
+        let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
+        match code.platform {
+            // This server sees no `Origin` from a daemon: a browser's script would send one.
+            Platform::Spa => return Err(Refuse(9_002_327)),
+            Platform::PublicClient if !request.client_secret.is_empty() => return Err(Refuse(700_025)),
+            Platform::PublicClient => {}
+            Platform::Web => {
+                let (id, secret) = (request.client_id, request.client_secret);
+                self.directory.authenticate(&tenant, id, secret, now)?;
+            }
+        }
+        if code.owner.tenant != tenant.id {
+            return Err(Refuse(700_005));
+        }
+        if !code.owner.app.eq_ignore_ascii_case(request.client_id) {
+            return Err(Refuse(700_007));
+        }
+        if code.spent {
+            return Err(Refuse(54005));
+        }
+        if now >= code.issued_at + CODE_LIVES {
+            return Err(Refuse(70008));
+        }
+        if code.request.redirect_uri != request.redirect_uri {
+            return Err(Refuse(50011));
+        }
+        verify(&code.request, request.code_verifier)?;
+        self.may_sign_in(&tenant, &code.owner.user)?;
+        let asked = if request.scope.is_empty() { &code.request.scope } else { request.scope };
+        let scope = granted(asked)?;
+        if let Some(code) = self.sign_ins.codes.get_mut(request.code) {
+            code.spent = true;
+        }
+        let nonce = Some(code.request.nonce.as_str()).filter(|nonce| !nonce.is_empty());
+        let issue = Issue { owner: &code.owner, mfa: code.mfa, parent: None, asked, nonce };
+        let answer = self.answer(&tenant, &issue, &scope, bent);
+        Ok(tailored(answer, asked))
+    }
+}
+
+/// Leaves out what was not asked for.
+pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
+    let lasting = asked.split_whitespace().any(|word| word == "offline_access");
+    TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }
+}
+
+/// PKCE (RFC 7636, 4.6). What began with a challenge ends with a verifier.
+fn verify(request: &AuthorizeRequest, verifier: &str) -> Result<(), Refuse> {
+    if request.code_challenge.is_empty() && verifier.is_empty() {
+        return Ok(());
+    }
+    if !(43..=128).contains(&verifier.len()) {
+        return Err(Refuse(501_491));
+    }
+    let hashed = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let proven = request.code_challenge_method == "S256" && hashed == request.code_challenge;
+    if proven { Ok(()) } else { Err(Refuse(501_481)) }
+}

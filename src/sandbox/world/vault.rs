@@ -1,0 +1,239 @@
+//! Key Vault: secrets with versions, attributes, tags, soft delete and data actions.
+//!
+//! Invariants: versions are only ever added, and only a purge takes them away; times are whole seconds.
+
+mod model;
+mod refusal;
+mod rules;
+
+use chrono::DurationRound as _;
+use chrono::TimeDelta;
+
+pub use self::model::Action;
+pub use self::model::Attributes;
+pub use self::model::DeletedSecret;
+pub use self::model::Page;
+pub(super) use self::model::SecretState;
+pub use self::model::SecretVersion;
+pub use self::model::SetRequest;
+pub use self::model::UpdateRequest;
+pub use self::model::VaultState;
+pub use self::refusal::VaultRefusal;
+use super::About;
+use super::Inner;
+use super::Trouble;
+use super::World;
+use super::ledger::Operation;
+use super::ledger::Peer;
+use crate::process::clock::Timestamp;
+use crate::token::secret::SecretAddress;
+
+/// What the world's vaults keep deleted secrets for.
+pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
+
+/// Key Vault's bound on a page (docs/azure-facts.md F209).
+pub(super) const MAX_PAGE: usize = 25;
+
+/// The result of an operation on a vault.
+type Answer<T> = Result<T, Trouble<VaultRefusal>>;
+
+impl World {
+    /// Adds an empty vault whose caller may do everything.
+    pub fn add_vault(&self, url: &str) {
+        self.lock().vaults.insert(url.trim_end_matches('/').to_owned(), VaultState::default());
+    }
+
+    /// Takes a vault away: its name no longer resolves.
+    pub fn remove_vault(&self, url: &str) {
+        self.lock().vaults.remove(url);
+    }
+
+    /// Whether there is such a vault.
+    pub fn has_vault(&self, url: &str) -> bool {
+        self.lock().vaults.contains_key(url)
+    }
+
+    /// Changes what a vault allows.
+    pub fn change_vault(&self, url: &str, change: impl FnOnce(&mut VaultState)) {
+        if let Some(vault) = self.lock().vaults.get_mut(url) {
+            change(vault);
+        }
+    }
+
+    /// Reads a version, or the newest.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn get_secret(
+        &self,
+        actor: &str,
+        at: &SecretAddress,
+        version: Option<&str>,
+    ) -> Answer<SecretVersion> {
+        let operation = if version.is_some() { Operation::GetVersion } else { Operation::Get };
+        self.vault_call(actor, operation, at, |vault, _| {
+            vault.allow(Action::GetSecret)?;
+            let found = vault.live(at)?.pick(version)?;
+            if !found.attributes.enabled {
+                return Err(VaultRefusal::disabled());
+            }
+            Ok(found.clone())
+        })
+    }
+
+    /// Writes a new version, which becomes the newest.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn set_secret(&self, actor: &str, at: &SecretAddress, new: SetRequest) -> Answer<SecretVersion> {
+        self.vault_call(actor, Operation::Set, at, |vault, inner| {
+            vault.allow(Action::SetSecret)?;
+            rules::check_new(&new)?;
+            let version = inner.make_version(vault, at, new)?;
+            inner.note_write(actor, at, &version);
+            Ok(version)
+        })
+    }
+
+    /// Changes a version's attributes, content type or tags; the newest's where none is named.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn update_secret(
+        &self,
+        actor: &str,
+        at: &SecretAddress,
+        version: Option<&str>,
+        change: UpdateRequest,
+    ) -> Answer<SecretVersion> {
+        self.vault_call(actor, Operation::Update, at, |vault, inner| {
+            vault.allow(Action::Update)?;
+            rules::check_tags(change.tags.as_ref())?;
+            let now = seconds(inner.time.now());
+            let found = vault.live_mut(at)?.pick_mut(version)?;
+            rules::apply(found, change, now);
+            Ok(found.clone())
+        })
+    }
+
+    /// Lists a page of a secret's versions.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn list_versions(&self, actor: &str, at: &SecretAddress, skip: usize, most: usize) -> Answer<Page> {
+        self.vault_call(actor, Operation::List, at, |vault, _| {
+            vault.allow(Action::ReadMetadata)?;
+            let mut versions = vault.live(at)?.versions.clone();
+            // Ids are random: their order is arbitrary, and the same on every page.
+            versions.sort_by(|a, b| a.id.cmp(&b.id));
+            Ok(rules::page(versions, skip, most))
+        })
+    }
+
+    /// Lists a page of a vault's secrets.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn list_secrets(&self, actor: &str, url: &str, skip: usize, most: usize) -> Answer<Page> {
+        self.vault_call_on(actor, Operation::ListSecrets, url, "", |vault, _| {
+            vault.allow(Action::ReadMetadata)?;
+            let live = vault.secrets.values().filter(|secret| secret.deleted.is_none());
+            let newest = live.filter_map(|secret| secret.versions.last().cloned()).collect();
+            Ok(rules::page(newest, skip, most))
+        })
+    }
+
+    /// Deletes a secret, softly.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn delete_secret(&self, actor: &str, at: &SecretAddress) -> Answer<DeletedSecret> {
+        self.vault_call(actor, Operation::Delete, at, |vault, inner| {
+            vault.allow(Action::Delete)?;
+            let now = seconds(inner.time.now());
+            let secret = vault.live_mut(at)?;
+            secret.deleted = Some(now);
+            secret.as_deleted()
+        })
+    }
+
+    /// Looks at a deleted secret.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> Answer<DeletedSecret> {
+        self.vault_call(actor, Operation::GetDeleted, at, |vault, inner| {
+            vault.allow(Action::ReadMetadata)?;
+            vault.deleted(at, inner.time.now())?.as_deleted()
+        })
+    }
+
+    /// Recovers a deleted secret.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn recover_secret(&self, actor: &str, at: &SecretAddress) -> Answer<SecretVersion> {
+        self.vault_call(actor, Operation::Recover, at, |vault, inner| {
+            vault.allow(Action::Recover)?;
+            let now = inner.time.now();
+            let until = now + vault.transition;
+            let secret = vault.deleted(at, now)?;
+            secret.deleted = None;
+            secret.recovering_until = (until > now).then_some(until);
+            secret.pick(None).cloned()
+        })
+    }
+
+    /// Purges a deleted secret.
+    ///
+    /// # Errors
+    /// A fault, or the vault's refusal.
+    pub fn purge_secret(&self, actor: &str, at: &SecretAddress) -> Answer<()> {
+        self.vault_call(actor, Operation::Purge, at, |vault, inner| {
+            vault.allow(Action::Purge)?;
+            vault.deleted(at, inner.time.now())?;
+            vault.secrets.remove(&key(at));
+            Ok(())
+        })
+    }
+
+    fn vault_call<T>(
+        &self,
+        actor: &str,
+        operation: Operation,
+        at: &SecretAddress,
+        effect: impl FnOnce(&mut VaultState, &mut Inner) -> Result<T, VaultRefusal>,
+    ) -> Answer<T> {
+        self.vault_call_on(actor, operation, &at.vault, at.name.as_str(), effect)
+    }
+
+    fn vault_call_on<T>(
+        &self,
+        actor: &str,
+        operation: Operation,
+        url: &str,
+        name: &str,
+        effect: impl FnOnce(&mut VaultState, &mut Inner) -> Result<T, VaultRefusal>,
+    ) -> Answer<T> {
+        self.call(
+            |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
+            |inner, _| {
+                // Taken out while it is worked on, so that the effect can use the rest of the world.
+                let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
+                vault.settle(inner.time.now());
+                let result = vault.admit().and_then(|()| effect(&mut vault, inner));
+                inner.vaults.insert(url.to_owned(), vault);
+                result
+            },
+        )
+    }
+}
+
+fn key(at: &SecretAddress) -> String {
+    at.name.as_str().to_ascii_lowercase()
+}
+
+/// Key Vault keeps whole seconds (docs/azure-facts.md F208).
+fn seconds(at: Timestamp) -> Timestamp {
+    at.duration_trunc(TimeDelta::seconds(1)).unwrap_or(at)
+}

@@ -1,0 +1,175 @@
+//! What a vault holds: secrets, versions, attributes; and what is asked of it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+
+use crate::process::clock::Timestamp;
+use crate::token::tags::Tags;
+
+/// What a role allows (Key Vault, built-in roles for data plane).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Reading values.
+    GetSecret,
+    /// Listing, without values.
+    ReadMetadata,
+    /// Writing new versions.
+    SetSecret,
+    /// Changing attributes and tags.
+    Update,
+    /// Deleting, softly.
+    Delete,
+    /// Recovering.
+    Recover,
+    /// Purging.
+    Purge,
+}
+
+impl Action {
+    /// All of them, as Key Vault Secrets Officer has.
+    pub const ALL: [Self; 7] = [
+        Self::GetSecret,
+        Self::ReadMetadata,
+        Self::SetSecret,
+        Self::Update,
+        Self::Delete,
+        Self::Recover,
+        Self::Purge,
+    ];
+
+    /// As a refusal names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GetSecret => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+            Self::ReadMetadata => "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
+            Self::SetSecret => "Microsoft.KeyVault/vaults/secrets/setSecret/action",
+            Self::Update => "Microsoft.KeyVault/vaults/secrets/update/action",
+            Self::Delete => "Microsoft.KeyVault/vaults/secrets/delete",
+            Self::Recover => "Microsoft.KeyVault/vaults/secrets/recover/action",
+            Self::Purge => "Microsoft.KeyVault/vaults/secrets/purge/action",
+        }
+    }
+}
+
+/// A vault.
+#[derive(Clone, Debug)]
+pub struct VaultState {
+    /// What the caller's role allows.
+    pub allowed: BTreeSet<Action>,
+    /// The caller's address, where the firewall does not allow it.
+    pub firewall_refuses: Option<String>,
+    /// How long a deletion or a recovery takes.
+    pub transition: TimeDelta,
+    pub(super) secrets: BTreeMap<String, SecretState>,
+}
+
+impl Default for VaultState {
+    fn default() -> Self {
+        Self {
+            allowed: Action::ALL.into(),
+            firewall_refuses: None,
+            transition: TimeDelta::zero(),
+            secrets: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::sandbox::world) struct SecretState {
+    /// As it was first written: names are compared without regard to case.
+    pub(super) name: String,
+    /// Oldest first.
+    pub(super) versions: Vec<SecretVersion>,
+    pub(super) deleted: Option<Timestamp>,
+    /// A recovery is under way until then.
+    pub(super) recovering_until: Option<Timestamp>,
+}
+
+/// One version of a secret.
+#[derive(Clone, Debug)]
+pub struct SecretVersion {
+    /// The secret's name, as it was first written.
+    pub name: String,
+    /// 32 hex digits.
+    pub id: String,
+    /// What it holds.
+    pub value: SecretString,
+    /// When it was written.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub updated: Timestamp,
+    /// Switches and dates.
+    pub attributes: Attributes,
+    /// MIME type, or anything.
+    pub content_type: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// The attributes a caller may set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// A disabled version cannot be read.
+    pub enabled: bool,
+    /// Informational only.
+    pub expires: Option<Timestamp>,
+    /// Informational only.
+    pub not_before: Option<Timestamp>,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self { enabled: true, expires: None, not_before: None }
+    }
+}
+
+/// A new version.
+#[derive(Clone, Debug)]
+pub struct SetRequest {
+    /// What it is to hold.
+    pub value: SecretString,
+    /// Switches and dates; nothing is taken over from the version before.
+    pub attributes: Attributes,
+    /// MIME type.
+    pub content_type: Option<String>,
+    /// All its tags.
+    pub tags: Tags,
+}
+
+/// A change to a version. What is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateRequest {
+    /// Whether it can be read.
+    pub enabled: Option<bool>,
+    /// When it says it ends.
+    pub expires: Option<Timestamp>,
+    /// When it says it starts.
+    pub not_before: Option<Timestamp>,
+    /// MIME type.
+    pub content_type: Option<String>,
+    /// All its tags.
+    pub tags: Option<Tags>,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// In no promised order. For a list of secrets, each one's newest version.
+    pub items: Vec<SecretVersion>,
+    /// How many to skip for the next page; none on the last.
+    pub next: Option<usize>,
+}
+
+/// A deleted secret.
+#[derive(Clone, Debug)]
+pub struct DeletedSecret {
+    /// Its newest version.
+    pub newest: SecretVersion,
+    /// When it was deleted.
+    pub deleted_at: Timestamp,
+    /// When the vault purges it by itself.
+    pub purged_at: Timestamp,
+}

@@ -1,0 +1,219 @@
+//! What is served: health, metrics, and where it is wanted the status as JSON and as a page.
+//!
+//! - `/livez`, `/healthz`: 200 while every token's task turns. What a restart cannot cure is no reason to fail.
+//! - `/readyz`: 200 once every token has been tried.
+//! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one.
+//! - `/metrics`: for Prometheus.
+//! - `/status`, `/`: JSON and a page. They name customers, hence only where `[http] status` says so.
+//!
+//! Owns the paths, the headers, the names it is served by, and the bounds on what a client may take up. Reads the
+//! board and changes nothing. Nothing secret is within its reach.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Query;
+use axum::extract::RawQuery;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::middleware;
+use axum::middleware::Next;
+use axum::response::Html;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::net::calls::Calls;
+use crate::net::server;
+use crate::net::server::ClientLimits;
+use crate::serve::metrics;
+use crate::serve::metrics::Drawn;
+use crate::serve::metrics::METRICS;
+use crate::serve::page;
+use crate::status::board::Board;
+use crate::status::condition::Severity;
+use crate::status::document::Status;
+
+/// Connections served at once. Probes and a scraper need a handful. A further client gets the slot of an idle one.
+pub const CONNECTIONS: usize = 128;
+
+/// A request's head takes no longer to arrive, and an idle connection is not kept longer.
+const HEAD_WITHIN: Duration = Duration::from_secs(3);
+
+/// No connection lives longer, so that a client that does not read cannot keep its place.
+const CONNECTION_LIVES: Duration = Duration::from_secs(60);
+
+/// A request's head is no larger, and no more of one is held in memory.
+const HEAD_BYTES: usize = 16 * 1024;
+
+const NOT_SERVED: &str = "the status names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
+const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
+const NOT_FOUND: &str = "there is nothing here: try /health, /metrics, /livez, /readyz, /status or /\n";
+
+/// What is served beside the board.
+#[derive(Clone, Debug)]
+pub struct Extras {
+    /// Calls to other servers, for the metrics.
+    pub calls: Arc<Calls>,
+    /// Whether the status and its page are served.
+    pub status: bool,
+}
+
+#[derive(Clone)]
+struct Shared {
+    board: Board,
+    extras: Extras,
+}
+
+/// Serves until `stop`; then answers under way have a moment to end.
+pub async fn serve(listener: TcpListener, board: Board, extras: Extras, stop: CancellationToken) {
+    let address = listener.local_addr();
+    let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
+    let limits = ClientLimits {
+        connections: CONNECTIONS,
+        head_within: HEAD_WITHIN,
+        head_bytes: HEAD_BYTES,
+        connection_lives: CONNECTION_LIVES,
+        keep_alive: true,
+    };
+    server::serve(vec![listener], routes(Shared { board, extras }, is_beyond), limits, stop).await;
+}
+
+fn routes(shared: Shared, is_beyond_loopback: bool) -> Router {
+    let routes = Router::new()
+        .route("/livez", get(live))
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/health", get(health))
+        .route("/metrics", get(scrape))
+        .route("/status", get(status))
+        .route("/", get(front))
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
+    // Beyond loopback a proxy or a service has a name of its own, and the network decides who may connect.
+    let routes =
+        if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
+    routes.layer(middleware::map_response(guarded)).with_state(shared)
+}
+
+/// Refuses requests for another host: a web page whose name was made to resolve to this machine (DNS rebinding).
+async fn for_this_machine(request: Request, next: Next) -> Response {
+    if server::is_for_this_machine(request.uri(), request.headers()) {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, NOT_THIS_HOST).into_response()
+    }
+}
+
+/// No answer is kept, framed, sniffed or told to others.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn live(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'static str) {
+    if board.pulses().all_turn() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a token's task stands still\n")
+    }
+}
+
+async fn ready(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'static str) {
+    if board.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not every token has been tried yet\n")
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    token: Option<String>,
+}
+
+/// The verdict: by kind, so that it names nobody.
+#[derive(Serialize)]
+struct Verdict {
+    healthy: bool,
+    critical: Vec<&'static str>,
+    warnings: Vec<&'static str>,
+}
+
+async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<Asked>) -> Response {
+    let status = board.status();
+    let token = asked.token.as_deref();
+    if let Some(name) = token
+        && !status.tokens.iter().any(|token| token.name == name)
+    {
+        return (StatusCode::NOT_FOUND, "no token has that name\n").into_response();
+    }
+    let kinds = |severity| {
+        let held = status.touching(token).filter(|condition| condition.severity == severity);
+        let mut kinds: Vec<_> = held.map(|condition| condition.kind.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    };
+    let critical = kinds(Severity::Critical);
+    let code = if critical.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verdict = Verdict { healthy: critical.is_empty(), critical, warnings: kinds(Severity::Warning) };
+    (code, axum::Json(verdict)).into_response()
+}
+
+/// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
+/// memory.
+async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
+    let calls = extras.calls.series();
+    let (count, conditions, now) = board.drawn(|all, conditions, now| (all.len(), conditions, now));
+    let pieces =
+        METRICS.iter().flat_map(move |metric| metric.pieces(count).map(move |piece| (metric, piece)));
+    let parts = pieces.map(move |(metric, piece)| {
+        let text = board.read(|snapshots| {
+            let counts = board.counts();
+            let deliveries = board.deliveries();
+            let drawn = Drawn { snapshots, conditions: &conditions, counts, deliveries, calls: &calls, now };
+            metric.render(&drawn, &piece)
+        });
+        Ok::<_, Infallible>(text)
+    });
+    let body = Body::from_stream(futures::stream::iter(parts));
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    shown(&shared, |status| axum::Json(status).into_response())
+}
+
+async fn front(State(shared): State<Shared>, RawQuery(asked): RawQuery) -> Response {
+    let paused = asked.as_deref() == Some(page::PAUSED);
+    shown(&shared, |status| {
+        let page = Html(page::render(&status, paused));
+        if paused { page.into_response() } else { ([(header::REFRESH, page::RELOAD)], page).into_response() }
+    })
+}
+
+fn shown(shared: &Shared, show: impl FnOnce(Status) -> Response) -> Response {
+    if shared.extras.status {
+        show(shared.board.status())
+    } else {
+        (StatusCode::NOT_FOUND, NOT_SERVED).into_response()
+    }
+}

@@ -1,0 +1,281 @@
+//! The text of a scrape, read by a strict parser of the format (Prometheus, `exposition_formats`).
+
+use super::*;
+use crate::ports::Acceptance;
+use crate::rotation::samples;
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::net::calls::Calls;
+use crate::net::calls::Peer;
+use crate::ports::failure::About;
+use crate::ports::failure::Failure;
+use crate::ports::failure::Remedy;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::Failing;
+use crate::rotation::state::Phase;
+use crate::rotation::state::State;
+use crate::status::condition::conditions;
+use crate::token::managed::Grant;
+use crate::token::managed::Verify;
+
+/// Name and labels in order, as a reader of the page sees them, and the value.
+type Sample = (String, Vec<(String, String)>, f64);
+
+struct Family {
+    kind: String,
+    samples: Vec<Sample>,
+}
+
+fn now() -> Timestamp {
+    "2026-03-08T00:00:00Z".parse().expect("a time")
+}
+
+fn grant(name: &str) -> Grant {
+    Grant {
+        verify: Verify::PartnerCenter,
+        app_secret_expires: Some(now() + TimeDelta::days(10)),
+        ..samples::grant(name)
+    }
+}
+
+fn snapshot(name: &str, state: &State) -> Snapshot {
+    let grant = grant(name);
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now() + TimeDelta::hours(4)), now())
+}
+
+fn current() -> State {
+    let issued = now() - TimeDelta::days(2);
+    let newest = samples::version("a", issued);
+    let state = State::unknown(now());
+    let mut state = State { phase: Phase::Current, newest: Some(newest), proved_at: Some(now()), ..state };
+    let accepted = Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    state.hear(accepted, now());
+    state
+}
+
+fn refused() -> State {
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
+    let phase = Phase::Waiting { look_at: now(), again_at: now() };
+    State { phase, failing: Some(Box::new(failing)), ..current() }
+}
+
+fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
+    let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
+    let counts = Counts::new(snapshots.len());
+    let calls = calls.series();
+    let deliveries = Deliveries::new(std::iter::once("on-call".into()));
+    deliveries.delivered(0);
+    let (conditions, counts, deliveries) = (&conditions, &counts, &deliveries);
+    let drawn = Drawn { snapshots, conditions, counts, deliveries, calls: &calls, now: now() };
+    let pieces = |metric: &'static Metric| metric.pieces(snapshots.len()).map(move |piece| (metric, piece));
+    METRICS.iter().flat_map(pieces).map(|(metric, piece)| metric.render(&drawn, &piece)).collect()
+}
+
+fn scraped(snapshots: &[Snapshot], calls: &Calls) -> BTreeMap<String, Family> {
+    parse(&rendered(snapshots, calls)).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Option<f64> {
+    let of = families[name].samples.iter().find(|(sample, values, _)| {
+        sample == name && values.iter().map(|(_, value)| value).eq(labels.iter().copied())
+    });
+    of.map(|(_, _, value)| *value)
+}
+
+#[test]
+fn the_contract_is_served_with_its_names_and_labels() {
+    let documented: [(&str, &[&str]); 15] = [
+        ("perennial_build_info", &["version", "revision", "rustc"]),
+        ("perennial_tokens", &["state"]),
+        ("perennial_token_issued_timestamp_seconds", &["token"]),
+        ("perennial_token_expiry_timestamp_seconds", &["token"]),
+        ("perennial_token_runway_seconds", &["token"]),
+        ("perennial_token_proved_timestamp_seconds", &["token"]),
+        ("perennial_token_last_rotation_timestamp_seconds", &["token"]),
+        ("perennial_token_next_step_timestamp_seconds", &["token"]),
+        ("perennial_partner_center_accepts", &["token"]),
+        ("perennial_rotations_total", &["token", "outcome"]),
+        ("perennial_failures_total", &["kind"]),
+        ("perennial_condition", &["kind", "token"]),
+        ("perennial_app_secret_expiry_timestamp_seconds", &["client_id"]),
+        ("perennial_http_client_request_duration_seconds", &["peer", "operation", "code"]),
+        ("perennial_alert_deliveries_total", &["sink", "outcome"]),
+    ];
+    assert_eq!(METRICS.map(|metric| (metric.name, metric.labels)), documented);
+
+    let calls = Calls::default();
+    calls.record(Peer::Entra, "redeem", Ok(200), Duration::from_millis(300));
+    let mut rotated = snapshot("a", &current());
+    rotated.last_rotation_at = Some(now());
+    rotated.accepted = Some(true);
+    let families = scraped(&[rotated, snapshot("b", &refused())], &calls);
+
+    for metric in &METRICS {
+        let family = &families[metric.name];
+        assert_eq!(family.kind, metric.kind, "{}", metric.name);
+        assert!(!family.samples.is_empty(), "{}", metric.name);
+        for (name, labels, _) in &family.samples {
+            let names = labels.iter().map(|(label, _)| label.as_str()).filter(|label| *label != "le");
+            assert!(names.eq(metric.labels.iter().copied()), "{name}");
+        }
+    }
+    assert_eq!(families.len(), METRICS.len());
+}
+
+#[test]
+fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
+    let families = scraped(&[snapshot("a", &State::unknown(now()))], &Calls::default());
+
+    for name in ["issued", "expiry", "proved", "last_rotation"] {
+        let name = format!("perennial_token_{name}_timestamp_seconds");
+        assert!(families[&name].samples.is_empty(), "{name}");
+    }
+    assert!(families["perennial_partner_center_accepts"].samples.is_empty());
+    assert_eq!(value(&families, "perennial_rotations_total", &["a", "gave_way"]), Some(0.0));
+    assert_eq!(families["perennial_failures_total"].samples.len(), Kind::ALL.len());
+    assert_eq!(value(&families, "perennial_failures_total", &["vault_refused"]), Some(0.0));
+}
+
+#[test]
+fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
+    let families = scraped(&[snapshot("a", &current()), snapshot("b", &refused())], &Calls::default());
+
+    let counted = Standing::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
+    assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(Some));
+    let runway = |token| value(&families, "perennial_token_runway_seconds", &[token]);
+    assert_eq!((runway("a"), runway("b")), (Some(864_000.0), Some(0.0)), "the app's secret ends first");
+    assert_eq!(value(&families, "perennial_condition", &["login_required", "b"]), Some(1.0));
+    assert_eq!(value(&families, "perennial_condition", &["clock_skew", ""]), Some(1.0));
+    let end = value(&families, "perennial_app_secret_expiry_timestamp_seconds", &["app"]);
+    assert_eq!(end, Some(f64::from(u32::try_from(now().timestamp()).expect("small")) + 864_000.0));
+}
+
+#[test]
+fn a_fleet_is_written_in_pieces_and_none_is_left_out() {
+    let fleet: Vec<Snapshot> = (0..130).map(|n| snapshot(&format!("t{n}"), &current())).collect();
+
+    let families = scraped(&fleet, &Calls::default());
+
+    assert_eq!(METRICS[2].pieces(130).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
+    assert_eq!(families["perennial_rotations_total"].samples.len(), 3 * 130);
+    assert_eq!(families["perennial_token_issued_timestamp_seconds"].samples.len(), 130);
+    assert_eq!(value(&families, "perennial_tokens", &["current"]), Some(130.0));
+}
+
+#[test]
+fn odd_names_are_escaped() {
+    let odd = "a\\b\"c\nd{e=\"f\"} 1\nö";
+
+    let families = scraped(&[snapshot(odd, &current())], &Calls::default());
+
+    assert!(value(&families, "perennial_token_issued_timestamp_seconds", &[odd]).is_some());
+}
+
+#[test]
+fn the_histogram_ends_with_all_calls() {
+    let calls = Calls::default();
+    calls.record(Peer::KeyVault, "set", Ok(200), Duration::from_millis(300));
+    calls.record(Peer::KeyVault, "set", Ok(200), Duration::from_secs(60));
+
+    let families = scraped(&[], &calls);
+
+    let samples = &families["perennial_http_client_request_duration_seconds"].samples;
+    let last = samples.iter().rfind(|(name, ..)| name.ends_with("_bucket")).expect("buckets");
+    assert_eq!((last.1[3].1.as_str(), last.2), ("+Inf", 2.0));
+    let half = samples.iter().find(|(_, labels, _)| labels.last().is_some_and(|(_, le)| le == "0.5"));
+    assert_eq!(half.map(|(_, _, count)| *count), Some(1.0));
+}
+
+/// Reads the whole text, and refuses whatever the format does not allow.
+fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    let mut open = String::new();
+    let mut seen = BTreeSet::new();
+    let mut help = None;
+    if !text.ends_with('\n') {
+        return Err("the last line does not end".into());
+    }
+    for line in text.lines() {
+        let bad = |what: &str| format!("{what}: {line}");
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, text) = rest.split_once(' ').ok_or_else(|| bad("no help"))?;
+            if text.trim() != text || text.contains('\\') {
+                return Err(bad("untidy help"));
+            }
+            help = Some(name.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').ok_or_else(|| bad("no type"))?;
+            if help.take().as_deref() != Some(name) || !["gauge", "counter", "histogram"].contains(&kind) {
+                return Err(bad("a type without help, or an unknown one"));
+            }
+            if (kind == "counter") != name.ends_with("_total") {
+                return Err(bad("counters, and only they, end in _total"));
+            }
+            open = name.to_owned();
+            let family = Family { kind: kind.to_owned(), samples: Vec::new() };
+            if families.insert(open.clone(), family).is_some() {
+                return Err(bad("a second family of that name"));
+            }
+        } else {
+            let (series, value) = line.rsplit_once(' ').ok_or_else(|| bad("no value"))?;
+            let value: f64 = value.parse().map_err(|_| bad("not a number"))?;
+            if !seen.insert(series.to_owned()) {
+                return Err(bad("twice"));
+            }
+            let (name, labels) = parse_series(series).ok_or_else(|| bad("not a series"))?;
+            let family = families.get_mut(&open).ok_or_else(|| bad("no family"))?;
+            let suffix = name.strip_prefix(open.as_str()).ok_or_else(|| bad("of another family"))?;
+            let histogram = ["_bucket", "_sum", "_count"].contains(&suffix);
+            if if family.kind == "histogram" { !histogram } else { !suffix.is_empty() } {
+                return Err(bad("a suffix that its type does not have"));
+            }
+            family.samples.push((name, labels, value));
+        }
+    }
+    Ok(families)
+}
+
+fn parse_series(series: &str) -> Option<(String, Vec<(String, String)>)> {
+    let (name, mut rest) = match series.split_once('{') {
+        Some((name, rest)) => (name, rest.strip_suffix('}')?),
+        None => (series, ""),
+    };
+    let word = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let mut labels = Vec::new();
+    while !rest.is_empty() {
+        let (label, quoted) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        let mut chars = quoted.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (at, '"') => break at + 1,
+                (_, '\\') => value.push(match chars.next()?.1 {
+                    'n' => '\n',
+                    c @ ('\\' | '"') => c,
+                    _ => return None,
+                }),
+                (_, c) => value.push(c),
+            }
+        };
+        rest = &quoted[end..];
+        if !rest.is_empty() {
+            rest = rest.strip_prefix(',').filter(|rest| !rest.is_empty())?;
+        }
+        if !word(label) {
+            return None;
+        }
+        labels.push((label.to_owned(), value));
+    }
+    word(name).then(|| (name.to_owned(), labels))
+}

@@ -1,0 +1,267 @@
+//! The page as text: escaping, its policy, and what it says at a glance.
+
+use super::*;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use uuid::Uuid;
+
+use crate::ports::failure::Kind;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::document::StatusSource;
+use crate::status::document::TokenStatus;
+use crate::status::snapshot::Standing;
+
+fn now() -> Timestamp {
+    "2026-03-08T00:00:00Z".parse().expect("a time")
+}
+
+fn status() -> Status {
+    Status::of(&[], TimeDelta::zero(), now(), StatusSource::Daemon)
+}
+
+fn token(name: &str, state: Standing) -> TokenStatus {
+    let issued = now() - TimeDelta::days(9);
+    TokenStatus {
+        name: name.to_owned(),
+        state,
+        version: None,
+        issued_at: Some(issued),
+        signed_in_at: Some(issued),
+        expires_at: Some(issued + TimeDelta::days(90)),
+        proved_at: Some(now() - TimeDelta::hours(2)),
+        runway_seconds: None,
+        last_rotation_at: None,
+        rotate_at: Some(now() + TimeDelta::hours(148)),
+        next_step_at: Some(now() + TimeDelta::hours(4)),
+        partner_center_accepts: Some(true),
+        conditions: Vec::new(),
+    }
+}
+
+fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
+    Condition {
+        id: Uuid::nil(),
+        kind,
+        cause: String::new(),
+        severity,
+        since: now(),
+        tokens: vec![token.to_owned()],
+        remedy: "login",
+        summary: "it said \"no\"".to_owned(),
+        action: "sign in <again>".to_owned(),
+        runway_seconds: None,
+        owners: vec!["Ops & co".to_owned()],
+        code: Some(50_173),
+        trace_id: None,
+        correlation_id: None,
+    }
+}
+
+/// The page as it loads itself again.
+fn page(status: &Status) -> String {
+    render(status, false)
+}
+
+#[test]
+fn the_policy_admits_the_style_sheet_and_no_other() {
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("a suite of TLS 1.3");
+    let hash = STANDARD.encode(suite.common.hash_provider.hash(STYLE.as_bytes()));
+
+    assert!(POLICY.contains(&format!("style-src 'sha256-{hash}';")), "the style sheet's hash is {hash}");
+    let shown = page(&status());
+    assert_eq!(shown.matches("<style>").count(), 1);
+    for never in ["style=", "<script", "javascript:", "onload", "http://", "https://"] {
+        let shown = shown.replace("http://www.w3.org/2000/svg", "");
+        assert!(!shown.contains(never), "{never}");
+    }
+}
+
+#[test]
+fn names_and_reasons_are_escaped() {
+    let odd = "<b>\"a\"&'c'</b>";
+    let mut status = status();
+    status.tokens = vec![token(odd, Standing::NeedsLogin)];
+    status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, odd)];
+
+    let shown = page(&status);
+
+    assert!(!shown.contains("<b>\""), "{shown}");
+    assert_eq!(shown.matches("&lt;b&gt;&quot;a&quot;&amp;&#39;c&#39;&lt;/b&gt;").count(), 2);
+    assert!(shown.contains("Sign in &lt;again&gt;.") && shown.contains("Ops &amp; co"));
+}
+
+#[test]
+fn one_glance_tells_the_verdict() {
+    let mut status = status();
+    status.tokens = vec![token("a", Standing::Current), token("b", Standing::Current)];
+    let shown = page(&status);
+    assert!(
+        shown.contains("<title>All is well") && shown.contains("All 2 tokens work. Next step: a, in 4 h.")
+    );
+
+    status.tokens[1].state = Standing::Unknown;
+    assert!(page(&status).contains("<title>Not known yet"), "what is not known is never green");
+
+    status.tokens[1].state = Standing::Current;
+    status.conditions = vec![condition(Kind::Overdue, Severity::Warning, "b")];
+    assert!(page(&status).contains("<title>Working, with a warning"));
+
+    status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, "b")];
+    status.healthy = false;
+    let shown = page(&status);
+    assert!(shown.contains("<title>Action needed") && shown.contains("1 of 2 tokens needs you now: b."));
+    assert!(shown.find("<h3>b<") < shown.find("<h3>a<"), "trouble comes first");
+}
+
+#[test]
+fn the_bar_and_the_words_beside_it_show_age_rotation_and_end() {
+    let mut status = status();
+    status.tokens = vec![token("a", Standing::Current)];
+
+    let shown = page(&status);
+
+    for said in [
+        "class=\"age\" width=\"10.0%\"",
+        "class=\"turn\" x=\"16.9%\"",
+        ">9 d of 90 d</time><small>signed in 9 d ago<",
+        ">in 6 d 4 h</time><small>14 Mar, 04:00<",
+        ">in 81 d</time><small>28 May 2026<",
+        ">2 h ago</time><small>7 Mar, 22:00<",
+        ">proof in 4 h</time><small>8 Mar, 04:00<",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+}
+
+#[test]
+fn a_refused_token_has_neither_rotation_nor_end() {
+    let mut status = status();
+    let refused = || TokenStatus { runway_seconds: Some(0), ..token("a", Standing::NeedsLogin) };
+    status.tokens = vec![refused()];
+    let card = page(&status);
+    status.tokens = (0..40).map(|_| refused()).collect();
+    let all = page(&status);
+    let (_, row) = all.rsplit_once("<th scope=\"row\">").expect("a row");
+
+    for shown in [card.as_str(), row] {
+        for not_said in ["class=\"turn\"", ">in 6 d 4 h<", ">in 81 d<"] {
+            assert!(!shown.contains(not_said), "{not_said}: {shown}");
+        }
+    }
+    assert!(card.contains(">no longer accepted</time>"));
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let mut status = status();
+    let unknown = TokenStatus {
+        issued_at: None,
+        expires_at: None,
+        rotate_at: None,
+        proved_at: None,
+        next_step_at: None,
+        partner_center_accepts: None,
+        ..token("a", Standing::Unknown)
+    };
+    status.tokens = vec![unknown];
+
+    let shown = page(&status);
+
+    for said in [
+        "<dt>Age</dt><dd>not known",
+        "<dt>Rotates</dt><dd>not known",
+        "none yet",
+        "not asked",
+        "The token has not been proved yet.",
+    ] {
+        assert!(shown.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn what_is_to_be_typed_stands_out_and_is_escaped() {
+    for (text, shown) in [
+        (
+            "run `perennial login <a>`, then `b`",
+            "Run <code>perennial login &lt;a&gt;</code>, then <code>b</code>.",
+        ),
+        ("one ` is `no` pair `", "One <code> is </code>no<code> pair </code>."),
+        ("one ` alone", "One ` alone."),
+        ("`a`", "<code>a</code>."),
+        ("<", "&lt;."),
+        ("", "."),
+    ] {
+        assert_eq!(Sentence(text).to_string(), shown);
+    }
+}
+
+#[test]
+fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
+    let mut status = status();
+    status.tokens = vec![token("b", Standing::NeedsLogin)];
+    let mut refused = condition(Kind::LoginRequired, Severity::Critical, "b");
+    refused.since = now() - TimeDelta::minutes(134);
+    refused.runway_seconds = Some(0);
+    status.conditions = vec![refused];
+
+    let shown = page(&status);
+
+    for said in [
+        "2 h 14 min ago</time><small>7 Mar, 21:46</small>",
+        "<dt>Time left</dt><dd>none</dd>",
+        "<dd>whoever signs in<small>Ops &amp; co</small></dd>",
+        "<dd>login_required</dd>",
+        "AADSTS50173",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    let anchor = Uuid::nil();
+    assert!(
+        shown.contains(&format!("id=\"{anchor}\"")) && shown.contains(&format!("<a href=\"#{anchor}\">"))
+    );
+}
+
+#[test]
+fn of_many_conditions_the_gravest_stand_open() {
+    let mut status = status();
+    status.tokens = (0..9).map(|n| token(&format!("t{n}"), Standing::NeedsLogin)).collect();
+    let login = |n| condition(Kind::LoginRequired, Severity::Critical, &format!("t{n}"));
+    status.conditions = (0..9).map(login).collect();
+
+    let shown = page(&status);
+
+    assert_eq!(
+        (shown.matches("<article class=\"card trouble").count(), shown.matches("<details").count()),
+        (5, 4)
+    );
+    assert_eq!((shown.matches("</summary><div id=").count(), shown.matches("</details>").count()), (4, 4));
+    assert!(shown.find("<article class=\"card trouble") < shown.find("<details"));
+}
+
+#[test]
+fn a_fleet_has_cards_for_trouble_and_rows_for_the_rest() {
+    let mut status = status();
+    status.tokens = (0..600).map(|n| token(&format!("t{n}"), Standing::Current)).collect();
+    status.tokens[599].state = Standing::NeedsLogin;
+    status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, "t599")];
+
+    let shown = page(&status);
+
+    assert_eq!(shown.matches("<h3>t").count(), 1);
+    assert!(shown.contains("<h3>t599<"));
+    assert_eq!(shown.matches("<th scope=\"row\">t").count(), tokens::MOST_TOKENS - 1);
+    assert!(shown.contains("and 100 more") && shown.contains("599 current · 1 needs a sign-in"));
+    assert!(shown.len() < 450_000, "{} bytes", shown.len());
+}
+
+#[test]
+fn a_paused_page_says_so_and_how_to_go_on() {
+    let (paused, live) = (render(&status(), true), page(&status()));
+
+    assert!(paused.contains("paused at <time") && paused.contains("<a href=\"./\">Resume</a>"));
+    assert!(RELOAD.starts_with("15;") && live.contains("loads itself again every 15 s"));
+    assert!(live.contains("as of <time") && live.contains(&format!("<a href=\"./?{PAUSED}\">Pause</a>")));
+}

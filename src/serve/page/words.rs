@@ -1,0 +1,180 @@
+//! What the page calls things: kinds, states, verdicts.
+
+use chrono::TimeDelta;
+
+use crate::process::clock::Timestamp;
+use crate::process::relative;
+use crate::status::condition::Severity;
+use crate::status::document::Status;
+use crate::status::document::TokenStatus;
+use crate::status::snapshot::Standing;
+
+/// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Good,
+    Warn,
+    Bad,
+    Dim,
+}
+
+impl Look {
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Dim => "dim",
+        }
+    }
+
+    /// The strokes inside the sign: a tick, an exclamation mark, a cross, a question mark.
+    pub(super) fn strokes(self) -> &'static str {
+        match self {
+            Self::Good => "M7 12.5l3.4 3.4L17.2 9",
+            Self::Warn => "M12 6.8v6.4M12 16.9v.2",
+            Self::Bad => "M8.3 8.3l7.4 7.4M15.7 8.3l-7.4 7.4",
+            Self::Dim => "M9.4 9.6a2.7 2.7 0 1 1 3.9 2.5c-.9.5-1.3 1-1.3 1.9M12 16.9v.2",
+        }
+    }
+
+    /// The same colour where no style sheet reaches: in the icon of a tab.
+    pub(super) fn plain_colour(self) -> &'static str {
+        match self {
+            Self::Good => "17734a",
+            Self::Warn => "b87a00",
+            Self::Bad => "c62f26",
+            Self::Dim => "6b7780",
+        }
+    }
+
+    pub(super) fn of_severity(severity: Severity) -> Self {
+        match severity {
+            Severity::Warning => Self::Warn,
+            Severity::Critical => Self::Bad,
+        }
+    }
+
+    /// A token's own colour: what is grave about it, else what is known of it.
+    pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
+        match (gravest, token.state) {
+            (Some(Severity::Critical), _) => Self::Bad,
+            (_, Standing::Off | Standing::Unknown) => Self::Dim,
+            (Some(Severity::Warning), _) => Self::Warn,
+            (None, Standing::Current) => Self::Good,
+            (
+                None,
+                Standing::Unsaved | Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired,
+            ) => Self::Warn,
+        }
+    }
+}
+
+/// The one glance: how all stands, a headline, and a sentence.
+pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
+    let count = status.tokens.len();
+    if !status.healthy {
+        let named: Vec<&str> = affected(status).collect();
+        let sentence = match named.as_slice() {
+            [] => "See below.".to_owned(),
+            [only] if count == 1 => format!("{only} needs you now."),
+            [only] => format!("1 of {} needs you now: {only}.", tokens(count)),
+            more => format!("{} of {} need you now.", more.len(), tokens(count)),
+        };
+        return (Look::Bad, "Action needed", sentence);
+    }
+    let unknown = status.tokens.iter().filter(|token| token.state == Standing::Unknown).count();
+    if unknown > 0 {
+        let text = match (unknown, count) {
+            (1, 1) => "The token has not been proved yet.".to_owned(),
+            (all, count) if all == count => format!("None of {} has been proved yet.", tokens(count)),
+            (some, count) => format!("Not proved yet: {some} of {}.", tokens(count)),
+        };
+        return (Look::Dim, "Not known yet", text);
+    }
+    if !status.conditions.is_empty() {
+        let open = status.conditions.len();
+        let things = if open == 1 { "One thing needs".to_owned() } else { format!("{open} things need") };
+        return (Look::Warn, "Working, with a warning", format!("{things} attention; there is time."));
+    }
+    let each = if count == 1 { "The token works".to_owned() } else { format!("All {count} tokens work") };
+    let next = status.tokens.iter().filter_map(|token| Some((token.next_step_at?, &token.name))).min();
+    let next = next.map_or_else(String::new, |(at, name)| {
+        format!(" Next step: {name}, {}.", relative::until(at, status.now))
+    });
+    (Look::Good, "All is well", format!("{each}.{next}"))
+}
+
+/// Those that a critical condition affects.
+fn affected(status: &Status) -> impl Iterator<Item = &str> {
+    let names = status.tokens.iter().map(|token| token.name.as_str());
+    names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
+}
+
+fn tokens(count: usize) -> String {
+    if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
+}
+
+/// How many tokens are in which state.
+pub(super) fn tally(status: &Status) -> String {
+    let counts = Standing::ALL.into_iter().filter_map(|standing| {
+        let count = status.tokens.iter().filter(|token| token.state == standing).count();
+        (count > 0).then(|| format!("{count} {}", state(standing).to_lowercase()))
+    });
+    counts.collect::<Vec<_>>().join(" · ")
+}
+
+/// How much of its life a token has behind it.
+pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp) -> String {
+    let old = relative::span(now - issued);
+    expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
+}
+
+/// When a token ends, or that it has come to that.
+pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
+    if at <= now {
+        "expired".to_owned()
+    } else if dead {
+        "no longer accepted".to_owned()
+    } else {
+        relative::until(at, now)
+    }
+}
+
+/// How long until the first of the tokens ends.
+pub(super) fn time_left(seconds: i64) -> String {
+    if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
+}
+
+/// Who can fix it, by the name of a remedy.
+pub(super) fn who(remedy: &str) -> &'static str {
+    match remedy {
+        "login" => "whoever signs in",
+        "operator" => "an operator",
+        _ => "tried again by itself",
+    }
+}
+
+/// A state in words.
+pub(super) fn state(state: Standing) -> &'static str {
+    match state {
+        Standing::Current => "Current",
+        Standing::Unsaved => "Not saved yet",
+        Standing::NeedsLogin => "Needs a sign-in",
+        Standing::NeedsOperator => "Needs an operator",
+        Standing::Expired => "Expired",
+        Standing::Off => "Switched off",
+        Standing::Unknown => "Not known",
+    }
+}
+
+/// The next step in words, without its time.
+pub(super) fn next_step(token: &TokenStatus) -> &'static str {
+    match token.state {
+        Standing::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
+        Standing::Current => "proof",
+        Standing::Unsaved => "save",
+        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired | Standing::Off => "looks again",
+        Standing::Unknown => "attempt",
+    }
+}

@@ -1,0 +1,91 @@
+//! What systemd is told: ready, one line for people, that the loop turns, and that it stops.
+//!
+//! Owns the messages and when they are sent. Without `NOTIFY_SOCKET` nothing is sent and nothing wakes up
+//! (sd_notify(3)).
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::MissedTickBehavior;
+
+use crate::status::board::Board;
+use crate::status::line::line;
+
+/// Changes that follow each other this closely are told in one line: at start, every token has news.
+const SETTLES: Duration = Duration::from_millis(500);
+
+/// Says that the process listens. Not that tokens work: an outage must not make the unit flap.
+pub fn ready() {
+    send(&NotifyState::Ready);
+}
+
+/// Says that the process is about to end.
+pub fn stopping() {
+    send(&NotifyState::Stopping);
+}
+
+/// Goes on telling how things stand, and that every task turns for as long as that is so. Never ends.
+pub async fn keep_told(board: Board) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return std::future::pending().await;
+    }
+    let mut news = board.subscribe();
+    // Half the period that is watched: one ping may be late.
+    let mut ping = sd_notify::watchdog_enabled().map(|watched| tokio::time::interval(watched / 2));
+    if let Some(ping) = &mut ping {
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    let mut told = String::new();
+    loop {
+        let line = board.drawn(|snapshots, _, now| line(snapshots, now));
+        if line != told {
+            send(&NotifyState::Status(&line));
+            told = line;
+        }
+        let tick = async {
+            match &mut ping {
+                Some(ping) => ping.tick().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tick => {
+                if board.pulses().all_turn() {
+                    send(&NotifyState::Watchdog);
+                }
+            }
+            // The sender lives in the board, which is held here.
+            _ = news.changed() => {
+                tokio::time::sleep(SETTLES).await;
+                news.mark_unchanged();
+            }
+        }
+    }
+}
+
+fn send(what: &NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(std::slice::from_ref(what)) {
+        tracing::debug!(event = "systemd_not_told", reason = %error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::process::clock::Clock;
+    use crate::process::clock::Timestamp;
+
+    fn now() -> Timestamp {
+        "2026-03-08T10:00:00Z".parse().expect("a time")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_systemd_nothing_wakes_up() {
+        let board = Board::new(std::iter::empty(), Clock::running(now(), 1.0));
+
+        let told = tokio::time::timeout(Duration::from_secs(86_400), keep_told(board));
+
+        told.await.expect_err("it waits");
+    }
+}

@@ -1,0 +1,160 @@
+//! Where the tokens' tasks publish and everything else reads.
+//!
+//! Each task writes its own place and no other; readers draw a status from all of them. A `watch`
+//! channel, so that a reader may also wait for news. Beside the snapshots: what was counted on the way, and
+//! the tasks' signs of life.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+
+use crate::process::clock::Clock;
+use crate::process::clock::Timestamp;
+use crate::rotation::pulse::Pulses;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::State;
+use crate::status::condition;
+use crate::status::condition::Condition;
+use crate::status::condition::conditions;
+use crate::status::counts::Counts;
+use crate::status::counts::Tally;
+use crate::status::deliveries::Deliveries;
+use crate::status::deliveries::Miss;
+use crate::status::document::Status;
+use crate::status::document::StatusSource;
+use crate::status::snapshot::Snapshot;
+use crate::token::managed::Grant;
+
+/// All tokens' snapshots. Cheap to clone; all clones are the same board.
+#[derive(Clone, Debug)]
+pub struct Board {
+    snapshots: watch::Sender<Vec<Snapshot>>,
+    counts: Arc<Counts>,
+    pulses: Pulses,
+    deliveries: Deliveries,
+    clock: Clock,
+    /// How long the clock had run when it was made.
+    since: TimeDelta,
+}
+
+impl Board {
+    /// A board on which nothing is known yet.
+    pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<Grant>, &'a Timing)>, clock: Clock) -> Self {
+        let now = clock.now();
+        let unknown = State::unknown(now);
+        let snapshots: Vec<Snapshot> = tokens
+            .map(|(grant, timing)| Snapshot::of(grant, timing, &unknown, &Next::Wait(now), now))
+            .collect();
+        Self {
+            counts: Arc::new(Counts::new(snapshots.len())),
+            pulses: Pulses::new(snapshots.len()),
+            snapshots: watch::Sender::new(snapshots),
+            deliveries: Deliveries::default(),
+            since: clock.uptime(),
+            clock,
+        }
+    }
+
+    /// The same board, with sinks of these names that alerts go to.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
+        self.deliveries = Deliveries::new(sinks);
+        self
+    }
+
+    /// Takes note that all that was due at the sink at that place got through. What that changes is news to all readers.
+    pub fn all_delivered(&self, sink: usize) {
+        if self.deliveries.all_delivered(sink) {
+            self.snapshots.send_modify(|_| {});
+        }
+    }
+
+    /// Takes note that it was not.
+    pub fn missed(&self, sink: usize, miss: Miss) {
+        if self.deliveries.missed(sink, miss, self.clock.now()) {
+            self.snapshots.send_modify(|_| {});
+        }
+    }
+
+    /// How the alerts get through.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
+    /// What a token's task is to call with each new state: it counts what was done and publishes.
+    pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next) + Send + use<> {
+        let board = self.clone();
+        let tally = Tally::new(self.counts.clone(), place);
+        move |state, next| {
+            tally.note(state, next);
+            let now = board.clock.now();
+            board.snapshots.send_modify(|all| {
+                if let Some(known) = all.get_mut(place) {
+                    known.redraw(state, next, now);
+                }
+            });
+        }
+    }
+
+    /// Writes one token's place.
+    pub fn publish(&self, place: usize, snapshot: Snapshot) {
+        self.snapshots.send_modify(|all| {
+            if let Some(known) = all.get_mut(place) {
+                *known = snapshot;
+            }
+        });
+    }
+
+    /// The status now.
+    pub fn status(&self) -> Status {
+        self.drawn(|snapshots, conditions, now| {
+            Status::with(snapshots, conditions, now, StatusSource::Daemon)
+        })
+    }
+
+    /// Draws from the snapshots, what holds by them, and the moment.
+    pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], Vec<Condition>, Timestamp) -> T) -> T {
+        let (skew, now) = (self.clock.skew(), self.clock.now());
+        let snapshots = self.snapshots.borrow();
+        let mut holding = conditions(&snapshots, skew, now);
+        let known = holding.len();
+        holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
+        holding.extend(self.deliveries.conditions());
+        if holding.len() > known {
+            condition::sort(&mut holding);
+        }
+        draw(&snapshots, holding, now)
+    }
+
+    /// Looks at the snapshots as they are.
+    pub fn read<T>(&self, look: impl FnOnce(&[Snapshot]) -> T) -> T {
+        look(&self.snapshots.borrow())
+    }
+
+    /// Tells of each change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Whether every token has been tried, so that what is shown is no longer a guess.
+    pub fn is_ready(&self) -> bool {
+        self.read(|all| all.iter().all(Snapshot::was_tried))
+    }
+
+    /// What was counted since the process began.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The tasks' signs of life.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
+    }
+
+    /// The time by which it is drawn.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}

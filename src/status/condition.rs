@@ -1,0 +1,371 @@
+//! Conditions: what a person should know while it holds, with who can fix it and how.
+//!
+//! Owns the way from snapshots to conditions: which hold, what they share, how grave they are, and, in
+//! `action`, what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
+//! incident.
+
+use std::collections::BTreeMap;
+
+use chrono::SubsecRound as _;
+use chrono::TimeDelta;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::ports::failure::About;
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
+use crate::process::clock::delta;
+use crate::rotation::state::Failing;
+use crate::status::snapshot::Snapshot;
+
+pub(crate) mod action;
+
+/// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
+/// incident in every process.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
+
+/// A fault that may pass is told once the quick attempts have failed too.
+const TOLD_AFTER_ATTEMPTS: u32 = 3;
+/// The app's secret is worth a warning this long before its end: somebody needs a maintenance window.
+const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
+/// A host clock further off than this may break TLS and token lifetimes.
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+/// Every token has been tried once when a process has run for so long.
+pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
+/// How long a buried sign-in and a foreign writer are told about.
+const TOLD_FOR: TimeDelta = TimeDelta::days(1);
+
+/// How soon somebody must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// There is time.
+    Warning,
+    /// Action now.
+    Critical,
+}
+
+/// Something a person should know while it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// The incident: the same across restarts.
+    pub id: Uuid,
+    /// What it is.
+    pub kind: Kind,
+    /// What it comes from: a token, an app, a vault, an issuer.
+    pub cause: String,
+    /// How soon somebody must act.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Timestamp,
+    /// The tokens it affects, in order.
+    pub tokens: Vec<String>,
+    /// Who can fix it.
+    pub remedy: &'static str,
+    /// What happened and why.
+    pub summary: String,
+    /// What to do.
+    pub action: String,
+    /// Seconds until the first affected token ends; null where unknown.
+    pub runway_seconds: Option<i64>,
+    /// Who looks after the affected tokens.
+    pub owners: Vec<String>,
+    /// AADSTS number or HTTP status.
+    pub code: Option<u32>,
+    /// Entra's trace id.
+    pub trace_id: Option<String>,
+    /// The id both sides logged.
+    pub correlation_id: Option<String>,
+}
+
+/// Everything that holds now, the gravest first.
+pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
+    let mut found: BTreeMap<(Kind, String), Condition> = BTreeMap::new();
+    for snapshot in snapshots {
+        for symptom in symptoms(snapshot, now) {
+            let condition = symptom.condition(snapshot, now);
+            match found.get_mut(&(condition.kind, condition.cause.clone())) {
+                Some(known) => join(known, condition),
+                None => {
+                    found.insert((condition.kind, condition.cause.clone()), condition);
+                }
+            }
+        }
+    }
+    if clock_skew.abs() > CLOCK_TOLERANCE {
+        let skewed = clock_skewed(clock_skew, now);
+        found.insert((skewed.kind, skewed.cause.clone()), skewed);
+    }
+    let mut all: Vec<Condition> = found.into_values().collect();
+    sort(&mut all);
+    all
+}
+
+/// Tokens that were not tried although the process has run `up` for longer than each of them waits for its turn:
+/// whatever keeps them from it, they count as late. By a clock that cannot be set.
+pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
+    if up <= TRIED_WITHIN {
+        return Vec::new();
+    }
+    let since = now - (up - TRIED_WITHIN);
+    let untried = snapshots.iter().filter(|of| !of.was_tried());
+    let retry = Remedy::Retry { after: None };
+    untried
+        .map(|of| {
+            let summary = "it has not been tried since Perennial was started".to_owned();
+            Symptom::own(Kind::Overdue, retry, since, of, summary).condition(of, now)
+        })
+        .collect()
+}
+
+/// The gravest first, then the oldest.
+pub fn sort(conditions: &mut [Condition]) {
+    conditions.sort_by_key(|condition| (std::cmp::Reverse(condition.severity), condition.since));
+}
+
+/// One token's part in a condition.
+struct Symptom {
+    kind: Kind,
+    cause: String,
+    remedy: Remedy,
+    since: Timestamp,
+    summary: String,
+    code: Option<u32>,
+    trace_id: Option<String>,
+    correlation_id: Option<String>,
+}
+
+/// The app of a token: those that share it share what is wrong with its credential.
+fn app(of: &Snapshot) -> String {
+    format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
+}
+
+impl Symptom {
+    fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
+        let cause = match kind {
+            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => app(of),
+            _ => format!("token:{}", of.grant.name),
+        };
+        Self { kind, cause, remedy, since, summary, code: None, trace_id: None, correlation_id: None }
+    }
+
+    fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
+        Condition {
+            id: id(self.kind, &self.cause),
+            severity: severity(self.kind, of, now),
+            // As precise as a tag: a restart, which reads it from there, must not change it.
+            since: self.since.trunc_subsecs(0),
+            tokens: vec![of.grant.name.to_string()],
+            remedy: self.remedy.as_str(),
+            action: action::of(self.kind, of),
+            summary: self.summary,
+            runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
+            owners: of.grant.owner.iter().cloned().collect(),
+            code: self.code,
+            trace_id: self.trace_id,
+            correlation_id: self.correlation_id,
+            kind: self.kind,
+            cause: self.cause,
+        }
+    }
+}
+
+fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
+    let mut found: Vec<Symptom> = failing(of, now).into_iter().collect();
+    let held = of.failing.as_ref().map(|failing| failing.failure.kind);
+    let retry = Remedy::Retry { after: None };
+    let mut add = |kind, remedy, since, summary: String| {
+        if held != Some(kind) {
+            found.push(Symptom::own(kind, remedy, since, of, summary));
+        }
+    };
+    let told = of.failing.as_ref().filter(|failing| is_told(failing));
+    let expired_at = of.expired_at(now);
+    if let Some(at) = expired_at {
+        add(Kind::LoginRequired, Remedy::Login, at, expired(of, at));
+    }
+    if of.standing(now) == crate::status::snapshot::Standing::Unsaved
+        && let Some(failing) = told
+    {
+        let summary = "a successor is held in memory and the vault does not take it".to_owned();
+        add(Kind::Unsaved, retry, failing.since, summary);
+    }
+    if of.lacks_mfa() {
+        let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
+        add(Kind::MfaRequired, Remedy::Login, of.verdict_since.unwrap_or(now), summary);
+    } else if of.accepted == Some(false) {
+        let summary =
+            "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
+        add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
+    }
+    if let Some((what, since)) = of.unverified {
+        let summary = format!(
+            "the issuer redeems the token and does not say for which {what}: that could not be compared with the configuration"
+        );
+        add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
+    }
+    // Where something else says why, it is no incident of its own.
+    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none() && expired_at.is_none()) {
+        add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
+    }
+    match of.app_secret_expires {
+        Some(at) if at - APP_SECRET_WARNING <= now => {
+            let summary = format!("the app's secret ends at {}", crate::process::clock::rfc3339(at));
+            add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
+        }
+        None if of.credential_read_at.is_some() => {
+            let summary =
+                "neither the vault nor the configuration says when the app's secret ends".to_owned();
+            add(
+                Kind::AppSecretExpiryUnknown,
+                Remedy::Operator,
+                of.credential_read_at.unwrap_or(now),
+                summary,
+            );
+        }
+        _ => {}
+    }
+    if let Some(at) = of.unburied_at.filter(|at| *at + TOLD_FOR > now) {
+        let summary = "a sign-in was written over by a rotation in flight; it was put back on top".to_owned();
+        add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
+    }
+    if let Some(at) = of.foreign_rotated_at.filter(|at| of.is_foreign && *at + TOLD_FOR > now) {
+        let summary = "somebody else keeps writing the same secret".to_owned();
+        add(Kind::ForeignWriter, Remedy::Operator, at, summary);
+    }
+    found
+}
+
+/// Whether a failure is worth telling: at once where somebody must act, else once it has lasted.
+fn is_told(failing: &Failing) -> bool {
+    !matches!(failing.failure.remedy, Remedy::Retry { .. }) || failing.attempts >= TOLD_AFTER_ATTEMPTS
+}
+
+fn expired(of: &Snapshot, at: Timestamp) -> String {
+    let (day, days) = (at.format("%Y-%m-%d"), of.lifetime().num_days());
+    format!("the token expired on {day}, {days} days after it was issued")
+}
+
+fn failing(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
+    let failing = of.failing.as_ref()?;
+    let failure = &failing.failure;
+    if !is_told(failing) {
+        return None;
+    }
+    // That it was past its end and that the issuer says so is one incident.
+    let expired_at = of.expired_at(now).filter(|_| failure.kind == Kind::LoginRequired);
+    let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
+    let cause = match (failure.about, failure.kind) {
+        (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
+        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
+        (About::AppCredential | About::CredentialSource, _) => app(of),
+        (About::Token | About::History | About::Grant, _) => format!("token:{}", of.grant.name),
+    };
+    Some(Symptom {
+        kind: failure.kind,
+        cause,
+        remedy: failure.remedy,
+        since: expired_at.map_or(failing.since, |at| at.min(failing.since)),
+        summary: format!("{}{expiry}", failure.summary),
+        code: failure.code,
+        trace_id: failure.trace_id.clone(),
+        correlation_id: failure.correlation_id.clone(),
+    })
+}
+
+/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
+/// successor that was saved just now, perhaps after days, is given its time to be proved.
+fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every);
+    let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
+    let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
+    (late < now).then_some(late)
+}
+
+/// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
+/// token any more.
+fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
+    let short = of.runway(now).is_some_and(|left| left <= of.lifetime() / 10);
+    match kind {
+        Kind::NeverSignedIn
+        | Kind::LoginRequired
+        | Kind::MfaRequired
+        | Kind::PolicyBlocked
+        | Kind::AccountDisabled
+        | Kind::AppCredentialRefused
+        | Kind::WrongIdentity
+        | Kind::PartnerCenterRefused => Severity::Critical,
+        Kind::AppSecretExpiring
+        | Kind::EntraUnreachable
+        | Kind::VaultUnreachable
+        | Kind::VaultRefused
+        | Kind::VaultIdentity
+        | Kind::Unsaved
+        | Kind::Overdue
+        | Kind::NoRefreshToken => {
+            if short {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            }
+        }
+        Kind::AppSecretExpiryUnknown
+        | Kind::IdentityUnverified
+        | Kind::ForeignWriter
+        | Kind::BuriedSignIn
+        | Kind::TurnedOff
+        | Kind::ClockSkew
+        | Kind::AlertUndeliverable => Severity::Warning,
+    }
+}
+
+fn join(known: &mut Condition, other: Condition) {
+    known.severity = known.severity.max(other.severity);
+    known.since = known.since.min(other.since);
+    known.runway_seconds = known.runway_seconds.into_iter().chain(other.runway_seconds).min();
+    known.tokens.extend(other.tokens);
+    known.owners.extend(other.owners);
+    known.owners.sort();
+    known.owners.dedup();
+}
+
+fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
+    let cause = "host".to_owned();
+    let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
+    Condition {
+        id: id(Kind::ClockSkew, &cause),
+        kind: Kind::ClockSkew,
+        cause,
+        severity: Severity::Warning,
+        since: now.trunc_subsecs(0),
+        tokens: Vec::new(),
+        remedy: Remedy::Operator.as_str(),
+        summary: format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs()),
+        action: action::CLOCK.into(),
+        runway_seconds: None,
+        owners: Vec::new(),
+        code: None,
+        trace_id: None,
+        correlation_id: None,
+    }
+}
+
+/// The id of an incident.
+pub fn id(kind: Kind, cause: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{}/{cause}", kind.as_str()).as_bytes())
+}
+
+/// The kinds that hold for each token.
+pub fn kinds_by_token(conditions: &[Condition]) -> BTreeMap<&str, Vec<Kind>> {
+    let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
+    for condition in conditions {
+        for token in &condition.tokens {
+            kinds.entry(token).or_default().push(condition.kind);
+        }
+    }
+    kinds
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Which conditions hold, drawn from states as a daemon has them.
+
+use super::*;
+use crate::ports::Acceptance;
+use crate::ports::Asked;
+use crate::ports::Forbidden;
+use crate::ports::VaultError;
+use crate::ports::failure::Failure;
+use crate::rotation::samples;
+use crate::rotation::schedule::Next;
+use crate::rotation::schedule::Timing;
+use crate::rotation::state::Phase;
+use crate::rotation::state::State;
+use crate::status::snapshot::Standing;
+use crate::token::managed::Grant;
+use crate::token::managed::Verify;
+use crate::token::version::Version;
+use crate::token::version::tag;
+use std::sync::Arc;
+
+fn now() -> Timestamp {
+    Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+}
+
+/// The kinds that hold for a token proved three days ago, in that phase and failing so many times.
+fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
+    let failing = failing.map(|(kind, remedy, attempts)| Failing {
+        failure: Failure::new(kind, remedy, About::Token, "as told"),
+        since: now() - TimeDelta::days(2),
+        attempts,
+        retry_at: now(),
+        version: None,
+    });
+    kinds_of_state(&State { phase, failing: failing.map(Box::new), ..proved_three_days_ago() })
+}
+
+fn proved_three_days_ago() -> State {
+    let proved_at = Some(now() - TimeDelta::days(3));
+    State { phase: Phase::Current, newest: Some(version()), proved_at, ..State::unknown(now()) }
+}
+
+fn drawn(name: &str, state: &State) -> Snapshot {
+    let grant = Grant {
+        secret: samples::address("partner-refresh-token"),
+        verify: Verify::PartnerCenter,
+        ..samples::grant(name)
+    };
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now()), now())
+}
+
+fn kinds_of_state(state: &State) -> Vec<Kind> {
+    let snapshot = drawn("partner-center", state);
+    conditions(&[snapshot], TimeDelta::zero(), now()).iter().map(|condition| condition.kind).collect()
+}
+
+fn version() -> Version {
+    samples::version("v", now() - TimeDelta::days(3))
+}
+
+fn unsaved() -> Phase {
+    Phase::Unsaved(Box::new(samples::held(version(), now())))
+}
+
+#[test]
+fn late_is_told_only_where_nothing_else_says_why() {
+    let retry = Remedy::Retry { after: None };
+    let off = Phase::Off { look_at: now() };
+    let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
+
+    assert_eq!(kinds(Phase::Current, None), [Kind::Overdue]);
+    assert_eq!(kinds(Phase::Current, Some((Kind::EntraUnreachable, retry, 2))), [Kind::Overdue]);
+    assert_eq!(kinds(Phase::Current, Some((Kind::EntraUnreachable, retry, 3))), [Kind::EntraUnreachable]);
+    assert_eq!(kinds(waiting(), Some((Kind::LoginRequired, Remedy::Login, 1))), [Kind::LoginRequired]);
+    assert_eq!(kinds(off, Some((Kind::TurnedOff, Remedy::Operator, 1))), [Kind::TurnedOff]);
+}
+
+#[test]
+fn a_write_that_fails_once_is_no_incident() {
+    let down = |attempts| Some((Kind::VaultUnreachable, Remedy::Retry { after: None }, attempts));
+
+    assert!(!kinds(unsaved(), down(1)).contains(&Kind::Unsaved));
+    let mut told = kinds(unsaved(), down(3));
+    told.sort();
+    assert_eq!(told, [Kind::VaultUnreachable, Kind::Unsaved]);
+}
+
+#[test]
+fn a_successor_that_was_held_for_days_is_not_late_once_it_is_saved() {
+    let saved = State { last_rotation_at: Some(now()), ..proved_three_days_ago() };
+
+    assert_eq!(kinds_of_state(&saved), []);
+}
+
+/// What to do about a refusal of the vault, or about what the issuer said.
+fn action_of(failure: Failure, newest: Version) -> String {
+    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
+    let state = State { newest: Some(newest), failing: Some(Box::new(failing)), ..State::unknown(now()) };
+    let grant = Arc::new(samples::grant("partner-center"));
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    let snapshot = Snapshot::of(&grant, &timing, &state, &Next::Wait(now()), now());
+    let [told] = conditions(&[snapshot], TimeDelta::zero(), now()).try_into().expect("one");
+    told.action
+}
+
+#[test]
+fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
+    let refused = VaultError::Forbidden(Forbidden::Rbac { action: None });
+    let told = |asked, name| action_of(refused.failure(asked, &samples::address(name)), version());
+
+    let (own, source) = (told(Asked::Own, "token"), told(Asked::Source, "app-secret"));
+
+    assert!(own.contains("\"Perennial Secret Rotator\"") && own.contains("/secrets/token\""), "{own}");
+    assert!(source.contains("\"Key Vault Secrets User\""), "{source}");
+    assert!(source.contains("/secrets/app-secret\"") && !source.contains("Rotator"), "{source}");
+}
+
+#[test]
+fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
+    const OID: &str = "00000000-0000-0000-0000-0000000000aa";
+    let disabled = || Failure::new(Kind::AccountDisabled, Remedy::Operator, About::Grant, "as told");
+    let noted = |user| Version { tags: [(tag::USER_OID, user)].into(), ..version() };
+
+    let known = action_of(disabled(), noted(OID));
+    let unknown = action_of(disabled(), noted("$(reboot)"));
+
+    assert!(known.contains(&format!("`az ad user update --id {OID} --account-enabled true`")), "{known}");
+    assert!(unknown.contains("Entra admin centre") && !unknown.contains("reboot"), "{unknown}");
+}
+
+#[test]
+fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
+    let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "as told");
+    let with_id = Failure { correlation_id: Some("c0ffee".into()), ..blocked.clone() };
+
+    assert!(action_of(with_id, version()).contains("by correlation id c0ffee"));
+    assert!(action_of(blocked, version()).contains("by app app"));
+}
+
+#[test]
+fn a_no_of_partner_centers_holds_until_it_says_yes() {
+    let heard = |accepted, mfa| State {
+        proved_at: Some(now()),
+        acceptance: Some(said(accepted, mfa)),
+        verdict_at: Some(now() - TimeDelta::days(3)),
+        ..proved_three_days_ago()
+    };
+
+    assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
+    assert_eq!(kinds_of_state(&heard(false, Some(false))), [Kind::MfaRequired]);
+    assert_eq!(drawn("a", &heard(true, Some(true))).accepted, None, "a yes of three days ago is none");
+    assert_eq!(drawn("a", &heard(false, None)).standing(now()), Standing::NeedsOperator);
+    assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), Standing::NeedsLogin);
+}
+
+fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
+    Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
+}
+
+/// The noted verdicts that a process finds at its start, and what it tells before it has asked anybody.
+#[test]
+fn what_the_process_before_noted_of_partner_center_still_holds() {
+    let since = now() - TimeDelta::days(40);
+    for (word, at, kinds, standing, accepted) in [
+        ("usable", now(), vec![], Standing::Current, Some(true)),
+        ("usable", since, vec![], Standing::Unknown, None),
+        ("usable", now() + TimeDelta::days(1), vec![], Standing::Unknown, None),
+        (
+            "partner_center_refused",
+            since,
+            vec![Kind::PartnerCenterRefused],
+            Standing::NeedsOperator,
+            Some(false),
+        ),
+        ("mfa_required", since, vec![Kind::MfaRequired], Standing::NeedsLogin, None),
+        ("app_credential_refused", since, vec![], Standing::Unknown, None),
+        ("turned_off", since, vec![], Standing::Unknown, None),
+    ] {
+        let mut version = version();
+        version.tags.insert(tag::PROVED_AT, &crate::process::clock::rfc3339(now()));
+        version.tags.insert(tag::VERDICT, &crate::token::version::verdict(word, at));
+        let state = State { newest: Some(version), ..State::unknown(now()) };
+
+        let drawn = drawn("a", &state);
+
+        let told = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
+        assert_eq!(told.iter().map(|told| told.kind).collect::<Vec<_>>(), kinds, "{word}");
+        assert!(told.iter().all(|told| told.since == since), "{word}");
+        assert_eq!((drawn.standing(now()), drawn.accepted), (standing, accepted), "{word}");
+    }
+}
+
+/// A token of a hundred days, in that phase, proved that many days ago.
+fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
+    let failing = failing.map(|kind| {
+        let remedy = if kind == Kind::LoginRequired { Remedy::Login } else { Remedy::Operator };
+        let failure = Failure::new(kind, remedy, About::Grant, "as told");
+        Box::new(Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None })
+    });
+    State {
+        phase,
+        newest: Some(samples::version("v", now() - TimeDelta::days(100))),
+        proved_at: proved_days_ago.map(|days| now() - TimeDelta::days(days)),
+        acceptance: Some(said(true, None)),
+        verdict_at: Some(now()),
+        failing,
+        ..State::unknown(now())
+    }
+}
+
+#[test]
+fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
+    let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
+    let off = Phase::Off { look_at: now() };
+    let unproved = || Phase::Unproved { due_at: now() };
+    let end = now() - TimeDelta::days(10);
+    let (told, nothing) = (Some(end), None);
+    let blocked = Some(Kind::AppCredentialRefused);
+    for (what, state, standing, expired) in [
+        ("never redeemed", old(unproved(), None, None), Standing::Expired, told),
+        ("redeemed before its end", old(Phase::Current, Some(11), None), Standing::Expired, told),
+        ("and blocked", old(waiting(), Some(11), blocked), Standing::Expired, told),
+        ("and refused", old(waiting(), Some(11), Some(Kind::LoginRequired)), Standing::Expired, told),
+        ("redeemed after its end", old(Phase::Current, Some(0), None), Standing::Current, nothing),
+        ("long after", old(Phase::Current, Some(9), None), Standing::Unknown, nothing),
+        ("off", old(off, None, None), Standing::Off, nothing),
+        ("held", State { phase: unsaved(), ..old(unproved(), None, None) }, Standing::Unsaved, nothing),
+    ] {
+        let drawn = drawn("a", &state);
+
+        let all = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
+        let login = all.iter().find(|one| one.kind == Kind::LoginRequired);
+        assert_eq!(drawn.standing(now()), standing, "{what}");
+        assert_eq!(login.map(|one| one.since), expired, "{what}");
+        if let Some(login) = login {
+            assert_eq!((login.severity, login.remedy), (Severity::Critical, "login"), "{what}");
+            assert_eq!(login.runway_seconds, Some(0), "{what}");
+            assert!(login.summary.contains("the token expired on 2026-"), "{what}: {}", login.summary);
+            assert!(!all.iter().any(|one| one.kind == Kind::Overdue), "{what}: it says why");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_not_shown_as_current() {
+    let accepted_at = |at| State {
+        proved_at: Some(now()),
+        acceptance: Some(said(true, None)),
+        verdict_at: Some(at),
+        ..proved_three_days_ago()
+    };
+    let standing = |state: &State| drawn("a", state).standing(now());
+
+    assert_eq!(standing(&accepted_at(now())), Standing::Current);
+    let silent = accepted_at(now() - TimeDelta::days(3));
+    assert_eq!(standing(&silent), Standing::Unknown, "Partner Center is silent");
+    let never = State { proved_at: Some(now()), ..proved_three_days_ago() };
+    assert_eq!(standing(&never), Standing::Unknown, "Partner Center has never said so");
+
+    let mut version = version();
+    version.tags.insert(tag::PROVED_AT, &crate::process::clock::rfc3339(now()));
+    let found = |version| State { newest: Some(version), ..State::unknown(now()) };
+    assert_eq!(standing(&found(version.clone())), Standing::Unknown, "redeemed by the process before");
+    version.tags.insert(tag::VERDICT, &crate::token::version::verdict(crate::token::version::USABLE, now()));
+    assert_eq!(standing(&found(version.clone())), Standing::Current, "and accepted");
+    version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(now()));
+    version.tags.insert(tag::REFUSED_KIND, Kind::LoginRequired.as_str());
+    assert_eq!(standing(&found(version)), Standing::Unknown, "refused since");
+}
+
+#[test]
+fn tokens_of_one_app_share_what_is_said_of_its_secret() {
+    let ends =
+        |days| State { app_secret_expires: Some(now() + TimeDelta::days(days)), ..proved_three_days_ago() };
+    let snapshots = [drawn("a", &ends(9)), drawn("b", &ends(9))];
+
+    let all = conditions(&snapshots, TimeDelta::zero(), now());
+
+    let told: Vec<_> = all.iter().filter(|condition| condition.kind == Kind::AppSecretExpiring).collect();
+    assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
+}

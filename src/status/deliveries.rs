@@ -1,0 +1,200 @@
+//! How the alerts get through: what was delivered by each sink, and which of them cannot be delivered to.
+//!
+//! Owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. Knows neither
+//! what is told nor how.
+//!
+//! Invariant: only a delivery ends the condition.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use chrono::SubsecRound as _;
+
+use crate::ports::failure::Kind;
+use crate::ports::failure::Remedy;
+use crate::process::clock::Timestamp;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::condition::action;
+use crate::status::condition::id;
+
+/// A fault that may pass is told once so many attempts in a row have failed.
+const TOLD_AFTER_ATTEMPTS: u32 = 3;
+
+/// Words in metrics.
+pub const OUTCOMES: [&str; 2] = ["delivered", "failed"];
+
+/// All sinks, in the order of the configuration. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Deliveries(Arc<[Mutex<Record>]>);
+
+#[derive(Debug)]
+struct Record {
+    sink: Arc<str>,
+    counts: [u64; OUTCOMES.len()],
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    since: Timestamp,
+    why: String,
+    attempts: u32,
+    is_settled: bool,
+    severity: Severity,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// Why, without any address or secret.
+    pub why: String,
+    /// Whether trying again is of no use until somebody acts.
+    pub is_settled: bool,
+    /// How grave the gravest thing is that could not be told.
+    pub severity: Severity,
+}
+
+impl Deliveries {
+    /// Sinks of these names, of which nothing is known yet.
+    pub fn new(sinks: impl Iterator<Item = Arc<str>>) -> Self {
+        let records = sinks.map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None }));
+        Self(records.collect())
+    }
+
+    /// Counts a delivery.
+    pub fn delivered(&self, place: usize) {
+        if let Some(mut record) = self.record(place) {
+            record.counts[0] += 1;
+        }
+    }
+
+    /// Takes note that all that was due got through. Whether that ends what is told.
+    pub fn all_delivered(&self, place: usize) -> bool {
+        let Some(mut record) = self.record(place) else { return false };
+        record.trouble.take().is_some_and(|trouble| trouble.is_told())
+    }
+
+    /// Counts a failed attempt. Whether that begins or worsens what is told.
+    pub fn missed(&self, place: usize, miss: Miss, now: Timestamp) -> bool {
+        let Some(mut record) = self.record(place) else { return false };
+        record.counts[1] += 1;
+        let Miss { why, is_settled, severity } = miss;
+        let known = record.trouble.take();
+        let before = known.as_ref().filter(|trouble| trouble.is_told()).map(|trouble| trouble.severity);
+        let trouble = Trouble {
+            since: known.as_ref().map_or(now, |known| known.since),
+            attempts: known.as_ref().map_or(0, |known| known.attempts).saturating_add(1),
+            why,
+            is_settled,
+            severity,
+        };
+        let is_news = trouble.is_told() && before != Some(severity);
+        record.trouble = Some(trouble);
+        is_news
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_troubled(&self, place: usize) -> bool {
+        self.record(place).is_some_and(|record| record.trouble.is_some())
+    }
+
+    /// What holds of the sinks.
+    pub fn conditions(&self) -> Vec<Condition> {
+        (0..self.0.len()).filter_map(|place| self.condition(place)).collect()
+    }
+
+    /// Names and counts, in a fixed order.
+    pub fn counts(&self) -> Vec<(Arc<str>, [u64; OUTCOMES.len()])> {
+        let all = (0..self.0.len()).filter_map(|place| self.record(place));
+        all.map(|record| (record.sink.clone(), record.counts)).collect()
+    }
+
+    fn condition(&self, place: usize) -> Option<Condition> {
+        let record = self.record(place)?;
+        let trouble = record.trouble.as_ref().filter(|trouble| trouble.is_told())?;
+        Some(undeliverable(&record.sink, &trouble.why, trouble.severity, trouble.since))
+    }
+
+    fn record(&self, place: usize) -> Option<MutexGuard<'_, Record>> {
+        self.0.get(place).map(|record| record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Trouble {
+    fn is_told(&self) -> bool {
+        self.is_settled || self.attempts >= TOLD_AFTER_ATTEMPTS
+    }
+}
+
+/// What a condition about a sink comes from.
+pub fn cause(sink: &str) -> String {
+    format!("sink:{sink}")
+}
+
+/// The condition of a sink that cannot be delivered to.
+pub fn undeliverable(sink: &str, why: &str, severity: Severity, since: Timestamp) -> Condition {
+    let cause = cause(sink);
+    Condition {
+        id: id(Kind::AlertUndeliverable, &cause),
+        kind: Kind::AlertUndeliverable,
+        severity,
+        since: since.trunc_subsecs(0),
+        tokens: Vec::new(),
+        remedy: Remedy::Operator.as_str(),
+        summary: format!("the alert sink {sink} cannot be delivered to: {why}"),
+        action: action::of_sink(sink),
+        runway_seconds: None,
+        owners: Vec::new(),
+        code: None,
+        trace_id: None,
+        correlation_id: None,
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    fn one() -> Deliveries {
+        Deliveries::new(std::iter::once("on-call".into()))
+    }
+
+    fn miss(is_settled: bool) -> Miss {
+        Miss { why: "it answered 503".into(), is_settled, severity: Severity::Warning }
+    }
+
+    #[test]
+    fn a_fault_that_may_pass_is_told_at_the_third_time_and_once() {
+        let sinks = one();
+
+        let news: Vec<bool> = (0..4).map(|_| sinks.missed(0, miss(false), now())).collect();
+
+        assert_eq!(news, [false, false, true, false]);
+        let [condition] = sinks.conditions().try_into().expect("one");
+        assert_eq!((condition.cause.as_str(), condition.since), ("sink:on-call", now()));
+        assert_eq!(sinks.counts(), [("on-call".into(), [0, 4])]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_at_once_and_ended_by_a_delivery_only() {
+        let sinks = one();
+
+        assert!(sinks.missed(0, miss(true), now()));
+        assert!(sinks.missed(0, Miss { severity: Severity::Critical, ..miss(true) }, now()), "it got worse");
+        sinks.delivered(0);
+        assert!(sinks.is_troubled(0), "something else may have been refused");
+        assert!(sinks.all_delivered(0));
+
+        assert!(sinks.conditions().is_empty() && !sinks.is_troubled(0));
+        assert!(!sinks.all_delivered(0));
+        assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
+    }
+}

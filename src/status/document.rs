@@ -1,0 +1,159 @@
+//! The published status: one document, read by the endpoints, the page, the metrics and `status`.
+//!
+//! Pure: drawn from snapshots. Holds no secret. The field names are part of the contract.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::process::clock::rfc3339;
+use crate::status::condition::Condition;
+use crate::status::condition::Severity;
+use crate::status::condition::conditions;
+use crate::status::condition::kinds_by_token;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
+use crate::token::version::VersionId;
+
+/// The form of this document; a change that a reader must know about raises it.
+const SCHEMA: u32 = 1;
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusSource {
+    /// A running daemon.
+    Daemon,
+    /// The vault alone: what only a daemon knows is null.
+    Vault,
+}
+
+/// Everything that is known, at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    schema: u32,
+    /// False while any condition is critical.
+    pub healthy: bool,
+    /// Of the program.
+    pub version: &'static str,
+    /// The moment.
+    #[serde(serialize_with = "time")]
+    pub now: Timestamp,
+    /// Who says so.
+    pub source: StatusSource,
+    /// The tokens, as configured.
+    pub tokens: Vec<TokenStatus>,
+    /// What a person should know, the gravest first.
+    pub conditions: Vec<Condition>,
+}
+
+/// One token at one moment. What is not known is null.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: Standing,
+    /// The newest version.
+    pub version: Option<VersionId>,
+    /// When its token was issued.
+    #[serde(serialize_with = "maybe_time")]
+    pub issued_at: Option<Timestamp>,
+    /// When the user signed in.
+    #[serde(serialize_with = "maybe_time")]
+    pub signed_in_at: Option<Timestamp>,
+    /// When the token ends.
+    #[serde(serialize_with = "maybe_time")]
+    pub expires_at: Option<Timestamp>,
+    /// When the issuer last redeemed it.
+    #[serde(serialize_with = "maybe_time")]
+    pub proved_at: Option<Timestamp>,
+    /// Seconds until the first of the token's and the app secret's end; zero once refused.
+    pub runway_seconds: Option<i64>,
+    /// When a successor was last saved by this process.
+    #[serde(serialize_with = "maybe_time")]
+    pub last_rotation_at: Option<Timestamp>,
+    /// When it is to be replaced.
+    #[serde(serialize_with = "maybe_time")]
+    pub rotate_at: Option<Timestamp>,
+    /// When the next step is due.
+    #[serde(serialize_with = "maybe_time")]
+    pub next_step_at: Option<Timestamp>,
+    /// Whether Partner Center accepts the access token.
+    pub partner_center_accepts: Option<bool>,
+    /// What holds for it.
+    pub conditions: Vec<Kind>,
+}
+
+impl Status {
+    /// Draws it.
+    pub fn of(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp, source: StatusSource) -> Self {
+        Self::with(snapshots, conditions(snapshots, clock_skew, now), now, source)
+    }
+
+    /// Draws it with the conditions that hold.
+    pub fn with(
+        snapshots: &[Snapshot],
+        conditions: Vec<Condition>,
+        now: Timestamp,
+        source: StatusSource,
+    ) -> Self {
+        let kinds = kinds_by_token(&conditions);
+        let tokens = snapshots.iter().map(|snapshot| {
+            let kinds = kinds.get(snapshot.grant.name.as_str()).cloned();
+            token(snapshot, kinds.unwrap_or_default(), now)
+        });
+        Self {
+            schema: SCHEMA,
+            healthy: !conditions.iter().any(|condition| condition.severity == Severity::Critical),
+            version: env!("CARGO_PKG_VERSION"),
+            now,
+            source,
+            tokens: tokens.collect(),
+            conditions,
+        }
+    }
+
+    /// The conditions that affect one token, or all.
+    pub fn touching(&self, token: Option<&str>) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter().filter(move |condition| {
+            token.is_none_or(|name| condition.tokens.iter().any(|affected| affected == name))
+        })
+    }
+
+    /// The gravest severity that holds, for one token or for all.
+    pub fn gravest(&self, token: Option<&str>) -> Option<Severity> {
+        self.touching(token).map(|condition| condition.severity).max()
+    }
+}
+
+fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
+    TokenStatus {
+        name: of.grant.name.to_string(),
+        state: of.standing(now),
+        version: of.version.clone(),
+        issued_at: of.issued_at,
+        signed_in_at: of.signed_in_at,
+        expires_at: of.expires_at,
+        proved_at: of.proved_at,
+        runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
+        last_rotation_at: of.last_rotation_at,
+        rotate_at: of.rotate_at,
+        next_step_at: of.next_step_at,
+        partner_center_accepts: of.accepted,
+        conditions,
+    }
+}
+
+fn time<S: serde::Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&rfc3339(*at))
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn maybe_time<S: serde::Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time(at, to),
+        None => to.serialize_none(),
+    }
+}

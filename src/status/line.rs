@@ -1,0 +1,72 @@
+//! How everything stands, in one sentence for people.
+
+use crate::process::clock::Timestamp;
+use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::Standing;
+
+/// One line for people. The next step by its time of day: a distance would grow old as it stands.
+pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
+    let count = snapshots.len();
+    let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
+    let standings: Vec<Standing> = snapshots.iter().map(|of| of.standing(now)).collect();
+    let mut parts = Standing::ALL.iter().filter_map(|state| {
+        let count = standings.iter().filter(|standing| *standing == state).count();
+        (count > 0).then(|| format!("{count} {}", words(*state)))
+    });
+    if let Some(first) = parts.next() {
+        line = parts.fold(format!("{line}: {first}"), |line, part| format!("{line}, {part}"));
+    }
+    match snapshots.iter().filter_map(|of| of.next_step_at).min().filter(|at| *at > now) {
+        Some(at) if at.date_naive() == now.date_naive() => {
+            format!("{line}; next step at {}", at.format("%H:%M UTC"))
+        }
+        Some(at) => format!("{line}; next step on {}", at.format("%Y-%m-%d at %H:%M UTC")),
+        None => line,
+    }
+}
+
+fn words(state: Standing) -> &'static str {
+    match state {
+        Standing::Current => "current",
+        Standing::Unsaved => "unsaved",
+        Standing::NeedsLogin => "needs login",
+        Standing::NeedsOperator => "needs an operator",
+        Standing::Expired => "expired",
+        Standing::Off => "off",
+        Standing::Unknown => "not known yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::rotation::samples;
+    use crate::rotation::schedule::Timing;
+    use crate::rotation::state::State;
+
+    fn now() -> Timestamp {
+        "2026-03-08T10:00:00Z".parse().expect("a time")
+    }
+
+    fn snapshot(proved: bool, next_step: TimeDelta) -> Snapshot {
+        let grant = samples::grant("a");
+        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+        let state = State { proved_at: proved.then(now), ..State::unknown(now()) };
+        let next = crate::rotation::schedule::Next::Wait(now() + next_step);
+        Snapshot::of(&Arc::new(grant), &timing, &state, &next, now())
+    }
+
+    #[test]
+    fn the_line_counts_the_states_and_names_the_next_step() {
+        let all = [snapshot(true, TimeDelta::hours(4)), snapshot(false, TimeDelta::days(1))];
+
+        assert_eq!(line(&all, now()), "2 tokens: 1 current, 1 not known yet; next step at 14:00 UTC");
+        let later = "1 token: 1 not known yet; next step on 2026-03-09 at 10:00 UTC";
+        assert_eq!(line(&all[1..], now()), later);
+        assert_eq!(line(&[], now()), "0 tokens");
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading secrets that lie on this machine: files, environment variables, systemd credentials.
+//!
+//! Owns what is read, how much of it and what is trimmed. Knows no vault. Never shows a content: an error
+//! names the place and the reason only.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use thiserror::Error;
+
+use crate::process::text;
+use crate::token::secret::Source;
+
+/// No secret is longer. systemd admits 1 MB for all credentials together (systemd.exec).
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Why a secret could not be read. An operator has to look.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The file is missing or may not be read.
+    #[error("cannot read {}: {}", path.display(), reason.kind())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why; only its kind is shown.
+        reason: io::Error,
+    },
+    /// The variable is not set.
+    #[error("the environment variable {0} is not set")]
+    NotSet(String),
+    /// What was found is of no use as a secret.
+    #[error("{place} {fault}")]
+    Unusable {
+        /// Where: a path or a variable.
+        place: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// Not started by systemd with credentials.
+    #[error("there is no credential {0}: CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit)")]
+    NoCredentials(String),
+    /// The id of a systemd credential is a plain file name.
+    #[error("{0:?} cannot be the id of a systemd credential")]
+    BadCredential(String),
+    /// The secret is in a vault, which is not this module's to read.
+    #[error("the secret {0} is in a vault and cannot be read from this machine")]
+    InVault(String),
+}
+
+/// Reads a secret from this machine, without what [`text::bare`] takes away. Reads again at each call.
+///
+/// # Errors
+/// Operator: the place is named, the content never.
+pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
+    match source {
+        Source::File(path) => read_file(path),
+        Source::Env(name) => match env::var_os(name) {
+            None => Err(SourceError::NotSet(name.clone())),
+            Some(value) => usable(value.as_encoded_bytes(), &place(source)),
+        },
+        Source::Credential(id) => match env::var_os("CREDENTIALS_DIRECTORY") {
+            None => Err(SourceError::NoCredentials(id.clone())),
+            Some(directory) => read_credential(Path::new(&directory), id),
+        },
+        Source::Secret(address) => Err(SourceError::InVault(address.to_string())),
+    }
+}
+
+fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceError> {
+    if id.is_empty() || id.contains('/') || id == "." || id == ".." {
+        return Err(SourceError::BadCredential(id.to_owned()));
+    }
+    read_file(&directory.join(id))
+}
+
+fn read_file(path: &Path) -> Result<SecretString, SourceError> {
+    let unreadable = |reason| SourceError::Unreadable { path: path.to_owned(), reason };
+    // A pipe would hold up the whole program, and could not be read again anyway.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(SourceError::Unusable { place: path.display().to_string(), fault: "is not a file" });
+    }
+    let mut content = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content).map_err(unreadable)?;
+    usable(&content, &path.display().to_string())
+}
+
+/// What a message calls the place that a source names.
+pub fn place(source: &Source) -> String {
+    match source {
+        Source::Secret(address) => address.to_string(),
+        Source::File(path) => path.display().to_string(),
+        Source::Env(name) => format!("the environment variable {name}"),
+        Source::Credential(id) => format!("the credential {id}"),
+    }
+}
+
+/// The secret in what was read from a place: the one rule for all places, a vault included.
+///
+/// # Errors
+/// Operator: the place is named, the content never.
+pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
+    let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
+    if content.len() > MAX_BYTES {
+        return Err(unusable("is longer than 64 KiB"));
+    }
+    let text = text::bare(std::str::from_utf8(content).map_err(|_| unusable("is not text in UTF-8"))?);
+    if text.is_empty() {
+        return Err(unusable("is empty"));
+    }
+    Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use secrecy::ExposeSecret as _;
+
+    #[test]
+    fn a_newline_at_the_end_quotes_and_a_byte_order_mark_are_no_part_of_the_secret() {
+        let secret = usable("\u{feff}\"s3cr3t\" \r\n".as_bytes(), "x").expect("usable");
+
+        assert_eq!(secret.expose_secret(), "s3cr3t");
+    }
+
+    #[test]
+    fn what_is_no_secret_is_named_without_its_content() {
+        let long = "canary".repeat(20_000);
+        for (content, fault) in [
+            (b"canary\xff".as_slice(), "is not text in UTF-8"),
+            (b" \n", "is empty"),
+            (b"\"\"\n", "is empty"),
+            (long.as_bytes(), "is longer than 64 KiB"),
+        ] {
+            let error = usable(content, "/run/secret").expect_err("unusable").to_string();
+
+            assert_eq!(error, format!("/run/secret {fault}"));
+        }
+    }
+
+    #[test]
+    fn files_are_read_and_other_things_refused() {
+        let this = Source::File(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        let directory = Source::File(PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+        let missing = Source::File("/nonexistent/secret".into());
+
+        assert!(read_local(&this).expect("readable").expose_secret().starts_with("[package]"));
+        let error = read_local(&directory).expect_err("a directory").to_string();
+        assert!(error.ends_with("is not a file"), "{error}");
+        let error = read_local(&missing).expect_err("missing").to_string();
+        assert_eq!(error, "cannot read /nonexistent/secret: entity not found");
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        let error = read_local(&Source::Env("PERENNIAL_NO_SUCH".into())).expect_err("not set").to_string();
+
+        assert_eq!(error, "the environment variable PERENNIAL_NO_SUCH is not set");
+    }
+
+    #[test]
+    fn a_credential_is_a_file_of_the_units_directory_and_of_no_other() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+
+        assert!(read_credential(directory, "Cargo.toml").is_ok());
+        for id in ["", ".", "..", "../Cargo.toml", "src/lib.rs"] {
+            let error = read_credential(directory, id).expect_err("refused");
+            assert!(matches!(error, SourceError::BadCredential(_)), "{id}");
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One version of a vault secret, and what Perennial writes beside the value (promise 7, docs/promises.md).
+//!
+//! Owns the names of tags and the rules for reading them. Tags are hints, never permission: they can
+//! make Perennial act earlier or look closer, but what guards a write is the configuration.
+//!
+//! Invariant: tags hold nothing secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::process::clock::Timestamp;
+use crate::process::clock::rfc3339;
+use crate::process::text;
+use crate::token::RefreshToken;
+use crate::token::meant;
+use crate::token::tags::Tags;
+
+/// Content type of a version that Perennial wrote.
+pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
+
+/// Key Vault's bound on tags per version (docs/azure-facts.md F207).
+pub const MAX_TAGS: usize = 15;
+
+/// Key Vault's older pages bound a tag's value at 256 characters; the newer at 512
+/// (docs/azure-facts.md F207). Stay below both.
+pub const MAX_TAG_CHARS: usize = 255;
+
+/// The names of Perennial's tags.
+pub mod tag {
+    /// Program, version and command that wrote the version.
+    pub const MANAGED_BY: &str = "managed-by";
+    /// When the issuer handed the token out.
+    pub const ISSUED_AT: &str = "issued-at";
+    /// The login the token descends from.
+    pub const SIGNED_IN_AT: &str = "signed-in-at";
+    /// Tenant it was issued by.
+    pub const TENANT_ID: &str = "tenant-id";
+    /// App it was issued to.
+    pub const CLIENT_ID: &str = "client-id";
+    /// User it was issued to, by object id.
+    pub const USER_OID: &str = "user-oid";
+    /// The version whose redemption produced it.
+    pub const REDEEMED_FROM: &str = "redeemed-from";
+    /// Ties the records of one rotation together.
+    pub const ROTATION_ID: &str = "rotation-id";
+    /// When it was last redeemed; written at most daily.
+    pub const PROVED_AT: &str = "proved-at";
+    /// Since when the issuer refuses it.
+    pub const REFUSED_AT: &str = "refused-at";
+    /// What the refusal means.
+    pub const REFUSED_KIND: &str = "refused-kind";
+    /// Short of a refusal by the issuer: when the token was last known to be usable, or what keeps it from being
+    /// used and since when (`Version::verdict`).
+    pub const VERDICT: &str = "verdict";
+    /// The code of a refusal that is final; a mark without it is not.
+    pub const REFUSED_CODE: &str = "refused-code";
+
+    /// All of them: whatever else a version carries is foreign and is handed on.
+    pub const OURS: [&str; 13] = [
+        MANAGED_BY,
+        ISSUED_AT,
+        SIGNED_IN_AT,
+        TENANT_ID,
+        CLIENT_ID,
+        USER_OID,
+        REDEEMED_FROM,
+        ROTATION_ID,
+        PROVED_AT,
+        REFUSED_AT,
+        REFUSED_KIND,
+        VERDICT,
+        REFUSED_CODE,
+    ];
+}
+
+/// The verdict's word for a token that the issuer redeemed and whose access token was accepted.
+pub const USABLE: &str = "usable";
+
+/// A version's id: 32 hex digits, given by the vault. Shared, since a token is known by it in many places.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct VersionId(pub Arc<str>);
+
+impl std::fmt::Display for VersionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A version without its value, as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its id.
+    pub id: VersionId,
+    /// When the vault took it in. Whole seconds: two versions may share one.
+    pub created: Timestamp,
+    /// A disabled version cannot be read (docs/azure-facts.md F212).
+    pub enabled: bool,
+    /// When it says it ends; the vault does not enforce it.
+    pub expires: Option<Timestamp>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl Version {
+    /// Whether any of Perennial's commands wrote it.
+    pub fn is_ours(&self) -> bool {
+        self.tags.get(tag::MANAGED_BY).is_some_and(|by| by.starts_with("perennial"))
+    }
+
+    /// The version whose redemption produced this one; none for a sign-in.
+    pub fn redeemed_from(&self) -> Option<VersionId> {
+        let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
+        Some(VersionId(from.into()))
+    }
+
+    /// Whether it is noted that the issuer has refused it: for now, or for good (`schedule::is_known_dead`).
+    pub fn is_refused(&self) -> bool {
+        self.tags.contains(tag::REFUSED_AT)
+    }
+
+    /// What was noted of its use: a word, which is `usable` or a kind of condition, and its time.
+    pub fn verdict(&self) -> Option<(&str, Timestamp)> {
+        let (word, at) = self.tags.get(tag::VERDICT)?.split_once(' ')?;
+        Some((word, parsed(at)?))
+    }
+
+    /// Whether it was redeemed after it was written: `login` notes its own redemption on what it writes.
+    pub fn is_proved_since(&self) -> bool {
+        let noted = self.time(tag::PROVED_AT);
+        noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
+    }
+
+    /// A tag's instant, where there is one that can be read and meant.
+    pub fn time(&self, tag: &str) -> Option<Timestamp> {
+        parsed(self.tags.get(tag)?)
+    }
+
+    /// When the token in it was issued: the earlier of tag and vault, so that a tag can hasten a
+    /// rotation but never put it off.
+    pub fn issued_at(&self) -> Timestamp {
+        self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
+    }
+
+    /// When the user signed in: the tag of the login it descends from, else its own creation.
+    pub fn signed_in_at(&self) -> Timestamp {
+        self.time(tag::SIGNED_IN_AT).map_or(self.created, |at| at.min(self.created))
+    }
+}
+
+/// A version with its value.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Which one.
+    pub version: Version,
+    /// The value, without surrounding whitespace. `SecretString` shows nothing in `Debug`.
+    pub value: SecretString,
+    /// The vault's own time when it answered (`Date` header; docs/azure-facts.md F218).
+    pub read_at: Option<Timestamp>,
+}
+
+impl Stored {
+    /// The value as a refresh token.
+    pub fn refresh_token(&self) -> RefreshToken {
+        RefreshToken::new(self.value.expose_secret())
+    }
+}
+
+/// A version to be written.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The value.
+    pub value: RefreshToken,
+    /// When the token ends.
+    pub expires: Timestamp,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// What is known about a token that is about to be written.
+#[derive(Clone, Debug)]
+pub struct Provenance<'a> {
+    /// `run`, `rotate`, `login` or `check`.
+    pub command: &'static str,
+    /// When the issuer handed the token out.
+    pub issued_at: Timestamp,
+    /// The tenant, as configured.
+    pub tenant_id: &'a str,
+    /// The app.
+    pub client_id: &'a str,
+    /// The user, where the access token says.
+    pub user_oid: Option<&'a str>,
+    /// The version it was redeemed from; none for a sign-in.
+    pub redeemed_from: Option<&'a Version>,
+    /// The verdict on it, where there is one already.
+    pub verdict: Option<(&'static str, Timestamp)>,
+    /// The tags of the version it replaces without descending from it: a sign-in's predecessor.
+    pub replaces: Option<&'a Tags>,
+    /// Ties the records together.
+    pub rotation_id: Uuid,
+}
+
+/// Makes a version out of a token and what is known about it; says which foreign tags did not fit, in a form
+/// that can be shown.
+pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (NewVersion, Vec<String>) {
+    let signed_in_at = from.redeemed_from.map_or(from.issued_at, Version::signed_in_at);
+    let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
+    let mut put = |name, value| tags.push((name, value));
+    put(tag::MANAGED_BY, format!("perennial/{} {}", env!("CARGO_PKG_VERSION"), from.command));
+    put(tag::ISSUED_AT, rfc3339(from.issued_at));
+    put(tag::SIGNED_IN_AT, rfc3339(signed_in_at));
+    put(tag::TENANT_ID, from.tenant_id.to_owned());
+    put(tag::CLIENT_ID, from.client_id.to_owned());
+    put(tag::ROTATION_ID, from.rotation_id.to_string());
+    put(tag::PROVED_AT, rfc3339(from.issued_at));
+    if let Some(oid) = from.user_oid {
+        put(tag::USER_OID, oid.to_owned());
+    }
+    if let Some(version) = from.redeemed_from {
+        put(tag::REDEEMED_FROM, version.id.to_string());
+    }
+    if let Some((word, at)) = from.verdict {
+        put(tag::VERDICT, verdict(word, at));
+    }
+    let before = from.redeemed_from.map(|version| &version.tags).or(from.replaces);
+    let dropped = before.map(|before| carry_over(before, &mut tags)).unwrap_or_default();
+    (NewVersion { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
+}
+
+/// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
+/// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
+/// foreign tag is left out for it.
+const RESERVED: usize = tag::OURS.len() - 2;
+
+fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
+    let mut dropped = Vec::new();
+    let mut room = MAX_TAGS - RESERVED;
+    for (name, value) in foreign.iter().filter(|(name, _)| !tag::OURS.contains(name)) {
+        if room == 0 {
+            dropped.push(text::shown(name));
+        } else {
+            tags.push((name, value.to_owned()));
+            room -= 1;
+        }
+    }
+    dropped
+}
+
+/// A verdict's form in its tag.
+pub fn verdict(word: &str, at: Timestamp) -> String {
+    format!("{word} {}", rfc3339(at))
+}
+
+fn parsed(text: &str) -> Option<Timestamp> {
+    meant(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn version(tags: &[(&str, &str)]) -> Version {
+        Version {
+            id: VersionId("a".repeat(32).into()),
+            created: at("2026-03-01T00:00:00Z"),
+            enabled: true,
+            expires: None,
+            tags: tags.iter().copied().collect(),
+        }
+    }
+
+    fn composed(from: &Version) -> (NewVersion, Vec<String>) {
+        let provenance = Provenance {
+            command: "run",
+            issued_at: at("2026-03-08T00:00:00Z"),
+            tenant_id: "tenant",
+            client_id: "app",
+            user_oid: Some("user"),
+            redeemed_from: Some(from),
+            verdict: Some((USABLE, at("2026-03-08T00:00:01Z"))),
+            replaces: None,
+            rotation_id: Uuid::nil(),
+        };
+        compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
+    }
+
+    #[test]
+    fn a_tag_can_hasten_a_rotation_but_never_put_it_off() {
+        assert_eq!(
+            version(&[(tag::ISSUED_AT, "2026-02-01T00:00:00Z")]).issued_at(),
+            at("2026-02-01T00:00:00Z")
+        );
+        assert_eq!(
+            version(&[(tag::ISSUED_AT, "2027-01-01T00:00:00Z")]).issued_at(),
+            at("2026-03-01T00:00:00Z")
+        );
+        assert_eq!(version(&[(tag::ISSUED_AT, "soon")]).issued_at(), at("2026-03-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_foreign_version_with_our_pointer_is_still_a_sign_in() {
+        assert_eq!(version(&[(tag::REDEEMED_FROM, "x")]).redeemed_from(), None);
+        let ours = version(&[(tag::REDEEMED_FROM, "x"), (tag::MANAGED_BY, "perennial/0.1.0 run")]);
+        assert_eq!(ours.redeemed_from(), Some(VersionId("x".into())));
+    }
+
+    #[test]
+    fn a_successor_carries_what_the_next_process_must_know() {
+        let (new, dropped) =
+            composed(&version(&[("env", "prod"), (tag::SIGNED_IN_AT, "2026-01-02T00:00:00Z")]));
+
+        assert!(dropped.is_empty());
+        assert_eq!(new.expires, at("2026-06-06T00:00:00Z"));
+        assert_eq!(&new.tags["signed-in-at"], "2026-01-02T00:00:00Z");
+        assert_eq!(&new.tags["redeemed-from"], "a".repeat(32));
+        assert_eq!(&new.tags["env"], "prod");
+        assert_eq!(&new.tags["verdict"], "usable 2026-03-08T00:00:01Z");
+        assert!(new.tags["managed-by"].starts_with("perennial/"));
+    }
+
+    #[test]
+    fn a_verdict_is_a_word_and_a_time() {
+        let noted = |text| version(&[(tag::VERDICT, text)]).verdict().map(|(word, at)| verdict(word, at));
+
+        let refused = "partner_center_refused 2026-03-08T00:00:01Z";
+        assert_eq!(noted(refused).as_deref(), Some(refused));
+        for other in ["", "usable", "usable ", "usable soon", "2026-03-08T00:00:01Z"] {
+            assert_eq!(noted(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn marks_of_the_predecessor_do_not_pass_to_the_successor() {
+        let (new, _) = composed(&version(&[
+            (tag::REFUSED_AT, "2026-01-01T00:00:00Z"),
+            (tag::REFUSED_KIND, "x"),
+            (tag::REFUSED_CODE, "AADSTS50173"),
+        ]));
+
+        assert!(!new.tags.iter().any(|(name, _)| name.starts_with("refused")), "{:?}", new.tags);
+    }
+
+    #[test]
+    fn a_sign_in_begins_a_chain_of_its_own_and_keeps_foreign_tags() {
+        let before = version(&[("env", "prod"), (tag::REDEEMED_FROM, "x"), (tag::USER_OID, "predecessor")]);
+        let provenance = Provenance {
+            command: "login",
+            issued_at: at("2026-03-08T00:00:00Z"),
+            tenant_id: "tenant",
+            client_id: "app",
+            user_oid: Some("user"),
+            redeemed_from: None,
+            verdict: None,
+            replaces: Some(&before.tags),
+            rotation_id: Uuid::nil(),
+        };
+
+        let (new, _) = compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
+
+        assert!(!new.tags.contains(tag::REDEEMED_FROM));
+        assert_eq!((&new.tags["signed-in-at"], &new.tags["env"]), ("2026-03-08T00:00:00Z", "prod"));
+        assert_eq!(&new.tags["user-oid"], "user");
+    }
+
+    #[test]
+    fn foreign_tags_that_do_not_fit_are_named() {
+        let many: Vec<(String, String)> = (0..9).map(|n| (format!("team-{n}"), "x".into())).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+
+        let (new, dropped) = composed(&version(&many));
+
+        assert_eq!(dropped, ["team-4", "team-5", "team-6", "team-7", "team-8"]);
+        assert!(new.tags.contains(tag::VERDICT));
+        assert!(new.tags.len() - 1 + 2 <= MAX_TAGS, "room for the marks of a refusal in the verdict's place");
+    }
+}
