@@ -8,29 +8,16 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use perennial::azure::entra;
-use perennial::azure::vault_answers;
 use perennial::azure::vault_answers::Refused;
+use perennial::azure::{entra, vault_answers};
 use perennial::config::Config;
-use perennial::ports::Asked;
-use perennial::ports::Redeemed;
-use perennial::ports::answer;
 use perennial::ports::failure::Failure;
+use perennial::ports::{Asked, Redeemed, answer};
 use perennial::rotation::state::Noted;
-use perennial::token::AccessToken;
-use perennial::token::RefreshToken;
-use perennial::token::managed::Grant;
-use perennial::token::managed::Policy;
-use perennial::token::managed::TokenName;
-use perennial::token::managed::Verify;
-use perennial::token::secret::SecretAddress;
-use perennial::token::secret::SecretName;
-use perennial::token::secret::Setting;
-use perennial::token::secret::Source;
-use perennial::token::version::Provenance;
-use perennial::token::version::Stored;
-use perennial::token::version::Version;
-use perennial::token::version::compose;
+use perennial::token::managed::{Grant, Policy, TokenName, Verify};
+use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
+use perennial::token::version::{Provenance, Stored, Version, compose};
+use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
 /// What was sent, or is kept where it must stay: the seeds put it wherever a peer could.

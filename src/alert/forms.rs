@@ -7,17 +7,13 @@ use std::fmt::Write as _;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::rules::Change;
-use super::rules::What;
-use crate::process::clock::Timestamp;
-use crate::process::clock::rfc3339;
+use super::rules::{Change, What};
+use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::relative;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
+use crate::status::condition::{Condition, Severity};
 
 /// Incidents shown in full in one message; Teams takes about 28 KB (docs/azure-facts.md F501).
 const MOST_SHOWN: usize = 10;

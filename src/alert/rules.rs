@@ -9,8 +9,7 @@
 //! before has told, but for its daily reminder. What ended meanwhile is read off the same tags
 //! (`state::Found`).
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -19,12 +18,9 @@ use crate::alert::sink::Sink;
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Found;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
-use crate::status::condition::id;
+use crate::status::condition::{Condition, Severity, id};
 use crate::status::deliveries;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::{Snapshot, Standing};
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);

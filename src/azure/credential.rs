@@ -8,46 +8,30 @@
 //! SDK's, which may quote a peer or a tool.
 
 use std::error::Error as StdError;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_core::cloud::CustomConfiguration;
-use azure_core::credentials::AccessToken;
-use azure_core::credentials::Secret;
-use azure_core::credentials::TokenCredential;
-use azure_core::credentials::TokenRequestOptions;
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
-use azure_core::http::ClientMethodOptions;
-use azure_core::http::ClientOptions;
-use azure_core::http::RetryOptions;
-use azure_identity::AzureCliCredential;
-use azure_identity::ClientAssertion;
-use azure_identity::ClientAssertionCredential;
-use azure_identity::ClientAssertionCredentialOptions;
-use azure_identity::ClientSecretCredential;
-use azure_identity::ClientSecretCredentialOptions;
-use azure_identity::ManagedIdentityCredential;
-use azure_identity::ManagedIdentityCredentialOptions;
-use azure_identity::UserAssignedId;
+use azure_core::http::{ClientMethodOptions, ClientOptions, RetryOptions};
+use azure_identity::{
+    AzureCliCredential, ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId,
+};
 use secrecy::ExposeSecret as _;
 
-use crate::azure::identity::Identity;
-use crate::azure::identity::IdentityHost;
+use crate::azure::identity::{Identity, IdentityHost};
 use crate::azure::peers::Peers;
-use crate::azure::wire::Wire;
-use crate::azure::wire::WireError;
-use crate::net::address::BaseUrl;
-use crate::net::address::Roots;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
+use crate::azure::wire::{Wire, WireError};
+use crate::net::address::{BaseUrl, Roots};
+use crate::net::calls::{Calls, Peer};
 use crate::net::http::Http;
 use crate::net::no_answer::Transport;
-use crate::ports::IssuerError;
-use crate::ports::VaultError;
 use crate::ports::failure::Remedy;
+use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;
 use crate::token::secret::Source;
 
@@ -234,14 +218,9 @@ fn settled(why: String) -> VaultError {
 mod tests {
     use super::*;
 
-    use azure_core::http::AsyncRawResponse;
-    use azure_core::http::HttpClient;
-    use azure_core::http::Request;
-    use azure_core::http::StatusCode;
-    use azure_core::http::Transport as SdkTransport;
     use azure_core::http::headers::Headers;
-    use azure_security_keyvault_secrets::SecretClient;
-    use azure_security_keyvault_secrets::SecretClientOptions;
+    use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, Transport as SdkTransport};
+    use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 
     use crate::azure::vault_answers;
 

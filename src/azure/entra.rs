@@ -20,29 +20,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use self::sign_in::CodeExchange;
-pub use self::sign_in::DevicePoll;
-use crate::azure::echoes::LEAST_SECRET_BYTES;
-use crate::azure::echoes::echoes;
+pub use self::sign_in::{CodeExchange, DevicePoll};
+use crate::azure::echoes::{LEAST_SECRET_BYTES, echoes};
 use crate::login;
 use crate::net::address::BaseUrl;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
-use crate::net::http::Answer;
-use crate::net::http::Http;
-use crate::net::http::exchange;
-use crate::ports::Issuer;
-use crate::ports::IssuerError;
-use crate::ports::Redeemed;
-use crate::ports::Redemption;
-use crate::ports::refusal::Refusal;
-use crate::ports::refusal::codes_in;
-use crate::ports::refusal::pick;
-use crate::ports::refusal::word;
+use crate::net::calls::{Calls, Peer};
+use crate::net::http::{Answer, Http, exchange};
+use crate::ports::refusal::{Refusal, codes_in, pick, word};
+use crate::ports::{Issuer, IssuerError, Redeemed, Redemption};
 use crate::process::text::guid;
-use crate::token::AccessToken;
-use crate::token::RefreshToken;
 use crate::token::claims::Claims;
+use crate::token::{AccessToken, RefreshToken};
 
 /// Where the answer does not say how long the access token lives: the least that a policy can set
 /// (docs/azure-facts.md F105).

@@ -5,9 +5,7 @@
 //!
 //! Invariant: however many wait, a failure to warm up costs one call, and they all learn of it.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 

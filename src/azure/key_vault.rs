@@ -8,59 +8,40 @@
 
 mod listing;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::listing::Listed;
 use azure_core::credentials::TokenCredential;
-use azure_core::http::ClientMethodOptions;
-use azure_core::http::ClientOptions;
-use azure_core::http::Context;
-use azure_core::http::RetryOptions;
 use azure_core::http::pager::PagerOptions;
 use azure_core::http::request::options::ClientRequestId;
+use azure_core::http::{ClientMethodOptions, ClientOptions, Context, RetryOptions};
 use azure_core::time::OffsetDateTime;
-use azure_security_keyvault_secrets::SecretClient;
-use azure_security_keyvault_secrets::SecretClientOptions;
-use azure_security_keyvault_secrets::models::SecretAttributes;
-use azure_security_keyvault_secrets::models::SecretClientGetSecretOptions;
-use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesVersionsOptions;
-use azure_security_keyvault_secrets::models::SecretClientSetSecretOptions;
-use azure_security_keyvault_secrets::models::SecretClientUpdateSecretPropertiesOptions;
-use azure_security_keyvault_secrets::models::SetSecretParameters;
-use azure_security_keyvault_secrets::models::UpdateSecretPropertiesParameters;
+use azure_security_keyvault_secrets::models::{
+    SecretAttributes, SecretClientGetSecretOptions, SecretClientListSecretPropertiesVersionsOptions,
+    SecretClientSetSecretOptions, SecretClientUpdateSecretPropertiesOptions, SetSecretParameters,
+    UpdateSecretPropertiesParameters,
+};
+use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use futures::TryStreamExt as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::azure::credential;
 use crate::azure::credential::ForVaults;
 use crate::azure::gate::Gate;
 use crate::azure::identity::Identity;
 use crate::azure::peers::Peers;
-use crate::azure::vault_answers;
-use crate::azure::wire::Wire;
-use crate::azure::wire::header;
+use crate::azure::wire::{Wire, header};
+use crate::azure::{credential, vault_answers};
 use crate::net::address::BaseUrl;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
+use crate::net::calls::{Calls, Peer};
 use crate::net::http::Http;
 use crate::net::no_answer::Transport;
-use crate::ports::Change;
-use crate::ports::Vault;
-use crate::ports::VaultError;
+use crate::ports::{Change, Vault, VaultError};
 use crate::token::secret::SecretAddress;
-use crate::token::version::CONTENT_TYPE;
-use crate::token::version::NewVersion;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
 /// Bounds one call, the challenge and the access token included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

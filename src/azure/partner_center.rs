@@ -12,15 +12,10 @@ use uuid::Uuid;
 
 use crate::azure::echoes::echoes;
 use crate::net::address::BaseUrl;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
-use crate::net::http::Answer;
-use crate::net::http::Http;
-use crate::net::http::exchange;
+use crate::net::calls::{Calls, Peer};
+use crate::net::http::{Answer, Http, exchange};
 use crate::net::no_answer::Transport;
-use crate::ports::Acceptance;
-use crate::ports::Resource;
-use crate::ports::ResourceError;
+use crate::ports::{Acceptance, Resource, ResourceError};
 use crate::process::text;
 use crate::process::text::guid;
 use crate::token::AccessToken;
@@ -130,8 +125,7 @@ fn company(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    use reqwest::header::HeaderMap;
-    use reqwest::header::HeaderValue;
+    use reqwest::header::{HeaderMap, HeaderValue};
     use secrecy::zeroize::Zeroizing;
 
     use crate::net::loopback;

@@ -13,27 +13,20 @@ use std::time::Duration;
 
 use azure_core::error::ErrorKind;
 use azure_core::time::OffsetDateTime;
-use azure_security_keyvault_secrets::models::ListSecretPropertiesResult;
-use azure_security_keyvault_secrets::models::Secret;
-use azure_security_keyvault_secrets::models::SecretAttributes;
+use azure_security_keyvault_secrets::models::{ListSecretPropertiesResult, Secret, SecretAttributes};
 use chrono::DateTime;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::azure::credential;
-use crate::azure::wire::WireError;
-use crate::azure::wire::header;
-use crate::net::http::http_date;
-use crate::net::http::retry_after;
-use crate::ports::Forbidden;
-use crate::ports::VaultError;
+use crate::azure::wire::{WireError, header};
+use crate::net::http::{http_date, retry_after};
+use crate::ports::{Forbidden, VaultError};
 use crate::process::clock::Timestamp;
 use crate::token::meant;
 use crate::token::secret::SecretAddress;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{Stored, Version, VersionId};
 
 /// Codes are single words of letters; the longest known is `ObjectIsDeletedButRecoverable`.
 const MAX_CODE_CHARS: usize = 48;

@@ -11,24 +11,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::error::ErrorKind;
-use azure_core::http::AsyncRawResponse;
-use azure_core::http::HttpClient;
-use azure_core::http::Method;
-use azure_core::http::Request;
-use azure_core::http::Transport as SdkTransport;
-use azure_core::http::headers::HeaderName;
-use azure_core::http::headers::Headers;
+use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::response::AsyncResponseBody;
+use azure_core::http::{AsyncRawResponse, HttpClient, Method, Request, Transport as SdkTransport};
 use futures::StreamExt as _;
 use thiserror::Error;
 
 use crate::azure::entra;
 use crate::net::address::BaseUrl;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
+use crate::net::calls::{Calls, Peer};
 use crate::net::classify::classify;
-use crate::net::http::Http;
-use crate::net::http::retry_after;
+use crate::net::http::{Http, retry_after};
 use crate::net::no_answer::Transport;
 use crate::ports::IssuerError;
 

@@ -7,14 +7,9 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
-use super::out;
-use super::proof;
 use super::rotate::select;
 use super::shipped::Shipped;
+use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
 

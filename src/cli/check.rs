@@ -11,15 +11,10 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
-use super::out;
 use super::rotate::select;
 use super::shipped::Shipped;
-use crate::alert::courier::Courier;
-use crate::alert::courier::Undelivered;
+use super::{ExitCode, Global, Stop, load, out};
+use crate::alert::courier::{Courier, Undelivered};
 use crate::config::Config;
 use crate::login::Refused;
 use crate::ports::failure::Remedy;

@@ -1,15 +1,10 @@
 //! `completions`: what a shell needs to complete this program's words.
 
-use clap::Args;
 use clap::CommandFactory as _;
-use clap::ValueEnum;
-use clap_complete::generate;
-use clap_complete::shells;
+use clap::{Args, ValueEnum};
+use clap_complete::{generate, shells};
 
-use super::Cli;
-use super::ExitCode;
-use super::Stop;
-use super::out;
+use super::{Cli, ExitCode, Stop, out};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -1,8 +1,7 @@
 //! A vault that does not do what is needed, as the commands tell it.
 
 use crate::login::Refused;
-use crate::ports::Asked;
-use crate::ports::VaultError;
+use crate::ports::{Asked, VaultError};
 use crate::token::secret::SecretAddress;
 
 /// Says why a call failed, and what to do about it.

@@ -2,9 +2,7 @@
 
 use clap::Args;
 
-use super::ExitCode;
-use super::Stop;
-use super::out;
+use super::{ExitCode, Stop, out};
 use crate::process::telemetry;
 use crate::process::telemetry::LogFormat;
 use crate::sandbox::demo;

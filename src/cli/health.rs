@@ -1,18 +1,11 @@
 //! `health`: asks the running daemon whether its loop turns. For container health checks.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
-use super::out;
+use super::{ExitCode, Global, Stop, load, out};
 use crate::net::classify::classify;
 use crate::net::http::http_client;
 

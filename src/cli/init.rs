@@ -6,8 +6,7 @@
 mod draft;
 mod propose;
 
-use std::fs::OpenOptions;
-use std::fs::Permissions;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
 use std::io::ErrorKind;
 use std::io::IsTerminal as _;
@@ -20,21 +19,15 @@ use clap::Args;
 
 use self::draft::Draft;
 use self::propose::Proposal;
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::out;
 use super::shipped::Shipped;
+use super::{ExitCode, Global, Stop, out};
 use crate::config::Config;
 use crate::login::Refused;
-use crate::ports::Asked;
-use crate::ports::Forbidden;
 use crate::ports::Vault as _;
-use crate::ports::VaultError;
+use crate::ports::{Asked, Forbidden, VaultError};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::SecretName;
+use crate::token::secret::{SecretAddress, SecretName};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -5,24 +5,13 @@ use chrono::TimeDelta;
 
 use super::ExitCode;
 use super::shipped::ShippedRotator;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::rotation::schedule::MARK_EVERY;
-use crate::rotation::schedule::Next;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Noted;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
-use crate::status::condition::conditions;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::rotation::schedule::{MARK_EVERY, Next};
+use crate::rotation::state::{Failing, Noted, Phase, State};
+use crate::status::condition::{Condition, Severity, conditions};
+use crate::status::snapshot::{Snapshot, Standing};
+use crate::token::version::{Version, tag};
 
 /// Draws a token after a command's steps, with what the vault's notes add to them.
 pub(super) fn draw(rotator: &ShippedRotator, state: State) -> Snapshot {

@@ -19,15 +19,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::desk::Desk;
-use self::desk::Kept;
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
-use super::out;
+use self::desk::{Desk, Kept};
 use super::rotate::select;
 use super::shipped::Shipped;
+use super::{ExitCode, Global, Stop, load, out};
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;
 

@@ -27,20 +27,16 @@ use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
+use clap::{Args, Parser, Subcommand};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::config::Config;
-use crate::config::ConfigProblems;
+use crate::config::{Config, ConfigProblems};
 use crate::login::Refused;
 use crate::ports::failure::Remedy;
-use crate::process::build_info;
 use crate::process::hardening::harden;
-use crate::process::telemetry;
 use crate::process::telemetry::LogFormat;
+use crate::process::{build_info, telemetry};
 
 /// The longest span that is taken on a command line.
 const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

@@ -2,9 +2,8 @@
 
 use std::fmt::Display;
 use std::io;
-use std::io::ErrorKind;
 use std::io::IsTerminal as _;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 

@@ -12,27 +12,19 @@ use super::cure;
 use super::shipped::ShippedRotator;
 use crate::azure::echoes::echoes;
 use crate::login;
-use crate::login::Refused;
-use crate::login::cure::Subject;
-use crate::login::cure::Way;
-use crate::login::judge;
-use crate::ports::Acceptance;
-use crate::ports::Asked;
+use crate::login::cure::{Subject, Way};
+use crate::login::{Refused, judge};
 use crate::ports::Issuer as _;
-use crate::ports::Redeemed;
-use crate::ports::Redemption;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
-use crate::ports::answer;
 use crate::ports::answer::Whose;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{Kind, Remedy};
+use crate::ports::{Acceptance, Asked, Redeemed, Redemption, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::rotate::Credential;
 use crate::status::condition::action;
-use crate::token::managed::Grant;
-use crate::token::managed::Verify;
+use crate::token::managed::{Grant, Verify};
 use crate::token::version::Stored;
 
 /// An answer for the right tenant, app and user.
@@ -209,11 +201,9 @@ mod tests {
 
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use serde_json::Value;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use crate::token::AccessToken;
-    use crate::token::RefreshToken;
+    use crate::token::{AccessToken, RefreshToken};
 
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
     const SENT: &str = "0.AXoA-sent_token.of-some-length";

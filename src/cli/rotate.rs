@@ -5,32 +5,22 @@
 
 use clap::Args;
 use futures::StreamExt as _;
-use futures::future;
-use futures::stream;
+use futures::{future, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::known;
-use super::load;
-use super::out;
-use super::shipped::Shipped;
-use super::shipped::ShippedRotator;
+use super::shipped::{Shipped, ShippedRotator};
 use super::signals::stopped;
+use super::{ExitCode, Global, Stop, known, load, out};
 use crate::config::Config;
 use crate::ports::failure::Remedy;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
-use crate::process::clock::rfc3339;
+use crate::process::clock::{Clock, Timestamp, rfc3339};
 use crate::rotation::daemon;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::State;
 use crate::status::snapshot::Standing;
 use crate::token::managed::Grant;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{Version, VersionId};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

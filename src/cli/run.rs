@@ -12,20 +12,15 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
 use super::shipped::Shipped;
-use super::signals::listen;
-use super::signals::stopped;
+use super::signals::{listen, stopped};
+use super::{ExitCode, Global, Stop, load};
 use crate::alert::courier;
 use crate::alert::courier::Courier;
 use crate::daemon::Daemon;
 use crate::process::clock::Clock;
-use crate::serve::http;
 use crate::serve::http::Extras;
-use crate::serve::systemd;
+use crate::serve::{http, systemd};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

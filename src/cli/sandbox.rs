@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
-use super::ExitCode;
-use super::Stop;
-use super::out;
+use super::{ExitCode, Stop, out};
 use crate::config::SHORTEST_SPAN;
 use crate::sandbox::server;
 use crate::sandbox::server::SandboxOptions;

@@ -1,8 +1,6 @@
 //! The signals that end a command that would otherwise go on.
 
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Stop;
 

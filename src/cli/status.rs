@@ -10,28 +10,16 @@ use clap::Args;
 use futures::StreamExt as _;
 use futures::stream;
 
-use super::ExitCode;
-use super::Global;
-use super::Monitored;
-use super::Stop;
-use super::for_people;
-use super::known;
-use super::load;
-use super::out;
 use super::rotate::select;
-use super::shipped::Shipped;
-use super::shipped::ShippedRotator;
-use crate::ports::failure::About;
-use crate::ports::failure::Kind;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+use super::shipped::{Shipped, ShippedRotator};
+use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out};
+use crate::ports::failure::{About, Kind};
+use crate::process::clock::{Clock, Timestamp};
 use crate::process::relative;
 use crate::rotation::state::State;
 use crate::status::condition::Severity;
-use crate::status::document::Status;
-use crate::status::document::StatusSource;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
+use crate::status::document::{Status, StatusSource};
+use crate::status::snapshot::{Snapshot, Standing};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\

@@ -74,10 +74,7 @@ fn examples_in_the_help_can_be_typed() {
 
 #[test]
 fn the_gravest_of_many_is_what_counts() {
-    use crate::cli::ExitCode::Done;
-    use crate::cli::ExitCode::Failed;
-    use crate::cli::ExitCode::Login;
-    use crate::cli::ExitCode::Operator;
+    use crate::cli::ExitCode::{Done, Failed, Login, Operator};
 
     assert_eq!(Done.gravest(Failed).gravest(Operator).gravest(Login), Login);
     assert_eq!(Login.gravest(Operator), Login);

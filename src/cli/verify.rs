@@ -3,18 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::ExitCode;
-use super::Global;
-use super::Stop;
-use super::load;
-use super::out;
-use super::proof;
 use super::rotate::select;
-use super::shipped::Shipped;
-use super::shipped::ShippedRotator;
+use super::shipped::{Shipped, ShippedRotator};
+use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::login::Refused;
-use crate::process::clock::Clock;
-use crate::process::clock::rfc3339;
+use crate::process::clock::{Clock, rfc3339};
 use crate::token::rotation_id;
 use crate::token::version::VersionId;
 

@@ -3,21 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::Value;
-use config::ValueKind;
+use config::{Value, ValueKind};
 use reqwest::Url;
 
 use super::grants::local_source;
 use super::rules;
-use super::walk::Checked;
-use super::walk::Problems;
-use super::walk::Section;
-use super::walk::Wanted;
+use super::walk::{Checked, Problems, Section, Wanted};
 use crate::alert::rules::fits;
-use crate::alert::sink::Destination;
-use crate::alert::sink::Heartbeat;
-use crate::alert::sink::Post;
-use crate::alert::sink::Sink;
+use crate::alert::sink::{Destination, Heartbeat, Post, Sink};
 use crate::net::address::may_send_to;
 use crate::status::condition::Severity;
 use crate::token::managed::Grant;

@@ -5,20 +5,11 @@ use std::sync::Arc;
 
 use config::Value;
 
-use super::is_table;
-use super::rules;
-use super::walk::Checked;
-use super::walk::Problems;
-use super::walk::Reported;
-use super::walk::Section;
-use super::walk::Wanted;
+use super::walk::{Checked, Problems, Reported, Section, Wanted};
+use super::{is_table, rules};
 use crate::azure::cloud::Cloud;
-use crate::token::managed::Grant;
-use crate::token::managed::Policy;
-use crate::token::managed::Verify;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
+use crate::token::managed::{Grant, Policy, Verify};
+use crate::token::secret::{SecretAddress, Setting, Source};
 
 /// Keys of `[[token]]`.
 pub(super) const TOKEN: &[&str] = &[

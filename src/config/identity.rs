@@ -7,13 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::grants;
-use super::rules;
-use super::walk::Checked;
-use super::walk::Section;
-use super::walk::Wanted;
-use crate::azure::identity::Identity;
-use crate::azure::identity::IdentityHost;
+use super::walk::{Checked, Section, Wanted};
+use super::{grants, rules};
+use crate::azure::identity::{Identity, IdentityHost};
 
 /// What `credential` may say.
 #[derive(Clone, Copy)]

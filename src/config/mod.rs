@@ -14,31 +14,22 @@ mod rules;
 mod sections;
 mod walk;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use config::Environment;
-use config::Value;
-use config::ValueKind;
+use config::{Environment, Value, ValueKind};
 
-use crate::alert::sink::Heartbeat;
-use crate::alert::sink::Sink;
+use crate::alert::sink::{Heartbeat, Sink};
 use crate::azure::cloud::Cloud;
 use crate::azure::identity::Identity;
-use crate::token::managed::Grant;
-use crate::token::managed::Policy;
+use crate::token::managed::{Grant, Policy};
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
-pub use walk::ConfigProblems;
-pub use walk::Problem;
-use walk::Problems;
-use walk::Reported;
-use walk::Section;
-use walk::printable;
+pub use walk::{ConfigProblems, Problem};
+use walk::{Problems, Reported, Section, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each of them, which a test holds it to.
 pub const KEYS: [(&str, &[&str]); 8] = [

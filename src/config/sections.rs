@@ -1,20 +1,13 @@
 //! `[vault]`, `[cloud]`, `[policy]` and `[http]`: their keys, defaults and rules.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Http;
-use super::identity;
 use super::identity::Surroundings;
-use super::rules;
-use super::walk::Checked;
-use super::walk::Section;
-use super::walk::Wanted;
-use crate::azure::cloud::Cloud;
-use crate::azure::cloud::CloudName;
+use super::walk::{Checked, Section, Wanted};
+use super::{Http, identity, rules};
+use crate::azure::cloud::{Cloud, CloudName};
 use crate::azure::identity::Identity;
 use crate::token::managed::Policy;
 

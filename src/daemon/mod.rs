@@ -11,14 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::ports::Issuer;
-use crate::ports::Resource;
-use crate::ports::Vault;
-use crate::process::clock::Clock;
-use crate::process::clock::delta;
-use crate::rotation::daemon::GRACE;
-use crate::rotation::daemon::Signals;
-use crate::rotation::daemon::keep;
+use crate::ports::{Issuer, Resource, Vault};
+use crate::process::clock::{Clock, delta};
+use crate::rotation::daemon::{GRACE, Signals, keep};
 use crate::rotation::holds::Holds;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;

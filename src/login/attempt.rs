@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::constant_time;
-use aws_lc_rs::digest;
+use aws_lc_rs::{constant_time, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;

@@ -6,8 +6,7 @@
 use super::Refused;
 use crate::ports::IssuerError;
 use crate::ports::failure::Remedy;
-use crate::ports::refusal::Class;
-use crate::ports::refusal::Refusal;
+use crate::ports::refusal::{Class, Refusal};
 
 /// Which way the sign-in goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

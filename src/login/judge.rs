@@ -7,17 +7,12 @@
 use std::time::Duration;
 
 use super::Refused;
-use crate::ports::Acceptance;
-use crate::ports::Redeemed;
-use crate::ports::answer;
-use crate::ports::answer::Fact;
-use crate::ports::answer::Mismatch;
-use crate::ports::answer::Whose;
+use crate::ports::answer::{Fact, Mismatch, Whose};
 use crate::ports::failure::Remedy;
+use crate::ports::{Acceptance, Redeemed, answer};
 use crate::process::text;
 use crate::token::claims::Claims;
-use crate::token::managed::Grant;
-use crate::token::managed::Verify;
+use crate::token::managed::{Grant, Verify};
 
 /// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
 /// all others live for weeks.

@@ -8,8 +8,7 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -19,8 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::net::address::Roots;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
+use crate::net::calls::{Calls, Peer};
 use crate::net::classify::classify;
 use crate::net::no_answer::Transport;
 use crate::process::clock::Timestamp;

@@ -7,10 +7,7 @@
 use std::fmt;
 
 use crate::ports::Redeemed;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::process::text;
 use crate::token::claims::Claim;
 use crate::token::managed::Grant;

@@ -11,20 +11,13 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::net::no_answer::Transport;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::ports::refusal::Refusal;
-use crate::token::AccessToken;
-use crate::token::RefreshToken;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
-use crate::token::version::NewVersion;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
+use crate::token::{AccessToken, RefreshToken};
 
 pub mod answer;
 pub mod failure;

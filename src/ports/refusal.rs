@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{Kind, Remedy};
 
 /// The parts of an error body that may be kept: everything but the description, which can name the
 /// user.

@@ -4,22 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Acceptance;
-use super::Change;
-use super::Issuer;
-use super::IssuerError;
-use super::Redeemed;
-use super::Redemption;
-use super::Resource;
-use super::ResourceError;
-use super::Vault;
-use super::VaultError;
+use super::{
+    Acceptance, Change, Issuer, IssuerError, Redeemed, Redemption, Resource, ResourceError, Vault, VaultError,
+};
 use crate::token::AccessToken;
 use crate::token::secret::SecretAddress;
-use crate::token::version::NewVersion;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
     async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {

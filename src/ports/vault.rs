@@ -2,14 +2,9 @@
 //!
 //! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
 
-use super::Asked;
-use super::Forbidden;
-use super::VaultError;
+use super::{Asked, Forbidden, VaultError};
 use crate::net::no_answer::Transport;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::token::secret::SecretAddress;
 
 impl VaultError {

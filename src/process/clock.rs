@@ -4,16 +4,10 @@
 //! vault's time, counted on by a clock that cannot be set: whoever sets the host's clock changes nothing here. Everything
 //! else takes `now` as an argument.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono::SecondsFormat;
-use chrono::TimeDelta;
-use chrono::Utc;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -1,9 +1,7 @@
 //! What the process gives up at its start, since it will hold secrets in memory.
 
 use rustix::fs::Mode;
-use rustix::process::DumpableBehavior;
-use rustix::process::Resource;
-use rustix::process::Rlimit;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 /// Leaves no core dump behind and lets no process of the same user read this one's memory; files it may
 /// come to make are its user's alone. What the kernel does not grant is not worth failing for: the unit

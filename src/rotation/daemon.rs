@@ -9,9 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::Issuer;
-use crate::ports::Resource;
-use crate::ports::Vault;
+use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::delta;
 use crate::rotation::pulse::Pulse;
 use crate::rotation::rotate::Rotator;

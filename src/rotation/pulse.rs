@@ -6,8 +6,7 @@
 //! Time is tokio's, which stands still while the host is suspended: waking up is not being stuck.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;

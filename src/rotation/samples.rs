@@ -5,17 +5,10 @@ use uuid::Uuid;
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Held;
 use crate::token::RefreshToken;
-use crate::token::managed::Grant;
-use crate::token::managed::Policy;
-use crate::token::managed::TokenName;
-use crate::token::managed::Verify;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::SecretName;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
+use crate::token::managed::{Grant, Policy, TokenName, Verify};
+use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
 use crate::token::tags::Tags;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{Version, VersionId};
 
 /// A place in a vault.
 pub(crate) fn address(name: &str) -> SecretAddress {

@@ -15,10 +15,7 @@ use std::cmp::Ordering;
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::is_known_dead;
 use crate::rotation::state::Held;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
-use crate::token::version::tag;
+use crate::token::version::{Stored, Version, VersionId, tag};
 
 /// Versions retired after one save; a backlog is worked off over several.
 pub const RETIRED_A_SAVE: usize = 2;

@@ -9,37 +9,20 @@ use backon::ExponentialBuilder;
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Remedy;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
-use crate::process::clock::rfc3339;
-use crate::rotation::state::DAY;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Limits;
-use crate::rotation::state::Noted;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
-use crate::rotation::state::VAULT_CALLS_A_STEP;
-use crate::token::managed::Policy;
-use crate::token::managed::TokenName;
+use crate::ports::failure::{About, Failure, Remedy};
+use crate::process::clock::{Timestamp, delta, rfc3339};
+use crate::rotation::state::{DAY, Failing, Limits, Noted, Phase, State, VAULT_CALLS_A_STEP};
+use crate::token::managed::{Policy, TokenName};
 use crate::token::tags::Tags;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::token::version::{Version, tag};
 
 mod correct;
 mod refused;
 mod verdict;
 
-pub use self::refused::ask_again;
-pub use self::refused::forget;
-pub use self::refused::is_final;
-pub use self::refused::is_known_dead;
-pub use self::refused::may_ask_again;
-pub use self::refused::refusal_tags;
-pub use self::refused::remember;
-pub use self::refused::standing;
+pub use self::refused::{
+    ask_again, forget, is_final, is_known_dead, may_ask_again, refusal_tags, remember, standing,
+};
 
 /// How often the vault is looked at while a person is expected to act: about each minute. With what else
 /// such a day may need, that stays below 1,500 calls (promise 6, docs/promises.md).

@@ -9,22 +9,17 @@ use uuid::Uuid;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{Failure, Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::token::RefreshToken;
 use crate::token::managed::Policy;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
-use crate::token::version::tag;
+use crate::token::version::{Version, VersionId, tag};
 
 mod recent;
 mod verdict;
 
-pub use self::recent::DAY;
-pub use self::recent::Recent;
+pub use self::recent::{DAY, Recent};
 pub use self::verdict::Noted;
 
 /// What no state may exceed, per token and day (promise 6, docs/promises.md).

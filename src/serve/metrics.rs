@@ -9,26 +9,20 @@
 //! Invariants: what is not known is absent, never 0; counters exist from the start; no series appears
 //! twice; no label holds a secret, an id of a request or free text.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use crate::net::calls::BUCKETS;
-use crate::net::calls::Series;
+use crate::net::calls::{BUCKETS, Series};
 use crate::ports::failure::Kind;
-use crate::process::build_info::REVISION;
-use crate::process::build_info::RUSTC;
-use crate::process::build_info::VERSION;
+use crate::process::build_info::{REVISION, RUSTC, VERSION};
 use crate::process::clock::Timestamp;
 use crate::status::condition::Condition;
-use crate::status::counts::Counts;
-use crate::status::counts::Outcome;
+use crate::status::counts::{Counts, Outcome};
 use crate::status::deliveries;
 use crate::status::deliveries::Deliveries;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::{Snapshot, Standing};
 
 /// What the text is called in an answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -11,15 +11,13 @@ mod tokens;
 mod trouble;
 mod words;
 
-use std::fmt::Display;
-use std::fmt::Formatter;
 use std::fmt::Write as _;
+use std::fmt::{Display, Formatter};
 
 use chrono::TimeDelta;
 
 use self::words::Look;
-use crate::process::clock::Timestamp;
-use crate::process::clock::rfc3339;
+use crate::process::clock::{Timestamp, rfc3339};
 use crate::status::document::Status;
 
 const STYLE: &str = include_str!("page/style.css");

@@ -73,8 +73,7 @@ fn send(what: &NotifyState<'_>) {
 mod tests {
     use super::*;
 
-    use crate::process::clock::Clock;
-    use crate::process::clock::Timestamp;
+    use crate::process::clock::{Clock, Timestamp};
 
     fn now() -> Timestamp {
         "2026-03-08T10:00:00Z".parse().expect("a time")

@@ -9,21 +9,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use tokio::sync::watch;
 
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::pulse::Pulses;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
+use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 use crate::status::condition;
-use crate::status::condition::Condition;
-use crate::status::condition::conditions;
-use crate::status::counts::Counts;
-use crate::status::counts::Tally;
-use crate::status::deliveries::Deliveries;
-use crate::status::deliveries::Miss;
-use crate::status::document::Status;
-use crate::status::document::StatusSource;
+use crate::status::condition::{Condition, conditions};
+use crate::status::counts::{Counts, Tally};
+use crate::status::deliveries::{Deliveries, Miss};
+use crate::status::document::{Status, StatusSource};
 use crate::status::snapshot::Snapshot;
 use crate::token::managed::Grant;
 

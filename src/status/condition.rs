@@ -11,11 +11,8 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ports::failure::About;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
+use crate::ports::failure::{About, Kind, Remedy};
+use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::Failing;
 use crate::status::snapshot::Snapshot;
 

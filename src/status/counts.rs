@@ -8,9 +8,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
@@ -138,13 +136,9 @@ mod tests {
 
     use chrono::TimeDelta;
 
-    use crate::ports::failure::About;
-    use crate::ports::failure::Failure;
-    use crate::ports::failure::Remedy;
+    use crate::ports::failure::{About, Failure, Remedy};
     use crate::rotation::samples;
-    use crate::rotation::state::Failing;
-
-    use crate::rotation::state::Phase;
+    use crate::rotation::state::{Failing, Phase};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")

@@ -5,20 +5,13 @@
 //!
 //! Invariant: only a delivery ends the condition.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::SubsecRound as _;
 
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
-use crate::status::condition::action;
-use crate::status::condition::id;
+use crate::status::condition::{Condition, Severity, action, id};
 
 /// A fault that may pass is told once so many attempts in a row have failed.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;

@@ -6,14 +6,9 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::ports::failure::Kind;
-use crate::process::clock::Timestamp;
-use crate::process::clock::rfc3339;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
-use crate::status::condition::conditions;
-use crate::status::condition::kinds_by_token;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
+use crate::process::clock::{Timestamp, rfc3339};
+use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
+use crate::status::snapshot::{Snapshot, Standing};
 use crate::token::version::VersionId;
 
 /// The form of this document; a change that a reader must know about raises it.

@@ -1,8 +1,7 @@
 //! How everything stands, in one sentence for people.
 
 use crate::process::clock::Timestamp;
-use crate::status::snapshot::Snapshot;
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::{Snapshot, Standing};
 
 /// One line for people. The next step by its time of day: a distance would grow old as it stands.
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {

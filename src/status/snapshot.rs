@@ -9,24 +9,14 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::ports::answer::Unverified;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
+use crate::ports::failure::{Kind, Remedy};
+use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Found;
-use crate::rotation::state::Noted;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
-use crate::token::managed::Grant;
-use crate::token::managed::Verify;
+use crate::rotation::schedule::{Next, Timing};
+use crate::rotation::state::{Failing, Found, Noted, Phase, State};
+use crate::token::managed::{Grant, Verify};
 use crate::token::secret::Setting;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
-use crate::token::version::tag;
+use crate::token::version::{Version, VersionId, tag};
 
 /// Where a token stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -3,12 +3,10 @@
 //! Owns what is read, how much of it and what is trimmed. Knows no vault. Never shows a content: an error
 //! names the place and the reason only.
 
-use std::env;
 use std::fs::File;
-use std::io;
 use std::io::Read as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, io};
 
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;

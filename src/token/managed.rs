@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::clock::Timestamp;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
+use crate::token::secret::{SecretAddress, Setting, Source};
 
 /// The name an operator gave a token: it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,12 +13,10 @@ use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::process::clock::Timestamp;
-use crate::process::clock::rfc3339;
+use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::text;
-use crate::token::RefreshToken;
-use crate::token::meant;
 use crate::token::tags::Tags;
+use crate::token::{RefreshToken, meant};
 
 /// Content type of a version that Perennial wrote.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";

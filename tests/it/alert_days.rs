@@ -1,7 +1,6 @@
 //! Days of alerts in seconds: the shipped loops over the world, on tokio's paused clock, and a sink that writes down.
 
-use std::cell::Cell;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +8,16 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::alert::courier;
 use perennial::alert::courier::Undelivered;
-use perennial::alert::rules::Change;
-use perennial::alert::rules::What;
-use perennial::alert::sink::Destination;
-use perennial::alert::sink::Sink;
+use perennial::alert::rules::{Change, What};
+use perennial::alert::sink::{Destination, Sink};
 use perennial::daemon::Daemon;
 use perennial::net::no_answer::Transport;
 use perennial::ports::failure::Kind;
-use perennial::process::clock::Clock;
-use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What as Fails;
-use perennial::sandbox::world::World;
+use perennial::process::clock::{Clock, Timestamp};
+use perennial::sandbox::world::{Fault, Partner, Peer, What as Fails, World};
 use perennial::status::condition::Severity;
 use perennial::token::managed::Policy;
-use perennial::token::secret::SecretAddress;
-use perennial::token::secret::SecretName;
-use perennial::token::secret::Source;
+use perennial::token::secret::{SecretAddress, SecretName, Source};
 use tokio::task::LocalSet;
 
 use crate::harness;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use perennial::token::version::tag;
 use serde_json::Value;
 
-use crate::daemon::Daemon;
-use crate::daemon::Lab;
+use crate::daemon::{Daemon, Lab};
 
 const BOUND: Duration = Duration::from_secs(60);
 

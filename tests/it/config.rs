@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use perennial::azure::cloud::CloudName;
 use perennial::azure::identity::Identity;
-use perennial::config::Config;
-use perennial::config::ConfigProblems;
+use perennial::config::{Config, ConfigProblems};
 use perennial::token::managed::Verify;
-use perennial::token::secret::Setting;
-use perennial::token::secret::Source;
+use perennial::token::secret::{Setting, Source};
 use proptest::prelude::*;
 
 const SMALLEST: &str = r#"

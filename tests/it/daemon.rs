@@ -3,20 +3,14 @@
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Output;
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::net::http::http_client;
 use perennial::process::clock::Clock;
-use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::server::Sandbox;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::World;
+use perennial::sandbox::server::{ConfigRequest, Sandbox};
+use perennial::sandbox::world::{Partner, World};
 use serde_json::Value;
 
 /// The stand-ins, and a folder with a configuration for them.

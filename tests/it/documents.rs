@@ -1,9 +1,7 @@
 //! What is written for people at night, and for other programs, is held to the code.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use perennial::ports::failure::Kind;
 use perennial::serve::metrics::METRICS;

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use perennial::config::Config;
-use perennial::config::KEYS;
+use perennial::config::{Config, KEYS};
 
 const EXAMPLE: &str = include_str!("../../config/perennial.toml");
 

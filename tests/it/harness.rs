@@ -1,24 +1,16 @@
 //! A world with one partner in it, and rotators that act in it.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use perennial::process::clock::Clock;
-use perennial::process::clock::Timestamp;
+use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::Timing;
-use perennial::sandbox::world::Actor;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::World;
-use perennial::token::managed::Grant;
-use perennial::token::managed::Policy;
-use perennial::token::managed::TokenName;
-use perennial::token::managed::Verify;
-use perennial::token::secret::Setting;
-use perennial::token::secret::Source;
+use perennial::sandbox::world::{Actor, Partner, World};
+use perennial::token::managed::{Grant, Policy, TokenName, Verify};
+use perennial::token::secret::{Setting, Source};
 
 pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
 

@@ -9,18 +9,13 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use proptest::collection::btree_map;
-use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prop_oneof;
-use proptest::proptest;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::{Just, Strategy, any};
 use proptest::sample::select;
+use proptest::{prop_oneof, proptest};
 use serde_json::Value;
 
-use self::checks::CANARY;
-use self::checks::GUID_CANARY;
+use self::checks::{CANARY, GUID_CANARY};
 
 type Check = fn(&[u8]);
 

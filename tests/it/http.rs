@@ -10,27 +10,20 @@ use perennial::net::calls::Calls;
 use perennial::net::http::http_client;
 use perennial::net::no_answer::Transport;
 use perennial::process::clock::Clock;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::World;
+use perennial::sandbox::world::{Fault, Partner, Peer, What, World};
 use perennial::serve::http;
 use perennial::serve::http::Extras;
 use perennial::token::managed::Policy;
 use perennial::token::version::tag;
-use reqwest::Method;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::Daemon;
-use crate::daemon::Lab;
+use crate::daemon::{Daemon, Lab};
 use crate::harness;
 
 /// Everything here is on this machine: what takes longer has failed.

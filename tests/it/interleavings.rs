@@ -6,30 +6,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use chrono::TimeDelta;
 use perennial::rotation::rotate::Rotator;
-use perennial::rotation::state::Phase;
-use perennial::rotation::state::State;
-use perennial::sandbox::world::Actor;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::SecretVersion;
-use perennial::sandbox::world::World;
-use perennial::sandbox::world::Write;
+use perennial::rotation::state::{Phase, State};
+use perennial::sandbox::world::{Actor, Partner, SecretVersion, World, Write};
 use perennial::token::RefreshToken;
-use perennial::token::managed::Grant;
-use perennial::token::managed::Policy;
-use perennial::token::managed::Verify;
+use perennial::token::managed::{Grant, Policy, Verify};
 use perennial::token::tags::Tags;
 use perennial::token::version::VersionId;
 
-use crate::harness::grant;
-use crate::harness::rotator;
-use crate::harness::still_clock;
-use crate::harness::still_world;
+use crate::harness::{grant, rotator, still_clock, still_world};
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 

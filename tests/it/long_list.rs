@@ -7,8 +7,7 @@ use futures::future::join_all;
 use perennial::process::clock::Clock;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::World;
+use perennial::sandbox::world::{Peer, World};
 use perennial::token::managed::Policy;
 
 use crate::harness;

@@ -30,28 +30,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::server::Sandbox;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::World;
+use perennial::sandbox::server::{ConfigRequest, Sandbox};
+use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, World};
 use perennial::token::RefreshToken;
 use serde_json::Value;
-use tokio::net::TcpSocket;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use self::child::Child;
-use self::child::Ended;
-use self::child::eventually;
+use self::child::{Child, Ended, eventually};
 use crate::harness::Scratch;
 use crate::lab;
 

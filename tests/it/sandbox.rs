@@ -8,29 +8,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::Secret;
-use azure_core::credentials::TokenCredential;
-use azure_core::http::ClientOptions;
-use azure_core::http::RetryOptions;
-use azure_core::http::Transport;
-use azure_identity::ClientSecretCredential;
-use azure_identity::ClientSecretCredentialOptions;
-use azure_security_keyvault_secrets::SecretClient;
-use azure_security_keyvault_secrets::SecretClientOptions;
-use chrono::DateTime;
-use chrono::TimeDelta;
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
+use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
+use chrono::{DateTime, TimeDelta};
 use perennial::config::Config;
 use perennial::process::clock::Clock;
-use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::server::Sandbox;
-use perennial::sandbox::server::SandboxOptions;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::World;
-use reqwest::Response;
-use reqwest::StatusCode;
+use perennial::sandbox::server::{ConfigRequest, Sandbox, SandboxOptions};
+use perennial::sandbox::world::{Partner, World};
+use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Scratch;
 

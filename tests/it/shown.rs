@@ -2,24 +2,16 @@
 //! made here; and by how the rest is declared.
 
 use std::fmt::Debug;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::ports::Redeemed;
-use perennial::ports::Redemption;
-use perennial::rotation::state::Held;
-use perennial::rotation::state::Phase;
-use perennial::rotation::state::State;
+use perennial::ports::{Redeemed, Redemption};
+use perennial::rotation::state::{Held, Phase, State};
 use perennial::sandbox::world::Operation;
-use perennial::token::AccessToken;
-use perennial::token::RefreshToken;
 use perennial::token::managed::Policy;
-use perennial::token::version::NewVersion;
-use perennial::token::version::Stored;
-use perennial::token::version::Version;
-use perennial::token::version::VersionId;
+use perennial::token::version::{NewVersion, Stored, Version, VersionId};
+use perennial::token::{AccessToken, RefreshToken};
 use secrecy::SecretString;
 use uuid::Uuid;
 

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED;
-use aws_lc_rs::signature::UnparsedPublicKey;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use perennial::net::http::http_client;
 use perennial::ports::failure::Kind;
 use perennial::rotation::schedule::Next;
-use perennial::rotation::state::Phase;
-use perennial::rotation::state::State;
+use perennial::rotation::state::{Phase, State};
 use perennial::sandbox::server::Sandbox;
 use perennial::sandbox::world::Partner;
 use perennial::token::managed::Policy;

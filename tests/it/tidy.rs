@@ -1,7 +1,6 @@
 //! The house rules that a program can check.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Files over the limit that are one idea all the same, and why.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];

@@ -4,15 +4,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
 use perennial::token::tags::Tags;
 
-use crate::host::Host;
-use crate::host::on_a_host;
+use crate::host::{Host, on_a_host};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -4,29 +4,14 @@ use chrono::TimeDelta;
 use perennial::cli::shipped::ShippedRotator;
 use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
-use perennial::rotation::state::Phase;
-use perennial::rotation::state::State;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Distortion;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::token::managed::Grant;
-use perennial::token::managed::Policy;
-use perennial::token::secret::SecretAddress;
-use perennial::token::secret::SecretName;
-use perennial::token::secret::Setting;
-use perennial::token::secret::Source;
+use perennial::rotation::state::{Phase, State};
+use perennial::sandbox::world::{Action, Distortion, Fault, Operation, Partner, Peer, What};
+use perennial::token::managed::{Grant, Policy};
+use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
 use perennial::token::tags::Tags;
-use perennial::token::version::Provenance;
-use perennial::token::version::Version;
-use perennial::token::version::compose;
+use perennial::token::version::{Provenance, Version, compose};
 
-use crate::lab::Lab;
-use crate::lab::grant;
-use crate::lab::settle;
+use crate::lab::{Lab, grant, settle};
 
 /// A token of ours whose user has been switched off, and the process that waits for somebody.
 async fn refused(lab: &Lab, partner: &Partner) -> (ShippedRotator, State) {

@@ -11,22 +11,15 @@ mod saving;
 mod vault;
 
 use chrono::TimeDelta;
-use perennial::ports::failure::Kind;
-use perennial::ports::failure::Remedy;
+use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
-use perennial::rotation::state::Failing;
-use perennial::rotation::state::State;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::World;
+use perennial::rotation::state::{Failing, State};
+use perennial::sandbox::world::{Action, Fault, Partner, World};
 use perennial::token::managed::Grant;
 use perennial::token::version::tag;
 use secrecy::ExposeSecret as _;
 
-use crate::lab::Lab;
-use crate::lab::grant;
-use crate::lab::settle;
+use crate::lab::{Lab, grant, settle};
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut Grant)>;
 

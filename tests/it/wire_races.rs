@@ -1,27 +1,16 @@
 //! A person acts at every step of a rotation, over HTTPS and through the shipped adapters: whoever acts, and
 //! whenever, the vault ends up with a living token that follows the last sign-in.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use perennial::cli::shipped::ShippedRotator;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::Call;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::When;
-use perennial::sandbox::world::World;
+use perennial::sandbox::world::{Call, Fault, Operation, Partner, Peer, What, When, World};
 use perennial::token::managed::Grant;
 use perennial::token::tags::Tags;
 
-use crate::lab::Lab;
-use crate::lab::grant;
-use crate::lab::settle;
+use crate::lab::{Lab, grant, settle};
 
 /// What somebody does, and what they do about it later.
 struct Deed {

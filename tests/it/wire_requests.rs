@@ -8,21 +8,11 @@ use perennial::net::calls;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::Timestamp;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::SecretVersion;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::World;
-use perennial::token::secret::Setting;
-use perennial::token::secret::Source;
-use perennial::token::version::CONTENT_TYPE;
-use perennial::token::version::tag;
+use perennial::sandbox::world::{Fault, Operation, Partner, Peer, SecretVersion, What, World};
+use perennial::token::secret::{Setting, Source};
+use perennial::token::version::{CONTENT_TYPE, tag};
 
-use crate::lab::Lab;
-use crate::lab::grant;
-use crate::lab::settle;
+use crate::lab::{Lab, grant, settle};
 
 /// One token that has been looked after for some weeks.
 struct Kept {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::net::no_answer::Transport;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Peer, What};
 use perennial::status::board::Board;
 use perennial::token::managed::Policy;
 

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::Request;
+use reqwest::{Method, Request};
 use tracing::warn;
 
-use super::Outbound;
-use super::Undelivered;
-use super::address;
+use super::{Outbound, Undelivered, address};
 use crate::alert::sink::Heartbeat;
 use crate::net::calls::Peer;
 use crate::process::clock::Timestamp;

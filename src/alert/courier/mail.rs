@@ -7,30 +7,20 @@
 
 use std::time::Duration;
 
-use lettre::Address;
-use lettre::AsyncSmtpTransport;
 use lettre::AsyncTransport as _;
-use lettre::Message;
-use lettre::Tokio1Executor;
-use lettre::message::Mailbox;
-use lettre::message::header;
+use lettre::message::{Mailbox, header};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::Certificate;
-use lettre::transport::smtp::client::Tls;
-use lettre::transport::smtp::client::TlsParameters;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, AsyncSmtpTransport, Message, Tokio1Executor};
 use secrecy::ExposeSecret as _;
 use tracing::warn;
 
-use super::Outbound;
-use super::Undelivered;
-use super::host;
-use super::secret;
+use super::{Outbound, Undelivered, host, secret};
 use crate::alert::forms::Mail;
 use crate::alert::sink::Post;
 use crate::net::address::is_loopback;
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
+use crate::net::calls::{Calls, Peer};
 use crate::net::no_answer::Transport;
 
 /// A server may look its sender up in several lists before it answers.

@@ -4,27 +4,15 @@ use std::sync::Arc;
 
 use super::*;
 use crate::net::no_answer::Transport;
-use crate::ports::Asked;
-use crate::ports::Forbidden;
-use crate::ports::VaultError;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::{Asked, Forbidden, VaultError};
 use crate::rotation::samples;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::rotation::schedule::{Next, Timing};
+use crate::rotation::state::{Failing, Phase, State};
 use crate::status::condition::action;
 use crate::status::snapshot::Snapshot;
-use crate::token::managed::Grant;
-use crate::token::managed::TokenName;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::SecretName;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
+use crate::token::managed::{Grant, TokenName};
+use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 

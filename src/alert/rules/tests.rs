@@ -7,14 +7,11 @@ use crate::rotation::samples;
 
 use crate::alert::forms;
 use crate::alert::sink::Destination;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::rotation::schedule::{Next, Timing};
+use crate::rotation::state::{Phase, State};
 use crate::token::secret::Source;
 use crate::token::tags::Tags;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::token::version::{Version, tag};
 
 fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")

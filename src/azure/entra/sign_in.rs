@@ -11,14 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Entra;
-use super::printable;
-use super::redeemed;
-use super::seconds;
-use super::success;
+use super::{Entra, printable, redeemed, seconds, success};
 use crate::login::DeviceCode;
-use crate::ports::IssuerError;
-use crate::ports::Redeemed;
+use crate::ports::{IssuerError, Redeemed};
 
 /// Entra's device codes hold 15 minutes and are asked for every 5 seconds (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;

@@ -9,8 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::net::loopback;
-use crate::net::loopback::Loopback;
-use crate::net::loopback::reply;
+use crate::net::loopback::{Loopback, reply};
 use crate::net::no_answer::Transport;
 use crate::ports::refusal::Class;
 use crate::token::claims::Claim;

@@ -7,10 +7,7 @@ use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesOpt
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
-use super::KeyVault;
-use super::MAX_PAGES;
-use super::bounded;
-use super::context;
+use super::{KeyVault, MAX_PAGES, bounded, context};
 use crate::azure::vault_answers;
 use crate::ports::VaultError;
 use crate::token::secret::SecretName;

@@ -2,24 +2,19 @@
 
 use super::*;
 
-use std::env;
-use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, fs};
 
 use axum::response::Response as Answer;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 
 use crate::net::loopback;
-use crate::net::loopback::Loopback;
-use crate::net::loopback::Seen;
-use crate::net::loopback::reply;
+use crate::net::loopback::{Loopback, Seen, reply};
 use crate::ports::Forbidden;
 use crate::token::RefreshToken;
-use crate::token::secret::SecretName;
-use crate::token::secret::Source;
+use crate::token::secret::{SecretName, Source};
 use crate::token::tags::Tags;
 
 const TOKEN: &str = "POST /tenant/oauth2/v2.0/token";

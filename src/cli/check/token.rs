@@ -3,19 +3,14 @@
 
 use uuid::Uuid;
 
-use super::CheckArgs;
-use super::Outcome;
-use super::Step;
-use crate::cli::cure;
-use crate::cli::proof;
+use super::{CheckArgs, Outcome, Step};
 use crate::cli::proof::Proof;
 use crate::cli::shipped::ShippedRotator;
+use crate::cli::{cure, proof};
 use crate::login::Refused;
-use crate::ports::Asked;
-use crate::ports::Change;
 use crate::ports::Vault as _;
-use crate::ports::VaultError;
 use crate::ports::failure::Remedy;
+use crate::ports::{Asked, Change, VaultError};
 use crate::process::relative;
 use crate::rotation::daemon;
 use crate::rotation::state::State;

@@ -7,8 +7,7 @@ use crate::azure::key_vault::Listed;
 use crate::config;
 use crate::process::text;
 use crate::token::secret::SecretName;
-use crate::token::version::CONTENT_TYPE;
-use crate::token::version::tag;
+use crate::token::version::{CONTENT_TYPE, tag};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]

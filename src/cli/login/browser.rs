@@ -1,7 +1,6 @@
 //! Opens the person's browser, by whatever opens pages on this system.
 
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::Voice;
 

@@ -8,30 +8,19 @@ use anyhow::Context as _;
 use axum::http::StatusCode;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::LoginArgs;
-use super::browser;
-use super::desk::Desk;
-use super::desk::Kept;
-use super::listener::Event;
-use super::listener::Listener;
-use super::listener::Served;
+use super::desk::{Desk, Kept};
+use super::listener::{Event, Listener, Served};
 use super::page::Told;
-use super::pasted;
+use super::{LoginArgs, browser, pasted};
 use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
 use crate::login;
-use crate::login::Refused;
-use crate::login::attempt::Attempt;
-use crate::login::attempt::RANDOM_BYTES;
-use crate::login::attempt::Request;
-use crate::login::attempt::ResponseMode;
-use crate::login::cure;
+use crate::login::attempt::{Attempt, RANDOM_BYTES, Request, ResponseMode};
 use crate::login::cure::Way;
-use crate::login::redirect;
 use crate::login::redirect::Arrived;
+use crate::login::{Refused, cure, redirect};
 use crate::ports::failure::Remedy;
 
 /// Long enough to find a phone; a code itself holds ten minutes.

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::Desk;
-use super::desk::Kept;
+use super::desk::{Desk, Kept};
 use crate::azure::entra::DevicePoll;
 use crate::login;
-use crate::login::DeviceCode;
-use crate::login::Refused;
 use crate::login::cure::Way;
-use crate::login::polling::Polling;
-use crate::login::polling::Turn;
+use crate::login::polling::{Polling, Turn};
+use crate::login::{DeviceCode, Refused};
 use crate::ports::Redeemed;
 use crate::ports::failure::Remedy;
 

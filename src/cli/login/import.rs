@@ -8,8 +8,7 @@ use std::io::Read as _;
 
 use secrecy::zeroize::Zeroizing;
 
-use super::desk::Desk;
-use super::desk::Kept;
+use super::desk::{Desk, Kept};
 use crate::cli::Stop;
 use crate::login::Refused;
 use crate::login::cure::Way;

@@ -8,36 +8,27 @@
 
 use std::io;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::extract::State;
-use axum::http::Method;
-use axum::http::StatusCode;
-use axum::http::header;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::page::Told;
 use crate::login::attempt::Attempt;
 use crate::login::redirect;
-use crate::login::redirect::Arrived;
-use crate::login::redirect::MAX_BYTES;
-use crate::login::redirect::NotOurs;
+use crate::login::redirect::{Arrived, MAX_BYTES, NotOurs};
 use crate::net::server;
-use crate::net::server::ClientLimits;
-use crate::net::server::Connection;
+use crate::net::server::{ClientLimits, Connection};
 
 /// A browser opens a handful. The rest is room for other programs of this machine that connect and send nothing.
 /// When all are taken, the oldest one is closed.

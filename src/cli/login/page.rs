@@ -1,13 +1,9 @@
 //! The one page that the browser ends at: what happened, and nothing of what it brought along.
 
 use aws_lc_rs::digest;
-use axum::http::HeaderName;
-use axum::http::HeaderValue;
-use axum::http::StatusCode;
-use axum::http::header;
-use axum::response::Html;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
-use axum::response::Response;
+use axum::response::{Html, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 

@@ -2,14 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::age;
-use super::left;
-use super::passed;
+use super::{age, left, passed};
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
-use crate::status::document::Status;
-use crate::status::document::TokenStatus;
+use crate::status::document::{Status, TokenStatus};
 use crate::status::snapshot::Standing;
 
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];

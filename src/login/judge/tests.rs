@@ -2,15 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::ports::Redeemed;
 use crate::rotation::samples;
-use crate::token::AccessToken;
-use crate::token::RefreshToken;
 use crate::token::claims::Claim;
+use crate::token::{AccessToken, RefreshToken};
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const USER: &str = "0c0ffee0-1111-4111-8111-111111111111";

@@ -1,37 +1,23 @@
 //! The loop over the smallest peers that can be made: an issuer that always answers, a vault that takes
 //! what it is given once it is told to.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::SecretString;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::ports::Acceptance;
-use crate::ports::Change;
-use crate::ports::IssuerError;
-use crate::ports::Redeemed;
-use crate::ports::Redemption;
-use crate::ports::ResourceError;
-use crate::ports::VaultError;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+use crate::ports::{Acceptance, Change, IssuerError, Redeemed, Redemption, ResourceError, VaultError};
+use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::holds::Hold;
 use crate::rotation::samples;
 use crate::rotation::schedule::Timing;
-use crate::token::AccessToken;
-use crate::token::RefreshToken;
 use crate::token::managed::Grant;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::Source;
+use crate::token::secret::{SecretAddress, Source};
 use crate::token::tags::Tags;
-use crate::token::version::NewVersion;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
+use crate::token::{AccessToken, RefreshToken};
 
 /// All three peers.
 #[derive(Default)]

@@ -2,31 +2,16 @@
 //!
 //! Owns the order of calls; `save` owns what a list of versions means.
 
-use tracing::debug;
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::Attempt;
-use super::Proof;
-use super::Rotator;
-use crate::ports::Change;
-use crate::ports::Issuer;
-use crate::ports::Resource;
-use crate::ports::Vault;
-use crate::ports::VaultError;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
-use crate::rotation::save;
+use super::{Attempt, Proof, Rotator};
+use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::{Change, Issuer, Resource, Vault, VaultError};
 use crate::rotation::save::Ties;
-use crate::rotation::schedule;
-use crate::rotation::state::Found;
-use crate::rotation::state::Held;
-use crate::rotation::state::State;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::rotation::state::{Found, Held, State};
+use crate::rotation::{save, schedule};
+use crate::token::version::{Stored, Version, VersionId};
 
 /// What came of redeeming a version that is not the newest.
 pub(super) enum Turn {

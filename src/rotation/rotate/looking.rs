@@ -6,19 +6,12 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::Rotator;
-use crate::ports::Issuer;
-use crate::ports::Resource;
-use crate::ports::Vault;
-use crate::ports::VaultError;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Remedy;
+use crate::ports::failure::{About, Failure, Remedy};
+use crate::ports::{Issuer, Resource, Vault, VaultError};
 use crate::rotation::schedule;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::rotation::state::{Phase, State};
 use crate::token::rotation_id;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
+use crate::token::secret::{Setting, Source};
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {

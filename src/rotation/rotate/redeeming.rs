@@ -9,34 +9,19 @@ use std::hash::Hasher as _;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::Attempt;
-use super::Proof;
-use super::Rotator;
-use crate::ports::Asked;
-use crate::ports::Issuer;
-use crate::ports::IssuerError;
-use crate::ports::Redemption;
-use crate::ports::Resource;
-use crate::ports::Vault;
-use crate::ports::answer;
-use crate::ports::answer::Unverified;
-use crate::ports::answer::Whose;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use super::{Attempt, Proof, Rotator};
+use crate::ports::answer::{Unverified, Whose};
+use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::ports::refusal::Class;
+use crate::ports::{Asked, Issuer, IssuerError, Redemption, Resource, Vault, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::holds::Stake;
 use crate::rotation::schedule;
 use crate::rotation::state::State;
 use crate::token::local_secret;
-use crate::token::secret::Setting;
-use crate::token::secret::Source;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::token::secret::{Setting, Source};
+use crate::token::version::{Stored, Version, tag};
 
 /// A secret made moments ago works on some of Entra's front ends and not yet on others
 /// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.

@@ -3,34 +3,18 @@
 //!
 //! Owns the order of calls; `save` owns what the answers mean.
 
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::Attempt;
-use super::Rotator;
 use super::history::Turn;
-use crate::ports::Change;
-use crate::ports::Issuer;
-use crate::ports::Resource;
-use crate::ports::Vault;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Kind;
-use crate::ports::failure::Remedy;
+use super::{Attempt, Rotator};
+use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::{Change, Issuer, Resource, Vault};
 use crate::rotation::holds::Stake;
-use crate::rotation::save;
-use crate::rotation::save::AfterList;
-use crate::rotation::save::AfterRead;
-use crate::rotation::schedule;
-use crate::rotation::state::Held;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::rotation::save::{AfterList, AfterRead};
+use crate::rotation::state::{Held, Phase, State};
+use crate::rotation::{save, schedule};
 use crate::token::rotation_id;
-use crate::token::version::Provenance;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
-use crate::token::version::compose;
+use crate::token::version::{Provenance, Stored, Version, VersionId, compose};
 
 /// A save that gives way more often than this is racing a writer in a loop: it rests first.
 const MAX_ROUNDS: usize = 6;

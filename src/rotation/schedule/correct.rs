@@ -4,15 +4,9 @@
 
 use chrono::TimeDelta;
 
-use super::AGAIN_AFTER;
-use super::LONGEST;
-use super::LONGEST_WATCH;
-use super::MARK_AGAIN_AFTER;
-use super::Timing;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
+use crate::process::clock::{Timestamp, delta};
+use crate::rotation::state::{Phase, State};
 
 impl Timing {
     /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is

@@ -5,23 +5,13 @@
 
 use chrono::TimeDelta;
 
-use super::AGAIN_AFTER;
-use super::LONGEST;
-use super::RESCUE_AFTER;
-use super::is_passing;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Remedy;
+use super::{AGAIN_AFTER, LONGEST, RESCUE_AFTER, is_passing};
+use crate::ports::failure::{About, Failure, Remedy};
 use crate::ports::refusal;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
-use crate::process::clock::rfc3339;
-use crate::rotation::state::RefusedVersion;
-use crate::rotation::state::State;
+use crate::process::clock::{Timestamp, delta, rfc3339};
+use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
-use crate::token::version::MAX_TAGS;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::token::version::{MAX_TAGS, Version, tag};
 
 /// How long an answer that may pass stands where it names no time itself: a stop tries for 25 seconds.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);

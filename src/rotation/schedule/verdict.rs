@@ -2,17 +2,11 @@
 //!
 //! A yes is noted at most daily, a no when it changes.
 
-use super::MARK_EVERY;
-use super::is_passing;
-use crate::ports::failure::About;
-use crate::ports::failure::Kind;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Noted;
-use crate::rotation::state::State;
+use super::{MARK_EVERY, is_passing};
+use crate::ports::failure::{About, Kind};
+use crate::rotation::state::{Failing, Noted, State};
 use crate::token::tags::Tags;
-use crate::token::version::Version;
-use crate::token::version::tag;
-use crate::token::version::verdict;
+use crate::token::version::{Version, tag, verdict};
 
 /// The verdict on a version that the issuer has just redeemed. Where Partner Center is silent, what it said before
 /// stays; what kept the version from being redeemed is over.
@@ -61,16 +55,12 @@ mod tests {
 
     use super::*;
     use crate::ports::Acceptance;
-    use crate::ports::failure::Failure;
-    use crate::ports::failure::Remedy;
-    use crate::process::clock::Timestamp;
-    use crate::process::clock::rfc3339;
+    use crate::ports::failure::{Failure, Remedy};
+    use crate::process::clock::{Timestamp, rfc3339};
     use crate::rotation::samples;
-    use crate::rotation::schedule::Next;
-    use crate::rotation::schedule::Timing;
+    use crate::rotation::schedule::{Next, Timing};
     use crate::rotation::state::Phase;
-    use crate::token::managed::Policy;
-    use crate::token::managed::TokenName;
+    use crate::token::managed::{Policy, TokenName};
 
     fn now() -> Timestamp {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use chrono::DateTime;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 
 use crate::process::clock::Timestamp;
 

@@ -5,8 +5,7 @@ use crate::ports::Acceptance;
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::rotation::state::State;
-use crate::token::version::USABLE;
-use crate::token::version::Version;
+use crate::token::version::{USABLE, Version};
 
 /// What a process noted on a version when it last tried it, short of a refusal of the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

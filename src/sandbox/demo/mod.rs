@@ -19,10 +19,8 @@ use std::io;
 use chrono::TimeDelta;
 use thiserror::Error;
 
-use self::stage::Process;
-use self::stage::Stage;
-use self::voice::Tone;
-use self::voice::Voice;
+use self::stage::{Process, Stage};
+use self::voice::{Tone, Voice};
 use self::watch::Watch;
 use crate::config::ConfigProblems;
 use crate::net::http::HttpError;

@@ -5,8 +5,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,15 +22,12 @@ use crate::daemon::Daemon;
 use crate::net::address::Roots;
 use crate::net::calls::Calls;
 use crate::net::http::Http;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Timing;
-use crate::sandbox::server::ConfigRequest;
-use crate::sandbox::server::Sandbox;
-use crate::sandbox::world::Partner;
-use crate::sandbox::world::World;
+use crate::sandbox::server::{ConfigRequest, Sandbox};
+use crate::sandbox::world::{Partner, World};
 use crate::serve::http;
 use crate::serve::http::Extras;
 use crate::status::board::Board;

@@ -5,10 +5,9 @@
 
 use chrono::TimeDelta;
 
-use super::Demo;
-use super::Stuck;
 use super::promise::Promise;
 use super::voice::Tone;
+use super::{Demo, Stuck};
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::World;

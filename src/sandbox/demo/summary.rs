@@ -1,9 +1,8 @@
 //! The end: what happened to the token, and how the promises did.
 
-use super::Demo;
-use super::Stuck;
 use super::promise::Promise;
 use super::voice::Tone;
+use super::{Demo, Stuck};
 use crate::process::clock::rfc3339;
 
 /// Days a second while it is left up: an hour.

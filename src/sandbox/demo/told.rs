@@ -8,12 +8,10 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::promise::Promise;
-use super::promise::Promises;
+use super::promise::{Promise, Promises};
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
+use crate::status::condition::{Condition, Severity};
 
 /// Kind and cause: what makes an incident.
 type Incident = (Kind, String);

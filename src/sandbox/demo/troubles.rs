@@ -7,18 +7,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::Demo;
-use super::Stuck;
 use super::promise::Promise;
-use super::voice::Tone;
-use super::voice::span;
+use super::voice::{Tone, span};
+use super::{Demo, Stuck};
 use crate::ports::failure::Kind;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
-use crate::sandbox::world::Fault;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::What;
+use crate::process::clock::{Timestamp, delta};
+use crate::sandbox::world::{Fault, Operation, Peer, What};
 use crate::status::snapshot::Standing;
 
 /// Days a second while minutes matter: two hours. Five minutes are then longer than anything that this

@@ -2,31 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use axum::Form;
-use axum::Router;
-use axum::extract::Path;
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Form, Router};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::Routes;
-use super::pages;
-use super::pages::Page;
-use super::pages::escaped;
-use super::pages::hidden;
-use super::wire::Caller;
-use super::wire::set;
-use crate::sandbox::world::AuthorizeRequest;
-use crate::sandbox::world::Decision;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Step;
-use crate::sandbox::world::Trouble;
+use super::pages::{Page, escaped, hidden};
+use super::wire::{Caller, set};
+use super::{Routes, pages};
+use crate::sandbox::world::{AuthorizeRequest, Decision, EntraRefusal, Operation, Peer, Step, Trouble};
 
 pub(super) fn routes() -> Routes {
     Router::new().route("/{tenant}/oauth2/v2.0/authorize", get(show).post(answer))

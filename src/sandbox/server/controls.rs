@@ -5,31 +5,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 mod fault_form;
 
 use self::fault_form::FaultForm;
-use super::Routes;
-use super::Shared;
-use super::shown;
 use super::span::Span;
+use super::{Routes, Shared, shown};
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::Partner;
-use crate::sandbox::world::SecretVersion;
-use crate::sandbox::world::World;
-use crate::sandbox::world::fingerprint;
+use crate::sandbox::world::{Partner, SecretVersion, World, fingerprint};
 use crate::token::tags::Tags;
 
 /// The state shows this many of the newest grants: thousands would bury the rest.

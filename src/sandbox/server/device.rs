@@ -1,29 +1,18 @@
 //! The device code flow over HTTPS: the endpoint that hands out a code, and the page where it is typed.
 
-use axum::Form;
-use axum::Json;
-use axum::Router;
-use axum::extract::Path;
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use axum::routing::get;
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Routes;
-use super::pages;
-use super::pages::Page;
-use super::pages::escaped;
-use super::pages::hidden;
-use super::wire::Caller;
-use super::wire::oauth_error;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Trouble;
+use super::pages::{Page, escaped, hidden};
+use super::wire::{Caller, oauth_error};
+use super::{Routes, pages};
+use crate::sandbox::world::{EntraRefusal, Operation, Peer, Trouble};
 
 /// Where the code is typed; Entra's is `microsoft.com/devicelogin`.
 const PAGE: &str = "/devicelogin";

@@ -3,36 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use axum::Form;
-use axum::Json;
-use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::FormRejection;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use axum::routing::get;
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
-use serde_json::json;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 
 use super::Routes;
-use super::wire::Caller;
-use super::wire::oauth_error;
-use super::wire::set;
-use crate::sandbox::world::CodeRequest;
-use crate::sandbox::world::DeviceRequest;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::IdentityRequest;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Owner;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Proof;
-use crate::sandbox::world::RedeemRequest;
-use crate::sandbox::world::TokenAnswer;
-use crate::sandbox::world::Trouble;
+use super::wire::{Caller, oauth_error, set};
+use crate::sandbox::world::{
+    CodeRequest, DeviceRequest, EntraRefusal, IdentityRequest, Operation, Owner, Peer, Proof, RedeemRequest,
+    TokenAnswer, Trouble,
+};
 
 /// How a token of another issuer proves an app (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

@@ -3,25 +3,16 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::StatusCode;
-use axum::http::header;
-use axum::response::Html;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
-use axum::response::Response;
+use axum::response::{Html, Response};
 use serde_json::json;
 
 use super::hostile;
-use super::wire::Caller;
-use super::wire::code;
-use super::wire::key_vault_error;
-use super::wire::oauth_error;
-use super::wire::partner_center_error;
-use super::wire::set;
+use super::wire::{Caller, code, key_vault_error, oauth_error, partner_center_error, set};
 use crate::net::no_answer::Transport;
 use crate::ports::refusal::Refusal;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::What;
+use crate::sandbox::world::{EntraRefusal, Peer, What};
 
 /// Longer than any client's patience; short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);

@@ -5,17 +5,13 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
-use super::IdentityService;
-use super::Sandbox;
-use super::SandboxError;
-use super::VaultIdentity;
+use super::{IdentityService, Sandbox, SandboxError, VaultIdentity};
 use crate::sandbox::world::Partner;
 
 /// As long as Kubernetes makes one last at most (aks/workload-identity-overview).

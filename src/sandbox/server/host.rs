@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::extract::Query;
 use axum::extract::connect_info::Connected;
 use axum::extract::rejection::QueryRejection;
@@ -16,6 +14,7 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
 use axum::serve::IncomingStream;
+use axum::{Json, Router};
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -26,11 +25,7 @@ use super::Shared;
 use super::tls::Line;
 use super::wire::Caller;
 use crate::process::clock::Clock;
-use crate::sandbox::world::IdentityRequest;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Proof;
-use crate::sandbox::world::Trouble;
+use crate::sandbox::world::{IdentityRequest, Operation, Peer, Proof, Trouble};
 
 pub(super) fn routes(shared: &Arc<Shared>) -> Router {
     Router::new()

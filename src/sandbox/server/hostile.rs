@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -13,10 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream;
 use serde_json::json;
 
-use super::wire::Caller;
-use super::wire::set;
-use crate::sandbox::world::Hostile;
-use crate::sandbox::world::Peer;
+use super::wire::{Caller, set};
+use crate::sandbox::world::{Hostile, Peer};
 
 /// How much a long body holds, packed or not.
 const LONG_BYTES: usize = 100_000_000;

@@ -2,38 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::FromRequestParts;
-use axum::extract::Path;
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use axum::routing::get;
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 mod bodies;
 
-use self::bodies::SetBody;
-use self::bodies::UpdateBody;
-use super::Routes;
-use super::Shared;
-use super::wire::Caller;
-use super::wire::code;
-use super::wire::key_vault_error;
-use super::wire::set;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Page;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Trouble;
-use crate::sandbox::world::VaultRefusal;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::SecretName;
+use self::bodies::{SetBody, UpdateBody};
+use super::wire::{Caller, code, key_vault_error, set};
+use super::{Routes, Shared};
+use crate::sandbox::world::{Operation, Page, Peer, Trouble, VaultRefusal};
+use crate::token::secret::{SecretAddress, SecretName};
 
 /// The versions of the API that are answered (docs/azure-facts.md F203).
 const API_VERSIONS: [&str; 10] =

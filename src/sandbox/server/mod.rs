@@ -27,10 +27,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::middleware;
 use axum::response::Response;
+use axum::{Router, middleware};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 use thiserror::Error;
@@ -38,12 +37,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::files::ConfigRequest;
-pub use self::files::Written;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
-use crate::sandbox::world::Partner;
-use crate::sandbox::world::World;
+pub use self::files::{ConfigRequest, Written};
+use crate::process::clock::{Clock, Timestamp};
+use crate::sandbox::world::{Partner, World};
 
 /// The routes of one peer.
 type Routes = Router<Arc<Shared>>;

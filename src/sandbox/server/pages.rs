@@ -4,16 +4,14 @@
 
 use aws_lc_rs::digest;
 use axum::http::StatusCode;
-use axum::response::Html;
 use axum::response::IntoResponse as _;
-use axum::response::Response;
+use axum::response::{Html, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
 use super::wire::set;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::User;
+use crate::sandbox::world::{EntraRefusal, User};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:3rem auto;padding:0 1rem;color:#17211b;background:#f4f6f3}\
 button{font:inherit;display:block;width:100%;margin:.5rem 0;padding:.6rem;text-align:left;border:1px solid #56635b;border-radius:.4rem;background:#fff;color:inherit;cursor:pointer}\

@@ -1,22 +1,14 @@
 //! Partner Center over HTTPS: the one call that proves a user's access token.
 
-use axum::Json;
-use axum::Router;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::json;
 
 use super::Routes;
-use super::wire::Caller;
-use super::wire::code;
-use super::wire::partner_center_error;
-use super::wire::set;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::PartnerRefusal;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Profile;
-use crate::sandbox::world::Trouble;
+use super::wire::{Caller, code, partner_center_error, set};
+use crate::sandbox::world::{Operation, PartnerRefusal, Peer, Profile, Trouble};
 
 pub(super) fn routes() -> Routes {
     Router::new().route("/v1/profiles/organization", get(organization))

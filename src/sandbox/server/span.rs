@@ -1,9 +1,8 @@
 //! A span of time in a control's body: seconds as a number, or text with a unit, as `"30d"`.
 
 use chrono::TimeDelta;
-use serde::Deserialize;
-use serde::Deserializer;
 use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// A span, forwards or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,29 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
-use axum::body::Bytes;
-use axum::extract::ConnectInfo;
-use axum::extract::FromRequestParts;
-use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::HeaderName;
-use axum::http::HeaderValue;
-use axum::http::StatusCode;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::tls::Line;
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::World;
+use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 
 /// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
 const MAX_SENT_BYTES: usize = 1024 * 1024;

@@ -15,41 +15,23 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::Trouble;
-use super::World;
-use super::entra::EntraRefusal;
-use super::entra::RedeemRequest;
+use super::entra::{EntraRefusal, RedeemRequest};
 use super::fault::What;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::ledger::{Operation, Peer};
 use super::people::bare;
-use super::vault::Attributes;
-use super::vault::SecretVersion;
-use super::vault::SetRequest;
-use super::vault::UpdateRequest;
-use super::vault::VaultRefusal;
+use super::vault::{Attributes, SecretVersion, SetRequest, UpdateRequest, VaultRefusal};
+use super::{Trouble, World};
 use crate::login;
 use crate::net::no_answer::Transport;
-use crate::ports::Acceptance;
-use crate::ports::Change;
-use crate::ports::Forbidden;
-use crate::ports::Issuer;
-use crate::ports::IssuerError;
-use crate::ports::Redeemed;
-use crate::ports::Redemption;
-use crate::ports::Resource;
-use crate::ports::ResourceError;
-use crate::ports::Vault;
-use crate::ports::VaultError;
 use crate::ports::refusal::Refusal;
+use crate::ports::{
+    Acceptance, Change, Forbidden, Issuer, IssuerError, Redeemed, Redemption, Resource, ResourceError, Vault,
+    VaultError,
+};
 use crate::token::AccessToken;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
-use crate::token::version::CONTENT_TYPE;
-use crate::token::version::NewVersion;
-use crate::token::version::Stored;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
 /// One instance of a program, as the world sees it: its name stands in the ledger beside each call.
 #[derive(Clone)]

@@ -6,21 +6,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::Inner;
-use super::Trouble;
-use super::World;
-use super::entra::EntraRefusal;
-use super::entra::Issue;
-use super::entra::TokenAnswer;
-use super::entra::codes::DECLINED;
-use super::entra::codes::Refuse;
-use super::entra::codes::SLOW_DOWN;
-use super::entra::granted;
+use super::entra::codes::{DECLINED, Refuse, SLOW_DOWN};
+use super::entra::{EntraRefusal, Issue, TokenAnswer, granted};
 use super::fault::Distortion;
 use super::grants::Owner;
 use super::ledger::Operation;
-use super::sign_in::about;
-use super::sign_in::tailored;
+use super::sign_in::{about, tailored};
+use super::{Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 
 /// How long a code holds (docs/azure-facts.md F136).

@@ -1,7 +1,6 @@
 //! Entra's directory: tenants, users, apps and the rules a tenant sets.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;

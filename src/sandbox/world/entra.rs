@@ -10,23 +10,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(super) use self::access::AccessRecord;
-use self::access::Bearer;
-use self::access::audience;
-use super::About;
-use super::Inner;
-use super::Trouble;
-use super::World;
+use self::access::{Bearer, audience};
 use super::directory::Tenant;
-use super::entra::codes::Refuse;
-use super::entra::codes::is_well_formed;
+use super::entra::codes::{Refuse, is_well_formed};
 use super::fault::Distortion;
-use super::grants::GrantRecord;
-use super::grants::Owner;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::grants::{GrantRecord, Owner};
+use super::ledger::{Operation, Peer};
+use super::{About, Inner, Trouble, World};
 use crate::ports::refusal::Refusal;
-use crate::token::AccessToken;
-use crate::token::RefreshToken;
+use crate::token::{AccessToken, RefreshToken};
 
 /// A request to redeem a refresh token.
 #[derive(Clone, Copy)]

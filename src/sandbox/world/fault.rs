@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::World;
-use super::ledger::Call;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::ledger::{Call, Operation, Peer};
 use crate::net::no_answer::Transport;
 use crate::process::clock::Timestamp;
 

@@ -2,17 +2,14 @@
 //!
 //! Invariant: a grant's parent was issued before it, so that walking up ends.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::DefaultHasher;
 use std::hash::Hasher as _;
 
 use chrono::TimeDelta;
 
-use super::Inner;
-use super::World;
 use super::entra::codes::Refuse;
+use super::{Inner, World};
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
 

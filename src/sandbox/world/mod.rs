@@ -24,65 +24,27 @@ mod time;
 mod vault;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 pub use self::actor::Actor;
-pub use self::device::DeviceAnswer;
-pub use self::device::DeviceRequest;
-pub use self::device::DeviceState;
-pub use self::directory::App;
-pub use self::directory::AppSecret;
-pub use self::directory::Consent;
-pub use self::directory::Platform;
-pub use self::directory::Redirect;
-pub use self::directory::Rules;
-pub use self::directory::Tenant;
-pub use self::directory::User;
-pub use self::entra::EntraRefusal;
-pub use self::entra::IdentityRequest;
-pub use self::entra::Proof;
-pub use self::entra::RedeemRequest;
-pub use self::entra::TokenAnswer;
-pub use self::fault::Distortion;
-pub use self::fault::Fault;
-pub use self::fault::Hostile;
-pub use self::fault::What;
-pub use self::fault::When;
-pub use self::grants::GrantRecord;
-pub use self::grants::Owner;
-pub use self::grants::fingerprint;
-pub use self::ledger::Call;
-pub use self::ledger::Operation;
-pub use self::ledger::Outcome;
-pub use self::ledger::Peer;
-pub use self::ledger::Write;
-pub use self::partner_center::PartnerCenter;
-pub use self::partner_center::PartnerRefusal;
-pub use self::partner_center::Profile;
-pub use self::people::HUMAN;
-pub use self::people::Partner;
-pub use self::sign_in::AuthorizeRequest;
-pub use self::sign_in::CodeRequest;
-pub use self::sign_in::Decision;
-pub use self::sign_in::Step;
-pub use self::vault::Action;
-pub use self::vault::Attributes;
-pub use self::vault::DeletedSecret;
-pub use self::vault::Page;
-pub use self::vault::SecretVersion;
-pub use self::vault::SetRequest;
-pub use self::vault::UpdateRequest;
-pub use self::vault::VaultRefusal;
-pub use self::vault::VaultState;
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+pub use self::device::{DeviceAnswer, DeviceRequest, DeviceState};
+pub use self::directory::{App, AppSecret, Consent, Platform, Redirect, Rules, Tenant, User};
+pub use self::entra::{EntraRefusal, IdentityRequest, Proof, RedeemRequest, TokenAnswer};
+pub use self::fault::{Distortion, Fault, Hostile, What, When};
+pub use self::grants::{GrantRecord, Owner, fingerprint};
+pub use self::ledger::{Call, Operation, Outcome, Peer, Write};
+pub use self::partner_center::{PartnerCenter, PartnerRefusal, Profile};
+pub use self::people::{HUMAN, Partner};
+pub use self::sign_in::{AuthorizeRequest, CodeRequest, Decision, Step};
+pub use self::vault::{
+    Action, Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest, VaultRefusal,
+    VaultState,
+};
+use crate::process::clock::{Clock, Timestamp};
 
 /// The world. Cheap to clone; all clones are the same world.
 #[derive(Clone)]

@@ -2,12 +2,8 @@
 
 use std::fmt;
 
-use super::About;
-use super::Inner;
-use super::Trouble;
-use super::World;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::ledger::{Operation, Peer};
+use super::{About, Inner, Trouble, World};
 
 /// What Partner Center demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

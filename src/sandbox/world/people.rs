@@ -5,16 +5,12 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::World;
-use super::vault::Attributes;
-use super::vault::SecretVersion;
-use super::vault::SetRequest;
+use super::vault::{Attributes, SecretVersion, SetRequest};
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
-use crate::token::secret::SecretAddress;
-use crate::token::secret::SecretName;
+use crate::token::secret::{SecretAddress, SecretName};
 use crate::token::tags::Tags;
-use crate::token::version::Version;
-use crate::token::version::VersionId;
+use crate::token::version::{Version, VersionId};
 
 /// The writer of what people write.
 pub const HUMAN: &str = "human";

@@ -12,21 +12,12 @@ use serde::Deserialize;
 
 pub use self::exchange::CodeRequest;
 pub(super) use self::exchange::tailored;
-use super::About;
-use super::Inner;
-use super::Trouble;
-use super::World;
-use super::directory::App;
-use super::directory::Consent;
-use super::directory::Platform;
-use super::directory::Tenant;
-use super::directory::User;
-use super::entra::EntraRefusal;
+use super::directory::{App, Consent, Platform, Tenant, User};
 use super::entra::codes::Refuse;
-use super::entra::granted;
+use super::entra::{EntraRefusal, granted};
 use super::grants::Owner;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::ledger::{Operation, Peer};
+use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 
 /// What the authorization endpoint is asked for.

@@ -4,28 +4,20 @@ mod entra;
 mod vault;
 
 use std::pin::pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::*;
 use crate::net::no_answer::Transport;
-use crate::ports::Change;
-use crate::ports::Forbidden;
 use crate::ports::Issuer as _;
-use crate::ports::IssuerError;
-use crate::ports::Redeemed;
-use crate::ports::Redemption;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
-use crate::ports::VaultError;
+use crate::ports::{Change, Forbidden, IssuerError, Redeemed, Redemption, VaultError};
 use crate::token::RefreshToken;
 use crate::token::tags::Tags;
-use crate::token::version::NewVersion;
-use crate::token::version::VersionId;
+use crate::token::version::{NewVersion, VersionId};
 
 const VAULT: &str = "https://contoso.vault.azure.net";
 

@@ -2,8 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::process::clock::Clock;
-use crate::process::clock::Timestamp;
+use crate::process::clock::{Clock, Timestamp};
 
 pub(super) struct Time {
     clock: Clock,

@@ -9,22 +9,13 @@ mod rules;
 use chrono::DurationRound as _;
 use chrono::TimeDelta;
 
-pub use self::model::Action;
-pub use self::model::Attributes;
-pub use self::model::DeletedSecret;
-pub use self::model::Page;
 pub(super) use self::model::SecretState;
-pub use self::model::SecretVersion;
-pub use self::model::SetRequest;
-pub use self::model::UpdateRequest;
-pub use self::model::VaultState;
+pub use self::model::{
+    Action, Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest, VaultState,
+};
 pub use self::refusal::VaultRefusal;
-use super::About;
-use super::Inner;
-use super::Trouble;
-use super::World;
-use super::ledger::Operation;
-use super::ledger::Peer;
+use super::ledger::{Operation, Peer};
+use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 

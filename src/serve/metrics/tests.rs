@@ -9,19 +9,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::net::calls::Calls;
-use crate::net::calls::Peer;
-use crate::ports::failure::About;
-use crate::ports::failure::Failure;
-use crate::ports::failure::Remedy;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
-use crate::rotation::state::Failing;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::net::calls::{Calls, Peer};
+use crate::ports::failure::{About, Failure, Remedy};
+use crate::rotation::schedule::{Next, Timing};
+use crate::rotation::state::{Failing, Phase, State};
 use crate::status::condition::conditions;
-use crate::token::managed::Grant;
-use crate::token::managed::Verify;
+use crate::token::managed::{Grant, Verify};
 
 /// Name and labels in order, as a reader of the page sees them, and the value.
 type Sample = (String, Vec<(String, String)>, f64);

@@ -8,10 +8,8 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA
 use uuid::Uuid;
 
 use crate::ports::failure::Kind;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
-use crate::status::document::StatusSource;
-use crate::status::document::TokenStatus;
+use crate::status::condition::{Condition, Severity};
+use crate::status::document::{StatusSource, TokenStatus};
 use crate::status::snapshot::Standing;
 
 fn now() -> Timestamp {

@@ -3,19 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::MOST_CONDITIONS;
-use super::More;
-use super::Text;
-use super::Time;
-use super::date;
-use super::push;
-use super::words;
 use super::words::Look;
+use super::{MOST_CONDITIONS, More, Text, Time, date, push, words};
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
-use crate::status::document::Status;
-use crate::status::document::TokenStatus;
+use crate::status::document::{Status, TokenStatus};
 
 /// Tokens shown, the ones in trouble first.
 pub(super) const MOST_TOKENS: usize = 500;

@@ -1,19 +1,10 @@
 //! What is wrong, a card for each condition: what it is, whom it hits, why, what to do, how long is left. Pure.
 
-use super::MOST_CONDITIONS;
-use super::MOST_NAMES;
-use super::More;
-use super::Sentence;
-use super::Text;
-use super::Time;
-use super::date;
-use super::push;
-use super::words;
 use super::words::Look;
+use super::{MOST_CONDITIONS, MOST_NAMES, More, Sentence, Text, Time, date, push, words};
 use crate::process::clock::Timestamp;
 use crate::process::relative;
-use crate::status::condition::Condition;
-use crate::status::condition::Severity;
+use crate::status::condition::{Condition, Severity};
 use crate::status::document::Status;
 
 /// Of more conditions than these, the others are folded.

@@ -5,8 +5,7 @@ use chrono::TimeDelta;
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
-use crate::status::document::Status;
-use crate::status::document::TokenStatus;
+use crate::status::document::{Status, TokenStatus};
 use crate::status::snapshot::Standing;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.

@@ -2,8 +2,7 @@
 //!
 //! Pure. Read at night and on a phone: an action fits whole into every message (`alert::forms`).
 
-use crate::ports::failure::About;
-use crate::ports::failure::Kind;
+use crate::ports::failure::{About, Kind};
 use crate::status::snapshot::Snapshot;
 use crate::token::managed::Grant;
 use crate::token::secret::Source;

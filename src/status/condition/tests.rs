@@ -1,21 +1,14 @@
 //! Which conditions hold, drawn from states as a daemon has them.
 
 use super::*;
-use crate::ports::Acceptance;
-use crate::ports::Asked;
-use crate::ports::Forbidden;
-use crate::ports::VaultError;
 use crate::ports::failure::Failure;
+use crate::ports::{Acceptance, Asked, Forbidden, VaultError};
 use crate::rotation::samples;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
-use crate::rotation::state::Phase;
-use crate::rotation::state::State;
+use crate::rotation::schedule::{Next, Timing};
+use crate::rotation::state::{Phase, State};
 use crate::status::snapshot::Standing;
-use crate::token::managed::Grant;
-use crate::token::managed::Verify;
-use crate::token::version::Version;
-use crate::token::version::tag;
+use crate::token::managed::{Grant, Verify};
+use crate::token::version::{Version, tag};
 use std::sync::Arc;
 
 fn now() -> Timestamp {

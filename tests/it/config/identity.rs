@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use perennial::azure::identity::Identity;
-use perennial::azure::identity::IdentityHost;
+use perennial::azure::identity::{Identity, IdentityHost};
 use perennial::config::Config;
 
-use super::SMALLEST;
-use super::load;
+use super::{SMALLEST, load};
 
 #[test]
 fn a_slip_in_the_identity_is_told_with_all_there_are() {

@@ -1,21 +1,14 @@
 //! `access-token` prints one token and nothing else, for whoever it is configured, and writes nothing.
 
 use chrono::TimeDelta;
-use perennial::process::clock::Clock;
-use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::process::clock::{Clock, Timestamp};
+use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
 use perennial::token::AccessToken;
 use perennial::token::claims::Claims;
 use serde_json::Value;
 
-use super::Stage;
-use super::child::Child;
-use super::child::Ended;
-use super::leaks;
+use super::child::{Child, Ended};
+use super::{Stage, leaks};
 
 impl Stage {
     /// Everything that was ever asked of the vault that changes something.

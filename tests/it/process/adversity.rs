@@ -6,15 +6,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::net::no_answer::Transport;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
-use super::Stage;
-use super::child::Child;
-use super::child::eventually;
-use super::is;
+use super::child::{Child, eventually};
+use super::{Stage, is};
 use crate::harness::Scratch;
 use crate::lab;
 

@@ -2,11 +2,8 @@
 
 use chrono::TimeDelta;
 
-use super::Stage;
-use super::child::Child;
-use super::child::eventually;
-use super::failed_with;
-use super::is;
+use super::child::{Child, eventually};
+use super::{Stage, failed_with, is};
 use crate::inbox::Inbox;
 
 /// Adds sinks to the stage's configuration: name, more keys, and the address that they are given.

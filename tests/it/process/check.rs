@@ -1,16 +1,11 @@
 //! `check` goes through the steps, names what is missing, and writes only where it is asked to.
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
 use serde_json::Value;
 
-use super::Stage;
 use super::child::Ended;
-use super::results;
+use super::{Stage, results};
 
 fn outcome(ended: &Ended, step: &str) -> String {
     let steps = results(ended);

@@ -1,7 +1,6 @@
 //! C that tests need beside the program: what Rust does not do without `unsafe`. Rust links with `cc`, so it is there.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Compiles a source beside this one. The result has its name only once it is whole, since other runs may use the

@@ -4,22 +4,17 @@
 //! it waits for the answer.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use futures::stream;
-use perennial::sandbox::world::When;
-use perennial::sandbox::world::World;
+use perennial::sandbox::world::{When, World};
 use perennial::token::tags::Tags;
 
-use super::Stage;
 use super::child::eventually;
-use super::is;
+use super::{Stage, is};
 
 /// What has happened by the time the program dies.
 #[derive(Clone, Copy, Debug)]

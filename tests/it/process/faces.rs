@@ -4,19 +4,14 @@ use std::net::TcpStream as Blocking;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use rustix::process::Resource;
-use rustix::process::Rlimit;
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use rustix::process::{Resource, Rlimit};
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::Stage;
-use super::is;
+use super::{Stage, is};
 
 /// What takes longer was not answered: a probe of Kubernetes waits for a second.
 const BOUND: Duration = Duration::from_secs(20);

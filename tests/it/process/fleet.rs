@@ -5,17 +5,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::process::clock::Clock;
-use perennial::process::clock::Timestamp;
+use perennial::process::clock::{Clock, Timestamp};
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::{Operation, Partner, Peer};
 use serde_json::Value;
 
-use super::child::Child;
-use super::child::get;
-use super::child::within;
+use super::child::{Child, get, within};
 use crate::harness::Scratch;
 use crate::lab;
 

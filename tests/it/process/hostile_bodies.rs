@@ -3,17 +3,11 @@
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Hostile;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
 use serde_json::Value;
 
-use super::Stage;
-use super::child::Child;
-use super::child::eventually;
-use super::is;
+use super::child::{Child, eventually};
+use super::{Stage, is};
 
 /// 40 MB, in the kernel's kilobytes.
 const MOST_KB: u64 = 40 * 1024;

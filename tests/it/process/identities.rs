@@ -4,15 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Clock;
-use perennial::sandbox::world::IdentityRequest;
-use perennial::sandbox::world::Proof;
+use perennial::sandbox::world::{IdentityRequest, Proof};
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Stage;
 use super::child::Child;
-use super::is;
+use super::{Stage, is};
 
 /// The environment of a process.
 pub(super) type Env = Vec<(String, String)>;

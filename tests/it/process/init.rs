@@ -1,18 +1,15 @@
 //! `init` writes a configuration that `check` finds nothing wrong with, and keeps one that is there.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::Action;
-use perennial::token::secret::SecretAddress;
-use perennial::token::secret::SecretName;
+use perennial::token::secret::{SecretAddress, SecretName};
 use perennial::token::tags::Tags;
 
 use super::Stage;
-use super::child::Child;
-use super::child::Ended;
+use super::child::{Child, Ended};
 
 impl Stage {
     /// Runs a command with the environment of a pod, for a configuration that says nothing of the cloud.

@@ -7,21 +7,14 @@ mod sinks;
 mod swapped;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
-use perennial::sandbox::world::Distortion;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 
-use super::Stage;
 use super::child::Child;
-use super::failed_with;
-use super::is;
+use super::{Stage, failed_with, is};
 
 /// A token or a secret in the forms that headers, forms, JSON and a careless `Debug` give it.
 fn forms(secret: &str) -> Vec<String> {

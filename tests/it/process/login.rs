@@ -5,22 +5,15 @@ mod crowd;
 mod refusals;
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::DeviceState;
-use perennial::sandbox::world::SecretVersion;
+use perennial::sandbox::world::{DeviceState, SecretVersion};
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use std::time::Duration;
 
-use self::browser::Back;
-use self::browser::Browser;
-use super::Stage;
-use super::child::Child;
-use super::child::Ended;
-use super::child::eventually;
-use super::failed_with;
-use super::is;
-use super::leaks;
+use self::browser::{Back, Browser};
+use super::child::{Child, Ended, eventually};
+use super::{Stage, failed_with, is, leaks};
 
 impl Stage {
     /// A token `one` that nobody has signed in for yet.

@@ -6,12 +6,7 @@ use std::sync::Mutex;
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::When;
+use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, When};
 
 use super::child::Child;
 use super::results;

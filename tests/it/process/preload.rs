@@ -1,11 +1,9 @@
 //! Hosts with a wrong clock or a broken resolver: the program with `preload.c` in front of its C library.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use chrono::NaiveDateTime;
-use chrono::TimeDelta;
+use chrono::{NaiveDateTime, TimeDelta};
 use perennial::process::clock::Clock;
 
 use super::compiled::compile;

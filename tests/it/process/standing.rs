@@ -3,10 +3,8 @@
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use super::Stage;
-use super::child::eventually;
-use super::child::get;
-use super::is;
+use super::child::{eventually, get};
+use super::{Stage, is};
 
 /// The condition of this kind in the daemon's status document.
 fn condition(address: &str, kind: &str) -> Option<Value> {

@@ -4,19 +4,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::rotation::daemon::GRACE;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 use tokio::time::Instant;
 
-use super::Stage;
-use super::child::Child;
-use super::child::Ended;
-use super::child::eventually;
-use super::is;
-use super::preload::Host;
-use super::preload::Resolver;
+use super::child::{Child, Ended, eventually};
+use super::preload::{Host, Resolver};
+use super::{Stage, is};
 
 /// Longer than any test: what hangs is never answered.
 const FOR_EVER: What = What::Delay(Duration::from_secs(3600));

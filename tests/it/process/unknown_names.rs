@@ -2,11 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::Stage;
 use super::child::Child;
-use super::is;
-use super::preload::Host;
-use super::preload::Resolver;
+use super::preload::{Host, Resolver};
+use super::{Stage, is};
 
 impl Stage {
     /// Has the configuration know everything by its number, but for the address of one key.

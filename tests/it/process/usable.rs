@@ -4,21 +4,11 @@
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use futures::stream;
-use perennial::sandbox::world::Distortion;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::PartnerCenter;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::World;
-use serde_json::Value;
-use serde_json::json;
+use perennial::sandbox::world::{Distortion, Fault, Operation, PartnerCenter, Peer, What, World};
+use serde_json::{Value, json};
 
-use super::Stage;
-use super::child::Ended;
-use super::child::eventually;
-use super::child::get;
-use super::results;
+use super::child::{Ended, eventually, get};
+use super::{Stage, results};
 
 /// What is there before `rotate` is tried.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,9 +20,7 @@ enum Before {
     /// A sign-in that is past its end.
     PastItsEnd,
 }
-use Before::Good;
-use Before::PastItsEnd;
-use Before::SignIn;
+use Before::{Good, PastItsEnd, SignIn};
 
 struct Situation {
     name: &'static str,

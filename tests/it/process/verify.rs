@@ -3,8 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use super::Stage;
-use super::results;
+use super::{Stage, results};
 
 #[tokio::test]
 async fn tenant_app_user_second_factor_and_acceptance_are_told() {

@@ -2,18 +2,12 @@
 
 use chrono::TimeDelta;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 use serde_json::Value;
 
-use super::Stage;
-use super::child::Child;
-use super::child::eventually;
-use super::child::get;
-use super::is;
+use super::child::{Child, eventually, get};
 use super::preload::Host;
+use super::{Stage, is};
 
 impl Stage {
     /// What this host's clock is from now on, to programs that were started by `daemon_by_another_clock`.

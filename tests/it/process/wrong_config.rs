@@ -4,8 +4,7 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::Stage;
-use super::child::Child;
-use super::child::Ended;
+use super::child::{Child, Ended};
 use crate::harness::Scratch;
 
 /// A word that stands for everything that must not be shown.

@@ -2,11 +2,9 @@
 
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Lab;
-use super::json_of;
+use super::{Lab, json_of};
 
 #[tokio::test]
 async fn faults_look_real_on_the_wire() {

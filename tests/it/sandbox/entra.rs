@@ -3,12 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::StatusCode;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Lab;
-use super::ROTATION;
-use super::json_of;
+use super::{Lab, ROTATION, json_of};
 
 #[tokio::test]
 async fn a_redemption_answers_in_entras_form() {

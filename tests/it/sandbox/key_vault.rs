@@ -1,21 +1,18 @@
 //! Key Vault, as a plain client and as the official one see it.
 
 use azure_security_keyvault_secrets::ResourceExt as _;
-use azure_security_keyvault_secrets::models::SecretAttributes;
-use azure_security_keyvault_secrets::models::SecretClientListSecretPropertiesVersionsOptions;
-use azure_security_keyvault_secrets::models::SecretClientUpdateSecretPropertiesOptions;
-use azure_security_keyvault_secrets::models::SetSecretParameters;
-use azure_security_keyvault_secrets::models::UpdateSecretPropertiesParameters;
+use azure_security_keyvault_secrets::models::{
+    SecretAttributes, SecretClientListSecretPropertiesVersionsOptions,
+    SecretClientUpdateSecretPropertiesOptions, SetSecretParameters, UpdateSecretPropertiesParameters,
+};
 use chrono::DateTime;
 use futures::TryStreamExt as _;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
+use perennial::sandbox::world::{Operation, Peer};
 use perennial::token::tags::Tags;
 use reqwest::StatusCode;
 use std::collections::HashMap;
 
-use super::Lab;
-use super::json_of;
+use super::{Lab, json_of};
 
 #[tokio::test]
 async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {

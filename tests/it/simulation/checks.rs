@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use perennial::ports::failure::Remedy;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::HUMAN;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::Write;
+use perennial::sandbox::world::{HUMAN, Peer, Write};
 use perennial::token::RefreshToken;
 
-use super::Seen;
-use super::Simulation;
+use super::{Seen, Simulation};
 
 /// Promise 6, per token and day.
 const REDEMPTIONS_A_DAY: usize = 24;

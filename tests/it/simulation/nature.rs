@@ -5,11 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::net::no_answer::Transport;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
 use perennial::token::tags::Tags;
 use perennial::token::version::VersionId;
 

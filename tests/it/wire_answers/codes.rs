@@ -1,14 +1,9 @@
 //! Entra's codes, as docs/azure-facts.md F124 has them: each code under each error it may come with, its
 //! class, and the condition that an operator sees.
 
-use perennial::ports::failure::Kind;
-use perennial::ports::failure::Remedy;
-use perennial::ports::refusal::Class;
-use perennial::ports::refusal::Refusal;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::ports::refusal::{Class, Refusal};
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
 use super::Row;
 

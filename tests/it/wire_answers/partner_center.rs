@@ -7,18 +7,12 @@ use chrono::TimeDelta;
 use perennial::net::no_answer::Transport;
 use perennial::ports::failure::Kind;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::PartnerCenter;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, PartnerCenter, Peer, What};
 use perennial::status::condition::conditions;
 use perennial::status::snapshot::Snapshot;
 
-use super::Lab;
-use super::Scene;
-use super::restore;
-use super::settle;
 use super::vault::page;
+use super::{Lab, Scene, restore, settle};
 
 /// What is published: whether it accepts, what it says about the second factor, and the condition.
 type Published = (Option<bool>, Option<bool>, Option<(Kind, &'static str)>);

@@ -1,12 +1,8 @@
 //! What people do to users, apps, tenants and secrets, judged by the stand-ins' own rules.
 
 use chrono::TimeDelta;
-use perennial::ports::failure::Kind;
-use perennial::ports::failure::Remedy;
-use perennial::sandbox::world::Action;
-use perennial::sandbox::world::Partner;
-use perennial::sandbox::world::Rules;
-use perennial::sandbox::world::World;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::sandbox::world::{Action, Partner, Rules, World};
 use perennial::token::secret::SecretName;
 use perennial::token::tags::Tags;
 

@@ -1,19 +1,12 @@
 //! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
 
 use perennial::net::no_answer::Transport;
-use perennial::ports::failure::Kind;
-use perennial::ports::failure::Remedy;
+use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
-use super::Lab;
-use super::Scene;
-use super::restore;
-use super::vault::coded;
-use super::vault::page;
+use super::vault::{coded, page};
+use super::{Lab, Scene, restore};
 
 /// An answer to one step of a save.
 struct Answer {

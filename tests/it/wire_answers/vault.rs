@@ -4,12 +4,8 @@
 use std::time::Duration;
 
 use perennial::net::no_answer::Transport;
-use perennial::ports::failure::Kind;
-use perennial::ports::failure::Remedy;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
 use super::Row;
 

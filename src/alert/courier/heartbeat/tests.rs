@@ -9,8 +9,7 @@ use crate::rotation::samples;
 
 use crate::process::clock::Clock;
 use crate::rotation::pulse::STUCK_AFTER;
-use crate::rotation::schedule::Next;
-use crate::rotation::schedule::Timing;
+use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 
 fn now() -> Timestamp {

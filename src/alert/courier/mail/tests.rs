@@ -2,16 +2,12 @@
 
 use super::*;
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use rcgen::CertificateParams;
-use rcgen::KeyPair;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::io::AsyncBufReadExt as _;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;

@@ -2,19 +2,13 @@
 
 use chrono::TimeDelta;
 
-use super::Scene;
-use super::Watch;
-use super::standing;
-use crate::process::clock::Timestamp;
-use crate::process::clock::delta;
+use super::{Scene, Watch, standing};
+use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::demo::promise::Promise;
 use crate::sandbox::demo::stage::Process;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::Write;
+use crate::sandbox::world::{Operation, Peer, Write};
 use crate::status::snapshot::Standing;
-use crate::token::version::VersionId;
-use crate::token::version::tag;
+use crate::token::version::{VersionId, tag};
 
 /// Promise 6, for each process, token and day.
 const REDEMPTIONS_A_DAY: usize = 24;

@@ -3,21 +3,13 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::shown;
 use super::super::span::Span;
 use crate::net::no_answer::Transport;
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::Distortion;
-use crate::sandbox::world::Fault;
-use crate::sandbox::world::Hostile;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Peer;
-use crate::sandbox::world::What;
-use crate::sandbox::world::When;
-use crate::sandbox::world::World;
+use crate::sandbox::world::{Distortion, Fault, Hostile, Operation, Peer, What, When, World};
 
 /// What goes wrong is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]

@@ -7,16 +7,10 @@ use chrono::DateTime;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::Attributes;
-use crate::sandbox::world::DeletedSecret;
-use crate::sandbox::world::Page;
-use crate::sandbox::world::SecretVersion;
-use crate::sandbox::world::SetRequest;
-use crate::sandbox::world::UpdateRequest;
+use crate::sandbox::world::{Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest};
 use crate::token::tags::Tags;
 
 #[derive(Deserialize)]

@@ -1,8 +1,7 @@
 //! Who has signed in, told to the app: for requests whose scope holds `openid`.
 
 use chrono::TimeDelta;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::Inner;
 use super::super::grants::Owner;

@@ -5,19 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 
-use super::AuthorizeRequest;
-use super::about;
-use crate::sandbox::world::EntraRefusal;
-use crate::sandbox::world::Inner;
-use crate::sandbox::world::Operation;
-use crate::sandbox::world::Platform;
-use crate::sandbox::world::TokenAnswer;
-use crate::sandbox::world::Trouble;
-use crate::sandbox::world::World;
-use crate::sandbox::world::entra::Issue;
+use super::{AuthorizeRequest, about};
 use crate::sandbox::world::entra::codes::Refuse;
-use crate::sandbox::world::entra::granted;
+use crate::sandbox::world::entra::{Issue, granted};
 use crate::sandbox::world::fault::Distortion;
+use crate::sandbox::world::{EntraRefusal, Inner, Operation, Platform, TokenAnswer, Trouble, World};
 
 /// A code lives about this long (docs/azure-facts.md F132).
 const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);

@@ -1,7 +1,6 @@
 //! What a vault holds: secrets, versions, attributes; and what is asked of it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use secrecy::SecretString;

@@ -5,25 +5,15 @@ use secrecy::SecretString;
 
 use super::super::Inner;
 use super::super::ledger::Write;
-use super::Action;
-use super::DeletedSecret;
-use super::MAX_PAGE;
-use super::Page;
-use super::RETENTION;
-use super::SecretState;
-use super::SecretVersion;
-use super::SetRequest;
-use super::UpdateRequest;
-use super::VaultRefusal;
-use super::VaultState;
-use super::key;
-use super::seconds;
+use super::{
+    Action, DeletedSecret, MAX_PAGE, Page, RETENTION, SecretState, SecretVersion, SetRequest, UpdateRequest,
+    VaultRefusal, VaultState, key, seconds,
+};
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
-use crate::token::version::MAX_TAGS;
-use crate::token::version::VersionId;
+use crate::token::version::{MAX_TAGS, VersionId};
 
 /// Key Vault's bound on a value (docs/azure-facts.md F207).
 const MAX_VALUE_BYTES: usize = 25 * 1024;

@@ -5,19 +5,12 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Hostile;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
+use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
 use secrecy::ExposeSecret as _;
 
 use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::eventually;
-use super::super::child::get;
-use super::leaks;
-use super::secrets;
+use super::super::child::{Child, eventually, get};
+use super::{leaks, secrets};
 
 /// Everything that the daemon serves, and what it does not.
 const PATHS: [&str; 10] = [

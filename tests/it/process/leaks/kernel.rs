@@ -1,20 +1,16 @@
 //! What the machine lets others see of the process: arguments, files below `/proc`, core dumps.
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
-use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::eventually;
+use super::super::child::{Child, eventually};
 use super::super::compiled::compile;
-use super::super::is;
-use super::leaks;
-use super::secrets;
+use super::super::{Stage, is};
+use super::{leaks, secrets};
 
 /// The files below `/proc` that anybody may read.
 const PUBLIC: [&str; 9] =

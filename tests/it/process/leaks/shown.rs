@@ -1,24 +1,16 @@
 //! Text from an issuer, from Partner Center and from the vault's tags: it reaches a terminal, a log and a page only
 //! in a form that can hold neither a secret nor a terminal's escape sequence.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Hostile;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::When;
+use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What, When};
 use perennial::token::tags::Tags;
 use perennial::token::version::tag;
 
 use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::Ended;
-use super::leaks;
-use super::secrets;
+use super::super::child::{Child, Ended};
+use super::{leaks, secrets};
 
 /// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}end";

@@ -2,24 +2,18 @@
 //! let in, where they are refused, and where nobody is there. Every receiver sends back what it was sent.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::BufReader;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::eventually;
-use super::super::child::get;
-use super::echoes::pages;
-use super::echoes::tags;
-use super::leaks;
-use super::secrets;
+use super::super::child::{Child, eventually, get};
+use super::echoes::{pages, tags};
+use super::{leaks, secrets};
 use crate::inbox::Inbox;
 
 const KINDS: [&str; 5] = ["teams", "slack", "webhook", "pagerduty", "email"];

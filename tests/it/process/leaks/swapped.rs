@@ -1,16 +1,13 @@
 //! An app secret that lies where the app's id is expected: messages name the place and never the value.
 
 use chrono::TimeDelta;
-use perennial::token::secret::SecretAddress;
-use perennial::token::secret::SecretName;
+use perennial::token::secret::{SecretAddress, SecretName};
 use perennial::token::tags::Tags;
 use perennial::token::version::tag;
 
 use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::Ended;
-use super::leaks;
-use super::secrets;
+use super::super::child::{Child, Ended};
+use super::{leaks, secrets};
 
 /// Where an operator can keep an app's id, and how messages name that place.
 const PLACES: [&str; 4] = ["secret", "file", "env", "credential"];

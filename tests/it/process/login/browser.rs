@@ -1,9 +1,7 @@
 //! A person with a browser: opens pages, presses buttons, and is sent where the pages lead.
 
 use perennial::net::http::http_client;
-use reqwest::Response;
-use reqwest::StatusCode;
-use reqwest::Url;
+use reqwest::{Response, StatusCode, Url};
 
 /// A browser that trusts the sandbox.
 pub(in crate::process) struct Browser(reqwest::Client);

@@ -4,21 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::Consent;
-use perennial::sandbox::world::Distortion;
-use perennial::sandbox::world::Fault;
-use perennial::sandbox::world::Operation;
-use perennial::sandbox::world::PartnerCenter;
-use perennial::sandbox::world::Peer;
-use perennial::sandbox::world::Platform;
-use perennial::sandbox::world::What;
-use perennial::sandbox::world::When;
+use perennial::sandbox::world::{
+    Consent, Distortion, Fault, Operation, PartnerCenter, Peer, Platform, What, When,
+};
 use tokio::net::TcpListener;
 
 use super::super::Stage;
-use super::super::child::Child;
-use super::super::child::Ended;
-use super::super::child::eventually;
+use super::super::child::{Child, Ended, eventually};
 use super::browser::Back;
 use super::page_of;
 
