@@ -1,7 +1,7 @@
 //! What must hold of everything that reads what others wrote, whatever they wrote: it ends, it does not panic,
 //! and no secret gets into anything that can be shown.
 //!
-//! One function for each kind of input. The fuzzer calls them with what it makes up, `tests/it/hostile_input.rs`
+//! One function for each kind of input. The fuzzer calls them with what it makes up, `tests/it/wire/hostile_input.rs`
 //! with the saved corpus and with answers that are nearly right.
 
 use std::fmt::Debug;

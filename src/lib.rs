@@ -1,7 +1,7 @@
 //! Perennial keeps Microsoft Partner Center refresh tokens alive.
 //!
 //! The rooms are listed in reading order, which is also dependency order: a room may use only the rooms above it
-//! (`tests/it/tidy.rs` holds them to it).
+//! (`tests/it/repository/tidy.rs` holds them to it).
 
 pub mod process;
 pub mod token;

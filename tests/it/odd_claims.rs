@@ -17,8 +17,8 @@ use perennial::token::managed::{Grant, Policy};
 use perennial::token::version::tag;
 use serde_json::{Value, json};
 
-use crate::harness;
-use crate::lab;
+use crate::support::harness;
+use crate::support::lab;
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const APP: &str = "22222222-2222-4222-8222-222222222222";

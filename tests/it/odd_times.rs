@@ -20,7 +20,7 @@ use perennial::token::version::{Provenance, Version, compose, tag};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness;
+use crate::support::harness;
 
 const DATES: [&str; 13] = [
     "-262143-01-01",

@@ -20,10 +20,10 @@ use perennial::token::version::{Provenance, Version, compose, tag};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness;
-use crate::harness::WorldRotator;
-use crate::lab;
-use crate::lab::Lab;
+use crate::support::harness;
+use crate::support::harness::WorldRotator;
+use crate::support::lab;
+use crate::support::lab::Lab;
 
 const REFUSED_CODE: &str = "refused-code";
 

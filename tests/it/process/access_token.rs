@@ -7,8 +7,8 @@ use perennial::token::AccessToken;
 use perennial::token::claims::Claims;
 use serde_json::Value;
 
-use super::child::{Child, Ended};
 use super::{Stage, leaks};
+use crate::support::child::{Child, Ended};
 
 impl Stage {
     /// Everything that was ever asked of the vault that changes something.

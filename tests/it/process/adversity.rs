@@ -8,10 +8,10 @@ use perennial::net::no_answer::Transport;
 use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
-use super::child::{Child, eventually};
 use super::{Stage, is};
-use crate::harness::Scratch;
-use crate::lab;
+use crate::support::child::{Child, eventually};
+use crate::support::harness::Scratch;
+use crate::support::lab;
 
 /// The program with a command, which may have this many files open. What it inherits open counts too, and the limit
 /// is one for numbers: where a number below it is taken, it is one higher.

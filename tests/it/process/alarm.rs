@@ -2,9 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::child::{Child, eventually};
 use super::{Stage, failed_with, is};
-use crate::inbox::Inbox;
+use crate::support::child::{Child, eventually};
+use crate::support::inbox::Inbox;
 
 /// Adds sinks to the stage's configuration: name, more keys, and the address that they are given.
 fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
@@ -21,7 +21,8 @@ fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
 }
 
 fn headlines(inbox: &Inbox) -> Vec<String> {
-    let text = |letter: &crate::inbox::Letter| letter.json()["text"].as_str().expect("a text").to_owned();
+    let text =
+        |letter: &crate::support::inbox::Letter| letter.json()["text"].as_str().expect("a text").to_owned();
     inbox.letters().iter().map(text).collect()
 }
 

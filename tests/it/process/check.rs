@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
 use serde_json::Value;
 
-use super::child::Ended;
 use super::{Stage, results};
+use crate::support::child::Ended;
 
 fn outcome(ended: &Ended, step: &str) -> String {
     let steps = results(ended);

@@ -13,8 +13,8 @@ use futures::stream;
 use perennial::sandbox::world::{When, World};
 use perennial::token::tags::Tags;
 
-use super::child::eventually;
 use super::{Stage, is};
+use crate::support::child::eventually;
 
 /// What has happened by the time the program dies.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,9 @@ use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Operation, Partner, Peer};
 use serde_json::Value;
 
-use super::child::{Child, get, within};
-use crate::harness::Scratch;
-use crate::lab;
+use crate::support::child::{Child, get, within};
+use crate::support::harness::Scratch;
+use crate::support::lab;
 
 const TOKENS: usize = 500;
 

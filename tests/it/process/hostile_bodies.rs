@@ -6,8 +6,8 @@ use perennial::process::clock::Timestamp;
 use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
 use serde_json::Value;
 
-use super::child::{Child, eventually};
 use super::{Stage, is};
+use crate::support::child::{Child, eventually};
 
 /// 40 MB, in the kernel's kilobytes.
 const MOST_KB: u64 = 40 * 1024;

@@ -8,8 +8,8 @@ use perennial::sandbox::world::{IdentityRequest, Proof};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::child::Child;
 use super::{Stage, is};
+use crate::support::child::Child;
 
 /// The environment of a process.
 pub(super) type Env = Vec<(String, String)>;

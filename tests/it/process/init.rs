@@ -9,7 +9,7 @@ use perennial::token::secret::{SecretAddress, SecretName};
 use perennial::token::tags::Tags;
 
 use super::Stage;
-use super::child::{Child, Ended};
+use crate::support::child::{Child, Ended};
 
 impl Stage {
     /// Runs a command with the environment of a pod, for a configuration that says nothing of the cloud.

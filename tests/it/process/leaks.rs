@@ -13,8 +13,8 @@ use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 
-use super::child::Child;
 use super::{Stage, failed_with, is};
+use crate::support::child::Child;
 
 /// A token or a secret in the forms that headers, forms, JSON and a careless `Debug` give it.
 fn forms(secret: &str) -> Vec<String> {

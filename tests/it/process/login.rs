@@ -12,8 +12,8 @@ use serde_json::Value;
 use std::time::Duration;
 
 use self::browser::{Back, Browser};
-use super::child::{Child, Ended, eventually};
 use super::{Stage, failed_with, is, leaks};
+use crate::support::child::{Child, Ended, eventually};
 
 impl Stage {
     /// A token `one` that nobody has signed in for yet.

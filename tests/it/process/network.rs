@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Stage;
-use super::child::Child;
+use crate::support::child::Child;
 
 /// A proxy on this machine that opens tunnels, or refuses to. Ends with the test's runtime.
 struct Proxy {

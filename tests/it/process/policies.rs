@@ -8,10 +8,10 @@ use perennial::process::clock::Timestamp;
 use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, When};
 
-use super::child::Child;
 use super::results;
-use crate::harness::Scratch;
-use crate::lab;
+use crate::support::child::Child;
+use crate::support::harness::Scratch;
+use crate::support::lab;
 
 const CODES: [(&str, u32); 4] = [
     ("invalid_grant", 530_003),

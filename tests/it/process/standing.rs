@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use super::child::{eventually, get};
 use super::{Stage, is};
+use crate::support::child::{eventually, get};
 
 /// The condition of this kind in the daemon's status document.
 fn condition(address: &str, kind: &str) -> Option<Value> {

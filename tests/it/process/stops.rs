@@ -7,9 +7,9 @@ use perennial::rotation::daemon::GRACE;
 use perennial::sandbox::world::{Fault, Operation, Peer, What};
 use tokio::time::Instant;
 
-use super::child::{Child, Ended, eventually};
 use super::preload::{Host, Resolver};
 use super::{Stage, is};
+use crate::support::child::{Child, Ended, eventually};
 
 /// Longer than any test: what hangs is never answered.
 const FOR_EVER: What = What::Delay(Duration::from_secs(3600));

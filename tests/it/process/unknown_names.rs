@@ -2,9 +2,9 @@
 
 use chrono::TimeDelta;
 
-use super::child::Child;
 use super::preload::{Host, Resolver};
 use super::{Stage, is};
+use crate::support::child::Child;
 
 impl Stage {
     /// Has the configuration know everything by its number, but for the address of one key.

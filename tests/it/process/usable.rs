@@ -7,8 +7,8 @@ use futures::stream;
 use perennial::sandbox::world::{Distortion, Fault, Operation, PartnerCenter, Peer, What, World};
 use serde_json::{Value, json};
 
-use super::child::{Ended, eventually, get};
 use super::{Stage, results};
+use crate::support::child::{Ended, eventually, get};
 
 /// What is there before `rotate` is tried.
 #[derive(Clone, Copy, PartialEq)]

@@ -5,9 +5,9 @@ use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Fault, Operation, Peer, What};
 use serde_json::Value;
 
-use super::child::{Child, eventually, get};
 use super::preload::Host;
 use super::{Stage, is};
+use crate::support::child::{Child, eventually, get};
 
 impl Stage {
     /// What this host's clock is from now on, to programs that were started by `daemon_by_another_clock`.

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::Stage;
-use super::child::{Child, Ended};
-use crate::harness::Scratch;
+use crate::support::child::{Child, Ended};
+use crate::support::harness::Scratch;
 
 /// A word that stands for everything that must not be shown.
 const CANARY: &str = "c4n4ry";

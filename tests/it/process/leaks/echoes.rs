@@ -9,8 +9,8 @@ use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
 use secrecy::ExposeSecret as _;
 
 use super::super::Stage;
-use super::super::child::{Child, eventually, get};
 use super::{leaks, secrets};
+use crate::support::child::{Child, eventually, get};
 
 /// Everything that the daemon serves, and what it does not.
 const PATHS: [&str; 10] = [

@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 
-use super::super::child::{Child, eventually};
 use super::super::compiled::compile;
 use super::super::{Stage, is};
 use super::{leaks, secrets};
+use crate::support::child::{Child, eventually};
 
 /// The files below `/proc` that anybody may read.
 const PUBLIC: [&str; 9] =

@@ -9,8 +9,8 @@ use perennial::token::tags::Tags;
 use perennial::token::version::tag;
 
 use super::super::Stage;
-use super::super::child::{Child, Ended};
 use super::{leaks, secrets};
+use crate::support::child::{Child, Ended};
 
 /// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}end";

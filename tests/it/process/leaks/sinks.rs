@@ -11,10 +11,10 @@ use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::Stage;
-use super::super::child::{Child, eventually, get};
 use super::echoes::{pages, tags};
 use super::{leaks, secrets};
-use crate::inbox::Inbox;
+use crate::support::child::{Child, eventually, get};
+use crate::support::inbox::Inbox;
 
 const KINDS: [&str; 5] = ["teams", "slack", "webhook", "pagerduty", "email"];
 

@@ -6,8 +6,8 @@ use perennial::token::tags::Tags;
 use perennial::token::version::tag;
 
 use super::super::Stage;
-use super::super::child::{Child, Ended};
 use super::{leaks, secrets};
+use crate::support::child::{Child, Ended};
 
 /// Where an operator can keep an app's id, and how messages name that place.
 const PLACES: [&str; 4] = ["secret", "file", "env", "credential"];

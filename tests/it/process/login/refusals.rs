@@ -10,9 +10,9 @@ use perennial::sandbox::world::{
 use tokio::net::TcpListener;
 
 use super::super::Stage;
-use super::super::child::{Child, Ended, eventually};
 use super::browser::Back;
 use super::page_of;
+use crate::support::child::{Child, Ended, eventually};
 
 /// Three people of the partner's tenant beside the one who keeps the token, and one of another.
 struct Cast {

@@ -1,0 +1,4 @@
+//! Who is told what, and when.
+
+mod alert_days;
+mod alerts;

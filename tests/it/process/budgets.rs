@@ -1,0 +1,36 @@
+//! What one more token costs, as far as it can be said without running: `tests/acceptance/budgets.sh` measures the
+//! rest on the shipped binary.
+
+use chrono::TimeDelta;
+use perennial::rotation::daemon;
+use perennial::rotation::daemon::Signals;
+use perennial::rotation::pulse::Pulses;
+use perennial::rotation::state::State;
+use perennial::status::board::Board;
+use perennial::status::snapshot::Snapshot;
+use perennial::token::managed::Policy;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::harness;
+
+/// Of the 4 KB a token may cost, half is its task; the rest is its place on the board and their strings.
+const TASK_BYTES: usize = 2048;
+const PLACE_BYTES: usize = 512;
+
+#[tokio::test]
+async fn a_waiting_token_is_small() {
+    let (world, partner) = harness::still_world();
+    let grant = harness::grant("contoso", &partner, &Policy::default());
+    let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
+    let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
+    let (_poke, poked) = watch::channel(0);
+    let signals = Signals { stop: CancellationToken::new(), poke: poked, turn: TimeDelta::zero() };
+    let state = State::unknown(harness::base());
+
+    let task = daemon::keep(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));
+
+    let bytes = std::mem::size_of_val(&task);
+    assert!(bytes <= TASK_BYTES, "{bytes}: is something held twice, or a step that is not boxed?");
+    assert!(size_of::<Snapshot>() <= PLACE_BYTES, "{}", size_of::<Snapshot>());
+}

@@ -1,0 +1,215 @@
+//! What is written for people at night, and for other programs, is held to the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use perennial::ports::failure::Kind;
+use perennial::serve::metrics::METRICS;
+use serde_json::Value;
+
+const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
+const LOGS: &str = include_str!("../../../docs/logs.md");
+const RULES: &str = include_str!("../../../deploy/prometheus/rules.yml");
+const RULES_TEST: &str = include_str!("../../../deploy/prometheus/rules_test.yml");
+const DASHBOARD: &str = include_str!("../../../deploy/grafana/perennial.json");
+
+/// The runbook's sections, by name.
+fn sections() -> BTreeMap<&'static str, &'static str> {
+    let sections = RUNBOOK.split("\n## ").skip(1);
+    sections.map(|section| section.split_once('\n').expect("a text below the heading")).collect()
+}
+
+#[test]
+fn the_runbook_says_for_each_kind_what_it_means_what_is_seen_what_to_do_and_when_it_is_over() {
+    let sections = sections();
+
+    for kind in Kind::ALL.map(Kind::as_str) {
+        let text = sections.get(kind).unwrap_or_else(|| panic!("there is no section {kind}"));
+        for part in ["**Means**", "**Seen**", "**Do**", "**Over when**"] {
+            assert_eq!(text.matches(part).count(), 1, "{part} in {kind}");
+        }
+    }
+    let others = sections.keys().filter(|name| Kind::parse(name).is_none());
+    assert_eq!(others.collect::<Vec<_>>(), [&"perennial_is_gone", &"runway_short"]);
+    let inner: Vec<&str> = RUNBOOK.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(inner.iter().all(|link| sections.contains_key(link)), "{inner:?}");
+}
+
+/// What follows a key in a line of the rules.
+fn values(key: &str) -> Vec<&'static str> {
+    let value = |line: &'static str| line.trim().trim_start_matches("- ").strip_prefix(key);
+    RULES.lines().filter_map(value).map(str::trim).collect()
+}
+
+#[test]
+fn every_rule_links_to_a_section_and_every_kind_has_a_rule_and_every_rule_a_test() {
+    let (names, links, rules) = (values("alert:"), values("runbook_url:"), values("expr:"));
+    assert_eq!((names.len(), names.len()), (links.len(), rules.len()));
+    let mut told = BTreeSet::new();
+
+    for (link, rule) in links.iter().zip(&rules) {
+        let section = link.strip_prefix("docs/runbook.md#").expect("a path in this repository");
+        if section == "{{ $labels.kind }}" {
+            let (_, kinds) = rule.split_once("kind=~\"").expect("kinds");
+            let (kinds, _) = kinds.split_once('"').expect("their end");
+            for kind in kinds.split('|') {
+                assert!(told.insert(kind), "{kind} has two rules");
+            }
+        } else {
+            assert!(sections().contains_key(section), "{section}");
+        }
+    }
+    assert_eq!(told, Kind::ALL.map(Kind::as_str).into_iter().collect());
+    for name in names {
+        let tests = RULES_TEST.matches(&format!("alertname: {name}")).count();
+        assert!(tests >= 1, "{name} is not tested");
+    }
+}
+
+/// Names of metrics in a text, as a query has them.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    parts.filter(|word| word.starts_with("perennial_")).map(ToOwned::to_owned).collect()
+}
+
+/// Every name that a query may use.
+fn served() -> BTreeSet<String> {
+    let of = |name: &str, kind: &str| match kind {
+        "histogram" => vec![format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count")],
+        _ => vec![name.to_owned()],
+    };
+    METRICS.iter().flat_map(|metric| of(metric.name, metric.kind)).collect()
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let served = served();
+    let asked: BTreeSet<String> = values("expr:").into_iter().flat_map(metrics_in).collect();
+    assert!(asked.len() >= 8 && asked.is_subset(&served), "{asked:?}");
+
+    let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let queries = targets.map(|target| target["expr"].as_str().expect("a query"));
+    let shown: BTreeSet<String> = queries.flat_map(metrics_in).collect();
+    assert!(shown.is_subset(&served), "{:?}", shown.difference(&served));
+    let bases = |name: &str| shown.iter().any(|shown| shown.starts_with(name));
+    let missing: Vec<&str> = METRICS.iter().map(|metric| metric.name).filter(|name| !bases(name)).collect();
+    assert_eq!(missing, [""; 0], "not on the dashboard");
+    let ids: BTreeSet<u64> = panels.iter().filter_map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len());
+}
+
+/// All sources but those of tests.
+fn sources() -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
+            let path: PathBuf = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
+                text += &std::fs::read_to_string(&path).expect("text");
+            }
+        }
+    }
+    text
+}
+
+/// The fields of a line that is logged: what stands before an equals sign, and what stands alone.
+fn fields(after_event: &str) -> BTreeSet<String> {
+    let end = after_event.find(");").expect("the end of the macro");
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let parts = after_event[..end].split(", ").flat_map(|part| part.split(",\n"));
+    let parts = parts.take_while(|part| !part.trim().starts_with('"'));
+    let names = parts.filter_map(|part| part.trim().trim_start_matches('%').split(" = ").next());
+    names.filter(|name| !name.is_empty() && name.chars().all(plain)).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn every_event_is_documented_with_its_fields() {
+    let mut logged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for after in sources().split("event = \"").skip(1) {
+        let (name, rest) = after.split_once('"').expect("its end");
+        logged.entry(name.to_owned()).or_default().extend(fields(rest));
+    }
+    let quoted = |cell: &str| -> BTreeSet<String> {
+        cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+    };
+    let rows = LOGS.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeMap<String, BTreeSet<String>> = rows
+        .filter_map(|row| row.split_once("` |"))
+        .filter(|(name, _)| *name != "event")
+        .map(|(name, rest)| {
+            (name.to_owned(), quoted(rest.trim_end_matches(" |").rsplit("| ").next().unwrap_or("")))
+        })
+        .collect();
+
+    assert!(logged.len() > 20, "{logged:?}");
+    assert_eq!(documented, logged);
+}
+
+const PROMISES: &str = include_str!("../../../docs/promises.md");
+const FACTS: &str = include_str!("../../../docs/azure-facts.md");
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The numbers of facts in a text, as `F101`.
+fn facts_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_fact = |word: &&str| {
+        word.strip_prefix('F').is_some_and(|rest| rest.len() == 3 && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    words.filter(is_fact).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths: Vec<&str> =
+        quoted(PROMISES).filter(|word| word.starts_with("src/") || word.starts_with("tests/")).collect();
+    let tests: Vec<&str> = quoted(PROMISES)
+        .filter(|word| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .collect();
+    let code = all_text(&root.join("src")) + &all_text(&root.join("tests"));
+
+    assert!(paths.len() > 10 && tests.len() > 10, "{paths:?} {tests:?}");
+    for path in paths {
+        assert!(root.join(path).exists(), "docs/promises.md names {path}, which is not there");
+    }
+    for test in tests {
+        let is_there = code.contains(&format!("fn {test}(")) || code.contains(&format!("{test}:"));
+        assert!(is_there, "docs/promises.md names {test}, which is not there");
+    }
+}
+
+#[test]
+fn every_fact_that_is_cited_is_stated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stated: BTreeSet<String> =
+        FACTS.split("- **").skip(1).filter_map(|rest| rest.split("**").next()).map(str::to_owned).collect();
+    let texts = [all_text(&root.join("src")), all_text(&root.join("tests")), PROMISES.to_owned()];
+    let cited: BTreeSet<String> = texts.iter().flat_map(|text| facts_in(text)).collect();
+
+    assert!(stated.len() > 50 && cited.len() > 30, "{} stated, {} cited", stated.len(), cited.len());
+    let unknown: Vec<&String> = cited.difference(&stated).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Every Rust file below a folder, as one text.
+fn all_text(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            text += &all_text(&path);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            text += &std::fs::read_to_string(&path).expect("text");
+        }
+    }
+    text
+}

@@ -1,0 +1,163 @@
+//! No type that holds a secret shows it: by `Debug`, plain and spread over lines, of everything public that can be
+//! made here; and by how the rest is declared.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::ports::{Redeemed, Redemption};
+use perennial::rotation::state::{Held, Phase, State};
+use perennial::sandbox::world::Operation;
+use perennial::token::managed::Policy;
+use perennial::token::version::{NewVersion, Stored, Version, VersionId};
+use perennial::token::{AccessToken, RefreshToken};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use crate::support::harness;
+use crate::support::harness::base;
+use crate::support::lab;
+
+const CANARY: &str = "canary";
+
+fn tells(what: &impl Debug) -> bool {
+    [format!("{what:?}"), format!("{what:#?}")].iter().any(|shown| shown.contains(CANARY))
+}
+
+fn version() -> Version {
+    let id = VersionId("0123456789abcdef".into());
+    Version { id, created: base(), enabled: true, expires: None, tags: [].into() }
+}
+
+#[test]
+fn values_on_their_way_are_not_shown() {
+    let refresh = || RefreshToken::new(CANARY);
+    let secret = SecretString::from(CANARY);
+    let redeemed = Redeemed {
+        access_token: AccessToken::new(CANARY),
+        refresh_token: refresh(),
+        expires_in: Duration::ZERO,
+        scope: None,
+        refresh_expires_in: None,
+        id_claims: None,
+    };
+    let redemption = Redemption {
+        tenant: "t",
+        client_id: "c",
+        client_secret: &secret,
+        scope: "s",
+        token: &refresh(),
+        rotation_id: Uuid::nil(),
+    };
+    let held = Held {
+        successor: refresh(),
+        issued_at: base(),
+        from: version(),
+        from_value: refresh(),
+        over: None,
+        read_at: None,
+        written: None,
+        dead: Vec::new(),
+        seen: Vec::new(),
+        client_id: "c".into(),
+        user_oid: None,
+        rotation_id: Uuid::nil(),
+    };
+    let state = State { phase: Phase::Unsaved(Box::new(held)), ..State::unknown(base()) };
+    let stored = Stored { version: version(), value: secret.clone(), read_at: None };
+    let new = NewVersion { value: refresh(), expires: base(), tags: [].into() };
+
+    assert!(!tells(&redeemed) && !tells(&redemption) && !tells(&state));
+    assert!(!tells(&stored) && !tells(&stored.refresh_token()) && !tells(&new));
+    assert!(tells(&Some(CANARY)), "it would be seen");
+}
+
+#[tokio::test]
+async fn what_the_stand_ins_hold_is_not_shown_and_neither_is_what_the_adapters_do() {
+    let lab = lab::Lab::start().await;
+    let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
+    let grant = harness::grant("one", &partner, &Policy::default());
+    let mut rotator = lab.rotator(&grant);
+    let state = rotator.prove(State::unknown(lab.clock.now()), false).await;
+    assert!(state.proved_at.is_some(), "{state:?}");
+
+    let world = lab.world();
+    let shown = [
+        format!("{state:#?} {:#?} {:#?}", rotator.issuer, rotator.vault),
+        format!("{:#?} {:#?} {:#?}", rotator.resource, rotator.grant, lab.sandbox.vault_identity),
+        format!("{:#?} {:#?} {:#?}", world.grants(), world.apps(), world.writes()),
+        format!("{:#?}", world.versions_of(&partner.refresh_token)),
+    ];
+    let shown = shown.concat();
+
+    assert!(world.count_calls_where(base(), |call| call.operation == Operation::Redeem) > 0);
+    for secret in world.secret_texts() {
+        let text = secrecy::ExposeSecret::expose_secret(&secret);
+        assert!(!shown.contains(text), "{shown}");
+    }
+}
+
+/// A type with a `Debug` of the compiler's own must not have a field that is named like a secret and is text.
+#[test]
+fn nothing_that_is_named_like_a_secret_is_plain_text_in_a_type_that_can_be_shown() {
+    let telling = showable_text_fields("struct X {\n    secret: String,\n}", "#[derive(Debug)]\n");
+    assert_eq!(telling, ["X.secret"], "it would be found");
+    // What a token or a secret is called, and not what it is.
+    let names_only = [
+        "InitArgs.refresh_token",
+        "Step.token",
+        "Proposal.pub(super) refresh_token",
+        "Draft.pub(super) refresh_token",
+    ];
+    let found = sources().iter().flat_map(|text| showable_text_fields(text, "")).collect::<Vec<_>>();
+    let found: Vec<&String> = found.iter().filter(|field| !names_only.contains(&field.as_str())).collect();
+
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// `Type.field` of all such fields in a source.
+fn showable_text_fields(source: &str, before: &str) -> Vec<String> {
+    const NAMES: [&str; 8] =
+        ["token", "secret", "assertion", "password", "value", "access_token", "refresh_token", "successor"];
+    const TEXTS: [&str; 6] = ["String", "&str", "&'a str", "Option<String>", "Vec<u8>", "Box<str>"];
+    let text = format!("{before}{source}");
+    let mut found = Vec::new();
+    let (mut derived, mut holder) = (false, None);
+    for line in text.lines() {
+        if line.starts_with("#[derive(") {
+            derived = line.contains("Debug");
+        } else if let Some((_, rest)) = line.split_once("struct ").or_else(|| line.split_once("enum ")) {
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            holder = (!line.starts_with(' ') && derived).then_some(name);
+            derived &= line.starts_with(' ');
+        } else if line == "}" {
+            holder = None;
+        }
+        let field = line.trim().trim_start_matches("pub ").split_once(": ");
+        if let (Some(holder), Some((name, kind))) = (&holder, field)
+            && NAMES.contains(&name.trim_start_matches("pub(super) "))
+            && TEXTS.contains(&kind.trim_end_matches(','))
+        {
+            found.push(format!("{holder}.{name}"));
+        }
+    }
+    found
+}
+
+fn sources() -> Vec<String> {
+    let mut folders: Vec<PathBuf> = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut texts = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                texts.push(std::fs::read_to_string(path).expect("text"));
+            }
+        }
+    }
+    assert!(texts.len() > 50, "{}", texts.len());
+    texts
+}

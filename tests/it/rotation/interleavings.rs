@@ -1,0 +1,288 @@
+//! Every order in which one save can meet a person's write, a crash and a second instance.
+//!
+//! The shipped rotator runs over the world; each of its calls gives way once before it takes effect, so
+//! polling by hand decides the order. All orders are walked, with time moving between effects and
+//! with all writes in the same second, since the vault's `created` has whole seconds.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use chrono::TimeDelta;
+use perennial::rotation::rotate::Rotator;
+use perennial::rotation::state::{Phase, State};
+use perennial::sandbox::world::{Actor, Partner, SecretVersion, World, Write};
+use perennial::token::RefreshToken;
+use perennial::token::managed::{Grant, Policy, Verify};
+use perennial::token::tags::Tags;
+use perennial::token::version::VersionId;
+
+use crate::support::harness::{grant, rotator, still_clock, still_world};
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What takes part besides the first instance.
+#[derive(Clone, Copy)]
+enum With {
+    SignIn,
+    Garbage,
+    SignInThenGarbage,
+    GarbageThenSignIn,
+    TwoSignIns,
+    /// A tool that copies the newest version's tags to its own.
+    SignInWithCopiedTags,
+    SecondInstance,
+    CrashAndRestart,
+}
+
+/// One rotation from beginning to end, as the loop would carry it out, without its waits.
+async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
+    let state = State::unknown(rotator.clock.now());
+    let mut state = rotator.prove(state, force).await;
+    for _ in 0..4 {
+        if !matches!(state.phase, Phase::Unsaved(_)) {
+            return;
+        }
+        state = rotator.save(state).await;
+    }
+}
+
+/// Walks every order; `make` sets up a fresh world and its tasks, `check` looks at the outcome.
+/// Returns how many orders there were.
+fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) -> usize {
+    let mut orders = 0;
+    let mut prefix: Vec<usize> = Vec::new();
+    loop {
+        let (world, partner, tasks) = make();
+        let taken = run(&world, &partner, tasks, &prefix, second_by_second);
+        check(&world, &partner, &taken);
+        orders += 1;
+        // The next order: the last choice that had another alternative.
+        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
+        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
+        prefix.push(taken[at].0 + 1);
+    }
+}
+
+/// Runs the tasks in the order that `prefix` begins; says which choices were made out of how many.
+fn run(
+    world: &World,
+    partner: &Partner,
+    mut tasks: Vec<Task>,
+    prefix: &[usize],
+    second_by_second: bool,
+) -> Vec<(usize, usize)> {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut taken = Vec::new();
+    while !tasks.is_empty() {
+        let choice = prefix.get(taken.len()).copied().unwrap_or(0) % tasks.len();
+        taken.push((choice, tasks.len()));
+        if second_by_second {
+            world.advance(TimeDelta::seconds(1));
+        }
+        if let Poll::Ready(()) = tasks[choice].as_mut().poll(&mut context) {
+            drop(tasks.remove(choice));
+        }
+        let newest = world.newest_version(&partner.refresh_token).expect("never deleted here");
+        assert!(newest.enabled, "the newest version was disabled by us: {taken:?}");
+    }
+    taken
+}
+
+/// No sign-in stays buried, and what an unversioned read returns can be redeemed.
+fn check(world: &World, partner: &Partner, taken: &[(usize, usize)]) {
+    // What the next proof of a process that has just started finds and does.
+    let mut context = Context::from_waker(Waker::noop());
+    for round in 0..2 {
+        let newest = world.newest_value(&partner.refresh_token).expect("never deleted here");
+        let follows = last_sign_ins(world, partner)
+            .iter()
+            .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
+        // Whatever a person put on top last is theirs to be wrong about, until it is tried.
+        let rubbish_on_top = !world.is_alive(newest.expose());
+        assert!(
+            follows || (round == 0 && rubbish_on_top),
+            "a sign-in stays buried after round {round}: {taken:?}\n{}",
+            history(world, partner)
+        );
+        let grant = grant("contoso", partner, &Policy::default());
+        let mut next: Task = Box::pin(rotate_once(rotator(world, still_clock(), &grant, "next", 9), false));
+        world.advance(TimeDelta::days(1) + TimeDelta::seconds(1));
+        while next.as_mut().poll(&mut context).is_pending() {}
+    }
+    let newest = world.newest_value(&partner.refresh_token).expect("never deleted here");
+    assert!(world.is_alive(newest.expose()), "the newest version is not alive: {taken:?}");
+}
+
+fn history(world: &World, partner: &Partner) -> String {
+    let versions = world.versions_of(&partner.refresh_token);
+    let line = |version: &SecretVersion| {
+        let writer = world.writer_of(&VersionId(version.id.as_str().into())).unwrap_or_default();
+        let from = version.tags.get("redeemed-from").map_or("-", |from| &from[..6]);
+        let refused = version.tags.get("refused-kind").unwrap_or_default();
+        format!("{} {} by {writer} from {from} {refused}\n", &version.id[..6], version.created)
+    };
+    versions.iter().map(line).collect()
+}
+
+/// The last sign-in, and any other of its second: `created` does not tell them apart.
+fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
+    let grants = world.grants();
+    let is_sign_in = |write: &&Write| {
+        write.writer == "human"
+            && write.secret == partner.refresh_token
+            && grants.iter().any(|grant| grant.token == write.value)
+    };
+    let writes = world.writes();
+    let last = writes.iter().rev().find(is_sign_in).expect("there was a first sign-in").at.timestamp();
+    let of_that_second = writes.iter().filter(is_sign_in).filter(|write| write.at.timestamp() == last);
+    of_that_second.map(|write| write.value.clone()).collect()
+}
+
+fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
+    let (world, partner) = still_world();
+    let grant = grant("contoso", &partner, &Policy::default());
+    // One rotation lies behind, so that there is something to retire.
+    let mut context = Context::from_waker(Waker::noop());
+    let mut earlier: Task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
+    while earlier.as_mut().poll(&mut context).is_pending() {}
+    world.advance(TimeDelta::days(8));
+
+    let mut tasks: Vec<Task> = Vec::new();
+    // What Partner Center says has no part in a save.
+    let grant = Grant { verify: Verify::Nothing, ..grant };
+    let instance = |name: &'static str, seed| {
+        // The process that comes back has no rotation due: what it finds buried, it must have searched for.
+        let force = name != "again";
+        let mut task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, name, seed), force));
+        // The first poll only leads up to the first call; from then on, each is one effect.
+        assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        task
+    };
+    if !with.iter().any(|with| matches!(with, With::CrashAndRestart)) {
+        tasks.push(instance("first", 2));
+    }
+    for with in with {
+        let (world, partner) = (world.clone(), partner.clone());
+        tasks.push(match with {
+            With::SecondInstance => instance("second", 3),
+            With::CrashAndRestart => Box::pin(crash_and_restart(instance("first", 2), instance("again", 4))),
+            With::SignIn => Box::pin(async move {
+                world.human_signs_in(&partner);
+            }),
+            With::Garbage => Box::pin(async move {
+                world.human_writes(&partner.refresh_token, "pasted rubbish", Tags::new());
+            }),
+            With::SignInThenGarbage => Box::pin(async move {
+                world.human_signs_in(&partner);
+                give_way().await;
+                world.human_writes(&partner.refresh_token, "pasted rubbish", Tags::new());
+            }),
+            With::GarbageThenSignIn => Box::pin(async move {
+                world.human_writes(&partner.refresh_token, "pasted rubbish", Tags::new());
+                give_way().await;
+                world.human_signs_in(&partner);
+            }),
+            With::TwoSignIns => Box::pin(async move {
+                world.human_signs_in(&partner);
+                give_way().await;
+                world.human_signs_in(&partner);
+            }),
+            With::SignInWithCopiedTags => Box::pin(async move {
+                let copied = world.newest_version(&partner.refresh_token).expect("there").tags;
+                let token = world.sign_in(&partner.user_oid, &partner.client_id).expect("may sign in");
+                world.human_writes(&partner.refresh_token, token.expose(), copied);
+            }),
+        });
+    }
+    (world, partner, tasks)
+}
+
+/// The process dies at some call; which one is decided by how often this is polled before the other
+/// tasks: all of them are walked.
+async fn crash_and_restart(first: impl Future<Output = ()>, again: impl Future<Output = ()>) {
+    {
+        let mut first = Box::pin(first);
+        give_way().await;
+        let budget = CRASH_AFTER.with(std::cell::Cell::get);
+        for _ in 0..budget {
+            let polled = std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await;
+            if polled.is_ready() {
+                break;
+            }
+            give_way().await;
+        }
+    }
+    again.await;
+}
+
+thread_local! {
+    static CRASH_AFTER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+async fn give_way() {
+    let mut yielded = false;
+    std::future::poll_fn(
+        |_| if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending },
+    )
+    .await;
+}
+
+fn both_ways(with: &[With]) -> usize {
+    walk(true, || tasks(with)) + walk(false, || tasks(with))
+}
+
+#[test]
+fn one_save_meets_a_persons_write() {
+    let mut orders = 0;
+    for with in [
+        With::SignIn,
+        With::Garbage,
+        With::SignInThenGarbage,
+        With::GarbageThenSignIn,
+        With::TwoSignIns,
+        With::SignInWithCopiedTags,
+    ] {
+        orders += both_ways(&[with]);
+    }
+    eprintln!("orders: {orders}");
+    assert!(orders > 200, "{orders}");
+}
+
+#[test]
+fn one_save_meets_a_second_instance() {
+    let orders = both_ways(&[With::SecondInstance]);
+    eprintln!("orders: {orders}");
+    assert!(orders > 3_000, "{orders}");
+}
+
+#[test]
+fn a_crash_at_any_call_meets_a_persons_write() {
+    let mut orders = 0;
+    for crash_after in 0..12 {
+        CRASH_AFTER.with(|cell| cell.set(crash_after));
+        for with in [With::SignIn, With::TwoSignIns, With::SignInThenGarbage, With::SignInWithCopiedTags] {
+            orders += both_ways(&[With::CrashAndRestart, with]);
+        }
+    }
+    eprintln!("orders: {orders}");
+    assert!(orders > 1_000, "{orders}");
+}
+
+/// All orders of three or four are too many to walk each time: as many are drawn as fit into seconds.
+#[test]
+fn two_instances_meet_a_crash_and_two_sign_ins() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    for order in 0..6_000 {
+        CRASH_AFTER.with(|cell| cell.set(order % 12));
+        let with = match order % 3 {
+            0 => vec![With::SecondInstance, With::TwoSignIns],
+            1 => vec![With::SecondInstance, With::SignIn, With::CrashAndRestart],
+            _ => vec![With::SecondInstance, With::SignInThenGarbage],
+        };
+        let (world, partner, tasks) = tasks(&with);
+        let drawn: Vec<usize> = (0..99).map(|_| rng.usize(..)).collect();
+        let taken = run(&world, &partner, tasks, &drawn, order % 2 == 0);
+        check(&world, &partner, &taken);
+    }
+}

@@ -1,0 +1,9 @@
+//! The machine: simulated years, every order of two writers, the loop, the watch over it, long lists.
+
+pub(crate) mod daemon;
+mod interleavings;
+mod long_list;
+mod simulation;
+mod unlisted;
+mod watch;
+mod wrong_time;

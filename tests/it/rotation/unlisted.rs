@@ -1,0 +1,79 @@
+//! Rubbish on top of a good token while its versions cannot be listed: told until it is over, and healed by itself.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::ports::failure::Kind;
+use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
+use perennial::token::tags::Tags;
+
+use crate::support::host::{Host, on_a_host};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What is told of the only token, hour by hour.
+async fn told_hourly(host: &Host, hours: usize) -> Vec<Vec<Kind>> {
+    let mut told = Vec::new();
+    for _ in 0..hours {
+        tokio::time::sleep(HOUR).await;
+        told.push(host.holding());
+    }
+    told
+}
+
+fn paste_rubbish(host: &Host) {
+    host.world.human_writes(&host.partners[0].refresh_token, "pasted rubbish", Tags::new());
+}
+
+#[test]
+fn a_missing_right_to_list_is_told_until_it_is_given_back_and_then_the_token_heals() {
+    for right in [Action::ReadMetadata, Action::GetSecret] {
+        on_a_host(TimeDelta::zero(), 1, &async |host| {
+            tokio::time::sleep(HOUR).await;
+            paste_rubbish(host);
+            // From then on a predecessor may be put on top.
+            tokio::time::sleep(HOUR * 25).await;
+            host.world.change_vault(&host.partners[0].refresh_token.vault, |vault| {
+                vault.allowed.remove(&right);
+            });
+            paste_rubbish(host);
+            tokio::time::sleep(HOUR * 32).await;
+            let calls = host.world.count_calls(Peer::KeyVault, None, host.world.now() - TimeDelta::days(1));
+
+            let told = told_hourly(host, 24).await;
+            assert!(told.iter().all(|kinds| !kinds.is_empty()), "{right:?}: {told:?}");
+            assert!(calls <= 1_500, "{right:?}: {calls} calls a day");
+            host.world.change_vault(&host.partners[0].refresh_token.vault, |vault| {
+                vault.allowed = Action::ALL.into();
+            });
+            tokio::time::sleep(HOUR * 26).await;
+
+            assert_eq!((host.alive(), host.current()), (1, 1), "{right:?}: {:?}", host.holding());
+        });
+    }
+}
+
+#[test]
+fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told() {
+    for minutes in [1, 10, 50] {
+        on_a_host(TimeDelta::zero(), 1, &async |host| {
+            paste_rubbish(host);
+            host.world.advance(TimeDelta::days(2));
+            let down = What::Status { status: 503, retry_after: None };
+            host.world.inject(Fault::of(Peer::KeyVault, down).on(Operation::List));
+            let since = host.world.now();
+
+            tokio::time::sleep(MINUTE * minutes).await;
+            let calls = host.world.count_calls(Peer::KeyVault, None, since);
+            assert!(calls <= 30, "{minutes} min: {calls} calls");
+            if minutes > 1 {
+                assert_eq!(host.holding(), [Kind::VaultUnreachable], "{minutes} min");
+            }
+            host.world.clear_faults(None);
+            tokio::time::sleep(HOUR + MINUTE).await;
+
+            assert_eq!((host.alive(), host.current()), (1, 1), "{minutes} min: {:?}", host.holding());
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! While a person is waited for the vault is looked at: what is news then, and what is not.
+
+use chrono::TimeDelta;
+use perennial::cli::shipped::ShippedRotator;
+use perennial::ports::Vault as _;
+use perennial::ports::failure::Kind;
+use perennial::rotation::state::{Phase, State};
+use perennial::sandbox::world::{Action, Distortion, Fault, Operation, Partner, Peer, What};
+use perennial::token::managed::{Grant, Policy};
+use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
+use perennial::token::tags::Tags;
+use perennial::token::version::{Provenance, Version, compose};
+
+use crate::support::lab::{Lab, grant, settle};
+
+/// A token of ours whose user has been switched off, and the process that waits for somebody.
+async fn refused(lab: &Lab, partner: &Partner) -> (ShippedRotator, State) {
+    lab.world().disable_user(&partner.user_oid, true);
+    let mut rotator = lab.rotator(&grant("partner", partner));
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert!(state.awaits_person(), "{state:?}");
+    (rotator, state)
+}
+
+async fn rotated(lab: &Lab) -> Partner {
+    let partner = lab.sandbox.add_partner("partner", TimeDelta::days(2));
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+    settle(&mut rotator, state).await;
+    partner
+}
+
+#[tokio::test]
+async fn an_account_that_works_again_is_noticed_once_another_process_has_proved_it() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let (mut rotator, state) = refused(&lab, &partner).await;
+    let version = state.newest.clone().expect("read");
+    assert!(version.is_refused());
+    lab.world().disable_user(&partner.user_oid, false);
+    settle(&mut lab.rotator(&grant("partner", &partner)), State::unknown(lab.clock.now())).await;
+
+    lab.pass(TimeDelta::minutes(2));
+    let state = settle(&mut rotator, state).await;
+
+    assert!(state.failing.is_none(), "{:?}", state.failing);
+    assert_eq!(state.newest.map(|newest| newest.id), Some(version.id), "nothing was rotated for it");
+}
+
+#[tokio::test]
+async fn a_refusal_that_cannot_be_noted_is_no_news_at_each_look() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    lab.world().change_vault(&partner.refresh_token.vault, |vault| {
+        vault.allowed.remove(&Action::Update);
+    });
+    let (mut rotator, mut state) = refused(&lab, &partner).await;
+    assert!(!state.newest.as_ref().is_some_and(Version::is_refused), "as it is stored");
+
+    let since = lab.clock.now();
+    while lab.clock.now() < since + TimeDelta::hours(3) {
+        lab.pass(TimeDelta::seconds(65));
+        state = settle(&mut rotator, state).await;
+    }
+
+    let count = |operation| lab.world().count_calls_where(since, |call| call.operation == operation);
+    assert_eq!(count(Operation::Redeem), 0);
+    assert!(count(Operation::Get) > 150 && count(Operation::Update) >= 2, "it goes on looking and noting");
+}
+
+#[tokio::test]
+async fn another_reason_why_it_cannot_be_read_is_news() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let vault = partner.refresh_token.vault.clone();
+    lab.world().change_vault(&vault, |vault| {
+        vault.allowed.remove(&Action::GetSecret);
+    });
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let kind = |state: &State| state.failing.as_ref().map(|failing| failing.failure.kind);
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert_eq!(kind(&state), Some(Kind::VaultRefused));
+    lab.world().human_deletes(&partner.refresh_token);
+    lab.world().human_purges(&partner.refresh_token);
+    lab.world().change_vault(&vault, |vault| vault.allowed = Action::ALL.into());
+
+    lab.pass(TimeDelta::minutes(2));
+    let state = settle(&mut rotator, state).await;
+
+    assert_eq!(kind(&state), Some(Kind::NeverSignedIn), "the role is there now");
+}
+
+#[tokio::test]
+async fn a_credential_of_two_secrets_is_looked_for_as_politely_as_one() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let world = lab.world();
+    let app_id =
+        SecretAddress { name: SecretName::parse("app-id").expect("a name"), ..partner.app_secret.clone() };
+    world.store_app_secret(&app_id, &partner.client_id, None);
+    world.expire_app_secret(&partner.client_id);
+    let grant = Grant { client_id: Setting::From(Source::Secret(app_id)), ..grant("partner", &partner) };
+    let mut rotator = lab.rotator(&grant);
+    let mut state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert!(state.awaits_person(), "{state:?}");
+
+    let since = lab.clock.now();
+    while lab.clock.now() < since + TimeDelta::hours(6) {
+        lab.pass(TimeDelta::seconds(65));
+        state = settle(&mut rotator, state).await;
+    }
+
+    let calls = world.count_calls_where(since, |call| call.operation == Operation::Get);
+    assert!((250..=1500 / 4).contains(&calls), "{calls} in six hours");
+}
+
+#[tokio::test]
+async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
+    assert!(state.proved_at.is_some());
+    lab.world().human_signs_in(&partner).expect("may sign in");
+    let down = What::Status { status: 503, retry_after: None };
+    lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Redeem));
+
+    let state = rotator.prove(state, false).await;
+
+    assert_eq!(state.proved_at, None, "nobody has redeemed it");
+}
+
+/// A process died between its write and its list, and what it buried brings no successor.
+#[tokio::test]
+async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() {
+    let lab = Lab::start().await;
+    let partner = rotated(&lab).await;
+    let (world, at) = (lab.world(), &partner.refresh_token);
+    let mut dies = lab.rotator(&grant("partner", &partner));
+    let state = dies.prove(State::unknown(lab.clock.now()), true).await;
+    let Phase::Unsaved(held) = state.phase else { panic!("forced") };
+    let other = world.add_user(&partner.tenant_id, "other@partner.onmicrosoft.com", true);
+    let theirs = world.sign_in(&other, &partner.client_id).expect("may sign in");
+    world.advance(TimeDelta::minutes(1));
+    world.human_writes(at, theirs.expose(), Tags::new());
+    world.advance(TimeDelta::minutes(1));
+    let provenance = Provenance {
+        command: "run",
+        issued_at: held.issued_at,
+        tenant_id: &partner.tenant_id,
+        client_id: &partner.client_id,
+        user_oid: None,
+        redeemed_from: Some(&held.from),
+        verdict: None,
+        replaces: None,
+        rotation_id: held.rotation_id,
+    };
+    let (new, _) = compose(held.successor.clone(), Policy::default().lifetime, &provenance);
+    dies.vault.write(at, &new, held.rotation_id).await.expect("written");
+    world.inject(Fault::of(Peer::Entra, What::Distort(Distortion::NoRefreshToken)).about(&other));
+
+    let mut rotator = lab.rotator(&grant("partner", &partner));
+    let state = rotator.prove(State::unknown(lab.clock.now()), false).await;
+
+    assert!(state.failing.is_none() && state.proved_at.is_some(), "{:?}", state.failing);
+    let redeemed = world.calls_since(lab.clock.now() - TimeDelta::minutes(1));
+    assert!(redeemed.iter().any(|call| call.subject == other), "it was tried");
+}

@@ -1,0 +1,250 @@
+//! The real program as a child process: started, listened to, signalled, and never left behind.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// Much longer than anything here takes, so that a busy machine fails no test, and shorter than the minute in which the
+/// daemon looks by itself: what happens after a signal happens because of it.
+const PATIENCE: Duration = Duration::from_secs(50);
+/// A little more, where something better is said about the wait that was in vain.
+const LONGER: Duration = Duration::from_secs(51);
+/// Where the daemon listens, unless a test has a port of its own for it.
+const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Waits until something is there.
+pub(crate) async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(LONGER, what, look).await
+}
+
+/// The same for what may take longer.
+pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + longest;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
+        // After each look, however long it took: the stand-ins live in this thread and have their turn.
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What is served there under this path, head and all.
+pub(crate) fn get(address: &str, path: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("it is served");
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// A child process. Killed and reaped when it is dropped.
+pub(crate) struct Child {
+    process: std::process::Child,
+    stdin: Option<ChildStdin>,
+    stdout: Pipe,
+    stderr: Pipe,
+}
+
+/// How a child ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it, and whether the kernel says that it left its memory behind.
+    pub(crate) signal: Option<i32>,
+    pub(crate) dumped: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// What a child writes, while it writes.
+struct Pipe {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Pipe {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut bytes) {
+                kept.lock().expect("nobody panics").push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().expect("nobody panics").clone()
+    }
+
+    /// Everything, once its writer has ended.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("nobody panics");
+        }
+        self.so_far()
+    }
+}
+
+impl Child {
+    /// Starts the program with nothing of this process's own settings, and nothing to read.
+    pub(crate) fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = Self::start_to_type(config, args, env);
+        child.stdin = None;
+        child
+    }
+
+    /// The same, with a stdin to type into.
+    pub(crate) fn start_to_type(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
+        command.args(args).envs(env.iter().copied());
+        Self::of(command, config)
+    }
+
+    /// The same through another program, which is given the path of this one as its last argument.
+    pub(crate) fn start_through(program: &[&str], config: &Path) -> Self {
+        let (first, rest) = program.split_first().expect("a program");
+        let mut command = Command::new(first);
+        command.args(rest).arg(env!("CARGO_BIN_EXE_perennial"));
+        Self::of(command, config)
+    }
+
+    /// Starts a command that is, or becomes, the program.
+    pub(crate) fn of(mut command: Command, config: &Path) -> Self {
+        let given: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        let ours = |name: &String| {
+            let name = name.to_ascii_uppercase();
+            let of_azure = ["AZURE_", "IDENTITY_", "IMDS_", "MSI_"];
+            let prefixes = of_azure.iter().chain(&["PERENNIAL"]);
+            prefixes.copied().any(|prefix| name.starts_with(prefix))
+                || name.ends_with("_PROXY")
+                || name == "RUST_LOG"
+        };
+        let inherited = |name: &String| ours(name) && !given.iter().any(|given| given == name.as_str());
+        for (name, _) in std::env::vars().filter(|(name, _)| inherited(name)) {
+            command.env_remove(name);
+        }
+        command.env("PERENNIAL_CONFIG", config);
+        if !given.iter().any(|given| given == LISTEN) {
+            command.env(LISTEN, "127.0.0.1:0");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("cargo has built it");
+        let stdout = Pipe::of(process.stdout.take().expect("piped"));
+        let stderr = Pipe::of(process.stderr.take().expect("piped"));
+        let stdin = process.stdin.take();
+        Self { process, stdin, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it serves its pages.
+    pub(crate) async fn address(&self) -> String {
+        self.logs(0, "listening", |event| event["event"] == "listening").await;
+        let address = self.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()));
+        address.expect("listening somewhere")
+    }
+
+    /// The most memory that it has ever had in use, in kilobytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak.and_then(|peak| peak.trim().parse().ok()).expect("a number of kB")
+    }
+
+    /// Sends a signal, as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"kill -s "$0" "$1""#, name, &self.process.id().to_string()]);
+        assert!(shell.status().expect("a shell").success(), "SIG{name}");
+    }
+
+    /// Types a line.
+    pub(crate) fn types(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("started to type");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+        stdin.flush().expect("it reads");
+    }
+
+    /// Types no more.
+    pub(crate) fn hangs_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// What it has written to stderr so far.
+    pub(crate) fn told(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// The events logged so far, from the `from`th on.
+    pub(crate) fn events(&self, from: usize) -> Vec<Value> {
+        let log = self.stderr.text.lock().expect("nobody panics");
+        // The last line may be half written.
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines: Vec<String> = whole.lines().skip(from).map(ToOwned::to_owned).collect();
+        drop(log);
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for an event among those from the given place on; gives the place behind it.
+    pub(crate) async fn logs(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> usize {
+        let mut seen = from;
+        // Each event is looked at once: a log of everything is long.
+        let look = || {
+            let events = self.events(seen);
+            let found = events.iter().position(&is_it);
+            seen += found.map_or(events.len(), |at| at + 1);
+            found.map(|_| seen)
+        };
+        let place = tokio::time::timeout(PATIENCE, eventually(what, look)).await;
+        place.unwrap_or_else(|_| panic!("not logged: {what}\n{}", self.stderr.so_far()))
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("our own child").is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self, what: &str) -> Ended {
+        let process = &mut self.process;
+        let status = eventually(what, || process.try_wait().expect("our own child")).await;
+        Ended {
+            code: status.code(),
+            signal: status.signal(),
+            dumped: status.core_dumped(),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}

@@ -1,0 +1,64 @@
+//! A host that looks after tokens of forty days, many on one clock as `run` has them, in simulated time.
+
+use chrono::TimeDelta;
+use perennial::daemon::Daemon;
+use perennial::ports::failure::Kind;
+use perennial::process::clock::Clock;
+use perennial::sandbox::world::{Partner, World};
+use perennial::status::snapshot::Standing;
+use perennial::token::managed::Policy;
+use tokio::task::LocalSet;
+
+use crate::support::harness;
+
+/// Tokens of forty days, each with a user of its own, and the host that looks after them.
+pub(crate) struct Host {
+    pub(crate) world: World,
+    pub(crate) partners: Vec<Partner>,
+    pub(crate) clock: Clock,
+    daemon: Daemon,
+}
+
+impl Host {
+    pub(crate) fn current(&self) -> usize {
+        let now = self.clock.now();
+        self.daemon.board().read(|all| all.iter().filter(|of| of.standing(now) == Standing::Current).count())
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        let is_alive = |partner: &&Partner| {
+            let newest = self.world.newest_value(&partner.refresh_token);
+            newest.is_some_and(|token| self.world.is_alive(token.expose()))
+        };
+        self.partners.iter().filter(is_alive).count()
+    }
+
+    pub(crate) fn holding(&self) -> Vec<Kind> {
+        self.daemon
+            .board()
+            .drawn(|_, conditions, _| conditions.iter().map(|condition| condition.kind).collect())
+    }
+}
+
+/// Runs `story` beside the loops of so many tokens on a host whose clock is that far ahead of the vault's.
+pub(crate) fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(&Host) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {
+        let world = World::new(Clock::running(harness::base() - TimeDelta::days(40), 1.0), 3);
+        let ends = Some(harness::base() + TimeDelta::days(1000));
+        let partners: Vec<Partner> =
+            (0..count).map(|nth| world.add_partner(&format!("t{nth}"), harness::VAULT, ends)).collect();
+        world.advance(TimeDelta::days(40));
+        let clock = Clock::running(world.now() + ahead, 1.0);
+        let rotators: Vec<_> = partners
+            .iter()
+            .enumerate()
+            .map(|(nth, partner)| {
+                let grant = harness::grant(&format!("t{nth}"), partner, &Policy::default());
+                harness::rotator(&world, clock.clone(), &grant, "run", 1)
+            })
+            .collect();
+        let daemon = Daemon::new(rotators, &clock, |board| board);
+        story(&Host { world, partners, clock, daemon }).await
+    })
+}

@@ -1,0 +1,130 @@
+//! A sandbox in this process and the shipped adapters in front of it, wired into rotators.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use perennial::azure::entra::Entra;
+use perennial::azure::identity::Identity;
+use perennial::azure::key_vault::KeyVault;
+use perennial::azure::partner_center::PartnerCenter;
+use perennial::azure::peers::Peers;
+use perennial::cli::shipped::ShippedRotator;
+use perennial::config::Config;
+use perennial::net::address::Roots;
+use perennial::net::calls::Calls;
+use perennial::net::http::Http;
+use perennial::process::clock::Clock;
+use perennial::rotation::holds::Hold;
+use perennial::rotation::rotate::Rotator;
+use perennial::rotation::schedule::{Next, Timing};
+use perennial::rotation::state::State;
+use perennial::sandbox::server::{ConfigRequest, Sandbox};
+use perennial::sandbox::world::{Partner, World};
+use perennial::token::managed::{Grant, Policy};
+
+use crate::support::harness;
+use crate::support::harness::Scratch;
+
+/// Everything on this machine, and nothing but HTTPS between the two sides.
+pub(crate) struct Lab {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) clock: Clock,
+    pub(crate) calls: Arc<Calls>,
+    identity: Identity,
+    peers: Peers,
+    http: Arc<Http>,
+    vault: Arc<KeyVault>,
+    _identity_secret: Scratch,
+}
+
+impl Lab {
+    pub(crate) async fn start() -> Self {
+        let sandbox = any_sandbox().await;
+        let dir = Scratch::new();
+        // A configuration has at least one token; the tests bring their own.
+        let unused = sandbox.add_partner("unused", TimeDelta::zero());
+        let request = ConfigRequest {
+            tokens: &[("unused", &unused)],
+            rotate_after: None,
+            prove_every: None,
+            strict: false,
+        };
+        let written = sandbox.write_config(&dir.0, &request).expect("a directory of our own");
+        let config = Config::load(&written.config, std::iter::empty()).expect("sound");
+        let peers = Peers::of(&config.cloud).expect("https URLs");
+        let http = Arc::new(Http::new(Roots::File(written.ca), false).expect("a client"));
+        let calls = Arc::new(Calls::default());
+        let identity = config.vault.identity;
+        let vault = KeyVault::new(identity.clone(), peers.clone(), Arc::clone(&http), Arc::clone(&calls));
+        Self {
+            sandbox,
+            clock: Clock::host(),
+            calls,
+            identity,
+            peers,
+            http,
+            vault: Arc::new(vault),
+            _identity_secret: dir,
+        }
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        self.sandbox.world()
+    }
+
+    /// A vault adapter that has not been accepted by anybody yet, as after a start.
+    pub(crate) fn cold_vault(&self) -> Arc<KeyVault> {
+        let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
+        Arc::new(KeyVault::new(self.identity.clone(), self.peers.clone(), http, calls))
+    }
+
+    pub(crate) fn rotator(&self, grant: &Grant) -> ShippedRotator {
+        let (http, calls) = (&self.http, &self.calls);
+        Rotator {
+            issuer: Arc::new(Entra::new(self.peers.authority.clone(), http.clone(), calls.clone())),
+            vault: Arc::clone(&self.vault),
+            resource: Arc::new(PartnerCenter::new(
+                self.peers.partner_center.clone(),
+                http.clone(),
+                calls.clone(),
+            )),
+            clock: self.clock.clone(),
+            timing: Timing::new(&grant.policy, &grant.name, 0.5),
+            grant: Arc::new(grant.clone()),
+            command: "run",
+            rng: fastrand::Rng::with_seed(7),
+            hold: Hold::default(),
+        }
+    }
+
+    /// Lets time pass in the world, and the rotators know of it.
+    pub(crate) fn pass(&self, span: TimeDelta) {
+        self.world().advance(span);
+        self.clock.observe(self.world().now());
+    }
+}
+
+/// A grant under the usual policy.
+pub(crate) fn grant(name: &str, partner: &Partner) -> Grant {
+    harness::grant(name, partner, &Policy::default())
+}
+
+/// A sandbox on any port, whose issuer takes as many redemptions as a test has use for.
+pub(crate) async fn any_sandbox() -> Sandbox {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sandbox = Sandbox::start(World::new(Clock::host(), 7), any_port).await.expect("a free port");
+    sandbox.world().set_loop_limit(false);
+    sandbox
+}
+
+/// Takes steps until the next is a matter of time.
+pub(crate) async fn settle(rotator: &mut ShippedRotator, mut state: State) -> State {
+    for _ in 0..20 {
+        match rotator.timing.next(&state, rotator.clock.now()) {
+            Next::Wait(_) => return state,
+            step => state = Box::pin(rotator.step(state, step)).await,
+        }
+    }
+    panic!("it does not come to rest: {state:?}")
+}

@@ -1,0 +1,7 @@
+//! What tests in several rooms need: the made-up world, the lab, an inbox, the program as a child.
+
+pub(crate) mod child;
+pub(crate) mod harness;
+pub(crate) mod host;
+pub(crate) mod inbox;
+pub(crate) mod lab;

@@ -1,0 +1,7 @@
+//! What the adapters send, and what they make of every answer.
+
+mod hostile_input;
+mod sign_in;
+mod wire_answers;
+mod wire_races;
+mod wire_requests;

@@ -1,0 +1,225 @@
+//! Every answer that can meet us, over HTTPS and through the shipped adapters: what it is taken for, who
+//! is told to act, and what the vault holds afterwards.
+//!
+//! One row for each answer. A table reports all its failing rows together.
+
+mod codes;
+mod issuer;
+mod partner_center;
+mod rules;
+mod saving;
+mod vault;
+
+use chrono::TimeDelta;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::process::clock::Timestamp;
+use perennial::rotation::state::{Failing, State};
+use perennial::sandbox::world::{Action, Fault, Partner, World};
+use perennial::token::managed::Grant;
+use perennial::token::version::tag;
+use secrecy::ExposeSecret as _;
+
+use crate::support::lab::{Lab, grant, settle};
+
+type Arrange = Box<dyn Fn(&World, &Partner, &mut Grant)>;
+
+/// A proof, what it leads to, and a mark.
+const MOST_REQUESTS: usize = 12;
+
+/// One answer and what is to come of it.
+struct Row {
+    name: String,
+    arrange: Arrange,
+    /// None where the proof succeeds all the same.
+    means: Option<(Kind, Remedy)>,
+    /// What the summary must say.
+    saying: Option<String>,
+    /// Whether the version is marked as refused: the issuer said no to it.
+    marked: bool,
+    /// Whether the vault has never seen this process before.
+    cold: bool,
+    /// Found wrong before anything was sent.
+    wrong: Vec<String>,
+}
+
+impl Row {
+    /// A row whose trouble is arranged in the world; the proof succeeds unless `means` says otherwise.
+    fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut Grant) + 'static) -> Self {
+        let name = name.to_owned();
+        let arrange = Box::new(arrange);
+        Self { name, arrange, means: None, saying: None, marked: false, cold: false, wrong: Vec::new() }
+    }
+
+    /// A row whose trouble is a fault that hits the partner's own user.
+    fn faulty(name: &str, fault: Fault) -> Self {
+        Self::new(name, move |world, partner, _| world.inject(fault.clone().about(&partner.user_oid)))
+    }
+
+    fn means(self, kind: Kind, remedy: Remedy) -> Self {
+        const MARKED: [Kind; 5] = [
+            Kind::LoginRequired,
+            Kind::MfaRequired,
+            Kind::PolicyBlocked,
+            Kind::AccountDisabled,
+            Kind::WrongIdentity,
+        ];
+        let marked = MARKED.contains(&kind) && !matches!(remedy, Remedy::Retry { .. });
+        Self { means: Some((kind, remedy)), marked, ..self }
+    }
+
+    fn saying(self, text: &str) -> Self {
+        Self { saying: Some(text.to_owned()), ..self }
+    }
+
+    fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    fn wrong(mut self, what: String) -> Self {
+        self.wrong.push(what);
+        self
+    }
+
+    /// Acts it out with a partner of its own, and says what is not as it should be.
+    async fn run(&self, lab: &Lab, nth: usize) -> Vec<String> {
+        let mut scene = Scene::set(lab, nth);
+        (self.arrange)(lab.world(), &scene.partner, &mut scene.grant);
+        let mut rotator = lab.rotator(&scene.grant);
+        if self.cold {
+            rotator.vault = lab.cold_vault();
+        }
+        let before = scene.versions(lab);
+        let all_calls = || lab.world().count_calls_where(Timestamp::MIN_UTC, |_| true);
+        let calls_before = all_calls();
+        let state = State::unknown(lab.clock.now());
+
+        let state = rotator.prove(state, false).await;
+        let state = if self.means.is_some() { settle(&mut rotator, state).await } else { state };
+
+        let mut wrong = self.wrong.clone();
+        let found = state.failing.as_ref().map(|failing| (failing.failure.kind, failing.failure.remedy));
+        if found != self.means {
+            let summary = state.failing.as_ref().map(|failing| &failing.failure.summary);
+            wrong.push(format!("means {:?}, not {found:?}: {summary:?}", self.means));
+        }
+        if found.is_none() && state.proved_at.is_none() {
+            wrong.push("nothing was proved".to_owned());
+        }
+        wrong.extend(state.failing.as_ref().and_then(|failing| self.misjudged(failing, lab)));
+        if scene.versions(lab) != before {
+            wrong.push("the vault no longer holds what it held".to_owned());
+        }
+        wrong.extend(self.mismarked(&scene, lab));
+        let requests = all_calls() - calls_before;
+        if requests > MOST_REQUESTS {
+            wrong.push(format!("took {requests} requests"));
+        }
+        self.show(found, requests, lab, &scene);
+        restore(lab);
+        wrong.iter().map(|what| format!("{}: {what}", self.name)).collect()
+    }
+
+    /// A line of the table, for whoever runs this with `--nocapture`.
+    fn show(&self, found: Option<(Kind, Remedy)>, requests: usize, lab: &Lab, scene: &Scene) {
+        let (kind, remedy) = match found {
+            Some((kind, remedy)) => (kind.as_str(), remedy.as_str()),
+            None => ("proved", "-"),
+        };
+        let newest = lab.world().newest_version(&scene.partner.refresh_token);
+        let marked = newest.is_some_and(|version| version.is_refused());
+        let vault = if marked { "kept, marked" } else { "kept" };
+        eprintln!("{:60} {kind:24} {remedy:9} {vault:13} {requests:3} requests", self.name);
+    }
+
+    fn misjudged(&self, failing: &Failing, lab: &Lab) -> Option<String> {
+        let wait = failing.retry_at - lab.clock.now();
+        if wait > TimeDelta::hours(1) {
+            return Some(format!("waits {wait}, longer than an hour"));
+        }
+        let summary = &failing.failure.summary;
+        let unsaid = self.saying.as_ref().filter(|text| !summary.contains(text.as_str()))?;
+        Some(format!("says {summary:?}, not {unsaid:?}"))
+    }
+
+    fn mismarked(&self, scene: &Scene, lab: &Lab) -> Option<String> {
+        let newest = lab.world().newest_version(&scene.partner.refresh_token)?;
+        let mark = newest.tags.get(tag::REFUSED_KIND);
+        let wanted = self.means.filter(|_| self.marked).map(|(kind, _)| kind.as_str());
+        (mark != wanted).then(|| format!("is marked {mark:?}, not {wanted:?}"))
+    }
+}
+
+/// A partner of a row's own.
+struct Scene {
+    partner: Partner,
+    grant: Grant,
+}
+
+impl Scene {
+    fn set(lab: &Lab, nth: usize) -> Self {
+        // Old enough for the app's secret to have settled, young enough for nothing to be due but what a
+        // person wrote.
+        let partner = lab.sandbox.add_partner(&format!("row-{nth}"), TimeDelta::days(2));
+        Self { grant: grant(&format!("row-{nth}"), &partner), partner }
+    }
+
+    /// Values and switches of all versions, oldest first.
+    fn versions(&self, lab: &Lab) -> Vec<(String, bool)> {
+        let all = lab.world().versions_of(&self.partner.refresh_token);
+        all.iter().map(|v| (v.value.expose_secret().to_owned(), v.attributes.enabled)).collect()
+    }
+}
+
+/// Ends what a row has done to all.
+fn restore(lab: &Lab) {
+    lab.world().clear_faults(None);
+    lab.world().change_vault(&lab.sandbox.origin, |vault| {
+        vault.allowed = Action::ALL.into();
+        vault.firewall_refuses = None;
+    });
+}
+
+async fn check(rows: Vec<Row>, at_least: usize) {
+    let lab = Lab::start().await;
+    assert!(rows.len() >= at_least, "only {} rows", rows.len());
+    let mut wrong = Vec::new();
+    for (nth, row) in rows.iter().enumerate() {
+        wrong.extend(row.run(&lab, nth).await);
+    }
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn every_code_of_the_issuer_has_its_remedy() {
+    check(codes::rows(), 190).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_no_answers_pass_and_good_ones_for_others_are_not_taken() {
+    check(issuer::rows(), 35).await;
+}
+
+#[tokio::test]
+async fn what_people_do_in_the_directory_is_told_as_what_it_is() {
+    check(rules::rows(), 20).await;
+}
+
+#[tokio::test]
+async fn every_answer_of_the_vault_has_its_remedy() {
+    check(vault::rows(), 50).await;
+}
+
+#[tokio::test]
+async fn who_this_process_is_to_the_vault_is_a_condition_of_its_own() {
+    check(vault::identity_rows(), 8).await;
+}
+
+#[tokio::test]
+async fn whatever_the_vault_answers_to_a_save_the_successor_gets_there_once() {
+    saving::check_all().await;
+}
+
+#[tokio::test]
+async fn whatever_partner_center_answers_the_token_is_rotated() {
+    partner_center::check_all().await;
+}

@@ -1,0 +1,253 @@
+//! A person acts at every step of a rotation, over HTTPS and through the shipped adapters: whoever acts, and
+//! whenever, the vault ends up with a living token that follows the last sign-in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::TimeDelta;
+use perennial::cli::shipped::ShippedRotator;
+use perennial::rotation::state::State;
+use perennial::sandbox::world::{Call, Fault, Operation, Partner, Peer, What, When, World};
+use perennial::token::managed::Grant;
+use perennial::token::tags::Tags;
+
+use crate::support::lab::{Lab, grant, settle};
+
+/// What somebody does, and what they do about it later.
+struct Deed {
+    name: &'static str,
+    act: fn(&World, &Partner),
+    later: fn(&World, &Partner),
+}
+
+fn nothing(_: &World, _: &Partner) {}
+
+fn sign_in(world: &World, partner: &Partner) {
+    world.human_signs_in(partner).expect("may sign in");
+}
+
+fn paste(world: &World, partner: &Partner) {
+    world.human_writes(&partner.refresh_token, "pasted rubbish", Tags::new());
+}
+
+fn recover(world: &World, partner: &Partner) {
+    world.human_recovers(&partner.refresh_token);
+}
+
+/// Nothing of the user's is redeemed from now on.
+fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
+    sign_in(world, partner);
+    let error = "invalid_grant".to_owned();
+    let what = What::OAuth { status: 400, error, code: Some(code), suberror: None };
+    world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&partner.user_oid));
+}
+
+fn allow(world: &World, _: &Partner) {
+    world.clear_faults(None);
+}
+
+const DEEDS: [Deed; 14] = [
+    Deed { name: "signs in", act: sign_in, later: nothing },
+    Deed {
+        name: "signs in twice",
+        act: |world, partner| {
+            sign_in(world, partner);
+            // Which of two of the same second came last, a list does not tell.
+            world.advance(TimeDelta::seconds(1));
+            sign_in(world, partner);
+        },
+        later: nothing,
+    },
+    Deed { name: "pastes rubbish", act: paste, later: nothing },
+    Deed {
+        name: "signs in, then pastes rubbish",
+        act: |world, partner| {
+            sign_in(world, partner);
+            paste(world, partner);
+        },
+        later: nothing,
+    },
+    Deed {
+        name: "deletes the secret, and recovers it later",
+        act: |world, partner| world.human_deletes(&partner.refresh_token),
+        later: recover,
+    },
+    Deed {
+        name: "deletes and recovers it",
+        act: |world, partner| {
+            world.human_deletes(&partner.refresh_token);
+            recover(world, partner);
+        },
+        later: nothing,
+    },
+    Deed {
+        name: "purges it, and signs in later",
+        act: |world, partner| {
+            world.human_deletes(&partner.refresh_token);
+            world.human_purges(&partner.refresh_token);
+        },
+        later: sign_in,
+    },
+    Deed {
+        name: "switches it off, and on later",
+        act: |world, partner| world.switch_version(&partner.refresh_token, None, false),
+        later: |world, partner| {
+            for version in world.versions_of(&partner.refresh_token) {
+                let id = perennial::token::version::VersionId(version.id.as_str().into());
+                world.switch_version(&partner.refresh_token, Some(&id), true);
+            }
+        },
+    },
+    Deed {
+        name: "restores the oldest version",
+        act: |world, partner| {
+            let versions = world.versions_of(&partner.refresh_token);
+            let Some(oldest) = versions.first() else { return };
+            let value = secrecy::ExposeSecret::expose_secret(&oldest.value).to_owned();
+            world.human_writes(&partner.refresh_token, &value, Tags::new());
+        },
+        later: nothing,
+    },
+    Deed {
+        name: "replaces the app's secret",
+        act: |world, partner| {
+            let ends = Some(world.now() + TimeDelta::days(180));
+            world.expire_app_secret(&partner.client_id);
+            world.replace_app_secret(&partner.client_id, "n3w~s3cret", ends);
+            world.store_app_secret(&partner.app_secret, "n3w~s3cret", ends);
+        },
+        later: nothing,
+    },
+    Deed {
+        name: "copies the newest version's tags to a sign-in",
+        act: |world, partner| {
+            let newest = world.newest_version(&partner.refresh_token);
+            let copied = newest.map(|version| version.tags).unwrap_or_default();
+            let token = world.sign_in(&partner.user_oid, &partner.client_id).expect("may sign in");
+            world.human_writes(&partner.refresh_token, token.expose(), copied);
+        },
+        later: nothing,
+    },
+    Deed {
+        name: "revokes all sessions, and signs in later",
+        act: |world, partner| world.revoke_user(&partner.user_oid),
+        later: sign_in,
+    },
+    Deed {
+        name: "signs in under a policy that is lifted later",
+        act: |world, partner| sign_in_refused(world, partner, 530_003),
+        later: allow,
+    },
+    Deed {
+        name: "signs in and is refused for a while by a code that nobody knows",
+        act: |world, partner| sign_in_refused(world, partner, 999_999),
+        later: allow,
+    },
+];
+
+/// The calls of a rotation, each with a before and an after; with some to spare.
+const STEPS: usize = 22;
+
+/// Acts once, at the step whose turn it is.
+struct Cue {
+    left: usize,
+    act: fn(&World, &Partner),
+}
+
+/// A rotation as the loop carries it out, without its waits.
+async fn rotate(rotator: &mut ShippedRotator, force: bool) -> State {
+    let state = State::unknown(rotator.clock.now());
+    let state = rotator.prove(state, force).await;
+    settle(rotator, state).await
+}
+
+/// What is wrong in the end, and whether the deed was done while the rotation went on.
+async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
+    let world = lab.world();
+    let name = format!("race-{}-{step}", fastrand::u32(..));
+    let partner = lab.sandbox.add_partner(&name, TimeDelta::days(20));
+    let grant: Grant = grant(&name, &partner);
+    // One rotation lies behind, so that there is something to restore and to retire.
+    rotate(&mut lab.rotator(&grant), true).await;
+    lab.pass(TimeDelta::days(8));
+
+    let cue = Arc::new(Mutex::new(Some(Cue { left: step, act: deed.act })));
+    let (waiting, scene, who) = (Arc::clone(&cue), world.clone(), partner.clone());
+    world.tell_calls_to(move |_: &Call, _: When| {
+        let act = {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *waiting {
+                Some(Cue { left: 0, act }) => {
+                    let act = *act;
+                    *waiting = None;
+                    act
+                }
+                Some(cue) => {
+                    cue.left -= 1;
+                    return;
+                }
+                None => return,
+            }
+        };
+        act(&scene, &who);
+    });
+    let mut rotator = lab.rotator(&grant);
+    let mut state = rotate(&mut rotator, true).await;
+    let done = cue.lock().unwrap_or_else(PoisonError::into_inner).take().is_none();
+    world.tell_calls_to(|_, _| ());
+    // The same process goes on; a day later it has rescued what can be rescued.
+    (deed.later)(world, &partner);
+    for _ in 0..3 {
+        lab.pass(TimeDelta::minutes(12 * 60 + 1));
+        state = rotator.poke(state, TimeDelta::zero());
+        state = settle(&mut rotator, state).await;
+    }
+    // A process that starts afresh finds nothing to complain about.
+    let fresh = rotate(&mut lab.rotator(&grant), false).await;
+    let wrong = wrong_with(world, &partner, &state, &fresh);
+    (wrong.map(|what| format!("{} at step {step}: {what}", deed.name)), done)
+}
+
+fn wrong_with(world: &World, partner: &Partner, state: &State, fresh: &State) -> Option<String> {
+    let Some(stored) = world.newest_value(&partner.refresh_token) else {
+        return Some("nothing is stored".into());
+    };
+    if !world.is_alive(stored.expose()) {
+        return Some("what is stored is dead".into());
+    }
+    let grants = world.grants();
+    let last = world.writes().into_iter().rev().find(|write| {
+        write.writer == "human"
+            && write.secret == partner.refresh_token
+            && grants.iter().any(|grant| grant.token == write.value && grant.parent.is_none())
+    });
+    let last = last.expect("there was a first sign-in").value;
+    if stored != last && !world.descends_from(stored.expose(), last.expose()) {
+        return Some("a sign-in stays buried".into());
+    }
+    for (who, state) in [("the process", state), ("a fresh process", fresh)] {
+        if let Some(failing) = &state.failing {
+            return Some(format!("{who} still says {:?}", failing.failure.kind));
+        }
+        if state.is_unsaved() {
+            return Some(format!("{who} still holds a successor"));
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn whoever_acts_at_whatever_step_the_last_sign_in_wins() {
+    let lab = Lab::start().await;
+    let (mut wrong, mut met) = (Vec::new(), 0);
+    for deed in &DEEDS {
+        for step in 0..STEPS {
+            let (found, done) = meets(&lab, deed, step).await;
+            wrong.extend(found);
+            met += usize::from(done);
+        }
+    }
+
+    assert!(wrong.is_empty(), "{} of {met}:\n{}", wrong.len(), wrong.join("\n"));
+    eprintln!("{met} races");
+    assert!(met >= 150, "only {met} deeds came in between");
+}
