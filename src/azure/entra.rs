@@ -149,13 +149,13 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
         return Err(IssuerError::NotUnderstood("its refresh token is not one word"));
     }
     let known = [secrets, &[access_token.expose(), refresh_token.expose()]].concat();
-    let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(scope, &known));
+    let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(&[scope], &known));
     let id_claims = id_token.and_then(|text| Claims::of_jwt(&text));
     Ok(Redeemed {
         expires_in: lifetime(&parsed.expires_in),
         scope: scope.map(str::to_owned),
         refresh_expires_in: seconds(&parsed.refresh_token_expires_in).map(Duration::from_secs),
-        id_claims: id_claims.map(|claims| claims.without(|text| echoes(text, &known))),
+        id_claims: id_claims.map(|claims| claims.without(|texts| echoes(texts, &known))),
         access_token,
         refresh_token,
     })
@@ -176,7 +176,7 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
     let text = |member: &str| body.get(member).and_then(Value::as_str);
     let Some(error) = text("error") else { return unavailable };
-    let unspoken = |text: &String| !echoes(text, secrets);
+    let unspoken = |text: &String| !echoes(&[text], secrets);
     let (code, further_codes) = pick(codes(text("error_description"), body.get("error_codes")));
     IssuerError::Refused(Box::new(Refusal {
         status,

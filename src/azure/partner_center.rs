@@ -77,7 +77,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
         200 if json.is_object() => {
             let text = |member: &str| {
                 let text = json.get(member).and_then(Value::as_str)?;
-                (!echoes(text, &[token.expose()])).then_some(text)
+                (!echoes(&[text], &[token.expose()])).then_some(text)
             };
             Ok(Acceptance {
                 accepted: true,

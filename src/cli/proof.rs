@@ -51,7 +51,7 @@ impl TokenFacts {
     fn of(redeemed: &Redeemed, whose: &Whose, sent: [&str; 2]) -> Self {
         let claims = redeemed.access_token.claims().unwrap_or_default();
         let secrets = [sent[0], sent[1], redeemed.refresh_token.expose(), redeemed.access_token.expose()];
-        let harmless = |text: &String| !echoes(text, &secrets);
+        let harmless = |text: &String| !echoes(&[text], &secrets);
         let scopes = claims.scp.as_deref().or(redeemed.scope.as_deref());
         Self {
             tenant_id: whose.tenant_id.clone().filter(harmless),

@@ -38,6 +38,16 @@ impl Claim {
         }
     }
 
+    /// Whatever is text in it.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self {
+            Self::Text(text) => (Some(text), &[][..]),
+            Self::List(texts) => (None, texts.as_slice()),
+            Self::Absent | Self::Odd => (None, &[][..]),
+        };
+        one.into_iter().chain(many).map(String::as_str)
+    }
+
     /// The text, where it is one.
     pub fn as_deref(&self) -> Option<&str> {
         match self {
@@ -94,18 +104,17 @@ impl Claims {
         })
     }
 
-    /// Without the texts of which this holds: they are there, and nobody is to see them.
+    /// Without the claims of whose texts this holds: they are there, and nobody is to see them.
     #[must_use]
-    pub fn without(mut self, is_unfit: impl Fn(&str) -> bool) -> Self {
+    pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce } = &mut self;
-        for claim in [tid, oid, appid, azp, aud, amr, scp, nonce] {
-            let unfit = match claim {
-                Claim::Text(text) => is_unfit(text),
-                Claim::List(texts) => texts.iter().any(|text| is_unfit(text)),
-                Claim::Absent | Claim::Odd => false,
-            };
-            if unfit {
-                *claim = Claim::Odd;
+        let claims = [tid, oid, appid, azp, aud, amr, scp, nonce];
+        // Together first, which is usually the end of it.
+        if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
+            for claim in claims {
+                if is_unfit(&claim.texts().collect::<Vec<_>>()) {
+                    *claim = Claim::Odd;
+                }
             }
         }
         self
