@@ -2,9 +2,13 @@
 check:
     cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
 
-# All tests
+# All tests that need Rust and a C compiler only
 test:
     cargo test --locked
+
+# The suites that need other programs
+acceptance:
+    tests/acceptance/run
 
 # Licences, sources and banned crates
 deny:

@@ -92,6 +92,7 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     };
     let config = sandbox.write_config(&dir.0, &request).expect("a directory of our own").config;
     let world = sandbox.world();
+    let started_at = world.now();
     let programs = [Child::start(&config, &["run"], &[]), Child::start(&config, &["run"], &[])];
 
     for nth in 1..=rotations {
@@ -112,8 +113,9 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let redeemed =
         world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
     eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
-    // Both may find the same one due and both save; no more than that.
-    assert!(written <= 2 * (rotations + 1), "{written} versions for {rotations} rotations");
+    // Both may find the same one due and both save; no more than that, however long a busy machine took.
+    let due = usize::try_from((world.now() - started_at).num_seconds() / 10).expect("time passes") + 1;
+    assert!(written <= 2 * due, "{written} versions where {due} were due");
     for program in &programs {
         assert!(program.events(0).iter().all(|event| event["level"] != "ERROR"));
     }
