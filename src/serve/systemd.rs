@@ -1,7 +1,7 @@
 //! What systemd is told: ready, one line for people, that the loop turns, and that it stops.
 //!
 //! Owns the messages and when they are sent. Without `NOTIFY_SOCKET` nothing is sent and nothing wakes up
-//! (sd_notify(3)).
+//! (`sd_notify(3)`).
 
 use std::time::Duration;
 

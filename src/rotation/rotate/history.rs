@@ -136,7 +136,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Err(error) => return Err(self.own(&error)),
         };
         match self.redeem_theirs(state, &stored, attempt).await {
-            Ok(proof) => Ok(Turn::Works(Box::new((stored, proof)))),
+            Ok(proof) => {
+                // Else nobody would know until the next proof whether what is put on top can be used.
+                self.ask_resource(state, &proof.redeemed.access_token, attempt.id).await;
+                Ok(Turn::Works(Box::new((stored, proof))))
+            }
             Err(failure) if failure.token_refused() => {
                 self.note_refusal(state, version, &failure, attempt.id).await;
                 let is_final = schedule::is_final(&failure, version, self.clock.now());

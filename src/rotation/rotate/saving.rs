@@ -129,6 +129,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 info!(event = "gave_way", token = %self.grant.name, version = %theirs.version.id,
                     "somebody else's version works and is kept");
                 state.proved_at = Some(now);
+                self.ask_resource(state, &proof.redeemed.access_token, attempt.id).await;
                 let due = self.grant.strict || self.timing.rotation_is_due(&theirs.version, state, now);
                 if due {
                     attempt.id = rotation_id();

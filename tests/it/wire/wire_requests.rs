@@ -209,7 +209,8 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
     ] {
         assert_eq!(new.tags.get(name), Some(value), "{name}");
     }
-    assert_eq!(new.tags.len(), 11, "{:?}", new.tags);
+    assert!(new.tags.get(tag::VERDICT).is_some_and(|noted| noted.starts_with("usable ")), "{:?}", new.tags);
+    assert_eq!(new.tags.len(), 12, "{:?}", new.tags);
     assert_eq!(old.content_type, None, "the predecessor is left as it was");
     assert!(old.attributes.enabled && !old.tags.contains(tag::MANAGED_BY));
 }
