@@ -97,7 +97,11 @@ where
                     let hold = rotator.hold.clone();
                     tokio::select! {
                         biased;
-                        done = Box::pin(rotator.step(state, step)) => state = done,
+                        done = Box::pin(rotator.step(state, step)) => {
+                            state = done;
+                            // The waits that a step begins are begun by the time as it has corrected it.
+                            jumped.corrected = jumps.borrow().corrected;
+                        }
                         () = hold.may_end(&stop) => return None,
                     }
                 }

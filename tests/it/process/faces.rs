@@ -11,7 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{Stage, is};
+use super::Stage;
+use crate::support::child::{eventually, get};
 
 /// What takes longer was not answered: a probe of Kubernetes waits for a second.
 const BOUND: Duration = Duration::from_secs(20);
@@ -63,7 +64,8 @@ async fn a_foreign_host_is_refused_on_loopback() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.start(&["run"]);
     let address = daemon.address().await;
-    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let is_ready = || get(&address, "/readyz").starts_with("HTTP/1.1 200").then_some(());
+    eventually("every token was tried", is_ready).await;
     let port = address.rsplit(':').next().expect("a port").to_owned();
 
     for path in
@@ -92,7 +94,8 @@ async fn probes_are_answered_beside_five_hundred_clients_that_keep_their_connect
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.start(&["run"]);
     let address = daemon.address().await;
-    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let is_ready = || get(&address, "/readyz").starts_with("HTTP/1.1 200").then_some(());
+    eventually("every token was tried", is_ready).await;
     let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).expect("it runs").count();
     let before = open();
     let mut clients = JoinSet::new();
@@ -126,7 +129,8 @@ async fn clients_leave_the_program_descriptors_for_its_own_connections() {
     assert_eq!(held.len(), 200, "the kernel takes them");
     let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     assert_eq!(status(&say(&address, &request).await), "200");
-    daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
+    let is_ready = || get(&address, "/readyz").starts_with("HTTP/1.1 200").then_some(());
+    eventually("every token was tried", is_ready).await;
 
     let short = |event: &serde_json::Value| event["event"] == "attempt_failed";
     assert!(!daemon.events(0).iter().any(short), "{}", daemon.told());

@@ -59,6 +59,7 @@ fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told
     for minutes in [1, 10, 50] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             paste_rubbish(host);
+            // The first answer of the vault corrects the host's clock: that lengthens no wait.
             host.world.advance(TimeDelta::days(2));
             let down = What::Status { status: 503, retry_after: None };
             host.world.inject(Fault::of(Peer::KeyVault, down).on(Operation::List));
@@ -68,7 +69,8 @@ fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told
             let calls = host.world.count_calls(Peer::KeyVault, None, since);
             assert!(calls <= 30, "{minutes} min: {calls} calls");
             if minutes > 1 {
-                assert_eq!(host.holding(), [Kind::VaultUnreachable], "{minutes} min");
+                let told = host.holding();
+                assert!(told.contains(&Kind::VaultUnreachable), "{minutes} min: {told:?}");
             }
             host.world.clear_faults(None);
             tokio::time::sleep(HOUR + MINUTE).await;
