@@ -60,7 +60,7 @@ current() {
 pids+=($!)
 await 100 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
 
-row "binary" "$(stat -c %s "$program")" bytes 6000000
+row "binary" "$(stat -c %s "$program")" bytes 7340032
 
 listening=999999
 ready=999999
