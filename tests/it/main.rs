@@ -2,10 +2,7 @@
 
 mod alert;
 mod config;
-mod odd_claims;
-mod odd_times;
 mod process;
-mod refused_sign_ins;
 mod repository;
 mod rotation;
 mod sandbox;

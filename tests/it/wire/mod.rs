@@ -1,6 +1,7 @@
 //! What the adapters send, and what they make of every answer.
 
 mod hostile_input;
+mod odd_claims;
 mod sign_in;
 mod wire_answers;
 mod wire_races;
