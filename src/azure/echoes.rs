@@ -42,8 +42,8 @@ const ENDS: usize = 1 << 12;
 
 /// A number for the last three bytes of a piece, which others may share.
 fn end(piece: u128) -> usize {
-    let [last, before, first, ..] = piece.to_le_bytes().map(usize::from);
-    (last ^ before << 4 ^ first << 8) % ENDS
+    let [last, before, first, ..] = piece.to_le_bytes();
+    (usize::from(last) ^ usize::from(before) << 4 ^ usize::from(first) << 8) % ENDS
 }
 
 /// Every piece of a text, without regard to case.
