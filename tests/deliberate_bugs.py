@@ -98,7 +98,7 @@ BUGS = [
      "None => \"the issuer does not say which user signed in, so it may be another than the one whose token is in the vault\"\n            .to_owned(),",
      "None => return Ok(()),", ["refusals"]),
     ("what passes by itself is told at once", "src/alert/rules.rs",
-     'let passes = condition.remedy == "retry" && since + HELD_FOR > now;', "let passes = since > now;", ["alert_days"]),
+     "let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;", "let passes = since > now;", ["alert_days"]),
     ("each token that joins an incident is told", "src/alert/rules.rs",
      "now + JOIN_WAIT * 2_i32.pow(changes.min(JOIN_WAIT_DOUBLES));", "now;", ["alert_days"]),
     ("what did not get through is taken as told", "src/alert/courier.rs",

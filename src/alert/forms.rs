@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::rules::{Change, What};
+use crate::ports::failure::Remedy;
 use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::relative;
 use crate::status::condition::{Condition, Severity};
@@ -84,10 +85,9 @@ fn cut(text: &str, most: usize) -> String {
 
 fn who(condition: &Condition) -> &'static str {
     match condition.remedy {
-        "login" => "whoever can sign in as the user",
-        "operator" => "an operator",
-        "retry" => "nobody yet: it is tried again by itself",
-        _ => "nobody",
+        Remedy::Login => "whoever can sign in as the user",
+        Remedy::Operator => "an operator",
+        Remedy::Retry => "nobody; Perennial retries automatically",
     }
 }
 
@@ -125,12 +125,7 @@ fn facts(change: &Change, now: Timestamp) -> Vec<(&'static str, String)> {
     if *what != What::Test {
         facts.push(("Runbook", runbook(condition)));
     }
-    let ids = [
-        condition.code.map(|code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") }),
-        condition.trace_id.as_ref().map(|id| format!("trace {id}")),
-        condition.correlation_id.as_ref().map(|id| format!("correlation {id}")),
-    ];
-    let ids: Vec<String> = ids.into_iter().flatten().collect();
+    let ids = condition.trace.parts();
     if !ids.is_empty() {
         facts.push(("For support", ids.join(", ")));
     }

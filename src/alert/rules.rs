@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::alert::sink::Sink;
-use crate::ports::failure::Kind;
+use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Found;
 use crate::status::condition::{Condition, Severity, id};
@@ -227,7 +227,7 @@ impl Ledger {
     fn news(&mut self, condition: &Condition, now: Timestamp) -> Option<What> {
         let Some(told) = self.told.get_mut(&condition.id) else {
             let since = *self.pending.entry(condition.id).or_insert(now);
-            let passes = condition.remedy == "retry" && since + HELD_FOR > now;
+            let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
             return (!passes).then_some(What::Opened);
         };
         // Who has left may join again.
@@ -261,22 +261,10 @@ impl Ledger {
 /// An incident of a token's own that is over.
 fn of_token(kind: Kind, of: &Snapshot, now: Timestamp) -> Condition {
     let cause = format!("token:{}", of.grant.name);
-    Condition {
-        id: id(kind, &cause),
-        kind,
-        severity: Severity::Critical,
-        since: of.signed_in_at.unwrap_or(now),
-        tokens: vec![of.grant.name.to_string()],
-        remedy: "none",
-        summary: "noted in the vault before Perennial was started again".to_owned(),
-        action: "nothing".to_owned(),
-        runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
-        owners: of.grant.owner.iter().cloned().collect(),
-        code: None,
-        trace_id: None,
-        correlation_id: None,
-        cause,
-    }
+    let since = of.signed_in_at.unwrap_or(now);
+    Condition::new(kind, cause, (Severity::Critical, Remedy::Login), since)
+        .of_token(of, now)
+        .with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }
 
 fn day(now: Timestamp) -> i64 {

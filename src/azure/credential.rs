@@ -182,7 +182,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match WireError::in_error(error) {
         Some(WireError::NoToken(refused)) => VaultError::NoIdentity {
             why: refused.to_string(),
-            transient: matches!(refused.failure().remedy, Remedy::Retry { .. }),
+            transient: matches!(refused.failure().remedy, Remedy::Retry),
         },
         Some(WireError::Unreachable(why)) => VaultError::NoIdentity {
             why: IssuerError::Unreachable(*why).to_string(),

@@ -26,6 +26,7 @@ use crate::login;
 use crate::net::address::BaseUrl;
 use crate::net::calls::{Calls, Peer};
 use crate::net::http::{Answer, Http, exchange};
+use crate::ports::failure::Trace;
 use crate::ports::refusal::{Refusal, codes_in, pick, word};
 use crate::ports::{Issuer, IssuerError, Redeemed, Redemption};
 use crate::process::text::guid;
@@ -181,11 +182,13 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     IssuerError::Refused(Box::new(Refusal {
         status,
         error: word(error).filter(unspoken).unwrap_or_else(|| "unreadable".into()),
-        code,
+        trace: Trace {
+            code,
+            trace_id: text("trace_id").and_then(guid).filter(unspoken),
+            correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
+        },
         further_codes,
         suberror: text("suberror").and_then(word).filter(unspoken),
-        trace_id: text("trace_id").and_then(guid).filter(unspoken),
-        correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
         claims: text("claims").and_then(challenge).filter(unspoken),
         retry_after,
     }))

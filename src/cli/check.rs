@@ -156,7 +156,7 @@ fn sent(sink: &str, answer: Result<(), Undelivered>) -> Step {
     match answer {
         Ok(()) => Step::ok("alert", format!("{sink} took a marked test")),
         Err(Undelivered { why, is_settled, .. }) => {
-            let remedy = if is_settled { Remedy::Operator } else { Remedy::Retry { after: None } };
+            let remedy = if is_settled { Remedy::Operator } else { Remedy::Retry };
             let cure = format!("check what {sink} in [[alert]] points to");
             Step::failed("alert", Refused::new(remedy, format!("{sink}: {why}"), cure))
         }

@@ -47,7 +47,7 @@ fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
     let held = state.failing.as_ref().map(|failing| &failing.failure);
     let stands = held.is_none_or(|held| {
-        matches!(held.remedy, Remedy::Retry { .. }) && held.kind != failure.kind && held.about != About::Token
+        matches!(held.remedy, Remedy::Retry) && held.kind != failure.kind && held.about != About::Token
     });
     stands.then(|| (failure, since.unwrap_or(now).min(now)))
 }
@@ -87,7 +87,7 @@ pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Con
         all.into_iter().filter(|told| told.severity == Severity::Critical || Some(told.kind) == failed);
     let mut gravest = (ExitCode::Done, None);
     for told in told {
-        let code = Remedy::parse(told.remedy).map_or(ExitCode::Failed, ExitCode::from);
+        let code = ExitCode::from(told.remedy);
         if gravest.1.is_none() || gravest.0.gravest(code) != gravest.0 {
             gravest = (code, Some(told));
         }

@@ -210,7 +210,7 @@ impl ExitCode {
 impl From<Remedy> for ExitCode {
     fn from(remedy: Remedy) -> Self {
         match remedy {
-            Remedy::Retry { .. } => Self::Failed,
+            Remedy::Retry => Self::Failed,
             Remedy::Login => Self::Login,
             Remedy::Operator => Self::Operator,
         }

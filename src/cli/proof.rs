@@ -176,9 +176,11 @@ pub(super) async fn ask(
     if rotator.grant.verify == Verify::Nothing {
         return Ok(None);
     }
-    let said = rotator.resource.accepts(&proof.redeemed.access_token, id).await.map_err(|error| {
-        Refused::new(Remedy::Retry { after: None }, error.to_string(), "try again in some minutes")
-    })?;
+    let said = rotator
+        .resource
+        .accepts(&proof.redeemed.access_token, id)
+        .await
+        .map_err(|error| Refused::new(Remedy::Retry, error.to_string(), "try again in some minutes"))?;
     Ok(Some(said))
 }
 

@@ -63,7 +63,7 @@ struct Report {
     partner_center_accepts: Option<bool>,
     /// The condition; null also where Partner Center is silent, which is none.
     kind: Option<&'static str>,
-    remedy: Option<&'static str>,
+    remedy: Option<Remedy>,
     summary: Option<String>,
     action: Option<String>,
     #[serde(skip)]
@@ -189,11 +189,11 @@ fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehears
 }
 
 /// What is told of a token that was redeemed while Partner Center gave no verdict, and gave none lately.
-fn unheard(name: &str) -> (Option<&'static str>, &'static str, String, String) {
+fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";
     let action = format!("run `perennial rotate {name}` again in some minutes");
-    (None, Remedy::Retry { after: None }.as_str(), summary.to_owned(), action)
+    (None, Remedy::Retry, summary.to_owned(), action)
 }
 
 fn report(outcomes: &[Report], json: bool) -> std::io::Result<()> {

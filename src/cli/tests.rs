@@ -88,7 +88,7 @@ fn exit_codes_are_the_documented_ones() {
     assert_eq!(stop.exit_code().number(), 78);
     assert_eq!(ExitCode::from(Remedy::Login).number(), 3);
     assert_eq!(ExitCode::from(Remedy::Operator).number(), 4);
-    assert_eq!(ExitCode::from(Remedy::Retry { after: None }).number(), 1);
+    assert_eq!(ExitCode::from(Remedy::Retry).number(), 1);
     for code in [0, 1, 2, 3, 4, 78] {
         assert!(AFTER_HELP.contains(&format!("  {code:<4}")), "{code}");
     }

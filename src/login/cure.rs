@@ -50,7 +50,7 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> Refused {
         ),
         IssuerError::Unreachable(_) | IssuerError::Unavailable { .. } | IssuerError::NotUnderstood(_) => {
             Refused::new(
-                Remedy::Retry { after: None },
+                Remedy::Retry,
                 error.to_string(),
                 format!("check the network and proxy on the way to {} and try again", subject.authority),
             )
@@ -61,8 +61,8 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> Refused {
 /// Explains a refusal, whether it came to the redirect or from the token endpoint.
 pub fn refused(refusal: &Refusal, subject: &Subject<'_>) -> Refused {
     let (remedy, cure) = remedy_and_cure(refusal, subject);
-    let code = refusal.code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
-    let trace = refusal.trace_id.as_ref().map(|id| format!(", trace id {id}")).unwrap_or_default();
+    let code = refusal.trace.code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
+    let trace = refusal.trace.trace_id.as_ref().map(|id| format!(", trace id {id}")).unwrap_or_default();
     Refused::new(remedy, format!("Entra refused: {}{code}{trace}", refusal.error), cure)
 }
 
@@ -83,7 +83,7 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
         Way::Import => format!("sign in instead: perennial login {name}"),
         Way::Stored => format!("sign in: perennial login {name}"),
     };
-    match refusal.code {
+    match refusal.trace.code {
         Some(700_084 | 9_002_327 | 9_002_325) => return operator(AS_WEB.to_owned()),
         Some(50011 | 70004) => {
             return operator(format!(
@@ -133,7 +133,7 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
         _ => {}
     }
     match (refusal.error.as_str(), refusal.class()) {
-        ("access_denied" | "authorization_declined", _) if refusal.code.is_none() => {
+        ("access_denied" | "authorization_declined", _) if refusal.trace.code.is_none() => {
             login(format!("the sign-in was declined: {again}"))
         }
         ("expired_token" | "bad_verification_code", _) => login(again),
@@ -144,14 +144,14 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
         (_, Class::Policy) => operator(policy(way, client_id, tenant)),
         (_, Class::Configuration) => operator(format!(
             "look the code up at {authority}error?code={} and correct the app registration",
-            refusal.code.unwrap_or_default()
+            refusal.trace.code.unwrap_or_default()
         )),
         (_, Class::Throttled | Class::Transient | Class::Unknown) => {
             let cure = match way {
                 Way::Stored => "it may pass: try again in some minutes".to_owned(),
                 Way::Code | Way::DeviceCode | Way::Import => format!("it may pass: {again} in some minutes"),
             };
-            (Remedy::Retry { after: refusal.retry_after }, cure)
+            (Remedy::Retry, cure)
         }
     }
 }
@@ -172,6 +172,7 @@ mod tests {
     use super::*;
 
     use crate::net::no_answer::Transport;
+    use crate::ports::failure::Trace;
 
     fn explained(error: &str, code: Option<u32>, way: Way) -> Refused {
         let subject = Subject {
@@ -181,7 +182,8 @@ mod tests {
             authority: "https://login.microsoftonline.com/",
             way,
         };
-        let refusal = Refusal { status: 400, error: error.into(), code, ..Refusal::default() };
+        let refusal =
+            Refusal { status: 400, error: error.into(), trace: Trace::of(code), ..Refusal::default() };
         of(&IssuerError::Refused(Box::new(refusal)), &subject)
     }
 
@@ -229,11 +231,11 @@ mod tests {
     fn who_can_help_is_said_by_the_remedy() {
         assert_eq!(explained("invalid_grant", Some(65001), Way::Code).remedy, Remedy::Operator);
         assert_eq!(explained("access_denied", Some(65004), Way::Code).remedy, Remedy::Login);
-        assert_eq!(explained("server_error", None, Way::Code).remedy, Remedy::Retry { after: None });
+        assert_eq!(explained("server_error", None, Way::Code).remedy, Remedy::Retry);
         let subject =
             Subject { name: "n", tenant: "t", client_id: "c", authority: "https://x/", way: Way::Code };
         let down = of(&IssuerError::Unreachable(Transport::Connect), &subject);
-        assert_eq!(down.remedy, Remedy::Retry { after: None });
+        assert_eq!(down.remedy, Remedy::Retry);
         assert_eq!(of(&IssuerError::NoRefreshToken, &subject).remedy, Remedy::Operator);
     }
 }

@@ -83,7 +83,7 @@ fn nonce_matches(expected: &Expected<'_>, answer: &Redeemed) -> Result<(), Refus
         return Ok(());
     }
     Err(Refused::new(
-        Remedy::Retry { after: None },
+        Remedy::Retry,
         "the issuer's ID token does not belong to this sign-in (its nonce differs)",
         "begin the sign-in anew; if it happens again, look for a proxy that changes or repeats answers",
     ))

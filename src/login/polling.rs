@@ -54,13 +54,13 @@ impl Polling {
     /// Reads an answer.
     pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> Turn {
         match answer {
-            IssuerError::Refused(refusal) => match (refusal.error.as_str(), refusal.code) {
+            IssuerError::Refused(refusal) => match (refusal.error.as_str(), refusal.trace.code) {
                 ("authorization_pending", _) | (_, Some(70016)) => {}
                 ("slow_down", _) => self.interval = (self.interval + SLOWER).min(SLOWEST),
                 ("expired_token", _) => return Turn::Expired,
                 _ => match refusal.remedy() {
-                    Remedy::Retry { after } if refusal.error != "unreadable" => self.ease(after),
-                    Remedy::Retry { .. } | Remedy::Login | Remedy::Operator => return Turn::Over,
+                    Remedy::Retry if refusal.error != "unreadable" => self.ease(refusal.wait()),
+                    Remedy::Retry | Remedy::Login | Remedy::Operator => return Turn::Over,
                 },
             },
             // A time-out asks for exponential backoff (RFC 8628, 3.5).
@@ -82,6 +82,7 @@ mod tests {
     use super::*;
 
     use crate::net::no_answer::Transport;
+    use crate::ports::failure::Trace;
     use crate::ports::refusal::Refusal;
 
     fn start() -> Timestamp {
@@ -92,7 +93,7 @@ mod tests {
         IssuerError::Refused(Box::new(Refusal {
             status: 400,
             error: error.into(),
-            code,
+            trace: Trace::of(code),
             ..Refusal::default()
         }))
     }

@@ -7,6 +7,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::attempt::Attempt;
+use crate::ports::failure::Trace;
 use crate::ports::refusal;
 use crate::ports::refusal::Refusal;
 use crate::process::text;
@@ -68,7 +69,7 @@ pub fn read(attempt: &Attempt, parameters: &[(String, String)]) -> Result<Arrive
         (Some(code), None) if !code.is_empty() => Ok(Arrived::Code(code.into())),
         (None, Some(error)) => Ok(Arrived::Refused(Box::new(Refusal {
             error: refusal::word(error).unwrap_or_else(|| "unreadable".into()),
-            code: one("error_description")?.and_then(refusal::code_in),
+            trace: Trace::of(one("error_description")?.and_then(refusal::code_in)),
             suberror: one("error_subcode")?.and_then(refusal::word),
             ..Refusal::default()
         }))),
@@ -154,7 +155,7 @@ mod tests {
 
         let Ok(Arrived::Refused(refusal)) = come(&query) else { panic!("a refusal") };
 
-        assert_eq!((refusal.error.as_str(), refusal.code), ("access_denied", Some(65004)));
+        assert_eq!((refusal.error.as_str(), refusal.trace.code), ("access_denied", Some(65004)));
         assert_eq!(refusal.suberror.as_deref(), Some("cancel"));
         let Ok(Arrived::Refused(odd)) = come(&format!("error=%3Cb%3E&state={STATE}")) else { panic!() };
         assert_eq!(odd.error, "unreadable");

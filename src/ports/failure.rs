@@ -8,13 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// Who can fix a failure. The loop branches on this and on nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// It may pass: try again, no sooner than the peer asked for.
-    Retry {
-        /// What the peer asked for.
-        after: Option<Duration>,
-    },
+    /// Nobody: it may pass, and Perennial tries again.
+    Retry,
     /// Somebody has to sign in.
     Login,
     /// Somebody has to change a credential, a role, a policy or the configuration.
@@ -25,17 +23,10 @@ impl Remedy {
     /// The word for it in a status.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Retry { .. } => "retry",
+            Self::Retry => "retry",
             Self::Login => "login",
             Self::Operator => "operator",
         }
-    }
-
-    /// The remedy of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Retry { after: None }, Self::Login, Self::Operator]
-            .into_iter()
-            .find(|one| one.as_str() == name)
     }
 }
 
@@ -200,6 +191,36 @@ pub enum About {
     Grant,
 }
 
+/// By what a failure is found in Microsoft's records and in ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// AADSTS number or HTTP status, where there was an answer.
+    pub code: Option<u32>,
+    /// Entra's trace id, which Microsoft's support asks for.
+    pub trace_id: Option<String>,
+    /// The id both sides logged: an echo of ours, or Entra's own (docs/azure-facts.md F114).
+    pub correlation_id: Option<String>,
+}
+
+impl Trace {
+    /// A code alone: an AADSTS number or an HTTP status.
+    pub fn of(code: impl Into<Option<u32>>) -> Self {
+        Self { code: code.into(), ..Self::default() }
+    }
+
+    /// Each part that is known, as support wants it: "AADSTS50173", "trace ...", "correlation ...".
+    pub fn parts(&self) -> Vec<String> {
+        // No HTTP status has four digits, and no AADSTS number has fewer.
+        let code = |code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") };
+        let parts = [
+            self.code.map(code),
+            self.trace_id.as_ref().map(|id| format!("trace {id}")),
+            self.correlation_id.as_ref().map(|id| format!("correlation {id}")),
+        ];
+        parts.into_iter().flatten().collect()
+    }
+}
+
 /// One failure of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -213,12 +234,10 @@ pub struct Failure {
     pub summary: String,
     /// What to do about it, where the one who refused makes a difference to that.
     pub cure: Option<Box<str>>,
-    /// AADSTS number or HTTP status, where there was an answer.
-    pub code: Option<u32>,
-    /// Entra's trace id.
-    pub trace_id: Option<String>,
-    /// The id both sides logged.
-    pub correlation_id: Option<String>,
+    /// How long the peer asks to be left alone.
+    pub retry_after: Option<Duration>,
+    /// By what the peer's records name it.
+    pub trace: Trace,
     /// The value read from the vault is settled to be of no use: it may be written over by a proven one.
     pub token_condemned: bool,
     /// The value never was a token: an enabled predecessor may be tried (rescue).
@@ -229,7 +248,7 @@ impl Failure {
     /// Whether the issuer said no to the grant, as against not being asked or not answering. A good
     /// answer without a successor is no refusal: the stored token still works.
     pub fn token_refused(&self) -> bool {
-        let settled = !matches!(self.remedy, Remedy::Retry { .. });
+        let settled = !matches!(self.remedy, Remedy::Retry);
         self.about == About::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
@@ -241,9 +260,8 @@ impl Failure {
             about,
             summary: summary.into(),
             cure: None,
-            code: None,
-            trace_id: None,
-            correlation_id: None,
+            retry_after: None,
+            trace: Trace::default(),
             token_condemned: false,
             never_was_a_token: false,
         }

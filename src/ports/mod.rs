@@ -11,7 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::ports::refusal::Refusal;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
@@ -98,7 +98,7 @@ pub enum IssuerError {
 }
 
 fn refusal_text(refusal: &Refusal) -> String {
-    match refusal.code {
+    match refusal.trace.code {
         Some(code) => format!("{} (AADSTS{code})", refusal.error),
         None => refusal.error.clone(),
     }
@@ -107,13 +107,13 @@ fn refusal_text(refusal: &Refusal) -> String {
 impl IssuerError {
     /// Who can fix it, and what to show.
     pub fn failure(&self) -> Failure {
-        let retry = |after| Remedy::Retry { after };
         let plain = |kind, remedy| Failure::new(kind, remedy, About::Grant, self.to_string());
         match self {
-            Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, retry(None)),
+            Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
-                code: Some(u32::from(*status)),
-                ..plain(Kind::EntraUnreachable, retry(*retry_after))
+                retry_after: *retry_after,
+                trace: Trace::of(u32::from(*status)),
+                ..plain(Kind::EntraUnreachable, Remedy::Retry)
             },
             Self::NoRefreshToken => plain(Kind::NoRefreshToken, Remedy::Operator),
             Self::Refused(refusal) => Failure {
@@ -121,9 +121,8 @@ impl IssuerError {
                     Kind::AppCredentialRefused => About::AppCredential,
                     _ => About::Grant,
                 },
-                code: refusal.code,
-                trace_id: refusal.trace_id.clone(),
-                correlation_id: refusal.correlation_id.clone(),
+                retry_after: refusal.wait(),
+                trace: refusal.trace.clone(),
                 token_condemned: refusal.condemns_token(),
                 never_was_a_token: refusal.never_was_a_token(),
                 ..plain(refusal.kind(), refusal.remedy())

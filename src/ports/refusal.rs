@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::ports::failure::{Kind, Remedy};
+use crate::ports::failure::{Kind, Remedy, Trace};
 
 /// The parts of an error body that may be kept: everything but the description, which can name the
 /// user.
@@ -15,16 +15,12 @@ pub struct Refusal {
     pub status: u16,
     /// OAuth error, as `invalid_grant`.
     pub error: String,
-    /// AADSTS number, as 50173: the one that says most, where the answer holds several.
-    pub code: Option<u32>,
+    /// Its AADSTS number is the one that says most, where the answer holds several.
+    pub trace: Trace,
     /// The other AADSTS numbers in the answer.
     pub further_codes: Vec<u32>,
     /// Entra's finer distinction, as `bad_token`.
     pub suberror: Option<String>,
-    /// What Microsoft's support asks for.
-    pub trace_id: Option<String>,
-    /// Echo of our own id, or Entra's (docs/azure-facts.md F114).
-    pub correlation_id: Option<String>,
     /// A claims challenge to be passed to the next sign-in.
     pub claims: Option<String>,
     /// How long the peer asks to be left alone.
@@ -57,7 +53,7 @@ const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 impl Refusal {
     /// The class, by code where the code is known, else by `error`.
     pub fn class(&self) -> Class {
-        if let Some(class) = self.code.and_then(class_of_code) {
+        if let Some(class) = self.trace.code.and_then(class_of_code) {
             return class;
         }
         if self.status == 429 {
@@ -90,22 +86,27 @@ impl Refusal {
     pub fn remedy(&self) -> Remedy {
         // The account can be enabled again, and then the same grant works: nobody need sign in
         // (docs/azure-facts.md F110).
-        if self.code == Some(50057) {
+        if self.trace.code == Some(50057) {
             return Remedy::Operator;
         }
         match self.class() {
             Class::ReauthRequired => Remedy::Login,
             Class::ClientCredential | Class::Configuration | Class::Policy => Remedy::Operator,
-            Class::Throttled if self.code == Some(50196) => {
-                Remedy::Retry { after: Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE)) }
-            }
-            Class::Throttled | Class::Transient | Class::Unknown => Remedy::Retry { after: self.retry_after },
+            Class::Throttled | Class::Transient | Class::Unknown => Remedy::Retry,
         }
+    }
+
+    /// How long to leave the issuer alone: as long as it asks, and a quarter of an hour after a loop.
+    pub fn wait(&self) -> Option<Duration> {
+        if self.trace.code == Some(50196) {
+            return Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE));
+        }
+        self.retry_after
     }
 
     /// Which condition it opens.
     pub fn kind(&self) -> Kind {
-        match (self.code, self.class()) {
+        match (self.trace.code, self.class()) {
             (Some(50057), _) => Kind::AccountDisabled,
             (Some(50076 | 50078 | 50079 | 50072 | 50074 | 50158), _) => Kind::MfaRequired,
             // A value no issuer could read: the cure is a sign-in, though the class is not.
@@ -131,13 +132,13 @@ impl Refusal {
     /// must end the grant, or say no more than the error does.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
-            && self.code.is_some_and(ends_a_grant)
+            && self.trace.code.is_some_and(ends_a_grant)
             && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
     /// Whether the issuer could not read the value as a token, as against one that was taken back.
     pub fn never_was_a_token(&self) -> bool {
-        self.code == Some(UNREADABLE)
+        self.trace.code == Some(UNREADABLE)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{Asked, Forbidden, VaultError};
 use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
 
 impl VaultError {
@@ -18,16 +18,16 @@ impl VaultError {
             cure: self.cure(asked, at).map(Into::into),
             ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
         };
-        let retry = |after| Remedy::Retry { after };
         match self {
             // The name resolves only while the vault exists (docs/azure-facts.md F215).
             Self::Unreachable(Transport::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
-            Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, retry(None)),
+            Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
-                code: Some(u32::from(*status)),
-                ..plain(Kind::VaultUnreachable, retry(*retry_after))
+                retry_after: *retry_after,
+                trace: Trace::of(u32::from(*status)),
+                ..plain(Kind::VaultUnreachable, Remedy::Retry)
             },
-            Self::NoIdentity { transient: true, .. } => plain(Kind::VaultIdentity, retry(None)),
+            Self::NoIdentity { transient: true, .. } => plain(Kind::VaultIdentity, Remedy::Retry),
             Self::NoIdentity { transient: false, .. } | Self::Unauthorized => {
                 plain(Kind::VaultIdentity, Remedy::Operator)
             }
@@ -42,7 +42,7 @@ impl VaultError {
                 Asked::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
-            Self::InTransition => plain(Kind::VaultUnreachable, retry(None)),
+            Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
     }
 

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::ports::{Asked, Change, Issuer, Redeemed, Resource, Vault, VaultError};
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::holds::Hold;
@@ -274,11 +274,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let attempts = state.failing.as_ref().map_or(0, |failing| failing.attempts);
         let (kind, remedy) = (failure.kind.as_str(), failure.remedy.as_str());
         let (token, summary) = (&self.grant.name, &failure.summary);
-        let (code, trace_id) = (failure.code, failure.trace_id.as_deref());
-        let correlation_id = failure.correlation_id.as_deref();
+        let Trace { code, trace_id, correlation_id } = &failure.trace;
+        let (trace_id, correlation_id) = (trace_id.as_deref(), correlation_id.as_deref());
         // The first time is news to a person who must act; that it still holds is not.
         let is_new = state.failing.as_ref().is_none_or(|failing| failing.failure.kind != failure.kind);
-        if is_new && !matches!(failure.remedy, Remedy::Retry { .. }) {
+        if is_new && !matches!(failure.remedy, Remedy::Retry) {
             error!(event = "attempt_failed", %token, kind, remedy, attempts, code, trace_id, correlation_id, "{summary}");
         } else {
             warn!(event = "attempt_failed", %token, kind, remedy, attempts, code, trace_id, correlation_id, "{summary}");

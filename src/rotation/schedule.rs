@@ -190,7 +190,7 @@ impl Timing {
         let same_way = before.as_ref().filter(|known| passing || !is_passing(known.failure.remedy));
         let attempts = same_way.map_or(0, |known| known.attempts);
         let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
-        let wait = now + delta(retry_wait(attempts, failure.remedy, left, sample));
+        let wait = now + delta(retry_wait(attempts, failure.retry_after, left, sample));
         let retry_at = match failure.about {
             _ if passing || !state.is_unsaved() => wait,
             // Somebody's version that was refused is read and not redeemed again (`standing`).
@@ -238,7 +238,7 @@ impl Timing {
 }
 
 fn is_passing(remedy: Remedy) -> bool {
-    matches!(remedy, Remedy::Retry { .. })
+    matches!(remedy, Remedy::Retry)
 }
 
 /// When a refused version is redeemed again; one that is no token at all, as soon as its predecessor may
@@ -318,11 +318,13 @@ fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
 ///
 /// Full jitter over a doubling span, clamped to a minute and an hour after the first quick ones. A
 /// peer's `Retry-After` raises the wait up to that hour. The nearer the expiry, the shorter.
-pub fn retry_wait(attempts: u32, remedy: Remedy, left: Option<TimeDelta>, sample: f64) -> Duration {
-    let asked = match remedy {
-        Remedy::Retry { after } => after.unwrap_or_default().min(LONGEST),
-        Remedy::Login | Remedy::Operator => Duration::ZERO,
-    };
+pub fn retry_wait(
+    attempts: u32,
+    retry_after: Option<Duration>,
+    left: Option<TimeDelta>,
+    sample: f64,
+) -> Duration {
+    let asked = retry_after.unwrap_or_default().min(LONGEST);
     let wait = match QUICK.get(attempts as usize) {
         Some(quick) => quick.mul_f64(sample).max(Duration::from_secs(1)),
         None => span(attempts as usize - QUICK.len()).mul_f64(sample).clamp(SHORTEST, LONGEST),

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ports::failure::{About, Kind, Remedy};
+use crate::ports::failure::{About, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::Failing;
 use crate::status::snapshot::Snapshot;
@@ -59,7 +59,7 @@ pub struct Condition {
     /// The tokens it affects, in order.
     pub tokens: Vec<String>,
     /// Who can fix it.
-    pub remedy: &'static str,
+    pub remedy: Remedy,
     /// What happened and why.
     pub summary: String,
     /// What to do.
@@ -68,12 +68,47 @@ pub struct Condition {
     pub runway_seconds: Option<i64>,
     /// Who looks after the affected tokens.
     pub owners: Vec<String>,
-    /// AADSTS number or HTTP status.
-    pub code: Option<u32>,
-    /// Entra's trace id.
-    pub trace_id: Option<String>,
-    /// The id both sides logged.
-    pub correlation_id: Option<String>,
+    /// By what support finds it.
+    #[serde(flatten)]
+    pub trace: Trace,
+}
+
+impl Condition {
+    /// A condition of no token in particular: its incident is `kind` and `cause`, and nobody knows what time is left.
+    pub fn new(kind: Kind, cause: String, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
+        Self {
+            id: id(kind, &cause),
+            kind,
+            cause,
+            severity,
+            // As precise as a tag: a restart, which reads it from there, must not change it.
+            since: since.trunc_subsecs(0),
+            tokens: Vec::new(),
+            remedy,
+            summary: String::new(),
+            action: String::new(),
+            runway_seconds: None,
+            owners: Vec::new(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// The same of one token, with its owner and the time it has left.
+    #[must_use]
+    pub fn of_token(self, of: &Snapshot, now: Timestamp) -> Self {
+        Self {
+            tokens: vec![of.grant.name.to_string()],
+            runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
+            owners: of.grant.owner.iter().cloned().collect(),
+            ..self
+        }
+    }
+
+    /// The same with what happened, and what to do about it.
+    #[must_use]
+    pub fn with_texts(self, summary: String, action: String) -> Self {
+        Self { summary, action, ..self }
+    }
 }
 
 /// Everything that holds now, the gravest first.
@@ -107,7 +142,7 @@ pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Con
     }
     let since = now - (up - TRIED_WITHIN);
     let untried = snapshots.iter().filter(|of| !of.was_tried());
-    let retry = Remedy::Retry { after: None };
+    let retry = Remedy::Retry;
     untried
         .map(|of| {
             let summary = "it has not been tried since Perennial was started".to_owned();
@@ -128,9 +163,7 @@ struct Symptom {
     remedy: Remedy,
     since: Timestamp,
     summary: String,
-    code: Option<u32>,
-    trace_id: Option<String>,
-    correlation_id: Option<String>,
+    trace: Trace,
 }
 
 /// The app of a token: those that share it share what is wrong with its credential.
@@ -144,34 +177,21 @@ impl Symptom {
             Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => app(of),
             _ => format!("token:{}", of.grant.name),
         };
-        Self { kind, cause, remedy, since, summary, code: None, trace_id: None, correlation_id: None }
+        Self { kind, cause, remedy, since, summary, trace: Trace::default() }
     }
 
     fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
-        Condition {
-            id: id(self.kind, &self.cause),
-            severity: severity(self.kind, of, now),
-            // As precise as a tag: a restart, which reads it from there, must not change it.
-            since: self.since.trunc_subsecs(0),
-            tokens: vec![of.grant.name.to_string()],
-            remedy: self.remedy.as_str(),
-            action: action::of(self.kind, of),
-            summary: self.summary,
-            runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
-            owners: of.grant.owner.iter().cloned().collect(),
-            code: self.code,
-            trace_id: self.trace_id,
-            correlation_id: self.correlation_id,
-            kind: self.kind,
-            cause: self.cause,
-        }
+        let how_grave = (severity(self.kind, of, now), self.remedy);
+        Condition { trace: self.trace, ..Condition::new(self.kind, self.cause, how_grave, self.since) }
+            .of_token(of, now)
+            .with_texts(self.summary, action::of(self.kind, of))
     }
 }
 
 fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     let mut found: Vec<Symptom> = failing(of, now).into_iter().collect();
     let held = of.failing.as_ref().map(|failing| failing.failure.kind);
-    let retry = Remedy::Retry { after: None };
+    let retry = Remedy::Retry;
     let mut add = |kind, remedy, since, summary: String| {
         if held != Some(kind) {
             found.push(Symptom::own(kind, remedy, since, of, summary));
@@ -236,7 +256,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
 
 /// Whether a failure is worth telling: at once where somebody must act, else once it has lasted.
 fn is_told(failing: &Failing) -> bool {
-    !matches!(failing.failure.remedy, Remedy::Retry { .. }) || failing.attempts >= TOLD_AFTER_ATTEMPTS
+    !matches!(failing.failure.remedy, Remedy::Retry) || failing.attempts >= TOLD_AFTER_ATTEMPTS
 }
 
 fn expired(of: &Snapshot, at: Timestamp) -> String {
@@ -265,9 +285,7 @@ fn failing(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
         remedy: failure.remedy,
         since: expired_at.map_or(failing.since, |at| at.min(failing.since)),
         summary: format!("{}{expiry}", failure.summary),
-        code: failure.code,
-        trace_id: failure.trace_id.clone(),
-        correlation_id: failure.correlation_id.clone(),
+        trace: failure.trace.clone(),
     })
 }
 
@@ -330,22 +348,9 @@ fn join(known: &mut Condition, other: Condition) {
 fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
     let cause = "host".to_owned();
     let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
-    Condition {
-        id: id(Kind::ClockSkew, &cause),
-        kind: Kind::ClockSkew,
-        cause,
-        severity: Severity::Warning,
-        since: now.trunc_subsecs(0),
-        tokens: Vec::new(),
-        remedy: Remedy::Operator.as_str(),
-        summary: format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs()),
-        action: action::CLOCK.into(),
-        runway_seconds: None,
-        owners: Vec::new(),
-        code: None,
-        trace_id: None,
-        correlation_id: None,
-    }
+    let summary = format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs());
+    Condition::new(Kind::ClockSkew, cause, (Severity::Warning, Remedy::Operator), now)
+        .with_texts(summary, action::CLOCK.into())
 }
 
 /// The id of an incident.

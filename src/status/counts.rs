@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn failing(kind: Kind, seconds: i64) -> Box<Failing> {
-        let failure = Failure::new(kind, Remedy::Retry { after: None }, About::Token, "x");
+        let failure = Failure::new(kind, Remedy::Retry, About::Token, "x");
         Box::new(Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds), version: None })
     }
 

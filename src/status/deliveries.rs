@@ -7,11 +7,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::SubsecRound as _;
-
 use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::status::condition::{Condition, Severity, action, id};
+use crate::status::condition::{Condition, Severity, action};
 
 /// A fault that may pass is told once so many attempts in a row have failed.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
@@ -129,23 +127,9 @@ pub fn cause(sink: &str) -> String {
 
 /// The condition of a sink that cannot be delivered to.
 pub fn undeliverable(sink: &str, why: &str, severity: Severity, since: Timestamp) -> Condition {
-    let cause = cause(sink);
-    Condition {
-        id: id(Kind::AlertUndeliverable, &cause),
-        kind: Kind::AlertUndeliverable,
-        severity,
-        since: since.trunc_subsecs(0),
-        tokens: Vec::new(),
-        remedy: Remedy::Operator.as_str(),
-        summary: format!("the alert sink {sink} cannot be delivered to: {why}"),
-        action: action::of_sink(sink),
-        runway_seconds: None,
-        owners: Vec::new(),
-        code: None,
-        trace_id: None,
-        correlation_id: None,
-        cause,
-    }
+    let summary = format!("the alert sink {sink} cannot be delivered to: {why}");
+    Condition::new(Kind::AlertUndeliverable, cause(sink), (severity, Remedy::Operator), since)
+        .with_texts(summary, action::of_sink(sink))
 }
 
 #[cfg(test)]

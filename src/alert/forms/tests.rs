@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::ports::{Asked, Forbidden, VaultError};
 use crate::rotation::samples;
 use crate::rotation::schedule::{Next, Timing};
@@ -60,7 +60,7 @@ fn failures() -> Vec<Failure> {
     let vault: Vec<_> = vault.into_iter().chain(forbidden.map(VaultError::Forbidden)).collect();
     let mut all: Vec<Failure> = Kind::ALL
         .map(|kind| Failure {
-            correlation_id: Some(GUID.into()),
+            trace: Trace { correlation_id: Some(GUID.into()), ..Trace::default() },
             ..Failure::new(kind, Remedy::Operator, About::Grant, "as told")
         })
         .into();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::ports::failure::{Remedy, Trace};
 use crate::rotation::samples;
 
 use crate::alert::forms;
@@ -34,21 +35,12 @@ fn pager() -> Sink {
 fn condition(kind: Kind, severity: Severity, tokens: &[&str], since: Timestamp) -> Condition {
     let cause = "token:a".to_owned();
     Condition {
-        id: id(kind, &cause),
-        kind,
-        severity,
-        since,
         tokens: tokens.iter().map(|token| (*token).to_owned()).collect(),
-        remedy: "login",
-        summary: "as told".into(),
-        action: "sign in".into(),
         runway_seconds: Some(0),
-        owners: Vec::new(),
-        code: Some(50173),
-        trace_id: None,
-        correlation_id: None,
-        cause,
+        trace: Trace::of(50173),
+        ..Condition::new(kind, cause, (severity, Remedy::Login), since)
     }
+    .with_texts("as told".into(), "sign in".into())
 }
 
 fn refused() -> Condition {
@@ -195,7 +187,8 @@ fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
 
 #[test]
 fn what_passes_by_itself_is_told_only_once_it_has_held() {
-    let late = Condition { remedy: "retry", ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
+    let late =
+        Condition { remedy: Remedy::Retry, ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
     let late = [late];
     let mut ledger = Ledger::new(chat(), now());
 

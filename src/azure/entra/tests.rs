@@ -124,11 +124,11 @@ fn a_refusal_is_read_as_a_whole() {
     let refusal = refusal(400, body);
 
     assert_eq!(refusal.error, "invalid_grant");
-    assert_eq!(refusal.code, Some(50173), "the description's before the list's");
+    assert_eq!(refusal.trace.code, Some(50173), "the description's before the list's");
     assert_eq!(refusal.further_codes, [70000]);
     assert_eq!(refusal.suberror.as_deref(), Some("bad_token"));
-    assert_eq!(refusal.trace_id.as_deref(), Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"));
-    assert_eq!(refusal.correlation_id.as_deref(), Some("11111111-2222-4333-8444-555555555555"));
+    assert_eq!(refusal.trace.trace_id.as_deref(), Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"));
+    assert_eq!(refusal.trace.correlation_id.as_deref(), Some("11111111-2222-4333-8444-555555555555"));
     assert_eq!(refusal.claims.as_deref(), Some(r#"{"access_token":{"x":1}}"#));
     assert!(!format!("{refusal:?}").contains("contoso"), "{refusal:?}");
 }
@@ -147,7 +147,7 @@ fn the_code_is_found_wherever_it_is() {
         (r#"{"error":"invalid_grant","error_codes":[70002,70008]}"#, Some(70008)),
         (r#"{"error":"invalid_client","error_description":"AADSTS70002: x. AADSTS50012: y."}"#, Some(50012)),
     ] {
-        assert_eq!(refusal(401, body).code, code, "{body}");
+        assert_eq!(refusal(401, body).trace.code, code, "{body}");
     }
 }
 

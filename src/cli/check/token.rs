@@ -168,9 +168,8 @@ async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
 async fn write(rotator: &mut ShippedRotator) -> Step {
     let started = rotator.clock.now();
     let mut state = Box::pin(rotator.prove(State::unknown(started), true)).await;
-    let passes = |state: &State| {
-        state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry { .. }))
-    };
+    let passes =
+        |state: &State| state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry));
     state = daemon::save_within_grace(rotator, state, passes).await;
     match (&state.failing, &state.newest) {
         (Some(failing), _) => {

@@ -184,7 +184,7 @@ fn nobody_came(desk: &Desk, patience: Duration, pasted: bool) -> Refused {
         format!("if the browser is on another machine, use perennial login {name} --no-browser")
     };
     Refused::new(
-        Remedy::Retry { after: None },
+        Remedy::Retry,
         format!("nobody came back from the sign-in page within {}", humantime::format_duration(patience)),
         format!(
             "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; {elsewhere}"

@@ -208,8 +208,7 @@ impl Desk {
                 error = self.rotator.vault.write(at, new, self.id).await.err();
                 written = error.is_none();
             }
-            let passes =
-                |error: &VaultError| matches!(error.failure(Asked::Own, at).remedy, Remedy::Retry { .. });
+            let passes = |error: &VaultError| matches!(error.failure(Asked::Own, at).remedy, Remedy::Retry);
             if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
                 return Err(self.vault_refused(error));
             }
@@ -260,13 +259,13 @@ fn not_read(failure: &Failure, grant: &Grant) -> Refused {
 
 fn no_verdict(error: &ResourceError) -> Refused {
     let why = format!("{error}: whether it accepts the token is not known, and nothing was stored");
-    Refused::new(Remedy::Retry { after: None }, why, "sign in again once Partner Center answers")
+    Refused::new(Remedy::Retry, why, "sign in again once Partner Center answers")
 }
 
 fn overtaken(stored: &Stored) -> Refused {
     let by = stored.version.tags.get(tag::MANAGED_BY).map_or_else(|| "somebody else".to_owned(), text::shown);
     Refused::new(
-        Remedy::Retry { after: None },
+        Remedy::Retry,
         format!(
             "the sign-in was stored, but {by} wrote version {} over it in the same moment",
             stored.version.id

@@ -66,7 +66,7 @@ async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Resu
 fn expired(desk: &Desk) -> Refused {
     let name = &desk.grant().name;
     Refused::new(
-        Remedy::Retry { after: None },
+        Remedy::Retry,
         "nobody signed in while the code held",
         format!("run perennial login {name} --device-code again, or sign in by browser"),
     )

@@ -3,7 +3,7 @@
 use super::*;
 
 fn refusal(error: &str, code: Option<u32>) -> Refusal {
-    Refusal { status: 400, error: error.into(), code, ..Refusal::default() }
+    Refusal { status: 400, error: error.into(), trace: Trace::of(code), ..Refusal::default() }
 }
 
 #[test]
@@ -11,7 +11,7 @@ fn a_loop_of_our_own_is_throttling_and_not_a_dead_token() {
     let answer = refusal("invalid_grant", Some(50196));
 
     assert_eq!(answer.class(), Class::Throttled);
-    assert_eq!(answer.remedy(), Remedy::Retry { after: Some(LOOP_PAUSE) });
+    assert_eq!((answer.remedy(), answer.wait()), (Remedy::Retry, Some(LOOP_PAUSE)));
     assert!(!answer.condemns_token());
 }
 
@@ -35,7 +35,7 @@ fn an_error_nobody_knows_is_tried_again_and_never_a_sign_in() {
     let answer = refusal("out_of_cheese", None);
 
     assert_eq!(answer.class(), Class::Unknown);
-    assert_eq!(answer.remedy(), Remedy::Retry { after: None });
+    assert_eq!(answer.remedy(), Remedy::Retry);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_token_that_is_condemned_is_never_retried_or_told_as_a_policy() {
         let answer = refusal("invalid_grant", Some(code));
         if answer.condemns_token() {
             assert_eq!(answer.kind(), Kind::LoginRequired, "{code}");
-            assert!(!matches!(answer.remedy(), Remedy::Retry { .. }), "{code}");
+            assert!(!matches!(answer.remedy(), Remedy::Retry), "{code}");
         }
     }
 }

@@ -77,7 +77,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let now = self.clock.now();
         if self.timing.room_for_vault_calls(state, room, now) > now {
             let summary = "today's calls to the vault are used up: a long list of versions has to wait";
-            return Err(Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::History, summary));
+            return Err(Failure::new(Kind::Overdue, Remedy::Retry, About::History, summary));
         }
         let listed = self.vault.versions(&self.grant.secret, id).await;
         // What kept them from being listed is over, and nothing else is.

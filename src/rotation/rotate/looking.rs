@@ -98,7 +98,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 /// others, as after a role was given and a firewall is left, they are taken over.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.failing else { return false };
-    if matches!(failure.remedy, Remedy::Retry { .. }) || failure.about != known.failure.about {
+    if matches!(failure.remedy, Remedy::Retry) || failure.about != known.failure.about {
         return false;
     }
     let is_other = failure.kind != known.failure.kind;

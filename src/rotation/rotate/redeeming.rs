@@ -134,7 +134,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
             IssuerError::Refused(refusal) if fresh && refusal.class() == Class::ClientCredential => {
-                Failure { remedy: Remedy::Retry { after: None }, ..failure }
+                Failure { remedy: Remedy::Retry, ..failure }
             }
             _ => failure,
         }
@@ -203,5 +203,5 @@ fn unusable_value() -> Failure {
 
 fn budget_spent() -> Failure {
     let summary = "today's redemptions of this token are used up";
-    Failure::new(Kind::Overdue, Remedy::Retry { after: None }, About::Grant, summary)
+    Failure::new(Kind::Overdue, Remedy::Retry, About::Grant, summary)
 }

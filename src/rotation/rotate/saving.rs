@@ -60,7 +60,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.phase = Phase::Unsaved(held);
         let summary = "somebody else keeps writing this secret while its successor is being saved";
         let about = About::Token;
-        let failure = Failure::new(Kind::ForeignWriter, Remedy::Retry { after: None }, about, summary);
+        let failure = Failure::new(Kind::ForeignWriter, Remedy::Retry, about, summary);
         self.unsaved(state, failure)
     }
 
@@ -161,7 +161,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 state.phase = Phase::Unsaved(held);
                 let summary = "the vault acknowledged the new version but does not show it";
                 let about = About::Token;
-                return Err(Failure::new(Kind::Unsaved, Remedy::Retry { after: None }, about, summary));
+                return Err(Failure::new(Kind::Unsaved, Remedy::Retry, about, summary));
             }
             AfterList::Buried(buried) => {
                 // Its chain has been on top: within this save it is not put there again, not even where a copy

@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 
 use super::{AGAIN_AFTER, LONGEST, RESCUE_AFTER, is_passing};
-use crate::ports::failure::{About, Failure, Remedy};
+use crate::ports::failure::{About, Failure};
 use crate::ports::refusal;
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{RefusedVersion, State};
@@ -41,7 +41,7 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     tags.remove(tag::REFUSED_CODE);
     tags.remove(tag::VERDICT);
     if is_final(failure, version, now) && tags.len() < MAX_TAGS {
-        tags.insert(tag::REFUSED_CODE, &refusal::mark_of(failure.code));
+        tags.insert(tag::REFUSED_CODE, &refusal::mark_of(failure.trace.code));
     }
     let noted = Version { tags, ..version.clone() };
     let same = |name| version.tags.get(name) == noted.tags.get(name);
@@ -97,10 +97,10 @@ fn is_settled(refused: &RefusedVersion) -> bool {
 
 /// By a clock that may be set back: what was said in the future does not stand.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
-    let lasts = match refused.failure.remedy {
+    let lasts = match refused.failure.retry_after {
         _ if is_settled(refused) => AGAIN_AFTER,
-        Remedy::Retry { after: Some(after) } => delta(after.min(LONGEST)).max(STANDS_AT_LEAST),
-        _ => STANDS_AT_LEAST,
+        Some(after) => delta(after.min(LONGEST)).max(STANDS_AT_LEAST),
+        None => STANDS_AT_LEAST,
     };
     (refused.at..refused.at + lasts).contains(&now)
 }

@@ -144,7 +144,7 @@ mod tests {
     fn what_keeps_a_token_from_being_used_is_noted_once_and_never_as_a_refusal_of_the_grant() {
         let since = now() - hours(2);
         let operator = Remedy::Operator;
-        let retry = Remedy::Retry { after: None };
+        let retry = Remedy::Retry;
         let refused = (Kind::AppCredentialRefused, operator, About::AppCredential);
         let usable = Some(("usable", since));
         for (what, on_it, (kind, remedy, about), is_noted) in [

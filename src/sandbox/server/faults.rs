@@ -11,6 +11,7 @@ use serde_json::json;
 use super::hostile;
 use super::wire::{Caller, code, key_vault_error, oauth_error, partner_center_error, set};
 use crate::net::no_answer::Transport;
+use crate::ports::failure::Trace;
 use crate::ports::refusal::Refusal;
 use crate::sandbox::world::{EntraRefusal, Peer, What};
 
@@ -36,10 +37,12 @@ impl Caller {
                 let refusal = Refusal {
                     status,
                     error,
-                    code,
                     suberror,
-                    trace_id: Some(self.world().fresh_id().to_string()),
-                    correlation_id: Some(self.correlation_id()),
+                    trace: Trace {
+                        code,
+                        trace_id: Some(self.world().fresh_id().to_string()),
+                        correlation_id: Some(self.correlation_id()),
+                    },
                     ..Refusal::default()
                 };
                 oauth_error(

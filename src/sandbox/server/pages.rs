@@ -60,8 +60,8 @@ fn origin(url: &str) -> Option<String> {
 
 /// What Entra says on its own page, and never at the redirect.
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
-    let code = refused.refusal.code.unwrap_or_default();
-    let trace = refused.refusal.trace_id.as_deref().unwrap_or_default();
+    let code = refused.refusal.trace.code.unwrap_or_default();
+    let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();
     let body = format!(
         "<p id=\"error\">AADSTS{code}: {}</p><p><small>Trace ID: {}</small></p>",
         escaped(refused.text),

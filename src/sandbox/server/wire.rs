@@ -100,10 +100,11 @@ pub(super) fn code(status: u16) -> StatusCode {
 /// Entra's error body (docs/azure-facts.md F121), in the single-space form of 2026's captures.
 pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     let refusal = &refused.refusal;
+    let named = &refusal.trace;
     let timestamp = now.format("%Y-%m-%d %H:%M:%SZ").to_string();
     let (trace, correlation) =
-        (refusal.trace_id.clone().unwrap_or_default(), refusal.correlation_id.clone().unwrap_or_default());
-    let prefix = refusal.code.map(|code| format!("AADSTS{code}: ")).unwrap_or_default();
+        (named.trace_id.clone().unwrap_or_default(), named.correlation_id.clone().unwrap_or_default());
+    let prefix = named.code.map(|code| format!("AADSTS{code}: ")).unwrap_or_default();
     let mut body = json!({
         "error": refusal.error,
         "error_description": format!(
@@ -113,7 +114,7 @@ pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
         "trace_id": trace,
         "correlation_id": correlation,
     });
-    if let Some(code) = refusal.code {
+    if let Some(code) = named.code {
         body["error_codes"] = json!([code]);
         body["error_uri"] = json!(format!("https://login.microsoftonline.com/error?code={code}"));
     }
@@ -122,7 +123,7 @@ pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     }
     let mut response = (code(refusal.status), Json(body)).into_response();
     set(&mut response, "x-ms-request-id", &trace);
-    let code = refusal.code.unwrap_or_default();
+    let code = named.code.unwrap_or_default();
     set(&mut response, "x-ms-clitelem", &format!("1,{code},0,,"));
     response
 }

@@ -23,6 +23,7 @@ use super::vault::{Attributes, SecretVersion, SetRequest, UpdateRequest, VaultRe
 use super::{Trouble, World};
 use crate::login;
 use crate::net::no_answer::Transport;
+use crate::ports::failure::Trace;
 use crate::ports::refusal::Refusal;
 use crate::ports::{
     Acceptance, Change, Forbidden, Issuer, IssuerError, Redeemed, Redemption, Resource, ResourceError, Vault,
@@ -136,9 +137,8 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
         What::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(Refusal {
             status,
             error,
-            code,
             suberror,
-            correlation_id: Some(correlation_id.to_owned()),
+            trace: Trace { correlation_id: Some(correlation_id.to_owned()), ..Trace::of(code) },
             ..Refusal::default()
         })),
         What::Garbage | What::Verbatim { .. } | What::Hostile { .. } | What::Distort(_) | What::Delay(_) => {

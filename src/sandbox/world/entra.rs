@@ -17,6 +17,7 @@ use super::fault::Distortion;
 use super::grants::{GrantRecord, Owner};
 use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
+use crate::ports::failure::Trace;
 use crate::ports::refusal::Refusal;
 use crate::token::{AccessToken, RefreshToken};
 
@@ -90,7 +91,7 @@ pub struct EntraRefusal {
 
 impl fmt::Display for EntraRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.refusal.code {
+        match self.refusal.trace.code {
             Some(code) => write!(f, "{} {code}", self.refusal.error),
             None => f.write_str(&self.refusal.error),
         }
@@ -294,13 +295,15 @@ impl Inner {
         let refusal = Box::new(Refusal {
             status,
             error: error.to_owned(),
-            code: Some(code),
-            further_codes: Vec::new(),
             suberror: suberror.map(str::to_owned),
-            trace_id: Some(self.fresh_id().to_string()),
-            correlation_id: Some(correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned)),
-            claims: None,
-            retry_after: None,
+            trace: Trace {
+                code: Some(code),
+                trace_id: Some(self.fresh_id().to_string()),
+                correlation_id: Some(
+                    correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned),
+                ),
+            },
+            ..Refusal::default()
         });
         EntraRefusal { refusal, text }
     }

@@ -75,7 +75,7 @@ impl Scene {
 
 fn refusal_code(result: Result<Redeemed, IssuerError>) -> Option<u32> {
     match result {
-        Err(IssuerError::Refused(refusal)) => refusal.code,
+        Err(IssuerError::Refused(refusal)) => refusal.trace.code,
         _ => None,
     }
 }

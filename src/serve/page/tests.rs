@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use uuid::Uuid;
 
-use crate::ports::failure::Kind;
+use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::status::condition::{Condition, Severity};
 use crate::status::document::{StatusSource, TokenStatus};
 use crate::status::snapshot::Standing;
@@ -41,21 +41,12 @@ fn token(name: &str, state: Standing) -> TokenStatus {
 
 fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     Condition {
-        id: Uuid::nil(),
-        kind,
-        cause: String::new(),
-        severity,
-        since: now(),
         tokens: vec![token.to_owned()],
-        remedy: "login",
-        summary: "it said \"no\"".to_owned(),
-        action: "sign in <again>".to_owned(),
-        runway_seconds: None,
         owners: vec!["Ops & co".to_owned()],
-        code: Some(50_173),
-        trace_id: None,
-        correlation_id: None,
+        trace: Trace::of(50_173),
+        ..Condition::new(kind, String::new(), (severity, Remedy::Login), now())
     }
+    .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }
 
 /// The page as it loads itself again.

@@ -87,12 +87,7 @@ fn facts(page: &mut String, condition: &Condition, now: Timestamp) {
             condition.kind.as_str()
         ),
     );
-    let traces = [
-        condition.code.map(|code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") }),
-        condition.trace_id.as_ref().map(|id| format!("trace {id}")),
-        condition.correlation_id.as_ref().map(|id| format!("correlation {id}")),
-    ];
-    let traces: Vec<String> = traces.into_iter().flatten().collect();
+    let traces = condition.trace.parts();
     if !traces.is_empty() {
         push(page, format_args!("<p class=\"trace\">{}</p>\n", Text(&traces.join(" · "))));
     }

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 
+use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
@@ -145,12 +146,12 @@ pub(super) fn time_left(seconds: i64) -> String {
     if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
 }
 
-/// Who can fix it, by the name of a remedy.
-pub(super) fn who(remedy: &str) -> &'static str {
+/// Who can fix it.
+pub(super) fn who(remedy: Remedy) -> &'static str {
     match remedy {
-        "login" => "whoever signs in",
-        "operator" => "an operator",
-        _ => "tried again by itself",
+        Remedy::Login => "whoever signs in",
+        Remedy::Operator => "an operator",
+        Remedy::Retry => "tried again by itself",
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
             "have MFA registered and demanded for the user, then run `perennial login {name}` in a private browser window; {name} goes on within about a minute, at once after a SIGHUP"
         ),
         Kind::PolicyBlocked => {
-            let by = failure.and_then(|failure| failure.correlation_id.as_ref());
+            let by = failure.and_then(|failure| failure.trace.correlation_id.as_ref());
             let by = by.map_or_else(|| format!("app {app}"), |id| format!("correlation id {id}"));
             format!(
                 "find the refusal in Entra admin centre, Sign-in logs, non-interactive, tenant {tenant_id}, by {by}, and adapt the policy, the consent or the scope; it is tried daily by itself, at once after a SIGHUP"

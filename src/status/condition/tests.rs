@@ -1,7 +1,7 @@
 //! Which conditions hold, drawn from states as a daemon has them.
 
 use super::*;
-use crate::ports::failure::Failure;
+use crate::ports::failure::{Failure, Remedy, Trace};
 use crate::ports::{Acceptance, Asked, Forbidden, VaultError};
 use crate::rotation::samples;
 use crate::rotation::schedule::{Next, Timing};
@@ -57,7 +57,7 @@ fn unsaved() -> Phase {
 
 #[test]
 fn late_is_told_only_where_nothing_else_says_why() {
-    let retry = Remedy::Retry { after: None };
+    let retry = Remedy::Retry;
     let off = Phase::Off { look_at: now() };
     let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
 
@@ -70,7 +70,7 @@ fn late_is_told_only_where_nothing_else_says_why() {
 
 #[test]
 fn a_write_that_fails_once_is_no_incident() {
-    let down = |attempts| Some((Kind::VaultUnreachable, Remedy::Retry { after: None }, attempts));
+    let down = |attempts| Some((Kind::VaultUnreachable, Remedy::Retry, attempts));
 
     assert!(!kinds(unsaved(), down(1)).contains(&Kind::Unsaved));
     let mut told = kinds(unsaved(), down(3));
@@ -124,7 +124,10 @@ fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
 #[test]
 fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
     let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "as told");
-    let with_id = Failure { correlation_id: Some("c0ffee".into()), ..blocked.clone() };
+    let with_id = Failure {
+        trace: Trace { correlation_id: Some("c0ffee".into()), ..Trace::default() },
+        ..blocked.clone()
+    };
 
     assert!(action_of(with_id, version()).contains("by correlation id c0ffee"));
     assert!(action_of(blocked, version()).contains("by app app"));
@@ -226,7 +229,7 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
         assert_eq!(drawn.standing(now()), standing, "{what}");
         assert_eq!(login.map(|one| one.since), expired, "{what}");
         if let Some(login) = login {
-            assert_eq!((login.severity, login.remedy), (Severity::Critical, "login"), "{what}");
+            assert_eq!((login.severity, login.remedy), (Severity::Critical, Remedy::Login), "{what}");
             assert_eq!(login.runway_seconds, Some(0), "{what}");
             assert!(login.summary.contains("the token expired on 2026-"), "{what}: {}", login.summary);
             assert!(!all.iter().any(|one| one.kind == Kind::Overdue), "{what}: it says why");

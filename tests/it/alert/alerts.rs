@@ -13,9 +13,9 @@ use perennial::alert::sink::{Destination, Sink};
 use perennial::net::address::Roots;
 use perennial::net::calls::Calls;
 use perennial::net::http::Http;
-use perennial::ports::failure::Kind;
+use perennial::ports::failure::{Kind, Remedy, Trace};
 use perennial::process::clock::Timestamp;
-use perennial::status::condition::{Condition, Severity, id};
+use perennial::status::condition::{Condition, Severity};
 use perennial::token::secret::Source;
 use serde_json::{Value, json};
 
@@ -51,22 +51,15 @@ fn courier(to: Destination) -> Courier {
 
 fn refused(token: &str) -> Condition {
     let cause = format!("token:{token}");
+    let since = now() - TimeDelta::hours(3);
     Condition {
-        id: id(Kind::LoginRequired, &cause),
-        kind: Kind::LoginRequired,
-        severity: Severity::Critical,
-        since: now() - TimeDelta::hours(3),
         tokens: vec![token.to_owned()],
-        remedy: "login",
-        summary: "the issuer refused: <invalid_grant> & more (AADSTS50173)".into(),
-        action: "sign in again".into(),
         runway_seconds: Some(0),
         owners: vec!["Ann, +49 30 1234".into()],
-        code: Some(50173),
-        trace_id: Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab".into()),
-        correlation_id: None,
-        cause,
+        trace: Trace { trace_id: Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab".into()), ..Trace::of(50173) },
+        ..Condition::new(Kind::LoginRequired, cause, (Severity::Critical, Remedy::Login), since)
     }
+    .with_texts("the issuer refused: <invalid_grant> & more (AADSTS50173)".into(), "sign in again".into())
 }
 
 fn change(what: What, token: &str) -> Change {

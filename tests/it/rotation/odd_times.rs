@@ -201,8 +201,10 @@ fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestam
     };
     let (kind, about) = (Kind::LoginRequired, About::Grant);
     let refused = Failure::new(kind, Remedy::Login, about, "x");
-    let outage =
-        Failure::new(Kind::EntraUnreachable, Remedy::Retry { after: Some(Duration::MAX) }, about, "x");
+    let outage = Failure {
+        retry_after: Some(Duration::MAX),
+        ..Failure::new(Kind::EntraUnreachable, Remedy::Retry, about, "x")
+    };
     let useless = Failure { never_was_a_token: true, ..refused.clone() };
     let failed = |failure| timing.after_failure(read.clone(), failure, now, 0.999);
     for state in [failed(refused), failed(outage), failed(useless), read.clone()] {

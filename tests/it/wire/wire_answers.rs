@@ -10,6 +10,8 @@ mod rules;
 mod saving;
 mod vault;
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
@@ -32,6 +34,8 @@ struct Row {
     arrange: Arrange,
     /// None where the proof succeeds all the same.
     means: Option<(Kind, Remedy)>,
+    /// How long the peer asks to be left alone.
+    retry_after: Option<Duration>,
     /// What the summary must say.
     saying: Option<String>,
     /// Whether the version is marked as refused: the issuer said no to it.
@@ -47,12 +51,25 @@ impl Row {
     fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut Grant) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
-        Self { name, arrange, means: None, saying: None, marked: false, cold: false, wrong: Vec::new() }
+        Self {
+            name,
+            arrange,
+            means: None,
+            retry_after: None,
+            saying: None,
+            marked: false,
+            cold: false,
+            wrong: Vec::new(),
+        }
     }
 
     /// A row whose trouble is a fault that hits the partner's own user.
     fn faulty(name: &str, fault: Fault) -> Self {
         Self::new(name, move |world, partner, _| world.inject(fault.clone().about(&partner.user_oid)))
+    }
+
+    fn asking(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
 
     fn means(self, kind: Kind, remedy: Remedy) -> Self {
@@ -63,7 +80,7 @@ impl Row {
             Kind::AccountDisabled,
             Kind::WrongIdentity,
         ];
-        let marked = MARKED.contains(&kind) && !matches!(remedy, Remedy::Retry { .. });
+        let marked = MARKED.contains(&kind) && !matches!(remedy, Remedy::Retry);
         Self { means: Some((kind, remedy)), marked, ..self }
     }
 
@@ -135,6 +152,10 @@ impl Row {
         let wait = failing.retry_at - lab.clock.now();
         if wait > TimeDelta::hours(1) {
             return Some(format!("waits {wait}, longer than an hour"));
+        }
+        let asked = failing.failure.retry_after;
+        if asked != self.retry_after {
+            return Some(format!("is asked to wait {asked:?}, not {:?}", self.retry_after));
         }
         let summary = &failing.failure.summary;
         let unsaid = self.saying.as_ref().filter(|text| !summary.contains(text.as_str()))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ports::failure::Kind;
+use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::rotation::samples;
 
 fn at(minutes: i64) -> Timestamp {
@@ -24,12 +24,12 @@ fn ours() -> Version {
 
 fn condemned() -> Failure {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
-    Failure { code: Some(50173), token_condemned: true, ..failure }
+    Failure { trace: Trace::of(50173), token_condemned: true, ..failure }
 }
 
 fn policy() -> Failure {
     let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "x");
-    Failure { code: Some(53003), ..failure }
+    Failure { trace: Trace::of(53003), ..failure }
 }
 
 fn rubbish() -> Failure {
@@ -99,8 +99,8 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
 #[test]
 fn an_answer_stands_for_as_long_as_its_remedy_says() {
     let retry = |after| Failure {
-        remedy: Remedy::Retry { after },
-        ..Failure::new(Kind::EntraUnreachable, Remedy::Login, About::Grant, "x")
+        retry_after: after,
+        ..Failure::new(Kind::EntraUnreachable, Remedy::Retry, About::Grant, "x")
     };
     let app = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::AppCredential, "x");
     for (failure, lasts) in [
@@ -132,7 +132,7 @@ fn before_rubbish_is_written_over_it_is_redeemed_once_more() {
 #[test]
 fn a_hangup_forgets_what_was_settled_and_nothing_else() {
     let mut state = State { searched: Some(version(0).id), ..State::unknown(at(0)) };
-    let looping = Failure { remedy: Remedy::Retry { after: Some(Duration::from_secs(900)) }, ..policy() };
+    let looping = Failure { remedy: Remedy::Retry, retry_after: Some(Duration::from_secs(900)), ..policy() };
     remember(&mut state, &version(0), &looping, at(0));
     ask_again(&mut state);
     assert!(standing(&state, &version(0), at(1)).is_some() && state.searched.is_some());

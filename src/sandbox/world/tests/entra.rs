@@ -57,10 +57,10 @@ async fn the_form_of_the_grant_is_looked_at_before_the_client() {
     assert_eq!(refusal_code(garbage), Some(9_002_313));
     let Err(IssuerError::Refused(refusal)) = good else { panic!("refused") };
     assert_eq!(
-        (refusal.status, refusal.error.as_str(), refusal.code),
+        (refusal.status, refusal.error.as_str(), refusal.trace.code),
         (401, "invalid_client", Some(7_000_215))
     );
-    assert_eq!(refusal.correlation_id, Some(Uuid::nil().to_string()));
+    assert_eq!(refusal.trace.correlation_id, Some(Uuid::nil().to_string()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_token_belongs_to_one_app_and_an_unknown_tenant_knows_nobody() {
 
     assert_eq!(refusal_code(other), Some(700_007));
     let Err(Trouble::Refused(refused)) = nowhere else { panic!("refused") };
-    assert_eq!(refused.refusal.code, Some(90002));
+    assert_eq!(refused.refusal.trace.code, Some(90002));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,5 +167,5 @@ async fn a_customers_tenant_takes_the_partners_token_where_the_app_is_consented_
     let claims = answer.access_token.claims().expect("readable");
     assert_eq!(claims.tid.as_deref(), Some("customer"));
     let Err(Trouble::Refused(refused)) = scene.world.redeem("one", &at("other")) else { panic!("refused") };
-    assert_eq!(refused.refusal.code, Some(700_016));
+    assert_eq!(refused.refusal.trace.code, Some(700_016));
 }

@@ -1,7 +1,9 @@
 //! Entra's codes, as docs/azure-facts.md F124 has them: each code under each error it may come with, its
 //! class, and the condition that an operator sees.
 
-use perennial::ports::failure::{Kind, Remedy};
+use std::time::Duration;
+
+use perennial::ports::failure::{Kind, Remedy, Trace};
 use perennial::ports::refusal::{Class, Refusal};
 use perennial::sandbox::world::{Fault, Operation, Peer, What};
 
@@ -132,23 +134,28 @@ fn row(error: &str, code: Option<u32>, class: Class, kind: Kind) -> Row {
     let status = if error == "invalid_client" { 401 } else { 400 };
     let what = What::OAuth { status, error: error.to_owned(), code, suberror: None };
     let row = Row::faulty(&format!("{error} {code:?}"), Fault::of(Peer::Entra, what).on(Operation::Redeem));
-    let row = row.means(kind, remedy(class, code));
-    let read = Refusal { status, error: error.to_owned(), code, ..Refusal::default() }.class();
+    let row = row.means(kind, remedy(class, code)).asking(pause(code));
+    let read =
+        Refusal { status, error: error.to_owned(), trace: Trace::of(code), ..Refusal::default() }.class();
     let row = if read == class { row } else { row.wrong(format!("its class is {class:?}, not {read:?}")) };
     // What the operator is shown names the code.
     let named = code.map_or_else(|| error.to_owned(), |code| format!("{error} (AADSTS{code})"));
     row.saying(&named)
 }
 
+/// Entra's loop rule asks for a pause, whatever its answer says.
+fn pause(code: Option<u32>) -> Option<Duration> {
+    const A_QUARTER_OF_AN_HOUR: Duration = Duration::from_secs(15 * 60);
+    (code == Some(50196)).then_some(A_QUARTER_OF_AN_HOUR)
+}
+
 /// Who can fix a class.
 fn remedy(class: Class, code: Option<u32>) -> Remedy {
-    const A_QUARTER_OF_AN_HOUR: std::time::Duration = std::time::Duration::from_secs(15 * 60);
     match class {
         // Enabled again, the account's grant works: nobody has to sign in.
         Class::ReauthRequired if code == Some(50057) => Remedy::Operator,
         Class::ReauthRequired => Remedy::Login,
         Class::ClientCredential | Class::Configuration | Class::Policy => Remedy::Operator,
-        Class::Throttled if code == Some(50196) => Remedy::Retry { after: Some(A_QUARTER_OF_AN_HOUR) },
-        Class::Throttled | Class::Transient | Class::Unknown => Remedy::Retry { after: None },
+        Class::Throttled | Class::Transient | Class::Unknown => Remedy::Retry,
     }
 }

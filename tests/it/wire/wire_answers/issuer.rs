@@ -19,7 +19,7 @@ fn redeem(what: What) -> Fault {
 
 fn retry(name: &str, what: What, after: Option<u64>) -> Row {
     let after = after.map(Duration::from_secs);
-    Row::faulty(name, redeem(what)).means(Kind::EntraUnreachable, Remedy::Retry { after })
+    Row::faulty(name, redeem(what)).means(Kind::EntraUnreachable, Remedy::Retry).asking(after)
 }
 
 fn page(status: u16, content_type: &'static str, retry_after: Option<&str>, body: &str) -> What {
@@ -64,7 +64,7 @@ fn gateways() -> Vec<Row> {
         retry("200 of a guest network", What::Garbage, None),
         retry("cut before the effect", What::Transport(Transport::Cut), None),
         Row::faulty("cut after the effect", redeem(What::Transport(Transport::Cut)).after_effect())
-            .means(Kind::EntraUnreachable, Remedy::Retry { after: None }),
+            .means(Kind::EntraUnreachable, Remedy::Retry),
     ]
 }
 

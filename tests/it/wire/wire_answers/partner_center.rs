@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::net::no_answer::Transport;
-use perennial::ports::failure::Kind;
+use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Fault, PartnerCenter, Peer, What};
 use perennial::status::condition::conditions;
@@ -15,12 +15,12 @@ use super::vault::page;
 use super::{Lab, Scene, restore, settle};
 
 /// What is published: whether it accepts, what it says about the second factor, and the condition.
-type Published = (Option<bool>, Option<bool>, Option<(Kind, &'static str)>);
+type Published = (Option<bool>, Option<bool>, Option<(Kind, Remedy)>);
 
 const ACCEPTED: Published = (Some(true), Some(true), None);
 const NO_VERDICT: Published = (None, None, None);
-const NO_SECOND_FACTOR: Published = (Some(false), Some(false), Some((Kind::MfaRequired, "login")));
-const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused, "operator")));
+const NO_SECOND_FACTOR: Published = (Some(false), Some(false), Some((Kind::MfaRequired, Remedy::Login)));
+const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused, Remedy::Operator)));
 
 enum Trouble {
     Answer(What),
@@ -45,7 +45,7 @@ fn answers() -> Vec<(&'static str, Trouble, Published)> {
         (
             "no second factor, and accepted all the same",
             rules(false, false, false),
-            (Some(true), Some(false), Some((Kind::MfaRequired, "login"))),
+            (Some(true), Some(false), Some((Kind::MfaRequired, Remedy::Login))),
         ),
         ("no role", rules(true, true, true), REFUSED),
         ("401 without a second factor", coded(401, "900421"), NO_SECOND_FACTOR),

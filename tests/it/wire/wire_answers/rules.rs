@@ -8,7 +8,7 @@ use perennial::token::tags::Tags;
 
 use super::Row;
 
-const RETRY: Remedy = Remedy::Retry { after: None };
+const RETRY: Remedy = Remedy::Retry;
 
 pub(super) fn rows() -> Vec<Row> {
     [users(), apps(), stored(), vaults()].into_iter().flatten().collect()

@@ -72,7 +72,7 @@ impl Answer {
 }
 
 const OPERATOR: (Kind, Remedy) = (Kind::VaultRefused, Remedy::Operator);
-const UNREACHABLE: (Kind, Remedy) = (Kind::VaultUnreachable, Remedy::Retry { after: None });
+const UNREACHABLE: (Kind, Remedy) = (Kind::VaultUnreachable, Remedy::Retry);
 const IDENTITY: (Kind, Remedy) = (Kind::VaultIdentity, Remedy::Operator);
 
 fn answers() -> Vec<Answer> {

@@ -16,20 +16,23 @@ type Answer = (&'static str, What, (Kind, Remedy), (Kind, Remedy));
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (name, what, own, source) in [refusals(), passing()].into_iter().flatten() {
+    let refusals = refusals().into_iter().map(|answer| (answer, None));
+    for ((name, what, own, source), asked) in refusals.chain(passing()) {
         let fault = Fault::of(Peer::KeyVault, what).on(Operation::Get);
         let of_app = fault.clone();
         rows.push(
             Row::new(&format!("token: {name}"), move |world, partner, _| {
                 world.inject(fault.clone().about(partner.refresh_token.name.as_str()));
             })
-            .means(own.0, own.1),
+            .means(own.0, own.1)
+            .asking(asked),
         );
         rows.push(
             Row::new(&format!("app secret: {name}"), move |world, partner, _| {
                 world.inject(of_app.clone().about(partner.app_secret.name.as_str()));
             })
-            .means(source.0, source.1),
+            .means(source.0, source.1)
+            .asking(asked),
         );
     }
     rows
@@ -80,10 +83,11 @@ fn refusals() -> Vec<Answer> {
     ]
 }
 
-fn passing() -> Vec<Answer> {
+/// Each with how long it asks to be left alone.
+fn passing() -> Vec<(Answer, Option<Duration>)> {
     let after = |name, what, seconds: Option<u64>| {
-        let remedy = Remedy::Retry { after: seconds.map(Duration::from_secs) };
-        (name, what, (Kind::VaultUnreachable, remedy), (Kind::VaultUnreachable, remedy))
+        let means = (Kind::VaultUnreachable, Remedy::Retry);
+        ((name, what, means, means), seconds.map(Duration::from_secs))
     };
     let throttled =
         |retry_after| What::Coded { status: 429, code: "Throttled".into(), inner: None, retry_after };
@@ -112,7 +116,7 @@ fn passing() -> Vec<Answer> {
 
 /// Entra's answers to the question who this process is, at its first call of a vault.
 pub(super) fn identity_rows() -> Vec<Row> {
-    let retry = Remedy::Retry { after: None };
+    let retry = Remedy::Retry;
     let oauth = |status, error: &str, code| What::OAuth {
         status,
         error: error.to_owned(),
