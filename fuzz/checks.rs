@@ -16,7 +16,7 @@ use perennial::ports::{Asked, Redeemed, answer};
 use perennial::rotation::state::Noted;
 use perennial::token::managed::{Grant, Policy, TokenName, Verify};
 use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
-use perennial::token::version::{Provenance, Stored, Version, compose};
+use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
@@ -127,15 +127,17 @@ fn successor(version: &Version) {
     let provenance = Provenance {
         command: "run",
         issued_at: version.created,
+        signed_in_at: version.signed_in_at(),
         tenant_id: TENANT,
         client_id: APP,
         user_oid: None,
-        redeemed_from: Some(version),
+        redeemed_from: Some(&version.id),
         verdict: Noted::on(version).map(|noted| (noted.word(), noted.at)),
-        replaces: None,
+        foreign: version.tags.clone(),
         rotation_id: perennial::token::rotation_id(),
     };
-    let (new, _) = compose(RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
+    let (new, _) =
+        NewVersion::compose(RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
     assert!(new.tags.len() <= perennial::token::version::MAX_TAGS);
     keeps_silent(&new.value, &[CANARY]);
 }

@@ -7,7 +7,7 @@
 //! Nothing is stored. After a start, sinks that keep incidents themselves (`PagerDuty`, `webhook`) are told
 //! everything again under the same ids; people are not told again what the vault's tags say that the process
 //! before has told, but for its daily reminder. What ended meanwhile is read off the same tags
-//! (`state::Found`).
+//! (`state::Inherited`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::alert::sink::Sink;
 use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::rotation::state::Found;
+use crate::rotation::state::Inherited;
 use crate::status::condition::{Condition, Severity, id};
 use crate::status::deliveries;
 use crate::status::snapshot::{Snapshot, Standing};
@@ -214,7 +214,7 @@ impl Ledger {
             return;
         }
         let noted = |of: &Snapshot| {
-            of.found == Some(Found::Refused(condition.kind))
+            of.inherited == Some(Inherited::Refused(condition.kind))
                 && condition.tokens.iter().any(|token| *token == of.grant.name.as_str())
         };
         if condition.kind == Kind::AppSecretExpiring || snapshots.iter().any(noted) {
@@ -246,11 +246,11 @@ impl Ledger {
     fn ended_before(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let ended = snapshots.iter().filter_map(|of| {
             let works = matches!(of.standing(now), Standing::Current | Standing::Unsaved);
-            let kind = match of.found.filter(|_| works)? {
-                Found::Refused(kind) => kind,
+            let kind = match of.inherited.filter(|_| works)? {
+                Inherited::Refused(kind) => kind,
                 // Nothing noted that it was told; who keeps incidents drops what it does not know.
-                Found::FirstSignIn if self.sink.to.keeps_incidents() => Kind::NeverSignedIn,
-                Found::FirstSignIn | Found::SignIn => return None,
+                Inherited::FirstSignIn if self.sink.to.keeps_incidents() => Kind::NeverSignedIn,
+                Inherited::FirstSignIn | Inherited::SignIn => return None,
             };
             self.seen(&of_token(kind, of, now))
         });

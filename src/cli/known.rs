@@ -7,35 +7,30 @@ use super::ExitCode;
 use super::shipped::ShippedRotator;
 use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::rotation::schedule::{MARK_EVERY, Next};
-use crate::rotation::state::{Failing, Noted, Phase, State};
+use crate::rotation::schedule::MARK_EVERY;
+use crate::rotation::state::{Blocked, Noted, State};
 use crate::status::condition::{Condition, Severity, conditions};
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Periods, Snapshot, Standing};
 use crate::token::version::{Version, tag};
 
 /// Draws a token after a command's steps, with what the vault's notes add to them.
 pub(super) fn draw(rotator: &ShippedRotator, state: State) -> Snapshot {
     let now = rotator.clock.now();
     let state = as_noted(state, now);
-    let next = Next::Wait(now);
-    let mut drawn = Snapshot::of(&rotator.grant, &rotator.timing, &state, &next, now);
+    let mut periods = Periods::of(&rotator.timing);
     // A proof is noted at most daily, so that a note counts for as much longer.
-    drawn.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
-    drawn.redraw(&state, &next, now);
+    periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
     // Only a daemon has a next step.
-    drawn.next_step_at = None;
-    drawn
+    Snapshot::of(&rotator.grant, periods, &state, None, now)
 }
 
 /// The state that a daemon would have after these steps and with these notes.
 fn as_noted(mut state: State, now: Timestamp) -> State {
     if let Some((failure, since)) = noted(&state, now) {
-        state.failing =
-            Some(Box::new(Failing { failure, since, attempts: u32::MAX, retry_at: now, version: None }));
-        state.phase = Phase::Waiting { look_at: now, again_at: now };
-    } else if let Some(failing) = &mut state.failing {
-        // There is no second attempt to wait for.
-        failing.attempts = u32::MAX;
+        let version = state.newest.as_ref().map(|newest| newest.id.clone());
+        let (next_check_at, again_at) = (now, now);
+        let blocked = Blocked { failure, since, version, next_check_at, again_at, checks: 0 };
+        state.blocked = Some(Box::new(blocked));
     }
     state
 }
@@ -43,10 +38,9 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
 /// What was settled before and still holds, since the version was not redeemed now, and since when. An answer that did
 /// not come does not undo it.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
-    let newest = state.newest.as_ref().filter(|_| state.proved_at.is_none())?;
+    let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
-    let held = state.failing.as_ref().map(|failing| &failing.failure);
-    let stands = held.is_none_or(|held| {
+    let stands = state.failure().is_none_or(|held| {
         matches!(held.remedy, Remedy::Retry) && held.kind != failure.kind && held.about != About::Token
     });
     stands.then(|| (failure, since.unwrap_or(now).min(now)))
@@ -81,7 +75,7 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
 /// What is in a token's way, and the exit code of whoever is told so: what failed, and whatever is critical; of many the
 /// gravest by its remedy. Off is what somebody asked for.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
-    let failed = of.failing.as_ref().map(|failing| failing.failure.kind);
+    let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);
     let told =
         all.into_iter().filter(|told| told.severity == Severity::Critical || Some(told.kind) == failed);

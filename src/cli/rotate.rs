@@ -131,16 +131,17 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
     let started = rotator.clock.now();
     let unknown = State::unknown(started);
     if args.dry_run {
-        let state = rotator.peek(unknown).await;
+        let state = rotator.peek(unknown).await.logged(&rotator.grant.name);
         let due = state.newest.as_ref().is_some_and(|newest| {
             args.force || rotator.timing.rotation_is_due(newest, &state, rotator.clock.now())
         });
         return summarise(&rotator, state, if due { "would_rotate" } else { "would_prove" }, true);
     }
-    let mut state = Box::pin(rotator.prove(unknown, args.force)).await;
-    state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
-    if let Next::Mark(tags) = rotator.timing.next(&state, rotator.clock.now()) {
-        state = rotator.step(state, Next::Mark(tags)).await;
+    let proved = Box::pin(rotator.prove(unknown, args.force)).await;
+    let state = proved.logged(&rotator.grant.name);
+    let mut state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
+    if let Next::UpdateTags(tags) = rotator.timing.next(&state, rotator.clock.now()) {
+        state = rotator.step(state, Next::UpdateTags(tags)).await.logged(&rotator.grant.name);
     }
     let done = if state.last_rotation_at.is_some() { "rotated" } else { "proved" };
     summarise(&rotator, state, done, false)
@@ -148,7 +149,7 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
 
 /// The result, by all that is known after the pass. In a rehearsal nothing was asked: what is not known is no failure.
 fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
-    let failed = state.failing.is_some();
+    let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
     let snapshot = known::draw(rotator, state);
     let now = rotator.clock.now();
@@ -178,8 +179,8 @@ fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehears
         issued_at: shown(snapshot.issued_at),
         expires_at: shown(snapshot.expires_at),
         rotate_at: shown(snapshot.rotate_at),
+        partner_center_accepts: snapshot.accepted(),
         version: snapshot.version,
-        partner_center_accepts: snapshot.accepted,
         kind,
         remedy,
         summary,

@@ -86,7 +86,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
             () = &mut stopped => break,
             () = &mut told => {}
             _ = hangup.recv() => {
-                info!(event = "poked");
+                info!(event = "reload_requested");
                 daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),

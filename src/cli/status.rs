@@ -99,13 +99,12 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
 }
 
 async fn peek(mut rotator: ShippedRotator) -> Snapshot {
-    let state = rotator.peek(State::unknown(rotator.clock.now())).await;
-    known::draw(&rotator, state)
+    let peeked = rotator.peek(State::unknown(rotator.clock.now())).await;
+    known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
 fn is_unread(of: &Snapshot) -> bool {
-    let failure = of.failing.as_ref().map(|failing| &failing.failure);
-    failure.is_some_and(|failure| {
+    of.failure().is_some_and(|failure| {
         let unread =
             matches!(failure.kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
         failure.about == About::Token && unread

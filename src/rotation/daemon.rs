@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::delta;
+use crate::rotation::event::Event;
 use crate::rotation::pulse::Pulse;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
@@ -32,7 +33,7 @@ pub struct Signals {
     /// Stop, once nothing is unsaved.
     pub stop: CancellationToken,
     /// Look now: any change of it. Its sender must outlive the tasks.
-    pub poke: watch::Receiver<u64>,
+    pub reload: watch::Receiver<u64>,
     /// How long after the others this token waits, so that a fleet does not look all at once.
     pub turn: TimeDelta,
 }
@@ -40,7 +41,7 @@ pub struct Signals {
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
 /// nothing is given up then: whatever hangs, a stop does not wait for it.
 ///
-/// `publish` is called with each new state, and with what comes next; `pulse` beats at each turn of the loop:
+/// `publish` is called with each new state, with what comes next, and with what has happened since the last call; `pulse` beats at each turn of the loop:
 /// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state, or nothing where a step was
 /// given up.
 ///
@@ -50,35 +51,34 @@ pub fn keep<I, V, R>(
     mut state: State,
     signals: Signals,
     pulse: Pulse,
-    publish: impl Fn(&State, &Next),
+    publish: impl Fn(&State, &Next, &[Event]),
 ) -> impl Future<Output = Option<State>>
 where
     I: Issuer + Sync,
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    let Signals { stop, mut poke, turn } = signals;
+    let Signals { stop, mut reload, turn } = signals;
     async move {
         let mut is_news = true;
+        let mut events = Vec::new();
         let mut jumps = rotator.clock.jumps();
         let mut jumped = *jumps.borrow();
         while !stop.is_cancelled() || state.is_unsaved() {
             pulse.beat();
             let now = rotator.clock.now();
             let before = std::mem::replace(&mut jumped, *jumps.borrow_and_update());
-            // The wait that an outage has reached goes on; a promise counts on it (promise 1).
-            if let Some(failing) = &mut state.failing {
-                failing.retry_at += jumped.corrected - before.corrected;
-            }
+            state.shift_waits(jumped.corrected - before.corrected);
             rotator.timing.correct(&mut state, turn, now);
             is_news |= jumped != before;
             // The host slept, or its clock was set: what time it is only the vault can say.
             if jumped.host != before.host {
-                state = rotator.poke(state, turn);
+                state = rotator.reload(state, turn);
             }
             let next = rotator.timing.next(&state, now);
             if is_news {
-                publish(&state, &next);
+                publish(&state, &next, &events);
+                events.clear();
             }
             is_news = true;
             match next {
@@ -88,17 +88,18 @@ where
                 }
                 Next::Wait(at) => tokio::select! {
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
-                    Ok(()) = poke.changed() => state = rotator.poke(state, turn),
+                    Ok(()) = reload.changed() => state = rotator.reload(state, turn),
                     Ok(()) = jumps.changed() => {}
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.
                 step => {
-                    let hold = rotator.hold.clone();
+                    let (hold, token) = (rotator.hold.clone(), rotator.grant.name.clone());
                     tokio::select! {
                         biased;
                         done = Box::pin(rotator.step(state, step)) => {
-                            state = done;
+                            done.events.iter().for_each(|event| event.log(&token));
+                            (state, events) = (done.state, done.events);
                             // The waits that a step begins are begun by the time as it has corrected it.
                             jumped.corrected = jumps.borrow().corrected;
                         }
@@ -125,7 +126,8 @@ where
     // Not by the vault's time or the host's, which may jump.
     let give_up_at = Instant::now() + GRACE;
     while state.is_unsaved() {
-        state = Box::pin(rotator.step(state, Next::Save)).await;
+        let stepped = Box::pin(rotator.step(state, Next::Save)).await;
+        state = stepped.logged(&rotator.grant.name);
         if !state.is_unsaved() || !wanted(&state) || Instant::now() >= give_up_at {
             break;
         }

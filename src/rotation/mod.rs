@@ -8,6 +8,7 @@ pub mod schedule;
 pub mod save;
 pub mod rotate;
 pub mod daemon;
+pub mod event;
 pub mod holds;
 pub mod pulse;
 #[cfg(test)]

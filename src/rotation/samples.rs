@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
+use crate::ports::failure::{Failure, Remedy};
 use crate::process::clock::Timestamp;
-use crate::rotation::state::Held;
+use crate::rotation::state::{Blocked, Facts, Outage, PendingSave, Phase, State, Successor};
 use crate::token::RefreshToken;
 use crate::token::managed::{Grant, Policy, TokenName, Verify};
 use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
@@ -42,19 +43,40 @@ pub(crate) fn version(id: &str, created: Timestamp) -> Version {
 }
 
 /// A successor of that version, of which the vault knows nothing yet.
-pub(crate) fn held(from: Version, issued_at: Timestamp) -> Held {
-    Held {
-        successor: RefreshToken::new("successor"),
+pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
+    PendingSave::of(Successor {
+        token: RefreshToken::new("successor"),
         issued_at,
-        from,
-        from_value: RefreshToken::new("redeemed"),
-        over: None,
-        read_at: None,
-        written: None,
-        dead: Vec::new(),
-        seen: Vec::new(),
         client_id: "app".into(),
         user_oid: None,
+        redeemed,
+        redeemed_value: RefreshToken::new("redeemed"),
         rotation_id: Uuid::nil(),
+    })
+}
+
+/// A version on top that the issuer redeemed then.
+pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
+    let facts = Facts { proved_at: Some(proved_at), ..Facts::of(newest.id.clone()) };
+    State {
+        phase: Phase::Current,
+        newest: Some(newest),
+        facts: Some(Box::new(facts)),
+        ..State::unknown(proved_at)
     }
+}
+
+/// The same state with something wrong since then, after so many attempts; a person is waited for where it does not pass.
+pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
+    if failure.remedy == Remedy::Retry {
+        let outage = Outage { failure, since, attempts, retry_at: since };
+        return State { outage: Some(Box::new(outage)), ..state };
+    }
+    let version = state.newest.as_ref().map(|newest| newest.id.clone());
+    let blocked = Blocked { failure, since, version, next_check_at: since, again_at: since, checks: 0 };
+    let phase = match state.phase {
+        Phase::Current => Phase::Unproved { due_at: since },
+        other => other,
+    };
+    State { phase, blocked: Some(Box::new(blocked)), ..state }
 }

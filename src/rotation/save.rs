@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::is_known_dead;
-use crate::rotation::state::Held;
+use crate::rotation::state::PendingSave;
 use crate::token::version::{Stored, Version, VersionId, tag};
 
 /// Versions retired after one save; a backlog is worked off over several.
@@ -32,12 +32,13 @@ pub enum AfterRead {
 }
 
 /// Reads the newest version against the held successor.
-pub fn after_read(held: &Held, newest: &Stored) -> AfterRead {
+pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
     let value = newest.refresh_token();
     let id = &newest.version.id;
-    if value == held.successor {
+    let PendingSave { successor, may_overwrite, dead, .. } = pending;
+    if value == successor.token {
         AfterRead::AlreadyThere
-    } else if value == held.from_value || held.over.as_ref() == Some(id) || held.dead.contains(id) {
+    } else if value == successor.redeemed_value || may_overwrite.as_ref() == Some(id) || dead.contains(id) {
         AfterRead::Write
     } else {
         AfterRead::Theirs
@@ -60,17 +61,18 @@ pub enum AfterList {
 }
 
 /// Reads the list of versions after a write.
-pub fn after_list(held: &Held, versions: &[Version]) -> AfterList {
-    let Some(ours) = held.written.as_ref().and_then(|id| find(versions, id)) else {
+pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
+    let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
     // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer, unless that
     // second was over when the newest was last read. Trying it costs one redemption; missing it would
     // cost the sign-in.
-    let known = [held.dead.as_slice(), held.seen.as_slice(), std::slice::from_ref(&held.from.id)].concat();
-    match buried_under(ours, versions, &known, Ties::Since(held.read_at)) {
+    let redeemed = &pending.successor.redeemed.id;
+    let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
+    match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
         Some(version) => AfterList::Buried(version.clone()),
-        None => AfterList::Settled { retire: retired(held, ours, versions) },
+        None => AfterList::Settled { retire: retired(redeemed, ours, versions) },
     }
 }
 
@@ -181,8 +183,8 @@ fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool
 
 /// Our own versions that were created strictly before the one redeemed. The redeemed one stays, since
 /// other writers may still hold it; so does everything of its second, since the order is unknown.
-fn retired(held: &Held, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
-    let Some(from) = find(versions, &held.from.id) else { return Vec::new() };
+fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
+    let Some(from) = find(versions, redeemed) else { return Vec::new() };
     let place = Place { of: &ours.id, first: true };
     let mut old: Vec<&Version> = versions
         .iter()

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 
 use crate::ports::failure::{About, Failure, Remedy};
 use crate::process::clock::{Timestamp, delta, rfc3339};
-use crate::rotation::state::{DAY, Failing, Limits, Noted, Phase, State, VAULT_CALLS_A_STEP};
+use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
 use crate::token::managed::{Policy, TokenName};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
@@ -64,10 +64,10 @@ pub enum Next {
     Prove,
     /// Bring the held successor into the vault.
     Save,
-    /// Look whether a person has acted.
-    Look,
+    /// Check whether a person has acted.
+    CheckVault,
     /// Write these tags to the newest version.
-    Mark(Tags),
+    UpdateTags(Tags),
     /// Nothing before then.
     Wait(Timestamp),
 }
@@ -121,8 +121,8 @@ impl Timing {
 
     /// Decides what to do.
     pub fn next(&self, state: &State, now: Timestamp) -> Next {
-        if let Some(tags) = wanted_marks(state, now) {
-            return Next::Mark(tags);
+        if let Some(tags) = wanted_tags(state, now) {
+            return Next::UpdateTags(tags);
         }
         let (step, at) = self.wanted_step(state, now);
         let at = match step {
@@ -133,7 +133,7 @@ impl Timing {
             Next::Prove => self.calls_of_a_proof(state, at.max(now)),
             // A successor in hand goes before politeness as far as there is any room.
             Next::Save => state.calls_of_a_save(),
-            Next::Look | Next::Mark(_) | Next::Wait(_) => 0,
+            Next::CheckVault | Next::UpdateTags(_) | Next::Wait(_) => 0,
         };
         let at = at.max(self.room_for_vault_calls(state, calls, at.max(now)));
         if at <= now { step } else { Next::Wait(at) }
@@ -155,22 +155,35 @@ impl Timing {
     }
 
     fn wanted_step(&self, state: &State, now: Timestamp) -> (Next, Timestamp) {
-        let retry_at = state.failing.as_ref().map(|failing| failing.retry_at);
-        match &state.phase {
-            Phase::Unproved { due_at } => (Next::Prove, retry_at.unwrap_or(*due_at)),
-            Phase::Current => (Next::Prove, retry_at.unwrap_or_else(|| self.due_at(state, now))),
-            Phase::Unsaved(_) => (Next::Save, retry_at.unwrap_or(now)),
-            Phase::Waiting { look_at, again_at } => {
-                let again_at = state.redemptions.room_at(self.limits.redemptions, 1, *again_at);
-                if again_at <= *look_at { (Next::Prove, again_at) } else { (Next::Look, *look_at) }
+        let retry_at = state.outage.as_ref().map(|outage| outage.retry_at);
+        match (&state.phase, &state.blocked) {
+            (Phase::Unsaved(_), blocked) => {
+                let again_at = blocked.as_ref().map(|blocked| blocked.again_at);
+                (Next::Save, retry_at.or(again_at).unwrap_or(now))
             }
-            Phase::Off { look_at } => (Next::Look, *look_at),
+            (Phase::Unproved { .. } | Phase::Current, Some(blocked)) => self.step_while(blocked, state, now),
+            (Phase::Unproved { due_at }, None) => (Next::Prove, retry_at.unwrap_or(*due_at)),
+            (Phase::Current, None) => (Next::Prove, retry_at.unwrap_or_else(|| self.due_at(state, now))),
+        }
+    }
+
+    /// The step while a person has to act: to check whether that was done, or to redeem again.
+    fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
+        // A proof that is due waits for room at most: no check would hasten it.
+        if blocked.again_at <= now {
+            return (Next::Prove, blocked.again_at);
+        }
+        let again_at = state.redemptions.room_at(self.limits.redemptions, 1, blocked.again_at);
+        if again_at <= blocked.next_check_at {
+            (Next::Prove, again_at)
+        } else {
+            (Next::CheckVault, blocked.next_check_at)
         }
     }
 
     /// When a current token is due, for a proof or for a rotation.
     fn due_at(&self, state: &State, now: Timestamp) -> Timestamp {
-        let prove_at = state.proved_at.map_or(now, |at| at + self.prove_every);
+        let prove_at = state.proved_at().map_or(now, |at| at + self.prove_every);
         match &state.newest {
             Some(version) if may_rotate(version, state, now) => prove_at.min(self.rotate_at(version)),
             _ => prove_at,
@@ -183,58 +196,55 @@ impl Timing {
         foreign || self.rotate_at(version) <= now
     }
 
-    /// Takes a failure into the state: retry, wait for a person, or go on holding a successor.
-    pub fn after_failure(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        let passing = is_passing(failure.remedy);
-        let before = state.failing.take();
-        let same_way = before.as_ref().filter(|known| passing || !is_passing(known.failure.remedy));
-        let attempts = same_way.map_or(0, |known| known.attempts);
-        let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
-        let wait = now + delta(retry_wait(attempts, failure.retry_after, left, sample));
-        let retry_at = match failure.about {
-            _ if passing || !state.is_unsaved() => wait,
-            // Somebody's version that was refused is read and not redeemed again (`standing`).
-            About::Token | About::History | About::Grant => now + SAVE_AGAIN_EVERY,
-            // To know more, something would have to be redeemed.
-            About::AppCredential | About::CredentialSource => now + delta(LONGEST),
-        };
-        let version = state.newest.as_ref().map(|version| version.id.clone());
-        // What was settled is not undone by an answer that did not come: only a success closes it. But what is
-        // known of a token says nothing about the one that a person has put in its place since.
-        let before = before.filter(|known| {
-            !passing
-                || is_passing(known.failure.remedy)
-                || known.failure.about != About::Grant
-                || known.version == version
-        });
-        match &mut state.phase {
-            Phase::Unsaved(_) => {}
-            phase @ Phase::Waiting { .. } if passing && before.is_none() => {
-                *phase = Phase::Unproved { due_at: now };
-            }
-            Phase::Waiting { look_at, again_at } if passing => {
-                (*look_at, *again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
-            }
-            Phase::Unproved { .. } | Phase::Current | Phase::Off { .. } if passing => {}
-            phase => {
-                let again_at = again_at(&failure, state.newest.as_ref(), now);
-                *phase = Phase::Waiting { look_at: now + WATCH_EVERY, again_at };
-            }
+    /// Takes a failure into the state: what passes by itself is tried again, for the rest a person is waited for.
+    pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
+        if is_passing(failure.remedy) {
+            self.after_outage(state, failure, now, sample)
+        } else {
+            blocked_by(state, failure, now)
         }
-        let (failure, since, version) = match before {
-            Some(known) if passing && !is_passing(known.failure.remedy) => {
-                (known.failure, known.since, known.version)
-            }
-            Some(known) if known.failure.kind == failure.kind => (failure, known.since, version),
-            _ => {
-                let since = noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
-                (failure, since, version)
-            }
-        };
+    }
+
+    /// An answer that did not come does not undo what was settled: only a success closes that.
+    fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
+        let newest = state.newest.as_ref().map(|version| version.id.clone());
+        // But what is known of a token says nothing about the one that a person has put in its place since.
+        state.blocked.take_if(|known| known.failure.about == About::Grant && known.version != newest);
+        if let Some(blocked) = &mut state.blocked {
+            (blocked.next_check_at, blocked.again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
+        }
+        let before = state.outage.take();
+        let attempts = before.as_ref().map_or(0, |known| known.attempts);
+        let since =
+            before.filter(|known| known.failure.kind == failure.kind).map_or(now, |known| known.since);
+        let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
+        let retry_at = now + delta(retry_wait(attempts, failure.retry_after, left, sample));
         let attempts = attempts.saturating_add(1);
-        state.failing = Some(Box::new(Failing { failure, since, attempts, retry_at, version }));
+        state.outage = Some(Box::new(Outage { failure, since, attempts, retry_at }));
         state
     }
+}
+
+/// The state in which a person has to settle this failure. That is an answer, which ends an outage.
+fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
+    let again_at = match failure.about {
+        _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
+        // Somebody's version that was refused is read and not redeemed again (`standing`).
+        About::Token | About::History | About::Grant => now + SAVE_AGAIN_EVERY,
+        // To know more, something would have to be redeemed.
+        About::AppCredential | About::CredentialSource => now + delta(LONGEST),
+    };
+    let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
+    let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
+    let (since, checks) = before.map_or_else(|| (noted(), 0), |known| (known.since, known.checks));
+    let version = state.newest.as_ref().map(|version| version.id.clone());
+    let next_check_at = now + WATCH_EVERY;
+    state.blocked = Some(Box::new(Blocked { failure, since, version, next_check_at, again_at, checks }));
+    state.outage = None;
+    if !state.is_unsaved() {
+        state.phase = Phase::Unproved { due_at: now };
+    }
+    state
 }
 
 fn is_passing(remedy: Remedy) -> bool {
@@ -267,38 +277,42 @@ fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
 /// The tags that the newest version should carry and does not.
 ///
 /// A proof is noted at most daily, a refusal and a verdict when they change.
-fn wanted_marks(state: &State, now: Timestamp) -> Option<Tags> {
+fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
     let version = state.newest.as_ref()?;
     if state.mark_after.is_some_and(|at| at > now) {
         return None;
     }
-    let tags = match (&state.phase, &state.failing) {
-        (Phase::Current, None) => proof_marks(version, state)?,
-        (Phase::Waiting { .. }, Some(failing)) if failing.failure.token_refused() => {
-            refusal_tags(version, &failing.failure, failing.since, now)?
+    let tags = match (&state.phase, &state.blocked) {
+        (Phase::Unsaved(_), _) => return None,
+        (_, Some(_)) if state.is_off() => return None,
+        (_, Some(blocked)) if blocked.version.as_ref() != Some(&version.id) => return None,
+        (_, Some(blocked)) if blocked.failure.token_refused() => {
+            refusal_tags(version, &blocked.failure, blocked.since, now)?
         }
-        (Phase::Waiting { .. }, Some(failing)) => {
+        (_, Some(blocked)) => {
             let mut tags = version.tags.clone();
-            verdict::put(&mut tags, Some(verdict::of_failure(version, failing)?));
+            verdict::put(&mut tags, Some(verdict::of_failure(version, blocked)?));
             tags
         }
-        _ => return None,
+        (Phase::Current, None) if state.outage.is_none() => proof_tags(version, state)?,
+        (Phase::Current | Phase::Unproved { .. }, None) => return None,
     };
     (tags.len() <= crate::token::version::MAX_TAGS).then_some(tags)
 }
 
-fn proof_marks(version: &Version, state: &State) -> Option<Tags> {
-    let proved_at = state.proved_at?;
+fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
+    let facts = state.known()?;
+    let proved_at = facts.proved_at?;
     let outdated = version.time(tag::PROVED_AT).is_none_or(|at| {
         // The next process is to see that a daemon has taken over what `login` wrote.
         let first = version.redeemed_from().is_none() && !version.is_proved_since();
         at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
     });
-    let user = match (&state.user_oid, version.tags.get(tag::USER_OID)) {
+    let user = match (&facts.user_oid, version.tags.get(tag::USER_OID)) {
         (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
         _ => None,
     };
-    let verdict = verdict::after_proof(version, state);
+    let verdict = verdict::after_proof(version, facts);
     if !outdated && !version.is_refused() && user.is_none() && !verdict::is_news(verdict, version) {
         return None;
     }

@@ -5,11 +5,12 @@
 //!
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
-use crate::ports::failure::{Failure, Kind, Remedy};
+use crate::ports::failure::{About, Failure, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::token::RefreshToken;
@@ -27,15 +28,15 @@ pub use self::verdict::Noted;
 pub struct Limits {
     /// Redemptions.
     pub redemptions: usize,
-    /// Questions to Partner Center.
-    pub questions: usize,
+    /// Requests to Partner Center.
+    pub partner_center_calls: usize,
     /// Vault calls while nobody is waited for.
     pub vault_calls: usize,
 }
 
 impl Limits {
     /// What is polite under any policy.
-    const POLITE: Self = Self { redemptions: 24, questions: 12, vault_calls: 60 };
+    const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
     /// The polite limits; more only where the operator asks for more proofs than fit under them.
     pub fn of(policy: &Policy) -> Self {
@@ -44,12 +45,12 @@ impl Limits {
         let rotations =
             usize::try_from(DAY_SECONDS / policy.rotate_after.as_secs().max(1)).unwrap_or(usize::MAX);
         let steps = proofs.saturating_add(rotations);
-        if steps < Self::POLITE.questions {
+        if steps < Self::POLITE.partner_center_calls {
             return Self::POLITE;
         }
         Self {
             redemptions: Self::POLITE.redemptions.max(2 * steps),
-            questions: Self::POLITE.questions.max(2 * steps),
+            partner_center_calls: Self::POLITE.partner_center_calls.max(2 * steps),
             vault_calls: Self::POLITE.vault_calls.max(VAULT_CALLS_A_STEP * steps),
         }
     }
@@ -65,57 +66,126 @@ const LISTED_A_PAGE: usize = 25;
 pub struct State {
     /// Where it stands.
     pub phase: Phase,
+    /// What a person has to settle. Only a success or a new version clears it.
+    pub blocked: Option<Box<Blocked>>,
+    /// What passes by itself. Any answer clears it.
+    pub outage: Option<Box<Outage>>,
     /// The newest version when it was last read.
     pub newest: Option<Version>,
+    /// What is known of one version: of another it says nothing.
+    pub facts: Option<Box<Facts>>,
     /// What the process before left, by the first version that this one read.
-    pub found: Option<Found>,
+    pub inherited: Option<Inherited>,
     /// The newest version when its history was last searched for a buried sign-in.
     pub searched: Option<VersionId>,
     /// Versions that were refused lately, and may be redeemed again later.
     pub refused: Vec<RefusedVersion>,
     /// How many versions the last list had.
     pub listed: usize,
-    /// When the issuer last redeemed the stored token.
-    pub proved_at: Option<Timestamp>,
     /// When a successor was last saved by this process.
     pub last_rotation_at: Option<Timestamp>,
-    /// What is wrong, while something is.
-    pub failing: Option<Box<Failing>>,
-    /// What the resource last said.
-    pub acceptance: Option<Acceptance>,
-    /// When it said so.
-    pub verdict_at: Option<Timestamp>,
-    /// Since when it has been saying so.
-    pub verdict_since: Option<Timestamp>,
     /// When a version written by somebody else was last rotated: at most once a day.
     pub foreign_rotated_at: Option<Timestamp>,
     /// The useless version for which predecessors have been tried already.
     pub rescued: Option<VersionId>,
     /// When the last buried sign-in was found and put back on top.
     pub unburied_at: Option<Timestamp>,
-    /// The user of the last proof, where the answer says.
-    pub user_oid: Option<String>,
-    /// Whose the last proof was, as far as that could not be compared; and since when.
-    pub unverified: Option<(Unverified, Timestamp)>,
     /// When the app's secret ends, where the vault says.
     pub app_secret_expires: Option<Timestamp>,
     /// When the app's credential was first read.
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
-    /// Marks are not tried again before this.
+    /// Tags are not updated again before this.
     pub mark_after: Option<Timestamp>,
     /// Redemptions of the last day.
     pub redemptions: Recent,
-    /// Questions to the resource of the last day.
-    pub questions: Recent,
+    /// Requests to Partner Center of the last day.
+    pub partner_center_calls: Recent,
     /// Vault calls of the last day, those of the watch left out.
     pub vault_calls: Recent,
 }
 
-/// What a process finds at its start of what happened while none was there.
+/// Where a token stands.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Not proved by this process: at start, when a version appears that it has not seen, and when a proof was refused.
+    Unproved {
+        /// When to begin, where nothing is in the way.
+        due_at: Timestamp,
+    },
+    /// The newest version was redeemed; the next step is a matter of time.
+    Current,
+    /// The issuer has handed out a successor that the vault does not show yet.
+    Unsaved(Box<PendingSave>),
+}
+
+/// A failure that a person has to settle.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    /// What failed.
+    pub failure: Failure,
+    /// Since when.
+    pub since: Timestamp,
+    /// The newest version when it was found.
+    pub version: Option<VersionId>,
+    /// When to check whether a person has acted.
+    pub next_check_at: Timestamp,
+    /// When to try again whatever was found: to redeem, or to save what is held.
+    pub again_at: Timestamp,
+    /// How often it was checked whether a person has acted.
+    pub checks: u32,
+}
+
+/// A failure that passes by itself.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// What failed last.
+    pub failure: Failure,
+    /// Since when attempts fail in this way.
+    pub since: Timestamp,
+    /// How many attempts have failed in a row.
+    pub attempts: u32,
+    /// When to try again.
+    pub retry_at: Timestamp,
+}
+
+/// What this process has found out about one version.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which one.
+    pub version: VersionId,
+    /// When the issuer last redeemed it.
+    pub proved_at: Option<Timestamp>,
+    /// The user it was issued to, where the issuer says.
+    pub user_oid: Option<String>,
+    /// What of its identity could not be compared, and since when.
+    pub unverified: Option<(Unverified, Timestamp)>,
+    /// What Partner Center said of its access token.
+    pub verdict: Option<Verdict>,
+}
+
+/// What Partner Center said.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its answer.
+    pub acceptance: Acceptance,
+    /// When it last said so.
+    pub at: Timestamp,
+    /// Since when it has been saying so.
+    pub since: Timestamp,
+}
+
+impl Facts {
+    /// Nothing yet.
+    pub fn of(version: VersionId) -> Self {
+        Self { version, proved_at: None, user_oid: None, unverified: None, verdict: None }
+    }
+}
+
+/// What the process before left in the vault, as read at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Inherited {
     /// The newest version is a sign-in that no daemon has proved yet; a list tells what it ended.
     SignIn,
     /// The first sign-in there is.
@@ -124,7 +194,7 @@ pub enum Found {
     Refused(Kind),
 }
 
-impl Found {
+impl Inherited {
     /// By the notes on the first version that is read.
     pub fn on(version: &Version) -> Option<Self> {
         if version.is_refused() {
@@ -157,46 +227,33 @@ fn not_accepted(version: &Version) -> Option<Kind> {
     Noted::on(version).filter(|noted| noted.is_partner_centers())?.kind
 }
 
-/// Where a token stands.
+/// A successor, and where it comes from.
 #[derive(Clone, Debug)]
-pub enum Phase {
-    /// Not proved by this process: at start, and when a version appears that it has not seen.
-    Unproved {
-        /// When to begin.
-        due_at: Timestamp,
-    },
-    /// The newest version was redeemed; the next step is a matter of time.
-    Current,
-    /// The issuer has handed out a successor that the vault does not show yet.
-    Unsaved(Box<Held>),
-    /// A person is expected to act; the vault is watched.
-    Waiting {
-        /// When to look whether something changed.
-        look_at: Timestamp,
-        /// When to redeem the same version again.
-        again_at: Timestamp,
-    },
-    /// The newest version is disabled: nothing is redeemed.
-    Off {
-        /// When to look whether that changed.
-        look_at: Timestamp,
-    },
+pub struct Successor {
+    /// The token.
+    pub token: RefreshToken,
+    /// When the issuer handed it out.
+    pub issued_at: Timestamp,
+    /// The app it was issued to.
+    pub client_id: String,
+    /// The user it was issued to, where the issuer says.
+    pub user_oid: Option<String>,
+    /// The version that was redeemed.
+    pub redeemed: Version,
+    /// That version's value.
+    pub redeemed_value: RefreshToken,
+    /// Ties the records of this rotation together.
+    pub rotation_id: Uuid,
 }
 
 /// A successor on its way into the vault.
 #[derive(Clone, Debug)]
-pub struct Held {
-    /// The successor.
-    pub successor: RefreshToken,
-    /// When the issuer handed it out.
-    pub issued_at: Timestamp,
-    /// The version that was redeemed.
-    pub from: Version,
-    /// That version's value.
-    pub from_value: RefreshToken,
+pub struct PendingSave {
+    /// What is to be saved.
+    pub successor: Successor,
     /// A version that may be written over although its value is not the one redeemed: it is settled to
     /// be of no use, or it buries the sign-in that was redeemed.
-    pub over: Option<VersionId>,
+    pub may_overwrite: Option<VersionId>,
     /// The vault's time at the last read before the write: what was there then is not buried by it.
     pub read_at: Option<Timestamp>,
     /// Our version, once the vault has acknowledged it.
@@ -206,12 +263,20 @@ pub struct Held {
     /// Versions that need no further look within this save: a sign-in whose chain was on top, and a buried one
     /// that was refused.
     pub seen: Vec<VersionId>,
-    /// The app it was issued to.
-    pub client_id: String,
-    /// The user it was issued to, where the access token says.
-    pub user_oid: Option<String>,
-    /// Ties the records of this rotation together.
-    pub rotation_id: Uuid,
+}
+
+impl PendingSave {
+    /// Nothing but what was redeemed may be written over.
+    pub fn of(successor: Successor) -> Self {
+        Self {
+            successor,
+            may_overwrite: None,
+            read_at: None,
+            written: None,
+            dead: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
 }
 
 /// A version that was refused and that may be redeemed again later.
@@ -225,49 +290,93 @@ pub struct RefusedVersion {
     pub failure: Failure,
 }
 
-/// Something that is wrong, and since when.
-#[derive(Clone, Debug)]
-pub struct Failing {
-    /// What.
-    pub failure: Failure,
-    /// Since when.
-    pub since: Timestamp,
-    /// How many attempts have failed in a row.
-    pub attempts: u32,
-    /// When to try again.
-    pub retry_at: Timestamp,
-    /// The newest version when it was found.
-    pub version: Option<VersionId>,
-}
-
 impl State {
     /// A token nothing is known about, to be proved at `due_at`.
     pub fn unknown(due_at: Timestamp) -> Self {
         Self {
             phase: Phase::Unproved { due_at },
+            blocked: None,
+            outage: None,
             newest: None,
-            found: None,
+            facts: None,
+            inherited: None,
             searched: None,
             refused: Vec::new(),
             listed: 0,
-            proved_at: None,
             last_rotation_at: None,
-            failing: None,
-            acceptance: None,
-            verdict_at: None,
-            verdict_since: None,
             foreign_rotated_at: None,
             rescued: None,
             unburied_at: None,
-            user_oid: None,
-            unverified: None,
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,
             mark_after: None,
             redemptions: Recent::default(),
-            questions: Recent::default(),
+            partner_center_calls: Recent::default(),
             vault_calls: Recent::default(),
+        }
+    }
+
+    /// What is known of the newest version.
+    pub fn known(&self) -> Option<&Facts> {
+        let newest = &self.newest.as_ref()?.id;
+        self.facts.as_deref().filter(|facts| facts.version == *newest)
+    }
+
+    /// When the issuer last redeemed the newest version.
+    pub fn proved_at(&self) -> Option<Timestamp> {
+        self.known()?.proved_at
+    }
+
+    /// What is known of a version, to be added to. What was known of another is forgotten.
+    pub fn facts_of(&mut self, version: &VersionId) -> &mut Facts {
+        let known = self.facts.take().filter(|facts| facts.version == *version);
+        self.facts.insert(known.unwrap_or_else(|| Box::new(Facts::of(version.clone()))))
+    }
+
+    /// What is known of one version holds for this one, too: it was redeemed from it, or holds the same value.
+    pub fn carry_facts(&mut self, from: &VersionId, to: &VersionId) {
+        if let Some(facts) = self.facts.as_mut().filter(|facts| facts.version == *from) {
+            facts.version = to.clone();
+        }
+    }
+
+    /// What is wrong, the graver of the two where both are.
+    pub fn failure(&self) -> Option<&Failure> {
+        let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
+        blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
+    }
+
+    /// Everything works.
+    pub fn clear_failures(&mut self) {
+        (self.blocked, self.outage) = (None, None);
+    }
+
+    /// This very thing works: what failed about it is over, and nothing else is.
+    pub fn clear_failures_about(&mut self, about: About) {
+        self.blocked.take_if(|blocked| blocked.failure.about == about);
+        self.outage.take_if(|outage| outage.failure.about == about);
+    }
+
+    /// Whatever is waited for after a failure is tried then.
+    pub fn try_again_at(&mut self, at: Timestamp) {
+        if let Some(blocked) = &mut self.blocked {
+            (blocked.next_check_at, blocked.again_at) = (at, at);
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.retry_at = at;
+        }
+    }
+
+    /// Keeps the waits after failures as long as they are where the clock was corrected by so much: a promise counts
+    /// on the wait that an outage has reached (promise 1).
+    pub fn shift_waits(&mut self, by: TimeDelta) {
+        if let Some(blocked) = &mut self.blocked {
+            blocked.next_check_at += by;
+            blocked.again_at += by;
+        }
+        if let Some(outage) = &mut self.outage {
+            outage.retry_at += by;
         }
     }
 
@@ -293,7 +402,7 @@ impl State {
     /// is disabled.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
-            Phase::Unsaved(held) if held.written.is_some() => self.calls_of_a_list() + 2,
+            Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
             _ => 1,
         }
     }
@@ -308,6 +417,14 @@ impl State {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
+    /// The successor that is held, on its way into the vault.
+    pub fn pending(&mut self) -> Option<&mut PendingSave> {
+        match &mut self.phase {
+            Phase::Unsaved(pending) => Some(pending),
+            Phase::Unproved { .. } | Phase::Current => None,
+        }
+    }
+
     /// What the end of the process would lose, between two steps.
     pub fn stake(&self) -> Stake {
         if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
@@ -315,7 +432,11 @@ impl State {
 
     /// Whether a person is expected to act.
     pub fn awaits_person(&self) -> bool {
-        let remedy = self.failing.as_ref().map(|failing| failing.failure.remedy);
-        matches!(remedy, Some(Remedy::Login | Remedy::Operator))
+        self.blocked.is_some()
+    }
+
+    /// Whether the newest version is disabled, which means off.
+    pub fn is_off(&self) -> bool {
+        self.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::TurnedOff)
     }
 }

@@ -260,7 +260,7 @@ fn runways(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 
 fn acceptances(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for of in drawn.snapshots {
-        if let Some(accepted) = of.accepted {
+        if let Some(accepted) = of.accepted() {
             to.put(&[of.grant.name.as_str()], u8::from(accepted));
         }
     }

@@ -10,15 +10,16 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 
 use crate::process::clock::{Clock, Timestamp};
+use crate::rotation::event::Event;
 use crate::rotation::pulse::Pulses;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 use crate::status::condition;
 use crate::status::condition::{Condition, conditions};
-use crate::status::counts::{Counts, Tally};
+use crate::status::counts::Counts;
 use crate::status::deliveries::{Deliveries, Miss};
 use crate::status::document::{Status, StatusSource};
-use crate::status::snapshot::Snapshot;
+use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::Grant;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
@@ -39,7 +40,9 @@ impl Board {
         let now = clock.now();
         let unknown = State::unknown(now);
         let snapshots: Vec<Snapshot> = tokens
-            .map(|(grant, timing)| Snapshot::of(grant, timing, &unknown, &Next::Wait(now), now))
+            .map(|(grant, timing)| {
+                Snapshot::of(grant, Periods::of(timing), &unknown, Some(&Next::Wait(now)), now)
+            })
             .collect();
         Self {
             counts: Arc::new(Counts::new(snapshots.len())),
@@ -78,11 +81,10 @@ impl Board {
     }
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
-    pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next) + Send + use<> {
+    pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
         let board = self.clone();
-        let tally = Tally::new(self.counts.clone(), place);
-        move |state, next| {
-            tally.note(state, next);
+        move |state, next, events| {
+            events.iter().for_each(|event| board.counts.note(place, event));
             let now = board.clock.now();
             board.snapshots.send_modify(|all| {
                 if let Some(known) = all.get_mut(place) {

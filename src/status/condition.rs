@@ -11,9 +11,9 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ports::failure::{About, Kind, Remedy, Trace};
+use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
-use crate::rotation::state::Failing;
+use crate::rotation::state::Outage;
 use crate::status::snapshot::Snapshot;
 
 pub(crate) mod action;
@@ -189,32 +189,31 @@ impl Symptom {
 }
 
 fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    let mut found: Vec<Symptom> = failing(of, now).into_iter().collect();
-    let held = of.failing.as_ref().map(|failing| failing.failure.kind);
+    let mut found: Vec<Symptom> = failures(of, now);
+    let told_since = found.iter().map(|symptom| symptom.since).min();
     let retry = Remedy::Retry;
     let mut add = |kind, remedy, since, summary: String| {
-        if held != Some(kind) {
+        if of.failure_of(kind).is_none() {
             found.push(Symptom::own(kind, remedy, since, of, summary));
         }
     };
-    let told = of.failing.as_ref().filter(|failing| is_told(failing));
     let expired_at = of.expired_at(now);
     if let Some(at) = expired_at {
         add(Kind::LoginRequired, Remedy::Login, at, expired(of, at));
     }
     if of.standing(now) == crate::status::snapshot::Standing::Unsaved
-        && let Some(failing) = told
+        && let Some(since) = told_since
     {
         let summary = "a successor is held in memory and the vault does not take it".to_owned();
-        add(Kind::Unsaved, retry, failing.since, summary);
+        add(Kind::Unsaved, retry, since, summary);
     }
     if of.lacks_mfa() {
         let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
-        add(Kind::MfaRequired, Remedy::Login, of.verdict_since.unwrap_or(now), summary);
-    } else if of.accepted == Some(false) {
+        add(Kind::MfaRequired, Remedy::Login, of.verdict_since().unwrap_or(now), summary);
+    } else if of.accepted() == Some(false) {
         let summary =
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
-        add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since.unwrap_or(now), summary);
+        add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since().unwrap_or(now), summary);
     }
     if let Some((what, since)) = of.unverified {
         let summary = format!(
@@ -223,7 +222,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
     // Where something else says why, it is no incident of its own.
-    if let Some(at) = overdue_since(of, now).filter(|_| told.is_none() && expired_at.is_none()) {
+    if let Some(at) = overdue_since(of, now).filter(|_| told_since.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
     match of.app_secret_expires {
@@ -254,22 +253,23 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     found
 }
 
-/// Whether a failure is worth telling: at once where somebody must act, else once it has lasted.
-fn is_told(failing: &Failing) -> bool {
-    !matches!(failing.failure.remedy, Remedy::Retry) || failing.attempts >= TOLD_AFTER_ATTEMPTS
-}
-
 fn expired(of: &Snapshot, at: Timestamp) -> String {
     let (day, days) = (at.format("%Y-%m-%d"), of.lifetime().num_days());
     format!("the token expired on {day}, {days} days after it was issued")
 }
 
-fn failing(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
-    let failing = of.failing.as_ref()?;
-    let failure = &failing.failure;
-    if !is_told(failing) {
-        return None;
-    }
+/// What failed and is worth telling: at once where somebody must act, else once it has lasted or where no further attempt
+/// follows.
+fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
+    let blocked = of.blocked.as_ref().map(|blocked| (&blocked.failure, blocked.since));
+    let lasts = |outage: &&Box<Outage>| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
+    let outage = of.outage.as_ref().filter(lasts).map(|outage| (&outage.failure, outage.since));
+    // Of one kind the one that a person has to settle is told.
+    let outage = outage.filter(|(failure, _)| blocked.is_none_or(|(known, _)| known.kind != failure.kind));
+    blocked.into_iter().chain(outage).map(|(failure, since)| failed(failure, since, of, now)).collect()
+}
+
+fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) -> Symptom {
     // That it was past its end and that the issuer says so is one incident.
     let expired_at = of.expired_at(now).filter(|_| failure.kind == Kind::LoginRequired);
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
@@ -279,20 +279,20 @@ fn failing(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
         (About::AppCredential | About::CredentialSource, _) => app(of),
         (About::Token | About::History | About::Grant, _) => format!("token:{}", of.grant.name),
     };
-    Some(Symptom {
+    Symptom {
         kind: failure.kind,
         cause,
         remedy: failure.remedy,
-        since: expired_at.map_or(failing.since, |at| at.min(failing.since)),
+        since: expired_at.map_or(since, |at| at.min(since)),
         summary: format!("{}{expiry}", failure.summary),
         trace: failure.trace.clone(),
-    })
+    }
 }
 
 /// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
 /// successor that was saved just now, perhaps after days, is given its time to be proved.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
-    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every);
+    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every());
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
     (late < now).then_some(late)

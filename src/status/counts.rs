@@ -1,19 +1,12 @@
 //! What has happened since the process began: rotations by token and outcome, failures by kind.
 //!
-//! Owns the counters behind `rotations_total` and `failures_total`, and how they are read off the states
-//! that a token's task publishes. Knows nothing of metric formats. Twelve bytes a token.
-//!
-//! Invariant: what is counted was published; a look at the vault or a poke is no attempt and counts
-//! nothing.
+//! Owns the counters behind `rotations_total` and `failures_total`, and which event counts where. Knows nothing of metric
+//! formats. Twelve bytes a token.
 
-use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ports::failure::Kind;
-use crate::process::clock::Timestamp;
-use crate::rotation::schedule::Next;
-use crate::rotation::state::State;
+use crate::rotation::event::Event;
 
 /// How an attempt to bring a successor into the vault ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +60,37 @@ impl Counts {
         self.rotations.get(token).map_or(0, |of| of[outcome as usize].load(Ordering::Relaxed))
     }
 
+    /// Counts what happened to one token.
+    pub fn note(&self, token: usize, event: &Event) {
+        match event {
+            Event::Failed { failure, saving, .. } => {
+                self.failed(failure.kind);
+                if *saving {
+                    self.rotated(token, Outcome::Failed);
+                }
+            }
+            Event::PartnerCenterRefused(said) => {
+                self.failed(said.objection().unwrap_or(Kind::PartnerCenterRefused));
+            }
+            Event::Rotated(..) => self.rotated(token, Outcome::Saved),
+            Event::YieldedToNewerVersion(_) => self.rotated(token, Outcome::GaveWay),
+            Event::VersionSeen(_)
+            | Event::Proved(..)
+            | Event::TurnedOff
+            | Event::VersionChanged
+            | Event::PartnerCenterUnknown(_)
+            | Event::IdentityUnverified(_)
+            | Event::UserChanged(_)
+            | Event::BuriedSignIn(..)
+            | Event::BuriedSignInRefused(..)
+            | Event::Rescued(..)
+            | Event::HistoryUnread(_)
+            | Event::TagsNotUpdated(..)
+            | Event::TagsDropped(_)
+            | Event::RetireFailed(..) => {}
+        }
+    }
+
     fn failed(&self, kind: Kind) {
         if let Some(place) = Kind::ALL.iter().position(|known| *known == kind) {
             self.failures[place].fetch_add(1, Ordering::Relaxed);
@@ -80,133 +104,53 @@ impl Counts {
     }
 }
 
-/// Counts one token's steps by the states between them.
-#[derive(Debug)]
-pub struct Tally {
-    counts: Arc<Counts>,
-    token: usize,
-    before: Cell<Before>,
-}
-
-/// What has to be known of the state before a step.
-#[derive(Clone, Copy, Debug, Default)]
-struct Before {
-    attempts: bool,
-    unsaved: bool,
-    last_rotation_at: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
-}
-
-impl Tally {
-    /// Counts for the token at that place.
-    pub fn new(counts: Arc<Counts>, token: usize) -> Self {
-        Self { counts, token, before: Cell::default() }
-    }
-
-    /// Takes note of a published state and of what comes next.
-    pub fn note(&self, state: &State, next: &Next) {
-        let before = self.before.replace(Before {
-            attempts: matches!(next, Next::Prove | Next::Save),
-            unsaved: state.is_unsaved(),
-            last_rotation_at: state.last_rotation_at,
-            retry_at: state.failing.as_ref().map(|failing| failing.retry_at),
-        });
-        if !before.attempts {
-            return;
-        }
-        // Each failed attempt sets a new time for the next one.
-        let failed = state.failing.as_ref().filter(|failing| before.retry_at != Some(failing.retry_at));
-        if let Some(failing) = failed {
-            self.counts.failed(failing.failure.kind);
-        }
-        let outcome = match failed {
-            _ if !before.unsaved => return,
-            _ if state.last_rotation_at != before.last_rotation_at => Outcome::Saved,
-            Some(_) => Outcome::Failed,
-            None if !state.is_unsaved() => Outcome::GaveWay,
-            None => return,
-        };
-        self.counts.rotated(self.token, outcome);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use chrono::TimeDelta;
-
+    use crate::ports::Acceptance;
     use crate::ports::failure::{About, Failure, Remedy};
-    use crate::rotation::samples;
-    use crate::rotation::state::{Failing, Phase};
+    use crate::token::version::VersionId;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_760_000_000 + seconds, 0).expect("in range")
+    fn failed(kind: Kind, saving: bool) -> Event {
+        let failure = Box::new(Failure::new(kind, Remedy::Retry, About::Token, "x"));
+        Event::Failed { failure, is_new: true, attempts: Some(1), saving }
     }
 
-    fn failing(kind: Kind, seconds: i64) -> Box<Failing> {
-        let failure = Failure::new(kind, Remedy::Retry, About::Token, "x");
-        Box::new(Failing { failure, since: at(0), attempts: 1, retry_at: at(seconds), version: None })
-    }
-
-    fn unsaved() -> Phase {
-        Phase::Unsaved(Box::new(samples::held(samples::version("a", at(0)), at(0))))
-    }
-
-    fn tally() -> (Arc<Counts>, Tally) {
-        let counts = Arc::new(Counts::new(1));
-        (counts.clone(), Tally::new(counts, 0))
+    fn version(id: &str) -> VersionId {
+        VersionId(id.into())
     }
 
     #[test]
-    fn a_rotation_counts_once_with_its_failures_on_the_way() {
-        let (counts, tally) = tally();
-        let mut state = State::unknown(at(0));
-        tally.note(&state, &Next::Prove);
-        state.phase = unsaved();
-        tally.note(&state, &Next::Save);
-
-        state.failing = Some(failing(Kind::VaultUnreachable, 5));
-        tally.note(&state, &Next::Wait(at(5)));
-        tally.note(&state, &Next::Save);
-        state.failing = None;
-        state.phase = Phase::Current;
-        state.last_rotation_at = Some(at(6));
-        tally.note(&state, &Next::Wait(at(1000)));
-
-        let outcomes = Outcome::ALL.map(|outcome| counts.rotations(0, outcome));
-        assert_eq!(outcomes, [1, 0, 1]);
-        assert_eq!(counts.failures(Kind::VaultUnreachable), 1);
-    }
-
-    #[test]
-    fn giving_way_is_no_save() {
-        let (counts, tally) = tally();
-        let mut state = State::unknown(at(0));
-        state.phase = unsaved();
-        tally.note(&state, &Next::Save);
-
-        state.phase = Phase::Current;
-        tally.note(&state, &Next::Wait(at(100)));
-
-        assert_eq!(Outcome::ALL.map(|outcome| counts.rotations(0, outcome)), [0, 1, 0]);
-    }
-
-    #[test]
-    fn looking_and_poking_are_no_attempts() {
-        let (counts, tally) = tally();
-        let mut state = State::unknown(at(0));
-        tally.note(&state, &Next::Prove);
-        state.failing = Some(failing(Kind::LoginRequired, 60));
-        tally.note(&state, &Next::Look);
-        if let Some(failing) = &mut state.failing {
-            failing.attempts += 1;
-            failing.retry_at += TimeDelta::seconds(1);
+    fn each_event_counts_once_where_it_belongs() {
+        let counts = Counts::new(2);
+        for event in [
+            Event::Proved(version("a"), uuid::Uuid::nil()),
+            failed(Kind::VaultUnreachable, true),
+            Event::Rotated(version("a"), version("b"), uuid::Uuid::nil()),
+            Event::YieldedToNewerVersion(version("c")),
+            failed(Kind::LoginRequired, false),
+            failed(Kind::EntraUnreachable, false),
+            Event::VersionChanged,
+        ] {
+            counts.note(1, &event);
         }
-        tally.note(&state, &Next::Wait(at(61)));
-        tally.note(&state, &Next::Prove);
-        tally.note(&state, &Next::Wait(at(62)));
 
-        assert_eq!(counts.failures(Kind::LoginRequired), 1);
+        assert_eq!(Outcome::ALL.map(|outcome| counts.rotations(1, outcome)), [1, 1, 1]);
+        assert_eq!(Outcome::ALL.map(|outcome| counts.rotations(0, outcome)), [0, 0, 0]);
+        let kinds = [Kind::VaultUnreachable, Kind::LoginRequired, Kind::EntraUnreachable];
+        assert_eq!(kinds.map(|kind| counts.failures(kind)), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_rejection_by_partner_center_counts_as_the_condition_that_it_opens() {
+        let counts = Counts::new(1);
+        for mfa in [None, Some(false)] {
+            let said = Acceptance { accepted: false, mfa, tenant_id: None, company: None, status: 401 };
+            counts.note(0, &Event::PartnerCenterRefused(Box::new(said)));
+        }
+
+        let kinds = [Kind::PartnerCenterRefused, Kind::MfaRequired];
+        assert_eq!(kinds.map(|kind| counts.failures(kind)), [1, 1]);
     }
 }

@@ -136,7 +136,7 @@ fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
         last_rotation_at: of.last_rotation_at,
         rotate_at: of.rotate_at,
         next_step_at: of.next_step_at,
-        partner_center_accepts: of.accepted,
+        partner_center_accepts: of.accepted(),
         conditions,
     }
 }

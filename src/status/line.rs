@@ -38,14 +38,12 @@ fn words(state: Standing) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use chrono::TimeDelta;
 
     use super::*;
     use crate::rotation::samples;
-    use crate::rotation::schedule::Timing;
     use crate::rotation::state::State;
+    use crate::status;
 
     fn now() -> Timestamp {
         "2026-03-08T10:00:00Z".parse().expect("a time")
@@ -53,10 +51,9 @@ mod tests {
 
     fn snapshot(proved: bool, next_step: TimeDelta) -> Snapshot {
         let grant = samples::grant("a");
-        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-        let state = State { proved_at: proved.then(now), ..State::unknown(now()) };
-        let next = crate::rotation::schedule::Next::Wait(now() + next_step);
-        Snapshot::of(&Arc::new(grant), &timing, &state, &next, now())
+        let version = samples::version("v", now());
+        let state = if proved { samples::proved(version, now()) } else { State::unknown(now()) };
+        status::samples::snapshot(grant, &state, now() + next_step, now())
     }
 
     #[test]

@@ -10,3 +10,5 @@ pub mod counts;
 pub mod board;
 pub mod document;
 pub mod line;
+#[cfg(test)]
+pub(crate) mod samples;

@@ -9,11 +9,11 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::ports::answer::Unverified;
-use crate::ports::failure::{Kind, Remedy};
+use crate::ports::failure::{Failure, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Failing, Found, Noted, Phase, State};
+use crate::rotation::state::{Blocked, Inherited, Noted, Outage, Phase, State, Verdict};
 use crate::token::managed::{Grant, Verify};
 use crate::token::secret::Setting;
 use crate::token::version::{Version, VersionId, tag};
@@ -74,7 +74,7 @@ pub struct Snapshot {
     /// The newest version, when last read.
     pub version: Option<VersionId>,
     /// What the process before left.
-    pub found: Option<Found>,
+    pub inherited: Option<Inherited>,
     /// When its token was issued.
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
@@ -91,22 +91,18 @@ pub struct Snapshot {
     refused_since: bool,
     /// When a successor was last saved.
     pub last_rotation_at: Option<Timestamp>,
-    /// When the next step is due.
+    /// When the next step is due. None where there is none: a command ends.
     pub next_step_at: Option<Timestamp>,
-    /// Whether Partner Center accepts the access token; unknown until asked.
-    pub accepted: Option<bool>,
-    /// When Partner Center last gave a verdict, to this process or to one before it.
-    heard_at: Option<Timestamp>,
-    /// Whether the grant carries a second factor, where anybody says.
-    pub mfa: Option<bool>,
+    /// What Partner Center said, to this process or to one before it.
+    heard: Heard,
     /// When the app's secret ends, where anybody says.
     pub app_secret_expires: Option<Timestamp>,
-    /// Since when Partner Center has been saying so, to this process or to one before it.
-    pub verdict_since: Option<Timestamp>,
     /// When the app's credential was first read, so that not knowing its end means something.
     pub credential_read_at: Option<Timestamp>,
-    /// What is wrong.
-    pub failing: Option<Box<Failing>>,
+    /// What a person has to settle.
+    pub blocked: Option<Box<Blocked>>,
+    /// What passes by itself.
+    pub outage: Option<Box<Outage>>,
     /// What of the last proof's identity could not be compared, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// When a version written by somebody else was last rotated.
@@ -115,116 +111,177 @@ pub struct Snapshot {
     pub is_foreign: bool,
     /// When a buried sign-in was last put back on top.
     pub unburied_at: Option<Timestamp>,
+    /// What the policy says of it.
+    periods: Periods,
+}
+
+/// What a policy says of one token, spread as it is for this one.
+#[derive(Clone, Copy, Debug)]
+pub struct Periods {
     /// How old it may become.
-    rotate_after: TimeDelta,
+    pub rotate_after: TimeDelta,
     /// How often it is proved.
     pub prove_every: Duration,
 }
 
-impl Snapshot {
-    /// Draws it after a step.
-    pub fn of(grant: &Arc<Grant>, timing: &Timing, state: &State, next: &Next, now: Timestamp) -> Self {
-        let mut drawn = Self {
-            grant: grant.clone(),
-            rotate_after: timing.rotate_after(),
-            prove_every: timing.policy().prove_every,
-            phase: Standing::Unknown,
-            version: None,
-            found: None,
-            issued_at: None,
-            signed_in_at: None,
-            user_oid: None,
-            expires_at: None,
-            rotate_at: None,
-            proved_at: None,
-            refused_since: false,
-            last_rotation_at: None,
-            next_step_at: None,
-            accepted: None,
-            heard_at: None,
-            mfa: None,
-            app_secret_expires: None,
-            verdict_since: None,
-            credential_read_at: None,
-            failing: None,
-            unverified: None,
-            foreign_rotated_at: None,
-            is_foreign: false,
-            unburied_at: None,
-        };
-        drawn.redraw(state, next, now);
-        drawn
+impl Periods {
+    /// Those of a token's timing.
+    pub fn of(timing: &Timing) -> Self {
+        Self { rotate_after: timing.rotate_after(), prove_every: timing.policy().prove_every }
     }
 
-    /// Draws it again after a further step: what comes from the configuration stays.
-    pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
+    /// How long a proof, or an acceptance by Partner Center, counts (promise 9, docs/promises.md).
+    fn counts_for(self) -> TimeDelta {
+        delta(2 * self.prove_every)
+    }
+}
+
+/// Partner Center's last verdict.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// When it last gave one.
+    at: Option<Timestamp>,
+    /// Whether it accepts the access token.
+    accepted: Option<bool>,
+    /// Whether the grant carries a second factor, where anybody says.
+    mfa: Option<bool>,
+    /// Since when it has been saying so.
+    since: Option<Timestamp>,
+}
+
+impl Heard {
+    /// From this process or, as noted in the vault, from the one before. An acceptance expires with the proof. A rejection
+    /// does not expire; only an acceptance clears it.
+    fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
+        match (verdict, noted) {
+            (Some(Verdict { acceptance, at, since }), _) => {
+                let stands = acceptance.objection().is_some() || *at >= counts_from;
+                Self {
+                    at: Some(*at),
+                    accepted: stands.then_some(acceptance.accepted),
+                    mfa: acceptance.mfa.filter(|_| stands),
+                    since: Some(*since),
+                }
+            }
+            (None, Some(Noted { kind, at })) => Self {
+                at: Some(at),
+                accepted: match kind {
+                    None => (at >= counts_from).then_some(true),
+                    Some(Kind::MfaRequired) => None,
+                    Some(_) => Some(false),
+                },
+                mfa: (kind == Some(Kind::MfaRequired)).then_some(false),
+                since: Some(at),
+            },
+            (None, None) => Self::default(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Draws a token after a step. `next` is what comes then, if anything does.
+    pub fn of(
+        grant: &Arc<Grant>,
+        periods: Periods,
+        state: &State,
+        next: Option<&Next>,
+        now: Timestamp,
+    ) -> Self {
         let newest = state.newest.as_ref();
         let is_past = |at: &Timestamp| *at <= now + TimeDelta::minutes(5);
-        let noted = newest.and_then(|version| version.time(tag::PROVED_AT));
-        self.phase = standing(state);
-        self.version = newest.map(|version| version.id.clone());
-        self.found = state.found;
-        self.issued_at = newest.map(Version::issued_at);
-        self.signed_in_at = newest.map(Version::signed_in_at);
-        let disabled = |failing: &Failing| failing.failure.kind == Kind::AccountDisabled;
-        self.user_oid = state.failing.as_deref().filter(|it| disabled(it)).and_then(|_| self.user(state));
-        self.rotate_at = self.issued_at.map(|at| at + self.rotate_after);
-        self.proved_at = state.proved_at.max(noted).filter(is_past);
-        // An end is worked out; that the issuer redeemed it after that is known.
-        let end = self.issued_at.map(|at| at + self.lifetime());
-        self.expires_at = end.filter(|end| self.proved_at.is_none_or(|proved| proved < *end));
+        let noted_proof = newest.and_then(|version| version.time(tag::PROVED_AT));
+        let proved_at = state.proved_at().max(noted_proof).filter(is_past);
         let noted = newest.and_then(Noted::on).filter(|noted| is_past(&noted.at));
-        let blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
-        let refused = blocked || newest.is_some_and(Version::is_refused);
-        self.refused_since = state.proved_at.is_none() && refused;
-        self.last_rotation_at = state.last_rotation_at;
-        self.next_step_at = match next {
-            Next::Wait(at) => Some(*at),
-            Next::Prove | Next::Save | Next::Look | Next::Mark(_) => Some(now),
+        let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
+        let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
+        let issued_at = newest.map(Version::issued_at);
+        // An end is worked out; that the issuer redeemed it after that is known.
+        let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
+        let is_disabled =
+            state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
+        let facts = state.known();
+        let heard = match grant.verify {
+            Verify::PartnerCenter => Heard::of(
+                facts.and_then(|facts| facts.verdict.as_ref()),
+                noted.filter(|noted| noted.is_partner_centers()),
+                now - periods.counts_for(),
+            ),
+            Verify::Nothing => Heard::default(),
         };
-        self.app_secret_expires = state.app_secret_expires.or(self.grant.app_secret_expires);
-        (self.heard_at, self.accepted, self.mfa, self.verdict_since) = (None, None, None, None);
-        if self.grant.verify == Verify::PartnerCenter {
-            self.hear(state, noted.filter(|noted| noted.is_partner_centers()), now);
-        }
-        self.credential_read_at = state.credential_read_at;
-        self.failing.clone_from(&state.failing);
-        self.unverified = state.unverified;
-        self.foreign_rotated_at = state.foreign_rotated_at;
-        self.is_foreign = newest.is_some_and(|version| !version.is_ours());
-        self.unburied_at = state.unburied_at;
-    }
-
-    /// What Partner Center said, to this process or, as noted, to the one before. An acceptance counts for as long as a
-    /// proof does; a rejection stands until it accepts the token.
-    fn hear(&mut self, state: &State, noted: Option<Noted>, now: Timestamp) {
-        if let Some(said) = &state.acceptance {
-            self.heard_at = state.verdict_at;
-            if said.objection().is_some() || self.has_heard(now) {
-                (self.accepted, self.mfa) = (Some(said.accepted), said.mfa);
-            }
-            self.verdict_since = state.verdict_since;
-        } else if let Some(noted) = noted {
-            self.heard_at = Some(noted.at);
-            (self.accepted, self.mfa) = match noted.kind {
-                None => (self.has_heard(now).then_some(true), None),
-                Some(Kind::MfaRequired) => (None, Some(false)),
-                Some(_) => (Some(false), None),
-            };
-            self.verdict_since = Some(noted.at);
+        Self {
+            grant: grant.clone(),
+            phase: standing(state),
+            version: newest.map(|version| version.id.clone()),
+            inherited: state.inherited,
+            issued_at,
+            signed_in_at: newest.map(Version::signed_in_at),
+            user_oid: is_disabled.then(|| user(grant, state)).flatten(),
+            expires_at: end.filter(|end| proved_at.is_none_or(|proved| proved < *end)),
+            rotate_at: issued_at.map(|at| at + periods.rotate_after),
+            proved_at,
+            refused_since: state.proved_at().is_none() && was_refused,
+            last_rotation_at: state.last_rotation_at,
+            next_step_at: next.map(|next| match next {
+                Next::Wait(at) => *at,
+                Next::Prove | Next::Save | Next::CheckVault | Next::UpdateTags(_) => now,
+            }),
+            heard,
+            app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
+            credential_read_at: state.credential_read_at,
+            blocked: state.blocked.clone(),
+            outage: state.outage.clone(),
+            unverified: facts.and_then(|facts| facts.unverified),
+            foreign_rotated_at: state.foreign_rotated_at,
+            is_foreign: newest.is_some_and(|version| !version.is_ours()),
+            unburied_at: state.unburied_at,
+            periods,
         }
     }
 
-    /// Whether Partner Center's last word is as young as a proof has to be.
-    fn has_heard(&self, now: Timestamp) -> bool {
-        self.heard_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now)
+    /// Draws it again after a further step.
+    pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
+        *self = Self::of(&self.grant, self.periods, state, Some(next), now);
     }
 
-    /// Whose token it is. A tag can say anything: only an object id is fit for a command.
-    fn user(&self, state: &State) -> Option<Box<str>> {
-        let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
-        let users = [noted, state.user_oid.as_deref(), self.grant.user_oid.as_deref()];
-        users.into_iter().flatten().find_map(text::guid).map(Into::into)
+    /// Whether Partner Center accepts the access token; unknown until asked.
+    pub fn accepted(&self) -> Option<bool> {
+        self.heard.accepted
+    }
+
+    /// Whether the grant carries a second factor, where anybody says.
+    pub fn mfa(&self) -> Option<bool> {
+        self.heard.mfa
+    }
+
+    /// Since when Partner Center has been saying so.
+    pub fn verdict_since(&self) -> Option<Timestamp> {
+        self.heard.since
+    }
+
+    /// When Partner Center's last verdict expires; none where there is none, or where it is not asked.
+    pub fn verdict_expires_at(&self) -> Option<Timestamp> {
+        self.heard.at.map(|at| at + self.periods.counts_for())
+    }
+
+    /// How often it is proved.
+    pub fn prove_every(&self) -> Duration {
+        self.periods.prove_every
+    }
+
+    /// What is wrong, first what a person has to settle.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        let blocked = self.blocked.iter().map(|blocked| &blocked.failure);
+        blocked.chain(self.outage.iter().map(|outage| &outage.failure))
+    }
+
+    /// What is wrong, the graver of the two where both are.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failures().next()
+    }
+
+    /// What is wrong in this way.
+    pub fn failure_of(&self, kind: Kind) -> Option<&Failure> {
+        self.failures().find(|failure| failure.kind == kind)
     }
 
     /// The app, where the configuration names it.
@@ -242,14 +299,17 @@ impl Snapshot {
 
     /// Where it stands now: what was proved or accepted too long ago is no longer known.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        let fresh = self.proved_at.is_some_and(|at| at + delta(2 * self.prove_every) >= now)
-            && (self.grant.verify == Verify::Nothing || self.has_heard(now))
+        let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
+            && (self.grant.verify == Verify::Nothing
+                || self.verdict_expires_at().is_some_and(|at| at >= now))
             && !self.refused_since;
         match self.phase {
             Standing::Unsaved | Standing::Off => self.phase,
             _ if self.expired_at(now).is_some() => Standing::Expired,
             Standing::Current | Standing::Unknown if self.lacks_mfa() => Standing::NeedsLogin,
-            Standing::Current | Standing::Unknown if self.accepted == Some(false) => Standing::NeedsOperator,
+            Standing::Current | Standing::Unknown if self.accepted() == Some(false) => {
+                Standing::NeedsOperator
+            }
             Standing::Current | Standing::Unknown if fresh => Standing::Current,
             Standing::Current => Standing::Unknown,
             other => other,
@@ -265,7 +325,7 @@ impl Snapshot {
 
     /// Time until the first of the token's and the app secret's expiry; zero once refused.
     pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
-        let refused = self.failing.as_ref().is_some_and(|failing| failing.failure.token_refused());
+        let refused = self.blocked.as_ref().is_some_and(|blocked| blocked.failure.token_refused());
         if refused {
             return Some(TimeDelta::zero());
         }
@@ -275,23 +335,30 @@ impl Snapshot {
 
     /// Whether a step has been tried: the vault was read, or could not be.
     pub fn was_tried(&self) -> bool {
-        self.version.is_some() || self.failing.is_some()
+        self.version.is_some() || self.failure().is_some()
     }
 
     /// Whether the second factor is known to be missing.
     pub fn lacks_mfa(&self) -> bool {
-        self.mfa == Some(false)
+        self.mfa() == Some(false)
     }
 }
 
 fn standing(state: &State) -> Standing {
-    let failing = state.failing.as_ref().map(|failing| (&failing.failure.kind, failing.failure.remedy));
-    match (&state.phase, failing) {
+    let remedy = state.blocked.as_ref().map(|blocked| blocked.failure.remedy);
+    match (&state.phase, remedy) {
         (Phase::Unsaved(_), _) => Standing::Unsaved,
-        (Phase::Off { .. }, _) | (_, Some((Kind::TurnedOff, _))) => Standing::Off,
-        (_, Some((_, Remedy::Login))) => Standing::NeedsLogin,
-        (_, Some((_, Remedy::Operator))) => Standing::NeedsOperator,
+        _ if state.is_off() => Standing::Off,
+        (_, Some(Remedy::Login)) => Standing::NeedsLogin,
+        (_, Some(Remedy::Operator)) => Standing::NeedsOperator,
         (Phase::Current, _) => Standing::Current,
-        (Phase::Unproved { .. } | Phase::Waiting { .. }, _) => Standing::Unknown,
+        (Phase::Unproved { .. }, _) => Standing::Unknown,
     }
+}
+
+/// Whose token it is. A tag can say anything: only an object id is fit for a command.
+fn user(grant: &Grant, state: &State) -> Option<Box<str>> {
+    let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
+    let proved = state.known().and_then(|facts| facts.user_oid.as_deref());
+    [noted, proved, grant.user_oid.as_deref()].into_iter().flatten().find_map(text::guid).map(Into::into)
 }

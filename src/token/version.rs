@@ -186,6 +186,8 @@ pub struct Provenance<'a> {
     pub command: &'static str,
     /// When the issuer handed the token out.
     pub issued_at: Timestamp,
+    /// When the user signed in.
+    pub signed_in_at: Timestamp,
     /// The tenant, as configured.
     pub tenant_id: &'a str,
     /// The app.
@@ -193,40 +195,40 @@ pub struct Provenance<'a> {
     /// The user, where the access token says.
     pub user_oid: Option<&'a str>,
     /// The version it was redeemed from; none for a sign-in.
-    pub redeemed_from: Option<&'a Version>,
+    pub redeemed_from: Option<&'a VersionId>,
     /// The verdict on it, where there is one already.
     pub verdict: Option<(&'static str, Timestamp)>,
-    /// The tags of the version it replaces without descending from it: a sign-in's predecessor.
-    pub replaces: Option<&'a Tags>,
+    /// Tags of the versions before it: those that are not Perennial's are carried over.
+    pub foreign: Tags,
     /// Ties the records together.
     pub rotation_id: Uuid,
 }
 
-/// Makes a version out of a token and what is known about it; says which foreign tags did not fit, in a form
-/// that can be shown.
-pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (NewVersion, Vec<String>) {
-    let signed_in_at = from.redeemed_from.map_or(from.issued_at, Version::signed_in_at);
-    let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
-    let mut put = |name, value| tags.push((name, value));
-    put(tag::MANAGED_BY, format!("perennial/{} {}", env!("CARGO_PKG_VERSION"), from.command));
-    put(tag::ISSUED_AT, rfc3339(from.issued_at));
-    put(tag::SIGNED_IN_AT, rfc3339(signed_in_at));
-    put(tag::TENANT_ID, from.tenant_id.to_owned());
-    put(tag::CLIENT_ID, from.client_id.to_owned());
-    put(tag::ROTATION_ID, from.rotation_id.to_string());
-    put(tag::PROVED_AT, rfc3339(from.issued_at));
-    if let Some(oid) = from.user_oid {
-        put(tag::USER_OID, oid.to_owned());
+impl NewVersion {
+    /// Makes a version out of a token and what is known about it; says which foreign tags did not fit, in a form
+    /// that can be shown.
+    pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
+        let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
+        let mut put = |name, value| tags.push((name, value));
+        put(tag::MANAGED_BY, format!("perennial/{} {}", env!("CARGO_PKG_VERSION"), from.command));
+        put(tag::ISSUED_AT, rfc3339(from.issued_at));
+        put(tag::SIGNED_IN_AT, rfc3339(from.signed_in_at));
+        put(tag::TENANT_ID, from.tenant_id.to_owned());
+        put(tag::CLIENT_ID, from.client_id.to_owned());
+        put(tag::ROTATION_ID, from.rotation_id.to_string());
+        put(tag::PROVED_AT, rfc3339(from.issued_at));
+        if let Some(oid) = from.user_oid {
+            put(tag::USER_OID, oid.to_owned());
+        }
+        if let Some(version) = from.redeemed_from {
+            put(tag::REDEEMED_FROM, version.to_string());
+        }
+        if let Some((word, at)) = from.verdict {
+            put(tag::VERDICT, verdict(word, at));
+        }
+        let dropped = carry_over(&from.foreign, &mut tags);
+        (Self { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
     }
-    if let Some(version) = from.redeemed_from {
-        put(tag::REDEEMED_FROM, version.id.to_string());
-    }
-    if let Some((word, at)) = from.verdict {
-        put(tag::VERDICT, verdict(word, at));
-    }
-    let before = from.redeemed_from.map(|version| &version.tags).or(from.replaces);
-    let dropped = before.map(|before| carry_over(before, &mut tags)).unwrap_or_default();
-    (NewVersion { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
 }
 
 /// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
@@ -282,12 +284,13 @@ mod tests {
             tenant_id: "tenant",
             client_id: "app",
             user_oid: Some("user"),
-            redeemed_from: Some(from),
+            signed_in_at: from.signed_in_at(),
+            redeemed_from: Some(&from.id),
             verdict: Some((USABLE, at("2026-03-08T00:00:01Z"))),
-            replaces: None,
+            foreign: from.tags.clone(),
             rotation_id: Uuid::nil(),
         };
-        compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
+        NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
     }
 
     #[test]
@@ -355,13 +358,14 @@ mod tests {
             tenant_id: "tenant",
             client_id: "app",
             user_oid: Some("user"),
+            signed_in_at: at("2026-03-08T00:00:00Z"),
             redeemed_from: None,
             verdict: None,
-            replaces: Some(&before.tags),
+            foreign: before.tags.clone(),
             rotation_id: Uuid::nil(),
         };
 
-        let (new, _) = compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
+        let (new, _) = NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
 
         assert!(!new.tags.contains(tag::REDEEMED_FROM));
         assert_eq!((&new.tags["signed-in-at"], &new.tags["env"]), ("2026-03-08T00:00:00Z", "prod"));

@@ -1,16 +1,13 @@
 //! What to do can be read in every message, and names what to type or where to look.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::net::no_answer::Transport;
 use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
 use crate::ports::{Asked, Forbidden, VaultError};
 use crate::rotation::samples;
-use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Failing, Phase, State};
+use crate::rotation::state::State;
 use crate::status::condition::action;
-use crate::status::snapshot::Snapshot;
+use crate::status::samples::snapshot;
 use crate::token::managed::{Grant, TokenName};
 use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
 
@@ -77,14 +74,10 @@ fn actions() -> Vec<(Kind, String)> {
     let now = Timestamp::default();
     let mut all = Vec::new();
     for source in [Source::Secret(address()), Source::File("/run/secret".into())] {
-        let grant = Arc::new(grant(source));
-        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
         for failure in failures() {
             let kind = failure.kind;
-            let failing = Failing { failure, since: now, attempts: 9, retry_at: now, version: None };
-            let phase = Phase::Waiting { look_at: now, again_at: now };
-            let state = State { phase, failing: Some(Box::new(failing)), ..State::unknown(now) };
-            let snapshot = Snapshot::of(&grant, &timing, &state, &Next::Wait(now), now);
+            let state = samples::failed(State::unknown(now), failure, now, 9);
+            let snapshot = snapshot(grant(source.clone()), &state, now, now);
             all.push((kind, action::of(kind, &snapshot)));
         }
     }

@@ -1,15 +1,13 @@
 //! Every rule of what a sink is told, and when.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::ports::failure::{Remedy, Trace};
 use crate::rotation::samples;
 
 use crate::alert::forms;
 use crate::alert::sink::Destination;
-use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Phase, State};
+use crate::rotation::state::{Inherited, State};
+use crate::status::samples::snapshot;
 use crate::token::secret::Source;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
@@ -158,7 +156,7 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
     let young = condition(Kind::MfaRequired, Severity::Critical, &["a"], now() - TimeDelta::minutes(2));
     let holding = [old.clone(), young];
 
-    let noted = [works(Some(Found::Refused(Kind::LoginRequired)))];
+    let noted = [works(Some(Inherited::Refused(Kind::LoginRequired)))];
     let mut people = Ledger::new(chat(), now());
     let mut told = |holding: &[Condition], at: Timestamp| {
         let due = people.due(&noted, holding, at);
@@ -216,18 +214,10 @@ fn each_thing_that_is_told_has_an_id_of_its_own() {
 }
 
 /// A token that works, of which this was found at the start.
-fn works(found: Option<Found>) -> Snapshot {
+fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
-    let state = State {
-        phase: Phase::Current,
-        newest: Some(newest),
-        found,
-        proved_at: Some(now()),
-        ..State::unknown(now())
-    };
-    let grant = samples::grant("a");
-    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    Snapshot::of(&Arc::new(grant), &timing, &state, &Next::Wait(now() + TimeDelta::hours(4)), now())
+    let state = State { inherited, ..samples::proved(newest, now()) };
+    snapshot(samples::grant("a"), &state, now() + TimeDelta::hours(4), now())
 }
 
 fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
@@ -244,14 +234,14 @@ fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
 
 #[test]
 fn what_ended_while_nobody_was_there_is_told_by_the_notes_in_the_vault() {
-    let refused_before = works(Some(Found::Refused(Kind::LoginRequired)));
-    let first = works(Some(Found::FirstSignIn));
+    let refused_before = works(Some(Inherited::Refused(Kind::LoginRequired)));
+    let first = works(Some(Inherited::FirstSignIn));
 
     assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
     assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
     assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
     assert_eq!(ended(pager(), &first, &[]), [Kind::NeverSignedIn], "it drops what it does not know");
-    for nothing in [None, Some(Found::SignIn)] {
+    for nothing in [None, Some(Inherited::SignIn)] {
         assert_eq!(ended(pager(), &works(nothing), &[]), [], "{nothing:?}");
     }
 }
@@ -262,7 +252,7 @@ fn what_this_process_has_told_itself_did_not_end_before_it() {
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
 
-    let found = works(Some(Found::Refused(Kind::LoginRequired)));
+    let found = works(Some(Inherited::Refused(Kind::LoginRequired)));
     assert_eq!(ledger.due(&[found], &[], now()), []);
 }
 
@@ -281,15 +271,15 @@ fn the_notes_of_the_version_before_a_sign_in_say_what_it_ended() {
 
     let rejected = version("e", 1, &[(tag::VERDICT, "partner_center_refused 2026-01-01T00:00:00Z")]);
     let usable = version("f", 1, &[(tag::VERDICT, "usable 2026-01-01T00:00:00Z")]);
-    let refused = Some(Found::Refused(Kind::PartnerCenterRefused));
-    assert_eq!([&rejected, &usable].map(Found::on), [refused, Some(Found::SignIn)]);
-    assert_eq!(Found::before(&sign_in, &[rejected, sign_in.clone()]), refused);
-    let found = [&dead, &sign_in, &proved].map(Found::on);
-    assert_eq!(found, [Some(Found::Refused(Kind::AccountDisabled)), Some(Found::SignIn), None]);
+    let refused = Some(Inherited::Refused(Kind::PartnerCenterRefused));
+    assert_eq!([&rejected, &usable].map(Inherited::on), [refused, Some(Inherited::SignIn)]);
+    assert_eq!(Inherited::before(&sign_in, &[rejected, sign_in.clone()]), refused);
+    let found = [&dead, &sign_in, &proved].map(Inherited::on);
+    assert_eq!(found, [Some(Inherited::Refused(Kind::AccountDisabled)), Some(Inherited::SignIn), None]);
     let all = [old.clone(), sign_in.clone(), dead.clone()];
-    assert_eq!(Found::before(&sign_in, &all), Some(Found::Refused(Kind::AccountDisabled)));
-    assert_eq!(Found::before(&sign_in, &[old, sign_in.clone()]), None);
-    assert_eq!(Found::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Found::FirstSignIn));
+    assert_eq!(Inherited::before(&sign_in, &all), Some(Inherited::Refused(Kind::AccountDisabled)));
+    assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
+    assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
 }
 
 #[test]

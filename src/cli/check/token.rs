@@ -9,7 +9,6 @@ use crate::cli::shipped::ShippedRotator;
 use crate::cli::{cure, proof};
 use crate::login::Refused;
 use crate::ports::Vault as _;
-use crate::ports::failure::Remedy;
 use crate::ports::{Asked, Change, VaultError};
 use crate::process::relative;
 use crate::rotation::daemon;
@@ -167,13 +166,12 @@ async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
 /// Rotates once, by the daemon's own steps: nothing is written but a proven successor.
 async fn write(rotator: &mut ShippedRotator) -> Step {
     let started = rotator.clock.now();
-    let mut state = Box::pin(rotator.prove(State::unknown(started), true)).await;
-    let passes =
-        |state: &State| state.failing.as_ref().is_none_or(|it| matches!(it.failure.remedy, Remedy::Retry));
-    state = daemon::save_within_grace(rotator, state, passes).await;
-    match (&state.failing, &state.newest) {
-        (Some(failing), _) => {
-            let failure = &failing.failure;
+    let proved = Box::pin(rotator.prove(State::unknown(started), true)).await;
+    let state = proved.logged(&rotator.grant.name);
+    let passes = |state: &State| state.blocked.is_none();
+    let state = daemon::save_within_grace(rotator, state, passes).await;
+    match (state.failure(), &state.newest) {
+        (Some(failure), _) => {
             let again = format!("perennial rotate {} --force, and see what it says", rotator.grant.name);
             let cure = failure.cure.as_deref().unwrap_or(&again);
             let why = format!("{}; the stored token is as good as before", failure.summary);

@@ -24,7 +24,7 @@ use crate::rotation::daemon::GRACE;
 use crate::rotation::rotate::Credential;
 use crate::token::managed::{Grant, Verify};
 use crate::token::rotation_id;
-use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, compose, tag};
+use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
 /// The wait between two attempts at what may pass. Somebody is waiting.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -135,13 +135,14 @@ impl Desk {
             tenant_id: &self.grant().tenant_id,
             client_id: self.client_id(),
             user_oid: user_oid.as_deref(),
+            signed_in_at: issued_at,
             redeemed_from: None,
             verdict: acceptance.as_ref().map(|_| (USABLE, issued_at)),
-            replaces: tags,
+            foreign: tags.cloned().unwrap_or_default(),
             rotation_id: self.id,
         };
         let lifetime = self.rotator.timing.policy().lifetime;
-        let (new, dropped) = compose(answer.refresh_token, lifetime, &provenance);
+        let (new, dropped) = NewVersion::compose(answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text =
                 format!("These tags do not fit beside Perennial's and are left out: {}", dropped.join(", "));

@@ -117,9 +117,9 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let rotator = rotator(peers);
     let state = State::unknown(rotator.clock.now());
     let stop = CancellationToken::new();
-    let (_poke, poked) = watch::channel(0);
-    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
-    keep(rotator, state, signals, Pulse::default(), |state, _| {
+    let (_reload, reloads) = watch::channel(0);
+    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+    keep(rotator, state, signals, Pulse::default(), |state, _, _| {
         if when(state) {
             stop.cancel();
         }
@@ -159,10 +159,10 @@ async fn after_ten_days_asleep_it_looks_within_minutes() {
     let rotator = rotator(&peers);
     let clock = rotator.clock.clone();
     let state = State::unknown(clock.now());
-    let (stop, (_poke, poked)) = (CancellationToken::new(), watch::channel(0));
-    let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+    let (stop, (_reload, reloads)) = (CancellationToken::new(), watch::channel(0));
+    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
     let (written, mut seen) = watch::channel(0);
-    let publish = |_: &State, _: &Next| {
+    let publish = |_: &State, _: &Next, _: &[Event]| {
         written.send_replace(lock(&peers.written).len());
     };
 

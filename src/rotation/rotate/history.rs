@@ -2,21 +2,21 @@
 //!
 //! Owns the order of calls; `save` owns what a list of versions means.
 
-use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::{Attempt, Proof, Rotator};
+use super::{Attempt, Rotator};
 use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::ports::{Change, Issuer, Resource, Vault, VaultError};
+use crate::rotation::event::Event;
 use crate::rotation::save::Ties;
-use crate::rotation::state::{Found, Held, State};
+use crate::rotation::state::{Inherited, PendingSave, State, Successor};
 use crate::rotation::{save, schedule};
-use crate::token::version::{Stored, Version, VersionId};
+use crate::token::version::{Version, VersionId};
 
 /// What came of redeeming a version that is not the newest.
 pub(super) enum Turn {
     /// It works.
-    Works(Box<(Stored, Proof)>),
+    Works(Box<Successor>),
     /// It is refused, or brings no successor, and that may change.
     MayComeBack,
     /// It is of no use for good, or switched off.
@@ -31,10 +31,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state: &mut State,
         newest: &Version,
         attempt: &mut Attempt,
-    ) -> Result<Option<Held>, Failure> {
+    ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            if state.found == Some(Found::SignIn) {
-                self.find_ended(state, newest, attempt.id).await;
+            if state.inherited == Some(Inherited::SignIn) {
+                self.find_ended(state, newest, attempt).await;
             }
             return Ok(None);
         }
@@ -46,17 +46,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Ok(versions) => versions,
             // No reason not to prove what is there; the next proof searches again.
             Err(failure) => {
-                warn!(event = "history_unread", token = %self.grant.name, reason = failure.summary,
-                    "the versions could not be listed, so a buried sign-in would not be noticed");
+                attempt.note(Event::HistoryUnread(failure.summary));
                 return Ok(None);
             }
         };
         let mut seen = Vec::new();
         while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Never) {
             if let Turn::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
-                let (stored, proof) = *works;
-                let held = Self::hold(&stored, proof, attempt.id);
-                return Ok(Some(Held { over: Some(newest.id.clone()), seen, ..held }));
+                let pending = PendingSave::of(*works);
+                return Ok(Some(PendingSave { may_overwrite: Some(newest.id.clone()), seen, ..pending }));
             }
             seen.push(buried.id.clone());
         }
@@ -81,9 +79,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let listed = self.vault.versions(&self.grant.secret, id).await;
         // What kept them from being listed is over, and nothing else is.
-        if listed.is_ok() && state.failing.as_ref().is_some_and(|known| known.failure.about == About::History)
-        {
-            state.failing = None;
+        if listed.is_ok() {
+            state.clear_failures_about(About::History);
         }
         // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
         if let Ok(versions) = &listed
@@ -105,17 +102,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Turn, Failure> {
         let turn = self.redeem_version(state, buried, attempt).await?;
-        let (token, version) = (&self.grant.name, &buried.id);
         match turn {
             Turn::Works(_) => {
                 state.unburied_at = Some(self.clock.now());
-                warn!(event = "buried_sign_in", %token, %version, %under,
-                    "a sign-in was written over by a rotation in flight; it works and is put back on top");
+                attempt.note(Event::BuriedSignIn(buried.id.clone(), under.clone()));
             }
             Turn::MayComeBack => {
-                warn!(event = "buried_sign_in_refused", %token, %version, %under,
-                    "a sign-in was written over by a rotation in flight; the issuer refuses it for now, so it is \
-                     tried again in a day");
+                attempt.note(Event::BuriedSignInRefused(buried.id.clone(), under.clone()));
             }
             Turn::Useless => {}
         }
@@ -138,11 +131,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         match self.redeem_theirs(state, &stored, attempt).await {
             Ok(proof) => {
                 // Else nobody would know until the next proof whether what is put on top can be used.
-                self.ask_resource(state, &proof.redeemed.access_token, attempt.id).await;
-                Ok(Turn::Works(Box::new((stored, proof))))
+                self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
+                Ok(Turn::Works(Box::new(proof.successor)))
             }
             Err(failure) if failure.token_refused() => {
-                self.note_refusal(state, version, &failure, attempt.id).await;
+                self.note_refusal(state, version, &failure, attempt).await;
                 let is_final = schedule::is_final(&failure, version, self.clock.now());
                 Ok(if is_final { Turn::Useless } else { Turn::MayComeBack })
             }
@@ -160,7 +153,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         useless: &Version,
         failure: &Failure,
         attempt: &mut Attempt,
-    ) -> Result<Option<Held>, Failure> {
+    ) -> Result<Option<PendingSave>, Failure> {
         let is_final = schedule::is_final(failure, useless, self.clock.now());
         if !is_final || state.rescued.as_ref() == Some(&useless.id) {
             return Ok(None);
@@ -174,12 +167,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             match self.redeem_version(state, version, attempt).await? {
                 Turn::Works(works) => {
-                    let (stored, proof) = *works;
-                    warn!(event = "rescued", token = %self.grant.name, version = %version.id, useless = %useless.id,
-                        "the newest version is no usable token; its predecessor works and is put on top");
-                    self.note_refusal(state, useless, failure, attempt.id).await;
-                    let held = Self::hold(&stored, proof, attempt.id);
-                    return Ok(Some(Held { over: Some(useless.id.clone()), ..held }));
+                    attempt.note(Event::Rescued(version.id.clone(), useless.id.clone()));
+                    self.note_refusal(state, useless, failure, attempt).await;
+                    let pending = PendingSave::of(*works);
+                    return Ok(Some(PendingSave { may_overwrite: Some(useless.id.clone()), ..pending }));
                 }
                 Turn::MayComeBack => may_come_back = Some(sign_in),
                 Turn::Useless => {}
@@ -198,25 +189,23 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state: &mut State,
         version: &Version,
         failure: &Failure,
-        id: Uuid,
+        attempt: &mut Attempt,
     ) {
         let now = self.clock.now();
         let Some(tags) = schedule::refusal_tags(version, failure, now, now) else { return };
         state.note_vault_call(now);
-        let change = Change { enabled: None, tags: Some(tags) };
-        if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &change, id).await {
-            debug!(event = "mark_failed", token = %self.grant.name, version = %version.id, reason = %error);
+        let update = Change { enabled: None, tags: Some(tags) };
+        if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &update, attempt.id).await {
+            attempt.note(Event::TagsNotUpdated(version.id.clone(), error.to_string()));
         }
     }
 
     /// Looks what a sign-in ended that was made while no daemon was there: it stands on the version before.
-    async fn find_ended(&self, state: &mut State, sign_in: &Version, id: Uuid) {
-        match self.list(state, state.calls_of_a_rotation(), id).await {
-            Ok(versions) => state.found = Found::before(sign_in, &versions),
+    async fn find_ended(&self, state: &mut State, sign_in: &Version, attempt: &mut Attempt) {
+        match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
+            Ok(versions) => state.inherited = Inherited::before(sign_in, &versions),
             // The next proof looks again.
-            Err(failure) => {
-                debug!(event = "history_unread", token = %self.grant.name, reason = failure.summary);
-            }
+            Err(failure) => attempt.note(Event::HistoryUnread(failure.summary)),
         }
     }
 }

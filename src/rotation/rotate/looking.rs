@@ -2,58 +2,50 @@
 //!
 //! Owns what is read for that and what of it is news. Redeems nothing.
 
-use tracing::info;
 use uuid::Uuid;
 
 use super::Rotator;
 use crate::ports::failure::{About, Failure, Remedy};
 use crate::ports::{Issuer, Resource, Vault, VaultError};
+use crate::rotation::event::{Event, Stepped};
 use crate::rotation::schedule;
-use crate::rotation::state::{Phase, State};
+use crate::rotation::state::State;
 use crate::token::rotation_id;
 use crate::token::secret::{Setting, Source};
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Looks whether a person has acted: one vault call, one for each secret of the app's, or a local read.
-    pub async fn look(&mut self, mut state: State) -> State {
-        let now = self.clock.now();
-        let id = rotation_id();
-        let failing = state.failing.clone();
-        let about = failing.as_ref().map_or(About::Token, |failing| failing.failure.about);
-        // The credential is what was refused, but a person may as well sign in anew: every tenth look.
-        let turn = failing.as_ref().map_or(0, |failing| failing.attempts % 10);
+    /// Checks whether a person has acted: one vault call, one for each secret of the app's, or a local read.
+    pub async fn check_vault(&mut self, mut state: State) -> Stepped {
+        let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
+        let (about, checks) = (blocked.failure.about, blocked.checks);
+        let (now, id) = (self.clock.now(), rotation_id());
         let changed = match about {
-            About::AppCredential | About::CredentialSource if turn != 0 => {
+            // The user may as well have signed in again: every tenth check re-reads the token.
+            About::AppCredential | About::CredentialSource if checks % 10 != 9 => {
                 self.credential_changed(&mut state, about, id).await
             }
-            // Whoever may list again is no more likely than a new sign-in: they take turns.
-            About::History if !turn.is_multiple_of(2) => self.history_changed(&mut state, id).await,
+            // A right to list is no more likely than a new sign-in: they take turns.
+            About::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
             About::AppCredential | About::CredentialSource | About::History | About::Token | About::Grant => {
                 self.token_changed(&mut state, id).await
             }
         };
-        if let Some(failing) = &mut state.failing {
-            failing.attempts = failing.attempts.wrapping_add(1);
-        }
-        // A credential of two secrets takes two calls: then it is looked for half as often.
+        // A credential of two secrets takes two calls: then it is checked half as often.
         let calls = match about {
             About::Token | About::History | About::Grant => 1,
             About::AppCredential | About::CredentialSource => self.credential_secrets(),
         };
-        let look_at = now + schedule::WATCH_EVERY * calls;
-        match &mut state.phase {
-            _ if changed => {
-                info!(event = "change_noticed", token = %self.grant.name);
-                if let Some(failing) = &mut state.failing {
-                    (failing.retry_at, failing.attempts) = (now, 0);
-                }
-                state.phase = Phase::Unproved { due_at: now };
-            }
-            Phase::Waiting { look_at: at, .. } | Phase::Off { look_at: at } => *at = look_at,
-            Phase::Unproved { .. } | Phase::Current | Phase::Unsaved(_) => {}
+        if let Some(blocked) = &mut state.blocked {
+            blocked.next_check_at = now + schedule::WATCH_EVERY * calls;
+            blocked.checks = if changed { 0 } else { checks.wrapping_add(1) };
         }
-        state
+        let mut events = Vec::new();
+        if changed {
+            events.push(Event::VersionChanged);
+            state.try_again_at(now);
+        }
+        Stepped { state, events }
     }
 
     /// In how many secrets of a vault the app's credential is kept, one at least.
@@ -64,7 +56,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     async fn token_changed(&self, state: &mut State, id: Uuid) -> bool {
-        let unread = state.failing.as_ref().is_some_and(|failing| failing.failure.about == About::Token);
+        let unread = state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == About::Token);
         match self.vault.newest(&self.grant.secret, id).await {
             // After a refusal a new version is news, and so is that another process has proved the same one and taken
             // the mark off; after a vault that refused, any answer is.
@@ -72,7 +64,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let known = state.newest.as_ref().filter(|known| known.id == version.id);
                 unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
             }
-            Err(VaultError::Disabled) => !matches!(state.phase, Phase::Off { .. }),
+            Err(VaultError::Disabled) => !state.is_off(),
             Err(error) => is_unread_otherwise(state, self.own(&error)),
         }
     }
@@ -94,11 +86,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether what could not be read now cannot be read for another kind of reason, which is news; where only the words are
-/// others, as after a role was given and a firewall is left, they are taken over.
+/// Whether this read failure differs in kind from the one already reported, which is news. Where only its words differ,
+/// as after a role was given and a firewall is left, they are taken over.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
-    let Some(known) = &mut state.failing else { return false };
-    if matches!(failure.remedy, Remedy::Retry) || failure.about != known.failure.about {
+    let Some(known) = &mut state.blocked else { return false };
+    if failure.remedy == Remedy::Retry || failure.about != known.failure.about {
         return false;
     }
     let is_other = failure.kind != known.failure.kind;

@@ -1,12 +1,9 @@
 //! Redeeming one stored value: the app's credential, politeness, and the check of the answer.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use chrono::TimeDelta;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
-use std::hash::DefaultHasher;
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
-use tracing::warn;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::{Attempt, Proof, Rotator};
@@ -16,9 +13,10 @@ use crate::ports::refusal::Class;
 use crate::ports::{Asked, Issuer, IssuerError, Redemption, Resource, Vault, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
+use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
 use crate::rotation::schedule;
-use crate::rotation::state::State;
+use crate::rotation::state::{Facts, State, Successor};
 use crate::token::local_secret;
 use crate::token::secret::{Setting, Source};
 use crate::token::version::{Stored, Version, tag};
@@ -44,8 +42,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         stored: &Stored,
         attempt: &mut Attempt,
     ) -> Result<Proof, Failure> {
-        let token = stored.refresh_token();
-        if !token.is_plausible() {
+        let redeemed_value = stored.refresh_token();
+        if !redeemed_value.is_plausible() {
             return Err(unusable_value());
         }
         if attempt.credential.is_none() {
@@ -68,7 +66,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             client_id: &credential.client_id,
             client_secret: &credential.secret,
             scope: &self.grant.scope,
-            token: &token,
+            token: &redeemed_value,
             rotation_id: attempt.id,
         };
         // From then on a strict issuer may have spent what the vault holds.
@@ -79,21 +77,32 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
         let Whose { user_oid, unverified, .. } =
             answer::check(&self.grant, &credential.client_id, &redeemed)?;
-        self.note_unverified(state, unverified);
-        let noted = stored.version.tags.get(tag::USER_OID);
+        let client_id = credential.client_id.clone();
+        let issued_at = self.clock.now();
+        let version = &stored.version;
+        let facts = state.facts_of(&version.id);
+        note_unverified(facts, unverified, issued_at, attempt);
+        let noted = version.tags.get(tag::USER_OID);
         if let (Some(user), Some(noted)) = (&user_oid, noted)
             && !user.eq_ignore_ascii_case(noted)
         {
-            warn!(event = "user_changed", token = %self.grant.name, version = %stored.version.id,
-                "the token belongs to another user than its tag says; the tag is corrected");
+            attempt.note(Event::UserChanged(version.id.clone()));
         }
         if user_oid.is_some() {
-            state.user_oid.clone_from(&user_oid);
+            facts.user_oid.clone_from(&user_oid);
         }
         // A chain stays its user's: an answer that does not say so is no reason to forget it.
-        let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| stored.version.is_ours())));
-        let client_id = credential.client_id.clone();
-        Ok(Proof { redeemed, client_id, user_oid, issued_at: self.clock.now() })
+        let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| version.is_ours())));
+        let successor = Successor {
+            token: redeemed.refresh_token,
+            issued_at,
+            client_id,
+            user_oid,
+            redeemed: version.clone(),
+            redeemed_value,
+            rotation_id: attempt.id,
+        };
+        Ok(Proof { successor, access_token: redeemed.access_token })
     }
 
     /// Redeems a version that Perennial has not chosen by itself, unless the issuer's last answer still stands: a
@@ -113,19 +122,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Err(failure) => schedule::remember(state, &theirs.version, failure, self.clock.now()),
         }
         answer
-    }
-
-    fn note_unverified(&self, state: &mut State, unverified: Unverified) {
-        let known = state.unverified.take();
-        if !unverified.is_any() {
-            return;
-        }
-        if known.is_none_or(|(known, _)| known != unverified) {
-            warn!(event = "identity_unverified", token = %self.grant.name, what = %unverified,
-                "the issuer does not say whose the token is: that could not be compared with the configuration");
-        }
-        let since = known.map_or_else(|| self.clock.now(), |(_, since)| since);
-        state.unverified = Some((unverified, since));
     }
 
     /// What a refusal means; of a credential made moments ago it means waiting.
@@ -189,6 +185,17 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         );
         Failure { cure: Some(cure.into()), ..unreadable(summary) }
     }
+}
+
+fn note_unverified(facts: &mut Facts, unverified: Unverified, now: Timestamp, attempt: &mut Attempt) {
+    let known = facts.unverified.take();
+    if !unverified.is_any() {
+        return;
+    }
+    if known.is_none_or(|(known, _)| known != unverified) {
+        attempt.note(Event::IdentityUnverified(unverified));
+    }
+    facts.unverified = Some((unverified, known.map_or(now, |(_, since)| since)));
 }
 
 fn unreadable(summary: String) -> Failure {

@@ -2,29 +2,30 @@
 //! retire what has served.
 //!
 //! Owns the order of calls; `save` owns what the answers mean.
-
-use tracing::{info, warn};
+//!
+//! Invariant: while a successor is held it stays in the state; a failure on the way cannot lose it.
 
 use super::history::Turn;
-use super::{Attempt, Rotator};
+use super::{Attempt, Proof, Rotator};
 use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::ports::{Change, Issuer, Resource, Vault};
+use crate::rotation::event::{Event, Stepped};
 use crate::rotation::holds::Stake;
 use crate::rotation::save::{AfterList, AfterRead};
-use crate::rotation::state::{Held, Phase, State};
+use crate::rotation::state::{PendingSave, Phase, State};
 use crate::rotation::{save, schedule};
 use crate::token::rotation_id;
-use crate::token::version::{Provenance, Stored, Version, VersionId, compose};
+use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
 /// A save that gives way more often than this is racing a writer in a loop: it rests first.
 const MAX_ROUNDS: usize = 6;
 
 /// Where one pass over a held successor led.
 enum Pass {
-    /// Go on with this one.
-    Again(Box<Held>),
+    /// Go on with what is held now.
+    Again,
     /// The vault shows our version, and nothing is buried.
-    Saved(Box<Held>, Version),
+    Saved(Version),
     /// Somebody else's version works and is the chain; ours is let go.
     LetGo(Version),
 }
@@ -32,86 +33,90 @@ enum Pass {
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// What is held is tried again at once: a stop has been asked for.
     pub fn hurry(&self, mut state: State) -> State {
-        if let Some(failing) = &mut state.failing {
-            failing.retry_at = self.clock.now();
-        }
+        state.try_again_at(self.clock.now());
         state
     }
 
     /// Goes on saving the held successor until it is saved, given way, or must wait.
-    pub async fn save(&mut self, mut state: State) -> State {
-        let Phase::Unsaved(held) = state.phase.clone() else { return state };
-        let mut held = held;
-        let attempt = &mut Attempt { id: held.rotation_id, credential: None };
+    pub async fn save(&mut self, mut state: State) -> Stepped {
+        let Some(pending) = state.pending() else { return Stepped { state, events: Vec::new() } };
+        let mut attempt = Attempt::new(pending.successor.rotation_id);
+        let done = self.try_save(&mut state, &mut attempt).await;
+        self.done(state, done, attempt)
+    }
+
+    async fn try_save(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<(), Failure> {
         for _ in 0..MAX_ROUNDS {
-            // The state always holds the latest successor: a failure below must not lose it.
-            state.phase = Phase::Unsaved(held.clone());
-            let pass = match held.written.clone() {
-                None => self.bring(&mut state, held, attempt).await,
-                Some(written) => self.confirm(&mut state, held, &written, attempt).await,
+            let Some(pending) = state.pending() else { return Ok(()) };
+            let pass = match pending.written.clone() {
+                None => self.bring(state, attempt).await?,
+                Some(written) => self.confirm(state, &written, attempt).await?,
             };
             match pass {
-                Ok(Pass::Again(next)) => held = next,
-                Ok(Pass::Saved(held, version)) => return self.saved(state, &held, version),
-                Ok(Pass::LetGo(version)) => return let_go(state, version),
-                Err(failure) => return self.unsaved(state, failure),
+                Pass::Again => {}
+                Pass::Saved(version) => self.saved(state, version, attempt),
+                Pass::LetGo(version) => let_go(state, version),
             }
         }
-        state.phase = Phase::Unsaved(held);
-        let summary = "somebody else keeps writing this secret while its successor is being saved";
-        let about = About::Token;
-        let failure = Failure::new(Kind::ForeignWriter, Remedy::Retry, about, summary);
-        self.unsaved(state, failure)
+        if !state.is_unsaved() {
+            return Ok(());
+        }
+        let summary = "another writer keeps writing this secret while its successor is being saved";
+        Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, About::Token, summary))
     }
 
     /// Rule 1: re-read; write only over what was redeemed or is settled to be of no use.
-    async fn bring(
-        &mut self,
-        state: &mut State,
-        mut held: Box<Held>,
-        attempt: &mut Attempt,
-    ) -> Result<Pass, Failure> {
-        let newest = self.read_newest(state, attempt.id).await?;
-        held.read_at = newest.read_at;
-        match save::after_read(&held, &newest) {
-            AfterRead::AlreadyThere => {
-                held.written = Some(newest.version.id.clone());
-            }
+    async fn bring(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<Pass, Failure> {
+        let newest = self.read_newest(state, attempt).await?;
+        let Some(pending) = state.pending() else { return Ok(Pass::Again) };
+        pending.read_at = newest.read_at;
+        match save::after_read(pending, &newest) {
+            AfterRead::AlreadyThere => pending.written = Some(newest.version.id),
             AfterRead::Write => {
-                if newest.refresh_token() == held.from_value {
-                    held.from = newest.version.clone();
+                if newest.refresh_token() == pending.successor.redeemed_value {
+                    let version = newest.version.clone();
+                    let before = std::mem::replace(&mut pending.successor.redeemed, version);
+                    state.carry_facts(&before.id, &newest.version.id);
                 }
-                held.written = Some(self.write(state, &held, &newest.version).await?);
+                self.write(state, &newest.version, attempt).await?;
             }
-            AfterRead::Theirs => return self.give_way(state, held, newest, attempt).await,
+            AfterRead::Theirs => return self.give_way(state, newest, attempt).await,
         }
-        Ok(Pass::Again(held))
+        Ok(Pass::Again)
     }
 
-    async fn write(&self, state: &mut State, held: &Held, newest: &Version) -> Result<VersionId, Failure> {
-        // Foreign tags come from what is on top now; where the token comes from is `held.from`.
-        let mut from = held.from.clone();
-        from.tags = newest.tags.iter().chain(held.from.tags.iter()).collect();
-        let provenance = Provenance {
-            command: self.command,
-            issued_at: held.issued_at,
-            tenant_id: &self.grant.tenant_id,
-            client_id: &held.client_id,
-            user_oid: held.user_oid.as_deref(),
-            redeemed_from: Some(&from),
-            verdict: state.heard_since(held.issued_at).map(|noted| (noted.word(), noted.at)),
-            replaces: None,
-            rotation_id: held.rotation_id,
-        };
-        let (new, dropped) = compose(held.successor.clone(), self.timing.policy().lifetime, &provenance);
-        if !dropped.is_empty() {
-            warn!(event = "tags_dropped", token = %self.grant.name, tags = dropped.join(","),
-                "these tags do not fit beside Perennial's and are left out of the new version");
-        }
+    async fn write(&self, state: &mut State, newest: &Version, attempt: &mut Attempt) -> Result<(), Failure> {
         state.note_vault_call(self.clock.now());
-        let written = self.vault.write(&self.grant.secret, &new, held.rotation_id).await;
-        let version = written.map_err(|error| self.own(&error))?;
-        Ok(version.id)
+        let Phase::Unsaved(pending) = &state.phase else { return Ok(()) };
+        let successor = &pending.successor;
+        let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
+        let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
+        let (new, dropped) = NewVersion::compose(
+            successor.token.clone(),
+            self.timing.policy().lifetime,
+            &Provenance {
+                command: self.command,
+                issued_at: successor.issued_at,
+                signed_in_at: successor.redeemed.signed_in_at(),
+                tenant_id: &self.grant.tenant_id,
+                client_id: &successor.client_id,
+                user_oid: successor.user_oid.as_deref(),
+                redeemed_from: Some(&successor.redeemed.id),
+                verdict: verdict.map(|noted| (noted.word(), noted.at)),
+                // Foreign tags come from what is on top now, too.
+                foreign: newest.tags.iter().chain(successor.redeemed.tags.iter()).collect(),
+                rotation_id: successor.rotation_id,
+            },
+        );
+        if !dropped.is_empty() {
+            attempt.note(Event::TagsDropped(dropped.join(",")));
+        }
+        let written = self.vault.write(&self.grant.secret, &new, successor.rotation_id).await;
+        let written = written.map_err(|error| self.own(&error))?;
+        if let Some(pending) = state.pending() {
+            pending.written = Some(written.id);
+        }
+        Ok(())
     }
 
     /// Theirs is redeemed before ours is written: if it works it is the chain, and only if it is known to be
@@ -119,28 +124,30 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn give_way(
         &mut self,
         state: &mut State,
-        mut held: Box<Held>,
         theirs: Stored,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
+        let version = &theirs.version;
         match self.redeem_theirs(state, &theirs, attempt).await {
-            Ok(proof) => {
-                let now = proof.issued_at;
-                info!(event = "gave_way", token = %self.grant.name, version = %theirs.version.id,
-                    "somebody else's version works and is kept");
-                state.proved_at = Some(now);
-                self.ask_resource(state, &proof.redeemed.access_token, attempt.id).await;
-                let due = self.grant.strict || self.timing.rotation_is_due(&theirs.version, state, now);
-                if due {
-                    attempt.id = rotation_id();
-                    return Ok(Pass::Again(Box::new(Self::hold(&theirs, proof, attempt.id))));
+            Ok(Proof { mut successor, access_token }) => {
+                let now = successor.issued_at;
+                attempt.note(Event::YieldedToNewerVersion(version.id.clone()));
+                state.facts_of(&version.id).proved_at = Some(now);
+                self.ask_resource(state, &version.id, &access_token, attempt).await;
+                if !self.grant.strict && !self.timing.rotation_is_due(version, state, now) {
+                    return Ok(Pass::LetGo(theirs.version));
                 }
-                Ok(Pass::LetGo(theirs.version))
+                attempt.id = rotation_id();
+                successor.rotation_id = attempt.id;
+                state.phase = Phase::Unsaved(Box::new(PendingSave::of(successor)));
+                Ok(Pass::Again)
             }
-            Err(failure) if schedule::is_final(&failure, &theirs.version, self.clock.now()) => {
-                self.note_refusal(state, &theirs.version, &failure, attempt.id).await;
-                held.dead.push(theirs.version.id);
-                Ok(Pass::Again(held))
+            Err(failure) if schedule::is_final(&failure, version, self.clock.now()) => {
+                self.note_refusal(state, version, &failure, attempt).await;
+                if let Some(pending) = state.pending() {
+                    pending.dead.push(theirs.version.id);
+                }
+                Ok(Pass::Again)
             }
             Err(failure) => Err(failure),
         }
@@ -150,93 +157,84 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn confirm(
         &mut self,
         state: &mut State,
-        mut held: Box<Held>,
         written: &VersionId,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
         let versions = self.list(state, state.calls_of_a_save(), attempt.id).await?;
-        let retire = match save::after_list(&held, &versions) {
+        let Some(pending) = state.pending() else { return Ok(Pass::Again) };
+        let retire = match save::after_list(pending, &versions) {
             AfterList::NotSeen => {
-                held.written = None;
-                state.phase = Phase::Unsaved(held);
+                pending.written = None;
                 let summary = "the vault acknowledged the new version but does not show it";
-                let about = About::Token;
-                return Err(Failure::new(Kind::Unsaved, Remedy::Retry, about, summary));
+                return Err(Failure::new(Kind::Unsaved, Remedy::Retry, About::Token, summary));
             }
             AfterList::Buried(buried) => {
                 // Its chain has been on top: within this save it is not put there again, not even where a copy
                 // of its tags from the same second makes a sign-in of it.
                 let ours = versions.iter().find(|version| version.id == *written);
-                held.seen.push(written.clone());
-                held.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
-                return self.lift(state, held, &buried, written, attempt).await;
+                pending.seen.push(written.clone());
+                pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
+                return self.lift(state, &buried, written, attempt).await;
             }
             AfterList::Settled { retire } => retire,
         };
         // The vault shows the successor: what is left to do is tidying up.
         self.hold.set(Stake::Nothing);
-        for old in &retire {
+        for old in retire {
             state.note_vault_call(self.clock.now());
-            let change = Change { enabled: Some(false), tags: None };
-            if let Err(error) = self.vault.update(&self.grant.secret, old, &change, attempt.id).await {
-                warn!(event = "retire_failed", token = %self.grant.name, version = %old, reason = %error,
-                    "an old version could not be disabled; the next rotation tries again");
+            let update = Change { enabled: Some(false), tags: None };
+            if let Err(error) = self.vault.update(&self.grant.secret, &old, &update, attempt.id).await {
+                attempt.note(Event::RetireFailed(old, error.to_string()));
             }
         }
         let ours = versions.into_iter().find(|version| version.id == *written);
-        Ok(Pass::Saved(held, ours.expect("settled means that it was found in this list")))
+        Ok(Pass::Saved(ours.expect("settled means that it was found in this list")))
     }
 
     /// Puts the successor of a buried sign-in on top of the version that buries it.
     async fn lift(
         &mut self,
         state: &mut State,
-        mut held: Box<Held>,
         buried: &Version,
         written: &VersionId,
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        let Turn::Works(works) = self.redeem_buried(state, buried, written, attempt).await? else {
-            held.seen.push(buried.id.clone());
-            return Ok(Pass::Again(held));
+        let turn = self.redeem_buried(state, buried, written, attempt).await?;
+        let Some(pending) = state.pending() else { return Ok(Pass::Again) };
+        let Turn::Works(mut successor) = turn else {
+            pending.seen.push(buried.id.clone());
+            return Ok(Pass::Again);
         };
-        let (stored, proof) = *works;
         attempt.id = rotation_id();
-        let mut next = Self::hold(&stored, proof, attempt.id);
-        next.over = Some(written.clone());
-        next.dead = held.dead;
-        next.seen = held.seen;
-        Ok(Pass::Again(Box::new(next)))
+        successor.rotation_id = attempt.id;
+        let (dead, seen) = (std::mem::take(&mut pending.dead), std::mem::take(&mut pending.seen));
+        let next =
+            PendingSave { may_overwrite: Some(written.clone()), dead, seen, ..PendingSave::of(*successor) };
+        state.phase = Phase::Unsaved(Box::new(next));
+        Ok(Pass::Again)
     }
 
-    fn saved(&self, mut state: State, held: &Held, version: Version) -> State {
-        info!(event = "rotated", token = %self.grant.name, from = %held.from.id, to = %version.id,
-            rotation_id = %held.rotation_id);
+    fn saved(&self, state: &mut State, version: Version, attempt: &mut Attempt) {
+        let Some(PendingSave { successor, .. }) = state.pending() else { return };
+        let (redeemed, issued_at) = (successor.redeemed.clone(), successor.issued_at);
+        let rotated = (redeemed.id.clone(), version.id.clone(), successor.rotation_id);
+        attempt.note(Event::Rotated(rotated.0, rotated.1, rotated.2));
         let now = self.clock.now();
-        if !held.from.is_ours() {
+        if !redeemed.is_ours() {
             state.foreign_rotated_at = Some(now);
         }
         state.last_rotation_at = Some(now);
-        state.proved_at = Some(held.issued_at);
+        // What was said of the one redeemed was said in this rotation, of the same grant.
+        state.carry_facts(&redeemed.id, &version.id);
+        state.facts_of(&version.id).proved_at = Some(issued_at);
         state.searched = Some(version.id.clone());
-        state.newest = Some(version);
-        state.failing = None;
-        state.phase = Phase::Current;
-        state
-    }
-
-    fn unsaved(&mut self, state: State, failure: Failure) -> State {
-        if failure.kind == Kind::TurnedOff {
-            self.turned_off(state, failure)
-        } else {
-            self.failed(state, failure)
-        }
+        let_go(state, version);
     }
 }
 
-fn let_go(mut state: State, theirs: Version) -> State {
-    state.newest = Some(theirs);
-    state.failing = None;
+/// Nothing is held any more: this version is on top, and works.
+fn let_go(state: &mut State, newest: Version) {
+    state.newest = Some(newest);
+    state.clear_failures();
     state.phase = Phase::Current;
-    state
 }

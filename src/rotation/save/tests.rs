@@ -31,8 +31,8 @@ fn ours(name: &str, second: i64, from: &str) -> Version {
     Version { tags, ..foreign(name, second) }
 }
 
-fn held(from: Version, written: &str) -> Held {
-    Held { written: Some(id(written)), ..samples::held(from, at(0)) }
+fn pending(redeemed: Version, written: &str) -> PendingSave {
+    PendingSave { written: Some(id(written)), ..samples::pending(redeemed, at(0)) }
 }
 
 fn stored(version: Version, value: &str) -> Stored {
@@ -45,38 +45,38 @@ fn settled(retire: &[&str]) -> AfterList {
 
 #[test]
 fn only_what_was_redeemed_is_written_over() {
-    let held = held(foreign("r", 0), "w");
+    let pending = pending(foreign("r", 0), "w");
 
-    assert_eq!(after_read(&held, &stored(foreign("r", 0), "redeemed")), AfterRead::Write);
-    assert_eq!(after_read(&held, &stored(foreign("copy", 5), "redeemed")), AfterRead::Write);
-    assert_eq!(after_read(&held, &stored(foreign("x", 5), "fresh sign-in")), AfterRead::Theirs);
+    assert_eq!(after_read(&pending, &stored(foreign("r", 0), "redeemed")), AfterRead::Write);
+    assert_eq!(after_read(&pending, &stored(foreign("copy", 5), "redeemed")), AfterRead::Write);
+    assert_eq!(after_read(&pending, &stored(foreign("x", 5), "fresh sign-in")), AfterRead::Theirs);
 }
 
 #[test]
 fn a_lost_answer_is_recognised() {
-    let held = held(foreign("r", 0), "w");
+    let pending = pending(foreign("r", 0), "w");
 
-    assert_eq!(after_read(&held, &stored(ours("w", 5, "r"), "successor")), AfterRead::AlreadyThere);
+    assert_eq!(after_read(&pending, &stored(ours("w", 5, "r"), "successor")), AfterRead::AlreadyThere);
 }
 
 #[test]
 fn a_version_settled_to_be_dead_may_be_written_over() {
-    let mut held = held(foreign("r", 0), "w");
-    held.dead.push(id("garbage"));
+    let mut pending = pending(foreign("r", 0), "w");
+    pending.dead.push(id("garbage"));
 
-    assert_eq!(after_read(&held, &stored(foreign("garbage", 5), "x")), AfterRead::Write);
+    assert_eq!(after_read(&pending, &stored(foreign("garbage", 5), "x")), AfterRead::Write);
 }
 
 #[test]
 fn a_write_the_vault_does_not_show_does_not_count() {
-    assert_eq!(after_list(&held(foreign("r", 0), "w"), &[foreign("r", 0)]), AfterList::NotSeen);
+    assert_eq!(after_list(&pending(foreign("r", 0), "w"), &[foreign("r", 0)]), AfterList::NotSeen);
 }
 
 #[test]
 fn a_sign_in_below_our_write_is_found() {
     let versions = [foreign("r", 0), foreign("sign-in", 7), ours("w", 7, "r")];
 
-    let found = after_list(&held(foreign("r", 0), "w"), &versions);
+    let found = after_list(&pending(foreign("r", 0), "w"), &versions);
 
     assert_eq!(found, AfterList::Buried(foreign("sign-in", 7)));
 }
@@ -85,21 +85,21 @@ fn a_sign_in_below_our_write_is_found() {
 fn a_sign_in_above_our_write_is_not_buried() {
     let versions = [foreign("r", 0), ours("w", 7, "r"), foreign("sign-in", 8)];
 
-    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    assert_eq!(after_list(&pending(foreign("r", 0), "w"), &versions), settled(&[]));
 }
 
 #[test]
 fn what_a_second_instance_saved_from_the_same_version_is_not_buried() {
     let versions = [foreign("r", 0), ours("other", 7, "r"), ours("w", 8, "r")];
 
-    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    assert_eq!(after_list(&pending(foreign("r", 0), "w"), &versions), settled(&[]));
 }
 
 #[test]
 fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("s2", 5, "s"), ours("w", 7, "r")];
 
-    let found = after_list(&held(foreign("r", 0), "w"), &versions);
+    let found = after_list(&pending(foreign("r", 0), "w"), &versions);
 
     assert_eq!(found, AfterList::Buried(ours("s2", 5, "s")));
 }
@@ -116,18 +116,18 @@ fn once_lifted_nothing_is_buried_any_more() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
 
     assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), None);
-    let held = held(foreign("s", 3), "l");
-    assert_eq!(after_list(&held, &versions), settled(&[]));
+    let pending = pending(foreign("s", 3), "l");
+    assert_eq!(after_list(&pending, &versions), settled(&[]));
 }
 
 #[test]
 fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a")];
-    assert_eq!(after_list(&held(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
+    assert_eq!(after_list(&pending(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
 
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a"), ours("l", 4, "b")];
-    let held = Held { seen: vec![id("a")], ..held(foreign("b", 3), "l") };
-    assert_eq!(after_list(&held, &versions), settled(&[]));
+    let pending = PendingSave { seen: vec![id("a")], ..pending(foreign("b", 3), "l") };
+    assert_eq!(after_list(&pending, &versions), settled(&[]));
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
         // What a process that starts finds on top came last, whatever the ids are.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Never), None, "{stored}");
         // Our own was there before the copy, which is a sign-in.
-        let held = held(foreign("r", 0), written);
-        assert_eq!(after_list(&held, &versions), AfterList::Buried(copy), "{stored}");
+        let pending = pending(foreign("r", 0), written);
+        assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
 }
 
@@ -149,9 +149,9 @@ fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
 fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 9, "a")];
 
-    let late = Held { read_at: Some(at(8)), ..held(foreign("a", 3), "w") };
+    let late = PendingSave { read_at: Some(at(8)), ..pending(foreign("a", 3), "w") };
     assert_eq!(after_list(&late, &versions), settled(&[]));
-    let at_once = Held { read_at: Some(at(3)), ..held(foreign("a", 3), "w") };
+    let at_once = PendingSave { read_at: Some(at(3)), ..pending(foreign("a", 3), "w") };
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
@@ -171,7 +171,7 @@ fn dead_and_disabled_sign_ins_stay_where_they_are() {
     let off = Version { enabled: false, ..foreign("t", 4) };
     let versions = [foreign("r", 0), dead, off, ours("w", 7, "r")];
 
-    assert_eq!(after_list(&held(foreign("r", 0), "w"), &versions), settled(&[]));
+    assert_eq!(after_list(&pending(foreign("r", 0), "w"), &versions), settled(&[]));
     assert_eq!(predecessors(&foreign("x", 9), &versions).len(), 2, "neither of them is tried in a rescue");
 }
 
@@ -181,7 +181,7 @@ fn a_sign_in_that_was_refused_and_may_come_back_is_found_again() {
         let sign_in = refused(foreign("s", 3), code);
         let versions = [foreign("r", 0), sign_in.clone(), ours("w", 7, "r")];
 
-        let found = after_list(&held(foreign("r", 0), "w"), &versions);
+        let found = after_list(&pending(foreign("r", 0), "w"), &versions);
         assert_eq!(found, AfterList::Buried(sign_in.clone()), "{code:?}");
         assert_eq!(buried_under(&versions[2], &versions, &[], Ties::Never), Some(&sign_in), "{code:?}");
         let tried = predecessors(&foreign("x", 9), &versions);
@@ -196,14 +196,14 @@ fn a_tool_that_copies_our_tags_does_not_hide_a_sign_in() {
     copied.created = at(5);
     let versions = [foreign("older", -9), ours("r", 0, "older"), copied.clone(), ours("w", 6, "r")];
 
-    assert_eq!(after_list(&held(ours("r", 0, "older"), "w"), &versions), AfterList::Buried(copied));
+    assert_eq!(after_list(&pending(ours("r", 0, "older"), "w"), &versions), AfterList::Buried(copied));
 }
 
 #[test]
 fn only_our_own_older_versions_are_retired() {
     let versions = [foreign("login", -30), ours("o1", -20, "login"), ours("r", -10, "o1"), ours("w", 0, "r")];
 
-    assert_eq!(after_list(&held(versions[2].clone(), "w"), &versions), settled(&["o1"]));
+    assert_eq!(after_list(&pending(versions[2].clone(), "w"), &versions), settled(&["o1"]));
 }
 
 #[test]
@@ -238,9 +238,9 @@ proptest! {
     fn nothing_is_retired_but_ours_and_older_than_the_redeemed(versions in histories(), from: prop::sample::Index, written: prop::sample::Index) {
         let from = versions[from.index(versions.len())].clone();
         let written = versions[written.index(versions.len())].clone();
-        let held = held(from.clone(), &written.id.0);
+        let pending = pending(from.clone(), &written.id.0);
 
-        if let AfterList::Settled { retire } = after_list(&held, &versions) {
+        if let AfterList::Settled { retire } = after_list(&pending, &versions) {
             let newest = versions.iter().map(|version| version.created).max();
             for old in retire.iter().filter_map(|id| find(&versions, id)) {
                 prop_assert!(old.is_ours() && old.created < from.created && old.id != written.id);

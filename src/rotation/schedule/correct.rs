@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
-use crate::rotation::state::{Phase, State};
+use crate::rotation::state::{Blocked, Facts, Outage, Phase, State, Verdict};
 
 impl Timing {
     /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is
@@ -15,64 +15,64 @@ impl Timing {
         let State {
             phase,
             newest: _,
-            found: _,
+            facts,
+            inherited: _,
             searched: _,
             listed: _,
-            proved_at,
             last_rotation_at,
-            failing,
-            acceptance: _,
-            verdict_at,
-            verdict_since,
+            blocked,
+            outage,
             foreign_rotated_at,
             rescued: _,
-            unverified,
             refused,
             unburied_at,
-            user_oid: _,
             // The vault's word, or the configuration's.
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
             mark_after,
             redemptions,
-            questions,
+            partner_center_calls,
             vault_calls,
         } = state;
-        match phase {
-            Phase::Unproved { due_at } => *due_at = (*due_at).min(now + turn),
-            Phase::Waiting { look_at, again_at } => {
-                *look_at = (*look_at).min(now + LONGEST_WATCH);
-                *again_at = (*again_at).min(now + AGAIN_AFTER);
-            }
-            Phase::Off { look_at } => *look_at = (*look_at).min(now + LONGEST_WATCH),
-            // What is held is redeemed already; when it is written is `failing`'s to say.
-            Phase::Current | Phase::Unsaved(_) => {}
+        let longest = match phase {
+            Phase::Unsaved(_) => delta(LONGEST),
+            Phase::Unproved { .. } | Phase::Current => AGAIN_AFTER,
+        };
+        if let Phase::Unproved { due_at } = phase {
+            // Where something is in the way, that says when.
+            *due_at = (*due_at).min(now + turn);
         }
-        if let Some(failing) = failing {
-            failing.since = failing.since.min(now);
-            failing.retry_at = failing.retry_at.min(now + delta(LONGEST));
-        }
-        if let Some((_, since)) = unverified {
+        if let Some(Blocked { failure: _, since, version: _, next_check_at, again_at, checks: _ }) =
+            blocked.as_deref_mut()
+        {
             *since = (*since).min(now);
+            *next_check_at = (*next_check_at).min(now + LONGEST_WATCH);
+            *again_at = (*again_at).min(now + longest);
+        }
+        if let Some(Outage { failure: _, since, attempts: _, retry_at }) = outage.as_deref_mut() {
+            *since = (*since).min(now);
+            *retry_at = (*retry_at).min(now + delta(LONGEST));
+        }
+        if let Some(Facts { version: _, proved_at, user_oid: _, unverified, verdict }) = facts.as_deref_mut()
+        {
+            *proved_at = proved_at.map(|at| at.min(now));
+            if let Some((_, since)) = unverified {
+                *since = (*since).min(now);
+            }
+            if let Some(Verdict { acceptance: _, at, since }) = verdict {
+                (*at, *since) = ((*at).min(now), (*since).min(now));
+            }
         }
         for refused in refused {
             refused.at = refused.at.min(now);
         }
-        let past = [
-            proved_at,
-            last_rotation_at,
-            verdict_at,
-            verdict_since,
-            foreign_rotated_at,
-            unburied_at,
-            credential_read_at,
-        ];
+        let past = [last_rotation_at, foreign_rotated_at, unburied_at, credential_read_at];
         for at in past.into_iter().flatten() {
             *at = (*at).min(now);
         }
         *mark_after = mark_after.map(|at| at.min(now + MARK_AGAIN_AFTER));
-        for noted in [redemptions, questions, vault_calls] {
+        for noted in [redemptions, partner_center_calls, vault_calls] {
             noted.forget_after(now);
         }
     }

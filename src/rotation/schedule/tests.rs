@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ports::failure::Kind;
 use crate::rotation::samples;
-use crate::rotation::state::Held;
+use crate::rotation::state::PendingSave;
 use crate::token::version::VersionId;
 
 fn at(hours: i64) -> Timestamp {
@@ -25,8 +25,7 @@ fn ours() -> Version {
 }
 
 fn current(version: Version) -> State {
-    let state = State::unknown(at(0));
-    State { phase: Phase::Current, newest: Some(version), proved_at: Some(at(0)), ..state }
+    samples::proved(version, at(0))
 }
 
 fn failure(remedy: Remedy) -> Failure {
@@ -85,12 +84,13 @@ fn a_person_is_waited_for_by_the_minute_and_the_version_tried_again_each_day() {
 
     let state = timing.after_failure(current(ours()), failure(Remedy::Login), at(0), 0.5);
 
-    assert!(matches!(timing.next(&state, at(0)), Next::Mark(_)), "a refusal is noted");
+    assert!(matches!(timing.next(&state, at(0)), Next::UpdateTags(_)), "a refusal is noted");
     let state = State { mark_after: Some(at(99)), ..state };
     assert_eq!(timing.next(&state, at(0)), Next::Wait(at(0) + WATCH_EVERY));
-    assert_eq!(timing.next(&state, at(1)), Next::Look);
-    let looked = Phase::Waiting { look_at: at(25), again_at: at(24) };
-    assert_eq!(timing.next(&State { phase: looked, ..state }, at(24)), Next::Prove);
+    assert_eq!(timing.next(&state, at(1)), Next::CheckVault);
+    let mut state = state;
+    state.blocked.as_mut().expect("refused").next_check_at = at(25);
+    assert_eq!(timing.next(&state, at(24)), Next::Prove);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_refusal_that_an_earlier_process_noted_is_the_same_incident() {
 
     let state = timing().after_failure(current(noted), failure(Remedy::Login), at(0), 0.5);
 
-    let since = state.failing.expect("failing").since;
+    let since = state.blocked.expect("refused").since;
     assert_eq!(rfc3339(since), "2025-10-01T00:00:00Z");
 }
 
@@ -109,10 +109,10 @@ fn a_proof_is_noted_at_most_daily() {
     let timing = timing();
     let mut state = current(ours());
 
-    state.proved_at = Some(at(23));
-    assert!(!matches!(timing.next(&state, at(23)), Next::Mark(_)));
-    state.proved_at = Some(at(24));
-    let Next::Mark(tags) = timing.next(&state, at(24)) else { panic!("a mark") };
+    state.facts_of(&ours().id).proved_at = Some(at(23));
+    assert!(!matches!(timing.next(&state, at(23)), Next::UpdateTags(_)));
+    state.facts_of(&ours().id).proved_at = Some(at(24));
+    let Next::UpdateTags(tags) = timing.next(&state, at(24)) else { panic!("a mark") };
     assert_eq!(tags[tag::PROVED_AT], rfc3339(at(24)));
 }
 
@@ -134,13 +134,13 @@ fn a_held_successor_is_saved_at_once_and_retried_at_least_hourly() {
 
     for attempt in 0..40 {
         state = timing.after_failure(state, failure(RETRY), at(attempt), 0.999);
-        let retry_at = state.failing.as_ref().expect("failing").retry_at;
+        let retry_at = state.outage.as_ref().expect("down").retry_at;
         assert!(state.is_unsaved() && retry_at <= at(attempt + 1));
     }
 }
 
-fn held() -> Held {
-    samples::held(ours(), at(0))
+fn held() -> PendingSave {
+    samples::pending(ours(), at(0))
 }
 
 proptest! {
@@ -177,8 +177,9 @@ fn what_is_known_of_a_token_says_nothing_about_the_next() {
 
     let state = timing().after_failure(state, failure(RETRY), at(2), 0.5);
 
-    let failing = state.failing.expect("Entra does not answer");
-    assert_eq!((failing.failure.kind, failing.since), (Kind::EntraUnreachable, at(2)));
+    let outage = state.outage.expect("Entra does not answer");
+    assert_eq!((outage.failure.kind, outage.since), (Kind::EntraUnreachable, at(2)));
+    assert!(state.blocked.is_none(), "nobody knows yet whether the sign-in is good");
 }
 
 #[test]
@@ -189,10 +190,16 @@ fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
 
     let state = timing.after_failure(state, failure(RETRY), at(24), 0.5);
 
-    let failing = state.failing.as_ref().expect("failing");
-    assert_eq!((failing.failure.kind, failing.since), (Kind::LoginRequired, at(0)));
-    let Phase::Waiting { again_at, .. } = state.phase else { panic!("waiting") };
-    assert_eq!(again_at, at(27), "neither at once, which would hammer, nor only in a day");
+    let blocked = state.blocked.as_ref().expect("refused");
+    assert_eq!((blocked.failure.kind, blocked.since), (Kind::LoginRequired, at(0)));
+    assert_eq!(blocked.again_at, at(27), "neither at once, which would hammer, nor only in a day");
+    let outage = state.outage.as_ref().expect("both are known");
+    assert_eq!((outage.failure.kind, outage.since, outage.attempts), (Kind::EntraUnreachable, at(24), 1));
+
+    let answered = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let state = timing.after_failure(state, answered, at(27), 0.5);
+    assert!(state.outage.is_none(), "an answer ends an outage");
+    assert_eq!(state.blocked.expect("still refused").since, at(0));
 }
 
 #[test]
@@ -204,7 +211,7 @@ fn faults_that_take_turns_are_one_outage() {
         state = timing.after_failure(state, Failure::new(kind, RETRY, About::Grant, "x"), at(turn), 0.999);
     }
 
-    assert_eq!(state.failing.expect("failing").retry_at, at(10));
+    assert_eq!(state.outage.expect("down").retry_at, at(10));
 }
 
 #[test]
@@ -213,7 +220,7 @@ fn a_useless_value_is_tried_again_when_its_predecessor_may_take_its_place() {
 
     let state = timing().after_failure(current(version(&[])), useless, at(3), 0.5);
 
-    assert!(matches!(state.phase, Phase::Waiting { again_at, .. } if again_at == at(24)));
+    assert_eq!(state.blocked.expect("unusable").again_at, at(24));
 }
 
 #[test]
@@ -225,6 +232,6 @@ fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_do
     assert_eq!(timing.next(&State { listed: 25, ..state.clone() }, at(191)), Next::Prove, "it is due");
     let Next::Wait(at_last) = timing.next(&state, at(191)) else { panic!("26 of 60 are not left") };
     assert_eq!(at_last, at(214) + TimeDelta::seconds(5));
-    let unread = State { newest: None, proved_at: None, ..state };
+    let unread = State { newest: None, ..state };
     assert_eq!(timing.next(&unread, at(191)), Next::Prove);
 }

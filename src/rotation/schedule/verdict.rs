@@ -2,17 +2,17 @@
 //!
 //! A yes is noted at most daily, a no when it changes.
 
-use super::{MARK_EVERY, is_passing};
+use super::MARK_EVERY;
 use crate::ports::failure::{About, Kind};
-use crate::rotation::state::{Failing, Noted, State};
+use crate::rotation::state::{Blocked, Facts, Noted};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag, verdict};
 
 /// The verdict on a version that the issuer has just redeemed. Where Partner Center is silent, what it said before
 /// stays; what kept the version from being redeemed is over.
-pub(super) fn after_proof(version: &Version, state: &State) -> Option<Noted> {
+pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
-    state.heard_since(version.issued_at()).or_else(before)
+    facts.heard_since(version.issued_at()).or_else(before)
 }
 
 /// Whether the version does not say so yet.
@@ -28,8 +28,8 @@ pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
 /// What keeps a version from being redeemed though nobody refuses the grant, as long as the version does not say so.
 /// Of what cannot be read here only the vault's own refusals are noted: of a file or a variable, the next process
 /// learns by itself.
-pub(super) fn of_failure(version: &Version, failing: &Failing) -> Option<Noted> {
-    let failure = &failing.failure;
+pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
+    let failure = &blocked.failure;
     let kind = match (failure.kind, failure.about) {
         (Kind::AppCredentialRefused, About::AppCredential)
         | (Kind::VaultRefused, About::CredentialSource)
@@ -37,8 +37,8 @@ pub(super) fn of_failure(version: &Version, failing: &Failing) -> Option<Noted> 
         _ => return None,
     };
     let known = Noted::on(version).is_some_and(|noted| noted.kind == Some(kind));
-    let news = !is_passing(failure.remedy) && !version.is_refused() && !known;
-    news.then_some(Noted { kind: Some(kind), at: failing.since })
+    let news = !version.is_refused() && !known;
+    news.then_some(Noted { kind: Some(kind), at: blocked.since })
 }
 
 /// Writes it into the tags of its version.
@@ -59,7 +59,7 @@ mod tests {
     use crate::process::clock::{Timestamp, rfc3339};
     use crate::rotation::samples;
     use crate::rotation::schedule::{Next, Timing};
-    use crate::rotation::state::Phase;
+    use crate::rotation::state::State;
     use crate::token::managed::{Policy, TokenName};
 
     fn now() -> Timestamp {
@@ -82,15 +82,11 @@ mod tests {
     }
 
     fn proved(newest: Version, said: Option<(bool, Timestamp)>) -> State {
-        let mut state = State {
-            phase: Phase::Current,
-            newest: Some(newest),
-            proved_at: Some(now()),
-            ..State::unknown(now())
-        };
+        let version = newest.id.clone();
+        let mut state = samples::proved(newest, now());
         if let Some((accepted, at)) = said {
             let said = Acceptance { accepted, mfa: None, tenant_id: None, company: None, status: 200 };
-            state.hear(said, at);
+            state.hear(&version, said, at);
         }
         state
     }
@@ -99,7 +95,7 @@ mod tests {
     fn written(state: &State) -> Option<String> {
         let timing = Timing::new(&Policy::default(), &TokenName::new("a"), 0.0);
         match timing.next(state, now()) {
-            Next::Mark(tags) => Some(tags.get(tag::VERDICT).unwrap_or_default().to_owned()),
+            Next::UpdateTags(tags) => Some(tags.get(tag::VERDICT).unwrap_or_default().to_owned()),
             _ => None,
         }
     }
@@ -162,13 +158,8 @@ mod tests {
             ("no successor", usable, (Kind::NoRefreshToken, operator, About::Grant), true),
         ] {
             let failure = Failure::new(kind, remedy, about, "as told");
-            let failing = Failing { failure, since, attempts: 1, retry_at: now() + hours(1), version: None };
-            let state = State {
-                phase: Phase::Waiting { look_at: now() + hours(1), again_at: now() + hours(1) },
-                newest: Some(noted(on_it)),
-                failing: Some(Box::new(failing)),
-                ..State::unknown(now())
-            };
+            let unproved = State { newest: Some(noted(on_it)), ..State::unknown(now()) };
+            let state = samples::failed(unproved, failure, since, 1);
 
             let wanted = is_noted.then(|| format!("{} {}", kind.as_str(), rfc3339(since)));
             assert_eq!(written(&state), wanted, "{what}");
@@ -178,14 +169,8 @@ mod tests {
     #[test]
     fn a_refusal_of_the_grant_takes_the_verdicts_place() {
         let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "as told");
-        let failing =
-            Failing { failure, since: now(), attempts: 1, retry_at: now() + hours(1), version: None };
-        let state = State {
-            phase: Phase::Waiting { look_at: now() + hours(1), again_at: now() + hours(1) },
-            newest: Some(noted(Some(("usable", now())))),
-            failing: Some(Box::new(failing)),
-            ..State::unknown(now())
-        };
+        let unproved = State { newest: Some(noted(Some(("usable", now())))), ..State::unknown(now()) };
+        let state = samples::failed(unproved, failure, now(), 1);
 
         assert_eq!(written(&state), Some(String::new()));
     }

@@ -4,8 +4,8 @@
 use crate::ports::Acceptance;
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
-use crate::rotation::state::State;
-use crate::token::version::{USABLE, Version};
+use crate::rotation::state::{Facts, State, Verdict};
+use crate::token::version::{USABLE, Version, VersionId};
 
 /// What a process noted on a version when it last tried it, short of a refusal of the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +48,29 @@ impl Noted {
 }
 
 impl State {
-    /// Takes in what Partner Center says. A rejection that is known already keeps its beginning.
-    pub fn hear(&mut self, said: Acceptance, now: Timestamp) {
-        let objection = said.objection();
-        if self.acceptance.as_ref().is_none_or(|before| before.objection() != objection) {
-            let noted = self.newest.as_ref().and_then(Noted::on).filter(|noted| noted.kind == objection);
-            let since = noted.filter(|_| objection.is_some()).map(|noted| noted.at.min(now));
-            self.verdict_since = Some(since.unwrap_or(now));
-        }
-        self.verdict_at = Some(now);
-        self.acceptance = Some(said);
+    /// Takes in what Partner Center says of a version's access token. A rejection that is known already keeps its
+    /// beginning.
+    pub fn hear(&mut self, version: &VersionId, acceptance: Acceptance, now: Timestamp) {
+        let objection = acceptance.objection();
+        let newest = self.newest.as_ref().filter(|newest| newest.id == *version);
+        let noted = newest.and_then(Noted::on).filter(|noted| objection.is_some() && noted.kind == objection);
+        let facts = self.facts_of(version);
+        let before = facts.verdict.take().filter(|before| before.acceptance.objection() == objection);
+        let since = match (before, noted) {
+            (Some(before), _) => before.since,
+            (None, Some(noted)) => noted.at.min(now),
+            (None, None) => now,
+        };
+        facts.verdict = Some(Verdict { acceptance, at: now, since });
     }
+}
 
+impl Facts {
     /// What Partner Center last said, as it is to be noted on a version that was issued then; nothing where it was not
     /// asked since.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
-        let said = self.acceptance.as_ref()?;
-        let heard_at = self.verdict_at.filter(|at| *at >= issued_at)?;
-        let kind = said.objection();
-        let at = kind.and(self.verdict_since).unwrap_or(heard_at);
-        Some(Noted { kind, at })
+        let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
+        let kind = verdict.acceptance.objection();
+        Some(Noted { kind, at: if kind.is_some() { verdict.since } else { verdict.at } })
     }
 }

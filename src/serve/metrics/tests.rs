@@ -3,7 +3,6 @@
 use super::*;
 use crate::ports::Acceptance;
 use crate::rotation::samples;
-use std::sync::Arc;
 
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use chrono::TimeDelta;
 
 use crate::net::calls::{Calls, Peer};
 use crate::ports::failure::{About, Failure, Remedy};
-use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Failing, Phase, State};
+use crate::rotation::state::State;
+use crate::status;
 use crate::status::condition::conditions;
 use crate::token::managed::{Grant, Verify};
 
@@ -37,26 +36,22 @@ fn grant(name: &str) -> Grant {
 }
 
 fn snapshot(name: &str, state: &State) -> Snapshot {
-    let grant = grant(name);
-    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now() + TimeDelta::hours(4)), now())
+    status::samples::snapshot(grant(name), state, now() + TimeDelta::hours(4), now())
 }
 
 fn current() -> State {
     let issued = now() - TimeDelta::days(2);
     let newest = samples::version("a", issued);
-    let state = State::unknown(now());
-    let mut state = State { phase: Phase::Current, newest: Some(newest), proved_at: Some(now()), ..state };
+    let version = newest.id.clone();
+    let mut state = samples::proved(newest, now());
     let accepted = Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
-    state.hear(accepted, now());
+    state.hear(&version, accepted, now());
     state
 }
 
 fn refused() -> State {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
-    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
-    let phase = Phase::Waiting { look_at: now(), again_at: now() };
-    State { phase, failing: Some(Box::new(failing)), ..current() }
+    samples::failed(current(), failure, now(), 1)
 }
 
 fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
@@ -107,7 +102,6 @@ fn the_contract_is_served_with_its_names_and_labels() {
     calls.record(Peer::Entra, "redeem", Ok(200), Duration::from_millis(300));
     let mut rotated = snapshot("a", &current());
     rotated.last_rotation_at = Some(now());
-    rotated.accepted = Some(true);
     let families = scraped(&[rotated, snapshot("b", &refused())], &calls);
 
     for metric in &METRICS {

@@ -41,6 +41,7 @@ fn token(name: &str, state: Standing) -> TokenStatus {
 
 fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     Condition {
+        id: Uuid::nil(),
         tokens: vec![token.to_owned()],
         owners: vec!["Ops & co".to_owned()],
         trace: Trace::of(50_173),

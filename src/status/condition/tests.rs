@@ -4,12 +4,11 @@ use super::*;
 use crate::ports::failure::{Failure, Remedy, Trace};
 use crate::ports::{Acceptance, Asked, Forbidden, VaultError};
 use crate::rotation::samples;
-use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::{Phase, State};
+use crate::status::samples::snapshot;
 use crate::status::snapshot::Standing;
 use crate::token::managed::{Grant, Verify};
 use crate::token::version::{Version, tag};
-use std::sync::Arc;
 
 fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
@@ -17,19 +16,14 @@ fn now() -> Timestamp {
 
 /// The kinds that hold for a token proved three days ago, in that phase and failing so many times.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
-    let failing = failing.map(|(kind, remedy, attempts)| Failing {
-        failure: Failure::new(kind, remedy, About::Token, "as told"),
-        since: now() - TimeDelta::days(2),
-        attempts,
-        retry_at: now(),
-        version: None,
-    });
-    kinds_of_state(&State { phase, failing: failing.map(Box::new), ..proved_three_days_ago() })
+    let state = State { phase, ..proved_three_days_ago() };
+    let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
+    let failure = Failure::new(kind, remedy, About::Token, "as told");
+    kinds_of_state(&samples::failed(state, failure, now() - TimeDelta::days(2), attempts))
 }
 
 fn proved_three_days_ago() -> State {
-    let proved_at = Some(now() - TimeDelta::days(3));
-    State { phase: Phase::Current, newest: Some(version()), proved_at, ..State::unknown(now()) }
+    samples::proved(version(), now() - TimeDelta::days(3))
 }
 
 fn drawn(name: &str, state: &State) -> Snapshot {
@@ -38,8 +32,7 @@ fn drawn(name: &str, state: &State) -> Snapshot {
         verify: Verify::PartnerCenter,
         ..samples::grant(name)
     };
-    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    Snapshot::of(&Arc::new(grant), &timing, state, &Next::Wait(now()), now())
+    snapshot(grant, state, now(), now())
 }
 
 fn kinds_of_state(state: &State) -> Vec<Kind> {
@@ -52,20 +45,17 @@ fn version() -> Version {
 }
 
 fn unsaved() -> Phase {
-    Phase::Unsaved(Box::new(samples::held(version(), now())))
+    Phase::Unsaved(Box::new(samples::pending(version(), now())))
 }
 
 #[test]
 fn late_is_told_only_where_nothing_else_says_why() {
     let retry = Remedy::Retry;
-    let off = Phase::Off { look_at: now() };
-    let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
-
     assert_eq!(kinds(Phase::Current, None), [Kind::Overdue]);
     assert_eq!(kinds(Phase::Current, Some((Kind::EntraUnreachable, retry, 2))), [Kind::Overdue]);
     assert_eq!(kinds(Phase::Current, Some((Kind::EntraUnreachable, retry, 3))), [Kind::EntraUnreachable]);
-    assert_eq!(kinds(waiting(), Some((Kind::LoginRequired, Remedy::Login, 1))), [Kind::LoginRequired]);
-    assert_eq!(kinds(off, Some((Kind::TurnedOff, Remedy::Operator, 1))), [Kind::TurnedOff]);
+    assert_eq!(kinds(Phase::Current, Some((Kind::LoginRequired, Remedy::Login, 1))), [Kind::LoginRequired]);
+    assert_eq!(kinds(Phase::Current, Some((Kind::TurnedOff, Remedy::Operator, 1))), [Kind::TurnedOff]);
 }
 
 #[test]
@@ -87,11 +77,9 @@ fn a_successor_that_was_held_for_days_is_not_late_once_it_is_saved() {
 
 /// What to do about a refusal of the vault, or about what the issuer said.
 fn action_of(failure: Failure, newest: Version) -> String {
-    let failing = Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None };
-    let state = State { newest: Some(newest), failing: Some(Box::new(failing)), ..State::unknown(now()) };
-    let grant = Arc::new(samples::grant("partner-center"));
-    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    let snapshot = Snapshot::of(&grant, &timing, &state, &Next::Wait(now()), now());
+    let unproved = State { newest: Some(newest), ..State::unknown(now()) };
+    let state = samples::failed(unproved, failure, now(), 1);
+    let snapshot = snapshot(samples::grant("partner-center"), &state, now(), now());
     let [told] = conditions(&[snapshot], TimeDelta::zero(), now()).try_into().expect("one");
     told.action
 }
@@ -135,18 +123,20 @@ fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
 
 #[test]
 fn a_no_of_partner_centers_holds_until_it_says_yes() {
-    let heard = |accepted, mfa| State {
-        proved_at: Some(now()),
-        acceptance: Some(said(accepted, mfa)),
-        verdict_at: Some(now() - TimeDelta::days(3)),
-        ..proved_three_days_ago()
-    };
+    let heard = |accepted, mfa| heard(said(accepted, mfa), now() - TimeDelta::days(3));
 
     assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
     assert_eq!(kinds_of_state(&heard(false, Some(false))), [Kind::MfaRequired]);
-    assert_eq!(drawn("a", &heard(true, Some(true))).accepted, None, "a yes of three days ago is none");
+    assert_eq!(drawn("a", &heard(true, Some(true))).accepted(), None, "a yes of three days ago is none");
     assert_eq!(drawn("a", &heard(false, None)).standing(now()), Standing::NeedsOperator);
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), Standing::NeedsLogin);
+}
+
+/// Proved now, with what Partner Center said then.
+fn heard(said: Acceptance, at: Timestamp) -> State {
+    let mut state = samples::proved(version(), now());
+    state.hear(&version().id, said, at);
+    state
 }
 
 fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
@@ -182,32 +172,23 @@ fn what_the_process_before_noted_of_partner_center_still_holds() {
         let told = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
         assert_eq!(told.iter().map(|told| told.kind).collect::<Vec<_>>(), kinds, "{word}");
         assert!(told.iter().all(|told| told.since == since), "{word}");
-        assert_eq!((drawn.standing(now()), drawn.accepted), (standing, accepted), "{word}");
+        assert_eq!((drawn.standing(now()), drawn.accepted()), (standing, accepted), "{word}");
     }
 }
 
 /// A token of a hundred days, in that phase, proved that many days ago.
 fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
-    let failing = failing.map(|kind| {
-        let remedy = if kind == Kind::LoginRequired { Remedy::Login } else { Remedy::Operator };
-        let failure = Failure::new(kind, remedy, About::Grant, "as told");
-        Box::new(Failing { failure, since: now(), attempts: 1, retry_at: now(), version: None })
-    });
-    State {
-        phase,
-        newest: Some(samples::version("v", now() - TimeDelta::days(100))),
-        proved_at: proved_days_ago.map(|days| now() - TimeDelta::days(days)),
-        acceptance: Some(said(true, None)),
-        verdict_at: Some(now()),
-        failing,
-        ..State::unknown(now())
-    }
+    let version = samples::version("v", now() - TimeDelta::days(100));
+    let mut state = State { phase, newest: Some(version.clone()), ..State::unknown(now()) };
+    state.facts_of(&version.id).proved_at = proved_days_ago.map(|days| now() - TimeDelta::days(days));
+    state.hear(&version.id, said(true, None), now());
+    let Some(kind) = failing else { return state };
+    let remedy = if kind == Kind::LoginRequired { Remedy::Login } else { Remedy::Operator };
+    samples::failed(state, Failure::new(kind, remedy, About::Grant, "as told"), now(), 1)
 }
 
 #[test]
 fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
-    let waiting = || Phase::Waiting { look_at: now(), again_at: now() };
-    let off = Phase::Off { look_at: now() };
     let unproved = || Phase::Unproved { due_at: now() };
     let end = now() - TimeDelta::days(10);
     let (told, nothing) = (Some(end), None);
@@ -215,11 +196,11 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
     for (what, state, standing, expired) in [
         ("never redeemed", old(unproved(), None, None), Standing::Expired, told),
         ("redeemed before its end", old(Phase::Current, Some(11), None), Standing::Expired, told),
-        ("and blocked", old(waiting(), Some(11), blocked), Standing::Expired, told),
-        ("and refused", old(waiting(), Some(11), Some(Kind::LoginRequired)), Standing::Expired, told),
+        ("and blocked", old(Phase::Current, Some(11), blocked), Standing::Expired, told),
+        ("and refused", old(Phase::Current, Some(11), Some(Kind::LoginRequired)), Standing::Expired, told),
         ("redeemed after its end", old(Phase::Current, Some(0), None), Standing::Current, nothing),
         ("long after", old(Phase::Current, Some(9), None), Standing::Unknown, nothing),
-        ("off", old(off, None, None), Standing::Off, nothing),
+        ("off", old(unproved(), None, Some(Kind::TurnedOff)), Standing::Off, nothing),
         ("held", State { phase: unsaved(), ..old(unproved(), None, None) }, Standing::Unsaved, nothing),
     ] {
         let drawn = drawn("a", &state);
@@ -239,18 +220,13 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
 
 #[test]
 fn what_nobody_knows_is_not_shown_as_current() {
-    let accepted_at = |at| State {
-        proved_at: Some(now()),
-        acceptance: Some(said(true, None)),
-        verdict_at: Some(at),
-        ..proved_three_days_ago()
-    };
+    let accepted_at = |at| heard(said(true, None), at);
     let standing = |state: &State| drawn("a", state).standing(now());
 
     assert_eq!(standing(&accepted_at(now())), Standing::Current);
     let silent = accepted_at(now() - TimeDelta::days(3));
     assert_eq!(standing(&silent), Standing::Unknown, "Partner Center is silent");
-    let never = State { proved_at: Some(now()), ..proved_three_days_ago() };
+    let never = samples::proved(version(), now());
     assert_eq!(standing(&never), Standing::Unknown, "Partner Center has never said so");
 
     let mut version = version();

@@ -24,8 +24,8 @@ async fn a_waiting_token_is_small() {
     let grant = harness::grant("contoso", &partner, &Policy::default());
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
     let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
-    let (_poke, poked) = watch::channel(0);
-    let signals = Signals { stop: CancellationToken::new(), poke: poked, turn: TimeDelta::zero() };
+    let (_reload, reloads) = watch::channel(0);
+    let signals = Signals { stop: CancellationToken::new(), reload: reloads, turn: TimeDelta::zero() };
     let state = State::unknown(harness::base());
 
     let task = daemon::keep(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));

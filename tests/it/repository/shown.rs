@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::ports::{Redeemed, Redemption};
-use perennial::rotation::state::{Held, Phase, State};
+use perennial::rotation::state::{PendingSave, Phase, State, Successor};
 use perennial::sandbox::world::Operation;
 use perennial::token::managed::Policy;
 use perennial::token::version::{NewVersion, Stored, Version, VersionId};
@@ -50,21 +50,16 @@ fn values_on_their_way_are_not_shown() {
         token: &refresh(),
         rotation_id: Uuid::nil(),
     };
-    let held = Held {
-        successor: refresh(),
+    let pending = PendingSave::of(Successor {
+        token: refresh(),
         issued_at: base(),
-        from: version(),
-        from_value: refresh(),
-        over: None,
-        read_at: None,
-        written: None,
-        dead: Vec::new(),
-        seen: Vec::new(),
         client_id: "c".into(),
         user_oid: None,
+        redeemed: version(),
+        redeemed_value: refresh(),
         rotation_id: Uuid::nil(),
-    };
-    let state = State { phase: Phase::Unsaved(Box::new(held)), ..State::unknown(base()) };
+    });
+    let state = State { phase: Phase::Unsaved(Box::new(pending)), ..State::unknown(base()) };
     let stored = Stored { version: version(), value: secret.clone(), read_at: None };
     let new = NewVersion { value: refresh(), expires: base(), tags: [].into() };
 
@@ -79,8 +74,8 @@ async fn what_the_stand_ins_hold_is_not_shown_and_neither_is_what_the_adapters_d
     let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
     let grant = harness::grant("one", &partner, &Policy::default());
     let mut rotator = lab.rotator(&grant);
-    let state = rotator.prove(State::unknown(lab.clock.now()), false).await;
-    assert!(state.proved_at.is_some(), "{state:?}");
+    let state = rotator.prove(State::unknown(lab.clock.now()), false).await.state;
+    assert!(state.proved_at().is_some(), "{state:?}");
 
     let world = lab.world();
     let shown = [

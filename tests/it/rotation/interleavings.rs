@@ -38,12 +38,12 @@ enum With {
 /// One rotation from beginning to end, as the loop would carry it out, without its waits.
 async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     let state = State::unknown(rotator.clock.now());
-    let mut state = rotator.prove(state, force).await;
+    let mut state = rotator.prove(state, force).await.state;
     for _ in 0..4 {
         if !matches!(state.phase, Phase::Unsaved(_)) {
             return;
         }
-        state = rotator.save(state).await;
+        state = rotator.save(state).await.state;
     }
 }
 

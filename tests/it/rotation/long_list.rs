@@ -30,7 +30,7 @@ impl Instance {
         loop {
             match self.rotator.timing.next(&state, self.rotator.clock.now()) {
                 Next::Wait(_) => break,
-                step => state = Box::pin(self.rotator.step(state, step)).await,
+                step => state = Box::pin(self.rotator.step(state, step)).await.state,
             }
         }
         self.state = Some(state);

@@ -10,13 +10,13 @@ use perennial::config::Config;
 use perennial::ports::failure::{About, Failure, Kind, Remedy};
 use perennial::process::clock::Timestamp;
 use perennial::rotation::schedule::{Next, Timing};
-use perennial::rotation::state::{Phase, State};
+use perennial::rotation::state::{Facts, Phase, State};
 use perennial::status::document::{Status, StatusSource};
-use perennial::status::snapshot::Snapshot;
+use perennial::status::snapshot::{Periods, Snapshot};
 use perennial::token::RefreshToken;
 use perennial::token::managed::{Grant, Policy};
 use perennial::token::secret::{SecretAddress, SecretName};
-use perennial::token::version::{Provenance, Version, compose, tag};
+use perennial::token::version::{NewVersion, Provenance, Version, tag};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -191,10 +191,11 @@ fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
 }
 
 fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestamp) {
+    let facts = Facts { proved_at: Some(now), ..Facts::of(version.id.clone()) };
     let read = State {
         phase: Phase::Current,
         newest: Some(version.clone()),
-        proved_at: Some(now),
+        facts: Some(Box::new(facts)),
         app_secret_expires: version.expires,
         credential_read_at: Some(now),
         ..State::unknown(now)
@@ -210,7 +211,7 @@ fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestam
     for state in [failed(refused), failed(outage), failed(useless), read.clone()] {
         let next = timing.next(&state, now);
         assert!(!matches!(next, Next::Wait(at) if at <= now), "{next:?}");
-        let snapshot = Snapshot::of(grant, timing, &state, &next, now);
+        let snapshot = Snapshot::of(grant, Periods::of(timing), &state, Some(&next), now);
         assert!(snapshot.runway(now).is_none_or(|left| left >= TimeDelta::zero()), "{snapshot:?}");
         let status = Status::of(&[snapshot], TimeDelta::zero(), now, StatusSource::Vault);
         serde_json::to_string(&status).expect("it can be served");
@@ -218,14 +219,15 @@ fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestam
     let provenance = Provenance {
         command: "run",
         issued_at: now,
+        signed_in_at: version.signed_in_at(),
         tenant_id: "t",
         client_id: "a",
         user_oid: None,
-        redeemed_from: Some(version),
+        redeemed_from: Some(&version.id),
         verdict: None,
-        replaces: None,
+        foreign: version.tags.clone(),
         rotation_id: Uuid::nil(),
     };
-    let (new, _) = compose(RefreshToken::new("r"), timing.policy().lifetime, &provenance);
+    let (new, _) = NewVersion::compose(RefreshToken::new("r"), timing.policy().lifetime, &provenance);
     assert!(new.expires > now);
 }

@@ -16,7 +16,7 @@ use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, World};
 use perennial::token::RefreshToken;
 use perennial::token::managed::{Grant, Policy};
 use perennial::token::tags::Tags;
-use perennial::token::version::{Provenance, Version, compose, tag};
+use perennial::token::version::{NewVersion, Provenance, Version, tag};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -147,23 +147,25 @@ impl Scene {
     /// A process redeems, the other user signs in, and the process dies after it has written over that.
     async fn buries_a_sign_in(&self, tags: Tags) -> RefreshToken {
         let mut dies = self.rotator("dies");
-        let state = dies.prove(self.unknown(), true).await;
-        let Phase::Unsaved(held) = state.phase else { panic!("forced") };
+        let state = dies.prove(self.unknown(), true).await.state;
+        let Phase::Unsaved(pending) = state.phase else { panic!("forced") };
+        let held = pending.successor;
         self.world.advance(TimeDelta::minutes(1));
         let sign_in = self.signs_in(tags);
         self.world.advance(TimeDelta::minutes(1));
         let provenance = Provenance {
             command: "run",
             issued_at: held.issued_at,
+            signed_in_at: held.redeemed.signed_in_at(),
             tenant_id: &self.partner.tenant_id,
             client_id: &self.partner.client_id,
             user_oid: None,
-            redeemed_from: Some(&held.from),
+            redeemed_from: Some(&held.redeemed.id),
             verdict: None,
-            replaces: None,
+            foreign: Tags::new(),
             rotation_id: held.rotation_id,
         };
-        let (new, _) = compose(held.successor.clone(), Policy::default().lifetime, &provenance);
+        let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
         let written = dies.vault.write(&self.partner.refresh_token, &new, held.rotation_id).await;
         written.expect("written");
         self.world.advance(TimeDelta::minutes(1));
@@ -176,7 +178,7 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {
             Next::Wait(_) => return state,
-            step => state = Box::pin(rotator.step(state, step)).await,
+            step => state = Box::pin(rotator.step(state, step)).await.state,
         }
     }
     panic!("it does not come to rest: {state:?}")
@@ -184,12 +186,12 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
 
 /// What a hangup leads to.
 async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
-    let state = rotator.poke(state, TimeDelta::zero());
+    let state = rotator.reload(state, TimeDelta::zero());
     settle(rotator, state).await
 }
 
 fn kind(state: &State) -> Option<Kind> {
-    state.failing.as_ref().map(|failing| failing.failure.kind)
+    state.failure().map(|failure| failure.kind)
 }
 
 /// Two days and an hour, as the loop would spend them.
@@ -213,27 +215,27 @@ async fn a_sign_in_during_a_rotation_stays_on_top_unless_its_grant_is_known_to_h
     for (error, code) in MAY_COME_BACK {
         let scene = Scene::set().await;
         let mut rotator = scene.rotator("run");
-        let state = rotator.prove(scene.unknown(), true).await;
+        let state = rotator.prove(scene.unknown(), true).await.state;
         scene.pass(&rotator, TimeDelta::seconds(1));
         let sign_in = scene.signs_in(Tags::new());
         scene.refuse(error, code);
 
         let state = settle(&mut rotator, state).await;
 
-        if scene.newest() != sign_in || !state.is_unsaved() || state.failing.is_none() {
+        if scene.newest() != sign_in || !state.is_unsaved() || state.failure().is_none() {
             wrong.push(format!("{error} {code:?}: the sign-in was written over, {:?}", kind(&state)));
             continue;
         }
         scene.allow();
         let state = two_days(&scene, &mut rotator, state).await;
-        if !scene.follows(&sign_in) || scene.newest() == sign_in || state.failing.is_some() {
+        if !scene.follows(&sign_in) || scene.newest() == sign_in || state.failure().is_some() {
             wrong.push(format!("{error} {code:?}: the sign-in was not taken over, {:?}", kind(&state)));
         }
     }
     for code in ENDS {
         let scene = Scene::set().await;
         let mut rotator = scene.rotator("run");
-        let state = rotator.prove(scene.unknown(), true).await;
+        let state = rotator.prove(scene.unknown(), true).await.state;
         scene.pass(&rotator, TimeDelta::seconds(1));
         let dead = scene.signs_in(Tags::new());
         scene.refuse("invalid_grant", Some(code));
@@ -266,7 +268,7 @@ async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
     {
         let partner = lab.sandbox.add_partner(&format!("several-{nth}"), TimeDelta::days(2));
         let mut rotator = lab.rotator(&lab::grant(&format!("several-{nth}"), &partner));
-        let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+        let state = rotator.prove(State::unknown(lab.clock.now()), true).await.state;
         let sign_in = lab.world().human_signs_in(&partner).expect("may sign in");
         let told: Vec<String> = codes.iter().map(|code| format!("AADSTS{code}: Refused.")).collect();
         let body = serde_json::json!({
@@ -280,7 +282,7 @@ async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
         };
         lab.world().inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&partner.user_oid));
 
-        let state = rotator.save(state).await;
+        let state = rotator.save(state).await.state;
 
         let newest = lab.world().newest_value(&partner.refresh_token).expect("stored");
         if (newest != sign_in) != ends || state.is_unsaved() == ends {
@@ -313,7 +315,11 @@ async fn a_rescue_puts_the_newest_sign_in_on_top_once_its_policy_is_lifted() {
         }
         let state = two_days(&scene, &mut rotator, state).await;
 
-        assert!(scene.follows(&sign_in) && state.failing.is_none(), "{fresh_process}: {:?}", state.failing);
+        assert!(
+            scene.follows(&sign_in) && state.failure().is_none(),
+            "{fresh_process}: {:?}",
+            state.failure()
+        );
     }
 }
 
@@ -338,7 +344,7 @@ async fn while_the_policy_holds_a_rescue_puts_nothing_older_over_the_sign_in() {
 
     scene.allow();
     let state = two_days(&scene, &mut rotator, state).await;
-    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
 #[tokio::test]
@@ -348,7 +354,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
     let sign_in = scene.buries_a_sign_in(mark_without_code(&scene, Kind::LoginRequired)).await;
     let mut rotator = scene.rotator("upgraded");
     let state = settle(&mut rotator, scene.unknown()).await;
-    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 
     // Under rubbish.
     let scene = Scene::set().await;
@@ -358,7 +364,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
     scene.world.advance(TimeDelta::days(1));
     let mut rotator = scene.rotator("upgraded");
     let state = settle(&mut rotator, scene.unknown()).await;
-    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
 #[tokio::test]
@@ -395,14 +401,18 @@ async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_
     let mut rotator = scene.rotator("next");
 
     let state = settle(&mut rotator, scene.unknown()).await;
-    assert!(state.failing.is_none() && !scene.follows(&sign_in), "what is on top works: {:?}", state.failing);
+    assert!(
+        state.failure().is_none() && !scene.follows(&sign_in),
+        "what is on top works: {:?}",
+        state.failure()
+    );
     let state = two_days(&scene, &mut rotator, state).await;
     let tried = scene.redemptions_since(began);
     assert!((2..=3).contains(&tried), "{tried} redemptions in two days");
 
     scene.allow();
     let state = two_days(&scene, &mut rotator, state).await;
-    assert!(scene.follows(&sign_in) && state.failing.is_none(), "{:?}", state.failing);
+    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
 /// Somebody signs in while a successor is held, is refused, and the daemon is told to stop.
@@ -412,7 +422,7 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let other = world.add_user(&partner.tenant_id, "other@contoso.onmicrosoft.com", true);
     let grant = harness::grant("contoso", &partner, &Policy::default());
     let mut rotator = harness::rotator(&world, Clock::running(harness::base(), 1.0), &grant, "run", 5);
-    let state = rotator.prove(State::unknown(world.now()), true).await;
+    let state = rotator.prove(State::unknown(world.now()), true).await.state;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let token = world.sign_in(&other, &partner.client_id).expect("may sign in");
     world.human_writes(&partner.refresh_token, token.expose(), Tags::new()).expect("stored");
@@ -420,10 +430,10 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&other));
     let stop = CancellationToken::new();
     stop.cancel();
-    let (_poke, poked) = watch::channel(0);
-    let signals = Signals { stop, poke: poked, turn: TimeDelta::zero() };
+    let (_reload, reloads) = watch::channel(0);
+    let signals = Signals { stop, reload: reloads, turn: TimeDelta::zero() };
 
-    let task = daemon::keep(rotator, state, signals, Pulse::default(), |_, _| ());
+    let task = daemon::keep(rotator, state, signals, Pulse::default(), |_, _, _| ());
     assert!(tokio::time::timeout(daemon::GRACE, task).await.is_err(), "it holds a successor: {code}");
 
     assert_eq!(world.newest_value(&partner.refresh_token), Some(token), "{code}");
@@ -452,7 +462,7 @@ async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_
     for (code, again) in [(53003, 1), (50196, 0)] {
         let scene = Scene::set().await;
         let mut rotator = scene.rotator("run");
-        let state = rotator.prove(scene.unknown(), true).await;
+        let state = rotator.prove(scene.unknown(), true).await.state;
         scene.pass(&rotator, TimeDelta::seconds(1));
         scene.signs_in(Tags::new());
         scene.refuse("invalid_grant", Some(code));
@@ -470,7 +480,7 @@ async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_
 async fn while_a_refused_sign_in_is_on_top_the_next_one_is_noticed_within_minutes() {
     let scene = Scene::set().await;
     let mut rotator = scene.rotator("run");
-    let state = rotator.prove(scene.unknown(), true).await;
+    let state = rotator.prove(scene.unknown(), true).await.state;
     scene.pass(&rotator, TimeDelta::seconds(1));
     scene.signs_in(Tags::new());
     scene.refuse("invalid_grant", Some(53003));
@@ -481,7 +491,7 @@ async fn while_a_refused_sign_in_is_on_top_the_next_one_is_noticed_within_minute
     scene.pass(&rotator, TimeDelta::minutes(3));
     let state = settle(&mut rotator, state).await;
 
-    assert!(scene.follows(&next) && state.failing.is_none(), "{:?}", state.failing);
+    assert!(scene.follows(&next) && state.failure().is_none(), "{:?}", state.failure());
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::harness;
+use perennial::rotation::event::Event;
 
 /// Seeds in the gate; the long form has a command of its own (`just sim`).
 const SEEDS: u64 = 40;
@@ -48,7 +49,7 @@ struct Instance {
     task: JoinHandle<Option<State>>,
     stop: CancellationToken,
     /// Kept, since its end would end the pokes.
-    poke: watch::Sender<u64>,
+    reload: watch::Sender<u64>,
     seen: Arc<Mutex<Seen>>,
     starts: u64,
     clock: Clock,
@@ -111,13 +112,13 @@ impl Simulation {
         let chance = self.rng.u64(..);
         let rotator = harness::rotator(&self.world, clock.clone(), &self.grant, name, chance);
         let stop = CancellationToken::new();
-        let (poke, poked) = watch::channel(0);
+        let (reload, reloads) = watch::channel(0);
         let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));
-        let signals = Signals { stop: stop.clone(), poke: poked, turn: TimeDelta::zero() };
+        let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
         let (world, shown) = (self.world.clone(), seen.clone());
-        let publish = move |state: &State, _: &Next| {
+        let publish = move |state: &State, _: &Next, _: &[Event]| {
             let mut shown = shown.lock().expect("not poisoned");
-            shown.remedy = state.failing.as_ref().map(|failing| failing.failure.remedy);
+            shown.remedy = state.failure().map(|failure| failure.remedy);
             shown.unsaved_since = state.is_unsaved().then(|| shown.unsaved_since.unwrap_or(world.now()));
             if state.awaits_person() {
                 shown.awaited_at = Some(world.now());
@@ -130,7 +131,7 @@ impl Simulation {
             Pulse::default(),
             publish,
         ));
-        Instance { name: name.to_owned(), task, stop, poke, seen, starts: starts + 1, clock }
+        Instance { name: name.to_owned(), task, stop, reload, seen, starts: starts + 1, clock }
     }
 
     /// The process is gone from one instant to the next, and comes back.

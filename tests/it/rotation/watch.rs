@@ -9,7 +9,7 @@ use perennial::sandbox::world::{Action, Distortion, Fault, Operation, Partner, P
 use perennial::token::managed::{Grant, Policy};
 use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
 use perennial::token::tags::Tags;
-use perennial::token::version::{Provenance, Version, compose};
+use perennial::token::version::{NewVersion, Provenance, Version};
 
 use crate::support::lab::{Lab, grant, settle};
 
@@ -25,7 +25,7 @@ async fn refused(lab: &Lab, partner: &Partner) -> (ShippedRotator, State) {
 async fn rotated(lab: &Lab) -> Partner {
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(2));
     let mut rotator = lab.rotator(&grant("partner", &partner));
-    let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+    let state = rotator.prove(State::unknown(lab.clock.now()), true).await.state;
     settle(&mut rotator, state).await;
     partner
 }
@@ -43,7 +43,7 @@ async fn an_account_that_works_again_is_noticed_once_another_process_has_proved_
     lab.pass(TimeDelta::minutes(2));
     let state = settle(&mut rotator, state).await;
 
-    assert!(state.failing.is_none(), "{:?}", state.failing);
+    assert!(state.failure().is_none(), "{:?}", state.failure());
     assert_eq!(state.newest.map(|newest| newest.id), Some(version.id), "nothing was rotated for it");
 }
 
@@ -77,7 +77,7 @@ async fn another_reason_why_it_cannot_be_read_is_news() {
         vault.allowed.remove(&Action::GetSecret);
     });
     let mut rotator = lab.rotator(&grant("partner", &partner));
-    let kind = |state: &State| state.failing.as_ref().map(|failing| failing.failure.kind);
+    let kind = |state: &State| state.failure().map(|failure| failure.kind);
     let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
     assert_eq!(kind(&state), Some(Kind::VaultRefused));
     lab.world().human_deletes(&partner.refresh_token);
@@ -120,14 +120,14 @@ async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
     let partner = rotated(&lab).await;
     let mut rotator = lab.rotator(&grant("partner", &partner));
     let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
-    assert!(state.proved_at.is_some());
+    assert!(state.proved_at().is_some());
     lab.world().human_signs_in(&partner).expect("may sign in");
     let down = What::Status { status: 503, retry_after: None };
     lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Redeem));
 
-    let state = rotator.prove(state, false).await;
+    let state = rotator.prove(state, false).await.state;
 
-    assert_eq!(state.proved_at, None, "nobody has redeemed it");
+    assert_eq!(state.proved_at(), None, "nobody has redeemed it");
 }
 
 /// A process died between its write and its list, and what it buried brings no successor.
@@ -137,8 +137,9 @@ async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() 
     let partner = rotated(&lab).await;
     let (world, at) = (lab.world(), &partner.refresh_token);
     let mut dies = lab.rotator(&grant("partner", &partner));
-    let state = dies.prove(State::unknown(lab.clock.now()), true).await;
-    let Phase::Unsaved(held) = state.phase else { panic!("forced") };
+    let state = dies.prove(State::unknown(lab.clock.now()), true).await.state;
+    let Phase::Unsaved(pending) = state.phase else { panic!("forced") };
+    let held = pending.successor;
     let other = world.add_user(&partner.tenant_id, "other@partner.onmicrosoft.com", true);
     let theirs = world.sign_in(&other, &partner.client_id).expect("may sign in");
     world.advance(TimeDelta::minutes(1));
@@ -147,22 +148,23 @@ async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() 
     let provenance = Provenance {
         command: "run",
         issued_at: held.issued_at,
+        signed_in_at: held.redeemed.signed_in_at(),
         tenant_id: &partner.tenant_id,
         client_id: &partner.client_id,
         user_oid: None,
-        redeemed_from: Some(&held.from),
+        redeemed_from: Some(&held.redeemed.id),
         verdict: None,
-        replaces: None,
+        foreign: Tags::new(),
         rotation_id: held.rotation_id,
     };
-    let (new, _) = compose(held.successor.clone(), Policy::default().lifetime, &provenance);
+    let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
     dies.vault.write(at, &new, held.rotation_id).await.expect("written");
     world.inject(Fault::of(Peer::Entra, What::Distort(Distortion::NoRefreshToken)).about(&other));
 
     let mut rotator = lab.rotator(&grant("partner", &partner));
-    let state = rotator.prove(State::unknown(lab.clock.now()), false).await;
+    let state = rotator.prove(State::unknown(lab.clock.now()), false).await.state;
 
-    assert!(state.failing.is_none() && state.proved_at.is_some(), "{:?}", state.failing);
+    assert!(state.failure().is_none() && state.proved_at().is_some(), "{:?}", state.failure());
     let redeemed = world.calls_since(lab.clock.now() - TimeDelta::minutes(1));
     assert!(redeemed.iter().any(|call| call.subject == other), "it was tried");
 }

@@ -123,7 +123,7 @@ pub(crate) async fn settle(rotator: &mut ShippedRotator, mut state: State) -> St
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {
             Next::Wait(_) => return state,
-            step => state = Box::pin(rotator.step(state, step)).await,
+            step => state = Box::pin(rotator.step(state, step)).await.state,
         }
     }
     panic!("it does not come to rest: {state:?}")

@@ -12,7 +12,7 @@ use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
 use perennial::status::condition::{Condition, Severity, conditions};
-use perennial::status::snapshot::{Snapshot, Standing};
+use perennial::status::snapshot::{Periods, Snapshot, Standing};
 use perennial::token::managed::{Grant, Policy};
 use perennial::token::version::tag;
 use serde_json::{Value, json};
@@ -229,7 +229,8 @@ fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_othe
 /// The condition that tells of it, and where the token stands.
 fn told(rotator: &ShippedRotator, state: &State) -> (Option<Condition>, Standing) {
     let now = rotator.clock.now();
-    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, state, &Next::Wait(now), now);
+    let snapshot =
+        Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), state, Some(&Next::Wait(now)), now);
     let standing = snapshot.standing(now);
     let all = conditions(&[snapshot], TimeDelta::zero(), now);
     (all.into_iter().find(|condition| condition.kind == Kind::IdentityUnverified), standing)
@@ -247,7 +248,7 @@ async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
     let user = || newest().tags.get(tag::USER_OID).map(str::to_owned);
     let now = lab.clock.now();
 
-    let state = Box::pin(rotator.prove(State::unknown(now), true)).await;
+    let state = Box::pin(rotator.prove(State::unknown(now), true)).await.state;
     let state = lab::settle(&mut rotator, state).await;
     assert_eq!(told(&rotator, &state), (None, Standing::Current));
     assert_eq!(user().as_ref(), Some(&partner.user_oid));
@@ -255,7 +256,7 @@ async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
 
     let bent = Fault::of(Peer::Entra, What::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
     lab.world().inject(bent);
-    let state = Box::pin(rotator.prove(state, true)).await;
+    let state = Box::pin(rotator.prove(state, true)).await.state;
     let state = lab::settle(&mut rotator, state).await;
     let (condition, standing) = told(&rotator, &state);
     let condition = condition.expect("it is told");
@@ -267,11 +268,11 @@ async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
     let since = condition.since;
 
     lab.clock.observe(lab.clock.now() + TimeDelta::hours(7));
-    let state = Box::pin(rotator.prove(state, false)).await;
+    let state = Box::pin(rotator.prove(state, false)).await.state;
     let (condition, _) = told(&rotator, &state);
     assert_eq!(condition.map(|condition| condition.since), Some(since), "one incident");
 
     lab.world().clear_faults(None);
-    let state = Box::pin(rotator.prove(state, false)).await;
+    let state = Box::pin(rotator.prove(state, false)).await.state;
     assert_eq!(told(&rotator, &state).0, None);
 }

@@ -192,23 +192,23 @@ async fn a_first_sign_in_is_taken_up_within_about_a_minute() {
     let grant = harness::grant("contoso", &partner, &Policy::default());
     let mut rotator = harness::rotator(&world, clock.clone(), &grant, "perennial", 1);
 
-    let mut state = rotator.step(State::unknown(clock.now()), Next::Prove).await;
-    let kind = state.failing.as_ref().map(|failing| failing.failure.kind);
+    let mut state = rotator.step(State::unknown(clock.now()), Next::Prove).await.state;
+    let kind = state.failure().map(|failure| failure.kind);
     assert_eq!(kind, Some(Kind::NeverSignedIn));
     world.human_signs_in(&partner).expect("signed in");
     let signed_in_at = clock.now();
 
     for _ in 0..10 {
         match rotator.timing.next(&state, clock.now()) {
-            Next::Wait(at) if state.proved_at.is_none() => {
+            Next::Wait(at) if state.proved_at().is_none() => {
                 world.advance(at - clock.now());
                 clock.observe(world.now());
             }
             Next::Wait(_) => break,
-            step => state = Box::pin(rotator.step(state, step)).await,
+            step => state = Box::pin(rotator.step(state, step)).await.state,
         }
     }
     assert!(matches!(state.phase, Phase::Current), "{state:?}");
-    let took = state.proved_at.expect("proved") - signed_in_at;
+    let took = state.proved_at().expect("proved") - signed_in_at;
     assert!(took.to_std().expect("later") <= Duration::from_secs(75), "{took}");
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
-use perennial::rotation::state::{Failing, State};
+use perennial::rotation::state::State;
 use perennial::sandbox::world::{Action, Fault, Partner, World};
 use perennial::token::managed::Grant;
 use perennial::token::version::tag;
@@ -110,19 +110,19 @@ impl Row {
         let calls_before = all_calls();
         let state = State::unknown(lab.clock.now());
 
-        let state = rotator.prove(state, false).await;
+        let state = rotator.prove(state, false).await.state;
         let state = if self.means.is_some() { settle(&mut rotator, state).await } else { state };
 
         let mut wrong = self.wrong.clone();
-        let found = state.failing.as_ref().map(|failing| (failing.failure.kind, failing.failure.remedy));
+        let found = state.failure().map(|failure| (failure.kind, failure.remedy));
         if found != self.means {
-            let summary = state.failing.as_ref().map(|failing| &failing.failure.summary);
+            let summary = state.failure().map(|failure| &failure.summary);
             wrong.push(format!("means {:?}, not {found:?}: {summary:?}", self.means));
         }
-        if found.is_none() && state.proved_at.is_none() {
+        if found.is_none() && state.proved_at().is_none() {
             wrong.push("nothing was proved".to_owned());
         }
-        wrong.extend(state.failing.as_ref().and_then(|failing| self.misjudged(failing, lab)));
+        wrong.extend(self.misjudged(&state, lab));
         if scene.versions(lab) != before {
             wrong.push("the vault no longer holds what it held".to_owned());
         }
@@ -148,16 +148,19 @@ impl Row {
         eprintln!("{:60} {kind:24} {remedy:9} {vault:13} {requests:3} requests", self.name);
     }
 
-    fn misjudged(&self, failing: &Failing, lab: &Lab) -> Option<String> {
-        let wait = failing.retry_at - lab.clock.now();
+    fn misjudged(&self, state: &State, lab: &Lab) -> Option<String> {
+        let failure = state.failure()?;
+        let next_at = state.outage.as_ref().map(|outage| outage.retry_at);
+        let next_at = next_at.or(state.blocked.as_ref().map(|blocked| blocked.next_check_at))?;
+        let wait = next_at - lab.clock.now();
         if wait > TimeDelta::hours(1) {
             return Some(format!("waits {wait}, longer than an hour"));
         }
-        let asked = failing.failure.retry_after;
+        let asked = failure.retry_after;
         if asked != self.retry_after {
             return Some(format!("is asked to wait {asked:?}, not {:?}", self.retry_after));
         }
-        let summary = &failing.failure.summary;
+        let summary = &failure.summary;
         let unsaid = self.saying.as_ref().filter(|text| !summary.contains(text.as_str()))?;
         Some(format!("says {summary:?}, not {unsaid:?}"))
     }

@@ -156,7 +156,7 @@ struct Cue {
 /// A rotation as the loop carries it out, without its waits.
 async fn rotate(rotator: &mut ShippedRotator, force: bool) -> State {
     let state = State::unknown(rotator.clock.now());
-    let state = rotator.prove(state, force).await;
+    let state = rotator.prove(state, force).await.state;
     settle(rotator, state).await
 }
 
@@ -198,7 +198,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));
-        state = rotator.poke(state, TimeDelta::zero());
+        state = rotator.reload(state, TimeDelta::zero());
         state = settle(&mut rotator, state).await;
     }
     // A process that starts afresh finds nothing to complain about.
@@ -225,8 +225,8 @@ fn wrong_with(world: &World, partner: &Partner, state: &State, fresh: &State) ->
         return Some("a sign-in stays buried".into());
     }
     for (who, state) in [("the process", state), ("a fresh process", fresh)] {
-        if let Some(failing) = &state.failing {
-            return Some(format!("{who} still says {:?}", failing.failure.kind));
+        if let Some(failure) = state.failure() {
+            return Some(format!("{who} still says {:?}", failure.kind));
         }
         if state.is_unsaved() {
             return Some(format!("{who} still holds a successor"));

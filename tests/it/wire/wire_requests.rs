@@ -50,8 +50,8 @@ impl Kept {
         let before = calls_of(self.lab.world()).len();
         self.lab.pass(span);
         self.rest().await;
-        let failing = &self.state.as_ref().expect("put back after each use").failing;
-        assert!(failing.is_none(), "{failing:?}");
+        let failure = self.state.as_ref().expect("put back after each use").failure();
+        assert!(failure.is_none(), "{failure:?}");
         calls_of(self.lab.world()).split_off(before)
     }
 
@@ -133,7 +133,7 @@ async fn a_start_is_one_challenge_however_many_tokens_there_are() {
 
     let states = prove_twenty(&lab).await;
 
-    assert!(states.iter().all(|state| state.proved_at.is_some()));
+    assert!(states.iter().all(|state| state.proved_at().is_some()));
     let series = lab.calls.series();
     let count = |operation: &str, code: &str| {
         let of = |one: &&calls::Series| one.operation == operation && one.code == code;
@@ -153,7 +153,7 @@ async fn a_start_without_an_identity_is_one_question_however_many_tokens_there_a
 
     let states = prove_twenty(&lab).await;
 
-    let kinds = states.iter().filter_map(|state| Some(state.failing.as_ref()?.failure.kind));
+    let kinds = states.iter().filter_map(|state| Some(state.failure()?.kind));
     assert_eq!(kinds.filter(|kind| *kind == Kind::VaultIdentity).count(), 20);
     assert_eq!(lab.world().count_calls(Peer::Entra, Some(Operation::Identity), Timestamp::MIN_UTC), 1);
     assert!(calls_of(lab.world()).is_empty());
@@ -168,7 +168,7 @@ async fn prove_twenty(lab: &Lab) -> Vec<State> {
     let rotators: Vec<ShippedRotator> = (0..20).map(started).collect();
     let now = lab.clock.now();
     let proofs =
-        rotators.into_iter().map(async |mut rotator| rotator.prove(State::unknown(now), false).await);
+        rotators.into_iter().map(async |mut rotator| rotator.prove(State::unknown(now), false).await.state);
     join_all(proofs).await
 }
 
@@ -184,7 +184,7 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
 
     let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
 
-    assert!(state.failing.is_none(), "{:?}", state.failing);
+    assert!(state.failure().is_none(), "{:?}", state.failure());
     let versions = lab.world().versions_of(&partner.refresh_token);
     let [old, new] = versions.as_slice() else { panic!("{} versions", versions.len()) };
     let written = lab.world().newest_version(&partner.refresh_token).expect("stored");

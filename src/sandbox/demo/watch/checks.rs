@@ -184,6 +184,6 @@ fn is_well(daemon: &Process, now: Timestamp) -> bool {
 
 /// Whether a daemon holds a successor that the vault did not take so far.
 fn holds_successor(daemon: &Process) -> bool {
-    let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failing.is_some()));
+    let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failure().is_some()));
     failing && standing(daemon, Timestamp::MIN_UTC) == Standing::Unsaved
 }

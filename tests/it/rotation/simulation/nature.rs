@@ -60,7 +60,7 @@ pub(super) enum Deed {
     Throttle,
     Crash,
     Restart,
-    Poke,
+    Reload,
     RaceSave,
     SignInRefused,
     /// A host's clock is set wrong, and right again some hours later.
@@ -76,7 +76,7 @@ const DEEDS: [(u32, Deed); 20] = [
     (6, Deed::Throttle),
     (10, Deed::Crash),
     (4, Deed::Restart),
-    (3, Deed::Poke),
+    (3, Deed::Reload),
     (4, Deed::SignIn),
     (8, Deed::RaceSave),
     (4, Deed::SignInRefused),
@@ -196,7 +196,9 @@ impl Simulation {
                 let nth = self.rng.usize(0..self.instances.len());
                 self.restart(nth).await;
             }
-            Deed::Poke => self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1)),
+            Deed::Reload => {
+                self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1))
+            }
             Deed::SetClock => {
                 let nth = self.rng.usize(0..self.instances.len());
                 let by = any_skew(&mut self.rng);
@@ -310,7 +312,7 @@ impl Simulation {
             | Deed::Throttle
             | Deed::Crash
             | Deed::Restart
-            | Deed::Poke
+            | Deed::Reload
             | Deed::SetClock
             | Deed::SetClockBack(..)
             | Deed::OthersRead
@@ -421,9 +423,9 @@ impl Simulation {
         }
     }
 
-    /// Waits until some effects of what a poke begins have come about.
+    /// Waits until some effects of what a reload begins have come about.
     async fn meet_a_save(&mut self) {
-        self.instances.iter().for_each(|instance| instance.poke.send_modify(|n| *n += 1));
+        self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1));
         let effects = self.rng.u32(0..12);
         let before = self.world.count_calls_where(self.world.now(), |_| true);
         for _ in 0..60 {

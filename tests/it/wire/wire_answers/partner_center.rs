@@ -9,7 +9,7 @@ use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Fault, PartnerCenter, Peer, What};
 use perennial::status::condition::conditions;
-use perennial::status::snapshot::Snapshot;
+use perennial::status::snapshot::{Periods, Snapshot};
 
 use super::vault::page;
 use super::{Lab, Scene, restore, settle};
@@ -84,16 +84,16 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
 
     let now = lab.clock.now();
     let next = rotator.timing.next(&state, now);
-    let snapshot = Snapshot::of(&rotator.grant, &rotator.timing, &state, &next, now);
+    let snapshot = Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), &state, Some(&next), now);
     let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
     // What a person wrote a moment ago is a foreign version, rotated at once: that is no trouble.
     let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);
-    let found = (snapshot.accepted, snapshot.mfa, told.map(|told| (told.kind, told.remedy)));
+    let found = (snapshot.accepted(), snapshot.mfa(), told.map(|told| (told.kind, told.remedy)));
     if found != *wanted {
         wrong.push(format!("is published as {found:?}, not {wanted:?}"));
     }
-    if state.failing.is_some() {
-        wrong.push(format!("the proof failed: {:?}", state.failing));
+    if state.failure().is_some() {
+        wrong.push(format!("the proof failed: {:?}", state.failure()));
     }
     let stored = lab.world().newest_value(secret).expect("stored");
     if stored == redeemed || !lab.world().descends_from(stored.expose(), redeemed.expose()) {

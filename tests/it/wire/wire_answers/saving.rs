@@ -40,15 +40,15 @@ impl Answer {
         let stored = || lab.world().newest_value(secret).expect("stored");
         let is_there =
             || stored() != redeemed && lab.world().descends_from(stored().expose(), redeemed.expose());
-        let state = rotator.prove(State::unknown(lab.clock.now()), true).await;
+        let state = rotator.prove(State::unknown(lab.clock.now()), true).await.state;
         if !state.is_unsaved() {
             wrong.push("a proof that is to be saved leads to a save".to_owned());
         }
 
         lab.world().inject(self.fault.clone().about(secret.name.as_str()));
-        let state = rotator.save(state).await;
+        let state = rotator.save(state).await.state;
 
-        let found = state.failing.as_ref().map(|failing| (failing.failure.kind, failing.failure.remedy));
+        let found = state.failure().map(|failure| (failure.kind, failure.remedy));
         if found != self.means {
             wrong.push(format!("means {:?}, not {found:?}", self.means));
         }
@@ -59,9 +59,9 @@ impl Answer {
             wrong.push(format!("the vault shows the successor: {}", is_there()));
         }
         restore(lab);
-        let state = rotator.save(state).await;
-        if state.is_unsaved() || state.failing.is_some() || !is_there() {
-            wrong.push(format!("it was not saved in the end: {:?}", state.failing));
+        let state = rotator.save(state).await.state;
+        if state.is_unsaved() || state.failure().is_some() || !is_there() {
+            wrong.push(format!("it was not saved in the end: {:?}", state.failure()));
         }
         let versions = scene.versions(lab);
         if versions.len() != 2 || versions.iter().any(|(_, enabled)| !enabled) {
