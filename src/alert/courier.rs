@@ -8,6 +8,7 @@
 
 mod heartbeat;
 mod mail;
+mod retries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,9 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 pub use self::heartbeat::keep_beating;
+use self::retries::Retries;
 use crate::alert::forms;
 use crate::alert::rules::{Change, Ledger, What, test_message};
 use crate::alert::sink::{Destination, Sink};
@@ -217,14 +218,14 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Keeps one sink told, for ever. `place` is the sink's on the board.
-pub async fn keep_told(courier: Courier, board: Board, place: usize) {
+/// Keeps one sink told, for ever. `index` is the sink's on the board.
+pub async fn keep_told(courier: Courier, board: Board, index: usize) {
     let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
     let send = move |changes: Vec<Change>, now| {
         let courier = courier.clone();
         async move { courier.send(&changes, now).await }
     };
-    keep_told_by(send, &sink, &board, place).await;
+    keep_told_by(send, &sink, &board, index).await;
 }
 
 /// The same by any way to `send`: days of it can be simulated.
@@ -232,7 +233,7 @@ pub async fn keep_told_by<S>(
     send: impl Fn(Vec<Change>, Timestamp) -> S,
     sink: &Sink,
     board: &Board,
-    place: usize,
+    index: usize,
 ) where
     S: Future<Output = Result<(), Undelivered>>,
 {
@@ -246,41 +247,25 @@ pub async fn keep_told_by<S>(
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
     // Only now the vault's time is known, by which incidents are dated.
     let mut ledger = Ledger::new(sink.clone(), board.clock().now());
-    let mut attempts = 0;
-    let mut not_before = Instant::now();
-    // What was refused for what it says waits alone: other news need not wait with it.
-    let mut undelivered = Vec::new();
-    let mut news_not_before = Instant::now();
+    let mut retries = Retries::new();
     loop {
         news.mark_unchanged();
         let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
-        let is_known = |change: &Change| undelivered.contains(&change.id());
-        let due_at = if due.iter().all(is_known) { not_before } else { news_not_before };
-        if due.is_empty() && board.deliveries().is_troubled(place) {
-            due.push(works_again(sink, board.clock().now()));
+        if due.is_empty()
+            && let Some(since) = board.deliveries().troubled_since(index)
+        {
+            due.push(works_again(sink, since));
         }
-        if !due.is_empty() && Instant::now() >= due_at {
-            undelivered.clear();
-            match deliver(&send, sink, (board, place), &mut ledger, (&due, &mut undelivered)).await {
-                Ok(()) => {
-                    attempts = 0;
-                    not_before = Instant::now() + PACE;
-                    news_not_before = not_before;
-                }
-                Err(missed) => {
-                    not_before = Instant::now() + wait(attempts, &missed, fastrand::f64());
-                    news_not_before = if missed.is_of_this_one { Instant::now() + PACE } else { not_before };
-                    attempts += 1;
-                }
-            }
+        let next_at = retries.next_at(&due);
+        let ready = retries.ready(due);
+        if !ready.is_empty() {
+            deliver(&send, sink, &ready, (board, index), (&mut ledger, &mut retries)).await;
             continue;
         }
         let now = board.clock().now();
         let by_time = ledger.next_at(now).map(|at| (at - now).to_std().unwrap_or_default());
-        let mut until = Instant::now() + by_time.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
-        if !due.is_empty() {
-            until = until.min(due_at);
-        }
+        let by_time = Instant::now() + by_time.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        let until = next_at.map_or(by_time, |at| at.min(by_time));
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             _ = news.changed() => tokio::time::sleep(SETTLES).await,
@@ -288,22 +273,21 @@ pub async fn keep_told_by<S>(
     }
 }
 
-/// Sends what is due, and takes note of what got through.
+/// Sends messages, and takes note of what got through. A receiver that does not answer is asked once.
 async fn deliver<S>(
     send: &impl Fn(Vec<Change>, Timestamp) -> S,
     sink: &Sink,
-    (board, place): (&Board, usize),
-    ledger: &mut Ledger,
-    (due, undelivered): (&[Change], &mut Vec<Uuid>),
-) -> Result<(), Undelivered>
-where
+    ready: &[Change],
+    (board, index): (&Board, usize),
+    (ledger, retries): (&mut Ledger, &mut Retries),
+) where
     S: Future<Output = Result<(), Undelivered>>,
 {
     let Sink { name, to, .. } = sink;
-    let at_once = if to.keeps_incidents() { 1 } else { due.len() };
+    let at_once = if to.keeps_incidents() { 1 } else { ready.len() };
     let mut failed: Option<Undelivered> = None;
     let mut left: Vec<&Change> = Vec::new();
-    for message in due.chunks(at_once.max(1)) {
+    for message in ready.chunks(at_once) {
         if failed.as_ref().is_some_and(|missed| !missed.is_of_this_one) {
             left.extend(message);
             continue;
@@ -311,7 +295,8 @@ where
         let now = board.clock().now();
         match send(message.to_vec(), now).await {
             Ok(()) => {
-                board.deliveries().delivered(place);
+                board.deliveries().delivered(index);
+                retries.delivered(message);
                 for change in message {
                     let Change { what, condition, .. } = change;
                     info!(event = "alert_delivered", sink = %name, what = what.as_str(),
@@ -321,27 +306,28 @@ where
             }
             Err(missed) => {
                 warn!(event = "alert_undelivered", sink = %name, changes = message.len(), reason = %missed.why);
+                retries.missed(message, &missed);
                 left.extend(message);
                 failed = Some(missed);
             }
         }
     }
-    undelivered.extend(left.iter().map(|change| change.id()));
     let Some(missed) = failed else {
-        board.all_delivered(place);
-        return Ok(());
+        if !retries.has_refused() {
+            board.all_delivered(index);
+        }
+        return;
     };
     let is_critical =
         |change: &&Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
     let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
-    board.missed(place, Miss { why: missed.why.clone(), is_settled: missed.is_settled, severity });
-    Err(missed)
+    board.missed(index, Miss { why: missed.why, is_settled: missed.is_settled, severity });
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
-fn works_again(sink: &Sink, now: Timestamp) -> Change {
-    let why = "messages were missed, and what they were about is over";
-    let condition: Condition = undeliverable(&sink.name, why, Severity::Warning, now);
+fn works_again(sink: &Sink, since: Timestamp) -> Change {
+    let why = "earlier messages could not be delivered and their conditions have since cleared";
+    let condition: Condition = undeliverable(&sink.name, why, Severity::Warning, since);
     Change { what: What::Resolved, condition, day: 0 }
 }
 

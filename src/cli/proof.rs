@@ -14,12 +14,11 @@ use crate::azure::echoes::echoes;
 use crate::login;
 use crate::login::cure::{Subject, Way};
 use crate::login::{Refused, judge};
-use crate::ports::Issuer as _;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::answer::Whose;
 use crate::ports::failure::{Kind, Remedy};
-use crate::ports::{Acceptance, Asked, Redeemed, Redemption, answer};
+use crate::ports::{Acceptance, Asked, Redeemed, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::rotate::Credential;
@@ -121,15 +120,7 @@ pub(super) async fn redeem(
         let why = "the stored value is not a refresh token: empty, more than one word, or quoted";
         return Err(Refused::new(Remedy::Operator, why, again()));
     }
-    let what = Redemption {
-        tenant: &grant.tenant_id,
-        client_id: &credential.client_id,
-        client_secret: &credential.secret,
-        scope: &grant.scope,
-        token: &token,
-        rotation_id: id,
-    };
-    let redeemed = rotator.issuer.redeem(&what).await.map_err(|error| {
+    let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
         let subject = Subject {
             name: grant.name.as_str(),
             tenant: &grant.tenant_id,

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::{Clock, delta};
-use crate::rotation::daemon::{GRACE, Signals, keep};
+use crate::rotation::daemon::{Signals, keep};
+use crate::rotation::grace::Grace;
 use crate::rotation::holds::Holds;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
@@ -109,11 +109,11 @@ impl Daemon {
 
     /// Stops: at once where no successor is held, else once all are saved, or after the grace. Whether all are saved.
     pub async fn stop(&mut self) -> bool {
-        let give_up_at = Instant::now() + GRACE;
+        let grace = Grace::begin();
         self.stop.cancel();
         let tokens = &mut self.tokens;
         let all_ended = async { while tokens.join_next().await.is_some() {} };
-        let in_time = tokio::time::timeout_at(give_up_at, all_ended).await.is_ok();
+        let in_time = tokio::time::timeout_at(grace.ends_at(), all_ended).await.is_ok();
         if !in_time {
             error!(
                 event = "stopped_unsaved",

@@ -6,26 +6,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::delta;
 use crate::rotation::event::Event;
+use crate::rotation::grace::{Grace, PAUSE};
 use crate::rotation::pulse::Pulse;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::State;
 
-/// How long a stop keeps trying to save a successor; supervisors must allow more.
-pub const GRACE: Duration = Duration::from_secs(25);
-
 /// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
 /// Waking costs a few comparisons. Part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
-
-/// The wait between two attempts to save once a stop has been asked for.
-const HURRY: Duration = Duration::from_secs(2);
 
 /// How a token's task is told to stop, and to look now.
 #[derive(Clone, Debug)]
@@ -83,7 +77,7 @@ where
             is_news = true;
             match next {
                 Next::Wait(at) if stop.is_cancelled() => {
-                    rotator.clock.sleep_until(at.min(now + delta(HURRY)), LOOK_EVERY).await;
+                    rotator.clock.sleep_until(at.min(now + delta(PAUSE)), LOOK_EVERY).await;
                     state = rotator.hurry(state);
                 }
                 Next::Wait(at) => tokio::select! {
@@ -123,15 +117,13 @@ where
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    // Not by the vault's time or the host's, which may jump.
-    let give_up_at = Instant::now() + GRACE;
+    let grace = Grace::begin();
     while state.is_unsaved() {
         let stepped = Box::pin(rotator.step(state, Next::Save)).await;
         state = stepped.logged(&rotator.grant.name);
-        if !state.is_unsaved() || !wanted(&state) || Instant::now() >= give_up_at {
+        if !state.is_unsaved() || !wanted(&state) || !grace.allows_another().await {
             break;
         }
-        tokio::time::sleep(HURRY).await;
     }
     state
 }

@@ -9,6 +9,7 @@ pub mod save;
 pub mod rotate;
 pub mod daemon;
 pub mod event;
+pub mod grace;
 pub mod holds;
 pub mod pulse;
 #[cfg(test)]

@@ -87,9 +87,9 @@ impl Deliveries {
         is_news
     }
 
-    /// Whether the last attempt failed.
-    pub fn is_troubled(&self, place: usize) -> bool {
-        self.record(place).is_some_and(|record| record.trouble.is_some())
+    /// Since when attempts fail, where the last one did.
+    pub fn troubled_since(&self, place: usize) -> Option<Timestamp> {
+        self.record(place)?.trouble.as_ref().map(|trouble| trouble.since)
     }
 
     /// What holds of the sinks.
@@ -167,10 +167,10 @@ mod tests {
         assert!(sinks.missed(0, miss(true), now()));
         assert!(sinks.missed(0, Miss { severity: Severity::Critical, ..miss(true) }, now()), "it got worse");
         sinks.delivered(0);
-        assert!(sinks.is_troubled(0), "something else may have been refused");
+        assert!(sinks.troubled_since(0).is_some(), "something else may have been refused");
         assert!(sinks.all_delivered(0));
 
-        assert!(sinks.conditions().is_empty() && !sinks.is_troubled(0));
+        assert!(sinks.conditions().is_empty() && sinks.troubled_since(0).is_none());
         assert!(!sinks.all_delivered(0));
         assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }

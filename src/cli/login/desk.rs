@@ -2,11 +2,8 @@
 //!
 //! Owns the checks before and the store after, in that order.
 
-use std::time::Duration;
-
 use secrecy::SecretString;
 use serde::Serialize;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Voice;
@@ -20,14 +17,11 @@ use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Acceptance, Asked, IssuerError, Redeemed, ResourceError, VaultError};
 use crate::process::clock::rfc3339;
 use crate::process::text;
-use crate::rotation::daemon::GRACE;
+use crate::rotation::grace::Grace;
 use crate::rotation::rotate::Credential;
 use crate::token::managed::{Grant, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
-
-/// The wait between two attempts at what may pass. Somebody is waiting.
-const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// One sign-in under way.
 pub(super) struct Desk {
@@ -84,6 +78,10 @@ impl Desk {
 
     pub(super) fn client_id(&self) -> &str {
         &self.credential.client_id
+    }
+
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     pub(super) fn client_secret(&self) -> &SecretString {
@@ -188,12 +186,12 @@ impl Desk {
         }
         self.voice.say("asking", "Asking Partner Center whether it accepts the access token …");
         let token = &answer.access_token;
-        let give_up_at = Instant::now() + GRACE;
+        let grace = Grace::begin();
         loop {
             match self.rotator.resource.accepts(token, self.id).await {
                 Ok(said) => return judge::judge_acceptance(self.grant(), &said).map(|()| Some(said)),
-                Err(error) if Instant::now() >= give_up_at => return Err(no_verdict(&error)),
-                Err(_) => self.rest().await,
+                Err(error) if !grace.allows_another().await => return Err(no_verdict(&error)),
+                Err(_) => {}
             }
         }
     }
@@ -201,7 +199,7 @@ impl Desk {
     /// Writes until it is written, and looks whether it is what the vault hands out.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, Refused> {
         let at = &self.grant().secret;
-        let give_up_at = Instant::now() + GRACE;
+        let grace = Grace::begin();
         let mut written = false;
         loop {
             let mut error = None;
@@ -223,15 +221,10 @@ impl Desk {
                 Ok(_) => VaultError::NotUnderstood,
                 Err(error) => error,
             };
-            if Instant::now() >= give_up_at {
+            if !grace.allows_another().await {
                 return Err(self.vault_refused(&error.unwrap_or(read)));
             }
-            self.rest().await;
         }
-    }
-
-    async fn rest(&self) {
-        tokio::time::sleep(AGAIN_AFTER).await;
     }
 
     fn vault_refused(&self, error: &VaultError) -> Refused {

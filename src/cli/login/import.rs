@@ -12,8 +12,6 @@ use super::desk::{Desk, Kept};
 use crate::cli::Stop;
 use crate::login::Refused;
 use crate::login::cure::Way;
-use crate::ports::Issuer as _;
-use crate::ports::Redemption;
 use crate::process::text;
 use crate::token::RefreshToken;
 
@@ -46,15 +44,7 @@ fn parse(bytes: &[u8]) -> Option<RefreshToken> {
 /// Redeems it and keeps the successor.
 pub(super) async fn sign_in(desk: &Desk, token: &RefreshToken) -> Result<Kept, Refused> {
     desk.voice.say("redeeming", "Redeeming the token …");
-    let what = Redemption {
-        tenant: &desk.grant().tenant_id,
-        client_id: desk.client_id(),
-        client_secret: desk.client_secret(),
-        scope: &desk.grant().scope,
-        token,
-        rotation_id: desk.id,
-    };
-    let redeemed = desk.rotator.issuer.redeem(&what).await;
+    let redeemed = desk.rotator.exchange(token, desk.credential(), desk.id).await;
     let redeemed = redeemed.map_err(|error| desk.explain(&error, Way::Import))?;
     desk.keep(redeemed, None).await
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::ports::{Acceptance, Change, IssuerError, Redeemed, Redemption, ResourceError, VaultError};
 use crate::process::clock::{Clock, Timestamp};
+use crate::rotation::grace::GRACE;
 use crate::rotation::holds::Hold;
 use crate::rotation::samples;
 use crate::rotation::schedule::Timing;

@@ -10,16 +10,16 @@ use super::{Attempt, Proof, Rotator};
 use crate::ports::answer::{Unverified, Whose};
 use crate::ports::failure::{About, Failure, Kind, Remedy};
 use crate::ports::refusal::Class;
-use crate::ports::{Asked, Issuer, IssuerError, Redemption, Resource, Vault, answer};
+use crate::ports::{Asked, Issuer, IssuerError, Redeemed, Redemption, Resource, Vault, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
 use crate::rotation::schedule;
 use crate::rotation::state::{Facts, State, Successor};
-use crate::token::local_secret;
 use crate::token::secret::{Setting, Source};
 use crate::token::version::{Stored, Version, tag};
+use crate::token::{RefreshToken, local_secret};
 
 /// A secret made moments ago works on some of Entra's front ends and not yet on others
 /// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.
@@ -61,18 +61,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Err(budget_spent());
         }
         state.redemptions.note(now);
-        let what = Redemption {
-            tenant: &self.grant.tenant_id,
-            client_id: &credential.client_id,
-            client_secret: &credential.secret,
-            scope: &self.grant.scope,
-            token: &redeemed_value,
-            rotation_id: attempt.id,
-        };
         // From then on a strict issuer may have spent what the vault holds.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
-        let redeemed = self.issuer.redeem(&what).await;
+        let redeemed = self.exchange(&redeemed_value, credential, attempt.id).await;
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
         let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
         let Whose { user_oid, unverified, .. } =
@@ -103,6 +95,24 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             rotation_id: attempt.id,
         };
         Ok(Proof { successor, access_token: redeemed.access_token })
+    }
+
+    /// Redeems a token once, as this app. What comes of the answer is the caller's: it is not checked, counted or kept.
+    pub(crate) async fn exchange(
+        &self,
+        token: &RefreshToken,
+        credential: &Credential,
+        id: Uuid,
+    ) -> Result<Redeemed, IssuerError> {
+        let request = Redemption {
+            tenant: &self.grant.tenant_id,
+            client_id: &credential.client_id,
+            client_secret: &credential.secret,
+            scope: &self.grant.scope,
+            token,
+            rotation_id: id,
+        };
+        self.issuer.redeem(&request).await
     }
 
     /// Redeems a version that Perennial has not chosen by itself, unless the issuer's last answer still stands: a

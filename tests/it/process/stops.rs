@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::rotation::daemon::GRACE;
+use perennial::rotation::grace::GRACE;
 use perennial::sandbox::world::{Fault, Operation, Peer, What};
 use tokio::time::Instant;
 

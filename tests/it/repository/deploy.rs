@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Parser as _;
 use perennial::cli::Cli;
 use perennial::config::Config;
-use perennial::rotation::daemon;
+use perennial::rotation::grace;
 use serde_json::Value;
 
 #[test]
@@ -45,7 +45,7 @@ fn the_unit_leaves_time_to_save_and_does_not_loop_on_a_mistake() {
         assert!(said(UNIT).any(|there| there == line), "{line}");
     }
     let timeout = said(UNIT).find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("set");
-    assert!(timeout.parse::<u64>().expect("seconds") > daemon::GRACE.as_secs() + 10);
+    assert!(timeout.parse::<u64>().expect("seconds") > grace::GRACE.as_secs() + 10);
 }
 
 #[test]

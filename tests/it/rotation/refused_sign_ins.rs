@@ -7,11 +7,11 @@ use chrono::TimeDelta;
 use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
 use perennial::rotation::pulse::Pulse;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::{Phase, State};
+use perennial::rotation::{daemon, grace};
 use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, World};
 use perennial::token::RefreshToken;
 use perennial::token::managed::{Grant, Policy};
@@ -434,7 +434,7 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let signals = Signals { stop, reload: reloads, turn: TimeDelta::zero() };
 
     let task = daemon::keep(rotator, state, signals, Pulse::default(), |_, _, _| ());
-    assert!(tokio::time::timeout(daemon::GRACE, task).await.is_err(), "it holds a successor: {code}");
+    assert!(tokio::time::timeout(grace::GRACE, task).await.is_err(), "it holds a successor: {code}");
 
     assert_eq!(world.newest_value(&partner.refresh_token), Some(token), "{code}");
     world.count_calls_where(Timestamp::MIN_UTC, |call| {

@@ -14,11 +14,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::ports::failure::Remedy;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
 use perennial::rotation::pulse::Pulse;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
+use perennial::rotation::{daemon, grace};
 use perennial::sandbox::world::{Call, Operation, Outcome, Partner, World};
 use perennial::token::managed::{Grant, Policy};
 use tokio::sync::watch;
@@ -155,7 +155,7 @@ impl Simulation {
     async fn restart(&mut self, nth: usize) {
         let leaving = &mut self.instances[nth];
         leaving.stop.cancel();
-        let grace = tokio::time::timeout(daemon::GRACE, &mut leaving.task).await;
+        let grace = tokio::time::timeout(grace::GRACE, &mut leaving.task).await;
         if grace.is_err() {
             leaving.task.abort();
         }
