@@ -5,7 +5,7 @@
 //!
 //! HTTP/1 over hyper: `axum::serve` has no timeout and no bound on connections.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use rustix::process::Resource;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::net::address::is_loopback;
 
 /// How long answers under way may take once a connection, or the server, is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -279,9 +281,7 @@ pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
     };
     let is_port =
         |text: &str| text.parse::<u16>().is_ok_and(|port| wanted.is_none_or(|wanted| wanted == port));
-    let is_here = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-    is_here && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    is_loopback(name) && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 #[cfg(test)]
