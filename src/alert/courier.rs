@@ -26,6 +26,7 @@ use crate::alert::forms;
 use crate::alert::rules::{Change, Ledger, What, test_message};
 use crate::alert::sink::{Destination, Sink};
 use crate::net::address::TargetUrl;
+use crate::net::backoff::{doubled, equal_jitter, heed};
 use crate::net::calls::{Calls, Peer};
 use crate::net::http::{Http, exchange};
 use crate::process::clock::Timestamp;
@@ -341,10 +342,9 @@ fn works_again(sink: &Sink, now: Timestamp) -> Change {
     Change { what: What::Resolved, condition, day: 0 }
 }
 
-/// Full jitter over a doubling span, whose lower half is kept: nobody is asked in vain twice at once.
 fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {
-    let span = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
-    span.mul_f64(0.5 + sample / 2.0).max(missed.after.unwrap_or_default())
+    let span = doubled(FIRST_WAIT, LONGEST_WAIT, attempts as usize);
+    heed(equal_jitter(span, sample), missed.after, GONE_WAIT)
 }
 
 #[cfg(test)]
