@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Request, Url};
+use reqwest::{Method, Request};
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -26,7 +26,8 @@ use self::retries::Retries;
 use crate::alert::forms;
 use crate::alert::rules::{Change, Ledger, What, test_message};
 use crate::alert::sink::{Destination, Sink};
-use crate::net::address::may_send_to;
+use crate::net::address::TargetUrl;
+use crate::net::backoff::{doubled, equal_jitter, heed};
 use crate::net::calls::{Calls, Peer};
 use crate::net::http::{Http, exchange};
 use crate::process::clock::Timestamp;
@@ -107,7 +108,7 @@ impl Courier {
             Destination::Slack { url } => self.post_json(&address(url)?, &forms::slack(changes, now)).await,
             Destination::PagerDuty { routing_key, endpoint } => {
                 let key = secret(routing_key)?;
-                let url = parsed(&format!("{endpoint}/v2/enqueue"))?;
+                let url = endpoint.with_path(&["v2", "enqueue"]);
                 for change in changes {
                     let event = forms::pagerduty(change, key.expose_secret(), &host(), now);
                     self.post_json(&url, &event).await?;
@@ -139,8 +140,8 @@ impl Courier {
         Ok(())
     }
 
-    async fn post_json(&self, url: &Url, body: &Value) -> Result<(), Undelivered> {
-        let mut request = Request::new(Method::POST, url.clone());
+    async fn post_json(&self, url: &TargetUrl, body: &Value) -> Result<(), Undelivered> {
+        let mut request = Request::new(Method::POST, url.clone().into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(body.to_string().into());
         self.exchange(request).await
@@ -149,7 +150,7 @@ impl Courier {
     /// The headers are those of Standard Webhooks 1.0 ("Webhook headers").
     async fn post_event(
         &self,
-        url: &Url,
+        url: &TargetUrl,
         key: Option<&SecretString>,
         change: &Change,
         now: Timestamp,
@@ -157,7 +158,7 @@ impl Courier {
         const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
         let body = forms::cloud_event(change, now).to_string();
         let (id, seconds) = (change.id().to_string(), now.timestamp());
-        let mut request = Request::new(Method::POST, url.clone());
+        let mut request = Request::new(Method::POST, url.clone().into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
         if let Some(key) = key {
             let signature = forms::signature(key.expose_secret(), &id, seconds, &body);
@@ -204,12 +205,8 @@ fn secret(source: &Source) -> Result<SecretString, Undelivered> {
     read_local(source).map_err(|error| Undelivered::settled(error.to_string()))
 }
 
-fn address(source: &Source) -> Result<Url, Undelivered> {
-    parsed(secret(source)?.expose_secret())
-}
-
-fn parsed(text: &str) -> Result<Url, Undelivered> {
-    let url = Url::parse(text).ok().filter(may_send_to);
+fn address(source: &Source) -> Result<TargetUrl, Undelivered> {
+    let url = TargetUrl::parse(secret(source)?.expose_secret());
     url.ok_or_else(|| Undelivered::settled("its address is not one that begins with https://"))
 }
 
@@ -331,10 +328,9 @@ fn works_again(sink: &Sink, since: Timestamp) -> Change {
     Change { what: What::Resolved, condition, day: 0 }
 }
 
-/// Full jitter over a doubling span, whose lower half is kept: nobody is asked in vain twice at once.
 fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {
-    let span = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
-    span.mul_f64(0.5 + sample / 2.0).max(missed.after.unwrap_or_default())
+    let span = doubled(FIRST_WAIT, LONGEST_WAIT, attempts as usize);
+    heed(equal_jitter(span, sample), missed.after, GONE_WAIT)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::address::TargetUrl;
 use crate::status::condition::Severity;
 use crate::token::secret::Source;
 
@@ -46,7 +47,7 @@ pub enum Destination {
         /// The integration key.
         routing_key: Source,
         /// The API's server.
-        endpoint: String,
+        endpoint: TargetUrl,
     },
     /// Mailboxes.
     Email(Post),

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::net::address::BaseUrl;
+
 /// Which cloud, and where its services are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloud {
     /// Which one.
     pub name: CloudName,
-    /// Entra, without a trailing slash.
-    pub authority: String,
-    /// Partner Center's API, without a trailing slash.
-    pub partner_center: String,
+    /// Entra's token endpoints.
+    pub authority: BaseUrl,
+    /// Partner Center's API.
+    pub partner_center: BaseUrl,
     /// Further roots to trust, PEM.
     pub ca_file: Option<PathBuf>,
 }
@@ -28,29 +30,48 @@ pub enum CloudName {
 
 impl CloudName {
     /// Entra's address (docs/azure-facts.md F139).
-    pub fn authority(self) -> &'static str {
-        match self {
+    pub fn authority(self) -> BaseUrl {
+        known(match self {
             Self::Public => "https://login.microsoftonline.com",
             Self::UsGov => "https://login.microsoftonline.us",
             Self::China => "https://login.partner.microsoftonline.cn",
-        }
+        })
     }
 
     /// What a token for the vault is issued for (docs/azure-facts.md F202).
-    pub fn vault_audience(self) -> &'static str {
-        match self {
+    pub fn vault_audience(self) -> BaseUrl {
+        known(match self {
             Self::Public => "https://vault.azure.net",
             Self::UsGov => "https://vault.usgovcloudapi.net",
             Self::China => "https://vault.azure.cn",
-        }
+        })
     }
 
     /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
     /// the public one (docs/azure-facts.md F301).
-    pub fn partner_center(self) -> &'static str {
-        match self {
+    pub fn partner_center(self) -> BaseUrl {
+        known(match self {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
             Self::China => "https://partner.partnercenterapi.microsoftonline.cn",
+        })
+    }
+}
+
+/// One of the addresses above.
+fn known(address: &'static str) -> BaseUrl {
+    BaseUrl::parse(address).expect("a test parses every address of every cloud")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cloud_has_addresses() {
+        for name in [CloudName::Public, CloudName::UsGov, CloudName::China] {
+            for address in [name.authority(), name.vault_audience(), name.partner_center()] {
+                assert!(!address.has_path(), "{name:?}");
+            }
         }
     }
 }

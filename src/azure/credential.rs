@@ -24,7 +24,6 @@ use azure_identity::{
 use secrecy::ExposeSecret as _;
 
 use crate::azure::identity::{Identity, IdentityHost};
-use crate::azure::peers::Peers;
 use crate::azure::wire::{Wire, WireError};
 use crate::net::address::{BaseUrl, Roots};
 use crate::net::calls::{Calls, Peer};
@@ -41,7 +40,7 @@ use crate::token::secret::Source;
 /// `NoIdentity`, not transient.
 pub fn make(
     identity: &Identity,
-    peers: &Peers,
+    authority: &BaseUrl,
     http: &Arc<Http>,
     calls: &Arc<Calls>,
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
@@ -49,17 +48,16 @@ pub fn make(
         Identity::ClientSecret { tenant_id, client_id, client_secret } => {
             let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
             let secret = Secret::new(secret.expose_secret().to_owned());
-            let options = ClientSecretCredentialOptions {
-                client_options: client_options(&peers.authority, http, calls),
-            };
+            let options =
+                ClientSecretCredentialOptions { client_options: client_options(authority, http, calls) };
             let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
             Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
         }
         Identity::WorkloadIdentity { tenant_id, client_id, token_file } => {
-            asserting(tenant_id, client_id, Source::File(token_file.clone()), peers, http, calls)
+            asserting(tenant_id, client_id, Source::File(token_file.clone()), authority, http, calls)
         }
         Identity::ClientAssertion { tenant_id, client_id, client_assertion } => {
-            asserting(tenant_id, client_id, client_assertion.clone(), peers, http, calls)
+            asserting(tenant_id, client_id, client_assertion.clone(), authority, http, calls)
         }
         Identity::ManagedIdentity { client_id, host } => of_host(client_id.as_ref(), host, calls),
         Identity::Unnamed { client_id } => of_host(client_id.as_ref(), &IdentityHost::Imds, calls),
@@ -73,12 +71,11 @@ fn asserting(
     tenant_id: &str,
     client_id: &str,
     assertion: Source,
-    peers: &Peers,
+    authority: &BaseUrl,
     http: &Arc<Http>,
     calls: &Arc<Calls>,
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
-    let options =
-        ClientAssertionCredentialOptions { client_options: client_options(&peers.authority, http, calls) };
+    let options = ClientAssertionCredentialOptions { client_options: client_options(authority, http, calls) };
     let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
     let made = ClientAssertionCredential::new(tenant_id, client_id, Assertion(assertion), Some(options));
     Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
@@ -156,7 +153,7 @@ impl TokenCredential for ForVaults {
         scopes: &[&str],
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        let ours = |scope: &&str| BaseUrl::parse(scope).is_some_and(|url| url.host() == self.audience.host());
+        let ours = |scope: &&str| BaseUrl::parse(scope).is_ok_and(|url| url.host() == self.audience.host());
         if !scopes.iter().all(ours) {
             return Err(WireError::OtherAudience.into_sdk(ErrorKind::Credential));
         }
@@ -222,6 +219,7 @@ mod tests {
     use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, Transport as SdkTransport};
     use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 
+    use crate::azure::cloud::CloudName;
     use crate::azure::vault_answers;
 
     /// A vault that asks for tokens of this audience.
@@ -255,7 +253,7 @@ mod tests {
     }
 
     async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
-        let audience = BaseUrl::parse("https://vault.azure.net").expect("a base URL");
+        let audience = CloudName::Public.vault_audience();
         let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
         let client_options = ClientOptions {
             transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),

@@ -29,10 +29,10 @@ use futures::TryStreamExt as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::azure::cloud::Cloud;
 use crate::azure::credential::ForVaults;
 use crate::azure::gate::Gate;
 use crate::azure::identity::Identity;
-use crate::azure::peers::Peers;
 use crate::azure::wire::{Wire, header};
 use crate::azure::{credential, vault_answers};
 use crate::net::address::BaseUrl;
@@ -60,7 +60,7 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct KeyVault {
     identity: Identity,
-    peers: Peers,
+    cloud: Cloud,
     http: Arc<Http>,
     calls: Arc<Calls>,
     made: Mutex<Made>,
@@ -82,8 +82,8 @@ impl Made {
 
 impl KeyVault {
     /// Takes who this process is. Nothing is read or asked before the first call.
-    pub fn new(identity: Identity, peers: Peers, http: Arc<Http>, calls: Arc<Calls>) -> Self {
-        Self { identity, peers, http, calls, made: Mutex::new(Made::nothing()) }
+    pub fn new(identity: Identity, cloud: Cloud, http: Arc<Http>, calls: Arc<Calls>) -> Self {
+        Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()) }
     }
 
     /// Makes a call, and makes it a second time with everything afresh where this process was not accepted:
@@ -117,7 +117,7 @@ impl KeyVault {
         }
         let credential = match &made.credential {
             Some(credential) => Arc::clone(credential),
-            None => credential::make(&self.identity, &self.peers, &self.http, &self.calls)?,
+            None => credential::make(&self.identity, &self.cloud.authority, &self.http, &self.calls)?,
         };
         let line =
             Arc::new(Line { client: self.client(vault, Arc::clone(&credential))?, gate: Gate::default() });
@@ -143,13 +143,13 @@ impl KeyVault {
     fn client(&self, vault: &str, credential: Arc<dyn TokenCredential>) -> Result<SecretClient, VaultError> {
         // The configuration admits nothing else.
         let no_vault = VaultError::Unreachable(Transport::NameUnknown);
-        let server = BaseUrl::parse(vault).ok_or(no_vault.clone())?;
+        let server = BaseUrl::parse(vault).map_err(|_| no_vault.clone())?;
         let loopback = server.is_loopback();
         // An emulator may ask for any audience, as it may skip the check of the host.
         let credential = if loopback {
             credential
         } else {
-            Arc::new(ForVaults { credential, audience: self.peers.vault_audience.clone() })
+            Arc::new(ForVaults { credential, audience: self.cloud.name.vault_audience() })
         };
         let wire = Wire::new(Arc::clone(&self.http), Arc::clone(&self.calls), Peer::KeyVault, server);
         let options = SecretClientOptions {

@@ -4,7 +4,6 @@
 
 pub mod cloud;
 pub mod identity;
-pub mod peers;
 pub mod credential;
 pub mod entra;
 pub mod key_vault;

@@ -14,7 +14,6 @@ use crate::azure::entra::Entra;
 use crate::azure::identity::Identity;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
-use crate::azure::peers::Peers;
 use crate::config::{Config, ConfigProblems, Problem};
 use crate::net::address::Roots;
 use crate::net::calls::Calls;
@@ -56,17 +55,16 @@ impl Shipped {
         let roots = config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, true).map_err(|error| stop(config, error))?);
         let calls = Arc::new(Calls::default());
-        let peers = Peers::of(&config.cloud)
-            .ok_or_else(|| Stop::Failed(anyhow::anyhow!("the cloud's addresses are no https URLs")))?;
+        let cloud = config.cloud.clone();
         Ok(Self {
             identity: identity.name(),
-            entra: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
+            entra: Arc::new(Entra::new(cloud.authority.clone(), http.clone(), calls.clone())),
             partner_center: Arc::new(PartnerCenter::new(
-                peers.partner_center.clone(),
+                cloud.partner_center.clone(),
                 http.clone(),
                 calls.clone(),
             )),
-            vault: Arc::new(KeyVault::new(identity, peers, http.clone(), calls.clone())),
+            vault: Arc::new(KeyVault::new(identity, cloud, http.clone(), calls.clone())),
             calls,
             http,
             clock,

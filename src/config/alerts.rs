@@ -11,7 +11,7 @@ use super::rules;
 use super::walk::{Checked, Problems, Section, Wanted};
 use crate::alert::rules::fits;
 use crate::alert::sink::{Destination, Heartbeat, Post, Sink};
-use crate::net::address::may_send_to;
+use crate::net::address::TargetUrl;
 use crate::status::condition::Severity;
 use crate::token::managed::Grant;
 use crate::token::secret::Source;
@@ -39,9 +39,6 @@ const OF_A_KIND: [&str; 9] =
 const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
 /// Keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
-
-/// Where `PagerDuty` takes events (Events API v2, docs/azure-facts.md F503).
-const PAGERDUTY: &str = "https://events.pagerduty.com";
 
 /// How often the heartbeat is sent unless told otherwise.
 const BEAT: Duration = Duration::from_secs(5 * 60);
@@ -119,7 +116,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
         _ => {
             let endpoint = section.optional("endpoint", endpoint);
             let routing_key = url("routing_key")?;
-            Destination::PagerDuty { routing_key, endpoint: endpoint?.unwrap_or_else(|| PAGERDUTY.into()) }
+            Destination::PagerDuty { routing_key, endpoint: endpoint?.unwrap_or_else(pagerduty) }
         }
     };
     Ok(Sink {
@@ -175,13 +172,15 @@ fn severity(text: &str) -> Result<Severity, Wanted> {
     }
 }
 
+/// Where `PagerDuty` takes events unless told otherwise (Events API v2, docs/azure-facts.md F503).
+fn pagerduty() -> TargetUrl {
+    TargetUrl::parse("https://events.pagerduty.com").expect("it begins with https://")
+}
+
 /// A server that is reached over HTTPS, or a stand-in on this machine.
-fn endpoint(text: &str) -> Result<String, Wanted> {
-    let on_loopback = Url::parse(text).is_ok_and(|url| may_send_to(&url));
-    if on_loopback && text.starts_with("http://") {
-        return Ok(text.trim_end_matches('/').to_owned());
-    }
-    Ok(rules::trimmed(&rules::base_url(text)?))
+fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
+    let stand_in = text.starts_with("http://").then(|| TargetUrl::parse(text)).flatten();
+    stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 
 /// Whether TLS comes first, the host and the port: submission is 587, and 465 with TLS from the start (RFC 8314, 3.3).

@@ -110,8 +110,8 @@ fn grant(
     }
 
     let audience = defaults.cloud.as_ref().map_err(|_| Reported)?.name.partner_center();
-    let scope = scope?.unwrap_or_else(|| format!("{audience}/user_impersonation"));
-    let for_partner_center = scope.split(' ').any(|word| word.starts_with(&format!("{audience}/")));
+    let scope = scope?.unwrap_or_else(|| audience.with_path(&["user_impersonation"]).into());
+    let for_partner_center = scope.split(' ').any(|word| word.starts_with(audience.as_str()));
     let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
     Ok(Grant {
         name: name?,

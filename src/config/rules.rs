@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime};
-use reqwest::Url;
 
 use super::walk::Wanted;
+use crate::net::address::{BaseUrl, BaseUrlError};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::token::managed::TokenName;
@@ -53,34 +53,23 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
         .map_err(|_| "must be the tenant's id or a domain of it; `common` and `organizations` do not do")
 }
 
-/// An address that secrets may be sent to, without a trailing slash.
-pub(super) fn base_url(text: &str) -> Result<Url, Wanted> {
-    let url = Url::parse(text).map_err(|_| "must be an address, as https://host.example")?;
-    if url.scheme() != "https" {
-        return Err("must begin with https://, so that nobody on the way can read what is sent");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or a password");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must end before any `?` or `#`");
-    }
-    Ok(url)
+/// An address that secrets may be sent to.
+pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
+    BaseUrl::parse(text).map_err(|error| match error {
+        BaseUrlError::NotAUrl => "must be an address, as https://host.example",
+        BaseUrlError::NotHttps => "must begin with https://, so that nobody on the way can read what is sent",
+        BaseUrlError::UserInfo => "must not hold a user name or a password",
+        BaseUrlError::Query => "must end before any `?` or `#`",
+    })
 }
 
-/// The text of an address, without a trailing slash.
-pub(super) fn trimmed(url: &Url) -> String {
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// A vault's address.
+/// A vault's address in its one spelling, which is part of what names a secret: no trailing slash.
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
-    if url.path() == "/" {
-        Ok(trimmed(&url).into())
-    } else {
-        Err("must be the vault alone, as https://NAME.vault.azure.net, without a path")
+    if url.has_path() {
+        return Err("must be the vault alone, as https://NAME.vault.azure.net, without a path");
     }
+    Ok(url.as_str().trim_end_matches('/').into())
 }
 
 /// A span of time with its unit.

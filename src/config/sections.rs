@@ -43,16 +43,15 @@ pub(super) fn vault(
 
 pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     let section = root.section("cloud", CLOUD)?;
-    let address = |text: &str| Ok(rules::trimmed(&rules::base_url(text)?));
     let name = section.optional("name", cloud_name);
-    let authority = section.optional("authority", address);
-    let partner_center = section.optional("partner_center", address);
+    let authority = section.optional("authority", rules::base_url);
+    let partner_center = section.optional("partner_center", rules::base_url);
     let ca_file = section.optional("ca_file", rules::file);
     let name = name?.unwrap_or(CloudName::Public);
     Ok(Cloud {
         name,
-        authority: authority?.unwrap_or_else(|| name.authority().to_owned()),
-        partner_center: partner_center?.unwrap_or_else(|| name.partner_center().to_owned()),
+        authority: authority?.unwrap_or_else(|| name.authority()),
+        partner_center: partner_center?.unwrap_or_else(|| name.partner_center()),
         ca_file: ca_file?,
     })
 }

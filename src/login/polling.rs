@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use crate::net::backoff::{doubled, heed};
 use crate::ports::IssuerError;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
@@ -73,7 +74,7 @@ impl Polling {
     }
 
     fn ease(&mut self, asked: Option<Duration>) {
-        self.interval = (self.interval * 2).max(asked.unwrap_or_default()).min(SLOWEST);
+        self.interval = heed(doubled(self.interval, SLOWEST, 1), asked, SLOWEST);
     }
 }
 

@@ -1,29 +1,58 @@
-//! Which addresses something may be sent to, and whose certificates are trusted there.
+//! Where something may be sent, and whose certificates are trusted there.
 //!
-//! Owns the rule that every peer is reached over HTTPS, and what may be sent without it: to this machine only.
+//! Owns both kinds of address. To have one is to be allowed to send there: the rules of TLS are asked when an address
+//! is parsed and nowhere else.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use reqwest::Url;
 
-/// The base URL of a peer: HTTPS, a host, perhaps a port and a path; no user, no query.
+/// The base URL of a peer: HTTPS, a host, perhaps a port and a path; no user, no query, no slash after the path. The
+/// host's own identity service is the one exception (`of_host`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
+/// Why a text is no base URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseUrlError {
+    /// It is no URL, or names no host.
+    NotAUrl,
+    /// Its scheme is another than `https`.
+    NotHttps,
+    /// It holds a user name or a password.
+    UserInfo,
+    /// It goes on after the path.
+    Query,
+}
+
 impl BaseUrl {
     /// Admits a URL that can be a peer's.
-    pub fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        let plain = url.username().is_empty() && url.password().is_none();
-        let bare = url.query().is_none() && url.fragment().is_none();
-        (url.scheme() == "https" && url.host().is_some() && plain && bare).then_some(Self(url))
+    ///
+    /// # Errors
+    /// The first of the rules that it breaks.
+    pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
+        let mut url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl)?;
+        if url.scheme() != "https" {
+            return Err(BaseUrlError::NotHttps);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BaseUrlError::UserInfo);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BaseUrlError::Query);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
     }
 
     /// Admits the address of a host's own identity service, which speaks plain HTTP and is not left for any
     /// other machine (docs/azure-facts.md F401, F402).
     pub(crate) fn of_host(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(Self(url))
+        (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(Self(url))
     }
 
     /// As text, with a slash at the end where there is no path.
@@ -36,13 +65,14 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Whether more than a host and a port is named.
+    pub fn has_path(&self) -> bool {
+        self.0.path() != "/"
+    }
+
     /// This URL with a path added. Each segment is escaped.
     pub fn with_path(&self, segments: &[&str]) -> Url {
-        let mut url = self.0.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+        joined(&self.0, segments)
     }
 
     /// Whether `url` is on the same server.
@@ -52,9 +82,49 @@ impl BaseUrl {
 
     /// Whether it never leaves this machine: an emulator or the sandbox.
     pub fn is_loopback(&self) -> bool {
-        let host = self.host().trim_matches(['[', ']']);
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        leads_to_this_machine(&self.0)
+    }
+}
+
+/// Where a message may be sent: over HTTPS, or without TLS to this machine itself. It may hold a user, a path and a query.
+/// All of it may be secret, so `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TargetUrl(Url);
+
+impl TargetUrl {
+    /// Admits a URL that nobody on the way can read along.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_private = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => leads_to_this_machine(&url),
+            _ => false,
+        };
+        is_private.then_some(Self(url))
+    }
+
+    /// This URL with a path added. Each segment is escaped.
+    #[must_use]
+    pub fn with_path(&self, segments: &[&str]) -> Self {
+        Self(joined(&self.0, segments))
+    }
+}
+
+impl fmt::Debug for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TargetUrl(..)")
+    }
+}
+
+impl From<BaseUrl> for TargetUrl {
+    fn from(BaseUrl(url): BaseUrl) -> Self {
+        Self(url)
+    }
+}
+
+impl From<TargetUrl> for Url {
+    fn from(TargetUrl(url): TargetUrl) -> Self {
+        url
     }
 }
 
@@ -69,19 +139,21 @@ pub enum Roots {
     File(PathBuf),
 }
 
-/// Whether something may be sent there: over HTTPS, or without it to this machine itself.
-pub fn may_send_to(url: &Url) -> bool {
-    match url.scheme() {
-        "https" => url.host().is_some(),
-        "http" => is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']'])),
-        _ => false,
-    }
+/// Whether a host is this machine, whatever a resolver says. An IPv6 address stands without brackets.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Whether a host is this machine, whatever a resolver says.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+fn leads_to_this_machine(url: &Url) -> bool {
+    is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']']))
+}
+
+fn joined(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
 }
 
 #[cfg(test)]
@@ -90,10 +162,33 @@ mod tests {
 
     #[test]
     fn a_peer_is_reached_over_https_and_nothing_is_hidden_in_its_url() {
-        for bad in
-            ["http://x", "x", "https://", "https://u:p@x", "https://x?sig=1", "https://x#y", "file:///x"]
-        {
-            assert_eq!(BaseUrl::parse(bad), None, "{bad}");
+        for (bad, error) in [
+            ("x", BaseUrlError::NotAUrl),
+            ("https://", BaseUrlError::NotAUrl),
+            ("http://x", BaseUrlError::NotHttps),
+            ("http://localhost", BaseUrlError::NotHttps),
+            ("file:///x", BaseUrlError::NotHttps),
+            ("https://u@x", BaseUrlError::UserInfo),
+            ("https://u:p@x", BaseUrlError::UserInfo),
+            ("https://x?sig=1", BaseUrlError::Query),
+            ("https://x#y", BaseUrlError::Query),
+        ] {
+            assert_eq!(BaseUrl::parse(bad), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        for (text, shown) in [
+            ("https://Host.Example", "https://host.example/"),
+            ("https://host.example/", "https://host.example/"),
+            ("https://host.example:443//", "https://host.example/"),
+            ("https://host.example/entra//", "https://host.example/entra"),
+        ] {
+            let base = BaseUrl::parse(text).expect(text);
+
+            assert_eq!(base.as_str(), shown, "{text}");
+            assert_eq!(base.has_path(), shown.ends_with("entra"), "{text}");
         }
     }
 
@@ -129,11 +224,22 @@ mod tests {
             ("http://127.0.0.1:9/x", true),
             ("http://[::1]:9/x", true),
             ("http://localhost/x", true),
+            ("https://user:password@hooks.example/x", true),
             ("http://hooks.example/x", false),
             ("http://localhost.example/x", false),
+            ("http://user@localhost@hooks.example/x", false),
             ("ftp://localhost/x", false),
+            ("localhost", false),
         ] {
-            assert_eq!(may_send_to(&url.parse().expect("a URL")), may, "{url}");
+            assert_eq!(TargetUrl::parse(url).is_some(), may, "{url}");
         }
+    }
+
+    #[test]
+    fn an_address_that_may_hold_a_secret_is_never_shown() {
+        let url = TargetUrl::parse("https://hooks.example/x?sig=canary").expect("a URL");
+
+        assert!(!format!("{url:?}").contains("canary"));
+        assert_eq!(Url::from(url.with_path(&["y"])).as_str(), "https://hooks.example/x/y?sig=canary");
     }
 }

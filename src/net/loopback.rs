@@ -1,23 +1,33 @@
 //! An HTTPS server on this machine for the adapters' own tests, with a certificate of its own making.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::serve::Listener;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::net::address::{BaseUrl, Roots};
 use crate::net::http::Http;
+use crate::net::server;
+use crate::net::server::ClientLimits;
+
+/// More than any test takes up.
+const LIMITS: ClientLimits = ClientLimits {
+    connections: 128,
+    head_within: Duration::from_secs(60),
+    head_bytes: 64 * 1024,
+    connection_lives: Duration::from_secs(600),
+    keep_alive: true,
+};
 
 /// A request as it arrived.
 pub(crate) struct Seen {
@@ -80,7 +90,8 @@ pub(crate) async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sy
         kept.lock().expect("nobody panicked").push(arrived);
         response
     });
-    tokio::spawn(async move { axum::serve(TlsListener { tcp, acceptor }, routes).await });
+    let open = move |tcp| acceptor.accept(tcp);
+    tokio::spawn(server::serve(vec![tcp], open, routes, LIMITS, CancellationToken::new()));
     Loopback {
         base: BaseUrl::parse(&format!("https://localhost:{port}")).expect("a base URL"),
         http: Arc::new(Http::new(Roots::Pem(ca_pem.into_bytes()), false).expect("a client")),
@@ -101,27 +112,4 @@ fn certificate() -> (TlsAcceptor, String) {
         .with_single_cert(vec![leaf.der().clone()], key)
         .expect("a server's settings");
     (TlsAcceptor::from(Arc::new(config)), ca.pem())
-}
-
-struct TlsListener {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let Ok((tcp, peer)) = self.tcp.accept().await else { continue };
-            if let Ok(tls) = self.acceptor.accept(tcp).await {
-                return (tls, peer);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.tcp.local_addr()
-    }
 }

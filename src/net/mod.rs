@@ -5,6 +5,7 @@
 pub mod http;
 pub mod classify;
 pub mod no_answer;
+pub mod backoff;
 pub mod address;
 pub mod calls;
 pub mod server;

@@ -1,16 +1,21 @@
-//! Serving HTTP on plain TCP: the daemon's endpoints and the listener that a sign-in comes back to.
+//! Serving HTTP: the daemon's endpoints, the listener that a sign-in comes back to, and the sandbox.
 //!
-//! Owns what clients may take up: connections, file descriptors, time and memory. A new connection is always
-//! accepted. Where all slots are table, it gets the slot of the connection that has been idle for longest.
+//! Owns the accept loop and what clients may take up: connections, file descriptors, time and memory. A new connection is
+//! always accepted. Where all slots are taken, it gets the slot of the connection that has been idle for longest.
+//!
+//! Invariant: a connection is opened in its own task, so that a slow TLS handshake keeps nobody else waiting.
 //!
 //! HTTP/1 over hyper: `axum::serve` has no timeout and no bound on connections.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::future::{Ready, pending, ready};
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,12 +25,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::io::Errno;
 use rustix::process::Resource;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::net::address::is_loopback;
+
 /// How long answers under way may take once a connection, or the server, is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// A handshake takes milliseconds. A client that takes longer is not served.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// After an accept that failed, as for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -51,18 +62,29 @@ pub struct ClientLimits {
     pub keep_alive: bool,
 }
 
-/// Serves until `stop`; then answers under way have a moment to end.
-pub async fn serve(
+/// Serves until `stop`; then answers under way have a moment to end. `open` makes of an accepted connection what HTTP
+/// is spoken on: `plain`, or a TLS acceptor's handshake.
+pub async fn serve<O, F, S>(
     listeners: Vec<TcpListener>,
+    open: O,
     routes: Router,
     limits: ClientLimits,
     stop: CancellationToken,
-) {
+) where
+    O: Fn(TcpStream) -> F + Clone + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let slots = Slots::new(limits.connections.min(affordable()));
     let connections = TaskTracker::new();
     let loops = listeners.iter().map(|listener| {
-        accept_all(listener, &slots, |connection, slot| {
-            connections.spawn(serve_one(connection, slot, routes.clone(), limits, stop.clone()));
+        accept_all(listener, &slots, |tcp, peer, slot| {
+            let (open, routes, stop) = (open.clone(), routes.clone(), stop.clone());
+            connections.spawn(async move {
+                if let Some(stream) = opened(open(tcp), &slot, &stop).await {
+                    serve_one(stream, peer, slot, routes, limits, stop).await;
+                }
+            });
         })
     });
     tokio::select! {
@@ -75,6 +97,11 @@ pub async fn serve(
     connections.wait().await;
 }
 
+/// HTTP without TLS: the TCP connection as it is.
+pub fn plain(tcp: TcpStream) -> Ready<io::Result<TcpStream>> {
+    ready(Ok(tcp))
+}
+
 /// The connections that leave enough file descriptors for everything else.
 fn affordable() -> usize {
     let files = rustix::process::getrlimit(Resource::Nofile).current;
@@ -83,10 +110,10 @@ fn affordable() -> usize {
     share.max(FEWEST)
 }
 
-async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStream, Slot)) {
+async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStream, SocketAddr, Slot)) {
     loop {
         match listener.accept().await {
-            Ok((connection, _)) => serve(connection, slots.take()),
+            Ok((tcp, peer)) => serve(tcp, peer, slots.take()),
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
@@ -99,8 +126,23 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-async fn serve_one(
-    connection: TcpStream,
+/// Waits until a connection is open. `None` if it fails, takes too long, or must end before.
+async fn opened<S>(
+    opening: impl Future<Output = io::Result<S>>,
+    slot: &Slot,
+    stop: &CancellationToken,
+) -> Option<S> {
+    tokio::select! {
+        biased;
+        opened = tokio::time::timeout(OPEN_WITHIN, opening) => opened.ok()?.ok(),
+        () = slot.lost.cancelled() => None,
+        () = stop.cancelled() => None,
+    }
+}
+
+async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: SocketAddr,
     slot: Slot,
     routes: Router,
     limits: ClientLimits,
@@ -109,11 +151,16 @@ async fn serve_one(
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(slot.connection());
+        request.extensions_mut().insert(ConnectInfo(peer));
         slot.is_now(Activity::Busy);
         let answer = routes.call(request);
         let slot = &slot;
         async move {
             let answer = answer.await;
+            if slot.lost.is_cancelled() {
+                // The connection ends below, and nothing more is sent on it.
+                pending::<()>().await;
+            }
             slot.is_now(Activity::Idle);
             answer
         }
@@ -123,7 +170,7 @@ async fn serve_one(
         .header_read_timeout(limits.head_within)
         .max_buf_size(limits.head_bytes)
         .keep_alive(limits.keep_alive)
-        .serve_connection(TokioIo::new(connection), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     // How the connection ended makes no difference here.
     tokio::select! {
@@ -204,6 +251,11 @@ impl Table {
             of(|activity| activity == Activity::Idle).or_else(|| of(|activity| activity != Activity::Kept));
         spared.map(|index| self.connections.remove(index).lost.cancel()).is_some()
     }
+
+    fn take(&mut self, id: u64) -> Option<Entry> {
+        let index = self.connections.iter().position(|entry| entry.id == id)?;
+        Some(self.connections.remove(index))
+    }
 }
 
 /// One connection's slot, free again when it is dropped.
@@ -216,8 +268,7 @@ struct Slot {
 impl Slot {
     fn is_now(&self, activity: Activity) {
         let mut table = self.slots.lock();
-        let index = table.connections.iter().position(|entry| entry.id == self.id);
-        if let Some(mut entry) = index.map(|index| table.connections.remove(index)) {
+        if let Some(mut entry) = table.take(self.id) {
             entry.activity = activity;
             table.connections.push(entry);
         }
@@ -234,7 +285,7 @@ impl Drop for Slot {
     }
 }
 
-/// The connection that a request came by: an extension of every request.
+/// The connection that a request came by: an extension of every request, beside `ConnectInfo` with the peer's address.
 #[derive(Clone)]
 pub struct Connection {
     id: u64,
@@ -246,6 +297,13 @@ impl Connection {
     pub fn keep(&self) {
         if let Some(entry) = self.slots.lock().connections.iter_mut().find(|entry| entry.id == self.id) {
             entry.activity = Activity::Kept;
+        }
+    }
+
+    /// Sends nothing more: the client sees the connection end without an answer.
+    pub fn cut(&self) {
+        if let Some(entry) = self.slots.lock().take(self.id) {
+            entry.lost.cancel();
         }
     }
 }
@@ -279,9 +337,7 @@ pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
     };
     let is_port =
         |text: &str| text.parse::<u16>().is_ok_and(|port| wanted.is_none_or(|wanted| wanted == port));
-    let is_here = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-    is_here && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    is_loopback(name) && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 #[cfg(test)]

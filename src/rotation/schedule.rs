@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use backon::BackoffBuilder as _;
-use backon::ExponentialBuilder;
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
+use crate::net::backoff::{doubled, full_jitter, heed};
 use crate::ports::failure::{About, Failure, Remedy};
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
@@ -48,6 +47,9 @@ pub const RESCUE_AFTER: TimeDelta = DAY;
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// No later wait is shorter.
 const SHORTEST: Duration = Duration::from_secs(60);
+/// The widest span that a wait is drawn from: far beyond the clamp, so that in a long outage nearly every wait is the
+/// longest.
+const WIDEST: Duration = Duration::from_secs(60 << 12);
 /// No wait is longer: promise 1 counts on an hour in thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Below this much time left, waits are no longer shortened.
@@ -338,25 +340,16 @@ pub fn retry_wait(
     left: Option<TimeDelta>,
     sample: f64,
 ) -> Duration {
-    let asked = retry_after.unwrap_or_default().min(LONGEST);
+    let span = |nth| doubled(2 * SHORTEST, WIDEST, nth);
     let wait = match QUICK.get(attempts as usize) {
-        Some(quick) => quick.mul_f64(sample).max(Duration::from_secs(1)),
-        None => span(attempts as usize - QUICK.len()).mul_f64(sample).clamp(SHORTEST, LONGEST),
+        Some(quick) => full_jitter(*quick, sample).max(Duration::from_secs(1)),
+        None => full_jitter(span(attempts as usize - QUICK.len()), sample).clamp(SHORTEST, LONGEST),
     };
     let wait = match left {
         Some(left) if left > LAST_MINUTES => wait.min((left / 20).to_std().unwrap_or(SHORTEST)),
         _ => wait,
     };
-    wait.max(asked)
-}
-
-/// The span that a wait is drawn from: doubling, far beyond the clamp, so that in a long outage nearly
-/// every wait is the longest.
-fn span(nth: usize) -> Duration {
-    const SPANS: usize = 12;
-    let widest = Duration::from_secs(60 << SPANS);
-    let doubling = ExponentialBuilder::default().with_min_delay(2 * SHORTEST).with_max_delay(widest);
-    doubling.with_factor(2.0).with_max_times(SPANS).build().nth(nth).unwrap_or(widest)
+    heed(wait, retry_after, LONGEST)
 }
 
 /// A number in `[0, 1)` that depends on the name alone (FNV-1a).

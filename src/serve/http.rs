@@ -76,7 +76,8 @@ pub async fn serve(listener: TcpListener, board: Board, extras: Extras, stop: Ca
         connection_lives: CONNECTION_LIVES,
         keep_alive: true,
     };
-    server::serve(vec![listener], routes(Shared { board, extras }, is_beyond), limits, stop).await;
+    let routes = routes(Shared { board, extras }, is_beyond);
+    server::serve(vec![listener], server::plain, routes, limits, stop).await;
 }
 
 fn routes(shared: Shared, is_beyond_loopback: bool) -> Router {

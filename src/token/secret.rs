@@ -36,7 +36,8 @@ impl Eq for SecretName {}
 /// Where a secret lives: a vault and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
-    /// The vault's base URL, without a trailing slash.
+    /// The vault's base URL, without a trailing slash. It stays text, since secrets and incidents are told apart by it
+    /// and the tokens of one vault share it.
     pub vault: Arc<str>,
     /// The secret's name.
     pub name: SecretName,

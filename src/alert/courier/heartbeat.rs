@@ -52,7 +52,7 @@ fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
 }
 
 async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {
-    let mut request = Request::new(Method::POST, address(url)?);
+    let mut request = Request::new(Method::POST, address(url)?.into());
     *request.body_mut() = Some(line.into());
     outbound.exchange((Peer::Heartbeat, "ping"), request).await
 }

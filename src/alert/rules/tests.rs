@@ -6,6 +6,7 @@ use crate::rotation::samples;
 
 use crate::alert::forms;
 use crate::alert::sink::Destination;
+use crate::net::address::TargetUrl;
 use crate::rotation::state::{Inherited, State};
 use crate::status::samples::snapshot;
 use crate::token::secret::Source;
@@ -27,7 +28,8 @@ fn chat() -> Sink {
 
 fn pager() -> Sink {
     let routing_key = Source::Env("KEY".into());
-    Sink { to: Destination::PagerDuty { routing_key, endpoint: "https://x".into() }, ..chat() }
+    let endpoint = TargetUrl::parse("https://x").expect("a URL");
+    Sink { to: Destination::PagerDuty { routing_key, endpoint }, ..chat() }
 }
 
 fn condition(kind: Kind, severity: Severity, tokens: &[&str], since: Timestamp) -> Condition {

@@ -10,6 +10,7 @@ use axum::response::Response as Answer;
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 
+use crate::azure::cloud::CloudName;
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, Seen, reply};
 use crate::ports::Forbidden;
@@ -54,13 +55,14 @@ impl Fixture {
             client_id: "daemon".into(),
             client_secret: Source::File(secret.clone()),
         };
-        let peers = Peers {
+        let cloud = Cloud {
+            name: CloudName::Public,
             authority: server.base.clone(),
             partner_center: server.base.clone(),
-            vault_audience: BaseUrl::parse("https://vault.azure.net").expect("a base URL"),
+            ca_file: None,
         };
         let calls = Arc::new(Calls::default());
-        let vault = KeyVault::new(identity, peers, Arc::clone(&server.http), Arc::clone(&calls));
+        let vault = KeyVault::new(identity, cloud, Arc::clone(&server.http), Arc::clone(&calls));
         let name = SecretName::parse("pc-token").expect("a name");
         let at = SecretAddress { vault: server.base.as_str().trim_end_matches('/').into(), name };
         Self { server, vault, calls, at, secret }

@@ -110,7 +110,7 @@ impl Listener {
             keep_alive: false,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(self.sockets, routes, limits, stop.clone()));
+        let serving = tokio::spawn(server::serve(self.sockets, server::plain, routes, limits, stop.clone()));
         Served { events, stop, serving }
     }
 }

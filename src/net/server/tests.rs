@@ -1,6 +1,13 @@
-//! Who is this machine, and which connection gives up its slot.
+//! Who is this machine, which connection gives up its slot, and how a connection begins and ends.
 
 use super::*;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Extension;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 #[test]
 fn only_loopback_names_are_this_machine() {
@@ -109,4 +116,74 @@ fn a_connection_that_has_to_be_answered_keeps_its_slot() {
     let _next = slots.take();
     assert!(kept.lost.is_cancelled(), "it was answered");
     assert!(slots.free_one() && slots.free_one() && !slots.free_one(), "there is no other left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_open_is_given_up() {
+    let (slots, stop) = (Slots::new(1), CancellationToken::new());
+    let never = || pending::<io::Result<()>>();
+    let started = Instant::now();
+
+    let slot = slots.take();
+    assert_eq!(opened(never(), &slot, &stop).await, None);
+    assert_eq!(started.elapsed(), OPEN_WITHIN);
+    let _next = slots.take();
+    assert_eq!(opened(never(), &slot, &stop).await, None, "its slot is lost");
+    stop.cancel();
+    assert_eq!(opened(never(), &slots.take(), &stop).await, None, "the server ends");
+    assert_eq!(started.elapsed(), OPEN_WITHIN);
+}
+
+const LIMITS: ClientLimits = ClientLimits {
+    connections: 8,
+    head_within: Duration::from_secs(60),
+    head_bytes: 8192,
+    connection_lives: Duration::from_secs(60),
+    keep_alive: false,
+};
+
+/// Serves on a port of its own. The first connection never opens if `first_is_slow`.
+async fn served(routes: Router, first_is_slow: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let is_slow = Arc::new(AtomicBool::new(first_is_slow));
+    let open = move |tcp| {
+        let is_slow = is_slow.swap(false, Ordering::Relaxed);
+        async move { if is_slow { pending().await } else { Ok(tcp) } }
+    };
+    tokio::spawn(serve(vec![listener], open, routes, LIMITS, CancellationToken::new()));
+    address
+}
+
+/// All that comes back on a connection.
+async fn answer(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("an end");
+    answer
+}
+
+#[tokio::test]
+async fn a_slow_handshake_keeps_nobody_else_waiting() {
+    let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
+    let address = served(Router::new().route("/", get(peer)), true).await;
+    let _slow = TcpStream::connect(address).await.expect("accepted");
+    let mut client = TcpStream::connect(address).await.expect("accepted");
+
+    let answer = tokio::time::timeout(OPEN_WITHIN / 2, answer(&mut client)).await.expect("in time");
+
+    let own = client.local_addr().expect("an address").to_string();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&own), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_ends_without_an_answer() {
+    let cut = async |Extension(connection): Extension<Connection>| {
+        connection.cut();
+        "never sent"
+    };
+    let address = served(Router::new().route("/", get(cut)), false).await;
+    let mut client = TcpStream::connect(address).await.expect("accepted");
+
+    assert_eq!(answer(&mut client).await, "");
 }

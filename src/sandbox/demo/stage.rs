@@ -16,7 +16,6 @@ use super::DemoError;
 use crate::azure::entra::Entra;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
-use crate::azure::peers::Peers;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::net::address::Roots;
@@ -131,13 +130,13 @@ impl Stage {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, false)?);
         let calls = Arc::new(Calls::default());
-        let peers = Peers::of(&self.config.cloud).expect("the sandbox's own addresses are https URLs");
+        let cloud = self.config.cloud.clone();
         let sample = f64::from(nth % 4) / 4.0;
         let grant = self.grant().clone();
         let rotator = Rotator {
-            issuer: Arc::new(Entra::new(peers.authority.clone(), http.clone(), calls.clone())),
-            resource: Arc::new(PartnerCenter::new(peers.partner_center.clone(), http.clone(), calls.clone())),
-            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), peers, http, calls.clone())),
+            issuer: Arc::new(Entra::new(cloud.authority.clone(), http.clone(), calls.clone())),
+            resource: Arc::new(PartnerCenter::new(cloud.partner_center.clone(), http.clone(), calls.clone())),
+            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), cloud, http, calls.clone())),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, sample),
             grant: Arc::new(grant),

@@ -26,7 +26,7 @@ impl Caller {
                 if transport == Transport::TimedOut {
                     tokio::time::sleep(HANG).await;
                 }
-                self.line.cut();
+                self.connection.cut();
                 StatusCode::BAD_GATEWAY.into_response()
             }
             What::Status { status, retry_after } => {

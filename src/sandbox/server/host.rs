@@ -7,22 +7,18 @@
 use std::sync::Arc;
 
 use axum::extract::Query;
-use axum::extract::connect_info::Connected;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use super::Shared;
-use super::tls::Line;
 use super::wire::Caller;
 use crate::process::clock::Clock;
 use crate::sandbox::world::{IdentityRequest, Operation, Peer, Proof, Trouble};
@@ -125,10 +121,4 @@ fn refused_by_app_service(caller: &Caller, status: StatusCode, message: &str) ->
     let id = caller.world().fresh_id().to_string();
     let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": id});
     (status, Json(body)).into_response()
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Line {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self::of(*stream.remote_addr())
-    }
 }

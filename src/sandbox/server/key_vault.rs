@@ -238,7 +238,7 @@ fn challenge(caller: &Caller, why: &str) -> Response {
 fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
         // There is no such host: the nearest that this one can do is not to answer.
-        caller.line.cut();
+        caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);
     let mut response = (code(refused.status), Json(body)).into_response();
@@ -256,7 +256,7 @@ fn dressed(caller: &Caller, mut response: Response) -> Response {
     }
     // A refusal by the firewall has said already whom it saw.
     if !response.headers().contains_key(NETWORK_INFO) {
-        set(&mut response, NETWORK_INFO, &network_info(&caller.line.peer.ip().to_string()));
+        set(&mut response, NETWORK_INFO, &network_info(&caller.peer.ip().to_string()));
     }
     set(&mut response, "x-ms-keyvault-region", "sandbox");
     set(&mut response, "x-ms-keyvault-service-version", "1.9.0.0");

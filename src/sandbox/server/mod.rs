@@ -20,7 +20,6 @@ mod span;
 mod tls;
 mod wire;
 
-use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,14 +37,23 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use self::files::{ConfigRequest, Written};
+use crate::net::server;
+use crate::net::server::ClientLimits;
 use crate::process::clock::{Clock, Timestamp};
 use crate::sandbox::world::{Partner, World};
 
 /// The routes of one peer.
 type Routes = Router<Arc<Shared>>;
 
-/// How long open requests may take once the sandbox is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Far more than a test or a person's own programs take up: the sandbox decides itself what is slow and what is cut.
+const LIMITS: ClientLimits = ClientLimits {
+    connections: 1024,
+    // Clients keep idle connections for 90 seconds (`reqwest`).
+    head_within: Duration::from_secs(120),
+    head_bytes: 64 * 1024,
+    connection_lives: Duration::from_secs(24 * 60 * 60),
+    keep_alive: true,
+};
 
 /// How long the sandbox's app secret still lasts when it starts.
 const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(180);
@@ -62,7 +70,7 @@ pub struct Sandbox {
     pub vault_identity: VaultIdentity,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    serving: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 /// The app that opens the vault, as `credential = "client_secret"` names it.
@@ -148,7 +156,6 @@ impl Sandbox {
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let tls::Identity { acceptor, ca_pem } = tls::identity()?;
-        let listener = tls::TlsListener::new(tcp, acceptor).map_err(failed)?;
 
         let origin: Arc<str> = format!("https://localhost:{}", addr.port()).into();
         let vault_identity = add_vault_identity(&world);
@@ -162,9 +169,9 @@ impl Sandbox {
             identity_header: world.fresh_id().to_string().into(),
         });
         let stop = CancellationToken::new();
-        let service = routes(&shared).into_make_service_with_connect_info::<tls::Line>();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let serving = tokio::spawn(serving.into_future());
+        let open = move |tcp| acceptor.accept(tcp);
+        let serving = server::serve(vec![tcp], open, routes(&shared), LIMITS, stop.clone());
+        let serving = tokio::spawn(serving);
         Ok(Self { addr, ca_pem, origin, vault_identity, shared, stop, serving })
     }
 
@@ -182,10 +189,10 @@ impl Sandbox {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
-        let service = host::routes(&self.shared).into_make_service_with_connect_info::<tls::Line>();
-        let serving = axum::serve(tcp, service).with_graceful_shutdown(self.stop.clone().cancelled_owned());
+        let routes = host::routes(&self.shared);
         // It ends with the sandbox, which has nothing to learn from how.
-        let _served = tokio::spawn(serving.into_future());
+        let _served =
+            tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();
         Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
     }
@@ -226,16 +233,14 @@ impl Sandbox {
     /// Ends it: no new connections, a moment for open requests, then none.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if tokio::time::timeout(LAST_ANSWERS, &mut self.serving).await.is_err() {
-            self.serving.abort();
-        }
+        // It ends by itself, soon after it was told to.
+        let _ended = (&mut self.serving).await;
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.serving.abort();
     }
 }
 

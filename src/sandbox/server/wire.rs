@@ -1,6 +1,7 @@
 //! What all of the sandbox's peers share on the wire: who calls, how faults look, and the world's date.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::tls::Line;
+use crate::net::server::Connection;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 
@@ -25,7 +26,9 @@ const MAX_SENT_BYTES: usize = 1024 * 1024;
 /// One request's sender, as far as the peers look at it.
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
-    pub(super) line: Line,
+    /// The address it calls from.
+    pub(super) peer: SocketAddr,
+    pub(super) connection: Connection,
     pub(super) headers: HeaderMap,
     /// The body, where it was kept.
     pub(super) sent: Bytes,
@@ -51,10 +54,11 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Infallible> {
-        let ConnectInfo(line) =
-            parts.extensions.get::<ConnectInfo<Line>>().expect("every connection carries its line").clone();
+        const GIVEN: &str = "the server adds it to every request";
+        let ConnectInfo(peer) = *parts.extensions.get().expect(GIVEN);
+        let connection = parts.extensions.get::<Connection>().expect(GIVEN).clone();
         let Sent(sent) = parts.extensions.get().cloned().unwrap_or_default();
-        Ok(Self { shared: Arc::clone(shared), line, headers: parts.headers.clone(), sent })
+        Ok(Self { shared: Arc::clone(shared), peer, connection, headers: parts.headers.clone(), sent })
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use perennial::alert::courier::{Courier, Outbound};
 use perennial::alert::rules::{Change, What};
 use perennial::alert::sink::{Destination, Sink};
-use perennial::net::address::Roots;
+use perennial::net::address::{Roots, TargetUrl};
 use perennial::net::calls::Calls;
 use perennial::net::http::Http;
 use perennial::ports::failure::{Kind, Remedy, Trace};
@@ -47,6 +47,10 @@ fn courier(to: Destination) -> Courier {
     let http = Arc::new(Http::new(Roots::System, false).expect("a client"));
     let sink = Sink { name: "s".into(), to, min_severity: Severity::Warning, tokens: Vec::new() };
     Courier { sink, outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
+}
+
+fn endpoint(inbox: &Inbox) -> TargetUrl {
+    TargetUrl::parse(&inbox.url("")).expect("a URL of this machine")
 }
 
 fn refused(token: &str) -> Condition {
@@ -156,7 +160,7 @@ async fn slack_gets_a_text_for_the_notification_and_blocks_with_three_letters_es
 async fn pagerduty_triggers_and_resolves_one_incident_by_its_id() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let key = "0123456789abcdef0123456789abcdef";
-    let (routing_key, endpoint) = (secrets.put("key", key), inbox.url(""));
+    let (routing_key, endpoint) = (secrets.put("key", key), endpoint(&inbox));
     let courier = courier(Destination::PagerDuty { routing_key, endpoint });
 
     courier.send(&[change(What::Opened, "contoso")], now()).await.expect("sent");
@@ -229,7 +233,7 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
 #[tokio::test]
 async fn a_test_goes_the_same_way_and_leaves_nothing_open() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
-    let (routing_key, endpoint) = (secrets.put("key", "k"), inbox.url(""));
+    let (routing_key, endpoint) = (secrets.put("key", "k"), endpoint(&inbox));
 
     courier(Destination::PagerDuty { routing_key, endpoint }).test(now()).await.expect("sent");
     let url = secrets.put("url", &inbox.url("/t"));
@@ -288,6 +292,7 @@ fn the_configuration_refuses_what_could_not_work() {
     };
     for (more, keys) in [
         ("[[alert]]\nkind = \"slack\"\nurl = { env = \"U\" }\n", &[][..]),
+        ("[[alert]]\nkind = \"pagerduty\"\nrouting_key = { env = \"U\" }\n", &[]),
         (
             "[[alert]]\nkind = \"pagerduty\"\nrouting_key = { env = \"U\" }\nendpoint = \"http://127.0.0.1:1\"\n",
             &[],

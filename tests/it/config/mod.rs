@@ -35,7 +35,7 @@ fn the_smallest_file_brings_every_default() {
     let grant = &config.tokens[0];
     assert_eq!(config.vault.identity, Identity::AzureCli);
     assert_eq!(config.cloud.name, CloudName::Public);
-    assert_eq!(config.cloud.authority, "https://login.microsoftonline.com");
+    assert_eq!(config.cloud.authority.as_str(), "https://login.microsoftonline.com/");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
     assert!(config.http.status, "names may be shown on loopback");
     assert_eq!(config.policy.rotate_after, Duration::from_secs(7 * 86_400));
@@ -222,13 +222,13 @@ fn a_policy_leaves_room_for_failures() {
 fn another_cloud_brings_its_own_hosts() {
     let config = load(&format!("{SMALLEST}\n[cloud]\nname = \"china\"")).expect("sound");
 
-    assert_eq!(config.cloud.authority, "https://login.partner.microsoftonline.cn");
+    assert_eq!(config.cloud.authority.as_str(), "https://login.partner.microsoftonline.cn/");
     assert_eq!(
         config.tokens[0].scope,
         "https://partner.partnercenterapi.microsoftonline.cn/user_impersonation"
     );
     assert_eq!(config.tokens[0].verify, Verify::PartnerCenter);
-    assert_eq!(config.cloud.name.vault_audience(), "https://vault.azure.cn");
+    assert_eq!(config.cloud.name.vault_audience().as_str(), "https://vault.azure.cn/");
 }
 
 #[test]
@@ -386,8 +386,8 @@ fn keys(problems: &ConfigProblems) -> Vec<&str> {
 fn the_us_government_has_its_own_entra_and_vaults_and_the_public_partner_center() {
     let config = load(&format!("{SMALLEST}\n[cloud]\nname = \"usgov\"")).expect("sound");
 
-    assert_eq!(config.cloud.authority, "https://login.microsoftonline.us");
-    assert_eq!(config.cloud.name.vault_audience(), "https://vault.usgovcloudapi.net");
-    assert_eq!(config.cloud.partner_center, "https://api.partnercenter.microsoft.com");
+    assert_eq!(config.cloud.authority.as_str(), "https://login.microsoftonline.us/");
+    assert_eq!(config.cloud.name.vault_audience().as_str(), "https://vault.usgovcloudapi.net/");
+    assert_eq!(config.cloud.partner_center.as_str(), "https://api.partnercenter.microsoft.com/");
     assert_eq!(config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
 }

@@ -221,7 +221,7 @@ async fn the_written_configuration_is_sound() {
 
     let config = Config::load(&written.config, std::iter::empty()).expect("sound");
     assert_eq!(config.policy.prove_every, Duration::from_secs(10));
-    assert_eq!(config.cloud.authority, *lab.sandbox.origin);
+    assert_eq!(config.cloud.authority.as_str(), lab.url("/"));
     assert_eq!(config.cloud.ca_file.as_deref(), Some(&*written.ca));
     assert_eq!(config.tokens[0].secret.to_string(), lab.partner.refresh_token.to_string());
     assert!(config.tokens[0].strict);

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use perennial::azure::cloud::Cloud;
 use perennial::azure::entra::Entra;
 use perennial::azure::identity::Identity;
 use perennial::azure::key_vault::KeyVault;
 use perennial::azure::partner_center::PartnerCenter;
-use perennial::azure::peers::Peers;
 use perennial::cli::shipped::ShippedRotator;
 use perennial::config::Config;
 use perennial::net::address::Roots;
@@ -32,7 +32,7 @@ pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) calls: Arc<Calls>,
     identity: Identity,
-    peers: Peers,
+    cloud: Cloud,
     http: Arc<Http>,
     vault: Arc<KeyVault>,
     _identity_secret: Scratch,
@@ -52,17 +52,16 @@ impl Lab {
         };
         let written = sandbox.write_config(&dir.0, &request).expect("a directory of our own");
         let config = Config::load(&written.config, std::iter::empty()).expect("sound");
-        let peers = Peers::of(&config.cloud).expect("https URLs");
         let http = Arc::new(Http::new(Roots::File(written.ca), false).expect("a client"));
         let calls = Arc::new(Calls::default());
-        let identity = config.vault.identity;
-        let vault = KeyVault::new(identity.clone(), peers.clone(), Arc::clone(&http), Arc::clone(&calls));
+        let (identity, cloud) = (config.vault.identity, config.cloud);
+        let vault = KeyVault::new(identity.clone(), cloud.clone(), Arc::clone(&http), Arc::clone(&calls));
         Self {
             sandbox,
             clock: Clock::host(),
             calls,
             identity,
-            peers,
+            cloud,
             http,
             vault: Arc::new(vault),
             _identity_secret: dir,
@@ -76,16 +75,16 @@ impl Lab {
     /// A vault adapter that has not been accepted by anybody yet, as after a start.
     pub(crate) fn cold_vault(&self) -> Arc<KeyVault> {
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
-        Arc::new(KeyVault::new(self.identity.clone(), self.peers.clone(), http, calls))
+        Arc::new(KeyVault::new(self.identity.clone(), self.cloud.clone(), http, calls))
     }
 
     pub(crate) fn rotator(&self, grant: &Grant) -> ShippedRotator {
         let (http, calls) = (&self.http, &self.calls);
         Rotator {
-            issuer: Arc::new(Entra::new(self.peers.authority.clone(), http.clone(), calls.clone())),
+            issuer: Arc::new(Entra::new(self.cloud.authority.clone(), http.clone(), calls.clone())),
             vault: Arc::clone(&self.vault),
             resource: Arc::new(PartnerCenter::new(
-                self.peers.partner_center.clone(),
+                self.cloud.partner_center.clone(),
                 http.clone(),
                 calls.clone(),
             )),

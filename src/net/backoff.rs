@@ -1,0 +1,73 @@
+//! How long to wait after a failure: a span that doubles, jitter, and what the peer asked for.
+//!
+//! Pure: attempts, the peer's wish and chance are arguments. How long each wait may be is a rule of the room that waits.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+
+/// After so many doublings every span is the longest: a second has become 136 years.
+const MOST_DOUBLINGS: usize = 32;
+
+/// `first`, doubled for each attempt that failed before, up to `longest`. Exact for whole seconds.
+pub fn doubled(first: Duration, longest: Duration, attempts: usize) -> Duration {
+    let spans = ExponentialBuilder::default().with_factor(2.0).with_max_times(MOST_DOUBLINGS);
+    let mut spans = spans.with_min_delay(first).with_max_delay(longest).build();
+    spans.nth(attempts).unwrap_or(longest)
+}
+
+/// Anything up to the span, by a sample in `[0, 1)`: many who failed at once come back one by one.
+pub fn full_jitter(span: Duration, sample: f64) -> Duration {
+    span.mul_f64(sample)
+}
+
+/// Anything in the upper half of the span, by a sample in `[0, 1)`: no attempt follows another at once.
+pub fn equal_jitter(span: Duration, sample: f64) -> Duration {
+    span.mul_f64(0.5 + sample / 2.0)
+}
+
+/// Raises a wait to what the peer asked for (`Retry-After`), of which no more than `most` is heeded.
+pub fn heed(wait: Duration, asked: Option<Duration>, most: Duration) -> Duration {
+    wait.max(asked.unwrap_or_default().min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn spans_double_exactly_up_to_the_longest() {
+        let of = |first, longest, attempts: &[usize]| -> Vec<u64> {
+            let span = |attempts| doubled(seconds(first), seconds(longest), attempts);
+            attempts.iter().map(|attempts| span(*attempts).as_secs()).collect()
+        };
+
+        assert_eq!(of(2, 600, &[0, 1, 2, 8, 9, 40]), [2, 4, 8, 512, 600, 600]);
+        assert_eq!(of(120, 60 << 12, &[0, 1, 11, 12, usize::MAX]), [120, 240, 60 << 12, 60 << 12, 60 << 12]);
+        assert_eq!(of(7, 60, &[1, 2, 3]), [14, 28, 56]);
+        for attempts in 0..=12 {
+            let span = doubled(seconds(3), seconds(100_000), attempts);
+            assert_eq!(span, seconds((3 << attempts).min(100_000)), "{attempts}");
+        }
+    }
+
+    #[test]
+    fn jitter_stays_within_the_span() {
+        let span = seconds(8);
+
+        assert_eq!([0.0, 0.25, 1.0].map(|sample| full_jitter(span, sample)), [0, 2, 8].map(seconds));
+        assert_eq!([0.0, 0.25, 1.0].map(|sample| equal_jitter(span, sample)), [4, 5, 8].map(seconds));
+    }
+
+    #[test]
+    fn what_a_peer_asks_for_never_shortens_a_wait_and_is_bounded() {
+        for (asked, wait) in [(None, 8), (Some(5), 8), (Some(30), 30), (Some(3_600), 60)] {
+            assert_eq!(heed(seconds(8), asked.map(seconds), seconds(60)), seconds(wait), "{asked:?}");
+        }
+        assert_eq!(heed(seconds(90), Some(seconds(3_600)), seconds(60)), seconds(90));
+    }
+}
