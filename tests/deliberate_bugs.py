@@ -28,7 +28,7 @@ BOTH = {"daemon"}
 # (what, file, before, after, tests that must notice)
 BUGS = [
     ("no wait between attempts", "src/rotation/schedule.rs",
-     "heed(wait, asked, LONGEST)", "heed(wait.min(Duration::from_millis(1)), asked, Duration::ZERO)", SIMULATION),
+     "heed(wait, retry_after, LONGEST)", "heed(wait.min(Duration::from_millis(1)), retry_after, Duration::ZERO)", SIMULATION),
     ("waits grow without a bound", "src/rotation/schedule.rs",
      ".clamp(SHORTEST, LONGEST)", ".mul_f64(4000.0)", SIMULATION),
     ("a successor is forgotten when the vault is down", "src/rotation/rotate/saving.rs",

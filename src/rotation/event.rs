@@ -84,46 +84,70 @@ impl Event {
     /// Writes it to the log.
     pub fn log(&self, token: &TokenName) {
         match self {
-            Self::VersionSeen(version) => debug!(event = "version_seen", %token, %version),
-            Self::Proved(version, rotation_id) => info!(event = "proved", %token, %version, %rotation_id),
+            Self::VersionSeen(version) => {
+                debug!(event = "version_seen", %token, %version);
+            }
+            Self::Proved(version, rotation_id) => {
+                info!(event = "proved", %token, %version, %rotation_id);
+            }
             Self::Rotated(from, to, rotation_id) => {
                 info!(event = "rotated", %token, %from, %to, %rotation_id)
             }
             Self::YieldedToNewerVersion(version) => {
                 info!(event = "yielded_to_newer_version", %token, %version,
-                "another writer's newer version works and is kept")
+                    "another writer's newer version works and is kept");
             }
             Self::Failed { failure, is_new, attempts, .. } => log_failure(token, failure, *is_new, *attempts),
             Self::TurnedOff => {
                 warn!(event = "turned_off", %token, "the newest version is disabled: nothing is redeemed");
             }
-            Self::VersionChanged => info!(event = "version_changed", %token),
+            Self::VersionChanged => {
+                info!(event = "version_changed", %token);
+            }
             Self::PartnerCenterRefused(said) => {
                 warn!(event = "partner_center_refused", %token, status = said.status, mfa = said.mfa,
                     "Partner Center rejected the access token");
             }
-            Self::PartnerCenterUnknown(reason) => debug!(event = "partner_center_unknown", %token, reason),
-            Self::IdentityUnverified(what) => warn!(event = "identity_unverified", %token, %what,
-                "the issuer does not say whose the token is: that could not be compared with the configuration"),
-            Self::UserChanged(version) => warn!(event = "user_changed", %token, %version,
-                "the token belongs to another user than its tag says; the tag is corrected"),
-            Self::BuriedSignIn(version, under) => warn!(event = "buried_sign_in", %token, %version, %under,
-                "a rotation in flight wrote over a newer sign-in; the sign-in works and is put back on top"),
+            Self::PartnerCenterUnknown(reason) => {
+                debug!(event = "partner_center_unknown", %token, reason);
+            }
+            Self::IdentityUnverified(what) => {
+                warn!(event = "identity_unverified", %token, %what,
+                    "the issuer does not say whose the token is: that could not be compared with the configuration");
+            }
+            Self::UserChanged(version) => {
+                warn!(event = "user_changed", %token, %version,
+                    "the token belongs to another user than its tag says; the tag is corrected");
+            }
+            Self::BuriedSignIn(version, under) => {
+                warn!(event = "buried_sign_in", %token, %version, %under,
+                    "a rotation in flight wrote over a newer sign-in; the sign-in works and is put back on top");
+            }
             Self::BuriedSignInRefused(version, under) => {
                 warn!(event = "buried_sign_in_refused", %token, %version, %under,
                     "a rotation in flight wrote over a newer sign-in; the issuer refuses that sign-in for now, so it is \
                      tried again in a day");
             }
-            Self::Rescued(version, useless) => warn!(event = "rescued", %token, %version, %useless,
-                "the newest version is no usable token; its predecessor works and is put on top"),
-            Self::HistoryUnread(reason) => warn!(event = "history_unread", %token, reason,
-                "the versions could not be listed, so a sign-in that was written over would not be noticed"),
-            Self::TagsNotUpdated(version, reason) => warn!(event = "mark_failed", %token, %version, reason,
-                "could not update the version's tags"),
-            Self::TagsDropped(tags) => warn!(event = "tags_dropped", %token, tags,
-                "these tags do not fit beside Perennial's and are left out of the new version"),
-            Self::RetireFailed(version, reason) => warn!(event = "retire_failed", %token, %version, reason,
-                "an old version could not be disabled; the next rotation tries again"),
+            Self::Rescued(version, useless) => {
+                warn!(event = "rescued", %token, %version, %useless,
+                    "the newest version is no usable token; its predecessor works and is put on top");
+            }
+            Self::HistoryUnread(reason) => {
+                warn!(event = "history_unread", %token, reason,
+                    "the versions could not be listed, so a sign-in that was written over would not be noticed");
+            }
+            Self::TagsNotUpdated(version, reason) => {
+                warn!(event = "mark_failed", %token, %version, reason,
+                    "could not update the version's tags");
+            }
+            Self::TagsDropped(tags) => {
+                warn!(event = "tags_dropped", %token, tags,
+                    "these tags do not fit beside Perennial's and are left out of the new version");
+            }
+            Self::RetireFailed(version, reason) => {
+                warn!(event = "retire_failed", %token, %version, reason,
+                    "an old version could not be disabled; the next rotation tries again");
+            }
         }
     }
 }

@@ -6,20 +6,22 @@
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
 
 use chrono::TimeDelta;
-use uuid::Uuid;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{About, Failure, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
-use crate::token::RefreshToken;
 use crate::token::managed::Policy;
-use crate::token::version::{Version, VersionId, tag};
+use crate::token::version::{Version, VersionId};
 
+mod inherited;
+mod pending;
 mod recent;
 mod verdict;
 
+pub use self::inherited::Inherited;
+pub use self::pending::{PendingSave, Successor};
 pub use self::recent::{DAY, Recent};
 pub use self::verdict::Noted;
 
@@ -180,102 +182,6 @@ impl Facts {
     /// Nothing yet.
     pub fn of(version: VersionId) -> Self {
         Self { version, proved_at: None, user_oid: None, unverified: None, verdict: None }
-    }
-}
-
-/// What the process before left in the vault, as read at the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet; a list tells what it ended.
-    SignIn,
-    /// The first sign-in there is.
-    FirstSignIn,
-    /// What was on top before was noted to be refused, for this reason.
-    Refused(Kind),
-}
-
-impl Inherited {
-    /// By the notes on the first version that is read.
-    pub fn on(version: &Version) -> Option<Self> {
-        if version.is_refused() {
-            return refused_kind(version).map(Self::Refused);
-        }
-        if let Some(kind) = not_accepted(version) {
-            return Some(Self::Refused(kind));
-        }
-        let is_sign_in = version.redeemed_from().is_none();
-        (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn)
-    }
-
-    /// What a sign-in ended, by the version before it.
-    pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
-        let older =
-            versions.iter().filter(|other| other.id != sign_in.id && other.created <= sign_in.created);
-        match older.max_by_key(|other| other.created) {
-            Some(version) => refused_kind(version).or(not_accepted(version)).map(Self::Refused),
-            None => Some(Self::FirstSignIn),
-        }
-    }
-}
-
-fn refused_kind(version: &Version) -> Option<Kind> {
-    version.tags.get(tag::REFUSED_KIND).and_then(Kind::parse)
-}
-
-/// What Partner Center was noted to hold against it.
-fn not_accepted(version: &Version) -> Option<Kind> {
-    Noted::on(version).filter(|noted| noted.is_partner_centers())?.kind
-}
-
-/// A successor, and where it comes from.
-#[derive(Clone, Debug)]
-pub struct Successor {
-    /// The token.
-    pub token: RefreshToken,
-    /// When the issuer handed it out.
-    pub issued_at: Timestamp,
-    /// The app it was issued to.
-    pub client_id: String,
-    /// The user it was issued to, where the issuer says.
-    pub user_oid: Option<String>,
-    /// The version that was redeemed.
-    pub redeemed: Version,
-    /// That version's value.
-    pub redeemed_value: RefreshToken,
-    /// Ties the records of this rotation together.
-    pub rotation_id: Uuid,
-}
-
-/// A successor on its way into the vault.
-#[derive(Clone, Debug)]
-pub struct PendingSave {
-    /// What is to be saved.
-    pub successor: Successor,
-    /// A version that may be written over although its value is not the one redeemed: it is settled to
-    /// be of no use, or it buries the sign-in that was redeemed.
-    pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write: what was there then is not buried by it.
-    pub read_at: Option<Timestamp>,
-    /// Our version, once the vault has acknowledged it.
-    pub written: Option<VersionId>,
-    /// Versions that were found while this was held to be dead for good: they may be written over.
-    pub dead: Vec<VersionId>,
-    /// Versions that need no further look within this save: a sign-in whose chain was on top, and a buried one
-    /// that was refused.
-    pub seen: Vec<VersionId>,
-}
-
-impl PendingSave {
-    /// Nothing but what was redeemed may be written over.
-    pub fn of(successor: Successor) -> Self {
-        Self {
-            successor,
-            may_overwrite: None,
-            read_at: None,
-            written: None,
-            dead: Vec::new(),
-            seen: Vec::new(),
-        }
     }
 }
 

@@ -163,7 +163,8 @@ async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
 async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, What::Transport(Transport::TimedOut)));
-    world.set_latency(Duration::from_millis(50));
+    // Long enough for both questions to be asked meanwhile.
+    world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
     assert_eq!((served.code("/livez").await, served.code("/readyz").await), (200, 503));
