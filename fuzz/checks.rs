@@ -8,14 +8,14 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use perennial::azure::vault_answers::Refused;
+use perennial::azure::vault_answers::RefusedCall;
 use perennial::azure::{entra, vault_answers};
 use perennial::config::Config;
 use perennial::ports::failure::Failure;
-use perennial::ports::{Asked, Redeemed, answer};
+use perennial::ports::{RefreshResponse, SecretRole, answer};
 use perennial::rotation::state::Noted;
-use perennial::token::managed::{Grant, Policy, TokenName, Verify};
-use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
+use perennial::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
@@ -40,11 +40,11 @@ pub fn token_answer(body: &[u8]) {
     }
 }
 
-fn good_answer(redeemed: &Redeemed) {
+fn good_answer(redeemed: &RefreshResponse) {
     let (access, refresh) = (redeemed.access_token.expose(), redeemed.refresh_token.expose());
     assert!(!access.is_empty() && redeemed.refresh_token.is_plausible());
     assert!(redeemed.expires_in <= Duration::from_secs(28 * 60 * 60));
-    let others = Redeemed {
+    let others = RefreshResponse {
         access_token: AccessToken::new("another"),
         refresh_token: RefreshToken::new("another"),
         ..redeemed.clone()
@@ -72,7 +72,7 @@ pub fn access_token(text: &[u8]) {
     let claims = token.claims();
     assert_eq!(format!("{token:?}"), "AccessToken([REDACTED])");
     keeps_silent(&claims, &[CANARY]);
-    let redeemed = Redeemed {
+    let redeemed = RefreshResponse {
         access_token: token,
         refresh_token: RefreshToken::new(CANARY),
         expires_in: Duration::ZERO,
@@ -115,9 +115,9 @@ pub fn vault_answer(input: &[u8]) {
     let network_info =
         body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     for network_info in [None, network_info] {
-        let error = vault_answers::refused(&Refused { status, body, network_info, retry_after: None });
+        let error = vault_answers::refused(&RefusedCall { status, body, network_info, retry_after: None });
         keeps_silent(&error, &[CANARY]);
-        fails_silently(&error.failure(Asked::Own, &at), &error.to_string());
+        fails_silently(&error.failure(SecretRole::Own, &at), &error.to_string());
     }
 }
 
@@ -210,11 +210,11 @@ fn address() -> SecretAddress {
     SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
 }
 
-fn grant() -> Grant {
-    Grant {
+fn grant() -> ManagedToken {
+    ManagedToken {
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),
-        client_id: Setting::Plain(APP.to_owned()),
+        client_id: ConfigValue::Plain(APP.to_owned()),
         client_secret: Source::Secret(address()),
         secret: address(),
         scope: "https://api.partnercenter.microsoft.com/user_impersonation".to_owned(),

@@ -24,14 +24,14 @@ use tracing::{info, warn};
 pub use self::heartbeat::keep_beating;
 use self::retries::Retries;
 use crate::alert::forms;
-use crate::alert::rules::{Change, Ledger, What, test_message};
+use crate::alert::rules::{EventKind, Notification, SinkState, test_message};
 use crate::alert::sink::{Destination, Sink};
 use crate::net::address::TargetUrl;
 use crate::net::backoff::{doubled, equal_jitter, heed};
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Http, exchange};
 use crate::process::clock::Timestamp;
-use crate::status::board::Board;
+use crate::status::board::StatusBoard;
 use crate::status::condition::{Condition, Severity};
 use crate::status::deliveries::{Miss, undeliverable};
 use crate::token::local_secret::read_local;
@@ -90,19 +90,19 @@ impl Undelivered {
 
 /// Sends to one sink.
 #[derive(Clone, Debug)]
-pub struct Courier {
+pub struct Notifier {
     /// Where to.
     pub sink: Sink,
     /// By what.
     pub outbound: Outbound,
 }
 
-impl Courier {
+impl Notifier {
     /// Sends these changes in one message; sinks that keep incidents take one at a time.
     ///
     /// # Errors
     /// It did not get through, or nobody knows.
-    pub async fn send(&self, changes: &[Change], now: Timestamp) -> Result<(), Undelivered> {
+    pub async fn send(&self, changes: &[Notification], now: Timestamp) -> Result<(), Undelivered> {
         match &self.sink.to {
             Destination::Teams { url } => self.post_json(&address(url)?, &forms::teams(changes, now)).await,
             Destination::Slack { url } => self.post_json(&address(url)?, &forms::slack(changes, now)).await,
@@ -135,7 +135,7 @@ impl Courier {
         let test = test_message(&self.sink.name, now);
         self.send(std::slice::from_ref(&test), now).await?;
         if matches!(self.sink.to, Destination::PagerDuty { .. }) {
-            self.send(&[Change { what: What::Resolved, ..test }], now).await?;
+            self.send(&[Notification { what: EventKind::Resolved, ..test }], now).await?;
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Courier {
         &self,
         url: &TargetUrl,
         key: Option<&SecretString>,
-        change: &Change,
+        change: &Notification,
         now: Timestamp,
     ) -> Result<(), Undelivered> {
         const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
@@ -177,12 +177,16 @@ impl Courier {
     }
 
     async fn exchange(&self, request: Request) -> Result<(), Undelivered> {
-        self.outbound.exchange((Peer::AlertSink, self.sink.to.as_str()), request).await
+        self.outbound.exchange((CallTarget::AlertSink, self.sink.to.as_str()), request).await
     }
 }
 
 impl Outbound {
-    async fn exchange(&self, what: (Peer, &'static str), mut request: Request) -> Result<(), Undelivered> {
+    async fn exchange(
+        &self,
+        what: (CallTarget, &'static str),
+        mut request: Request,
+    ) -> Result<(), Undelivered> {
         *request.timeout_mut() = Some(ANSWER_WITHIN);
         let answer = exchange(&self.http, &self.calls, what, request).await;
         let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
@@ -216,9 +220,9 @@ fn host() -> String {
 }
 
 /// Keeps one sink told, for ever. `index` is the sink's on the board.
-pub async fn keep_told(courier: Courier, board: Board, index: usize) {
+pub async fn keep_told(courier: Notifier, board: StatusBoard, index: usize) {
     let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
-    let send = move |changes: Vec<Change>, now| {
+    let send = move |changes: Vec<Notification>, now| {
         let courier = courier.clone();
         async move { courier.send(&changes, now).await }
     };
@@ -227,9 +231,9 @@ pub async fn keep_told(courier: Courier, board: Board, index: usize) {
 
 /// The same by any way to `send`: days of it can be simulated.
 pub async fn keep_told_by<S>(
-    send: impl Fn(Vec<Change>, Timestamp) -> S,
+    send: impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
-    board: &Board,
+    board: &StatusBoard,
     index: usize,
 ) where
     S: Future<Output = Result<(), Undelivered>>,
@@ -243,7 +247,7 @@ pub async fn keep_told_by<S>(
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
     // Only now the vault's time is known, by which incidents are dated.
-    let mut ledger = Ledger::new(sink.clone(), board.clock().now());
+    let mut ledger = SinkState::new(sink.clone(), board.clock().now());
     let mut retries = Retries::new();
     loop {
         news.mark_unchanged();
@@ -272,18 +276,18 @@ pub async fn keep_told_by<S>(
 
 /// Sends messages, and takes note of what got through. A receiver that does not answer is asked once.
 async fn deliver<S>(
-    send: &impl Fn(Vec<Change>, Timestamp) -> S,
+    send: &impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
-    ready: &[Change],
-    (board, index): (&Board, usize),
-    (ledger, retries): (&mut Ledger, &mut Retries),
+    ready: &[Notification],
+    (board, index): (&StatusBoard, usize),
+    (ledger, retries): (&mut SinkState, &mut Retries),
 ) where
     S: Future<Output = Result<(), Undelivered>>,
 {
     let Sink { name, to, .. } = sink;
     let at_once = if to.keeps_incidents() { 1 } else { ready.len() };
     let mut failed: Option<Undelivered> = None;
-    let mut left: Vec<&Change> = Vec::new();
+    let mut left: Vec<&Notification> = Vec::new();
     for message in ready.chunks(at_once) {
         if failed.as_ref().is_some_and(|missed| !missed.is_of_this_one) {
             left.extend(message);
@@ -295,7 +299,7 @@ async fn deliver<S>(
                 board.deliveries().delivered(index);
                 retries.delivered(message);
                 for change in message {
-                    let Change { what, condition, .. } = change;
+                    let Notification { what, condition, .. } = change;
                     info!(event = "alert_delivered", sink = %name, what = what.as_str(),
                         kind = condition.kind.as_str(), cause = %condition.cause, id = %condition.id);
                     ledger.note(change, now);
@@ -315,17 +319,18 @@ async fn deliver<S>(
         }
         return;
     };
-    let is_critical =
-        |change: &&Change| change.what != What::Resolved && change.condition.severity == Severity::Critical;
+    let is_critical = |change: &&Notification| {
+        change.what != EventKind::Resolved && change.condition.severity == Severity::Critical
+    };
     let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
     board.missed(index, Miss { why: missed.why, is_settled: missed.is_settled, severity });
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
-fn works_again(sink: &Sink, since: Timestamp) -> Change {
+fn works_again(sink: &Sink, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
     let condition: Condition = undeliverable(&sink.name, why, Severity::Warning, since);
-    Change { what: What::Resolved, condition, day: 0 }
+    Notification { what: EventKind::Resolved, condition, day: 0 }
 }
 
 fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {

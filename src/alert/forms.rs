@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::rules::{Change, What};
+use super::rules::{EventKind, Notification};
 use crate::ports::failure::Remedy;
 use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::relative;
@@ -29,13 +29,13 @@ const PAGERDUTY_SUMMARY: usize = 1024;
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
 /// A headline over everything in a message.
-pub fn headline(changes: &[Change]) -> String {
-    if let [Change { what, condition, .. }] = changes {
+pub fn headline(changes: &[Notification]) -> String {
+    if let [Notification { what, condition, .. }] = changes {
         return format!("{}: {}{}", word(*what, condition), condition.kind.title(), of_whom(condition));
     }
-    let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
-    let over = count(|change| change.what == What::Resolved);
-    let critical = count(|change| change.what != What::Resolved && is_critical(change));
+    let count = |wanted: fn(&Notification) -> bool| changes.iter().filter(|change| wanted(change)).count();
+    let over = count(|change| change.what == EventKind::Resolved);
+    let critical = count(|change| change.what != EventKind::Resolved && is_critical(change));
     let warnings = changes.len() - over - critical;
     let parts = [(critical, "critical"), (warnings, "to look at"), (over, "over")];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
@@ -43,18 +43,18 @@ pub fn headline(changes: &[Change]) -> String {
     format!("Perennial: {}", parts.join(", "))
 }
 
-fn is_critical(change: &Change) -> bool {
+fn is_critical(change: &Notification) -> bool {
     change.condition.severity == Severity::Critical
 }
 
-fn word(what: What, condition: &Condition) -> &'static str {
+fn word(what: EventKind, condition: &Condition) -> &'static str {
     match (what, condition.severity) {
-        (What::Resolved, _) => "Over",
-        (What::Test, _) => "Test",
-        (What::Reminder, Severity::Critical) => "Still critical",
-        (What::Reminder, Severity::Warning) => "Still a warning",
-        (What::Changed, Severity::Critical) => "Changed, critical",
-        (What::Changed, Severity::Warning) => "Changed, a warning",
+        (EventKind::Resolved, _) => "Over",
+        (EventKind::Test, _) => "Test",
+        (EventKind::Reminder, Severity::Critical) => "Still critical",
+        (EventKind::Reminder, Severity::Warning) => "Still a warning",
+        (EventKind::Changed, Severity::Critical) => "Changed, critical",
+        (EventKind::Changed, Severity::Warning) => "Changed, a warning",
         (_, Severity::Critical) => "Critical",
         (_, Severity::Warning) => "Warning",
     }
@@ -99,15 +99,15 @@ fn left(condition: &Condition) -> Option<String> {
 }
 
 /// Name and value of each thing to be said about an incident.
-fn facts(change: &Change, now: Timestamp) -> Vec<(&'static str, String)> {
-    let Change { what, condition, .. } = change;
+fn facts(change: &Notification, now: Timestamp) -> Vec<(&'static str, String)> {
+    let Notification { what, condition, .. } = change;
     let mut facts = Vec::new();
     if !condition.tokens.is_empty() {
         facts.push(("Tokens", names(condition)));
     }
     let since =
         format!("{} ({})", condition.since.format("%Y-%m-%d %H:%M UTC"), relative::ago(condition.since, now));
-    if *what == What::Resolved {
+    if *what == EventKind::Resolved {
         facts.push(("It was", cut(&condition.summary, MOST_CHARS)));
         facts.push(("Since", since));
         return facts;
@@ -122,7 +122,7 @@ fn facts(change: &Change, now: Timestamp) -> Vec<(&'static str, String)> {
         facts.push(("Owner", cut(&condition.owners.join(", "), MOST_CHARS)));
     }
     facts.push(("What to do", cut(&condition.action, MOST_CHARS)));
-    if *what != What::Test {
+    if *what != EventKind::Test {
         facts.push(("Runbook", runbook(condition)));
     }
     let ids = condition.trace.parts();
@@ -138,16 +138,16 @@ pub fn runbook(condition: &Condition) -> String {
 }
 
 /// How many incidents are not shown.
-fn unshown(changes: &[Change]) -> Option<String> {
+fn unshown(changes: &[Notification]) -> Option<String> {
     let more = changes.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0)?;
     Some(format!("and {more} more: see the status page"))
 }
 
 /// An Adaptive Card for a Workflows webhook (docs/azure-facts.md F501).
-pub fn teams(changes: &[Change], now: Timestamp) -> Value {
+pub fn teams(changes: &[Notification], now: Timestamp) -> Value {
     let text = |text: &str| json!({"type": "TextBlock", "text": text, "wrap": true});
-    let grave = changes.iter().any(|change| change.what != What::Resolved && is_critical(change));
-    let calm = changes.iter().all(|change| matches!(change.what, What::Resolved | What::Test));
+    let grave = changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change));
+    let calm = changes.iter().all(|change| matches!(change.what, EventKind::Resolved | EventKind::Test));
     let colour = if grave {
         "Attention"
     } else if calm {
@@ -160,7 +160,7 @@ pub fn teams(changes: &[Change], now: Timestamp) -> Value {
     let mut body = vec![heading];
     for change in changes.iter().take(MOST_SHOWN) {
         if changes.len() > 1 {
-            let Change { what, condition, .. } = change;
+            let Notification { what, condition, .. } = change;
             let title = format!("{}: {}", word(*what, condition), condition.kind.title());
             body.push(json!({"type": "TextBlock", "text": title, "weight": "Bolder", "wrap": true,
                 "separator": true}));
@@ -179,7 +179,7 @@ pub fn teams(changes: &[Change], now: Timestamp) -> Value {
 }
 
 /// A message of an incoming webhook (docs/azure-facts.md F502: three letters are escaped).
-pub fn slack(changes: &[Change], now: Timestamp) -> Value {
+pub fn slack(changes: &[Notification], now: Timestamp) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
     let headline = escaped(&headline(changes));
@@ -187,7 +187,7 @@ pub fn slack(changes: &[Change], now: Timestamp) -> Value {
     for change in changes.iter().take(MOST_SHOWN) {
         let mut text = String::new();
         if changes.len() > 1 {
-            let Change { what, condition, .. } = change;
+            let Notification { what, condition, .. } = change;
             push(
                 &mut text,
                 format_args!("*{}: {}*\n", word(*what, condition), escaped(condition.kind.title())),
@@ -218,10 +218,10 @@ pub struct Mail {
 }
 
 /// A mail about everything in a message.
-pub fn mail(changes: &[Change], now: Timestamp) -> Mail {
+pub fn mail(changes: &[Notification], now: Timestamp) -> Mail {
     let mut text = String::new();
     for change in changes.iter().take(MOST_SHOWN) {
-        let Change { what, condition, .. } = change;
+        let Notification { what, condition, .. } = change;
         push(&mut text, format_args!("{}: {}\n\n", word(*what, condition), condition.kind.title()));
         for (name, value) in facts(change, now) {
             push(&mut text, format_args!("{name}: {value}\n"));
@@ -242,14 +242,14 @@ pub fn mail(changes: &[Change], now: Timestamp) -> Mail {
 
 /// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent
 /// again adds to the open incident, and a resolve for none is dropped.
-pub fn pagerduty(change: &Change, routing_key: &str, host: &str, now: Timestamp) -> Value {
-    let Change { what, condition, .. } = change;
+pub fn pagerduty(change: &Notification, routing_key: &str, host: &str, now: Timestamp) -> Value {
+    let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();
-    if *what == What::Resolved {
+    if *what == EventKind::Resolved {
         return json!({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key});
     }
     let severity = match (what, condition.severity) {
-        (What::Test, _) => "info",
+        (EventKind::Test, _) => "info",
         (_, Severity::Critical) => "critical",
         (_, Severity::Warning) => "warning",
     };
@@ -273,8 +273,8 @@ pub fn pagerduty(change: &Change, routing_key: &str, host: &str, now: Timestamp)
 
 /// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id`
 /// together are the same whenever the same thing is told.
-pub fn cloud_event(change: &Change, now: Timestamp) -> Value {
-    let Change { what, condition, .. } = change;
+pub fn cloud_event(change: &Notification, now: Timestamp) -> Value {
+    let Notification { what, condition, .. } = change;
     json!({
         "specversion": "1.0",
         "id": change.id().to_string(),

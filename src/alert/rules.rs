@@ -20,7 +20,7 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::Inherited;
 use crate::status::condition::{Condition, Severity, id};
 use crate::status::deliveries;
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Snapshot, TokenState};
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
@@ -39,7 +39,7 @@ const JOIN_WAIT_DOUBLES: u32 = 10;
 
 /// What there is to tell about an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub enum EventKind {
     /// It is new.
     Opened,
     /// It became graver, or tokens joined it.
@@ -52,7 +52,7 @@ pub enum What {
     Test,
 }
 
-impl What {
+impl EventKind {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,24 +67,24 @@ impl What {
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Notification {
     /// What about it.
-    pub what: What,
+    pub what: EventKind,
     /// The incident; for one that is over, as it was last told.
     pub condition: Condition,
     /// On which day, counted from 1970: a reminder is another one each day.
     pub day: i64,
 }
 
-impl Change {
+impl Notification {
     /// An id that is the same whenever the same thing is told, also by another process.
     pub fn id(&self) -> Uuid {
         let Condition { id, since, severity, tokens, kind, .. } = &self.condition;
         // How far a clock is off has no beginning that anybody knows.
         let since = if *kind == Kind::ClockSkew { 0 } else { since.timestamp() };
         let text = match self.what {
-            What::Reminder => format!("reminder/{since}/{}", self.day),
-            What::Changed => format!("changed/{since}/{severity:?}/{}", tokens.join(",")),
+            EventKind::Reminder => format!("reminder/{since}/{}", self.day),
+            EventKind::Changed => format!("changed/{since}/{severity:?}/{}", tokens.join(",")),
             what => format!("{}/{since}", what.as_str()),
         };
         Uuid::new_v5(id, text.as_bytes())
@@ -92,20 +92,20 @@ impl Change {
 }
 
 /// What is sent to try a sink.
-pub fn test_message(sink: &str, now: Timestamp) -> Change {
+pub fn test_message(sink: &str, now: Timestamp) -> Notification {
     let mut condition = deliveries::undeliverable(sink, "", Severity::Warning, now);
     condition.id = id(Kind::AlertUndeliverable, &format!("test:{sink}/{}", now.timestamp()));
     condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
     "nothing: that you can read this is what was to be shown".clone_into(&mut condition.action);
-    Change { what: What::Test, condition, day: day(now) }
+    Notification { what: EventKind::Test, condition, day: day(now) }
 }
 
 /// What one sink has been told so far.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct SinkState {
     sink: Sink,
     started: Timestamp,
-    told: BTreeMap<Uuid, Told>,
+    told: BTreeMap<Uuid, Notified>,
     /// Since when this process has seen what was not told yet.
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has told something about.
@@ -113,7 +113,7 @@ pub struct Ledger {
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Notified {
     condition: Condition,
     remind_at: Timestamp,
     /// Joining tokens are told from then on.
@@ -121,14 +121,19 @@ struct Told {
     changes: u32,
 }
 
-impl Ledger {
+impl SinkState {
     /// Of a process that began at `started` and has told nothing.
     pub fn new(sink: Sink, started: Timestamp) -> Self {
         Self { sink, started, told: BTreeMap::new(), pending: BTreeMap::new(), known: BTreeSet::new() }
     }
 
     /// What is due, the gravest first and what is over at the end.
-    pub fn due(&mut self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Change> {
+    pub fn due(
+        &mut self,
+        snapshots: &[Snapshot],
+        holding: &[Condition],
+        now: Timestamp,
+    ) -> Vec<Notification> {
         self.correct(now);
         let seen: Vec<Condition> = holding.iter().filter_map(|condition| self.seen(condition)).collect();
         let day = day(now);
@@ -137,13 +142,13 @@ impl Ledger {
         for condition in &seen {
             self.adopt(snapshots, condition, now);
             if let Some(what) = self.news(condition, now) {
-                due.push(Change { what, condition: condition.clone(), day });
+                due.push(Notification { what, condition: condition.clone(), day });
             }
         }
         let over = self.told.values().map(|told| told.condition.clone());
         let over = over.chain(self.ended_before(snapshots, now));
         let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
-        due.extend(over.map(|condition| Change { what: What::Resolved, condition, day }));
+        due.extend(over.map(|condition| Notification { what: EventKind::Resolved, condition, day }));
         due
     }
 
@@ -160,22 +165,22 @@ impl Ledger {
     }
 
     /// Takes note that something was delivered.
-    pub fn note(&mut self, change: &Change, now: Timestamp) {
+    pub fn note(&mut self, change: &Notification, now: Timestamp) {
         let id = change.condition.id;
         self.known.insert(id);
         self.pending.remove(&id);
-        if change.what == What::Resolved {
+        if change.what == EventKind::Resolved {
             self.told.remove(&id);
             return;
         }
         let changes = match change.what {
-            What::Changed => self.told.get(&id).map_or(0, |told| told.changes).saturating_add(1),
+            EventKind::Changed => self.told.get(&id).map_or(0, |told| told.changes).saturating_add(1),
             _ => 0,
         };
         let joins_at = now + JOIN_WAIT * 2_i32.pow(changes.min(JOIN_WAIT_DOUBLES));
         let remind_at = now + REMIND_EVERY;
         let condition = change.condition.clone();
-        self.told.insert(id, Told { condition, remind_at, joins_at, changes });
+        self.told.insert(id, Notified { condition, remind_at, joins_at, changes });
     }
 
     /// When something may become due by the mere passing of time.
@@ -219,24 +224,24 @@ impl Ledger {
         };
         if condition.kind == Kind::AppSecretExpiring || snapshots.iter().any(noted) {
             let remind_at = next_reminder(condition.since, now);
-            let told = Told { condition: condition.clone(), remind_at, joins_at: now, changes: 0 };
+            let told = Notified { condition: condition.clone(), remind_at, joins_at: now, changes: 0 };
             self.told.insert(id, told);
         }
     }
 
-    fn news(&mut self, condition: &Condition, now: Timestamp) -> Option<What> {
+    fn news(&mut self, condition: &Condition, now: Timestamp) -> Option<EventKind> {
         let Some(told) = self.told.get_mut(&condition.id) else {
             let since = *self.pending.entry(condition.id).or_insert(now);
             let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
-            return (!passes).then_some(What::Opened);
+            return (!passes).then_some(EventKind::Opened);
         };
         // Who has left may join again.
         told.condition.tokens.retain(|token| condition.tokens.contains(token));
         let joined = condition.tokens.iter().any(|token| !told.condition.tokens.contains(token));
         if condition.severity > told.condition.severity || (joined && told.joins_at <= now) {
-            Some(What::Changed)
+            Some(EventKind::Changed)
         } else if told.remind_at <= now {
-            Some(What::Reminder)
+            Some(EventKind::Reminder)
         } else {
             None
         }
@@ -245,7 +250,7 @@ impl Ledger {
     /// What the notes in the vault say that the process before has told, and that is over.
     fn ended_before(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let ended = snapshots.iter().filter_map(|of| {
-            let works = matches!(of.standing(now), Standing::Current | Standing::Unsaved);
+            let works = matches!(of.standing(now), TokenState::Current | TokenState::Unsaved);
             let kind = match of.inherited.filter(|_| works)? {
                 Inherited::Refused(kind) => kind,
                 // Nothing noted that it was told; who keeps incidents drops what it does not know.

@@ -50,12 +50,12 @@ pub enum Destination {
         endpoint: TargetUrl,
     },
     /// Mailboxes.
-    Email(Post),
+    Email(SmtpServer),
 }
 
 /// A mail server, and what it is given to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
+pub struct SmtpServer {
     /// The server's name or address.
     pub host: String,
     /// Its port.

@@ -24,11 +24,11 @@ use azure_identity::{
 use secrecy::ExposeSecret as _;
 
 use crate::azure::identity::{Identity, IdentityHost};
-use crate::azure::wire::{Wire, WireError};
+use crate::azure::wire::{CountingTransport, SdkError};
 use crate::net::address::{BaseUrl, Roots};
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::failure::Remedy;
 use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;
@@ -91,7 +91,7 @@ impl ClientAssertion for Assertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         match read_local(&self.0) {
             Ok(assertion) => Ok(assertion.expose_secret().to_owned()),
-            Err(error) => Err(WireError::NoAssertion(error.to_string()).into_sdk(ErrorKind::Credential)),
+            Err(error) => Err(SdkError::NoAssertion(error.to_string()).into_sdk(ErrorKind::Credential)),
         }
     }
 }
@@ -112,7 +112,7 @@ fn of_host(
         .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
     // It refuses what comes through a proxy, and nobody else may see the token.
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
-    let wire = Wire::new(Arc::new(http), Arc::clone(calls), Peer::IdentityHost, server);
+    let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
         user_assigned_id: client_id.cloned().map(UserAssignedId::ClientId),
         client_options: ClientOptions {
@@ -128,7 +128,8 @@ fn of_host(
 fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> ClientOptions {
     let mut cloud = CustomConfiguration::default();
     authority.as_str().clone_into(&mut cloud.authority_host);
-    let wire = Wire::new(Arc::clone(http), Arc::clone(calls), Peer::Entra, authority.clone());
+    let wire =
+        CountingTransport::new(Arc::clone(http), Arc::clone(calls), CallTarget::Entra, authority.clone());
     ClientOptions {
         transport: Some(wire.into_transport()),
         // The loop's retries are the only ones.
@@ -155,7 +156,7 @@ impl TokenCredential for ForVaults {
     ) -> azure_core::Result<AccessToken> {
         let ours = |scope: &&str| BaseUrl::parse(scope).is_ok_and(|url| url.host() == self.audience.host());
         if !scopes.iter().all(ours) {
-            return Err(WireError::OtherAudience.into_sdk(ErrorKind::Credential));
+            return Err(SdkError::OtherAudience.into_sdk(ErrorKind::Credential));
         }
         self.credential.get_token(scopes, options).await
     }
@@ -176,18 +177,18 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
 
 /// What such an error says, in our own words.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
-    match WireError::in_error(error) {
-        Some(WireError::NoToken(refused)) => VaultError::NoIdentity {
+    match SdkError::in_error(error) {
+        Some(SdkError::NoToken(refused)) => VaultError::NoIdentity {
             why: refused.to_string(),
             transient: matches!(refused.failure().remedy, Remedy::Retry),
         },
-        Some(WireError::Unreachable(why)) => VaultError::NoIdentity {
+        Some(SdkError::Unreachable(why)) => VaultError::NoIdentity {
             why: IssuerError::Unreachable(*why).to_string(),
             // The authority's name does not come and go: it is wrong, or not to be seen from here.
-            transient: *why != Transport::NameUnknown,
+            transient: *why != NoResponse::NameUnknown,
         },
-        Some(known @ (WireError::OtherAudience | WireError::NoAssertion(_))) => settled(known.to_string()),
-        Some(known @ WireError::NoTokenOfHost(400 | 401 | 403)) => settled(known.to_string()),
+        Some(known @ (SdkError::OtherAudience | SdkError::NoAssertion(_))) => settled(known.to_string()),
+        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403)) => settled(known.to_string()),
         Some(other) => VaultError::NoIdentity { why: other.to_string(), transient: true },
         None => of_tool(&error.to_string()),
     }

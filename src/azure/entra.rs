@@ -24,11 +24,11 @@ pub use self::sign_in::{CodeExchange, DevicePoll};
 use crate::azure::echoes::{LEAST_SECRET_BYTES, echoes};
 use crate::login;
 use crate::net::address::BaseUrl;
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
 use crate::ports::failure::Trace;
-use crate::ports::refusal::{Refusal, codes_in, pick, word};
-use crate::ports::{Issuer, IssuerError, Redeemed, Redemption};
+use crate::ports::refusal::{OAuthError, codes_in, pick, word};
+use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse};
 use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
@@ -77,14 +77,14 @@ impl Entra {
             .form(form)
             .build()
             .map_err(|_| IssuerError::NotUnderstood("the request could not be made"))?;
-        exchange(&self.http, &self.calls, (Peer::Entra, operation), request)
+        exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await
             .map_err(IssuerError::Unreachable)
     }
 }
 
 impl Issuer for Entra {
-    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+    async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         let scope = login::scopes(what.scope);
         let form = [
             ("grant_type", "refresh_token"),
@@ -109,7 +109,7 @@ fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerE
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenBody {
     access_token: Option<String>,
     refresh_token: Option<String>,
     #[serde(default)]
@@ -126,8 +126,8 @@ struct TokenAnswer {
 ///
 /// # Errors
 /// Retry where it is no token answer; Operator where only the refresh token is missing.
-pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> {
-    let parsed: TokenAnswer =
+pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
+    let parsed: TokenBody =
         serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token answer"))?;
     // Wrapped first, so that the one is wiped also where the other is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
@@ -152,7 +152,7 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<Redeemed, IssuerError> 
     let known = [secrets, &[access_token.expose(), refresh_token.expose()]].concat();
     let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(&[scope], &known));
     let id_claims = id_token.and_then(|text| Claims::of_jwt(&text));
-    Ok(Redeemed {
+    Ok(RefreshResponse {
         expires_in: lifetime(&parsed.expires_in),
         scope: scope.map(str::to_owned),
         refresh_expires_in: seconds(&parsed.refresh_token_expires_in).map(Duration::from_secs),
@@ -179,7 +179,7 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     let Some(error) = text("error") else { return unavailable };
     let unspoken = |text: &String| !echoes(&[text], secrets);
     let (code, further_codes) = pick(codes(text("error_description"), body.get("error_codes")));
-    IssuerError::Refused(Box::new(Refusal {
+    IssuerError::Refused(Box::new(OAuthError {
         status,
         error: word(error).filter(unspoken).unwrap_or_else(|| "unreadable".into()),
         trace: Trace {

@@ -13,14 +13,14 @@ use crate::ports::VaultError;
 
 /// The gate of one vault's client: closed until a call shows that the vault accepts this process.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct WarmUp {
     open: AtomicBool,
     /// Held by whoever tries; the last failure.
     turn: Mutex<Option<VaultError>>,
     failures: AtomicU64,
 }
 
-impl Gate {
+impl WarmUp {
     /// Makes a call: alone while the gate is closed. Whoever waited for one that failed shares its
     /// failure and makes none.
     pub(super) async fn through<T>(
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_of_a_cold_vault_wait_for_the_first() {
-        let gate = Gate::default();
+        let gate = WarmUp::default();
         let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let call = || async {
             most.fetch_max(under_way.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_vault_that_does_not_answer_is_asked_once_for_all_who_wait() {
-        let gate = Gate::default();
+        let gate = WarmUp::default();
         let asked = AtomicUsize::new(0);
         let call = || async {
             asked.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_that_needs_a_token_opens_the_gate() {
-        let gate = Gate::default();
+        let gate = WarmUp::default();
 
         gate.through(async { Err::<(), _>(VaultError::NotFound) }).await.expect_err("not found");
 

@@ -31,15 +31,15 @@ use uuid::Uuid;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::credential::ForVaults;
-use crate::azure::gate::Gate;
+use crate::azure::gate::WarmUp;
 use crate::azure::identity::Identity;
-use crate::azure::wire::{Wire, header};
+use crate::azure::wire::{CountingTransport, header};
 use crate::azure::{credential, vault_answers};
 use crate::net::address::BaseUrl;
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
-use crate::net::no_answer::Transport;
-use crate::ports::{Change, Vault, VaultError};
+use crate::net::no_answer::NoResponse;
+use crate::ports::{SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
@@ -71,7 +71,7 @@ pub struct KeyVault {
 struct Made {
     at: Instant,
     credential: Option<Arc<dyn TokenCredential>>,
-    lines: BTreeMap<Arc<str>, Arc<Line>>,
+    lines: BTreeMap<Arc<str>, Arc<VaultConnection>>,
 }
 
 impl Made {
@@ -90,7 +90,7 @@ impl KeyVault {
     /// its secret may have been replaced since.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
-        F: Fn(Arc<Line>) -> Fut,
+        F: Fn(Arc<VaultConnection>) -> Fut,
         Fut: Future<Output = Result<T, VaultError>>,
     {
         let line = self.line(vault)?;
@@ -107,7 +107,7 @@ impl KeyVault {
     }
 
     /// The line to a vault, made at the first call of the day.
-    fn line(&self, vault: &Arc<str>) -> Result<Arc<Line>, VaultError> {
+    fn line(&self, vault: &Arc<str>) -> Result<Arc<VaultConnection>, VaultError> {
         let mut made = self.lock();
         if made.at.elapsed() >= FRESH_FOR {
             *made = Made::nothing();
@@ -119,15 +119,17 @@ impl KeyVault {
             Some(credential) => Arc::clone(credential),
             None => credential::make(&self.identity, &self.cloud.authority, &self.http, &self.calls)?,
         };
-        let line =
-            Arc::new(Line { client: self.client(vault, Arc::clone(&credential))?, gate: Gate::default() });
+        let line = Arc::new(VaultConnection {
+            client: self.client(vault, Arc::clone(&credential))?,
+            gate: WarmUp::default(),
+        });
         made.credential = Some(credential);
         made.lines.insert(Arc::clone(vault), Arc::clone(&line));
         Ok(line)
     }
 
     /// Drops what was refused. Says whether there is now something else to try.
-    fn renew(&self, vault: &Arc<str>, refused: &Arc<Line>) -> bool {
+    fn renew(&self, vault: &Arc<str>, refused: &Arc<VaultConnection>) -> bool {
         let mut made = self.lock();
         if made.lines.get(vault).is_none_or(|line| !Arc::ptr_eq(line, refused)) {
             return true;
@@ -142,7 +144,7 @@ impl KeyVault {
 
     fn client(&self, vault: &str, credential: Arc<dyn TokenCredential>) -> Result<SecretClient, VaultError> {
         // The configuration admits nothing else.
-        let no_vault = VaultError::Unreachable(Transport::NameUnknown);
+        let no_vault = VaultError::Unreachable(NoResponse::NameUnknown);
         let server = BaseUrl::parse(vault).map_err(|_| no_vault.clone())?;
         let loopback = server.is_loopback();
         // An emulator may ask for any audience, as it may skip the check of the host.
@@ -151,7 +153,12 @@ impl KeyVault {
         } else {
             Arc::new(ForVaults { credential, audience: self.cloud.name.vault_audience() })
         };
-        let wire = Wire::new(Arc::clone(&self.http), Arc::clone(&self.calls), Peer::KeyVault, server);
+        let wire = CountingTransport::new(
+            Arc::clone(&self.http),
+            Arc::clone(&self.calls),
+            CallTarget::KeyVault,
+            server,
+        );
         let options = SecretClientOptions {
             client_options: ClientOptions {
                 transport: Some(wire.into_transport()),
@@ -229,7 +236,7 @@ impl Vault for KeyVault {
         &self,
         at: &SecretAddress,
         version: &VersionId,
-        change: &Change,
+        change: &SecretUpdate,
         id: Uuid,
     ) -> Result<(), VaultError> {
         if !vault_answers::is_version_id(&version.0) {
@@ -256,12 +263,12 @@ impl Vault for KeyVault {
 }
 
 /// The client of one vault.
-struct Line {
+struct VaultConnection {
     client: SecretClient,
-    gate: Gate,
+    gate: WarmUp,
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for VaultConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("gate", &self.gate).finish_non_exhaustive()
     }
@@ -300,7 +307,7 @@ async fn bounded<T>(call: impl Future<Output = azure_core::Result<T>>) -> Result
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(vault_answers::failed(&error)),
-        Err(_) => Err(VaultError::Unreachable(Transport::TimedOut)),
+        Err(_) => Err(VaultError::Unreachable(NoResponse::TimedOut)),
     }
 }
 

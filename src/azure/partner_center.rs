@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::azure::echoes::echoes;
 use crate::net::address::BaseUrl;
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::{Acceptance, Resource, ResourceError};
 use crate::process::text;
 use crate::process::text::guid;
@@ -58,8 +58,8 @@ impl Resource for PartnerCenter {
             .header("ms-contract-version", "v1")
             .build()
             // A token that cannot be a header is one that cannot be sent.
-            .map_err(|_| ResourceError::Unreachable(Transport::Connect))?;
-        let answer = exchange(&self.http, &self.calls, (Peer::PartnerCenter, "profile"), request)
+            .map_err(|_| ResourceError::Unreachable(NoResponse::Connect))?;
+        let answer = exchange(&self.http, &self.calls, (CallTarget::PartnerCenter, "profile"), request)
             .await
             .map_err(ResourceError::Unreachable)?;
         verdict(&answer, token)

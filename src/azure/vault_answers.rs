@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::azure::credential;
-use crate::azure::wire::{WireError, header};
+use crate::azure::wire::{SdkError, header};
 use crate::net::http::{http_date, retry_after};
 use crate::ports::{Forbidden, VaultError};
 use crate::process::clock::Timestamp;
@@ -45,15 +45,15 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     if let ErrorKind::HttpResponse { status, raw_response, .. } = error.kind() {
         let raw = raw_response.as_deref();
         let told = |name| raw.and_then(|raw| header(raw.headers(), name));
-        return refused(&Refused {
+        return refused(&RefusedCall {
             status: u16::from(*status),
             body: raw.map_or(&[][..], |raw| raw.body()),
             network_info: told("x-ms-keyvault-network-info"),
             retry_after: told("retry-after").and_then(|value| retry_after(value, told("date"))),
         });
     }
-    match WireError::in_error(error) {
-        Some(WireError::Unreachable(why)) => VaultError::Unreachable(*why),
+    match SdkError::in_error(error) {
+        Some(SdkError::Unreachable(why)) => VaultError::Unreachable(*why),
         Some(_) => VaultError::NotUnderstood,
         // The SDK's check of the challenge has no kind of its own.
         None if error.to_string().contains("challenge resource") => VaultError::NoIdentity {
@@ -66,7 +66,7 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
 
 /// The parts of an answer that is not a success.
 #[derive(Clone, Copy)]
-pub struct Refused<'a> {
+pub struct RefusedCall<'a> {
     /// HTTP status.
     pub status: u16,
     /// As it came.
@@ -90,8 +90,8 @@ struct Error {
 }
 
 /// Reads an answer that is not a success: by status, then by inner code, then by code.
-pub fn refused(answer: &Refused<'_>) -> VaultError {
-    let &Refused { status, retry_after, .. } = answer;
+pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
+    let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
     // A gateway or a captive portal knows nothing about secrets, whatever status it answers with.
     let known = body.error.is_some();
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn answered(status: u16, body: &str) -> VaultError {
-        refused(&Refused { status, body: body.as_bytes(), network_info: None, retry_after: None })
+        refused(&RefusedCall { status, body: body.as_bytes(), network_info: None, retry_after: None })
     }
 
     fn error(code: &str, inner: &str, message: &str) -> String {
@@ -312,7 +312,7 @@ mod tests {
         ] {
             let body = body(message);
             let found =
-                refused(&Refused { status: 403, body: body.as_bytes(), network_info, retry_after: None });
+                refused(&RefusedCall { status: 403, body: body.as_bytes(), network_info, retry_after: None });
 
             let address = address.map(str::to_owned);
             assert_eq!(found, VaultError::Forbidden(Forbidden::Firewall { address }), "{network_info:?}");

@@ -19,10 +19,10 @@ use thiserror::Error;
 
 use crate::azure::entra;
 use crate::net::address::BaseUrl;
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::classify::classify;
 use crate::net::http::{Http, retry_after};
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::IssuerError;
 
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
@@ -34,10 +34,10 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why the SDK got no answer from below.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum WireError {
+pub(super) enum SdkError {
     /// There was none.
     #[error("{0}")]
-    Unreachable(Transport),
+    Unreachable(NoResponse),
     /// It was too long; its status.
     #[error("the answer is too long")]
     TooLong(u16),
@@ -57,7 +57,7 @@ pub(super) enum WireError {
     #[error(
         "the host this runs on has no identity service that answers ({0}); elsewhere than in Azure, name another identity in [vault] credential"
     )]
-    NoHost(Transport),
+    NoHost(NoResponse),
     /// What this process proves itself with cannot be read; says where it should be.
     #[error("{0}")]
     NoAssertion(String),
@@ -72,7 +72,7 @@ fn said_by_host(status: u16) -> &'static str {
     }
 }
 
-impl WireError {
+impl SdkError {
     /// The one in an error of the SDK, however deep.
     pub(super) fn in_error(error: &azure_core::Error) -> Option<&Self> {
         let mut link: Option<&(dyn StdError + 'static)> = Some(error);
@@ -92,15 +92,15 @@ impl WireError {
 
 /// A transport to one server.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct CountingTransport {
     http: Arc<Http>,
     calls: Arc<Calls>,
-    peer: Peer,
+    peer: CallTarget,
     server: BaseUrl,
 }
 
-impl Wire {
-    pub(super) fn new(http: Arc<Http>, calls: Arc<Calls>, peer: Peer, server: BaseUrl) -> Self {
+impl CountingTransport {
+    pub(super) fn new(http: Arc<Http>, calls: Arc<Calls>, peer: CallTarget, server: BaseUrl) -> Self {
         Self { http, calls, peer, server }
     }
 
@@ -109,65 +109,65 @@ impl Wire {
         SdkTransport::new(Arc::new(self))
     }
 
-    async fn exchange(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
-        if self.peer == Peer::KeyVault {
+    async fn exchange(&self, request: &Request) -> Result<AsyncRawResponse, SdkError> {
+        if self.peer == CallTarget::KeyVault {
             return self.ask(request).await;
         }
         let answer = tokio::time::timeout(TOKEN_WITHIN, self.ask(request)).await;
-        answer.unwrap_or_else(|_| Err(self.silent(Transport::TimedOut)))
+        answer.unwrap_or_else(|_| Err(self.silent(NoResponse::TimedOut)))
     }
 
-    async fn ask(&self, request: &Request) -> Result<AsyncRawResponse, WireError> {
+    async fn ask(&self, request: &Request) -> Result<AsyncRawResponse, SdkError> {
         let response = self.http.client().execute_request(request).await;
         let (status, headers, body) = response.map_err(|error| self.silent(classify(&error)))?.deconstruct();
         let body = self.read(u16::from(status), body).await?;
-        if self.peer == Peer::Entra && !status.is_success() {
+        if self.peer == CallTarget::Entra && !status.is_success() {
             let date = header(&headers, "date");
             let wait = header(&headers, "retry-after").and_then(|value| retry_after(value, date));
             let refused = entra::refused(u16::from(status), &body, wait, &[]);
-            return Err(WireError::NoToken(refused));
+            return Err(SdkError::NoToken(refused));
         }
-        if self.peer == Peer::IdentityHost && !status.is_success() {
-            return Err(WireError::NoTokenOfHost(u16::from(status)));
+        if self.peer == CallTarget::IdentityHost && !status.is_success() {
+            return Err(SdkError::NoTokenOfHost(u16::from(status)));
         }
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
 
-    async fn read(&self, status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, WireError> {
+    async fn read(&self, status: u16, mut stream: AsyncResponseBody) -> Result<Vec<u8>, SdkError> {
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| self.silent(classify(&error)))?;
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(WireError::TooLong(status));
+                return Err(SdkError::TooLong(status));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
     }
 
-    fn silent(&self, why: Transport) -> WireError {
+    fn silent(&self, why: NoResponse) -> SdkError {
         match self.peer {
-            Peer::IdentityHost => WireError::NoHost(why),
-            _ => WireError::Unreachable(why),
+            CallTarget::IdentityHost => SdkError::NoHost(why),
+            _ => SdkError::Unreachable(why),
         }
     }
 }
 
 #[async_trait]
-impl HttpClient for Wire {
+impl HttpClient for CountingTransport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         if !self.server.is_origin_of(request.url()) {
-            return Err(WireError::Astray.into_sdk(ErrorKind::Other));
+            return Err(SdkError::Astray.into_sdk(ErrorKind::Other));
         }
         let running = self.calls.begin(self.peer, operation(self.peer, request));
         let answer = self.exchange(request).await;
         running.end(outcome(&answer));
-        if matches!(answer, Err(WireError::Unreachable(Transport::Tls | Transport::NotInTime))) {
+        if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls | NoResponse::NotInTime))) {
             self.http.distrust();
         }
         // The SDK repeats what it takes for a failure of the line, for more than a minute where a managed
         // identity is asked for, and whatever is set: the loop's retries are the only ones.
-        let kind = if self.peer == Peer::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
+        let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
 }
@@ -177,29 +177,29 @@ pub(super) fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a
     headers.get_optional_str(&HeaderName::from_static(name))
 }
 
-fn operation(peer: Peer, request: &Request) -> &'static str {
+fn operation(peer: CallTarget, request: &Request) -> &'static str {
     match (peer, request.method()) {
-        (Peer::Entra | Peer::PartnerCenter | Peer::IdentityHost, _) => "vault_token",
-        (Peer::KeyVault, Method::Put) => "set",
-        (Peer::KeyVault, Method::Patch) => "update",
-        (Peer::KeyVault, _) if request.url().path().ends_with("/versions") => "list",
-        (Peer::KeyVault | Peer::AlertSink | Peer::Heartbeat, _) => "get",
+        (CallTarget::Entra | CallTarget::PartnerCenter | CallTarget::IdentityHost, _) => "vault_token",
+        (CallTarget::KeyVault, Method::Put) => "set",
+        (CallTarget::KeyVault, Method::Patch) => "update",
+        (CallTarget::KeyVault, _) if request.url().path().ends_with("/versions") => "list",
+        (CallTarget::KeyVault | CallTarget::AlertSink | CallTarget::Heartbeat, _) => "get",
     }
 }
 
-fn outcome(answer: &Result<AsyncRawResponse, WireError>) -> Result<u16, Transport> {
+fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoResponse> {
     match answer {
         Ok(response) => Ok(u16::from(response.status())),
-        Err(WireError::Unreachable(why) | WireError::NoHost(why)) => Err(*why),
-        Err(WireError::NoToken(IssuerError::Refused(refusal))) => Ok(refusal.status),
+        Err(SdkError::Unreachable(why) | SdkError::NoHost(why)) => Err(*why),
+        Err(SdkError::NoToken(IssuerError::Refused(refusal))) => Ok(refusal.status),
         Err(
-            WireError::NoToken(IssuerError::Unavailable { status, .. })
-            | WireError::TooLong(status)
-            | WireError::NoTokenOfHost(status),
+            SdkError::NoToken(IssuerError::Unavailable { status, .. })
+            | SdkError::TooLong(status)
+            | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
         // Nothing was sent, or nothing that tells: these do not come from an exchange.
-        Err(
-            WireError::Astray | WireError::OtherAudience | WireError::NoAssertion(_) | WireError::NoToken(_),
-        ) => Err(Transport::Cut),
+        Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
+            Err(NoResponse::Cut)
+        }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::rotate::select;
-use super::shipped::Shipped;
+use super::shipped::AzureClients;
 use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
@@ -71,7 +71,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     if let Some(tenant) = args.tenant {
         (grant.tenant_id, grant.user_oid) = (tenant, None);
     }
-    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let rotator = shipped.rotator(&Arc::new(grant), "access-token");
     let proof = proof::prove(&rotator, rotation_id()).await?;
     let token = proof.redeemed.access_token.expose();

@@ -12,11 +12,11 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::rotate::select;
-use super::shipped::Shipped;
+use super::shipped::AzureClients;
 use super::{ExitCode, Global, Stop, load, out};
-use crate::alert::courier::{Courier, Undelivered};
+use crate::alert::courier::{Notifier, Undelivered};
 use crate::config::Config;
-use crate::login::Refused;
+use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Clock;
 
@@ -67,7 +67,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How a step went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Outcome {
+enum StepOutcome {
     Ok,
     Failed,
     NotTried,
@@ -75,29 +75,36 @@ enum Outcome {
 
 /// One step.
 #[derive(Debug, Serialize)]
-struct Step {
+struct CheckStep {
     token: Option<String>,
     #[serde(rename = "step")]
     name: &'static str,
-    outcome: Outcome,
+    outcome: StepOutcome,
     told: String,
     cure: Option<String>,
     #[serde(skip)]
     code: ExitCode,
 }
 
-impl Step {
+impl CheckStep {
     fn ok(name: &'static str, told: impl Into<String>) -> Self {
-        Self { token: None, name, outcome: Outcome::Ok, told: told.into(), cure: None, code: ExitCode::Done }
+        Self {
+            token: None,
+            name,
+            outcome: StepOutcome::Ok,
+            told: told.into(),
+            cure: None,
+            code: ExitCode::Done,
+        }
     }
 
     fn not_tried(step: &'static str, told: impl Into<String>) -> Self {
-        Self { outcome: Outcome::NotTried, ..Self::ok(step, told) }
+        Self { outcome: StepOutcome::NotTried, ..Self::ok(step, told) }
     }
 
-    fn failed(step: &'static str, refused: Refused) -> Self {
-        let Refused { remedy, why, cure, .. } = refused;
-        Self { outcome: Outcome::Failed, cure: Some(cure), code: remedy.into(), ..Self::ok(step, why) }
+    fn failed(step: &'static str, refused: StepFailure) -> Self {
+        let StepFailure { remedy, why, cure, .. } = refused;
+        Self { outcome: StepOutcome::Failed, cure: Some(cure), code: remedy.into(), ..Self::ok(step, why) }
     }
 }
 
@@ -128,10 +135,10 @@ pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
 }
 
-async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Vec<Step>, Stop> {
+async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Vec<CheckStep>, Stop> {
     let grants = select(config, &args.names)?;
     // Made afresh each time: a role that was just given may need a fresh access token.
-    let shipped = Shipped::for_person(config, clock.clone()).await?;
+    let shipped = AzureClients::for_person(config, clock.clone()).await?;
     let mut steps = Vec::new();
     for grant in grants {
         let mut found = token::check(shipped.rotator(grant, "check"), shipped.identity, args).await;
@@ -141,45 +148,45 @@ async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Ve
         steps.append(&mut found);
     }
     if args.alerts && config.alerts.is_empty() {
-        steps.push(Step::not_tried("alert", "no [[alert]] is configured"));
+        steps.push(CheckStep::not_tried("alert", "no [[alert]] is configured"));
     }
     if args.alerts {
         for sink in &config.alerts {
-            let courier = Courier { sink: sink.clone(), outbound: shipped.outbound() };
+            let courier = Notifier { sink: sink.clone(), outbound: shipped.outbound() };
             steps.push(sent(&sink.name, courier.test(clock.now()).await));
         }
     }
     Ok(steps)
 }
 
-fn sent(sink: &str, answer: Result<(), Undelivered>) -> Step {
+fn sent(sink: &str, answer: Result<(), Undelivered>) -> CheckStep {
     match answer {
-        Ok(()) => Step::ok("alert", format!("{sink} took a marked test")),
+        Ok(()) => CheckStep::ok("alert", format!("{sink} took a marked test")),
         Err(Undelivered { why, is_settled, .. }) => {
             let remedy = if is_settled { Remedy::Operator } else { Remedy::Retry };
             let cure = format!("check what {sink} in [[alert]] points to");
-            Step::failed("alert", Refused::new(remedy, format!("{sink}: {why}"), cure))
+            CheckStep::failed("alert", StepFailure::new(remedy, format!("{sink}: {why}"), cure))
         }
     }
 }
 
-fn configured(config: &Config, global: &Global) -> Step {
+fn configured(config: &Config, global: &Global) -> CheckStep {
     let tokens = match config.tokens.len() {
         1 => "one token".to_owned(),
         count => format!("{count} tokens"),
     };
-    Step::ok("configuration", format!("{}: {tokens}", global.config.display()))
+    CheckStep::ok("configuration", format!("{}: {tokens}", global.config.display()))
 }
 
-fn report(steps: &[Step], json: bool) -> std::io::Result<()> {
+fn report(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
     if json {
         return out::json(&steps);
     }
-    for Step { token, name, outcome, told, cure, .. } in steps {
+    for CheckStep { token, name, outcome, told, cure, .. } in steps {
         let word = match outcome {
-            Outcome::Ok => "ok",
-            Outcome::Failed => "FAILED",
-            Outcome::NotTried => "not tried",
+            StepOutcome::Ok => "ok",
+            StepOutcome::Failed => "FAILED",
+            StepOutcome::NotTried => "not tried",
         };
         let token = token.as_ref().map(|token| format!("{token}: ")).unwrap_or_default();
         out::line(format_args!("{word:<9}  {name:<14}  {token}{told}"))?;

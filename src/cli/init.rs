@@ -19,12 +19,12 @@ use clap::Args;
 
 use self::draft::Draft;
 use self::propose::Proposal;
-use super::shipped::Shipped;
+use super::shipped::AzureClients;
 use super::{ExitCode, Global, Stop, out};
 use crate::config::Config;
-use crate::login::Refused;
+use crate::login::StepFailure;
 use crate::ports::Vault as _;
-use crate::ports::{Asked, Forbidden, VaultError};
+use crate::ports::{Forbidden, SecretRole, VaultError};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
 use crate::token::secret::{SecretAddress, SecretName};
@@ -113,7 +113,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
 /// Looks into the vault. Where that fails, a person at a terminal is asked instead.
 async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
-    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let vault: Arc<str> = given.vault.as_str().into();
     let id = rotation_id();
     let listed = match shipped.vault().secrets(&vault, id).await {
@@ -140,16 +140,16 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
 }
 
 /// To be allowed to list a whole vault is more than Perennial needs: flags do as well.
-fn unlisted(error: &VaultError, vault: Arc<str>, why: String, missing: &[&str]) -> Refused {
+fn unlisted(error: &VaultError, vault: Arc<str>, why: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
-    let failure = error.failure(Asked::Own, &SecretAddress { vault, name });
+    let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
     let flags = format!("say it by {}", missing.join(", "));
     let cure = match (error, failure.cure) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy | Forbidden::Other), _)
         | (_, None) => format!("{flags}; or have somebody run this who may list the vault's secrets"),
         (_, Some(cure)) => format!("{cure}; or {flags}"),
     };
-    Refused::new(failure.remedy, why, cure)
+    StepFailure::new(failure.remedy, why, cure)
 }
 
 /// What flags leave open, by what was found; a person decides where there is one.

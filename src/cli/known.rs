@@ -4,17 +4,17 @@
 use chrono::TimeDelta;
 
 use super::ExitCode;
-use super::shipped::ShippedRotator;
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use super::shipped::AzureRotator;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::MARK_EVERY;
 use crate::rotation::state::{Blocked, Noted, State};
 use crate::status::condition::{Condition, Severity, conditions};
-use crate::status::snapshot::{Periods, Snapshot, Standing};
+use crate::status::snapshot::{Periods, Snapshot, TokenState};
 use crate::token::version::{Version, tag};
 
 /// Draws a token after a command's steps, with what the vault's notes add to them.
-pub(super) fn draw(rotator: &ShippedRotator, state: State) -> Snapshot {
+pub(super) fn draw(rotator: &AzureRotator, state: State) -> Snapshot {
     let now = rotator.clock.now();
     let state = as_noted(state, now);
     let mut periods = Periods::of(&rotator.timing);
@@ -41,7 +41,9 @@ fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
     let stands = state.failure().is_none_or(|held| {
-        matches!(held.remedy, Remedy::Retry) && held.kind != failure.kind && held.about != About::Token
+        matches!(held.remedy, Remedy::Retry)
+            && held.kind != failure.kind
+            && held.about != FailureSubject::Token
     });
     stands.then(|| (failure, since.unwrap_or(now).min(now)))
 }
@@ -54,20 +56,26 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
         _ => Remedy::Operator,
     };
     let summary = "the issuer refused this version, as noted in the vault";
-    (Failure::new(kind, remedy, About::Grant, summary), newest.time(tag::REFUSED_AT))
+    (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
 /// What kept the version from being redeemed; what Partner Center holds against it is a snapshot's to know.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {
-        kind @ Kind::AppCredentialRefused => {
-            (kind, About::AppCredential, "the issuer refused the app's secret, as noted in the vault")
-        }
+        kind @ Kind::AppCredentialRefused => (
+            kind,
+            FailureSubject::AppCredential,
+            "the issuer refused the app's secret, as noted in the vault",
+        ),
         kind @ Kind::NoRefreshToken => {
-            (kind, About::Grant, "the issuer's answer held no refresh token, as noted in the vault")
+            (kind, FailureSubject::Grant, "the issuer's answer held no refresh token, as noted in the vault")
         }
-        kind => (kind, About::CredentialSource, "the app's secret could not be read, as noted in the vault"),
+        kind => (
+            kind,
+            FailureSubject::CredentialSource,
+            "the app's secret could not be read, as noted in the vault",
+        ),
     };
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
 }
@@ -87,7 +95,7 @@ pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Con
         }
     }
     match of.standing(now) {
-        Standing::Off => (ExitCode::Done, gravest.1),
+        TokenState::Off => (ExitCode::Done, gravest.1),
         _ => gravest,
     }
 }

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::desk::{Desk, Kept};
+use self::desk::{LoginSession, StoredLogin};
 use super::rotate::select;
-use super::shipped::Shipped;
+use super::shipped::AzureClients;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;
@@ -87,11 +87,11 @@ pub struct LoginArgs {
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;
-    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let rotator = shipped.rotator(grants[0], "login");
-    let voice = Voice { json: global.log_format == Some(LogFormat::Json) };
+    let voice = Prompter { json: global.log_format == Some(LogFormat::Json) };
     let token = if args.import { Some(import::read()?) } else { None };
-    let desk = Desk::open(rotator, voice, args.replace_user).await?;
+    let desk = LoginSession::open(rotator, voice, args.replace_user).await?;
     let kept = match token {
         Some(token) => import::sign_in(&desk, &token).await?,
         None if args.device_code => device::sign_in(&desk, args.timeout).await?,
@@ -101,7 +101,7 @@ pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(ExitCode::Done)
 }
 
-fn report(name: &str, kept: &Kept, json: bool) -> std::io::Result<()> {
+fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     if json {
         return out::json(kept);
     }
@@ -115,11 +115,11 @@ fn report(name: &str, kept: &Kept, json: bool) -> std::io::Result<()> {
 
 /// Speaks to the person, on stderr: results alone go to stdout.
 #[derive(Clone, Copy, Debug)]
-struct Voice {
+struct Prompter {
     json: bool,
 }
 
-impl Voice {
+impl Prompter {
     fn say(self, event: &'static str, text: &str) {
         if self.json {
             tracing::info!(event, "{text}");

@@ -32,7 +32,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::config::{Config, ConfigProblems};
-use crate::login::Refused;
+use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::hardening::harden;
 use crate::process::telemetry::LogFormat;
@@ -234,7 +234,7 @@ pub enum Stop {
     Usage(String),
     /// A sign-in was not stored.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] StepFailure),
     /// Something outside failed.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),

@@ -9,26 +9,26 @@ use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::cure;
-use super::shipped::ShippedRotator;
+use super::shipped::AzureRotator;
 use crate::azure::echoes::echoes;
 use crate::login;
-use crate::login::cure::{Subject, Way};
-use crate::login::{Refused, judge};
+use crate::login::cure::{LoginMethod, Subject};
+use crate::login::{StepFailure, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::answer::Whose;
 use crate::ports::failure::{Kind, Remedy};
-use crate::ports::{Acceptance, Asked, Redeemed, answer};
+use crate::ports::{Acceptance, RefreshResponse, SecretRole, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
-use crate::rotation::rotate::Credential;
+use crate::rotation::rotate::AppCredential;
 use crate::status::condition::action;
-use crate::token::managed::{Grant, Verify};
+use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::Stored;
 
 /// An answer for the right tenant, app and user.
-pub(super) struct Proof {
-    pub(super) redeemed: Redeemed,
+pub(super) struct ProvenToken {
+    pub(super) redeemed: RefreshResponse,
     pub(super) facts: TokenFacts,
     pub(super) whose: Whose,
     pub(super) client_id: String,
@@ -47,7 +47,7 @@ pub(super) struct TokenFacts {
 }
 
 impl TokenFacts {
-    fn of(redeemed: &Redeemed, whose: &Whose, sent: [&str; 2]) -> Self {
+    fn of(redeemed: &RefreshResponse, whose: &Whose, sent: [&str; 2]) -> Self {
         let claims = redeemed.access_token.claims().unwrap_or_default();
         let secrets = [sent[0], sent[1], redeemed.refresh_token.expose(), redeemed.access_token.expose()];
         let harmless = |text: &String| !echoes(&[text], &secrets);
@@ -62,7 +62,7 @@ impl TokenFacts {
 }
 
 /// Reads the stored token and the app's credential, redeems, and checks whose the answer is.
-pub(super) async fn prove(rotator: &ShippedRotator, id: Uuid) -> Result<Proof, Refused> {
+pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToken, StepFailure> {
     may_be_redeemed(&rotator.grant)?;
     let stored = read(rotator, id).await?;
     let credential = credential(rotator, id).await?;
@@ -70,24 +70,24 @@ pub(super) async fn prove(rotator: &ShippedRotator, id: Uuid) -> Result<Proof, R
 }
 
 /// Refuses a token whose every redemption has to be saved.
-pub(super) fn may_be_redeemed(grant: &Grant) -> Result<(), Refused> {
+pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let why = format!(
             "{} is strict: its issuer kills a spent token, so that every successor has to be saved, and this command saves none",
             grant.name
         );
         let cure = format!("perennial rotate {}, which saves what it redeems", grant.name);
-        return Err(Refused::new(Remedy::Operator, why, cure));
+        return Err(StepFailure::new(Remedy::Operator, why, cure));
     }
     Ok(())
 }
 
 /// Reads the newest version.
-async fn read(rotator: &ShippedRotator, id: Uuid) -> Result<Stored, Refused> {
+async fn read(rotator: &AzureRotator, id: Uuid) -> Result<Stored, StepFailure> {
     let at = &rotator.grant.secret;
     let stored = rotator.vault.newest(at, id).await;
     let token = rotator.grant.name.as_str();
-    let stored = stored.map_err(|error| cure::vault(&error, Asked::Own, at, token))?;
+    let stored = stored.map_err(|error| cure::vault(&error, SecretRole::Own, at, token))?;
     if let Some(vault_time) = stored.read_at {
         rotator.clock.observe(vault_time);
     }
@@ -95,30 +95,30 @@ async fn read(rotator: &ShippedRotator, id: Uuid) -> Result<Stored, Refused> {
 }
 
 /// Reads the app's id and secret.
-pub(super) async fn credential(rotator: &ShippedRotator, id: Uuid) -> Result<Credential, Refused> {
+pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCredential, StepFailure> {
     let read = rotator.read_credential(id).await;
     read.map(|(credential, _)| credential).map_err(|failure| {
         let name = &rotator.grant.name;
         let cure = failure.cure.map(String::from);
         let cure =
             cure.unwrap_or_else(|| format!("see that client_id and client_secret of {name} can be read"));
-        Refused::new(failure.remedy, failure.summary, cure)
+        StepFailure::new(failure.remedy, failure.summary, cure)
     })
 }
 
 /// Redeems what is stored.
 pub(super) async fn redeem(
-    rotator: &ShippedRotator,
+    rotator: &AzureRotator,
     stored: Stored,
-    credential: &Credential,
+    credential: &AppCredential,
     id: Uuid,
-) -> Result<Proof, Refused> {
+) -> Result<ProvenToken, StepFailure> {
     let grant = &rotator.grant;
     let token = stored.refresh_token();
     let again = || format!("perennial login {}", grant.name);
     if !token.is_plausible() {
         let why = "the stored value is not a refresh token: empty, more than one word, or quoted";
-        return Err(Refused::new(Remedy::Operator, why, again()));
+        return Err(StepFailure::new(Remedy::Operator, why, again()));
     }
     let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
         let subject = Subject {
@@ -126,11 +126,11 @@ pub(super) async fn redeem(
             tenant: &grant.tenant_id,
             client_id: &credential.client_id,
             authority: rotator.issuer.authority(),
-            way: Way::Stored,
+            way: LoginMethod::Stored,
         };
         let explained = login::cure::of(&error, &subject);
         // Who can help is the daemon's to say: the same refusal, the same exit code.
-        Refused::new(rotator.refused(&error, credential).remedy, explained.why, explained.cure)
+        StepFailure::new(rotator.refused(&error, credential).remedy, explained.why, explained.cure)
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
         let cure = format!(
@@ -138,13 +138,13 @@ pub(super) async fn redeem(
             grant.name,
             again()
         );
-        Refused::new(failure.remedy, failure.summary, cure)
+        StepFailure::new(failure.remedy, failure.summary, cure)
     })?;
     if whose.unverified.is_any() {
         tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
             "the issuer does not say whose the token is: that could not be compared with the configuration");
     }
-    Ok(Proof {
+    Ok(ProvenToken {
         facts: TokenFacts::of(
             &redeemed,
             &whose,
@@ -160,28 +160,27 @@ pub(super) async fn redeem(
 
 /// Asks Partner Center, where it is to be asked. Its no is a refusal, its silence a passing one.
 pub(super) async fn ask(
-    rotator: &ShippedRotator,
-    proof: &Proof,
+    rotator: &AzureRotator,
+    proof: &ProvenToken,
     id: Uuid,
-) -> Result<Option<Acceptance>, Refused> {
+) -> Result<Option<Acceptance>, StepFailure> {
     if rotator.grant.verify == Verify::Nothing {
         return Ok(None);
     }
-    let said = rotator
-        .resource
-        .accepts(&proof.redeemed.access_token, id)
-        .await
-        .map_err(|error| Refused::new(Remedy::Retry, error.to_string(), "try again in some minutes"))?;
+    let said =
+        rotator.resource.accepts(&proof.redeemed.access_token, id).await.map_err(|error| {
+            StepFailure::new(Remedy::Retry, error.to_string(), "try again in some minutes")
+        })?;
     Ok(Some(said))
 }
 
 /// What speaks against a verdict: another tenant or no second factor, which a sign-in cures, or a rejection, which an
 /// operator looks into first, as the daemon says.
-pub(super) fn objection(grant: &Grant, said: &Acceptance) -> Option<Refused> {
+pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {
         let action = action::partner_center_refused(grant);
-        return Some(Refused::new(Remedy::Operator, refused.why, action));
+        return Some(StepFailure::new(Remedy::Operator, refused.why, action));
     }
     Some(refused)
 }
@@ -207,7 +206,7 @@ mod tests {
 
     fn facts(claims: &Value, scope: Option<&str>, app_secret: &str) -> TokenFacts {
         let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
-        let redeemed = Redeemed {
+        let redeemed = RefreshResponse {
             access_token: AccessToken::new(format!("h.{payload}.s")),
             refresh_token: RefreshToken::new(SUCCESSOR),
             expires_in: Duration::ZERO,

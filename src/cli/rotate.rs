@@ -9,7 +9,7 @@ use futures::{future, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::shipped::{Shipped, ShippedRotator};
+use super::shipped::{AzureClients, AzureRotator};
 use super::signals::stopped;
 use super::{ExitCode, Global, Stop, known, load, out};
 use crate::config::Config;
@@ -18,8 +18,8 @@ use crate::process::clock::{Clock, Timestamp, rfc3339};
 use crate::rotation::daemon;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::State;
-use crate::status::snapshot::Standing;
-use crate::token::managed::Grant;
+use crate::status::snapshot::TokenState;
+use crate::token::managed::ManagedToken;
 use crate::token::version::{Version, VersionId};
 
 /// Worked examples.
@@ -55,7 +55,7 @@ struct Report {
     /// `off` or `failed`.
     outcome: &'static str,
     /// Whether the token can be used. Where it cannot, or nobody knows, the last four say why.
-    state: Standing,
+    state: TokenState,
     version: Option<VersionId>,
     issued_at: Option<String>,
     expires_at: Option<String>,
@@ -79,7 +79,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
     let clock = Clock::host();
-    let shipped = Shipped::for_person(&config, clock.clone()).await?;
+    let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let all = grants.len();
     let stop = CancellationToken::new();
     let (stopped, stopping) = (stopped()?, stop.clone());
@@ -116,18 +116,19 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
 ///
 /// # Errors
 /// A name that is not configured.
-pub fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Grant>, Stop> {
+pub fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ManagedToken>, Stop> {
     if let Some(unknown) = names.iter().find(|name| !config.tokens.iter().any(|g| g.name.as_str() == **name))
     {
         let known: Vec<&str> = config.tokens.iter().map(|grant| grant.name.as_str()).collect();
         let known = known.join(", ");
         return Err(Stop::Usage(format!("no token is called {unknown:?}; configured are: {known}")));
     }
-    let wanted = |grant: &&Grant| names.is_empty() || names.iter().any(|name| grant.name.as_str() == name);
+    let wanted =
+        |grant: &&ManagedToken| names.is_empty() || names.iter().any(|name| grant.name.as_str() == name);
     Ok(config.tokens.iter().filter(wanted).collect())
 }
 
-async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
+async fn pass(mut rotator: AzureRotator, args: &RotateArgs) -> Report {
     let started = rotator.clock.now();
     let unknown = State::unknown(started);
     if args.dry_run {
@@ -148,7 +149,7 @@ async fn pass(mut rotator: ShippedRotator, args: &RotateArgs) -> Report {
 }
 
 /// The result, by all that is known after the pass. In a rehearsal nothing was asked: what is not known is no failure.
-fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
+fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
     let snapshot = known::draw(rotator, state);
@@ -158,7 +159,7 @@ fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehears
     let name = snapshot.grant.name.to_string();
     let (code, told) = match told {
         Some(told) => (code, Some((Some(told.kind.as_str()), told.remedy, told.summary, told.action))),
-        None if standing == Standing::Current || rehearsal => (code, None),
+        None if standing == TokenState::Current || rehearsal => (code, None),
         None => (ExitCode::Failed, Some(unheard(&name))),
     };
     let (kind, remedy, summary, action) = match told {
@@ -169,10 +170,10 @@ fn summarise(rotator: &ShippedRotator, state: State, done: &'static str, rehears
     Report {
         name,
         outcome: match standing {
-            Standing::Off => "off",
+            TokenState::Off => "off",
             _ if failed => "failed",
             _ if rehearsal && refused => "refused_would_prove",
-            Standing::Expired if rehearsal => "expired_would_prove",
+            TokenState::Expired if rehearsal => "expired_would_prove",
             _ => done,
         },
         state: standing,

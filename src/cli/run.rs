@@ -12,11 +12,11 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::shipped::Shipped;
+use super::shipped::AzureClients;
 use super::signals::{listen, stopped};
 use super::{ExitCode, Global, Stop, load};
 use crate::alert::courier;
-use crate::alert::courier::Courier;
+use crate::alert::courier::Notifier;
 use crate::daemon::Daemon;
 use crate::process::clock::Clock;
 use crate::serve::http::Extras;
@@ -50,7 +50,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
     let clock = Clock::host();
-    let peers = Shipped::new(&config, clock.clone())?;
+    let peers = AzureClients::new(&config, clock.clone())?;
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
@@ -60,7 +60,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let sinks = config.alerts.iter().map(|sink| sink.name.clone());
     let mut daemon = Daemon::new(rotators, &clock, |board| board.with_sinks(sinks));
     for (place, sink) in config.alerts.iter().enumerate() {
-        let courier = Courier { sink: sink.clone(), outbound: peers.outbound() };
+        let courier = Notifier { sink: sink.clone(), outbound: peers.outbound() };
         daemon.notify_by(courier::keep_told(courier, daemon.board().clone(), place));
     }
     if let Some(heartbeat) = config.heartbeat.clone() {

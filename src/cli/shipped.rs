@@ -22,14 +22,14 @@ use crate::process::clock::Clock;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Timing;
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 
 /// A rotator over the shipped peers.
-pub type ShippedRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
+pub type AzureRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
 
 /// Entra, the vaults and Partner Center: one of each for the whole process.
 #[derive(Debug)]
-pub struct Shipped {
+pub struct AzureClients {
     entra: Arc<Entra>,
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
@@ -42,7 +42,7 @@ pub struct Shipped {
     process_sample: f64,
 }
 
-impl Shipped {
+impl AzureClients {
     /// Puts them together; calls nobody.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Shipped {
     }
 
     /// A rotator for one token, under the name of the command that runs it.
-    pub fn rotator(&self, grant: &Grant, command: &'static str) -> ShippedRotator {
+    pub fn rotator(&self, grant: &ManagedToken, command: &'static str) -> AzureRotator {
         Rotator {
             issuer: self.entra.clone(),
             vault: self.vault.clone(),

@@ -11,15 +11,15 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use super::rotate::select;
-use super::shipped::{Shipped, ShippedRotator};
+use super::shipped::{AzureClients, AzureRotator};
 use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out};
-use crate::ports::failure::{About, Kind};
+use crate::ports::failure::{FailureSubject, Kind};
 use crate::process::clock::{Clock, Timestamp};
 use crate::process::relative;
 use crate::rotation::state::State;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, StatusSource};
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Snapshot, TokenState};
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -88,7 +88,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
     let clock = Clock::host();
-    let shipped = Shipped::for_person(&config, clock.clone()).await?;
+    let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
     let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
     let now = clock.now();
@@ -98,7 +98,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
     Ok(Found { status, unread, code: codes.fold(ExitCode::Done, ExitCode::gravest) })
 }
 
-async fn peek(mut rotator: ShippedRotator) -> Snapshot {
+async fn peek(mut rotator: AzureRotator) -> Snapshot {
     let peeked = rotator.peek(State::unknown(rotator.clock.now())).await;
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
@@ -107,13 +107,13 @@ fn is_unread(of: &Snapshot) -> bool {
     of.failure().is_some_and(|failure| {
         let unread =
             matches!(failure.kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
-        failure.about == About::Token && unread
+        failure.about == FailureSubject::Token && unread
     })
 }
 
 impl Found {
     fn verdict(&self) -> Monitored {
-        let unknown = self.status.tokens.iter().any(|token| token.state == Standing::Unknown);
+        let unknown = self.status.tokens.iter().any(|token| token.state == TokenState::Unknown);
         match self.status.gravest(None) {
             Some(Severity::Critical) => Monitored::ActionNeeded,
             _ if unknown || self.unread > 0 => Monitored::CannotTell,
@@ -126,7 +126,7 @@ impl Found {
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
         let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();
-        let unknown = tokens.iter().filter(|token| token.state == Standing::Unknown).count();
+        let unknown = tokens.iter().filter(|token| token.state == TokenState::Unknown).count();
         let said = match conditions.first() {
             Some(gravest) => {
                 let more = conditions.len() - 1;

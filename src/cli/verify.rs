@@ -4,9 +4,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::rotate::select;
-use super::shipped::{Shipped, ShippedRotator};
+use super::shipped::{AzureClients, AzureRotator};
 use super::{ExitCode, Global, Stop, load, out, proof};
-use crate::login::Refused;
+use crate::login::StepFailure;
 use crate::process::clock::{Clock, rfc3339};
 use crate::token::rotation_id;
 use crate::token::version::VersionId;
@@ -63,7 +63,7 @@ struct Verified {
 pub async fn run(args: VerifyArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
-    let shipped = Shipped::for_person(&config, Clock::host()).await?;
+    let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let mut all = Vec::with_capacity(grants.len());
     for grant in grants {
         all.push(verify(&shipped.rotator(grant, "verify")).await);
@@ -72,7 +72,7 @@ pub async fn run(args: VerifyArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(all.iter().filter_map(|one| one.code).fold(ExitCode::Done, ExitCode::gravest))
 }
 
-async fn verify(rotator: &ShippedRotator) -> Verified {
+async fn verify(rotator: &AzureRotator) -> Verified {
     let mut found = Verified { name: rotator.grant.name.to_string(), ..Verified::default() };
     match look(rotator, &mut found).await {
         Ok(()) => found.good = true,
@@ -85,7 +85,7 @@ async fn verify(rotator: &ShippedRotator) -> Verified {
     found
 }
 
-async fn look(rotator: &ShippedRotator, found: &mut Verified) -> Result<(), Refused> {
+async fn look(rotator: &AzureRotator, found: &mut Verified) -> Result<(), StepFailure> {
     let id = rotation_id();
     let proof = proof::prove(rotator, id).await?;
     found.tenant_id.clone_from(&proof.facts.tenant_id);

@@ -10,10 +10,10 @@ use super::grants::local_source;
 use super::rules;
 use super::walk::{Checked, Problems, Section, Wanted};
 use crate::alert::rules::fits;
-use crate::alert::sink::{Destination, Heartbeat, Post, Sink};
+use crate::alert::sink::{Destination, Heartbeat, Sink, SmtpServer};
 use crate::net::address::TargetUrl;
 use crate::status::condition::Severity;
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
 /// Keys of `[[alert]]`.
@@ -70,7 +70,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
 }
 
 /// A pattern that fits no token is a mistake in a name: its sink would stay silent.
-pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[Grant]) -> Checked<()> {
+pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
         for (place, pattern) in sink.tokens.iter().enumerate() {
@@ -128,7 +128,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
 }
 
 /// A mail server, and whom it is to reach.
-fn post(section: &Section<'_>) -> Checked<Post> {
+fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
     let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox)
@@ -143,7 +143,7 @@ fn post(section: &Section<'_>) -> Checked<Post> {
     };
     let (tls_first, host, port) = server?;
     let to = to?;
-    Ok(Post { host, port, tls_first, from: from?, to, login })
+    Ok(SmtpServer { host, port, tls_first, from: from?, to, login })
 }
 
 pub(super) fn heartbeat(root: &Section<'_>) -> Checked<Option<Heartbeat>> {

@@ -8,8 +8,8 @@ use config::Value;
 use super::walk::{Checked, Problems, Reported, Section, Wanted};
 use super::{is_table, rules};
 use crate::azure::cloud::Cloud;
-use crate::token::managed::{Grant, Policy, Verify};
-use crate::token::secret::{SecretAddress, Setting, Source};
+use crate::token::managed::{ManagedToken, Policy, Verify};
+use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
 /// Keys of `[[token]]`.
 pub(super) const TOKEN: &[&str] = &[
@@ -55,7 +55,7 @@ pub(super) fn tokens(
     root: &Section<'_>,
     list: Option<toml::Value>,
     defaults: &Defaults<'_>,
-) -> Checked<Vec<Grant>> {
+) -> Checked<Vec<ManagedToken>> {
     let list = match list {
         Some(toml::Value::Array(list)) if !list.is_empty() => list,
         None | Some(toml::Value::Array(_)) => {
@@ -64,7 +64,7 @@ pub(super) fn tokens(
         Some(_) => return Err(root.note("token", "must be a list: begin each token with [[token]]")),
     };
     let mut named = Named::default();
-    let grants: Vec<Checked<Grant>> = list
+    let grants: Vec<Checked<ManagedToken>> = list
         .into_iter()
         .enumerate()
         .map(|(index, value)| {
@@ -81,7 +81,7 @@ fn grant(
     problems: &Problems,
     defaults: &Defaults<'_>,
     named: &mut Named,
-) -> Checked<Grant> {
+) -> Checked<ManagedToken> {
     let section = Section::open(path, Some(value), TOKEN, problems)?;
     let name = section.required("name", rules::token_name);
     let tenant_id = section.required("tenant_id", rules::tenant);
@@ -102,7 +102,7 @@ fn grant(
     if let Ok(address) = &secret {
         named.owned.push((section.at("refresh_token"), address.clone()));
     }
-    if let Ok(Setting::From(Source::Secret(address))) = &client_id {
+    if let Ok(ConfigValue::From(Source::Secret(address))) = &client_id {
         named.read.push((section.at("client_id"), address.clone()));
     }
     if let Ok(Source::Secret(address)) = &client_secret {
@@ -113,7 +113,7 @@ fn grant(
     let scope = scope?.unwrap_or_else(|| audience.with_path(&["user_impersonation"]).into());
     let for_partner_center = scope.split(' ').any(|word| word.starts_with(audience.as_str()));
     let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
-    Ok(Grant {
+    Ok(ManagedToken {
         name: name?,
         tenant_id: tenant_id?,
         client_id: client_id?,
@@ -156,11 +156,11 @@ fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Se
     Ok(SecretAddress { vault: vault.clone()?, name: name? })
 }
 
-fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Setting> {
+fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<ConfigValue> {
     if section.get("client_id").is_some_and(is_table) {
-        return source(section, "client_id", vault).map(Setting::From);
+        return source(section, "client_id", vault).map(ConfigValue::From);
     }
-    section.required("client_id", rules::guid).map(Setting::Plain)
+    section.required("client_id", rules::guid).map(ConfigValue::Plain)
 }
 
 /// A secret's source that is no vault's: what opens the vault cannot lie in it.

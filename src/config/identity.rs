@@ -13,7 +13,7 @@ use crate::azure::identity::{Identity, IdentityHost};
 
 /// What `credential` may say.
 #[derive(Clone, Copy)]
-enum Credential {
+enum CredentialKind {
     Auto,
     WorkloadIdentity,
     ManagedIdentity,
@@ -22,7 +22,7 @@ enum Credential {
     AzureCli,
 }
 
-impl Credential {
+impl CredentialKind {
     fn parse(text: &str) -> Result<Self, Wanted> {
         match text {
             "auto" => Ok(Self::Auto),
@@ -53,7 +53,7 @@ pub(super) type Surroundings = BTreeMap<String, String>;
 
 /// Reads the identity's keys of `[vault]`.
 pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
-    let credential = section.optional("credential", Credential::parse)?.unwrap_or(Credential::Auto);
+    let credential = section.optional("credential", CredentialKind::parse)?.unwrap_or(CredentialKind::Auto);
     let keys = ["tenant_id", "client_id", "client_secret", "client_assertion"];
     for key in section.present(&keys) {
         if !credential.keys().contains(&key) {
@@ -61,11 +61,11 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
         }
     }
     match credential {
-        Credential::Auto => automatic(section, env),
-        Credential::WorkloadIdentity => workload(section, env),
-        Credential::ManagedIdentity => managed(section, env),
-        Credential::AzureCli => Ok(Identity::AzureCli),
-        Credential::ClientSecret => {
+        CredentialKind::Auto => automatic(section, env),
+        CredentialKind::WorkloadIdentity => workload(section, env),
+        CredentialKind::ManagedIdentity => managed(section, env),
+        CredentialKind::AzureCli => Ok(Identity::AzureCli),
+        CredentialKind::ClientSecret => {
             let tenant_id = section.required("tenant_id", rules::tenant);
             let client_id = section.required("client_id", rules::guid);
             let client_secret = grants::source_outside_vaults(section, "client_secret");
@@ -75,7 +75,7 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
                 client_secret: client_secret?,
             })
         }
-        Credential::ClientAssertion => {
+        CredentialKind::ClientAssertion => {
             let tenant_id = section.required("tenant_id", rules::tenant);
             let client_id = section.required("client_id", rules::guid);
             let client_assertion = grants::source_outside_vaults(section, "client_assertion");
@@ -88,16 +88,16 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
     }
 }
 
-fn useless(credential: Credential) -> &'static str {
+fn useless(credential: CredentialKind) -> &'static str {
     match credential {
-        Credential::Auto => {
+        CredentialKind::Auto => {
             "is of no use to `auto`, which is the default: name `client_secret` or `client_assertion` in `credential`"
         }
-        Credential::WorkloadIdentity => "is of no use to `workload_identity`",
-        Credential::ManagedIdentity => "is of no use to `managed_identity`",
-        Credential::ClientSecret => "is of no use to `client_secret`",
-        Credential::ClientAssertion => "is of no use to `client_assertion`",
-        Credential::AzureCli => "is of no use to `azure_cli`",
+        CredentialKind::WorkloadIdentity => "is of no use to `workload_identity`",
+        CredentialKind::ManagedIdentity => "is of no use to `managed_identity`",
+        CredentialKind::ClientSecret => "is of no use to `client_secret`",
+        CredentialKind::ClientAssertion => "is of no use to `client_assertion`",
+        CredentialKind::AzureCli => "is of no use to `azure_cli`",
     }
 }
 

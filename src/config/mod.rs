@@ -25,7 +25,7 @@ use config::{Environment, Value, ValueKind};
 use crate::alert::sink::{Heartbeat, Sink};
 use crate::azure::cloud::Cloud;
 use crate::azure::identity::Identity;
-use crate::token::managed::{Grant, Policy};
+use crate::token::managed::{ManagedToken, Policy};
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
@@ -63,9 +63,9 @@ pub struct Config {
     /// When things are due; every grant carries a copy.
     pub policy: Policy,
     /// What is served.
-    pub http: Http,
+    pub http: HttpSection,
     /// At least one, in the order of the file.
-    pub tokens: Vec<Grant>,
+    pub tokens: Vec<ManagedToken>,
     /// Where alerts go, in the order of the file.
     pub alerts: Vec<Sink>,
     /// Who is to notice when this process is gone.
@@ -83,7 +83,7 @@ pub struct VaultSettings {
 
 /// What is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http {
+pub struct HttpSection {
     /// Where.
     pub listen: SocketAddr,
     /// Whether pages that name customers are served too.

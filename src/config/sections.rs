@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::identity::Surroundings;
 use super::walk::{Checked, Section, Wanted};
-use super::{Http, identity, rules};
+use super::{HttpSection, identity, rules};
 use crate::azure::cloud::{Cloud, CloudName};
 use crate::azure::identity::Identity;
 use crate::token::managed::Policy;
@@ -81,7 +81,7 @@ pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {
     Ok(Policy { rotate_after: rotate_after?, prove_every: prove_every?, lifetime })
 }
 
-pub(super) fn http(root: &Section<'_>) -> Checked<Http> {
+pub(super) fn http(root: &Section<'_>) -> Checked<HttpSection> {
     let section = root.section("http", HTTP)?;
     let address = |text: &str| {
         text.parse().map_err(|_| "must be an IP address and a port, as 127.0.0.1:9464 or [::]:9464")
@@ -89,7 +89,7 @@ pub(super) fn http(root: &Section<'_>) -> Checked<Http> {
     let listen = section.optional("listen", address);
     let status = section.flag("status");
     let listen = listen?.unwrap_or(LISTEN);
-    Ok(Http { listen, status: status?.unwrap_or(listen.ip().is_loopback()) })
+    Ok(HttpSection { listen, status: status?.unwrap_or(listen.ip().is_loopback()) })
 }
 
 fn cloud_name(text: &str) -> Result<CloudName, Wanted> {

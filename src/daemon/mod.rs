@@ -17,7 +17,7 @@ use crate::rotation::grace::Grace;
 use crate::rotation::holds::Holds;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
-use crate::status::board::Board;
+use crate::status::board::StatusBoard;
 
 /// First proofs are this far apart, so that many tokens do not all ask at once.
 pub const STAGGER: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ pub const STAGGER: Duration = Duration::from_millis(50);
 /// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
 #[derive(Debug)]
 pub struct Daemon {
-    board: Board,
+    board: StatusBoard,
     clock: Clock,
     reloads: watch::Sender<u64>,
     stop: CancellationToken,
@@ -41,7 +41,7 @@ impl Daemon {
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
-        board: impl FnOnce(Board) -> Board,
+        board: impl FnOnce(StatusBoard) -> StatusBoard,
     ) -> Self
     where
         I: Issuer + Send + Sync + 'static,
@@ -50,7 +50,7 @@ impl Daemon {
     {
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
-            board: board(Board::new(grants, clock.clone())),
+            board: board(StatusBoard::new(grants, clock.clone())),
             clock: clock.clone(),
             reloads: watch::Sender::new(0),
             stop: CancellationToken::new(),
@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// Where the tasks publish and everything else reads.
-    pub fn board(&self) -> &Board {
+    pub fn board(&self) -> &StatusBoard {
         &self.board
     }
 

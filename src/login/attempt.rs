@@ -16,7 +16,7 @@ use secrecy::SecretString;
 pub const RANDOM_BYTES: usize = 96;
 
 /// Verifier, `state` and `nonce` of one attempt. Used once.
-pub struct Attempt {
+pub struct AuthorizationRequest {
     verifier: SecretString,
     state: String,
     nonce: String,
@@ -46,7 +46,7 @@ pub enum ResponseMode {
     Query,
 }
 
-impl Attempt {
+impl AuthorizationRequest {
     /// Makes one out of fresh random bytes.
     pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
         let part = |place: usize| URL_SAFE_NO_PAD.encode(&random[32 * place..32 * (place + 1)]);
@@ -100,7 +100,7 @@ impl Attempt {
     }
 }
 
-impl fmt::Debug for Attempt {
+impl fmt::Debug for AuthorizationRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Attempt([REDACTED])")
     }
@@ -112,18 +112,19 @@ mod tests {
 
     use super::*;
 
-    fn attempt() -> Attempt {
+    fn attempt() -> AuthorizationRequest {
         let mut random = [0; RANDOM_BYTES];
         for (place, byte) in random.iter_mut().enumerate() {
             *byte = u8::try_from(place).expect("below 96");
         }
-        Attempt::new(&random)
+        AuthorizationRequest::new(&random)
     }
 
     #[test]
     fn the_challenge_is_the_one_of_the_rfc() {
         let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        let known = Attempt { verifier: verifier.into(), state: String::new(), nonce: String::new() };
+        let known =
+            AuthorizationRequest { verifier: verifier.into(), state: String::new(), nonce: String::new() };
 
         assert_eq!(known.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "RFC 7636, appendix B");
     }

@@ -3,14 +3,14 @@
 //! Owns the words for the codes that a sign-in meets (docs/azure-facts.md F124, F135, F136). What is not
 //! named here falls back to its class.
 
-use super::Refused;
+use super::StepFailure;
 use crate::ports::IssuerError;
 use crate::ports::failure::Remedy;
-use crate::ports::refusal::{Class, Refusal};
+use crate::ports::refusal::{Class, OAuthError};
 
 /// Which way the sign-in goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum LoginMethod {
     /// A browser, with or without a listener.
     Code,
     /// A code typed on another device.
@@ -33,14 +33,14 @@ pub struct Subject<'a> {
     /// Entra's base URL, with a slash at its end.
     pub authority: &'a str,
     /// How.
-    pub way: Way,
+    pub way: LoginMethod,
 }
 
 /// Explains why the issuer gave no tokens.
-pub fn of(error: &IssuerError, subject: &Subject<'_>) -> Refused {
+pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     match error {
         IssuerError::Refused(refusal) => refused(refusal, subject),
-        IssuerError::NoRefreshToken => Refused::new(
+        IssuerError::NoRefreshToken => StepFailure::new(
             Remedy::Operator,
             error.to_string(),
             format!(
@@ -49,7 +49,7 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> Refused {
             ),
         ),
         IssuerError::Unreachable(_) | IssuerError::Unavailable { .. } | IssuerError::NotUnderstood(_) => {
-            Refused::new(
+            StepFailure::new(
                 Remedy::Retry,
                 error.to_string(),
                 format!("check the network and proxy on the way to {} and try again", subject.authority),
@@ -59,29 +59,29 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> Refused {
 }
 
 /// Explains a refusal, whether it came to the redirect or from the token endpoint.
-pub fn refused(refusal: &Refusal, subject: &Subject<'_>) -> Refused {
+pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
     let (remedy, cure) = remedy_and_cure(refusal, subject);
     let code = refusal.trace.code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
     let trace = refusal.trace.trace_id.as_ref().map(|id| format!(", trace id {id}")).unwrap_or_default();
-    Refused::new(remedy, format!("Entra refused: {}{code}{trace}", refusal.error), cure)
+    StepFailure::new(remedy, format!("Entra refused: {}{code}{trace}", refusal.error), cure)
 }
 
 /// The redirect is registered as a single-page app's.
-pub fn registered_as_spa() -> Refused {
-    Refused::new(Remedy::Operator, "the token would end after 24 hours", AS_WEB)
+pub fn registered_as_spa() -> StepFailure {
+    StepFailure::new(Remedy::Operator, "the token would end after 24 hours", AS_WEB)
 }
 
 const AS_WEB: &str = "the redirect URI http://localhost is registered as `spa`, whose tokens end 24 hours after the sign-in whatever is done: in the app registration (Authentication) remove it there, add it under the platform Web, and sign in again";
 
-fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String) {
+fn remedy_and_cure(refusal: &OAuthError, subject: &Subject<'_>) -> (Remedy, String) {
     let Subject { name, tenant, client_id, authority, way } = *subject;
     let operator = |cure: String| (Remedy::Operator, cure);
     let login = |cure: String| (Remedy::Login, cure);
     let again = match way {
-        Way::Code => format!("run perennial login {name} again"),
-        Way::DeviceCode => format!("run perennial login {name} --device-code again"),
-        Way::Import => format!("sign in instead: perennial login {name}"),
-        Way::Stored => format!("sign in: perennial login {name}"),
+        LoginMethod::Code => format!("run perennial login {name} again"),
+        LoginMethod::DeviceCode => format!("run perennial login {name} --device-code again"),
+        LoginMethod::Import => format!("sign in instead: perennial login {name}"),
+        LoginMethod::Stored => format!("sign in: perennial login {name}"),
     };
     match refusal.trace.code {
         Some(700_084 | 9_002_327 | 9_002_325) => return operator(AS_WEB.to_owned()),
@@ -92,10 +92,10 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
         }
         Some(7_000_218) => {
             return operator(match way {
-                Way::DeviceCode => format!(
+                LoginMethod::DeviceCode => format!(
                     "let app {client_id} use the device code flow (Authentication, Allow public client flows), or sign in by browser"
                 ),
-                Way::Code | Way::Import | Way::Stored => {
+                LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
                     format!("store a client secret of app {client_id} where client_secret of {name} is read")
                 }
             });
@@ -125,7 +125,7 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
             return login(format!("a second factor is demanded: {again} and complete it"));
         }
         Some(54005) => return login(format!("a code works once, and this one was used before: {again}")),
-        Some(9_002_313 | 70000 | 700_007 | 700_082 | 50173) if way == Way::Import => {
+        Some(9_002_313 | 70000 | 700_007 | 700_082 | 50173) if way == LoginMethod::Import => {
             return login(format!(
                 "this is no live refresh token of app {client_id}: check that it was copied whole and belongs to this app, or {again}"
             ));
@@ -148,22 +148,26 @@ fn remedy_and_cure(refusal: &Refusal, subject: &Subject<'_>) -> (Remedy, String)
         )),
         (_, Class::Throttled | Class::Transient | Class::Unknown) => {
             let cure = match way {
-                Way::Stored => "it may pass: try again in some minutes".to_owned(),
-                Way::Code | Way::DeviceCode | Way::Import => format!("it may pass: {again} in some minutes"),
+                LoginMethod::Stored => "it may pass: try again in some minutes".to_owned(),
+                LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Import => {
+                    format!("it may pass: {again} in some minutes")
+                }
             };
             (Remedy::Retry, cure)
         }
     }
 }
 
-fn policy(way: Way, client_id: &str, tenant: &str) -> String {
+fn policy(way: LoginMethod, client_id: &str, tenant: &str) -> String {
     let logs = format!(
         "look up the refusal in Entra's sign-in logs for app {client_id} in tenant {tenant} (tab Conditional Access)"
     );
     match way {
         // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
-        Way::DeviceCode => format!("many tenants block the device code flow: sign in by browser, or {logs}"),
-        Way::Code | Way::Import | Way::Stored => logs,
+        LoginMethod::DeviceCode => {
+            format!("many tenants block the device code flow: sign in by browser, or {logs}")
+        }
+        LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => logs,
     }
 }
 
@@ -171,10 +175,10 @@ fn policy(way: Way, client_id: &str, tenant: &str) -> String {
 mod tests {
     use super::*;
 
-    use crate::net::no_answer::Transport;
+    use crate::net::no_answer::NoResponse;
     use crate::ports::failure::Trace;
 
-    fn explained(error: &str, code: Option<u32>, way: Way) -> Refused {
+    fn explained(error: &str, code: Option<u32>, way: LoginMethod) -> StepFailure {
         let subject = Subject {
             name: "partner-center",
             tenant: "contoso",
@@ -183,13 +187,13 @@ mod tests {
             way,
         };
         let refusal =
-            Refusal { status: 400, error: error.into(), trace: Trace::of(code), ..Refusal::default() };
+            OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() };
         of(&IssuerError::Refused(Box::new(refusal)), &subject)
     }
 
     #[test]
     fn every_refusal_that_a_sign_in_meets_names_its_cure() {
-        let (code, device, import) = (Way::Code, Way::DeviceCode, Way::Import);
+        let (code, device, import) = (LoginMethod::Code, LoginMethod::DeviceCode, LoginMethod::Import);
         for (error, number, way, cure) in [
             ("invalid_request", Some(9_002_327), code, "under the platform Web"),
             ("invalid_grant", Some(700_084), import, "under the platform Web"),
@@ -229,12 +233,17 @@ mod tests {
 
     #[test]
     fn who_can_help_is_said_by_the_remedy() {
-        assert_eq!(explained("invalid_grant", Some(65001), Way::Code).remedy, Remedy::Operator);
-        assert_eq!(explained("access_denied", Some(65004), Way::Code).remedy, Remedy::Login);
-        assert_eq!(explained("server_error", None, Way::Code).remedy, Remedy::Retry);
-        let subject =
-            Subject { name: "n", tenant: "t", client_id: "c", authority: "https://x/", way: Way::Code };
-        let down = of(&IssuerError::Unreachable(Transport::Connect), &subject);
+        assert_eq!(explained("invalid_grant", Some(65001), LoginMethod::Code).remedy, Remedy::Operator);
+        assert_eq!(explained("access_denied", Some(65004), LoginMethod::Code).remedy, Remedy::Login);
+        assert_eq!(explained("server_error", None, LoginMethod::Code).remedy, Remedy::Retry);
+        let subject = Subject {
+            name: "n",
+            tenant: "t",
+            client_id: "c",
+            authority: "https://x/",
+            way: LoginMethod::Code,
+        };
+        let down = of(&IssuerError::Unreachable(NoResponse::Connect), &subject);
         assert_eq!(down.remedy, Remedy::Retry);
         assert_eq!(of(&IssuerError::NoRefreshToken, &subject).remedy, Remedy::Operator);
     }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use super::Refused;
+use super::StepFailure;
 use crate::ports::answer::{Fact, Mismatch, Whose};
 use crate::ports::failure::Remedy;
-use crate::ports::{Acceptance, Redeemed, answer};
+use crate::ports::{Acceptance, RefreshResponse, answer};
 use crate::process::text;
 use crate::token::claims::Claims;
-use crate::token::managed::{Grant, Verify};
+use crate::token::managed::{ManagedToken, Verify};
 
 /// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
 /// all others live for weeks.
@@ -22,7 +22,7 @@ const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// The token, as configured.
-    pub grant: &'a Grant,
+    pub grant: &'a ManagedToken,
     /// The app, as read.
     pub client_id: &'a str,
     /// What was sent with the request, where one was.
@@ -37,7 +37,7 @@ pub struct Expected<'a> {
 ///
 /// # Errors
 /// Login where another sign-in is the cure, Operator where the app's registration is.
-pub fn judge(expected: &Expected<'_>, answer: &Redeemed) -> Result<Whose, Refused> {
+pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose, StepFailure> {
     let Expected { grant, client_id, .. } = *expected;
     nonce_matches(expected, answer)?;
     let whose = answer::compare(grant, client_id, answer)
@@ -58,7 +58,7 @@ pub fn judge(expected: &Expected<'_>, answer: &Redeemed) -> Result<Whose, Refuse
 ///
 /// # Errors
 /// Login where another account or a second factor is the cure.
-pub fn judge_acceptance(grant: &Grant, said: &Acceptance) -> Result<(), Refused> {
+pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), StepFailure> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
         return Err(wrong(Fact::Tenant, grant, "", None));
     }
@@ -71,28 +71,28 @@ pub fn judge_acceptance(grant: &Grant, said: &Acceptance) -> Result<(), Refused>
             "sign in with a member of tenant {} (no guest) that has a Partner Center role, as Admin agent, and check that this is the partner tenant",
             grant.tenant_id
         );
-        return Err(Refused::new(Remedy::Login, why, cure));
+        return Err(StepFailure::new(Remedy::Login, why, cure));
     }
     Ok(())
 }
 
-fn nonce_matches(expected: &Expected<'_>, answer: &Redeemed) -> Result<(), Refused> {
+fn nonce_matches(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<(), StepFailure> {
     let Some(sent) = expected.nonce else { return Ok(()) };
     let told = answer.id_claims.as_ref().and_then(|id| id.nonce.as_deref());
     if told == Some(sent) {
         return Ok(());
     }
-    Err(Refused::new(
+    Err(StepFailure::new(
         Remedy::Retry,
         "the issuer's ID token does not belong to this sign-in (its nonce differs)",
         "begin the sign-in anew; if it happens again, look for a proxy that changes or repeats answers",
     ))
 }
 
-fn not_for_us(mismatch: &Mismatch, grant: &Grant, client_id: &str) -> Refused {
+fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str) -> StepFailure {
     if mismatch.is_odd {
         let what = mismatch.fact.as_str();
-        return Refused::new(
+        return StepFailure::new(
             Remedy::Operator,
             format!("the issuer names the {what} in a form that cannot be compared with the configuration"),
             "check that [cloud] authority is Entra's: its tokens name tenant, app and user as texts",
@@ -101,23 +101,23 @@ fn not_for_us(mismatch: &Mismatch, grant: &Grant, client_id: &str) -> Refused {
     wrong(mismatch.fact, grant, client_id, mismatch.user_oid.as_deref())
 }
 
-fn wrong(fact: Fact, grant: &Grant, client_id: &str, oid: Option<&str>) -> Refused {
+fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, oid: Option<&str>) -> StepFailure {
     let name = &grant.name;
     let tenant = &grant.tenant_id;
     match fact {
-        Fact::Tenant => Refused::new(
+        Fact::Tenant => StepFailure::new(
             Remedy::Login,
             format!("the account that signed in belongs to another tenant than {tenant}"),
             format!(
                 "sign in with an account of tenant {tenant} (--login-hint helps), or correct tenant_id of {name}"
             ),
         ),
-        Fact::App => Refused::new(
+        Fact::App => StepFailure::new(
             Remedy::Operator,
             format!("the tokens are for another app than {client_id}"),
             format!("compare client_id and client_secret of {name}"),
         ),
-        Fact::User => Refused::new(
+        Fact::User => StepFailure::new(
             Remedy::Login,
             format!(
                 "user {} signed in, and user_oid of {name} admits {} only",
@@ -135,11 +135,11 @@ fn shown(oid: Option<&str>) -> String {
 
 /// Whether it is the user who is pinned, and the one whose token is in the vault, as far as there are any. One who cannot be
 /// compared is not the same.
-fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), Refused> {
+fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();
     if let (Some(pinned), None) = (&expected.grant.user_oid, now) {
-        return Err(Refused::new(
+        return Err(StepFailure::new(
             Remedy::Operator,
             format!(
                 "the issuer does not say which user signed in, and user_oid of {name} admits {pinned} only"
@@ -158,7 +158,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), Refused> {
         None => "the issuer does not say which user signed in, so it may be another than the one whose token is in the vault"
             .to_owned(),
     };
-    Err(Refused::new(
+    Err(StepFailure::new(
         Remedy::Login,
         why,
         format!(
@@ -169,7 +169,12 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), Refused> {
 
 /// Whether the scopes granted hold what is asked for at each redemption. `.default` stands for whatever was
 /// consented to, and what the answer does not say is not held against it.
-fn covers(grant: &Grant, client_id: &str, answer: &Redeemed, claims: &Claims) -> Result<(), Refused> {
+fn covers(
+    grant: &ManagedToken,
+    client_id: &str,
+    answer: &RefreshResponse,
+    claims: &Claims,
+) -> Result<(), StepFailure> {
     let Some(granted) = answer.scope.as_deref() else { return Ok(()) };
     let held = |word: &str| {
         let named = granted.split_ascii_whitespace().any(|scope| scope.eq_ignore_ascii_case(word));
@@ -185,7 +190,7 @@ fn covers(grant: &Grant, client_id: &str, answer: &Redeemed, claims: &Claims) ->
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Refused::new(
+    Err(StepFailure::new(
         Remedy::Operator,
         format!("the sign-in does not cover the scope {}", missing.join(" ")),
         format!(
@@ -194,9 +199,9 @@ fn covers(grant: &Grant, client_id: &str, answer: &Redeemed, claims: &Claims) ->
     ))
 }
 
-fn no_second_factor(grant: &Grant) -> Refused {
+fn no_second_factor(grant: &ManagedToken) -> StepFailure {
     let name = &grant.name;
-    Refused::new(
+    StepFailure::new(
         Remedy::Login,
         "the sign-in carried no second factor (no `mfa` in amr): Partner Center refuses every call with such a token (900421), and a refresh token never gains one later",
         format!(

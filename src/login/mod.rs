@@ -37,7 +37,7 @@ pub struct DeviceCode {
 
 /// Why nothing was stored, who can mend it, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct StepFailure {
     /// What happened.
     pub why: String,
     /// What to do about it.
@@ -46,20 +46,20 @@ pub struct Refused {
     pub remedy: Remedy,
 }
 
-impl Refused {
+impl StepFailure {
     /// Puts the two sentences together.
     pub fn new(remedy: Remedy, why: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { why: why.into(), cure: cure.into(), remedy }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for StepFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n  what to do: {}", self.why, self.cure)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for StepFailure {}
 
 /// The scopes to ask for, at a sign-in and at each redemption: those of the grant, a refresh token, and an ID token to know
 /// tenant, app and user by, as Microsoft's own libraries do.

@@ -30,7 +30,7 @@ pub struct Polling {
 
 /// What an answer other than tokens means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum PollingTurn {
     /// Ask again after this long.
     Again(Duration),
     /// It is over: the answer says why.
@@ -53,24 +53,24 @@ impl Polling {
     }
 
     /// Reads an answer.
-    pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> Turn {
+    pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> PollingTurn {
         match answer {
             IssuerError::Refused(refusal) => match (refusal.error.as_str(), refusal.trace.code) {
                 ("authorization_pending", _) | (_, Some(70016)) => {}
                 ("slow_down", _) => self.interval = (self.interval + SLOWER).min(SLOWEST),
-                ("expired_token", _) => return Turn::Expired,
+                ("expired_token", _) => return PollingTurn::Expired,
                 _ => match refusal.remedy() {
                     Remedy::Retry if refusal.error != "unreadable" => self.ease(refusal.wait()),
-                    Remedy::Retry | Remedy::Login | Remedy::Operator => return Turn::Over,
+                    Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },
             },
             // A time-out asks for exponential backoff (RFC 8628, 3.5).
             IssuerError::Unreachable(_) => self.ease(None),
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
-            IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return Turn::Over,
+            IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return PollingTurn::Over,
         }
         let next = TimeDelta::from_std(self.interval).unwrap_or(LONGEST);
-        if now + next >= self.ends_at { Turn::Expired } else { Turn::Again(self.interval) }
+        if now + next >= self.ends_at { PollingTurn::Expired } else { PollingTurn::Again(self.interval) }
     }
 
     fn ease(&mut self, asked: Option<Duration>) {
@@ -82,20 +82,20 @@ impl Polling {
 mod tests {
     use super::*;
 
-    use crate::net::no_answer::Transport;
+    use crate::net::no_answer::NoResponse;
     use crate::ports::failure::Trace;
-    use crate::ports::refusal::Refusal;
+    use crate::ports::refusal::OAuthError;
 
     fn start() -> Timestamp {
         "2026-03-01T00:00:00Z".parse().expect("a time")
     }
 
     fn said(error: &str, code: Option<u32>) -> IssuerError {
-        IssuerError::Refused(Box::new(Refusal {
+        IssuerError::Refused(Box::new(OAuthError {
             status: 400,
             error: error.into(),
             trace: Trace::of(code),
-            ..Refusal::default()
+            ..OAuthError::default()
         }))
     }
 
@@ -110,27 +110,33 @@ mod tests {
         assert_eq!(polling.first(), seconds(5));
         assert_eq!(
             polling.after(&said("authorization_pending", Some(70016)), start()),
-            Turn::Again(seconds(5))
+            PollingTurn::Again(seconds(5))
         );
-        assert_eq!(polling.after(&said("slow_down", None), start()), Turn::Again(seconds(10)));
-        assert_eq!(polling.after(&said("authorization_pending", None), start()), Turn::Again(seconds(10)));
+        assert_eq!(polling.after(&said("slow_down", None), start()), PollingTurn::Again(seconds(10)));
+        assert_eq!(
+            polling.after(&said("authorization_pending", None), start()),
+            PollingTurn::Again(seconds(10))
+        );
         for _ in 0..20 {
             polling.after(&said("slow_down", None), start());
         }
-        assert_eq!(polling.after(&said("slow_down", None), start()), Turn::Again(SLOWEST));
+        assert_eq!(polling.after(&said("slow_down", None), start()), PollingTurn::Again(SLOWEST));
         assert_eq!(Polling::new(Duration::ZERO, seconds(900), start()).first(), USUAL_INTERVAL);
     }
 
     #[test]
     fn an_outage_is_waited_out_more_and_more_slowly() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
-        let down = IssuerError::Unreachable(Transport::TimedOut);
+        let down = IssuerError::Unreachable(NoResponse::TimedOut);
         let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(45)) };
 
-        assert_eq!(polling.after(&down, start()), Turn::Again(seconds(10)));
-        assert_eq!(polling.after(&down, start()), Turn::Again(seconds(20)));
-        assert_eq!(polling.after(&throttled, start()), Turn::Again(seconds(45)));
-        assert_eq!(polling.after(&said("temporarily_unavailable", None), start()), Turn::Again(SLOWEST));
+        assert_eq!(polling.after(&down, start()), PollingTurn::Again(seconds(10)));
+        assert_eq!(polling.after(&down, start()), PollingTurn::Again(seconds(20)));
+        assert_eq!(polling.after(&throttled, start()), PollingTurn::Again(seconds(45)));
+        assert_eq!(
+            polling.after(&said("temporarily_unavailable", None), start()),
+            PollingTurn::Again(SLOWEST)
+        );
     }
 
     #[test]
@@ -138,12 +144,12 @@ mod tests {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
         let late = start() + TimeDelta::seconds(896);
 
-        assert_eq!(polling.after(&said("authorization_pending", None), late), Turn::Expired);
-        assert_eq!(polling.after(&said("expired_token", Some(70019)), start()), Turn::Expired);
+        assert_eq!(polling.after(&said("authorization_pending", None), late), PollingTurn::Expired);
+        assert_eq!(polling.after(&said("expired_token", Some(70019)), start()), PollingTurn::Expired);
         for word in ["authorization_declined", "access_denied", "bad_verification_code", "invalid_client"] {
-            assert_eq!(polling.after(&said(word, None), start()), Turn::Over, "{word}");
+            assert_eq!(polling.after(&said(word, None), start()), PollingTurn::Over, "{word}");
         }
-        assert_eq!(polling.after(&said("invalid_grant", Some(53003)), start()), Turn::Over);
+        assert_eq!(polling.after(&said("invalid_grant", Some(53003)), start()), PollingTurn::Over);
         let endless = Polling::new(seconds(5), Duration::MAX, start());
         assert_eq!(endless.ends_at, start() + LONGEST);
     }

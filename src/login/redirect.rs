@@ -6,10 +6,10 @@
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::attempt::Attempt;
+use super::attempt::AuthorizationRequest;
 use crate::ports::failure::Trace;
 use crate::ports::refusal;
-use crate::ports::refusal::Refusal;
+use crate::ports::refusal::OAuthError;
 use crate::process::text;
 
 /// Longer than any redirect: codes are one to two thousand characters.
@@ -17,11 +17,11 @@ pub const MAX_BYTES: usize = 16 * 1024;
 
 /// An answer to this attempt.
 #[derive(Debug)]
-pub enum Arrived {
+pub enum AuthorizationResponse {
     /// To be exchanged once, within ten minutes.
     Code(SecretString),
     /// The issuer, or the person, said no.
-    Refused(Box<Refusal>),
+    Refused(Box<OAuthError>),
 }
 
 /// Why something is no answer to this attempt.
@@ -49,7 +49,10 @@ impl NotOurs {
 ///
 /// # Errors
 /// Where they are no answer to `attempt`.
-pub fn read(attempt: &Attempt, parameters: &[(String, String)]) -> Result<Arrived, NotOurs> {
+pub fn read(
+    attempt: &AuthorizationRequest,
+    parameters: &[(String, String)],
+) -> Result<AuthorizationResponse, NotOurs> {
     // A parameter is given once (RFC 6749, 3.1): of two codes nobody knows which is the right one.
     let one = |name: &str| {
         let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -66,12 +69,12 @@ pub fn read(attempt: &Attempt, parameters: &[(String, String)]) -> Result<Arrive
         None => return Err(NotOurs::Unreadable),
     }
     match (code, error) {
-        (Some(code), None) if !code.is_empty() => Ok(Arrived::Code(code.into())),
-        (None, Some(error)) => Ok(Arrived::Refused(Box::new(Refusal {
+        (Some(code), None) if !code.is_empty() => Ok(AuthorizationResponse::Code(code.into())),
+        (None, Some(error)) => Ok(AuthorizationResponse::Refused(Box::new(OAuthError {
             error: refusal::word(error).unwrap_or_else(|| "unreadable".into()),
             trace: Trace::of(one("error_description")?.and_then(refusal::code_in)),
             suberror: one("error_subcode")?.and_then(refusal::word),
-            ..Refusal::default()
+            ..OAuthError::default()
         }))),
         _ => Err(NotOurs::Unreadable),
     }
@@ -101,8 +104,8 @@ mod tests {
     /// `state` of this one: 32 bytes of zeros in BASE64URL.
     const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-    fn come(query: &str) -> Result<Arrived, NotOurs> {
-        read(&Attempt::new(&[0; RANDOM_BYTES]), &pasted(query))
+    fn come(query: &str) -> Result<AuthorizationResponse, NotOurs> {
+        read(&AuthorizationRequest::new(&[0; RANDOM_BYTES]), &pasted(query))
     }
 
     #[test]
@@ -113,7 +116,7 @@ mod tests {
             format!("?state={STATE}&code=0.AQ-c%2Bd"),
             format!("code=0.AQ-c%2Bd&state={STATE}"),
         ] {
-            let Ok(Arrived::Code(code)) = come(&pasted) else { panic!("{pasted}") };
+            let Ok(AuthorizationResponse::Code(code)) = come(&pasted) else { panic!("{pasted}") };
             assert_eq!(code.expose_secret(), "0.AQ-c+d", "{pasted}");
         }
     }
@@ -153,11 +156,13 @@ mod tests {
             "error=access_denied&error_subcode=cancel&state={STATE}&error_description=AADSTS65004%3A+User+u%40c+declined"
         );
 
-        let Ok(Arrived::Refused(refusal)) = come(&query) else { panic!("a refusal") };
+        let Ok(AuthorizationResponse::Refused(refusal)) = come(&query) else { panic!("a refusal") };
 
         assert_eq!((refusal.error.as_str(), refusal.trace.code), ("access_denied", Some(65004)));
         assert_eq!(refusal.suberror.as_deref(), Some("cancel"));
-        let Ok(Arrived::Refused(odd)) = come(&format!("error=%3Cb%3E&state={STATE}")) else { panic!() };
+        let Ok(AuthorizationResponse::Refused(odd)) = come(&format!("error=%3Cb%3E&state={STATE}")) else {
+            panic!()
+        };
         assert_eq!(odd.error, "unreadable");
     }
 }

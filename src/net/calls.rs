@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 
 /// Upper bounds of the histogram buckets, in seconds. The last one is the total time any call may take.
 pub const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Who is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Peer {
+pub enum CallTarget {
     /// The token endpoint.
     Entra,
     /// The vault.
@@ -33,7 +33,7 @@ pub enum Peer {
     Heartbeat,
 }
 
-impl Peer {
+impl CallTarget {
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,13 +48,13 @@ impl Peer {
 }
 
 /// How a call ended: with an HTTP status, or without an answer.
-pub type Outcome = Result<u16, Transport>;
+pub type CallResult = Result<u16, NoResponse>;
 
 /// The calls of one kind that ended in one way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// Who was called.
-    pub peer: Peer,
+    pub peer: CallTarget,
     /// What for, as `redeem` or `set`.
     pub operation: &'static str,
     /// HTTP status, or why there was none.
@@ -72,7 +72,7 @@ pub struct Series {
 #[derive(Debug, Default)]
 pub struct Calls(Mutex<BTreeMap<Key, Histogram>>);
 
-type Key = (Peer, &'static str, String);
+type Key = (CallTarget, &'static str, String);
 
 #[derive(Debug, Default)]
 struct Histogram {
@@ -83,7 +83,7 @@ struct Histogram {
 
 impl Calls {
     /// Counts a call.
-    pub fn record(&self, peer: Peer, operation: &'static str, outcome: Outcome, took: Duration) {
+    pub fn record(&self, peer: CallTarget, operation: &'static str, outcome: CallResult, took: Duration) {
         let seconds = took.as_secs_f64();
         let mut all = self.lock();
         let histogram = all.entry((peer, operation, code(outcome))).or_default();
@@ -95,7 +95,7 @@ impl Calls {
     }
 
     /// Begins a call, which is counted when it ends, or as timed out when it is given up.
-    pub fn begin(&self, peer: Peer, operation: &'static str) -> Running<'_> {
+    pub fn begin(&self, peer: CallTarget, operation: &'static str) -> Running<'_> {
         Running { calls: self, peer, operation, since: Instant::now(), ended: false }
     }
 
@@ -123,7 +123,7 @@ impl Calls {
 #[derive(Debug)]
 pub struct Running<'a> {
     calls: &'a Calls,
-    peer: Peer,
+    peer: CallTarget,
     operation: &'static str,
     since: Instant,
     ended: bool,
@@ -131,7 +131,7 @@ pub struct Running<'a> {
 
 impl Running<'_> {
     /// Says how it ended.
-    pub fn end(mut self, outcome: Outcome) {
+    pub fn end(mut self, outcome: CallResult) {
         self.ended = true;
         self.calls.record(self.peer, self.operation, outcome, self.since.elapsed());
     }
@@ -142,21 +142,21 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let took = self.since.elapsed();
-            self.calls.record(self.peer, self.operation, Err(Transport::TimedOut), took);
+            self.calls.record(self.peer, self.operation, Err(NoResponse::TimedOut), took);
         }
     }
 }
 
-fn code(outcome: Outcome) -> String {
+fn code(outcome: CallResult) -> String {
     let word = match outcome {
         Ok(status) => return status.to_string(),
-        Err(Transport::NameUnknown) => "name_unknown",
-        Err(Transport::Lookup) => "lookup",
-        Err(Transport::Connect) => "connect",
-        Err(Transport::Tls | Transport::NotInTime) => "tls",
-        Err(Transport::Proxy) => "proxy",
-        Err(Transport::TimedOut) => "timed_out",
-        Err(Transport::Cut) => "cut",
+        Err(NoResponse::NameUnknown) => "name_unknown",
+        Err(NoResponse::Lookup) => "lookup",
+        Err(NoResponse::Connect) => "connect",
+        Err(NoResponse::Tls | NoResponse::NotInTime) => "tls",
+        Err(NoResponse::Proxy) => "proxy",
+        Err(NoResponse::TimedOut) => "timed_out",
+        Err(NoResponse::Cut) => "cut",
     };
     word.to_owned()
 }
@@ -169,9 +169,9 @@ mod tests {
     fn calls_are_counted_by_peer_operation_and_end() {
         let calls = Calls::default();
 
-        calls.record(Peer::Entra, "redeem", Ok(200), Duration::from_millis(300));
-        calls.record(Peer::Entra, "redeem", Ok(200), Duration::from_secs(60));
-        calls.record(Peer::KeyVault, "set", Err(Transport::Tls), Duration::ZERO);
+        calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(300));
+        calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_secs(60));
+        calls.record(CallTarget::KeyVault, "set", Err(NoResponse::Tls), Duration::ZERO);
 
         let series = calls.series();
         assert_eq!(series.len(), 2);
@@ -186,7 +186,7 @@ mod tests {
         let calls = Calls::default();
 
         let call = async {
-            let _running = calls.begin(Peer::KeyVault, "get");
+            let _running = calls.begin(CallTarget::KeyVault, "get");
             std::future::pending::<()>().await;
         };
         tokio::time::timeout(Duration::from_secs(30), call).await.expect_err("it never ends");

@@ -1,17 +1,17 @@
 //! Why there was no answer, read from the errors of the HTTP client.
 //!
-//! Owns the mapping to `Transport`. Keeps no text of an error, which may hold a URL.
+//! Owns the mapping to `NoResponse`. Keeps no text of an error, which may hold a URL.
 
 use std::error::Error as StdError;
 use std::io;
 
 use tokio_rustls::rustls::CertificateError;
 
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 
 /// Why there was no answer, from an error of the HTTP client or of what wraps it. The outermost error that
 /// tells is the one that counts: below a refused tunnel there may be a look-up that was the proxy's.
-pub fn classify(error: &(dyn StdError + 'static)) -> Transport {
+pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);
     while let Some(error) = link {
@@ -23,33 +23,33 @@ pub fn classify(error: &(dyn StdError + 'static)) -> Transport {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = inner.map_or_else(|| error.source(), |inner| Some(inner));
     }
-    if connecting { Transport::Connect } else { Transport::Cut }
+    if connecting { NoResponse::Connect } else { NoResponse::Cut }
 }
 
-fn told_by(error: &(dyn StdError + 'static)) -> Option<Transport> {
+fn told_by(error: &(dyn StdError + 'static)) -> Option<NoResponse> {
     if let Some(error) = error.downcast_ref::<reqwest::Error>() {
-        return error.is_timeout().then_some(Transport::TimedOut);
+        return error.is_timeout().then_some(NoResponse::TimedOut);
     }
     if let Some(error) = error.downcast_ref::<tokio_rustls::rustls::Error>() {
         return Some(told_by_tls(error));
     }
     let text = error.to_string();
     if text.starts_with("tunnel error") {
-        return Some(Transport::Proxy);
+        return Some(NoResponse::Proxy);
     }
     let (_, why) = text.split_once("failed to lookup address information")?;
     let unknown = NAME_UNKNOWN.iter().any(|said| why.contains(said));
-    Some(if unknown { Transport::NameUnknown } else { Transport::Lookup })
+    Some(if unknown { NoResponse::NameUnknown } else { NoResponse::Lookup })
 }
 
-fn told_by_tls(error: &tokio_rustls::rustls::Error) -> Transport {
-    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return Transport::Tls };
+fn told_by_tls(error: &tokio_rustls::rustls::Error) -> NoResponse {
+    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return NoResponse::Tls };
     match error {
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => Transport::NotInTime,
-        _ => Transport::Tls,
+        | CertificateError::NotValidYetContext { .. } => NoResponse::NotInTime,
+        _ => NoResponse::Tls,
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
 
     use crate::net::http::http_client;
 
-    async fn asked(url: &str) -> Transport {
+    async fn asked(url: &str) -> NoResponse {
         let client = http_client(None, false).expect("a client");
         let error = client.get(url).send().await.expect_err("no answer");
         classify(&error)
@@ -81,12 +81,12 @@ mod tests {
     #[test]
     fn what_the_resolver_says_is_told_apart() {
         for (said, told) in [
-            ("Name or service not known", Transport::NameUnknown),
-            ("Name does not resolve", Transport::NameUnknown),
-            ("No address associated with hostname", Transport::NameUnknown),
-            ("Temporary failure in name resolution", Transport::Lookup),
-            ("Try again", Transport::Lookup),
-            ("Device or resource busy", Transport::Lookup),
+            ("Name or service not known", NoResponse::NameUnknown),
+            ("Name does not resolve", NoResponse::NameUnknown),
+            ("No address associated with hostname", NoResponse::NameUnknown),
+            ("Temporary failure in name resolution", NoResponse::Lookup),
+            ("Try again", NoResponse::Lookup),
+            ("Device or resource busy", NoResponse::Lookup),
         ] {
             let error = io::Error::other(format!("failed to lookup address information: {said}"));
 
@@ -99,15 +99,15 @@ mod tests {
         let tls = tokio_rustls::rustls::Error::General("unknown issuer".into());
         let error = io::Error::new(io::ErrorKind::InvalidData, tls);
 
-        assert_eq!(classify(&error), Transport::Tls);
+        assert_eq!(classify(&error), NoResponse::Tls);
     }
 
     #[test]
     fn a_certificate_out_of_its_time_may_be_the_clocks_fault() {
         for (error, told) in [
-            (CertificateError::Expired, Transport::NotInTime),
-            (CertificateError::NotValidYet, Transport::NotInTime),
-            (CertificateError::UnknownIssuer, Transport::Tls),
+            (CertificateError::Expired, NoResponse::NotInTime),
+            (CertificateError::NotValidYet, NoResponse::NotInTime),
+            (CertificateError::UnknownIssuer, NoResponse::Tls),
         ] {
             let error = tokio_rustls::rustls::Error::InvalidCertificate(error);
 
@@ -122,12 +122,12 @@ mod tests {
         struct Tunnel(#[source] io::Error);
         let below = io::Error::other("failed to lookup address information: Name or service not known");
 
-        assert_eq!(classify(&Tunnel(below)), Transport::Proxy);
+        assert_eq!(classify(&Tunnel(below)), NoResponse::Proxy);
     }
 
     #[test]
     fn anything_else_may_have_had_its_effect() {
-        assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), Transport::Cut);
+        assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), NoResponse::Cut);
     }
 
     #[tokio::test]
@@ -136,7 +136,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
 
-        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, Transport::Connect);
+        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, NoResponse::Connect);
     }
 
     #[tokio::test]
@@ -150,7 +150,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
 
-        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, Transport::Tls);
+        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, NoResponse::Tls);
     }
 
     #[tokio::test]
@@ -162,6 +162,6 @@ mod tests {
         let request = client.get(format!("https://127.0.0.1:{port}/")).timeout(Duration::from_millis(50));
         let error = request.send().await.expect_err("no answer");
 
-        assert_eq!(classify(&error), Transport::TimedOut);
+        assert_eq!(classify(&error), NoResponse::TimedOut);
     }
 }

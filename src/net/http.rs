@@ -18,9 +18,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::net::address::Roots;
-use crate::net::calls::{Calls, Peer};
+use crate::net::calls::{CallTarget, Calls};
 use crate::net::classify::classify;
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::process::clock::Timestamp;
 
 /// Nobody answers a connection later than this and is still of use.
@@ -179,19 +179,19 @@ impl Answer {
 pub async fn exchange(
     http: &Http,
     calls: &Calls,
-    (peer, operation): (Peer, &'static str),
+    (peer, operation): (CallTarget, &'static str),
     request: reqwest::Request,
-) -> Result<Answer, Transport> {
+) -> Result<Answer, NoResponse> {
     let running = calls.begin(peer, operation);
     let answer = send(&http.client(), request).await;
-    if matches!(answer, Err(Transport::Tls | Transport::NotInTime)) {
+    if matches!(answer, Err(NoResponse::Tls | NoResponse::NotInTime)) {
         http.distrust();
     }
     running.end(answer.as_ref().map(|answer| answer.status).map_err(|why| *why));
     answer
 }
 
-async fn send(client: &reqwest::Client, request: reqwest::Request) -> Result<Answer, Transport> {
+async fn send(client: &reqwest::Client, request: reqwest::Request) -> Result<Answer, NoResponse> {
     let mut response = client.execute(request).await.map_err(|error| classify(&error))?;
     let body = match read_bounded(&mut response, MAX_ANSWER_BYTES).await {
         Ok(body) => Some(body),
@@ -209,7 +209,7 @@ pub enum ReadError {
     NotUnderstood,
     /// It did not arrive.
     #[error("{0}")]
-    Unreachable(Transport),
+    Unreachable(NoResponse),
 }
 
 /// Reads a body of at most `limit` bytes, and stops reading a longer one.

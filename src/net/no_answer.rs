@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Why no answer came at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Transport {
+pub enum NoResponse {
     /// The name does not resolve: it does not exist.
     #[error("the host name does not exist")]
     NameUnknown,

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use crate::ports::Redeemed;
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::RefreshResponse;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::text;
 use crate::token::claims::Claim;
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 
 /// What an answer and a configuration are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl fmt::Display for Unverified {
 ///
 /// # Errors
 /// Operator: the configuration or the sign-in is for the wrong tenant, app or user.
-pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose, Failure> {
+pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) -> Result<Whose, Failure> {
     compare(grant, client_id, answer).map_err(|mismatch| {
         let what = mismatch.fact.as_str();
         let summary = if mismatch.is_odd {
@@ -98,7 +98,7 @@ pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose,
                 "the issuer answered with a token for another {what} than the one configured; nothing was written"
             )
         };
-        Failure::new(Kind::WrongIdentity, Remedy::Operator, About::Grant, summary)
+        Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)
     })
 }
 
@@ -106,7 +106,7 @@ pub fn check(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose,
 ///
 /// # Errors
 /// The first difference, in the order tenant, app, user.
-pub fn compare(grant: &Grant, client_id: &str, answer: &Redeemed) -> Result<Whose, Mismatch> {
+pub fn compare(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) -> Result<Whose, Mismatch> {
     let id = answer.id_claims.clone().unwrap_or_default();
     let access = answer.access_token.claims().unwrap_or_default();
     let (tenants, users) = ([&id.tid, &access.tid], [&id.oid, &access.oid]);
@@ -172,7 +172,7 @@ fn audience(aud: &Claim, client_id: &str) -> Claim {
 }
 
 /// The configured tenant, if it can be compared: a verified domain may stand for the tenant's GUID.
-fn tenant(grant: &Grant) -> Option<&str> {
+fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
@@ -183,7 +183,7 @@ pub fn object_id(claimed: Option<&str>) -> Option<String> {
 }
 
 /// Whether a tenant is another than the configured one, where both can be compared.
-pub fn is_other_tenant(grant: &Grant, answered: Option<&str>) -> bool {
+pub fn is_other_tenant(grant: &ManagedToken, answered: Option<&str>) -> bool {
     let configured = tenant(grant);
     configured.zip(answered).is_some_and(|(configured, answered)| !answered.eq_ignore_ascii_case(configured))
 }

@@ -178,7 +178,7 @@ impl Kind {
 /// What the failure came from, which is also what has to be watched for a person's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum About {
+pub enum FailureSubject {
     /// The token's own secret in the vault.
     Token,
     /// The list of that secret's versions.
@@ -229,7 +229,7 @@ pub struct Failure {
     /// Who can fix it.
     pub remedy: Remedy,
     /// What it is about.
-    pub about: About,
+    pub about: FailureSubject,
     /// What happened and why, in one sentence without a secret.
     pub summary: String,
     /// What to do about it, where the one who refused makes a difference to that.
@@ -249,11 +249,11 @@ impl Failure {
     /// answer without a successor is no refusal: the stored token still works.
     pub fn token_refused(&self) -> bool {
         let settled = !matches!(self.remedy, Remedy::Retry);
-        self.about == About::Grant && settled && self.kind != Kind::NoRefreshToken
+        self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
     /// A failure with nothing but its essentials.
-    pub fn new(kind: Kind, remedy: Remedy, about: About, summary: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, remedy: Remedy, about: FailureSubject, summary: impl Into<String>) -> Self {
         Self {
             kind,
             remedy,

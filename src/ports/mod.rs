@@ -10,9 +10,9 @@ use secrecy::SecretString;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
-use crate::ports::refusal::Refusal;
+use crate::net::no_answer::NoResponse;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
+use crate::ports::refusal::OAuthError;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
@@ -27,7 +27,7 @@ mod vault;
 
 /// What is redeemed, and as whom.
 #[derive(Debug)]
-pub struct Redemption<'a> {
+pub struct RefreshRequest<'a> {
     /// Tenant: GUID or verified domain.
     pub tenant: &'a str,
     /// App.
@@ -44,7 +44,7 @@ pub struct Redemption<'a> {
 
 /// The issuer's good answer.
 #[derive(Clone, Debug)]
-pub struct Redeemed {
+pub struct RefreshResponse {
     /// For the resource.
     pub access_token: AccessToken,
     /// The successor.
@@ -67,9 +67,12 @@ pub trait Issuer {
     /// the redeemed token alive (docs/azure-facts.md F109); an issuer that rotates strictly does not.
     ///
     /// # Errors
-    /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a refusal, by `Refusal::remedy`;
+    /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a refusal, by `OAuthError::remedy`;
     /// Operator for a good answer without a successor.
-    fn redeem(&self, what: &Redemption<'_>) -> impl Future<Output = Result<Redeemed, IssuerError>> + Send;
+    fn redeem(
+        &self,
+        what: &RefreshRequest<'_>,
+    ) -> impl Future<Output = Result<RefreshResponse, IssuerError>> + Send;
 }
 
 /// Why a redemption brought no successor.
@@ -77,7 +80,7 @@ pub trait Issuer {
 pub enum IssuerError {
     /// No answer.
     #[error("no answer from the issuer: {0}")]
-    Unreachable(Transport),
+    Unreachable(NoResponse),
     /// An answer without an OAuth body: a gateway, a proxy, a throttle (docs/azure-facts.md F127).
     #[error("the issuer answered with status {status}")]
     Unavailable {
@@ -94,10 +97,10 @@ pub enum IssuerError {
     NoRefreshToken,
     /// An OAuth error.
     #[error("the issuer refused: {}", refusal_text(.0))]
-    Refused(Box<Refusal>),
+    Refused(Box<OAuthError>),
 }
 
-fn refusal_text(refusal: &Refusal) -> String {
+fn refusal_text(refusal: &OAuthError) -> String {
     match refusal.trace.code {
         Some(code) => format!("{} (AADSTS{code})", refusal.error),
         None => refusal.error.clone(),
@@ -107,7 +110,7 @@ fn refusal_text(refusal: &Refusal) -> String {
 impl IssuerError {
     /// Who can fix it, and what to show.
     pub fn failure(&self) -> Failure {
-        let plain = |kind, remedy| Failure::new(kind, remedy, About::Grant, self.to_string());
+        let plain = |kind, remedy| Failure::new(kind, remedy, FailureSubject::Grant, self.to_string());
         match self {
             Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
@@ -118,8 +121,8 @@ impl IssuerError {
             Self::NoRefreshToken => plain(Kind::NoRefreshToken, Remedy::Operator),
             Self::Refused(refusal) => Failure {
                 about: match refusal.kind() {
-                    Kind::AppCredentialRefused => About::AppCredential,
-                    _ => About::Grant,
+                    Kind::AppCredentialRefused => FailureSubject::AppCredential,
+                    _ => FailureSubject::Grant,
                 },
                 retry_after: refusal.wait(),
                 trace: refusal.trace.clone(),
@@ -133,7 +136,7 @@ impl IssuerError {
 
 /// A change to a version that is already in the vault. What is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct SecretUpdate {
     /// Whether it can be read.
     pub enabled: Option<bool>,
     /// All its tags: the vault replaces the set as a whole (docs/azure-facts.md F210).
@@ -190,7 +193,7 @@ pub trait Vault {
         &self,
         at: &SecretAddress,
         version: &VersionId,
-        change: &Change,
+        change: &SecretUpdate,
         id: Uuid,
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 }
@@ -221,7 +224,7 @@ pub enum Forbidden {
 pub enum VaultError {
     /// No answer.
     #[error("no answer from the vault: {0}")]
-    Unreachable(Transport),
+    Unreachable(NoResponse),
     /// A fault or a throttle on the other side.
     #[error("the vault answered with status {status}")]
     Unavailable {
@@ -283,7 +286,7 @@ fn forbidden_text(why: &Forbidden) -> String {
 
 /// Which secret a vault call was about: the token's own, which may not exist yet, or a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum SecretRole {
     /// The secret that Perennial owns.
     Own,
     /// A secret that the app's id or secret is read from.
@@ -335,7 +338,7 @@ pub trait Resource {
 pub enum ResourceError {
     /// No answer.
     #[error("no answer from Partner Center: {0}")]
-    Unreachable(Transport),
+    Unreachable(NoResponse),
     /// Throttled or at fault.
     #[error("Partner Center answered with status {status}")]
     Unavailable {

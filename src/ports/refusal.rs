@@ -10,7 +10,7 @@ use crate::ports::failure::{Kind, Remedy, Trace};
 /// The parts of an error body that may be kept: everything but the description, which can name the
 /// user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
+pub struct OAuthError {
     /// HTTP status.
     pub status: u16,
     /// OAuth error, as `invalid_grant`.
@@ -50,7 +50,7 @@ pub enum Class {
 /// (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-impl Refusal {
+impl OAuthError {
     /// The class, by code where the code is known, else by `error`.
     pub fn class(&self) -> Class {
         if let Some(class) = self.trace.code.and_then(class_of_code) {

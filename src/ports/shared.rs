@@ -5,14 +5,15 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Acceptance, Change, Issuer, IssuerError, Redeemed, Redemption, Resource, ResourceError, Vault, VaultError,
+    Acceptance, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError, SecretUpdate,
+    Vault, VaultError,
 };
 use crate::token::AccessToken;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
-    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+    async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         (**self).redeem(what).await
     }
 }
@@ -38,7 +39,7 @@ impl<T: Vault + Send + Sync> Vault for Arc<T> {
         &self,
         at: &SecretAddress,
         version: &VersionId,
-        change: &Change,
+        change: &SecretUpdate,
         id: Uuid,
     ) -> Result<(), VaultError> {
         (**self).update(at, version, change, id).await

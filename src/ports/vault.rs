@@ -2,17 +2,17 @@
 //!
 //! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
 
-use super::{Asked, Forbidden, VaultError};
-use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
+use super::{Forbidden, SecretRole, VaultError};
+use crate::net::no_answer::NoResponse;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
 
 impl VaultError {
     /// Who can fix it, and what to show.
-    pub fn failure(&self, asked: Asked, at: &SecretAddress) -> Failure {
+    pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
-            Asked::Own => About::Token,
-            Asked::Source => About::CredentialSource,
+            SecretRole::Own => FailureSubject::Token,
+            SecretRole::Source => FailureSubject::CredentialSource,
         };
         let plain = |kind, remedy| Failure {
             cure: self.cure(asked, at).map(Into::into),
@@ -20,7 +20,7 @@ impl VaultError {
         };
         match self {
             // The name resolves only while the vault exists (docs/azure-facts.md F215).
-            Self::Unreachable(Transport::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
+            Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
             Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
                 retry_after: *retry_after,
@@ -35,25 +35,25 @@ impl VaultError {
                 plain(Kind::VaultRefused, Remedy::Operator)
             }
             Self::Disabled => match asked {
-                Asked::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
+                SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
             Self::NotFound => match asked {
-                Asked::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                Asked::Source => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
+                SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
             Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
     }
 
     /// What to type; none where somebody has to sign in.
-    fn cure(&self, asked: Asked, at: &SecretAddress) -> Option<String> {
+    fn cure(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { .. } | Forbidden::Other) => {
                 let (role, from) = match asked {
-                    Asked::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
-                    Asked::Source => ("Key Vault Secrets User", "it"),
+                    SecretRole::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
+                    SecretRole::Source => ("Key Vault Secrets User", "it"),
                 };
                 format!(
                     "give this identity a role: `az role assignment create --role \"{role}\" --assignee \"$IDENTITY_OBJECT_ID\" --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` ({from} takes up to ten minutes to work)"
@@ -62,8 +62,8 @@ impl VaultError {
             // It replaces what was there, and holds for all secrets of the vault.
             Self::Forbidden(Forbidden::Policy) => {
                 let (rights, more) = match asked {
-                    Asked::Own => ("get list set", ""),
-                    Asked::Source => ("get", "; with list and set where the token is kept there too"),
+                    SecretRole::Own => ("get list set", ""),
+                    SecretRole::Source => ("get", "; with list and set where the token is kept there too"),
                 };
                 format!(
                     "let this identity in: `az keyvault set-policy --name {vault} --object-id \"$IDENTITY_OBJECT_ID\" --secret-permissions {rights}`{more}"
@@ -86,7 +86,7 @@ impl VaultError {
             Self::Disabled => format!(
                 "enable its newest version: `az keyvault secret set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
-            Self::NotFound if asked == Asked::Own => return None,
+            Self::NotFound if asked == SecretRole::Own => return None,
             Self::NotFound => format!(
                 "store it: `az keyvault secret set --vault-name {vault} --name {name} --file FILE`; or correct its name in the configuration"
             ),
@@ -107,7 +107,7 @@ mod tests {
 
     use crate::token::secret::SecretName;
 
-    fn told(error: &VaultError, asked: Asked) -> String {
+    fn told(error: &VaultError, asked: SecretRole) -> String {
         let name = SecretName::parse("pc-token").expect("a name");
         let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
         error.failure(asked, &at).cure.map(String::from).unwrap_or_default()
@@ -126,12 +126,12 @@ mod tests {
             (VaultError::Forbidden(Forbidden::Connection), "private endpoint"),
             (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
             (VaultError::Disabled, "--enabled true`"),
-            (VaultError::Unreachable(Transport::NameUnknown), "https://contoso.vault.azure.net"),
+            (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
         ] {
-            let told = told(&error, Asked::Own);
+            let told = told(&error, SecretRole::Own);
             assert!(told.contains(cure), "{error}: {told}");
         }
-        assert_eq!(told(&VaultError::NotFound, Asked::Own), "", "a sign-in");
+        assert_eq!(told(&VaultError::NotFound, SecretRole::Own), "", "a sign-in");
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
             (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get`"),
             (VaultError::NotFound, "store it: `az keyvault secret set --vault-name contoso --name pc-token "),
         ] {
-            let told = told(&error, Asked::Source);
+            let told = told(&error, SecretRole::Source);
             assert!(told.contains(cure) && !told.contains("Rotator"), "{error}: {told}");
         }
     }

@@ -23,11 +23,11 @@ pub type Timestamp = DateTime<Utc>;
 
 /// A clock. Cheap to clone; all clones share what they have learned from the vault.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Inner>);
+pub struct Clock(Arc<ClockState>);
 
 #[derive(Debug)]
-struct Inner {
-    source: Source,
+struct ClockState {
+    source: TimeSource,
     anchor: Mutex<Option<Anchor>>,
     jumps: watch::Sender<Jumps>,
 }
@@ -42,7 +42,7 @@ pub struct Jumps {
 }
 
 #[derive(Debug)]
-enum Source {
+enum TimeSource {
     Host { started: std::time::Instant },
     Running(Mutex<Run>),
 }
@@ -99,26 +99,26 @@ impl Clock {
     /// The host's clock.
     pub fn host() -> Self {
         let (_, started) = host_times();
-        Self::of(Source::Host { started })
+        Self::of(TimeSource::Host { started })
     }
 
     /// A clock that starts at `base` and runs `speed` times as fast as tokio's.
     pub fn running(base: Timestamp, speed: f64) -> Self {
         let before = TimeDelta::zero();
         let run = Run { base, before, since: Instant::now(), speed, leash: Duration::MAX };
-        Self::of(Source::Running(Mutex::new(run)))
+        Self::of(TimeSource::Running(Mutex::new(run)))
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: TimeSource) -> Self {
         let jumps = watch::Sender::new(Jumps::default());
-        Self(Arc::new(Inner { source, anchor: Mutex::new(None), jumps }))
+        Self(Arc::new(ClockState { source, anchor: Mutex::new(None), jumps }))
     }
 
     /// Sets the speed of a made-up clock, which then stands still when it has not been paced again for
     /// `leash` of real time: so a busy machine slows it down instead of making everybody late. The
     /// host's clock is nobody's to pace.
     pub fn pace(&self, speed: f64, leash: Duration) {
-        if let Source::Running(run) = &self.0.source {
+        if let TimeSource::Running(run) = &self.0.source {
             let mut run = lock(run);
             let Reading { wall, run: before } = run.read();
             *run = Run { base: wall, before, since: Instant::now(), speed, leash };
@@ -127,7 +127,7 @@ impl Clock {
 
     /// Moves the time of day of a made-up clock, as an administrator or a time server sets a host's.
     pub fn set_by(&self, by: TimeDelta) {
-        if let Source::Running(run) = &self.0.source {
+        if let TimeSource::Running(run) = &self.0.source {
             lock(run).base += by;
         }
     }
@@ -191,27 +191,27 @@ impl Clock {
     /// A span of this clock in real time.
     pub fn real(&self, span: Duration) -> Duration {
         match &self.0.source {
-            Source::Host { .. } => span,
-            Source::Running(run) => span.div_f64(lock(run).speed),
+            TimeSource::Host { .. } => span,
+            TimeSource::Running(run) => span.div_f64(lock(run).speed),
         }
     }
 
     /// Latency is real time: on a clock that runs fast it is more.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
-            Source::Host { .. } => 1.0,
-            Source::Running(run) => lock(run).speed.max(1.0),
+            TimeSource::Host { .. } => 1.0,
+            TimeSource::Running(run) => lock(run).speed.max(1.0),
         };
         TimeDelta::from_std(UNNOTICED.mul_f64(speed)).unwrap_or(TimeDelta::MAX)
     }
 
     fn read(&self) -> Reading {
         match &self.0.source {
-            Source::Host { started } => {
+            TimeSource::Host { started } => {
                 let (wall, at) = host_times();
                 Reading { wall, run: TimeDelta::from_std(at - *started).unwrap_or(TimeDelta::MAX) }
             }
-            Source::Running(run) => lock(run).read(),
+            TimeSource::Running(run) => lock(run).read(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::delta;
 use crate::rotation::event::Event;
 use crate::rotation::grace::{Grace, PAUSE};
-use crate::rotation::pulse::Pulse;
+use crate::rotation::pulse::Liveness;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::State;
@@ -44,7 +44,7 @@ pub fn keep<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
     signals: Signals,
-    pulse: Pulse,
+    pulse: Liveness,
     publish: impl Fn(&State, &Next, &[Event]),
 ) -> impl Future<Output = Option<State>>
 where

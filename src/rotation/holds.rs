@@ -27,10 +27,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the tasks of a process hold. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Holds(Arc<Inner>);
+pub struct Holds(Arc<HoldsState>);
 
 #[derive(Debug)]
-struct Inner {
+struct HoldsState {
     stakes: Box<[AtomicU8]>,
     changed: Notify,
 }
@@ -39,7 +39,7 @@ impl Holds {
     /// Of so many tasks, none of which holds anything.
     pub fn new(tasks: usize) -> Self {
         let stakes = (0..tasks).map(|_| AtomicU8::new(Stake::Nothing as u8)).collect();
-        Self(Arc::new(Inner { stakes, changed: Notify::new() }))
+        Self(Arc::new(HoldsState { stakes, changed: Notify::new() }))
     }
 
     /// What one task holds.

@@ -17,21 +17,21 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The pulses of all tasks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pulses {
+pub struct LivenessOfAll {
     since: Instant,
     /// Milliseconds after `since`.
     beats: Arc<[AtomicU64]>,
 }
 
-impl Pulses {
+impl LivenessOfAll {
     /// For so many tasks, all of which show life at this moment.
     pub fn new(tasks: usize) -> Self {
         Self { since: Instant::now(), beats: (0..tasks).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// The pulse of one task.
-    pub fn of(&self, task: usize) -> Pulse {
-        Pulse { all: Some(self.clone()), task }
+    pub fn of(&self, task: usize) -> Liveness {
+        Liveness { all: Some(self.clone()), task }
     }
 
     /// How long ago the task that has been silent the longest showed life.
@@ -49,12 +49,12 @@ impl Pulses {
 
 /// One task's own.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse {
-    all: Option<Pulses>,
+pub struct Liveness {
+    all: Option<LivenessOfAll>,
     task: usize,
 }
 
-impl Pulse {
+impl Liveness {
     /// Shows life.
     pub fn beat(&self) {
         let Some(all) = &self.all else { return };
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_silent_task_is_enough_to_be_stuck() {
-        let pulses = Pulses::new(2);
+        let pulses = LivenessOfAll::new(2);
 
         tokio::time::advance(STUCK_AFTER).await;
         pulses.of(0).beat();
@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_tasks_nothing_is_stuck() {
-        let pulses = Pulses::new(0);
+        let pulses = LivenessOfAll::new(0);
 
         tokio::time::advance(2 * STUCK_AFTER).await;
 

@@ -11,15 +11,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::ports::failure::{About, Failure, Remedy};
-use crate::ports::{Asked, Change, Issuer, Resource, Vault, VaultError};
+use crate::ports::failure::{Failure, FailureSubject, Remedy};
+use crate::ports::{Issuer, Resource, SecretRole, SecretUpdate, Vault, VaultError};
 use crate::process::clock::Clock;
 use crate::rotation::event::{Event, Stepped};
 use crate::rotation::holds::Hold;
 use crate::rotation::schedule;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::{Inherited, PendingSave, Phase, State, Successor};
-use crate::token::managed::{Grant, Verify};
+use crate::token::managed::{ManagedToken, Verify};
 use crate::token::tags::Tags;
 use crate::token::version::{Stored, VersionId};
 use crate::token::{AccessToken, rotation_id};
@@ -29,7 +29,7 @@ mod looking;
 mod redeeming;
 mod saving;
 
-pub(crate) use self::redeeming::Credential;
+pub(crate) use self::redeeming::AppCredential;
 
 /// Carries out the steps for one token.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Rotator<I, V, R> {
     /// The time.
     pub clock: Clock,
     /// The token, as configured.
-    pub grant: Arc<Grant>,
+    pub grant: Arc<ManagedToken>,
     /// When it is due.
     pub timing: Timing,
     /// The command this runs under, for the `managed-by` tag.
@@ -58,7 +58,7 @@ pub struct Rotator<I, V, R> {
 /// the events.
 struct Attempt {
     id: Uuid,
-    credential: Option<Credential>,
+    credential: Option<AppCredential>,
     events: Vec<Event>,
 }
 
@@ -173,7 +173,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut events = Vec::new();
         state.note_vault_call(now);
         if let Some(version) = &mut state.newest {
-            let update = Change { enabled: None, tags: Some(tags.clone()) };
+            let update = SecretUpdate { enabled: None, tags: Some(tags.clone()) };
             match self.vault.update(&self.grant.secret, &version.id, &update, rotation_id()).await {
                 Ok(()) => version.tags = tags,
                 Err(error) => {
@@ -210,7 +210,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.newest = Some(version.clone());
         // A successful read clears read failures. What keeps a successor from being saved stays.
         if !state.is_unsaved() {
-            state.clear_failures_about(About::Token);
+            state.clear_failures_about(FailureSubject::Token);
         }
         Ok(newest)
     }
@@ -255,11 +255,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     fn own(&self, error: &VaultError) -> Failure {
-        error.failure(Asked::Own, &self.grant.secret)
+        error.failure(SecretRole::Own, &self.grant.secret)
     }
 
     fn unlisted(&self, error: &VaultError) -> Failure {
-        Failure { about: About::History, ..self.own(error) }
+        Failure { about: FailureSubject::History, ..self.own(error) }
     }
 }
 

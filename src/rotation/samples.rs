@@ -6,8 +6,8 @@ use crate::ports::failure::{Failure, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::{Blocked, Facts, Outage, PendingSave, Phase, State, Successor};
 use crate::token::RefreshToken;
-use crate::token::managed::{Grant, Policy, TokenName, Verify};
-use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
+use crate::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
@@ -20,11 +20,11 @@ pub(crate) fn address(name: &str) -> SecretAddress {
 }
 
 /// A token under the usual policy, about which nobody is asked.
-pub(crate) fn grant(name: &str) -> Grant {
-    Grant {
+pub(crate) fn grant(name: &str) -> ManagedToken {
+    ManagedToken {
         name: TokenName::new(name),
         tenant_id: "tenant".into(),
-        client_id: Setting::Plain("app".into()),
+        client_id: ConfigValue::Plain("app".into()),
         client_secret: Source::Env("SECRET".into()),
         secret: address("token"),
         scope: "s".into(),

@@ -8,7 +8,7 @@ use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
 use crate::net::backoff::{doubled, full_jitter, heed};
-use crate::ports::failure::{About, Failure, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
 use crate::token::managed::{Policy, TokenName};
@@ -211,7 +211,9 @@ impl Timing {
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
         // But what is known of a token says nothing about the one that a person has put in its place since.
-        state.blocked.take_if(|known| known.failure.about == About::Grant && known.version != newest);
+        state
+            .blocked
+            .take_if(|known| known.failure.about == FailureSubject::Grant && known.version != newest);
         if let Some(blocked) = &mut state.blocked {
             (blocked.next_check_at, blocked.again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
         }
@@ -232,9 +234,9 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let again_at = match failure.about {
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
         // Somebody's version that was refused is read and not redeemed again (`standing`).
-        About::Token | About::History | About::Grant => now + SAVE_AGAIN_EVERY,
+        FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => now + SAVE_AGAIN_EVERY,
         // To know more, something would have to be redeemed.
-        About::AppCredential | About::CredentialSource => now + delta(LONGEST),
+        FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);

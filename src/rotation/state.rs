@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
-use crate::ports::failure::{About, Failure, Kind};
+use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::token::managed::Policy;
@@ -259,7 +259,7 @@ impl State {
     }
 
     /// This very thing works: what failed about it is over, and nothing else is.
-    pub fn clear_failures_about(&mut self, about: About) {
+    pub fn clear_failures_about(&mut self, about: FailureSubject) {
         self.blocked.take_if(|blocked| blocked.failure.about == about);
         self.outage.take_if(|outage| outage.failure.about == about);
     }

@@ -30,7 +30,7 @@ use crate::net::server;
 use crate::net::server::ClientLimits;
 use crate::serve::metrics::{Drawn, METRICS};
 use crate::serve::{metrics, page};
-use crate::status::board::Board;
+use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
@@ -60,13 +60,13 @@ pub struct Extras {
 }
 
 #[derive(Clone)]
-struct Shared {
-    board: Board,
+struct ServeState {
+    board: StatusBoard,
     extras: Extras,
 }
 
 /// Serves until `stop`; then answers under way have a moment to end.
-pub async fn serve(listener: TcpListener, board: Board, extras: Extras, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, board: StatusBoard, extras: Extras, stop: CancellationToken) {
     let address = listener.local_addr();
     let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
     let limits = ClientLimits {
@@ -76,11 +76,11 @@ pub async fn serve(listener: TcpListener, board: Board, extras: Extras, stop: Ca
         connection_lives: CONNECTION_LIVES,
         keep_alive: true,
     };
-    let routes = routes(Shared { board, extras }, is_beyond);
+    let routes = routes(ServeState { board, extras }, is_beyond);
     server::serve(vec![listener], server::plain, routes, limits, stop).await;
 }
 
-fn routes(shared: Shared, is_beyond_loopback: bool) -> Router {
+fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
     let routes = Router::new()
         .route("/livez", get(live))
         .route("/healthz", get(live))
@@ -119,7 +119,7 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-async fn live(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'static str) {
+async fn live(State(ServeState { board, .. }): State<ServeState>) -> (StatusCode, &'static str) {
     if board.pulses().all_turn() {
         (StatusCode::OK, "ok\n")
     } else {
@@ -127,7 +127,7 @@ async fn live(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'stat
     }
 }
 
-async fn ready(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'static str) {
+async fn ready(State(ServeState { board, .. }): State<ServeState>) -> (StatusCode, &'static str) {
     if board.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
@@ -136,19 +136,22 @@ async fn ready(State(Shared { board, .. }): State<Shared>) -> (StatusCode, &'sta
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct HealthQuery {
     token: Option<String>,
 }
 
 /// The verdict: by kind, so that it names nobody.
 #[derive(Serialize)]
-struct Verdict {
+struct HealthVerdict {
     healthy: bool,
     critical: Vec<&'static str>,
     warnings: Vec<&'static str>,
 }
 
-async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<Asked>) -> Response {
+async fn health(
+    State(ServeState { board, .. }): State<ServeState>,
+    Query(asked): Query<HealthQuery>,
+) -> Response {
     let status = board.status();
     let token = asked.token.as_deref();
     if let Some(name) = token
@@ -165,13 +168,14 @@ async fn health(State(Shared { board, .. }): State<Shared>, Query(asked): Query<
     };
     let critical = kinds(Severity::Critical);
     let code = if critical.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let verdict = Verdict { healthy: critical.is_empty(), critical, warnings: kinds(Severity::Warning) };
+    let verdict =
+        HealthVerdict { healthy: critical.is_empty(), critical, warnings: kinds(Severity::Warning) };
     (code, axum::Json(verdict)).into_response()
 }
 
 /// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
 /// memory.
-async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
+async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
     let calls = extras.calls.series();
     let (count, conditions, now) = board.drawn(|all, conditions, now| (all.len(), conditions, now));
     let pieces =
@@ -189,11 +193,11 @@ async fn scrape(State(Shared { board, extras }): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 
-async fn status(State(shared): State<Shared>) -> Response {
+async fn status(State(shared): State<ServeState>) -> Response {
     shown(&shared, |status| axum::Json(status).into_response())
 }
 
-async fn front(State(shared): State<Shared>, RawQuery(asked): RawQuery) -> Response {
+async fn front(State(shared): State<ServeState>, RawQuery(asked): RawQuery) -> Response {
     let paused = asked.as_deref() == Some(page::PAUSED);
     shown(&shared, |status| {
         let page = Html(page::render(&status, paused));
@@ -201,7 +205,7 @@ async fn front(State(shared): State<Shared>, RawQuery(asked): RawQuery) -> Respo
     })
 }
 
-fn shown(shared: &Shared, show: impl FnOnce(Status) -> Response) -> Response {
+fn shown(shared: &ServeState, show: impl FnOnce(Status) -> Response) -> Response {
     if shared.extras.status {
         show(shared.board.status())
     } else {

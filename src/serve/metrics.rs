@@ -19,10 +19,10 @@ use crate::ports::failure::Kind;
 use crate::process::build_info::{REVISION, RUSTC, VERSION};
 use crate::process::clock::Timestamp;
 use crate::status::condition::Condition;
-use crate::status::counts::{Counts, Outcome};
+use crate::status::counts::{Counts, RotationOutcome};
 use crate::status::deliveries;
-use crate::status::deliveries::Deliveries;
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::deliveries::SinkHealth;
+use crate::status::snapshot::{Snapshot, TokenState};
 
 /// What the text is called in an answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,7 +37,7 @@ pub struct Drawn<'a> {
     /// What was counted.
     pub counts: &'a Counts,
     /// How the alerts get through.
-    pub deliveries: &'a Deliveries,
+    pub deliveries: &'a SinkHealth,
     /// The calls.
     pub calls: &'a [Series],
     /// The moment.
@@ -236,7 +236,7 @@ fn escape(value: &str, to: &mut String) {
 }
 
 fn tokens(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
-    for state in Standing::ALL {
+    for state in TokenState::ALL {
         let count = drawn.snapshots.iter().filter(|of| of.standing(drawn.now) == state).count();
         to.put(&[state.as_str()], count);
     }
@@ -268,7 +268,7 @@ fn acceptances(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 
 fn rotations(drawn: &Drawn<'_>, first: usize, to: &mut Samples<'_>) {
     for (place, of) in (first..).zip(drawn.snapshots) {
-        for outcome in Outcome::ALL {
+        for outcome in RotationOutcome::ALL {
             to.put(&[of.grant.name.as_str(), outcome.as_str()], drawn.counts.rotations(place, outcome));
         }
     }

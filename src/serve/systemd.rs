@@ -8,7 +8,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
-use crate::status::board::Board;
+use crate::status::board::StatusBoard;
 use crate::status::line::line;
 
 /// Changes that follow each other this closely are told in one line: at start, every token has news.
@@ -25,7 +25,7 @@ pub fn stopping() {
 }
 
 /// Goes on telling how things stand, and that every task turns for as long as that is so. Never ends.
-pub async fn keep_told(board: Board) {
+pub async fn keep_told(board: StatusBoard) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return std::future::pending().await;
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_systemd_nothing_wakes_up() {
-        let board = Board::new(std::iter::empty(), Clock::running(now(), 1.0));
+        let board = StatusBoard::new(std::iter::empty(), Clock::running(now(), 1.0));
 
         let told = tokio::time::timeout(Duration::from_secs(86_400), keep_told(board));
 

@@ -11,32 +11,32 @@ use tokio::sync::watch;
 
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::event::Event;
-use crate::rotation::pulse::Pulses;
+use crate::rotation::pulse::LivenessOfAll;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 use crate::status::condition;
 use crate::status::condition::{Condition, conditions};
 use crate::status::counts::Counts;
-use crate::status::deliveries::{Deliveries, Miss};
+use crate::status::deliveries::{Miss, SinkHealth};
 use crate::status::document::{Status, StatusSource};
 use crate::status::snapshot::{Periods, Snapshot};
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]
-pub struct Board {
+pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
     counts: Arc<Counts>,
-    pulses: Pulses,
-    deliveries: Deliveries,
+    pulses: LivenessOfAll,
+    deliveries: SinkHealth,
     clock: Clock,
     /// How long the clock had run when it was made.
     since: TimeDelta,
 }
 
-impl Board {
+impl StatusBoard {
     /// A board on which nothing is known yet.
-    pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<Grant>, &'a Timing)>, clock: Clock) -> Self {
+    pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<ManagedToken>, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
         let snapshots: Vec<Snapshot> = tokens
@@ -46,9 +46,9 @@ impl Board {
             .collect();
         Self {
             counts: Arc::new(Counts::new(snapshots.len())),
-            pulses: Pulses::new(snapshots.len()),
+            pulses: LivenessOfAll::new(snapshots.len()),
             snapshots: watch::Sender::new(snapshots),
-            deliveries: Deliveries::default(),
+            deliveries: SinkHealth::default(),
             since: clock.uptime(),
             clock,
         }
@@ -57,7 +57,7 @@ impl Board {
     /// The same board, with sinks of these names that alerts go to.
     #[must_use]
     pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
-        self.deliveries = Deliveries::new(sinks);
+        self.deliveries = SinkHealth::new(sinks);
         self
     }
 
@@ -76,7 +76,7 @@ impl Board {
     }
 
     /// How the alerts get through.
-    pub fn deliveries(&self) -> &Deliveries {
+    pub fn deliveries(&self) -> &SinkHealth {
         &self.deliveries
     }
 
@@ -145,7 +145,7 @@ impl Board {
     }
 
     /// The tasks' signs of life.
-    pub fn pulses(&self) -> &Pulses {
+    pub fn pulses(&self) -> &LivenessOfAll {
         &self.pulses
     }
 

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::Outage;
 use crate::status::snapshot::Snapshot;
@@ -201,7 +201,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     if let Some(at) = expired_at {
         add(Kind::LoginRequired, Remedy::Login, at, expired(of, at));
     }
-    if of.standing(now) == crate::status::snapshot::Standing::Unsaved
+    if of.standing(now) == crate::status::snapshot::TokenState::Unsaved
         && let Some(since) = told_since
     {
         let summary = "a successor is held in memory and the vault does not take it".to_owned();
@@ -276,8 +276,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     let cause = match (failure.about, failure.kind) {
         (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
-        (About::AppCredential | About::CredentialSource, _) => app(of),
-        (About::Token | About::History | About::Grant, _) => format!("token:{}", of.grant.name),
+        (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
+        (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => {
+            format!("token:{}", of.grant.name)
+        }
     };
     Symptom {
         kind: failure.kind,

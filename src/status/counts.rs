@@ -10,7 +10,7 @@ use crate::rotation::event::Event;
 
 /// How an attempt to bring a successor into the vault ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum RotationOutcome {
     /// The vault shows the successor.
     Saved,
     /// Somebody else's newer sign-in works and was kept.
@@ -19,7 +19,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl RotationOutcome {
     /// All, for counters that start at zero.
     pub const ALL: [Self; 3] = [Self::Saved, Self::GaveWay, Self::Failed];
 
@@ -37,7 +37,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Counts {
     failures: [AtomicU64; Kind::ALL.len()],
-    rotations: Box<[[AtomicU32; Outcome::ALL.len()]]>,
+    rotations: Box<[[AtomicU32; RotationOutcome::ALL.len()]]>,
 }
 
 impl Counts {
@@ -56,7 +56,7 @@ impl Counts {
     }
 
     /// Rotations of one token that ended so.
-    pub fn rotations(&self, token: usize, outcome: Outcome) -> u32 {
+    pub fn rotations(&self, token: usize, outcome: RotationOutcome) -> u32 {
         self.rotations.get(token).map_or(0, |of| of[outcome as usize].load(Ordering::Relaxed))
     }
 
@@ -66,14 +66,14 @@ impl Counts {
             Event::Failed { failure, saving, .. } => {
                 self.failed(failure.kind);
                 if *saving {
-                    self.rotated(token, Outcome::Failed);
+                    self.rotated(token, RotationOutcome::Failed);
                 }
             }
             Event::PartnerCenterRefused(said) => {
                 self.failed(said.objection().unwrap_or(Kind::PartnerCenterRefused));
             }
-            Event::Rotated(..) => self.rotated(token, Outcome::Saved),
-            Event::YieldedToNewerVersion(_) => self.rotated(token, Outcome::GaveWay),
+            Event::Rotated(..) => self.rotated(token, RotationOutcome::Saved),
+            Event::YieldedToNewerVersion(_) => self.rotated(token, RotationOutcome::GaveWay),
             Event::VersionSeen(_)
             | Event::Proved(..)
             | Event::TurnedOff
@@ -97,7 +97,7 @@ impl Counts {
         }
     }
 
-    fn rotated(&self, token: usize, outcome: Outcome) {
+    fn rotated(&self, token: usize, outcome: RotationOutcome) {
         if let Some(of) = self.rotations.get(token) {
             of[outcome as usize].fetch_add(1, Ordering::Relaxed);
         }
@@ -109,11 +109,11 @@ mod tests {
     use super::*;
 
     use crate::ports::Acceptance;
-    use crate::ports::failure::{About, Failure, Remedy};
+    use crate::ports::failure::{Failure, FailureSubject, Remedy};
     use crate::token::version::VersionId;
 
     fn failed(kind: Kind, saving: bool) -> Event {
-        let failure = Box::new(Failure::new(kind, Remedy::Retry, About::Token, "x"));
+        let failure = Box::new(Failure::new(kind, Remedy::Retry, FailureSubject::Token, "x"));
         Event::Failed { failure, is_new: true, attempts: Some(1), saving }
     }
 
@@ -136,8 +136,8 @@ mod tests {
             counts.note(1, &event);
         }
 
-        assert_eq!(Outcome::ALL.map(|outcome| counts.rotations(1, outcome)), [1, 1, 1]);
-        assert_eq!(Outcome::ALL.map(|outcome| counts.rotations(0, outcome)), [0, 0, 0]);
+        assert_eq!(RotationOutcome::ALL.map(|outcome| counts.rotations(1, outcome)), [1, 1, 1]);
+        assert_eq!(RotationOutcome::ALL.map(|outcome| counts.rotations(0, outcome)), [0, 0, 0]);
         let kinds = [Kind::VaultUnreachable, Kind::LoginRequired, Kind::EntraUnreachable];
         assert_eq!(kinds.map(|kind| counts.failures(kind)), [1, 1, 1]);
     }

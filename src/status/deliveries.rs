@@ -19,7 +19,7 @@ pub const OUTCOMES: [&str; 2] = ["delivered", "failed"];
 
 /// All sinks, in the order of the configuration. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Deliveries(Arc<[Mutex<Record>]>);
+pub struct SinkHealth(Arc<[Mutex<Record>]>);
 
 #[derive(Debug)]
 struct Record {
@@ -48,7 +48,7 @@ pub struct Miss {
     pub severity: Severity,
 }
 
-impl Deliveries {
+impl SinkHealth {
     /// Sinks of these names, of which nothing is known yet.
     pub fn new(sinks: impl Iterator<Item = Arc<str>>) -> Self {
         let records = sinks.map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None }));
@@ -140,8 +140,8 @@ mod tests {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
     }
 
-    fn one() -> Deliveries {
-        Deliveries::new(std::iter::once("on-call".into()))
+    fn one() -> SinkHealth {
+        SinkHealth::new(std::iter::once("on-call".into()))
     }
 
     fn miss(is_settled: bool) -> Miss {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::ports::failure::Kind;
 use crate::process::clock::{Timestamp, rfc3339};
 use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
 
 /// The form of this document; a change that a reader must know about raises it.
@@ -49,7 +49,7 @@ pub struct TokenStatus {
     /// Its name.
     pub name: String,
     /// Where it stands.
-    pub state: Standing,
+    pub state: TokenState,
     /// The newest version.
     pub version: Option<VersionId>,
     /// When its token was issued.

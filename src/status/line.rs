@@ -1,14 +1,14 @@
 //! How everything stands, in one sentence for people.
 
 use crate::process::clock::Timestamp;
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Snapshot, TokenState};
 
 /// One line for people. The next step by its time of day: a distance would grow old as it stands.
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
-    let standings: Vec<Standing> = snapshots.iter().map(|of| of.standing(now)).collect();
-    let mut parts = Standing::ALL.iter().filter_map(|state| {
+    let standings: Vec<TokenState> = snapshots.iter().map(|of| of.standing(now)).collect();
+    let mut parts = TokenState::ALL.iter().filter_map(|state| {
         let count = standings.iter().filter(|standing| *standing == state).count();
         (count > 0).then(|| format!("{count} {}", words(*state)))
     });
@@ -24,15 +24,15 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     }
 }
 
-fn words(state: Standing) -> &'static str {
+fn words(state: TokenState) -> &'static str {
     match state {
-        Standing::Current => "current",
-        Standing::Unsaved => "unsaved",
-        Standing::NeedsLogin => "needs login",
-        Standing::NeedsOperator => "needs an operator",
-        Standing::Expired => "expired",
-        Standing::Off => "off",
-        Standing::Unknown => "not known yet",
+        TokenState::Current => "current",
+        TokenState::Unsaved => "unsaved",
+        TokenState::NeedsLogin => "needs login",
+        TokenState::NeedsOperator => "needs an operator",
+        TokenState::Expired => "expired",
+        TokenState::Off => "off",
+        TokenState::Unknown => "not known yet",
     }
 }
 

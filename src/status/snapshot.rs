@@ -14,14 +14,14 @@ use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::{Blocked, Inherited, Noted, Outage, Phase, State, Verdict};
-use crate::token::managed::{Grant, Verify};
-use crate::token::secret::Setting;
+use crate::token::managed::{ManagedToken, Verify};
+use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
 
 /// Where a token stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum TokenState {
     /// Redeemed, and its access token accepted, within twice `prove_every`; and nothing says otherwise.
     Current,
     /// A successor is held that the vault does not have yet.
@@ -38,7 +38,7 @@ pub enum Standing {
     Unknown,
 }
 
-impl Standing {
+impl TokenState {
     /// All, for metrics that count each.
     pub const ALL: [Self; 7] = [
         Self::Current,
@@ -68,9 +68,9 @@ impl Standing {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The token, as configured.
-    pub grant: Arc<Grant>,
+    pub grant: Arc<ManagedToken>,
     /// Where it stood after the last step.
-    phase: Standing,
+    phase: TokenState,
     /// The newest version, when last read.
     pub version: Option<VersionId>,
     /// What the process before left.
@@ -181,7 +181,7 @@ impl Heard {
 impl Snapshot {
     /// Draws a token after a step. `next` is what comes then, if anything does.
     pub fn of(
-        grant: &Arc<Grant>,
+        grant: &Arc<ManagedToken>,
         periods: Periods,
         state: &State,
         next: Option<&Next>,
@@ -287,8 +287,8 @@ impl Snapshot {
     /// The app, where the configuration names it.
     pub fn client_id(&self) -> Option<&str> {
         match &self.grant.client_id {
-            Setting::Plain(id) => Some(id),
-            Setting::From(_) => None,
+            ConfigValue::Plain(id) => Some(id),
+            ConfigValue::From(_) => None,
         }
     }
 
@@ -298,20 +298,20 @@ impl Snapshot {
     }
 
     /// Where it stands now: what was proved or accepted too long ago is no longer known.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing
                 || self.verdict_expires_at().is_some_and(|at| at >= now))
             && !self.refused_since;
         match self.phase {
-            Standing::Unsaved | Standing::Off => self.phase,
-            _ if self.expired_at(now).is_some() => Standing::Expired,
-            Standing::Current | Standing::Unknown if self.lacks_mfa() => Standing::NeedsLogin,
-            Standing::Current | Standing::Unknown if self.accepted() == Some(false) => {
-                Standing::NeedsOperator
+            TokenState::Unsaved | TokenState::Off => self.phase,
+            _ if self.expired_at(now).is_some() => TokenState::Expired,
+            TokenState::Current | TokenState::Unknown if self.lacks_mfa() => TokenState::NeedsLogin,
+            TokenState::Current | TokenState::Unknown if self.accepted() == Some(false) => {
+                TokenState::NeedsOperator
             }
-            Standing::Current | Standing::Unknown if fresh => Standing::Current,
-            Standing::Current => Standing::Unknown,
+            TokenState::Current | TokenState::Unknown if fresh => TokenState::Current,
+            TokenState::Current => TokenState::Unknown,
             other => other,
         }
     }
@@ -319,7 +319,7 @@ impl Snapshot {
     /// When the token ended, if it has. What is off is nobody's to renew, and a successor that is held is not past its
     /// end.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let counts = !matches!(self.phase, Standing::Unsaved | Standing::Off);
+        let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)
     }
 
@@ -344,20 +344,20 @@ impl Snapshot {
     }
 }
 
-fn standing(state: &State) -> Standing {
+fn standing(state: &State) -> TokenState {
     let remedy = state.blocked.as_ref().map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {
-        (Phase::Unsaved(_), _) => Standing::Unsaved,
-        _ if state.is_off() => Standing::Off,
-        (_, Some(Remedy::Login)) => Standing::NeedsLogin,
-        (_, Some(Remedy::Operator)) => Standing::NeedsOperator,
-        (Phase::Current, _) => Standing::Current,
-        (Phase::Unproved { .. }, _) => Standing::Unknown,
+        (Phase::Unsaved(_), _) => TokenState::Unsaved,
+        _ if state.is_off() => TokenState::Off,
+        (_, Some(Remedy::Login)) => TokenState::NeedsLogin,
+        (_, Some(Remedy::Operator)) => TokenState::NeedsOperator,
+        (Phase::Current, _) => TokenState::Current,
+        (Phase::Unproved { .. }, _) => TokenState::Unknown,
     }
 }
 
 /// Whose token it is. A tag can say anything: only an object id is fit for a command.
-fn user(grant: &Grant, state: &State) -> Option<Box<str>> {
+fn user(grant: &ManagedToken, state: &State) -> Option<Box<str>> {
     let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
     let proved = state.known().and_then(|facts| facts.user_oid.as_deref());
     [noted, proved, grant.user_oid.as_deref()].into_iter().flatten().find_map(text::guid).map(Into::into)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::clock::Timestamp;
-use crate::token::secret::{SecretAddress, Setting, Source};
+use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
 /// The name an operator gave a token: it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,13 +65,13 @@ impl Default for Policy {
 
 /// One token as the operator described it.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub struct ManagedToken {
     /// What it is called.
     pub name: TokenName,
     /// The tenant that issues it: a GUID or a verified domain.
     pub tenant_id: String,
     /// The app it was issued to.
-    pub client_id: Setting,
+    pub client_id: ConfigValue,
     /// The app's secret.
     pub client_secret: Source,
     /// The vault secret that Perennial owns.

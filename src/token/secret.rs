@@ -72,7 +72,7 @@ pub enum Source {
 
 /// A value that may stand in the configuration itself or be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
+pub enum ConfigValue {
     /// Written in the configuration.
     Plain(String),
     /// Looked up.

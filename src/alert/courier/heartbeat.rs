@@ -7,9 +7,9 @@ use tracing::warn;
 
 use super::{Outbound, Undelivered, address};
 use crate::alert::sink::Heartbeat;
-use crate::net::calls::Peer;
+use crate::net::calls::CallTarget;
 use crate::process::clock::Timestamp;
-use crate::status::board::Board;
+use crate::status::board::StatusBoard;
 use crate::status::condition::TRIED_WITHIN;
 use crate::status::line::line;
 use crate::status::snapshot::Snapshot;
@@ -20,7 +20,7 @@ const PING_AGAIN: Duration = Duration::from_secs(30);
 
 /// Pings for as long as every task turns and what is due is tried, for ever. Where this process is gone, or
 /// stuck, nobody pings, and that is the alarm (docs/azure-facts.md F505: a POST is a success).
-pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board) {
+pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: StatusBoard) {
     let mut failing = false;
     loop {
         let mut wait = heartbeat.every;
@@ -41,7 +41,7 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Board
 }
 
 /// What is sent, or nothing where silence is to be the alarm.
-fn sign_of_life(board: &Board) -> Option<String> {
+fn sign_of_life(board: &StatusBoard) -> Option<String> {
     let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line(snapshots, now)));
     line.filter(|_| board.pulses().all_turn())
 }
@@ -54,7 +54,7 @@ fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
 async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {
     let mut request = Request::new(Method::POST, address(url)?.into());
     *request.body_mut() = Some(line.into());
-    outbound.exchange((Peer::Heartbeat, "ping"), request).await
+    outbound.exchange((CallTarget::Heartbeat, "ping"), request).await
 }
 
 #[cfg(test)]

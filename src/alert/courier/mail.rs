@@ -18,10 +18,10 @@ use tracing::warn;
 
 use super::{Outbound, Undelivered, host, secret};
 use crate::alert::forms::Mail;
-use crate::alert::sink::Post;
+use crate::alert::sink::SmtpServer;
 use crate::net::address::is_loopback;
-use crate::net::calls::{Calls, Peer};
-use crate::net::no_answer::Transport;
+use crate::net::calls::{CallTarget, Calls};
+use crate::net::no_answer::NoResponse;
 
 /// A server may look its sender up in several lists before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const TAKEN: u16 = 250;
 
 /// Sends a mail to everybody whom it goes to, in one transaction; where the server refuses that, to each alone,
 /// so that a mailbox which is gone silences no other.
-pub(super) async fn send(post: &Post, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
+pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
     let security = security(post);
     let tls = match security {
         Security::Loopback => Tls::None,
@@ -46,7 +46,7 @@ pub(super) async fn send(post: &Post, mail: Mail, outbound: &Outbound) -> Result
     }
     let mut refused = 0_usize;
     for to in &post.to {
-        let alone = Post { to: vec![to.clone()], ..post.clone() };
+        let alone = SmtpServer { to: vec![to.clone()], ..post.clone() };
         refused += usize::from(deliver(&alone, tls.clone(), mail.clone(), &outbound.calls).await.is_err());
     }
     if refused == post.to.len() {
@@ -66,7 +66,7 @@ enum Security {
     Loopback,
 }
 
-fn security(post: &Post) -> Security {
+fn security(post: &SmtpServer) -> Security {
     match post.tls_first {
         true => Security::First,
         false if is_loopback(&post.host) => Security::Loopback,
@@ -75,7 +75,7 @@ fn security(post: &Post) -> Security {
 }
 
 /// The same roots as for everything else.
-fn trusted(post: &Post, outbound: &Outbound) -> Result<TlsParameters, Undelivered> {
+fn trusted(post: &SmtpServer, outbound: &Outbound) -> Result<TlsParameters, Undelivered> {
     let settled = |error: &dyn std::fmt::Display| Undelivered::settled(error.to_string());
     let mut tls = TlsParameters::builder(post.host.clone());
     let own = outbound.http.own_roots().map_err(|error| settled(&error))?;
@@ -87,7 +87,7 @@ fn trusted(post: &Post, outbound: &Outbound) -> Result<TlsParameters, Undelivere
     tls.build().map_err(|_| Undelivered::settled("no TLS can be spoken, are root certificates installed?"))
 }
 
-async fn deliver(post: &Post, tls: Tls, mail: Mail, calls: &Calls) -> Result<(), Undelivered> {
+async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Result<(), Undelivered> {
     let letter = letter(post, mail)?;
     let mut server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(post.host.as_str())
         .port(post.port)
@@ -98,9 +98,9 @@ async fn deliver(post: &Post, tls: Tls, mail: Mail, calls: &Calls) -> Result<(),
         let password = secret(password)?.expose_secret().to_owned();
         server = server.credentials(Credentials::new(user.clone(), password));
     }
-    let running = calls.begin(Peer::AlertSink, "email");
+    let running = calls.begin(CallTarget::AlertSink, "email");
     let sent = tokio::time::timeout(SENT_WITHIN, server.build().send(letter)).await;
-    let sent = sent.map_err(|_| Transport::TimedOut);
+    let sent = sent.map_err(|_| NoResponse::TimedOut);
     let said = match &sent {
         Ok(Ok(_)) => Ok(TAKEN),
         Ok(Err(error)) => error.status().map(u16::from).ok_or_else(|| why(error)),
@@ -114,7 +114,7 @@ async fn deliver(post: &Post, tls: Tls, mail: Mail, calls: &Calls) -> Result<(),
     }
 }
 
-fn letter(post: &Post, mail: Mail) -> Result<Message, Undelivered> {
+fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
     let address =
         |text: &str| text.parse::<Address>().map_err(|_| Undelivered::settled("an address is wrong"));
     let from = address(&post.from)?;
@@ -139,8 +139,8 @@ fn letter(post: &Post, mail: Mail) -> Result<Message, Undelivered> {
 }
 
 /// Why there was no answer.
-fn why(error: &lettre::transport::smtp::Error) -> Transport {
-    if error.is_timeout() { Transport::TimedOut } else { crate::net::classify::classify(error) }
+fn why(error: &lettre::transport::smtp::Error) -> NoResponse {
+    if error.is_timeout() { NoResponse::TimedOut } else { crate::net::classify::classify(error) }
 }
 
 fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{PACE, Undelivered, wait};
-use crate::alert::rules::Change;
+use crate::alert::rules::Notification;
 
 /// When the receiver is sent something again, and each message that it refused.
 #[derive(Debug)]
@@ -40,19 +40,19 @@ impl Retries {
     }
 
     /// What of that which is due may be sent now. What is no longer due is forgotten.
-    pub(super) fn ready(&mut self, due: Vec<Change>) -> Vec<Change> {
+    pub(super) fn ready(&mut self, due: Vec<Notification>) -> Vec<Notification> {
         let now = Instant::now();
         self.messages.retain(|id, _| due.iter().any(|change| change.id() == *id));
         due.into_iter().filter(|change| self.at(change) <= now).collect()
     }
 
     /// When the first of these may be sent.
-    pub(super) fn next_at(&self, due: &[Change]) -> Option<Instant> {
+    pub(super) fn next_at(&self, due: &[Notification]) -> Option<Instant> {
         due.iter().map(|change| self.at(change)).min()
     }
 
     /// Takes note that a message got through.
-    pub(super) fn delivered(&mut self, message: &[Change]) {
+    pub(super) fn delivered(&mut self, message: &[Notification]) {
         for change in message {
             self.messages.remove(&change.id());
         }
@@ -60,7 +60,7 @@ impl Retries {
     }
 
     /// Takes note that a message did not.
-    pub(super) fn missed(&mut self, message: &[Change], missed: &Undelivered) {
+    pub(super) fn missed(&mut self, message: &[Notification], missed: &Undelivered) {
         let now = Instant::now();
         if !missed.is_of_this_one {
             self.receiver = self.receiver.after(missed, now);
@@ -78,7 +78,7 @@ impl Retries {
         !self.messages.is_empty()
     }
 
-    fn at(&self, change: &Change) -> Instant {
+    fn at(&self, change: &Notification) -> Instant {
         let own = self.messages.get(&change.id()).map(|retry| retry.at);
         own.map_or(self.receiver.at, |at| at.max(self.receiver.at))
     }

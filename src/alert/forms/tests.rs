@@ -1,15 +1,15 @@
 //! What to do can be read in every message, and names what to type or where to look.
 
 use super::*;
-use crate::net::no_answer::Transport;
-use crate::ports::failure::{About, Failure, Kind, Remedy, Trace};
-use crate::ports::{Asked, Forbidden, VaultError};
+use crate::net::no_answer::NoResponse;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
+use crate::ports::{Forbidden, SecretRole, VaultError};
 use crate::rotation::samples;
 use crate::rotation::state::State;
 use crate::status::condition::action;
 use crate::status::samples::snapshot;
-use crate::token::managed::{Grant, TokenName};
-use crate::token::secret::{SecretAddress, SecretName, Setting, Source};
+use crate::token::managed::{ManagedToken, TokenName};
+use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 
@@ -26,11 +26,11 @@ fn address() -> SecretAddress {
     SecretAddress { vault, name: SecretName::parse(&"s".repeat(127)).expect("as long as may be") }
 }
 
-fn grant(client_secret: Source) -> Grant {
-    Grant {
+fn grant(client_secret: Source) -> ManagedToken {
+    ManagedToken {
         name: TokenName::new(&"n".repeat(64)),
         tenant_id: "t".repeat(64),
-        client_id: Setting::Plain(GUID.into()),
+        client_id: ConfigValue::Plain(GUID.into()),
         client_secret,
         secret: address(),
         user_oid: Some(GUID.into()),
@@ -47,7 +47,7 @@ fn failures() -> Vec<Failure> {
         Forbidden::Other,
     ];
     let vault = [
-        VaultError::Unreachable(Transport::NameUnknown),
+        VaultError::Unreachable(NoResponse::NameUnknown),
         VaultError::NoIdentity { why: "why".into(), transient: false },
         VaultError::Disabled,
         VaultError::NotFound,
@@ -58,13 +58,14 @@ fn failures() -> Vec<Failure> {
     let mut all: Vec<Failure> = Kind::ALL
         .map(|kind| Failure {
             trace: Trace { correlation_id: Some(GUID.into()), ..Trace::default() },
-            ..Failure::new(kind, Remedy::Operator, About::Grant, "as told")
+            ..Failure::new(kind, Remedy::Operator, FailureSubject::Grant, "as told")
         })
         .into();
-    for asked in [Asked::Own, Asked::Source] {
+    for asked in [SecretRole::Own, SecretRole::Source] {
         all.extend(vault.iter().map(|error| error.failure(asked, &address())));
     }
-    let unread = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, "");
+    let unread =
+        Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::CredentialSource, "");
     all.push(unread);
     all
 }

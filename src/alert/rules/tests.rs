@@ -48,7 +48,7 @@ fn refused() -> Condition {
 }
 
 /// What is due, by what and token; then taken as delivered.
-fn told(ledger: &mut Ledger, holding: &[Condition], at: Timestamp) -> Vec<(What, Kind)> {
+fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
     let due = ledger.due(&[], holding, at);
     for change in &due {
         ledger.note(change, at);
@@ -58,46 +58,49 @@ fn told(ledger: &mut Ledger, holding: &[Condition], at: Timestamp) -> Vec<(What,
 
 #[test]
 fn an_incident_is_told_once_then_daily_then_once_more_when_it_is_over() {
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     let minute = TimeDelta::minutes(1);
 
-    assert_eq!(told(&mut ledger, &[refused()], now()), [(What::Opened, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[refused()], now()), [(EventKind::Opened, Kind::LoginRequired)]);
     for quiet in [minute, REMIND_EVERY - minute] {
         assert_eq!(told(&mut ledger, &[refused()], now() + quiet), []);
     }
     assert_eq!(ledger.next_at(now() + minute * 2), Some(now() + REMIND_EVERY));
     let tomorrow = now() + REMIND_EVERY;
-    assert_eq!(told(&mut ledger, &[refused()], tomorrow), [(What::Reminder, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[refused()], tomorrow), [(EventKind::Reminder, Kind::LoginRequired)]);
     assert_eq!(told(&mut ledger, &[refused()], tomorrow + minute), []);
-    assert_eq!(told(&mut ledger, &[], tomorrow + minute * 2), [(What::Resolved, Kind::LoginRequired)]);
+    assert_eq!(told(&mut ledger, &[], tomorrow + minute * 2), [(EventKind::Resolved, Kind::LoginRequired)]);
     assert_eq!(told(&mut ledger, &[], tomorrow + minute * 3), []);
 }
 
 #[test]
 fn what_was_not_delivered_is_still_due_and_what_passed_meanwhile_is_not() {
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     let first = ledger.due(&[], &[refused()], now());
 
     let later = now() + TimeDelta::hours(1);
-    assert_eq!(ledger.due(&[], &[refused()], later).first().map(Change::id), first.first().map(Change::id));
+    assert_eq!(
+        ledger.due(&[], &[refused()], later).first().map(Notification::id),
+        first.first().map(Notification::id)
+    );
     assert_eq!(ledger.due(&[], &[], later), []);
 }
 
 #[test]
 fn a_graver_incident_is_told_at_once_and_a_milder_one_is_not() {
     let of = |severity| condition(Kind::Overdue, severity, &["a"], now());
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[of(Severity::Warning)], now());
 
     let soon = now() + TimeDelta::seconds(1);
-    assert_eq!(told(&mut ledger, &[of(Severity::Critical)], soon), [(What::Changed, Kind::Overdue)]);
+    assert_eq!(told(&mut ledger, &[of(Severity::Critical)], soon), [(EventKind::Changed, Kind::Overdue)]);
     assert_eq!(told(&mut ledger, &[of(Severity::Warning)], soon), []);
 }
 
 #[test]
 fn tokens_that_join_one_by_one_are_told_ever_more_rarely() {
     let names: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     let mut messages = 0;
 
     for n in 0..names.len() {
@@ -117,18 +120,18 @@ fn tokens_that_join_one_by_one_are_told_ever_more_rarely() {
 #[test]
 fn who_leaves_and_comes_back_has_joined_again() {
     let of = |tokens: &[&str]| condition(Kind::EntraUnreachable, Severity::Warning, tokens, now());
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[of(&["a", "b"])], now());
 
     assert_eq!(told(&mut ledger, &[of(&["a"])], now() + TimeDelta::minutes(5)), []);
     let back = told(&mut ledger, &[of(&["a", "b"])], now() + TimeDelta::minutes(6));
-    assert_eq!(back, [(What::Changed, Kind::EntraUnreachable)]);
+    assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
 #[test]
 fn a_sink_sees_its_severity_and_its_tokens_only() {
     let sink = Sink { min_severity: Severity::Critical, tokens: vec!["con*o".into(), "b".into()], ..chat() };
-    let mut ledger = Ledger::new(sink, now());
+    let mut ledger = SinkState::new(sink, now());
     let of = |severity, tokens: &[&str]| condition(Kind::Overdue, severity, tokens, now());
 
     assert_eq!(ledger.due(&[], &[of(Severity::Warning, &["b"])], now()), []);
@@ -146,7 +149,7 @@ fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
     let sink = Sink { tokens: vec!["b".into()], ..chat() };
     let of = |sink| deliveries::undeliverable(sink, "x", Severity::Warning, now());
 
-    let due = Ledger::new(sink, now()).due(&[], &[of("chat"), of("other")], now());
+    let due = SinkState::new(sink, now()).due(&[], &[of("chat"), of("other")], now());
 
     let causes: Vec<&str> = due.iter().map(|change| change.condition.cause.as_str()).collect();
     assert_eq!(causes, ["sink:other"]);
@@ -159,7 +162,7 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
     let holding = [old.clone(), young];
 
     let noted = [works(Some(Inherited::Refused(Kind::LoginRequired)))];
-    let mut people = Ledger::new(chat(), now());
+    let mut people = SinkState::new(chat(), now());
     let mut told = |holding: &[Condition], at: Timestamp| {
         let due = people.due(&noted, holding, at);
         for change in &due {
@@ -167,14 +170,18 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
         }
         due.iter().map(|change| (change.what, change.condition.kind)).collect::<Vec<_>>()
     };
-    assert_eq!(told(&holding, now()), [(What::Opened, Kind::MfaRequired)]);
+    assert_eq!(told(&holding, now()), [(EventKind::Opened, Kind::MfaRequired)]);
     let later = now() + TimeDelta::hours(18);
-    assert_eq!(told(&holding, later), [(What::Reminder, Kind::LoginRequired)], "48 hours after it began");
-    assert_eq!(told(&holding[1..], later), [(What::Resolved, Kind::LoginRequired)]);
+    assert_eq!(
+        told(&holding, later),
+        [(EventKind::Reminder, Kind::LoginRequired)],
+        "48 hours after it began"
+    );
+    assert_eq!(told(&holding[1..], later), [(EventKind::Resolved, Kind::LoginRequired)]);
 
-    let before = Ledger::new(pager(), now() - TimeDelta::hours(31)).due(&[], &holding, now());
-    let after = Ledger::new(pager(), now()).due(&[], &holding, now());
-    let ids = |due: &[Change]| due.iter().map(Change::id).collect::<Vec<_>>();
+    let before = SinkState::new(pager(), now() - TimeDelta::hours(31)).due(&[], &holding, now());
+    let after = SinkState::new(pager(), now()).due(&[], &holding, now());
+    let ids = |due: &[Notification]| due.iter().map(Notification::id).collect::<Vec<_>>();
     assert_eq!((ids(&before), after.len()), (ids(&after), 2));
 }
 
@@ -182,7 +189,10 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
 fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
     let old = Condition { since: now() - TimeDelta::days(3), ..refused() };
 
-    assert_eq!(told(&mut Ledger::new(chat(), now()), &[old], now()), [(What::Opened, Kind::LoginRequired)]);
+    assert_eq!(
+        told(&mut SinkState::new(chat(), now()), &[old], now()),
+        [(EventKind::Opened, Kind::LoginRequired)]
+    );
 }
 
 #[test]
@@ -190,25 +200,25 @@ fn what_passes_by_itself_is_told_only_once_it_has_held() {
     let late =
         Condition { remedy: Remedy::Retry, ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
     let late = [late];
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
 
     assert_eq!(told(&mut ledger, &late, now()), []);
     assert_eq!(ledger.next_at(now()), Some(now() + HELD_FOR));
     assert_eq!(told(&mut ledger, &[], now() + HELD_FOR), [], "it was made up for");
     assert_eq!(told(&mut ledger, &late, now() + HELD_FOR), []);
-    assert_eq!(told(&mut ledger, &late, now() + HELD_FOR * 2), [(What::Opened, Kind::Overdue)]);
+    assert_eq!(told(&mut ledger, &late, now() + HELD_FOR * 2), [(EventKind::Opened, Kind::Overdue)]);
 }
 
 #[test]
 fn each_thing_that_is_told_has_an_id_of_its_own() {
     let (day, condition) = (1, refused());
-    let change = |what| Change { what, condition: condition.clone(), day };
-    let mut all = vec![Change { day: 2, ..change(What::Reminder) }];
+    let change = |what| Notification { what, condition: condition.clone(), day };
+    let mut all = vec![Notification { day: 2, ..change(EventKind::Reminder) }];
     let grown = Condition { tokens: vec!["a".into(), "b".into()], ..condition.clone() };
-    all.push(Change { condition: grown, ..change(What::Changed) });
-    all.extend([What::Opened, What::Changed, What::Reminder, What::Resolved].map(change));
+    all.push(Notification { condition: grown, ..change(EventKind::Changed) });
+    all.extend([EventKind::Opened, EventKind::Changed, EventKind::Reminder, EventKind::Resolved].map(change));
 
-    let mut ids: Vec<Uuid> = all.iter().map(Change::id).collect();
+    let mut ids: Vec<Uuid> = all.iter().map(Notification::id).collect();
     ids.sort_unstable();
     ids.dedup();
 
@@ -223,9 +233,9 @@ fn works(inherited: Option<Inherited>) -> Snapshot {
 }
 
 fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
-    let mut ledger = Ledger::new(sink, now());
+    let mut ledger = SinkState::new(sink, now());
     let due = ledger.due(std::slice::from_ref(of), open, now());
-    let over = due.iter().filter(|change| change.what == What::Resolved);
+    let over = due.iter().filter(|change| change.what == EventKind::Resolved);
     let kinds = over.map(|change| change.condition.kind).collect();
     for change in &due {
         ledger.note(change, now());
@@ -250,7 +260,7 @@ fn what_ended_while_nobody_was_there_is_told_by_the_notes_in_the_vault() {
 
 #[test]
 fn what_this_process_has_told_itself_did_not_end_before_it() {
-    let mut ledger = Ledger::new(chat(), now());
+    let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
 
@@ -305,6 +315,6 @@ fn names_fit_patterns() {
 fn a_test_is_marked_as_one() {
     let test = test_message("chat", now());
 
-    assert_eq!(test.what, What::Test);
+    assert_eq!(test.what, EventKind::Test);
     assert!(test.condition.summary.contains("test") && forms::headline(&[test]).starts_with("Test"));
 }

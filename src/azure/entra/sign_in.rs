@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Entra, printable, redeemed, seconds, success};
 use crate::login::DeviceCode;
-use crate::ports::{IssuerError, Redeemed};
+use crate::ports::{IssuerError, RefreshResponse};
 
 /// Entra's device codes hold 15 minutes and are asked for every 5 seconds (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
@@ -75,7 +75,7 @@ impl Entra {
     ///
     /// # Errors
     /// As `Issuer::redeem`.
-    pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<Redeemed, IssuerError> {
+    pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<RefreshResponse, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.code.expose_secret());
         let verifier = what.verifier.expose_secret();
         let form = [
@@ -106,7 +106,7 @@ impl Entra {
         let form = [("client_id", client_id), ("scope", scope)];
         let answer = self.post((tenant, "devicecode"), "device_code", id, &form).await?;
         let not_one = IssuerError::NotUnderstood("it is not a device code");
-        let parsed: DeviceAnswer =
+        let parsed: DeviceCodeBody =
             serde_json::from_slice(success(&answer, &[])?).map_err(|_| not_one.clone())?;
         parsed.read().ok_or(not_one)
     }
@@ -115,7 +115,7 @@ impl Entra {
     ///
     /// # Errors
     /// As `Issuer::redeem`; what it means is `login::polling`'s to say.
-    pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<Redeemed, IssuerError> {
+    pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<RefreshResponse, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.device_code.expose_secret());
         let form = [
             ("grant_type", DEVICE_GRANT),
@@ -130,7 +130,7 @@ impl Entra {
 }
 
 #[derive(Deserialize)]
-struct DeviceAnswer {
+struct DeviceCodeBody {
     device_code: String,
     user_code: String,
     #[serde(alias = "verification_url")]
@@ -141,7 +141,7 @@ struct DeviceAnswer {
     interval: Value,
 }
 
-impl DeviceAnswer {
+impl DeviceCodeBody {
     /// What a person is to be shown must be what it seems: printable, and a page reached over HTTPS.
     fn read(self) -> Option<DeviceCode> {
         let device_code = SecretString::from(self.device_code);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Option<DeviceCode> {
-        serde_json::from_str::<DeviceAnswer>(json).ok()?.read()
+        serde_json::from_str::<DeviceCodeBody>(json).ok()?.read()
     }
 
     #[test]

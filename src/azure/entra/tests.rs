@@ -10,27 +10,27 @@ use uuid::Uuid;
 
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, reply};
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::refusal::Class;
 use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";
 const TOKEN: &str = "0.AXoA-canary_x~y";
 
-fn success(body: &str) -> Result<Redeemed, IssuerError> {
+fn success(body: &str) -> Result<RefreshResponse, IssuerError> {
     redeemed(body.as_bytes(), &[TOKEN, SECRET])
 }
 
-fn refusal(status: u16, body: &str) -> Refusal {
+fn refusal(status: u16, body: &str) -> OAuthError {
     match refused(status, body.as_bytes(), None, &[TOKEN, SECRET]) {
         IssuerError::Refused(refusal) => *refusal,
         other => panic!("{other:?}"),
     }
 }
 
-async fn redeem(entra: &Loopback, calls: &Arc<Calls>) -> Result<Redeemed, IssuerError> {
+async fn redeem(entra: &Loopback, calls: &Arc<Calls>) -> Result<RefreshResponse, IssuerError> {
     let issuer = Entra::new(entra.base.clone(), Arc::clone(&entra.http), Arc::clone(calls));
-    let what = Redemption {
+    let what = RefreshRequest {
         tenant: "contoso.onmicrosoft.com",
         client_id: "app",
         client_secret: &SecretString::from(SECRET),
@@ -281,7 +281,7 @@ async fn an_unknown_certificate_is_a_tls_failure_and_is_counted() {
     let mixed = Loopback { http: stranger.http, ..entra };
     let error = redeem(&mixed, &calls).await.expect_err("not trusted");
 
-    assert_eq!(error, IssuerError::Unreachable(Transport::Tls));
+    assert_eq!(error, IssuerError::Unreachable(NoResponse::Tls));
     assert_eq!(calls.series()[0].code, "tls");
     assert!(mixed.lines().is_empty());
 }

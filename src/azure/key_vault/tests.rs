@@ -145,7 +145,7 @@ async fn one_version_is_read_by_its_id_and_nothing_else_reaches_the_path() {
         let version = VersionId(bad.into());
         let error = fixture.vault.read(&fixture.at, &version, Uuid::nil()).await.expect_err(bad);
         assert_eq!(error, VaultError::NotFound);
-        let change = Change::default();
+        let change = SecretUpdate::default();
         let error = fixture.vault.update(&fixture.at, &version, &change, Uuid::nil()).await.expect_err(bad);
         assert_eq!(error, VaultError::NotFound);
     }
@@ -190,8 +190,8 @@ async fn a_version_is_written_with_all_that_belongs_to_it() {
 async fn a_change_leaves_out_what_stays() {
     let fixture = Fixture::new(|_| secret("x")).await;
     let version = VersionId(FIRST.into());
-    let off = Change { enabled: Some(false), tags: None };
-    let tags = Change { enabled: None, tags: Some(Tags::new()) };
+    let off = SecretUpdate { enabled: Some(false), tags: None };
+    let tags = SecretUpdate { enabled: None, tags: Some(Tags::new()) };
 
     fixture.vault.update(&fixture.at, &version, &off, Uuid::nil()).await.expect("changed");
     fixture.vault.update(&fixture.at, &version, &tags, Uuid::nil()).await.expect("changed");
@@ -410,7 +410,7 @@ async fn only_https_leads_to_a_vault() {
 
     let error = fixture.newest().await.expect_err("no vault");
 
-    assert_eq!(error, VaultError::Unreachable(Transport::NameUnknown));
+    assert_eq!(error, VaultError::Unreachable(NoResponse::NameUnknown));
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,6 +419,6 @@ async fn a_call_that_hangs_is_given_up() {
 
     let error = bounded(std::future::pending::<azure_core::Result<()>>()).await.expect_err("given up");
 
-    assert_eq!(error, VaultError::Unreachable(Transport::TimedOut));
+    assert_eq!(error, VaultError::Unreachable(NoResponse::TimedOut));
     assert_eq!(started.elapsed(), CALL_TIMEOUT);
 }

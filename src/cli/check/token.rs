@@ -3,13 +3,13 @@
 
 use uuid::Uuid;
 
-use super::{CheckArgs, Outcome, Step};
-use crate::cli::proof::Proof;
-use crate::cli::shipped::ShippedRotator;
+use super::{CheckArgs, CheckStep, StepOutcome};
+use crate::cli::proof::ProvenToken;
+use crate::cli::shipped::AzureRotator;
 use crate::cli::{cure, proof};
-use crate::login::Refused;
+use crate::login::StepFailure;
 use crate::ports::Vault as _;
-use crate::ports::{Asked, Change, VaultError};
+use crate::ports::{SecretRole, SecretUpdate, VaultError};
 use crate::process::relative;
 use crate::rotation::daemon;
 use crate::rotation::state::State;
@@ -26,76 +26,78 @@ const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
 /// Whether this failed for want of something in the vault that a change of roles brings within minutes.
-pub(super) fn may_come_by_itself(step: &Step) -> bool {
+pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
-    step.outcome == Outcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
+    step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
 }
 
 /// Goes through the steps as far as they lead.
-pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &CheckArgs) -> Vec<Step> {
+pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &CheckArgs) -> Vec<CheckStep> {
     let id = rotation_id();
     let grant = rotator.grant.clone();
-    let own = |error: &VaultError| cure::vault(error, Asked::Own, &grant.secret, grant.name.as_str());
+    let own = |error: &VaultError| cure::vault(error, SecretRole::Own, &grant.secret, grant.name.as_str());
     let read = rotator.vault.newest(&grant.secret, id).await;
-    let known = |told: &str| Step::ok(IDENTITY, format!("{identity} {told}"));
+    let known = |told: &str| CheckStep::ok(IDENTITY, format!("{identity} {told}"));
     let mut steps = match &read {
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized)) => {
-            return vec![Step::failed(IDENTITY, own(error))];
+            return vec![CheckStep::failed(IDENTITY, own(error))];
         }
         // Whether the identity is one is not known where the vault cannot be reached.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
-            return vec![Step::failed(READ, own(error))];
+            return vec![CheckStep::failed(READ, own(error))];
         }
         Ok(_) | Err(_) => vec![known("got a token that the vault accepts")],
     };
     let stored = match read {
         Ok(stored) => {
-            steps.push(Step::ok(READ, seen(&rotator, &stored)));
+            steps.push(CheckStep::ok(READ, seen(&rotator, &stored)));
             Some(stored)
         }
         Err(error) => {
-            steps.push(Step::failed(READ, own(&error)));
+            steps.push(CheckStep::failed(READ, own(&error)));
             None
         }
     };
     steps.push(match rotator.vault.versions(&grant.secret, id).await {
         Ok(versions) => {
             let s = if versions.len() == 1 { "" } else { "s" };
-            Step::ok(LIST, format!("{} version{s} of {}", versions.len(), grant.secret))
+            CheckStep::ok(LIST, format!("{} version{s} of {}", versions.len(), grant.secret))
         }
         // There is nothing to list, which the step before has told.
-        Err(VaultError::NotFound) => Step::not_tried(LIST, "there is no such secret yet"),
-        Err(error) => Step::failed(LIST, own(&error)),
+        Err(VaultError::NotFound) => CheckStep::not_tried(LIST, "there is no such secret yet"),
+        Err(error) => CheckStep::failed(LIST, own(&error)),
     });
     let credential = match proof::credential(&rotator, id).await {
         Ok(credential) => {
-            steps.push(Step::ok(CREDENTIAL, format!("app {} and its secret", credential.client_id)));
+            steps.push(CheckStep::ok(CREDENTIAL, format!("app {} and its secret", credential.client_id)));
             Some(credential)
         }
         Err(refused) => {
-            steps.push(Step::failed(CREDENTIAL, refused));
+            steps.push(CheckStep::failed(CREDENTIAL, refused));
             None
         }
     };
     let (Some(stored), Some(credential)) = (stored, credential) else {
-        steps.extend([REDEEM, PARTNER_CENTER].map(|step| Step::not_tried(step, "a step before failed")));
+        steps.extend([REDEEM, PARTNER_CENTER].map(|step| CheckStep::not_tried(step, "a step before failed")));
         return steps;
     };
     if args.no_redeem {
-        steps.extend([REDEEM, PARTNER_CENTER].map(|step| Step::not_tried(step, "--no-redeem")));
+        steps.extend([REDEEM, PARTNER_CENTER].map(|step| CheckStep::not_tried(step, "--no-redeem")));
         steps.extend(unwritten());
         return steps;
     }
     if let Err(refused) = proof::may_be_redeemed(&grant) {
         let told = format!("{}: {}", refused.why, refused.cure);
-        steps.extend([REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| Step::not_tried(step, told.clone())));
+        steps.extend(
+            [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told.clone())),
+        );
         return steps;
     }
     match proof::redeem(&rotator, stored, &credential, id).await {
         Ok(proof) => {
-            steps.push(Step::ok(REDEEM, redeemed(&proof)));
+            steps.push(CheckStep::ok(REDEEM, redeemed(&proof)));
             steps.push(ask(&rotator, &proof, id).await);
             if args.write {
                 steps.push(update(&rotator, &proof, id).await);
@@ -105,20 +107,21 @@ pub(super) async fn check(mut rotator: ShippedRotator, identity: &str, args: &Ch
             }
         }
         Err(refused) => {
-            steps.push(Step::failed(REDEEM, refused));
+            steps.push(CheckStep::failed(REDEEM, refused));
             let told = "the token was not redeemed";
-            steps.extend([PARTNER_CENTER, UPDATE, WRITE].map(|step| Step::not_tried(step, told)));
+            steps.extend([PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)));
         }
     }
     steps
 }
 
-fn unwritten() -> [Step; 2] {
-    [(UPDATE, "update"), (WRITE, "setSecret")]
-        .map(|(step, right)| Step::not_tried(step, format!("whether {right} is allowed: --write tries it")))
+fn unwritten() -> [CheckStep; 2] {
+    [(UPDATE, "update"), (WRITE, "setSecret")].map(|(step, right)| {
+        CheckStep::not_tried(step, format!("whether {right} is allowed: --write tries it"))
+    })
 }
 
-fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
+fn seen(rotator: &AzureRotator, stored: &Stored) -> String {
     if let Some(vault_time) = stored.read_at {
         rotator.clock.observe(vault_time);
     }
@@ -126,7 +129,7 @@ fn seen(rotator: &ShippedRotator, stored: &Stored) -> String {
     format!("version {}, written {}", version.id, relative::ago(version.created, rotator.clock.now()))
 }
 
-fn redeemed(proof: &Proof) -> String {
+fn redeemed(proof: &ProvenToken) -> String {
     let whose = &proof.whose;
     let user = proof.facts.user_oid.as_deref().unwrap_or("a user");
     let tenant = proof.facts.tenant_id.as_deref().unwrap_or("the tenant");
@@ -138,33 +141,34 @@ fn redeemed(proof: &Proof) -> String {
     format!("{user} of {tenant}, for app {}{unverified}", proof.client_id)
 }
 
-async fn ask(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
+async fn ask(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep {
     let said = match proof::ask(rotator, proof, id).await {
         Ok(Some(said)) => said,
-        Ok(None) => return Step::not_tried(PARTNER_CENTER, "verify = \"none\""),
-        Err(refused) => return Step::failed(PARTNER_CENTER, refused),
+        Ok(None) => return CheckStep::not_tried(PARTNER_CENTER, "verify = \"none\""),
+        Err(refused) => return CheckStep::failed(PARTNER_CENTER, refused),
     };
     if let Some(refused) = proof::objection(&rotator.grant, &said) {
-        return Step::failed(PARTNER_CENTER, refused);
+        return CheckStep::failed(PARTNER_CENTER, refused);
     }
     let company = said.company.as_deref().unwrap_or("it");
-    Step::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
+    CheckStep::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
 }
 
 /// Writes the newest version's tags as they are: what a note in them needs.
-async fn update(rotator: &ShippedRotator, proof: &Proof, id: Uuid) -> Step {
+async fn update(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep {
     let (grant, version) = (&rotator.grant, &proof.stored.version);
-    let change = Change { enabled: None, tags: Some(version.tags.clone()) };
+    let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
     match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
-        Ok(()) => Step::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
-        Err(error) => {
-            Step::failed(UPDATE, cure::vault(&error, Asked::Own, &grant.secret, grant.name.as_str()))
-        }
+        Ok(()) => CheckStep::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
+        Err(error) => CheckStep::failed(
+            UPDATE,
+            cure::vault(&error, SecretRole::Own, &grant.secret, grant.name.as_str()),
+        ),
     }
 }
 
 /// Rotates once, by the daemon's own steps: nothing is written but a proven successor.
-async fn write(rotator: &mut ShippedRotator) -> Step {
+async fn write(rotator: &mut AzureRotator) -> CheckStep {
     let started = rotator.clock.now();
     let proved = Box::pin(rotator.prove(State::unknown(started), true)).await;
     let state = proved.logged(&rotator.grant.name);
@@ -175,9 +179,9 @@ async fn write(rotator: &mut ShippedRotator) -> Step {
             let again = format!("perennial rotate {} --force, and see what it says", rotator.grant.name);
             let cure = failure.cure.as_deref().unwrap_or(&again);
             let why = format!("{}; the stored token is as good as before", failure.summary);
-            Step::failed(WRITE, Refused::new(failure.remedy, why, cure))
+            CheckStep::failed(WRITE, StepFailure::new(failure.remedy, why, cure))
         }
-        (None, Some(newest)) => Step::ok(WRITE, format!("version {}", newest.id)),
-        (None, None) => Step::ok(WRITE, "the successor"),
+        (None, Some(newest)) => CheckStep::ok(WRITE, format!("version {}", newest.id)),
+        (None, None) => CheckStep::ok(WRITE, "the successor"),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use super::Voice;
+use super::Prompter;
 
 /// Begins to open an address. Says so where that does not work: the address was printed before.
-pub(super) fn open(url: &str, voice: Voice) {
+pub(super) fn open(url: &str, voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());

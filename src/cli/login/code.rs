@@ -10,24 +10,24 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 
-use super::desk::{Desk, Kept};
-use super::listener::{Event, Listener, Served};
-use super::page::Told;
+use super::desk::{LoginSession, StoredLogin};
+use super::listener::{Listener, ListenerEvent, Served};
+use super::page::ResultPage;
 use super::{LoginArgs, browser, pasted};
 use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
 use crate::login;
-use crate::login::attempt::{Attempt, RANDOM_BYTES, Request, ResponseMode};
-use crate::login::cure::Way;
-use crate::login::redirect::Arrived;
-use crate::login::{Refused, cure, redirect};
+use crate::login::attempt::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
+use crate::login::cure::LoginMethod;
+use crate::login::redirect::AuthorizationResponse;
+use crate::login::{StepFailure, cure, redirect};
 use crate::ports::failure::Remedy;
 
 /// Long enough to find a phone; a code itself holds ten minutes.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Signs in and keeps what comes of it; the browser's last page says which.
-pub(super) async fn sign_in(desk: &Desk, args: &LoginArgs) -> Result<Kept, Stop> {
+pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<StoredLogin, Stop> {
     let attempt = Arc::new(attempt()?);
     let listener = bind(args.port).await?;
     let redirect_uri = format!("http://localhost:{}", listener.port());
@@ -51,8 +51,10 @@ pub(super) async fn sign_in(desk: &Desk, args: &LoginArgs) -> Result<Kept, Stop>
         return Err(nobody_came(desk, patience, args.no_browser).into());
     };
     let outcome = match arrived {
-        Arrived::Code(code) => finish(desk, &attempt, &redirect_uri, &scope, &code).await,
-        Arrived::Refused(refusal) => Err(cure::refused(&refusal, &desk.subject(Way::Code))),
+        AuthorizationResponse::Code(code) => finish(desk, &attempt, &redirect_uri, &scope, &code).await,
+        AuthorizationResponse::Refused(refusal) => {
+            Err(cure::refused(&refusal, &desk.subject(LoginMethod::Code)))
+        }
     };
     if let Some(page) = page {
         // A browser that has left misses nothing: the terminal says the same.
@@ -62,11 +64,11 @@ pub(super) async fn sign_in(desk: &Desk, args: &LoginArgs) -> Result<Kept, Stop>
     Ok(outcome?)
 }
 
-fn attempt() -> Result<Attempt, Stop> {
+fn attempt() -> Result<AuthorizationRequest, Stop> {
     let mut random = [0; RANDOM_BYTES];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Stop::Failed(anyhow::anyhow!("this machine gives no random numbers")))?;
-    Ok(Attempt::new(&random))
+    Ok(AuthorizationRequest::new(&random))
 }
 
 async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
@@ -79,7 +81,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
 }
 
 /// Says where to go, and opens the way there or takes what is pasted.
-fn begin(desk: &Desk, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<SecretString>> {
+fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<SecretString>> {
     let name = &desk.grant().name;
     if args.no_browser {
         desk.voice
@@ -100,16 +102,16 @@ fn begin(desk: &Desk, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<Secr
 
 /// The first answer to this attempt, from the browser or pasted.
 async fn wait(
-    desk: &Desk,
-    attempt: &Attempt,
+    desk: &LoginSession,
+    attempt: &AuthorizationRequest,
     served: &mut Served,
     mut lines: Option<mpsc::Receiver<SecretString>>,
-) -> (Arrived, Option<oneshot::Sender<Told>>) {
+) -> (AuthorizationResponse, Option<oneshot::Sender<ResultPage>>) {
     loop {
         let odd = tokio::select! {
             event = served.events.recv() => match event {
-                Some(Event::Arrived(arrived, page)) => return (arrived, Some(page)),
-                Some(Event::Odd(why)) => why,
+                Some(ListenerEvent::Arrived(arrived, page)) => return (arrived, Some(page)),
+                Some(ListenerEvent::Odd(why)) => why,
                 // It is served for as long as `served` lives.
                 None => std::future::pending().await,
             },
@@ -139,12 +141,12 @@ async fn next(lines: &mut Option<mpsc::Receiver<SecretString>>) -> SecretString 
 }
 
 async fn finish(
-    desk: &Desk,
-    attempt: &Attempt,
+    desk: &LoginSession,
+    attempt: &AuthorizationRequest,
     redirect_uri: &str,
     scope: &str,
     code: &SecretString,
-) -> Result<Kept, Refused> {
+) -> Result<StoredLogin, StepFailure> {
     let exchange = CodeExchange {
         tenant: &desk.grant().tenant_id,
         client_id: desk.client_id(),
@@ -156,18 +158,18 @@ async fn finish(
         id: desk.id,
     };
     let answer = desk.rotator.issuer.exchange_code(&exchange).await;
-    let answer = answer.map_err(|error| desk.explain(&error, Way::Code))?;
+    let answer = answer.map_err(|error| desk.explain(&error, LoginMethod::Code))?;
     desk.keep(answer, Some(attempt.nonce())).await
 }
 
-fn told(outcome: &Result<Kept, Refused>) -> Told {
+fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
     match outcome {
-        Ok(kept) => Told {
+        Ok(kept) => ResultPage {
             status: StatusCode::OK,
             title: "Signed in",
             text: format!("The refresh token of {} is stored. You can close this window.", kept.name),
         },
-        Err(refused) => Told {
+        Err(refused) => ResultPage {
             status: StatusCode::OK,
             title: "Not stored",
             text: format!("{refused}\nYou can close this window."),
@@ -176,14 +178,14 @@ fn told(outcome: &Result<Kept, Refused>) -> Told {
 }
 
 /// Errors about the app or its redirect stay on Entra's own page (docs/azure-facts.md F133).
-fn nobody_came(desk: &Desk, patience: Duration, pasted: bool) -> Refused {
+fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {
         "the address to paste is the one at which the browser ended, whole".to_owned()
     } else {
         format!("if the browser is on another machine, use perennial login {name} --no-browser")
     };
-    Refused::new(
+    StepFailure::new(
         Remedy::Retry,
         format!("nobody came back from the sign-in page within {}", humantime::format_duration(patience)),
         format!(

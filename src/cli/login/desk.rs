@@ -6,36 +6,36 @@ use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Voice;
-use crate::cli::shipped::ShippedRotator;
-use crate::login::cure::{Subject, Way};
+use super::Prompter;
+use crate::cli::shipped::AzureRotator;
+use crate::login::cure::{LoginMethod, Subject};
 use crate::login::judge::Expected;
-use crate::login::{Refused, cure, judge};
+use crate::login::{StepFailure, cure, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::failure::{Failure, Remedy};
-use crate::ports::{Acceptance, Asked, IssuerError, Redeemed, ResourceError, VaultError};
+use crate::ports::{Acceptance, IssuerError, RefreshResponse, ResourceError, SecretRole, VaultError};
 use crate::process::clock::rfc3339;
 use crate::process::text;
 use crate::rotation::grace::Grace;
-use crate::rotation::rotate::Credential;
-use crate::token::managed::{Grant, Verify};
+use crate::rotation::rotate::AppCredential;
+use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
 /// One sign-in under way.
-pub(super) struct Desk {
-    pub(super) rotator: ShippedRotator,
-    pub(super) voice: Voice,
+pub(super) struct LoginSession {
+    pub(super) rotator: AzureRotator,
+    pub(super) voice: Prompter,
     /// Sent along everywhere, and kept as the version's `rotation-id`.
     pub(super) id: Uuid,
-    credential: Credential,
+    credential: AppCredential,
     replace_user: bool,
 }
 
 /// What was stored.
 #[derive(Debug, Serialize)]
-pub(super) struct Kept {
+pub(super) struct StoredLogin {
     pub(super) name: String,
     pub(super) version: VersionId,
     pub(super) user_oid: Option<String>,
@@ -52,13 +52,13 @@ struct Before {
     off: bool,
 }
 
-impl Desk {
+impl LoginSession {
     /// Looks whether a sign-in could be stored and exchanged at all, so that nobody signs in for nothing.
     pub(super) async fn open(
-        rotator: ShippedRotator,
-        voice: Voice,
+        rotator: AzureRotator,
+        voice: Prompter,
         replace_user: bool,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, StepFailure> {
         let id = rotation_id();
         let credential = rotator.read_credential(id).await;
         let (credential, _) = credential.map_err(|failure| not_read(&failure, &rotator.grant))?;
@@ -72,7 +72,7 @@ impl Desk {
         Ok(desk)
     }
 
-    pub(super) fn grant(&self) -> &Grant {
+    pub(super) fn grant(&self) -> &ManagedToken {
         &self.rotator.grant
     }
 
@@ -80,7 +80,7 @@ impl Desk {
         &self.credential.client_id
     }
 
-    pub(super) fn credential(&self) -> &Credential {
+    pub(super) fn credential(&self) -> &AppCredential {
         &self.credential
     }
 
@@ -89,11 +89,11 @@ impl Desk {
     }
 
     /// Explains why the issuer gave no tokens.
-    pub(super) fn explain(&self, error: &IssuerError, way: Way) -> Refused {
+    pub(super) fn explain(&self, error: &IssuerError, way: LoginMethod) -> StepFailure {
         cure::of(error, &self.subject(way))
     }
 
-    pub(super) fn subject(&self, way: Way) -> Subject<'_> {
+    pub(super) fn subject(&self, way: LoginMethod) -> Subject<'_> {
         Subject {
             name: self.grant().name.as_str(),
             tenant: &self.grant().tenant_id,
@@ -104,7 +104,11 @@ impl Desk {
     }
 
     /// Judges an answer, and stores its refresh token where nothing speaks against it.
-    pub(super) async fn keep(&self, answer: Redeemed, nonce: Option<&str>) -> Result<Kept, Refused> {
+    pub(super) async fn keep(
+        &self,
+        answer: RefreshResponse,
+        nonce: Option<&str>,
+    ) -> Result<StoredLogin, StepFailure> {
         self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
         // Read once more: minutes may have passed.
         let before = self.before().await?;
@@ -148,7 +152,7 @@ impl Desk {
         }
         self.voice.say("storing", &format!("Storing it as {} …", self.grant().secret));
         let version = self.store(&new, before.newest.as_ref().map(|version| &version.id)).await?;
-        Ok(Kept {
+        Ok(StoredLogin {
             name: self.grant().name.to_string(),
             version,
             user_oid,
@@ -159,7 +163,7 @@ impl Desk {
         })
     }
 
-    async fn before(&self) -> Result<Before, Refused> {
+    async fn before(&self) -> Result<Before, StepFailure> {
         let at = &self.grant().secret;
         match self.rotator.vault.newest(at, self.id).await {
             Ok(stored) => {
@@ -180,7 +184,7 @@ impl Desk {
         }
     }
 
-    async fn ask_partner_center(&self, answer: &Redeemed) -> Result<Option<Acceptance>, Refused> {
+    async fn ask_partner_center(&self, answer: &RefreshResponse) -> Result<Option<Acceptance>, StepFailure> {
         if self.grant().verify == Verify::Nothing {
             return Ok(None);
         }
@@ -197,7 +201,7 @@ impl Desk {
     }
 
     /// Writes until it is written, and looks whether it is what the vault hands out.
-    async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, Refused> {
+    async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
         let mut written = false;
@@ -207,7 +211,8 @@ impl Desk {
                 error = self.rotator.vault.write(at, new, self.id).await.err();
                 written = error.is_none();
             }
-            let passes = |error: &VaultError| matches!(error.failure(Asked::Own, at).remedy, Remedy::Retry);
+            let passes =
+                |error: &VaultError| matches!(error.failure(SecretRole::Own, at).remedy, Remedy::Retry);
             if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
                 return Err(self.vault_refused(error));
             }
@@ -227,38 +232,38 @@ impl Desk {
         }
     }
 
-    fn vault_refused(&self, error: &VaultError) -> Refused {
+    fn vault_refused(&self, error: &VaultError) -> StepFailure {
         let at = &self.grant().secret;
-        let failure = error.failure(Asked::Own, at);
+        let failure = error.failure(SecretRole::Own, at);
         let why = format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
         if *error != VaultError::Deleted {
             let first = failure.cure.map(|cure| format!("{cure}; then ")).unwrap_or_default();
-            return Refused::new(failure.remedy, why, format!("{first}run it again"));
+            return StepFailure::new(failure.remedy, why, format!("{first}run it again"));
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let cure = format!(
             "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, where its old versions are not wanted and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
             self.grant().name
         );
-        Refused::new(Remedy::Operator, why, cure)
+        StepFailure::new(Remedy::Operator, why, cure)
     }
 }
 
-fn not_read(failure: &Failure, grant: &Grant) -> Refused {
+fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
     let cure = failure.cure.clone().map(String::from);
     let cure =
         cure.unwrap_or_else(|| format!("see that client_id and client_secret of {} can be read", grant.name));
-    Refused::new(failure.remedy, failure.summary.clone(), format!("{cure}; then run it again"))
+    StepFailure::new(failure.remedy, failure.summary.clone(), format!("{cure}; then run it again"))
 }
 
-fn no_verdict(error: &ResourceError) -> Refused {
+fn no_verdict(error: &ResourceError) -> StepFailure {
     let why = format!("{error}: whether it accepts the token is not known, and nothing was stored");
-    Refused::new(Remedy::Retry, why, "sign in again once Partner Center answers")
+    StepFailure::new(Remedy::Retry, why, "sign in again once Partner Center answers")
 }
 
-fn overtaken(stored: &Stored) -> Refused {
+fn overtaken(stored: &Stored) -> StepFailure {
     let by = stored.version.tags.get(tag::MANAGED_BY).map_or_else(|| "somebody else".to_owned(), text::shown);
-    Refused::new(
+    StepFailure::new(
         Remedy::Retry,
         format!(
             "the sign-in was stored, but {by} wrote version {} over it in the same moment",

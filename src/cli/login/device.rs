@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::{Desk, Kept};
+use super::desk::{LoginSession, StoredLogin};
 use crate::azure::entra::DevicePoll;
 use crate::login;
-use crate::login::cure::Way;
-use crate::login::polling::{Polling, Turn};
-use crate::login::{DeviceCode, Refused};
-use crate::ports::Redeemed;
+use crate::login::cure::LoginMethod;
+use crate::login::polling::{Polling, PollingTurn};
+use crate::login::{DeviceCode, StepFailure};
+use crate::ports::RefreshResponse;
 use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
@@ -18,7 +18,10 @@ Warning: device codes are what phishers send, so many tenants block this flow, a
 tokens that came from it. It may also carry no second factor. Prefer the browser: --no-browser works over SSH.";
 
 /// Signs in and keeps what comes of it.
-pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Kept, Refused> {
+pub(super) async fn sign_in(
+    desk: &LoginSession,
+    timeout: Option<Duration>,
+) -> Result<StoredLogin, StepFailure> {
     desk.voice.say("warning", WARNING);
     let scope = login::scopes(&desk.grant().scope);
     let begun = desk
@@ -26,7 +29,7 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
         .issuer
         .begin_device_code(&desk.grant().tenant_id, desk.client_id(), &scope, desk.id)
         .await;
-    let code = begun.map_err(|error| desk.explain(&error, Way::DeviceCode))?;
+    let code = begun.map_err(|error| desk.explain(&error, LoginMethod::DeviceCode))?;
     desk.voice.say(
         "device_code",
         &format!("\nOpen {} on any device and type {}\n", code.verification_uri, code.user_code),
@@ -35,7 +38,11 @@ pub(super) async fn sign_in(desk: &Desk, timeout: Option<Duration>) -> Result<Ke
     desk.keep(signed_in, None).await
 }
 
-async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Result<Redeemed, Refused> {
+async fn wait(
+    desk: &LoginSession,
+    code: &DeviceCode,
+    timeout: Option<Duration>,
+) -> Result<RefreshResponse, StepFailure> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
     // By a clock that nobody sets meanwhile.
     let now = || begun_at + crate::process::clock::delta(since.elapsed());
@@ -56,16 +63,16 @@ async fn wait(desk: &Desk, code: &DeviceCode, timeout: Option<Duration>) -> Resu
             Err(error) => error,
         };
         match polling.after(&error, now()) {
-            Turn::Again(after) => rest = after,
-            Turn::Over => return Err(desk.explain(&error, Way::DeviceCode)),
-            Turn::Expired => return Err(expired(desk)),
+            PollingTurn::Again(after) => rest = after,
+            PollingTurn::Over => return Err(desk.explain(&error, LoginMethod::DeviceCode)),
+            PollingTurn::Expired => return Err(expired(desk)),
         }
     }
 }
 
-fn expired(desk: &Desk) -> Refused {
+fn expired(desk: &LoginSession) -> StepFailure {
     let name = &desk.grant().name;
-    Refused::new(
+    StepFailure::new(
         Remedy::Retry,
         "nobody signed in while the code held",
         format!("run perennial login {name} --device-code again, or sign in by browser"),

@@ -8,10 +8,10 @@ use std::io::Read as _;
 
 use secrecy::zeroize::Zeroizing;
 
-use super::desk::{Desk, Kept};
+use super::desk::{LoginSession, StoredLogin};
 use crate::cli::Stop;
-use crate::login::Refused;
-use crate::login::cure::Way;
+use crate::login::StepFailure;
+use crate::login::cure::LoginMethod;
 use crate::process::text;
 use crate::token::RefreshToken;
 
@@ -42,10 +42,10 @@ fn parse(bytes: &[u8]) -> Option<RefreshToken> {
 }
 
 /// Redeems it and keeps the successor.
-pub(super) async fn sign_in(desk: &Desk, token: &RefreshToken) -> Result<Kept, Refused> {
+pub(super) async fn sign_in(desk: &LoginSession, token: &RefreshToken) -> Result<StoredLogin, StepFailure> {
     desk.voice.say("redeeming", "Redeeming the token …");
     let redeemed = desk.rotator.exchange(token, desk.credential(), desk.id).await;
-    let redeemed = redeemed.map_err(|error| desk.explain(&error, Way::Import))?;
+    let redeemed = redeemed.map_err(|error| desk.explain(&error, LoginMethod::Import))?;
     desk.keep(redeemed, None).await
 }
 

@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::page::Told;
-use crate::login::attempt::Attempt;
+use super::page::ResultPage;
+use crate::login::attempt::AuthorizationRequest;
 use crate::login::redirect;
-use crate::login::redirect::{Arrived, MAX_BYTES, NotOurs};
+use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
@@ -50,24 +50,24 @@ pub(super) struct Listener {
 }
 
 /// What comes from the browser.
-pub(super) enum Event {
+pub(super) enum ListenerEvent {
     /// The one answer, with the place where the page waits to be told.
-    Arrived(Arrived, oneshot::Sender<Told>),
+    Arrived(AuthorizationResponse, oneshot::Sender<ResultPage>),
     /// Something that is no answer.
     Odd(NotOurs),
 }
 
 /// A listener that is served. Ends when it is dropped.
 pub(super) struct Served {
-    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) events: mpsc::Receiver<ListenerEvent>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 #[derive(Clone)]
-struct Shared {
-    attempt: Arc<Attempt>,
-    events: mpsc::Sender<Event>,
+struct ListenerState {
+    attempt: Arc<AuthorizationRequest>,
+    events: mpsc::Sender<ListenerEvent>,
     taken: Arc<AtomicBool>,
     port: u16,
 }
@@ -95,12 +95,12 @@ impl Listener {
     }
 
     /// Begins to answer.
-    pub(super) fn serve(self, attempt: Arc<Attempt>) -> Served {
+    pub(super) fn serve(self, attempt: Arc<AuthorizationRequest>) -> Served {
         let (sender, events) = mpsc::channel(1);
-        let shared = Shared { attempt, events: sender, taken: Arc::default(), port: self.port };
+        let shared = ListenerState { attempt, events: sender, taken: Arc::default(), port: self.port };
         let routes = Router::new()
             .route("/", any(answer))
-            .fallback(async || Told::wrong(StatusCode::NOT_FOUND, "There is nothing here.").response())
+            .fallback(async || ResultPage::wrong(StatusCode::NOT_FOUND, "There is nothing here.").response())
             .with_state(shared);
         let limits = ClientLimits {
             connections: CONNECTIONS,
@@ -130,15 +130,15 @@ impl Drop for Served {
     }
 }
 
-async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+async fn answer(State(shared): State<ListenerState>, request: Request) -> Response {
     told(&shared, request).await.response()
 }
 
-async fn told(shared: &Shared, request: Request) -> Told {
+async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let (parts, body) = request.into_parts();
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !server::names_this_machine(text(header::HOST), Some(shared.port)) {
-        return Told::wrong(StatusCode::MISDIRECTED_REQUEST, "This address is not served here.");
+        return ResultPage::wrong(StatusCode::MISDIRECTED_REQUEST, "This address is not served here.");
     }
     let parameters = match parts.method {
         Method::GET => redirect::parameters(parts.uri.query().unwrap_or_default()),
@@ -146,21 +146,27 @@ async fn told(shared: &Shared, request: Request) -> Told {
             match server::read_body(body, MAX_BYTES, REQUEST_WITHIN).await {
                 Ok(form) => redirect::parameters(&String::from_utf8_lossy(&form)),
                 Err(status) => {
-                    return Told::wrong(status, "The answer of the sign-in page did not arrive whole.");
+                    return ResultPage::wrong(status, "The answer of the sign-in page did not arrive whole.");
                 }
             }
         }
-        _ => return Told::wrong(StatusCode::METHOD_NOT_ALLOWED, "This is no answer of the sign-in page."),
+        _ => {
+            return ResultPage::wrong(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This is no answer of the sign-in page.",
+            );
+        }
     };
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(why) => {
             // Told once in a while is enough: a full channel has told it already.
-            let _told = shared.events.try_send(Event::Odd(why));
-            return Told::wrong(StatusCode::BAD_REQUEST, why.as_str());
+            let _told = shared.events.try_send(ListenerEvent::Odd(why));
+            return ResultPage::wrong(StatusCode::BAD_REQUEST, why.as_str());
         }
     };
-    let again = || Told::wrong(StatusCode::GONE, "This sign-in has been answered already. See the terminal.");
+    let again =
+        || ResultPage::wrong(StatusCode::GONE, "This sign-in has been answered already. See the terminal.");
     if shared.taken.swap(true, Ordering::SeqCst) {
         return again();
     }
@@ -168,11 +174,12 @@ async fn told(shared: &Shared, request: Request) -> Told {
         connection.keep();
     }
     let (sender, page) = oneshot::channel();
-    if shared.events.send(Event::Arrived(arrived, sender)).await.is_err() {
+    if shared.events.send(ListenerEvent::Arrived(arrived, sender)).await.is_err() {
         return again();
     }
-    let ended =
-        || Told::wrong(StatusCode::INTERNAL_SERVER_ERROR, "The sign-in was given up. See the terminal.");
+    let ended = || {
+        ResultPage::wrong(StatusCode::INTERNAL_SERVER_ERROR, "The sign-in was given up. See the terminal.")
+    };
     page.await.unwrap_or_else(|_| ended())
 }
 

@@ -11,13 +11,13 @@ const STYLE: &str = ":root{color-scheme:light dark}body{font:18px/1.5 system-ui,
 
 /// What the page says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ResultPage {
     pub(super) status: StatusCode,
     pub(super) title: &'static str,
     pub(super) text: String,
 }
 
-impl Told {
+impl ResultPage {
     pub(super) fn wrong(status: StatusCode, text: &str) -> Self {
         Self { status, title: "Not signed in", text: text.to_owned() }
     }

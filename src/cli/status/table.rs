@@ -7,7 +7,7 @@ use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;
@@ -54,8 +54,8 @@ fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
     // Of a token that was refused there is nothing left to come.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
-        Standing::NeedsLogin => (to_come(None), to_come(None)),
-        Standing::Expired => (to_come(None), passed(token.expires_at, now)),
+        TokenState::NeedsLogin => (to_come(None), to_come(None)),
+        TokenState::Expired => (to_come(None), passed(token.expires_at, now)),
         _ => (to_come(token.rotate_at), to_come(token.expires_at)),
     };
     [
@@ -68,12 +68,12 @@ fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
     ]
 }
 
-fn hue(state: Standing) -> &'static str {
+fn hue(state: TokenState) -> &'static str {
     match state {
-        Standing::Current => GREEN,
-        Standing::Unsaved => YELLOW,
-        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired => RED,
-        Standing::Off | Standing::Unknown => DIM,
+        TokenState::Current => GREEN,
+        TokenState::Unsaved => YELLOW,
+        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired => RED,
+        TokenState::Off | TokenState::Unknown => DIM,
     }
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ports::Redeemed;
+use crate::ports::RefreshResponse;
 use crate::rotation::samples;
 use crate::token::claims::Claim;
 use crate::token::{AccessToken, RefreshToken};
@@ -14,8 +14,8 @@ const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const USER: &str = "0c0ffee0-1111-4111-8111-111111111111";
 const SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
 
-fn grant() -> Grant {
-    Grant {
+fn grant() -> ManagedToken {
+    ManagedToken {
         tenant_id: TENANT.into(),
         scope: SCOPE.into(),
         verify: Verify::PartnerCenter,
@@ -31,9 +31,9 @@ fn text(text: &str) -> Claim {
     Claim::Text(text.into())
 }
 
-fn signed_in(claims: &Value) -> Redeemed {
+fn signed_in(claims: &Value) -> RefreshResponse {
     let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
-    Redeemed {
+    RefreshResponse {
         access_token: AccessToken::new(format!("h.{payload}.s")),
         refresh_token: RefreshToken::new("0.AX"),
         expires_in: Duration::from_secs(3600),
@@ -43,20 +43,20 @@ fn signed_in(claims: &Value) -> Redeemed {
     }
 }
 
-fn judged(grant: &Grant, answer: &Redeemed) -> Result<Option<String>, Refused> {
+fn judged(grant: &ManagedToken, answer: &RefreshResponse) -> Result<Option<String>, StepFailure> {
     let expected =
         Expected { grant, client_id: "app", nonce: Some("nonce"), user_before: None, replace_user: false };
     judge(&expected, answer).map(|whose| whose.user_oid)
 }
 
 /// What is said where one claim is another.
-fn with(name: &str, value: Value) -> Result<Option<String>, Refused> {
+fn with(name: &str, value: Value) -> Result<Option<String>, StepFailure> {
     let mut changed = claims();
     changed[name] = value;
     judged(&grant(), &signed_in(&changed))
 }
 
-fn refused(judged: Result<Option<String>, Refused>, why: &str) -> Refused {
+fn refused(judged: Result<Option<String>, StepFailure>, why: &str) -> StepFailure {
     let refused = judged.expect_err(why);
     assert!(refused.why.contains(why), "{refused}");
     refused
@@ -72,7 +72,7 @@ fn another_tenant_app_or_user_is_refused_with_its_cure() {
     let tenant = refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "another tenant");
     assert!(tenant.cure.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
     assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
-    let pinned = Grant { user_oid: Some("somebody".into()), ..grant() };
+    let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant() };
     let user = refused(judged(&pinned, &signed_in(&claims())), "admits somebody only");
     assert!(user.cure.contains("user_oid"), "{user}");
 }
@@ -86,7 +86,7 @@ fn what_is_no_object_id_is_neither_shown_nor_stored() {
     };
 
     assert_eq!(judged(&grant(), &odd("0.AX8Acanary")), Ok(None));
-    let pinned = Grant { user_oid: Some("somebody".into()), ..grant() };
+    let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant() };
     let told = refused(judged(&pinned, &odd("0.AX8Acanary")), "user (unknown) signed in");
     assert!(!told.to_string().contains("canary"), "{told}");
 }
@@ -110,7 +110,7 @@ fn a_user_is_replaced_on_purpose_only() {
         assert!(by(Some(noted), true).is_ok());
     }
     assert!(by(Some(&USER.to_uppercase()), false).is_ok());
-    let pinned = Grant { user_oid: Some("somebody".into()), ..grant.clone() };
+    let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant.clone() };
     let expected =
         Expected { grant: &pinned, client_id: "app", nonce: None, user_before: None, replace_user: true };
     assert!(judge(&expected, &answer).is_err(), "what is pinned is pinned");
@@ -118,8 +118,8 @@ fn a_user_is_replaced_on_purpose_only() {
 
 #[test]
 fn a_user_who_cannot_be_compared_is_not_the_same_one() {
-    let pinned = Grant { user_oid: Some(USER.into()), ..grant() };
-    let by = |grant: &Grant, answer: &Redeemed, user_before, replace_user| {
+    let pinned = ManagedToken { user_oid: Some(USER.into()), ..grant() };
+    let by = |grant: &ManagedToken, answer: &RefreshResponse, user_before, replace_user| {
         let expected = Expected { grant, client_id: "app", nonce: None, user_before, replace_user };
         judge(&expected, answer)
     };
@@ -148,7 +148,7 @@ fn a_second_factor_is_demanded_where_partner_center_is_asked() {
     let told = refused(with("amr", json!(["pwd"])), "no second factor");
     assert!(told.why.contains("900421") && told.cure.contains("private browser window"), "{told}");
     assert!(with("amr", Value::Null).is_ok(), "unknown: Partner Center will say");
-    let elsewhere = Grant { verify: Verify::Nothing, ..grant() };
+    let elsewhere = ManagedToken { verify: Verify::Nothing, ..grant() };
     let mut one = claims();
     one["amr"] = json!(["pwd"]);
     assert!(judged(&elsewhere, &signed_in(&one)).is_ok());
@@ -175,7 +175,7 @@ fn scopes_that_were_not_granted_are_named() {
 
     refused(judged(&grant(), &answer), "does not cover the scope https://api.partnercenter");
     let whatever =
-        Grant { scope: "https://api.partnercenter.microsoft.com/.default openid".into(), ..grant() };
+        ManagedToken { scope: "https://api.partnercenter.microsoft.com/.default openid".into(), ..grant() };
     assert!(judged(&whatever, &answer).is_ok());
     answer.scope = None;
     assert!(judged(&grant(), &answer).is_ok(), "what is not said is not held against it");
@@ -185,9 +185,9 @@ fn scopes_that_were_not_granted_are_named() {
 fn an_id_token_of_another_sign_in_is_refused_and_so_is_none() {
     for nonce in [Claim::Absent, text("other"), Claim::List(vec!["nonce".into()]), Claim::Odd] {
         let id_claims = Some(Claims { nonce, ..Claims::default() });
-        refused(judged(&grant(), &Redeemed { id_claims, ..signed_in(&claims()) }), "nonce differs");
+        refused(judged(&grant(), &RefreshResponse { id_claims, ..signed_in(&claims()) }), "nonce differs");
     }
-    refused(judged(&grant(), &Redeemed { id_claims: None, ..signed_in(&claims()) }), "nonce differs");
+    refused(judged(&grant(), &RefreshResponse { id_claims: None, ..signed_in(&claims()) }), "nonce differs");
 }
 
 #[test]

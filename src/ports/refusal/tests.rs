@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn refusal(error: &str, code: Option<u32>) -> Refusal {
-    Refusal { status: 400, error: error.into(), trace: Trace::of(code), ..Refusal::default() }
+fn refusal(error: &str, code: Option<u32>) -> OAuthError {
+    OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() }
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn of_several_numbers_the_one_that_says_most_decides_and_none_may_speak_against_
         (vec![], None, false),
     ] {
         let (found, further_codes) = pick(codes.clone());
-        let answer = Refusal { further_codes, ..refusal("invalid_grant", found) };
+        let answer = OAuthError { further_codes, ..refusal("invalid_grant", found) };
 
         assert_eq!((found, answer.condemns_token()), (code, ends), "{codes:?}");
     }
@@ -130,7 +130,7 @@ fn every_number_of_a_policy_is_an_operators_under_any_error() {
     for code in (53000..54000).chain(530_000..531_000) {
         for error in ERRORS {
             for status in [400, 401, 429, 500] {
-                let answer = Refusal { status, ..refusal(error, Some(code)) };
+                let answer = OAuthError { status, ..refusal(error, Some(code)) };
                 let found = (answer.class(), answer.remedy(), answer.kind());
                 let policy = (Class::Policy, Remedy::Operator, Kind::PolicyBlocked);
                 assert_eq!(found, policy, "{error} {code} {status}");

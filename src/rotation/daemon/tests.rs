@@ -8,13 +8,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::ports::{Acceptance, Change, IssuerError, Redeemed, Redemption, ResourceError, VaultError};
+use crate::ports::{
+    Acceptance, IssuerError, RefreshRequest, RefreshResponse, ResourceError, SecretUpdate, VaultError,
+};
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::grace::GRACE;
 use crate::rotation::holds::Hold;
 use crate::rotation::samples;
 use crate::rotation::schedule::Timing;
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 use crate::token::secret::{SecretAddress, Source};
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
@@ -37,8 +39,8 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Issuer for &Peers {
-    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
-        Ok(Redeemed {
+    async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
+        Ok(RefreshResponse {
             access_token: AccessToken::new("opaque"),
             refresh_token: RefreshToken::new(format!("{}+", what.token.expose())),
             expires_in: Duration::from_secs(3600),
@@ -79,7 +81,13 @@ impl Vault for &Peers {
         Ok(new.version)
     }
 
-    async fn update(&self, _: &SecretAddress, _: &VersionId, _: &Change, _: Uuid) -> Result<(), VaultError> {
+    async fn update(
+        &self,
+        _: &SecretAddress,
+        _: &VersionId,
+        _: &SecretUpdate,
+        _: Uuid,
+    ) -> Result<(), VaultError> {
         Ok(())
     }
 }
@@ -97,7 +105,7 @@ fn stored(id: &str, value: &str, tags: Tags) -> Stored {
 
 fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
     let client_secret = Source::Secret(samples::address("app-secret"));
-    let grant = Grant { client_secret, ..samples::grant("t") };
+    let grant = ManagedToken { client_secret, ..samples::grant("t") };
     lock(&peers.written).push(stored("v0", "rt", Tags::new()));
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
     Rotator {
@@ -120,7 +128,7 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let stop = CancellationToken::new();
     let (_reload, reloads) = watch::channel(0);
     let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
-    keep(rotator, state, signals, Pulse::default(), |state, _, _| {
+    keep(rotator, state, signals, Liveness::default(), |state, _, _| {
         if when(state) {
             stop.cancel();
         }
@@ -177,7 +185,7 @@ async fn after_ten_days_asleep_it_looks_within_minutes() {
         stop.cancel();
         awake_since.elapsed()
     };
-    let (_, took) = tokio::join!(keep(rotator, state, signals, Pulse::default(), publish), sleeper);
+    let (_, took) = tokio::join!(keep(rotator, state, signals, Liveness::default(), publish), sleeper);
 
     assert!(took <= LOOK_EVERY, "{took:?}");
 }

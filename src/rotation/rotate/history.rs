@@ -5,8 +5,8 @@
 use uuid::Uuid;
 
 use super::{Attempt, Rotator};
-use crate::ports::failure::{About, Failure, Kind, Remedy};
-use crate::ports::{Change, Issuer, Resource, Vault, VaultError};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::ports::{Issuer, Resource, SecretUpdate, Vault, VaultError};
 use crate::rotation::event::Event;
 use crate::rotation::save::Ties;
 use crate::rotation::state::{Inherited, PendingSave, State, Successor};
@@ -14,7 +14,7 @@ use crate::rotation::{save, schedule};
 use crate::token::version::{Version, VersionId};
 
 /// What came of redeeming a version that is not the newest.
-pub(super) enum Turn {
+pub(super) enum Tried {
     /// It works.
     Works(Box<Successor>),
     /// It is refused, or brings no successor, and that may change.
@@ -52,7 +52,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         };
         let mut seen = Vec::new();
         while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Never) {
-            if let Turn::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
+            if let Tried::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
                 let pending = PendingSave::of(*works);
                 return Ok(Some(PendingSave { may_overwrite: Some(newest.id.clone()), seen, ..pending }));
             }
@@ -75,12 +75,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let now = self.clock.now();
         if self.timing.room_for_vault_calls(state, room, now) > now {
             let summary = "today's calls to the vault are used up: a long list of versions has to wait";
-            return Err(Failure::new(Kind::Overdue, Remedy::Retry, About::History, summary));
+            return Err(Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::History, summary));
         }
         let listed = self.vault.versions(&self.grant.secret, id).await;
         // What kept them from being listed is over, and nothing else is.
         if listed.is_ok() {
-            state.clear_failures_about(About::History);
+            state.clear_failures_about(FailureSubject::History);
         }
         // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
         if let Ok(versions) = &listed
@@ -100,17 +100,17 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         buried: &Version,
         under: &VersionId,
         attempt: &mut Attempt,
-    ) -> Result<Turn, Failure> {
+    ) -> Result<Tried, Failure> {
         let turn = self.redeem_version(state, buried, attempt).await?;
         match turn {
-            Turn::Works(_) => {
+            Tried::Works(_) => {
                 state.unburied_at = Some(self.clock.now());
                 attempt.note(Event::BuriedSignIn(buried.id.clone(), under.clone()));
             }
-            Turn::MayComeBack => {
+            Tried::MayComeBack => {
                 attempt.note(Event::BuriedSignInRefused(buried.id.clone(), under.clone()));
             }
-            Turn::Useless => {}
+            Tried::Useless => {}
         }
         Ok(turn)
     }
@@ -121,26 +121,26 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state: &mut State,
         version: &Version,
         attempt: &mut Attempt,
-    ) -> Result<Turn, Failure> {
+    ) -> Result<Tried, Failure> {
         state.note_vault_call(self.clock.now());
         let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,
-            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Turn::Useless),
+            Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Tried::Useless),
             Err(error) => return Err(self.own(&error)),
         };
         match self.redeem_theirs(state, &stored, attempt).await {
             Ok(proof) => {
                 // Else nobody would know until the next proof whether what is put on top can be used.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
-                Ok(Turn::Works(Box::new(proof.successor)))
+                Ok(Tried::Works(Box::new(proof.successor)))
             }
             Err(failure) if failure.token_refused() => {
                 self.note_refusal(state, version, &failure, attempt).await;
                 let is_final = schedule::is_final(&failure, version, self.clock.now());
-                Ok(if is_final { Turn::Useless } else { Turn::MayComeBack })
+                Ok(if is_final { Tried::Useless } else { Tried::MayComeBack })
             }
             // It works, but brings no successor that could be put on top.
-            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Turn::MayComeBack),
+            Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Tried::MayComeBack),
             Err(failure) => Err(failure),
         }
     }
@@ -166,14 +166,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 continue;
             }
             match self.redeem_version(state, version, attempt).await? {
-                Turn::Works(works) => {
+                Tried::Works(works) => {
                     attempt.note(Event::Rescued(version.id.clone(), useless.id.clone()));
                     self.note_refusal(state, useless, failure, attempt).await;
                     let pending = PendingSave::of(*works);
                     return Ok(Some(PendingSave { may_overwrite: Some(useless.id.clone()), ..pending }));
                 }
-                Turn::MayComeBack => may_come_back = Some(sign_in),
-                Turn::Useless => {}
+                Tried::MayComeBack => may_come_back = Some(sign_in),
+                Tried::Useless => {}
             }
         }
         // A sign-in that may come back is tried at the next attempt, too.
@@ -194,7 +194,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let now = self.clock.now();
         let Some(tags) = schedule::refusal_tags(version, failure, now, now) else { return };
         state.note_vault_call(now);
-        let update = Change { enabled: None, tags: Some(tags) };
+        let update = SecretUpdate { enabled: None, tags: Some(tags) };
         if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &update, attempt.id).await {
             attempt.note(Event::TagsNotUpdated(version.id.clone(), error.to_string()));
         }

@@ -5,13 +5,13 @@
 use uuid::Uuid;
 
 use super::Rotator;
-use crate::ports::failure::{About, Failure, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::ports::{Issuer, Resource, Vault, VaultError};
 use crate::rotation::event::{Event, Stepped};
 use crate::rotation::schedule;
 use crate::rotation::state::State;
 use crate::token::rotation_id;
-use crate::token::secret::{Setting, Source};
+use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -22,19 +22,21 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let (now, id) = (self.clock.now(), rotation_id());
         let changed = match about {
             // The user may as well have signed in again: every tenth check re-reads the token.
-            About::AppCredential | About::CredentialSource if checks % 10 != 9 => {
+            FailureSubject::AppCredential | FailureSubject::CredentialSource if checks % 10 != 9 => {
                 self.credential_changed(&mut state, about, id).await
             }
             // A right to list is no more likely than a new sign-in: they take turns.
-            About::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
-            About::AppCredential | About::CredentialSource | About::History | About::Token | About::Grant => {
-                self.token_changed(&mut state, id).await
-            }
+            FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
+            FailureSubject::AppCredential
+            | FailureSubject::CredentialSource
+            | FailureSubject::History
+            | FailureSubject::Token
+            | FailureSubject::Grant => self.token_changed(&mut state, id).await,
         };
         // A credential of two secrets takes two calls: then it is checked half as often.
         let calls = match about {
-            About::Token | About::History | About::Grant => 1,
-            About::AppCredential | About::CredentialSource => self.credential_secrets(),
+            FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => 1,
+            FailureSubject::AppCredential | FailureSubject::CredentialSource => self.credential_secrets(),
         };
         if let Some(blocked) = &mut state.blocked {
             blocked.next_check_at = now + schedule::WATCH_EVERY * calls;
@@ -50,13 +52,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// In how many secrets of a vault the app's credential is kept, one at least.
     fn credential_secrets(&self) -> i32 {
-        let id = matches!(self.grant.client_id, Setting::From(Source::Secret(_)));
+        let id = matches!(self.grant.client_id, ConfigValue::From(Source::Secret(_)));
         let secret = matches!(self.grant.client_secret, Source::Secret(_));
         (i32::from(id) + i32::from(secret)).max(1)
     }
 
     async fn token_changed(&self, state: &mut State, id: Uuid) -> bool {
-        let unread = state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == About::Token);
+        let unread =
+            state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vault.newest(&self.grant.secret, id).await {
             // After a refusal a new version is news, and so is that another process has proved the same one and taken
             // the mark off; after a vault that refused, any answer is.
@@ -69,8 +72,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    async fn credential_changed(&self, state: &mut State, about: About, id: Uuid) -> bool {
-        let unread = about == About::CredentialSource;
+    async fn credential_changed(&self, state: &mut State, about: FailureSubject, id: Uuid) -> bool {
+        let unread = about == FailureSubject::CredentialSource;
         match self.read_credential(id).await {
             Ok((credential, _)) => unread || Some(credential.fingerprint) != state.credential_used,
             Err(failure) => is_unread_otherwise(state, failure),

@@ -8,16 +8,18 @@ use uuid::Uuid;
 
 use super::{Attempt, Proof, Rotator};
 use crate::ports::answer::{Unverified, Whose};
-use crate::ports::failure::{About, Failure, Kind, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::ports::refusal::Class;
-use crate::ports::{Asked, Issuer, IssuerError, Redeemed, Redemption, Resource, Vault, answer};
+use crate::ports::{
+    Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, SecretRole, Vault, answer,
+};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
 use crate::rotation::schedule;
 use crate::rotation::state::{Facts, State, Successor};
-use crate::token::secret::{Setting, Source};
+use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::{Stored, Version, tag};
 use crate::token::{RefreshToken, local_secret};
 
@@ -26,7 +28,7 @@ use crate::token::{RefreshToken, local_secret};
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
 
 /// The app's id and secret, as read for one step.
-pub(crate) struct Credential {
+pub(crate) struct AppCredential {
     pub(crate) client_id: String,
     pub(crate) secret: SecretString,
     pub(super) secret_created: Option<Timestamp>,
@@ -101,10 +103,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
-        credential: &Credential,
+        credential: &AppCredential,
         id: Uuid,
-    ) -> Result<Redeemed, IssuerError> {
-        let request = Redemption {
+    ) -> Result<RefreshResponse, IssuerError> {
+        let request = RefreshRequest {
             tenant: &self.grant.tenant_id,
             client_id: &credential.client_id,
             client_secret: &credential.secret,
@@ -135,7 +137,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// What a refusal means; of a credential made moments ago it means waiting.
-    pub(crate) fn refused(&self, error: &IssuerError, credential: &Credential) -> Failure {
+    pub(crate) fn refused(&self, error: &IssuerError, credential: &AppCredential) -> Failure {
         let failure = error.failure();
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
@@ -147,11 +149,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Reads the app's id and secret; also says how many vault calls that took.
-    pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(Credential, usize), Failure> {
+    pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(AppCredential, usize), Failure> {
         let mut calls = 0;
         let client_id = match &self.grant.client_id {
-            Setting::Plain(value) => value.clone(),
-            Setting::From(source) => {
+            ConfigValue::Plain(value) => value.clone(),
+            ConfigValue::From(source) => {
                 let (value, version) = self.read_source(source, id).await?;
                 calls += usize::from(version.is_some());
                 // It is shown and sent in the clear, and what lies there may be a secret.
@@ -162,7 +164,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         calls += usize::from(version.is_some());
         let mut hasher = DefaultHasher::new();
         (&client_id, secret.expose_secret()).hash(&mut hasher);
-        let credential = Credential {
+        let credential = AppCredential {
             client_id,
             secret,
             secret_created: version.as_ref().map(|version| version.created),
@@ -179,7 +181,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                     local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
                         .map(|value| (value, Some(version)))
                 }
-                Err(error) => return Err(error.failure(Asked::Source, address)),
+                Err(error) => return Err(error.failure(SecretRole::Source, address)),
             },
             local => local_secret::read_local(local).map(|value| (value, None)),
         };
@@ -209,16 +211,16 @@ fn note_unverified(facts: &mut Facts, unverified: Unverified, now: Timestamp, at
 }
 
 fn unreadable(summary: String) -> Failure {
-    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::CredentialSource, summary)
+    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::CredentialSource, summary)
 }
 
 fn unusable_value() -> Failure {
     let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
-    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, summary);
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, FailureSubject::Grant, summary);
     Failure { never_was_a_token: true, ..failure }
 }
 
 fn budget_spent() -> Failure {
     let summary = "today's redemptions of this token are used up";
-    Failure::new(Kind::Overdue, Remedy::Retry, About::Grant, summary)
+    Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Grant, summary)
 }

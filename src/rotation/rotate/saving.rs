@@ -5,10 +5,10 @@
 //!
 //! Invariant: while a successor is held it stays in the state; a failure on the way cannot lose it.
 
-use super::history::Turn;
+use super::history::Tried;
 use super::{Attempt, Proof, Rotator};
-use crate::ports::failure::{About, Failure, Kind, Remedy};
-use crate::ports::{Change, Issuer, Resource, Vault};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::ports::{Issuer, Resource, SecretUpdate, Vault};
 use crate::rotation::event::{Event, Stepped};
 use crate::rotation::holds::Stake;
 use crate::rotation::save::{AfterList, AfterRead};
@@ -62,7 +62,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Ok(());
         }
         let summary = "another writer keeps writing this secret while its successor is being saved";
-        Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, About::Token, summary))
+        Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 
     /// Rule 1: re-read; write only over what was redeemed or is settled to be of no use.
@@ -166,7 +166,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             AfterList::NotSeen => {
                 pending.written = None;
                 let summary = "the vault acknowledged the new version but does not show it";
-                return Err(Failure::new(Kind::Unsaved, Remedy::Retry, About::Token, summary));
+                return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
                 // Its chain has been on top: within this save it is not put there again, not even where a copy
@@ -182,7 +182,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.hold.set(Stake::Nothing);
         for old in retire {
             state.note_vault_call(self.clock.now());
-            let update = Change { enabled: Some(false), tags: None };
+            let update = SecretUpdate { enabled: Some(false), tags: None };
             if let Err(error) = self.vault.update(&self.grant.secret, &old, &update, attempt.id).await {
                 attempt.note(Event::RetireFailed(old, error.to_string()));
             }
@@ -201,7 +201,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ) -> Result<Pass, Failure> {
         let turn = self.redeem_buried(state, buried, written, attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
-        let Turn::Works(mut successor) = turn else {
+        let Tried::Works(mut successor) = turn else {
             pending.seen.push(buried.id.clone());
             return Ok(Pass::Again);
         };

@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 
 use super::{AGAIN_AFTER, LONGEST, RESCUE_AFTER, is_passing};
-use crate::ports::failure::{About, Failure};
+use crate::ports::failure::{Failure, FailureSubject};
 use crate::ports::refusal;
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{RefusedVersion, State};
@@ -63,7 +63,7 @@ pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Opti
 /// Remembers that a version was redeemed in vain, unless that is final: then its tags say so.
 pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Timestamp) {
     forget(state, version);
-    let asked = matches!(failure.about, About::Grant | About::AppCredential);
+    let asked = matches!(failure.about, FailureSubject::Grant | FailureSubject::AppCredential);
     if asked && !is_final(failure, version, now) {
         state.refused.truncate(REMEMBERED - 1);
         let refused = RefusedVersion { id: version.id.clone(), at: now, failure: failure.clone() };
@@ -92,7 +92,7 @@ pub fn ask_again(state: &mut State) {
 }
 
 fn is_settled(refused: &RefusedVersion) -> bool {
-    !is_passing(refused.failure.remedy) && refused.failure.about == About::Grant
+    !is_passing(refused.failure.remedy) && refused.failure.about == FailureSubject::Grant
 }
 
 /// By a clock that may be set back: what was said in the future does not stand.

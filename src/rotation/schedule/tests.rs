@@ -29,7 +29,7 @@ fn current(version: Version) -> State {
 }
 
 fn failure(remedy: Remedy) -> Failure {
-    Failure::new(Kind::EntraUnreachable, remedy, About::Grant, "x")
+    Failure::new(Kind::EntraUnreachable, remedy, FailureSubject::Grant, "x")
 }
 
 const RETRY: Remedy = Remedy::Retry;
@@ -171,7 +171,7 @@ proptest! {
 
 #[test]
 fn what_is_known_of_a_token_says_nothing_about_the_next() {
-    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "revoked");
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "revoked");
     let mut state = timing().after_failure(current(ours()), refused, at(1), 0.5);
     state.newest = Some(Version { id: VersionId("a sign-in".into()), ..ours() });
 
@@ -185,7 +185,7 @@ fn what_is_known_of_a_token_says_nothing_about_the_next() {
 #[test]
 fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
     let timing = timing();
-    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     let state = timing.after_failure(current(ours()), refused, at(0), 0.5);
 
     let state = timing.after_failure(state, failure(RETRY), at(24), 0.5);
@@ -196,7 +196,7 @@ fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
     let outage = state.outage.as_ref().expect("both are known");
     assert_eq!((outage.failure.kind, outage.since, outage.attempts), (Kind::EntraUnreachable, at(24), 1));
 
-    let answered = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let answered = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     let state = timing.after_failure(state, answered, at(27), 0.5);
     assert!(state.outage.is_none(), "an answer ends an outage");
     assert_eq!(state.blocked.expect("still refused").since, at(0));
@@ -208,7 +208,12 @@ fn faults_that_take_turns_are_one_outage() {
     let mut state = current(ours());
     for turn in 0..10 {
         let kind = if turn % 2 == 0 { Kind::VaultUnreachable } else { Kind::EntraUnreachable };
-        state = timing.after_failure(state, Failure::new(kind, RETRY, About::Grant, "x"), at(turn), 0.999);
+        state = timing.after_failure(
+            state,
+            Failure::new(kind, RETRY, FailureSubject::Grant, "x"),
+            at(turn),
+            0.999,
+        );
     }
 
     assert_eq!(state.outage.expect("down").retry_at, at(10));

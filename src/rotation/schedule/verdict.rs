@@ -3,7 +3,7 @@
 //! A yes is noted at most daily, a no when it changes.
 
 use super::MARK_EVERY;
-use crate::ports::failure::{About, Kind};
+use crate::ports::failure::{FailureSubject, Kind};
 use crate::rotation::state::{Blocked, Facts, Noted};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag, verdict};
@@ -31,8 +31,8 @@ pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
 pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
     let failure = &blocked.failure;
     let kind = match (failure.kind, failure.about) {
-        (Kind::AppCredentialRefused, About::AppCredential)
-        | (Kind::VaultRefused, About::CredentialSource)
+        (Kind::AppCredentialRefused, FailureSubject::AppCredential)
+        | (Kind::VaultRefused, FailureSubject::CredentialSource)
         | (Kind::NoRefreshToken, _) => failure.kind,
         _ => return None,
     };
@@ -141,7 +141,7 @@ mod tests {
         let since = now() - hours(2);
         let operator = Remedy::Operator;
         let retry = Remedy::Retry;
-        let refused = (Kind::AppCredentialRefused, operator, About::AppCredential);
+        let refused = (Kind::AppCredentialRefused, operator, FailureSubject::AppCredential);
         let usable = Some(("usable", since));
         for (what, on_it, (kind, remedy, about), is_noted) in [
             ("the app's secret", usable, refused, true),
@@ -149,13 +149,18 @@ mod tests {
             (
                 "one made moments ago",
                 usable,
-                (Kind::AppCredentialRefused, retry, About::AppCredential),
+                (Kind::AppCredentialRefused, retry, FailureSubject::AppCredential),
                 false,
             ),
-            ("a role on it", usable, (Kind::VaultRefused, operator, About::CredentialSource), true),
-            ("a file", usable, (Kind::AppCredentialRefused, operator, About::CredentialSource), false),
-            ("a role on the token", usable, (Kind::VaultRefused, operator, About::Token), false),
-            ("no successor", usable, (Kind::NoRefreshToken, operator, About::Grant), true),
+            ("a role on it", usable, (Kind::VaultRefused, operator, FailureSubject::CredentialSource), true),
+            (
+                "a file",
+                usable,
+                (Kind::AppCredentialRefused, operator, FailureSubject::CredentialSource),
+                false,
+            ),
+            ("a role on the token", usable, (Kind::VaultRefused, operator, FailureSubject::Token), false),
+            ("no successor", usable, (Kind::NoRefreshToken, operator, FailureSubject::Grant), true),
         ] {
             let failure = Failure::new(kind, remedy, about, "as told");
             let unproved = State { newest: Some(noted(on_it)), ..State::unknown(now()) };
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_grant_takes_the_verdicts_place() {
-        let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "as told");
+        let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
         let unproved = State { newest: Some(noted(Some(("usable", now())))), ..State::unknown(now()) };
         let state = samples::failed(unproved, failure, now(), 1);
 

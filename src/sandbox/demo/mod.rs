@@ -28,7 +28,7 @@ use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::process::telemetry::Captured;
 use crate::sandbox::server::SandboxError;
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 
 /// How a demo is to run.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,7 @@ impl Demo {
         self.until("later", span + TimeDelta::days(1), |demo| demo.now() >= at).await
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> TokenState {
         watch::standing(&self.daemon, self.now())
     }
 

@@ -29,8 +29,8 @@ use crate::sandbox::server::{ConfigRequest, Sandbox};
 use crate::sandbox::world::{Partner, World};
 use crate::serve::http;
 use crate::serve::http::Extras;
-use crate::status::board::Board;
-use crate::token::managed::Grant;
+use crate::status::board::StatusBoard;
+use crate::token::managed::ManagedToken;
 
 /// What the token is called.
 pub(super) const TOKEN: &str = "partner-center";
@@ -120,7 +120,7 @@ impl Stage {
     }
 
     /// What the token's grant looks like to the daemon.
-    pub(super) fn grant(&self) -> &Grant {
+    pub(super) fn grant(&self) -> &ManagedToken {
         &self.config.tokens[0]
     }
 
@@ -185,7 +185,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn board(&self) -> &Board {
+    pub(super) fn board(&self) -> &StatusBoard {
         self.daemon.board()
     }
 

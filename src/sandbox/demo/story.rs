@@ -11,7 +11,7 @@ use super::{Demo, Stuck};
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::World;
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
 /// How long the last part goes on, so that the first rotation after all that is in it.
@@ -116,7 +116,7 @@ impl Demo {
             let now = demo.now();
             demo.second
                 .as_ref()
-                .is_some_and(|second| super::watch::standing(second, now) == Standing::Current)
+                .is_some_and(|second| super::watch::standing(second, now) == TokenState::Current)
         })
         .await?;
         self.watch.two = true;
@@ -212,7 +212,7 @@ impl Demo {
         self.watch.promises.check(Promise::Told, now, open.is_empty(), || {
             format!("{} still open although all is well", open.len())
         });
-        self.until("a current token", TimeDelta::hours(2), |demo| demo.standing() == Standing::Current)
+        self.until("a current token", TimeDelta::hours(2), |demo| demo.standing() == TokenState::Current)
             .await?;
         self.tell(Tone::Good, "end", "All is well. The next token that anybody has to get by hand is: none.");
         Ok(())

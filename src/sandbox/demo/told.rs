@@ -39,7 +39,7 @@ pub(super) enum News {
 
 /// The conditions that are open, and what is known about earlier ones.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct OpenConditions {
     open: BTreeMap<Incident, Open>,
     ids: BTreeMap<Incident, Uuid>,
     /// What the story calls for at present.
@@ -49,7 +49,7 @@ pub(super) struct Told {
     incidents: usize,
 }
 
-impl Told {
+impl OpenConditions {
     /// A new part of the story, with the kinds that belong to it.
     pub(super) fn expect(&mut self, kinds: &[Kind]) {
         self.expected = kinds.to_vec();

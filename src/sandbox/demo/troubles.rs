@@ -12,8 +12,8 @@ use super::voice::{Tone, span};
 use super::{Demo, Stuck};
 use crate::ports::failure::Kind;
 use crate::process::clock::{Timestamp, delta};
-use crate::sandbox::world::{Fault, Operation, Peer, What};
-use crate::status::snapshot::Standing;
+use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
+use crate::status::snapshot::TokenState;
 
 /// Days a second while minutes matter: two hours. Five minutes are then longer than anything that this
 /// machine does by the way.
@@ -33,7 +33,7 @@ impl Demo {
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::EntraUnreachable]);
         let began = self.now();
-        let busy = What::Status { status: 429, retry_after: Some(Duration::from_secs(30 * 60)) };
+        let busy = FaultEffect::Status { status: 429, retry_after: Some(Duration::from_secs(30 * 60)) };
         self.stage.world.inject(Fault::of(Peer::Entra, busy));
         self.tell(
             Tone::Plain,
@@ -46,8 +46,12 @@ impl Demo {
         .await?;
         self.wait(began + TimeDelta::days(1) - self.now()).await?;
         self.stage.world.clear_faults(Some(Peer::Entra));
-        let what =
-            What::OAuth { status: 400, error: "invalid_grant".into(), code: Some(50196), suberror: None };
+        let what = FaultEffect::OAuth {
+            status: 400,
+            error: "invalid_grant".into(),
+            code: Some(50196),
+            suberror: None,
+        };
         self.stage.world.inject(Fault::of(Peer::Entra, what));
         self.tell(
             Tone::Plain,
@@ -72,7 +76,7 @@ impl Demo {
         self.until("the day before a rotation", TimeDelta::days(9), |demo| demo.now() >= due).await?;
         self.watch.told.expect(&[Kind::VaultUnreachable, Kind::Unsaved]);
         let began = self.now();
-        let down = || What::Status { status: 503, retry_after: None };
+        let down = || FaultEffect::Status { status: 503, retry_after: None };
         for operation in [Operation::Set, Operation::Update] {
             self.stage.world.inject(Fault::of(Peer::KeyVault, down()).on(operation));
         }
@@ -97,7 +101,7 @@ impl Demo {
         self.stage.world.clear_faults(Some(Peer::KeyVault));
         self.tell(Tone::Plain, "people", "After six days the vault is back.");
         self.until("the held successor in the vault", TimeDelta::days(1), |demo| {
-            demo.standing() != Standing::Unsaved
+            demo.standing() != TokenState::Unsaved
         })
         .await?;
         self.check_saved(held_since);
@@ -154,7 +158,8 @@ impl Demo {
         });
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let alive = newest.is_some_and(|token| self.stage.world.is_alive(token.expose()));
-        let right = alive && !self.is_open(Kind::LoginRequired) && self.standing() == Standing::NeedsOperator;
+        let right =
+            alive && !self.is_open(Kind::LoginRequired) && self.standing() == TokenState::NeedsOperator;
         self.watch.promises.check(Promise::Told, now, right, || {
             "an app's secret that ended was told as a dead token".into()
         });
@@ -177,7 +182,7 @@ impl Demo {
         self.watch.told.expect(&[Kind::BuriedSignIn]);
         self.stage.run_at(SLOW.min(self.options.speed));
         let secret = self.stage.partner.refresh_token.clone();
-        let slow_write = Fault::of(Peer::KeyVault, What::Delay(RACE)).on(Operation::Set);
+        let slow_write = Fault::of(Peer::KeyVault, FaultEffect::Delay(RACE)).on(Operation::Set);
         self.stage.world.inject(slow_write.about(secret.name.as_str()).times(1));
         self.until("the write of a rotation", TimeDelta::hours(14), |demo| {
             demo.stage.world.faults().is_empty()
@@ -245,7 +250,7 @@ impl Demo {
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
             format!("a dead token was told after {} and not within {}", span(took), span(bound))
         });
-        let right = self.standing() == Standing::NeedsLogin && !self.daemon.board().status().healthy;
+        let right = self.standing() == TokenState::NeedsLogin && !self.daemon.board().status().healthy;
         self.watch.promises.check(Promise::Told, now, right, || {
             "a dead token was told, and nobody was asked to sign in".into()
         });
@@ -261,7 +266,7 @@ impl Demo {
     /// Waits until everything that was told is over.
     async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
         self.until("the end of all that was told", within, |demo| {
-            demo.standing() == Standing::Current && demo.watch.told.kinds().is_empty()
+            demo.standing() == TokenState::Current && demo.watch.told.kinds().is_empty()
         })
         .await?;
         self.watch.promises.held(Promise::Told, 1);

@@ -11,14 +11,14 @@ use serde_json::Value;
 use super::promise::{Promise, Promises};
 use super::secrecy::Secrets;
 use super::stage::{Process, Stage};
-use super::told::{News, Told};
+use super::told::{News, OpenConditions};
 use super::voice::{Tone, Voice, span};
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::process::telemetry::Captured;
-use crate::sandbox::world::{HUMAN, Operation, Outcome, Peer, Write};
+use crate::sandbox::world::{CallOutcome, HUMAN, Operation, Peer, Write};
 use crate::status::condition::{Condition, Severity};
-use crate::status::snapshot::{Snapshot, Standing};
+use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::RefreshToken;
 use crate::token::version::VersionId;
 
@@ -30,7 +30,7 @@ const SEARCH_EVERY: TimeDelta = TimeDelta::days(7);
 
 /// What happened, in numbers.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct DemoCounts {
     pub(super) sign_ins: usize,
     pub(super) rotations: usize,
     pub(super) redemptions: usize,
@@ -51,8 +51,8 @@ struct Scene<'a> {
 /// Everything that is remembered from beat to beat.
 pub(super) struct Watch {
     pub(super) promises: Promises,
-    pub(super) told: Told,
-    pub(super) counts: Counts,
+    pub(super) told: OpenConditions,
+    pub(super) counts: DemoCounts,
     /// A person's sessions were revoked, and nobody has signed in since.
     pub(super) revoked: bool,
     /// A daemon has just come up: what it shows is not news yet.
@@ -84,8 +84,8 @@ impl Watch {
     pub(super) fn new(since: Timestamp, log: Captured) -> Self {
         Self {
             promises: Promises::default(),
-            told: Told::default(),
-            counts: Counts::default(),
+            told: OpenConditions::default(),
+            counts: DemoCounts::default(),
             revoked: false,
             fresh: true,
             two: false,
@@ -188,7 +188,7 @@ impl Watch {
             match (call.peer, call.operation) {
                 (Peer::Entra, Operation::Redeem) => {
                     self.counts.redemptions += 1;
-                    if call.outcome == Outcome::Done {
+                    if call.outcome == CallOutcome::Done {
                         self.redeemed_at = Some(call.at);
                     } else {
                         self.counts.refused_redemptions += 1;
@@ -206,12 +206,12 @@ impl Watch {
         let standing = standing(scene.daemon, scene.now);
         if self.fresh {
             // It shows what it knows once it has looked.
-            self.fresh = standing != Standing::Current;
+            self.fresh = standing != TokenState::Current;
             if self.fresh {
                 return;
             }
         }
-        if matches!(standing, Standing::NeedsLogin | Standing::NeedsOperator) {
+        if matches!(standing, TokenState::NeedsLogin | TokenState::NeedsOperator) {
             self.awaited_at = Some(scene.now);
         }
         for news in self.told.compare(&status.conditions, scene.now, &mut self.promises) {
@@ -258,8 +258,8 @@ fn tell(voice: &mut Voice, now: Timestamp, condition: &Condition) {
 }
 
 /// Where the token stands by what a daemon shows.
-pub(super) fn standing(daemon: &Process, now: Timestamp) -> Standing {
+pub(super) fn standing(daemon: &Process, now: Timestamp) -> TokenState {
     daemon
         .board()
-        .read(|all| all.first().map_or(Standing::Unknown, |snapshot: &Snapshot| snapshot.standing(now)))
+        .read(|all| all.first().map_or(TokenState::Unknown, |snapshot: &Snapshot| snapshot.standing(now)))
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::pages::{Page, escaped, hidden};
 use super::wire::{Caller, set};
 use super::{Routes, pages};
-use crate::sandbox::world::{AuthorizeRequest, Decision, EntraRefusal, Operation, Peer, Step, Trouble};
+use crate::sandbox::world::{AuthorizeRequest, Decision, EntraRefusal, Operation, Peer, SignInStep, Trouble};
 
 pub(super) fn routes() -> Routes {
     Router::new().route("/{tenant}/oauth2/v2.0/authorize", get(show).post(answer))
@@ -63,8 +63,8 @@ async fn answer(
     };
     caller.enter(Peer::Entra, Operation::Authorize, &pressed.user).await;
     match caller.world().authorize(caller.actor(), &tenant, &request, &pressed.user, decision) {
-        Ok(Step::AskConsent) => ask_consent(&request, &pressed.user),
-        Ok(Step::Back(parameters)) => back(&request, &parameters),
+        Ok(SignInStep::AskConsent) => ask_consent(&request, &pressed.user),
+        Ok(SignInStep::Back(parameters)) => back(&request, &parameters),
         Err(trouble) => failed(&caller, trouble).await,
     }
 }

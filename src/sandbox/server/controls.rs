@@ -19,7 +19,7 @@ mod fault_form;
 
 use self::fault_form::FaultForm;
 use super::span::Span;
-use super::{Routes, Shared, shown};
+use super::{Routes, SandboxState, shown};
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Partner, SecretVersion, World, fingerprint};
 use crate::token::tags::Tags;
@@ -39,7 +39,7 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/sign-in", post(sign_in))
 }
 
-async fn state(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn state(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     let world = &shared.world;
     Json(json!({
         "now": shown(world.now()),
@@ -131,7 +131,7 @@ struct ClockForm {
     speed: Option<f64>,
 }
 
-async fn clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: ClockForm = read(&body)?;
     let world = &shared.world;
     if let Some(speed) = form.speed {
@@ -152,18 +152,18 @@ async fn clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
 /// A third of a year each second; beyond it spans leave what a duration can hold within minutes.
 const MAX_SPEED: f64 = 10_000_000.0;
 
-async fn faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn faults(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     Json(json!({"faults": fault_form::list(&shared.world)}))
 }
 
-async fn inject(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn inject(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: FaultForm = read(&body)?;
     let fault = form.into_fault(shared.world.now()).map_err(|why| wrong(&why))?;
     shared.world.inject(fault);
     Ok(faults(State(shared)).await)
 }
 
-async fn clear(State(shared): State<Arc<Shared>>) -> Json<Value> {
+async fn clear(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     shared.world.clear_faults(None);
     faults(State(shared)).await
 }
@@ -191,13 +191,13 @@ impl PersonForm {
     }
 }
 
-async fn revoke(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn revoke(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let partner = read::<PersonForm>(&body)?.partner(&shared.world)?;
     shared.world.revoke_user(&partner.user_oid);
     Ok(Json(json!({"revoked": partner.user_oid})))
 }
 
-async fn sign_in(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: PersonForm = read(&body)?;
     let world = &shared.world;
     let partner = form.partner(world)?;
@@ -218,7 +218,7 @@ struct AppForm {
     client_id: Option<String>,
 }
 
-async fn expire_secret(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+async fn expire_secret(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: AppForm = read(&body)?;
     let first = || shared.world.partners().first().map(|partner| partner.client_id.clone());
     let app = form.client_id.or_else(first).ok_or_else(|| wrong("there is no app"))?;

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::Routes;
 use super::wire::{Caller, oauth_error, set};
 use crate::sandbox::world::{
-    CodeRequest, DeviceRequest, EntraRefusal, IdentityRequest, Operation, Owner, Peer, Proof, RedeemRequest,
-    TokenAnswer, Trouble,
+    AppProof, CodeRequest, DeviceRequest, EntraRefusal, IdentityRequest, Operation, Owner, Peer,
+    RedeemRequest, TokenAnswer, Trouble,
 };
 
 /// How a token of another issuer proves an app (RFC 7523, 2.2).
@@ -153,9 +153,9 @@ async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
     let Some(client_id) = fields.get("client_id") else { return refuse(caller, 900_144) };
     let proof = match fields.get("client_assertion") {
         Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
-            Proof::Assertion(assertion)
+            AppProof::Assertion(assertion)
         }
-        _ => Proof::Secret(text(fields, "client_secret")),
+        _ => AppProof::Secret(text(fields, "client_secret")),
     };
     caller.enter(Peer::Entra, Operation::Identity, client_id).await;
     let answer = caller.world().identity_token(

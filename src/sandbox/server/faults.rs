@@ -10,31 +10,31 @@ use serde_json::json;
 
 use super::hostile;
 use super::wire::{Caller, code, key_vault_error, oauth_error, partner_center_error, set};
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::failure::Trace;
-use crate::ports::refusal::Refusal;
-use crate::sandbox::world::{EntraRefusal, Peer, What};
+use crate::ports::refusal::OAuthError;
+use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
 /// Longer than any client's patience; short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
 impl Caller {
     /// What a fault looks like to the one who called.
-    pub(super) async fn faulted(&self, peer: Peer, what: What) -> Response {
+    pub(super) async fn faulted(&self, peer: Peer, what: FaultEffect) -> Response {
         match what {
-            What::Transport(transport) => {
-                if transport == Transport::TimedOut {
+            FaultEffect::Transport(transport) => {
+                if transport == NoResponse::TimedOut {
                     tokio::time::sleep(HANG).await;
                 }
                 self.connection.cut();
                 StatusCode::BAD_GATEWAY.into_response()
             }
-            What::Status { status, retry_after } => {
+            FaultEffect::Status { status, retry_after } => {
                 let text = if status == 429 { "Too Many Requests" } else { "" };
                 with_retry_after((code(status), text).into_response(), retry_after)
             }
-            What::OAuth { status, error, code, suberror } => {
-                let refusal = Refusal {
+            FaultEffect::OAuth { status, error, code, suberror } => {
+                let refusal = OAuthError {
                     status,
                     error,
                     suberror,
@@ -43,14 +43,14 @@ impl Caller {
                         trace_id: Some(self.world().fresh_id().to_string()),
                         correlation_id: Some(self.correlation_id()),
                     },
-                    ..Refusal::default()
+                    ..OAuthError::default()
                 };
                 oauth_error(
                     &EntraRefusal { refusal: Box::new(refusal), text: "An injected fault." },
                     self.world().now(),
                 )
             }
-            What::Coded { status, code: word, inner, retry_after } => {
+            FaultEffect::Coded { status, code: word, inner, retry_after } => {
                 let body = match peer {
                     Peer::PartnerCenter if status == 429 => {
                         json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 57 seconds."})
@@ -62,7 +62,7 @@ impl Caller {
                 };
                 with_retry_after((code(status), Json(body)).into_response(), retry_after)
             }
-            What::Verbatim { status, content_type, retry_after, body } => {
+            FaultEffect::Verbatim { status, content_type, retry_after, body } => {
                 let mut response = (code(status), body).into_response();
                 set(&mut response, "content-type", content_type);
                 if let Some(wait) = retry_after {
@@ -70,8 +70,8 @@ impl Caller {
                 }
                 response
             }
-            What::Hostile { status, body } => hostile::answer(code(status), body, peer, self),
-            What::Garbage | What::Distort(_) | What::Delay(_) => {
+            FaultEffect::Hostile { status, body } => hostile::answer(code(status), body, peer, self),
+            FaultEffect::Garbage | FaultEffect::Distort(_) | FaultEffect::Delay(_) => {
                 Html("<html><body>Please sign in to the guest network.</body></html>").into_response()
             }
         }

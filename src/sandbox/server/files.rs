@@ -32,7 +32,7 @@ pub struct ConfigRequest<'a> {
 
 /// The files that were written.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct WrittenFiles {
     /// The authority to trust.
     pub ca: PathBuf,
     /// The configuration.
@@ -45,7 +45,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// Where one of them cannot be written.
-    pub fn write_config(&self, dir: &Path, request: &ConfigRequest<'_>) -> Result<Written, SandboxError> {
+    pub fn write_config(
+        &self,
+        dir: &Path,
+        request: &ConfigRequest<'_>,
+    ) -> Result<WrittenFiles, SandboxError> {
         let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let dir = std::path::absolute(dir).map_err(failed)?;
@@ -64,7 +68,7 @@ impl Sandbox {
              AZURE_FEDERATED_TOKEN_FILE={file}\n"
         );
         write(&dir.join("workload-identity.env"), &pod, 0o600)?;
-        Ok(Written { ca, config })
+        Ok(WrittenFiles { ca, config })
     }
 
     /// Writes `managed-identity.env` into a directory: what App Service puts into the environment.
@@ -113,7 +117,7 @@ ca_file = {}
     }
 
     /// What to type next.
-    pub fn welcome(&self, written: &Written) -> String {
+    pub fn welcome(&self, written: &WrittenFiles) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
         format!(
             "Entra, Key Vault and Partner Center are played at {origin}. Next, in another terminal:

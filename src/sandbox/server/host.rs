@@ -18,12 +18,12 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Shared;
+use super::SandboxState;
 use super::wire::Caller;
 use crate::process::clock::Clock;
-use crate::sandbox::world::{IdentityRequest, Operation, Peer, Proof, Trouble};
+use crate::sandbox::world::{AppProof, IdentityRequest, Operation, Peer, Trouble};
 
-pub(super) fn routes(shared: &Arc<Shared>) -> Router {
+pub(super) fn routes(shared: &Arc<SandboxState>) -> Router {
     Router::new()
         .route("/metadata/identity/oauth2/token", get(metadata_service))
         .route("/msi/token", get(app_service))
@@ -32,14 +32,14 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router {
 
 /// What is asked for.
 #[derive(Deserialize)]
-struct Asked {
+struct IdentityQuery {
     resource: String,
     #[serde(rename = "api-version")]
     api_version: String,
     client_id: Option<String>,
 }
 
-async fn metadata_service(caller: Caller, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+async fn metadata_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRejection>) -> Response {
     if caller.header("metadata") != Some("true") {
         return refused_by_imds("bad_request_102", "Required metadata header not specified");
     }
@@ -55,7 +55,7 @@ async fn metadata_service(caller: Caller, asked: Result<Query<Asked>, QueryRejec
     }
 }
 
-async fn app_service(caller: Caller, asked: Result<Query<Asked>, QueryRejection>) -> Response {
+async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRejection>) -> Response {
     if caller.header("x-identity-header") != Some(caller.shared.identity_header.expose_secret()) {
         return refused_by_app_service(&caller, StatusCode::UNAUTHORIZED, "Invalid X-IDENTITY-HEADER.");
     }
@@ -75,7 +75,7 @@ async fn app_service(caller: Caller, asked: Result<Query<Asked>, QueryRejection>
 /// The host has no such identity.
 struct NotFound;
 
-async fn hand_out(caller: &Caller, asked: &Asked) -> Result<Response, NotFound> {
+async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, NotFound> {
     let own = &caller.shared.vault_identity;
     if asked.client_id.as_ref().is_some_and(|id| !id.eq_ignore_ascii_case(&own.client_id)) {
         return Err(NotFound);
@@ -86,7 +86,7 @@ async fn hand_out(caller: &Caller, asked: &Asked) -> Result<Response, NotFound> 
         &IdentityRequest {
             tenant: &own.tenant_id,
             client_id: &own.client_id,
-            proof: Proof::Secret(own.client_secret.expose_secret()),
+            proof: AppProof::Secret(own.client_secret.expose_secret()),
             scope: &format!("{}/.default", asked.resource),
             correlation_id: None,
         },

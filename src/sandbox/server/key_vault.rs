@@ -17,8 +17,8 @@ mod bodies;
 
 use self::bodies::{SetBody, UpdateBody};
 use super::wire::{Caller, code, key_vault_error, set};
-use super::{Routes, Shared};
-use crate::sandbox::world::{Operation, Page, Peer, Trouble, VaultRefusal};
+use super::{Routes, SandboxState};
+use crate::sandbox::world::{Operation, Peer, Trouble, VaultRefusal, VersionsPage};
 use crate::token::secret::{SecretAddress, SecretName};
 
 /// The versions of the API that are answered (docs/azure-facts.md F203).
@@ -32,7 +32,7 @@ const PAGE: usize = 25;
 const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 
 /// The answer of a call to the world.
-type Answer<T> = Result<T, Trouble<VaultRefusal>>;
+type SecretReply<T> = Result<T, Trouble<VaultRefusal>>;
 
 pub(super) fn routes() -> Routes {
     let newest = get(get_newest).put(set_secret).patch(update_newest).delete(delete);
@@ -53,11 +53,11 @@ pub(super) fn routes() -> Routes {
 struct Admitted {
     caller: Caller,
     vault: Arc<str>,
-    query: Asked,
+    query: SecretRequest,
 }
 
 #[derive(Default, Deserialize)]
-struct Asked {
+struct SecretRequest {
     #[serde(rename = "api-version")]
     api_version: Option<String>,
     maxresults: Option<usize>,
@@ -65,10 +65,10 @@ struct Asked {
     skip: Option<usize>,
 }
 
-impl FromRequestParts<Arc<Shared>> for Admitted {
+impl FromRequestParts<Arc<SandboxState>> for Admitted {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<SandboxState>) -> Result<Self, Response> {
         let Ok(caller) = Caller::from_request_parts(parts, shared).await;
         let admitted = match caller.bearer() {
             None => Err("AKV10000: Request is missing a Bearer or PoP token."),
@@ -78,7 +78,7 @@ impl FromRequestParts<Arc<Shared>> for Admitted {
         if let Err(why) = admitted {
             return Err(challenge(&caller, why));
         }
-        let query = Query::<Asked>::from_request_parts(parts, shared).await;
+        let query = Query::<SecretRequest>::from_request_parts(parts, shared).await;
         let query = query.map(|Query(query)| query).unwrap_or_default();
         let known = query.api_version.as_deref().is_some_and(|version| {
             API_VERSIONS.contains(&version.strip_suffix("-preview").unwrap_or(version))
@@ -103,7 +103,7 @@ impl Admitted {
         &self,
         name: &str,
         operation: Operation,
-        effect: impl FnOnce(&SecretAddress) -> Answer<T>,
+        effect: impl FnOnce(&SecretAddress) -> SecretReply<T>,
         shown: impl FnOnce(T) -> Response,
     ) -> Response {
         let Some(parsed) = SecretName::parse(name) else {
@@ -115,7 +115,7 @@ impl Admitted {
         self.answer(answer, shown).await
     }
 
-    async fn answer<T>(&self, answer: Answer<T>, shown: impl FnOnce(T) -> Response) -> Response {
+    async fn answer<T>(&self, answer: SecretReply<T>, shown: impl FnOnce(T) -> Response) -> Response {
         let response = match answer {
             Ok(answer) => shown(answer),
             Err(Trouble::Refused(refused)) => refuse(&self.caller, &refused),
@@ -124,7 +124,7 @@ impl Admitted {
         dressed(&self.caller, response)
     }
 
-    fn list(&self, path: &str, page: &Page) -> Response {
+    fn list(&self, path: &str, page: &VersionsPage) -> Response {
         let next = page.next.map(|skip| {
             let version = self.query.api_version.as_deref().unwrap_or("7.4");
             let most = self.query.maxresults.unwrap_or(PAGE);
@@ -226,7 +226,7 @@ async fn purge(by: Admitted, Path(name): Path<String>) -> Response {
 fn challenge(caller: &Caller, why: &str) -> Response {
     let body = key_vault_error("Unauthorized", None, why);
     let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
-    let Shared { origin, vault_identity, .. } = &*caller.shared;
+    let SandboxState { origin, vault_identity, .. } = &*caller.shared;
     let text = format!(
         r#"Bearer authorization="{origin}/{}", resource="https://vault.azure.net""#,
         vault_identity.tenant_id

@@ -36,14 +36,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::files::{ConfigRequest, Written};
+pub use self::files::{ConfigRequest, WrittenFiles};
 use crate::net::server;
 use crate::net::server::ClientLimits;
 use crate::process::clock::{Clock, Timestamp};
 use crate::sandbox::world::{Partner, World};
 
 /// The routes of one peer.
-type Routes = Router<Arc<Shared>>;
+type Routes = Router<Arc<SandboxState>>;
 
 /// Far more than a test or a person's own programs take up: the sandbox decides itself what is slow and what is cut.
 const LIMITS: ClientLimits = ClientLimits {
@@ -68,7 +68,7 @@ pub struct Sandbox {
     pub origin: Arc<str>,
     /// The app that opens the vault.
     pub vault_identity: VaultIdentity,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -124,7 +124,7 @@ pub enum SandboxError {
 }
 
 /// What all requests share.
-struct Shared {
+struct SandboxState {
     world: World,
     origin: Arc<str>,
     vault_identity: VaultIdentity,
@@ -134,7 +134,7 @@ struct Shared {
     identity_header: SecretString,
 }
 
-impl Shared {
+impl SandboxState {
     /// The vault of a request: by host where the world has one of that name, else the sandbox's own.
     fn vault_at(&self, host: Option<&str>) -> Arc<str> {
         let named = host.map(|host| format!("https://{host}"));
@@ -155,13 +155,13 @@ impl Sandbox {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
-        let tls::Identity { acceptor, ca_pem } = tls::identity()?;
+        let tls::ServerIdentity { acceptor, ca_pem } = tls::identity()?;
 
         let origin: Arc<str> = format!("https://localhost:{}", addr.port()).into();
         let vault_identity = add_vault_identity(&world);
         world.add_vault(&origin);
         world.access_tokens_live_by(Clock::host());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SandboxState {
             world: world.clone(),
             origin: Arc::clone(&origin),
             vault_identity: vault_identity.clone(),
@@ -256,7 +256,7 @@ fn add_vault_identity(world: &World) -> VaultIdentity {
     identity
 }
 
-fn routes(shared: &Arc<Shared>) -> Router {
+fn routes(shared: &Arc<SandboxState>) -> Router {
     Router::new()
         .merge(key_vault::routes())
         .merge(partner_center::routes())
@@ -270,7 +270,7 @@ fn routes(shared: &Arc<Shared>) -> Router {
 }
 
 /// Every answer says what time it is in the world.
-async fn dated(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+async fn dated(State(shared): State<Arc<SandboxState>>, mut response: Response) -> Response {
     wire::set(&mut response, "date", &wire::http_date(shared.world.now()));
     response
 }

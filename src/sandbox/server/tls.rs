@@ -14,13 +14,13 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use super::SandboxError;
 
 /// What accepts TLS, and the authority's certificate that clients must trust.
-pub(super) struct Identity {
+pub(super) struct ServerIdentity {
     pub(super) acceptor: TlsAcceptor,
     pub(super) ca_pem: String,
 }
 
 /// Makes an authority and a certificate for the names of this machine. Neither key is ever written.
-pub(super) fn identity() -> Result<Identity, SandboxError> {
+pub(super) fn identity() -> Result<ServerIdentity, SandboxError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Perennial sandbox");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -42,5 +42,5 @@ pub(super) fn identity() -> Result<Identity, SandboxError> {
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Identity { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem: authority.pem() })
+    Ok(ServerIdentity { acceptor: TlsAcceptor::from(Arc::new(config)), ca_pem: authority.pem() })
 }

@@ -15,7 +15,7 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::SandboxState;
 use crate::net::server::Connection;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
@@ -25,7 +25,7 @@ const MAX_SENT_BYTES: usize = 1024 * 1024;
 
 /// One request's sender, as far as the peers look at it.
 pub(super) struct Caller {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SandboxState>,
     /// The address it calls from.
     pub(super) peer: SocketAddr,
     pub(super) connection: Connection,
@@ -50,10 +50,10 @@ pub(super) async fn keep(request: Request, next: Next) -> Response {
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for Caller {
+impl FromRequestParts<Arc<SandboxState>> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<SandboxState>) -> Result<Self, Infallible> {
         const GIVEN: &str = "the server adds it to every request";
         let ConnectInfo(peer) = *parts.extensions.get().expect(GIVEN);
         let connection = parts.extensions.get::<Connection>().expect(GIVEN).clone();

@@ -16,18 +16,18 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::entra::{EntraRefusal, RedeemRequest};
-use super::fault::What;
+use super::fault::FaultEffect;
 use super::ledger::{Operation, Peer};
 use super::people::bare;
 use super::vault::{Attributes, SecretVersion, SetRequest, UpdateRequest, VaultRefusal};
 use super::{Trouble, World};
 use crate::login;
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::failure::Trace;
-use crate::ports::refusal::Refusal;
+use crate::ports::refusal::OAuthError;
 use crate::ports::{
-    Acceptance, Change, Forbidden, Issuer, IssuerError, Redeemed, Redemption, Resource, ResourceError, Vault,
-    VaultError,
+    Acceptance, Forbidden, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError,
+    SecretUpdate, Vault, VaultError,
 };
 use crate::token::AccessToken;
 use crate::token::claims::Claims;
@@ -91,7 +91,7 @@ async fn yield_once() {
 }
 
 impl Issuer for Actor {
-    async fn redeem(&self, what: &Redemption<'_>) -> Result<Redeemed, IssuerError> {
+    async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         let subject = self.world.owner_of(what.token.expose()).map(|owner| owner.user);
         self.enter(Peer::Entra, Operation::Redeem, subject.as_deref().unwrap_or("unknown")).await;
         let correlation_id = what.rotation_id.to_string();
@@ -107,7 +107,7 @@ impl Issuer for Actor {
             },
         );
         let answer = answer.map_err(|trouble| issuer_error(trouble, &correlation_id))?;
-        Ok(Redeemed {
+        Ok(RefreshResponse {
             access_token: answer.access_token,
             refresh_token: answer
                 .refresh_token
@@ -127,23 +127,25 @@ fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerE
         Trouble::Fault(what) => what,
     };
     match what {
-        What::Transport(transport) => IssuerError::Unreachable(transport),
-        What::Status { status, retry_after } | What::Coded { status, retry_after, .. } => {
+        FaultEffect::Transport(transport) => IssuerError::Unreachable(transport),
+        FaultEffect::Status { status, retry_after } | FaultEffect::Coded { status, retry_after, .. } => {
             IssuerError::Unavailable { status, retry_after }
         }
-        What::Verbatim { status, .. } | What::Hostile { status, .. } if status >= 300 => {
+        FaultEffect::Verbatim { status, .. } | FaultEffect::Hostile { status, .. } if status >= 300 => {
             IssuerError::Unavailable { status, retry_after: None }
         }
-        What::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(Refusal {
+        FaultEffect::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(OAuthError {
             status,
             error,
             suberror,
             trace: Trace { correlation_id: Some(correlation_id.to_owned()), ..Trace::of(code) },
-            ..Refusal::default()
+            ..OAuthError::default()
         })),
-        What::Garbage | What::Verbatim { .. } | What::Hostile { .. } | What::Distort(_) | What::Delay(_) => {
-            IssuerError::NotUnderstood("not a token answer")
-        }
+        FaultEffect::Garbage
+        | FaultEffect::Verbatim { .. }
+        | FaultEffect::Hostile { .. }
+        | FaultEffect::Distort(_)
+        | FaultEffect::Delay(_) => IssuerError::NotUnderstood("not a token answer"),
     }
 }
 
@@ -187,7 +189,7 @@ impl Vault for Actor {
         &self,
         at: &SecretAddress,
         version: &VersionId,
-        change: &Change,
+        change: &SecretUpdate,
         _id: Uuid,
     ) -> Result<(), VaultError> {
         self.enter_vault(Operation::Update, at).await?;
@@ -198,22 +200,26 @@ impl Vault for Actor {
     }
 }
 
-fn no_identity(what: &What) -> VaultError {
+fn no_identity(what: &FaultEffect) -> VaultError {
     let (why, transient) = match what {
-        What::Transport(transport) => (transport.to_string(), true),
-        What::Status { status, .. }
-        | What::Coded { status, .. }
-        | What::Verbatim { status, .. }
-        | What::Hostile { status, .. } => (format!("status {status}"), *status == 429 || *status >= 500),
-        What::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
-        What::Garbage | What::Distort(_) | What::Delay(_) => ("not a token answer".to_owned(), true),
+        FaultEffect::Transport(transport) => (transport.to_string(), true),
+        FaultEffect::Status { status, .. }
+        | FaultEffect::Coded { status, .. }
+        | FaultEffect::Verbatim { status, .. }
+        | FaultEffect::Hostile { status, .. } => {
+            (format!("status {status}"), *status == 429 || *status >= 500)
+        }
+        FaultEffect::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
+        FaultEffect::Garbage | FaultEffect::Distort(_) | FaultEffect::Delay(_) => {
+            ("not a token answer".to_owned(), true)
+        }
     };
     VaultError::NoIdentity { why, transient }
 }
 
 fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     match trouble {
-        Trouble::Refused(refused) if refused.status == 0 => VaultError::Unreachable(Transport::NameUnknown),
+        Trouble::Refused(refused) if refused.status == 0 => VaultError::Unreachable(NoResponse::NameUnknown),
         Trouble::Refused(refused) => {
             let action = refused.action.map(|action| action.as_str().to_owned());
             match coded(refused.status, refused.inner.unwrap_or(refused.code), None) {
@@ -226,18 +232,22 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
                 error => error,
             }
         }
-        Trouble::Fault(What::Transport(transport)) => VaultError::Unreachable(transport),
-        Trouble::Fault(What::Status { status, retry_after }) => bare_status(status, retry_after),
+        Trouble::Fault(FaultEffect::Transport(transport)) => VaultError::Unreachable(transport),
+        Trouble::Fault(FaultEffect::Status { status, retry_after }) => bare_status(status, retry_after),
         Trouble::Fault(
-            What::Verbatim { status: 200..=299, .. } | What::Hostile { status: 200..=299, .. },
+            FaultEffect::Verbatim { status: 200..=299, .. } | FaultEffect::Hostile { status: 200..=299, .. },
         ) => VaultError::NotUnderstood,
         Trouble::Fault(
-            What::OAuth { status, .. } | What::Verbatim { status, .. } | What::Hostile { status, .. },
+            FaultEffect::OAuth { status, .. }
+            | FaultEffect::Verbatim { status, .. }
+            | FaultEffect::Hostile { status, .. },
         ) => bare_status(status, None),
-        Trouble::Fault(What::Coded { status, code, inner, retry_after }) => {
+        Trouble::Fault(FaultEffect::Coded { status, code, inner, retry_after }) => {
             coded(status, inner.as_deref().unwrap_or(&code), retry_after)
         }
-        Trouble::Fault(What::Garbage | What::Distort(_) | What::Delay(_)) => VaultError::NotUnderstood,
+        Trouble::Fault(FaultEffect::Garbage | FaultEffect::Distort(_) | FaultEffect::Delay(_)) => {
+            VaultError::NotUnderstood
+        }
     }
 }
 
@@ -286,28 +296,33 @@ impl Resource for Actor {
                 status: 200,
             }),
             Err(Trouble::Refused(no)) => Ok(refused(no.status, no.code)),
-            Err(Trouble::Fault(What::Transport(transport))) => Err(ResourceError::Unreachable(transport)),
+            Err(Trouble::Fault(FaultEffect::Transport(transport))) => {
+                Err(ResourceError::Unreachable(transport))
+            }
             // Only these two are a verdict; anything else is none.
-            Err(Trouble::Fault(What::Coded { status: status @ (401 | 403), code, .. })) => {
+            Err(Trouble::Fault(FaultEffect::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }
             Err(Trouble::Fault(
-                What::Status { status: status @ (401 | 403), .. }
-                | What::Verbatim { status: status @ (401 | 403), .. }
-                | What::Hostile { status: status @ (401 | 403), .. },
+                FaultEffect::Status { status: status @ (401 | 403), .. }
+                | FaultEffect::Verbatim { status: status @ (401 | 403), .. }
+                | FaultEffect::Hostile { status: status @ (401 | 403), .. },
             )) => Ok(refused(status, "")),
             Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
         }
     }
 }
 
-fn status_of(what: &What) -> u16 {
+fn status_of(what: &FaultEffect) -> u16 {
     match what {
-        What::Status { status, .. }
-        | What::OAuth { status, .. }
-        | What::Coded { status, .. }
-        | What::Verbatim { status, .. }
-        | What::Hostile { status, .. } => *status,
-        What::Garbage | What::Distort(_) | What::Delay(_) | What::Transport(_) => 200,
+        FaultEffect::Status { status, .. }
+        | FaultEffect::OAuth { status, .. }
+        | FaultEffect::Coded { status, .. }
+        | FaultEffect::Verbatim { status, .. }
+        | FaultEffect::Hostile { status, .. } => *status,
+        FaultEffect::Garbage
+        | FaultEffect::Distort(_)
+        | FaultEffect::Delay(_)
+        | FaultEffect::Transport(_) => 200,
     }
 }

@@ -18,7 +18,7 @@ use super::grants::{GrantRecord, Owner};
 use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
 use crate::ports::failure::Trace;
-use crate::ports::refusal::Refusal;
+use crate::ports::refusal::OAuthError;
 use crate::token::{AccessToken, RefreshToken};
 
 /// A request to redeem a refresh token.
@@ -46,7 +46,7 @@ pub struct IdentityRequest<'a> {
     /// App.
     pub client_id: &'a str,
     /// What the app sends to prove itself.
-    pub proof: Proof<'a>,
+    pub proof: AppProof<'a>,
     /// As `https://vault.azure.net/.default`.
     pub scope: &'a str,
     /// The caller's own id for the request.
@@ -55,7 +55,7 @@ pub struct IdentityRequest<'a> {
 
 /// How an app proves itself.
 #[derive(Clone, Copy)]
-pub enum Proof<'a> {
+pub enum AppProof<'a> {
     /// By a secret.
     Secret(&'a str),
     /// By a token of an issuer that it trusts.
@@ -84,7 +84,7 @@ pub struct TokenAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
     /// The parts a program reads.
-    pub refusal: Box<Refusal>,
+    pub refusal: Box<OAuthError>,
     /// The sentence for people, without the AADSTS prefix.
     pub text: &'static str,
 }
@@ -273,11 +273,11 @@ impl Inner {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
         match request.proof {
-            Proof::Secret(secret) => {
+            AppProof::Secret(secret) => {
                 self.directory.authenticate(&tenant, request.client_id, secret, now)?;
             }
             // Assertions live by the wall clock, as access tokens do.
-            Proof::Assertion(assertion) => {
+            AppProof::Assertion(assertion) => {
                 let now = self.time.wall();
                 self.directory.trust(&tenant, request.client_id, assertion, now)?;
             }
@@ -292,7 +292,7 @@ impl Inner {
 
     pub(super) fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
         let (status, error, suberror, text) = codes::meaning(code);
-        let refusal = Box::new(Refusal {
+        let refusal = Box::new(OAuthError {
             status,
             error: error.to_owned(),
             suberror: suberror.map(str::to_owned),
@@ -303,7 +303,7 @@ impl Inner {
                     correlation_id.map_or_else(|| self.fresh_id().to_string(), str::to_owned),
                 ),
             },
-            ..Refusal::default()
+            ..OAuthError::default()
         });
         EntraRefusal { refusal, text }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::World;
 use super::ledger::{Call, Operation, Peer};
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::process::clock::Timestamp;
 
 /// Whether a fault hits a call before or after it takes effect.
@@ -98,9 +98,9 @@ impl Hostile {
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum FaultEffect {
     /// No answer at all.
-    Transport(Transport),
+    Transport(NoResponse),
     /// A bare status, as gateways and throttles give it.
     Status {
         /// HTTP status.
@@ -169,7 +169,7 @@ pub struct Fault {
     /// Before or after the effect.
     pub when: When,
     /// How.
-    pub what: What,
+    pub what: FaultEffect,
     /// How many calls it still hits; all where none is set.
     pub times: Option<u32>,
     /// World time at which it ends by itself.
@@ -178,8 +178,8 @@ pub struct Fault {
 
 impl Fault {
     /// A fault that hits every call to a peer, before any effect, until it is cleared.
-    pub fn of(peer: Peer, what: What) -> Self {
-        let when = if matches!(what, What::Distort(_)) { When::After } else { When::Before };
+    pub fn of(peer: Peer, what: FaultEffect) -> Self {
+        let when = if matches!(what, FaultEffect::Distort(_)) { When::After } else { When::Before };
         Self { peer, operation: None, subject: None, when, what, times: None, until: None }
     }
 
@@ -228,9 +228,10 @@ pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
     /// The fault that hits a call, if any; uses up one of its times.
-    pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, What)> {
+    pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, FaultEffect)> {
         self.take(now, |fault| {
-            !matches!(fault.what, What::Delay(_)) && fault.fits(call.peer, call.operation, &call.subject)
+            !matches!(fault.what, FaultEffect::Delay(_))
+                && fault.fits(call.peer, call.operation, &call.subject)
         })
     }
 
@@ -242,15 +243,16 @@ impl Faults {
         subject: &str,
         now: Timestamp,
     ) -> Duration {
-        let hit = self
-            .take(now, |fault| matches!(fault.what, What::Delay(_)) && fault.fits(peer, operation, subject));
+        let hit = self.take(now, |fault| {
+            matches!(fault.what, FaultEffect::Delay(_)) && fault.fits(peer, operation, subject)
+        });
         match hit {
-            Some((_, What::Delay(delay))) => delay,
+            Some((_, FaultEffect::Delay(delay))) => delay,
             _ => Duration::ZERO,
         }
     }
 
-    fn take(&mut self, now: Timestamp, hits: impl Fn(&Fault) -> bool) -> Option<(When, What)> {
+    fn take(&mut self, now: Timestamp, hits: impl Fn(&Fault) -> bool) -> Option<(When, FaultEffect)> {
         self.0.retain(|fault| fault.times != Some(0) && fault.until.is_none_or(|until| now < until));
         let fault = self.0.iter_mut().find(|fault| hits(fault))?;
         if let Some(times) = &mut fault.times {
@@ -268,7 +270,7 @@ impl World {
 
     /// The fault, if any, that keeps an actor from a token for the vault. A client in memory asks for
     /// none, so nothing goes into the ledger.
-    pub(super) fn identity_fault(&self, actor: &str) -> Option<What> {
+    pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();
         let hit = inner.faults.take(now, |fault| fault.fits(Peer::Entra, Operation::Identity, actor));

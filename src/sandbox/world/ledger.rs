@@ -118,7 +118,7 @@ impl Operation {
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// It did what it was meant to.
     Done,
     /// The peer said no; its code.
@@ -129,7 +129,7 @@ pub enum Outcome {
     Lost,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("done"),
@@ -156,7 +156,7 @@ pub struct Call {
     /// The grant that was redeemed, where the token is known.
     pub grant: Option<usize>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
 }
 
 /// One new version in a vault.
@@ -175,7 +175,7 @@ pub struct Write {
 }
 
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct CallLedger {
     pub(super) calls: Vec<Call>,
     pub(super) writes: Vec<Write>,
 }

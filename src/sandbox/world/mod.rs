@@ -33,16 +33,16 @@ use uuid::Uuid;
 pub use self::actor::Actor;
 pub use self::device::{DeviceAnswer, DeviceRequest, DeviceState};
 pub use self::directory::{App, AppSecret, Consent, Platform, Redirect, Rules, Tenant, User};
-pub use self::entra::{EntraRefusal, IdentityRequest, Proof, RedeemRequest, TokenAnswer};
-pub use self::fault::{Distortion, Fault, Hostile, What, When};
+pub use self::entra::{AppProof, EntraRefusal, IdentityRequest, RedeemRequest, TokenAnswer};
+pub use self::fault::{Distortion, Fault, FaultEffect, Hostile, When};
 pub use self::grants::{GrantRecord, Owner, fingerprint};
-pub use self::ledger::{Call, Operation, Outcome, Peer, Write};
-pub use self::partner_center::{PartnerCenter, PartnerRefusal, Profile};
+pub use self::ledger::{Call, CallOutcome, Operation, Peer, Write};
+pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};
 pub use self::people::{HUMAN, Partner};
-pub use self::sign_in::{AuthorizeRequest, CodeRequest, Decision, Step};
+pub use self::sign_in::{AuthorizeRequest, CodeRequest, Decision, SignInStep};
 pub use self::vault::{
-    Action, Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest, VaultRefusal,
-    VaultState,
+    Action, Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VaultRefusal, VaultState,
+    VersionsPage,
 };
 use crate::process::clock::{Clock, Timestamp};
 
@@ -51,7 +51,7 @@ use crate::process::clock::{Clock, Timestamp};
 pub struct World(Arc<Mutex<Inner>>);
 
 struct Inner {
-    time: time::Time,
+    time: time::WorldTime,
     rng: fastrand::Rng,
     latency: Duration,
     directory: directory::Directory,
@@ -63,9 +63,9 @@ struct Inner {
     devices: device::Devices,
     vaults: BTreeMap<String, VaultState>,
     partners: Vec<Partner>,
-    partner_center: PartnerCenter,
+    partner_center: PartnerCenterRules,
     faults: fault::Faults,
-    ledger: ledger::Ledger,
+    ledger: ledger::CallLedger,
     hook: Option<Hook>,
 }
 
@@ -76,7 +76,7 @@ type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble<E> {
     /// An injected fault.
-    Fault(What),
+    Fault(FaultEffect),
     /// The peer said no, by its own rules.
     Refused(E),
 }
@@ -97,7 +97,7 @@ impl World {
     /// vault's time would move the world, and then learn again.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
-            time: time::Time::new(clock),
+            time: time::WorldTime::new(clock),
             rng: fastrand::Rng::with_seed(seed),
             latency: Duration::ZERO,
             directory: directory::Directory::default(),
@@ -108,9 +108,9 @@ impl World {
             devices: device::Devices::default(),
             vaults: BTreeMap::new(),
             partners: Vec::new(),
-            partner_center: PartnerCenter::default(),
+            partner_center: PartnerCenterRules::default(),
             faults: fault::Faults::default(),
-            ledger: ledger::Ledger::default(),
+            ledger: ledger::CallLedger::default(),
             hook: None,
         })))
     }
@@ -190,7 +190,7 @@ impl World {
                 actor: about.actor.to_owned(),
                 subject: about.subject,
                 grant: about.grant,
-                outcome: Outcome::Done,
+                outcome: CallOutcome::Done,
             };
             (call, inner.hook.clone())
         };
@@ -200,11 +200,13 @@ impl World {
         let mut inner = self.lock();
         let now = inner.time.now();
         let (result, outcome) = match inner.faults.strike(&call, now) {
-            Some((When::Before, what)) => (Err(Trouble::Fault(what)), Outcome::NotReached),
-            Some((When::After, What::Distort(distortion))) => done(effect(&mut inner, Some(distortion))),
+            Some((When::Before, what)) => (Err(Trouble::Fault(what)), CallOutcome::NotReached),
+            Some((When::After, FaultEffect::Distort(distortion))) => {
+                done(effect(&mut inner, Some(distortion)))
+            }
             Some((When::After, what)) => {
                 let _lost = effect(&mut inner, None);
-                (Err(Trouble::Fault(what)), Outcome::Lost)
+                (Err(Trouble::Fault(what)), CallOutcome::Lost)
             }
             None => done(effect(&mut inner, None)),
         };
@@ -227,11 +229,11 @@ impl Inner {
     }
 }
 
-fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> (Result<T, Trouble<E>>, Outcome) {
+fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> (Result<T, Trouble<E>>, CallOutcome) {
     match result {
-        Ok(answer) => (Ok(answer), Outcome::Done),
+        Ok(answer) => (Ok(answer), CallOutcome::Done),
         Err(error) => {
-            let outcome = Outcome::Refused(error.to_string());
+            let outcome = CallOutcome::Refused(error.to_string());
             (Err(Trouble::Refused(error)), outcome)
         }
     }

@@ -7,7 +7,7 @@ use super::{About, Inner, Trouble, World};
 
 /// What Partner Center demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartnerCenter {
+pub struct PartnerCenterRules {
     /// Whether tokens without a second factor are refused.
     pub enforce_mfa: bool,
     /// Whether it refuses everybody for lack of a role.
@@ -16,7 +16,7 @@ pub struct PartnerCenter {
     pub says_mfa: bool,
 }
 
-impl Default for PartnerCenter {
+impl Default for PartnerCenterRules {
     fn default() -> Self {
         Self { enforce_mfa: true, forbidden: false, says_mfa: true }
     }
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Sets what Partner Center demands.
-    pub fn set_partner_center(&self, demands: PartnerCenter) {
+    pub fn set_partner_center(&self, demands: PartnerCenterRules) {
         self.lock().partner_center = demands;
     }
 }

@@ -61,7 +61,7 @@ pub enum Decision {
 
 /// Where a page leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SignInStep {
     /// The user must be asked to consent.
     AskConsent,
     /// Back to the redirect URI, with these parameters.
@@ -123,7 +123,7 @@ impl World {
         request: &AuthorizeRequest,
         user: &str,
         decision: Decision,
-    ) -> Result<Step, Trouble<EntraRefusal>> {
+    ) -> Result<SignInStep, Trouble<EntraRefusal>> {
         self.call(
             |_| about(actor, Operation::Authorize, user),
             |inner, _| {
@@ -161,7 +161,7 @@ impl Inner {
         request: &AuthorizeRequest,
         user: &str,
         decision: Decision,
-    ) -> Result<Step, Refuse> {
+    ) -> Result<SignInStep, Refuse> {
         let (tenant, app, platform) = self.may_authorize(tenant, request)?;
         if decision == Decision::Cancel {
             return Ok(declined(request, &[("error_subcode", "cancel")]));
@@ -182,7 +182,7 @@ impl Inner {
                 let text = "AADSTS65004: User declined to consent to access the app.";
                 return Ok(declined(request, &[("error_description", text)]));
             }
-            Decision::SignIn => return Ok(Step::AskConsent),
+            Decision::SignIn => return Ok(SignInStep::AskConsent),
             Decision::Accept | Decision::Cancel => {}
         }
         let body: String = (0..120).map(|_| self.rng.alphanumeric()).collect();
@@ -198,7 +198,7 @@ impl Inner {
         self.sign_ins.codes.insert(text.clone(), code);
         let session = self.fresh_id().to_string();
         let state = request.state.clone();
-        Ok(Step::Back(vec![("code", text), ("state", state), ("session_state", session)]))
+        Ok(SignInStep::Back(vec![("code", text), ("state", state), ("session_state", session)]))
     }
 
     /// Whether a user may sign in to a tenant.
@@ -255,15 +255,15 @@ fn matches(registered: &str, asked: &str) -> bool {
         && asked.query().is_none()
 }
 
-fn declined(request: &AuthorizeRequest, more: &[(&'static str, &str)]) -> Step {
+fn declined(request: &AuthorizeRequest, more: &[(&'static str, &str)]) -> SignInStep {
     let mut parameters = vec![("error", "access_denied".to_owned())];
     parameters.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
     parameters.push(("state", request.state.clone()));
-    Step::Back(parameters)
+    SignInStep::Back(parameters)
 }
 
-fn refused_back(request: &AuthorizeRequest, error: &str, description: &str) -> Step {
-    Step::Back(vec![
+fn refused_back(request: &AuthorizeRequest, error: &str, description: &str) -> SignInStep {
+    SignInStep::Back(vec![
         ("error", error.to_owned()),
         ("error_description", description.to_owned()),
         ("state", request.state.clone()),

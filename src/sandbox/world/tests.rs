@@ -10,11 +10,11 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::*;
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::ports::Issuer as _;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
-use crate::ports::{Change, Forbidden, IssuerError, Redeemed, Redemption, VaultError};
+use crate::ports::{Forbidden, IssuerError, RefreshRequest, RefreshResponse, SecretUpdate, VaultError};
 use crate::token::RefreshToken;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, VersionId};
@@ -43,7 +43,7 @@ impl Scene {
         stored.expose().into()
     }
 
-    async fn redeem(&self, token: &RefreshToken) -> Result<Redeemed, IssuerError> {
+    async fn redeem(&self, token: &RefreshToken) -> Result<RefreshResponse, IssuerError> {
         self.redeem_as(token, &self.partner.client_id, &self.app_secret()).await
     }
 
@@ -52,8 +52,8 @@ impl Scene {
         token: &RefreshToken,
         client_id: &str,
         client_secret: &SecretString,
-    ) -> Result<Redeemed, IssuerError> {
-        let redemption = Redemption {
+    ) -> Result<RefreshResponse, IssuerError> {
+        let redemption = RefreshRequest {
             tenant: &self.partner.tenant_id,
             client_id,
             client_secret,
@@ -73,7 +73,7 @@ impl Scene {
     }
 }
 
-fn refusal_code(result: Result<Redeemed, IssuerError>) -> Option<u32> {
+fn refusal_code(result: Result<RefreshResponse, IssuerError>) -> Option<u32> {
     match result {
         Err(IssuerError::Refused(refusal)) => refusal.trace.code,
         _ => None,
@@ -83,25 +83,25 @@ fn refusal_code(result: Result<Redeemed, IssuerError>) -> Option<u32> {
 #[tokio::test(start_paused = true)]
 async fn an_answer_can_be_lost_after_its_effect() {
     let scene = Scene::new();
-    let cut = What::Transport(Transport::Cut);
+    let cut = FaultEffect::Transport(NoResponse::Cut);
     scene.world.inject(Fault::of(Peer::KeyVault, cut).on(Operation::Set).after_effect().times(1));
     let (vault, at) = (scene.world.as_actor("one"), &scene.partner.refresh_token);
     let since = scene.world.now();
 
     let lost = vault.write(at, &scene.new_version("0.AXnext"), Uuid::nil()).await;
 
-    assert_eq!(lost, Err(VaultError::Unreachable(Transport::Cut)));
+    assert_eq!(lost, Err(VaultError::Unreachable(NoResponse::Cut)));
     assert_eq!(scene.token().expose(), "0.AXnext");
     assert!(vault.write(at, &scene.new_version("x"), Uuid::nil()).await.is_ok(), "once only");
     assert_eq!(scene.world.count_calls(Peer::KeyVault, Some(Operation::Set), since), 2);
-    assert_eq!(scene.world.calls_since(since)[0].outcome, Outcome::Lost);
+    assert_eq!(scene.world.calls_since(since)[0].outcome, CallOutcome::Lost);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_before_the_effect_has_none_and_ends_with_its_time() {
     let scene = Scene::new();
     let token = scene.token();
-    let throttled = What::Status { status: 429, retry_after: Some(Duration::from_secs(30)) };
+    let throttled = FaultEffect::Status { status: 429, retry_after: Some(Duration::from_secs(30)) };
     let until = scene.world.now() + TimeDelta::hours(1);
     scene.world.inject(Fault::of(Peer::Entra, throttled).until(until));
     let grants = scene.world.grants().len();
@@ -121,7 +121,7 @@ async fn good_answers_can_be_bent() {
     let scene = Scene::new();
     let token = scene.token();
     let bend = |distortion| {
-        scene.world.inject(Fault::of(Peer::Entra, What::Distort(distortion)).times(1));
+        scene.world.inject(Fault::of(Peer::Entra, FaultEffect::Distort(distortion)).times(1));
         scene.redeem(&token)
     };
 
@@ -152,7 +152,9 @@ async fn partner_center_wants_a_fresh_token_with_a_second_factor() {
     assert!(accepted.accepted && accepted.mfa == Some(true));
     assert_eq!(accepted.tenant_id.as_ref(), Some(&scene.partner.tenant_id));
     assert_eq!((refused.accepted, refused.mfa, refused.status), (false, Some(false), 401));
-    scene.world.set_partner_center(PartnerCenter { enforce_mfa: false, ..PartnerCenter::default() });
+    scene
+        .world
+        .set_partner_center(PartnerCenterRules { enforce_mfa: false, ..PartnerCenterRules::default() });
     let lenient = actor.accepts(&without, Uuid::nil()).await.expect("a verdict");
     assert!(lenient.accepted && lenient.mfa == Some(false));
     scene.world.advance(TimeDelta::minutes(91));
@@ -193,7 +195,7 @@ async fn the_same_seed_gives_the_same_world() {
 #[tokio::test(start_paused = true)]
 async fn without_a_token_of_its_own_an_actor_does_not_reach_the_vault() {
     let scene = Scene::new();
-    let fault = Fault::of(Peer::Entra, What::Transport(Transport::TimedOut)).on(Operation::Identity);
+    let fault = Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)).on(Operation::Identity);
     scene.world.inject(fault);
 
     let refused = scene.world.as_actor("one").newest(&scene.partner.refresh_token, Uuid::nil()).await;

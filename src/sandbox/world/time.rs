@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::process::clock::{Clock, Timestamp};
 
-pub(super) struct Time {
+pub(super) struct WorldTime {
     clock: Clock,
     wall: Option<Clock>,
     /// The same moment by the clock and by the world.
@@ -12,7 +12,7 @@ pub(super) struct Time {
     speed: f64,
 }
 
-impl Time {
+impl WorldTime {
     pub(super) fn new(clock: Clock) -> Self {
         let at = uncorrected(&clock);
         Self { clock, wall: None, anchor: (at, at), speed: 1.0 }
@@ -76,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_daemon_learns_about_the_vaults_time_does_not_move_the_world() {
         let clock = Clock::running(base(), 1.0);
-        let mut time = Time::new(clock.clone());
+        let mut time = WorldTime::new(clock.clone());
         time.set_offset(TimeDelta::hours(2));
 
         clock.observe(time.now());
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_of_speed_leaves_no_jump_behind() {
-        let mut time = Time::new(Clock::running(base(), 1.0));
+        let mut time = WorldTime::new(Clock::running(base(), 1.0));
         time.set_speed(3600.0);
         tokio::time::advance(Duration::from_secs(2)).await;
         time.set_speed(1.0);

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 
 pub(super) use self::model::SecretState;
 pub use self::model::{
-    Action, Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest, VaultState,
+    Action, Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VaultState, VersionsPage,
 };
 pub use self::refusal::VaultRefusal;
 use super::ledger::{Operation, Peer};
@@ -26,7 +26,7 @@ pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 pub(super) const MAX_PAGE: usize = 25;
 
 /// The result of an operation on a vault.
-type Answer<T> = Result<T, Trouble<VaultRefusal>>;
+type VaultAnswer<T> = Result<T, Trouble<VaultRefusal>>;
 
 impl World {
     /// Adds an empty vault whose caller may do everything.
@@ -60,7 +60,7 @@ impl World {
         actor: &str,
         at: &SecretAddress,
         version: Option<&str>,
-    ) -> Answer<SecretVersion> {
+    ) -> VaultAnswer<SecretVersion> {
         let operation = if version.is_some() { Operation::GetVersion } else { Operation::Get };
         self.vault_call(actor, operation, at, |vault, _| {
             vault.allow(Action::GetSecret)?;
@@ -76,7 +76,7 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn set_secret(&self, actor: &str, at: &SecretAddress, new: SetRequest) -> Answer<SecretVersion> {
+    pub fn set_secret(&self, actor: &str, at: &SecretAddress, new: SetRequest) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Set, at, |vault, inner| {
             vault.allow(Action::SetSecret)?;
             rules::check_new(&new)?;
@@ -96,7 +96,7 @@ impl World {
         at: &SecretAddress,
         version: Option<&str>,
         change: UpdateRequest,
-    ) -> Answer<SecretVersion> {
+    ) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Update, at, |vault, inner| {
             vault.allow(Action::Update)?;
             rules::check_tags(change.tags.as_ref())?;
@@ -111,7 +111,13 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn list_versions(&self, actor: &str, at: &SecretAddress, skip: usize, most: usize) -> Answer<Page> {
+    pub fn list_versions(
+        &self,
+        actor: &str,
+        at: &SecretAddress,
+        skip: usize,
+        most: usize,
+    ) -> VaultAnswer<VersionsPage> {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let mut versions = vault.live(at)?.versions.clone();
@@ -125,7 +131,13 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn list_secrets(&self, actor: &str, url: &str, skip: usize, most: usize) -> Answer<Page> {
+    pub fn list_secrets(
+        &self,
+        actor: &str,
+        url: &str,
+        skip: usize,
+        most: usize,
+    ) -> VaultAnswer<VersionsPage> {
         self.vault_call_on(actor, Operation::ListSecrets, url, "", |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let live = vault.secrets.values().filter(|secret| secret.deleted.is_none());
@@ -138,7 +150,7 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn delete_secret(&self, actor: &str, at: &SecretAddress) -> Answer<DeletedSecret> {
+    pub fn delete_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::Delete, at, |vault, inner| {
             vault.allow(Action::Delete)?;
             let now = seconds(inner.time.now());
@@ -152,7 +164,7 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> Answer<DeletedSecret> {
+    pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::GetDeleted, at, |vault, inner| {
             vault.allow(Action::ReadMetadata)?;
             vault.deleted(at, inner.time.now())?.as_deleted()
@@ -163,7 +175,7 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn recover_secret(&self, actor: &str, at: &SecretAddress) -> Answer<SecretVersion> {
+    pub fn recover_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Recover, at, |vault, inner| {
             vault.allow(Action::Recover)?;
             let now = inner.time.now();
@@ -179,7 +191,7 @@ impl World {
     ///
     /// # Errors
     /// A fault, or the vault's refusal.
-    pub fn purge_secret(&self, actor: &str, at: &SecretAddress) -> Answer<()> {
+    pub fn purge_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<()> {
         self.vault_call(actor, Operation::Purge, at, |vault, inner| {
             vault.allow(Action::Purge)?;
             vault.deleted(at, inner.time.now())?;
@@ -194,7 +206,7 @@ impl World {
         operation: Operation,
         at: &SecretAddress,
         effect: impl FnOnce(&mut VaultState, &mut Inner) -> Result<T, VaultRefusal>,
-    ) -> Answer<T> {
+    ) -> VaultAnswer<T> {
         self.vault_call_on(actor, operation, &at.vault, at.name.as_str(), effect)
     }
 
@@ -205,7 +217,7 @@ impl World {
         url: &str,
         name: &str,
         effect: impl FnOnce(&mut VaultState, &mut Inner) -> Result<T, VaultRefusal>,
-    ) -> Answer<T> {
+    ) -> VaultAnswer<T> {
         self.call(
             |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
             |inner, _| {

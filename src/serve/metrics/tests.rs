@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::net::calls::{Calls, Peer};
-use crate::ports::failure::{About, Failure, Remedy};
+use crate::net::calls::{CallTarget, Calls};
+use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::rotation::state::State;
 use crate::status;
 use crate::status::condition::conditions;
-use crate::token::managed::{Grant, Verify};
+use crate::token::managed::{ManagedToken, Verify};
 
 /// Name and labels in order, as a reader of the page sees them, and the value.
 type Sample = (String, Vec<(String, String)>, f64);
@@ -27,8 +27,8 @@ fn now() -> Timestamp {
     "2026-03-08T00:00:00Z".parse().expect("a time")
 }
 
-fn grant(name: &str) -> Grant {
-    Grant {
+fn grant(name: &str) -> ManagedToken {
+    ManagedToken {
         verify: Verify::PartnerCenter,
         app_secret_expires: Some(now() + TimeDelta::days(10)),
         ..samples::grant(name)
@@ -50,7 +50,7 @@ fn current() -> State {
 }
 
 fn refused() -> State {
-    let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     samples::failed(current(), failure, now(), 1)
 }
 
@@ -58,7 +58,7 @@ fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
     let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
     let counts = Counts::new(snapshots.len());
     let calls = calls.series();
-    let deliveries = Deliveries::new(std::iter::once("on-call".into()));
+    let deliveries = SinkHealth::new(std::iter::once("on-call".into()));
     deliveries.delivered(0);
     let (conditions, counts, deliveries) = (&conditions, &counts, &deliveries);
     let drawn = Drawn { snapshots, conditions, counts, deliveries, calls: &calls, now: now() };
@@ -99,7 +99,7 @@ fn the_contract_is_served_with_its_names_and_labels() {
     assert_eq!(METRICS.map(|metric| (metric.name, metric.labels)), documented);
 
     let calls = Calls::default();
-    calls.record(Peer::Entra, "redeem", Ok(200), Duration::from_millis(300));
+    calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(300));
     let mut rotated = snapshot("a", &current());
     rotated.last_rotation_at = Some(now());
     let families = scraped(&[rotated, snapshot("b", &refused())], &calls);
@@ -134,7 +134,7 @@ fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
 fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
     let families = scraped(&[snapshot("a", &current()), snapshot("b", &refused())], &Calls::default());
 
-    let counted = Standing::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
+    let counted = TokenState::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
     assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(Some));
     let runway = |token| value(&families, "perennial_token_runway_seconds", &[token]);
     assert_eq!((runway("a"), runway("b")), (Some(864_000.0), Some(0.0)), "the app's secret ends first");
@@ -168,8 +168,8 @@ fn odd_names_are_escaped() {
 #[test]
 fn the_histogram_ends_with_all_calls() {
     let calls = Calls::default();
-    calls.record(Peer::KeyVault, "set", Ok(200), Duration::from_millis(300));
-    calls.record(Peer::KeyVault, "set", Ok(200), Duration::from_secs(60));
+    calls.record(CallTarget::KeyVault, "set", Ok(200), Duration::from_millis(300));
+    calls.record(CallTarget::KeyVault, "set", Ok(200), Duration::from_secs(60));
 
     let families = scraped(&[], &calls);
 

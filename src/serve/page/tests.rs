@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::status::condition::{Condition, Severity};
 use crate::status::document::{StatusSource, TokenStatus};
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 
 fn now() -> Timestamp {
     "2026-03-08T00:00:00Z".parse().expect("a time")
@@ -20,7 +20,7 @@ fn status() -> Status {
     Status::of(&[], TimeDelta::zero(), now(), StatusSource::Daemon)
 }
 
-fn token(name: &str, state: Standing) -> TokenStatus {
+fn token(name: &str, state: TokenState) -> TokenStatus {
     let issued = now() - TimeDelta::days(9);
     TokenStatus {
         name: name.to_owned(),
@@ -73,7 +73,7 @@ fn the_policy_admits_the_style_sheet_and_no_other() {
 fn names_and_reasons_are_escaped() {
     let odd = "<b>\"a\"&'c'</b>";
     let mut status = status();
-    status.tokens = vec![token(odd, Standing::NeedsLogin)];
+    status.tokens = vec![token(odd, TokenState::NeedsLogin)];
     status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, odd)];
 
     let shown = page(&status);
@@ -86,16 +86,16 @@ fn names_and_reasons_are_escaped() {
 #[test]
 fn one_glance_tells_the_verdict() {
     let mut status = status();
-    status.tokens = vec![token("a", Standing::Current), token("b", Standing::Current)];
+    status.tokens = vec![token("a", TokenState::Current), token("b", TokenState::Current)];
     let shown = page(&status);
     assert!(
         shown.contains("<title>All is well") && shown.contains("All 2 tokens work. Next step: a, in 4 h.")
     );
 
-    status.tokens[1].state = Standing::Unknown;
+    status.tokens[1].state = TokenState::Unknown;
     assert!(page(&status).contains("<title>Not known yet"), "what is not known is never green");
 
-    status.tokens[1].state = Standing::Current;
+    status.tokens[1].state = TokenState::Current;
     status.conditions = vec![condition(Kind::Overdue, Severity::Warning, "b")];
     assert!(page(&status).contains("<title>Working, with a warning"));
 
@@ -109,7 +109,7 @@ fn one_glance_tells_the_verdict() {
 #[test]
 fn the_bar_and_the_words_beside_it_show_age_rotation_and_end() {
     let mut status = status();
-    status.tokens = vec![token("a", Standing::Current)];
+    status.tokens = vec![token("a", TokenState::Current)];
 
     let shown = page(&status);
 
@@ -129,7 +129,7 @@ fn the_bar_and_the_words_beside_it_show_age_rotation_and_end() {
 #[test]
 fn a_refused_token_has_neither_rotation_nor_end() {
     let mut status = status();
-    let refused = || TokenStatus { runway_seconds: Some(0), ..token("a", Standing::NeedsLogin) };
+    let refused = || TokenStatus { runway_seconds: Some(0), ..token("a", TokenState::NeedsLogin) };
     status.tokens = vec![refused()];
     let card = page(&status);
     status.tokens = (0..40).map(|_| refused()).collect();
@@ -154,7 +154,7 @@ fn what_is_not_known_is_said() {
         proved_at: None,
         next_step_at: None,
         partner_center_accepts: None,
-        ..token("a", Standing::Unknown)
+        ..token("a", TokenState::Unknown)
     };
     status.tokens = vec![unknown];
 
@@ -191,7 +191,7 @@ fn what_is_to_be_typed_stands_out_and_is_escaped() {
 #[test]
 fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
     let mut status = status();
-    status.tokens = vec![token("b", Standing::NeedsLogin)];
+    status.tokens = vec![token("b", TokenState::NeedsLogin)];
     let mut refused = condition(Kind::LoginRequired, Severity::Critical, "b");
     refused.since = now() - TimeDelta::minutes(134);
     refused.runway_seconds = Some(0);
@@ -217,7 +217,7 @@ fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
 #[test]
 fn of_many_conditions_the_gravest_stand_open() {
     let mut status = status();
-    status.tokens = (0..9).map(|n| token(&format!("t{n}"), Standing::NeedsLogin)).collect();
+    status.tokens = (0..9).map(|n| token(&format!("t{n}"), TokenState::NeedsLogin)).collect();
     let login = |n| condition(Kind::LoginRequired, Severity::Critical, &format!("t{n}"));
     status.conditions = (0..9).map(login).collect();
 
@@ -234,8 +234,8 @@ fn of_many_conditions_the_gravest_stand_open() {
 #[test]
 fn a_fleet_has_cards_for_trouble_and_rows_for_the_rest() {
     let mut status = status();
-    status.tokens = (0..600).map(|n| token(&format!("t{n}"), Standing::Current)).collect();
-    status.tokens[599].state = Standing::NeedsLogin;
+    status.tokens = (0..600).map(|n| token(&format!("t{n}"), TokenState::Current)).collect();
+    status.tokens[599].state = TokenState::NeedsLogin;
     status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, "t599")];
 
     let shown = page(&status);

@@ -7,7 +7,7 @@ use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +59,15 @@ impl Look {
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,
-            (_, Standing::Off | Standing::Unknown) => Self::Dim,
+            (_, TokenState::Off | TokenState::Unknown) => Self::Dim,
             (Some(Severity::Warning), _) => Self::Warn,
-            (None, Standing::Current) => Self::Good,
+            (None, TokenState::Current) => Self::Good,
             (
                 None,
-                Standing::Unsaved | Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired,
+                TokenState::Unsaved
+                | TokenState::NeedsLogin
+                | TokenState::NeedsOperator
+                | TokenState::Expired,
             ) => Self::Warn,
         }
     }
@@ -83,7 +86,7 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
         };
         return (Look::Bad, "Action needed", sentence);
     }
-    let unknown = status.tokens.iter().filter(|token| token.state == Standing::Unknown).count();
+    let unknown = status.tokens.iter().filter(|token| token.state == TokenState::Unknown).count();
     if unknown > 0 {
         let text = match (unknown, count) {
             (1, 1) => "The token has not been proved yet.".to_owned(),
@@ -117,7 +120,7 @@ fn tokens(count: usize) -> String {
 
 /// How many tokens are in which state.
 pub(super) fn tally(status: &Status) -> String {
-    let counts = Standing::ALL.into_iter().filter_map(|standing| {
+    let counts = TokenState::ALL.into_iter().filter_map(|standing| {
         let count = status.tokens.iter().filter(|token| token.state == standing).count();
         (count > 0).then(|| format!("{count} {}", state(standing).to_lowercase()))
     });
@@ -156,25 +159,27 @@ pub(super) fn who(remedy: Remedy) -> &'static str {
 }
 
 /// A state in words.
-pub(super) fn state(state: Standing) -> &'static str {
+pub(super) fn state(state: TokenState) -> &'static str {
     match state {
-        Standing::Current => "Current",
-        Standing::Unsaved => "Not saved yet",
-        Standing::NeedsLogin => "Needs a sign-in",
-        Standing::NeedsOperator => "Needs an operator",
-        Standing::Expired => "Expired",
-        Standing::Off => "Switched off",
-        Standing::Unknown => "Not known",
+        TokenState::Current => "Current",
+        TokenState::Unsaved => "Not saved yet",
+        TokenState::NeedsLogin => "Needs a sign-in",
+        TokenState::NeedsOperator => "Needs an operator",
+        TokenState::Expired => "Expired",
+        TokenState::Off => "Switched off",
+        TokenState::Unknown => "Not known",
     }
 }
 
 /// The next step in words, without its time.
 pub(super) fn next_step(token: &TokenStatus) -> &'static str {
     match token.state {
-        Standing::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
-        Standing::Current => "proof",
-        Standing::Unsaved => "save",
-        Standing::NeedsLogin | Standing::NeedsOperator | Standing::Expired | Standing::Off => "looks again",
-        Standing::Unknown => "attempt",
+        TokenState::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
+        TokenState::Current => "proof",
+        TokenState::Unsaved => "save",
+        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired | TokenState::Off => {
+            "looks again"
+        }
+        TokenState::Unknown => "attempt",
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Pure. Read at night and on a phone: an action fits whole into every message (`alert::forms`).
 
-use crate::ports::failure::{About, Kind};
+use crate::ports::failure::{FailureSubject, Kind};
 use crate::status::snapshot::Snapshot;
-use crate::token::managed::Grant;
+use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
 /// About this host's clock.
@@ -19,8 +19,8 @@ pub(crate) fn of_sink(name: &str) -> String {
 }
 
 /// About a token whose access token Partner Center rejects, second factor and all.
-pub(crate) fn partner_center_refused(grant: &Grant) -> String {
-    let Grant { name, tenant_id, .. } = grant;
+pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
+    let ManagedToken { name, tenant_id, .. } = grant;
     format!(
         "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
     )
@@ -28,7 +28,7 @@ pub(crate) fn partner_center_refused(grant: &Grant) -> String {
 
 /// What to do about a token's condition.
 pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
-    let Grant { name, secret, tenant_id, .. } = &*of.grant;
+    let ManagedToken { name, secret, tenant_id, .. } = &*of.grant;
     let app = of.client_id().unwrap_or("CLIENT_ID");
     let failure = of.failure_of(kind);
     let stated = failure.and_then(|failure| failure.cure.clone()).map(String::from);
@@ -59,7 +59,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
             )
         }
         Kind::AppCredentialRefused
-            if failure.is_some_and(|failure| failure.about == About::CredentialSource) =>
+            if failure.is_some_and(|failure| failure.about == FailureSubject::CredentialSource) =>
         {
             stated.unwrap_or_else(|| {
                 format!(

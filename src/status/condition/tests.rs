@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::ports::failure::{Failure, Remedy, Trace};
-use crate::ports::{Acceptance, Asked, Forbidden, VaultError};
+use crate::ports::{Acceptance, Forbidden, SecretRole, VaultError};
 use crate::rotation::samples;
 use crate::rotation::state::{Phase, State};
 use crate::status::samples::snapshot;
-use crate::status::snapshot::Standing;
-use crate::token::managed::{Grant, Verify};
+use crate::status::snapshot::TokenState;
+use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::{Version, tag};
 
 fn now() -> Timestamp {
@@ -18,7 +18,7 @@ fn now() -> Timestamp {
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
-    let failure = Failure::new(kind, remedy, About::Token, "as told");
+    let failure = Failure::new(kind, remedy, FailureSubject::Token, "as told");
     kinds_of_state(&samples::failed(state, failure, now() - TimeDelta::days(2), attempts))
 }
 
@@ -27,7 +27,7 @@ fn proved_three_days_ago() -> State {
 }
 
 fn drawn(name: &str, state: &State) -> Snapshot {
-    let grant = Grant {
+    let grant = ManagedToken {
         secret: samples::address("partner-refresh-token"),
         verify: Verify::PartnerCenter,
         ..samples::grant(name)
@@ -89,7 +89,7 @@ fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
     let refused = VaultError::Forbidden(Forbidden::Rbac { action: None });
     let told = |asked, name| action_of(refused.failure(asked, &samples::address(name)), version());
 
-    let (own, source) = (told(Asked::Own, "token"), told(Asked::Source, "app-secret"));
+    let (own, source) = (told(SecretRole::Own, "token"), told(SecretRole::Source, "app-secret"));
 
     assert!(own.contains("\"Perennial Secret Rotator\"") && own.contains("/secrets/token\""), "{own}");
     assert!(source.contains("\"Key Vault Secrets User\""), "{source}");
@@ -99,7 +99,7 @@ fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
 #[test]
 fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
     const OID: &str = "00000000-0000-0000-0000-0000000000aa";
-    let disabled = || Failure::new(Kind::AccountDisabled, Remedy::Operator, About::Grant, "as told");
+    let disabled = || Failure::new(Kind::AccountDisabled, Remedy::Operator, FailureSubject::Grant, "as told");
     let noted = |user| Version { tags: [(tag::USER_OID, user)].into(), ..version() };
 
     let known = action_of(disabled(), noted(OID));
@@ -111,7 +111,7 @@ fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
 
 #[test]
 fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
-    let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "as told");
+    let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "as told");
     let with_id = Failure {
         trace: Trace { correlation_id: Some("c0ffee".into()), ..Trace::default() },
         ..blocked.clone()
@@ -128,8 +128,8 @@ fn a_no_of_partner_centers_holds_until_it_says_yes() {
     assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
     assert_eq!(kinds_of_state(&heard(false, Some(false))), [Kind::MfaRequired]);
     assert_eq!(drawn("a", &heard(true, Some(true))).accepted(), None, "a yes of three days ago is none");
-    assert_eq!(drawn("a", &heard(false, None)).standing(now()), Standing::NeedsOperator);
-    assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), Standing::NeedsLogin);
+    assert_eq!(drawn("a", &heard(false, None)).standing(now()), TokenState::NeedsOperator);
+    assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
 /// Proved now, with what Partner Center said then.
@@ -148,19 +148,19 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
 fn what_the_process_before_noted_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
     for (word, at, kinds, standing, accepted) in [
-        ("usable", now(), vec![], Standing::Current, Some(true)),
-        ("usable", since, vec![], Standing::Unknown, None),
-        ("usable", now() + TimeDelta::days(1), vec![], Standing::Unknown, None),
+        ("usable", now(), vec![], TokenState::Current, Some(true)),
+        ("usable", since, vec![], TokenState::Unknown, None),
+        ("usable", now() + TimeDelta::days(1), vec![], TokenState::Unknown, None),
         (
             "partner_center_refused",
             since,
             vec![Kind::PartnerCenterRefused],
-            Standing::NeedsOperator,
+            TokenState::NeedsOperator,
             Some(false),
         ),
-        ("mfa_required", since, vec![Kind::MfaRequired], Standing::NeedsLogin, None),
-        ("app_credential_refused", since, vec![], Standing::Unknown, None),
-        ("turned_off", since, vec![], Standing::Unknown, None),
+        ("mfa_required", since, vec![Kind::MfaRequired], TokenState::NeedsLogin, None),
+        ("app_credential_refused", since, vec![], TokenState::Unknown, None),
+        ("turned_off", since, vec![], TokenState::Unknown, None),
     ] {
         let mut version = version();
         version.tags.insert(tag::PROVED_AT, &crate::process::clock::rfc3339(now()));
@@ -184,7 +184,7 @@ fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> Sta
     state.hear(&version.id, said(true, None), now());
     let Some(kind) = failing else { return state };
     let remedy = if kind == Kind::LoginRequired { Remedy::Login } else { Remedy::Operator };
-    samples::failed(state, Failure::new(kind, remedy, About::Grant, "as told"), now(), 1)
+    samples::failed(state, Failure::new(kind, remedy, FailureSubject::Grant, "as told"), now(), 1)
 }
 
 #[test]
@@ -194,14 +194,14 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
     let (told, nothing) = (Some(end), None);
     let blocked = Some(Kind::AppCredentialRefused);
     for (what, state, standing, expired) in [
-        ("never redeemed", old(unproved(), None, None), Standing::Expired, told),
-        ("redeemed before its end", old(Phase::Current, Some(11), None), Standing::Expired, told),
-        ("and blocked", old(Phase::Current, Some(11), blocked), Standing::Expired, told),
-        ("and refused", old(Phase::Current, Some(11), Some(Kind::LoginRequired)), Standing::Expired, told),
-        ("redeemed after its end", old(Phase::Current, Some(0), None), Standing::Current, nothing),
-        ("long after", old(Phase::Current, Some(9), None), Standing::Unknown, nothing),
-        ("off", old(unproved(), None, Some(Kind::TurnedOff)), Standing::Off, nothing),
-        ("held", State { phase: unsaved(), ..old(unproved(), None, None) }, Standing::Unsaved, nothing),
+        ("never redeemed", old(unproved(), None, None), TokenState::Expired, told),
+        ("redeemed before its end", old(Phase::Current, Some(11), None), TokenState::Expired, told),
+        ("and blocked", old(Phase::Current, Some(11), blocked), TokenState::Expired, told),
+        ("and refused", old(Phase::Current, Some(11), Some(Kind::LoginRequired)), TokenState::Expired, told),
+        ("redeemed after its end", old(Phase::Current, Some(0), None), TokenState::Current, nothing),
+        ("long after", old(Phase::Current, Some(9), None), TokenState::Unknown, nothing),
+        ("off", old(unproved(), None, Some(Kind::TurnedOff)), TokenState::Off, nothing),
+        ("held", State { phase: unsaved(), ..old(unproved(), None, None) }, TokenState::Unsaved, nothing),
     ] {
         let drawn = drawn("a", &state);
 
@@ -223,21 +223,21 @@ fn what_nobody_knows_is_not_shown_as_current() {
     let accepted_at = |at| heard(said(true, None), at);
     let standing = |state: &State| drawn("a", state).standing(now());
 
-    assert_eq!(standing(&accepted_at(now())), Standing::Current);
+    assert_eq!(standing(&accepted_at(now())), TokenState::Current);
     let silent = accepted_at(now() - TimeDelta::days(3));
-    assert_eq!(standing(&silent), Standing::Unknown, "Partner Center is silent");
+    assert_eq!(standing(&silent), TokenState::Unknown, "Partner Center is silent");
     let never = samples::proved(version(), now());
-    assert_eq!(standing(&never), Standing::Unknown, "Partner Center has never said so");
+    assert_eq!(standing(&never), TokenState::Unknown, "Partner Center has never said so");
 
     let mut version = version();
     version.tags.insert(tag::PROVED_AT, &crate::process::clock::rfc3339(now()));
     let found = |version| State { newest: Some(version), ..State::unknown(now()) };
-    assert_eq!(standing(&found(version.clone())), Standing::Unknown, "redeemed by the process before");
+    assert_eq!(standing(&found(version.clone())), TokenState::Unknown, "redeemed by the process before");
     version.tags.insert(tag::VERDICT, &crate::token::version::verdict(crate::token::version::USABLE, now()));
-    assert_eq!(standing(&found(version.clone())), Standing::Current, "and accepted");
+    assert_eq!(standing(&found(version.clone())), TokenState::Current, "and accepted");
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(now()));
     version.tags.insert(tag::REFUSED_KIND, Kind::LoginRequired.as_str());
-    assert_eq!(standing(&found(version)), Standing::Unknown, "refused since");
+    assert_eq!(standing(&found(version)), TokenState::Unknown, "refused since");
 }
 
 #[test]

@@ -8,13 +8,13 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::alert::courier;
 use perennial::alert::courier::Undelivered;
-use perennial::alert::rules::{Change, What};
+use perennial::alert::rules::{EventKind, Notification};
 use perennial::alert::sink::{Destination, Sink};
 use perennial::daemon::Daemon;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::sandbox::world::{Fault, Partner, Peer, What as Fails, World};
+use perennial::sandbox::world::{Fault, FaultEffect, Partner, Peer, World};
 use perennial::status::condition::Severity;
 use perennial::token::managed::Policy;
 use perennial::token::secret::{SecretAddress, SecretName, Source};
@@ -23,7 +23,7 @@ use tokio::task::LocalSet;
 use crate::support::harness;
 
 /// What was told in one message, and when.
-type Message = (Timestamp, Vec<(What, Kind, usize)>);
+type Message = (Timestamp, Vec<(EventKind, Kind, usize)>);
 
 /// A sink: what it got, and whether it answers.
 #[derive(Clone, Default)]
@@ -37,13 +37,13 @@ struct Inbox {
 }
 
 impl Inbox {
-    async fn take(&self, changes: &[Change], now: Timestamp) -> Result<(), Undelivered> {
+    async fn take(&self, changes: &[Notification], now: Timestamp) -> Result<(), Undelivered> {
         tokio::time::sleep(self.answers_after.get()).await;
         self.asked.set(self.asked.get() + 1);
         if self.is_down.get() {
             return Err(Undelivered::passing("down"));
         }
-        let is_refused = |change: &Change| {
+        let is_refused = |change: &Notification| {
             self.refuses.borrow().as_ref().is_some_and(|token| change.condition.tokens.contains(token))
         };
         if changes.iter().any(is_refused) {
@@ -53,13 +53,14 @@ impl Inbox {
                 ..Undelivered::passing("400")
             });
         }
-        let told = |change: &Change| (change.what, change.condition.kind, change.condition.tokens.len());
+        let told =
+            |change: &Notification| (change.what, change.condition.kind, change.condition.tokens.len());
         self.messages.borrow_mut().push((now, changes.iter().map(told).collect()));
         Ok(())
     }
 
     /// What was told of a kind, in order.
-    fn told(&self, kind: Kind) -> Vec<(What, usize)> {
+    fn told(&self, kind: Kind) -> Vec<(EventKind, usize)> {
         let messages = self.messages.borrow();
         let all = messages.iter().flat_map(|(_, told)| told);
         all.filter(|(_, of, _)| *of == kind).map(|(what, _, tokens)| (*what, *tokens)).collect()
@@ -104,7 +105,7 @@ fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T
         let fleet = Fleet { world, partners, daemon, inbox: Inbox::default() };
         let (inbox, board) = (fleet.inbox.clone(), fleet.daemon.board().clone());
         tokio::task::spawn_local(async move {
-            let send = |changes: Vec<Change>, now| {
+            let send = |changes: Vec<Notification>, now| {
                 let inbox = inbox.clone();
                 async move { inbox.take(&changes, now).await }
             };
@@ -148,7 +149,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
 
     let told = inbox.told(Kind::AppCredentialRefused);
     let count = |wanted| told.iter().filter(|(what, _)| *what == wanted).count();
-    assert_eq!((count(What::Opened), count(What::Resolved)), (1, 1), "{told:?}");
+    assert_eq!((count(EventKind::Opened), count(EventKind::Resolved)), (1, 1), "{told:?}");
     assert!(told.len() <= 5, "those that join are told ever more rarely: {told:?}");
     assert_eq!(told.iter().map(|(_, tokens)| *tokens).max(), Some(500), "{told:?}");
 }
@@ -160,7 +161,7 @@ fn a_vault_that_comes_and_goes_for_a_day_is_a_handful_of_messages() {
             pass(HOUR).await;
             let before = fleet.inbox.messages.borrow().len();
             for _ in 0..(24 * 60 / (2 * minutes)) {
-                fleet.world.inject(Fault::of(Peer::KeyVault, Fails::Transport(Transport::TimedOut)));
+                fleet.world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
                 pass(MINUTE * minutes).await;
                 fleet.world.clear_faults(None);
                 pass(MINUTE * minutes).await;
@@ -189,7 +190,7 @@ fn a_receiver_that_is_down_for_an_hour_is_told_once_when_it_is_back() {
     });
 
     let told = inbox.told(Kind::LoginRequired);
-    assert_eq!(told, [(What::Opened, 1); 3], "each its own");
+    assert_eq!(told, [(EventKind::Opened, 1); 3], "each its own");
     let with_it = |(_, told): &&Message| told.iter().any(|(_, kind, _)| *kind == Kind::LoginRequired);
     assert_eq!(inbox.messages.borrow().iter().filter(with_it).count(), 1, "all in one message");
 }
@@ -239,7 +240,7 @@ fn a_refusal_is_told_within_a_second() {
         let found_at = fleet.world.now();
         fleet.daemon.reload();
         pass(MINUTE).await;
-        assert_eq!(fleet.inbox.told(Kind::LoginRequired), [(What::Opened, 1)]);
+        assert_eq!(fleet.inbox.told(Kind::LoginRequired), [(EventKind::Opened, 1)]);
         let messages = fleet.inbox.messages.borrow();
         messages.last().expect("one").0 - found_at
     });
@@ -256,16 +257,16 @@ fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
         *fleet.inbox.refuses.borrow_mut() = Some("t0".into());
         fleet.world.revoke_user(&fleet.partners[0].user_oid);
         pass(HOUR * 7).await;
-        assert_eq!(told(), [(What::Opened, 1); 2], "what is about the others");
+        assert_eq!(told(), [(EventKind::Opened, 1); 2], "what is about the others");
         assert!(fleet.inbox.asked.get() < 60, "{} times in 7 h", fleet.inbox.asked.get());
 
         fleet.world.human_signs_in(&fleet.partners[1]).expect("may sign in");
         pass(MINUTE * 3).await;
-        assert_eq!(told().last(), Some(&(What::Resolved, 1)), "it does not wait with what is refused");
+        assert_eq!(told().last(), Some(&(EventKind::Resolved, 1)), "it does not wait with what is refused");
 
         fleet.inbox.refuses.borrow_mut().take();
         pass(MINUTE * 11).await;
-        assert_eq!(told().last(), Some(&(What::Opened, 1)), "it is sent again");
+        assert_eq!(told().last(), Some(&(EventKind::Opened, 1)), "it is sent again");
     });
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
-use perennial::alert::courier::{Courier, Outbound};
-use perennial::alert::rules::{Change, What};
+use perennial::alert::courier::{Notifier, Outbound};
+use perennial::alert::rules::{EventKind, Notification};
 use perennial::alert::sink::{Destination, Sink};
 use perennial::net::address::{Roots, TargetUrl};
 use perennial::net::calls::Calls;
@@ -43,10 +43,10 @@ impl Secrets {
     }
 }
 
-fn courier(to: Destination) -> Courier {
+fn courier(to: Destination) -> Notifier {
     let http = Arc::new(Http::new(Roots::System, false).expect("a client"));
     let sink = Sink { name: "s".into(), to, min_severity: Severity::Warning, tokens: Vec::new() };
-    Courier { sink, outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
+    Notifier { sink, outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
 }
 
 fn endpoint(inbox: &Inbox) -> TargetUrl {
@@ -66,8 +66,8 @@ fn refused(token: &str) -> Condition {
     .with_texts("the issuer refused: <invalid_grant> & more (AADSTS50173)".into(), "sign in again".into())
 }
 
-fn change(what: What, token: &str) -> Change {
-    Change { what, condition: refused(token), day: 0 }
+fn change(what: EventKind, token: &str) -> Notification {
+    Notification { what, condition: refused(token), day: 0 }
 }
 
 #[tokio::test]
@@ -75,7 +75,10 @@ async fn teams_gets_an_adaptive_card_with_all_that_is_needed_at_night() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/workflows/x/triggers/manual/paths/invoke?sig=abc\n"));
 
-    courier(Destination::Teams { url }).send(&[change(What::Opened, "contoso")], now()).await.expect("sent");
+    courier(Destination::Teams { url })
+        .send(&[change(EventKind::Opened, "contoso")], now())
+        .await
+        .expect("sent");
 
     let [letter] = inbox.letters().try_into().expect("one");
     assert_eq!(letter.line, "POST /workflows/x/triggers/manual/paths/invoke?sig=abc");
@@ -116,12 +119,12 @@ async fn a_digest_is_one_card_that_teams_takes() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/t"));
     let names: Vec<String> = (0..300).map(|n| format!("customer-{n}")).collect();
-    let mut changes: Vec<Change> = names.iter().map(|name| change(What::Opened, name)).collect();
+    let mut changes: Vec<Notification> = names.iter().map(|name| change(EventKind::Opened, name)).collect();
     for change in &mut changes {
         change.condition.tokens.clone_from(&names);
         change.condition.summary = "x".repeat(5000);
     }
-    changes.push(change(What::Resolved, "fabrikam"));
+    changes.push(change(EventKind::Resolved, "fabrikam"));
 
     courier(Destination::Teams { url }).send(&changes, now()).await.expect("sent");
 
@@ -138,7 +141,7 @@ async fn slack_gets_a_text_for_the_notification_and_blocks_with_three_letters_es
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/services/T/B/x"));
 
-    let changes = [change(What::Opened, "contoso")];
+    let changes = [change(EventKind::Opened, "contoso")];
     courier(Destination::Slack { url }).send(&changes, now()).await.expect("sent");
 
     let [letter] = inbox.letters().try_into().expect("one");
@@ -163,8 +166,8 @@ async fn pagerduty_triggers_and_resolves_one_incident_by_its_id() {
     let (routing_key, endpoint) = (secrets.put("key", key), endpoint(&inbox));
     let courier = courier(Destination::PagerDuty { routing_key, endpoint });
 
-    courier.send(&[change(What::Opened, "contoso")], now()).await.expect("sent");
-    courier.send(&[change(What::Resolved, "contoso")], now()).await.expect("sent");
+    courier.send(&[change(EventKind::Opened, "contoso")], now()).await.expect("sent");
+    courier.send(&[change(EventKind::Resolved, "contoso")], now()).await.expect("sent");
 
     let [trigger, resolve] = inbox.letters().try_into().expect("two");
     assert_eq!(trigger.line, "POST /v2/enqueue");
@@ -199,8 +202,8 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
     let url = secrets.put("url", &inbox.url("/hook"));
     let courier = courier(Destination::Webhook { url, signing_key });
 
-    let opened = change(What::Opened, "contoso");
-    courier.send(&[opened.clone(), change(What::Resolved, "contoso")], now()).await.expect("sent");
+    let opened = change(EventKind::Opened, "contoso");
+    courier.send(&[opened.clone(), change(EventKind::Resolved, "contoso")], now()).await.expect("sent");
     let later = now() + TimeDelta::minutes(1);
     courier.send(std::slice::from_ref(&opened), later).await.expect("sent again");
 
@@ -252,7 +255,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     let path = "/canary-of-a-secret-path";
     let url = secrets.put("url", &inbox.url(path));
     let courier = courier(Destination::Slack { url });
-    let sent = async || courier.send(&[change(What::Opened, "contoso")], now()).await;
+    let sent = async || courier.send(&[change(EventKind::Opened, "contoso")], now()).await;
 
     for (status, settled) in
         [(503, Some(false)), (429, Some(false)), (404, Some(true)), (302, Some(true)), (200, None)]

@@ -9,7 +9,7 @@ use perennial::azure::cloud::CloudName;
 use perennial::azure::identity::Identity;
 use perennial::config::{Config, ConfigProblems};
 use perennial::token::managed::Verify;
-use perennial::token::secret::{Setting, Source};
+use perennial::token::secret::{ConfigValue, Source};
 use proptest::prelude::*;
 
 const SMALLEST: &str = r#"
@@ -264,7 +264,7 @@ fn what_is_optional_is_read() {
     let grant = &config.tokens[0];
     assert_eq!(grant.owner.as_deref(), Some("Ops, ext. 12"));
     assert_eq!(grant.user_oid.as_deref(), Some("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b"));
-    assert_eq!(grant.client_id, Setting::Plain("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b".into()));
+    assert_eq!(grant.client_id, ConfigValue::Plain("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b".into()));
     assert_eq!(grant.app_secret_expires, Some("2027-03-31T00:00:00Z".parse().expect("a time")));
     assert_eq!(grant.verify, Verify::Nothing);
     assert!(grant.strict);

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
 use perennial::token::AccessToken;
 use perennial::token::claims::Claims;
 use serde_json::Value;
@@ -107,7 +107,7 @@ async fn without_a_token_stdout_is_empty_and_the_code_says_who_can_help() {
         ended.code
     };
 
-    stage.world().inject(Fault::of(Peer::Entra, What::Status { status: 503, retry_after: None }));
+    stage.world().inject(Fault::of(Peer::Entra, FaultEffect::Status { status: 503, retry_after: None }));
     assert_eq!(none(&[]).await, Some(1), "it may pass");
     stage.world().clear_faults(None);
     stage.world().change_vault(&stage.sandbox.origin, |vault| {

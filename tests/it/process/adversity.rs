@@ -4,9 +4,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 
 use super::{Stage, is};
 use crate::support::child::{Child, eventually};
@@ -41,7 +41,7 @@ async fn without_file_descriptors_it_waits_and_goes_on() {
 
     // They wait for what becomes free, and a connection to the vault does.
     let held: Vec<TcpStream> = (0..48).filter_map(|_| TcpStream::connect(&address).ok()).collect();
-    stage.world().inject(Fault::of(Peer::KeyVault, What::Transport(Transport::Cut)).times(4));
+    stage.world().inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::Cut)).times(4));
     daemon.signal("HUP");
     let failed = |event: &serde_json::Value| event["event"] == "attempt_failed";
     let place = daemon.logs(place, "that nothing can be opened", failed).await;

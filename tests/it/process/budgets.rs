@@ -4,9 +4,9 @@
 use chrono::TimeDelta;
 use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::Pulses;
+use perennial::rotation::pulse::LivenessOfAll;
 use perennial::rotation::state::State;
-use perennial::status::board::Board;
+use perennial::status::board::StatusBoard;
 use perennial::status::snapshot::Snapshot;
 use perennial::token::managed::Policy;
 use tokio::sync::watch;
@@ -23,12 +23,12 @@ async fn a_waiting_token_is_small() {
     let (world, partner) = harness::still_world();
     let grant = harness::grant("contoso", &partner, &Policy::default());
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
-    let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
+    let board = StatusBoard::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
     let (_reload, reloads) = watch::channel(0);
     let signals = Signals { stop: CancellationToken::new(), reload: reloads, turn: TimeDelta::zero() };
     let state = State::unknown(harness::base());
 
-    let task = daemon::keep(rotator, state, signals, Pulses::new(1).of(0), board.publisher(0));
+    let task = daemon::keep(rotator, state, signals, LivenessOfAll::new(1).of(0), board.publisher(0));
 
     let bytes = std::mem::size_of_val(&task);
     assert!(bytes <= TASK_BYTES, "{bytes}: is something held twice, or a step that is not boxed?");

@@ -1,7 +1,7 @@
 //! `check` goes through the steps, names what is missing, and writes only where it is asked to.
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
 use serde_json::Value;
 
 use super::{Stage, results};
@@ -107,7 +107,7 @@ async fn identity_app_secret_sign_in_and_consent_are_told_apart() {
     };
 
     let no_consent =
-        What::OAuth { status: 400, error: "invalid_grant".into(), code: Some(65001), suberror: None };
+        FaultEffect::OAuth { status: 400, error: "invalid_grant".into(), code: Some(65001), suberror: None };
     stage.world().inject(Fault::of(Peer::Entra, no_consent).on(Operation::Redeem));
     let (code, step, cure) = told(&[]).await;
     assert_eq!((code, step.as_str()), (Some(4), "redeem"));

@@ -4,7 +4,7 @@ use std::net::TcpStream as Blocking;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use rustix::process::{Resource, Rlimit};
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -120,7 +120,7 @@ async fn clients_leave_the_program_descriptors_for_its_own_connections() {
     raise_own_limit();
     let stage = Stage::set(TimeDelta::days(1)).await;
     // While it waits for its first token it has no connection to the vault yet.
-    let wait = Fault::of(Peer::Entra, What::Delay(Duration::from_secs(2))).on(Operation::Identity);
+    let wait = Fault::of(Peer::Entra, FaultEffect::Delay(Duration::from_secs(2))).on(Operation::Identity);
     stage.world().inject(wait.times(1));
     let daemon = super::adversity::with_at_most(64, "run", &stage);
     let address = daemon.address().await;

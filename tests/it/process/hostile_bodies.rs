@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Hostile, Operation, Peer};
 use serde_json::Value;
 
 use super::{Stage, is};
@@ -12,8 +12,8 @@ use crate::support::child::{Child, eventually};
 /// 40 MB, in the kernel's kilobytes.
 const MOST_KB: u64 = 40 * 1024;
 
-fn hostile(status: u16, body: Hostile) -> What {
-    What::Hostile { status, body }
+fn hostile(status: u16, body: Hostile) -> FaultEffect {
+    FaultEffect::Hostile { status, body }
 }
 
 /// A failure of this kind that is to be tried again by itself.

@@ -8,9 +8,9 @@ use chrono::TimeDelta;
 use perennial::daemon;
 use perennial::net::calls::Calls;
 use perennial::net::http::http_client;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::process::clock::Clock;
-use perennial::sandbox::world::{Fault, Partner, Peer, What, World};
+use perennial::sandbox::world::{Fault, FaultEffect, Partner, Peer, World};
 use perennial::serve::http;
 use perennial::serve::http::Extras;
 use perennial::token::managed::Policy;
@@ -162,7 +162,7 @@ async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
 #[tokio::test]
 async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
     let (world, partner) = harness::still_world();
-    world.inject(Fault::of(Peer::KeyVault, What::Transport(Transport::TimedOut)));
+    world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
     // Long enough for both questions to be asked meanwhile.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
@@ -361,7 +361,7 @@ async fn after_a_crash_the_same_incidents_go_on() {
     drop(first);
     world.advance(TimeDelta::hours(3));
     // Nobody can be asked: what is shown is what the vault remembers.
-    world.inject(Fault::of(Peer::Entra, What::Transport(Transport::TimedOut)));
+    world.inject(Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)));
     let second = Served::start(&world, &partners, true).await;
     let after = second.until(|status| !status["tokens"][1]["version"].is_null()).await;
     assert_eq!(after["tokens"][1]["state"], "current", "{after}");

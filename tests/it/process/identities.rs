@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Clock;
-use perennial::sandbox::world::{IdentityRequest, Proof};
+use perennial::sandbox::world::{AppProof, IdentityRequest};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ impl Stage {
             &IdentityRequest {
                 tenant: &identity.tenant_id,
                 client_id: &identity.client_id,
-                proof: Proof::Secret(identity.client_secret.expose_secret()),
+                proof: AppProof::Secret(identity.client_secret.expose_secret()),
                 scope: "https://vault.azure.net/.default",
                 correlation_id: None,
             },

@@ -9,7 +9,7 @@ mod swapped;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
-use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Distortion, Fault, FaultEffect, Operation, Peer};
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
 
@@ -80,11 +80,16 @@ async fn a_daemon_that_logs_everything_prints_no_secret() {
         let redemptions =
             || world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::UNIX_EPOCH);
         for trouble in [
-            What::Status { status: 503, retry_after: None },
-            What::Garbage,
-            What::OAuth { status: 400, error: "invalid_grant".into(), code: Some(53003), suberror: None },
-            What::Distort(Distortion::OtherTenant),
-            What::Distort(Distortion::NoRefreshToken),
+            FaultEffect::Status { status: 503, retry_after: None },
+            FaultEffect::Garbage,
+            FaultEffect::OAuth {
+                status: 400,
+                error: "invalid_grant".into(),
+                code: Some(53003),
+                suberror: None,
+            },
+            FaultEffect::Distort(Distortion::OtherTenant),
+            FaultEffect::Distort(Distortion::NoRefreshToken),
         ] {
             let before = redemptions();
             world.inject(Fault::of(Peer::Entra, trouble).on(Operation::Redeem));

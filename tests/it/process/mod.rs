@@ -39,7 +39,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
 use perennial::sandbox::server::{ConfigRequest, Sandbox};
-use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, World};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::RefreshToken;
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
@@ -202,7 +202,7 @@ async fn an_exit_code_says_who_can_help() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let code = async |args: &[&str]| stage.run_to_end(args).await.code;
 
-    let down = What::Status { status: 503, retry_after: None };
+    let down = FaultEffect::Status { status: 503, retry_after: None };
     stage.world().inject(Fault::of(Peer::Entra, down));
     assert_eq!(code(&["rotate"]).await, Some(1), "Entra is down");
     stage.world().clear_faults(None);
@@ -300,7 +300,7 @@ async fn a_stop_waits_for_a_successor_that_is_not_saved_yet() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let before = stage.stored();
     let secret = stage.partner.refresh_token.name.as_str().to_owned();
-    let no_role = What::Coded {
+    let no_role = FaultEffect::Coded {
         status: 403,
         code: "Forbidden".into(),
         inner: Some("ForbiddenByRbac".into()),

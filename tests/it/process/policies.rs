@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, When};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, When};
 
 use super::results;
 use crate::support::child::Child;
@@ -40,7 +40,8 @@ async fn a_policy_on_a_new_sign_in_is_an_operators_and_nothing_is_written_over_i
         if signed_in.lock().expect("nobody panics").insert(place) {
             scene.human_signs_in(&users[place]).expect("may sign in");
             let (error, code) = CODES[place];
-            let what = What::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
+            let what =
+                FaultEffect::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
             scene.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&call.subject));
         }
     });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::rotation::grace::GRACE;
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use tokio::time::Instant;
 
 use super::preload::{Host, Resolver};
@@ -12,7 +12,7 @@ use super::{Stage, is};
 use crate::support::child::{Child, Ended, eventually};
 
 /// Longer than any test: what hangs is never answered.
-const FOR_EVER: What = What::Delay(Duration::from_secs(3600));
+const FOR_EVER: FaultEffect = FaultEffect::Delay(Duration::from_secs(3600));
 
 /// The name of an event and the last words of a process that could not save what it held.
 const UNSAVED: &str = "stopped_unsaved";

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use futures::stream;
-use perennial::sandbox::world::{Distortion, Fault, Operation, PartnerCenter, Peer, What, World};
+use perennial::sandbox::world::{Distortion, Fault, FaultEffect, Operation, PartnerCenterRules, Peer, World};
 use serde_json::{Value, json};
 
 use super::{Stage, results};
@@ -39,23 +39,23 @@ struct Situation {
 }
 
 fn partner_center_says(world: &World, status: u16, code: &str) {
-    let what = What::Coded { status, code: code.into(), inner: None, retry_after: None };
+    let what = FaultEffect::Coded { status, code: code.into(), inner: None, retry_after: None };
     world.inject(Fault::of(Peer::PartnerCenter, what));
 }
 
 fn is_down(world: &World, peer: Peer) {
-    world.inject(Fault::of(peer, What::Status { status: 503, retry_after: None }));
+    world.inject(Fault::of(peer, FaultEffect::Status { status: 503, retry_after: None }));
 }
 
 fn entra_says(world: &World, code: u32) {
     let (status, error) = (400, "invalid_grant".to_owned());
-    let what = What::OAuth { status, error, code: Some(code), suberror: None };
+    let what = FaultEffect::OAuth { status, error, code: Some(code), suberror: None };
     world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem));
 }
 
 fn may_not_read(stage: &Stage, secret: &str) {
     let inner = Some("ForbiddenByRbac".into());
-    let what = What::Coded { status: 403, code: "Forbidden".into(), inner, retry_after: None };
+    let what = FaultEffect::Coded { status: 403, code: "Forbidden".into(), inner, retry_after: None };
     stage.world().inject(Fault::of(Peer::KeyVault, what).on(Operation::Get).about(secret));
 }
 
@@ -96,7 +96,7 @@ fn of_partner_center() -> Vec<Situation> {
             status: ("needs_login", 3), monitor: 2, rehearsal: 3, verify: 3 },
         Situation { name: "no second factor, accepted so far", before: SignIn,
             trouble: |stage| {
-                let lenient = PartnerCenter { enforce_mfa: false, ..PartnerCenter::default() };
+                let lenient = PartnerCenterRules { enforce_mfa: false, ..PartnerCenterRules::default() };
                 stage.world().set_partner_center(lenient);
                 signs_in_without_a_second_factor(stage);
             },
@@ -155,7 +155,7 @@ fn of_everything_else() -> Vec<Situation> {
             status: ("needs_operator", 4), monitor: 1, rehearsal: 4, verify: 4 },
         Situation { name: "no successor", before: Good,
             trouble: |stage| {
-                let none = What::Distort(Distortion::NoRefreshToken);
+                let none = FaultEffect::Distort(Distortion::NoRefreshToken);
                 stage.world().inject(Fault::of(Peer::Entra, none).on(Operation::Redeem));
             },
             rotate: (4, "failed", Some("no_refresh_token"), Some("operator")),
@@ -245,7 +245,7 @@ async fn every_surface_says_whether_a_token_can_be_used() {
 #[tokio::test]
 async fn of_many_tokens_the_gravest_is_the_exit_code() {
     let stage = Stage::set(TimeDelta::days(2)).await;
-    let no_role = What::Coded { status: 403, code: "2032".into(), inner: None, retry_after: None };
+    let no_role = FaultEffect::Coded { status: 403, code: "2032".into(), inner: None, retry_after: None };
     stage.world().inject(Fault::of(Peer::PartnerCenter, no_role).about(&stage.other.user_oid));
 
     let refused = stage.run_to_end(&["rotate", "--json"]).await;

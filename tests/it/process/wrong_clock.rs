@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use perennial::sandbox::server::ConfigRequest;
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use serde_json::Value;
 
 use super::preload::Host;
@@ -129,7 +129,7 @@ async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once()
 async fn a_pass_ends_after_its_grace_although_the_hosts_clock_is_set_back_meanwhile() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let secret = stage.partner.refresh_token.name.as_str();
-    let no_role = What::Coded {
+    let no_role = FaultEffect::Coded {
         status: 403,
         code: "Forbidden".into(),
         inner: Some("ForbiddenByRbac".into()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::ports::{Redeemed, Redemption};
+use perennial::ports::{RefreshRequest, RefreshResponse};
 use perennial::rotation::state::{PendingSave, Phase, State, Successor};
 use perennial::sandbox::world::Operation;
 use perennial::token::managed::Policy;
@@ -34,7 +34,7 @@ fn version() -> Version {
 fn values_on_their_way_are_not_shown() {
     let refresh = || RefreshToken::new(CANARY);
     let secret = SecretString::from(CANARY);
-    let redeemed = Redeemed {
+    let redeemed = RefreshResponse {
         access_token: AccessToken::new(CANARY),
         refresh_token: refresh(),
         expires_in: Duration::ZERO,
@@ -42,7 +42,7 @@ fn values_on_their_way_are_not_shown() {
         refresh_expires_in: None,
         id_claims: None,
     };
-    let redemption = Redemption {
+    let redemption = RefreshRequest {
         tenant: "t",
         client_id: "c",
         client_secret: &secret,

@@ -1,5 +1,6 @@
 //! The house rules that a program can check.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files over the limit that are one idea all the same, and why.
@@ -172,4 +173,30 @@ fn code(text: &str) -> String {
 
 fn without_tests(text: &str) -> String {
     code(text.split("#[cfg(test)]").next().unwrap_or_default())
+}
+
+/// A name has one meaning in the whole crate: whoever searches for a type finds one.
+#[test]
+fn no_type_name_is_defined_twice() {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for (file, text) in sources() {
+        let code = without_tests(&text);
+        for name in code.lines().filter_map(type_name) {
+            if let Some(before) = known.insert(name.to_owned(), file.clone()) {
+                twice.push(format!("{name}: {before} and {file}"));
+            }
+        }
+    }
+    assert!(known.len() > 250, "found only {} types", known.len());
+    assert_eq!(twice, Vec::<String>::new());
+}
+
+/// The type that a line defines. What begins further in belongs to an `impl` or to a function.
+fn type_name(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
+    let rest = rest.strip_prefix("pub ").unwrap_or(rest);
+    let kinds = ["struct ", "enum ", "trait ", "type "];
+    let named = kinds.into_iter().find_map(|kind| rest.strip_prefix(kind))?;
+    named.split(|c: char| !c.is_alphanumeric()).next()
 }

@@ -13,7 +13,7 @@ use perennial::rotation::rotate::Rotator;
 use perennial::rotation::state::{Phase, State};
 use perennial::sandbox::world::{Actor, Partner, SecretVersion, World, Write};
 use perennial::token::RefreshToken;
-use perennial::token::managed::{Grant, Policy, Verify};
+use perennial::token::managed::{ManagedToken, Policy, Verify};
 use perennial::token::tags::Tags;
 use perennial::token::version::VersionId;
 
@@ -150,7 +150,7 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
 
     let mut tasks: Vec<Task> = Vec::new();
     // What Partner Center says has no part in a save.
-    let grant = Grant { verify: Verify::Nothing, ..grant };
+    let grant = ManagedToken { verify: Verify::Nothing, ..grant };
     let instance = |name: &'static str, seed| {
         // The process that comes back has no rotation due: what it finds buried, it must have searched for.
         let force = name != "again";

@@ -7,14 +7,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::azure::vault_answers;
 use perennial::config::Config;
-use perennial::ports::failure::{About, Failure, Kind, Remedy};
+use perennial::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use perennial::process::clock::Timestamp;
 use perennial::rotation::schedule::{Next, Timing};
 use perennial::rotation::state::{Facts, Phase, State};
 use perennial::status::document::{Status, StatusSource};
 use perennial::status::snapshot::{Periods, Snapshot};
 use perennial::token::RefreshToken;
-use perennial::token::managed::{Grant, Policy};
+use perennial::token::managed::{ManagedToken, Policy};
 use perennial::token::secret::{SecretAddress, SecretName};
 use perennial::token::version::{NewVersion, Provenance, Version, tag};
 use serde_json::{Value, json};
@@ -179,7 +179,8 @@ fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
     };
     for policy in [policy(10, 10, 30), Policy::default(), policy(1216 * DAY, 1216 * DAY, 3650 * DAY)] {
         for app_secret_expires in [None, Some(at("2000-01-01T00:00:00Z")), Some(at("2199-12-31T23:59:59Z"))] {
-            let grant = Arc::new(Grant { app_secret_expires, ..harness::grant("one", &partner, &policy) });
+            let grant =
+                Arc::new(ManagedToken { app_secret_expires, ..harness::grant("one", &partner, &policy) });
             let timing = Timing::new(&policy, &grant.name, 0.999);
             for now in ["2000-01-01T00:00:00Z", "2026-11-26T00:00:00Z", "2199-12-31T23:59:59Z"].map(at) {
                 for version in &versions {
@@ -190,7 +191,7 @@ fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
     }
 }
 
-fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestamp) {
+fn look_at(grant: &Arc<ManagedToken>, timing: &Timing, version: &Version, now: Timestamp) {
     let facts = Facts { proved_at: Some(now), ..Facts::of(version.id.clone()) };
     let read = State {
         phase: Phase::Current,
@@ -200,7 +201,7 @@ fn look_at(grant: &Arc<Grant>, timing: &Timing, version: &Version, now: Timestam
         credential_read_at: Some(now),
         ..State::unknown(now)
     };
-    let (kind, about) = (Kind::LoginRequired, About::Grant);
+    let (kind, about) = (Kind::LoginRequired, FailureSubject::Grant);
     let refused = Failure::new(kind, Remedy::Login, about, "x");
     let outage = Failure {
         retry_after: Some(Duration::MAX),

@@ -8,13 +8,13 @@ use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::Pulse;
+use perennial::rotation::pulse::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::{Phase, State};
 use perennial::rotation::{daemon, grace};
-use perennial::sandbox::world::{Fault, Operation, Partner, Peer, What, World};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::RefreshToken;
-use perennial::token::managed::{Grant, Policy};
+use perennial::token::managed::{ManagedToken, Policy};
 use perennial::token::tags::Tags;
 use perennial::token::version::{NewVersion, Provenance, Version, tag};
 use tokio::sync::watch;
@@ -64,7 +64,7 @@ const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 struct Scene {
     world: World,
     partner: Partner,
-    grant: Grant,
+    grant: ManagedToken,
     other: String,
 }
 
@@ -109,7 +109,7 @@ impl Scene {
 
     /// The other user's redemptions are refused from now on.
     fn refuse(&self, error: &str, code: Option<u32>) {
-        let what = What::OAuth { status: 400, error: error.to_owned(), code, suberror: None };
+        let what = FaultEffect::OAuth { status: 400, error: error.to_owned(), code, suberror: None };
         self.world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.other));
     }
 
@@ -274,7 +274,7 @@ async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
         let body = serde_json::json!({
             "error": "invalid_grant", "error_description": told.join("\r\n"), "error_codes": codes,
         });
-        let what = What::Verbatim {
+        let what = FaultEffect::Verbatim {
             status: 400,
             content_type: "application/json",
             retry_after: None,
@@ -426,14 +426,14 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let token = world.sign_in(&other, &partner.client_id).expect("may sign in");
     world.human_writes(&partner.refresh_token, token.expose(), Tags::new()).expect("stored");
-    let what = What::OAuth { status: 400, error: error.to_owned(), code: Some(code), suberror: None };
+    let what = FaultEffect::OAuth { status: 400, error: error.to_owned(), code: Some(code), suberror: None };
     world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&other));
     let stop = CancellationToken::new();
     stop.cancel();
     let (_reload, reloads) = watch::channel(0);
     let signals = Signals { stop, reload: reloads, turn: TimeDelta::zero() };
 
-    let task = daemon::keep(rotator, state, signals, Pulse::default(), |_, _, _| ());
+    let task = daemon::keep(rotator, state, signals, Liveness::default(), |_, _, _| ());
     assert!(tokio::time::timeout(grace::GRACE, task).await.is_err(), "it holds a successor: {code}");
 
     assert_eq!(world.newest_value(&partner.refresh_token), Some(token), "{code}");

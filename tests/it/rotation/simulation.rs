@@ -15,12 +15,12 @@ use chrono::TimeDelta;
 use perennial::ports::failure::Remedy;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::Pulse;
+use perennial::rotation::pulse::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
 use perennial::rotation::{daemon, grace};
-use perennial::sandbox::world::{Call, Operation, Outcome, Partner, World};
-use perennial::token::managed::{Grant, Policy};
+use perennial::sandbox::world::{Call, CallOutcome, Operation, Partner, World};
+use perennial::token::managed::{ManagedToken, Policy};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ fn any_policy(rng: &mut fastrand::Rng) -> Policy {
 struct Simulation {
     world: World,
     partner: Partner,
-    grant: Grant,
+    grant: ManagedToken,
     rng: fastrand::Rng,
     instances: Vec<Instance>,
     trouble: nature::Trouble,
@@ -128,7 +128,7 @@ impl Simulation {
             rotator,
             State::unknown(clock.now()),
             signals,
-            Pulse::default(),
+            Liveness::default(),
             publish,
         ));
         Instance { name: name.to_owned(), task, stop, reload, seen, starts: starts + 1, clock }
@@ -191,7 +191,7 @@ impl Simulation {
             ));
         }
         let calls = self.world.calls_since(self.world.now() - TimeDelta::hours(40));
-        let telling = |call: &&Call| call.operation != Operation::Get || call.outcome != Outcome::Done;
+        let telling = |call: &&Call| call.operation != Operation::Get || call.outcome != CallOutcome::Done;
         let calls: Vec<&Call> = calls.iter().filter(telling).collect();
         lines.extend(calls.iter().rev().take(50).rev().map(|call| {
             format!(

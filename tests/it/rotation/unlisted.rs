@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
 use perennial::token::tags::Tags;
 
 use crate::support::host::{Host, on_a_host};
@@ -61,7 +61,7 @@ fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told
             paste_rubbish(host);
             // The first answer of the vault corrects the host's clock: that lengthens no wait.
             host.world.advance(TimeDelta::days(2));
-            let down = What::Status { status: 503, retry_after: None };
+            let down = FaultEffect::Status { status: 503, retry_after: None };
             host.world.inject(Fault::of(Peer::KeyVault, down).on(Operation::List));
             let since = host.world.now();
 

@@ -1,20 +1,20 @@
 //! While a person is waited for the vault is looked at: what is news then, and what is not.
 
 use chrono::TimeDelta;
-use perennial::cli::shipped::ShippedRotator;
+use perennial::cli::shipped::AzureRotator;
 use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::rotation::state::{Phase, State};
-use perennial::sandbox::world::{Action, Distortion, Fault, Operation, Partner, Peer, What};
-use perennial::token::managed::{Grant, Policy};
-use perennial::token::secret::{SecretAddress, SecretName, Setting, Source};
+use perennial::sandbox::world::{Action, Distortion, Fault, FaultEffect, Operation, Partner, Peer};
+use perennial::token::managed::{ManagedToken, Policy};
+use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::tags::Tags;
 use perennial::token::version::{NewVersion, Provenance, Version};
 
 use crate::support::lab::{Lab, grant, settle};
 
 /// A token of ours whose user has been switched off, and the process that waits for somebody.
-async fn refused(lab: &Lab, partner: &Partner) -> (ShippedRotator, State) {
+async fn refused(lab: &Lab, partner: &Partner) -> (AzureRotator, State) {
     lab.world().disable_user(&partner.user_oid, true);
     let mut rotator = lab.rotator(&grant("partner", partner));
     let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
@@ -99,7 +99,8 @@ async fn a_credential_of_two_secrets_is_looked_for_as_politely_as_one() {
         SecretAddress { name: SecretName::parse("app-id").expect("a name"), ..partner.app_secret.clone() };
     world.store_app_secret(&app_id, &partner.client_id, None);
     world.expire_app_secret(&partner.client_id);
-    let grant = Grant { client_id: Setting::From(Source::Secret(app_id)), ..grant("partner", &partner) };
+    let grant =
+        ManagedToken { client_id: ConfigValue::From(Source::Secret(app_id)), ..grant("partner", &partner) };
     let mut rotator = lab.rotator(&grant);
     let mut state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
     assert!(state.awaits_person(), "{state:?}");
@@ -122,7 +123,7 @@ async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
     let state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
     assert!(state.proved_at().is_some());
     lab.world().human_signs_in(&partner).expect("may sign in");
-    let down = What::Status { status: 503, retry_after: None };
+    let down = FaultEffect::Status { status: 503, retry_after: None };
     lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Redeem));
 
     let state = rotator.prove(state, false).await.state;
@@ -159,7 +160,7 @@ async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() 
     };
     let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
     dies.vault.write(at, &new, held.rotation_id).await.expect("written");
-    world.inject(Fault::of(Peer::Entra, What::Distort(Distortion::NoRefreshToken)).about(&other));
+    world.inject(Fault::of(Peer::Entra, FaultEffect::Distort(Distortion::NoRefreshToken)).about(&other));
 
     let mut rotator = lab.rotator(&grant("partner", &partner));
     let state = rotator.prove(State::unknown(lab.clock.now()), false).await.state;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::{Fault, Peer, What};
-use perennial::status::board::Board;
+use perennial::sandbox::world::{Fault, FaultEffect, Peer};
+use perennial::status::board::StatusBoard;
 use perennial::token::managed::Policy;
 
 use crate::support::harness;
@@ -38,7 +38,7 @@ fn forty_tokens_are_current_within_seconds_whichever_way_the_clock_is_wrong_at_t
 fn all_tokens_are_current_soon_after_an_outage_on_a_host_whose_clock_is_wrong() {
     for ahead in [TimeDelta::hours(10), TimeDelta::days(400), TimeDelta::days(-400)] {
         let current = on_a_host(ahead, 10, &async |host| {
-            host.world.inject(Fault::of(Peer::KeyVault, What::Transport(Transport::TimedOut)));
+            host.world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
             tokio::time::sleep(HOUR * 7).await;
             host.world.clear_faults(None);
             // No wait between two attempts is longer than an hour.
@@ -64,7 +64,7 @@ fn a_clock_that_jumps_in_the_middle_of_a_year_costs_no_token() {
             tokio::time::sleep(DAY * 30).await;
             host.clock.set_by(by);
             if outage {
-                host.world.inject(Fault::of(Peer::KeyVault, What::Transport(Transport::TimedOut)));
+                host.world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
             }
             tokio::time::sleep(HOUR * 3).await;
             host.world.clear_faults(None);
@@ -100,7 +100,8 @@ fn a_token_that_was_never_tried_is_told_within_a_quarter_of_an_hour() {
         on_a_host(ahead, 3, &async |host| {
             let grant = harness::grant("stuck", &host.partners[0], &Policy::default());
             let rotator = harness::rotator(&host.world, host.clock.clone(), &grant, "run", 1);
-            let board = Board::new(std::iter::once((&rotator.grant, &rotator.timing)), host.clock.clone());
+            let board =
+                StatusBoard::new(std::iter::once((&rotator.grant, &rotator.timing)), host.clock.clone());
             let told = || {
                 let told = |conditions: Vec<perennial::status::condition::Condition>| {
                     conditions.iter().any(|condition| condition.kind == Kind::Overdue)

@@ -9,8 +9,8 @@ use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::Timing;
 use perennial::sandbox::world::{Actor, Partner, World};
-use perennial::token::managed::{Grant, Policy, TokenName, Verify};
-use perennial::token::secret::{Setting, Source};
+use perennial::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use perennial::token::secret::{ConfigValue, Source};
 
 pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
 
@@ -21,11 +21,11 @@ pub(crate) fn base() -> Timestamp {
 }
 
 /// A grant as an operator would describe the partner's token.
-pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
-    Grant {
+pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
+    ManagedToken {
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
-        client_id: Setting::Plain(partner.client_id.clone()),
+        client_id: ConfigValue::Plain(partner.client_id.clone()),
         client_secret: Source::Secret(partner.app_secret.clone()),
         secret: partner.refresh_token.clone(),
         scope: "https://api.partnercenter.microsoft.com/user_impersonation".into(),
@@ -39,7 +39,13 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> Grant {
 }
 
 /// A rotator of that name; `seed` stands for the process.
-pub(crate) fn rotator(world: &World, clock: Clock, grant: &Grant, actor: &str, seed: u64) -> WorldRotator {
+pub(crate) fn rotator(
+    world: &World,
+    clock: Clock,
+    grant: &ManagedToken,
+    actor: &str,
+    seed: u64,
+) -> WorldRotator {
     let mut rng = fastrand::Rng::with_seed(seed);
     let timing = Timing::new(&grant.policy, &grant.name, rng.f64());
     let actor = world.as_actor(actor);

@@ -5,7 +5,7 @@ use perennial::daemon::Daemon;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::Clock;
 use perennial::sandbox::world::{Partner, World};
-use perennial::status::snapshot::Standing;
+use perennial::status::snapshot::TokenState;
 use perennial::token::managed::Policy;
 use tokio::task::LocalSet;
 
@@ -22,7 +22,9 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn current(&self) -> usize {
         let now = self.clock.now();
-        self.daemon.board().read(|all| all.iter().filter(|of| of.standing(now) == Standing::Current).count())
+        self.daemon
+            .board()
+            .read(|all| all.iter().filter(|of| of.standing(now) == TokenState::Current).count())
     }
 
     pub(crate) fn alive(&self) -> usize {

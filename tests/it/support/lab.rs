@@ -9,7 +9,7 @@ use perennial::azure::entra::Entra;
 use perennial::azure::identity::Identity;
 use perennial::azure::key_vault::KeyVault;
 use perennial::azure::partner_center::PartnerCenter;
-use perennial::cli::shipped::ShippedRotator;
+use perennial::cli::shipped::AzureRotator;
 use perennial::config::Config;
 use perennial::net::address::Roots;
 use perennial::net::calls::Calls;
@@ -21,7 +21,7 @@ use perennial::rotation::schedule::{Next, Timing};
 use perennial::rotation::state::State;
 use perennial::sandbox::server::{ConfigRequest, Sandbox};
 use perennial::sandbox::world::{Partner, World};
-use perennial::token::managed::{Grant, Policy};
+use perennial::token::managed::{ManagedToken, Policy};
 
 use crate::support::harness;
 use crate::support::harness::Scratch;
@@ -78,7 +78,7 @@ impl Lab {
         Arc::new(KeyVault::new(self.identity.clone(), self.cloud.clone(), http, calls))
     }
 
-    pub(crate) fn rotator(&self, grant: &Grant) -> ShippedRotator {
+    pub(crate) fn rotator(&self, grant: &ManagedToken) -> AzureRotator {
         let (http, calls) = (&self.http, &self.calls);
         Rotator {
             issuer: Arc::new(Entra::new(self.cloud.authority.clone(), http.clone(), calls.clone())),
@@ -105,7 +105,7 @@ impl Lab {
 }
 
 /// A grant under the usual policy.
-pub(crate) fn grant(name: &str, partner: &Partner) -> Grant {
+pub(crate) fn grant(name: &str, partner: &Partner) -> ManagedToken {
     harness::grant(name, partner, &Policy::default())
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn any_sandbox() -> Sandbox {
 }
 
 /// Takes steps until the next is a matter of time.
-pub(crate) async fn settle(rotator: &mut ShippedRotator, mut state: State) -> State {
+pub(crate) async fn settle(rotator: &mut AzureRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {
             Next::Wait(_) => return state,

@@ -5,15 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use perennial::azure::entra;
-use perennial::cli::shipped::ShippedRotator;
+use perennial::cli::shipped::AzureRotator;
 use perennial::ports::failure::Kind;
-use perennial::ports::{Redeemed, answer};
+use perennial::ports::{RefreshResponse, answer};
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Distortion, Fault, FaultEffect, Operation, Peer};
 use perennial::status::condition::{Condition, Severity, conditions};
-use perennial::status::snapshot::{Periods, Snapshot, Standing};
-use perennial::token::managed::{Grant, Policy};
+use perennial::status::snapshot::{Periods, Snapshot, TokenState};
+use perennial::token::managed::{ManagedToken, Policy};
 use perennial::token::version::tag;
 use serde_json::{Value, json};
 
@@ -36,16 +36,16 @@ fn jwt(payload: impl AsRef<[u8]>) -> String {
     format!("h.{}.s", URL_SAFE_NO_PAD.encode(payload))
 }
 
-fn answered(access_token: &str, id_token: &Value) -> Redeemed {
+fn answered(access_token: &str, id_token: &Value) -> RefreshResponse {
     let body = json!({
         "access_token": access_token, "refresh_token": "0.AXsuccessor", "expires_in": 3600, "id_token": id_token,
     });
     entra::redeemed(body.to_string().as_bytes(), &[]).expect("a token answer")
 }
 
-fn pinned() -> Grant {
+fn pinned() -> ManagedToken {
     let (_, partner) = harness::still_world();
-    Grant {
+    ManagedToken {
         tenant_id: TENANT.into(),
         user_oid: Some(USER.into()),
         ..harness::grant("one", &partner, &Policy::default())
@@ -210,7 +210,7 @@ fn check(table: Vec<Row>) {
 /// Where nobody is pinned and the tenant is configured by a domain, only the app is compared.
 #[test]
 fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_other() {
-    let open = Grant { tenant_id: "contoso.onmicrosoft.com".into(), user_oid: None, ..pinned() };
+    let open = ManagedToken { tenant_id: "contoso.onmicrosoft.com".into(), user_oid: None, ..pinned() };
     let whose = |access_token: &str, id_token: &Value| {
         let whose = answer::check(&open, APP, &answered(access_token, id_token)).expect("for this app");
         (whose.user_oid, whose.unverified.to_string())
@@ -227,7 +227,7 @@ fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_othe
 }
 
 /// The condition that tells of it, and where the token stands.
-fn told(rotator: &ShippedRotator, state: &State) -> (Option<Condition>, Standing) {
+fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState) {
     let now = rotator.clock.now();
     let snapshot =
         Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), state, Some(&Next::Wait(now)), now);
@@ -242,7 +242,7 @@ fn told(rotator: &ShippedRotator, state: &State) -> (Option<Condition>, Standing
 async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
     let lab = lab::Lab::start().await;
     let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
-    let grant = Grant { user_oid: Some(partner.user_oid.clone()), ..lab::grant("one", &partner) };
+    let grant = ManagedToken { user_oid: Some(partner.user_oid.clone()), ..lab::grant("one", &partner) };
     let mut rotator = lab.rotator(&grant);
     let newest = || lab.world().newest_version(&partner.refresh_token).expect("stored");
     let user = || newest().tags.get(tag::USER_OID).map(str::to_owned);
@@ -250,17 +250,17 @@ async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
 
     let state = Box::pin(rotator.prove(State::unknown(now), true)).await.state;
     let state = lab::settle(&mut rotator, state).await;
-    assert_eq!(told(&rotator, &state), (None, Standing::Current));
+    assert_eq!(told(&rotator, &state), (None, TokenState::Current));
     assert_eq!(user().as_ref(), Some(&partner.user_oid));
     let first = newest();
 
-    let bent = Fault::of(Peer::Entra, What::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
+    let bent = Fault::of(Peer::Entra, FaultEffect::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
     lab.world().inject(bent);
     let state = Box::pin(rotator.prove(state, true)).await.state;
     let state = lab::settle(&mut rotator, state).await;
     let (condition, standing) = told(&rotator, &state);
     let condition = condition.expect("it is told");
-    assert_eq!((condition.severity, standing), (Severity::Warning, Standing::Current));
+    assert_eq!((condition.severity, standing), (Severity::Warning, TokenState::Current));
     assert!(condition.summary.contains("tenant and app and user"), "{}", condition.summary);
     assert!(condition.action.contains("perennial verify one"), "{}", condition.action);
     assert_ne!(newest().id, first.id, "it is rotated");

@@ -17,13 +17,13 @@ use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Action, Fault, Partner, World};
-use perennial::token::managed::Grant;
+use perennial::token::managed::ManagedToken;
 use perennial::token::version::tag;
 use secrecy::ExposeSecret as _;
 
 use crate::support::lab::{Lab, grant, settle};
 
-type Arrange = Box<dyn Fn(&World, &Partner, &mut Grant)>;
+type Arrange = Box<dyn Fn(&World, &Partner, &mut ManagedToken)>;
 
 /// A proof, what it leads to, and a mark.
 const MOST_REQUESTS: usize = 12;
@@ -48,7 +48,7 @@ struct Row {
 
 impl Row {
     /// A row whose trouble is arranged in the world; the proof succeeds unless `means` says otherwise.
-    fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut Grant) + 'static) -> Self {
+    fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut ManagedToken) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
         Self {
@@ -176,7 +176,7 @@ impl Row {
 /// A partner of a row's own.
 struct Scene {
     partner: Partner,
-    grant: Grant,
+    grant: ManagedToken,
 }
 
 impl Scene {

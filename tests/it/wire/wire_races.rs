@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
-use perennial::cli::shipped::ShippedRotator;
+use perennial::cli::shipped::AzureRotator;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::{Call, Fault, Operation, Partner, Peer, What, When, World};
-use perennial::token::managed::Grant;
+use perennial::sandbox::world::{Call, Fault, FaultEffect, Operation, Partner, Peer, When, World};
+use perennial::token::managed::ManagedToken;
 use perennial::token::tags::Tags;
 
 use crate::support::lab::{Lab, grant, settle};
@@ -37,7 +37,7 @@ fn recover(world: &World, partner: &Partner) {
 fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
     sign_in(world, partner);
     let error = "invalid_grant".to_owned();
-    let what = What::OAuth { status: 400, error, code: Some(code), suberror: None };
+    let what = FaultEffect::OAuth { status: 400, error, code: Some(code), suberror: None };
     world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&partner.user_oid));
 }
 
@@ -154,7 +154,7 @@ struct Cue {
 }
 
 /// A rotation as the loop carries it out, without its waits.
-async fn rotate(rotator: &mut ShippedRotator, force: bool) -> State {
+async fn rotate(rotator: &mut AzureRotator, force: bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let state = rotator.prove(state, force).await.state;
     settle(rotator, state).await
@@ -165,7 +165,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let world = lab.world();
     let name = format!("race-{}-{step}", fastrand::u32(..));
     let partner = lab.sandbox.add_partner(&name, TimeDelta::days(20));
-    let grant: Grant = grant(&name, &partner);
+    let grant: ManagedToken = grant(&name, &partner);
     // One rotation lies behind, so that there is something to restore and to retire.
     rotate(&mut lab.rotator(&grant), true).await;
     lab.pass(TimeDelta::days(8));

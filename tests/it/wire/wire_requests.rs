@@ -3,27 +3,27 @@
 
 use chrono::TimeDelta;
 use futures::future::join_all;
-use perennial::cli::shipped::ShippedRotator;
+use perennial::cli::shipped::AzureRotator;
 use perennial::net::calls;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::Timestamp;
 use perennial::rotation::state::State;
-use perennial::sandbox::world::{Fault, Operation, Partner, Peer, SecretVersion, What, World};
-use perennial::token::secret::{Setting, Source};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, SecretVersion, World};
+use perennial::token::secret::{ConfigValue, Source};
 use perennial::token::version::{CONTENT_TYPE, tag};
 
 use crate::support::lab::{Lab, grant, settle};
 
 /// One token that has been looked after for some weeks.
-struct Kept {
+struct StoredLogin {
     lab: Lab,
     partner: Partner,
-    rotator: ShippedRotator,
+    rotator: AzureRotator,
     state: Option<State>,
 }
 
-impl Kept {
-    async fn new(lab: Lab, partner: Partner, rotator: ShippedRotator) -> Self {
+impl StoredLogin {
+    async fn new(lab: Lab, partner: Partner, rotator: AzureRotator) -> Self {
         let state = Some(State::unknown(lab.clock.now()));
         let mut kept = Self { lab, partner, rotator, state };
         kept.rest().await;
@@ -76,7 +76,7 @@ const CHANGE: (Peer, Operation) = (Peer::KeyVault, Operation::Update);
 
 #[tokio::test]
 async fn a_proof_is_three_requests_and_one_to_partner_center() {
-    let mut kept = Kept::usual().await;
+    let mut kept = StoredLogin::usual().await;
 
     let calls = kept.pass(TimeDelta::hours(6)).await;
 
@@ -85,7 +85,7 @@ async fn a_proof_is_three_requests_and_one_to_partner_center() {
 
 #[tokio::test]
 async fn a_day_is_four_proofs_and_one_mark() {
-    let mut kept = Kept::usual().await;
+    let mut kept = StoredLogin::usual().await;
 
     let mut calls = Vec::new();
     for _ in 0..8 {
@@ -99,7 +99,7 @@ async fn a_day_is_four_proofs_and_one_mark() {
 
 #[tokio::test]
 async fn a_rotation_is_seven_requests_and_one_to_partner_center() {
-    let mut kept = Kept::usual().await;
+    let mut kept = StoredLogin::usual().await;
     let before = kept.versions().len();
 
     let calls = kept.pass(TimeDelta::days(8)).await;
@@ -116,9 +116,9 @@ async fn an_app_id_in_the_vault_is_one_request_more() {
     let mut app_id = partner.app_secret.clone();
     app_id.name = perennial::token::secret::SecretName::parse("partner-app-id").expect("letters and dashes");
     lab.world().store_app_secret(&app_id, &partner.client_id, None);
-    grant.client_id = Setting::From(Source::Secret(app_id));
+    grant.client_id = ConfigValue::From(Source::Secret(app_id));
     let rotator = lab.rotator(&grant);
-    let mut kept = Kept::new(lab, partner, rotator).await;
+    let mut kept = StoredLogin::new(lab, partner, rotator).await;
 
     let proof = kept.pass(TimeDelta::hours(6)).await;
     let rotation = kept.pass(TimeDelta::days(8)).await;
@@ -148,7 +148,7 @@ async fn a_start_is_one_challenge_however_many_tokens_there_are() {
 #[tokio::test]
 async fn a_start_without_an_identity_is_one_question_however_many_tokens_there_are() {
     let lab = Lab::start().await;
-    let down = What::Status { status: 503, retry_after: None };
+    let down = FaultEffect::Status { status: 503, retry_after: None };
     lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Identity));
 
     let states = prove_twenty(&lab).await;
@@ -165,7 +165,7 @@ async fn prove_twenty(lab: &Lab) -> Vec<State> {
         let partner = lab.sandbox.add_partner(&name, TimeDelta::days(1));
         lab.rotator(&grant(&name, &partner))
     };
-    let rotators: Vec<ShippedRotator> = (0..20).map(started).collect();
+    let rotators: Vec<AzureRotator> = (0..20).map(started).collect();
     let now = lab.clock.now();
     let proofs =
         rotators.into_iter().map(async |mut rotator| rotator.prove(State::unknown(now), false).await.state);
@@ -217,7 +217,7 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
 
 #[tokio::test]
 async fn the_predecessor_stays_and_what_is_older_is_switched_off_at_the_next_rotation() {
-    let mut kept = Kept::usual().await;
+    let mut kept = StoredLogin::usual().await;
 
     for _ in 0..3 {
         kept.pass(TimeDelta::days(8)).await;

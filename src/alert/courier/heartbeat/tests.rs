@@ -16,10 +16,10 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-fn board() -> Board {
+fn board() -> StatusBoard {
     let grant = samples::grant("a");
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
-    Board::new(std::iter::once((&Arc::new(grant), &timing)), Clock::running(now(), 1.0))
+    StatusBoard::new(std::iter::once((&Arc::new(grant), &timing)), Clock::running(now(), 1.0))
 }
 
 #[tokio::test(start_paused = true)]

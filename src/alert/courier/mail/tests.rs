@@ -61,8 +61,8 @@ impl Server {
         Outbound { http, calls: Arc::default() }
     }
 
-    fn post(&self, login: Option<(String, Source)>) -> Post {
-        Post {
+    fn post(&self, login: Option<(String, Source)>) -> SmtpServer {
+        SmtpServer {
             host: "localhost".into(),
             port: self.port,
             tls_first: false,
@@ -244,7 +244,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
     let closed = Server::open(false, PLAIN, None).await;
     closed.task.abort();
     let outbound = closed.outbound();
-    let post = Post { port: 1, ..closed.post(None) };
+    let post = SmtpServer { port: 1, ..closed.post(None) };
     let missed = send(&post, mail(), &outbound).await.expect_err("nobody listens");
     assert!(!missed.is_settled && missed.why.starts_with("no answer"), "{}", missed.why);
     assert_eq!(outbound.calls.series().len(), 1);
@@ -263,7 +263,7 @@ async fn a_mailbox_that_is_gone_silences_no_other() {
 
 #[test]
 fn only_this_machine_is_spoken_to_without_tls() {
-    let post = |host: &str, tls_first| Post {
+    let post = |host: &str, tls_first| SmtpServer {
         host: host.into(),
         port: 25,
         tls_first,

@@ -13,7 +13,7 @@ const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 async fn served() -> (Served, u16) {
     let listener = Listener::bind(None).await.expect("a free port");
     let port = listener.port();
-    (listener.serve(Arc::new(Attempt::new(&[0; RANDOM_BYTES]))), port)
+    (listener.serve(Arc::new(AuthorizationRequest::new(&[0; RANDOM_BYTES]))), port)
 }
 
 /// Sends a request as it stands and reads the answer to its end.
@@ -34,17 +34,17 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or(answer)
 }
 
-async fn arrived(served: &mut Served) -> (Arrived, oneshot::Sender<Told>) {
+async fn arrived(served: &mut Served) -> (AuthorizationResponse, oneshot::Sender<ResultPage>) {
     loop {
         match served.events.recv().await.expect("it is served") {
-            Event::Arrived(arrived, page) => return (arrived, page),
-            Event::Odd(_) => {}
+            ListenerEvent::Arrived(arrived, page) => return (arrived, page),
+            ListenerEvent::Odd(_) => {}
         }
     }
 }
 
-fn done() -> Told {
-    Told { status: StatusCode::OK, title: "Signed in", text: "<all> is well".into() }
+fn done() -> ResultPage {
+    ResultPage { status: StatusCode::OK, title: "Signed in", text: "<all> is well".into() }
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn what_is_no_answer_is_told_so_and_changes_nothing() {
     }
 
     let asking = tokio::spawn(async move { get(port, &good).await });
-    let (Arrived::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
+    let (AuthorizationResponse::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
     page.send(done()).expect("it waits");
     assert_eq!(status(&asking.await.expect("no panic")), "200");
 }
@@ -117,7 +117,7 @@ async fn one_answer_is_taken_and_its_page_says_what_came_of_it() {
         form.len()
     );
     let asking = tokio::spawn(async move { say(port, &request).await });
-    let (Arrived::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
+    let (AuthorizationResponse::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
 
     let second = get(port, &format!("/?code=0.AQother&state={STATE}")).await;
     assert_eq!(status(&second), "410", "{second}");
@@ -142,7 +142,9 @@ async fn a_page_whose_sign_in_is_given_up_does_not_wait_for_ever() {
     let asking =
         tokio::spawn(async move { get(port, &format!("/?error=access_denied&state={STATE}")).await });
 
-    let (Arrived::Refused(refusal), page) = arrived(&mut served).await else { panic!("a refusal") };
+    let (AuthorizationResponse::Refused(refusal), page) = arrived(&mut served).await else {
+        panic!("a refusal")
+    };
     assert_eq!(refusal.error, "access_denied");
     drop(page);
 
@@ -185,7 +187,7 @@ async fn a_request_that_does_not_arrive_whole_is_given_up() {
 async fn a_browser_that_waits_for_the_verdict_keeps_its_connection_however_many_others_come() {
     let (mut served, port) = served().await;
     let asking = tokio::spawn(async move { get(port, &format!("/?code=0.AQ&state={STATE}")).await });
-    let (Arrived::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
+    let (AuthorizationResponse::Code(_), page) = arrived(&mut served).await else { panic!("a code") };
 
     let mut others = Vec::new();
     for sent in

@@ -23,17 +23,17 @@ fn ours() -> Version {
 }
 
 fn condemned() -> Failure {
-    let failure = Failure::new(Kind::LoginRequired, Remedy::Login, About::Grant, "x");
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     Failure { trace: Trace::of(50173), token_condemned: true, ..failure }
 }
 
 fn policy() -> Failure {
-    let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, About::Grant, "x");
+    let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "x");
     Failure { trace: Trace::of(53003), ..failure }
 }
 
 fn rubbish() -> Failure {
-    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, About::Grant, "x");
+    let failure = Failure::new(Kind::LoginRequired, Remedy::Operator, FailureSubject::Grant, "x");
     Failure { never_was_a_token: true, ..failure }
 }
 
@@ -100,9 +100,9 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
 fn an_answer_stands_for_as_long_as_its_remedy_says() {
     let retry = |after| Failure {
         retry_after: after,
-        ..Failure::new(Kind::EntraUnreachable, Remedy::Retry, About::Grant, "x")
+        ..Failure::new(Kind::EntraUnreachable, Remedy::Retry, FailureSubject::Grant, "x")
     };
-    let app = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, About::AppCredential, "x");
+    let app = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, "x");
     for (failure, lasts) in [
         (policy(), AGAIN_AFTER),
         (retry(None), STANDS_AT_LEAST),

@@ -7,7 +7,7 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::demo::promise::Promise;
 use crate::sandbox::demo::stage::Process;
 use crate::sandbox::world::{Operation, Peer, Write};
-use crate::status::snapshot::Standing;
+use crate::status::snapshot::TokenState;
 use crate::token::version::{VersionId, tag};
 
 /// Promise 6, for each process, token and day.
@@ -110,7 +110,7 @@ impl Watch {
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
-        let green = standing(daemon, scene.now) == Standing::Current;
+        let green = standing(daemon, scene.now) == TokenState::Current;
         let dead = self.dead_since.is_some() && late(self.dead_since);
         self.promises.check(Promise::Green, scene.now, !(green && (dead || late(self.redeemed_at))), || {
             "a token was shown as current that had not been redeemed for longer than 12 hours".into()
@@ -172,18 +172,18 @@ impl Watch {
 /// Whether a daemon has nothing to complain of; it may be rotating at this moment.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
-        Standing::Current => true,
-        Standing::Unsaved => !holds_successor(daemon),
-        Standing::NeedsLogin
-        | Standing::NeedsOperator
-        | Standing::Expired
-        | Standing::Off
-        | Standing::Unknown => false,
+        TokenState::Current => true,
+        TokenState::Unsaved => !holds_successor(daemon),
+        TokenState::NeedsLogin
+        | TokenState::NeedsOperator
+        | TokenState::Expired
+        | TokenState::Off
+        | TokenState::Unknown => false,
     }
 }
 
 /// Whether a daemon holds a successor that the vault did not take so far.
 fn holds_successor(daemon: &Process) -> bool {
     let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failure().is_some()));
-    failing && standing(daemon, Timestamp::MIN_UTC) == Standing::Unsaved
+    failing && standing(daemon, Timestamp::MIN_UTC) == TokenState::Unsaved
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::shown;
 use super::super::span::Span;
-use crate::net::no_answer::Transport;
+use crate::net::no_answer::NoResponse;
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::{Distortion, Fault, Hostile, Operation, Peer, What, When, World};
+use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 
 /// What goes wrong is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ pub(super) struct FaultForm {
 impl FaultForm {
     pub(super) fn into_fault(self, now: Timestamp) -> Result<Fault, String> {
         let what = self.what()?;
-        let bent = matches!(what, What::Distort(_));
+        let bent = matches!(what, FaultEffect::Distort(_));
         let when = match self.when.as_deref() {
             Some("after") => When::After,
             Some("before") if !bent => When::Before,
@@ -79,29 +79,29 @@ impl FaultForm {
         })
     }
 
-    fn what(&self) -> Result<What, String> {
+    fn what(&self) -> Result<FaultEffect, String> {
         let retry_after = self.retry_after.map(Duration::from_secs);
         let code =
             self.code.as_ref().map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
         let mut all = Vec::new();
-        all.extend(self.cut.then_some(What::Transport(Transport::Cut)));
-        all.extend(self.hang.then_some(What::Transport(Transport::TimedOut)));
-        all.extend(self.garbage.then_some(What::Garbage));
+        all.extend(self.cut.then_some(FaultEffect::Transport(NoResponse::Cut)));
+        all.extend(self.hang.then_some(FaultEffect::Transport(NoResponse::TimedOut)));
+        all.extend(self.garbage.then_some(FaultEffect::Garbage));
         if let Some(Span(delay)) = self.delay {
-            all.push(What::Delay(delay.to_std().map_err(|_| "a delay is not negative")?));
+            all.push(FaultEffect::Delay(delay.to_std().map_err(|_| "a delay is not negative")?));
         }
         if let Some(name) = &self.distort {
-            all.push(What::Distort(named(Distortion::ALL, Distortion::as_str, name)?));
+            all.push(FaultEffect::Distort(named(Distortion::ALL, Distortion::as_str, name)?));
         }
         if self.status.is_some_and(|status| !(200..=599).contains(&status)) {
             return Err("status is between 200 and 599".into());
         }
         if let Some(name) = &self.body {
             let body = named(Hostile::ALL, Hostile::as_str, name)?;
-            all.push(What::Hostile { status: self.status.unwrap_or(200), body });
+            all.push(FaultEffect::Hostile { status: self.status.unwrap_or(200), body });
         } else if let Some(error) = &self.error {
             let usual = if error == "invalid_client" { 401 } else { 400 };
-            all.push(What::OAuth {
+            all.push(FaultEffect::OAuth {
                 status: self.status.unwrap_or(usual),
                 error: error.clone(),
                 code: code
@@ -112,11 +112,11 @@ impl FaultForm {
             });
         } else if let Some(status) = self.status {
             all.push(match code {
-                Some(code) => What::Coded { status, code, inner: self.inner.clone(), retry_after },
-                None => What::Status { status, retry_after },
+                Some(code) => FaultEffect::Coded { status, code, inner: self.inner.clone(), retry_after },
+                None => FaultEffect::Status { status, retry_after },
             });
         }
-        match <[What; 1]>::try_from(all) {
+        match <[FaultEffect; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
             Err(_) => Err("want one of cut, hang, garbage, body, delay, distort, error or status".into()),
         }

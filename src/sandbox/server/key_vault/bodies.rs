@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::{Attributes, DeletedSecret, Page, SecretVersion, SetRequest, UpdateRequest};
+use crate::sandbox::world::{
+    Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VersionsPage,
+};
 use crate::token::tags::Tags;
 
 #[derive(Deserialize)]
@@ -93,7 +95,7 @@ pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
 }
 
 /// A page: of versions, or of secrets, whose ids name no version.
-pub(super) fn list(vault: &str, page: &Page, of_versions: bool, next: Option<&str>) -> Value {
+pub(super) fn list(vault: &str, page: &VersionsPage, of_versions: bool, next: Option<&str>) -> Value {
     let items: Vec<Value> = page.items.iter().map(|item| bundle(vault, item, of_versions)).collect();
     json!({"value": items, "nextLink": next})
 }

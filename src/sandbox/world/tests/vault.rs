@@ -29,7 +29,7 @@ async fn a_disabled_version_cannot_be_read_and_can_be_switched_on_again() {
     let scene = Scene::new();
     let (vault, at) = (scene.world.as_actor("one"), &scene.partner.refresh_token);
     let version = scene.world.newest_version(at).expect("a version").id;
-    let off = Change { enabled: Some(false), tags: None };
+    let off = SecretUpdate { enabled: Some(false), tags: None };
     vault.update(at, &version, &off, Uuid::nil()).await.expect("updated");
 
     assert_eq!(vault.newest(at, Uuid::nil()).await.err(), Some(VaultError::Disabled));
@@ -94,7 +94,7 @@ async fn roles_and_firewall_say_what_is_missing() {
     assert_eq!(refused, Some(VaultError::Forbidden(Forbidden::Firewall { address })));
     scene.world.remove_vault(VAULT);
     let gone = vault.newest(at, Uuid::nil()).await.err();
-    assert_eq!(gone, Some(VaultError::Unreachable(Transport::NameUnknown)));
+    assert_eq!(gone, Some(VaultError::Unreachable(NoResponse::NameUnknown)));
 }
 
 #[tokio::test(start_paused = true)]

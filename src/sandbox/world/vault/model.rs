@@ -155,7 +155,7 @@ pub struct UpdateRequest {
 
 /// A page of a list.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct VersionsPage {
     /// In no promised order. For a list of secrets, each one's newest version.
     pub items: Vec<SecretVersion>,
     /// How many to skip for the next page; none on the last.

@@ -6,8 +6,8 @@ use secrecy::SecretString;
 use super::super::Inner;
 use super::super::ledger::Write;
 use super::{
-    Action, DeletedSecret, MAX_PAGE, Page, RETENTION, SecretState, SecretVersion, SetRequest, UpdateRequest,
-    VaultRefusal, VaultState, key, seconds,
+    Action, DeletedSecret, MAX_PAGE, RETENTION, SecretState, SecretVersion, SetRequest, UpdateRequest,
+    VaultRefusal, VaultState, VersionsPage, key, seconds,
 };
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
@@ -210,8 +210,8 @@ pub(super) fn apply(version: &mut SecretVersion, change: UpdateRequest, now: Tim
     version.updated = now;
 }
 
-pub(super) fn page(all: Vec<SecretVersion>, skip: usize, most: usize) -> Page {
+pub(super) fn page(all: Vec<SecretVersion>, skip: usize, most: usize) -> VersionsPage {
     let most = most.clamp(1, MAX_PAGE);
     let next = (skip + most < all.len()).then_some(skip + most);
-    Page { items: all.into_iter().skip(skip).take(most).collect(), next }
+    VersionsPage { items: all.into_iter().skip(skip).take(most).collect(), next }
 }

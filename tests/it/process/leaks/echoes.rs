@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Hostile, Operation, Peer};
 use secrecy::ExposeSecret as _;
 
 use super::super::Stage;
@@ -36,7 +36,7 @@ const ECHOES: [(Peer, Operation, &[u16]); 5] = [
 ];
 
 fn echo(peer: Peer, operation: Operation, status: u16) -> Fault {
-    Fault::of(peer, What::Hostile { status, body: Hostile::Echo }).on(operation)
+    Fault::of(peer, FaultEffect::Hostile { status, body: Hostile::Echo }).on(operation)
 }
 
 /// The values of all apps and the vault identity's, as the operator gave them: one in a file, the others in

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
-use perennial::sandbox::world::{Fault, Hostile, Operation, Peer, What, When};
+use perennial::sandbox::world::{Fault, FaultEffect, Hostile, Operation, Peer, When};
 use perennial::token::tags::Tags;
 use perennial::token::version::tag;
 
@@ -43,7 +43,7 @@ async fn claims_that_repeat_the_request_are_not_shown() {
     let by_domain = text.replace(&stage.partner.tenant_id, "one.onmicrosoft.com");
     assert_ne!(text, by_domain);
     std::fs::write(&stage.config, by_domain).expect("our own file");
-    let hostile = |peer, body| Fault::of(peer, What::Hostile { status: 200, body });
+    let hostile = |peer, body| Fault::of(peer, FaultEffect::Hostile { status: 200, body });
     stage.world().inject(hostile(Peer::Entra, Hostile::Laced).on(Operation::Redeem));
     stage.world().inject(hostile(Peer::PartnerCenter, Hostile::Laced));
 
@@ -80,7 +80,8 @@ async fn a_refresh_token_that_comes_back_as_an_access_token_is_not_printed() {
     let body =
         serde_json::json!({"access_token": sent.expose(), "refresh_token": "0.AXnext", "expires_in": 3600});
     let body = body.to_string();
-    let what = What::Verbatim { status: 200, content_type: "application/json", retry_after: None, body };
+    let what =
+        FaultEffect::Verbatim { status: 200, content_type: "application/json", retry_after: None, body };
     stage.world().inject(Fault::of(Peer::Entra, what).on(Operation::Redeem));
 
     for args in [&["access-token", "one"][..], &["access-token", "one", "--json"]] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{
-    Consent, Distortion, Fault, Operation, PartnerCenter, Peer, Platform, What, When,
+    Consent, Distortion, Fault, FaultEffect, Operation, PartnerCenterRules, Peer, Platform, When,
 };
 use tokio::net::TcpListener;
 
@@ -61,11 +61,12 @@ impl Stage {
     }
 
     fn bend(&self, distortion: Distortion) {
-        self.world().inject(Fault::of(Peer::Entra, What::Distort(distortion)).on(Operation::SignIn).times(1));
+        self.world()
+            .inject(Fault::of(Peer::Entra, FaultEffect::Distort(distortion)).on(Operation::SignIn).times(1));
     }
 
     fn answer_with(&self, error: &str, code: u32) {
-        let what = What::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
+        let what = FaultEffect::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
         self.world().inject(Fault::of(Peer::Entra, what).on(Operation::SignIn).times(1));
     }
 }
@@ -206,7 +207,7 @@ async fn a_port_that_is_taken_is_told_at_once() {
 async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let stage = Stage::never_signed_in().await;
     // Long enough for the second to come meanwhile, also on a busy machine.
-    let delay = What::Delay(Duration::from_secs(3));
+    let delay = FaultEffect::Delay(Duration::from_secs(3));
     stage.world().inject(Fault::of(Peer::Entra, delay).on(Operation::SignIn));
     let login = stage.login(&["--no-browser"]);
     let browser = stage.browser();
@@ -258,7 +259,7 @@ async fn a_secret_that_is_deleted_softly_can_be_recovered_or_purged() {
 #[tokio::test]
 async fn a_vault_that_refuses_is_told_before_anybody_signs_in() {
     let stage = Stage::set(TimeDelta::days(3)).await;
-    let no_role = What::Coded {
+    let no_role = FaultEffect::Coded {
         status: 403,
         code: "Forbidden".into(),
         inner: Some("ForbiddenByRbac".into()),
@@ -275,9 +276,9 @@ async fn a_vault_that_refuses_is_told_before_anybody_signs_in() {
 #[tokio::test]
 async fn what_passes_by_itself_is_waited_for_and_no_good_sign_in_is_lost() {
     let stage = Stage::never_signed_in().await;
-    let down = || What::Status { status: 503, retry_after: None };
+    let down = || FaultEffect::Status { status: 503, retry_after: None };
     stage.world().inject(Fault::of(Peer::PartnerCenter, down()).times(1));
-    let lost = What::Transport(perennial::net::no_answer::Transport::Cut);
+    let lost = FaultEffect::Transport(perennial::net::no_answer::NoResponse::Cut);
     stage.world().inject(Fault::of(Peer::KeyVault, lost).on(Operation::Set).after_effect().times(1));
 
     let (ended, _) = stage.try_login(&stage.partner.user_oid, &[]).await;
@@ -292,7 +293,7 @@ async fn what_was_written_is_not_written_again_where_it_cannot_be_read_back_at_o
     let world = stage.world().clone();
     stage.world().tell_calls_to(move |call, when| {
         if call.operation == Operation::Set && when == When::After {
-            let down = What::Status { status: 503, retry_after: None };
+            let down = FaultEffect::Status { status: 503, retry_after: None };
             world.inject(Fault::of(Peer::KeyVault, down).on(Operation::Get).times(1));
         }
     });
@@ -309,7 +310,7 @@ async fn what_was_written_is_not_written_again_where_it_cannot_be_read_back_at_o
 #[tokio::test]
 async fn partner_center_has_the_last_word() {
     let stage = Stage::never_signed_in().await;
-    stage.world().set_partner_center(PartnerCenter { forbidden: true, ..PartnerCenter::default() });
+    stage.world().set_partner_center(PartnerCenterRules { forbidden: true, ..PartnerCenterRules::default() });
 
     stage.refused(&stage.partner.user_oid.clone(), 3, "status 403", "has a Partner Center role").await;
 }
@@ -354,7 +355,7 @@ async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
     let stage = Stage::set(TimeDelta::days(3)).await;
     let (user, secret) = (&stage.partner.user_oid, &stage.partner.refresh_token);
     stage.world().retag(secret, |tags| tags.insert("user-oid", user));
-    let bent = Fault::of(Peer::Entra, What::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
+    let bent = Fault::of(Peer::Entra, FaultEffect::Distort(Distortion::NoIdentity)).on(Operation::Redeem);
     stage.world().inject(bent);
     let import = async |args: &[&str]| {
         let mut login = stage.login(&[&["--import"], args].concat());

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{Action, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
 use perennial::token::tags::Tags;
 use perennial::token::version::VersionId;
 
@@ -146,7 +146,7 @@ impl Simulation {
         if hour == 24 || (hour > 24 && hour % MONTH == 1) {
             let ends = now + TimeDelta::hours(MONTH - 1);
             for peer in [Peer::Entra, Peer::KeyVault] {
-                self.world.inject(Fault::of(peer, What::Transport(Transport::TimedOut)).until(ends));
+                self.world.inject(Fault::of(peer, FaultEffect::Transport(NoResponse::TimedOut)).until(ends));
             }
             self.trouble.busy_until = ends;
         }
@@ -183,7 +183,7 @@ impl Simulation {
             Deed::LostAnswer => self.lost_answer(),
             Deed::Throttle => {
                 let after = [None, Some(2), Some(600), Some(86_400)][self.rng.usize(0..4)];
-                let what = What::Status { status: 429, retry_after: after.map(Duration::from_secs) };
+                let what = FaultEffect::Status { status: 429, retry_after: after.map(Duration::from_secs) };
                 let peer = [Peer::Entra, Peer::KeyVault][self.rng.usize(0..2)];
                 self.world.inject(Fault::of(peer, what).times(self.rng.u32(1..4)));
                 self.trouble.busy_until = self.trouble.busy_until.max(now + TimeDelta::hours(4));
@@ -361,10 +361,10 @@ impl Simulation {
         };
         for peer in peers {
             let what = match self.rng.u8(0..4) {
-                0 => What::Transport(Transport::Connect),
-                1 => What::Transport(Transport::TimedOut),
-                2 => What::Status { status: 503, retry_after: None },
-                _ => What::Garbage,
+                0 => FaultEffect::Transport(NoResponse::Connect),
+                1 => FaultEffect::Transport(NoResponse::TimedOut),
+                2 => FaultEffect::Status { status: 503, retry_after: None },
+                _ => FaultEffect::Garbage,
             };
             let mut fault = Fault::of(*peer, what).until(until);
             if *peer == Peer::KeyVault && self.rng.bool() {
@@ -387,7 +387,7 @@ impl Simulation {
             (Peer::KeyVault, Operation::Get),
             (Peer::KeyVault, Operation::Update),
         ][self.rng.usize(0..5)];
-        let what = What::Transport(Transport::Cut);
+        let what = FaultEffect::Transport(NoResponse::Cut);
         let until = self.world.now() + TimeDelta::days(8);
         self.world.inject(Fault::of(peer, what).on(operation).after_effect().times(1).until(until));
         self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
@@ -401,7 +401,7 @@ impl Simulation {
         self.sign_in();
         let until = self.world.now() + self.hours(30);
         let code = [Some(530_003), Some(53011), Some(999_999), Some(50155), None][self.rng.usize(0..5)];
-        let what = What::OAuth { status: 400, error: "invalid_grant".into(), code, suberror: None };
+        let what = FaultEffect::OAuth { status: 400, error: "invalid_grant".into(), code, suberror: None };
         let fault = Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.partner.user_oid);
         self.world.inject(fault.until(until));
         self.trouble.busy_until = self.trouble.busy_until.max(until + TimeDelta::hours(26));

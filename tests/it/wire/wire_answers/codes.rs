@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use perennial::ports::failure::{Kind, Remedy, Trace};
-use perennial::ports::refusal::{Class, Refusal};
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::ports::refusal::{Class, OAuthError};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 
 use super::Row;
 
@@ -132,11 +132,12 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn row(error: &str, code: Option<u32>, class: Class, kind: Kind) -> Row {
     let status = if error == "invalid_client" { 401 } else { 400 };
-    let what = What::OAuth { status, error: error.to_owned(), code, suberror: None };
+    let what = FaultEffect::OAuth { status, error: error.to_owned(), code, suberror: None };
     let row = Row::faulty(&format!("{error} {code:?}"), Fault::of(Peer::Entra, what).on(Operation::Redeem));
     let row = row.means(kind, remedy(class, code)).asking(pause(code));
     let read =
-        Refusal { status, error: error.to_owned(), trace: Trace::of(code), ..Refusal::default() }.class();
+        OAuthError { status, error: error.to_owned(), trace: Trace::of(code), ..OAuthError::default() }
+            .class();
     let row = if read == class { row } else { row.wrong(format!("its class is {class:?}, not {read:?}")) };
     // What the operator is shown names the code.
     let named = code.map_or_else(|| error.to_owned(), |code| format!("{error} (AADSTS{code})"));

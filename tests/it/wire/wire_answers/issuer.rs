@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
-use perennial::sandbox::world::{Distortion, Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Distortion, Fault, FaultEffect, Operation, Peer};
 
 use super::Row;
 
@@ -13,24 +13,25 @@ pub(super) fn rows() -> Vec<Row> {
     [throttles(), gateways(), bodies(), distortions()].into_iter().flatten().collect()
 }
 
-fn redeem(what: What) -> Fault {
+fn redeem(what: FaultEffect) -> Fault {
     Fault::of(Peer::Entra, what).on(Operation::Redeem)
 }
 
-fn retry(name: &str, what: What, after: Option<u64>) -> Row {
+fn retry(name: &str, what: FaultEffect, after: Option<u64>) -> Row {
     let after = after.map(Duration::from_secs);
     Row::faulty(name, redeem(what)).means(Kind::EntraUnreachable, Remedy::Retry).asking(after)
 }
 
-fn page(status: u16, content_type: &'static str, retry_after: Option<&str>, body: &str) -> What {
+fn page(status: u16, content_type: &'static str, retry_after: Option<&str>, body: &str) -> FaultEffect {
     let retry_after = retry_after.map(str::to_owned);
-    What::Verbatim { status, content_type, retry_after, body: body.to_owned() }
+    FaultEffect::Verbatim { status, content_type, retry_after, body: body.to_owned() }
 }
 
 fn throttles() -> Vec<Row> {
     const DAY: u64 = 86_400;
     let plain = |retry_after: Option<&str>| page(429, "text/plain", retry_after, "Too Many Requests");
-    let oauth = |error: &str| What::OAuth { status: 429, error: error.into(), code: None, suberror: None };
+    let oauth =
+        |error: &str| FaultEffect::OAuth { status: 429, error: error.into(), code: None, suberror: None };
     vec![
         retry("429", plain(None), None),
         retry("429 for a minute", plain(Some("60")), Some(60)),
@@ -50,7 +51,7 @@ fn throttles() -> Vec<Row> {
 
 fn gateways() -> Vec<Row> {
     let html = "<html><head><title>502 Bad Gateway</title></head></html>";
-    let status = |status| What::Status { status, retry_after: None };
+    let status = |status| FaultEffect::Status { status, retry_after: None };
     vec![
         retry("502 as HTML", page(502, "text/html", None, html), None),
         retry("500", status(500), None),
@@ -61,9 +62,9 @@ fn gateways() -> Vec<Row> {
         retry("404 of a proxy", page(404, "text/html", None, html), None),
         retry("407 of a proxy", page(407, "text/html", None, html), None),
         retry("302 to a guest network", status(302), None),
-        retry("200 of a guest network", What::Garbage, None),
-        retry("cut before the effect", What::Transport(Transport::Cut), None),
-        Row::faulty("cut after the effect", redeem(What::Transport(Transport::Cut)).after_effect())
+        retry("200 of a guest network", FaultEffect::Garbage, None),
+        retry("cut before the effect", FaultEffect::Transport(NoResponse::Cut), None),
+        Row::faulty("cut after the effect", redeem(FaultEffect::Transport(NoResponse::Cut)).after_effect())
             .means(Kind::EntraUnreachable, Remedy::Retry),
     ]
 }
@@ -103,20 +104,20 @@ fn bodies() -> Vec<Row> {
 }
 
 fn distortions() -> Vec<Row> {
-    let bent = |name, distortion| Row::faulty(name, redeem(What::Distort(distortion)));
+    let bent = |name, distortion| Row::faulty(name, redeem(FaultEffect::Distort(distortion)));
     let pinned = Row::new("another user than the one pinned", |world, partner, grant| {
         grant.user_oid = Some(partner.user_oid.clone());
-        world.inject(redeem(What::Distort(Distortion::OtherUser)));
+        world.inject(redeem(FaultEffect::Distort(Distortion::OtherUser)));
     });
     let unnamed =
         Row::new("nothing that says whose it is, where a user is pinned", |world, partner, grant| {
             grant.user_oid = Some(partner.user_oid.clone());
-            world.inject(redeem(What::Distort(Distortion::NoIdentity)));
+            world.inject(redeem(FaultEffect::Distort(Distortion::NoIdentity)));
         });
     let opaque =
         Row::new("an access token that cannot be read, where a user is pinned", |world, partner, grant| {
             grant.user_oid = Some(partner.user_oid.clone());
-            world.inject(redeem(What::Distort(Distortion::OpaqueAccessToken)));
+            world.inject(redeem(FaultEffect::Distort(Distortion::OpaqueAccessToken)));
         });
     vec![
         bent("no refresh token", Distortion::NoRefreshToken).means(Kind::NoRefreshToken, Remedy::Operator),

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
-use perennial::sandbox::world::{Fault, PartnerCenter, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, PartnerCenterRules, Peer};
 use perennial::status::condition::conditions;
 use perennial::status::snapshot::{Periods, Snapshot};
 
@@ -23,21 +23,21 @@ const NO_SECOND_FACTOR: Published = (Some(false), Some(false), Some((Kind::MfaRe
 const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused, Remedy::Operator)));
 
 enum Trouble {
-    Answer(What),
+    Answer(FaultEffect),
     /// The rules of the stand-in, and whether the sign-in carries a second factor.
-    Rules(PartnerCenter, bool),
+    Rules(PartnerCenterRules, bool),
 }
 
 fn answers() -> Vec<(&'static str, Trouble, Published)> {
     let coded = |status, code: &str| {
         let retry_after = (status == 429).then_some(Duration::from_secs(57));
-        Trouble::Answer(What::Coded { status, code: code.into(), inner: None, retry_after })
+        Trouble::Answer(FaultEffect::Coded { status, code: code.into(), inner: None, retry_after })
     };
     let page = |status, body| Trouble::Answer(page(status, None, body));
     let rules = |enforce_mfa, forbidden, mfa| {
-        Trouble::Rules(PartnerCenter { enforce_mfa, forbidden, says_mfa: true }, mfa)
+        Trouble::Rules(PartnerCenterRules { enforce_mfa, forbidden, says_mfa: true }, mfa)
     };
-    let silent = PartnerCenter { enforce_mfa: false, forbidden: false, says_mfa: false };
+    let silent = PartnerCenterRules { enforce_mfa: false, forbidden: false, says_mfa: false };
     vec![
         ("good", rules(true, false, true), ACCEPTED),
         ("good, and silent about the second factor", Trouble::Rules(silent, true), (Some(true), None, None)),
@@ -59,9 +59,9 @@ fn answers() -> Vec<(&'static str, Trouble, Published)> {
         ("500", coded(500, "500"), NO_VERDICT),
         ("502 as HTML", page(502, "<html>502 Bad Gateway</html>"), NO_VERDICT),
         ("302", page(302, ""), NO_VERDICT),
-        ("200 of a guest network", Trouble::Answer(What::Garbage), NO_VERDICT),
+        ("200 of a guest network", Trouble::Answer(FaultEffect::Garbage), NO_VERDICT),
         ("200 that ends half-way", page(200, r#"{"id":"half a"#), NO_VERDICT),
-        ("cut", Trouble::Answer(What::Transport(Transport::Cut)), NO_VERDICT),
+        ("cut", Trouble::Answer(FaultEffect::Transport(NoResponse::Cut)), NO_VERDICT),
     ]
 }
 
@@ -99,7 +99,7 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
     if stored == redeemed || !lab.world().descends_from(stored.expose(), redeemed.expose()) {
         wrong.push("the token was not rotated".to_owned());
     }
-    lab.world().set_partner_center(PartnerCenter::default());
+    lab.world().set_partner_center(PartnerCenterRules::default());
     restore(lab);
     wrong
 }

@@ -1,9 +1,9 @@
 //! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
 
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 
 use super::vault::{coded, page};
 use super::{Lab, Scene, restore};
@@ -19,14 +19,14 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(name: &'static str, operation: Operation, what: What, means: (Kind, Remedy)) -> Self {
+    fn new(name: &'static str, operation: Operation, what: FaultEffect, means: (Kind, Remedy)) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(operation);
         // Only the list comes after the write.
         Self { name, fault, means: Some(means), there: operation == Operation::List }
     }
 
     /// The write happens, and its answer does not arrive as it should.
-    fn lost(name: &'static str, what: What) -> Self {
+    fn lost(name: &'static str, what: FaultEffect) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(Operation::Set).after_effect();
         Self { name, fault, means: Some(UNREACHABLE), there: true }
     }
@@ -96,9 +96,9 @@ fn answers() -> Vec<Answer> {
             answer("429 as text", page(429, None, "Too Many Requests"), UNREACHABLE),
             answer("500", coded(500, "InternalServerError", None), UNREACHABLE),
             answer("502 as HTML", page(502, None, "<html>502 Bad Gateway</html>"), UNREACHABLE),
-            answer("200 of a guest network", What::Garbage, UNREACHABLE),
+            answer("200 of a guest network", FaultEffect::Garbage, UNREACHABLE),
             answer("200 that ends half-way", page(200, None, r#"{"value":"half a"#), UNREACHABLE),
-            answer("cut", What::Transport(Transport::Cut), UNREACHABLE),
+            answer("cut", FaultEffect::Transport(NoResponse::Cut), UNREACHABLE),
         ]);
     }
     all.push(Answer {
@@ -106,10 +106,10 @@ fn answers() -> Vec<Answer> {
         ..Answer::new("403 off", Operation::Get, coded(403, "Forbidden", Some("SecretDisabled")), OPERATOR)
     });
     all.extend([
-        Answer::lost("written, and cut", What::Transport(Transport::Cut)),
+        Answer::lost("written, and cut", FaultEffect::Transport(NoResponse::Cut)),
         Answer::lost("written, and 502", page(502, None, "<html>")),
         Answer::lost("written, and half an answer", page(200, None, r#"{"value":"half a"#)),
-        Answer::lost("written, and a guest network", What::Garbage),
+        Answer::lost("written, and a guest network", FaultEffect::Garbage),
     ]);
     all
 }

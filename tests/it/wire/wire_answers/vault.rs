@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use perennial::net::no_answer::Transport;
+use perennial::net::no_answer::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
-use perennial::sandbox::world::{Fault, Operation, Peer, What};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 
 use super::Row;
 
 const OPERATOR: Remedy = Remedy::Operator;
 
 /// An answer, and what it means for the token's own secret and for that of the app.
-type Answer = (&'static str, What, (Kind, Remedy), (Kind, Remedy));
+type Answer = (&'static str, FaultEffect, (Kind, Remedy), (Kind, Remedy));
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -39,14 +39,14 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// Key Vault's own error.
-pub(super) fn coded(status: u16, code: &str, inner: Option<&str>) -> What {
+pub(super) fn coded(status: u16, code: &str, inner: Option<&str>) -> FaultEffect {
     let inner = inner.map(str::to_owned);
-    What::Coded { status, code: code.to_owned(), inner, retry_after: None }
+    FaultEffect::Coded { status, code: code.to_owned(), inner, retry_after: None }
 }
 
-pub(super) fn page(status: u16, retry_after: Option<&str>, body: &str) -> What {
+pub(super) fn page(status: u16, retry_after: Option<&str>, body: &str) -> FaultEffect {
     let retry_after = retry_after.map(str::to_owned);
-    What::Verbatim { status, content_type: "text/html", retry_after, body: body.to_owned() }
+    FaultEffect::Verbatim { status, content_type: "text/html", retry_after, body: body.to_owned() }
 }
 
 fn refusals() -> Vec<Answer> {
@@ -55,7 +55,11 @@ fn refusals() -> Vec<Answer> {
     vec![
         both("400", coded(400, "BadParameter", None), Kind::VaultRefused),
         both("401", coded(401, "Unauthorized", None), Kind::VaultIdentity),
-        both("401 without a body", What::Status { status: 401, retry_after: None }, Kind::VaultIdentity),
+        both(
+            "401 without a body",
+            FaultEffect::Status { status: 401, retry_after: None },
+            Kind::VaultIdentity,
+        ),
         forbidden("403 role", "ForbiddenByRbac"),
         forbidden("403 access policy", "ForbiddenByPolicy"),
         forbidden("403 firewall", "ForbiddenByFirewall"),
@@ -90,7 +94,7 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
         ((name, what, means, means), seconds.map(Duration::from_secs))
     };
     let throttled =
-        |retry_after| What::Coded { status: 429, code: "Throttled".into(), inner: None, retry_after };
+        |retry_after| FaultEffect::Coded { status: 429, code: "Throttled".into(), inner: None, retry_after };
     let secret = r#"{"value":"half a secr"#;
     vec![
         after("409 being deleted", coded(409, "Conflict", Some("ObjectIsBeingDeleted")), None),
@@ -107,17 +111,17 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
         after("502 as HTML", page(502, None, "<html>502 Bad Gateway</html>"), None),
         after("503 for a minute", page(503, Some("60"), ""), Some(60)),
         after("302", page(302, None, ""), None),
-        after("200 of a guest network", What::Garbage, None),
+        after("200 of a guest network", FaultEffect::Garbage, None),
         after("200 that ends half-way", page(200, None, secret), None),
         after("200 of another form", page(200, None, r#"{"value":"x"}"#), None),
-        after("cut", What::Transport(Transport::Cut), None),
+        after("cut", FaultEffect::Transport(NoResponse::Cut), None),
     ]
 }
 
 /// Entra's answers to the question who this process is, at its first call of a vault.
 pub(super) fn identity_rows() -> Vec<Row> {
     let retry = Remedy::Retry;
-    let oauth = |status, error: &str, code| What::OAuth {
+    let oauth = |status, error: &str, code| FaultEffect::OAuth {
         status,
         error: error.to_owned(),
         code: Some(code),
@@ -128,7 +132,7 @@ pub(super) fn identity_rows() -> Vec<Row> {
         let row = Row::new(name, move |world, _, _| world.inject(fault.clone()));
         row.means(Kind::VaultIdentity, remedy).saying(said).cold()
     };
-    let status = |status| What::Status { status, retry_after: None };
+    let status = |status| FaultEffect::Status { status, retry_after: None };
     vec![
         row("secret wrong", oauth(401, "invalid_client", 7_000_215), OPERATOR, "AADSTS7000215"),
         row("secret expired", oauth(401, "invalid_client", 7_000_222), OPERATOR, "AADSTS7000222"),
@@ -139,7 +143,7 @@ pub(super) fn identity_rows() -> Vec<Row> {
         row("429", status(429), retry, "status 429"),
         row("503", status(503), retry, "status 503"),
         row("502 as HTML", page(502, None, "<html>"), retry, "status 502"),
-        row("cut", What::Transport(Transport::Cut), retry, "no answer"),
-        row("200 of a guest network", What::Garbage, retry, "no access token for the vault"),
+        row("cut", FaultEffect::Transport(NoResponse::Cut), retry, "no answer"),
+        row("200 of a guest network", FaultEffect::Garbage, retry, "no access token for the vault"),
     ]
 }
