@@ -61,7 +61,7 @@ bug buries src/rotation/save.rs \
     'the sign-in to be found was expected'
 
 # A dead token is taken for an outage.
-bug hopes src/ports/refusal.rs \
+bug hopes src/ports/oauth_error.rs \
     's|Class::ReauthRequired => Remedy::Login,|Class::ReauthRequired => Remedy::Retry { after: None },|' \
     'the dead token to be told was expected\|Promise 4'
 

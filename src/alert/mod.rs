@@ -5,4 +5,4 @@
 pub mod rules;
 pub mod sink;
 pub mod forms;
-pub mod courier;
+pub mod notifier;

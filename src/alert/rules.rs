@@ -19,7 +19,7 @@ use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Inherited;
 use crate::status::condition::{Condition, Severity, id};
-use crate::status::deliveries;
+use crate::status::sink_health;
 use crate::status::snapshot::{Snapshot, TokenState};
 
 /// An incident that lasts is told again this often.
@@ -93,7 +93,7 @@ impl Notification {
 
 /// What is sent to try a sink.
 pub fn test_message(sink: &str, now: Timestamp) -> Notification {
-    let mut condition = deliveries::undeliverable(sink, "", Severity::Warning, now);
+    let mut condition = sink_health::undeliverable(sink, "", Severity::Warning, now);
     condition.id = id(Kind::AlertUndeliverable, &format!("test:{sink}/{}", now.timestamp()));
     condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
     "nothing: that you can read this is what was to be shown".clone_into(&mut condition.action);
@@ -194,7 +194,7 @@ impl SinkState {
     /// and with its own tokens only.
     fn seen(&self, condition: &Condition) -> Option<Condition> {
         let Sink { name, min_severity, tokens, .. } = &self.sink;
-        if condition.kind == Kind::AlertUndeliverable && condition.cause == deliveries::cause(name) {
+        if condition.kind == Kind::AlertUndeliverable && condition.cause == sink_health::cause(name) {
             return None;
         }
         if condition.severity < *min_severity && !self.told.contains_key(&condition.id) {

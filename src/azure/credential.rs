@@ -24,11 +24,11 @@ use azure_identity::{
 use secrecy::ExposeSecret as _;
 
 use crate::azure::identity::{Identity, IdentityHost};
-use crate::azure::wire::{CountingTransport, SdkError};
+use crate::azure::sdk::{CountingTransport, SdkError};
 use crate::net::address::{BaseUrl, Roots};
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::Remedy;
 use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;

@@ -27,7 +27,7 @@ use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
 use crate::ports::failure::Trace;
-use crate::ports::refusal::{OAuthError, codes_in, pick, word};
+use crate::ports::oauth_error::{OAuthError, codes_in, pick, word};
 use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse};
 use crate::process::text::guid;
 use crate::token::claims::Claims;

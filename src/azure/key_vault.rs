@@ -31,14 +31,14 @@ use uuid::Uuid;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::credential::ForVaults;
-use crate::azure::gate::WarmUp;
+use crate::azure::warm_up::WarmUp;
 use crate::azure::identity::Identity;
-use crate::azure::wire::{CountingTransport, header};
+use crate::azure::sdk::{CountingTransport, header};
 use crate::azure::{credential, vault_answers};
 use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::{SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};

@@ -14,7 +14,7 @@ use crate::azure::echoes::echoes;
 use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::{Acceptance, Resource, ResourceError};
 use crate::process::text;
 use crate::process::text::guid;

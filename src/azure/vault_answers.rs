@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::azure::credential;
-use crate::azure::wire::{SdkError, header};
+use crate::azure::sdk::{SdkError, header};
 use crate::net::http::{http_date, retry_after};
 use crate::ports::{Forbidden, VaultError};
 use crate::process::clock::Timestamp;

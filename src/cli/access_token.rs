@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::rotate::select;
-use super::shipped::AzureClients;
+use super::azure_clients::AzureClients;
 use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;

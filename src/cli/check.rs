@@ -12,9 +12,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::rotate::select;
-use super::shipped::AzureClients;
+use super::azure_clients::AzureClients;
 use super::{ExitCode, Global, Stop, load, out};
-use crate::alert::courier::{Notifier, Undelivered};
+use crate::alert::notifier::{Notifier, Undelivered};
 use crate::config::Config;
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;

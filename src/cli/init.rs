@@ -19,7 +19,7 @@ use clap::Args;
 
 use self::draft::Draft;
 use self::propose::Proposal;
-use super::shipped::AzureClients;
+use super::azure_clients::AzureClients;
 use super::{ExitCode, Global, Stop, out};
 use crate::config::Config;
 use crate::login::StepFailure;

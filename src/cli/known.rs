@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 
 use super::ExitCode;
-use super::shipped::AzureRotator;
+use super::azure_clients::AzureRotator;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::MARK_EVERY;

@@ -8,7 +8,7 @@
 
 mod browser;
 mod code;
-mod desk;
+mod session;
 mod device;
 mod import;
 mod listener;
@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::desk::{LoginSession, StoredLogin};
+use self::session::{LoginSession, StoredLogin};
 use super::rotate::select;
-use super::shipped::AzureClients;
+use super::azure_clients::AzureClients;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;

@@ -17,7 +17,7 @@ mod proof;
 pub mod rotate;
 pub mod run;
 pub mod sandbox;
-pub mod shipped;
+pub mod azure_clients;
 pub mod signals;
 pub mod status;
 pub mod verify;

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::cure;
-use super::shipped::AzureRotator;
+use super::azure_clients::AzureRotator;
 use crate::azure::echoes::echoes;
 use crate::login;
 use crate::login::cure::{LoginMethod, Subject};

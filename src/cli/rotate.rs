@@ -9,7 +9,7 @@ use futures::{future, stream};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::shipped::{AzureClients, AzureRotator};
+use super::azure_clients::{AzureClients, AzureRotator};
 use super::signals::stopped;
 use super::{ExitCode, Global, Stop, known, load, out};
 use crate::config::Config;

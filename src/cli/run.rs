@@ -12,11 +12,11 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::shipped::AzureClients;
+use super::azure_clients::AzureClients;
 use super::signals::{listen, stopped};
 use super::{ExitCode, Global, Stop, load};
-use crate::alert::courier;
-use crate::alert::courier::Notifier;
+use crate::alert::notifier;
+use crate::alert::notifier::Notifier;
 use crate::daemon::Daemon;
 use crate::process::clock::Clock;
 use crate::serve::http::Extras;
@@ -61,10 +61,10 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut daemon = Daemon::new(rotators, &clock, |board| board.with_sinks(sinks));
     for (place, sink) in config.alerts.iter().enumerate() {
         let courier = Notifier { sink: sink.clone(), outbound: peers.outbound() };
-        daemon.notify_by(courier::keep_told(courier, daemon.board().clone(), place));
+        daemon.notify_by(notifier::keep_told(courier, daemon.board().clone(), place));
     }
     if let Some(heartbeat) = config.heartbeat.clone() {
-        daemon.notify_by(courier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));
+        daemon.notify_by(notifier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));
     }
     let served = CancellationToken::new();
     let extras = Extras { calls: peers.calls.clone(), status: config.http.status };

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::rotate::select;
-use super::shipped::{AzureClients, AzureRotator};
+use super::azure_clients::{AzureClients, AzureRotator};
 use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::login::StepFailure;
 use crate::process::clock::{Clock, rfc3339};

@@ -6,7 +6,7 @@
 use super::StepFailure;
 use crate::ports::IssuerError;
 use crate::ports::failure::Remedy;
-use crate::ports::refusal::{Class, OAuthError};
+use crate::ports::oauth_error::{Class, OAuthError};
 
 /// Which way the sign-in goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn policy(way: LoginMethod, client_id: &str, tenant: &str) -> String {
 mod tests {
     use super::*;
 
-    use crate::net::no_answer::NoResponse;
+    use crate::net::no_response::NoResponse;
     use crate::ports::failure::Trace;
 
     fn explained(error: &str, code: Option<u32>, way: LoginMethod) -> StepFailure {

@@ -7,7 +7,7 @@
 //! Invariants: nothing is accepted that was not asked for here (`state`, `nonce`, verifier); no refusal
 //! shows a code, a token or a text that a peer sent.
 
-pub mod attempt;
+pub mod authorization_request;
 pub mod cure;
 pub mod judge;
 pub mod polling;

@@ -82,9 +82,9 @@ impl Polling {
 mod tests {
     use super::*;
 
-    use crate::net::no_answer::NoResponse;
+    use crate::net::no_response::NoResponse;
     use crate::ports::failure::Trace;
-    use crate::ports::refusal::OAuthError;
+    use crate::ports::oauth_error::OAuthError;
 
     fn start() -> Timestamp {
         "2026-03-01T00:00:00Z".parse().expect("a time")

@@ -6,10 +6,10 @@
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::attempt::AuthorizationRequest;
+use super::authorization_request::AuthorizationRequest;
 use crate::ports::failure::Trace;
-use crate::ports::refusal;
-use crate::ports::refusal::OAuthError;
+use crate::ports::oauth_error;
+use crate::ports::oauth_error::OAuthError;
 use crate::process::text;
 
 /// Longer than any redirect: codes are one to two thousand characters.
@@ -71,9 +71,9 @@ pub fn read(
     match (code, error) {
         (Some(code), None) if !code.is_empty() => Ok(AuthorizationResponse::Code(code.into())),
         (None, Some(error)) => Ok(AuthorizationResponse::Refused(Box::new(OAuthError {
-            error: refusal::word(error).unwrap_or_else(|| "unreadable".into()),
-            trace: Trace::of(one("error_description")?.and_then(refusal::code_in)),
-            suberror: one("error_subcode")?.and_then(refusal::word),
+            error: oauth_error::word(error).unwrap_or_else(|| "unreadable".into()),
+            trace: Trace::of(one("error_description")?.and_then(oauth_error::code_in)),
+            suberror: one("error_subcode")?.and_then(oauth_error::word),
             ..OAuthError::default()
         }))),
         _ => Err(NotOurs::Unreadable),
@@ -98,7 +98,7 @@ pub fn pasted(line: &str) -> Vec<(String, String)> {
 mod tests {
     use secrecy::ExposeSecret as _;
 
-    use super::super::attempt::RANDOM_BYTES;
+    use super::super::authorization_request::RANDOM_BYTES;
     use super::*;
 
     /// `state` of this one: 32 bytes of zeros in BASE64URL.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 
 /// Upper bounds of the histogram buckets, in seconds. The last one is the total time any call may take.
 pub const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];

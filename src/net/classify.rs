@@ -7,7 +7,7 @@ use std::io;
 
 use tokio_rustls::rustls::CertificateError;
 
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 
 /// Why there was no answer, from an error of the HTTP client or of what wraps it. The outermost error that
 /// tells is the one that counts: below a refused tunnel there may be a look-up that was the proxy's.

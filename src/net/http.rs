@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::net::address::Roots;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::classify::classify;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 
 /// Nobody answers a connection later than this and is still of use.

@@ -4,7 +4,7 @@
 
 pub mod http;
 pub mod classify;
-pub mod no_answer;
+pub mod no_response;
 pub mod backoff;
 pub mod address;
 pub mod calls;

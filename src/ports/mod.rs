@@ -10,9 +10,9 @@ use secrecy::SecretString;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
-use crate::ports::refusal::OAuthError;
+use crate::ports::oauth_error::OAuthError;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
@@ -21,7 +21,7 @@ use crate::token::{AccessToken, RefreshToken};
 
 pub mod answer;
 pub mod failure;
-pub mod refusal;
+pub mod oauth_error;
 mod shared;
 mod vault;
 

@@ -3,7 +3,7 @@
 //! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
 
 use super::{Forbidden, SecretRole, VaultError};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
 

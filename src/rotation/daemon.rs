@@ -12,7 +12,7 @@ use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::delta;
 use crate::rotation::event::Event;
 use crate::rotation::grace::{Grace, PAUSE};
-use crate::rotation::pulse::Liveness;
+use crate::rotation::liveness::Liveness;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::State;

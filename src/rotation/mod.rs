@@ -11,6 +11,6 @@ pub mod daemon;
 pub mod event;
 pub mod grace;
 pub mod holds;
-pub mod pulse;
+pub mod liveness;
 #[cfg(test)]
 pub(crate) mod samples;

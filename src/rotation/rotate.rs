@@ -25,7 +25,7 @@ use crate::token::version::{Stored, VersionId};
 use crate::token::{AccessToken, rotation_id};
 
 mod history;
-mod looking;
+mod checking;
 mod redeeming;
 mod saving;
 

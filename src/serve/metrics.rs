@@ -20,8 +20,8 @@ use crate::process::build_info::{REVISION, RUSTC, VERSION};
 use crate::process::clock::Timestamp;
 use crate::status::condition::Condition;
 use crate::status::counts::{Counts, RotationOutcome};
-use crate::status::deliveries;
-use crate::status::deliveries::SinkHealth;
+use crate::status::sink_health;
+use crate::status::sink_health::SinkHealth;
 use crate::status::snapshot::{Snapshot, TokenState};
 
 /// What the text is called in an answer.
@@ -307,7 +307,7 @@ fn app_secrets(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
 
 fn alert_deliveries(drawn: &Drawn<'_>, _: usize, to: &mut Samples<'_>) {
     for (sink, counts) in drawn.deliveries.counts() {
-        for (outcome, count) in deliveries::OUTCOMES.iter().zip(counts) {
+        for (outcome, count) in sink_health::OUTCOMES.iter().zip(counts) {
             to.put(&[&*sink, outcome], count);
         }
     }

@@ -11,13 +11,13 @@ use tokio::sync::watch;
 
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::event::Event;
-use crate::rotation::pulse::LivenessOfAll;
+use crate::rotation::liveness::LivenessOfAll;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 use crate::status::condition;
 use crate::status::condition::{Condition, conditions};
 use crate::status::counts::Counts;
-use crate::status::deliveries::{Miss, SinkHealth};
+use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::document::{Status, StatusSource};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;

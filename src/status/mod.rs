@@ -5,7 +5,7 @@
 
 pub mod snapshot;
 pub mod condition;
-pub mod deliveries;
+pub mod sink_health;
 pub mod counts;
 pub mod board;
 pub mod document;

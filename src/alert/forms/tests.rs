@@ -1,7 +1,7 @@
 //! What to do can be read in every message, and names what to type or where to look.
 
 use super::*;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::{Forbidden, SecretRole, VaultError};
 use crate::rotation::samples;

@@ -147,7 +147,7 @@ fn a_sink_sees_its_severity_and_its_tokens_only() {
 #[test]
 fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
     let sink = Sink { tokens: vec!["b".into()], ..chat() };
-    let of = |sink| deliveries::undeliverable(sink, "x", Severity::Warning, now());
+    let of = |sink| sink_health::undeliverable(sink, "x", Severity::Warning, now());
 
     let due = SinkState::new(sink, now()).due(&[], &[of("chat"), of("other")], now());
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, reply};
-use crate::net::no_answer::NoResponse;
-use crate::ports::refusal::Class;
+use crate::net::no_response::NoResponse;
+use crate::ports::oauth_error::Class;
 use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{CheckArgs, CheckStep, StepOutcome};
 use crate::cli::proof::ProvenToken;
-use crate::cli::shipped::AzureRotator;
+use crate::cli::azure_clients::AzureRotator;
 use crate::cli::{cure, proof};
 use crate::login::StepFailure;
 use crate::ports::Vault as _;

@@ -10,14 +10,14 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 
-use super::desk::{LoginSession, StoredLogin};
+use super::session::{LoginSession, StoredLogin};
 use super::listener::{Listener, ListenerEvent, Served};
 use super::page::ResultPage;
 use super::{LoginArgs, browser, pasted};
 use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
 use crate::login;
-use crate::login::attempt::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
+use crate::login::authorization_request::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
 use crate::login::cure::LoginMethod;
 use crate::login::redirect::AuthorizationResponse;
 use crate::login::{StepFailure, cure, redirect};

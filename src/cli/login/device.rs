@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::{LoginSession, StoredLogin};
+use super::session::{LoginSession, StoredLogin};
 use crate::azure::entra::DevicePoll;
 use crate::login;
 use crate::login::cure::LoginMethod;

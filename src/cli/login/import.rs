@@ -8,7 +8,7 @@ use std::io::Read as _;
 
 use secrecy::zeroize::Zeroizing;
 
-use super::desk::{LoginSession, StoredLogin};
+use super::session::{LoginSession, StoredLogin};
 use crate::cli::Stop;
 use crate::login::StepFailure;
 use crate::login::cure::LoginMethod;

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::page::ResultPage;
-use crate::login::attempt::AuthorizationRequest;
+use crate::login::authorization_request::AuthorizationRequest;
 use crate::login::redirect;
 use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Attempt, Proof, Rotator};
 use crate::ports::answer::{Unverified, Whose};
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::ports::refusal::Class;
+use crate::ports::oauth_error::Class;
 use crate::ports::{
     Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, SecretRole, Vault, answer,
 };

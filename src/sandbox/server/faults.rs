@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::hostile;
 use super::wire::{Caller, code, key_vault_error, oauth_error, partner_center_error, set};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::Trace;
-use crate::ports::refusal::OAuthError;
+use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
 /// Longer than any client's patience; short enough that a forgotten test ends.

@@ -22,9 +22,9 @@ use super::people::bare;
 use super::vault::{Attributes, SecretVersion, SetRequest, UpdateRequest, VaultRefusal};
 use super::{Trouble, World};
 use crate::login;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::failure::Trace;
-use crate::ports::refusal::OAuthError;
+use crate::ports::oauth_error::OAuthError;
 use crate::ports::{
     Acceptance, Forbidden, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError,
     SecretUpdate, Vault, VaultError,

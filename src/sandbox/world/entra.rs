@@ -18,7 +18,7 @@ use super::grants::{GrantRecord, Owner};
 use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
 use crate::ports::failure::Trace;
-use crate::ports::refusal::OAuthError;
+use crate::ports::oauth_error::OAuthError;
 use crate::token::{AccessToken, RefreshToken};
 
 /// A request to redeem a refresh token.

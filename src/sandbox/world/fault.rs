@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::World;
 use super::ledger::{Call, Operation, Peer};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 
 /// Whether a fault hits a call before or after it takes effect.

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::*;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::Issuer as _;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::alert::courier;
-use perennial::alert::courier::Undelivered;
+use perennial::alert::notifier;
+use perennial::alert::notifier::Undelivered;
 use perennial::alert::rules::{EventKind, Notification};
 use perennial::alert::sink::{Destination, Sink};
 use perennial::daemon::Daemon;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::sandbox::world::{Fault, FaultEffect, Partner, Peer, World};
@@ -109,7 +109,7 @@ fn day_told<T>(to: &Destination, count: usize, story: &impl AsyncFn(&Fleet) -> T
                 let inbox = inbox.clone();
                 async move { inbox.take(&changes, now).await }
             };
-            courier::keep_told_by(send, &sink, &board, 0).await;
+            notifier::keep_told_by(send, &sink, &board, 0).await;
         });
         story(&fleet).await
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
-use perennial::alert::courier::{Notifier, Outbound};
+use perennial::alert::notifier::{Notifier, Outbound};
 use perennial::alert::rules::{EventKind, Notification};
 use perennial::alert::sink::{Destination, Sink};
 use perennial::net::address::{Roots, TargetUrl};

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::LivenessOfAll;
+use perennial::rotation::liveness::LivenessOfAll;
 use perennial::rotation::state::State;
 use perennial::status::board::StatusBoard;
 use perennial::status::snapshot::Snapshot;

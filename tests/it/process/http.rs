@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use perennial::daemon;
 use perennial::net::calls::Calls;
 use perennial::net::http::http_client;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::process::clock::Clock;
 use perennial::sandbox::world::{Fault, FaultEffect, Partner, Peer, World};
 use perennial::serve::http;

@@ -8,7 +8,7 @@ use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::Liveness;
+use perennial::rotation::liveness::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::{Phase, State};
 use perennial::rotation::{daemon, grace};

@@ -15,7 +15,7 @@ use chrono::TimeDelta;
 use perennial::ports::failure::Remedy;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::daemon::Signals;
-use perennial::rotation::pulse::Liveness;
+use perennial::rotation::liveness::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
 use perennial::rotation::{daemon, grace};

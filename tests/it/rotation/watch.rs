@@ -1,7 +1,7 @@
 //! While a person is waited for the vault is looked at: what is news then, and what is not.
 
 use chrono::TimeDelta;
-use perennial::cli::shipped::AzureRotator;
+use perennial::cli::azure_clients::AzureRotator;
 use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::rotation::state::{Phase, State};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{Fault, FaultEffect, Peer};
 use perennial::status::board::StatusBoard;

@@ -9,7 +9,7 @@ use perennial::azure::entra::Entra;
 use perennial::azure::identity::Identity;
 use perennial::azure::key_vault::KeyVault;
 use perennial::azure::partner_center::PartnerCenter;
-use perennial::cli::shipped::AzureRotator;
+use perennial::cli::azure_clients::AzureRotator;
 use perennial::config::Config;
 use perennial::net::address::Roots;
 use perennial::net::calls::Calls;

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use perennial::azure::entra;
-use perennial::cli::shipped::AzureRotator;
+use perennial::cli::azure_clients::AzureRotator;
 use perennial::ports::failure::Kind;
 use perennial::ports::{RefreshResponse, answer};
 use perennial::rotation::schedule::Next;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
-use perennial::cli::shipped::AzureRotator;
+use perennial::cli::azure_clients::AzureRotator;
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Call, Fault, FaultEffect, Operation, Partner, Peer, When, World};
 use perennial::token::managed::ManagedToken;

@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use futures::future::join_all;
-use perennial::cli::shipped::AzureRotator;
+use perennial::cli::azure_clients::AzureRotator;
 use perennial::net::calls;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::Timestamp;

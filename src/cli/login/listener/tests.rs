@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::login::attempt::RANDOM_BYTES;
+use crate::login::authorization_request::RANDOM_BYTES;
 
 /// `state` of an attempt out of zeros.
 const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

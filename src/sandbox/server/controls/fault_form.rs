@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::shown;
 use super::super::span::Span;
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 

@@ -278,7 +278,7 @@ async fn what_passes_by_itself_is_waited_for_and_no_good_sign_in_is_lost() {
     let stage = Stage::never_signed_in().await;
     let down = || FaultEffect::Status { status: 503, retry_after: None };
     stage.world().inject(Fault::of(Peer::PartnerCenter, down()).times(1));
-    let lost = FaultEffect::Transport(perennial::net::no_answer::NoResponse::Cut);
+    let lost = FaultEffect::Transport(perennial::net::no_response::NoResponse::Cut);
     stage.world().inject(Fault::of(Peer::KeyVault, lost).on(Operation::Set).after_effect().times(1));
 
     let (ended, _) = stage.try_login(&stage.partner.user_oid, &[]).await;

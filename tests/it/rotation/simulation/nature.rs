@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::process::clock::Timestamp;
 use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
 use perennial::token::tags::Tags;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use perennial::ports::failure::{Kind, Remedy, Trace};
-use perennial::ports::refusal::{Class, OAuthError};
+use perennial::ports::oauth_error::{Class, OAuthError};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 
 use super::Row;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::sandbox::world::{Distortion, Fault, FaultEffect, Operation, Peer};
 

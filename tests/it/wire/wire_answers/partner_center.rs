@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Fault, FaultEffect, PartnerCenterRules, Peer};

@@ -1,6 +1,6 @@
 //! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
 
-use perennial::net::no_answer::NoResponse;
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::rotation::state::State;
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::Stop;
-use crate::alert::courier::Outbound;
+use crate::alert::notifier::Outbound;
 use crate::azure::credential;
 use crate::azure::entra::Entra;
 use crate::azure::identity::Identity;

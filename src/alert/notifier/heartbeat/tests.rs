@@ -8,7 +8,7 @@ use super::*;
 use crate::rotation::samples;
 
 use crate::process::clock::Clock;
-use crate::rotation::pulse::STUCK_AFTER;
+use crate::rotation::liveness::STUCK_AFTER;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
 

@@ -21,7 +21,7 @@ use crate::alert::forms::Mail;
 use crate::alert::sink::SmtpServer;
 use crate::net::address::is_loopback;
 use crate::net::calls::{CallTarget, Calls};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 
 /// A server may look its sender up in several lists before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Prompter;
-use crate::cli::shipped::AzureRotator;
+use crate::cli::azure_clients::AzureRotator;
 use crate::login::cure::{LoginMethod, Subject};
 use crate::login::judge::Expected;
 use crate::login::{StepFailure, cure, judge};

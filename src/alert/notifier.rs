@@ -33,7 +33,7 @@ use crate::net::http::{Http, exchange};
 use crate::process::clock::Timestamp;
 use crate::status::board::StatusBoard;
 use crate::status::condition::{Condition, Severity};
-use crate::status::deliveries::{Miss, undeliverable};
+use crate::status::sink_health::{Miss, undeliverable};
 use crate::token::local_secret::read_local;
 use crate::token::secret::Source;
 

@@ -22,7 +22,7 @@ use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::classify::classify;
 use crate::net::http::{Http, retry_after};
-use crate::net::no_answer::NoResponse;
+use crate::net::no_response::NoResponse;
 use crate::ports::IssuerError;
 
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
