@@ -70,21 +70,21 @@ pub struct Undelivered {
     /// In our own words, without an address or a secret.
     pub why: String,
     /// Whether somebody has to act.
-    pub is_settled: bool,
+    pub permanent: bool,
     /// Whether it was this message that was refused: others may get through.
-    pub is_of_this_one: bool,
+    pub message_rejected: bool,
     /// How long the receiver wants to be left alone.
     pub after: Option<Duration>,
 }
 
 impl Undelivered {
     fn settled(why: impl Into<String>) -> Self {
-        Self { is_settled: true, ..Self::passing(why) }
+        Self { permanent: true, ..Self::passing(why) }
     }
 
     /// It may get through later.
     pub fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_settled: false, is_of_this_one: false, after: None }
+        Self { why: why.into(), permanent: false, message_rejected: false, after: None }
     }
 }
 
@@ -199,7 +199,7 @@ impl Outbound {
                 let after = answer.retry_after().map(|after| after.min(LONGEST_ASKED));
                 Err(Undelivered { after, ..Undelivered::passing(why) })
             }
-            400 | 413 | 422 => Err(Undelivered { is_of_this_one: true, ..Undelivered::settled(why) }),
+            400 | 413 | 422 => Err(Undelivered { message_rejected: true, ..Undelivered::settled(why) }),
             _ => Err(Undelivered::settled(why)),
         }
     }
@@ -289,7 +289,7 @@ async fn deliver<S>(
     let mut failed: Option<Undelivered> = None;
     let mut left: Vec<&Notification> = Vec::new();
     for message in ready.chunks(at_once) {
-        if failed.as_ref().is_some_and(|missed| !missed.is_of_this_one) {
+        if failed.as_ref().is_some_and(|missed| !missed.message_rejected) {
             left.extend(message);
             continue;
         }
@@ -323,7 +323,7 @@ async fn deliver<S>(
         change.what != EventKind::Resolved && change.condition.severity == Severity::Critical
     };
     let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
-    board.missed(index, Miss { why: missed.why, is_settled: missed.is_settled, severity });
+    board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.

@@ -31,9 +31,9 @@ use uuid::Uuid;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::credential::ForVaults;
-use crate::azure::warm_up::WarmUp;
 use crate::azure::identity::Identity;
 use crate::azure::sdk::{CountingTransport, header};
+use crate::azure::warm_up::WarmUp;
 use crate::azure::{credential, vault_answers};
 use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};

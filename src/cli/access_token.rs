@@ -7,8 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::rotate::select;
 use super::azure_clients::AzureClients;
+use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::process::clock::Clock;
 use crate::token::rotation_id;

@@ -11,8 +11,8 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::rotate::select;
 use super::azure_clients::AzureClients;
+use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::alert::notifier::{Notifier, Undelivered};
 use crate::config::Config;
@@ -80,31 +80,42 @@ struct CheckStep {
     #[serde(rename = "step")]
     name: &'static str,
     outcome: StepOutcome,
-    told: String,
-    cure: Option<String>,
+    /// What was found or what failed.
+    summary: String,
+    /// What to do; null where nothing failed.
+    action: Option<String>,
+    /// Who can do it.
+    remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
 }
 
 impl CheckStep {
-    fn ok(name: &'static str, told: impl Into<String>) -> Self {
+    fn ok(name: &'static str, summary: impl Into<String>) -> Self {
         Self {
             token: None,
             name,
             outcome: StepOutcome::Ok,
-            told: told.into(),
-            cure: None,
+            summary: summary.into(),
+            action: None,
+            remedy: None,
             code: ExitCode::Done,
         }
     }
 
-    fn not_tried(step: &'static str, told: impl Into<String>) -> Self {
-        Self { outcome: StepOutcome::NotTried, ..Self::ok(step, told) }
+    fn not_tried(step: &'static str, summary: impl Into<String>) -> Self {
+        Self { outcome: StepOutcome::NotTried, ..Self::ok(step, summary) }
     }
 
     fn failed(step: &'static str, refused: StepFailure) -> Self {
-        let StepFailure { remedy, why, cure, .. } = refused;
-        Self { outcome: StepOutcome::Failed, cure: Some(cure), code: remedy.into(), ..Self::ok(step, why) }
+        let StepFailure { remedy, summary, action, .. } = refused;
+        Self {
+            outcome: StepOutcome::Failed,
+            action: Some(action),
+            remedy: Some(remedy),
+            code: remedy.into(),
+            ..Self::ok(step, summary)
+        }
     }
 }
 
@@ -124,7 +135,7 @@ pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
         match refused {
             Some(step) if args.wait.is_some_and(|wait| begun_at.elapsed() + AGAIN_AFTER <= wait) => {
-                tracing::info!(event = "waiting", step = step.name, "{}; again in a minute", step.told);
+                tracing::info!(event = "waiting", step = step.name, "{}; again in a minute", step.summary);
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             _ => {
@@ -162,10 +173,10 @@ async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Ve
 fn sent(sink: &str, answer: Result<(), Undelivered>) -> CheckStep {
     match answer {
         Ok(()) => CheckStep::ok("alert", format!("{sink} took a marked test")),
-        Err(Undelivered { why, is_settled, .. }) => {
-            let remedy = if is_settled { Remedy::Operator } else { Remedy::Retry };
-            let cure = format!("check what {sink} in [[alert]] points to");
-            CheckStep::failed("alert", StepFailure::new(remedy, format!("{sink}: {why}"), cure))
+        Err(Undelivered { why: summary, permanent, .. }) => {
+            let remedy = if permanent { Remedy::Operator } else { Remedy::Retry };
+            let action = format!("check what {sink} in [[alert]] points to");
+            CheckStep::failed("alert", StepFailure::new(remedy, format!("{sink}: {summary}"), action))
         }
     }
 }
@@ -182,16 +193,16 @@ fn report(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
     if json {
         return out::json(&steps);
     }
-    for CheckStep { token, name, outcome, told, cure, .. } in steps {
+    for CheckStep { token, name, outcome, summary, action, .. } in steps {
         let word = match outcome {
             StepOutcome::Ok => "ok",
             StepOutcome::Failed => "FAILED",
             StepOutcome::NotTried => "not tried",
         };
         let token = token.as_ref().map(|token| format!("{token}: ")).unwrap_or_default();
-        out::line(format_args!("{word:<9}  {name:<14}  {token}{told}"))?;
-        if let Some(cure) = cure {
-            out::line(format_args!("           -> {cure}"))?;
+        out::line(format_args!("{word:<9}  {name:<14}  {token}{summary}"))?;
+        if let Some(action) = action {
+            out::line(format_args!("           -> {action}"))?;
         }
     }
     Ok(())

@@ -41,7 +41,7 @@ pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
         let (what, code) = match ask(address).await? {
             Ok(200) => ("alive".to_owned(), Some(ExitCode::Done)),
             Ok(status) => (format!("not alive, it answers {status}"), Some(ExitCode::Failed)),
-            Err(why) => (format!("no answer, {why}"), None),
+            Err(summary) => (format!("no answer, {summary}"), None),
         };
         said = format!("{address}: {what}");
         if let Some(code) = code {

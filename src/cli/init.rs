@@ -119,11 +119,11 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     let listed = match shipped.vault().secrets(&vault, id).await {
         Ok(listed) => listed,
         Err(error) => {
-            let why = format!("the secrets of {vault} cannot be listed: {error}");
+            let summary = format!("the secrets of {vault} cannot be listed: {error}");
             if !io::stdin().is_terminal() {
-                return Err(Stop::Refused(unlisted(&error, vault, why, &given.missing())));
+                return Err(Stop::Refused(unlisted(&error, vault, summary, &given.missing())));
             }
-            eprintln!("{why}");
+            eprintln!("{summary}");
             return Ok(Proposal::default());
         }
     };
@@ -140,16 +140,16 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
 }
 
 /// To be allowed to list a whole vault is more than Perennial needs: flags do as well.
-fn unlisted(error: &VaultError, vault: Arc<str>, why: String, missing: &[&str]) -> StepFailure {
+fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
     let flags = format!("say it by {}", missing.join(", "));
-    let cure = match (error, failure.cure) {
+    let action = match (error, failure.action) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy | Forbidden::Other), _)
         | (_, None) => format!("{flags}; or have somebody run this who may list the vault's secrets"),
-        (_, Some(cure)) => format!("{cure}; or {flags}"),
+        (_, Some(action)) => format!("{action}; or {flags}"),
     };
-    StepFailure::new(failure.remedy, why, cure)
+    StepFailure::new(failure.remedy, summary, action)
 }
 
 /// What flags leave open, by what was found; a person decides where there is one.

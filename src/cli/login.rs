@@ -20,8 +20,8 @@ use std::time::Duration;
 use clap::Args;
 
 use self::session::{LoginSession, StoredLogin};
-use super::rotate::select;
 use super::azure_clients::AzureClients;
+use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;

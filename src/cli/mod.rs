@@ -6,7 +6,7 @@
 pub mod access_token;
 pub mod check;
 pub mod completions;
-mod cure;
+mod explain;
 pub mod demo;
 pub mod health;
 pub mod init;
@@ -381,7 +381,7 @@ fn log(stop: &Stop) {
         }
         Stop::Usage(text) => tracing::error!("{text}"),
         Stop::Refused(refused) => {
-            tracing::error!(event = "refused", cure = refused.cure, "{}", refused.why);
+            tracing::error!(event = "refused", action = refused.action, "{}", refused.summary);
         }
         Stop::Failed(error) => tracing::error!("{error:#}"),
     }

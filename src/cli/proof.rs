@@ -8,11 +8,11 @@
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use super::cure;
 use super::azure_clients::AzureRotator;
+use super::explain;
 use crate::azure::echoes::echoes;
 use crate::login;
-use crate::login::cure::{LoginMethod, Subject};
+use crate::login::explain::{LoginMethod, Subject};
 use crate::login::{StepFailure, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
@@ -72,12 +72,12 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
 /// Refuses a token whose every redemption has to be saved.
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
-        let why = format!(
+        let summary = format!(
             "{} is strict: its issuer kills a spent token, so that every successor has to be saved, and this command saves none",
             grant.name
         );
-        let cure = format!("perennial rotate {}, which saves what it redeems", grant.name);
-        return Err(StepFailure::new(Remedy::Operator, why, cure));
+        let action = format!("perennial rotate {}, which saves what it redeems", grant.name);
+        return Err(StepFailure::new(Remedy::Operator, summary, action));
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ async fn read(rotator: &AzureRotator, id: Uuid) -> Result<Stored, StepFailure> {
     let at = &rotator.grant.secret;
     let stored = rotator.vault.newest(at, id).await;
     let token = rotator.grant.name.as_str();
-    let stored = stored.map_err(|error| cure::vault(&error, SecretRole::Own, at, token))?;
+    let stored = stored.map_err(|error| explain::vault(&error, SecretRole::Own, at, token))?;
     if let Some(vault_time) = stored.read_at {
         rotator.clock.observe(vault_time);
     }
@@ -99,10 +99,10 @@ pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCr
     let read = rotator.read_credential(id).await;
     read.map(|(credential, _)| credential).map_err(|failure| {
         let name = &rotator.grant.name;
-        let cure = failure.cure.map(String::from);
-        let cure =
-            cure.unwrap_or_else(|| format!("see that client_id and client_secret of {name} can be read"));
-        StepFailure::new(failure.remedy, failure.summary, cure)
+        let action = failure.action.map(String::from);
+        let action =
+            action.unwrap_or_else(|| format!("see that client_id and client_secret of {name} can be read"));
+        StepFailure::new(failure.remedy, failure.summary, action)
     })
 }
 
@@ -117,8 +117,8 @@ pub(super) async fn redeem(
     let token = stored.refresh_token();
     let again = || format!("perennial login {}", grant.name);
     if !token.is_plausible() {
-        let why = "the stored value is not a refresh token: empty, more than one word, or quoted";
-        return Err(StepFailure::new(Remedy::Operator, why, again()));
+        let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
+        return Err(StepFailure::new(Remedy::Operator, summary, again()));
     }
     let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
         let subject = Subject {
@@ -128,17 +128,17 @@ pub(super) async fn redeem(
             authority: rotator.issuer.authority(),
             way: LoginMethod::Stored,
         };
-        let explained = login::cure::of(&error, &subject);
+        let explained = login::explain::of(&error, &subject);
         // Who can help is the daemon's to say: the same refusal, the same exit code.
-        StepFailure::new(rotator.refused(&error, credential).remedy, explained.why, explained.cure)
+        StepFailure::new(rotator.refused(&error, credential).remedy, explained.summary, explained.action)
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
-        let cure = format!(
+        let action = format!(
             "compare tenant_id, client_id and user_oid of {} with who signed in; where that was the wrong account: {}",
             grant.name,
             again()
         );
-        StepFailure::new(failure.remedy, failure.summary, cure)
+        StepFailure::new(failure.remedy, failure.summary, action)
     })?;
     if whose.unverified.is_any() {
         tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
@@ -180,7 +180,7 @@ pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepF
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {
         let action = action::partner_center_refused(grant);
-        return Some(StepFailure::new(Remedy::Operator, refused.why, action));
+        return Some(StepFailure::new(Remedy::Operator, refused.summary, action));
     }
     Some(refused)
 }

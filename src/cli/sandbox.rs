@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(policy_span("10s"), Ok(SHORTEST_SPAN));
         assert_eq!(policy_span("30d"), Ok(Policy::default().lifetime / 3));
         for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "must be a number")] {
-            assert!(policy_span(text).is_err_and(|why| why.contains(wanted)), "{text}");
+            assert!(policy_span(text).is_err_and(|summary| summary.contains(wanted)), "{text}");
         }
     }
 }

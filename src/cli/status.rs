@@ -10,8 +10,8 @@ use clap::Args;
 use futures::StreamExt as _;
 use futures::stream;
 
-use super::rotate::select;
 use super::azure_clients::{AzureClients, AzureRotator};
+use super::rotate::select;
 use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out};
 use crate::ports::failure::{FailureSubject, Kind};
 use crate::process::clock::{Clock, Timestamp};

@@ -3,10 +3,11 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::rotate::select;
 use super::azure_clients::{AzureClients, AzureRotator};
+use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out, proof};
 use crate::login::StepFailure;
+use crate::ports::failure::Remedy;
 use crate::process::clock::{Clock, rfc3339};
 use crate::token::rotation_id;
 use crate::token::version::VersionId;
@@ -49,8 +50,12 @@ struct Verified {
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,
     proved_at: Option<String>,
-    problem: Option<String>,
-    cure: Option<String>,
+    /// What is wrong; null where the token is good.
+    summary: Option<String>,
+    /// What to do.
+    action: Option<String>,
+    /// Who can do it.
+    remedy: Option<Remedy>,
     #[serde(skip)]
     code: Option<ExitCode>,
 }
@@ -78,8 +83,9 @@ async fn verify(rotator: &AzureRotator) -> Verified {
         Ok(()) => found.good = true,
         Err(refused) => {
             found.code = Some(refused.remedy.into());
-            found.problem = Some(refused.why);
-            found.cure = Some(refused.cure);
+            found.summary = Some(refused.summary);
+            found.remedy = Some(refused.remedy);
+            found.action = Some(refused.action);
         }
     }
     found
@@ -122,8 +128,8 @@ fn report(all: &[Verified], json: bool) -> std::io::Result<()> {
             ("accepted", told(one.partner_center_accepts)),
             ("version", version),
             ("proved", one.proved_at.clone()),
-            ("problem", one.problem.clone()),
-            ("cure", one.cure.clone()),
+            ("problem", one.summary.clone()),
+            ("what to do", one.action.clone()),
         ] {
             if let Some(value) = value {
                 out::line(format_args!("  {what:<13}  {value}"))?;

@@ -49,7 +49,7 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
         return Err(no_second_factor(grant));
     }
     if answer.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
-        return Err(super::cure::registered_as_spa());
+        return Err(super::explain::registered_as_spa());
     }
     Ok(whose)
 }
@@ -66,12 +66,12 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
         return Err(no_second_factor(grant));
     }
     if !said.accepted {
-        let why = format!("Partner Center does not accept the access token (status {})", said.status);
-        let cure = format!(
+        let summary = format!("Partner Center does not accept the access token (status {})", said.status);
+        let action = format!(
             "sign in with a member of tenant {} (no guest) that has a Partner Center role, as Admin agent, and check that this is the partner tenant",
             grant.tenant_id
         );
-        return Err(StepFailure::new(Remedy::Login, why, cure));
+        return Err(StepFailure::new(Remedy::Login, summary, action));
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> 
     let Some(before) = expected.user_before.filter(|_| !expected.replace_user) else { return Ok(()) };
     let theirs = text::guid(before)
         .map_or_else(|| "another user's by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
-    let why = match now {
+    let summary = match now {
         Some(now) if before.eq_ignore_ascii_case(now) => return Ok(()),
         Some(now) => format!("user {now} signed in, and the token in the vault is {theirs}"),
         None => "the issuer does not say which user signed in, so it may be another than the one whose token is in the vault"
@@ -160,7 +160,7 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> 
     };
     Err(StepFailure::new(
         Remedy::Login,
-        why,
+        summary,
         format!(
             "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
         ),

@@ -8,7 +8,7 @@
 //! shows a code, a token or a text that a peer sent.
 
 pub mod authorization_request;
-pub mod cure;
+pub mod explain;
 pub mod judge;
 pub mod polling;
 pub mod redirect;
@@ -39,23 +39,23 @@ pub struct DeviceCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
     /// What happened.
-    pub why: String,
+    pub summary: String,
     /// What to do about it.
-    pub cure: String,
+    pub action: String,
     /// Who can.
     pub remedy: Remedy,
 }
 
 impl StepFailure {
     /// Puts the two sentences together.
-    pub fn new(remedy: Remedy, why: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { why: why.into(), cure: cure.into(), remedy }
+    pub fn new(remedy: Remedy, summary: impl Into<String>, action: impl Into<String>) -> Self {
+        Self { summary: summary.into(), action: action.into(), remedy }
     }
 }
 
 impl fmt::Display for StepFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  what to do: {}", self.why, self.cure)
+        write!(f, "{}\n  what to do: {}", self.summary, self.action)
     }
 }
 

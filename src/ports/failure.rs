@@ -233,7 +233,7 @@ pub struct Failure {
     /// What happened and why, in one sentence without a secret.
     pub summary: String,
     /// What to do about it, where the one who refused makes a difference to that.
-    pub cure: Option<Box<str>>,
+    pub action: Option<Box<str>>,
     /// How long the peer asks to be left alone.
     pub retry_after: Option<Duration>,
     /// By what the peer's records name it.
@@ -259,7 +259,7 @@ impl Failure {
             remedy,
             about,
             summary: summary.into(),
-            cure: None,
+            action: None,
             retry_after: None,
             trace: Trace::default(),
             token_condemned: false,

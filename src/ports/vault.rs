@@ -15,7 +15,7 @@ impl VaultError {
             SecretRole::Source => FailureSubject::CredentialSource,
         };
         let plain = |kind, remedy| Failure {
-            cure: self.cure(asked, at).map(Into::into),
+            action: self.action(asked, at).map(Into::into),
             ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
         };
         match self {
@@ -47,7 +47,7 @@ impl VaultError {
     }
 
     /// What to type; none where somebody has to sign in.
-    fn cure(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
+    fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { .. } | Forbidden::Other) => {
@@ -110,12 +110,12 @@ mod tests {
     fn told(error: &VaultError, asked: SecretRole) -> String {
         let name = SecretName::parse("pc-token").expect("a name");
         let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
-        error.failure(asked, &at).cure.map(String::from).unwrap_or_default()
+        error.failure(asked, &at).action.map(String::from).unwrap_or_default()
     }
 
     #[test]
     fn every_refusal_names_what_to_type() {
-        for (error, cure) in [
+        for (error, action) in [
             (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Perennial Secret Rotator\" "),
             (VaultError::Forbidden(Forbidden::Other), "--query id --output tsv)/secrets/pc-token\"` "),
             (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get list set`"),
@@ -129,20 +129,20 @@ mod tests {
             (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
         ] {
             let told = told(&error, SecretRole::Own);
-            assert!(told.contains(cure), "{error}: {told}");
+            assert!(told.contains(action), "{error}: {told}");
         }
         assert_eq!(told(&VaultError::NotFound, SecretRole::Own), "", "a sign-in");
     }
 
     #[test]
     fn a_source_is_only_to_be_read() {
-        for (error, cure) in [
+        for (error, action) in [
             (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Key Vault Secrets User\" "),
             (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get`"),
             (VaultError::NotFound, "store it: `az keyvault secret set --vault-name contoso --name pc-token "),
         ] {
             let told = told(&error, SecretRole::Source);
-            assert!(told.contains(cure) && !told.contains("Rotator"), "{error}: {told}");
+            assert!(told.contains(action) && !told.contains("Rotator"), "{error}: {told}");
         }
     }
 }

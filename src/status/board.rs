@@ -17,8 +17,8 @@ use crate::rotation::state::State;
 use crate::status::condition;
 use crate::status::condition::{Condition, conditions};
 use crate::status::counts::Counts;
-use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::document::{Status, StatusSource};
+use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 

@@ -12,7 +12,7 @@ use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
 
 /// The form of this document; a change that a reader must know about raises it.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Who says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -33,7 +33,7 @@ struct Trouble {
     since: Timestamp,
     why: String,
     attempts: u32,
-    is_settled: bool,
+    permanent: bool,
     severity: Severity,
 }
 
@@ -43,7 +43,7 @@ pub struct Miss {
     /// Why, without any address or secret.
     pub why: String,
     /// Whether trying again is of no use until somebody acts.
-    pub is_settled: bool,
+    pub permanent: bool,
     /// How grave the gravest thing is that could not be told.
     pub severity: Severity,
 }
@@ -72,14 +72,14 @@ impl SinkHealth {
     pub fn missed(&self, place: usize, miss: Miss, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         record.counts[1] += 1;
-        let Miss { why, is_settled, severity } = miss;
+        let Miss { why, permanent, severity } = miss;
         let known = record.trouble.take();
         let before = known.as_ref().filter(|trouble| trouble.is_told()).map(|trouble| trouble.severity);
         let trouble = Trouble {
             since: known.as_ref().map_or(now, |known| known.since),
             attempts: known.as_ref().map_or(0, |known| known.attempts).saturating_add(1),
             why,
-            is_settled,
+            permanent,
             severity,
         };
         let is_news = trouble.is_told() && before != Some(severity);
@@ -116,7 +116,7 @@ impl SinkHealth {
 
 impl Trouble {
     fn is_told(&self) -> bool {
-        self.is_settled || self.attempts >= TOLD_AFTER_ATTEMPTS
+        self.permanent || self.attempts >= TOLD_AFTER_ATTEMPTS
     }
 }
 
@@ -144,8 +144,8 @@ mod tests {
         SinkHealth::new(std::iter::once("on-call".into()))
     }
 
-    fn miss(is_settled: bool) -> Miss {
-        Miss { why: "it answered 503".into(), is_settled, severity: Severity::Warning }
+    fn miss(permanent: bool) -> Miss {
+        Miss { why: "it answered 503".into(), permanent, severity: Severity::Warning }
     }
 
     #[test]

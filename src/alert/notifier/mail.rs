@@ -41,7 +41,7 @@ pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> 
     };
     let all = deliver(post, tls.clone(), mail.clone(), &outbound.calls).await;
     let Err(missed) = all else { return all };
-    if !missed.is_settled || post.to.len() == 1 {
+    if !missed.permanent || post.to.len() == 1 {
         return Err(missed);
     }
     let mut refused = 0_usize;

@@ -62,7 +62,7 @@ impl Retries {
     /// Takes note that a message did not.
     pub(super) fn missed(&mut self, message: &[Notification], missed: &Undelivered) {
         let now = Instant::now();
-        if !missed.is_of_this_one {
+        if !missed.message_rejected {
             self.receiver = self.receiver.after(missed, now);
             return;
         }

@@ -4,9 +4,9 @@
 use uuid::Uuid;
 
 use super::{CheckArgs, CheckStep, StepOutcome};
-use crate::cli::proof::ProvenToken;
 use crate::cli::azure_clients::AzureRotator;
-use crate::cli::{cure, proof};
+use crate::cli::proof::ProvenToken;
+use crate::cli::{explain, proof};
 use crate::login::StepFailure;
 use crate::ports::Vault as _;
 use crate::ports::{SecretRole, SecretUpdate, VaultError};
@@ -35,7 +35,7 @@ pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
 pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &CheckArgs) -> Vec<CheckStep> {
     let id = rotation_id();
     let grant = rotator.grant.clone();
-    let own = |error: &VaultError| cure::vault(error, SecretRole::Own, &grant.secret, grant.name.as_str());
+    let own = |error: &VaultError| explain::vault(error, SecretRole::Own, &grant.secret, grant.name.as_str());
     let read = rotator.vault.newest(&grant.secret, id).await;
     let known = |told: &str| CheckStep::ok(IDENTITY, format!("{identity} {told}"));
     let mut steps = match &read {
@@ -89,7 +89,7 @@ pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &Chec
         return steps;
     }
     if let Err(refused) = proof::may_be_redeemed(&grant) {
-        let told = format!("{}: {}", refused.why, refused.cure);
+        let told = format!("{}: {}", refused.summary, refused.action);
         steps.extend(
             [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told.clone())),
         );
@@ -162,7 +162,7 @@ async fn update(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckS
         Ok(()) => CheckStep::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
         Err(error) => CheckStep::failed(
             UPDATE,
-            cure::vault(&error, SecretRole::Own, &grant.secret, grant.name.as_str()),
+            explain::vault(&error, SecretRole::Own, &grant.secret, grant.name.as_str()),
         ),
     }
 }
@@ -177,9 +177,9 @@ async fn write(rotator: &mut AzureRotator) -> CheckStep {
     match (state.failure(), &state.newest) {
         (Some(failure), _) => {
             let again = format!("perennial rotate {} --force, and see what it says", rotator.grant.name);
-            let cure = failure.cure.as_deref().unwrap_or(&again);
-            let why = format!("{}; the stored token is as good as before", failure.summary);
-            CheckStep::failed(WRITE, StepFailure::new(failure.remedy, why, cure))
+            let action = failure.action.as_deref().unwrap_or(&again);
+            let summary = format!("{}; the stored token is as good as before", failure.summary);
+            CheckStep::failed(WRITE, StepFailure::new(failure.remedy, summary, action))
         }
         (None, Some(newest)) => CheckStep::ok(WRITE, format!("version {}", newest.id)),
         (None, None) => CheckStep::ok(WRITE, "the successor"),

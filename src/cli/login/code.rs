@@ -10,17 +10,17 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 
-use super::session::{LoginSession, StoredLogin};
 use super::listener::{Listener, ListenerEvent, Served};
 use super::page::ResultPage;
+use super::session::{LoginSession, StoredLogin};
 use super::{LoginArgs, browser, pasted};
 use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
 use crate::login;
 use crate::login::authorization_request::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
-use crate::login::cure::LoginMethod;
+use crate::login::explain::LoginMethod;
 use crate::login::redirect::AuthorizationResponse;
-use crate::login::{StepFailure, cure, redirect};
+use crate::login::{StepFailure, explain, redirect};
 use crate::ports::failure::Remedy;
 
 /// Long enough to find a phone; a code itself holds ten minutes.
@@ -53,7 +53,7 @@ pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<Sto
     let outcome = match arrived {
         AuthorizationResponse::Code(code) => finish(desk, &attempt, &redirect_uri, &scope, &code).await,
         AuthorizationResponse::Refused(refusal) => {
-            Err(cure::refused(&refusal, &desk.subject(LoginMethod::Code)))
+            Err(explain::refused(&refusal, &desk.subject(LoginMethod::Code)))
         }
     };
     if let Some(page) = page {
@@ -111,7 +111,7 @@ async fn wait(
         let odd = tokio::select! {
             event = served.events.recv() => match event {
                 Some(ListenerEvent::Arrived(arrived, page)) => return (arrived, Some(page)),
-                Some(ListenerEvent::Odd(why)) => why,
+                Some(ListenerEvent::Odd(summary)) => summary,
                 // It is served for as long as `served` lives.
                 None => std::future::pending().await,
             },
@@ -121,7 +121,7 @@ async fn wait(
                 }
                 match redirect::read(attempt, &redirect::pasted(line.expose_secret())) {
                     Ok(arrived) => return (arrived, None),
-                    Err(why) => why,
+                    Err(summary) => summary,
                 }
             }
         };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::session::{LoginSession, StoredLogin};
 use crate::azure::entra::DevicePoll;
 use crate::login;
-use crate::login::cure::LoginMethod;
+use crate::login::explain::LoginMethod;
 use crate::login::polling::{Polling, PollingTurn};
 use crate::login::{DeviceCode, StepFailure};
 use crate::ports::RefreshResponse;

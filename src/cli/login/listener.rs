@@ -159,10 +159,10 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     };
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
-        Err(why) => {
+        Err(summary) => {
             // Told once in a while is enough: a full channel has told it already.
-            let _told = shared.events.try_send(ListenerEvent::Odd(why));
-            return ResultPage::wrong(StatusCode::BAD_REQUEST, why.as_str());
+            let _told = shared.events.try_send(ListenerEvent::Odd(summary));
+            return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }
     };
     let again =

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::Prompter;
 use crate::cli::azure_clients::AzureRotator;
-use crate::login::cure::{LoginMethod, Subject};
+use crate::login::explain::{LoginMethod, Subject};
 use crate::login::judge::Expected;
-use crate::login::{StepFailure, cure, judge};
+use crate::login::{StepFailure, explain, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::failure::{Failure, Remedy};
@@ -90,7 +90,7 @@ impl LoginSession {
 
     /// Explains why the issuer gave no tokens.
     pub(super) fn explain(&self, error: &IssuerError, way: LoginMethod) -> StepFailure {
-        cure::of(error, &self.subject(way))
+        explain::of(error, &self.subject(way))
     }
 
     pub(super) fn subject(&self, way: LoginMethod) -> Subject<'_> {
@@ -235,30 +235,31 @@ impl LoginSession {
     fn vault_refused(&self, error: &VaultError) -> StepFailure {
         let at = &self.grant().secret;
         let failure = error.failure(SecretRole::Own, at);
-        let why = format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
+        let summary =
+            format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
         if *error != VaultError::Deleted {
-            let first = failure.cure.map(|cure| format!("{cure}; then ")).unwrap_or_default();
-            return StepFailure::new(failure.remedy, why, format!("{first}run it again"));
+            let first = failure.action.map(|action| format!("{action}; then ")).unwrap_or_default();
+            return StepFailure::new(failure.remedy, summary, format!("{first}run it again"));
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
-        let cure = format!(
+        let action = format!(
             "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, where its old versions are not wanted and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
             self.grant().name
         );
-        StepFailure::new(Remedy::Operator, why, cure)
+        StepFailure::new(Remedy::Operator, summary, action)
     }
 }
 
 fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
-    let cure = failure.cure.clone().map(String::from);
-    let cure =
-        cure.unwrap_or_else(|| format!("see that client_id and client_secret of {} can be read", grant.name));
-    StepFailure::new(failure.remedy, failure.summary.clone(), format!("{cure}; then run it again"))
+    let action = failure.action.clone().map(String::from);
+    let action = action
+        .unwrap_or_else(|| format!("see that client_id and client_secret of {} can be read", grant.name));
+    StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run it again"))
 }
 
 fn no_verdict(error: &ResourceError) -> StepFailure {
-    let why = format!("{error}: whether it accepts the token is not known, and nothing was stored");
-    StepFailure::new(Remedy::Retry, why, "sign in again once Partner Center answers")
+    let summary = format!("{error}: whether it accepts the token is not known, and nothing was stored");
+    StepFailure::new(Remedy::Retry, summary, "sign in again once Partner Center answers")
 }
 
 fn overtaken(stored: &Stored) -> StepFailure {

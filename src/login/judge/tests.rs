@@ -56,9 +56,9 @@ fn with(name: &str, value: Value) -> Result<Option<String>, StepFailure> {
     judged(&grant(), &signed_in(&changed))
 }
 
-fn refused(judged: Result<Option<String>, StepFailure>, why: &str) -> StepFailure {
-    let refused = judged.expect_err(why);
-    assert!(refused.why.contains(why), "{refused}");
+fn refused(judged: Result<Option<String>, StepFailure>, summary: &str) -> StepFailure {
+    let refused = judged.expect_err(summary);
+    assert!(refused.summary.contains(summary), "{refused}");
     refused
 }
 
@@ -70,11 +70,11 @@ fn a_sign_in_that_is_right_in_everything_says_whose_it_is() {
 #[test]
 fn another_tenant_app_or_user_is_refused_with_its_cure() {
     let tenant = refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "another tenant");
-    assert!(tenant.cure.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
+    assert!(tenant.action.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
     assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
     let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant() };
     let user = refused(judged(&pinned, &signed_in(&claims())), "admits somebody only");
-    assert!(user.cure.contains("user_oid"), "{user}");
+    assert!(user.action.contains("user_oid"), "{user}");
 }
 
 #[test]
@@ -100,13 +100,13 @@ fn a_user_is_replaced_on_purpose_only() {
     };
 
     let predecessor = "0c0ffee0-2222-4222-8222-222222222222";
-    for (noted, why) in [
+    for (noted, summary) in [
         (predecessor, "is user 0c0ffee0-2222-4222-8222-222222222222's"),
         ("predecessor\u{1b}[2J", "is another user's by its tag user-oid"),
     ] {
-        let told = refused(by(Some(noted), false), why);
-        assert!(told.cure.ends_with("perennial login partner-center --replace-user"), "{told}");
-        assert!(!told.why.contains('\u{1b}'), "{told}");
+        let told = refused(by(Some(noted), false), summary);
+        assert!(told.action.ends_with("perennial login partner-center --replace-user"), "{told}");
+        assert!(!told.summary.contains('\u{1b}'), "{told}");
         assert!(by(Some(noted), true).is_ok());
     }
     assert!(by(Some(&USER.to_uppercase()), false).is_ok());
@@ -131,10 +131,10 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
         Some(Claims { oid: text("44444444-4444-4444-8444-444444444444"), ..Claims::default() });
 
     let told = refused(by(&pinned, &nameless, None, true).map(|_| None), "does not say which user signed in");
-    assert!(told.cure.contains("`profile`") && told.remedy == Remedy::Operator, "{told}");
+    assert!(told.action.contains("`profile`") && told.remedy == Remedy::Operator, "{told}");
     for answer in [&nameless, &contradicted] {
         let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "it may be another");
-        assert!(told.cure.ends_with("--replace-user"), "{told}");
+        assert!(told.action.ends_with("--replace-user"), "{told}");
         assert!(by(&grant(), answer, Some(USER), true).is_ok());
         assert!(by(&grant(), answer, None, false).is_ok());
     }
@@ -146,7 +146,7 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
 #[test]
 fn a_second_factor_is_demanded_where_partner_center_is_asked() {
     let told = refused(with("amr", json!(["pwd"])), "no second factor");
-    assert!(told.why.contains("900421") && told.cure.contains("private browser window"), "{told}");
+    assert!(told.summary.contains("900421") && told.action.contains("private browser window"), "{told}");
     assert!(with("amr", Value::Null).is_ok(), "unknown: Partner Center will say");
     let elsewhere = ManagedToken { verify: Verify::Nothing, ..grant() };
     let mut one = claims();
@@ -161,7 +161,7 @@ fn a_token_that_ends_tomorrow_is_a_spa_redirects() {
 
     let told = refused(judged(&grant(), &answer), "24 hours");
 
-    assert!(told.cure.contains("platform Web"), "{told}");
+    assert!(told.action.contains("platform Web"), "{told}");
     answer.refresh_expires_in = Some(Duration::from_secs(90 * 86_400));
     assert!(judged(&grant(), &answer).is_ok());
 }
@@ -221,8 +221,8 @@ fn partner_center_has_the_last_word() {
 
     assert_eq!(judged(&said(true, Some(true), TENANT)), Ok(()));
     assert_eq!(judged(&said(true, None, TENANT)), Ok(()));
-    assert!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").why.contains("second factor"));
-    assert!(judged(&said(false, None, TENANT)).expect_err("role").cure.contains("role"));
+    assert!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").summary.contains("second factor"));
+    assert!(judged(&said(false, None, TENANT)).expect_err("role").action.contains("role"));
     let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");
-    assert!(judged(&elsewhere).expect_err("tenant").why.contains("another tenant"));
+    assert!(judged(&elsewhere).expect_err("tenant").summary.contains("another tenant"));
 }

@@ -192,10 +192,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let name = &self.grant.name;
         let summary =
             format!("{} must hold the client_id of {name}, and holds no GUID", local_secret::place(source));
-        let cure = format!(
+        let action = format!(
             "store the app's (client) id there, or correct client_id of {name}: perhaps it names the place of client_secret"
         );
-        Failure { cure: Some(cure.into()), ..unreadable(summary) }
+        Failure { action: Some(action.into()), ..unreadable(summary) }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
     let ManagedToken { name, secret, tenant_id, .. } = &*of.grant;
     let app = of.client_id().unwrap_or("CLIENT_ID");
     let failure = of.failure_of(kind);
-    let stated = failure.and_then(|failure| failure.cure.clone()).map(String::from);
+    let stated = failure.and_then(|failure| failure.action.clone()).map(String::from);
     let of_vault = |stated: Option<String>| {
         stated.unwrap_or_else(|| format!("see what the vault refuses: `perennial check {name}`"))
     };

@@ -48,8 +48,8 @@ impl Inbox {
         };
         if changes.iter().any(is_refused) {
             return Err(Undelivered {
-                is_settled: true,
-                is_of_this_one: true,
+                permanent: true,
+                message_rejected: true,
                 ..Undelivered::passing("400")
             });
         }

@@ -262,7 +262,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     {
         inbox.answer(status);
         let missed = sent().await.err();
-        assert_eq!(missed.as_ref().map(|missed| missed.is_settled), settled, "{status}");
+        assert_eq!(missed.as_ref().map(|missed| missed.permanent), settled, "{status}");
         assert!(missed.is_none_or(|missed| missed.why == format!("it answered with HTTP status {status}")));
     }
     inbox.answer(410);
@@ -274,11 +274,11 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     ] {
         secrets.put("url", content);
         let missed = sent().await.expect_err("refused");
-        assert_eq!((missed.why.as_str(), missed.is_settled), (why, true));
+        assert_eq!((missed.why.as_str(), missed.permanent), (why, true));
     }
     drop(secrets);
     let missed = sent().await.expect_err("no such file");
-    assert!(missed.is_settled && missed.why.starts_with("cannot read "), "{}", missed.why);
+    assert!(missed.permanent && missed.why.starts_with("cannot read "), "{}", missed.why);
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
 }
 

@@ -80,14 +80,14 @@ async fn each_missing_role_is_named_by_its_data_action() {
         assert_eq!(ended.code, Some(4), "{}{}", ended.stdout, ended.stderr);
         let failed = failed(&ended);
         let first = failed.iter().find(|it| it["step"] == step).expect(step);
-        let told = first["told"].as_str().expect("text");
-        let cure = first["cure"].as_str().expect("text");
+        let told = first["summary"].as_str().expect("text");
+        let cure = first["action"].as_str().expect("text");
         assert!(told.contains(action.as_str()), "{told}");
         assert!(cure.contains("az role assignment create --role \"Perennial Secret Rotator\""), "{cure}");
         let app = failed.iter().find(|it| it["step"] == "app credential");
         assert_eq!(app.is_some(), action == Action::GetSecret);
         assert!(
-            app.is_none_or(|it| it["cure"].to_string().contains("--role \\\"Key Vault Secrets User")),
+            app.is_none_or(|it| it["action"].to_string().contains("--role \\\"Key Vault Secrets User")),
             "{app:?}"
         );
         assert!(failed.iter().all(|it| it.to_string().contains(action.as_str())), "{failed:?}");

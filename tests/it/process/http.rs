@@ -127,7 +127,7 @@ async fn all_is_well() {
     assert_eq!(served.text("/livez").await.trim(), "ok");
     assert_eq!(served.json("/health").await["healthy"], true);
     let status = served.json("/status").await;
-    assert_eq!((&status["schema"], &status["source"]), (&1.into(), &"daemon".into()));
+    assert_eq!((&status["schema"], &status["source"]), (&2.into(), &"daemon".into()));
     assert!(served.text("/").await.contains("All is well"));
     let metrics = served.text("/metrics").await;
     assert!(metrics.contains("perennial_tokens{state=\"current\"} 1\n"), "{metrics}");

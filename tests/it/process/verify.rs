@@ -21,7 +21,7 @@ async fn tenant_app_user_second_factor_and_acceptance_are_told() {
     assert_eq!(told("user_oid").as_ref(), Some(&stage.partner.user_oid));
     assert_eq!((&one["mfa"], &one["partner_center_accepts"]), (&true.into(), &true.into()));
     assert_eq!((told("company"), told("scopes")), (Some("one".into()), Some("user_impersonation".into())));
-    assert!(told("proved_at").is_some() && one["problem"].is_null(), "{one}");
+    assert!(told("proved_at").is_some() && one["summary"].is_null(), "{one}");
     assert_eq!(other["name"], "other");
     assert!(
         text.stdout.starts_with("one\n  tenant ") && text.stdout.contains("second factor  yes"),
@@ -44,7 +44,7 @@ async fn a_sign_in_without_a_second_factor_is_told_with_its_cure() {
     let one = &results(&ended)[0];
     assert_eq!((&one["good"], &one["mfa"]), (&false.into(), &false.into()));
     assert!(
-        one["cure"].as_str().is_some_and(|cure| cure.contains("second factor") || cure.contains("MFA")),
+        one["action"].as_str().is_some_and(|cure| cure.contains("second factor") || cure.contains("MFA")),
         "{one}"
     );
 }

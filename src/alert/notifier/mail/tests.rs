@@ -212,7 +212,7 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
     let tls = Tls::Required(trusted(&post, &outbound).expect("trust"));
     let missed = deliver(&post, tls, mail(), &outbound.calls).await.expect_err("no TLS");
     assert_eq!(
-        (missed.why.as_str(), missed.is_settled),
+        (missed.why.as_str(), missed.permanent),
         ("the mail server offers no TLS, or no way to log in that we know", true)
     );
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")), "{:#?}", server.heard());
@@ -221,7 +221,7 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
     let tls = Tls::Wrapper(trusted(&post, &outbound).expect("trust"));
     let missed = deliver(&stranger.post(None), tls, mail(), &outbound.calls).await.expect_err("a stranger");
     assert_eq!(
-        (missed.why.as_str(), missed.is_settled),
+        (missed.why.as_str(), missed.permanent),
         ("no answer: the TLS certificate or handshake was not accepted", false)
     );
     assert!(stranger.heard().is_empty());
@@ -239,14 +239,14 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
 
         let missed = send(&server.post(None), mail(), &server.outbound()).await.expect_err(answer);
 
-        assert_eq!((missed.why.as_str(), missed.is_settled), (why, settled), "{answer}");
+        assert_eq!((missed.why.as_str(), missed.permanent), (why, settled), "{answer}");
     }
     let closed = Server::open(false, PLAIN, None).await;
     closed.task.abort();
     let outbound = closed.outbound();
     let post = SmtpServer { port: 1, ..closed.post(None) };
     let missed = send(&post, mail(), &outbound).await.expect_err("nobody listens");
-    assert!(!missed.is_settled && missed.why.starts_with("no answer"), "{}", missed.why);
+    assert!(!missed.permanent && missed.why.starts_with("no answer"), "{}", missed.why);
     assert_eq!(outbound.calls.series().len(), 1);
 }
 

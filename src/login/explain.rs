@@ -60,10 +60,10 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
 
 /// Explains a refusal, whether it came to the redirect or from the token endpoint.
 pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
-    let (remedy, cure) = remedy_and_cure(refusal, subject);
+    let (remedy, action) = remedy_and_cure(refusal, subject);
     let code = refusal.trace.code.map(|code| format!(" (AADSTS{code})")).unwrap_or_default();
     let trace = refusal.trace.trace_id.as_ref().map(|id| format!(", trace id {id}")).unwrap_or_default();
-    StepFailure::new(remedy, format!("Entra refused: {}{code}{trace}", refusal.error), cure)
+    StepFailure::new(remedy, format!("Entra refused: {}{code}{trace}", refusal.error), action)
 }
 
 /// The redirect is registered as a single-page app's.
@@ -75,8 +75,8 @@ const AS_WEB: &str = "the redirect URI http://localhost is registered as `spa`, 
 
 fn remedy_and_cure(refusal: &OAuthError, subject: &Subject<'_>) -> (Remedy, String) {
     let Subject { name, tenant, client_id, authority, way } = *subject;
-    let operator = |cure: String| (Remedy::Operator, cure);
-    let login = |cure: String| (Remedy::Login, cure);
+    let operator = |action: String| (Remedy::Operator, action);
+    let login = |action: String| (Remedy::Login, action);
     let again = match way {
         LoginMethod::Code => format!("run perennial login {name} again"),
         LoginMethod::DeviceCode => format!("run perennial login {name} --device-code again"),
@@ -147,13 +147,13 @@ fn remedy_and_cure(refusal: &OAuthError, subject: &Subject<'_>) -> (Remedy, Stri
             refusal.trace.code.unwrap_or_default()
         )),
         (_, Class::Throttled | Class::Transient | Class::Unknown) => {
-            let cure = match way {
+            let action = match way {
                 LoginMethod::Stored => "it may pass: try again in some minutes".to_owned(),
                 LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Import => {
                     format!("it may pass: {again} in some minutes")
                 }
             };
-            (Remedy::Retry, cure)
+            (Remedy::Retry, action)
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn every_refusal_that_a_sign_in_meets_names_its_cure() {
         let (code, device, import) = (LoginMethod::Code, LoginMethod::DeviceCode, LoginMethod::Import);
-        for (error, number, way, cure) in [
+        for (error, number, way, action) in [
             ("invalid_request", Some(9_002_327), code, "under the platform Web"),
             ("invalid_grant", Some(700_084), import, "under the platform Web"),
             ("invalid_request", Some(50011), code, "register the redirect URI http://localhost"),
@@ -227,7 +227,7 @@ mod tests {
         ] {
             let told = explained(error, number, way);
 
-            assert!(told.cure.contains(cure), "{error} {number:?} {way:?}: {}", told.cure);
+            assert!(told.action.contains(action), "{error} {number:?} {way:?}: {}", told.action);
         }
     }
 

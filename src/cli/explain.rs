@@ -7,6 +7,6 @@ use crate::token::secret::SecretAddress;
 /// Says why a call failed, and what to do about it.
 pub(super) fn vault(error: &VaultError, asked: SecretRole, at: &SecretAddress, token: &str) -> StepFailure {
     let failure = error.failure(asked, at);
-    let cure = failure.cure.map_or_else(|| format!("`perennial login {token}`"), String::from);
-    StepFailure::new(failure.remedy, failure.summary, cure)
+    let action = failure.action.map_or_else(|| format!("`perennial login {token}`"), String::from);
+    StepFailure::new(failure.remedy, failure.summary, action)
 }
