@@ -92,7 +92,9 @@ where
                     tokio::select! {
                         biased;
                         done = Box::pin(rotator.step(state, step)) => {
-                            done.events.iter().for_each(|event| event.log(&token));
+                            for event in &done.events {
+                                event.log(&token);
+                            }
                             (state, events) = (done.state, done.events);
                             // The waits that a step begins are begun by the time as it has corrected it.
                             jumped.corrected = jumps.borrow().corrected;

@@ -25,7 +25,9 @@ pub struct Stepped {
 impl Stepped {
     /// The state, with the events written to the log: for commands, which count nothing.
     pub fn logged(self, token: &TokenName) -> State {
-        self.events.iter().for_each(|event| event.log(token));
+        for event in &self.events {
+            event.log(token);
+        }
         self.state
     }
 }
@@ -91,7 +93,7 @@ impl Event {
                 info!(event = "proved", %token, %version, %rotation_id);
             }
             Self::Rotated(from, to, rotation_id) => {
-                info!(event = "rotated", %token, %from, %to, %rotation_id)
+                info!(event = "rotated", %token, %from, %to, %rotation_id);
             }
             Self::YieldedToNewerVersion(version) => {
                 info!(event = "yielded_to_newer_version", %token, %version,

@@ -211,9 +211,10 @@ impl Timing {
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
         // But what is known of a token says nothing about the one that a person has put in its place since.
-        state
-            .blocked
-            .take_if(|known| known.failure.about == FailureSubject::Grant && known.version != newest);
+        let is_of_another = |known: &mut Box<Blocked>| {
+            known.failure.about == FailureSubject::Grant && known.version != newest
+        };
+        state.blocked.take_if(is_of_another);
         if let Some(blocked) = &mut state.blocked {
             (blocked.next_check_at, blocked.again_at) = (now + WATCH_EVERY, now + AGAIN_SOON);
         }

@@ -84,7 +84,9 @@ impl StatusBoard {
     pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
         let board = self.clone();
         move |state, next, events| {
-            events.iter().for_each(|event| board.counts.note(place, event));
+            for event in events {
+                board.counts.note(place, event);
+            }
             let now = board.clock.now();
             board.snapshots.send_modify(|all| {
                 if let Some(known) = all.get_mut(place) {

@@ -262,8 +262,8 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
 /// follows.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     let blocked = of.blocked.as_ref().map(|blocked| (&blocked.failure, blocked.since));
-    let lasts = |outage: &&Box<Outage>| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
-    let outage = of.outage.as_ref().filter(lasts).map(|outage| (&outage.failure, outage.since));
+    let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
+    let outage = of.outage.as_deref().filter(lasts).map(|outage| (&outage.failure, outage.since));
     // Of one kind the one that a person has to settle is told.
     let outage = outage.filter(|(failure, _)| blocked.is_none_or(|(known, _)| known.kind != failure.kind));
     blocked.into_iter().chain(outage).map(|(failure, since)| failed(failure, since, of, now)).collect()

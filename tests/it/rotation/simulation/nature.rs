@@ -197,7 +197,7 @@ impl Simulation {
                 self.restart(nth).await;
             }
             Deed::Reload => {
-                self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1))
+                self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1));
             }
             Deed::SetClock => {
                 let nth = self.rng.usize(0..self.instances.len());
