@@ -103,7 +103,7 @@ async fn identity_app_secret_sign_in_and_consent_are_told_apart() {
         let ended = stage.run_to_end(&[&["check", "one", "--json"], args].concat()).await;
         let [failed] = failed(&ended).try_into().expect(&ended.stdout);
         let text = |key: &str| failed[key].as_str().expect("text").to_owned();
-        (ended.code, text("step"), text("cure"))
+        (ended.code, text("step"), text("action"))
     };
 
     let no_consent =
