@@ -101,7 +101,7 @@ fn nothing_that_is_named_like_a_secret_is_plain_text_in_a_type_that_can_be_shown
     // What a token or a secret is called, and not what it is.
     let names_only = [
         "InitArgs.refresh_token",
-        "Step.token",
+        "CheckStep.token",
         "Proposal.pub(super) refresh_token",
         "Draft.pub(super) refresh_token",
     ];
