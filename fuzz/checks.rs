@@ -212,6 +212,7 @@ fn address() -> SecretAddress {
 
 fn grant() -> ManagedToken {
     ManagedToken {
+        authority: "https://login.microsoftonline.com/".into(),
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),
         client_id: ConfigValue::Plain(APP.to_owned()),

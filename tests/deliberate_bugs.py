@@ -30,7 +30,7 @@ BUGS = [
     ("no wait between attempts", "src/rotation/schedule.rs",
      "heed(wait, retry_after, LONGEST)", "heed(wait.min(Duration::from_millis(1)), retry_after, Duration::ZERO)", SIMULATION),
     ("waits grow without a bound", "src/rotation/schedule.rs",
-     ".clamp(SHORTEST, LONGEST)", ".mul_f64(4000.0)", SIMULATION),
+     ".clamp(SHORTEST, LONGEST)", ".mul_f64(4000.0)", ["schedule"]),
     ("a successor is forgotten when the vault is down", "src/rotation/rotate/saving.rs",
      "        let done = self.try_save(&mut state, &mut attempt).await;\n",
      "        let done = self.try_save(&mut state, &mut attempt).await;\n        if done.is_err() {\n            state.phase = Phase::Current;\n        }\n",

@@ -29,6 +29,7 @@ use crate::net::address::{BaseUrl, Roots};
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
 use crate::net::no_response::NoResponse;
+use crate::ports::diagnosis::{CredentialPlace, LoginMethod, Subject};
 use crate::ports::failure::Remedy;
 use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;
@@ -46,12 +47,20 @@ pub fn make(
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
     match identity {
         Identity::ClientSecret { tenant_id, client_id, client_secret } => {
-            let secret = read_local(client_secret).map_err(|error| settled(error.to_string()))?;
+            let secret = read_local(client_secret).map_err(|error| {
+                let action = "make client_secret of [vault] readable for the user that this process runs as";
+                advised(error.to_string(), action)
+            })?;
             let secret = Secret::new(secret.expose_secret().to_owned());
             let options =
                 ClientSecretCredentialOptions { client_options: client_options(authority, http, calls) };
             let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
-            Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
+            Ok(made.map_err(|_| {
+                advised(
+                    "the tenant or client id cannot be one".into(),
+                    "correct tenant_id and client_id of [vault]",
+                )
+            })?)
         }
         Identity::WorkloadIdentity { tenant_id, client_id, token_file } => {
             asserting(tenant_id, client_id, Source::File(token_file.clone()), authority, http, calls)
@@ -78,7 +87,9 @@ fn asserting(
     let options = ClientAssertionCredentialOptions { client_options: client_options(authority, http, calls) };
     let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
     let made = ClientAssertionCredential::new(tenant_id, client_id, Assertion(assertion), Some(options));
-    Ok(made.map_err(|_| settled("the tenant or client id cannot be one".into()))?)
+    Ok(made.map_err(|_| {
+        advised("the tenant or client id cannot be one".into(), "correct tenant_id and client_id of [vault]")
+    })?)
 }
 
 /// A token that proves the app, read again for each exchange. The SDK's own credential for workload identity
@@ -178,18 +189,25 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
 /// What such an error says, in our own words.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
-        Some(SdkError::NoToken(refused)) => VaultError::NoIdentity {
-            why: refused.to_string(),
-            transient: matches!(refused.failure().remedy, Remedy::Retry),
-        },
-        Some(SdkError::Unreachable(why)) => VaultError::NoIdentity {
-            why: IssuerError::Unreachable(*why).to_string(),
-            // The authority's name does not come and go: it is wrong, or not to be seen from here.
-            transient: *why != NoResponse::NameUnknown,
-        },
-        Some(known @ (SdkError::OtherAudience | SdkError::NoAssertion(_))) => settled(known.to_string()),
-        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403)) => settled(known.to_string()),
-        Some(other) => VaultError::NoIdentity { why: other.to_string(), transient: true },
+        Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
+        // The authority's name does not come and go: it is wrong, or not to be seen from here.
+        Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
+            IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
+            "check DNS on this host, and authority of [cloud]",
+        ),
+        Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
+        Some(known @ SdkError::NoAssertion(_)) => advised(
+            known.to_string(),
+            "make the assertion of [vault] readable for the user that this process runs as",
+        ),
+        Some(known @ SdkError::OtherAudience) => {
+            advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
+        }
+        Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 404 | 405)) => advised(
+            known.to_string(),
+            "assign a managed identity to this host (Azure portal, Identity), or name the right one: client_id of [vault]",
+        ),
+        Some(other) => VaultError::no_identity(other.to_string(), true),
         None => of_tool(&error.to_string()),
     }
 }
@@ -198,18 +216,57 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
 /// (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
-        settled("the Azure CLI is not signed in: run az login".into())
+        advised("the Azure CLI is not signed in".into(), "sign in to the Azure CLI: `az login`")
     } else if text.contains("not found on PATH") || text.contains("wasn't found") {
-        settled("the Azure CLI is not installed".into())
+        advised(
+            "the Azure CLI is not installed".into(),
+            "install the Azure CLI, or name another credential in [vault]",
+        )
     } else if text.contains("use Azure CLI 2.54.0 or newer") {
-        settled("the Azure CLI is older than 2.54.0".into())
+        advised("the Azure CLI is older than 2.54.0".into(), "update the Azure CLI: `az upgrade`")
     } else {
-        VaultError::NoIdentity { why: "the credential gave no access token".into(), transient: true }
+        VaultError::no_identity("the credential gave no access token", true)
     }
 }
 
 fn settled(why: String) -> VaultError {
-    VaultError::NoIdentity { why, transient: false }
+    VaultError::no_identity(why, false)
+}
+
+fn advised(why: String, action: &str) -> VaultError {
+    VaultError::NoIdentity { why, transient: false, refused: None, action: Some(action.into()) }
+}
+
+fn refused_by_entra(refused: IssuerError) -> VaultError {
+    let transient = refused.failure().remedy == Remedy::Retry;
+    VaultError::NoIdentity {
+        why: refused.to_string(),
+        transient,
+        refused: Some(Box::new(refused)),
+        action: None,
+    }
+}
+
+/// Adds what to do about a refusal of this identity by Entra.
+pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &BaseUrl) -> VaultError {
+    let VaultError::NoIdentity { why, transient, refused: Some(refused), action: None } = error else {
+        return error;
+    };
+    let failure = refused.failure();
+    let (tenant, client_id) = identity.app();
+    let subject = Subject {
+        name: "[vault]",
+        tenant: tenant.unwrap_or("TENANT"),
+        client_id: client_id.unwrap_or("CLIENT_ID"),
+        authority: authority.as_str(),
+        scope: "https://vault.azure.net/.default",
+        way: LoginMethod::Stored,
+        place: CredentialPlace::Vault,
+        user_oid: None,
+        trace: &failure.trace,
+    };
+    let action = failure.advice.map(|advice| advice.for_an_app().text(&subject).into());
+    VaultError::NoIdentity { why, transient, refused: Some(refused), action }
 }
 
 #[cfg(test)]
@@ -277,7 +334,8 @@ mod tests {
     async fn a_vault_of_another_cloud_is_told_as_such() {
         let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
-        assert_eq!(error, settled("the vault asks for a token of another cloud".into()));
+        let told = VaultError::no_identity("the vault asks for a token of another cloud", false);
+        assert_eq!(error.to_string(), told.to_string());
     }
 
     #[tokio::test]
@@ -285,7 +343,7 @@ mod tests {
         for (says, why, transient) in [
             (
                 "ERROR: Please run 'az login' to setup account. canary",
-                "the Azure CLI is not signed in: run az login",
+                "the Azure CLI is not signed in",
                 false,
             ),
             ("az not found on PATH", "the Azure CLI is not installed", false),
@@ -298,7 +356,8 @@ mod tests {
         ] {
             let error = read("https://contoso.vault.azure.net", "https://vault.azure.net", says).await;
 
-            assert_eq!(error, VaultError::NoIdentity { why: why.into(), transient }, "{says}");
+            let VaultError::NoIdentity { why: told, transient: passes, .. } = error else { panic!("{says}") };
+            assert_eq!((told.as_str(), passes), (why, transient), "{says}");
         }
     }
 }

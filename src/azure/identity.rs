@@ -64,6 +64,19 @@ pub enum IdentityHost {
 }
 
 impl Identity {
+    /// The tenant and the app, where this is an app.
+    pub fn app(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::WorkloadIdentity { tenant_id, client_id, .. }
+            | Self::ClientSecret { tenant_id, client_id, .. }
+            | Self::ClientAssertion { tenant_id, client_id, .. } => (Some(tenant_id), Some(client_id)),
+            Self::ManagedIdentity { client_id, .. } | Self::Unnamed { client_id } => {
+                (None, client_id.as_deref())
+            }
+            Self::AzureCli => (None, None),
+        }
+    }
+
     /// What it is called in the configuration and in the log.
     pub fn name(&self) -> &'static str {
         match self {

@@ -95,15 +95,16 @@ impl KeyVault {
     {
         let line = self.line(vault)?;
         let answer = line.gate.through(what(Arc::clone(&line))).await;
-        match answer {
-            Err(VaultError::Unauthorized | VaultError::NoIdentity { transient: false, .. })
+        let answer = match answer {
+            Err(VaultError::Unauthorized { .. } | VaultError::NoIdentity { transient: false, .. })
                 if self.renew(vault, &line) =>
             {
                 let line = self.line(vault)?;
                 line.gate.through(what(Arc::clone(&line))).await
             }
             answer => answer,
-        }
+        };
+        answer.map_err(|error| credential::with_advice(error, &self.identity, &self.cloud.authority))
     }
 
     /// The line to a vault, made at the first call of the day.

@@ -68,6 +68,8 @@ fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",
         401 | 403 => "the host this runs on refuses to hand out a token of its managed identity",
+        404 | 405 => "the host's identity service does not know this request",
+        429 => "the host's identity service throttles requests",
         _ => "the host's identity service is not ready",
     }
 }
@@ -128,8 +130,13 @@ impl CountingTransport {
             return Err(SdkError::NoToken(refused));
         }
         if self.peer == CallTarget::IdentityHost && !status.is_success() {
-            return Err(SdkError::NoTokenOfHost(u16::from(status)));
+            // The host passes on what Entra says about the identity (docs/azure-facts.md F401).
+            return Err(match entra::refused(u16::from(status), &body, None, &[]) {
+                refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
+                _ => SdkError::NoTokenOfHost(u16::from(status)),
+            });
         }
+        let body = if self.peer == CallTarget::IdentityHost { with_texts(body) } else { body };
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
     }
 
@@ -169,6 +176,23 @@ impl HttpClient for CountingTransport {
         // identity is asked for, and whatever is set: the loop's retries are the only ones.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
+    }
+}
+
+fn has_number(error: &IssuerError) -> bool {
+    matches!(error, IssuerError::Refused(refusal) if refusal.trace.code.is_some())
+}
+
+/// The answer of a host's identity service as the SDK reads it: some send `expires_on` as a number
+/// (azure-sdk-for-rust 2390).
+fn with_texts(body: Vec<u8>) -> Vec<u8> {
+    let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(&body) else { return body };
+    match members.get_mut("expires_on") {
+        Some(expires_on) if expires_on.is_number() => {
+            *expires_on = expires_on.to_string().into();
+            serde_json::to_vec(&members).unwrap_or(body)
+        }
+        _ => body,
     }
 }
 

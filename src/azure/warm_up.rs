@@ -65,7 +65,7 @@ fn shows_acceptance(error: &VaultError) -> bool {
         VaultError::Unreachable(_)
         | VaultError::Unavailable { .. }
         | VaultError::NoIdentity { .. }
-        | VaultError::Unauthorized
+        | VaultError::Unauthorized { .. }
         | VaultError::NotUnderstood => false,
     }
 }
@@ -103,12 +103,12 @@ mod tests {
         let call = || async {
             asked.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Err::<(), _>(VaultError::Unauthorized)
+            Err::<(), _>(VaultError::Unauthorized { akv: None })
         };
 
         let answers = join_all((0..10).map(|_| gate.through(call()))).await;
 
-        assert!(answers.iter().all(|answer| *answer == Err(VaultError::Unauthorized)));
+        assert!(answers.iter().all(|answer| *answer == Err(VaultError::Unauthorized { akv: None })));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         gate.through(call()).await.expect_err("the next who comes asks again");
         assert_eq!(asked.load(Ordering::Relaxed), 2);

@@ -29,7 +29,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     if let Some((failure, since)) = noted(&state, now) {
         let version = state.newest.as_ref().map(|newest| newest.id.clone());
         let (next_check_at, again_at) = (now, now);
-        let blocked = Blocked { failure, since, version, next_check_at, again_at, checks: 0 };
+        let blocked =
+            Blocked { failure, since, version, next_check_at, again_at, checks: 0, is_confirmed: true };
         state.blocked = Some(Box::new(blocked));
     }
     state
@@ -55,7 +56,7 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
         Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
         _ => Remedy::Operator,
     };
-    let summary = "the issuer refused this version, as noted in the vault";
+    let summary = "Entra refused this version, as noted in Key Vault";
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
@@ -63,18 +64,16 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {
-        kind @ Kind::AppCredentialRefused => (
-            kind,
-            FailureSubject::AppCredential,
-            "the issuer refused the app's secret, as noted in the vault",
-        ),
+        kind @ Kind::AppCredentialRefused => {
+            (kind, FailureSubject::AppCredential, "Entra rejected the app credential, as noted in Key Vault")
+        }
         kind @ Kind::NoRefreshToken => {
-            (kind, FailureSubject::Grant, "the issuer's answer held no refresh token, as noted in the vault")
+            (kind, FailureSubject::Grant, "the issuer's answer held no refresh token, as noted in Key Vault")
         }
         kind => (
             kind,
             FailureSubject::CredentialSource,
-            "the app's secret could not be read, as noted in the vault",
+            "the app's secret could not be read, as noted in Key Vault",
         ),
     };
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))

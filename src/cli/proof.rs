@@ -12,12 +12,12 @@ use super::azure_clients::AzureRotator;
 use super::explain;
 use crate::azure::echoes::echoes;
 use crate::login;
-use crate::login::explain::{LoginMethod, Subject};
 use crate::login::{StepFailure, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::answer::Whose;
-use crate::ports::failure::{Kind, Remedy};
+use crate::ports::diagnosis::Subject;
+use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::ports::{Acceptance, RefreshResponse, SecretRole, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
@@ -121,13 +121,8 @@ pub(super) async fn redeem(
         return Err(StepFailure::new(Remedy::Operator, summary, again()));
     }
     let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
-        let subject = Subject {
-            name: grant.name.as_str(),
-            tenant: &grant.tenant_id,
-            client_id: &credential.client_id,
-            authority: rotator.issuer.authority(),
-            way: LoginMethod::Stored,
-        };
+        let trace = Trace::default();
+        let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
         // Who can help is the daemon's to say: the same refusal, the same exit code.
         StepFailure::new(rotator.refused(&error, credential).remedy, explained.summary, explained.action)

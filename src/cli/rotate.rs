@@ -64,6 +64,8 @@ struct Report {
     /// The condition; null also where Partner Center is silent, which is none.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
+    /// False where the refusal may be withdrawn: the daemon asks a second time before it tells anybody.
+    confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
     #[serde(skip)]
@@ -157,6 +159,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     let standing = snapshot.standing(now);
     let (code, told) = known::in_the_way(&snapshot, now);
     let name = snapshot.grant.name.to_string();
+    let confirmed = snapshot.blocked.as_ref().map(|blocked| blocked.is_confirmed);
     let (code, told) = match told {
         Some(told) => (code, Some((Some(told.kind.as_str()), told.remedy, told.summary, told.action))),
         None if standing == TokenState::Current || rehearsal => (code, None),
@@ -184,6 +187,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
         version: snapshot.version,
         kind,
         remedy,
+        confirmed,
         summary,
         action,
         code,

@@ -109,11 +109,13 @@ fn grant(
         named.read.push((section.at("client_secret"), address.clone()));
     }
 
-    let audience = defaults.cloud.as_ref().map_err(|_| Reported)?.name.partner_center();
+    let cloud = defaults.cloud.as_ref().map_err(|_| Reported)?;
+    let audience = cloud.name.partner_center();
     let scope = scope?.unwrap_or_else(|| audience.with_path(&["user_impersonation"]).into());
     let for_partner_center = scope.split(' ').any(|word| word.starts_with(audience.as_str()));
     let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
     Ok(ManagedToken {
+        authority: cloud.authority.as_str().into(),
         name: name?,
         tenant_id: tenant_id?,
         client_id: client_id?,

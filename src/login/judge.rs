@@ -49,7 +49,7 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
         return Err(no_second_factor(grant));
     }
     if answer.refresh_expires_in.is_some_and(|lasts| lasts < SHORT_LIVED) {
-        return Err(super::explain::registered_as_spa());
+        return Err(super::explain::registered_as_spa(grant, client_id));
     }
     Ok(whose)
 }

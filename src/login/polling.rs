@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use crate::net::backoff::{doubled, heed};
 use crate::ports::IssuerError;
+use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 
@@ -59,7 +60,7 @@ impl Polling {
                 ("authorization_pending", _) | (_, Some(70016)) => {}
                 ("slow_down", _) => self.interval = (self.interval + SLOWER).min(SLOWEST),
                 ("expired_token", _) => return PollingTurn::Expired,
-                _ => match refusal.remedy() {
+                _ => match diagnose(refusal).remedy {
                     Remedy::Retry if refusal.error != "unreadable" => self.ease(refusal.wait()),
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::ports::advice::Advice;
+
 /// Who can fix a failure. The loop branches on this and on nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,11 +83,23 @@ pub enum Kind {
     VaultIdentity,
     /// An alert could not be delivered.
     AlertUndeliverable,
+    /// The token's computed end has passed, and nothing was redeemed since.
+    TokenExpired,
+    /// Entra answers that it is asked too often.
+    EntraThrottled,
+    /// The app's registration, scope, tenant, cloud or redirect URI does not fit.
+    AppMisconfigured,
+    /// The issuer handed out the token that it was given.
+    SameRefreshToken,
+    /// Entra refused with a number and an error that this version does not know.
+    UnknownCode,
+    /// The token's secret was deleted.
+    SecretDeleted,
 }
 
 impl Kind {
     /// Every kind, for counters that start at zero and for documents that must lack none.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
         Self::MfaRequired,
@@ -109,6 +123,12 @@ impl Kind {
         Self::ClockSkew,
         Self::VaultIdentity,
         Self::AlertUndeliverable,
+        Self::TokenExpired,
+        Self::EntraThrottled,
+        Self::AppMisconfigured,
+        Self::SameRefreshToken,
+        Self::UnknownCode,
+        Self::SecretDeleted,
     ];
 
     /// The name in metrics, alerts, tags and the runbook.
@@ -137,35 +157,47 @@ impl Kind {
             Self::ClockSkew => "clock_skew",
             Self::VaultIdentity => "vault_identity",
             Self::AlertUndeliverable => "alert_undeliverable",
+            Self::TokenExpired => "token_expired",
+            Self::EntraThrottled => "entra_throttled",
+            Self::AppMisconfigured => "app_misconfigured",
+            Self::SameRefreshToken => "same_refresh_token",
+            Self::UnknownCode => "unknown_code",
+            Self::SecretDeleted => "secret_deleted",
         }
     }
 
     /// A headline for people.
     pub fn title(self) -> &'static str {
         match self {
-            Self::NeverSignedIn => "Nobody has signed in yet",
-            Self::LoginRequired => "Somebody must sign in again",
-            Self::MfaRequired => "A sign-in with a second factor is needed",
-            Self::PolicyBlocked => "A policy stands in the way",
-            Self::AccountDisabled => "The account is disabled",
-            Self::AppCredentialRefused => "The app's secret is refused",
-            Self::AppSecretExpiring => "The app's secret ends soon",
-            Self::AppSecretExpiryUnknown => "Nobody knows when the app's secret ends",
-            Self::EntraUnreachable => "Entra does not answer",
-            Self::VaultUnreachable => "The vault does not answer",
-            Self::VaultRefused => "The vault says no",
-            Self::Unsaved => "A successor is not saved yet",
-            Self::Overdue => "A step is late",
-            Self::WrongIdentity => "The token is somebody else's",
-            Self::IdentityUnverified => "The token's tenant, app or user cannot be verified",
-            Self::NoRefreshToken => "Entra hands out no successor",
-            Self::PartnerCenterRefused => "Partner Center says no",
-            Self::ForeignWriter => "Somebody else keeps writing this secret",
-            Self::BuriedSignIn => "A sign-in was written over, and put back",
-            Self::TurnedOff => "Switched off in the vault",
+            Self::NeverSignedIn => "No sign-in yet",
+            Self::LoginRequired => "Sign-in required",
+            Self::MfaRequired => "Sign-in with a second factor required",
+            Self::PolicyBlocked => "Blocked by a policy of the tenant",
+            Self::AccountDisabled => "User account disabled",
+            Self::AppCredentialRefused => "App credential rejected",
+            Self::AppSecretExpiring => "App secret expires soon",
+            Self::AppSecretExpiryUnknown => "App secret expiry unknown",
+            Self::EntraUnreachable => "Entra cannot be reached or fails",
+            Self::VaultUnreachable => "Key Vault cannot be reached or fails",
+            Self::VaultRefused => "Key Vault denied access",
+            Self::Unsaved => "New token not saved yet",
+            Self::Overdue => "Rotation or proof overdue",
+            Self::WrongIdentity => "Token belongs to a different tenant, app or user",
+            Self::IdentityUnverified => "Token's tenant, app or user cannot be verified",
+            Self::NoRefreshToken => "Entra returned no refresh token",
+            Self::PartnerCenterRefused => "Partner Center rejected the access token",
+            Self::ForeignWriter => "Another writer keeps replacing the token",
+            Self::BuriedSignIn => "A newer sign-in was overwritten and restored",
+            Self::TurnedOff => "Newest version disabled in Key Vault",
             Self::ClockSkew => "This host's clock is wrong",
-            Self::VaultIdentity => "The vault does not know this process",
+            Self::VaultIdentity => "Cannot authenticate to Key Vault",
             Self::AlertUndeliverable => "An alert could not be delivered",
+            Self::TokenExpired => "Token expired",
+            Self::EntraThrottled => "Entra throttles requests",
+            Self::AppMisconfigured => "App registration, scope, tenant or cloud misconfigured",
+            Self::SameRefreshToken => "Entra returned the same refresh token",
+            Self::UnknownCode => "Entra refused with an unknown code",
+            Self::SecretDeleted => "The token's secret was deleted",
         }
     }
 
@@ -232,8 +264,12 @@ pub struct Failure {
     pub about: FailureSubject,
     /// What happened and why, in one sentence without a secret.
     pub summary: String,
+    /// What helps, where a refusal says it; the words are `diagnosis`'s.
+    pub advice: Option<Advice>,
     /// What to do about it, where the one who refused makes a difference to that.
     pub action: Option<Box<str>>,
+    /// Whether the answer may be believed at once. Else a second one confirms it before a person is asked.
+    pub is_definite: bool,
     /// How long the peer asks to be left alone.
     pub retry_after: Option<Duration>,
     /// By what the peer's records name it.
@@ -259,7 +295,9 @@ impl Failure {
             remedy,
             about,
             summary: summary.into(),
+            advice: None,
             action: None,
+            is_definite: true,
             retry_after: None,
             trace: Trace::default(),
             token_condemned: false,

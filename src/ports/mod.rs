@@ -11,6 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::net::no_response::NoResponse;
+use crate::ports::advice::Advice;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::oauth_error::OAuthError;
 use crate::token::claims::Claims;
@@ -19,11 +20,15 @@ use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 use crate::token::{AccessToken, RefreshToken};
 
+pub mod advice;
 pub mod answer;
+pub mod diagnosis;
 pub mod failure;
 pub mod oauth_error;
 mod shared;
 mod vault;
+
+pub use self::vault::{Forbidden, VaultError};
 
 /// What is redeemed, and as whom.
 #[derive(Debug)]
@@ -79,10 +84,10 @@ pub trait Issuer {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IssuerError {
     /// No answer.
-    #[error("no answer from the issuer: {0}")]
+    #[error("no answer from Entra: {0}")]
     Unreachable(NoResponse),
     /// An answer without an OAuth body: a gateway, a proxy, a throttle (docs/azure-facts.md F127).
-    #[error("the issuer answered with status {status}")]
+    #[error("Entra answered with status {status}")]
     Unavailable {
         /// HTTP status.
         status: u16,
@@ -90,19 +95,24 @@ pub enum IssuerError {
         retry_after: Option<Duration>,
     },
     /// A 2xx that is not a token answer.
-    #[error("the issuer's answer could not be read: {0}")]
+    #[error("Entra's answer could not be read: {0}")]
     NotUnderstood(&'static str),
     /// A good answer without a refresh token: the old one stays.
-    #[error("the issuer's answer held no refresh token")]
+    #[error("Entra returned no refresh token")]
     NoRefreshToken,
     /// An OAuth error.
-    #[error("the issuer refused: {}", refusal_text(.0))]
+    #[error("Entra refused: {}", refusal_text(.0))]
     Refused(Box<OAuthError>),
 }
 
+/// The error and its number, with a few words of meaning.
 fn refusal_text(refusal: &OAuthError) -> String {
+    let meaning = diagnosis::diagnose(refusal).meaning;
     match refusal.trace.code {
-        Some(code) => format!("{} (AADSTS{code})", refusal.error),
+        Some(code) if meaning.is_empty() => {
+            format!("{}, AADSTS{code} (a code that this version does not know)", refusal.error)
+        }
+        Some(code) => format!("{}, AADSTS{code} ({meaning})", refusal.error),
         None => refusal.error.clone(),
     }
 }
@@ -110,26 +120,45 @@ fn refusal_text(refusal: &OAuthError) -> String {
 impl IssuerError {
     /// Who can fix it, and what to show.
     pub fn failure(&self) -> Failure {
-        let plain = |kind, remedy| Failure::new(kind, remedy, FailureSubject::Grant, self.to_string());
+        let retry = |kind, advice| Failure {
+            advice: Some(advice),
+            ..Failure::new(kind, Remedy::Retry, FailureSubject::Grant, self.to_string())
+        };
         match self {
-            Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, Remedy::Retry),
-            Self::Unavailable { status, retry_after } => Failure {
-                retry_after: *retry_after,
-                trace: Trace::of(u32::from(*status)),
-                ..plain(Kind::EntraUnreachable, Remedy::Retry)
-            },
-            Self::NoRefreshToken => plain(Kind::NoRefreshToken, Remedy::Operator),
-            Self::Refused(refusal) => Failure {
-                about: match refusal.kind() {
+            Self::Unreachable(why) => retry(Kind::EntraUnreachable, Advice::Network(*why)),
+            Self::NotUnderstood(_) => retry(Kind::EntraUnreachable, Advice::Intercepted),
+            Self::Unavailable { status, retry_after } => {
+                let (kind, advice) = match status {
+                    429 => (Kind::EntraThrottled, Advice::Throttled),
+                    500.. => (Kind::EntraUnreachable, Advice::Outage),
+                    _ => (Kind::EntraUnreachable, Advice::Intercepted),
+                };
+                Failure {
+                    retry_after: *retry_after,
+                    trace: Trace::of(u32::from(*status)),
+                    ..retry(kind, advice)
+                }
+            }
+            Self::NoRefreshToken => {
+                let summary = self.to_string();
+                Failure::new(Kind::NoRefreshToken, Remedy::Operator, FailureSubject::Grant, summary)
+            }
+            Self::Refused(refusal) => {
+                let found = diagnosis::diagnose(refusal);
+                let about = match found.kind {
                     Kind::AppCredentialRefused => FailureSubject::AppCredential,
                     _ => FailureSubject::Grant,
-                },
-                retry_after: refusal.wait(),
-                trace: refusal.trace.clone(),
-                token_condemned: refusal.condemns_token(),
-                never_was_a_token: refusal.never_was_a_token(),
-                ..plain(refusal.kind(), refusal.remedy())
-            },
+                };
+                Failure {
+                    advice: Some(found.advice),
+                    is_definite: found.is_definite,
+                    retry_after: refusal.wait(),
+                    trace: refusal.trace.clone(),
+                    token_condemned: refusal.condemns_token(),
+                    never_was_a_token: refusal.never_was_a_token(),
+                    ..Failure::new(found.kind, found.remedy, about, self.to_string())
+                }
+            }
         }
     }
 }
@@ -196,92 +225,6 @@ pub trait Vault {
         change: &SecretUpdate,
         id: Uuid,
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
-}
-
-/// Why the vault says 403.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forbidden {
-    /// No role with the data action, where the answer names it.
-    Rbac {
-        /// As `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
-        action: Option<String>,
-    },
-    /// An access-policy vault lacks the right.
-    Policy,
-    /// The client's address is not allowed.
-    Firewall {
-        /// Our address as the vault saw it.
-        address: Option<String>,
-    },
-    /// Only private endpoints may connect.
-    Connection,
-    /// Another reason.
-    Other,
-}
-
-/// Why the vault did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum VaultError {
-    /// No answer.
-    #[error("no answer from the vault: {0}")]
-    Unreachable(NoResponse),
-    /// A fault or a throttle on the other side.
-    #[error("the vault answered with status {status}")]
-    Unavailable {
-        /// HTTP status.
-        status: u16,
-        /// What the peer asked for.
-        retry_after: Option<Duration>,
-    },
-    /// This process could not get a token for the vault.
-    #[error("no access token for the vault: {why}")]
-    NoIdentity {
-        /// What the credential said, without a secret.
-        why: String,
-        /// Whether it may pass by itself.
-        transient: bool,
-    },
-    /// The vault does not accept the token of this process.
-    #[error("the vault does not accept this process's access token (status 401)")]
-    Unauthorized,
-    /// The vault knows us and says no.
-    #[error("the vault refuses: {}", forbidden_text(.0))]
-    Forbidden(Forbidden),
-    /// The version asked for is disabled.
-    #[error("the version is disabled")]
-    Disabled,
-    /// There is no such secret or version.
-    #[error("there is no such secret")]
-    NotFound,
-    /// The secret is deleted and can be recovered.
-    #[error("the secret is deleted and can still be recovered")]
-    Deleted,
-    /// The secret is being deleted or recovered right now.
-    #[error("the secret is being deleted or recovered")]
-    InTransition,
-    /// The vault does not take the request: our mistake, or a limit.
-    #[error("the vault rejected the request (status {status}, {code})")]
-    Rejected {
-        /// HTTP status.
-        status: u16,
-        /// Key Vault's code, reduced to letters and digits.
-        code: String,
-    },
-    /// A 2xx that cannot be read.
-    #[error("the vault's answer could not be read")]
-    NotUnderstood,
-}
-
-fn forbidden_text(why: &Forbidden) -> String {
-    match why {
-        Forbidden::Rbac { action: Some(action) } => format!("no role grants {action}"),
-        Forbidden::Rbac { action: None } => "no role grants it".into(),
-        Forbidden::Policy => "the access policy lacks the right".into(),
-        Forbidden::Firewall { address: Some(address) } => format!("its firewall does not allow {address}"),
-        Forbidden::Firewall { address: None } => "its firewall does not allow this address".into(),
-        Forbidden::Connection => "it takes connections from private endpoints only".into(),
-        Forbidden::Other => "forbidden".into(),
-    }
 }
 
 /// Which secret a vault call was about: the token's own, which may not exist yet, or a source.

@@ -1,11 +1,137 @@
-//! What an error of the vault means: the condition, who can fix it, and the command that does.
+//! Why the vault did not do what it was asked, what that means, who can fix it, and the command that does.
 //!
 //! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
 
-use super::{Forbidden, SecretRole, VaultError};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{IssuerError, SecretRole, diagnosis};
 use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
+
+/// Why the vault says 403.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// No role with the data action, where the answer names it.
+    Rbac {
+        /// As `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
+        action: Option<String>,
+        /// Our object id as the vault saw it.
+        caller: Option<Box<str>>,
+    },
+    /// An access-policy vault lacks the right.
+    Policy {
+        /// Our object id as the vault saw it.
+        caller: Option<Box<str>>,
+    },
+    /// The client's address is not allowed.
+    Firewall {
+        /// Our address as the vault saw it.
+        address: Option<String>,
+    },
+    /// Only private endpoints may connect.
+    Connection,
+    /// Another reason.
+    Other,
+}
+
+/// Why the vault did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum VaultError {
+    /// No answer.
+    #[error("no answer from Key Vault: {0}")]
+    Unreachable(NoResponse),
+    /// A fault or a throttle on the other side.
+    #[error("{}", unavailable_text(*.status))]
+    Unavailable {
+        /// HTTP status.
+        status: u16,
+        /// What the peer asked for.
+        retry_after: Option<Duration>,
+    },
+    /// This process could not get a token for the vault.
+    #[error("cannot authenticate to Key Vault: {why}")]
+    NoIdentity {
+        /// What the credential said, without a secret.
+        why: String,
+        /// Whether it may pass by itself.
+        transient: bool,
+        /// Entra's refusal, where it was one.
+        refused: Option<Box<IssuerError>>,
+        /// What to do, where the credential knows.
+        action: Option<Box<str>>,
+    },
+    /// The vault does not accept the token of this process.
+    #[error("Key Vault does not accept this process's access token ({})", unauthorized_text(*.akv))]
+    Unauthorized {
+        /// Key Vault's number, as 10032 in `AKV10032`.
+        akv: Option<u32>,
+    },
+    /// The vault knows us and says no.
+    #[error("Key Vault denied access: {}", forbidden_text(.0))]
+    Forbidden(Forbidden),
+    /// The version asked for is disabled.
+    #[error("the version is disabled")]
+    Disabled,
+    /// There is no such secret or version.
+    #[error("there is no such secret")]
+    NotFound,
+    /// The secret is deleted and can be recovered.
+    #[error("the secret is deleted and can still be recovered")]
+    Deleted,
+    /// The secret is being deleted or recovered right now.
+    #[error("the secret is being deleted or recovered")]
+    InTransition,
+    /// The vault does not take the request: our mistake, or a limit.
+    #[error("Key Vault rejected the request (status {status}, {code})")]
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// Key Vault's code, reduced to letters and digits.
+        code: String,
+    },
+    /// A 2xx that cannot be read.
+    #[error("Key Vault's answer could not be read")]
+    NotUnderstood,
+}
+
+impl VaultError {
+    /// No token for the vault, for a reason that Entra did not give.
+    pub fn no_identity(why: impl Into<String>, transient: bool) -> Self {
+        Self::NoIdentity { why: why.into(), transient, refused: None, action: None }
+    }
+}
+
+fn unavailable_text(status: u16) -> String {
+    match status {
+        429 => "Key Vault throttles requests (status 429)".to_owned(),
+        status => format!("Key Vault answered with status {status}"),
+    }
+}
+
+/// Of the numbers that Key Vault gives with 401 (docs/azure-facts.md F214).
+fn unauthorized_text(akv: Option<u32>) -> String {
+    match akv {
+        Some(akv @ 10022) => format!("AKV{akv}: it was issued for another audience"),
+        Some(akv @ 10032) => format!("AKV{akv}: it was issued by another tenant"),
+        Some(akv) => format!("AKV{akv}"),
+        None => "status 401".to_owned(),
+    }
+}
+
+fn forbidden_text(why: &Forbidden) -> String {
+    match why {
+        Forbidden::Rbac { action: Some(action), .. } => format!("no role grants {action}"),
+        Forbidden::Rbac { action: None, .. } => "no role grants it".into(),
+        Forbidden::Policy { .. } => "the access policy lacks the right".into(),
+        Forbidden::Firewall { address: Some(address) } => format!("its firewall does not allow {address}"),
+        Forbidden::Firewall { address: None } => "its firewall does not allow this address".into(),
+        Forbidden::Connection => "it takes connections from private endpoints only".into(),
+        Forbidden::Other => "forbidden".into(),
+    }
+}
 
 impl VaultError {
     /// Who can fix it, and what to show.
@@ -20,15 +146,24 @@ impl VaultError {
         };
         match self {
             // The name resolves only while the vault exists (docs/azure-facts.md F215).
-            Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultRefused, Remedy::Operator),
+            Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultUnreachable, Remedy::Operator),
             Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
                 retry_after: *retry_after,
                 trace: Trace::of(u32::from(*status)),
                 ..plain(Kind::VaultUnreachable, Remedy::Retry)
             },
+            Self::NoIdentity { refused: Some(refused), .. } => {
+                let found = refused.failure();
+                // An outage of Entra is one, whichever token was asked for; nobody can sign in for an app.
+                let (kind, remedy) = match found.remedy {
+                    Remedy::Retry => (found.kind, Remedy::Retry),
+                    Remedy::Login | Remedy::Operator => (Kind::VaultIdentity, Remedy::Operator),
+                };
+                Failure { retry_after: found.retry_after, trace: found.trace, ..plain(kind, remedy) }
+            }
             Self::NoIdentity { transient: true, .. } => plain(Kind::VaultIdentity, Remedy::Retry),
-            Self::NoIdentity { transient: false, .. } | Self::Unauthorized => {
+            Self::NoIdentity { transient: false, .. } | Self::Unauthorized { .. } => {
                 plain(Kind::VaultIdentity, Remedy::Operator)
             }
             Self::Forbidden(_) | Self::Deleted | Self::Rejected { .. } => {
@@ -50,39 +185,57 @@ impl VaultError {
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         Some(match self {
-            Self::Forbidden(Forbidden::Rbac { .. } | Forbidden::Other) => {
-                let (role, from) = match asked {
-                    SecretRole::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
-                    SecretRole::Source => ("Key Vault Secrets User", "it"),
-                };
-                format!(
-                    "give this identity a role: `az role assignment create --role \"{role}\" --assignee \"$IDENTITY_OBJECT_ID\" --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` ({from} takes up to ten minutes to work)"
-                )
-            }
+            Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
+            Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
             // It replaces what was there, and holds for all secrets of the vault.
-            Self::Forbidden(Forbidden::Policy) => {
+            Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, more) = match asked {
                     SecretRole::Own => ("get list set", ""),
                     SecretRole::Source => ("get", "; with list and set where the token is kept there too"),
                 };
-                format!(
-                    "let this identity in: `az keyvault set-policy --name {vault} --object-id \"$IDENTITY_OBJECT_ID\" --secret-permissions {rights}`{more}"
-                )
+                match caller {
+                    Some(oid) => format!(
+                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} --secret-permissions {rights}`{more}"
+                    ),
+                    None => format!(
+                        "give this identity the secret permissions {rights} by an access policy{more} (`az keyvault set-policy`): Azure portal, Key vaults, {vault}, Access policies"
+                    ),
+                }
             }
-            Self::Forbidden(Forbidden::Firewall { address }) => format!(
-                "let this host through the vault's firewall: `az keyvault network-rule add --name {vault} --ip-address {}`",
-                address.as_deref().unwrap_or("ADDRESS")
+            Self::Forbidden(Forbidden::Firewall { address: Some(address) }) => format!(
+                "let this host through the vault's firewall: `az keyvault network-rule add --name {vault} --ip-address {address}`"
+            ),
+            Self::Forbidden(Forbidden::Firewall { address: None }) => format!(
+                "let this host's public address through the vault's firewall: Azure portal, Key vaults, {vault}, Networking"
             ),
             Self::Forbidden(Forbidden::Connection) => format!(
                 "connect by the vault's private endpoint (its name must resolve to a private address here), or allow public access: Azure portal, Key vaults, {vault}, Networking"
             ),
-            Self::Unreachable(_) | Self::Unavailable { .. } | Self::NotUnderstood => format!(
-                "check DNS, the network and the proxy on the way to {}, and its name: `az keyvault show --name {vault}`",
+            Self::Unreachable(why) => {
+                let way = diagnosis::network(*why, &at.vault);
+                format!("{way}; whether the vault exists: `az keyvault show --name {vault}`")
+            }
+            Self::Unavailable { status: 429, .. } => format!(
+                "wait, Perennial tries again by itself; if the throttling lasts, find what else calls it: Azure portal, Key vaults, {vault}, Insights"
+            ),
+            Self::Unavailable { .. } | Self::NotUnderstood => format!(
+                "wait, Perennial tries again by itself; if it lasts, check the proxy on the way to {}, and https://azure.status.microsoft",
                 at.vault
             ),
-            Self::NoIdentity { .. } | Self::Unauthorized => {
-                "check [vault] credential in the configuration, or who is signed in: `az account show`".into()
+            Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
+            Self::NoIdentity { transient: true, .. } => {
+                "wait, Perennial tries again by itself; if it lasts, check the identity service of this host"
+                    .into()
             }
+            Self::NoIdentity { .. } => {
+                "check [vault] credential in the configuration; `perennial check` tries it".into()
+            }
+            Self::Unauthorized { akv: Some(10022) } => format!(
+                "set name of [cloud] to the cloud of vault {vault}: the audience of the token is chosen by it"
+            ),
+            Self::Unauthorized { .. } => format!(
+                "let tenant_id of [vault] be the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
+            ),
             Self::Disabled => format!(
                 "enable its newest version: `az keyvault secret set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
@@ -93,11 +246,28 @@ impl VaultError {
             Self::Deleted => {
                 format!("recover it: `az keyvault secret recover --vault-name {vault} --name {name}`")
             }
-            Self::InTransition => "try again in a minute".into(),
+            Self::InTransition => "wait a minute, Perennial tries again by itself".into(),
             Self::Rejected { .. } => format!(
                 "check the names of vault and secret in the configuration: `az keyvault secret list --vault-name {vault}`"
             ),
         })
+    }
+}
+
+/// The role that this identity lacks on one secret.
+fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
+    let (name, vault) = (at.name.as_str(), at.vault_name());
+    let (role, from) = match asked {
+        SecretRole::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
+        SecretRole::Source => ("Key Vault Secrets User", "it"),
+    };
+    match caller {
+        Some(oid) => format!(
+            "give this identity a role: `az role assignment create --role \"{role}\" --assignee {oid} --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` ({from} takes up to ten minutes to work)"
+        ),
+        None => format!(
+            "give this identity the role {role:?} on secret {name}: Azure portal, Key vaults, {vault}, Secrets, {name}, Access control (IAM) ({from} takes up to ten minutes to work)"
+        ),
     }
 }
 
@@ -106,6 +276,8 @@ mod tests {
     use super::*;
 
     use crate::token::secret::SecretName;
+
+    const OID: &str = "0c0ffee0-1111-4111-8111-111111111111";
 
     fn told(error: &VaultError, asked: SecretRole) -> String {
         let name = SecretName::parse("pc-token").expect("a name");
@@ -116,9 +288,18 @@ mod tests {
     #[test]
     fn every_refusal_names_what_to_type() {
         for (error, action) in [
-            (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Perennial Secret Rotator\" "),
-            (VaultError::Forbidden(Forbidden::Other), "--query id --output tsv)/secrets/pc-token\"` "),
-            (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get list set`"),
+            (
+                VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
+                "--role \"Perennial Secret Rotator\" --assignee 0c0ffee0-1111-4111-8111-111111111111 --scope ",
+            ),
+            (
+                VaultError::Forbidden(Forbidden::Other),
+                "role \"Perennial Secret Rotator\" on secret pc-token: Azure portal",
+            ),
+            (
+                VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
+                "--secret-permissions get list set`",
+            ),
             (
                 VaultError::Forbidden(Forbidden::Firewall { address: Some("192.0.2.7".into()) }),
                 "network-rule add --name contoso --ip-address 192.0.2.7`",
@@ -137,8 +318,14 @@ mod tests {
     #[test]
     fn a_source_is_only_to_be_read() {
         for (error, action) in [
-            (VaultError::Forbidden(Forbidden::Rbac { action: None }), "--role \"Key Vault Secrets User\" "),
-            (VaultError::Forbidden(Forbidden::Policy), "--secret-permissions get`"),
+            (
+                VaultError::Forbidden(Forbidden::Rbac { action: None, caller: Some(OID.into()) }),
+                "--role \"Key Vault Secrets User\" ",
+            ),
+            (
+                VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
+                "--secret-permissions get`",
+            ),
             (VaultError::NotFound, "store it: `az keyvault secret set --vault-name contoso --name pc-token "),
         ] {
             let told = told(&error, SecretRole::Source);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::ports::failure::{Failure, FailureSubject, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::ports::{Issuer, Resource, SecretRole, SecretUpdate, Vault, VaultError};
 use crate::process::clock::Clock;
 use crate::rotation::event::{Event, Stepped};
@@ -146,7 +146,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.facts_of(&version.id).proved_at = Some(now);
         state.clear_failures();
         let due = room && self.timing.rotation_is_due(version, state, now);
-        state.phase = if force || self.grant.strict || due {
+        let is_same = successor.token == successor.redeemed_value;
+        let facts = state.facts_of(&version.id);
+        facts.same_token_at = is_same.then_some(facts.same_token_at.unwrap_or(now));
+        // An issuer that returns the same token has not rotated it: there is nothing to save.
+        state.phase = if !is_same && (force || self.grant.strict || due) {
             Phase::Unsaved(Box::new(PendingSave::of(successor)))
         } else {
             Phase::Current
@@ -188,7 +192,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn read_newest(&self, state: &mut State, attempt: &mut Attempt) -> Result<Stored, Failure> {
         state.note_vault_call(self.clock.now());
         let newest = self.vault.newest(&self.grant.secret, attempt.id).await;
-        let newest = newest.map_err(|error| self.own(&error))?;
+        let newest = newest.map_err(|error| self.unread(state, &error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);
         }
@@ -256,6 +260,22 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     fn own(&self, error: &VaultError) -> Failure {
         error.failure(SecretRole::Own, &self.grant.secret)
+    }
+
+    /// The newest version could not be read. What was there and is gone has been deleted: for as long as the vault keeps
+    /// it, it can be recovered.
+    fn unread(&self, state: &State, error: &VaultError) -> Failure {
+        if *error != VaultError::NotFound || state.newest.is_none() {
+            return self.own(error);
+        }
+        let (vault, name) = (self.grant.secret.vault_name(), self.grant.secret.name.as_str());
+        let action = format!(
+            "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; where it was purged, sign in: `perennial login {}`",
+            self.grant.name
+        );
+        let summary = format!("the token's secret was deleted ({})", self.grant.secret);
+        let failure = Failure::new(Kind::SecretDeleted, Remedy::Operator, FailureSubject::Token, summary);
+        Failure { action: Some(action.into()), ..failure }
     }
 
     fn unlisted(&self, error: &VaultError) -> Failure {

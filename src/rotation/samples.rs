@@ -22,6 +22,7 @@ pub(crate) fn address(name: &str) -> SecretAddress {
 /// A token under the usual policy, about which nobody is asked.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
+        authority: "https://login.microsoftonline.com/".into(),
         name: TokenName::new(name),
         tenant_id: "tenant".into(),
         client_id: ConfigValue::Plain("app".into()),
@@ -73,7 +74,15 @@ pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts:
         return State { outage: Some(Box::new(outage)), ..state };
     }
     let version = state.newest.as_ref().map(|newest| newest.id.clone());
-    let blocked = Blocked { failure, since, version, next_check_at: since, again_at: since, checks: 0 };
+    let blocked = Blocked {
+        failure,
+        since,
+        version,
+        next_check_at: since,
+        again_at: since,
+        checks: 0,
+        is_confirmed: true,
+    };
     let phase = match state.phase {
         Phase::Current => Phase::Unproved { due_at: since },
         other => other,

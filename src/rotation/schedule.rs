@@ -32,6 +32,10 @@ const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
 /// How often a refused version is redeemed again: disabled accounts and policies heal by themselves.
 pub const AGAIN_AFTER: TimeDelta = DAY;
+/// A refusal that is not definite is confirmed by a second one before a person is asked.
+pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
+/// How often a credential made moments ago is tried again, while the place that it is read from is watched by the minute.
+const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
 /// How often a proof is noted in the vault.
@@ -187,7 +191,9 @@ impl Timing {
     fn due_at(&self, state: &State, now: Timestamp) -> Timestamp {
         let prove_at = state.proved_at().map_or(now, |at| at + self.prove_every);
         match &state.newest {
-            Some(version) if may_rotate(version, state, now) => prove_at.min(self.rotate_at(version)),
+            Some(version) if may_rotate(version, state, now) && !is_same_token(state) => {
+                prove_at.min(self.rotate_at(version))
+            }
             _ => prove_at,
         }
     }
@@ -200,7 +206,8 @@ impl Timing {
 
     /// Takes a failure into the state: what passes by itself is tried again, for the rest a person is waited for.
     pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        if is_passing(failure.remedy) {
+        // A credential made moments ago is watched like one that a person has to replace.
+        if is_passing(failure.remedy) && failure.is_definite {
             self.after_outage(state, failure, now, sample)
         } else {
             blocked_by(state, failure, now)
@@ -232,19 +239,25 @@ impl Timing {
 
 /// The state in which a person has to settle this failure. That is an answer, which ends an outage.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
+    let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
+    let passes = is_passing(failure.remedy);
+    let is_confirmed = failure.is_definite || (before.is_some() && !passes);
     let again_at = match failure.about {
+        _ if !is_confirmed && !state.is_unsaved() => {
+            now + if passes { FRESH_AGAIN_EVERY } else { CONFIRM_AFTER }
+        }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
         // Somebody's version that was refused is read and not redeemed again (`standing`).
         FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => now + SAVE_AGAIN_EVERY,
         // To know more, something would have to be redeemed.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
-    let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
     let (since, checks) = before.map_or_else(|| (noted(), 0), |known| (known.since, known.checks));
     let version = state.newest.as_ref().map(|version| version.id.clone());
     let next_check_at = now + WATCH_EVERY;
-    state.blocked = Some(Box::new(Blocked { failure, since, version, next_check_at, again_at, checks }));
+    let blocked = Blocked { failure, since, version, next_check_at, again_at, checks, is_confirmed };
+    state.blocked = Some(Box::new(blocked));
     state.outage = None;
     if !state.is_unsaved() {
         state.phase = Phase::Unproved { due_at: now };
@@ -274,6 +287,11 @@ fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp>
     (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
 
+/// Whether the issuer returns the token that it is given: then nothing can be rotated, and it is only proved.
+fn is_same_token(state: &State) -> bool {
+    state.known().is_some_and(|facts| facts.same_token_at.is_some())
+}
+
 /// A foreign version is rotated ahead of its turn at most once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
@@ -289,7 +307,7 @@ fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
     }
     let tags = match (&state.phase, &state.blocked) {
         (Phase::Unsaved(_), _) => return None,
-        (_, Some(_)) if state.is_off() => return None,
+        (_, Some(blocked)) if state.is_off() || !blocked.is_confirmed => return None,
         (_, Some(blocked)) if blocked.version.as_ref() != Some(&version.id) => return None,
         (_, Some(blocked)) if blocked.failure.token_refused() => {
             refusal_tags(version, &blocked.failure, blocked.since, now)?

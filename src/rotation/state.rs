@@ -137,6 +137,8 @@ pub struct Blocked {
     pub again_at: Timestamp,
     /// How often it was checked whether a person has acted.
     pub checks: u32,
+    /// Whether it is certain: by what was said, or because it was said twice. Else nobody is told yet.
+    pub is_confirmed: bool,
 }
 
 /// A failure that passes by itself.
@@ -165,6 +167,8 @@ pub struct Facts {
     pub unverified: Option<(Unverified, Timestamp)>,
     /// What Partner Center said of its access token.
     pub verdict: Option<Verdict>,
+    /// Since when the issuer hands out this very token for itself.
+    pub same_token_at: Option<Timestamp>,
 }
 
 /// What Partner Center said.
@@ -181,7 +185,14 @@ pub struct Verdict {
 impl Facts {
     /// Nothing yet.
     pub fn of(version: VersionId) -> Self {
-        Self { version, proved_at: None, user_oid: None, unverified: None, verdict: None }
+        Self {
+            version,
+            proved_at: None,
+            user_oid: None,
+            unverified: None,
+            verdict: None,
+            same_token_at: None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
-use crate::rotation::state::Outage;
+use crate::rotation::state::{Blocked, Outage};
 use crate::status::snapshot::Snapshot;
 
 pub(crate) mod action;
@@ -184,7 +184,7 @@ impl Symptom {
         let how_grave = (severity(self.kind, of, now), self.remedy);
         Condition { trace: self.trace, ..Condition::new(self.kind, self.cause, how_grave, self.since) }
             .of_token(of, now)
-            .with_texts(self.summary, action::of(self.kind, of))
+            .with_texts(self.summary, action::of(self.kind, of, now))
     }
 }
 
@@ -198,8 +198,10 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         }
     };
     let expired_at = of.expired_at(now);
-    if let Some(at) = expired_at {
-        add(Kind::LoginRequired, Remedy::Login, at, expired(of, at));
+    if let Some(at) = expired_at
+        && of.failure_of(Kind::LoginRequired).is_none()
+    {
+        add(Kind::TokenExpired, Remedy::Login, at, expired(of, at));
     }
     if of.standing(now) == crate::status::snapshot::TokenState::Unsaved
         && let Some(since) = told_since
@@ -214,6 +216,10 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         let summary =
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since().unwrap_or(now), summary);
+    }
+    if let Some(since) = of.same_token_at {
+        let summary = "the issuer returned the same refresh token, so it is not rotated".to_owned();
+        add(Kind::SameRefreshToken, Remedy::Operator, since, summary);
     }
     if let Some((what, since)) = of.unverified {
         let summary = format!(
@@ -261,7 +267,9 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
 /// What failed and is worth telling: at once where somebody must act, else once it has lasted or where no further attempt
 /// follows.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    let blocked = of.blocked.as_ref().map(|blocked| (&blocked.failure, blocked.since));
+    // One that is not confirmed yet is not told; where no further attempt follows, it is the last word.
+    let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
+    let blocked = of.blocked.as_deref().filter(is_told).map(|blocked| (&blocked.failure, blocked.since));
     let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
     let outage = of.outage.as_deref().filter(lasts).map(|outage| (&outage.failure, outage.since));
     // Of one kind the one that a person has to settle is told.
@@ -270,11 +278,12 @@ fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
 }
 
 fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) -> Symptom {
-    // That it was past its end and that the issuer says so is one incident.
-    let expired_at = of.expired_at(now).filter(|_| failure.kind == Kind::LoginRequired);
+    // That it was past its end and that the issuer refuses it then is one incident.
+    let expired_at = of.expired_at(now).filter(|end| failure.kind == Kind::LoginRequired && *end <= since);
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
+    let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
     let cause = match (failure.about, failure.kind) {
-        (_, Kind::EntraUnreachable) => format!("issuer:{}", of.grant.tenant_id),
+        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => format!("issuer:{}", of.grant.authority),
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
         (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
         (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => {
@@ -282,7 +291,7 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
         }
     };
     Symptom {
-        kind: failure.kind,
+        kind,
         cause,
         remedy: failure.remedy,
         since: expired_at.map_or(since, |at| at.min(since)),
@@ -311,10 +320,15 @@ fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
         | Kind::PolicyBlocked
         | Kind::AccountDisabled
         | Kind::AppCredentialRefused
+        | Kind::AppMisconfigured
         | Kind::WrongIdentity
+        | Kind::TokenExpired
+        | Kind::SecretDeleted
         | Kind::PartnerCenterRefused => Severity::Critical,
         Kind::AppSecretExpiring
         | Kind::EntraUnreachable
+        | Kind::EntraThrottled
+        | Kind::UnknownCode
         | Kind::VaultUnreachable
         | Kind::VaultRefused
         | Kind::VaultIdentity
@@ -329,6 +343,7 @@ fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
         }
         Kind::AppSecretExpiryUnknown
         | Kind::IdentityUnverified
+        | Kind::SameRefreshToken
         | Kind::ForeignWriter
         | Kind::BuriedSignIn
         | Kind::TurnedOff

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 
 use crate::ports::answer::Unverified;
-use crate::ports::failure::{Failure, Kind, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub is_foreign: bool,
     /// When a buried sign-in was last put back on top.
     pub unburied_at: Option<Timestamp>,
+    /// Since when the issuer hands out the token that it was given.
+    pub same_token_at: Option<Timestamp>,
     /// What the policy says of it.
     periods: Periods,
 }
@@ -234,6 +236,7 @@ impl Snapshot {
             foreign_rotated_at: state.foreign_rotated_at,
             is_foreign: newest.is_some_and(|version| !version.is_ours()),
             unburied_at: state.unburied_at,
+            same_token_at: facts.and_then(|facts| facts.same_token_at),
             periods,
         }
     }
@@ -323,13 +326,17 @@ impl Snapshot {
         self.expires_at.filter(|end| counts && *end <= now)
     }
 
-    /// Time until the first of the token's and the app secret's expiry; zero once refused.
+    /// Time until the first of the token's and the app secret's expiry; zero while no usable access token can be had,
+    /// unknown where the token's own end is.
     pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
-        let refused = self.blocked.as_ref().is_some_and(|blocked| blocked.failure.token_refused());
-        if refused {
+        let refused = self.blocked.as_ref().is_some_and(|blocked| {
+            let of_the_app = blocked.failure.about == FailureSubject::AppCredential;
+            blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app)
+        });
+        if refused || self.lacks_mfa() || self.accepted() == Some(false) {
             return Some(TimeDelta::zero());
         }
-        let ends = self.expires_at.into_iter().chain(self.app_secret_expires).min()?;
+        let ends = self.app_secret_expires.into_iter().fold(self.expires_at?, Timestamp::min);
         Some((ends - now).max(TimeDelta::zero()))
     }
 
@@ -345,7 +352,9 @@ impl Snapshot {
 }
 
 fn standing(state: &State) -> TokenState {
-    let remedy = state.blocked.as_ref().map(|blocked| blocked.failure.remedy);
+    // Until a refusal is confirmed, nobody knows.
+    let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
+    let remedy = blocked.map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {
         (Phase::Unsaved(_), _) => TokenState::Unsaved,
         _ if state.is_off() => TokenState::Off,

@@ -66,6 +66,8 @@ impl Default for Policy {
 /// One token as the operator described it.
 #[derive(Clone, Debug)]
 pub struct ManagedToken {
+    /// Entra's base URL, with a slash at its end: for the pages that an action names.
+    pub authority: Arc<str>,
     /// What it is called.
     pub name: TokenName,
     /// The tenant that issues it: a GUID or a verified domain.

@@ -40,15 +40,15 @@ fn grant(client_secret: Source) -> ManagedToken {
 
 fn failures() -> Vec<Failure> {
     let forbidden = [
-        Forbidden::Rbac { action: None },
-        Forbidden::Policy,
+        Forbidden::Rbac { action: None, caller: None },
+        Forbidden::Policy { caller: None },
         Forbidden::Firewall { address: Some("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".into()) },
         Forbidden::Connection,
         Forbidden::Other,
     ];
     let vault = [
         VaultError::Unreachable(NoResponse::NameUnknown),
-        VaultError::NoIdentity { why: "why".into(), transient: false },
+        VaultError::no_identity("why", false),
         VaultError::Disabled,
         VaultError::NotFound,
         VaultError::Deleted,
@@ -79,7 +79,7 @@ fn actions() -> Vec<(Kind, String)> {
             let kind = failure.kind;
             let state = samples::failed(State::unknown(now), failure, now, 9);
             let snapshot = snapshot(grant(source.clone()), &state, now, now);
-            all.push((kind, action::of(kind, &snapshot)));
+            all.push((kind, action::of(kind, &snapshot, now)));
         }
     }
     all
@@ -94,7 +94,15 @@ fn what_to_do_is_cut_nowhere() {
 
 #[test]
 fn what_to_do_is_a_command_or_a_page_of_a_portal() {
-    let places = ["`perennial ", "`az ", "`timedatectl ", "Entra admin centre, ", "Azure portal, "];
+    let places = [
+        "`perennial ",
+        "`az ",
+        "`timedatectl ",
+        "Entra admin center, ",
+        "Azure portal, ",
+        "https://azure.status.microsoft",
+        "for the app: https://",
+    ];
 
     for (kind, action) in actions() {
         let told = places.iter().any(|place| action.contains(place));

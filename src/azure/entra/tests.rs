@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, reply};
 use crate::net::no_response::NoResponse;
-use crate::ports::oauth_error::Class;
+use crate::ports::diagnosis::diagnose;
+use crate::ports::failure::Kind;
 use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";
@@ -180,7 +181,7 @@ fn a_hostile_issuer_cannot_have_the_request_logged() {
 
         let refusal = refusal(400, &body.to_string());
 
-        assert_eq!(refusal.class(), Class::Unknown);
+        assert_eq!(diagnose(&refusal).kind, Kind::UnknownCode);
         let shown = format!("{refusal:?}").to_lowercase();
         assert!(!shown.contains("canary") && !shown.contains("s~3cr"), "{shown}");
     }

@@ -39,7 +39,7 @@ pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &Chec
     let read = rotator.vault.newest(&grant.secret, id).await;
     let known = |told: &str| CheckStep::ok(IDENTITY, format!("{identity} {told}"));
     let mut steps = match &read {
-        Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized)) => {
+        Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized { .. })) => {
             return vec![CheckStep::failed(IDENTITY, own(error))];
         }
         // Whether the identity is one is not known where the vault cannot be reached.

@@ -18,9 +18,9 @@ use crate::azure::entra::CodeExchange;
 use crate::cli::Stop;
 use crate::login;
 use crate::login::authorization_request::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
-use crate::login::explain::LoginMethod;
 use crate::login::redirect::AuthorizationResponse;
 use crate::login::{StepFailure, explain, redirect};
+use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
 /// Long enough to find a phone; a code itself holds ten minutes.

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::session::{LoginSession, StoredLogin};
 use crate::azure::entra::DevicePoll;
 use crate::login;
-use crate::login::explain::LoginMethod;
 use crate::login::polling::{Polling, PollingTurn};
 use crate::login::{DeviceCode, StepFailure};
 use crate::ports::RefreshResponse;
+use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\

@@ -11,7 +11,7 @@ use secrecy::zeroize::Zeroizing;
 use super::session::{LoginSession, StoredLogin};
 use crate::cli::Stop;
 use crate::login::StepFailure;
-use crate::login::explain::LoginMethod;
+use crate::ports::diagnosis::LoginMethod;
 use crate::process::text;
 use crate::token::RefreshToken;
 

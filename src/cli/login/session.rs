@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::Prompter;
 use crate::cli::azure_clients::AzureRotator;
-use crate::login::explain::{LoginMethod, Subject};
 use crate::login::judge::Expected;
 use crate::login::{StepFailure, explain, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
-use crate::ports::failure::{Failure, Remedy};
+use crate::ports::diagnosis::{LoginMethod, Subject};
+use crate::ports::failure::{Failure, Remedy, Trace};
 use crate::ports::{Acceptance, IssuerError, RefreshResponse, ResourceError, SecretRole, VaultError};
 use crate::process::clock::rfc3339;
 use crate::process::text;
@@ -22,6 +22,9 @@ use crate::rotation::rotate::AppCredential;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
+
+/// Of what has not been refused yet.
+static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
 /// One sign-in under way.
 pub(super) struct LoginSession {
@@ -94,13 +97,7 @@ impl LoginSession {
     }
 
     pub(super) fn subject(&self, way: LoginMethod) -> Subject<'_> {
-        Subject {
-            name: self.grant().name.as_str(),
-            tenant: &self.grant().tenant_id,
-            client_id: self.client_id(),
-            authority: self.rotator.issuer.authority(),
-            way,
-        }
+        Subject { way, ..Subject::of(self.grant(), self.client_id(), &UNTRACED, self.rotator.clock.now()) }
     }
 
     /// Judges an answer, and stores its refresh token where nothing speaks against it.

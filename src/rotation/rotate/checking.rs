@@ -68,7 +68,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
             }
             Err(VaultError::Disabled) => !state.is_off(),
-            Err(error) => is_unread_otherwise(state, self.own(&error)),
+            Err(error) => {
+                let failure = self.unread(state, &error);
+                is_unread_otherwise(state, failure)
+            }
         }
     }
 

@@ -7,9 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::{Attempt, Proof, Rotator};
+use crate::ports::advice::Advice;
 use crate::ports::answer::{Unverified, Whose};
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::ports::oauth_error::Class;
 use crate::ports::{
     Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, SecretRole, Vault, answer,
 };
@@ -25,7 +25,7 @@ use crate::token::{RefreshToken, local_secret};
 
 /// A secret made moments ago works on some of Entra's front ends and not yet on others
 /// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.
-const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(10);
+const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
 
 /// The app's id and secret, as read for one step.
 pub(crate) struct AppCredential {
@@ -141,8 +141,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let failure = error.failure();
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
-            IssuerError::Refused(refusal) if fresh && refusal.class() == Class::ClientCredential => {
-                Failure { remedy: Remedy::Retry, ..failure }
+            IssuerError::Refused(_) if fresh && failure.advice.is_some_and(Advice::may_be_propagation) => {
+                Failure { remedy: Remedy::Retry, is_definite: false, ..failure }
             }
             _ => failure,
         }

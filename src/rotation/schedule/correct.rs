@@ -43,8 +43,15 @@ impl Timing {
             // Where something is in the way, that says when.
             *due_at = (*due_at).min(now + turn);
         }
-        if let Some(Blocked { failure: _, since, version: _, next_check_at, again_at, checks: _ }) =
-            blocked.as_deref_mut()
+        if let Some(Blocked {
+            failure: _,
+            since,
+            version: _,
+            next_check_at,
+            again_at,
+            checks: _,
+            is_confirmed: _,
+        }) = blocked.as_deref_mut()
         {
             *since = (*since).min(now);
             *next_check_at = (*next_check_at).min(now + LONGEST_WATCH);
@@ -54,9 +61,11 @@ impl Timing {
             *since = (*since).min(now);
             *retry_at = (*retry_at).min(now + delta(LONGEST));
         }
-        if let Some(Facts { version: _, proved_at, user_oid: _, unverified, verdict }) = facts.as_deref_mut()
+        if let Some(Facts { version: _, proved_at, user_oid: _, unverified, verdict, same_token_at }) =
+            facts.as_deref_mut()
         {
             *proved_at = proved_at.map(|at| at.min(now));
+            *same_token_at = same_token_at.map(|at| at.min(now));
             if let Some((_, since)) = unverified {
                 *since = (*since).min(now);
             }

@@ -214,7 +214,7 @@ fn no_identity(what: &FaultEffect) -> VaultError {
             ("not a token answer".to_owned(), true)
         }
     };
-    VaultError::NoIdentity { why, transient }
+    VaultError::no_identity(why, transient)
 }
 
 fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
@@ -224,7 +224,7 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
             let action = refused.action.map(|action| action.as_str().to_owned());
             match coded(refused.status, refused.inner.unwrap_or(refused.code), None) {
                 VaultError::Forbidden(Forbidden::Rbac { .. }) => {
-                    VaultError::Forbidden(Forbidden::Rbac { action })
+                    VaultError::Forbidden(Forbidden::Rbac { action, caller: None })
                 }
                 VaultError::Forbidden(Forbidden::Firewall { .. }) => {
                     VaultError::Forbidden(Forbidden::Firewall { address: refused.address })
@@ -254,7 +254,7 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
 /// An answer without Key Vault's body: a gateway's, which knows nothing about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     match status {
-        401 => VaultError::Unauthorized,
+        401 => VaultError::Unauthorized { akv: None },
         403 => VaultError::Forbidden(Forbidden::Other),
         409 => VaultError::InTransition,
         400 => VaultError::Rejected { status, code: String::new() },
@@ -265,8 +265,8 @@ fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
 fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
     match (status, code) {
         (403, "SecretDisabled") => VaultError::Disabled,
-        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action: None }),
-        (403, "ForbiddenByPolicy") => VaultError::Forbidden(Forbidden::Policy),
+        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action: None, caller: None }),
+        (403, "ForbiddenByPolicy") => VaultError::Forbidden(Forbidden::Policy { caller: None }),
         (403, "ForbiddenByFirewall") => VaultError::Forbidden(Forbidden::Firewall { address: None }),
         (403, "ForbiddenByConnection") => VaultError::Forbidden(Forbidden::Connection),
         (404, _) => VaultError::NotFound,

@@ -2,7 +2,10 @@
 //!
 //! Pure. Read at night and on a phone: an action fits whole into every message (`alert::forms`).
 
-use crate::ports::failure::{FailureSubject, Kind};
+use crate::ports::advice::Advice;
+use crate::ports::diagnosis::Subject;
+use crate::ports::failure::{FailureSubject, Kind, Trace};
+use crate::process::clock::Timestamp;
 use crate::status::snapshot::Snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
@@ -27,53 +30,47 @@ pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
 }
 
 /// What to do about a token's condition.
-pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
-    let ManagedToken { name, secret, tenant_id, .. } = &*of.grant;
-    let app = of.client_id().unwrap_or("CLIENT_ID");
+pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
+    let ManagedToken { name, secret, .. } = &*of.grant;
     let failure = of.failure_of(kind);
-    let stated = failure.and_then(|failure| failure.action.clone()).map(String::from);
-    let of_vault = |stated: Option<String>| {
-        stated.unwrap_or_else(|| format!("see what the vault refuses: `perennial check {name}`"))
+    let untraced = Trace::default();
+    let trace = failure.map_or(&untraced, |failure| &failure.trace);
+    let app = of.client_id().unwrap_or("CLIENT_ID");
+    let subject = Subject { user_oid: of.user_oid.as_deref(), ..Subject::of(&of.grant, app, trace, now) };
+    let picked_up = "Perennial picks it up within about a minute";
+    let stated = failure.and_then(|failure| failure.action.as_deref());
+    let of_vault = || match stated {
+        Some(action) => action.to_owned(),
+        None => format!("see what Key Vault denies: `perennial check {name}`"),
     };
-    match kind {
-        Kind::NeverSignedIn | Kind::LoginRequired => format!(
-            "run `perennial login {name}` and sign in with a second factor; {name} goes on within about a minute, at once after a SIGHUP"
-        ),
-        Kind::MfaRequired => format!(
-            "have MFA registered and demanded for the user, then run `perennial login {name}` in a private browser window; {name} goes on within about a minute, at once after a SIGHUP"
-        ),
-        Kind::PolicyBlocked => {
-            let by = failure.and_then(|failure| failure.trace.correlation_id.as_ref());
-            let by = by.map_or_else(|| format!("app {app}"), |id| format!("correlation id {id}"));
-            format!(
-                "find the refusal in Entra admin centre, Sign-in logs, non-interactive, tenant {tenant_id}, by {by}, and adapt the policy, the consent or the scope; it is tried daily by itself, at once after a SIGHUP"
-            )
+    match (failure.and_then(|failure| failure.advice), kind) {
+        (Some(advice), Kind::LoginRequired | Kind::MfaRequired) => {
+            format!("{}; {picked_up}", advice.text(&subject))
         }
-        Kind::AccountDisabled => {
-            let how = match &of.user_oid {
-                Some(oid) => format!("`az ad user update --id {oid} --account-enabled true`"),
-                None => format!("Entra admin centre, Users, tenant {tenant_id}"),
-            };
-            format!(
-                "enable the account: {how}; nobody has to sign in again, it is tried daily by itself, at once after a SIGHUP"
-            )
+        (Some(advice), _) => advice.text(&subject),
+        (None, Kind::NeverSignedIn | Kind::LoginRequired | Kind::TokenExpired | Kind::UnknownCode) => {
+            format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
-        Kind::AppCredentialRefused
+        (None, Kind::MfaRequired) => format!(
+            "have MFA registered and required for the user, then sign in: `perennial login {name}`, in a private browser window; {picked_up}"
+        ),
+        (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
+        (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
+        (None, Kind::AppCredentialRefused)
             if failure.is_some_and(|failure| failure.about == FailureSubject::CredentialSource) =>
         {
-            stated.unwrap_or_else(|| {
+            let again = || {
                 format!(
                     "see that client_id and client_secret of {name} can be read: `perennial check {name}`"
                 )
-            })
+            };
+            stated.map_or_else(again, str::to_owned)
         }
-        Kind::AppCredentialRefused => {
-            format!("make a new client secret and store its value, not its id: {}", new_app_secret(of, app))
+        (None, Kind::AppCredentialRefused) => Advice::ClientSecret.text(&subject),
+        (None, Kind::AppSecretExpiring) => {
+            format!("make a new client secret and store it before then: {}", subject.new_client_secret())
         }
-        Kind::AppSecretExpiring => {
-            format!("make a new client secret and store it before then: {}", new_app_secret(of, app))
-        }
-        Kind::AppSecretExpiryUnknown => {
+        (None, Kind::AppSecretExpiryUnknown) => {
             let note = match &of.grant.client_secret {
                 Source::Secret(at) => format!(
                     "`az keyvault secret set-attributes --vault-name {} --name {} --expires END`, or ",
@@ -86,56 +83,39 @@ pub(crate) fn of(kind: Kind, of: &Snapshot) -> String {
                 "note the end that `az ad app credential list --id {app}` shows: {note}app_secret_expires of {name} in the configuration"
             )
         }
-        Kind::EntraUnreachable => format!(
-            "check the network and proxy on the way to Entra: `perennial check {name}` shows which step fails; it is tried again by itself"
-        ),
-        Kind::VaultUnreachable => format!(
-            "check the network on the way to {}: `perennial check {name}` shows which step fails; it is tried again by itself",
-            secret.vault
-        ),
-        Kind::VaultRefused => of_vault(stated),
-        Kind::VaultIdentity => format!(
-            "check [vault] credential in the configuration: the identity this process runs under got no accepted token; `perennial check {name}`, as the same user on the same host, tries it"
-        ),
-        Kind::Unsaved => {
+        (None, Kind::EntraUnreachable) => Advice::Outage.text(&subject),
+        (None, Kind::EntraThrottled) => Advice::Throttled.text(&subject),
+        (None, Kind::AppMisconfigured) => Advice::AppId.text(&subject),
+        (None, Kind::VaultUnreachable | Kind::VaultRefused | Kind::SecretDeleted | Kind::VaultIdentity) => {
+            of_vault()
+        }
+        (None, Kind::Unsaved) => {
             format!("give back write access to {secret}; keep this process running until it is saved")
         }
-        Kind::Overdue => {
-            "read the other conditions and the log: something keeps this step from being done".into()
-        }
-        Kind::WrongIdentity => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, run `perennial login {name}`"
+        (None, Kind::Overdue) => "see the other conditions and the log for what blocks this step".into(),
+        (None, Kind::WrongIdentity) => format!(
+            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, sign in: `perennial login {name} --replace-user`"
         ),
-        Kind::IdentityUnverified => format!(
+        (None, Kind::IdentityUnverified) => format!(
             "see whose the token is: `perennial verify {name}`; where scope of {name} names `openid`, add `profile` to it, and let [cloud] authority be Entra's; {name} is rotated meanwhile"
         ),
-        Kind::NoRefreshToken => format!(
-            "add offline_access to the consent of app {app}, then run `perennial login {name}`; the stored token is kept meanwhile"
+        (None, Kind::NoRefreshToken) => format!(
+            "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; the stored token is kept meanwhile"
         ),
-        Kind::PartnerCenterRefused => partner_center_refused(&of.grant),
-        Kind::ForeignWriter => format!(
+        (None, Kind::SameRefreshToken) => format!(
+            "let [cloud] authority be Entra's, which returns a new refresh token each time; {name} is proved and not rotated meanwhile: `perennial verify {name}`"
+        ),
+        (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
+        (None, Kind::ForeignWriter) => format!(
             "find who else writes {secret} and stop it: `az keyvault secret list-versions --vault-name {} --name {}` shows the versions without managed-by",
             secret.vault_name(),
             secret.name.as_str()
         ),
-        Kind::BuriedSignIn => format!("nothing, if {name} is current; write to {secret} only to sign in"),
-        Kind::TurnedOff => format!("{}; or leave it: off is what was asked for", of_vault(stated)),
-        Kind::ClockSkew => CLOCK.into(),
-        Kind::AlertUndeliverable => of_sink(name.as_str()),
-    }
-}
-
-/// Where the app's secret is in a vault, one line makes it and stores it; a value may begin with a dash.
-fn new_app_secret(of: &Snapshot, app: &str) -> String {
-    match &of.grant.client_secret {
-        Source::Secret(at) => format!(
-            "`az keyvault secret set --vault-name {} --name {} --output none --expires END --value=\"$(az ad app credential reset --id {app} --append --display-name perennial --end-date END --query password --output tsv)\"`, both END as 2027-01-31T00:00:00Z",
-            at.vault_name(),
-            at.name.as_str()
-        ),
-        Source::File(_) | Source::Env(_) | Source::Credential(_) => format!(
-            "`az ad app credential reset --id {app} --append --display-name perennial` shows it, and it goes where client_secret of {} is read",
-            of.grant.name
-        ),
+        (None, Kind::BuriedSignIn) => {
+            format!("nothing, if {name} is current; write to {secret} only to sign in")
+        }
+        (None, Kind::TurnedOff) => format!("{}; or leave it: disabled means off", of_vault()),
+        (None, Kind::ClockSkew) => CLOCK.into(),
+        (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
     }
 }

@@ -86,7 +86,10 @@ fn action_of(failure: Failure, newest: Version) -> String {
 
 #[test]
 fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
-    let refused = VaultError::Forbidden(Forbidden::Rbac { action: None });
+    let refused = VaultError::Forbidden(Forbidden::Rbac {
+        action: None,
+        caller: Some("0c0ffee0-1111-4111-8111-111111111111".into()),
+    });
     let told = |asked, name| action_of(refused.failure(asked, &samples::address(name)), version());
 
     let (own, source) = (told(SecretRole::Own, "token"), told(SecretRole::Source, "app-secret"));
@@ -106,7 +109,7 @@ fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
     let unknown = action_of(disabled(), noted("$(reboot)"));
 
     assert!(known.contains(&format!("`az ad user update --id {OID} --account-enabled true`")), "{known}");
-    assert!(unknown.contains("Entra admin centre") && !unknown.contains("reboot"), "{unknown}");
+    assert!(unknown.contains("Entra admin center") && !unknown.contains("reboot"), "{unknown}");
 }
 
 #[test]
@@ -206,7 +209,8 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
         let drawn = drawn("a", &state);
 
         let all = conditions(std::slice::from_ref(&drawn), TimeDelta::zero(), now());
-        let login = all.iter().find(|one| one.kind == Kind::LoginRequired);
+        let ended = [Kind::TokenExpired, Kind::LoginRequired];
+        let login = all.iter().find(|one| ended.contains(&one.kind) && one.summary.contains("expired on"));
         assert_eq!(drawn.standing(now()), standing, "{what}");
         assert_eq!(login.map(|one| one.since), expired, "{what}");
         if let Some(login) = login {

@@ -330,7 +330,7 @@ def story(receivers, sandbox):
 
 def every_word(receivers, controls):
     """All there is to tell of one incident, at each sink: what changes by time comes with the vault's clock."""
-    kind, title = "vault_refused", "The vault says no"
+    kind, title = "vault_refused", "Key Vault denied access"
     daemon = run("run-4", "127.0.0.1:0")
     until("a proof", lambda: events(daemon, "proved"))
     seen = {sink: len(receivers.at(sink)) for sink in SINKS}
@@ -397,10 +397,10 @@ def metrics(listen):
 def judge(receivers):
     """Every message, from the first to the last."""
     headlines = [
-        "Critical: Somebody must sign in again (partner-center)",
-        "Over: Somebody must sign in again (partner-center)",
-        "Warning: The vault says no (partner-center)",
-        "Over: The vault says no (partner-center)",
+        "Critical: Sign-in required (partner-center)",
+        "Over: Sign-in required (partner-center)",
+        "Warning: Key Vault denied access (partner-center)",
+        "Over: Key Vault denied access (partner-center)",
         "Test: An alert could not be delivered",
     ]
     for sink, headline in [("teams", checks.teams), ("slack", checks.slack)]:

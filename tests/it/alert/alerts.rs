@@ -94,7 +94,7 @@ async fn teams_gets_an_adaptive_card_with_all_that_is_needed_at_night() {
     assert_eq!(card["msteams"], json!({"width": "full"}));
     assert_eq!(
         card["body"][0],
-        json!({"type": "TextBlock", "text": "Critical: Somebody must sign in again (contoso)",
+        json!({"type": "TextBlock", "text": "Critical: Sign-in required (contoso)",
             "weight": "Bolder", "size": "Medium", "wrap": true, "style": "heading", "color": "Attention"})
     );
     let fact = |title: &str, value: &str| json!({"title": title, "value": value});
@@ -150,7 +150,7 @@ async fn slack_gets_a_text_for_the_notification_and_blocks_with_three_letters_es
         ("POST /services/T/B/x", "application/json")
     );
     let body = letter.json();
-    assert_eq!(body["text"], "Critical: Somebody must sign in again (contoso)");
+    assert_eq!(body["text"], "Critical: Sign-in required (contoso)");
     let blocks = body["blocks"].as_array().expect("blocks");
     assert_eq!(blocks.len(), 2);
     assert_eq!((&blocks[1]["type"], &blocks[1]["text"]["type"]), (&json!("section"), &json!("mrkdwn")));
@@ -183,7 +183,7 @@ async fn pagerduty_triggers_and_resolves_one_incident_by_its_id() {
     );
     let payload = &event["payload"];
     let summary = payload["summary"].as_str().expect("text");
-    assert!(summary.starts_with("Critical: Somebody must sign in again (contoso): the issuer"), "{summary}");
+    assert!(summary.starts_with("Critical: Sign-in required (contoso): the issuer"), "{summary}");
     assert!(payload["source"].as_str().is_some_and(|host| !host.is_empty()));
     assert_eq!(payload["severity"], "critical");
     assert_eq!(payload["timestamp"], "2026-03-08T07:00:00Z");

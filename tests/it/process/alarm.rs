@@ -30,8 +30,8 @@ async fn told(inbox: &Inbox, count: usize) -> Vec<String> {
     eventually("so many messages", || Some(headlines(inbox)).filter(|all| all.len() >= count)).await
 }
 
-const OPENED: &str = "Critical: Somebody must sign in again (one)";
-const OVER: &str = "Over: Somebody must sign in again (one)";
+const OPENED: &str = "Critical: Sign-in required (one)";
+const OVER: &str = "Over: Sign-in required (one)";
 
 /// Waits until the daemon has tried the token that often again, and again been refused.
 async fn refused_again(daemon: &Child, mut place: usize, times: usize) {

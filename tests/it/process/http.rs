@@ -152,7 +152,7 @@ async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
     assert_eq!(served.code("/health?token=fabrikam").await, 200);
     assert_eq!(served.code("/health?token=nobody").await, 404);
     assert_eq!(served.json("/health").await["critical"], serde_json::json!(["login_required"]));
-    assert!(served.text("/").await.contains("Somebody must sign in again"));
+    assert!(served.text("/").await.contains("Sign-in required"));
     let metrics = served.text("/metrics").await;
     assert!(metrics.contains("perennial_condition{kind=\"login_required\",token=\"contoso\"} 1\n"));
     assert!(metrics.contains("perennial_failures_total{kind=\"login_required\"} 1\n"), "{metrics}");

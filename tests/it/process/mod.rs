@@ -213,7 +213,7 @@ async fn an_exit_code_says_who_can_help() {
     assert_eq!(signed_out.code, Some(3), "a user was signed out");
     assert!(signed_out.stdout.contains("\n  -> run `perennial login one`"), "{}", signed_out.stdout);
     let rehearsed = stage.run_to_end(&["rotate", "one", "--dry-run"]).await;
-    assert!(rehearsed.stdout.starts_with("one: refused_would_prove: the issuer refused this version"));
+    assert!(rehearsed.stdout.starts_with("one: refused_would_prove: Entra refused this version"));
     assert!(rehearsed.stdout.contains("\n  -> run `perennial login one`"), "{}", rehearsed.stdout);
     assert_eq!((rehearsed.code, rehearsed.stdout.contains("good until")), (Some(3), false));
     let status = stage.run_to_end(&["status", "one"]).await.stdout;
@@ -308,7 +308,7 @@ async fn a_stop_waits_for_a_successor_that_is_not_saved_yet() {
     };
     stage.world().inject(Fault::of(Peer::KeyVault, no_role).on(Operation::Set).about(&secret));
     let mut daemon = stage.start(&["run"]);
-    daemon.logs(0, "the vault refuses", |event| failed_with(event, "vault_refused")).await;
+    daemon.logs(0, "Key Vault denies", |event| failed_with(event, "vault_refused")).await;
     let tries = || {
         stage.world().count_calls_where(Timestamp::MIN_UTC, |call| {
             call.operation == Operation::Set && call.subject == secret

@@ -1,6 +1,8 @@
 //! What is written for people at night, and for other programs, is held to the code.
+use perennial::ports::diagnosis::{Diagnosis, ROWS};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use perennial::ports::failure::Kind;
@@ -98,6 +100,39 @@ fn rules_and_dashboard_ask_for_metrics_that_there_are() {
     assert_eq!(missing, [""; 0], "not on the dashboard");
     let ids: BTreeSet<u64> = panels.iter().filter_map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len());
+}
+
+/// The table of codes is the one that the program has: whoever reads a message finds its code there.
+#[test]
+fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
+    let spans = |codes: &[RangeInclusive<u32>]| {
+        let span = |span: &RangeInclusive<u32>| match (span.start(), span.end()) {
+            (start, end) if start == end => start.to_string(),
+            (start, end) => format!("{start}-{end}"),
+        };
+        codes.iter().map(span).collect::<Vec<_>>().join(", ")
+    };
+    let known = ROWS.iter().map(|row| {
+        let Diagnosis { remedy, kind, meaning, ends_grant, is_definite, .. } = row.diagnosis;
+        let note = match (ends_grant, is_definite) {
+            (true, _) => "ends the grant",
+            (false, true) => "",
+            (false, false) => "confirmed by a second attempt",
+        };
+        let kind = kind.as_str();
+        let link = format!("[{kind}](runbook.md#{kind})");
+        format!("| {} | {meaning} | {} | {link} | {note} |", spans(row.codes), remedy.as_str())
+    });
+    let known: BTreeSet<String> = known.collect();
+    let documented = include_str!("../../../docs/codes.md").lines();
+    let documented: BTreeSet<String> = documented
+        .filter(|line| line.starts_with("| ") && !line.contains("| Meaning |"))
+        .map(ToOwned::to_owned)
+        .collect();
+
+    let missing: Vec<&String> = known.difference(&documented).collect();
+    let stale: Vec<&String> = documented.difference(&known).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}");
 }
 
 /// All sources but those of tests.

@@ -507,7 +507,10 @@ async fn a_final_mark_carries_its_code_and_gives_it_up_when_the_token_works() {
     scene.refuse("invalid_grant", Some(999_999));
 
     let state = settle(&mut rotator, scene.unknown()).await;
-    assert_eq!(marks(), [said("login_required"), None], "nobody knows this code");
+    assert_eq!(marks(), [None, None], "nobody knows this code: it has to be confirmed");
+    scene.pass(&rotator, TimeDelta::minutes(1));
+    let state = look_now(&mut rotator, state).await;
+    assert_eq!(marks(), [said("login_required"), None], "it was said twice");
 
     scene.allow();
     scene.refuse("invalid_grant", Some(50173));

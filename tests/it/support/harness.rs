@@ -23,6 +23,7 @@ pub(crate) fn base() -> Timestamp {
 /// A grant as an operator would describe the partner's token.
 pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
     ManagedToken {
+        authority: "https://login.microsoftonline.com/".into(),
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
         client_id: ConfigValue::Plain(partner.client_id.clone()),

@@ -73,7 +73,8 @@ impl Row {
     }
 
     fn means(self, kind: Kind, remedy: Remedy) -> Self {
-        const MARKED: [Kind; 5] = [
+        const MARKED: [Kind; 6] = [
+            Kind::AppMisconfigured,
             Kind::LoginRequired,
             Kind::MfaRequired,
             Kind::PolicyBlocked,
@@ -88,13 +89,13 @@ impl Row {
         Self { saying: Some(text.to_owned()), ..self }
     }
 
-    fn cold(self) -> Self {
-        Self { cold: true, ..self }
+    /// The refusal is told only once a second one has confirmed it, so it is not noted yet.
+    fn unconfirmed(self) -> Self {
+        Self { marked: false, ..self }
     }
 
-    fn wrong(mut self, what: String) -> Self {
-        self.wrong.push(what);
-        self
+    fn cold(self) -> Self {
+        Self { cold: true, ..self }
     }
 
     /// Acts it out with a partner of its own, and says what is not as it should be.

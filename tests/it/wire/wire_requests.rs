@@ -154,7 +154,7 @@ async fn a_start_without_an_identity_is_one_question_however_many_tokens_there_a
     let states = prove_twenty(&lab).await;
 
     let kinds = states.iter().filter_map(|state| Some(state.failure()?.kind));
-    assert_eq!(kinds.filter(|kind| *kind == Kind::VaultIdentity).count(), 20);
+    assert_eq!(kinds.filter(|kind| *kind == Kind::EntraUnreachable).count(), 20);
     assert_eq!(lab.world().count_calls(Peer::Entra, Some(Operation::Identity), Timestamp::MIN_UTC), 1);
     assert!(calls_of(lab.world()).is_empty());
 }

@@ -153,7 +153,7 @@ const STARTTLS: &str = "250-mail.contoso.example\r\n250-STARTTLS\r\n250 AUTH PLA
 
 fn mail() -> Mail {
     Mail {
-        subject: "Critical: Somebody must sign in again (contoso)".into(),
+        subject: "Critical: Sign-in required (contoso)".into(),
         text: "Tokens: contoso\nWhat: the issuer refused\n".into(),
         id: Uuid::from_u128(1),
         thread: Some(Uuid::from_u128(2)),
@@ -172,7 +172,7 @@ async fn a_mail_says_who_whom_and_what_and_belongs_to_its_incident() {
     has("RCPT TO:<ann@contoso.example>");
     has("RCPT TO:<bob@contoso.example>");
     has("From: Perennial <perennial@contoso.example>");
-    has("Subject: Critical: Somebody must sign in again (contoso)");
+    has("Subject: Critical: Sign-in required (contoso)");
     has("Message-ID: <00000000-0000-0000-0000-000000000001@contoso.example>");
     has("References: <00000000-0000-0000-0000-000000000002@contoso.example>");
     has("Auto-Submitted: auto-generated");

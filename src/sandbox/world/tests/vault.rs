@@ -87,7 +87,7 @@ async fn roles_and_firewall_say_what_is_missing() {
     let refused = vault.write(at, &scene.new_version("x"), Uuid::nil()).await;
 
     let action = Some("Microsoft.KeyVault/vaults/secrets/setSecret/action".to_owned());
-    assert_eq!(refused, Err(VaultError::Forbidden(Forbidden::Rbac { action })));
+    assert_eq!(refused, Err(VaultError::Forbidden(Forbidden::Rbac { action, caller: None })));
     scene.world.change_vault(VAULT, |vault| vault.firewall_refuses = Some("203.0.113.9".into()));
     let address = Some("203.0.113.9".to_owned());
     let refused = vault.newest(at, Uuid::nil()).await.err();

@@ -103,12 +103,12 @@ async fn an_app_that_is_registered_wrongly_is_told_how_to_mend_it() {
     };
 
     register(Platform::Spa);
-    stage.refused(&own, 4, "AADSTS9002327", "registered as `spa`").await;
+    stage.refused(&own, 4, "AADSTS9002327", "to the platform Web").await;
     register(Platform::PublicClient);
     stage.refused(&own, 4, "AADSTS700025", "under the platform Web").await;
     register(Platform::Web);
     stage.bend(Distortion::DayToken);
-    stage.refused(&own, 4, "would end after 24 hours", "registered as `spa`").await;
+    stage.refused(&own, 4, "would end after 24 hours", "to the platform Web").await;
     stage.bend(Distortion::NoRefreshToken);
     stage.refused(&own, 4, "no refresh token", "offline_access").await;
     let link = format!(
@@ -119,10 +119,10 @@ async fn an_app_that_is_registered_wrongly_is_told_how_to_mend_it() {
     stage.refused(&own, 4, "AADSTS65001", &link).await;
     for code in [50020, 90072] {
         stage.answer_with("invalid_grant", code);
-        stage.refused(&own, 3, &format!("AADSTS{code}"), "is no member of tenant").await;
+        stage.refused(&own, 4, &format!("AADSTS{code}"), "compare tenant_id of one").await;
     }
     stage.answer_with("invalid_grant", 54005);
-    stage.refused(&own, 3, "AADSTS54005", "a code works once").await;
+    stage.refused(&own, 3, "AADSTS54005", "start the sign-in again").await;
     stage.world().expire_app_secret(&stage.partner.client_id);
     stage.refused(&own, 4, "AADSTS7000222", "make a new client secret").await;
 }

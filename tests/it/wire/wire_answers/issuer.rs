@@ -19,7 +19,8 @@ fn redeem(what: FaultEffect) -> Fault {
 
 fn retry(name: &str, what: FaultEffect, after: Option<u64>) -> Row {
     let after = after.map(Duration::from_secs);
-    Row::faulty(name, redeem(what)).means(Kind::EntraUnreachable, Remedy::Retry).asking(after)
+    let kind = if name.starts_with("429") { Kind::EntraThrottled } else { Kind::EntraUnreachable };
+    Row::faulty(name, redeem(what)).means(kind, Remedy::Retry).asking(after)
 }
 
 fn page(status: u16, content_type: &'static str, retry_after: Option<&str>, body: &str) -> FaultEffect {

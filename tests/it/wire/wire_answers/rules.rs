@@ -38,7 +38,7 @@ fn users() -> Vec<Row> {
             world.human_signs_in(partner).expect("signed in");
             with_mfa(world, partner);
         })
-        .means(Kind::MfaRequired, Remedy::Operator)
+        .means(Kind::MfaRequired, Remedy::Login)
         .saying("AADSTS50076"),
     ]
 }
@@ -68,12 +68,12 @@ fn apps() -> Vec<Row> {
         .means(Kind::AppCredentialRefused, Remedy::Operator)
         .saying("AADSTS700016"),
         Row::new("tenant mistyped", |_, _, grant| grant.tenant_id = "contosso.onmicrosoft.com".into())
-            .means(Kind::WrongIdentity, Remedy::Operator)
+            .means(Kind::AppMisconfigured, Remedy::Operator)
             .saying("AADSTS90002"),
         Row::new("scope of a resource that is not there", |_, _, grant| {
             grant.scope = "https://nowhere.example/user_impersonation".into();
         })
-        .means(Kind::PolicyBlocked, Remedy::Operator)
+        .means(Kind::AppMisconfigured, Remedy::Operator)
         .saying("AADSTS500011"),
     ]
 }
@@ -88,9 +88,10 @@ fn stored() -> Vec<Row> {
         pasted("quoted", "\"0.AXnotatoken\"").means(Kind::LoginRequired, Remedy::Operator),
         pasted("two words", "0.AX not a token").means(Kind::LoginRequired, Remedy::Operator),
         pasted("empty", " ").means(Kind::LoginRequired, Remedy::Operator),
-        pasted("a word that is no token", "hunter2hunter2").means(Kind::LoginRequired, Remedy::Operator),
+        pasted("a word that is no token", "hunter2hunter2").means(Kind::LoginRequired, Remedy::Login),
         pasted("a token nobody issued", "0.AXthisWasNeverIssuedByAnybodyAtAll")
             .means(Kind::LoginRequired, Remedy::Login)
+            .unconfirmed()
             .saying("AADSTS70000"),
         Row::new("a token of another app", |world, partner, _| {
             let other = world.fresh_id().to_string();
@@ -98,7 +99,7 @@ fn stored() -> Vec<Row> {
             let theirs = world.sign_in(&partner.user_oid, &other).expect("signed in");
             world.human_writes(&partner.refresh_token, theirs.expose(), Tags::new()).expect("written");
         })
-        .means(Kind::LoginRequired, Remedy::Operator)
+        .means(Kind::WrongIdentity, Remedy::Operator)
         .saying("AADSTS700007"),
         Row::new("idle for ninety days", |world, partner, _| {
             world.advance(-TimeDelta::days(100));

@@ -88,7 +88,7 @@ fn answers() -> Vec<Answer> {
             answer("403 access policy", inner("ForbiddenByPolicy"), OPERATOR),
             answer("403 firewall", inner("ForbiddenByFirewall"), OPERATOR),
             answer("403 private endpoint", inner("ForbiddenByConnection"), OPERATOR),
-            answer("404", coded(404, "SecretNotFound", None), (Kind::NeverSignedIn, Remedy::Login)),
+            answer("404", coded(404, "SecretNotFound", None), (Kind::SecretDeleted, Remedy::Operator)),
             answer("409 deleted", conflict("ObjectIsDeletedButRecoverable"), OPERATOR),
             answer("409 being deleted", conflict("ObjectIsBeingDeleted"), UNREACHABLE),
             answer("409 being recovered", conflict("ObjectIsBeingRecovered"), UNREACHABLE),

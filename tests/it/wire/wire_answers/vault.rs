@@ -127,23 +127,65 @@ pub(super) fn identity_rows() -> Vec<Row> {
         code: Some(code),
         suberror: None,
     };
-    let row = |name, what, remedy, said: &'static str| {
+    let row = |name, what, kind, remedy, said: &'static str| {
         let fault = Fault::of(Peer::Entra, what).on(Operation::Identity);
         let row = Row::new(name, move |world, _, _| world.inject(fault.clone()));
-        row.means(Kind::VaultIdentity, remedy).saying(said).cold()
+        row.means(kind, remedy).saying(said).cold()
     };
     let status = |status| FaultEffect::Status { status, retry_after: None };
     vec![
-        row("secret wrong", oauth(401, "invalid_client", 7_000_215), OPERATOR, "AADSTS7000215"),
-        row("secret expired", oauth(401, "invalid_client", 7_000_222), OPERATOR, "AADSTS7000222"),
-        row("app not there", oauth(400, "unauthorized_client", 700_016), OPERATOR, "AADSTS700016"),
-        row("tenant not there", oauth(400, "invalid_request", 90002), OPERATOR, "AADSTS90002"),
-        row("blocked by a policy", oauth(400, "access_denied", 53003), OPERATOR, "AADSTS53003"),
-        row("directory down", oauth(400, "temporarily_unavailable", 90033), retry, "AADSTS90033"),
-        row("429", status(429), retry, "status 429"),
-        row("503", status(503), retry, "status 503"),
-        row("502 as HTML", page(502, None, "<html>"), retry, "status 502"),
-        row("cut", FaultEffect::Transport(NoResponse::Cut), retry, "no answer"),
-        row("200 of a guest network", FaultEffect::Garbage, retry, "no access token for the vault"),
+        row(
+            "secret wrong",
+            oauth(401, "invalid_client", 7_000_215),
+            Kind::VaultIdentity,
+            OPERATOR,
+            "AADSTS7000215",
+        ),
+        row(
+            "secret expired",
+            oauth(401, "invalid_client", 7_000_222),
+            Kind::VaultIdentity,
+            OPERATOR,
+            "AADSTS7000222",
+        ),
+        row(
+            "app not there",
+            oauth(400, "unauthorized_client", 700_016),
+            Kind::VaultIdentity,
+            OPERATOR,
+            "AADSTS700016",
+        ),
+        row(
+            "tenant not there",
+            oauth(400, "invalid_request", 90002),
+            Kind::VaultIdentity,
+            OPERATOR,
+            "AADSTS90002",
+        ),
+        row(
+            "blocked by a policy",
+            oauth(400, "access_denied", 53003),
+            Kind::VaultIdentity,
+            OPERATOR,
+            "AADSTS53003",
+        ),
+        row(
+            "directory down",
+            oauth(400, "temporarily_unavailable", 90033),
+            Kind::EntraUnreachable,
+            retry,
+            "AADSTS90033",
+        ),
+        row("429", status(429), Kind::EntraThrottled, retry, "status 429"),
+        row("503", status(503), Kind::EntraUnreachable, retry, "status 503"),
+        row("502 as HTML", page(502, None, "<html>"), Kind::EntraUnreachable, retry, "status 502"),
+        row("cut", FaultEffect::Transport(NoResponse::Cut), Kind::EntraUnreachable, retry, "no answer"),
+        row(
+            "200 of a guest network",
+            FaultEffect::Garbage,
+            Kind::VaultIdentity,
+            retry,
+            "cannot authenticate to Key Vault",
+        ),
     ]
 }

@@ -1,0 +1,157 @@
+//! What each answer of the vault is read as.
+
+use super::*;
+
+fn answered(status: u16, body: &str) -> VaultError {
+    refused(&RefusedCall { status, body: body.as_bytes(), network_info: None, retry_after: None })
+}
+
+fn error(code: &str, inner: &str, message: &str) -> String {
+    serde_json::json!({"error": {"code": code, "message": message, "innererror": {"code": inner}}})
+        .to_string()
+}
+
+#[test]
+fn refusals_are_told_apart_by_status_then_inner_code_then_code() {
+    let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
+    let rejected = |code: &str| VaultError::Rejected { status: 400, code: code.into() };
+    let rbac = |caller: Option<&str>| {
+        VaultError::Forbidden(Forbidden::Rbac { action: None, caller: caller.map(Into::into) })
+    };
+    let policy =
+        |caller: Option<&str>| VaultError::Forbidden(Forbidden::Policy { caller: caller.map(Into::into) });
+    for (status, body, means) in [
+        (400, error("BadParameter", "", ""), rejected("BadParameter")),
+        (400, error("", "", ""), rejected("")),
+        (400, r#"{"error":{"code":"BadParameter"}}"#.into(), rejected("BadParameter")),
+        (
+            401,
+            error("Unauthorized", "", "AKV10022: Invalid audience."),
+            VaultError::Unauthorized { akv: Some(10022) },
+        ),
+        (400, error("ForbiddenByRbac", "", "x"), rbac(None)),
+        (403, error("Forbidden", "", "Caller is not authorized to perform action on resource."), rbac(None)),
+        (403, error("Forbidden", "AccessDenied", "x"), policy(None)),
+        (
+            403,
+            error(
+                "Forbidden",
+                "",
+                "The application 'appid=x;oid=0c0ffee0-1111-4111-8111-111111111111;iss=y' does not have secrets get permission on key vault",
+            ),
+            policy(Some("0c0ffee0-1111-4111-8111-111111111111")),
+        ),
+        (
+            403,
+            error("Forbidden", "", "Operation get is not allowed on a disabled secret."),
+            VaultError::Disabled,
+        ),
+        (
+            403,
+            error("Forbidden", "", "Public network access is disabled"),
+            VaultError::Forbidden(Forbidden::Connection),
+        ),
+        (409, error("Conflict", "", "x is in a deleted but recoverable state"), VaultError::Deleted),
+        (401, String::new(), VaultError::Unauthorized { akv: None }),
+        (403, error("Forbidden", "SecretDisabled", "x"), VaultError::Disabled),
+        (
+            403,
+            error("Forbidden", "ForbiddenByPolicy", "x"),
+            VaultError::Forbidden(Forbidden::Policy { caller: None }),
+        ),
+        (403, error("Forbidden", "ForbiddenByConnection", "x"), VaultError::Forbidden(Forbidden::Connection)),
+        (403, "<html>".into(), VaultError::Forbidden(Forbidden::Other)),
+        (404, error("SecretNotFound", "", "x"), VaultError::NotFound),
+        (404, "<html>a gateway that never heard of vaults</html>".into(), unavailable(404)),
+        (409, error("Conflict", "ObjectIsDeletedButRecoverable", "x"), VaultError::Deleted),
+        (409, error("Conflict", "ObjectIsBeingDeleted", "x"), VaultError::InTransition),
+        (409, error("Conflict", "ObjectIsBeingRecovered", "x"), VaultError::InTransition),
+        (429, error("Throttled", "", "Reason: VaultRequestTypeLimitReached"), unavailable(429)),
+        (429, "Too Many Requests".into(), unavailable(429)),
+        (500, "{}".into(), unavailable(500)),
+        (503, String::new(), unavailable(503)),
+        (302, String::new(), unavailable(302)),
+        (407, "<html>".into(), unavailable(407)),
+        (204, String::new(), VaultError::NotUnderstood),
+    ] {
+        let means = match means {
+            VaultError::Rejected { status, code } if code.is_empty() => {
+                VaultError::Rejected { status, code: "no code".into() }
+            }
+            means => means,
+        };
+        assert_eq!(answered(status, &body), means, "{status} {body}");
+    }
+}
+
+#[test]
+fn the_missing_data_action_is_named_also_where_the_message_has_escapes() {
+    let message = "Caller is not authorized.\r\nAction: 'Microsoft.KeyVault/vaults/secrets/\
+                   setSecret/action'\r\nAssignment: (not found)";
+    let body = error("Forbidden", "ForbiddenByRbac", message);
+
+    assert!(body.contains("\\r\\n"));
+    let action = Some("Microsoft.KeyVault/vaults/secrets/setSecret/action".to_owned());
+    assert_eq!(answered(403, &body), VaultError::Forbidden(Forbidden::Rbac { action, caller: None }));
+}
+
+#[test]
+fn what_is_no_data_action_is_not_shown_as_one() {
+    let long = format!("Microsoft.KeyVault/vaults/secrets/{}/action", "a".repeat(200));
+    for message in
+        ["", "Microsoft.KeyVault/vaults/", "Microsoft.KeyVault/vaults//x/y", "Microsoft.Key", &long]
+    {
+        let means = VaultError::Forbidden(Forbidden::Rbac { action: None, caller: None });
+        assert_eq!(answered(403, &error("Forbidden", "ForbiddenByRbac", message)), means, "{message}");
+    }
+}
+
+#[test]
+fn our_address_is_taken_from_the_header_or_the_message() {
+    let body = |message| error("Forbidden", "ForbiddenByFirewall", message);
+    for (network_info, message, address) in [
+        (Some("conn_type=Ipv4;addr=20.30.40.50;act_addr_fam=InterNetwork;"), "", Some("20.30.40.50")),
+        (Some("conn_type=Ipv6;addr=2001:db8::1;"), "", Some("2001:db8::1")),
+        (None, "Not authorized.\r\nClient address: 20.30.40.50\r\nCaller: x", Some("20.30.40.50")),
+        (Some("addr=canary"), "Client address: canary", None),
+        (None, "", None),
+    ] {
+        let body = body(message);
+        let found =
+            refused(&RefusedCall { status: 403, body: body.as_bytes(), network_info, retry_after: None });
+
+        let address = address.map(str::to_owned);
+        assert_eq!(found, VaultError::Forbidden(Forbidden::Firewall { address }), "{network_info:?}");
+    }
+}
+
+#[test]
+fn a_hostile_vault_cannot_put_words_into_an_error() {
+    let secret = "0.AXoA-canary_secret~1";
+    for status in 300..600 {
+        let shown = answered(status, &error(secret, secret, secret)).to_string();
+
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn a_version_belongs_to_the_secret_that_was_asked_for() {
+    let at = SecretAddress {
+        vault: "https://x.vault.azure.net".into(),
+        name: crate::token::secret::SecretName::parse("Pc-Token").expect("a name"),
+    };
+    let id = "0123456789abcdef0123456789abcdef";
+
+    let found = version_id(&at, &format!("https://x.vault.azure.net/secrets/pc-token/{id}"));
+    assert_eq!(found, Some(VersionId(id.into())));
+    for bad in [
+        String::new(),
+        format!("https://x.vault.azure.net/secrets/other/{id}"),
+        "https://x.vault.azure.net/secrets/pc-token/".into(),
+        "https://x.vault.azure.net/secrets/pc-token".into(),
+        format!("https://x.vault.azure.net/secrets/pc-token/{id}/../other"),
+    ] {
+        assert_eq!(version_id(&at, &bad), None, "{bad}");
+    }
+}

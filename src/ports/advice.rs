@@ -1,0 +1,103 @@
+//! What helps against a failure, as a type: `diagnosis` chooses it, and has its words.
+
+use crate::net::no_response::NoResponse;
+
+/// What helps: each has one text for each way in which somebody may be asked to do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Sign in again.
+    SignIn,
+    /// Sign in with a second factor.
+    SecondFactor,
+    /// Change the password, then sign in.
+    NewPassword,
+    /// Begin the sign-in anew: its code is spent, void or too old.
+    StartAgain,
+    /// Accept the consent that was declined.
+    AcceptConsent,
+    /// Sign in from a device that the tenant accepts.
+    Device,
+    /// Look at the stored value, then sign in.
+    StoredValue,
+    /// Enable the user's account.
+    EnableAccount,
+    /// Unblock the user's account.
+    UnblockAccount,
+    /// Assign the user to the enterprise application.
+    AssignUser,
+    /// Sign in with an account of that tenant, or correct the tenant.
+    AccountOrTenant,
+    /// Adapt a conditional access policy.
+    Policy,
+    /// Clear the user's risk.
+    Risk,
+    /// Let an administrator consent.
+    Consent,
+    /// Add the permission to the app registration, then consent.
+    Permission,
+    /// Make and store a new client secret.
+    ClientSecret,
+    /// Store a client secret, or allow public clients: none was sent.
+    NoClientSecret,
+    /// Compare the app's id with the registration.
+    AppId,
+    /// Enable the app.
+    EnableApp,
+    /// Make the app's service principal in the tenant.
+    ServicePrincipal,
+    /// Make the app a confidential one.
+    AppPlatform,
+    /// Register the redirect URI under the platform Web.
+    RedirectAsWeb,
+    /// Register the redirect URI.
+    RedirectUri,
+    /// Compare the assertion's certificate or key with the registration.
+    Assertion,
+    /// Compare issuer, subject and audience of the federated credential.
+    FederatedCredential,
+    /// Set this host's clock.
+    Clock,
+    /// Compare the tenant.
+    Tenant,
+    /// Compare the cloud.
+    Cloud,
+    /// Correct the scope.
+    Scope,
+    /// See that the resource is there and enabled in the tenant.
+    Resource,
+    /// The request was not understood: a proxy, or a value in the configuration.
+    Request,
+    /// Ask Microsoft's support.
+    Support,
+    /// Wait: asked too often.
+    Throttled,
+    /// Wait: an outage on the other side.
+    Outage,
+    /// Look the number up.
+    LookUp,
+    /// Mend the way to the peer: there was no answer, for this reason.
+    Network(NoResponse),
+    /// Something else on the way answered in the peer's place.
+    Intercepted,
+}
+
+impl Advice {
+    /// The same for an app that authenticates as itself, for which nobody can sign in.
+    #[must_use]
+    pub fn for_an_app(self) -> Self {
+        match self {
+            Self::SignIn | Self::SecondFactor | Self::NewPassword | Self::StartAgain | Self::StoredValue => {
+                Self::AppId
+            }
+            Self::AcceptConsent => Self::Consent,
+            Self::Device => Self::Policy,
+            other => other,
+        }
+    }
+
+    /// Whether a credential that was made moments ago is refused in this way by front ends that have not learned of it
+    /// (docs/azure-facts.md F115).
+    pub fn may_be_propagation(self) -> bool {
+        matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)
+    }
+}

@@ -1,0 +1,99 @@
+//! The table as a whole: no number twice, policies in ranges, and what holds for every row.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::ports::failure::Trace;
+
+fn refusal(error: &str, code: Option<u32>) -> OAuthError {
+    OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() }
+}
+
+const ERRORS: [&str; 12] = [
+    "invalid_grant",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "invalid_client",
+    "unauthorized_client",
+    "invalid_request",
+    "invalid_scope",
+    "access_denied",
+    "server_error",
+    "unreadable",
+    "out_of_cheese",
+];
+
+#[test]
+fn no_number_is_in_two_rows_and_every_row_says_what_it_means() {
+    let mut known = BTreeSet::new();
+    for row in ROWS {
+        assert!(!row.diagnosis.meaning.is_empty() && row.diagnosis.meaning.len() <= 60, "{row:?}");
+        for code in row.codes.iter().cloned().flatten() {
+            assert!(known.insert(code), "{code} is in two rows");
+        }
+    }
+    assert!(known.len() > 2000, "{}", known.len());
+}
+
+#[test]
+fn only_what_a_sign_in_cures_ends_a_grant_and_what_ends_one_is_definite() {
+    for row in ROWS.iter().filter(|row| row.diagnosis.ends_grant) {
+        assert_eq!(row.diagnosis.kind, Kind::LoginRequired, "{row:?}");
+        assert!(row.diagnosis.is_definite && row.diagnosis.remedy != Remedy::Retry, "{row:?}");
+    }
+}
+
+#[test]
+fn every_number_of_a_policy_is_an_operators_under_any_error() {
+    for code in (53000..54000).chain(530_000..531_000) {
+        for error in ERRORS {
+            for status in [400, 401, 429, 500] {
+                let found = diagnose(&OAuthError { status, ..refusal(error, Some(code)) });
+                assert_eq!(
+                    (found.remedy, found.kind),
+                    (Remedy::Operator, Kind::PolicyBlocked),
+                    "{error} {code}"
+                );
+                assert!(!found.ends_grant, "{error} {code}");
+            }
+        }
+    }
+    for code in [52999, 54000, 529_999, 531_000] {
+        assert_eq!(
+            diagnose(&refusal("invalid_grant", Some(code))).remedy,
+            Remedy::Login,
+            "{code} is no policy's"
+        );
+    }
+}
+
+#[test]
+fn a_number_in_no_row_is_read_by_suberror_then_by_error_and_is_confirmed_before_a_person_is_asked() {
+    for (error, suberror, remedy, kind, is_definite) in [
+        ("invalid_grant", None, Remedy::Login, Kind::LoginRequired, false),
+        ("invalid_grant", Some("bad_token"), Remedy::Login, Kind::LoginRequired, false),
+        ("invalid_grant", Some("consent_required"), Remedy::Operator, Kind::PolicyBlocked, true),
+        ("invalid_grant", Some("protection_policy_required"), Remedy::Operator, Kind::PolicyBlocked, true),
+        ("invalid_grant", Some("user_password_expired"), Remedy::Login, Kind::LoginRequired, false),
+        ("invalid_client", None, Remedy::Operator, Kind::AppCredentialRefused, true),
+        ("out_of_cheese", None, Remedy::Retry, Kind::UnknownCode, true),
+    ] {
+        for code in [None, Some(999_999)] {
+            let refused = OAuthError { suberror: suberror.map(str::to_owned), ..refusal(error, code) };
+            let found = diagnose(&refused);
+            assert_eq!(
+                (found.remedy, found.kind, found.is_definite),
+                (remedy, kind, is_definite),
+                "{refused:?}"
+            );
+            assert!(!found.ends_grant && found.meaning.is_empty(), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn credentials_not_valid_are_the_clients_only_where_the_error_says_so() {
+    assert_eq!(diagnose(&refusal("invalid_client", Some(70002))).kind, Kind::AppCredentialRefused);
+    assert_eq!(diagnose(&refusal("invalid_grant", Some(70002))).kind, Kind::LoginRequired);
+}

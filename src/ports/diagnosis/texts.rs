@@ -1,0 +1,328 @@
+//! The text of each action: what to do, in one or two sentences, with the command to type or the page to open.
+//!
+//! Owns the words for what Entra refuses. Followed literally, an action ends the condition: it names the object, its dates
+//! are computed, no variable is left unset, and no secret stands in an argument list.
+
+use chrono::TimeDelta;
+
+use crate::net::no_response::NoResponse;
+use crate::ports::advice::Advice;
+use crate::ports::failure::Trace;
+use crate::process::clock::Timestamp;
+use crate::token::managed::ManagedToken;
+use crate::token::secret::Source;
+
+/// How long a new client secret is to live: Microsoft recommends six months at most.
+const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
+
+/// Which way somebody signs in, or would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginMethod {
+    /// A browser, with or without a listener.
+    Code,
+    /// A code typed on another device.
+    DeviceCode,
+    /// A token brought from elsewhere.
+    Import,
+    /// No sign-in: the token that is stored.
+    Stored,
+}
+
+/// Whose credentials Entra refused.
+#[derive(Clone, Copy, Debug)]
+pub enum CredentialPlace<'a> {
+    /// The app's of a token.
+    App {
+        /// Where its client secret is read.
+        client_secret: &'a Source,
+        /// When a new secret would begin.
+        now: Timestamp,
+    },
+    /// Those of the vault's identity, configured in `[vault]`.
+    Vault,
+}
+
+/// What an action is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The token's name.
+    pub name: &'a str,
+    /// As configured.
+    pub tenant: &'a str,
+    /// As configured or read.
+    pub client_id: &'a str,
+    /// Entra's base URL, with a slash at its end.
+    pub authority: &'a str,
+    /// As configured.
+    pub scope: &'a str,
+    /// Which way.
+    pub way: LoginMethod,
+    /// Whose credentials.
+    pub place: CredentialPlace<'a>,
+    /// The user's object id, where it is known.
+    pub user_oid: Option<&'a str>,
+    /// By what the refusal is found.
+    pub trace: &'a Trace,
+}
+
+impl<'a> Subject<'a> {
+    /// A refusal of what is stored for a token.
+    pub fn of(token: &'a ManagedToken, client_id: &'a str, trace: &'a Trace, now: Timestamp) -> Self {
+        Self {
+            name: token.name.as_str(),
+            tenant: &token.tenant_id,
+            client_id,
+            authority: &token.authority,
+            scope: &token.scope,
+            way: LoginMethod::Stored,
+            place: CredentialPlace::App { client_secret: &token.client_secret, now },
+            user_oid: None,
+            trace,
+        }
+    }
+
+    fn login(&self) -> String {
+        let name = self.name;
+        match self.way {
+            LoginMethod::DeviceCode => format!("`perennial login {name} --device-code`"),
+            LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
+                format!("`perennial login {name}`")
+            }
+        }
+    }
+
+    /// The configuration key of the app's id.
+    fn client_id_key(&self) -> String {
+        match self.place {
+            CredentialPlace::App { .. } => format!("client_id of {}", self.name),
+            CredentialPlace::Vault => "client_id of [vault]".to_owned(),
+        }
+    }
+
+    fn tenant_key(&self) -> String {
+        match self.place {
+            CredentialPlace::App { .. } => format!("tenant_id of {}", self.name),
+            CredentialPlace::Vault => "tenant_id of [vault]".to_owned(),
+        }
+    }
+
+    fn sign_in_logs(&self) -> String {
+        let by = match &self.trace.correlation_id {
+            Some(id) => format!("correlation id {id}"),
+            None => format!("app {}", self.client_id),
+        };
+        format!("Entra admin center, Sign-in logs, tenant {}, by {by}", self.tenant)
+    }
+
+    fn consent_page(&self) -> String {
+        format!("{}{}/adminconsent?client_id={}", self.authority, self.tenant, self.client_id)
+    }
+
+    /// One line makes a client secret and stores it, where it is kept in a vault; its value is in no argument list.
+    pub fn new_client_secret(&self) -> String {
+        let app = self.client_id;
+        let make = |ends: &str| {
+            format!(
+                "az ad app credential reset --id {app} --append --display-name perennial {ends} --query password --output tsv"
+            )
+        };
+        match self.place {
+            CredentialPlace::App { client_secret: Source::Secret(at), now } => {
+                let end = (now + SECRET_LIVES).format("%Y-%m-%d");
+                let make = make(&format!("--end-date {end}"));
+                let (vault, secret) = (at.vault_name(), at.name.as_str());
+                format!(
+                    "`{make} | az keyvault secret set --vault-name {vault} --name {secret} --expires {end}T00:00:00Z --file /dev/stdin --output none`"
+                )
+            }
+            CredentialPlace::App { .. } => {
+                format!(
+                    "`{}` shows it, and it goes where client_secret of {} is read",
+                    make("--years 1"),
+                    self.name
+                )
+            }
+            CredentialPlace::Vault => {
+                format!(
+                    "`{}` shows it, and it goes where client_secret of [vault] is read",
+                    make("--years 1")
+                )
+            }
+        }
+    }
+}
+
+impl Advice {
+    /// The action in words.
+    pub fn text(self, of: &Subject<'_>) -> String {
+        let Subject { name, tenant, client_id: app, scope, way, .. } = *of;
+        let login = of.login();
+        match self {
+            Self::SignIn => match way {
+                LoginMethod::Import => format!("sign in instead: {login}"),
+                LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Stored => format!("sign in again: {login}"),
+            },
+            Self::SecondFactor => {
+                format!("sign in with a second factor: {login}; the user must have MFA registered")
+            }
+            Self::NewPassword => format!("let the user set a new password, then sign in: {login}"),
+            Self::StartAgain => format!("start the sign-in again: {login}"),
+            Self::AcceptConsent => format!("sign in again and accept the consent: {login}"),
+            Self::Device => format!(
+                "sign in on a device that the tenant accepts: {login}; or take the user out of the policy that requires a device"
+            ),
+            Self::StoredValue => match way {
+                LoginMethod::Import => format!(
+                    "check that the token was copied whole and belongs to app {app}, or sign in instead: {login}"
+                ),
+                LoginMethod::Code | LoginMethod::DeviceCode => format!("start the sign-in again: {login}"),
+                LoginMethod::Stored => format!("the stored value is no live refresh token: sign in again: {login}"),
+            },
+            Self::EnableAccount => match of.user_oid {
+                Some(oid) => format!(
+                    "enable the account: `az ad user update --id {oid} --account-enabled true`; no new sign-in is needed"
+                ),
+                None => format!(
+                    "enable the user's account: Entra admin center, Users, tenant {tenant}; no new sign-in is needed"
+                ),
+            },
+            Self::UnblockAccount => format!(
+                "see why the account is locked ({}), and unblock it or its address",
+                of.sign_in_logs()
+            ),
+            Self::AssignUser => format!(
+                "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
+            ),
+            Self::AccountOrTenant => format!(
+                "compare {} ({tenant}) with the user's own tenant; where the account is the wrong one or a guest there, sign in with a member: `perennial login {name} --replace-user`",
+                of.tenant_key()
+            ),
+            Self::Policy => {
+                let adapt = format!(
+                    "find the refusal in {} and adapt the conditional access policy that it names",
+                    of.sign_in_logs()
+                );
+                match way {
+                    // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
+                    LoginMethod::DeviceCode => format!(
+                        "many tenants block the device code flow: sign in by browser, `perennial login {name}`; or {adapt}"
+                    ),
+                    LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => adapt,
+                }
+            }
+            Self::Risk => format!(
+                "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}; details: {}",
+                of.sign_in_logs()
+            ),
+            Self::Consent => format!("let an administrator consent for the app: {}", of.consent_page()),
+            Self::Permission => format!(
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}",
+                of.consent_page()
+            ),
+            Self::ClientSecret => {
+                format!("make a new client secret and store its value, not its id: {}", of.new_client_secret())
+            }
+            Self::NoClientSecret => match way {
+                LoginMethod::DeviceCode => format!(
+                    "allow app {app} the device code flow (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
+                ),
+                LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
+                    format!("store a client secret of the app: {}", of.new_client_secret())
+                }
+            },
+            Self::AppId => format!(
+                "compare {} ({app}) and {} ({tenant}) with the app registration: `az ad app show --id {app}`; correct what differs, or restore the app (Entra admin center, App registrations, Deleted applications)",
+                of.client_id_key(),
+                of.tenant_key()
+            ),
+            Self::EnableApp => {
+                format!("enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}")
+            }
+            Self::ServicePrincipal => format!(
+                "make the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or let an administrator consent there: {}",
+                of.consent_page()
+            ),
+            Self::AppPlatform => format!(
+                "make app {app} a confidential client: register the redirect URI http://localhost under the platform Web (Entra admin center, App registrations, Authentication), not under Mobile and desktop applications, then sign in: {login}"
+            ),
+            Self::RedirectAsWeb => format!(
+                "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app end after 24 hours; then sign in: {login}"
+            ),
+            Self::RedirectUri => format!(
+                "register the redirect URI http://localhost for app {app}, platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
+            ),
+            Self::Assertion => format!(
+                "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets); a new one takes minutes to work"
+            ),
+            Self::FederatedCredential => format!(
+                "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; a new one takes up to 15 minutes to work"
+            ),
+            Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
+            Self::Tenant => format!(
+                "compare {} ({tenant}) with the id of the tenant that the user signs in to, and [cloud] with its cloud; then sign in: {login}",
+                of.tenant_key()
+            ),
+            Self::Cloud => format!(
+                "set name of [cloud] to the cloud of tenant {tenant}: public, us_gov or china; or correct {}",
+                of.tenant_key()
+            ),
+            Self::Scope => format!(
+                "correct scope of {name} ({scope}): one resource, as https://api.partnercenter.microsoft.com/user_impersonation"
+            ),
+            Self::Resource => format!(
+                "see that the resource of scope {scope} has an enabled service principal in tenant {tenant} (Entra admin center, Enterprise applications), and that this is the partner tenant; else correct scope or {}",
+                of.tenant_key()
+            ),
+            Self::Request => format!(
+                "check scope and the stored value of {name}, and any proxy that changes requests: `perennial check {name}` shows which step fails"
+            ),
+            Self::Support => format!(
+                "wait, Perennial tries again by itself; if it lasts, give Microsoft's support the trace id{}",
+                known(of.trace.trace_id.as_deref())
+            ),
+            Self::Throttled => format!(
+                "wait, Perennial tries again by itself; if the throttling lasts, find what else redeems tokens of {name}'s user and app: {}",
+                of.sign_in_logs()
+            ),
+            Self::Outage => {
+                "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft".to_owned()
+            }
+            Self::LookUp => match of.trace.code {
+                Some(code) => format!("look the code up: {}error?code={code}; Perennial tries again by itself", of.authority),
+                None => format!("look the refusal up: {}; Perennial tries again by itself", of.sign_in_logs()),
+            },
+            Self::Network(why) => network(why, of.authority),
+            Self::Intercepted => format!(
+                "check the proxy, web filter and network on the way to {}: something else answered in its place",
+                of.authority
+            ),
+        }
+    }
+}
+
+fn known(id: Option<&str>) -> String {
+    id.map(|id| format!(" {id}")).unwrap_or_default()
+}
+
+/// What to mend on the way to a host from which no answer came.
+pub fn network(why: NoResponse, host: &str) -> String {
+    match why {
+        NoResponse::NameUnknown | NoResponse::Lookup => {
+            format!("check DNS on this host, and the name: {host} cannot be looked up")
+        }
+        NoResponse::Connect | NoResponse::TimedOut | NoResponse::Cut => {
+            format!(
+                "check the network, firewall and proxy on the way to {host}; Perennial tries again by itself"
+            )
+        }
+        NoResponse::Tls => format!(
+            "check the certificate that {host} shows: where a proxy inspects TLS, or the authority is private, give its root as ca_file of [cloud]"
+        ),
+        NoResponse::NotInTime => format!(
+            "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"
+        ),
+        NoResponse::Proxy => {
+            format!("check the proxy (HTTPS_PROXY, NO_PROXY): it refused to connect to {host}")
+        }
+    }
+}
