@@ -128,7 +128,7 @@ fn report(all: &[Verified], json: bool) -> std::io::Result<()> {
             ("accepted", told(one.partner_center_accepts)),
             ("version", version),
             ("proved", one.proved_at.clone()),
-            ("problem", one.summary.clone()),
+            ("failed", one.summary.clone()),
             ("what to do", one.action.clone()),
         ] {
             if let Some(value) = value {
