@@ -17,7 +17,7 @@ use axum::extract::{Query, RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,7 @@ async fn status(State(shared): State<Shared>) -> Response {
 async fn front(State(shared): State<Shared>, RawQuery(asked): RawQuery) -> Response {
     let paused = asked.as_deref() == Some(page::PAUSED);
     shown(&shared, |status| {
-        let page = Html(page::render(&status, paused));
+        let page = page::render(&status, paused);
         if paused { page.into_response() } else { ([(header::REFRESH, page::RELOAD)], page).into_response() }
     })
 }
