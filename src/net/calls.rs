@@ -1,14 +1,14 @@
 //! How long the calls to other people's servers take, and how they end.
 //!
-//! Owns the counts and histogram buckets behind `http_client_request_duration_seconds`. Knows nothing of
-//! metric formats or of what a call was for.
+//! Owns the histograms behind `http_client_request_duration_seconds`. Knows nothing of what a call was for.
 //!
 //! Invariant: every call that was begun is counted once, also one that is given up half-way.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 use crate::net::no_response::NoResponse;
@@ -50,48 +50,36 @@ impl CallTarget {
 /// How a call ended: with an HTTP status, or without an answer.
 pub type CallResult = Result<u16, NoResponse>;
 
-/// The calls of one kind that ended in one way.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Who was called.
-    pub peer: CallTarget,
-    /// What for, as `redeem` or `set`.
-    pub operation: &'static str,
-    /// HTTP status, or why there was none.
-    pub code: String,
-    /// How many.
-    pub count: u64,
-    /// How long they took together, in seconds.
-    pub sum_seconds: f64,
-    /// How many took at most as long as the bound of `BUCKETS` at the same place; each includes the ones
-    /// before it.
-    pub buckets: [u64; BUCKETS.len()],
+/// What calls are counted by. A peer chooses nothing of it but the status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    peer: &'static str,
+    operation: &'static str,
+    code: String,
+}
+
+impl CallLabels {
+    /// Calls of `peer` for `operation`, as `redeem` or `set`, with an HTTP status or a word for why there was none.
+    pub fn new(peer: CallTarget, operation: &'static str, code: impl Into<String>) -> Self {
+        Self { peer: peer.as_str(), operation, code: code.into() }
+    }
 }
 
 /// The recorder. Shared by all adapters.
-#[derive(Debug, Default)]
-pub struct Calls(Mutex<BTreeMap<Key, Histogram>>);
+#[derive(Debug)]
+pub struct Calls(Family<CallLabels, Histogram>);
 
-type Key = (CallTarget, &'static str, String);
-
-#[derive(Debug, Default)]
-struct Histogram {
-    count: u64,
-    sum_seconds: f64,
-    buckets: [u64; BUCKETS.len()],
+impl Default for Calls {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(BUCKETS)))
+    }
 }
 
 impl Calls {
     /// Counts a call.
     pub fn record(&self, peer: CallTarget, operation: &'static str, outcome: CallResult, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let mut all = self.lock();
-        let histogram = all.entry((peer, operation, code(outcome))).or_default();
-        histogram.count += 1;
-        histogram.sum_seconds += seconds;
-        for (bucket, bound) in histogram.buckets.iter_mut().zip(BUCKETS) {
-            *bucket += u64::from(seconds <= bound);
-        }
+        let labels = CallLabels::new(peer, operation, code(outcome));
+        self.0.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Begins a call, which is counted when it ends, or as timed out when it is given up.
@@ -99,23 +87,9 @@ impl Calls {
         Running { calls: self, peer, operation, since: Instant::now(), ended: false }
     }
 
-    /// What was counted so far, in a fixed order.
-    pub fn series(&self) -> Vec<Series> {
-        let all = self.lock();
-        all.iter()
-            .map(|((peer, operation, code), histogram)| Series {
-                peer: *peer,
-                operation,
-                code: code.clone(),
-                count: histogram.count,
-                sum_seconds: histogram.sum_seconds,
-                buckets: histogram.buckets,
-            })
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Histogram>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long the calls took, in seconds.
+    pub fn durations(&self) -> &Family<CallLabels, Histogram> {
+        &self.0
     }
 }
 
@@ -165,20 +139,21 @@ fn code(outcome: CallResult) -> String {
 mod tests {
     use super::*;
 
+    fn durations(calls: &Calls, labels: &CallLabels) -> Option<(u64, f64)> {
+        calls.durations().get(labels).map(|histogram| (histogram.count(), histogram.sum()))
+    }
+
     #[test]
     fn calls_are_counted_by_peer_operation_and_end() {
         let calls = Calls::default();
 
-        calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(300));
+        calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(250));
         calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_secs(60));
         calls.record(CallTarget::KeyVault, "set", Err(NoResponse::Tls), Duration::ZERO);
 
-        let series = calls.series();
-        assert_eq!(series.len(), 2);
-        assert_eq!((series[0].code.as_str(), series[0].count), ("200", 2));
-        assert_eq!(series[0].buckets, [0, 0, 0, 1, 1, 1, 1, 1, 1]);
-        assert!((series[0].sum_seconds - 60.3).abs() < 1e-9);
-        assert_eq!((series[1].peer.as_str(), series[1].code.as_str()), ("key_vault", "tls"));
+        assert_eq!(calls.durations().len(), 2);
+        assert_eq!(durations(&calls, &CallLabels::new(CallTarget::Entra, "redeem", "200")), Some((2, 60.25)));
+        assert_eq!(durations(&calls, &CallLabels::new(CallTarget::KeyVault, "set", "tls")), Some((1, 0.0)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,8 +166,8 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(30), call).await.expect_err("it never ends");
 
-        let series = calls.series();
-        assert_eq!((series[0].code.as_str(), series[0].count), ("timed_out", 1));
-        assert!(series[0].sum_seconds >= 30.0);
+        let labels = CallLabels::new(CallTarget::KeyVault, "get", "timed_out");
+        let (count, seconds) = durations(&calls, &labels).expect("a series");
+        assert!(count == 1 && seconds >= 30.0, "{count} in {seconds} s");
     }
 }

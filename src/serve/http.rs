@@ -9,7 +9,6 @@
 //! Owns the paths, the headers, the names it is served by, and the bounds on what a client may take up. Reads the
 //! board and changes nothing. Nothing secret is within its reach.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use axum::extract::{Query, RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::IntoResponse as _;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
 use serde::{Deserialize, Serialize};
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::net::calls::Calls;
 use crate::net::server;
 use crate::net::server::ClientLimits;
-use crate::serve::metrics::{Drawn, METRICS};
+use crate::serve::metrics::Scrape;
 use crate::serve::{metrics, page};
 use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
@@ -176,20 +175,9 @@ async fn health(
 /// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
 /// memory.
 async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
-    let calls = extras.calls.series();
-    let (count, conditions, now) = board.drawn(|all, conditions, now| (all.len(), conditions, now));
-    let pieces =
-        METRICS.iter().flat_map(move |metric| metric.pieces(count).map(move |piece| (metric, piece)));
-    let parts = pieces.map(move |(metric, piece)| {
-        let text = board.read(|snapshots| {
-            let counts = board.counts();
-            let deliveries = board.deliveries();
-            let drawn = Drawn { snapshots, conditions: &conditions, counts, deliveries, calls: &calls, now };
-            metric.render(&drawn, &piece)
-        });
-        Ok::<_, Infallible>(text)
-    });
-    let body = Body::from_stream(futures::stream::iter(parts));
+    let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
+    let text = Scrape { board, calls: extras.calls, conditions, now }.text();
+    let body = Body::from_stream(futures::stream::iter(text));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 
@@ -200,7 +188,7 @@ async fn status(State(shared): State<ServeState>) -> Response {
 async fn front(State(shared): State<ServeState>, RawQuery(asked): RawQuery) -> Response {
     let paused = asked.as_deref() == Some(page::PAUSED);
     shown(&shared, |status| {
-        let page = Html(page::render(&status, paused));
+        let page = page::render(&status, paused);
         if paused { page.into_response() } else { ([(header::REFRESH, page::RELOAD)], page).into_response() }
     })
 }

@@ -3,9 +3,10 @@
 use aws_lc_rs::digest;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = ":root{color-scheme:light dark}body{font:18px/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;overflow-wrap:anywhere}";
 
@@ -24,20 +25,11 @@ impl ResultPage {
 
     /// As an answer that is not kept, framed or told to others (its address may hold the code: RFC 6749, 10.5).
     pub(super) fn response(&self) -> Response {
-        let Self { status, title, text } = self;
-        let paragraphs: Vec<String> =
-            text.lines().map(|line| format!("<p>{}</p>\n", escaped(line.trim()))).collect();
-        let paragraphs = paragraphs.concat();
-        let html = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Perennial</title>\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>{STYLE}</style></head>\n\
-             <body><h1>{title}</h1>\n{paragraphs}</body></html>\n"
-        );
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
-        let mut response = (*status, Html(html)).into_response();
+        let mut response = (self.status, self.html()).into_response();
         let headers: [(HeaderName, &str); 5] = [
             (header::CONTENT_SECURITY_POLICY, &policy),
             (header::CACHE_CONTROL, "no-store"),
@@ -52,8 +44,22 @@ impl ResultPage {
         }
         response
     }
-}
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    fn html(&self) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    title { (self.title) " · Perennial" }
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    h1 { (self.title) }
+                    @for line in self.text.lines() { p { (line.trim()) } }
+                }
+            }
+        }
+    }
 }

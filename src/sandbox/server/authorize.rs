@@ -8,10 +8,11 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Form, Router};
+use maud::html;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::pages::{Page, escaped, hidden};
+use super::pages::{Page, hidden};
 use super::wire::{Caller, set};
 use super::{Routes, pages};
 use crate::sandbox::world::{AuthorizeRequest, Decision, EntraRefusal, Operation, Peer, SignInStep, Trouble};
@@ -41,11 +42,13 @@ async fn show(
     };
     let home = caller.world().find_tenant(&tenant).map(|tenant| tenant.id).unwrap_or_default();
     let users = pages::people(caller.world().users(), &home, &request.login_hint);
-    let body = format!(
-        "<p>to app <code>{}</code></p>\n<form method=\"post\">{users}\
-         <button name=\"decision\" value=\"cancel\" id=\"cancel\">Cancel</button></form>\n",
-        escaped(&app.client_id)
-    );
+    let body = html! {
+        p { "to app " code { (app.client_id) } }
+        form method="post" {
+            (users)
+            button name="decision" value="cancel" id="cancel" { "Cancel" }
+        }
+    };
     Page { title: "Pick an account", body, leads_to: Some(request.redirect_uri) }.response(StatusCode::OK)
 }
 
@@ -70,18 +73,15 @@ async fn answer(
 }
 
 fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
-    let scopes: Vec<String> = request
-        .scope
-        .split_whitespace()
-        .map(|scope| format!("<li><code>{}</code></li>", escaped(scope)))
-        .collect();
-    let scopes = scopes.concat();
-    let body = format!(
-        "<p>The app would like to:</p><ul>{scopes}</ul><form method=\"post\">{}\
-         <button name=\"decision\" value=\"accept\" id=\"accept\">Accept</button>\
-         <button name=\"decision\" value=\"decline\" id=\"decline\">Cancel</button></form>\n",
-        hidden("user", user)
-    );
+    let body = html! {
+        p { "The app would like to:" }
+        ul { @for scope in request.scope.split_whitespace() { li { code { (scope) } } } }
+        form method="post" {
+            (hidden("user", user))
+            button name="decision" value="accept" id="accept" { "Accept" }
+            button name="decision" value="decline" id="decline" { "Cancel" }
+        }
+    };
     Page { title: "Permissions requested", body, leads_to: Some(request.redirect_uri.clone()) }
         .response(StatusCode::OK)
 }
@@ -91,11 +91,12 @@ fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Re
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =
             parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let fields: String = fields.iter().map(|(name, value)| hidden(name, value)).collect();
-        let body = format!(
-            "<form method=\"post\" action=\"{}\">{fields}<button id=\"continue\">Continue</button></form>\n",
-            escaped(&request.redirect_uri)
-        );
+        let body = html! {
+            form method="post" action=(request.redirect_uri) {
+                @for (name, value) in fields { (hidden(name, value)) }
+                button id="continue" { "Continue" }
+            }
+        };
         return Page { title: "Back to the app", body, leads_to: Some(request.redirect_uri.clone()) }
             .response(StatusCode::OK);
     }

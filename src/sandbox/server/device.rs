@@ -6,10 +6,11 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
+use maud::html;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pages::{Page, escaped, hidden};
+use super::pages::{Page, hidden};
 use super::wire::{Caller, oauth_error};
 use super::{Routes, pages};
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, Trouble};
@@ -64,9 +65,13 @@ struct Typed {
 
 async fn show(caller: Caller, Query(typed): Query<Typed>) -> Response {
     if typed.code.is_empty() {
-        let body = "<form method=\"get\"><p><label>Code <input name=\"code\" autocomplete=\"off\" autofocus></label></p>\
-                    <button id=\"next\">Next</button></form>\n";
-        return Page { title: "Enter code", body: body.to_owned(), leads_to: None }.response(StatusCode::OK);
+        let body = html! {
+            form method="get" {
+                p { label { "Code " input name="code" autocomplete="off" autofocus; } }
+                button id="next" { "Next" }
+            }
+        };
+        return Page { title: "Enter code", body, leads_to: None }.response(StatusCode::OK);
     }
     let app = match caller.world().device_app(caller.actor(), &typed.code) {
         Ok(app) => app,
@@ -74,12 +79,17 @@ async fn show(caller: Caller, Query(typed): Query<Typed>) -> Response {
     };
     let home = caller.world().apps().into_iter().find(|known| known.client_id == app).map(|app| app.tenant);
     let users = pages::people(caller.world().users(), &home.unwrap_or_default(), "");
-    let body = format!(
-        "<p>You are signing in to <code>{}</code> on another device. Go on only if you began this yourself.</p>\n\
-         <form method=\"post\">{}{users}<button name=\"decision\" value=\"decline\" id=\"decline\">Decline</button></form>\n",
-        escaped(&app),
-        hidden("code", &typed.code)
-    );
+    let body = html! {
+        p {
+            "You are signing in to " code { (app) }
+            " on another device. Go on only if you began this yourself."
+        }
+        form method="post" {
+            (hidden("code", &typed.code))
+            (users)
+            button name="decision" value="decline" id="decline" { "Decline" }
+        }
+    };
     Page { title: "Pick an account", body, leads_to: None }.response(StatusCode::OK)
 }
 
@@ -90,7 +100,7 @@ async fn answer(caller: Caller, Form(typed): Form<Typed>) -> Response {
         Ok(()) => {
             let told =
                 if user.is_some() { "You have signed in on your device." } else { "You have declined." };
-            let body = format!("<p id=\"done\">{told} You can close this window.</p>\n");
+            let body = html! { p id="done" { (told) " You can close this window." } };
             Page { title: "Done", body, leads_to: None }.response(StatusCode::OK)
         }
         Err(trouble) => failed(&caller, trouble).await,

@@ -1,13 +1,14 @@
 //! The pages that people see at the sandbox's Entra: plain forms, one style sheet, no script.
 //!
-//! Owns the HTML and the policy it is sent with. Everything that is not written here is escaped.
+//! Owns the HTML and the policy it is sent with. `maud` escapes everything that is not written in a template.
 
 use aws_lc_rs::digest;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use reqwest::Url;
 
 use super::wire::set;
@@ -20,7 +21,7 @@ input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#5
 /// A page.
 pub(super) struct Page {
     pub(super) title: &'static str,
-    pub(super) body: String,
+    pub(super) body: Markup,
     /// Where its form may lead beside this server: a redirect counts too (CSP3, form-action).
     pub(super) leads_to: Option<String>,
 }
@@ -29,18 +30,29 @@ impl Page {
     /// Its answer.
     pub(super) fn response(self, status: StatusCode) -> Response {
         let Self { title, body, leads_to } = self;
-        let html = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Sandbox</title>\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>{STYLE}</style></head>\n\
-             <body><h1>{title}</h1>\n{body}<p><small>Played by perennial sandbox: nobody here is real.</small></p></body></html>\n"
-        );
+        let html = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    title { (title) " · Sandbox" }
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    h1 { (title) }
+                    (body)
+                    p { small { "Played by perennial sandbox: nobody here is real." } }
+                }
+            }
+        };
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let target =
             leads_to.as_deref().and_then(origin).map(|origin| format!(" {origin}")).unwrap_or_default();
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
         );
-        let mut response = (status, Html(html)).into_response();
+        let mut response = (status, html).into_response();
         for (name, value) in [
             ("content-security-policy", policy.as_str()),
             ("cache-control", "no-store"),
@@ -62,53 +74,38 @@ fn origin(url: &str) -> Option<String> {
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
     let code = refused.refusal.trace.code.unwrap_or_default();
     let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();
-    let body = format!(
-        "<p id=\"error\">AADSTS{code}: {}</p><p><small>Trace ID: {}</small></p>",
-        escaped(refused.text),
-        escaped(trace)
-    );
+    let body = html! {
+        p id="error" { "AADSTS" (code) ": " (refused.text) }
+        p { small { "Trace ID: " (trace) } }
+    };
     Page { title: "Sorry, but we're having trouble signing you in", body, leads_to: None }
         .response(StatusCode::BAD_REQUEST)
 }
 
 /// One button a user, the one that is hinted at first, those of the tenant before others.
-pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> String {
+pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     users.retain(|user| !user.deleted);
     users.sort_by_key(|user| {
         (!user.upn.eq_ignore_ascii_case(hint), user.tenant != tenant, user.upn.to_ascii_lowercase())
     });
-    let button = |user: &User| {
-        let how = if user.mfa { "password and second factor" } else { "password only" };
-        let whose = if user.tenant == tenant { "" } else { ", another tenant's" };
-        format!(
-            "<button name=\"user\" value=\"{}\">{}<br><small>{how}{whose}</small></button>",
-            escaped(&user.oid),
-            escaped(&user.upn)
-        )
-    };
-    users.iter().take(MOST_USERS).map(button).collect()
+    html! {
+        @for user in users.iter().take(MOST_USERS) {
+            button name="user" value=(user.oid) {
+                (user.upn)
+                br;
+                small {
+                    @if user.mfa { "password and second factor" } @else { "password only" }
+                    @if user.tenant != tenant { ", another tenant's" }
+                }
+            }
+        }
+    }
 }
 
 /// More would make the page a list nobody reads.
 const MOST_USERS: usize = 50;
 
 /// A field that the person does not see.
-pub(super) fn hidden(name: &str, value: &str) -> String {
-    format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escaped(name), escaped(value))
-}
-
-/// A text as it may stand in HTML and in its attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
+pub(super) fn hidden(name: &str, value: &str) -> Markup {
+    html! { input type="hidden" name=(name) value=(value); }
 }

@@ -1,15 +1,17 @@
 //! The text of a scrape, read by a strict parser of the format (Prometheus, `exposition_formats`).
 
 use super::*;
-use crate::ports::Acceptance;
-use crate::rotation::samples;
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::net::calls::{CallTarget, Calls};
+use crate::net::calls::CallTarget;
+use crate::ports::Acceptance;
 use crate::ports::failure::{Failure, FailureSubject, Remedy};
+use crate::process::clock::Clock;
+use crate::rotation::samples;
+use crate::rotation::schedule::Timing;
 use crate::rotation::state::State;
 use crate::status;
 use crate::status::condition::conditions;
@@ -54,20 +56,23 @@ fn refused() -> State {
     samples::failed(current(), failure, now(), 1)
 }
 
-fn rendered(snapshots: &[Snapshot], calls: &Calls) -> String {
-    let conditions = conditions(snapshots, TimeDelta::minutes(9), now());
-    let counts = Counts::new(snapshots.len());
-    let calls = calls.series();
-    let deliveries = SinkHealth::new(std::iter::once("on-call".into()));
-    deliveries.delivered(0);
-    let (conditions, counts, deliveries) = (&conditions, &counts, &deliveries);
-    let drawn = Drawn { snapshots, conditions, counts, deliveries, calls: &calls, now: now() };
-    let pieces = |metric: &'static Metric| metric.pieces(snapshots.len()).map(move |piece| (metric, piece));
-    METRICS.iter().flat_map(pieces).map(|(metric, piece)| metric.render(&drawn, &piece)).collect()
+fn scrape(snapshots: Vec<Snapshot>, calls: Calls) -> Scrape {
+    let grant = grant("any");
+    let timing = Timing::new(&grant.policy, &grant.name, 0.0);
+    let tokens = snapshots.iter().map(|of| (&of.grant, &timing));
+    let board =
+        StatusBoard::new(tokens, Clock::running(now(), 1.0)).with_sinks(std::iter::once("on-call".into()));
+    board.deliveries().delivered(0);
+    let conditions = conditions(&snapshots, TimeDelta::minutes(9), now());
+    for (place, snapshot) in snapshots.into_iter().enumerate() {
+        board.publish(place, snapshot);
+    }
+    Scrape { board, calls: Arc::new(calls), conditions, now: now() }
 }
 
-fn scraped(snapshots: &[Snapshot], calls: &Calls) -> BTreeMap<String, Family> {
-    parse(&rendered(snapshots, calls)).unwrap_or_else(|problem| panic!("{problem}"))
+fn scraped(snapshots: Vec<Snapshot>, calls: Calls) -> BTreeMap<String, Family> {
+    let text: Result<String, fmt::Error> = scrape(snapshots, calls).text().collect();
+    parse(&text.expect("a string takes it")).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
 fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Option<f64> {
@@ -102,11 +107,11 @@ fn the_contract_is_served_with_its_names_and_labels() {
     calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(300));
     let mut rotated = snapshot("a", &current());
     rotated.last_rotation_at = Some(now());
-    let families = scraped(&[rotated, snapshot("b", &refused())], &calls);
+    let families = scraped(vec![rotated, snapshot("b", &refused())], calls);
 
     for metric in &METRICS {
         let family = &families[metric.name];
-        assert_eq!(family.kind, metric.kind, "{}", metric.name);
+        assert_eq!(family.kind, metric.kind.as_str(), "{}", metric.name);
         assert!(!family.samples.is_empty(), "{}", metric.name);
         for (name, labels, _) in &family.samples {
             let names = labels.iter().map(|(label, _)| label.as_str()).filter(|label| *label != "le");
@@ -118,7 +123,7 @@ fn the_contract_is_served_with_its_names_and_labels() {
 
 #[test]
 fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
-    let families = scraped(&[snapshot("a", &State::unknown(now()))], &Calls::default());
+    let families = scraped(vec![snapshot("a", &State::unknown(now()))], Calls::default());
 
     for name in ["issued", "expiry", "proved", "last_rotation"] {
         let name = format!("perennial_token_{name}_timestamp_seconds");
@@ -132,7 +137,7 @@ fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
 
 #[test]
 fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
-    let families = scraped(&[snapshot("a", &current()), snapshot("b", &refused())], &Calls::default());
+    let families = scraped(vec![snapshot("a", &current()), snapshot("b", &refused())], Calls::default());
 
     let counted = TokenState::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
     assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(Some));
@@ -146,9 +151,9 @@ fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
 
 #[test]
 fn a_fleet_is_written_in_pieces_and_none_is_left_out() {
-    let fleet: Vec<Snapshot> = (0..130).map(|n| snapshot(&format!("t{n}"), &current())).collect();
+    let fleet = (0..130).map(|n| snapshot(&format!("t{n}"), &current())).collect();
 
-    let families = scraped(&fleet, &Calls::default());
+    let families = scraped(fleet, Calls::default());
 
     assert_eq!(METRICS[2].pieces(130).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
     assert_eq!(families["perennial_rotations_total"].samples.len(), 3 * 130);
@@ -160,7 +165,7 @@ fn a_fleet_is_written_in_pieces_and_none_is_left_out() {
 fn odd_names_are_escaped() {
     let odd = "a\\b\"c\nd{e=\"f\"} 1\nö";
 
-    let families = scraped(&[snapshot(odd, &current())], &Calls::default());
+    let families = scraped(vec![snapshot(odd, &current())], Calls::default());
 
     assert!(value(&families, "perennial_token_issued_timestamp_seconds", &[odd]).is_some());
 }
@@ -171,7 +176,7 @@ fn the_histogram_ends_with_all_calls() {
     calls.record(CallTarget::KeyVault, "set", Ok(200), Duration::from_millis(300));
     calls.record(CallTarget::KeyVault, "set", Ok(200), Duration::from_secs(60));
 
-    let families = scraped(&[], &calls);
+    let families = scraped(Vec::new(), calls);
 
     let samples = &families["perennial_http_client_request_duration_seconds"].samples;
     let last = samples.iter().rfind(|(name, ..)| name.ends_with("_bucket")).expect("buckets");

@@ -3,8 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use maud::{Markup, html};
+
 use super::words::Look;
-use super::{MOST_CONDITIONS, More, Text, Time, date, push, words};
+use super::{MOST_CONDITIONS, date, left_out, time, words};
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
@@ -17,7 +19,9 @@ const FEW: usize = 6;
 /// Cards of a fleet: where more than these are in trouble, the others are rows.
 const MOST_CARDS: usize = 12;
 
-pub(super) fn section(page: &mut String, status: &Status) {
+const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last proof", "Next step"];
+
+pub(super) fn section(status: &Status) -> Markup {
     let mut gravest: BTreeMap<&str, Severity> = BTreeMap::new();
     // The gravest come first.
     for condition in &status.conditions {
@@ -35,54 +39,28 @@ pub(super) fn section(page: &mut String, status: &Status) {
     let few = all.len() <= FEW;
     let cards = all.iter().take(MOST_CARDS).take_while(|(_, look, _)| few || *look != Look::Good).count();
     let (cards, rows) = all.split_at(cards);
-    push(
-        page,
-        format_args!(
-            "<section aria-labelledby=\"tokens\"><div class=\"head\"><h2 id=\"tokens\">Tokens</h2><p class=\"soft\">{}</p></div>\n",
-            words::tally(status),
-        ),
-    );
-    if !cards.is_empty() {
-        page.push_str("<div class=\"cards tokens\">\n");
-        for (_, look, token) in cards {
-            card(page, token, *look, status);
+    html! {
+        section aria-labelledby="tokens" {
+            div.head { h2 id="tokens" { "Tokens" } p.soft { (words::tally(status)) } }
+            @if !cards.is_empty() {
+                div.cards.tokens {
+                    @for (_, look, token) in cards { (card(token, *look, status)) }
+                }
+            }
+            @if !rows.is_empty() {
+                table.card {
+                    caption { @if cards.is_empty() { "All tokens" } @else { "The other tokens" } }
+                    thead { tr { @for name in COLUMNS { th scope="col" { (name) } } } }
+                    tbody { @for (_, look, token) in rows { (row(token, *look, status.now)) } }
+                }
+            }
+            (left_out(status.tokens.len(), MOST_TOKENS))
         }
-        page.push_str("</div>\n");
     }
-    if !rows.is_empty() {
-        let caption = if cards.is_empty() { "All tokens" } else { "The other tokens" };
-        push(
-            page,
-            format_args!(
-                "<table class=\"card\"><caption>{caption}</caption><thead><tr><th scope=\"col\">Token<th scope=\"col\">State<th scope=\"col\">Age<th scope=\"col\">Rotates<th scope=\"col\">Expires<th scope=\"col\">Last proof<th scope=\"col\">Next step</thead><tbody>\n"
-            ),
-        );
-        for (_, look, token) in rows {
-            row(page, token, *look, status.now);
-        }
-        page.push_str("</tbody></table>\n");
-    }
-    push(page, format_args!("{}</section>\n", More(status.tokens.len(), MOST_TOKENS)));
 }
 
-fn card(page: &mut String, token: &TokenStatus, look: Look, status: &Status) {
+fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
     let now = status.now;
-    push(
-        page,
-        format_args!(
-            "<article class=\"card {}\"><div class=\"head\"><h3>{}</h3><span class=\"badge\">{}</span></div>\n",
-            look.class(),
-            Text(&token.name),
-            words::state(token.state),
-        ),
-    );
-    for condition in status.conditions.iter().take(MOST_CONDITIONS) {
-        if condition.tokens.contains(&token.name) {
-            let (id, title) = (condition.id, condition.kind.title());
-            push(page, format_args!("<p class=\"see\"><a href=\"#{id}\">{title}</a></p>\n"));
-        }
-    }
-    bar(page, token, "bar", now);
     let (dead, never) = (is_dead(token), "not known");
     let accepted = match token.partner_center_accepts {
         Some(true) if dead => "accepted it before",
@@ -114,44 +92,50 @@ fn card(page: &mut String, token: &TokenStatus, look: Look, status: &Status) {
             words_or(token.next_step_at, never, |at| step(token, at, now)),
             day(token.next_step_at, now),
         ),
-        ("Partner Center", accepted.to_owned(), String::new()),
+        ("Partner Center", html! { (accepted) }, String::new()),
     ];
-    page.push_str("<dl class=\"life\">");
-    for (name, told, more) in facts {
-        push(page, format_args!("<div><dt>{name}</dt><dd>{told}<small>{more}</small></dd></div>"));
+    let conditions = status.conditions.iter().take(MOST_CONDITIONS);
+    html! {
+        article.card.(look.class()) {
+            div.head { h3 { (token.name) } span.badge { (words::state(token.state)) } }
+            @for condition in conditions.filter(|condition| condition.tokens.contains(&token.name)) {
+                p.see { a href={ "#" (condition.id) } { (condition.kind.title()) } }
+            }
+            (bar(token, "bar", now))
+            dl.life {
+                @for (name, told, more) in facts {
+                    div { dt { (name) } dd { (told) small { (more) } } }
+                }
+            }
+        }
     }
-    page.push_str("</dl></article>\n");
 }
 
-/// A token's life on one line; a browser closes the cells by itself.
-fn row(page: &mut String, token: &TokenStatus, look: Look, now: Timestamp) {
+/// A token's life on one line.
+fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     let (dead, none) = (is_dead(token), "–");
-    push(
-        page,
-        format_args!(
-            "<tr class=\"{}\"><th scope=\"row\">{}<td><span class=\"state\">{}</span><td>",
-            look.class(),
-            Text(&token.name),
-            words::state(token.state),
-        ),
-    );
-    bar(page, token, "mini", now);
-    push(
-        page,
-        format_args!(
-            "{}<td>{}<td>{}<td>{}<td>{}\n",
-            words_or(token.issued_at, none, |at| relative::span(now - at)),
-            words_or(rotates_at(token), none, |at| relative::until(at, now)),
-            words_or(token.expires_at.filter(|at| !dead || *at <= now), none, |at| words::end(at, dead, now)),
-            words_or(token.proved_at, none, |at| relative::ago(at, now)),
-            words_or(token.next_step_at, none, |at| step(token, at, now)),
-        ),
-    );
+    let end = token.expires_at.filter(|at| !dead || *at <= now);
+    html! {
+        tr.(look.class()) {
+            th scope="row" { (token.name) }
+            td { span.state { (words::state(token.state)) } }
+            td { (bar(token, "mini", now)) (words_or(token.issued_at, none, |at| relative::span(now - at))) }
+            td { (words_or(rotates_at(token), none, |at| relative::until(at, now))) }
+            td { (words_or(end, none, |at| words::end(at, dead, now))) }
+            td { (words_or(token.proved_at, none, |at| relative::ago(at, now))) }
+            td { (words_or(token.next_step_at, none, |at| step(token, at, now))) }
+        }
+    }
 }
 
 /// A time in words, or a word for that there is none.
-fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> String {
-    at.map_or_else(|| none.to_owned(), |at| Time(at, &words(at)).to_string())
+fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> Markup {
+    html! {
+        @match at {
+            Some(at) => { (time(at, &words(at))) }
+            None => { (none) }
+        }
+    }
 }
 
 fn day(at: Option<Timestamp>, now: Timestamp) -> String {
@@ -173,23 +157,21 @@ fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
 
 /// The token's whole life as a bar: how old it is, where it is to be replaced, where its last tenth begins. The words
 /// beside it say the same.
-fn bar(page: &mut String, token: &TokenStatus, class: &str, now: Timestamp) {
-    push(
-        page,
-        format_args!(
-            r#"<svg class="{class}" aria-hidden="true"><rect class="late" x="90%" width="10%" height="100%"/>"#
-        ),
-    );
-    if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-        // Too thin to be seen is not what a young token's age should be.
-        let age = percent(now, issued, expires).max(1.2);
-        push(page, format_args!(r#"<rect class="age" width="{age:.1}%" height="100%"/>"#));
-        if let Some(at) = rotates_at(token) {
-            let at = percent(at, issued, expires);
-            push(page, format_args!(r#"<rect class="turn" x="{at:.1}%" width="3" height="100%"/>"#));
+fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
+    html! {
+        svg class=(class) aria-hidden="true" {
+            rect.late x="90%" width="10%" height="100%" {}
+            @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
+                // The least width at which a new token shows.
+                @let age = percent(now, issued, expires).max(1.2);
+                rect.age width=(format_args!("{age:.1}%")) height="100%" {}
+                @if let Some(at) = rotates_at(token) {
+                    @let at = percent(at, issued, expires);
+                    rect.turn x=(format_args!("{at:.1}%")) width="3" height="100%" {}
+                }
+            }
         }
     }
-    page.push_str("</svg>");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a width on a screen")]

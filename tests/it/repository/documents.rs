@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use perennial::ports::failure::Kind;
 use perennial::serve::metrics::METRICS;
+use prometheus_client::metrics::MetricType;
 use serde_json::Value;
 
 const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
@@ -76,8 +77,10 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 /// Every name that a query may use.
 fn served() -> BTreeSet<String> {
-    let of = |name: &str, kind: &str| match kind {
-        "histogram" => vec![format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count")],
+    let of = |name: &str, kind| match kind {
+        MetricType::Histogram => {
+            vec![format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count")]
+        }
         _ => vec![name.to_owned()],
     };
     METRICS.iter().flat_map(|metric| of(metric.name, metric.kind)).collect()

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use futures::future::join_all;
 use perennial::cli::azure_clients::AzureRotator;
 use perennial::net::calls;
+use perennial::net::calls::CallLabels;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::Timestamp;
 use perennial::rotation::state::State;
@@ -134,14 +135,13 @@ async fn a_start_is_one_challenge_however_many_tokens_there_are() {
     let states = prove_twenty(&lab).await;
 
     assert!(states.iter().all(|state| state.proved_at().is_some()));
-    let series = lab.calls.series();
-    let count = |operation: &str, code: &str| {
-        let of = |one: &&calls::Series| one.operation == operation && one.code == code;
-        series.iter().filter(of).map(|one| one.count).sum::<u64>()
+    let calls = lab.calls.durations();
+    let count = |peer, operation, code: &str| {
+        calls.get(&CallLabels::new(peer, operation, code)).map_or(0, |durations| durations.count())
     };
-    assert_eq!(count("get", "401"), 1, "challenges: {series:?}");
-    assert_eq!(count("vault_token", "200"), 1, "tokens for the vault: {series:?}");
-    assert_eq!(count("get", "200"), 40, "{series:?}");
+    assert_eq!(count(calls::CallTarget::KeyVault, "get", "401"), 1, "challenges: {calls:?}");
+    assert_eq!(count(calls::CallTarget::Entra, "vault_token", "200"), 1, "tokens for the vault: {calls:?}");
+    assert_eq!(count(calls::CallTarget::KeyVault, "get", "200"), 40, "{calls:?}");
     assert_eq!(lab.world().count_calls(Peer::Entra, Some(Operation::Identity), Timestamp::MIN_UTC), 1);
 }
 
