@@ -146,8 +146,9 @@ impl OAuthError {
 /// were revoked (50173), or revoked by a change of the password (50133); the token has expired or was revoked
 /// (70008); it was idle for ninety days (700082); a `spa` redirect's day is over (700084).
 ///
-/// Not among them: 70043, since a sign-in frequency is a policy; 70000, which Entra also answers to a token
-/// that it redeems a minute later; whatever an operator can undo (an account, a device, consent, the app).
+/// Not among them: 70043, since a sign-in frequency is a policy, and policies change; 70000, which Entra also answers to a
+/// token that it redeems a minute later; 50132, since a password that has expired may be renewed; whatever an operator can
+/// undo (an account, a device, consent, the app).
 const ENDS_A_GRANT: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
 /// The request or the value cannot be read (docs/azure-facts.md F110, F124).

@@ -1,6 +1,10 @@
 //! Looking whether a person has acted: a new sign-in, a new credential, a role that was given.
 //!
 //! Owns what is read for that and what of it is news. Redeems nothing.
+//!
+//! It reads the newest version and does not list the versions. A list costs one request for each 25 versions, has no order
+//! and has ties. The newest version is what other programs read too. It always costs one request, and it needs no right that
+//! a proof does not need.
 
 use uuid::Uuid;
 

@@ -25,7 +25,8 @@ pub(super) enum Tried {
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Searches the history of a version of ours that this process has not searched before: another
-    /// process may have died between its write and its list.
+    /// process may have died between its write and its list. Walking every order of one save found this case
+    /// (`tests/it/rotation/interleavings.rs`). It costs one more request at a start, and when a second instance rotates.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -94,6 +95,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Reads and redeems a sign-in that was written over, and says what came of it.
+    ///
+    /// A sign-in that is refused and may come back stays below the version that works: its value on top would replace a
+    /// working token. It is reported in the log and tried again after a day, at a start and at a SIGHUP.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -146,7 +150,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over
-    /// a foreign version younger than a day. Nothing is put over a sign-in that may come back.
+    /// a foreign version younger than a day. Nothing of an older sign-in is put over one that may come back: then no version
+    /// works, and a person is asked to sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,

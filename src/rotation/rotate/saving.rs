@@ -3,6 +3,9 @@
 //!
 //! Owns the order of calls; `save` owns what the answers mean.
 //!
+//! While a successor is held, only other writers' versions are redeemed, so a grant that is revoked meanwhile shows once the
+//! successor is saved. What blocks the save is reported all the time.
+//!
 //! Invariant: while a successor is held it stays in the state; a failure on the way cannot lose it.
 
 use super::history::Tried;
