@@ -4,7 +4,7 @@
 //! says so. What an answer is, `login::redirect` decides. A foreign `state` gets 400 and a line on the terminal, and the
 //! listener goes on waiting: an old tab, or a page that guesses the port, must not end a sign-in.
 //!
-//! Invariants: it listens on this machine alone, on 127.0.0.1 and ::1 both, and refuses a port that another
+//! Invariants: it listens on this machine alone, on `127.0.0.1` and `::1` both, and refuses a port that another
 //! program holds on either: `localhost` may mean each, and the other program would get the code. A request by
 //! another name (DNS rebinding) gets nothing.
 
