@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "refusal", "schedule", "state::", "asleep", "mailbox", "clock::"}
+UNITS = {"save::", "oauth_error", "schedule", "state::", "asleep", "mailbox", "clock::"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -36,8 +36,9 @@ BUGS = [
      "        let done = self.try_save(&mut state, &mut attempt).await;\n        if done.is_err() {\n            state.phase = Phase::Current;\n        }\n",
      ["wire_answers"]),
     ("an outage is taken for a dead grant", "src/ports/mod.rs",
-     "Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::EntraUnreachable, Remedy::Retry),",
-     "Self::Unreachable(_) | Self::NotUnderstood(_) => plain(Kind::LoginRequired, Remedy::Login),", SIMULATION),
+     "Self::Unreachable(why) => retry(Kind::EntraUnreachable, Advice::Network(*why)),",
+     "Self::Unreachable(why) => Failure { remedy: Remedy::Login, ..retry(Kind::LoginRequired, Advice::Network(*why)) },",
+     SIMULATION),
     ("saves over a newer sign-in", "src/rotation/save.rs",
      "        AfterRead::Theirs\n    }", "        AfterRead::Write\n    }", ["save::"]),
     ("does not list after a write", "src/rotation/save.rs",
@@ -50,13 +51,13 @@ BUGS = [
      "version.created < from.created)", "version.created <= from.created)", ORDERS),
     ("disables the newest version", "src/rotation/save.rs",
      "version.enabled && version.id != ours.id && version.created < from.created", "version.enabled", ORDERS),
-    ("a loop of our own is answered with a sign-in", "src/ports/oauth_error.rs",
-     "50196 | 90055 | 50088 => Class::Throttled,", "50196 | 90055 | 50088 => Class::ReauthRequired,", ["refusal"]),
+    ("a loop of our own is answered with a sign-in", "src/ports/diagnosis/table.rs",
+     'retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the', 'login(&[50196..=50196], A::SignIn, "the', ["codes"]),
     ("an expired app secret condemns the token", "src/ports/oauth_error.rs",
      'self.error == "invalid_grant"\n            && self.trace.code.is_some_and(ends_a_grant)',
-     "self.class() != Class::Transient", ["refusal"]),
+     "true", ["oauth_error"]),
     ("a code that nobody knows condemns the token", "src/ports/oauth_error.rs",
-     "self.trace.code.is_some_and(ends_a_grant)", "self.class() == Class::ReauthRequired", SIMULATION),
+     "self.trace.code.is_some_and(ends_a_grant)", "self.trace.code.is_none_or(|code| ends_a_grant(code) || diagnosis::row_of(code, &self.error).is_none())", SIMULATION),
     ("a mark that is not final condemns", "src/rotation/schedule/refused.rs",
      "final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)", "version.is_refused()",
      ["save::"]),

@@ -1,6 +1,6 @@
 //! Who is told what, and how it gets there.
 //!
-//! `rules` decides what is due, `forms` gives it a form, `courier` delivers it; `sink` says where.
+//! `rules` decides what is due, `forms` gives it a form, `notifier` delivers it; `sink` says where.
 
 pub mod rules;
 pub mod sink;

@@ -1,13 +1,13 @@
 //! Alerts: what each sink is to be told, by what it was told and what holds.
 //!
-//! Owns the rules of opened, changed, reminder and resolved. There is no queue: a sink's `Ledger` compares what
-//! it was told with what is, so nothing overflows, nothing is lost, and what was not delivered is simply
-//! still due. Pure: delivering is `courier`'s, the form of a message `forms`'.
+//! Owns the rules of opened, changed, reminder and resolved. There is no queue: a sink's `SinkState` compares what
+//! it was told with what holds, so nothing overflows, and what was not delivered is still due. What begins and
+//! ends between two deliveries is never reported. Pure: `notifier` delivers, `forms` gives a message its form.
 //!
 //! Nothing is stored. After a start, sinks that keep incidents themselves (`PagerDuty`, `webhook`) are told
 //! everything again under the same ids; people are not told again what the vault's tags say that the process
 //! before has told, but for its daily reminder. What ended meanwhile is read off the same tags
-//! (`state::Inherited`).
+//! (`state::Inherited`). What no tag holds is told again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,8 @@
 //! The issuer: Entra's token endpoint (v2).
 //!
 //! Owns the form of the request and the reading of the answer, here for redemptions and in `sign_in` for
-//! what a person begins. What a refusal means is `refusal`'s. No
-//! description that Entra sends is kept: it can name the user, and a hostile peer could put the request
-//! into it.
+//! what a person begins. What a refusal means is decided in `ports::oauth_error`. No description that Entra
+//! sends is kept: it can name the user, and a hostile peer could put the request into it.
 //!
 //! Invariant: nothing kept from an error body can hold a token or a secret: it is a GUID, a number, or a
 //! short word in lower case; or it was searched for what was sent.

@@ -1,7 +1,7 @@
 //! The vault: Key Vault's secrets, through the official client.
 //!
 //! Owns the clients, one per vault, and when they are made afresh: daily, and after the vault or Entra did
-//! not accept this process. What an answer means is `vault_answers`'s.
+//! not accept this process. What an answer means is decided in `vault_answers`.
 //!
 //! Invariants: a cold vault is asked by one caller, however many wait; nothing is sent twice, but after a
 //! 401 or without a token, when it had no effect.

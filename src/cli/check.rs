@@ -1,7 +1,8 @@
 //! `check`: a rehearsal after setting up, step by step, with the cure of whatever fails.
 //!
 //! Owns the steps and their order. Without `--write` the vault is only read: whether writing is allowed
-//! cannot be seen without writing, and is told as not tried.
+//! cannot be seen without writing, and is told as not tried. With `--write` it rotates once. What it writes is a
+//! proven successor, by the daemon's own steps, so that no rule of saving has a second version.
 
 mod token;
 

@@ -1,5 +1,9 @@
 //! How a token stands by all that one command knows: its own steps, and the notes of the processes before it in the
-//! vault. The exit code follows from that, by one rule for all commands.
+//! vault.
+//!
+//! The exit code follows from that, by one rule for `rotate`, `rotate --dry-run` and `status`: what failed and every
+//! critical condition count, by remedy, the gravest first. If Entra redeemed the token and Partner Center gave no
+//! verdict, and none within 36 hours under the usual policy, `rotate` ends with 1.
 
 use chrono::TimeDelta;
 

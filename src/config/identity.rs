@@ -2,7 +2,9 @@
 //! where that is `auto`.
 //!
 //! Owns the choice, which is made once, when the configuration is read: from what a host puts into the
-//! environment, never by asking around.
+//! environment, without a request to anybody. Only if the environment says nothing, a command that a person
+//! types looks for a metadata service, for a second at most, before it takes the Azure CLI
+//! (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

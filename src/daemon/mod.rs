@@ -19,7 +19,8 @@ use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
 use crate::status::board::StatusBoard;
 
-/// First proofs are this far apart, so that many tokens do not all ask at once.
+/// First proofs are this far apart, at a start and at a SIGHUP: 500 connections at once would need as many file
+/// descriptors.
 pub const STAGGER: Duration = Duration::from_millis(50);
 
 /// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.

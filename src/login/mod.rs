@@ -65,7 +65,7 @@ impl std::error::Error for StepFailure {}
 /// tenant, app and user by, as Microsoft's own libraries do.
 ///
 /// Entra names the user to those who ask for `profile` (id-token-claims-reference). Where the grant names `openid`, it is
-/// left at that: another issuer may refuse what was not granted.
+/// left at that: another issuer may refuse what was not granted (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();
     let more = if words.contains(&"openid") { &[][..] } else { &["openid", "profile"] };

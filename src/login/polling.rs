@@ -56,10 +56,10 @@ impl Polling {
     /// Reads an answer.
     pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> PollingTurn {
         match answer {
-            IssuerError::Refused(refusal) => match (refusal.error.as_str(), refusal.trace.code) {
-                ("authorization_pending", _) | (_, Some(70016)) => {}
-                ("slow_down", _) => self.interval = (self.interval + SLOWER).min(SLOWEST),
-                ("expired_token", _) => return PollingTurn::Expired,
+            IssuerError::Refused(refusal) => match refusal.error.as_str() {
+                "authorization_pending" => {}
+                "slow_down" => self.interval = (self.interval + SLOWER).min(SLOWEST),
+                "expired_token" => return PollingTurn::Expired,
                 _ => match diagnose(refusal).remedy {
                     Remedy::Retry if refusal.error != "unreadable" => self.ease(refusal.wait()),
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,

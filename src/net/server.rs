@@ -1,7 +1,10 @@
 //! Serving HTTP: the daemon's endpoints, the listener that a sign-in comes back to, and the sandbox.
 //!
 //! Owns the accept loop and what clients may take up: connections, file descriptors, time and memory. A new connection is
-//! always accepted. Where all slots are taken, it gets the slot of the connection that has been idle for longest.
+//! always accepted. Where all slots are taken, it gets the slot of the connection that has been idle for longest. When new
+//! connections waited in the kernel instead, probes failed while other clients kept theirs open. An HTTP client repeats a
+//! request whose kept connection was closed. The connection on which a browser waits for the result of `login` is never
+//! closed (`Connection::keep`).
 //!
 //! Invariant: a connection is opened in its own task, so that a slow TLS handshake keeps nobody else waiting.
 //!

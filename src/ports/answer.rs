@@ -1,8 +1,13 @@
-//! Whose an answer of the issuer is: of the tenant, the app and the user that are configured, or not.
+//! Whether an answer of the issuer is for the configured tenant, app and user. Pure.
 //!
-//! Pure. An ID token says so, and an access token may, which belongs to its resource and can be opaque. By one rule: where
-//! either says another, it is another; where one says the right one, it is right; what is there and cannot be compared is
-//! not equal; and what neither says is not verified, which is told and stands in nobody's way.
+//! The ID token and the access token both count. An access token belongs to its resource and may become opaque, so each
+//! redemption asks for an ID token too (`login::scopes`). One rule holds for tenant, app and user:
+//!
+//! - One token names another: the answer is refused. To save a stranger's token is worse than to stop and say so.
+//! - One token names the right one: it matches.
+//! - The claims are there, and none can be compared: the answer is refused.
+//! - Neither token names any, or nothing is configured and they differ: it is unverified. `identity_unverified` reports
+//!   it, and the successor is saved all the same, since a token that is not rotated dies.
 
 use std::fmt;
 

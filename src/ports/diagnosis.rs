@@ -7,7 +7,7 @@
 //! Microsoft asks programs to act on `error` and changes numbers without notice (docs/azure-facts.md F122). So a known number
 //! refines, and a number that is in no row falls back to the error and says so.
 
-mod table;
+pub mod table;
 mod texts;
 
 pub use self::table::{ROWS, Row};
@@ -39,7 +39,7 @@ impl Diagnosis {
         Self { remedy, kind, advice, meaning: "", ends_grant: false, is_definite: true }
     }
 
-    const fn to_be_confirmed(self) -> Self {
+    const fn unconfirmed(self) -> Self {
         Self { is_definite: false, ..self }
     }
 }
@@ -62,7 +62,7 @@ pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
 
 /// MSAL's suberrors (docs/azure-facts.md F121).
 fn by_suberror(suberror: Option<&str>) -> Option<Diagnosis> {
-    let login = |advice| Diagnosis::by_error(Remedy::Login, Kind::LoginRequired, advice).to_be_confirmed();
+    let login = |advice| Diagnosis::by_error(Remedy::Login, Kind::LoginRequired, advice).unconfirmed();
     let operator = |kind, advice| Diagnosis::by_error(Remedy::Operator, kind, advice);
     Some(match suberror? {
         "consent_required" => operator(Kind::PolicyBlocked, Advice::Consent),
@@ -82,10 +82,8 @@ fn by_error(error: &str, status: u16) -> Diagnosis {
         return retry(Kind::EntraThrottled, Advice::Throttled);
     }
     match error {
-        "invalid_grant" | "interaction_required" | "login_required" => {
-            login(Advice::SignIn).to_be_confirmed()
-        }
-        "user_password_expired" => login(Advice::NewPassword).to_be_confirmed(),
+        "invalid_grant" | "interaction_required" | "login_required" => login(Advice::SignIn).unconfirmed(),
+        "user_password_expired" => login(Advice::NewPassword).unconfirmed(),
         "expired_token" | "bad_verification_code" | "authorization_declined" => login(Advice::StartAgain),
         "consent_required" => operator(Kind::PolicyBlocked, Advice::Consent),
         "access_denied" => operator(Kind::PolicyBlocked, Advice::Policy),

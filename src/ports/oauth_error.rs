@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::ports::diagnosis;
+use crate::ports::diagnosis::table::{GENERAL, LOOP, UNREADABLE};
 use crate::ports::failure::Trace;
 
 /// The parts of an error body that may be kept: everything but the description, which can name the
@@ -32,9 +33,6 @@ pub struct OAuthError {
 /// (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// The same request too often (docs/azure-facts.md F126).
-const LOOP: u32 = 50196;
-
 impl OAuthError {
     /// How long to leave the issuer alone: as long as it asks, and a quarter of an hour after a loop.
     pub fn wait(&self) -> Option<Duration> {
@@ -60,13 +58,6 @@ impl OAuthError {
         self.trace.code == Some(UNREADABLE)
     }
 }
-
-/// The request or the value cannot be read (docs/azure-facts.md F110, F124).
-const UNREADABLE: u32 = 9_002_313;
-
-/// Numbers that say no more than the OAuth error, the least telling first: the credential or the grant was not accepted, or
-/// the token could not be issued. Older answers begin with 70002 and name the reason after it.
-const GENERAL: [u32; 3] = [70002, 70000, 50000];
 
 fn ends_a_grant(code: u32) -> bool {
     diagnosis::row_of(code, "invalid_grant").is_some_and(|row| row.diagnosis.ends_grant)

@@ -173,6 +173,8 @@ impl VaultError {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
+            // A soft-deleted secret too: a read of it gets 404, and only a write gets 409 (docs/azure-facts.md F213).
+            // To tell them apart needs a right on deleted secrets that nothing else here needs.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),

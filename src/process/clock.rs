@@ -1,8 +1,8 @@
 //! The only reader of the time.
 //!
 //! Owns what "now" means. Until a vault has told its time, now is what the host's clock says. From then on it is the
-//! vault's time, counted on by a clock that cannot be set: whoever sets the host's clock changes nothing here. Everything
-//! else takes `now` as an argument.
+//! vault's time, counted on by a clock that cannot be set: whoever sets the host's clock changes nothing here. It only
+//! makes every token look at the vault once (`Jumps::host`). Everything else takes `now` as an argument.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

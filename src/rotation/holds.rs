@@ -22,7 +22,9 @@ pub enum Stake {
     Successor,
 }
 
-/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too.
+/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too. Without the
+/// answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor from the moment it
+/// is redeemed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the tasks of a process hold. Cheap to clone.

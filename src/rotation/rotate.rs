@@ -192,7 +192,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn read_newest(&self, state: &mut State, attempt: &mut Attempt) -> Result<Stored, Failure> {
         state.note_vault_call(self.clock.now());
         let newest = self.vault.newest(&self.grant.secret, attempt.id).await;
-        let newest = newest.map_err(|error| self.unread(state, &error))?;
+        let newest = newest.map_err(|error| self.own(state, &error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);
         }
@@ -258,15 +258,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    fn own(&self, error: &VaultError) -> Failure {
-        error.failure(SecretRole::Own, &self.grant.secret)
-    }
-
-    /// The newest version could not be read. What was there and is gone has been deleted: for as long as the vault keeps
+    /// An answer about the token's own secret. What was there and is gone has been deleted: for as long as the vault keeps
     /// it, it can be recovered.
-    fn unread(&self, state: &State, error: &VaultError) -> Failure {
+    fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
-            return self.own(error);
+            return error.failure(SecretRole::Own, &self.grant.secret);
         }
         let (vault, name) = (self.grant.secret.vault_name(), self.grant.secret.name.as_str());
         let action = format!(
@@ -278,8 +274,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Failure { action: Some(action.into()), ..failure }
     }
 
-    fn unlisted(&self, error: &VaultError) -> Failure {
-        Failure { about: FailureSubject::History, ..self.own(error) }
+    fn unlisted(&self, state: &State, error: &VaultError) -> Failure {
+        Failure { about: FailureSubject::History, ..self.own(state, error) }
     }
 }
 

@@ -7,6 +7,11 @@
 //! script, or by `login`. Everything that Perennial writes in a rotation points at the version it was
 //! redeemed from, so the sign-in of any version is found by following the pointers.
 //!
+//! The rule covers the whole list, not only what lies between the redeemed version and ours. Looking between the two
+//! misses a sign-in once another writer has rotated on top of the write that buried it. It also takes our own older write
+//! for a sign-in when a buried one is lifted. Key Vault cannot write conditionally (docs/azure-facts.md F211). If it could,
+//! the list would not be needed.
+//!
 //! Invariants: nothing is written while the newest value is somebody's that has not been tried; no
 //! version is retired that is not ours and strictly older than the one redeemed.
 
@@ -67,7 +72,7 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     };
     // Whole seconds: a sign-in of the same second as the one redeemed may be older or newer, unless that
     // second was over when the newest was last read. Trying it costs one redemption; missing it would
-    // cost the sign-in.
+    // cost the sign-in. Of two sign-ins of one second either may end on top: both are good.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -91,6 +96,9 @@ pub enum Ties {
 ///
 /// Also the check at a start: a process that died between its write and its list may have left a
 /// sign-in buried, and nobody else would look.
+///
+/// A disabled sign-in does not count: disabled means off. If a user enables it later, it is not the newest version, so
+/// only the list after the next save shows it and lifts it (simulation, seed 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
@@ -132,6 +140,9 @@ pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version
 }
 
 /// Where one version stands among those of its second, which a list does not tell.
+///
+/// A tool may copy the tags of our version in the very second in which we wrote it. By the ids alone the copy could pass
+/// for ours, and the real sign-in in it for buried. A process that was killed between its write and its list showed this.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,

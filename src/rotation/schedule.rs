@@ -38,7 +38,7 @@ pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
 /// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// How often a proof is noted in the vault.
+/// How often a proof is noted in the vault. The note is a step of its own: one request beside the three of that proof.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// How long a mark that could not be written is left alone.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -198,7 +198,8 @@ impl Timing {
         }
     }
 
-    /// Whether the redeemed version is to be replaced now.
+    /// Whether the redeemed version is to be replaced now. A foreign version is due as soon as it is seen, by a proof, a
+    /// SIGHUP or the watch. To look for one by the minute would break the 60 calls a day.
     pub fn rotation_is_due(&self, version: &Version, state: &State, now: Timestamp) -> bool {
         let foreign = !version.is_ours() && may_rotate(version, state, now);
         foreign || self.rotate_at(version) <= now
@@ -217,7 +218,8 @@ impl Timing {
     /// An answer that did not come does not undo what was settled: only a success closes that.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
-        // But what is known of a token says nothing about the one that a person has put in its place since.
+        // A failure belongs to the version that failed. A user who signs in while Entra is down has met the demand: the old
+        // refusal must not ask for a sign-in again. Whether the new token works is unknown until it is proved.
         let is_of_another = |known: &mut Box<Blocked>| {
             known.failure.about == FailureSubject::Grant && known.version != newest
         };

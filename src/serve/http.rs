@@ -1,7 +1,8 @@
 //! What is served: health, metrics, and where it is wanted the status as JSON and as a page.
 //!
 //! - `/livez`, `/healthz`: 200 while every token's task turns. What a restart cannot cure is no reason to fail.
-//! - `/readyz`: 200 once every token has been tried.
+//! - `/readyz`: 200 once every token has been tried. A vault that answers for one token may refuse another, and a rolling
+//!   upgrade should have seen both. A token that failed has been tried too, so nothing waits for ever.
 //! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one.
 //! - `/metrics`: for Prometheus.
 //! - `/status`, `/`: JSON and a page. They name customers, hence only where `[http] status` says so.

@@ -24,8 +24,12 @@ const STYLE: &str = include_str!("page/style.css");
 /// script, no font, no frame, no other host.
 pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-fK5IUuSEjyd5fji2wwK5aTXfAHQuD+/whIA/R7e8u28='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The `Refresh` header: with an address of its own, since a browser that was sent to a fragment would only jump there
-/// again. In this form it also keeps the reader's place.
+/// The `Refresh` header: the page loads itself again after 15 seconds, unless the reader has paused it. Accessibility rules
+/// forbid a `meta` refresh that nobody can stop (axe-core finds it).
+///
+/// With an address of its own: without one Chromium only jumps where the page's address has a fragment, as after a click on
+/// one of its links, and shows yesterday's page for ever. In this form it also keeps the reader's place. The style sheet
+/// marks a page that could not load (`.stale`).
 pub const RELOAD: &str = "15;url=./";
 
 /// The query of the page that stays as it is, for whoever reads slowly or by ear.

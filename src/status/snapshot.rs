@@ -197,7 +197,7 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // An end is worked out; that the issuer redeemed it after that is known.
+        // An end is computed. A later redemption disproves it: then the end is unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -300,7 +300,9 @@ impl Snapshot {
         delta(self.grant.policy.lifetime)
     }
 
-    /// Where it stands now: what was proved or accepted too long ago is no longer known.
+    /// Where it stands now: what was proved or accepted too long ago is no longer known. An outage of Partner Center makes a
+    /// token unknown and opens no condition, since nobody here can end it. A token that Partner Center never accepted is
+    /// unknown.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing

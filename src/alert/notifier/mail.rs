@@ -1,9 +1,11 @@
 //! Delivers alerts as mail, by somebody's SMTP server.
 //!
-//! Owns what is asked of the connection and what an answer means. The protocol is `lettre`'s.
+//! Owns what is asked of the connection and what an answer means. The protocol is `lettre`'s. A mail that was
+//! perhaps delivered is sent again under the same `Message-ID`.
 //!
-//! Invariants: there is no mail and no password without TLS, but to this machine itself; what a server says is
-//! shown nowhere but for its number, since it may repeat what it was told.
+//! Invariants: there is no mail and no password without TLS, but to this machine itself. No key turns that off, and
+//! a server that takes STARTTLS away gets neither. What a server says is shown nowhere but for its number, since it
+//! may repeat what it was told.
 
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! The issuer's side of a sign-in: codes from the browser and codes for another device.
 //!
 //! Owns the requests and the reading of their answers; `login` judges them.
+//!
+//! These are methods of `Entra` and no port: only `login` needs them, and the daemon's `Issuer` stays one operation. Tests
+//! run them against the sandbox over HTTPS.
 
 use std::time::Duration;
 

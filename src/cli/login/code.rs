@@ -1,4 +1,8 @@
 //! Signing in by browser: the authorization code flow, by a loopback redirect or by pasting.
+//!
+//! The browser's last page waits for the result, so that it says whether the token was stored. The answer comes in a form,
+//! which keeps the code out of addresses and history. With `--no-browser` it comes in the address, since a person has to
+//! copy it.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

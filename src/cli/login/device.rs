@@ -1,4 +1,6 @@
 //! `--device-code`: the person signs in on another device, and this one asks until they have.
+//!
+//! The app's secret is sent here too: the token must be the confidential app's, which redeems it from then on.
 
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
 //! The loopback listener that the browser comes back to (RFC 8252, 7.3).
 //!
 //! Owns the sockets and what a client may take up. Takes one answer; after it, and for whatever is no answer, it only
-//! says so. What an answer is, `login::redirect` decides.
+//! says so. What an answer is, `login::redirect` decides. A foreign `state` gets 400 and a line on the terminal, and the
+//! listener goes on waiting: an old tab, or a page that guesses the port, must not end a sign-in.
 //!
-//! Invariants: it listens on this machine alone, on each address that `localhost` may mean, so that nobody
-//! else holds the other; a request by another name (DNS rebinding) gets nothing.
+//! Invariants: it listens on this machine alone, on `127.0.0.1` and `::1` both, and refuses a port that another
+//! program holds on either: `localhost` may mean each, and the other program would get the code. A request by
+//! another name (DNS rebinding) gets nothing.
 
 use std::io;
 use std::io::ErrorKind;

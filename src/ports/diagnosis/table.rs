@@ -18,7 +18,14 @@ pub struct Row {
 }
 
 /// "Credentials not valid", of the client or of the grant: older answers begin with it and name the reason after it.
-pub(super) const CREDENTIALS: u32 = 70002;
+pub const CREDENTIALS: u32 = 70002;
+/// Numbers that say no more than the OAuth error, the least telling first: the credential or the grant was not accepted, or
+/// the token could not be issued.
+pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
+/// The request or the value cannot be read (docs/azure-facts.md F110, F124).
+pub const UNREADABLE: u32 = 9_002_313;
+/// The same request too often (docs/azure-facts.md F126).
+pub const LOOP: u32 = 50196;
 
 type Codes = &'static [RangeInclusive<u32>];
 
@@ -48,7 +55,7 @@ impl Row {
     }
 
     /// Entra has answered it to a token that it redeemed a minute later.
-    const fn to_be_confirmed(self) -> Self {
+    const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
 }
@@ -72,7 +79,7 @@ pub const ROWS: &[Row] = &[
     )
     .ends_grant(),
     // A sign-in helps.
-    login(&[70000..=70000], A::SignIn, "grant not accepted").to_be_confirmed(),
+    login(&[70000..=70000], A::SignIn, "grant not accepted").unconfirmed(),
     login(&[70043..=70043], A::SignIn, "sign-in frequency exceeded"),
     login(&[50089..=50089], A::SignIn, "sign-in expired"),
     login(&[50132..=50132], A::NewPassword, "password expired or changed"),

@@ -118,6 +118,89 @@ impl<'a> Subject<'a> {
         format!("{}{}/adminconsent?client_id={}", self.authority, self.tenant, self.client_id)
     }
 
+    fn sign_in(&self) -> String {
+        let login = self.login();
+        match self.way {
+            LoginMethod::Import => format!("sign in instead: {login}"),
+            LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Stored => {
+                format!("sign in again: {login}")
+            }
+        }
+    }
+
+    fn stored_value(&self) -> String {
+        let login = self.login();
+        let app = self.client_id;
+        match self.way {
+            LoginMethod::Import => format!(
+                "check that the token was copied whole and belongs to app {app}, or sign in instead: {login}"
+            ),
+            LoginMethod::Code | LoginMethod::DeviceCode => format!("start the sign-in again: {login}"),
+            LoginMethod::Stored => {
+                format!("the stored value is no live refresh token: sign in again: {login}")
+            }
+        }
+    }
+
+    fn enable_account(&self) -> String {
+        let tenant = self.tenant;
+        match self.user_oid {
+            Some(oid) => format!(
+                "enable the account: `az ad user update --id {oid} --account-enabled true`; no new sign-in is needed"
+            ),
+            None => format!(
+                "enable the user's account: Entra admin center, Users, tenant {tenant}; no new sign-in is needed"
+            ),
+        }
+    }
+
+    fn policy(&self) -> String {
+        let name = self.name;
+        let adapt = format!(
+            "find the refusal in {} and adapt the conditional access policy that it names",
+            self.sign_in_logs()
+        );
+        match self.way {
+            // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
+            LoginMethod::DeviceCode => format!(
+                "many tenants block the device code flow: sign in by browser, `perennial login {name}`; or {adapt}"
+            ),
+            LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => adapt,
+        }
+    }
+
+    fn no_client_secret(&self) -> String {
+        let name = self.name;
+        let app = self.client_id;
+        match self.way {
+            LoginMethod::DeviceCode => format!(
+                "allow app {app} the device code flow (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
+            ),
+            LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
+                format!("store a client secret of the app: {}", self.new_client_secret())
+            }
+        }
+    }
+
+    fn compare_app_id(&self) -> String {
+        let Self { client_id: app, tenant, .. } = *self;
+        format!(
+            "compare {} ({app}) and {} ({tenant}) with the app registration: `az ad app show --id {app}`; correct what differs, or restore the app (Entra admin center, App registrations, Deleted applications)",
+            self.client_id_key(),
+            self.tenant_key()
+        )
+    }
+
+    fn look_up(&self) -> String {
+        match self.trace.code {
+            Some(code) => format!(
+                "look the code up: {}error?code={code}; Perennial tries again by itself",
+                self.authority
+            ),
+            None => format!("look the refusal up: {}; Perennial tries again by itself", self.sign_in_logs()),
+        }
+    }
+
     /// One line makes a client secret and stores it, where it is kept in a vault; its value is in no argument list.
     pub fn new_client_secret(&self) -> String {
         let app = self.client_id;
@@ -132,7 +215,7 @@ impl<'a> Subject<'a> {
                 let make = make(&format!("--end-date {end}"));
                 let (vault, secret) = (at.vault_name(), at.name.as_str());
                 format!(
-                    "`{make} | az keyvault secret set --vault-name {vault} --name {secret} --expires {end}T00:00:00Z --file /dev/stdin --output none`"
+                    "`{make} | tr -d '\\n' | az keyvault secret set --vault-name {vault} --name {secret} --expires {end}T00:00:00Z --file /dev/stdin --output none`"
                 )
             }
             CredentialPlace::App { .. } => {
@@ -155,13 +238,10 @@ impl<'a> Subject<'a> {
 impl Advice {
     /// The action in words.
     pub fn text(self, of: &Subject<'_>) -> String {
-        let Subject { name, tenant, client_id: app, scope, way, .. } = *of;
+        let Subject { name, tenant, client_id: app, scope, .. } = *of;
         let login = of.login();
         match self {
-            Self::SignIn => match way {
-                LoginMethod::Import => format!("sign in instead: {login}"),
-                LoginMethod::Code | LoginMethod::DeviceCode | LoginMethod::Stored => format!("sign in again: {login}"),
-            },
+            Self::SignIn => of.sign_in(),
             Self::SecondFactor => {
                 format!("sign in with a second factor: {login}; the user must have MFA registered")
             }
@@ -171,21 +251,8 @@ impl Advice {
             Self::Device => format!(
                 "sign in on a device that the tenant accepts: {login}; or take the user out of the policy that requires a device"
             ),
-            Self::StoredValue => match way {
-                LoginMethod::Import => format!(
-                    "check that the token was copied whole and belongs to app {app}, or sign in instead: {login}"
-                ),
-                LoginMethod::Code | LoginMethod::DeviceCode => format!("start the sign-in again: {login}"),
-                LoginMethod::Stored => format!("the stored value is no live refresh token: sign in again: {login}"),
-            },
-            Self::EnableAccount => match of.user_oid {
-                Some(oid) => format!(
-                    "enable the account: `az ad user update --id {oid} --account-enabled true`; no new sign-in is needed"
-                ),
-                None => format!(
-                    "enable the user's account: Entra admin center, Users, tenant {tenant}; no new sign-in is needed"
-                ),
-            },
+            Self::StoredValue => of.stored_value(),
+            Self::EnableAccount => of.enable_account(),
             Self::UnblockAccount => format!(
                 "see why the account is locked ({}), and unblock it or its address",
                 of.sign_in_logs()
@@ -197,19 +264,7 @@ impl Advice {
                 "compare {} ({tenant}) with the user's own tenant; where the account is the wrong one or a guest there, sign in with a member: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
-            Self::Policy => {
-                let adapt = format!(
-                    "find the refusal in {} and adapt the conditional access policy that it names",
-                    of.sign_in_logs()
-                );
-                match way {
-                    // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
-                    LoginMethod::DeviceCode => format!(
-                        "many tenants block the device code flow: sign in by browser, `perennial login {name}`; or {adapt}"
-                    ),
-                    LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => adapt,
-                }
-            }
+            Self::Policy => of.policy(),
             Self::Risk => format!(
                 "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}; details: {}",
                 of.sign_in_logs()
@@ -222,19 +277,8 @@ impl Advice {
             Self::ClientSecret => {
                 format!("make a new client secret and store its value, not its id: {}", of.new_client_secret())
             }
-            Self::NoClientSecret => match way {
-                LoginMethod::DeviceCode => format!(
-                    "allow app {app} the device code flow (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
-                ),
-                LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
-                    format!("store a client secret of the app: {}", of.new_client_secret())
-                }
-            },
-            Self::AppId => format!(
-                "compare {} ({app}) and {} ({tenant}) with the app registration: `az ad app show --id {app}`; correct what differs, or restore the app (Entra admin center, App registrations, Deleted applications)",
-                of.client_id_key(),
-                of.tenant_key()
-            ),
+            Self::NoClientSecret => of.no_client_secret(),
+            Self::AppId => of.compare_app_id(),
             Self::EnableApp => {
                 format!("enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}")
             }
@@ -287,10 +331,7 @@ impl Advice {
             Self::Outage => {
                 "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft".to_owned()
             }
-            Self::LookUp => match of.trace.code {
-                Some(code) => format!("look the code up: {}error?code={code}; Perennial tries again by itself", of.authority),
-                None => format!("look the refusal up: {}; Perennial tries again by itself", of.sign_in_logs()),
-            },
+            Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(
                 "check the proxy, web filter and network on the way to {}: something else answered in its place",

@@ -1,6 +1,10 @@
 //! Looking whether a person has acted: a new sign-in, a new credential, a role that was given.
 //!
 //! Owns what is read for that and what of it is news. Redeems nothing.
+//!
+//! It reads the newest version and does not list the versions. A list costs one request for each 25 versions, has no order
+//! and has ties. The newest version is what other programs read too. It always costs one request, and it needs no right that
+//! a proof does not need.
 
 use uuid::Uuid;
 
@@ -69,7 +73,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             Err(VaultError::Disabled) => !state.is_off(),
             Err(error) => {
-                let failure = self.unread(state, &error);
+                let failure = self.own(state, &error);
                 is_unread_otherwise(state, failure)
             }
         }
@@ -87,7 +91,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
         match self.vault.versions(&self.grant.secret, id).await {
             Ok(_) => true,
-            Err(error) => is_unread_otherwise(state, self.unlisted(&error)),
+            Err(error) => is_unread_otherwise(state, self.unlisted(state, &error)),
         }
     }
 }

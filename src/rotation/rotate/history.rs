@@ -25,7 +25,8 @@ pub(super) enum Tried {
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Searches the history of a version of ours that this process has not searched before: another
-    /// process may have died between its write and its list.
+    /// process may have died between its write and its list. Walking every order of one save found this case
+    /// (`tests/it/rotation/interleavings.rs`). It costs one more request at a start, and when a second instance rotates.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -90,10 +91,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let calls = listed.as_ref().map_or(1, |_| state.calls_of_a_list());
         state.note_vault_calls(calls, now);
-        listed.map_err(|error| self.unlisted(&error))
+        listed.map_err(|error| self.unlisted(state, &error))
     }
 
     /// Reads and redeems a sign-in that was written over, and says what came of it.
+    ///
+    /// A sign-in that is refused and may come back stays below the version that works: its value on top would replace a
+    /// working token. It is reported in the log and tried again after a day, at a start and at a SIGHUP.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -126,7 +130,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,
             Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Tried::Useless),
-            Err(error) => return Err(self.own(&error)),
+            Err(error) => return Err(self.own(state, &error)),
         };
         match self.redeem_theirs(state, &stored, attempt).await {
             Ok(proof) => {
@@ -146,7 +150,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over
-    /// a foreign version younger than a day. Nothing is put over a sign-in that may come back.
+    /// a foreign version younger than a day. Nothing of an older sign-in is put over one that may come back: then no version
+    /// works, and a person is asked to sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,

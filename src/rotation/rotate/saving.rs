@@ -3,6 +3,9 @@
 //!
 //! Owns the order of calls; `save` owns what the answers mean.
 //!
+//! While a successor is held, only other writers' versions are redeemed, so a grant that is revoked meanwhile shows once the
+//! successor is saved. What blocks the save is reported all the time.
+//!
 //! Invariant: while a successor is held it stays in the state; a failure on the way cannot lose it.
 
 use super::history::Tried;
@@ -112,7 +115,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             attempt.note(Event::TagsDropped(dropped.join(",")));
         }
         let written = self.vault.write(&self.grant.secret, &new, successor.rotation_id).await;
-        let written = written.map_err(|error| self.own(&error))?;
+        let written = written.map_err(|error| self.own(state, &error))?;
         if let Some(pending) = state.pending() {
             pending.written = Some(written.id);
         }

@@ -19,14 +19,16 @@ const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 const REMEMBERED: usize = 8;
 
 /// Whether it is settled that this version is of no use: its grant is known to have ended, or it never was a
-/// token. Of the latter somebody else's is left alone for a day.
+/// token. Of the latter somebody else's is left alone for a day, also while a successor is held: it may be a good token in
+/// quotes.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
 /// Whether a version is noted to be of no use for good. Neither a policy's mark nor one of the first version of
-/// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it.
+/// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it. Each
+/// process tries a version with such a mark once more.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(oauth_error::is_final_mark);
     final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
@@ -95,6 +97,9 @@ fn is_settled(refused: &RefusedVersion) -> bool {
     !is_passing(refused.failure.remedy) && refused.failure.about == FailureSubject::Grant
 }
 
+/// A refusal stands for a day, an answer that may pass for as long as the peer asks. So a stop and `rotate`, which try to
+/// save every two seconds, redeem the version once or twice.
+///
 /// By a clock that may be set back: what was said in the future does not stand.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
     let lasts = match refused.failure.retry_after {

@@ -1,6 +1,12 @@
-//! The verdict on the newest version, as it is noted for the next process: usable, or what keeps it from being used.
+//! The verdict on the newest version, as the tag `verdict` holds it for the next process: usable, or what keeps it from
+//! being used.
 //!
-//! A yes is noted at most daily, a no when it changes.
+//! The tag holds one word and one time: `usable` and when, or a kind of condition and since when. So `status --monitor`
+//! after `rotate` knows what `rotate` found, and a restart continues the incident. An acceptance is noted at most daily, a
+//! rejection when it changes. A rotation writes the verdict with the new version, at no further request.
+//!
+//! A refusal by the issuer has tags of its own, and only they can condemn a version (`refused`). A refusal takes the
+//! verdict's place, so that both need no more of the 15 tags than the refusal alone.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};

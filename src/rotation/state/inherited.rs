@@ -1,4 +1,8 @@
-//! What a process finds at its start of what happened while none was there.
+//! What the previous process left in the vault, as read at start-up.
+//!
+//! The rules of alerts use it: what the tags say was reported is not reported to people again, and its end is reported.
+//! What a sign-in ended stands on the version below it. To find it costs one list, and one tag update if `login` wrote the
+//! sign-in.
 
 use super::Noted;
 use crate::ports::failure::Kind;

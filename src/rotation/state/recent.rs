@@ -31,7 +31,8 @@ impl Recent {
         self.0.retain(|at| i64::from(*at) <= latest);
     }
 
-    /// The first instant, `now` or later, at which `more` fit under `limit` a day.
+    /// The first instant, `now` or later, at which `more` fit under `limit` a day. If no day has room for so many, that
+    /// is `now`: a rotation whose list has more than 50 pages goes before politeness.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);

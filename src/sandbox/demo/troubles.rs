@@ -31,7 +31,7 @@ const RACE: Duration = Duration::from_millis(400);
 impl Demo {
     /// A day of 429, half a day of being taken for a loop.
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
-        self.watch.told.expect(&[Kind::EntraUnreachable]);
+        self.watch.told.expect(&[Kind::EntraThrottled]);
         let began = self.now();
         let busy = FaultEffect::Status { status: 429, retry_after: Some(Duration::from_secs(30 * 60)) };
         self.stage.world.inject(Fault::of(Peer::Entra, busy));
@@ -41,7 +41,7 @@ impl Demo {
             "Microsoft is overloaded: for a day it answers \"429, come back in 30 minutes\" to every request.",
         );
         self.until("a warning about Microsoft", TimeDelta::hours(12), |demo| {
-            demo.is_open(Kind::EntraUnreachable)
+            demo.is_open(Kind::EntraThrottled)
         })
         .await?;
         self.wait(began + TimeDelta::days(1) - self.now()).await?;

@@ -83,7 +83,10 @@ async fn each_missing_role_is_named_by_its_data_action() {
         let told = first["summary"].as_str().expect("text");
         let cure = first["action"].as_str().expect("text");
         assert!(told.contains(action.as_str()), "{told}");
-        assert!(cure.contains("az role assignment create --role \"Perennial Secret Rotator\""), "{cure}");
+        assert!(
+            cure.contains("az role assignment create --role \"Perennial Secret Rotator\" --assignee 0"),
+            "{cure}"
+        );
         let app = failed.iter().find(|it| it["step"] == "app credential");
         assert_eq!(app.is_some(), action == Action::GetSecret);
         assert!(

@@ -61,7 +61,7 @@ const UNKNOWN: &str = "the host name does not exist";
 
 #[tokio::test]
 async fn a_vault_whose_name_is_not_known() {
-    let told = ["vault_refused", "operator", UNKNOWN];
+    let told = ["vault_unreachable", "operator", UNKNOWN];
     is_told_and_waited_for(Resolver::KnowsNoName, "url", told, false).await;
 }
 

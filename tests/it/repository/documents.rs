@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use serde_json::Value;
 
 const RUNBOOK: &str = include_str!("../../../docs/runbook.md");
+const CONDITIONS: &str = include_str!("../../../docs/conditions.md");
 const LOGS: &str = include_str!("../../../docs/logs.md");
 const RULES: &str = include_str!("../../../deploy/prometheus/rules.yml");
 const RULES_TEST: &str = include_str!("../../../deploy/prometheus/rules_test.yml");
@@ -36,6 +37,15 @@ fn the_runbook_says_for_each_kind_what_it_means_what_is_seen_what_to_do_and_when
     assert_eq!(others.collect::<Vec<_>>(), [&"perennial_is_gone", &"runway_short"]);
     let inner: Vec<&str> = RUNBOOK.split("](#").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     assert!(inner.iter().all(|link| sections.contains_key(link)), "{inner:?}");
+}
+
+#[test]
+fn each_kind_of_condition_has_a_row_in_the_table_of_failures() {
+    let cells = CONDITIONS.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let names = cells.filter_map(|cell| cell.strip_prefix('`')?.strip_suffix('`'));
+    let kinds: BTreeSet<Kind> = names.map(|name| Kind::parse(name).expect(name)).collect();
+
+    assert_eq!(kinds, Kind::ALL.into_iter().collect());
 }
 
 /// What follows a key in a line of the rules.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use perennial::ports::diagnosis::row_of;
+
 /// Files over the limit that are one idea all the same, and why.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];
 const LONGEST: usize = 400;
@@ -49,6 +51,26 @@ fn dependencies_point_up_the_list() {
         }
     }
     assert!(looked_at > 10, "found only {looked_at} imports");
+}
+
+/// Entra's numbers have one table. The world in memory answers with them, and the server in front of it.
+#[test]
+fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
+    let mut looked_at = 0;
+    for (file, text) in sources() {
+        if file.ends_with("tests.rs") || file.starts_with("sandbox/") || file == "ports/diagnosis/table.rs" {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for number in words.filter_map(|word| word.replace('_', "").parse::<u32>().ok()) {
+                assert!(number < 10_000 || row_of(number, "invalid_client").is_none(), "{file}: {line}");
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 100, "found only {looked_at} numbers");
 }
 
 #[test]

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::Action;
 
+/// Who is refused, in every answer: the world keeps no ids of its callers.
+const CALLER: &str = "00000000-0000-0000-0000-000000000009";
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultRefusal {
@@ -72,7 +75,7 @@ impl VaultRefusal {
     pub(super) fn no_role(action: Action) -> Self {
         // The recorded answer runs over several lines.
         let text = format!(
-            "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, please observe propagation time.\r\nCaller: appid=00000000-0000-0000-0000-000000000000\r\nAction: '{}'\r\nResource: '/vaults/sandbox'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null",
+            "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, please observe propagation time.\r\nCaller: appid=00000000-0000-0000-0000-000000000005;oid={CALLER};iss=https://sts.windows.net/00000000-0000-0000-0000-000000000008/\r\nAction: '{}'\r\nResource: '/vaults/sandbox'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null",
             action.as_str()
         );
         Self { action: Some(action), ..Self::new(403, "Forbidden", Some("ForbiddenByRbac"), text) }

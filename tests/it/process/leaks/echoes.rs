@@ -89,7 +89,7 @@ async fn what_a_peer_sends_back_gets_no_further() {
     let address = daemon.address().await;
     let proved = |event: &serde_json::Value| super::is(event, "proved", "one");
     let mut served = pages(&address);
-    daemon.logs(0, "an echo of who we are", |event| super::failed_with(event, "vault_identity")).await;
+    daemon.logs(0, "an echo of who we are", |event| super::failed_with(event, "unknown_code")).await;
 
     for (peer, operation, statuses) in ECHOES {
         for status in statuses {

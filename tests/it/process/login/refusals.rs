@@ -134,7 +134,7 @@ async fn consent_is_asked_for_and_may_be_declined() {
     stage.world().change_app(&stage.partner.client_id, |app| app.consent = Consent::Asked);
     let browser = stage.browser();
 
-    for (decision, why) in [("decline", "AADSTS65004"), ("cancel", "access_denied")] {
+    for (decision, why) in [("decline", "AADSTS65004"), ("cancel", "declined")] {
         let login = stage.login(&[]);
         let url = page_of(&login).await;
         let Back::Kept(asked) = browser.sign_in(&url, &own).await else { panic!("consent is asked for") };
@@ -398,7 +398,7 @@ async fn what_is_imported_must_be_one_live_token_of_this_app() {
         ("two words", 2, "stdin holds no refresh token"),
         ("not-a-token-at-all-but-one-word", 3, "copied whole"),
         (revoked.expose(), 3, "AADSTS50173"),
-        (others.expose(), 3, "AADSTS700007"),
+        (others.expose(), 4, "AADSTS700007"),
     ] {
         let mut login = stage.login(&["--import"]);
         login.types(typed);
