@@ -51,7 +51,7 @@ pub struct Subject<'a> {
     pub tenant: &'a str,
     /// As configured or read.
     pub client_id: &'a str,
-    /// Entra's base URL, with a slash at its end.
+    /// Entra's base URL.
     pub authority: &'a str,
     /// As configured.
     pub scope: &'a str,
@@ -114,8 +114,12 @@ impl<'a> Subject<'a> {
         format!("Entra admin center, Sign-in logs, tenant {}, by {by}", self.tenant)
     }
 
+    fn entra(&self) -> &str {
+        self.authority.trim_end_matches('/')
+    }
+
     fn consent_page(&self) -> String {
-        format!("{}{}/adminconsent?client_id={}", self.authority, self.tenant, self.client_id)
+        format!("{}/{}/adminconsent?client_id={}", self.entra(), self.tenant, self.client_id)
     }
 
     fn sign_in(&self) -> String {
@@ -194,8 +198,8 @@ impl<'a> Subject<'a> {
     fn look_up(&self) -> String {
         match self.trace.code {
             Some(code) => format!(
-                "look the code up: {}error?code={code}; Perennial tries again by itself",
-                self.authority
+                "look the code up: {}/error?code={code}; Perennial tries again by itself",
+                self.entra()
             ),
             None => format!("look the refusal up: {}; Perennial tries again by itself", self.sign_in_logs()),
         }
