@@ -1,6 +1,6 @@
 //! Where alerts and the heartbeat go, as configured.
 //!
-//! Pure data. Addresses and keys are secrets, so only their places stand here.
+//! Pure data. Addresses and keys are secrets, so this holds only where to read them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Sink {
     pub tokens: Vec<String>,
 }
 
-/// Where alerts go. Addresses and keys are secrets, so only their places stand here.
+/// Where alerts go. Addresses and keys are secrets, so this holds only where to read them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// `CloudEvents`, one for each change.

@@ -1,4 +1,4 @@
-//! `[[alert]]` and `[heartbeat]`: who is told, and who is to notice when nobody tells any more.
+//! `[[alert]]` and `[heartbeat]`: who gets alerts, and which service notices when Perennial falls silent.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,8 @@
 //!
 //! - One token names another: the answer is refused. To save a stranger's token is worse than to stop and say so.
 //! - One token names the right one: it matches.
-//! - The claims are there, and none can be compared: the answer is refused.
-//! - Neither token names any, or nothing is configured and they differ: it is unverified. `identity_unverified` reports
+//! - A claim is there, and not in a form that can be compared: the answer is refused.
+//! - Neither token names one, or none is configured and the two tokens disagree: unverified. `identity_unverified` reports
 //!   it, and the successor is saved all the same, since a token that is not rotated dies.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The three peers as the loop sees them: issuer, vault, and the resource that accepts the access
 //! token. Each has two implementors that ship: Azure's, and the in-memory world.
 //!
-//! Owns the traits, their errors and the one exhaustive match from each error to its remedy. Errors are
+//! Owns the traits, their errors and what each error of Entra means (the vault's: `vault`). Errors are
 //! told apart by what a caller can do, and never carry a secret or a body.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Text that others wrote: the form in which it is used, and the form in which it is shown.
 //!
 //! Pure. An issuer, a resource, a vault's tags and a secret's source can hold anything: another secret, or a
-//! sequence that a terminal acts on. What is shown of them has passed one of these functions.
+//! sequence that a terminal acts on. Such text is never shown without passing through one of these functions.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! What a step did, for all who want to know: the log, the counters, whoever publishes.
+//! What a step did, for the log, the counters and the status board.
 //!
 //! Owns the events and their lines in the log, with level, name and fields. Knows nothing of metrics.
 

@@ -1,6 +1,6 @@
 //! What the process knows about one token between two steps.
 //!
-//! Owns the state and the counts that keep it polite. Pure data: `schedule` decides on it, `rotate`
+//! Owns the state and the counters behind the daily limits. Pure data: `schedule` decides on it, `rotate`
 //! moves it.
 //!
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.

@@ -1,6 +1,6 @@
 //! What systemd is told: ready, one line for people, that the loop turns, and that it stops.
 //!
-//! Owns the messages and when they are sent. Without `NOTIFY_SOCKET` nothing is sent and nothing wakes up
+//! Owns the messages and when they are sent. Without `NOTIFY_SOCKET` nothing is sent and no timer runs
 //! (`sd_notify(3)`).
 
 use std::time::Duration;
