@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "oauth_error", "schedule", "state::", "asleep", "mailbox", "clock::"}
+UNITS = {"save::", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -53,11 +53,11 @@ BUGS = [
      "version.enabled && version.id != ours.id && version.created < from.created", "version.enabled", ORDERS),
     ("a loop of our own is answered with a sign-in", "src/ports/diagnosis/table.rs",
      'retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the', 'login(&[50196..=50196], A::SignIn, "the', ["codes"]),
-    ("an expired app secret condemns the token", "src/ports/oauth_error.rs",
+    ("an expired app secret condemns the token", "src/ports/diagnosis/end_of_grant.rs",
      'self.error == "invalid_grant"\n            && self.trace.code.is_some_and(ends_a_grant)',
-     "true", ["oauth_error"]),
-    ("a code that nobody knows condemns the token", "src/ports/oauth_error.rs",
-     "self.trace.code.is_some_and(ends_a_grant)", "self.trace.code.is_none_or(|code| ends_a_grant(code) || diagnosis::row_of(code, &self.error).is_none())", SIMULATION),
+     "true", ["end_of_grant"]),
+    ("a code that nobody knows condemns the token", "src/ports/diagnosis/end_of_grant.rs",
+     "self.trace.code.is_some_and(ends_a_grant)", "self.trace.code.is_none_or(|code| ends_a_grant(code) || row_of(code, &self.error).is_none())", SIMULATION),
     ("a mark that is not final condemns", "src/rotation/schedule/refused.rs",
      "final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)", "version.is_refused()",
      ["save::"]),

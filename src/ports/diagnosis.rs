@@ -7,9 +7,11 @@
 //! Microsoft asks programs to act on `error` and changes numbers without notice (docs/azure-facts.md F122). So a known number
 //! refines, and a number that is in no row falls back to the error and says so.
 
+mod end_of_grant;
 pub mod table;
 mod texts;
 
+pub use self::end_of_grant::{is_final_mark, mark_of, pick};
 pub use self::table::{ROWS, Row};
 pub use self::texts::{CredentialPlace, LoginMethod, Subject, network};
 

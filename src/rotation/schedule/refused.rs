@@ -6,8 +6,8 @@
 use chrono::TimeDelta;
 
 use super::{AGAIN_AFTER, LONGEST, RESCUE_AFTER, is_passing};
+use crate::ports::diagnosis;
 use crate::ports::failure::{Failure, FailureSubject};
-use crate::ports::oauth_error;
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
@@ -30,7 +30,7 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 /// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it. Each
 /// process tries a version with such a mark once more.
 pub fn is_known_dead(version: &Version) -> bool {
-    let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(oauth_error::is_final_mark);
+    let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
 }
 
@@ -43,7 +43,7 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     tags.remove(tag::REFUSED_CODE);
     tags.remove(tag::VERDICT);
     if is_final(failure, version, now) && tags.len() < MAX_TAGS {
-        tags.insert(tag::REFUSED_CODE, &oauth_error::mark_of(failure.trace.code));
+        tags.insert(tag::REFUSED_CODE, &diagnosis::mark_of(failure.trace.code));
     }
     let noted = Version { tags, ..version.clone() };
     let same = |name| version.tags.get(name) == noted.tags.get(name);

@@ -1,6 +1,7 @@
 //! Codes times OAuth errors: which of several decides, and that only a known end of a grant condemns.
 
 use super::*;
+use crate::ports::failure::Trace;
 
 fn refusal(error: &str, code: Option<u32>) -> OAuthError {
     OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() }
