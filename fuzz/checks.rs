@@ -14,7 +14,7 @@ use perennial::config::Config;
 use perennial::ports::failure::Failure;
 use perennial::ports::{RefreshResponse, SecretRole, answer};
 use perennial::rotation::state::Noted;
-use perennial::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
@@ -212,7 +212,10 @@ fn address() -> SecretAddress {
 
 fn grant() -> ManagedToken {
     ManagedToken {
-        authority: "https://login.microsoftonline.com/".into(),
+        deployment: std::sync::Arc::new(Deployment {
+            authority: "https://login.microsoftonline.com/".into(),
+            command: "perennial".into(),
+        }),
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),
         client_id: ConfigValue::Plain(APP.to_owned()),

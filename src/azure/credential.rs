@@ -259,6 +259,7 @@ pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &Ba
         tenant: tenant.unwrap_or("TENANT"),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
+        command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,
         place: CredentialPlace::Vault,

@@ -8,7 +8,7 @@ use config::Value;
 use super::walk::{Checked, Problems, Reported, Section, Wanted};
 use super::{is_table, rules};
 use crate::azure::cloud::Cloud;
-use crate::token::managed::{ManagedToken, Policy, Verify};
+use crate::token::managed::{Deployment, ManagedToken, Policy, Verify};
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
 /// Keys of `[[token]]`.
@@ -35,6 +35,7 @@ pub(super) struct Defaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
     pub(super) cloud: &'a Checked<Cloud>,
     pub(super) policy: &'a Checked<Policy>,
+    pub(super) deployment: &'a Checked<Arc<Deployment>>,
 }
 
 /// What tokens name, for the rules that look across them. Kept apart from the grants, so that a mistake
@@ -110,12 +111,13 @@ fn grant(
     }
 
     let cloud = defaults.cloud.as_ref().map_err(|_| Reported)?;
+    let deployment = defaults.deployment.as_ref().map_err(|_| Reported)?;
     let audience = cloud.name.partner_center();
     let scope = scope?.unwrap_or_else(|| audience.with_path(&["user_impersonation"]).into());
     let for_partner_center = scope.split(' ').any(|word| word.starts_with(audience.as_str()));
     let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
     Ok(ManagedToken {
-        authority: cloud.authority.as_str().into(),
+        deployment: Arc::clone(deployment),
         name: name?,
         tenant_id: tenant_id?,
         client_id: client_id?,

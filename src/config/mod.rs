@@ -32,7 +32,7 @@ pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each of them, which a test holds it to.
-pub const KEYS: [(&str, &[&str]); 8] = [
+pub const KEYS: [(&str, &[&str]); 9] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
     ("policy", sections::POLICY),
@@ -40,11 +40,12 @@ pub const KEYS: [(&str, &[&str]); 8] = [
     ("token", grants::TOKEN),
     ("token.client_secret", grants::SOURCE),
     ("alert", alerts::ALERT),
+    ("alerts", sections::ALERTS),
     ("heartbeat", alerts::HEARTBEAT),
 ];
 
 /// The sections.
-const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "heartbeat"];
+const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "alerts", "heartbeat"];
 
 /// Lists, which the file alone can hold.
 const LISTS: [&str; 2] = ["token", "alert"];
@@ -154,7 +155,9 @@ impl Config {
         let cloud = sections::cloud(&root);
         let policy = sections::policy(&root);
         let http = sections::http(&root);
-        let defaults = grants::Defaults { vault: &url, cloud: &cloud, policy: &policy };
+        let deployment = sections::deployment(&root, &cloud);
+        let defaults =
+            grants::Defaults { vault: &url, cloud: &cloud, policy: &policy, deployment: &deployment };
         let tokens = grants::tokens(&root, tokens, &defaults);
         let alerts = alerts::alerts(&root, alerts);
         let heartbeat = alerts::heartbeat(&root);

@@ -95,6 +95,12 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
     }
 }
 
+/// A command stands in back-ticks in every action.
+pub(super) fn command(text: &str) -> Result<String, Wanted> {
+    let command = line(text)?;
+    if command.contains('`') { Err("must hold no back-tick") } else { Ok(command.trim().to_owned()) }
+}
+
 /// OAuth scopes, separated by blanks.
 pub(super) fn scope(text: &str) -> Result<String, Wanted> {
     let clean = |b: u8| (b.is_ascii_graphic() && b != b'"' && b != b'\\') || b == b' ';

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity::Surroundings;
-use super::walk::{Checked, Section, Wanted};
+use super::walk::{Checked, Reported, Section, Wanted};
 use super::{HttpSection, identity, rules};
 use crate::azure::cloud::{Cloud, CloudName};
 use crate::azure::identity::Identity;
-use crate::token::managed::Policy;
+use crate::token::managed::{Deployment, Policy};
 
 /// Keys of `[vault]`.
 pub(super) const VAULT: &[&str] =
@@ -18,6 +18,8 @@ pub(super) const VAULT: &[&str] =
 pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
 /// Keys of `[policy]`.
 pub(super) const POLICY: &[&str] = &["rotate_after", "prove_every", "lifetime"];
+/// Keys of `[alerts]`.
+pub(super) const ALERTS: &[&str] = &["command"];
 /// Keys of `[http]`.
 pub(super) const HTTP: &[&str] = &["listen", "status"];
 
@@ -54,6 +56,13 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
         partner_center: partner_center?.unwrap_or_else(|| name.partner_center()),
         ca_file: ca_file?,
     })
+}
+
+/// What the texts about all tokens share: `[alerts]`, and where Entra is.
+pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
+    let command = root.section("alerts", ALERTS)?.optional("command", rules::command)?;
+    let authority = cloud.as_ref().map_err(|_| Reported)?.authority.as_str().to_owned();
+    Ok(Arc::new(Deployment { authority, command: command.unwrap_or_else(|| "perennial".to_owned()) }))
 }
 
 pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {

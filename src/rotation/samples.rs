@@ -2,11 +2,13 @@
 
 use uuid::Uuid;
 
+use std::sync::Arc;
+
 use crate::ports::failure::{Failure, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::{Blocked, Facts, Outage, PendingSave, Phase, State, Successor};
 use crate::token::RefreshToken;
-use crate::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use crate::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
@@ -22,7 +24,10 @@ pub(crate) fn address(name: &str) -> SecretAddress {
 /// A token under the usual policy, about which nobody is asked.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
-        authority: "https://login.microsoftonline.com/".into(),
+        deployment: Arc::new(Deployment {
+            authority: "https://login.microsoftonline.com/".into(),
+            command: "perennial".into(),
+        }),
         name: TokenName::new(name),
         tenant_id: "tenant".into(),
         client_id: ConfigValue::Plain("app".into()),

@@ -119,7 +119,11 @@ impl StatusBoard {
         let mut holding = conditions(&snapshots, skew, now);
         let known = holding.len();
         holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
-        holding.extend(self.deliveries.conditions());
+        let deployment = snapshots.first().map(|of| &of.grant.deployment);
+        holding.extend(self.deliveries.conditions().into_iter().map(|mut told| {
+            told.action = deployment.map_or_else(|| told.action.clone(), |here| here.typed(&told.action));
+            told
+        }));
         if holding.len() > known {
             condition::sort(&mut holding);
         }

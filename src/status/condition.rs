@@ -184,7 +184,7 @@ impl Symptom {
         let how_grave = (severity(self.kind, of, now), self.remedy);
         Condition { trace: self.trace, ..Condition::new(self.kind, self.cause, how_grave, self.since) }
             .of_token(of, now)
-            .with_texts(self.summary, action::of(self.kind, of, now))
+            .with_texts(self.summary, of.grant.deployment.typed(&action::of(self.kind, of, now)))
     }
 }
 
@@ -283,7 +283,9 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
     let cause = match (failure.about, failure.kind) {
-        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => format!("issuer:{}", of.grant.authority),
+        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => {
+            format!("issuer:{}", of.grant.deployment.authority)
+        }
         (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
         (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
         (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => {

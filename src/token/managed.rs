@@ -63,11 +63,43 @@ impl Default for Policy {
     }
 }
 
+/// What all tokens of a configuration share, for the texts about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Entra's base URL, for the pages that an action names.
+    pub authority: String,
+    /// How a command of Perennial's is typed here, as `docker exec -it perennial perennial`.
+    pub command: String,
+}
+
+impl Deployment {
+    /// A text whose commands are typed as they are here. In texts of the program each stands in back-ticks.
+    pub fn typed(&self, text: &str) -> String {
+        typed(text, &self.command)
+    }
+}
+
+/// The same for a command by itself. Typing twice is the same as typing once.
+pub fn typed(text: &str, command: &str) -> String {
+    const PLAIN: &str = "`perennial ";
+    let here = format!("`{command} ");
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(PLAIN) {
+        let (before, found) = rest.split_at(at);
+        let after = found.strip_prefix(&here).unwrap_or(&found[PLAIN.len()..]);
+        whole += before;
+        whole += &here;
+        rest = after;
+    }
+    whole + rest
+}
+
 /// One token as the operator described it.
 #[derive(Clone, Debug)]
 pub struct ManagedToken {
-    /// Entra's base URL, with a slash at its end: for the pages that an action names.
-    pub authority: Arc<str>,
+    /// What it shares with the other tokens.
+    pub deployment: Arc<Deployment>,
     /// What it is called.
     pub name: TokenName,
     /// The tenant that issues it: a GUID or a verified domain.
@@ -92,4 +124,28 @@ pub struct ManagedToken {
     pub strict: bool,
     /// When things are due.
     pub policy: Policy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_typed_as_it_is_here_however_often_a_text_is_read() {
+        let text = "sign in: `perennial login a`, then `perennial check a`; `az account show`, perennial";
+        for (command, wanted) in [
+            ("perennial", text),
+            (
+                "docker exec -it perennial perennial",
+                "sign in: `docker exec -it perennial perennial login a`, then `docker exec -it perennial perennial check a`; `az account show`, perennial",
+            ),
+            (
+                "perennial --config /srv/p.toml",
+                "sign in: `perennial --config /srv/p.toml login a`, then `perennial --config /srv/p.toml check a`; `az account show`, perennial",
+            ),
+        ] {
+            assert_eq!(typed(text, command), wanted);
+            assert_eq!(typed(wanted, command), wanted, "twice");
+        }
+    }
 }

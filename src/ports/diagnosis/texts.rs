@@ -9,7 +9,7 @@ use crate::net::no_response::NoResponse;
 use crate::ports::advice::Advice;
 use crate::ports::failure::Trace;
 use crate::process::clock::Timestamp;
-use crate::token::managed::ManagedToken;
+use crate::token::managed::{ManagedToken, typed};
 use crate::token::secret::Source;
 
 /// How long a new client secret is to live: Microsoft recommends six months at most.
@@ -53,6 +53,8 @@ pub struct Subject<'a> {
     pub client_id: &'a str,
     /// Entra's base URL.
     pub authority: &'a str,
+    /// How a command of Perennial's is typed here.
+    pub command: &'a str,
     /// As configured.
     pub scope: &'a str,
     /// Which way.
@@ -72,7 +74,8 @@ impl<'a> Subject<'a> {
             name: token.name.as_str(),
             tenant: &token.tenant_id,
             client_id,
-            authority: &token.authority,
+            authority: &token.deployment.authority,
+            command: &token.deployment.command,
             scope: &token.scope,
             way: LoginMethod::Stored,
             place: CredentialPlace::App { client_secret: &token.client_secret, now },
@@ -242,6 +245,10 @@ impl<'a> Subject<'a> {
 impl Advice {
     /// The action in words.
     pub fn text(self, of: &Subject<'_>) -> String {
+        typed(&self.words(of), of.command)
+    }
+
+    fn words(self, of: &Subject<'_>) -> String {
         let Subject { name, tenant, client_id: app, scope, .. } = *of;
         let login = of.login();
         match self {

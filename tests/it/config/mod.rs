@@ -271,6 +271,23 @@ fn what_is_optional_is_read() {
 }
 
 #[test]
+fn an_action_names_a_command_as_it_is_typed_here() {
+    let file = |command: &str| {
+        let alerts = format!("[alerts]\ncommand = {command:?}\n");
+        load(&format!("{SMALLEST}\n{alerts}"))
+    };
+    let typed =
+        |command: &str| file(command).expect("valid").tokens[0].deployment.typed("`perennial check a`");
+
+    assert_eq!(typed("docker exec -it perennial perennial"), "`docker exec -it perennial perennial check a`");
+    assert_eq!(load(SMALLEST).expect("valid").tokens[0].deployment.command, "perennial");
+    for wrong in ["a`b", " ", "two\nlines"] {
+        let told = file(wrong).expect_err(wrong).to_string();
+        assert!(told.contains("alerts.command"), "{told}");
+    }
+}
+
+#[test]
 fn a_missing_vault_is_said_once_for_all_tokens() {
     let text = with_token("refresh_token = \"b\"").replace("url = \"https://contoso.vault.azure.net\"", "");
 

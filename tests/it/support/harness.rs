@@ -9,7 +9,7 @@ use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::Timing;
 use perennial::sandbox::world::{Actor, Partner, World};
-use perennial::token::managed::{ManagedToken, Policy, TokenName, Verify};
+use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, Source};
 
 pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
@@ -23,7 +23,10 @@ pub(crate) fn base() -> Timestamp {
 /// A grant as an operator would describe the partner's token.
 pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
     ManagedToken {
-        authority: "https://login.microsoftonline.com/".into(),
+        deployment: std::sync::Arc::new(Deployment {
+            authority: "https://login.microsoftonline.com/".into(),
+            command: "perennial".into(),
+        }),
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
         client_id: ConfigValue::Plain(partner.client_id.clone()),
