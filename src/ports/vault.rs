@@ -200,7 +200,7 @@ impl VaultError {
                         "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} --secret-permissions {rights}`{more}"
                     ),
                     None => format!(
-                        "give this identity the secret permissions {rights} by an access policy{more} (`az keyvault set-policy`): Azure portal, Key vaults, {vault}, Access policies"
+                        "give this identity the secret permissions {rights} by an access policy{more}: Azure portal, Key vaults, {vault}, Access policies"
                     ),
                 }
             }
@@ -243,7 +243,7 @@ impl VaultError {
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
             Self::NotFound => format!(
-                "store it: `az keyvault secret set --vault-name {vault} --name {name} --file FILE`; or correct its name in the configuration"
+                "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; if it was never there or was purged, paste its value and end with Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; or correct its name in the configuration"
             ),
             Self::Deleted => {
                 format!("recover it: `az keyvault secret recover --vault-name {vault} --name {name}`")
@@ -328,7 +328,14 @@ mod tests {
                 VaultError::Forbidden(Forbidden::Policy { caller: Some(OID.into()) }),
                 "--secret-permissions get`",
             ),
-            (VaultError::NotFound, "store it: `az keyvault secret set --vault-name contoso --name pc-token "),
+            (
+                VaultError::NotFound,
+                "recover it: `az keyvault secret recover --vault-name contoso --name pc-token`",
+            ),
+            (
+                VaultError::NotFound,
+                "`az keyvault secret set --vault-name contoso --name pc-token --file /dev/stdin ",
+            ),
         ] {
             let told = told(&error, SecretRole::Source);
             assert!(told.contains(action) && !told.contains("Rotator"), "{error}: {told}");

@@ -52,7 +52,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(
-            "have MFA registered and required for the user, then sign in: `perennial login {name}`, in a private browser window; {picked_up}"
+            "have MFA registered and required for the user, then sign in: `perennial login {name}`, in a private browser window; Perennial picks it up at the next proof, at once after a SIGHUP"
         ),
         (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
         (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
@@ -71,17 +71,19 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("make a new client secret and store it before then: {}", subject.new_client_secret())
         }
         (None, Kind::AppSecretExpiryUnknown) => {
-            let note = match &of.grant.client_secret {
+            let ends =
+                format!("az ad app credential list --id {app} --query 'max([].endDateTime)' --output tsv");
+            match &of.grant.client_secret {
+                // Key Vault's `--expires` takes whole seconds only.
                 Source::Secret(at) => format!(
-                    "`az keyvault secret set-attributes --vault-name {} --name {} --expires END`, or ",
+                    "note the end of the app's secret (the latest, if the app has several): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
                     at.vault_name(),
                     at.name.as_str()
                 ),
-                Source::File(_) | Source::Env(_) | Source::Credential(_) => String::new(),
-            };
-            format!(
-                "note the end that `az ad app credential list --id {app}` shows: {note}app_secret_expires of {name} in the configuration"
-            )
+                Source::File(_) | Source::Env(_) | Source::Credential(_) => format!(
+                    "set app_secret_expires of {name} in the configuration to the end that `{ends}` shows"
+                ),
+            }
         }
         (None, Kind::EntraUnreachable) => Advice::Outage.text(&subject),
         (None, Kind::EntraThrottled) => Advice::Throttled.text(&subject),

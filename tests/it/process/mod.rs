@@ -1,6 +1,7 @@
 //! The real program, as a child process against the stand-ins: signals, exit codes, and what it prints.
 
 mod access_token;
+mod actions;
 mod adversity;
 mod alarm;
 mod budgets;

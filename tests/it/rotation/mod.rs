@@ -5,6 +5,7 @@ mod refused_sign_ins;
 pub(crate) mod daemon;
 mod interleavings;
 mod long_list;
+mod mended;
 mod simulation;
 mod unlisted;
 mod watch;

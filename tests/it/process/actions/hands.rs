@@ -1,0 +1,398 @@
+//! A person who does what an action says, literally: types its commands and opens the pages that it names.
+//!
+//! Owns what each command of the Azure CLI and each instruction does to the world. Ids, names and dates come out of the text
+//! alone. A text that cannot be followed is an error.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use chrono::{NaiveDate, TimeDelta};
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::{Action, AppSecret, PartnerCenterRules, Peer, Rules, UpdateRequest};
+use perennial::token::secret::SecretAddress;
+use secrecy::ExposeSecret as _;
+
+use super::super::Stage;
+use super::super::login::page_of;
+
+/// What is said and asks for nothing.
+const REMARKS: [&str; 9] = [
+    "no new sign-in is needed",
+    "Perennial picks it up ",
+    "keep this process running until it is saved",
+    "the stored token is kept meanwhile",
+    "the user must have MFA registered",
+    "compare tenant_id, client_id and user_oid of one with the account that signed in to ",
+    "compare tenant_id of one (",
+    "details: Entra admin center, Sign-in logs, tenant ",
+    "it takes up to ten minutes to work)",
+];
+
+/// The object id of the program, as Key Vault sees it.
+const PROGRAM: &str = "00000000-0000-0000-0000-000000000009";
+
+type Told<T> = Result<T, String>;
+
+pub(super) struct Person<'a> {
+    pub(super) stage: &'a Stage,
+    /// Which of the alternatives in the text apply, by their first words.
+    pub(super) applies: &'a [&'a str],
+    /// What the last command printed.
+    printed: String,
+    /// Whether something was changed that a new process reads at once, and this one does not.
+    pub(super) must_restart: bool,
+}
+
+impl<'a> Person<'a> {
+    pub(super) fn new(stage: &'a Stage, applies: &'a [&'a str]) -> Self {
+        Self { stage, applies, printed: String::new(), must_restart: false }
+    }
+
+    pub(super) async fn follow(&mut self, action: &str) -> Told<()> {
+        for (at, clause) in clauses(action).into_iter().enumerate() {
+            let is_alternative =
+                at > 0 && ["where ", "or ", "if "].iter().any(|word| clause.starts_with(word));
+            if is_alternative && !self.applies.iter().any(|applies| clause.starts_with(applies)) {
+                continue;
+            }
+            let mut followed = self.by_hand(&clause, action)?;
+            for command in clause.split('`').skip(1).step_by(2) {
+                self.types(command).await?;
+                followed = true;
+            }
+            if clause.ends_with("and it goes where client_secret of [vault] is read") {
+                let text = std::fs::read_to_string(&self.stage.config).expect("written");
+                let path = between(&text, "client_secret = { file = \"", "\"").ok_or("no such file")?;
+                std::fs::write(path, &self.printed).expect("our own file");
+                // A process keeps the credential for the vault for a minute.
+                self.must_restart = true;
+            }
+            if !followed && !REMARKS.iter().any(|remark| clause.contains(remark)) {
+                return Err(format!("{clause:?} cannot be followed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done in a portal or in a file. False where the text does not ask for that.
+    fn by_hand(&mut self, clause: &str, action: &str) -> Told<bool> {
+        let Stage { sandbox, partner, .. } = self.stage;
+        let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
+        let consent = format!(
+            "let an administrator consent for the app: {}/{tenant}/adminconsent?client_id={app}",
+            sandbox.origin
+        );
+        let assign = format!("Enterprise applications, {app}, Users and groups, tenant {tenant}");
+        let grant = |rights: &str, at: &SecretAddress| {
+            let (vault, name) = (at.vault_name(), at.name.as_str());
+            format!(
+                "give this identity the role {rights:?} on secret {name}: Azure portal, Key vaults, {vault}, Secrets, {name}, Access control (IAM)"
+            )
+        };
+        let vault = partner.refresh_token.vault_name();
+        let policy = format!(
+            "the secret permissions get list set by an access policy: Azure portal, Key vaults, {vault}, Access policies"
+        );
+        let says = |text: &str| clause.contains(text);
+        if says("with a second factor") || says("have MFA registered and required for the user") {
+            world.set_user_mfa(&partner.user_oid, true);
+        } else if says("adapt the conditional access policy that it names") && says(tenant) {
+            world.set_rules(tenant, Rules::default());
+        } else if says(&consent)
+            || (says("assign the user to the app") && says(&assign))
+            || (says("unblock it or its address") && says(tenant))
+            || (says("dismiss or remediate it: Entra admin center, Risky users") && says(tenant))
+            || says(&format!("add offline_access to the consent of app {app}"))
+        {
+            world.clear_faults(Some(Peer::Entra));
+        } else if says(&grant("Key Vault Secrets User", &partner.app_secret)) || says(&policy) {
+            world.clear_faults(Some(Peer::KeyVault));
+        } else if says(&format!("enable the user's account: Entra admin center, Users, tenant {tenant}")) {
+            world.disable_user(&partner.user_oid, false);
+        } else if says("restore the app (Entra admin center, App registrations, Deleted applications)")
+            && action.contains(&format!("tenant_id of one ({tenant})"))
+        {
+            world.consent(tenant, app);
+        } else if says(&format!("give back write access to {}", partner.refresh_token)) {
+            world.change_vault(&sandbox.origin, |vault| vault.allowed.extend([Action::SetSecret]));
+        } else if says("check that the user of one has a Partner Center role") {
+            world.set_partner_center(PartnerCenterRules::default());
+        } else if says("correct scope of one (") {
+            let scope = between(clause, "one resource, as ", " ").ok_or("no scope is named")?;
+            let text = std::fs::read_to_string(&self.stage.config).expect("written");
+            let wrong = between(clause, "scope of one (", ")").ok_or("no scope is named")?;
+            std::fs::write(&self.stage.config, text.replace(wrong, scope)).expect("our own file");
+            self.must_restart = true;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    async fn types(&mut self, line: &str) -> Told<()> {
+        let words = words(line)?;
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["perennial", "login", "one", ref args @ ..] => self.signs_in(args).await,
+            ["perennial", ..] => Err(format!("{line:?} is not known")),
+            _ => {
+                self.printed = self.shell(line)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// As the token's user, or as another member of the tenant where that one is gone.
+    async fn signs_in(&self, args: &[&str]) -> Told<()> {
+        let users = self.stage.world().users();
+        let ours = |user: &&perennial::sandbox::world::User| {
+            user.tenant == self.stage.partner.tenant_id && !user.deleted
+        };
+        let is_partner = |user: &&perennial::sandbox::world::User| user.oid == self.stage.partner.user_oid;
+        let user = users.iter().filter(ours).max_by_key(is_partner).ok_or("there is nobody to sign in")?;
+        let login = self.stage.login(args);
+        let browser = self.stage.browser();
+        let back = browser.sign_in(&page_of(&login).await, &user.oid).await;
+        browser.go_back(back).await;
+        let ended = login.ended("signed in").await;
+        if ended.code == Some(0) { Ok(()) } else { Err(format!("login: {}{}", ended.stdout, ended.stderr)) }
+    }
+
+    /// What a line prints.
+    fn shell(&self, line: &str) -> Told<String> {
+        let mut line = line.to_owned();
+        while let Some(begin) = line.find("$(") {
+            let mut depth = 0;
+            let end = line[begin..].char_indices().find_map(|(at, letter)| {
+                depth += i32::from(letter == '(') - i32::from(letter == ')');
+                (letter == ')' && depth == 0).then_some(begin + at)
+            });
+            let end = end.ok_or("a parenthesis is open")?;
+            let inner = self.shell(&line[begin + 2..end])?;
+            line.replace_range(begin..=end, inner.trim_end());
+        }
+        let mut text = String::new();
+        for command in line.split(" | ") {
+            text = self.command(&words(command)?, &text)?;
+        }
+        Ok(text)
+    }
+
+    fn command(&self, words: &[String], typed: &str) -> Told<String> {
+        let Stage { partner, .. } = self.stage;
+        let world = self.stage.world();
+        let mut flags = Flags::of(words);
+        let command = words.iter().take_while(|word| !word.starts_with("--"));
+        let command = command.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let mut printed = String::new();
+        match &*command {
+            "tr -d \\n" => printed = typed.replace('\n', ""),
+            "cut -c1-19" => printed.extend(typed.chars().take(19)),
+            "az ad app credential reset" => {
+                let app = self.app(&mut flags)?;
+                flags.expect(&[("append", ""), ("display-name", "perennial"), ("query", "password")])?;
+                flags.expect(&[("output", "tsv")])?;
+                let now = world.now();
+                let expires = match flags.take("end-date") {
+                    Ok(day) => midnight(&day)?,
+                    Err(_) => now + TimeDelta::days(365 * flags.take("years")?.parse::<i64>().unwrap_or(0)),
+                };
+                if expires <= now || expires > now + TimeDelta::days(731) {
+                    return Err(format!("a secret until {expires}"));
+                }
+                let value = format!("new~{}", world.fresh_id().simple());
+                let secret = AppSecret { value: value.as_str().into(), expires: Some(expires) };
+                world.change_app(&app, |app| app.secrets.push(secret));
+                writeln!(printed, "{value}").expect("a string takes it");
+            }
+            "az ad app credential list" => {
+                let app = self.app(&mut flags)?;
+                flags.expect(&[("query", "max([].endDateTime)"), ("output", "tsv")])?;
+                let apps = world.apps();
+                let secrets = apps.iter().filter(|known| known.client_id == app).flat_map(|app| &app.secrets);
+                let end = secrets.filter_map(|secret| secret.expires).max().ok_or("no secret ends")?;
+                writeln!(printed, "{}", end.format("%Y-%m-%dT%H:%M:%S.1234567Z")).expect("a string takes it");
+            }
+            "az keyvault secret set" => {
+                let at = self.secret(&mut flags)?;
+                flags.expect(&[("file", "/dev/stdin"), ("output", "none")])?;
+                let expires = flags.take("expires").ok().map(|at| time(&at)).transpose()?;
+                // Without a pipe the person pastes the value that the app has.
+                let apps = world.apps();
+                let app = apps.iter().find(|app| app.client_id == partner.client_id).expect("ours");
+                let known = app.secrets[0].value.expose_secret();
+                world.store_app_secret(&at, if typed.is_empty() { known } else { typed }, expires);
+            }
+            "az keyvault secret set-attributes" => {
+                let at = self.secret(&mut flags)?;
+                let expires = flags.take("expires").ok().map(|at| time(&at)).transpose()?;
+                let enabled = flags.take("enabled").ok().map(|on| on == "true");
+                let change = UpdateRequest { enabled, expires, ..UpdateRequest::default() };
+                world.update_secret("person", &at, None, change).map_err(|error| format!("{error:?}"))?;
+            }
+            "az keyvault secret recover" => world.human_recovers(&self.secret(&mut flags)?),
+            "az keyvault show" => {
+                self.vault(&mut flags, "name")?;
+                flags.expect(&[("query", "id"), ("output", "tsv")])?;
+                printed.push_str("/vaults/ours\n");
+            }
+            "az keyvault network-rule add" => {
+                let vault = self.vault(&mut flags, "name")?;
+                let address = flags.take("ip-address")?;
+                world.change_vault(&vault, |vault| {
+                    vault.firewall_refuses.take_if(|refused| *refused == address);
+                });
+            }
+            "az keyvault set-policy" => {
+                self.vault(&mut flags, "name")?;
+                flags.expect(&[("object-id", PROGRAM), ("secret-permissions", "get list set")])?;
+                world.clear_faults(Some(Peer::KeyVault));
+            }
+            "az role assignment create" => {
+                let scope = format!("/vaults/ours/secrets/{}", partner.refresh_token.name.as_str());
+                let role = [("role", "Perennial Secret Rotator"), ("assignee", PROGRAM), ("scope", &scope)];
+                flags.expect(&role)?;
+                let rights = [Action::GetSecret, Action::ReadMetadata, Action::SetSecret, Action::Update];
+                world.change_vault(&self.stage.sandbox.origin, |vault| vault.allowed.extend(rights));
+            }
+            "az ad user update" => {
+                let user = flags.take("id")?;
+                flags.expect(&[("account-enabled", "true")])?;
+                world.user(&user).ok_or("there is no such user")?;
+                world.disable_user(&user, false);
+            }
+            "az ad sp update" => {
+                let app = self.app(&mut flags)?;
+                flags.expect(&[("set", "accountEnabled=true")])?;
+                world.disable_app(&app, false);
+            }
+            "az ad sp create" => {
+                self.app(&mut flags)?;
+                world.clear_faults(Some(Peer::Entra));
+            }
+            "az ad app show" => printed = self.app(&mut flags)?,
+            other => return Err(format!("{other:?} is not known")),
+        }
+        flags.nothing_left().map(|()| printed)
+    }
+
+    /// The app that a command names.
+    fn app(&self, flags: &mut Flags) -> Told<String> {
+        let named = flags.take("id")?;
+        let apps = self.stage.world().apps();
+        let known = apps.iter().any(|app| app.client_id == named);
+        if known { Ok(named) } else { Err(format!("there is no app {named}")) }
+    }
+
+    fn vault(&self, flags: &mut Flags, flag: &str) -> Told<String> {
+        let named = flags.take(flag)?;
+        let at = &self.stage.partner.refresh_token;
+        if named == at.vault_name() { Ok(at.vault.to_string()) } else { Err(format!("no vault {named}")) }
+    }
+
+    fn secret(&self, flags: &mut Flags) -> Told<SecretAddress> {
+        self.vault(flags, "vault-name")?;
+        let named = flags.take("name")?;
+        let ours = [&self.stage.partner.refresh_token, &self.stage.partner.app_secret];
+        let secret = ours.into_iter().find(|at| at.name.as_str() == named);
+        secret.cloned().ok_or_else(|| format!("there is no secret {named}"))
+    }
+}
+
+/// The options of a command.
+struct Flags(BTreeMap<String, String>);
+
+impl Flags {
+    fn of(words: &[String]) -> Self {
+        let mut flags: BTreeMap<String, String> = BTreeMap::new();
+        let mut last = None;
+        for word in words {
+            match (word.strip_prefix("--"), &last) {
+                (Some(flag), _) => {
+                    flags.insert(flag.to_owned(), String::new());
+                    last = Some(flag.to_owned());
+                }
+                (None, Some(flag)) => {
+                    let value = flags.get_mut(flag).expect("inserted");
+                    if !value.is_empty() {
+                        value.push(' ');
+                    }
+                    value.push_str(word);
+                }
+                (None, None) => {}
+            }
+        }
+        Self(flags)
+    }
+
+    fn take(&mut self, flag: &str) -> Told<String> {
+        self.0.remove(flag).ok_or_else(|| format!("--{flag} is missing"))
+    }
+
+    fn expect(&mut self, wanted: &[(&str, &str)]) -> Told<()> {
+        for (flag, value) in wanted {
+            let given = self.take(flag)?;
+            if given != *value {
+                return Err(format!("--{flag} is {given:?}, not {value:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn nothing_left(self) -> Told<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(format!("more options: {:?}", self.0)) }
+    }
+}
+
+/// The words of a command. None may be a variable or stand for something else.
+fn words(command: &str) -> Told<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for letter in command.chars().chain([' ']) {
+        match (letter, quote) {
+            ('"' | '\'', None) => quote = Some(letter),
+            (_, Some(open)) if letter == open => quote = None,
+            (' ', None) if word.is_empty() => {}
+            (' ', None) => words.push(std::mem::take(&mut word)),
+            _ => word.push(letter),
+        }
+    }
+    let is_blank = |word: &&String| {
+        word.len() > 2 && word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    };
+    let open = words.iter().find(|word| word.contains(['$', '<']) && !word.starts_with("$("));
+    match words.iter().find(is_blank).or(open) {
+        Some(word) => Err(format!("{word:?} is left open in {command:?}")),
+        None => Ok(words),
+    }
+}
+
+/// The parts of an action, each with its commands.
+fn clauses(action: &str) -> Vec<String> {
+    let mut is_command = false;
+    let mut clauses = vec![String::new()];
+    for part in action.split_inclusive("; ") {
+        let clause = clauses.last_mut().expect("one at least");
+        clause.push_str(part);
+        is_command ^= part.matches('`').count() % 2 == 1;
+        if !is_command {
+            clauses.push(String::new());
+        }
+    }
+    let trimmed = clauses.iter().map(|clause| clause.trim_end_matches("; ").to_owned());
+    trimmed.filter(|clause| !clause.is_empty()).collect()
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    Some(rest.split_once(after).map_or(rest, |(found, _)| found))
+}
+
+/// As the Azure CLI reads it: whole seconds in UTC.
+fn time(text: &str) -> Told<Timestamp> {
+    let read = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%SZ");
+    read.map(|time| time.and_utc()).map_err(|_| format!("{text} is not a time"))
+}
+
+fn midnight(text: &str) -> Told<Timestamp> {
+    let day: NaiveDate = text.parse().map_err(|_| format!("{text} is not a day"))?;
+    time(&format!("{day}T00:00:00Z"))
+}
