@@ -256,7 +256,7 @@ pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &Ba
     let (tenant, client_id) = identity.app();
     let subject = Subject {
         name: "[vault]",
-        tenant: tenant.unwrap_or("TENANT"),
+        tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
         command: "perennial",

@@ -8,12 +8,14 @@
 //! refines, and a number that is in no row falls back to the error and says so.
 
 mod end_of_grant;
+mod network;
 pub mod table;
 mod texts;
 
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
+pub use self::network::network;
 pub use self::table::{ROWS, Row};
-pub use self::texts::{CredentialPlace, LoginMethod, Subject, network};
+pub use self::texts::{CredentialPlace, LoginMethod, Subject};
 
 use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};

@@ -5,7 +5,7 @@
 
 use chrono::TimeDelta;
 
-use crate::net::no_response::NoResponse;
+use super::network::network;
 use crate::ports::advice::Advice;
 use crate::ports::failure::Trace;
 use crate::process::clock::Timestamp;
@@ -114,7 +114,33 @@ impl<'a> Subject<'a> {
             Some(id) => format!("correlation id {id}"),
             None => format!("app {}", self.client_id),
         };
-        format!("Entra admin center, Sign-in logs, tenant {}, by {by}", self.tenant)
+        // A redemption is in no other tab than this; the first one shows only what happened in a browser.
+        let tab = match (self.place, self.way) {
+            (CredentialPlace::Vault, _) => "Service principal sign-ins",
+            (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {
+                "User sign-ins (interactive)"
+            }
+            (CredentialPlace::App { .. }, LoginMethod::Import | LoginMethod::Stored) => {
+                "User sign-ins (non-interactive)"
+            }
+        };
+        format!("Entra admin center, Sign-in logs, {tab}, {}, by {by}", self.in_tenant())
+    }
+
+    /// The tenant by name; a managed identity's is not known here.
+    fn in_tenant(&self) -> String {
+        match self.place {
+            CredentialPlace::Vault if self.tenant.is_empty() => "the tenant of this identity".to_owned(),
+            CredentialPlace::App { .. } | CredentialPlace::Vault => format!("tenant {}", self.tenant),
+        }
+    }
+
+    /// Whose user and app it is about.
+    fn who(&self) -> String {
+        match self.place {
+            CredentialPlace::App { .. } => format!("{}'s user and app", self.name),
+            CredentialPlace::Vault => "the app of [vault]".to_owned(),
+        }
     }
 
     fn entra(&self) -> &str {
@@ -164,7 +190,7 @@ impl<'a> Subject<'a> {
     fn policy(&self) -> String {
         let name = self.name;
         let adapt = format!(
-            "find the refusal in {} and adapt the conditional access policy that it names",
+            "find the refusal in {} and adapt the conditional access policy that it names, so that it admits the user and this host",
             self.sign_in_logs()
         );
         match self.way {
@@ -186,6 +212,19 @@ impl<'a> Subject<'a> {
             LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
                 format!("store a client secret of the app: {}", self.new_client_secret())
             }
+        }
+    }
+
+    fn resource(&self) -> String {
+        let (scope, tenant) = (self.scope, self.in_tenant());
+        match self.place {
+            CredentialPlace::App { .. } => format!(
+                "enable the resource of scope {scope} in {tenant}, where it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; where this is not the partner tenant, correct {}",
+                self.tenant_key()
+            ),
+            CredentialPlace::Vault => format!(
+                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; where it is enabled, see whether the tenant's Azure subscription has lapsed"
+            ),
         }
     }
 
@@ -314,7 +353,7 @@ impl Advice {
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
             Self::Tenant => format!(
-                "compare {} ({tenant}) with the id of the tenant that the user signs in to, and [cloud] with its cloud; then sign in: {login}",
+                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and name of [cloud] to its cloud; where that is not enough, sign in: {login}",
                 of.tenant_key()
             ),
             Self::Cloud => format!(
@@ -324,10 +363,7 @@ impl Advice {
             Self::Scope => format!(
                 "correct scope of {name} ({scope}): one resource, as https://api.partnercenter.microsoft.com/user_impersonation"
             ),
-            Self::Resource => format!(
-                "see that the resource of scope {scope} has an enabled service principal in tenant {tenant} (Entra admin center, Enterprise applications), and that this is the partner tenant; else correct scope or {}",
-                of.tenant_key()
-            ),
+            Self::Resource => of.resource(),
             Self::Request => format!(
                 "check scope and the stored value of {name}, and any proxy that changes requests: `perennial check {name}` shows which step fails"
             ),
@@ -336,7 +372,8 @@ impl Advice {
                 known(of.trace.trace_id.as_deref())
             ),
             Self::Throttled => format!(
-                "wait, Perennial tries again by itself; if the throttling lasts, find what else redeems tokens of {name}'s user and app: {}",
+                "wait, Perennial tries again by itself; if the throttling lasts, find what else signs in as {}: {}",
+                of.who(),
                 of.sign_in_logs()
             ),
             Self::Outage => {
@@ -345,7 +382,7 @@ impl Advice {
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(
-                "check the proxy, web filter and network on the way to {}: something else answered in its place",
+                "let this host reach {}: exempt it from the proxy's or web filter's blocking and TLS inspection, since something else answered in its place",
                 of.authority
             ),
         }
@@ -354,27 +391,4 @@ impl Advice {
 
 fn known(id: Option<&str>) -> String {
     id.map(|id| format!(" {id}")).unwrap_or_default()
-}
-
-/// What to mend on the way to a host from which no answer came.
-pub fn network(why: NoResponse, host: &str) -> String {
-    match why {
-        NoResponse::NameUnknown | NoResponse::Lookup => {
-            format!("check DNS on this host, and the name: {host} cannot be looked up")
-        }
-        NoResponse::Connect | NoResponse::TimedOut | NoResponse::Cut => {
-            format!(
-                "check the network, firewall and proxy on the way to {host}; Perennial tries again by itself"
-            )
-        }
-        NoResponse::Tls => format!(
-            "check the certificate that {host} shows: where a proxy inspects TLS, or the authority is private, give its root as ca_file of [cloud]"
-        ),
-        NoResponse::NotInTime => format!(
-            "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"
-        ),
-        NoResponse::Proxy => {
-            format!("check the proxy (HTTPS_PROXY, NO_PROXY): it refused to connect to {host}")
-        }
-    }
 }

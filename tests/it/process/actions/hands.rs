@@ -24,7 +24,7 @@ const REMARKS: [&str; 9] = [
     "the user must have MFA registered",
     "compare tenant_id, client_id and user_oid of one with the account that signed in to ",
     "compare tenant_id of one (",
-    "details: Entra admin center, Sign-in logs, tenant ",
+    "details: Entra admin center, Sign-in logs, ",
     "it takes up to ten minutes to work)",
 ];
 
