@@ -9,7 +9,7 @@ fn refusal(error: &str, code: Option<u32>) -> OAuthError {
     OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() }
 }
 
-const ERRORS: [&str; 12] = [
+pub(super) const ERRORS: [&str; 12] = [
     "invalid_grant",
     "interaction_required",
     "login_required",

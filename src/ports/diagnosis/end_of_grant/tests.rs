@@ -1,6 +1,7 @@
 //! Codes times OAuth errors: which of several decides, and that only a known end of a grant condemns.
 
 use super::*;
+use crate::ports::diagnosis::tests::ERRORS;
 use crate::ports::failure::Trace;
 
 fn refusal(error: &str, code: Option<u32>) -> OAuthError {
@@ -14,21 +15,6 @@ fn a_loop_of_our_own_is_throttling_and_not_a_dead_token() {
     assert_eq!(answer.wait(), Some(LOOP_PAUSE));
     assert!(!answer.condemns_token());
 }
-
-const ERRORS: [&str; 12] = [
-    "invalid_grant",
-    "interaction_required",
-    "login_required",
-    "consent_required",
-    "invalid_client",
-    "unauthorized_client",
-    "invalid_request",
-    "invalid_scope",
-    "access_denied",
-    "server_error",
-    "unreadable",
-    "out_of_cheese",
-];
 
 #[test]
 fn of_ten_million_numbers_five_condemn_and_those_under_one_error_only() {
