@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::is_known_dead;
-use crate::rotation::state::PendingSave;
+use crate::rotation::state::{PendingSave, RefusedVersion};
 use crate::token::version::{Stored, Version, VersionId, tag};
 
 /// Versions retired after one save; a backlog is worked off over several.
@@ -82,13 +82,14 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 }
 
 /// Whether sign-ins of the very same second count as newer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ties {
+#[derive(Clone, Copy, Debug)]
+pub enum Ties<'a> {
     /// Those of this second and later do; all, where it is not known. Only while it is known which ones
     /// have been tried.
     Since(Option<Timestamp>),
-    /// They do not: a process that starts would try them again at each start.
-    Never,
+    /// Only those that were refused, as these were or as their tags say: they are tried again until they work. A process
+    /// that starts would try any others at each start.
+    Refused(&'a [RefusedVersion]),
 }
 
 /// The youngest usable version of the newest sign-in that `newest` does not descend from, if that
@@ -103,7 +104,7 @@ pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
     known: &[VersionId],
-    ties: Ties,
+    ties: Ties<'_>,
 ) -> Option<&'a Version> {
     // Something lies on top of it: that is the newest, and it will be proved in its turn.
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
@@ -112,12 +113,16 @@ pub fn buried_under<'a>(
     // Of its second, our own was there before any copy of its tags; what a process finds on top came last.
     let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
     let own = root_of(newest, versions, place);
-    let is_newer = |sign_in: &Version| match ties {
-        Ties::Since(at) => {
-            let may_be_later = at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp());
-            sign_in.created > own.created || (sign_in.created == own.created && may_be_later)
+    let may_be_later = |version: &Version, sign_in: &Version| match ties {
+        Ties::Since(at) => at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp()),
+        // Where both are marked, the one on top has worked since: the two would take turns.
+        Ties::Refused(remembered) => {
+            let is_marked = sign_in.is_refused() && !own.is_refused();
+            is_marked || remembered.iter().any(|refused| refused.id == version.id)
         }
-        Ties::Never => sign_in.created > own.created,
+    };
+    let is_newer = |version: &Version, sign_in: &Version| {
+        sign_in.created > own.created || (sign_in.created == own.created && may_be_later(version, sign_in))
     };
     versions
         .iter()
@@ -126,7 +131,7 @@ pub fn buried_under<'a>(
         .filter(|(version, sign_in)| {
             version.id != newest.id
                 && sign_in.id != own.id
-                && is_newer(sign_in)
+                && is_newer(version, sign_in)
                 && !is_known_dead(sign_in)
                 && !known.contains(&sign_in.id)
         })

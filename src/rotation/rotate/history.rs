@@ -52,7 +52,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
         };
         let mut seen = Vec::new();
-        while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Never) {
+        while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Refused(&state.refused)) {
             if let Tried::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
                 let pending = PendingSave::of(*works);
                 return Ok(Some(PendingSave { may_overwrite: Some(newest.id.clone()), seen, ..pending }));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 
 use super::*;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::samples;
 
@@ -108,14 +109,14 @@ fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
 fn a_sign_in_buried_two_rotations_ago_is_still_found() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w1", 3, "r"), ours("w2", 9, "w1")];
 
-    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), Some(&versions[1]));
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Refused(&[])), Some(&versions[1]));
 }
 
 #[test]
 fn once_lifted_nothing_is_buried_any_more() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
 
-    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Never), None);
+    assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Refused(&[])), None);
     let pending = pending(foreign("s", 3), "l");
     assert_eq!(after_list(&pending, &versions), settled(&[]));
 }
@@ -131,6 +132,28 @@ fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
 }
 
 #[test]
+fn a_refused_sign_in_of_the_same_second_is_tried_until_it_works_and_then_stays_on_top() {
+    let marked = refused(foreign("s", 3), None);
+    let on_top = |from: &str| [foreign("r", 3), marked.clone(), ours("w", 4, from)];
+    let remembered = |id: &str| {
+        let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "x");
+        [RefusedVersion { id: VersionId(id.into()), at: at(4), failure }]
+    };
+    let (this, another) = (remembered("s"), remembered("x"));
+
+    assert_eq!(buried_under(&on_top("r")[2], &on_top("r"), &[], Ties::Refused(&[])), Some(&marked));
+    assert_eq!(buried_under(&on_top("s")[2], &on_top("s"), &[], Ties::Refused(&[])), None);
+    let unmarked = [foreign("r", 3), foreign("s", 3), ours("w", 4, "r")];
+    let tried = Ties::Refused(&this);
+    assert_eq!(buried_under(&unmarked[2], &unmarked, &[], tried), Some(&unmarked[1]));
+    assert_eq!(buried_under(&unmarked[2], &unmarked, &[], Ties::Refused(&another)), None);
+    let both = [refused(foreign("r", 3), None), marked.clone(), ours("w", 4, "r")];
+    assert_eq!(buried_under(&both[2], &both, &[], Ties::Refused(&[])), None, "they would take turns");
+    let dead = [foreign("r", 3), refused(foreign("s", 3), Some("AADSTS50173")), ours("w", 4, "r")];
+    assert_eq!(buried_under(&dead[2], &dead, &[], tried), None);
+}
+
+#[test]
 fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
     for (written, stored) in [("a", "b"), ("b", "a")] {
         let ours = ours(written, 5, "r");
@@ -138,7 +161,7 @@ fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
         let versions = [foreign("r", 0), ours.clone(), copy.clone()];
 
         // What a process that starts finds on top came last, whatever the ids are.
-        assert_eq!(buried_under(&copy, &versions, &[], Ties::Never), None, "{stored}");
+        assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
         // Our own was there before the copy, which is a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
@@ -183,7 +206,11 @@ fn a_sign_in_that_was_refused_and_may_come_back_is_found_again() {
 
         let found = after_list(&pending(foreign("r", 0), "w"), &versions);
         assert_eq!(found, AfterList::Buried(sign_in.clone()), "{code:?}");
-        assert_eq!(buried_under(&versions[2], &versions, &[], Ties::Never), Some(&sign_in), "{code:?}");
+        assert_eq!(
+            buried_under(&versions[2], &versions, &[], Ties::Refused(&[])),
+            Some(&sign_in),
+            "{code:?}"
+        );
         let tried = predecessors(&foreign("x", 9), &versions);
         assert_eq!(tried, [(&versions[2], &versions[0]), (&sign_in, &sign_in)], "{code:?}");
     }

@@ -78,10 +78,10 @@ pub fn forget(state: &mut State, version: &Version) {
     state.refused.retain(|refused| refused.id != version.id);
 }
 
-/// Whether a version was refused so long ago that it may be redeemed again: policies are lifted, and accounts
-/// enabled.
+/// Whether a version was redeemed in vain so long ago that it may be redeemed again: policies are lifted, and accounts
+/// enabled. An answer that may pass ends no later attempt, not even where it came after a refusal of the same version.
 pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
-    state.refused.iter().any(|refused| is_settled(refused) && !stands(refused, now))
+    state.refused.iter().any(|refused| !stands(refused, now))
 }
 
 /// Somebody says that something has changed: what was settled is asked for again. A peer that wants to be left

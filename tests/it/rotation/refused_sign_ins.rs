@@ -16,7 +16,7 @@ use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, Wo
 use perennial::token::RefreshToken;
 use perennial::token::managed::{ManagedToken, Policy};
 use perennial::token::tags::Tags;
-use perennial::token::version::{NewVersion, Provenance, Version, tag};
+use perennial::token::version::{Version, tag};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ use crate::support::harness;
 use crate::support::harness::WorldRotator;
 use crate::support::lab;
 use crate::support::lab::Lab;
+
+mod buried;
 
 const REFUSED_CODE: &str = "refused-code";
 
@@ -143,34 +145,6 @@ impl Scene {
             call.operation == Operation::Redeem && call.subject == self.other
         })
     }
-
-    /// A process redeems, the other user signs in, and the process dies after it has written over that.
-    async fn buries_a_sign_in(&self, tags: Tags) -> RefreshToken {
-        let mut dies = self.rotator("dies");
-        let state = dies.prove(self.unknown(), true).await.state;
-        let Phase::Unsaved(pending) = state.phase else { panic!("forced") };
-        let held = pending.successor;
-        self.world.advance(TimeDelta::minutes(1));
-        let sign_in = self.signs_in(tags);
-        self.world.advance(TimeDelta::minutes(1));
-        let provenance = Provenance {
-            command: "run",
-            issued_at: held.issued_at,
-            signed_in_at: held.redeemed.signed_in_at(),
-            tenant_id: &self.partner.tenant_id,
-            client_id: &self.partner.client_id,
-            user_oid: None,
-            redeemed_from: Some(&held.redeemed.id),
-            verdict: None,
-            foreign: Tags::new(),
-            rotation_id: held.rotation_id,
-        };
-        let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
-        let written = dies.vault.write(&self.partner.refresh_token, &new, held.rotation_id).await;
-        written.expect("written");
-        self.world.advance(TimeDelta::minutes(1));
-        sign_in
-    }
 }
 
 /// Takes steps until the next is a matter of time.
@@ -194,9 +168,9 @@ fn kind(state: &State) -> Option<Kind> {
     state.failure().map(|failure| failure.kind)
 }
 
-/// Two days and an hour, as the loop would spend them.
-async fn two_days(scene: &Scene, rotator: &mut WorldRotator, mut state: State) -> State {
-    for _ in 0..49 * 2 {
+/// That many hours, as the loop would spend them.
+async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hours: usize) -> State {
+    for _ in 0..hours * 2 {
         scene.pass(rotator, TimeDelta::minutes(30));
         state = settle(rotator, state).await;
     }
@@ -227,7 +201,7 @@ async fn a_sign_in_during_a_rotation_stays_on_top_unless_its_grant_is_known_to_h
             continue;
         }
         scene.allow();
-        let state = two_days(&scene, &mut rotator, state).await;
+        let state = hours(&scene, &mut rotator, state, 49).await;
         if !scene.follows(&sign_in) || scene.newest() == sign_in || state.failure().is_some() {
             wrong.push(format!("{error} {code:?}: the sign-in was not taken over, {:?}", kind(&state)));
         }
@@ -313,7 +287,7 @@ async fn a_rescue_puts_the_newest_sign_in_on_top_once_its_policy_is_lifted() {
         if fresh_process {
             (rotator, state) = (scene.rotator("next"), scene.unknown());
         }
-        let state = two_days(&scene, &mut rotator, state).await;
+        let state = hours(&scene, &mut rotator, state, 49).await;
 
         assert!(
             scene.follows(&sign_in) && state.failure().is_none(),
@@ -337,13 +311,13 @@ async fn while_the_policy_holds_a_rescue_puts_nothing_older_over_the_sign_in() {
     scene.pass(&rotator, TimeDelta::minutes(1));
     let began = scene.world.now();
 
-    let state = two_days(&scene, &mut rotator, state).await;
+    let state = hours(&scene, &mut rotator, state, 49).await;
     assert_eq!((scene.newest(), kind(&state)), (rubbish, Some(Kind::LoginRequired)));
     let tried = scene.redemptions_since(began);
     assert!((1..=2).contains(&tried), "{tried} redemptions in two days");
 
     scene.allow();
-    let state = two_days(&scene, &mut rotator, state).await;
+    let state = hours(&scene, &mut rotator, state, 49).await;
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
@@ -390,29 +364,6 @@ async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
 
         assert_eq!(scene.follows(&sign_in), !is_dead, "{what}");
     }
-}
-
-#[tokio::test]
-async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_works() {
-    let scene = Scene::set().await;
-    let sign_in = scene.buries_a_sign_in(Tags::new()).await;
-    scene.refuse("invalid_grant", Some(530_036));
-    let began = scene.world.now();
-    let mut rotator = scene.rotator("next");
-
-    let state = settle(&mut rotator, scene.unknown()).await;
-    assert!(
-        state.failure().is_none() && !scene.follows(&sign_in),
-        "what is on top works: {:?}",
-        state.failure()
-    );
-    let state = two_days(&scene, &mut rotator, state).await;
-    let tried = scene.redemptions_since(began);
-    assert!((2..=3).contains(&tried), "{tried} redemptions in two days");
-
-    scene.allow();
-    let state = two_days(&scene, &mut rotator, state).await;
-    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
 /// Somebody signs in while a successor is held, is refused, and the daemon is told to stop.

@@ -117,6 +117,8 @@ fn an_answer_stands_for_as_long_as_its_remedy_says() {
 
         assert!(stands(at(0)) && stands(at(0) + lasts - TimeDelta::seconds(1)), "{failure:?}");
         assert!(!stands(at(0) + lasts) && !stands(at(-1)), "{failure:?}: also by a clock that was set back");
+        let may_ask = |now| may_ask_again(&state, now);
+        assert!(!may_ask(at(0)) && may_ask(at(0) + lasts) && may_ask(at(-1)), "{failure:?}");
     }
 }
 
