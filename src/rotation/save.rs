@@ -87,8 +87,8 @@ pub enum Ties<'a> {
     /// Those of this second and later do; all, where it is not known. Only while it is known which ones
     /// have been tried.
     Since(Option<Timestamp>),
-    /// Only those that were refused, as these were or as their tags say: they are tried again until they work. A process
-    /// that starts would try any others at each start.
+    /// Only those that were refused below our version, as these were or as their tags say: they are tried again until they
+    /// work. A process that starts would try any others at each start.
     Refused(&'a [RefusedVersion]),
 }
 
@@ -118,7 +118,7 @@ pub fn buried_under<'a>(
         // Where both are marked, the one on top has worked since: the two would take turns.
         Ties::Refused(remembered) => {
             let is_marked = sign_in.is_refused() && !own.is_refused();
-            is_marked || remembered.iter().any(|refused| refused.id == version.id)
+            is_marked || remembered.iter().any(|refused| refused.is_buried && refused.id == version.id)
         }
     };
     let is_newer = |version: &Version, sign_in: &Version| {

@@ -20,12 +20,16 @@ mod refused;
 mod verdict;
 
 pub use self::refused::{
-    ask_again, forget, is_final, is_known_dead, may_ask_again, refusal_tags, remember, standing,
+    ask_again, forget, is_final, is_known_dead, may_ask_again, refusal_tags, remember, remember_buried,
+    standing,
 };
 
 /// How often the vault is looked at while a person is expected to act: about each minute. With what else
 /// such a day may need, that stays below 1,500 calls (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
+/// Of so many checks of an app's credential one reads the token's secret as well. With [`WATCH_EVERY`] that makes 1,396 calls
+/// a day, and leaves 104 for attempts, each with its list of versions.
+pub const TOKEN_READ_EACH: u32 = 20;
 /// An app's id and secret may lie in a vault each: then it is looked at half as often.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
 /// How often a save is tried while a person is expected to act: two calls each.

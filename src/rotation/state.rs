@@ -209,6 +209,9 @@ pub struct RefusedVersion {
     pub at: Timestamp,
     /// What was said.
     pub failure: Failure,
+    /// Whether it was met below a version of ours, and not on top. Only then it may be the later one of two sign-ins of one
+    /// second: what is read on top came last.
+    pub is_buried: bool,
 }
 
 impl State {

@@ -25,10 +25,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
         let changed = match about {
-            // The user may as well have signed in again: every tenth check reads the token too.
+            // The user may as well have signed in again: some checks read the token too.
             FailureSubject::AppCredential | FailureSubject::CredentialSource => {
                 self.credential_changed(&mut state, about, id).await
-                    || (checks % 10 == 9 && self.token_changed(&mut state, id).await)
+                    || (checks % schedule::TOKEN_READ_EACH == 0 && self.token_changed(&mut state, id).await)
             }
             // A right to list is no more likely than a new sign-in: they take turns.
             FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,

@@ -132,7 +132,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Tried::Useless),
             Err(error) => return Err(self.own(state, &error)),
         };
-        match self.redeem_theirs(state, &stored, attempt).await {
+        let answer = self.redeem_theirs(state, &stored, attempt).await;
+        schedule::remember_buried(state, &version.id);
+        match answer {
             Ok(proof) => {
                 // Else nobody would know until the next proof whether what is put on top can be used.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;

@@ -137,7 +137,7 @@ fn a_refused_sign_in_of_the_same_second_is_tried_until_it_works_and_then_stays_o
     let on_top = |from: &str| [foreign("r", 3), marked.clone(), ours("w", 4, from)];
     let remembered = |id: &str| {
         let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "x");
-        [RefusedVersion { id: VersionId(id.into()), at: at(4), failure }]
+        [RefusedVersion { id: VersionId(id.into()), at: at(4), failure, is_buried: true }]
     };
     let (this, another) = (remembered("s"), remembered("x"));
 
@@ -147,6 +147,8 @@ fn a_refused_sign_in_of_the_same_second_is_tried_until_it_works_and_then_stays_o
     let tried = Ties::Refused(&this);
     assert_eq!(buried_under(&unmarked[2], &unmarked, &[], tried), Some(&unmarked[1]));
     assert_eq!(buried_under(&unmarked[2], &unmarked, &[], Ties::Refused(&another)), None);
+    let on_top_then = this.clone().map(|refused| RefusedVersion { is_buried: false, ..refused });
+    assert_eq!(buried_under(&unmarked[2], &unmarked, &[], Ties::Refused(&on_top_then)), None);
     let both = [refused(foreign("r", 3), None), marked.clone(), ours("w", 4, "r")];
     assert_eq!(buried_under(&both[2], &both, &[], Ties::Refused(&[])), None, "they would take turns");
     let dead = [foreign("r", 3), refused(foreign("s", 3), Some("AADSTS50173")), ours("w", 4, "r")];

@@ -11,7 +11,7 @@ use crate::ports::failure::{Failure, FailureSubject};
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
-use crate::token::version::{MAX_TAGS, Version, tag};
+use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
 /// How long an answer that may pass stands where it names no time itself: a stop tries for 25 seconds.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
@@ -68,8 +68,16 @@ pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Ti
     let asked = matches!(failure.about, FailureSubject::Grant | FailureSubject::AppCredential);
     if asked && !is_final(failure, version, now) {
         state.refused.truncate(REMEMBERED - 1);
-        let refused = RefusedVersion { id: version.id.clone(), at: now, failure: failure.clone() };
+        let refused =
+            RefusedVersion { id: version.id.clone(), at: now, failure: failure.clone(), is_buried: false };
         state.refused.insert(0, refused);
+    }
+}
+
+/// What is remembered of this version was said of it below a version of ours.
+pub fn remember_buried(state: &mut State, id: &VersionId) {
+    for refused in state.refused.iter_mut().filter(|refused| refused.id == *id) {
+        refused.is_buried = true;
     }
 }
 
