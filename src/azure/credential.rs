@@ -259,10 +259,11 @@ pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &Ba
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
+        // Whoever shows the text types its commands as they are here (`Deployment`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,
-        place: CredentialPlace::Vault,
+        place: CredentialPlace::Vault { client_secret: identity.client_secret() },
         user_oid: None,
         trace: &failure.trace,
     };

@@ -77,6 +77,18 @@ impl Identity {
         }
     }
 
+    /// Where its client secret is read, where it has one.
+    pub fn client_secret(&self) -> Option<&Source> {
+        match self {
+            Self::ClientSecret { client_secret, .. } => Some(client_secret),
+            Self::WorkloadIdentity { .. }
+            | Self::ManagedIdentity { .. }
+            | Self::ClientAssertion { .. }
+            | Self::AzureCli
+            | Self::Unnamed { .. } => None,
+        }
+    }
+
     /// What it is called in the configuration and in the log.
     pub fn name(&self) -> &'static str {
         match self {

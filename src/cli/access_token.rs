@@ -73,7 +73,8 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     }
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let rotator = shipped.rotator(&Arc::new(grant), "access-token");
-    let proof = proof::prove(&rotator, rotation_id()).await?;
+    let proof = proof::prove(&rotator, rotation_id()).await;
+    let proof = proof.map_err(|refused| refused.typed(&rotator.grant.deployment))?;
     let token = proof.redeemed.access_token.expose();
     let written = if args.json {
         let expires = proof.proved_at + crate::process::clock::delta(proof.redeemed.expires_in);

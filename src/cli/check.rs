@@ -156,6 +156,7 @@ async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Ve
         let mut found = token::check(shipped.rotator(grant, "check"), shipped.identity, args).await;
         for step in &mut found {
             step.token = Some(grant.name.to_string());
+            step.action = step.action.take().map(|action| grant.deployment.typed(&action));
         }
         steps.append(&mut found);
     }

@@ -23,8 +23,10 @@ use self::session::{LoginSession, StoredLogin};
 use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out};
+use crate::config::Config;
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;
+use crate::token::managed::ManagedToken;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -87,18 +89,31 @@ pub struct LoginArgs {
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;
-    let shipped = AzureClients::for_person(&config, Clock::host()).await?;
-    let rotator = shipped.rotator(grants[0], "login");
+    let kept = sign_in(&config, grants[0], &args, global).await;
+    let kept = kept.map_err(|stop| match stop {
+        Stop::Refused(refused) => refused.typed(&grants[0].deployment).into(),
+        other => other,
+    })?;
+    report(&args.name, &kept, args.json).map_err(|error| Stop::Failed(error.into()))?;
+    Ok(ExitCode::Done)
+}
+
+async fn sign_in(
+    config: &Config,
+    grant: &ManagedToken,
+    args: &LoginArgs,
+    global: &Global,
+) -> Result<StoredLogin, Stop> {
+    let shipped = AzureClients::for_person(config, Clock::host()).await?;
+    let rotator = shipped.rotator(grant, "login");
     let voice = Prompter { json: global.log_format == Some(LogFormat::Json) };
     let token = if args.import { Some(import::read()?) } else { None };
     let desk = LoginSession::open(rotator, voice, args.replace_user).await?;
-    let kept = match token {
+    Ok(match token {
         Some(token) => import::sign_in(&desk, &token).await?,
         None if args.device_code => device::sign_in(&desk, args.timeout).await?,
-        None => code::sign_in(&desk, &args).await?,
-    };
-    report(&args.name, &kept, args.json).map_err(|error| Stop::Failed(error.into()))?;
-    Ok(ExitCode::Done)
+        None => code::sign_in(&desk, args).await?,
+    })
 }
 
 fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {

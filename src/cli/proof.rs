@@ -76,7 +76,7 @@ pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
             "{} is strict: its issuer kills a spent token, so that every successor has to be saved, and this command saves none",
             grant.name
         );
-        let action = format!("perennial rotate {}, which saves what it redeems", grant.name);
+        let action = format!("`perennial rotate {}` instead, which saves what it redeems", grant.name);
         return Err(StepFailure::new(Remedy::Operator, summary, action));
     }
     Ok(())

@@ -82,6 +82,7 @@ async fn verify(rotator: &AzureRotator) -> Verified {
     match look(rotator, &mut found).await {
         Ok(()) => found.good = true,
         Err(refused) => {
+            let refused = refused.typed(&rotator.grant.deployment);
             found.code = Some(refused.remedy.into());
             found.summary = Some(refused.summary);
             found.remedy = Some(refused.remedy);

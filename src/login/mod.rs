@@ -19,6 +19,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::ports::failure::Remedy;
+use crate::token::managed::Deployment;
 
 /// A code that a person types at the issuer's page (RFC 8628, 3.2).
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ impl StepFailure {
     /// Puts the two sentences together.
     pub fn new(remedy: Remedy, summary: impl Into<String>, action: impl Into<String>) -> Self {
         Self { summary: summary.into(), action: action.into(), remedy }
+    }
+
+    /// The same with its commands typed as they are here.
+    #[must_use]
+    pub fn typed(self, here: &Deployment) -> Self {
+        Self { action: here.typed(&self.action), ..self }
     }
 }
 

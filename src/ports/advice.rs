@@ -71,6 +71,8 @@ pub enum Advice {
     Support,
     /// Wait: asked too often.
     Throttled,
+    /// Wait: an outage of the sign-in of personal accounts, which is the wrong kind of account.
+    PersonalAccount,
     /// Wait: an outage on the other side.
     Outage,
     /// Look the number up.

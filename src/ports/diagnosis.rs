@@ -9,13 +9,14 @@
 
 mod end_of_grant;
 mod network;
+mod subject;
 pub mod table;
 mod texts;
 
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
 pub use self::network::network;
+pub use self::subject::{CredentialPlace, LoginMethod, Subject};
 pub use self::table::{ROWS, Row};
-pub use self::texts::{CredentialPlace, LoginMethod, Subject};
 
 use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};

@@ -189,7 +189,7 @@ impl VaultError {
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
-            // It replaces what was there, and holds for all secrets of the vault.
+            // It holds for all secrets of the vault.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, more) = match asked {
                     SecretRole::Own => ("get list set", ""),
@@ -197,7 +197,7 @@ impl VaultError {
                 };
                 match caller {
                     Some(oid) => format!(
-                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} --secret-permissions {rights}`{more}"
+                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} --secret-permissions {rights}`{more}; it replaces the secret permissions that this identity has there, so add those that something else needs"
                     ),
                     None => format!(
                         "give this identity the secret permissions {rights} by an access policy{more}: Azure portal, Key vaults, {vault}, Access policies"
@@ -233,7 +233,8 @@ impl VaultError {
                 "check [vault] credential in the configuration; `perennial check` tries it".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
-                "set name of [cloud] to the cloud of vault {vault}: the audience of the token is chosen by it"
+                "set name of [cloud] to {}, the cloud of vault {vault}: the audience of the token is chosen by it",
+                cloud_of(&at.vault)
             ),
             Self::Unauthorized { .. } => format!(
                 "let tenant_id of [vault] be the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
@@ -253,6 +254,17 @@ impl VaultError {
                 "check the names of vault and secret in the configuration: `az keyvault secret list --vault-name {vault}`"
             ),
         })
+    }
+}
+
+/// What `name` of `[cloud]` has to be for a vault at this address.
+fn cloud_of(vault: &str) -> &'static str {
+    if vault.ends_with(".usgovcloudapi.net") {
+        "us_gov"
+    } else if vault.ends_with(".azure.cn") {
+        "china"
+    } else {
+        "public"
     }
 }
 

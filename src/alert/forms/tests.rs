@@ -97,6 +97,7 @@ fn what_to_do_is_a_command_or_a_page_of_a_portal() {
     let places = [
         "`perennial ",
         "`az ",
+        "`s=$(az ",
         "`timedatectl ",
         "Entra admin center, ",
         "Azure portal, ",

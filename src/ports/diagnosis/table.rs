@@ -325,7 +325,13 @@ pub const ROWS: &[Row] = &[
         "fault on Entra's side",
     ),
     retry(
-        &[50086..=50086, 70012..=70012, 90036..=90036, 90092..=90092],
+        &[70012..=70012],
+        K::EntraUnreachable,
+        A::PersonalAccount,
+        "fault at the sign-in of a personal account",
+    ),
+    retry(
+        &[50086..=50086, 90036..=90036, 90092..=90092],
         K::EntraUnreachable,
         A::Support,
         "fault on Entra's side that Microsoft has to mend",

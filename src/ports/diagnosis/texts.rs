@@ -3,154 +3,12 @@
 //! Owns the words for what Entra refuses. Followed literally, an action ends the condition: it names the object, its dates
 //! are computed, no variable is left unset, and no secret stands in an argument list.
 
-use chrono::TimeDelta;
-
 use super::network::network;
+use super::subject::{CredentialPlace, LoginMethod, Subject};
 use crate::ports::advice::Advice;
-use crate::ports::failure::Trace;
-use crate::process::clock::Timestamp;
-use crate::token::managed::{ManagedToken, typed};
-use crate::token::secret::Source;
+use crate::token::managed::typed;
 
-/// How long a new client secret is to live: Microsoft recommends six months at most.
-const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
-
-/// Which way somebody signs in, or would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginMethod {
-    /// A browser, with or without a listener.
-    Code,
-    /// A code typed on another device.
-    DeviceCode,
-    /// A token brought from elsewhere.
-    Import,
-    /// No sign-in: the token that is stored.
-    Stored,
-}
-
-/// Whose credentials Entra refused.
-#[derive(Clone, Copy, Debug)]
-pub enum CredentialPlace<'a> {
-    /// The app's of a token.
-    App {
-        /// Where its client secret is read.
-        client_secret: &'a Source,
-        /// When a new secret would begin.
-        now: Timestamp,
-    },
-    /// Those of the vault's identity, configured in `[vault]`.
-    Vault,
-}
-
-/// What an action is about.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// The token's name.
-    pub name: &'a str,
-    /// As configured.
-    pub tenant: &'a str,
-    /// As configured or read.
-    pub client_id: &'a str,
-    /// Entra's base URL.
-    pub authority: &'a str,
-    /// How a command of Perennial's is typed here.
-    pub command: &'a str,
-    /// As configured.
-    pub scope: &'a str,
-    /// Which way.
-    pub way: LoginMethod,
-    /// Whose credentials.
-    pub place: CredentialPlace<'a>,
-    /// The user's object id, where it is known.
-    pub user_oid: Option<&'a str>,
-    /// By what the refusal is found.
-    pub trace: &'a Trace,
-}
-
-impl<'a> Subject<'a> {
-    /// A refusal of what is stored for a token.
-    pub fn of(token: &'a ManagedToken, client_id: &'a str, trace: &'a Trace, now: Timestamp) -> Self {
-        Self {
-            name: token.name.as_str(),
-            tenant: &token.tenant_id,
-            client_id,
-            authority: &token.deployment.authority,
-            command: &token.deployment.command,
-            scope: &token.scope,
-            way: LoginMethod::Stored,
-            place: CredentialPlace::App { client_secret: &token.client_secret, now },
-            user_oid: None,
-            trace,
-        }
-    }
-
-    fn login(&self) -> String {
-        let name = self.name;
-        match self.way {
-            LoginMethod::DeviceCode => format!("`perennial login {name} --device-code`"),
-            LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
-                format!("`perennial login {name}`")
-            }
-        }
-    }
-
-    /// The configuration key of the app's id.
-    fn client_id_key(&self) -> String {
-        match self.place {
-            CredentialPlace::App { .. } => format!("client_id of {}", self.name),
-            CredentialPlace::Vault => "client_id of [vault]".to_owned(),
-        }
-    }
-
-    fn tenant_key(&self) -> String {
-        match self.place {
-            CredentialPlace::App { .. } => format!("tenant_id of {}", self.name),
-            CredentialPlace::Vault => "tenant_id of [vault]".to_owned(),
-        }
-    }
-
-    fn sign_in_logs(&self) -> String {
-        let by = match &self.trace.correlation_id {
-            Some(id) => format!("correlation id {id}"),
-            None => format!("app {}", self.client_id),
-        };
-        // A redemption is in no other tab than this; the first one shows only what happened in a browser.
-        let tab = match (self.place, self.way) {
-            (CredentialPlace::Vault, _) => "Service principal sign-ins",
-            (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {
-                "User sign-ins (interactive)"
-            }
-            (CredentialPlace::App { .. }, LoginMethod::Import | LoginMethod::Stored) => {
-                "User sign-ins (non-interactive)"
-            }
-        };
-        format!("Entra admin center, Sign-in logs, {tab}, {}, by {by}", self.in_tenant())
-    }
-
-    /// The tenant by name; a managed identity's is not known here.
-    fn in_tenant(&self) -> String {
-        match self.place {
-            CredentialPlace::Vault if self.tenant.is_empty() => "the tenant of this identity".to_owned(),
-            CredentialPlace::App { .. } | CredentialPlace::Vault => format!("tenant {}", self.tenant),
-        }
-    }
-
-    /// Whose user and app it is about.
-    fn who(&self) -> String {
-        match self.place {
-            CredentialPlace::App { .. } => format!("{}'s user and app", self.name),
-            CredentialPlace::Vault => "the app of [vault]".to_owned(),
-        }
-    }
-
-    fn entra(&self) -> &str {
-        self.authority.trim_end_matches('/')
-    }
-
-    fn consent_page(&self) -> String {
-        format!("{}/{}/adminconsent?client_id={}", self.entra(), self.tenant, self.client_id)
-    }
-
+impl Subject<'_> {
     fn sign_in(&self) -> String {
         let login = self.login();
         match self.way {
@@ -176,21 +34,24 @@ impl<'a> Subject<'a> {
     }
 
     fn enable_account(&self) -> String {
-        let tenant = self.tenant;
-        match self.user_oid {
-            Some(oid) => format!(
-                "enable the account: `az ad user update --id {oid} --account-enabled true`; no new sign-in is needed"
-            ),
-            None => format!(
-                "enable the user's account: Entra admin center, Users, tenant {tenant}; no new sign-in is needed"
-            ),
-        }
+        let (tenant, login) = (self.tenant, self.login());
+        let enable = match self.user_oid {
+            Some(oid) => {
+                format!(
+                    "enable the account in tenant {tenant}: `az ad user update --id {oid} --account-enabled true`"
+                )
+            }
+            None => format!("enable the user's account: Entra admin center, Users, tenant {tenant}"),
+        };
+        format!(
+            "{enable}; where its sessions were revoked too, Perennial says so next, and a sign-in is needed: {login}"
+        )
     }
 
     fn policy(&self) -> String {
         let name = self.name;
         let adapt = format!(
-            "find the refusal in {} and adapt the conditional access policy that it names, so that it admits the user and this host",
+            "find the refusal in {} and change the conditional access policy that it names so that it admits the user and this host, or exclude the user from it",
             self.sign_in_logs()
         );
         match self.way {
@@ -222,7 +83,7 @@ impl<'a> Subject<'a> {
                 "enable the resource of scope {scope} in {tenant}, where it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; where this is not the partner tenant, correct {}",
                 self.tenant_key()
             ),
-            CredentialPlace::Vault => format!(
+            CredentialPlace::Vault { .. } => format!(
                 "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; where it is enabled, see whether the tenant's Azure subscription has lapsed"
             ),
         }
@@ -244,39 +105,6 @@ impl<'a> Subject<'a> {
                 self.entra()
             ),
             None => format!("look the refusal up: {}; Perennial tries again by itself", self.sign_in_logs()),
-        }
-    }
-
-    /// One line makes a client secret and stores it, where it is kept in a vault; its value is in no argument list.
-    pub fn new_client_secret(&self) -> String {
-        let app = self.client_id;
-        let make = |ends: &str| {
-            format!(
-                "az ad app credential reset --id {app} --append --display-name perennial {ends} --query password --output tsv"
-            )
-        };
-        match self.place {
-            CredentialPlace::App { client_secret: Source::Secret(at), now } => {
-                let end = (now + SECRET_LIVES).format("%Y-%m-%d");
-                let make = make(&format!("--end-date {end}"));
-                let (vault, secret) = (at.vault_name(), at.name.as_str());
-                format!(
-                    "`{make} | tr -d '\\n' | az keyvault secret set --vault-name {vault} --name {secret} --expires {end}T00:00:00Z --file /dev/stdin --output none`"
-                )
-            }
-            CredentialPlace::App { .. } => {
-                format!(
-                    "`{}` shows it, and it goes where client_secret of {} is read",
-                    make("--years 1"),
-                    self.name
-                )
-            }
-            CredentialPlace::Vault => {
-                format!(
-                    "`{}` shows it, and it goes where client_secret of [vault] is read",
-                    make("--years 1")
-                )
-            }
         }
     }
 }
@@ -319,13 +147,20 @@ impl Advice {
                 "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}; details: {}",
                 of.sign_in_logs()
             ),
-            Self::Consent => format!("let an administrator consent for the app: {}", of.consent_page()),
+            Self::Consent => format!(
+                "let an administrator consent for the app: {}; where that does not end it, the registration of app {app} lacks the permission for scope {scope}: add it (Entra admin center, App registrations, API permissions), then consent",
+                of.consent_page()
+            ),
             Self::Permission => format!(
                 "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}",
                 of.consent_page()
             ),
             Self::ClientSecret => {
-                format!("make a new client secret and store its value, not its id: {}", of.new_client_secret())
+                format!(
+                    "in {}, make a new client secret and store its value, not its id: {}",
+                    of.in_tenant(),
+                    of.new_client_secret()
+                )
             }
             Self::NoClientSecret => of.no_client_secret(),
             Self::AppId => of.compare_app_id(),
@@ -349,7 +184,8 @@ impl Advice {
                 "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets); a new one takes minutes to work"
             ),
             Self::FederatedCredential => format!(
-                "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; a new one takes up to 15 minutes to work"
+                "in {}, compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); it takes up to 15 minutes to work",
+                of.in_tenant()
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
             Self::Tenant => format!(
@@ -365,7 +201,8 @@ impl Advice {
             ),
             Self::Resource => of.resource(),
             Self::Request => format!(
-                "check scope and the stored value of {name}, and any proxy that changes requests: `perennial check {name}` shows which step fails"
+                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; where both are right, the stored value is no refresh token, so sign in: {login}",
+                of.authority
             ),
             Self::Support => format!(
                 "wait, Perennial tries again by itself; if it lasts, give Microsoft's support the trace id{}",
@@ -375,6 +212,9 @@ impl Advice {
                 "wait, Perennial tries again by itself; if the throttling lasts, find what else signs in as {}: {}",
                 of.who(),
                 of.sign_in_logs()
+            ),
+            Self::PersonalAccount => format!(
+                "wait, Perennial tries again by itself; the answer is about a personal Microsoft account: if it lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
             Self::Outage => {
                 "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft".to_owned()

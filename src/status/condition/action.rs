@@ -25,7 +25,7 @@ pub(crate) fn of_sink(name: &str) -> String {
 pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     let ManagedToken { name, tenant_id, .. } = grant;
     format!(
-        "check that the user of {name} has a Partner Center role and that tenant {tenant_id} is the partner tenant; where it is the wrong user, run `perennial login {name} --replace-user`"
+        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; where it is the wrong user, run `perennial login {name} --replace-user`; where the user has the role, sign in with a second factor: `perennial login {name}`"
     )
 }
 
@@ -68,7 +68,11 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         }
         (None, Kind::AppCredentialRefused) => Advice::ClientSecret.text(&subject),
         (None, Kind::AppSecretExpiring) => {
-            format!("make a new client secret and store it before then: {}", subject.new_client_secret())
+            format!(
+                "in tenant {}, make a new client secret and store it before then: {}",
+                of.grant.tenant_id,
+                subject.new_client_secret()
+            )
         }
         (None, Kind::AppSecretExpiryUnknown) => {
             let ends =

@@ -293,11 +293,11 @@ async fn a_refusal_by_partner_center_is_one_incident_until_it_accepts_and_condem
     let told = stage.run_to_end(&["rotate", "one"]).await;
     assert_eq!(told.code, Some(4));
     assert!(told.stdout.starts_with("one: rotated: Entra redeems the token, but Partner Center does not"));
-    assert!(told.stdout.contains("\n  -> check that the user of one has"), "{}", told.stdout);
+    assert!(told.stdout.contains("\n  -> give the user of one the Partner Center role"), "{}", told.stdout);
     let verified = stage.run_to_end(&["verify", "one"]).await;
     let checked = stage.run_to_end(&["check", "one"]).await;
     for told in [&verified, &checked] {
-        let action = "check that the user of one has a Partner Center role";
+        let action = "give the user of one the Partner Center role Admin agent";
         assert!(told.code == Some(4) && told.stdout.contains(action), "{}", told.stdout);
     }
     let first = since().await;

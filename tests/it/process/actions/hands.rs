@@ -17,7 +17,7 @@ use super::super::login::page_of;
 
 /// What is said and asks for nothing.
 const REMARKS: [&str; 9] = [
-    "no new sign-in is needed",
+    "it replaces the secret permissions that this identity has there",
     "Perennial picks it up ",
     "keep this process running until it is saved",
     "the stored token is kept meanwhile",
@@ -60,12 +60,10 @@ impl<'a> Person<'a> {
                 self.types(command).await?;
                 followed = true;
             }
-            if clause.ends_with("and it goes where client_secret of [vault] is read") {
-                let text = std::fs::read_to_string(&self.stage.config).expect("written");
-                let path = between(&text, "client_secret = { file = \"", "\"").ok_or("no such file")?;
-                std::fs::write(path, &self.printed).expect("our own file");
+            if let Some(path) = clause.strip_prefix("store it in the file ") {
+                std::fs::write(path, &self.printed).map_err(|error| format!("{path}: {error}"))?;
                 // A process keeps the credential for the vault for a minute.
-                self.must_restart = true;
+                (self.must_restart, followed) = (true, true);
             }
             if !followed && !REMARKS.iter().any(|remark| clause.contains(remark)) {
                 return Err(format!("{clause:?} cannot be followed"));
@@ -96,7 +94,7 @@ impl<'a> Person<'a> {
         let says = |text: &str| clause.contains(text);
         if says("with a second factor") || says("have MFA registered and required for the user") {
             world.set_user_mfa(&partner.user_oid, true);
-        } else if says("adapt the conditional access policy that it names") && says(tenant) {
+        } else if says("change the conditional access policy that it names") && says(tenant) {
             world.set_rules(tenant, Rules::default());
         } else if says(&consent)
             || (says("assign the user to the app") && says(&assign))
@@ -115,7 +113,7 @@ impl<'a> Person<'a> {
             world.consent(tenant, app);
         } else if says(&format!("give back write access to {}", partner.refresh_token)) {
             world.change_vault(&sandbox.origin, |vault| vault.allowed.extend([Action::SetSecret]));
-        } else if says("check that the user of one has a Partner Center role") {
+        } else if says("give the user of one the Partner Center role Admin agent") && says(tenant) {
             world.set_partner_center(PartnerCenterRules::default());
         } else if says("correct scope of one (") {
             let scope = between(clause, "one resource, as ", " ").ok_or("no scope is named")?;
@@ -130,14 +128,14 @@ impl<'a> Person<'a> {
     }
 
     async fn types(&mut self, line: &str) -> Told<()> {
+        if !line.starts_with("perennial ") {
+            self.printed = self.shell(line)?;
+            return Ok(());
+        }
         let words = words(line)?;
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["perennial", "login", "one", ref args @ ..] => self.signs_in(args).await,
-            ["perennial", ..] => Err(format!("{line:?} is not known")),
-            _ => {
-                self.printed = self.shell(line)?;
-                Ok(())
-            }
+            _ => Err(format!("{line:?} is not known")),
         }
     }
 
@@ -159,6 +157,11 @@ impl<'a> Person<'a> {
 
     /// What a line prints.
     fn shell(&self, line: &str) -> Told<String> {
+        // What the first command prints goes to the second, unless the first fails.
+        if let Some((first, second)) = line.split_once(") && printf %s \"$s\" | ") {
+            let first = first.strip_prefix("s=$(").ok_or("what is s?")?;
+            return self.command(&words(second)?, self.shell(first)?.trim_end_matches('\n'));
+        }
         let mut line = line.to_owned();
         while let Some(begin) = line.find("$(") {
             let mut depth = 0;
@@ -185,7 +188,6 @@ impl<'a> Person<'a> {
         let command = command.map(String::as_str).collect::<Vec<_>>().join(" ");
         let mut printed = String::new();
         match &*command {
-            "tr -d \\n" => printed = typed.replace('\n', ""),
             "cut -c1-19" => printed.extend(typed.chars().take(19)),
             "az ad app credential reset" => {
                 let app = self.app(&mut flags)?;
