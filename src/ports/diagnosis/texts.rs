@@ -98,6 +98,30 @@ impl Subject<'_> {
         )
     }
 
+    /// How the redirect URI is to be registered.
+    fn redirect_uri(&self, advice: Advice) -> String {
+        let (app, login) = (self.client_id, self.login());
+        match advice {
+            Advice::AppPlatform => format!(
+                "make app {app} a confidential client: register the redirect URI http://localhost under the platform Web (Entra admin center, App registrations, Authentication), not under Mobile and desktop applications, then sign in: {login}"
+            ),
+            Advice::RedirectAsWeb => format!(
+                "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app end after 24 hours; then sign in: {login}"
+            ),
+            _ => format!(
+                "register the redirect URI http://localhost for app {app}, platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
+            ),
+        }
+    }
+
+    fn throttled(&self) -> String {
+        format!(
+            "wait, Perennial tries again by itself; if the throttling lasts, find what else signs in as {}: {}",
+            self.who(),
+            self.sign_in_logs()
+        )
+    }
+
     fn look_up(&self) -> String {
         match self.trace.code {
             Some(code) => format!(
@@ -171,15 +195,7 @@ impl Advice {
                 "make the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or let an administrator consent there: {}",
                 of.consent_page()
             ),
-            Self::AppPlatform => format!(
-                "make app {app} a confidential client: register the redirect URI http://localhost under the platform Web (Entra admin center, App registrations, Authentication), not under Mobile and desktop applications, then sign in: {login}"
-            ),
-            Self::RedirectAsWeb => format!(
-                "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app end after 24 hours; then sign in: {login}"
-            ),
-            Self::RedirectUri => format!(
-                "register the redirect URI http://localhost for app {app}, platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
-            ),
+            Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
             Self::Assertion => format!(
                 "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets); a new one takes minutes to work"
             ),
@@ -208,11 +224,7 @@ impl Advice {
                 "wait, Perennial tries again by itself; if it lasts, give Microsoft's support the trace id{}",
                 known(of.trace.trace_id.as_deref())
             ),
-            Self::Throttled => format!(
-                "wait, Perennial tries again by itself; if the throttling lasts, find what else signs in as {}: {}",
-                of.who(),
-                of.sign_in_logs()
-            ),
+            Self::Throttled => of.throttled(),
             Self::PersonalAccount => format!(
                 "wait, Perennial tries again by itself; the answer is about a personal Microsoft account: if it lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),

@@ -47,6 +47,27 @@ async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
 }
 
 #[tokio::test]
+async fn every_command_types_the_commands_of_its_actions_as_the_configuration_says() {
+    let lab = Lab::start().await;
+    let here = ("PERENNIAL__ALERTS__COMMAND", "docker exec -it perennial perennial");
+    let all = async |situation: &str| {
+        let one = ["access-token", "partner-center"];
+        for args in [&["rotate"][..], &["status"], &["check"], &["verify"], &one] {
+            let told = lab.output(args, &[here]).await;
+            let text = said(&told) + &String::from_utf8_lossy(&told.stderr);
+            let typed = text.contains("`docker exec -it perennial perennial login partner-center`");
+            assert!(typed && !text.contains("`perennial "), "{situation}, {args:?}: {text}");
+        }
+    };
+
+    lab.sandbox.world().revoke_user(&lab.partner.user_oid);
+    all("revoked").await;
+    lab.sandbox.world().human_deletes(&lab.partner.refresh_token);
+    lab.sandbox.world().human_purges(&lab.partner.refresh_token);
+    all("never signed in").await;
+}
+
+#[tokio::test]
 async fn status_knows_a_refusal_from_its_note() {
     let lab = Lab::start().await;
     lab.sandbox.world().retag(&lab.partner.refresh_token, |tags| {
