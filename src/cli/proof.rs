@@ -121,8 +121,8 @@ pub(super) async fn redeem(
         let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
         return Err(StepFailure::new(Remedy::Operator, summary, again()));
     }
-    let redeemer = Redeemer::of(grant, Some(&stored.version), None);
-    let mut permit = rotator.turns.take(Limited::Redemptions(redeemer), false).await;
+    let whom = Redeemer::of(grant, Some(&stored.version), None);
+    let mut permit = rotator.turns.take(Limited::Redemptions(whom), false).await;
     if let Some(permit) = &mut permit {
         permit.begin();
     }

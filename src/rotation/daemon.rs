@@ -124,7 +124,7 @@ where
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,
-    step: &Next,
+    next: &Next,
     stop: &CancellationToken,
     pulse: &Liveness,
     publish: &impl Fn(&State, &Next, &[Event]),
@@ -135,14 +135,14 @@ where
     R: Resource + Sync,
 {
     let (clock, held) = (rotator.clock.clone(), state.is_unsaved());
-    let mut turn = std::pin::pin!(rotator.wait_turn(state, step));
+    let mut turn = std::pin::pin!(rotator.wait_turn(state, next));
     tokio::select! {
         biased;
         () = &mut turn => return true,
         () = std::future::ready(()) => {}
     }
     state.in_line = true;
-    publish(state, step, &[]);
+    publish(state, next, &[]);
     loop {
         tokio::select! {
             biased;

@@ -63,8 +63,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if state.redemptions.room_at(self.timing.limits().redemptions, 1, now) > now {
             return Err(budget_spent());
         }
-        let redeemer = Redeemer::of(&self.grant, Some(&stored.version), state.facts.as_deref());
-        let mut permit = self.redemption_permit(redeemer, attempt).await?;
+        let whom = Redeemer::of(&self.grant, Some(&stored.version), state.facts.as_deref());
+        let mut permit = self.redemption_permit(whom, attempt).await?;
         let credential = attempt.credential.as_ref().expect("read above");
         let now = self.clock.now();
         state.redemptions.note(now);
@@ -78,7 +78,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
         let redeemed = redeemed.map_err(|error| self.refused(&error, credential)).inspect_err(|failure| {
             if let Some(after) = failure.retry_after {
-                self.turns.pause(Limited::Redemptions(redeemer), after.min(schedule::LONGEST));
+                self.turns.pause(Limited::Redemptions(whom), after.min(schedule::LONGEST));
             }
         })?;
         let Whose { user_oid, unverified, .. } =

@@ -259,7 +259,7 @@ fn ten_thousand_tokens_in_two_vaults_are_held_back_by_the_limits_alone() {
         let started = fleet.start();
         let rotated = fleet.until("all are rotated", 10 * MINUTE, |fleet| fleet.current() == COUNT).await;
         let floor = 10 * SECOND * u32::try_from(each / NEW_VERSIONS - 1).expect("small");
-        println!("rotated in {rotated:?}, floor {floor:?}");
+        eprintln!("rotated in {rotated:?}, floor {floor:?}");
         assert!(rotated <= floor.mul_f64(1.1), "{rotated:?}");
         assert_polite(&fleet);
 
@@ -271,10 +271,11 @@ fn ten_thousand_tokens_in_two_vaults_are_held_back_by_the_limits_alone() {
         let proved =
             fleet.until("all are proved", 5 * MINUTE, |fleet| fleet.proved_since(since) == COUNT).await;
         let (calls, requests) = (fleet.calls_to(0).len(), fleet.world.calls_since(since).len());
-        let by_vault = Duration::from_secs_f64(10.0 * calls as f64 / OTHER_CALLS as f64);
-        let by_flight = LATENCY.mul_f64(requests as f64 / 64.0);
+        let small = |count: usize| u32::try_from(count).expect("small");
+        let by_vault = 10 * SECOND * small(calls) / small(OTHER_CALLS);
+        let by_flight = LATENCY * small(requests) / 64;
         let floor = by_vault.max(by_flight);
-        println!(
+        eprintln!(
             "proved in {proved:?}, floor {by_vault:?} by the vaults, {by_flight:?} by 64 in flight; {requests} requests"
         );
         assert!(proved <= floor.mul_f64(1.1), "{proved:?} of {floor:?}");
@@ -291,7 +292,7 @@ fn assert_polite(fleet: &Fleet) {
         let is_new = |call: &&Call| call.operation == Operation::Set;
         let new = most_within(ten, calls.iter().filter(is_new));
         let other = most_within(ten, calls.iter().filter(|call| !is_new(call)));
-        println!(
+        eprintln!(
             "vault {vault}: {new} new versions and {other} other calls in ten seconds; {in_flight} in flight"
         );
         assert!(new <= NEW_VERSIONS && other <= OTHER_CALLS, "{new}, {other}");
@@ -329,7 +330,7 @@ fn proofs_do_not_queue_behind_rotations() {
         let rotated =
             fleet.until("all rotations", 5 * MINUTE, |fleet| fleet.current() == ROTATIONS + 100).await;
 
-        println!("proofs {took:?}, rotations {rotated:?}");
+        eprintln!("proofs {took:?}, rotations {rotated:?}");
         assert!(rotated >= 30 * SECOND, "{rotated:?}");
     });
 }
