@@ -88,8 +88,8 @@ BUGS = [
      "1 + self.listed / LISTED_A_PAGE", "1", ["long_list"]),
     ("a managed identity is asked for through the proxy", "src/azure/credential.rs",
      "Http::new(Roots::System, false)", "Http::new(Roots::System, true)", ["managed_identity"]),
-    ("a fleet is proved all at once", "src/daemon/mod.rs",
-     "Duration::from_millis(50)", "Duration::ZERO", ["fleet"]),
+    ("a fleet is proved all at once", "src/rotation/pace.rs",
+     "const STEPS: usize = 64;", "const STEPS: usize = 10_000;", ["rotation::pacing"]),
     ("what the issuer calls a user is written into a tag as it is", "src/ports/answer.rs",
      "claimed.and_then(text::guid)", "claimed.map(str::to_owned)",
      ["hostile_input"]),
@@ -119,7 +119,7 @@ BUGS = [
     ("too few file descriptors are a panic", "src/cli/mod.rs",
      "have_descriptors()\n        .and_then(|()| build())", "build()", ["file_descriptors"]),
     ("a wrong clock delays the tokens that share it", "src/rotation/daemon.rs",
-     "            rotator.timing.correct(&mut state, turn, now);\n", "", ["wrong_time"]),
+     "            rotator.timing.correct(&mut state, now);\n", "", ["wrong_time"]),
     ("setting the host's clock moves a time that the vault has told", "src/process/clock.rs",
      "        anchor.now(reading)\n    }\n\n    /// What the host's", "        reading.wall\n    }\n\n    /// What the host's",
      ["clock::"]),
@@ -140,6 +140,8 @@ BUGS = [
      "_ if self.expired_at(now).is_some() => TokenState::Unknown,", ["process::usable"]),
     ("a pass that is stopped drops what it holds", "src/cli/rotate.rs",
      "() = hold.may_end(stop) => None,", "() = stop.cancelled() => None,", ["a_pass_that_is_stopped"]),
+    ("the loop rule is ignored", "src/rotation/pace.rs",
+     "Self::Redemptions(_) => (LOOP, LOOP_SPAN),", "Self::Redemptions(_) => (usize::MAX, LOOP_SPAN),", ["rotation::pacing"]),
 ]
 
 

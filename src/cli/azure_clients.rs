@@ -22,6 +22,7 @@ use crate::process::clock::Clock;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Timing;
+use crate::rotation::turns::Turns;
 use crate::token::managed::ManagedToken;
 
 /// A rotator over the shipped peers.
@@ -39,6 +40,7 @@ pub struct AzureClients {
     /// Who this process is to the vault.
     pub identity: &'static str,
     clock: Clock,
+    turns: Turns,
     process_sample: f64,
 }
 
@@ -67,6 +69,7 @@ impl AzureClients {
             vault: Arc::new(KeyVault::new(identity, cloud, http.clone(), calls.clone())),
             calls,
             http,
+            turns: Turns::new(clock.clone()),
             clock,
             process_sample: fastrand::f64(),
         })
@@ -107,6 +110,8 @@ impl AzureClients {
             command,
             rng: fastrand::Rng::new(),
             hold: Hold::default(),
+            turns: self.turns.clone(),
+            turn: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::alert::notifier::{Notifier, Undelivered};
-use crate::config::Config;
+use crate::config::{Config, ConfigWarning};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Clock;
@@ -72,6 +72,7 @@ enum StepOutcome {
     Ok,
     Failed,
     NotTried,
+    Warning,
 }
 
 /// One step.
@@ -108,6 +109,11 @@ impl CheckStep {
         Self { outcome: StepOutcome::NotTried, ..Self::ok(step, summary) }
     }
 
+    fn warning(step: &'static str, ConfigWarning { summary, action }: ConfigWarning) -> Self {
+        let (outcome, action, remedy) = (StepOutcome::Warning, Some(action), Some(Remedy::Operator));
+        Self { outcome, action, remedy, ..Self::ok(step, summary) }
+    }
+
     fn failed(step: &'static str, refused: StepFailure) -> Self {
         let StepFailure { remedy, summary, action, .. } = refused;
         Self {
@@ -131,6 +137,7 @@ pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let begun_at = Instant::now();
     loop {
         let mut steps = vec![configured(&config, global)];
+        steps.extend(config.warnings().into_iter().map(|told| CheckStep::warning("limits", told)));
         steps.extend(rehearse(&config, &args, &clock).await?);
         let code = steps.iter().fold(ExitCode::Done, |worst, step| worst.gravest(step.code));
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
@@ -200,6 +207,7 @@ fn report(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
             StepOutcome::Ok => "ok",
             StepOutcome::Failed => "FAILED",
             StepOutcome::NotTried => "not tried",
+            StepOutcome::Warning => "warning",
         };
         let token = token.as_ref().map(|token| format!("{token}: ")).unwrap_or_default();
         out::line(format_args!("{word:<9}  {name:<14}  {token}{summary}"))?;

@@ -21,6 +21,7 @@ use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::ports::{Acceptance, RefreshResponse, SecretRole, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
+use crate::rotation::pace::{Limited, Redeemer};
 use crate::rotation::rotate::AppCredential;
 use crate::status::condition::action;
 use crate::token::managed::{ManagedToken, Verify};
@@ -119,6 +120,11 @@ pub(super) async fn redeem(
     if !token.is_plausible() {
         let summary = "the stored value is not a refresh token: empty, more than one word, or quoted";
         return Err(StepFailure::new(Remedy::Operator, summary, again()));
+    }
+    let whom = Redeemer::of(grant, Some(&stored.version), None);
+    let mut permit = rotator.turns.take(Limited::Redemptions(whom), false).await;
+    if let Some(permit) = &mut permit {
+        permit.begin();
     }
     let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
         let trace = Trace::default();

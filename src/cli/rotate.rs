@@ -101,9 +101,9 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
             }
         }
     });
-    // A stop begins nothing more; what has begun is ended where it holds a successor.
+    // All at once: each waits for its turn. A stop ends what has begun where that holds a successor, and begins nothing more.
     let begun = stream::iter(passes).take_until(stop.cancelled());
-    let outcomes: Vec<_> = begun.buffered(super::AT_ONCE).filter_map(future::ready).collect().await;
+    let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
     let left = all - outcomes.len();
     if left > 0 {
@@ -134,13 +134,14 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs) -> Report {
     let started = rotator.clock.now();
     let unknown = State::unknown(started);
     if args.dry_run {
+        rotator.wait_turn(&unknown, &Next::CheckVault).await;
         let state = rotator.peek(unknown).await.logged(&rotator.grant.name);
         let due = state.newest.as_ref().is_some_and(|newest| {
             args.force || rotator.timing.rotation_is_due(newest, &state, rotator.clock.now())
         });
         return summarise(&rotator, state, if due { "would_rotate" } else { "would_prove" }, true);
     }
-    let proved = Box::pin(rotator.prove(unknown, args.force)).await;
+    let proved = rotator.prove_in_turn(unknown, args.force).await;
     let state = proved.logged(&rotator.grant.name);
     let mut state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
     if let Next::UpdateTags(tags) = rotator.timing.next(&state, rotator.clock.now()) {

@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::azure_clients::AzureClients;
 use super::signals::{listen, stopped};
@@ -49,6 +49,9 @@ pub struct RunArgs {}
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
+    for warning in config.warnings() {
+        warn!(event = "too_many_tokens_of_one_user", action = warning.action, "{}", warning.summary);
+    }
     let clock = Clock::host();
     let peers = AzureClients::new(&config, clock.clone())?;
     let mut stopped = Box::pin(stopped()?);

@@ -8,6 +8,7 @@
 //! Invariant: a `Config` holds no secret, only where to find one.
 
 mod alerts;
+mod crowded;
 mod grants;
 mod identity;
 mod rules;
@@ -26,6 +27,7 @@ use crate::alert::sink::{Heartbeat, Sink};
 use crate::azure::cloud::Cloud;
 use crate::azure::identity::Identity;
 use crate::token::managed::{ManagedToken, Policy};
+pub use crowded::ConfigWarning;
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
@@ -110,6 +112,11 @@ impl Config {
         let text = String::from_utf8(bytes)
             .map_err(|_| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
         Self::parse(path, &text, env)
+    }
+
+    /// What is allowed and will not do what it says.
+    pub fn warnings(&self) -> Vec<ConfigWarning> {
+        crowded::crowded(&self.tokens, &self.policy)
     }
 
     /// The same for the text of a file; `path` only gives a name to what is wrong.

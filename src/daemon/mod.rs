@@ -3,25 +3,20 @@
 //! Owns the order of its start and of its end. Built once, for `run`, for the demo and for the tests. Knows nothing of
 //! configuration files, command lines, systemd or what is served.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::ports::{Issuer, Resource, Vault};
-use crate::process::clock::{Clock, delta};
+use crate::process::clock::Clock;
 use crate::rotation::daemon::{Signals, keep};
 use crate::rotation::grace::Grace;
 use crate::rotation::holds::Holds;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
+use crate::rotation::turns::Turns;
 use crate::status::board::StatusBoard;
-
-/// First proofs are this far apart, at a start and at a SIGHUP: 500 connections at once would need as many file
-/// descriptors.
-pub const STAGGER: Duration = Duration::from_millis(50);
 
 /// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
 #[derive(Debug)]
@@ -49,6 +44,8 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
+        // All tokens begin at once: what they share holds them back, and nothing else.
+        let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
             board: board(StatusBoard::new(grants, clock.clone())),
@@ -60,7 +57,7 @@ impl Daemon {
             notifiers: JoinSet::new(),
         };
         for (index, rotator) in rotators.into_iter().enumerate() {
-            daemon.look_after(index, rotator);
+            daemon.look_after(index, Rotator { turns: turns.clone(), ..rotator });
         }
         daemon
     }
@@ -72,10 +69,8 @@ impl Daemon {
         R: Resource + Send + Sync + 'static,
     {
         rotator.hold = self.holds.of(index);
-        let nth = u32::try_from(index).unwrap_or(u32::MAX);
-        let turn = delta(STAGGER.saturating_mul(nth));
-        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe(), turn };
-        let state = State::unknown(self.clock.now() + turn);
+        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe() };
+        let state = State::unknown(self.clock.now());
         let (pulse, publish) = (self.board.pulses().of(index), self.board.publisher(index));
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));
     }
@@ -90,7 +85,7 @@ impl Daemon {
         &self.board
     }
 
-    /// Has every token look at the vault now, each in its turn.
+    /// Has every token look at the vault now, as soon as it is its turn.
     pub fn reload(&self) {
         self.reloads.send_modify(|times| *times += 1);
     }

@@ -1,10 +1,9 @@
-//! One task per token: decide, carry out one step, publish, wait; and a graceful stop.
+//! One task per token: decide, wait for its turn, carry out one step, publish, wait; and a graceful stop.
 //!
 //! Owns the loop and nothing else. Waits are cancelled, and at a stop a step that holds nothing; no other step is.
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,15 +27,13 @@ pub struct Signals {
     pub stop: CancellationToken,
     /// Look now: any change of it. Its sender must outlive the tasks.
     pub reload: watch::Receiver<u64>,
-    /// How long after the others this token waits, so that a fleet does not look all at once.
-    pub turn: TimeDelta,
 }
 
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
 /// nothing is given up then: whatever hangs, a stop does not wait for it.
 ///
 /// `publish` is called with each new state, with what comes next, and with what has happened since the last call; `pulse` beats at each turn of the loop:
-/// before each step, and at least each `LOOK_EVERY` while it waits. Returns the last state, or nothing where a step was
+/// before each step, and at least each `LOOK_EVERY` while it waits for a time or for its turn. Returns the last state, or nothing where a step was
 /// given up.
 ///
 /// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
@@ -52,7 +49,7 @@ where
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    let Signals { stop, mut reload, turn } = signals;
+    let Signals { stop, mut reload } = signals;
     async move {
         let mut is_news = true;
         let mut events = Vec::new();
@@ -63,13 +60,17 @@ where
             let now = rotator.clock.now();
             let before = std::mem::replace(&mut jumped, *jumps.borrow_and_update());
             state.shift_waits(jumped.corrected - before.corrected);
-            rotator.timing.correct(&mut state, turn, now);
+            rotator.timing.correct(&mut state, now);
             is_news |= jumped != before;
             // The host slept, or its clock was set: what time it is only the vault can say.
             if jumped.host != before.host {
-                state = rotator.reload(state, turn);
+                state = rotator.reload(state);
             }
             let next = rotator.timing.next(&state, now);
+            if matches!(next, Next::Wait(_)) {
+                rotator.turn = None;
+                state.in_line = false;
+            }
             if is_news {
                 publish(&state, &next, &events);
                 events.clear();
@@ -82,12 +83,22 @@ where
                 }
                 Next::Wait(at) => tokio::select! {
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
-                    Ok(()) = reload.changed() => state = rotator.reload(state, turn),
+                    Ok(()) = reload.changed() => state = rotator.reload(state),
                     Ok(()) = jumps.changed() => {}
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.
                 step => {
+                    let in_turn = in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish);
+                    if !Box::pin(in_turn).await {
+                        continue;
+                    }
+                    // It may have waited for long: what was asked meanwhile is done with this turn.
+                    if reload.has_changed().unwrap_or_default() {
+                        reload.mark_unchanged();
+                        state = rotator.reload(state);
+                        continue;
+                    }
                     let (hold, token) = (rotator.hold.clone(), rotator.grant.name.clone());
                     tokio::select! {
                         biased;
@@ -105,6 +116,40 @@ where
             }
         }
         Some(state)
+    }
+}
+
+/// Waits until it is the token's turn for a step, showing life, and publishes once that it waits. Says whether it is: a
+/// stop ends the wait where nothing is held.
+async fn in_turn<I, V, R>(
+    rotator: &mut Rotator<I, V, R>,
+    state: &mut State,
+    next: &Next,
+    stop: &CancellationToken,
+    pulse: &Liveness,
+    publish: &impl Fn(&State, &Next, &[Event]),
+) -> bool
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    let (clock, held) = (rotator.clock.clone(), state.is_unsaved());
+    let mut turn = std::pin::pin!(rotator.wait_turn(state, next));
+    tokio::select! {
+        biased;
+        () = &mut turn => return true,
+        () = std::future::ready(()) => {}
+    }
+    state.in_line = true;
+    publish(state, next, &[]);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut turn => return true,
+            () = stop.cancelled(), if !held => return false,
+            () = tokio::time::sleep(clock.real(LOOK_EVERY)) => pulse.beat(),
+        }
     }
 }
 

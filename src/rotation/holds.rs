@@ -79,6 +79,11 @@ impl Hold {
         }
     }
 
+    /// Whether it is a successor, so that its requests go before those of others.
+    pub fn is_successor(&self) -> bool {
+        self.is(Stake::Successor)
+    }
+
     fn is(&self, stake: Stake) -> bool {
         self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
@@ -19,6 +18,7 @@ use crate::rotation::holds::Hold;
 use crate::rotation::schedule;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::{Inherited, PendingSave, Phase, State, Successor};
+use crate::rotation::turns::{Permit, Turn, Turns};
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::tags::Tags;
 use crate::token::version::{Stored, VersionId};
@@ -28,6 +28,7 @@ mod history;
 mod checking;
 mod redeeming;
 mod saving;
+mod turn;
 
 pub(crate) use self::redeeming::AppCredential;
 
@@ -52,13 +53,19 @@ pub struct Rotator<I, V, R> {
     pub rng: fastrand::Rng,
     /// Whether a stop has to wait for this token.
     pub hold: Hold,
+    /// The limits that it shares with other tokens. By default there are none.
+    pub turns: Turns,
+    /// What it has taken of them for its steps.
+    pub turn: Option<Box<Turn>>,
 }
 
-/// What one step needs to redeem, and what happened in it: the id for the records, the app's credential, read once, and
-/// the events.
+/// What one step needs to redeem, and what happened in it: the id for the records, the app's credential, read once, what
+/// it may take of shared limits, and the events.
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
+    redemption: Option<Permit>,
+    new_version: Option<Permit>,
     events: Vec<Event>,
 }
 
@@ -70,7 +77,7 @@ struct Proof {
 
 impl Attempt {
     fn new(id: Uuid) -> Self {
-        Self { id, credential: None, events: Vec::new() }
+        Self { id, credential: None, redemption: None, new_version: None, events: Vec::new() }
     }
 
     fn note(&mut self, event: Event) {
@@ -80,7 +87,8 @@ impl Attempt {
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Carries out one step. A failure ends up in the state, and nothing is ever lost by it.
-    pub async fn step(&mut self, state: State, next: Next) -> Stepped {
+    pub async fn step(&mut self, mut state: State, next: Next) -> Stepped {
+        state.in_line = false;
         let stepped = match next {
             Next::Prove => self.prove(state, false).await,
             Next::Save => self.save(state).await,
@@ -93,9 +101,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` when a rotation is due,
-    /// or when it is forced.
+    /// or when it is forced. It redeems nothing where the version turns out to need more than this token has taken: then
+    /// it waits for its turn (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
+        state.in_line = false;
         let done = self.try_prove(&mut state, force, &mut attempt).await;
         self.done(state, done, attempt)
     }
@@ -125,6 +135,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
+        if !self.may_go_on(state, force, attempt) {
+            return Ok(());
+        }
         if let Some(buried) = self.find_buried(state, &newest.version, attempt).await? {
             state.phase = Phase::Unsaved(Box::new(buried));
             state.clear_failures();
@@ -160,9 +173,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Looks at everything, when it is this token's turn: a person has said that something changed (SIGHUP).
-    pub fn reload(&self, mut state: State, turn: TimeDelta) -> State {
-        let due_at = self.clock.now() + turn;
+    /// Looks at everything: a person has said that something changed (SIGHUP).
+    pub fn reload(&self, mut state: State) -> State {
+        let due_at = self.clock.now();
         schedule::ask_again(&mut state);
         state.try_again_at(due_at);
         if !state.is_unsaved() {
@@ -178,7 +191,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(now);
         if let Some(version) = &mut state.newest {
             let update = SecretUpdate { enabled: None, tags: Some(tags.clone()) };
-            match self.vault.update(&self.grant.secret, &version.id, &update, rotation_id()).await {
+            match self.vaults().update(&self.grant.secret, &version.id, &update, rotation_id()).await {
                 Ok(()) => version.tags = tags,
                 Err(error) => {
                     events.push(Event::TagsNotUpdated(version.id.clone(), error.to_string()));
@@ -191,7 +204,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     async fn read_newest(&self, state: &mut State, attempt: &mut Attempt) -> Result<Stored, Failure> {
         state.note_vault_call(self.clock.now());
-        let newest = self.vault.newest(&self.grant.secret, attempt.id).await;
+        let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         let newest = newest.map_err(|error| self.own(state, &error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);

@@ -294,7 +294,7 @@ fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp>
 }
 
 /// Whether the issuer returns the token that it is given: then nothing can be rotated, and it is only proved.
-fn is_same_token(state: &State) -> bool {
+pub fn is_same_token(state: &State) -> bool {
     state.known().is_some_and(|facts| facts.same_token_at.is_some())
 }
 

@@ -65,7 +65,7 @@ impl Limits {
 /// What a step may need at once, so that none is begun that politeness would stop half-way.
 pub const VAULT_CALLS_A_STEP: usize = 8;
 /// Versions on one page of a list: Key Vault gives no more (docs/azure-facts.md F209).
-const LISTED_A_PAGE: usize = 25;
+pub const LISTED_A_PAGE: usize = 25;
 
 /// One token, as far as this process knows.
 #[derive(Clone, Debug)]
@@ -102,6 +102,8 @@ pub struct State {
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
+    /// Whether its next step is due and waits for its turn: other tokens share its limits (`pace`).
+    pub in_line: bool,
     /// Tags are not updated again before this.
     pub mark_after: Option<Timestamp>,
     /// Redemptions of the last day.
@@ -234,6 +236,7 @@ impl State {
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,
+            in_line: false,
             mark_after: None,
             redemptions: Recent::default(),
             partner_center_calls: Recent::default(),

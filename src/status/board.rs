@@ -140,9 +140,9 @@ impl StatusBoard {
         self.snapshots.subscribe()
     }
 
-    /// Whether every token has been tried, so that what is shown is no longer a guess.
+    /// Whether every token has been tried, so that what is shown is no longer a guess, or waits for its turn.
     pub fn is_ready(&self) -> bool {
-        self.read(|all| all.iter().all(Snapshot::was_tried))
+        self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }
 
     /// What was counted since the process began.

@@ -134,14 +134,14 @@ pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp)
     all
 }
 
-/// Tokens that were not tried although the process has run `up` for longer than each of them waits for its turn:
-/// whatever keeps them from it, they count as late. By a clock that cannot be set.
+/// Tokens that were not tried although the process has run `up` for so long, and do not wait for their turn: whatever
+/// keeps them from it, they count as late. By a clock that cannot be set.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
     }
     let since = now - (up - TRIED_WITHIN);
-    let untried = snapshots.iter().filter(|of| !of.was_tried());
+    let untried = snapshots.iter().filter(|of| !of.was_tried() && !of.in_line);
     let retry = Remedy::Retry;
     untried
         .map(|of| {
@@ -303,8 +303,12 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
 }
 
 /// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
-/// successor that was saved just now, perhaps after days, is given its time to be proved.
+/// successor that was saved just now, perhaps after days, is given its time to be proved. A token that waits for its turn
+/// is not late: that is what the limits cost.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    if of.in_line {
+        return None;
+    }
     let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every());
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;

@@ -93,6 +93,8 @@ pub struct Snapshot {
     pub last_rotation_at: Option<Timestamp>,
     /// When the next step is due. None where there is none: a command ends.
     pub next_step_at: Option<Timestamp>,
+    /// Whether that step is due and waits for its turn, which other tokens have first.
+    pub in_line: bool,
     /// What Partner Center said, to this process or to one before it.
     heard: Heard,
     /// When the app's secret ends, where anybody says.
@@ -227,6 +229,7 @@ impl Snapshot {
                 Next::Wait(at) => *at,
                 Next::Prove | Next::Save | Next::CheckVault | Next::UpdateTags(_) => now,
             }),
+            in_line: state.in_line,
             heard,
             app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
             credential_read_at: state.credential_read_at,

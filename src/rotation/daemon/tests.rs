@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::TimeDelta;
 use secrecy::SecretString;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use crate::rotation::grace::GRACE;
 use crate::rotation::holds::Hold;
 use crate::rotation::samples;
 use crate::rotation::schedule::Timing;
+use crate::rotation::turns::Turns;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::{SecretAddress, Source};
 use crate::token::tags::Tags;
@@ -118,6 +120,8 @@ fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
         command: "run",
         rng: fastrand::Rng::with_seed(1),
         hold: Hold::default(),
+        turns: Turns::default(),
+        turn: None,
     }
 }
 
@@ -127,7 +131,7 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let stop = CancellationToken::new();
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+    let signals = Signals { stop: stop.clone(), reload: reloads };
     keep(rotator, state, signals, Liveness::default(), |state, _, _| {
         if when(state) {
             stop.cancel();
@@ -169,7 +173,7 @@ async fn after_ten_days_asleep_it_looks_within_minutes() {
     let clock = rotator.clock.clone();
     let state = State::unknown(clock.now());
     let (stop, (_reload, reloads)) = (CancellationToken::new(), watch::channel(0));
-    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+    let signals = Signals { stop: stop.clone(), reload: reloads };
     let (written, mut seen) = watch::channel(0);
     let publish = |_: &State, _: &Next, _: &[Event]| {
         written.send_replace(lock(&peers.written).len());

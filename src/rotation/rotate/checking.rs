@@ -63,7 +63,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn token_changed(&self, state: &mut State, id: Uuid) -> bool {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
-        match self.vault.newest(&self.grant.secret, id).await {
+        match self.vaults().newest(&self.grant.secret, id).await {
             // After a refusal a new version is news, and so is that another process has proved the same one and taken
             // the mark off; after a vault that refused, any answer is.
             Ok(Stored { version, .. }) => {
@@ -88,7 +88,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// Whether the versions can be listed now, or are refused for another reason.
     async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
-        match self.vault.versions(&self.grant.secret, id).await {
+        match self.vaults().versions(&self.grant.secret, id).await {
             Ok(_) => true,
             Err(error) => is_unread_otherwise(state, self.unlisted(state, &error)),
         }

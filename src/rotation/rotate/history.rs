@@ -78,7 +78,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             let summary = "today's calls to the vault are used up: a long list of versions has to wait";
             return Err(Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::History, summary));
         }
-        let listed = self.vault.versions(&self.grant.secret, id).await;
+        let listed = self.vaults().versions(&self.grant.secret, id).await;
         // What kept them from being listed is over, and nothing else is.
         if listed.is_ok() {
             state.clear_failures_about(FailureSubject::History);
@@ -127,7 +127,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Tried, Failure> {
         state.note_vault_call(self.clock.now());
-        let stored = match self.vault.read(&self.grant.secret, &version.id, attempt.id).await {
+        let stored = match self.vaults().read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,
             Err(VaultError::Disabled | VaultError::NotFound) => return Ok(Tried::Useless),
             Err(error) => return Err(self.own(state, &error)),
@@ -202,7 +202,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let Some(tags) = schedule::refusal_tags(version, failure, now, now) else { return };
         state.note_vault_call(now);
         let update = SecretUpdate { enabled: None, tags: Some(tags) };
-        if let Err(error) = self.vault.update(&self.grant.secret, &version.id, &update, attempt.id).await {
+        if let Err(error) = self.vaults().update(&self.grant.secret, &version.id, &update, attempt.id).await {
             attempt.note(Event::TagsNotUpdated(version.id.clone(), error.to_string()));
         }
     }

@@ -17,6 +17,7 @@ use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
+use crate::rotation::pace::{Limited, Redeemer};
 use crate::rotation::schedule;
 use crate::rotation::state::{Facts, State, Successor};
 use crate::token::secret::{ConfigValue, Source};
@@ -62,15 +63,30 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if state.redemptions.room_at(self.timing.limits().redemptions, 1, now) > now {
             return Err(budget_spent());
         }
+        let whom = Redeemer::of(&self.grant, Some(&stored.version), state.facts.as_deref());
+        let mut permit = self.redemption_permit(whom, attempt).await?;
+        let credential = attempt.credential.as_ref().expect("read above");
+        let now = self.clock.now();
         state.redemptions.note(now);
         // From then on a strict issuer may have spent what the vault holds.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
+        if let Some(permit) = &mut permit {
+            permit.begin();
+        }
         let redeemed = self.exchange(&redeemed_value, credential, attempt.id).await;
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
-        let redeemed = redeemed.map_err(|error| self.refused(&error, credential))?;
+        let redeemed = redeemed.map_err(|error| self.refused(&error, credential)).inspect_err(|failure| {
+            if let Some(after) = failure.retry_after {
+                self.turns.pause(Limited::Redemptions(whom), after.min(schedule::LONGEST));
+            }
+        })?;
         let Whose { user_oid, unverified, .. } =
             answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        if let (Some(permit), Some(user)) = (&mut permit, &user_oid) {
+            permit.belongs_to(user);
+        }
+        drop(permit);
         let client_id = credential.client_id.clone();
         let issued_at = self.clock.now();
         let version = &stored.version;
@@ -176,7 +192,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
         let read = match from {
-            Source::Secret(address) => match self.vault.newest(address, id).await {
+            Source::Secret(address) => match self.vaults().newest(address, id).await {
                 Ok(Stored { value, version, .. }) => {
                     local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
                         .map(|value| (value, Some(version)))

@@ -44,6 +44,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     pub async fn save(&mut self, mut state: State) -> Stepped {
         let Some(pending) = state.pending() else { return Stepped { state, events: Vec::new() } };
         let mut attempt = Attempt::new(pending.successor.rotation_id);
+        attempt.new_version = self.turn.as_mut().and_then(|turn| turn.new_version.take());
         let done = self.try_save(&mut state, &mut attempt).await;
         self.done(state, done, attempt)
     }
@@ -89,6 +90,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     async fn write(&self, state: &mut State, newest: &Version, attempt: &mut Attempt) -> Result<(), Failure> {
+        let mut permit = self.new_version_permit(attempt).await;
         state.note_vault_call(self.clock.now());
         let Phase::Unsaved(pending) = &state.phase else { return Ok(()) };
         let successor = &pending.successor;
@@ -114,7 +116,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !dropped.is_empty() {
             attempt.note(Event::TagsDropped(dropped.join(",")));
         }
-        let written = self.vault.write(&self.grant.secret, &new, successor.rotation_id).await;
+        if let Some(permit) = &mut permit {
+            permit.begin();
+        }
+        let written = self.vaults().write(&self.grant.secret, &new, successor.rotation_id).await;
         let written = written.map_err(|error| self.own(state, &error))?;
         if let Some(pending) = state.pending() {
             pending.written = Some(written.id);
@@ -186,7 +191,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         for old in retire {
             state.note_vault_call(self.clock.now());
             let update = SecretUpdate { enabled: Some(false), tags: None };
-            if let Err(error) = self.vault.update(&self.grant.secret, &old, &update, attempt.id).await {
+            if let Err(error) = self.vaults().update(&self.grant.secret, &old, &update, attempt.id).await {
                 attempt.note(Event::RetireFailed(old, error.to_string()));
             }
         }

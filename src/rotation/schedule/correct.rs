@@ -2,16 +2,14 @@
 //!
 //! Pure. Each instant of a state has its line here, so that none of them can make a token sleep.
 
-use chrono::TimeDelta;
-
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Facts, Outage, Phase, State, Verdict};
 
 impl Timing {
     /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is
-    /// longer than one of its kind that begins now. `turn` is the longest that a token waits for its first proof.
-    pub fn correct(&self, state: &mut State, turn: TimeDelta, now: Timestamp) {
+    /// longer than one of its kind that begins now.
+    pub fn correct(&self, state: &mut State, now: Timestamp) {
         let State {
             phase,
             newest: _,
@@ -30,6 +28,7 @@ impl Timing {
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
+            in_line: _,
             mark_after,
             redemptions,
             partner_center_calls,
@@ -41,7 +40,7 @@ impl Timing {
         };
         if let Phase::Unproved { due_at } = phase {
             // Where something is in the way, that says when.
-            *due_at = (*due_at).min(now + turn);
+            *due_at = (*due_at).min(now);
         }
         if let Some(Blocked {
             failure: _,

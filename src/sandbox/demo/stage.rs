@@ -25,6 +25,7 @@ use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Timing;
+use crate::rotation::turns::Turns;
 use crate::sandbox::server::{ConfigRequest, Sandbox};
 use crate::sandbox::world::{Partner, World};
 use crate::serve::http;
@@ -143,6 +144,8 @@ impl Stage {
             command: "run",
             rng: fastrand::Rng::with_seed(SEED + u64::from(nth)),
             hold: Hold::default(),
+            turns: Turns::default(),
+            turn: None,
         };
         let daemon = Daemon::new(vec![rotator], &self.clock, |board| board);
         Ok(Process { daemon, calls, served: CancellationToken::new() })

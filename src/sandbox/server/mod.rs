@@ -307,8 +307,6 @@ pub async fn serve(
 ) -> Result<(), SandboxError> {
     let world = World::new(Clock::host(), fastrand::u64(..));
     world.set_strict(options.strict);
-    // Proofs that follow each other this closely are asked for, not a loop gone wild.
-    world.set_loop_limit(options.prove_every.is_none());
     let sandbox = Sandbox::start(world, options.listen).await?;
     let age = TimeDelta::from_std(options.age).unwrap_or(TimeDelta::zero());
     let partner = sandbox.add_partner("partner", age);

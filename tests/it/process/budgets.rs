@@ -1,7 +1,6 @@
 //! What one more token costs, as far as it can be said without running: `tests/acceptance/budgets.sh` measures the
 //! rest on the shipped binary.
 
-use chrono::TimeDelta;
 use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
 use perennial::rotation::liveness::LivenessOfAll;
@@ -25,7 +24,7 @@ async fn a_waiting_token_is_small() {
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
     let board = StatusBoard::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop: CancellationToken::new(), reload: reloads, turn: TimeDelta::zero() };
+    let signals = Signals { stop: CancellationToken::new(), reload: reloads };
     let state = State::unknown(harness::base());
 
     let task = daemon::keep(rotator, state, signals, LivenessOfAll::new(1).of(0), board.publisher(0));

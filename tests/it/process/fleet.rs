@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::process::clock::{Clock, Timestamp};
+use perennial::process::clock::Timestamp;
 use perennial::sandbox::server::ConfigRequest;
 use perennial::sandbox::world::{Operation, Partner, Peer};
 use serde_json::Value;
@@ -16,9 +16,7 @@ use crate::support::lab;
 
 const TOKENS: usize = 500;
 
-/// A token begins this long after the one before it, so that a fleet does not ask all at once.
-const STAGGER: TimeDelta = TimeDelta::milliseconds(50);
-/// They begin within half a minute. What is left is for a busy machine.
+/// The limits that they share let them through in seconds. What is left is for a busy machine.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(180);
 
 fn block(nth: usize, vault: &str, partner: &Partner) -> String {
@@ -66,7 +64,6 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     text.extend((1..TOKENS).map(|nth| block(nth, vaults[nth % 3], &partners[nth])));
     std::fs::write(&config, text).expect("our own file");
 
-    let started_at = Clock::host().now();
     let daemon = Child::start(&config, &["run"], &[]);
     let address = daemon.address().await;
     let current = format!("perennial_tokens{{state=\"current\"}} {}\n", living.len());
@@ -88,11 +85,13 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     assert!(redeemed <= TOKENS, "{redeemed}");
     assert!(requests(Peer::KeyVault) <= 8 * living.len() + 10, "{}", requests(Peer::KeyVault));
 
-    // What is wrong is told by cause: one vault, one grant.
-    let status: Value = {
+    // What is wrong is told by cause: one vault, one grant. Of a fault that may pass, the third attempt is waited for.
+    let status: Value = within(ALL_TRIED_WITHIN, "the vault that is down is told", || {
         let answer = get(&address, "/status");
-        serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
-    };
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        body.contains("\"vault_unreachable\"").then(|| serde_json::from_str(body).expect("JSON"))
+    })
+    .await;
     let conditions = status["conditions"].as_array().expect("a list");
     let mut told: Vec<(&str, &str)> = conditions
         .iter()
@@ -102,15 +101,4 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     told.sort_unstable();
     let the_vault = format!("vault:{down}");
     assert_eq!(told, [("login_required", "token:t7"), ("vault_unreachable", &the_vault)]);
-
-    // A machine may be late, and several begin at once then. None begins before its turn.
-    let proofs: Vec<Value> =
-        daemon.events(0).into_iter().filter(|event| event["event"] == "proved").collect();
-    assert_eq!(proofs.len(), living.len());
-    let mut turn = started_at;
-    for proof in proofs {
-        let at: Timestamp = proof["timestamp"].as_str().and_then(|at| at.parse().ok()).expect("a time");
-        assert!(at >= turn, "{} was proved at {at}, and its turn is not before {turn}", proof["token"]);
-        turn += STAGGER;
-    }
 }

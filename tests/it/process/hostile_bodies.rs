@@ -30,6 +30,13 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
+    /// A process that has redeemed nothing yet: all redemptions of this test together would be a loop to Entra.
+    async fn fresh_daemon(&self) -> Child {
+        let daemon = self.start(&["run"]);
+        daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;
+        daemon
+    }
+
     fn questions(&self) -> usize {
         self.world().count_calls(Peer::PartnerCenter, None, Timestamp::MIN_UTC)
     }
@@ -53,8 +60,10 @@ async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
     let daemon = stage.start(&["run"]);
     daemon.logs(0, "no identity", |event| passing(event, "one", "vault_identity")).await;
     stage.recovers(&daemon).await;
+    drop(daemon);
 
     for body in [Hostile::Long, Hostile::Bomb] {
+        let daemon = stage.fresh_daemon().await;
         for (peer, operation, kind) in [
             (Peer::Entra, Operation::Redeem, "entra_unreachable"),
             (Peer::KeyVault, Operation::Get, "vault_unreachable"),
@@ -75,6 +84,7 @@ async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
         stage.recovers(&daemon).await;
     }
     // The write has its effect, and its answer cannot be read.
+    let daemon = stage.fresh_daemon().await;
     let save = Fault::of(Peer::KeyVault, hostile(200, Hostile::Long)).on(Operation::Set);
     stage.world().inject(save.after_effect().times(1).about(stage.partner.refresh_token.name.as_str()));
     stage.rotates_within_bounds(&daemon).await;

@@ -160,7 +160,7 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
 
 /// What a hangup leads to.
 async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
-    let state = rotator.reload(state, TimeDelta::zero());
+    let state = rotator.reload(state);
     settle(rotator, state).await
 }
 
@@ -382,7 +382,7 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let stop = CancellationToken::new();
     stop.cancel();
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop, reload: reloads, turn: TimeDelta::zero() };
+    let signals = Signals { stop, reload: reloads };
 
     let task = daemon::keep(rotator, state, signals, Liveness::default(), |_, _, _| ());
     assert!(tokio::time::timeout(grace::GRACE, task).await.is_err(), "it holds a successor: {code}");

@@ -114,7 +114,7 @@ impl Simulation {
         let stop = CancellationToken::new();
         let (reload, reloads) = watch::channel(0);
         let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));
-        let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+        let signals = Signals { stop: stop.clone(), reload: reloads };
         let (world, shown) = (self.world.clone(), seen.clone());
         let publish = move |state: &State, _: &Next, _: &[Event]| {
             let mut shown = shown.lock().expect("not poisoned");

@@ -8,6 +8,7 @@ use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::Timing;
+use perennial::rotation::turns::Turns;
 use perennial::sandbox::world::{Actor, Partner, World};
 use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, Source};
@@ -63,6 +64,8 @@ pub(crate) fn rotator(
         command: "run",
         rng,
         hold: Hold::default(),
+        turns: Turns::default(),
+        turn: None,
     }
 }
 

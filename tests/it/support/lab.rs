@@ -19,6 +19,7 @@ use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::{Next, Timing};
 use perennial::rotation::state::State;
+use perennial::rotation::turns::Turns;
 use perennial::sandbox::server::{ConfigRequest, Sandbox};
 use perennial::sandbox::world::{Partner, World};
 use perennial::token::managed::{ManagedToken, Policy};
@@ -94,6 +95,8 @@ impl Lab {
             command: "run",
             rng: fastrand::Rng::with_seed(7),
             hold: Hold::default(),
+            turns: Turns::default(),
+            turn: None,
         }
     }
 

@@ -198,7 +198,7 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));
-        state = rotator.reload(state, TimeDelta::zero());
+        state = rotator.reload(state);
         state = settle(&mut rotator, state).await;
     }
     // A process that starts afresh finds nothing to complain about.

@@ -1,0 +1,101 @@
+//! Whether Entra lets all tokens be redeemed as often as `prove_every` asks.
+//!
+//! A warning and not a problem: tokens wait for their turn, and each is still proved, only later than asked.
+
+use std::collections::BTreeMap;
+
+use crate::rotation::pace::{Redeemer, redeemable_within};
+use crate::token::managed::{ManagedToken, Policy};
+use crate::token::secret::ConfigValue;
+
+/// What is allowed and will not do what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigWarning {
+    /// What happens and why.
+    pub summary: String,
+    /// What to do.
+    pub action: String,
+}
+
+/// One warning for each user and app, as far as the configuration tells them apart.
+pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
+    let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
+    for token in tokens {
+        crowds.entry(Redeemer::of(token, None, None)).or_insert((0, token)).0 += 1;
+    }
+    let most = redeemable_within(policy.prove_every);
+    let too_many = crowds.into_values().filter(|(count, _)| *count > most);
+    too_many.map(|(count, token)| warning(count, most, token, policy)).collect()
+}
+
+fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> ConfigWarning {
+    let app = match &token.client_id {
+        ConfigValue::Plain(id) => format!("app {id}"),
+        ConfigValue::From(_) => format!("the app of {}", token.name),
+    };
+    let (whose, apart) = match &token.user_oid {
+        Some(user) => (format!("belong to user {user}"), ""),
+        None => (
+            "may belong to one user".to_owned(),
+            "; where they are several users', set user_oid of each token, so that they are told apart",
+        ),
+    };
+    let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
+    let every = humantime::format_duration(policy.prove_every);
+    ConfigWarning {
+        summary: format!(
+            "{tokens} of {app} in tenant {} {whose}, and Entra takes about {most} redemptions of one user and app in {every} (AADSTS50196, a loop): proofs will be late",
+            token.tenant_id
+        ),
+        action: format!("raise [policy] prove_every, or sign in with more than one user{apart}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::token::managed::{Deployment, TokenName, Verify};
+    use crate::token::secret::{SecretAddress, SecretName, Source};
+
+    fn token(nth: usize, user_oid: Option<String>) -> ManagedToken {
+        let secret = SecretAddress {
+            vault: "https://contoso.vault.azure.net".into(),
+            name: SecretName::parse(&format!("t{nth}")).expect("a name"),
+        };
+        ManagedToken {
+            deployment: std::sync::Arc::new(Deployment {
+                authority: "https://x/".into(),
+                command: "p".into(),
+            }),
+            name: TokenName::new(&format!("t{nth}")),
+            tenant_id: "contoso.com".into(),
+            client_id: ConfigValue::Plain("app".into()),
+            client_secret: Source::Env("S".into()),
+            secret,
+            scope: "s".into(),
+            verify: Verify::Nothing,
+            user_oid,
+            owner: None,
+            app_secret_expires: None,
+            strict: false,
+            policy: Policy::default(),
+        }
+    }
+
+    #[test]
+    fn more_tokens_of_one_user_than_the_loop_rule_lets_through_are_warned_of() {
+        let policy = Policy::default();
+        let crowd = |count, user: &dyn Fn(usize) -> Option<String>| -> Vec<ManagedToken> {
+            (0..count).map(|nth| token(nth, user(nth))).collect()
+        };
+
+        assert_eq!(crowded(&crowd(1_008, &|_| None), &policy), []);
+        assert_eq!(crowded(&crowd(1_009, &|_| None), &policy).len(), 1);
+        assert_eq!(crowded(&crowd(1_009, &|_| Some("one".into())), &policy).len(), 1);
+        assert_eq!(crowded(&crowd(1_009, &|nth| Some(format!("{nth}"))), &policy), []);
+        let daily = Policy { prove_every: Duration::from_secs(24 * 3600), ..policy };
+        assert_eq!(crowded(&crowd(1_009, &|_| None), &daily), []);
+    }
+}

@@ -1,0 +1,249 @@
+//! What all tokens of a process share of the limits of Entra and of the vaults: whether there is room for one more, and
+//! when there will be.
+//!
+//! Pure. Owns the numbers of promise 6 (docs/promises.md) that are not a token's own; those are in `state`. Instants are
+//! spans since any fixed moment, by a clock that is never set.
+//!
+//! A permit counts from the moment it is taken until its span after the answer: when a request arrives between the two is
+//! unknown.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::time::Duration;
+
+use crate::rotation::state::Facts;
+use crate::token::managed::ManagedToken;
+use crate::token::secret::ConfigValue;
+use crate::token::version::{Version, tag};
+
+/// What is limited. Names are hashed, so that a key costs little; where two names meet, they share a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limited {
+    /// Steps under way, each of which makes one request at a time.
+    Steps,
+    /// Steps under way for the tokens of one vault, so that a vault that hangs leaves some to the others.
+    Vault(u64),
+    /// Requests to a vault, except new versions.
+    Calls(u64),
+    /// New versions in a vault.
+    NewVersions(u64),
+    /// Redemptions of one user and app.
+    Redemptions(Redeemer),
+}
+
+/// For whom a token is redeemed: Entra takes many redemptions of one user and app for a loop (docs/azure-facts.md F126).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Redeemer {
+    app: u64,
+    /// None while nobody knows: then it may be any user of this app.
+    user: Option<u64>,
+}
+
+impl Redeemer {
+    /// For whom this version is redeemed, by the configuration, by an earlier answer or by its tag.
+    pub fn of(grant: &ManagedToken, version: Option<&Version>, facts: Option<&Facts>) -> Self {
+        let facts = facts.filter(|facts| version.is_some_and(|of| of.id == facts.version));
+        let answered = facts.and_then(|facts| facts.user_oid.as_deref());
+        let noted = || version.and_then(|version| version.tags.get(tag::USER_OID));
+        let user = grant.user_oid.as_deref().or(answered).or_else(noted);
+        Self { app: app(grant), user: user.map(hash) }
+    }
+
+    /// The same app and the user that an answer names.
+    #[must_use]
+    pub fn with_user(self, user_oid: &str) -> Self {
+        Self { user: Some(hash(user_oid)), ..self }
+    }
+}
+
+fn app(grant: &ManagedToken) -> u64 {
+    let tenant = grant.tenant_id.to_ascii_lowercase();
+    match &grant.client_id {
+        ConfigValue::Plain(id) => hash(&format!("{tenant} {id}")),
+        ConfigValue::From(source) => hash(&format!("{tenant} {source:?}")),
+    }
+}
+
+/// The key of a vault by its URL, or of a user: the same in any case of letters.
+pub fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.to_ascii_lowercase().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Requests in flight at once.
+const STEPS: usize = 64;
+/// Entra refuses the 15th identical redemption (AADSTS50196) in `LOOP_SPAN`.
+const LOOP: usize = 14;
+/// See `LOOP`.
+pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);
+/// Two thirds of a vault's 300 new versions in `VAULT_SPAN` (docs/azure-facts.md F216).
+const NEW_VERSIONS: usize = 200;
+/// Two thirds of a vault's 4,000 other requests.
+const CALLS: usize = 2_666;
+/// See `NEW_VERSIONS`.
+const VAULT_SPAN: Duration = Duration::from_secs(10);
+/// Steps and requests to a vault that are kept free for tokens that hold a successor.
+const KEPT_FREE: usize = 8;
+
+impl Limited {
+    /// How many are let through in which span after their answer.
+    fn limit(self, urgent: bool) -> (usize, Duration) {
+        let kept_free = if urgent { 0 } else { KEPT_FREE };
+        match self {
+            Self::Steps => (STEPS - kept_free, Duration::ZERO),
+            Self::Vault(_) => (STEPS - kept_free, Duration::ZERO),
+            Self::Calls(_) => (CALLS - kept_free, VAULT_SPAN),
+            Self::NewVersions(_) => (NEW_VERSIONS, VAULT_SPAN),
+            Self::Redemptions(_) => (LOOP, LOOP_SPAN),
+        }
+    }
+}
+
+/// How many tokens of one user and app the loop rule lets through within a span.
+pub fn redeemable_within(span: Duration) -> usize {
+    let most = span.as_secs().saturating_mul(LOOP as u64) / LOOP_SPAN.as_secs();
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// What was taken of one limit and still counts.
+#[derive(Debug, Default)]
+struct Window {
+    /// Taken, and not answered yet.
+    busy: usize,
+    /// When the others were answered, in order.
+    ended: VecDeque<Duration>,
+    /// Nobody but who is urgent takes one before this: the peer has asked for it.
+    paused_until: Duration,
+}
+
+impl Window {
+    fn forget(&mut self, span: Duration, now: Duration) {
+        while self.ended.front().is_some_and(|at| *at + span <= now) {
+            self.ended.pop_front();
+        }
+    }
+
+    fn used(&self) -> usize {
+        self.busy + self.ended.len()
+    }
+
+    fn is_idle(&self, now: Duration) -> bool {
+        self.used() == 0 && self.paused_until <= now
+    }
+}
+
+/// What was taken of all limits and still counts.
+#[derive(Debug, Default)]
+pub struct Usage {
+    windows: BTreeMap<Limited, Window>,
+    /// Windows that are idle are swept out once there are this many.
+    sweep_at: usize,
+}
+
+/// Fewer windows than this are not swept.
+const FEW: usize = 64;
+
+impl Usage {
+    /// Takes one, where there is room for it.
+    ///
+    /// # Errors
+    /// When to ask again; `None` for as soon as one that is taken was answered.
+    pub fn take(&mut self, what: Limited, urgent: bool, now: Duration) -> Result<(), Option<Duration>> {
+        let (most, span) = what.limit(urgent);
+        let paused_until = self.windows.get(&what).map_or(Duration::ZERO, |window| window.paused_until);
+        if !urgent && paused_until > now {
+            return Err(Some(paused_until));
+        }
+        let mut used = self.refresh(what, span, now);
+        let mut next = self.first_end(what);
+        if let Some(other) = self.rival(what, span, now) {
+            used += self.windows.get(&other).map_or(0, Window::used);
+            next = next.into_iter().chain(self.first_end(other)).min();
+        }
+        let most = if self.is_shared(what) { most - most / 4 } else { most };
+        if used >= most {
+            return Err(next.map(|at| at + span));
+        }
+        self.sweep(now);
+        self.windows.entry(what).or_default().busy += 1;
+        Ok(())
+    }
+
+    /// Gives one back. If it was not used, it never counted.
+    pub fn give_back(&mut self, what: Limited, was_used: bool, now: Duration) {
+        let Some(window) = self.windows.get_mut(&what) else { return };
+        window.busy = window.busy.saturating_sub(1);
+        if was_used && what.limit(true).1 > Duration::ZERO {
+            window.ended.push_back(now);
+        }
+    }
+
+    /// Counts some that were used without having been taken: the further pages of a list.
+    pub fn note(&mut self, what: Limited, count: usize, now: Duration) {
+        self.windows.entry(what).or_default().ended.extend(std::iter::repeat_n(now, count));
+    }
+
+    /// Counts one that is taken for another: its user is known now.
+    pub fn carry(&mut self, from: Limited, to: Limited) {
+        if let Some(window) = self.windows.get_mut(&from) {
+            window.busy = window.busy.saturating_sub(1);
+            self.windows.entry(to).or_default().busy += 1;
+        }
+    }
+
+    /// Lets nobody but who is urgent take one before then.
+    pub fn pause(&mut self, what: Limited, until: Duration) {
+        let window = self.windows.entry(what).or_default();
+        window.paused_until = window.paused_until.max(until);
+    }
+
+    /// How many of it still count.
+    fn refresh(&mut self, what: Limited, span: Duration, now: Duration) -> usize {
+        let Some(window) = self.windows.get_mut(&what) else { return 0 };
+        window.forget(span, now);
+        window.used()
+    }
+
+    fn first_end(&self, what: Limited) -> Option<Duration> {
+        self.windows.get(&what)?.ended.front().copied()
+    }
+
+    /// What may be the same at Entra: for a known user those that are not known, for one that is not known the busiest
+    /// one of its app.
+    fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
+        let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
+        let of = |user| Limited::Redemptions(Redeemer { app, user });
+        if user.is_some() {
+            self.refresh(of(None), span, now);
+            return Some(of(None));
+        }
+        let users = self.windows.range_mut(of(Some(0))..=of(Some(u64::MAX)));
+        let by_use = users.map(|(what, window)| {
+            window.forget(span, now);
+            (window.used(), *what)
+        });
+        by_use.max().map(|(_, what)| what)
+    }
+
+    /// Whether other vaults have steps under way.
+    fn is_shared(&self, what: Limited) -> bool {
+        let Limited::Vault(_) = what else { return false };
+        let mut vaults = self.windows.range(Limited::Vault(0)..=Limited::Vault(u64::MAX));
+        vaults.any(|(vault, window)| *vault != what && window.busy > 0)
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        if self.windows.len() < self.sweep_at.max(FEW) {
+            return;
+        }
+        self.windows.retain(|what, window| {
+            window.forget(what.limit(true).1, now);
+            !window.is_idle(now)
+        });
+        self.sweep_at = 2 * self.windows.len();
+    }
+}
+
+#[cfg(test)]
+mod tests;

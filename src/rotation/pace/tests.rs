@@ -1,0 +1,188 @@
+//! How much there is room for, and when.
+
+use super::*;
+use crate::rotation::samples;
+use crate::rotation::state::State;
+
+const NOW: Duration = Duration::from_secs(1_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn redemptions(app: u64, user: Option<u64>) -> Limited {
+    Limited::Redemptions(Redeemer { app, user })
+}
+
+/// Takes as many as there is room for, each answered at once.
+fn take_all(usage: &mut Usage, what: Limited, urgent: bool, now: Duration) -> usize {
+    let mut taken = 0;
+    while usage.take(what, urgent, now).is_ok() {
+        usage.give_back(what, true, now);
+        taken += 1;
+    }
+    taken
+}
+
+#[test]
+fn each_limit_is_that_of_the_promise() {
+    let mut usage = Usage::default();
+    for (what, most) in
+        [(Limited::Calls(1), 2_666), (Limited::NewVersions(1), 200), (redemptions(1, Some(1)), 14)]
+    {
+        assert_eq!(take_all(&mut usage, what, true, NOW), most, "{what:?}");
+        let span = what.limit(true).1;
+        assert_eq!(take_all(&mut usage, what, true, NOW + span - Duration::from_millis(1)), 0, "{what:?}");
+        assert_eq!(take_all(&mut usage, what, true, NOW + span), most, "{what:?}");
+    }
+    let mut in_flight = 0;
+    while usage.take(Limited::Steps, true, NOW).is_ok() {
+        in_flight += 1;
+    }
+    assert_eq!(in_flight, 64);
+    assert_eq!(redeemable_within(6 * 3600 * SECOND), 1_008);
+}
+
+#[test]
+fn in_no_span_of_any_start_are_there_more_than_the_limit() {
+    let mut usage = Usage::default();
+    let what = redemptions(1, Some(1));
+    let mut taken: Vec<Duration> = Vec::new();
+    for second in 0..3_600 {
+        let now = NOW + second * SECOND;
+        for _ in 0..second % 7 {
+            if usage.take(what, false, now).is_ok() {
+                usage.give_back(what, true, now);
+                taken.push(now);
+            }
+        }
+    }
+
+    for from in &taken {
+        let within = taken.iter().filter(|at| *from <= **at && **at < *from + LOOP_SPAN).count();
+        assert!(within <= LOOP, "{within} from {from:?}");
+    }
+    assert!(taken.len() >= 12 * LOOP, "{}", taken.len());
+}
+
+#[test]
+fn a_request_counts_until_its_span_after_the_answer_and_says_when_there_is_room() {
+    let mut usage = Usage::default();
+    let what = redemptions(1, Some(1));
+    for _ in 0..LOOP {
+        usage.take(what, false, NOW).expect("room");
+    }
+    assert_eq!(usage.take(what, false, NOW), Err(None), "nobody knows when the first answer comes");
+
+    usage.give_back(what, true, NOW + 20 * SECOND);
+    let free_at = NOW + 20 * SECOND + LOOP_SPAN;
+
+    assert_eq!(usage.take(what, false, NOW + LOOP_SPAN), Err(Some(free_at)));
+    assert_eq!(usage.take(what, false, free_at), Ok(()));
+}
+
+#[test]
+fn what_is_given_back_unused_never_counted() {
+    let mut usage = Usage::default();
+    for _ in 0..100 {
+        usage.take(Limited::NewVersions(1), false, NOW).expect("room");
+        usage.give_back(Limited::NewVersions(1), false, NOW);
+    }
+
+    assert_eq!(take_all(&mut usage, Limited::NewVersions(1), false, NOW), NEW_VERSIONS);
+}
+
+#[test]
+fn some_steps_and_calls_are_kept_free_for_who_holds_a_successor() {
+    let mut usage = Usage::default();
+    assert_eq!(take_all(&mut usage, Limited::Calls(1), false, NOW), CALLS - KEPT_FREE);
+
+    assert_eq!(take_all(&mut usage, Limited::Calls(1), true, NOW), KEPT_FREE);
+}
+
+#[test]
+fn an_unknown_user_may_be_any_user_of_the_app() {
+    let mut usage = Usage::default();
+    assert_eq!(take_all(&mut usage, redemptions(1, Some(7)), false, NOW), LOOP);
+    assert_eq!(take_all(&mut usage, redemptions(1, None), false, NOW), 0, "it may be user 7");
+    assert_eq!(take_all(&mut usage, redemptions(2, None), false, NOW), LOOP, "another app");
+    assert_eq!(take_all(&mut usage, redemptions(2, Some(7)), false, NOW), 0, "it may have been this one");
+    assert_eq!(take_all(&mut usage, redemptions(1, Some(8)), false, NOW), LOOP, "another user");
+}
+
+#[test]
+fn once_the_answer_names_the_user_it_counts_for_that_one_alone() {
+    let mut usage = Usage::default();
+    for _ in 0..LOOP {
+        usage.take(redemptions(1, None), false, NOW).expect("room");
+        usage.carry(redemptions(1, None), redemptions(1, Some(7)));
+        usage.give_back(redemptions(1, Some(7)), true, NOW);
+    }
+
+    assert_eq!(take_all(&mut usage, redemptions(1, Some(7)), false, NOW), 0);
+    assert_eq!(take_all(&mut usage, redemptions(1, Some(8)), false, NOW), LOOP);
+}
+
+#[test]
+fn a_pause_that_a_peer_asks_for_holds_back_all_but_the_urgent() {
+    let mut usage = Usage::default();
+    usage.pause(Limited::Vault(1), NOW + 30 * SECOND);
+    usage.pause(Limited::Vault(1), NOW + 10 * SECOND);
+
+    assert_eq!(usage.take(Limited::Vault(1), false, NOW), Err(Some(NOW + 30 * SECOND)));
+    assert_eq!(usage.take(Limited::Vault(1), true, NOW), Ok(()));
+    assert_eq!(usage.take(Limited::Vault(2), false, NOW), Ok(()));
+    assert_eq!(usage.take(Limited::Vault(1), false, NOW + 30 * SECOND), Ok(()));
+}
+
+#[test]
+fn a_vault_that_hangs_leaves_some_steps_to_the_others() {
+    let mut usage = Usage::default();
+    let under_way = |usage: &mut Usage, vault| {
+        let mut count = 0;
+        while usage.take(Limited::Vault(vault), false, NOW).is_ok() {
+            count += 1;
+        }
+        count
+    };
+    assert_eq!(under_way(&mut usage, 1), 56, "alone");
+    usage.take(Limited::Vault(2), false, NOW).expect("room");
+    usage.give_back(Limited::Vault(1), true, NOW);
+    assert_eq!(under_way(&mut usage, 1), 0, "another one waits");
+    assert_eq!(under_way(&mut usage, 2), 41);
+}
+
+#[test]
+fn what_no_longer_counts_is_forgotten() {
+    let mut usage = Usage::default();
+    for user in 0..10_000 {
+        usage.take(redemptions(user, Some(user)), false, NOW).expect("room");
+        usage.give_back(redemptions(user, Some(user)), true, NOW);
+    }
+    let later = NOW + LOOP_SPAN;
+    for user in 0..10_000 {
+        usage.take(redemptions(1, Some(user)), false, later + SECOND).expect("room");
+        usage.give_back(redemptions(1, Some(user)), false, later + SECOND);
+    }
+
+    assert!(usage.windows.len() < 20_000, "{}", usage.windows.len());
+}
+
+#[test]
+fn the_user_is_the_configured_one_or_the_answered_or_the_noted() {
+    let grant = samples::grant("t");
+    let now = crate::process::clock::Timestamp::from_timestamp(1_770_000_000, 0).expect("in range");
+    let plain = samples::version("v", now);
+    let mut noted = plain.clone();
+    noted.tags.insert(tag::USER_OID, "NOTED");
+    let mut state = State::unknown(now);
+    state.facts_of(&plain.id).user_oid = Some("answered".into());
+    let facts = state.facts.as_deref();
+    let configured = ManagedToken { user_oid: Some("configured".into()), ..grant.clone() };
+    let user = |grant, version, facts| Redeemer::of(grant, version, facts).user;
+
+    assert_eq!(user(&grant, None, facts), None);
+    assert_eq!(user(&grant, Some(&plain), None), None);
+    assert_eq!(user(&grant, Some(&noted), None), Some(hash("noted")));
+    assert_eq!(user(&grant, Some(&noted), facts), Some(hash("answered")));
+    assert_eq!(user(&configured, Some(&noted), facts), Some(hash("configured")));
+    let other_tenant = ManagedToken { tenant_id: "other.example".into(), ..grant.clone() };
+    assert_ne!(Redeemer::of(&grant, None, None), Redeemer::of(&other_tenant, None, None));
+}

@@ -1,0 +1,174 @@
+//! A token's turn: what its next step needs of the limits that tokens share, and each request counted.
+//!
+//! Owns what is needed when. The limits are `pace`'s, the waiting is `turns`'.
+//!
+//! A rotation takes its new version before its redemption: between the two a successor is held, and a `strict` token has
+//! nothing else.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Attempt, Rotator};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::ports::{Issuer, Resource, SecretUpdate, Vault, VaultError};
+use crate::rotation::event::Stepped;
+use crate::rotation::pace::{LOOP_SPAN, Limited, Redeemer, hash};
+use crate::rotation::schedule;
+use crate::rotation::schedule::Next;
+use crate::rotation::state::{LISTED_A_PAGE, State};
+use crate::rotation::turns::{Needs, Permit, Turns};
+use crate::token::secret::SecretAddress;
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
+
+/// A step that has begun waits no longer than this for a further redemption: by then the first ones no longer count.
+const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// Waits until it is this token's turn to take that step. Given up half-way, it has taken nothing.
+    pub fn wait_turn(&mut self, state: &State, next: &Next) -> impl Future<Output = ()> + use<'_, I, V, R> {
+        let (needs, urgent) = (self.needs(state, next, false), state.is_unsaved());
+        self.wait_turn_for(needs, urgent)
+    }
+
+    async fn wait_turn_for(&mut self, needs: Needs, urgent: bool) {
+        let turn = self.turn.take().unwrap_or_default();
+        let turn = self.turns.complete(*turn, needs, hash(&self.grant.secret.vault), urgent).await;
+        self.turn = Some(Box::new(turn));
+    }
+
+    /// Proves the token once it is its turn, however long that takes.
+    pub async fn prove_in_turn(&mut self, mut state: State, force: bool) -> Stepped {
+        let mut events = Vec::new();
+        loop {
+            Box::pin(self.wait_turn_for(self.needs(&state, &Next::Prove, force), false)).await;
+            let mut stepped = Box::pin(self.prove(state, force)).await;
+            events.append(&mut stepped.events);
+            if !stepped.state.in_line {
+                return Stepped { events, ..stepped };
+            }
+            state = stepped.state;
+        }
+    }
+
+    /// What a step needs of the limits that few tokens share. Before the first read nobody knows the user, unless the
+    /// configuration says, nor whether a rotation is due: then it reads first.
+    fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
+        if *next != Next::Prove {
+            return Needs::default();
+        }
+        let newest = state.newest.as_ref();
+        let is_known = newest.is_some() || self.grant.user_oid.is_some();
+        let redeemer = || Redeemer::of(&self.grant, newest, state.facts.as_deref());
+        let is_due = |version: &&Version| {
+            let may_be = force || self.grant.strict;
+            may_be || self.timing.rotation_is_due(version, state, self.clock.now())
+        };
+        let rotates = newest.filter(|_| !schedule::is_same_token(state)).filter(is_due).is_some();
+        Needs {
+            redemption: is_known.then(redeemer),
+            new_version: rotates.then(|| hash(&self.grant.secret.vault)),
+        }
+    }
+
+    /// Whether it is still this token's turn by the version that was read just now. If not, it stays in line.
+    pub(super) fn may_go_on(&mut self, state: &mut State, force: bool, attempt: &mut Attempt) -> bool {
+        let needs = self.needs(state, &Next::Prove, force);
+        let turn = self.turn.get_or_insert_default();
+        state.in_line = !self.turns.add_at_once(turn, needs);
+        if !state.in_line {
+            attempt.redemption = turn.redemption.take();
+        }
+        !state.in_line
+    }
+
+    /// The permit for one redemption: the one that this step began with, or a further one, before those who have not begun.
+    pub(super) async fn redemption_permit(
+        &self,
+        redeemer: Redeemer,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Permit>, Failure> {
+        let what = Limited::Redemptions(redeemer);
+        if attempt.redemption.as_ref().is_some_and(|permit| permit.is(what)) {
+            return Ok(attempt.redemption.take());
+        }
+        self.turns.take_within(FURTHER_WITHIN, what).await.map_err(|_| {
+            let summary = "Entra takes no more redemptions of this user and app for now";
+            Failure::new(Kind::EntraThrottled, Remedy::Retry, FailureSubject::Grant, summary)
+        })
+    }
+
+    /// The permit for one new version.
+    pub(super) async fn new_version_permit(&self, attempt: &mut Attempt) -> Option<Permit> {
+        match attempt.new_version.take() {
+            Some(permit) => Some(permit),
+            None => self.turns.take(Limited::NewVersions(hash(&self.grant.secret.vault)), true).await,
+        }
+    }
+
+    /// The vaults, within their limits.
+    pub(crate) fn vaults(&self) -> Paced<'_, V> {
+        Paced { vault: &self.vault, turns: &self.turns, urgent: self.hold.is_successor() }
+    }
+}
+
+/// The vaults, each request counted and in its turn. Of a new version the caller has the permit.
+#[derive(Debug)]
+pub(crate) struct Paced<'a, V> {
+    vault: &'a V,
+    turns: &'a Turns,
+    urgent: bool,
+}
+
+impl<V> Paced<'_, V> {
+    async fn counted<T>(
+        &self,
+        at: &SecretAddress,
+        call: impl Future<Output = Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        let mut permit = self.turns.take(Limited::Calls(hash(&at.vault)), self.urgent).await;
+        if let Some(permit) = &mut permit {
+            permit.begin();
+        }
+        self.heeded(at, call.await)
+    }
+
+    /// Where the vault asks for a pause, no other token begins a step there before its end.
+    fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
+        if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
+            self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
+        }
+        answer
+    }
+}
+
+impl<V: Vault + Sync> Vault for Paced<'_, V> {
+    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
+        self.counted(at, self.vault.newest(at, id)).await
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        self.counted(at, self.vault.read(at, version, id)).await
+    }
+
+    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        let listed = self.counted(at, self.vault.versions(at, id)).await?;
+        // How many further pages there are, only the answer says.
+        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
+        Ok(listed)
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
+        self.heeded(at, self.vault.write(at, new, id).await)
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &SecretUpdate,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        self.counted(at, self.vault.update(at, version, change, id)).await
+    }
+}

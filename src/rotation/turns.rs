@@ -1,0 +1,284 @@
+//! Turns: how the tokens of a process share the limits of `pace`, in order, those first that hold a successor.
+//!
+//! Owns the waiting. A token waits for its turn before its step begins, and holds nothing meanwhile. Of all that wait for
+//! one thing only the first in each line looks for room, so that ten thousand cost no more than one each.
+//!
+//! Time is the clock's uptime, which nobody sets: it stands still while the host sleeps, and runs fast in the demo.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as Line, Notify};
+use tokio::time::error::Elapsed;
+
+use super::pace::{Limited, Redeemer, Usage};
+use crate::process::clock::Clock;
+
+/// Who waits for one that is taken to be given back looks again after this, too: for one user's tokens an unknown user's
+/// may be in the way.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The turns of one process. Cheap to clone; all clones share the same limits. The default has no limits.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Option<Arc<TurnsState>>);
+
+#[derive(Debug)]
+struct TurnsState {
+    clock: Clock,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    usage: Usage,
+    /// Only what somebody waits for.
+    queues: BTreeMap<Limited, Arc<Queue>>,
+}
+
+/// Those who wait for one thing.
+#[derive(Debug, Default)]
+struct Queue {
+    urgent: Line<()>,
+    ordinary: Line<()>,
+    /// How many stand in the urgent line.
+    hurried: AtomicUsize,
+    freed: Notify,
+}
+
+/// One that was taken, until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    turns: Arc<TurnsState>,
+    what: Limited,
+    was_used: bool,
+}
+
+/// What a token needs to begin a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// To redeem for this user and app.
+    pub redemption: Option<Redeemer>,
+    /// To write a new version to this vault.
+    pub new_version: Option<u64>,
+}
+
+/// What a token has taken for its steps. It keeps it until it waits for something else.
+#[derive(Debug, Default)]
+pub struct Turn {
+    step: Option<Permit>,
+    vault: Option<Permit>,
+    /// Of the redemption that it waited for.
+    pub redemption: Option<Permit>,
+    /// Of the new version that it waited for.
+    pub new_version: Option<Permit>,
+}
+
+impl Turn {
+    /// Whether a step needs no more than that of the limits that few share.
+    pub fn covers(&self, needs: Needs) -> bool {
+        let has = |permit: &Option<Permit>, what: Option<Limited>| {
+            what.is_none_or(|what| permit.as_ref().is_some_and(|permit| permit.what == what))
+        };
+        has(&self.redemption, needs.redemption.map(Limited::Redemptions))
+            && has(&self.new_version, needs.new_version.map(Limited::NewVersions))
+    }
+}
+
+impl Turns {
+    /// Turns by this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
+    }
+
+    /// Adds to a turn what a step needs, in the order in which nobody waits for long with what others want: the longest
+    /// wait comes first, and without the right to begin a step.
+    pub async fn complete(&self, mut turn: Turn, needs: Needs, vault: u64, urgent: bool) -> Turn {
+        if self.0.is_none() || (turn.step.is_some() && turn.covers(needs)) {
+            return turn;
+        }
+        (turn.step, turn.vault) = (None, None);
+        if let Some(redeemer) = needs.redemption
+            && !turn.covers(Needs { new_version: None, ..needs })
+        {
+            turn.redemption = self.take(Limited::Redemptions(redeemer), urgent).await;
+        }
+        if let Some(vault) = needs.new_version
+            && !turn.covers(Needs { redemption: None, ..needs })
+        {
+            turn.new_version = self.take(Limited::NewVersions(vault), urgent).await;
+        }
+        turn.vault = self.take(Limited::Vault(vault), urgent).await;
+        turn.step = self.take(Limited::Steps, urgent).await;
+        turn
+    }
+
+    /// Adds what a step turned out to need, where there is room for it at once. Whether there was.
+    pub fn add_at_once(&self, turn: &mut Turn, needs: Needs) -> bool {
+        let Some(turns) = &self.0 else { return true };
+        if let Some(redeemer) = needs.redemption
+            && !turn.covers(Needs { new_version: None, ..needs })
+        {
+            turn.redemption = turns.take_at_once(Limited::Redemptions(redeemer));
+        }
+        if let Some(vault) = needs.new_version
+            && !turn.covers(Needs { redemption: None, ..needs })
+        {
+            turn.new_version = turns.take_at_once(Limited::NewVersions(vault));
+        }
+        turn.covers(needs)
+    }
+
+    /// Waits for one, after everybody who came before; with `urgent`, before everybody who is not. None without limits.
+    pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
+        let turns = self.0.as_ref()?;
+        if let Some(permit) = turns.take_at_once(what) {
+            return Some(permit);
+        }
+        Some(turns.take_in_line(what, urgent).await)
+    }
+
+    /// The same before everybody who is not urgent, and no longer than this.
+    ///
+    /// # Errors
+    /// Where there was no room in time.
+    pub async fn take_within(&self, span: Duration, what: Limited) -> Result<Option<Permit>, Elapsed> {
+        let Some(turns) = &self.0 else { return Ok(None) };
+        if let Some(permit) = turns.take_at_once(what) {
+            return Ok(Some(permit));
+        }
+        tokio::time::timeout(turns.clock.real(span), turns.take_in_line(what, true)).await.map(Some)
+    }
+
+    /// Counts some that were used without having been taken.
+    pub fn note(&self, what: Limited, count: usize) {
+        if let Some(turns) = &self.0 {
+            turns.lock().usage.note(what, count, turns.now());
+        }
+    }
+
+    /// Lets nobody but who is urgent take one for so long: the peer has asked for it.
+    pub fn pause(&self, what: Limited, span: Duration) {
+        if let Some(turns) = &self.0 {
+            turns.lock().usage.pause(what, turns.now().saturating_add(span));
+        }
+    }
+}
+
+impl TurnsState {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // It is whole between statements, whoever panicked.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.uptime().to_std().unwrap_or_default()
+    }
+
+    /// Takes one where nobody waits for it.
+    fn take_at_once(self: &Arc<Self>, what: Limited) -> Option<Permit> {
+        let mut shared = self.lock();
+        if shared.queues.contains_key(&what) {
+            return None;
+        }
+        shared.usage.take(what, false, self.now()).ok().map(|()| self.permit(what))
+    }
+
+    fn permit(self: &Arc<Self>, what: Limited) -> Permit {
+        Permit { turns: self.clone(), what, was_used: false }
+    }
+
+    async fn take_in_line(self: &Arc<Self>, what: Limited, urgent: bool) -> Permit {
+        let place = self.stand(what, urgent);
+        let line = if urgent { &place.queue.urgent } else { &place.queue.ordinary };
+        let _first = line.lock().await;
+        loop {
+            let mut freed = std::pin::pin!(place.queue.freed.notified());
+            // Before the look: what is given back between the two is not missed.
+            freed.as_mut().enable();
+            let wait = match self.look(what, urgent, &place.queue) {
+                Ok(permit) => return permit,
+                Err(wait) => wait,
+            };
+            let _again = tokio::time::timeout(self.clock.real(wait), freed).await;
+        }
+    }
+
+    /// Takes one where there is room and nobody goes first, else says how long to wait.
+    fn look(self: &Arc<Self>, what: Limited, urgent: bool, queue: &Queue) -> Result<Permit, Duration> {
+        if !urgent && queue.hurried.load(Ordering::Relaxed) > 0 {
+            return Err(AGAIN);
+        }
+        let now = self.now();
+        let taken = self.lock().usage.take(what, urgent, now);
+        match taken {
+            Ok(()) => Ok(self.permit(what)),
+            Err(Some(at)) => Err(at.saturating_sub(now)),
+            Err(None) => Err(AGAIN),
+        }
+    }
+
+    fn stand(self: &Arc<Self>, what: Limited, urgent: bool) -> Waiting {
+        let queue = self.lock().queues.entry(what).or_default().clone();
+        if urgent {
+            queue.hurried.fetch_add(1, Ordering::Relaxed);
+        }
+        Waiting { turns: self.clone(), what, urgent, queue }
+    }
+}
+
+/// A place in a queue, until it is dropped.
+struct Waiting {
+    turns: Arc<TurnsState>,
+    what: Limited,
+    urgent: bool,
+    queue: Arc<Queue>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.urgent {
+            self.queue.hurried.fetch_sub(1, Ordering::Relaxed);
+            self.queue.freed.notify_waiters();
+        }
+        let mut shared = self.turns.lock();
+        // The map's and this one: whoever stands in line has one, too.
+        if Arc::strong_count(&self.queue) == 2 {
+            shared.queues.remove(&self.what);
+        }
+    }
+}
+
+impl Permit {
+    /// Whether it is of that.
+    pub fn is(&self, what: Limited) -> bool {
+        self.what == what
+    }
+
+    /// Its request goes out: from then on it counts.
+    pub fn begin(&mut self) {
+        self.was_used = true;
+    }
+
+    /// Counts it for the user that the answer names.
+    pub fn belongs_to(&mut self, user_oid: &str) {
+        let Limited::Redemptions(redeemer) = self.what else { return };
+        let to = Limited::Redemptions(redeemer.with_user(user_oid));
+        self.turns.lock().usage.carry(self.what, to);
+        self.what = to;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut shared = self.turns.lock();
+        shared.usage.give_back(self.what, self.was_used, self.turns.now());
+        if let Some(queue) = shared.queues.get(&self.what) {
+            queue.freed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Who waits, in which order, and for how long.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::process::clock::Timestamp;
+use crate::rotation::pace::LOOP_SPAN;
+
+fn turns() -> Turns {
+    Turns::new(Clock::running(Timestamp::from_timestamp(1_770_000_000, 0).expect("in range"), 1.0))
+}
+
+const WRITES: Limited = Limited::NewVersions(1);
+
+async fn use_up(turns: &Turns, what: Limited, count: usize) {
+    for _ in 0..count {
+        turns.take(what, false).await.expect("limited").begin();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_served_in_order_and_the_urgent_first() {
+    let turns = turns();
+    use_up(&turns, WRITES, 200).await;
+    let order = RefCell::new(Vec::new());
+    let wait = async |name: &'static str, urgent| {
+        let _slot = turns.take(WRITES, urgent).await;
+        order.borrow_mut().push(name);
+    };
+
+    tokio::join!(wait("a", false), wait("b", false), wait("c", true), wait("d", false), wait("e", true));
+
+    assert_eq!(*order.borrow(), ["c", "e", "a", "b", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_waiting_holds_nobody_back_and_leaves_nothing() {
+    let turns = turns();
+    use_up(&turns, WRITES, 200).await;
+    let given_up = tokio::time::timeout(Duration::from_secs(1), turns.take(WRITES, true)).await;
+    assert!(given_up.is_err());
+
+    let since = tokio::time::Instant::now();
+    turns.take(WRITES, false).await.expect("limited");
+
+    assert!(since.elapsed() <= Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(turns.0.expect("limited").lock().queues.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_waited_for_with_nothing_in_hand_but_what_is_scarcer() {
+    let turns = turns();
+    let needs = Needs { redemption: None, new_version: Some(1) };
+    use_up(&turns, WRITES, 200).await;
+    let step = turns.complete(Turn::default(), Needs::default(), 1, false).await;
+    let waiting = turns.complete(step, needs, 1, false);
+    let mut waiting = std::pin::pin!(waiting);
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+
+    let mut steps = Vec::new();
+    for _ in 0..56 {
+        steps.push(turns.take(Limited::Steps, false).await);
+    }
+    drop(steps);
+    let turn = waiting.await;
+
+    assert!(turn.step.is_some() && turn.covers(needs));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_who_wait_for_one_user_are_let_through_in_time() {
+    let turns = turns();
+    let started = tokio::time::Instant::now();
+    let what = Limited::Redemptions(Redeemer::of(&crate::rotation::samples::grant("t"), None, None));
+    let all = (0..10_000).map(|_| async { turns.take(what, false).await.expect("limited").begin() });
+
+    futures::future::join_all(all).await;
+
+    assert_eq!(started.elapsed().as_secs() / LOOP_SPAN.as_secs(), 10_000 / 14);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_limits_nobody_waits() {
+    let turns = Turns::default();
+    let needs = Needs { redemption: None, new_version: Some(1) };
+    for _ in 0..1_000 {
+        let mut turn = turns.complete(Turn::default(), needs, 1, false).await;
+        assert!(turns.add_at_once(&mut turn, needs));
+        assert!(turns.take(WRITES, false).await.is_none());
+    }
+}
