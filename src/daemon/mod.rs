@@ -74,7 +74,8 @@ impl Daemon {
         rotator.hold = self.holds.of(index);
         let nth = u32::try_from(index).unwrap_or(u32::MAX);
         let turn = delta(STAGGER.saturating_mul(nth));
-        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe(), turn };
+        let told = self.board.told().of(index);
+        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe(), turn, told };
         let state = State::unknown(self.clock.now() + turn);
         let (pulse, publish) = (self.board.pulses().of(index), self.board.publisher(index));
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));

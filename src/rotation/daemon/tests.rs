@@ -127,7 +127,8 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let stop = CancellationToken::new();
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+    let signals =
+        Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero(), told: Told::default() };
     keep(rotator, state, signals, Liveness::default(), |state, _, _| {
         if when(state) {
             stop.cancel();
@@ -169,7 +170,8 @@ async fn after_ten_days_asleep_it_looks_within_minutes() {
     let clock = rotator.clock.clone();
     let state = State::unknown(clock.now());
     let (stop, (_reload, reloads)) = (CancellationToken::new(), watch::channel(0));
-    let signals = Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero() };
+    let signals =
+        Signals { stop: stop.clone(), reload: reloads, turn: TimeDelta::zero(), told: Told::default() };
     let (written, mut seen) = watch::channel(0);
     let publish = |_: &State, _: &Next, _: &[Event]| {
         written.send_replace(lock(&peers.written).len());
