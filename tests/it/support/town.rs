@@ -84,9 +84,11 @@ impl Town {
     /// Starts it, on a host whose clock is that far ahead.
     pub(crate) fn start_ahead(&self, ahead: TimeDelta) {
         let clock = Clock::running(self.world.now() + ahead, 1.0);
-        let seed = fastrand::u64(..);
-        let rotators =
-            self.grants.iter().map(|grant| harness::rotator(&self.world, clock.clone(), grant, "run", seed));
+        let chance = fastrand::u64(..);
+        let rotators = self
+            .grants
+            .iter()
+            .map(|grant| harness::rotator(&self.world, clock.clone(), grant, "run", chance));
         let sinks = [("pager", &self.pager), ("chat", &self.chat)];
         let names = sinks.iter().map(|(name, _)| Arc::from(*name));
         let daemon = Daemon::new(rotators.collect(), &clock, |board| board.with_sinks(names));
