@@ -133,7 +133,7 @@ BUGS = [
      "() = hold.may_end(&stop) => return None,", "() = std::future::pending() => return None,", ["stops"]),
     ("a pass is good whatever Partner Center says", "src/cli/known.rs",
      "told.severity == Severity::Critical || Some(told.kind) == failed", "Some(told.kind) == failed", ["process::usable"]),
-    ("what Partner Center says is not noted for the next process", "src/rotation/schedule.rs",
+    ("what Partner Center says is not noted for the next process", "src/rotation/schedule/tags.rs",
      "    verdict::put(&mut tags, verdict);\n", "", ["process::usable"]),
     ("a token past its end is not shown as expired", "src/status/snapshot.rs",
      "_ if self.expired_at(now).is_some() => TokenState::Expired,",

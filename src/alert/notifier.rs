@@ -303,6 +303,12 @@ async fn deliver<S>(
                     info!(event = "alert_delivered", sink = %name, what = what.as_str(),
                         kind = condition.kind.as_str(), cause = %condition.cause, id = %condition.id);
                     ledger.note(change, now);
+                    let mark = ledger.mark(condition.id);
+                    if *what == EventKind::Resolved {
+                        board.told().forget(mark);
+                    } else {
+                        board.note_told(mark, &condition.tokens);
+                    }
                 }
             }
             Err(missed) => {

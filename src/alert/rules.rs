@@ -4,10 +4,11 @@
 //! it was told with what holds, so nothing overflows, and what was not delivered is still due. What begins and
 //! ends between two deliveries is never reported. Pure: `notifier` delivers, `forms` gives a message its form.
 //!
-//! Nothing is stored. After a start, sinks that keep incidents themselves (`PagerDuty`, `webhook`) are told
-//! everything again under the same ids; people are not told again what the vault's tags say that the process
-//! before has told, but for its daily reminder. What ended meanwhile is read off the same tags
-//! (`state::Inherited`). What no tag holds is told again.
+//! What was told is marked in the tags of a few tokens (`rotation::told`). After a start, sinks that keep incidents
+//! themselves (`PagerDuty`, `webhook`) are told everything again under the same ids. People are told again only what no mark
+//! says that they were told, but for the daily reminder. What ended meanwhile is read off the same marks. While a
+//! vault says no, nothing can be marked: the end of that is told to sinks that keep incidents at each start, as soon as the
+//! token works.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,16 +19,21 @@ use crate::alert::sink::Sink;
 use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Inherited;
+use crate::rotation::told::Marks;
+use crate::status::condition;
 use crate::status::condition::{Condition, Severity, id};
 use crate::status::sink_health;
-use crate::status::snapshot::{Snapshot, TokenState};
+use crate::status::snapshot::Snapshot;
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// What is this much older than the process was told by the one before; it may have died before it told what
-/// is younger.
-const GRACE: TimeDelta = TimeDelta::minutes(2);
+/// What may have been told although no tag could say so: the vault was away, or said no.
+const UNMARKED: [Kind; 5] =
+    [Kind::VaultUnreachable, Kind::VaultIdentity, Kind::VaultRefused, Kind::SecretDeleted, Kind::TurnedOff];
+
+/// A sink that takes one incident at a time is told no more ends at once of what began before the start.
+const ENDS_AT_ONCE: usize = 8;
 
 /// What passes by itself is told once it has held for so long: at a start a late step is made up for in a moment.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
@@ -110,6 +116,8 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has told something about.
     known: BTreeSet<Uuid>,
+    /// Tokens, by their place, of which nothing of the process before is left to tell.
+    settled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +132,14 @@ struct Notified {
 impl SinkState {
     /// Of a process that began at `started` and has told nothing.
     pub fn new(sink: Sink, started: Timestamp) -> Self {
-        Self { sink, started, told: BTreeMap::new(), pending: BTreeMap::new(), known: BTreeSet::new() }
+        Self {
+            sink,
+            started,
+            told: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            known: BTreeSet::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     /// What is due, the gravest first and what is over at the end.
@@ -145,8 +160,8 @@ impl SinkState {
                 due.push(Notification { what, condition: condition.clone(), day });
             }
         }
-        let over = self.told.values().map(|told| told.condition.clone());
-        let over = over.chain(self.ended_before(snapshots, now));
+        let before = self.ended_before(snapshots, now);
+        let over = self.told.values().map(|told| told.condition.clone()).chain(before);
         let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
         due.extend(over.map(|condition| Notification { what: EventKind::Resolved, condition, day }));
         due
@@ -206,23 +221,19 @@ impl SinkState {
         (condition.tokens.is_empty() || !seen.tokens.is_empty()).then_some(seen)
     }
 
-    /// Takes as told what the process before has told people: what is noted in the vault, and what can be
-    /// read off the calendar.
+    /// The mark that this sink was told of an incident.
+    pub fn mark(&self, incident: Uuid) -> u32 {
+        Uuid::new_v5(&incident, self.sink.name.as_bytes()).as_fields().0
+    }
+
+    /// Takes as told what the process before has told people.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
-        let is_old = condition.since + GRACE < self.started;
-        if self.sink.to.keeps_incidents()
-            || !is_old
-            || self.known.contains(&id)
-            || self.told.contains_key(&id)
-        {
+        if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {
             return;
         }
-        let noted = |of: &Snapshot| {
-            of.inherited == Some(Inherited::Refused(condition.kind))
-                && condition.tokens.iter().any(|token| *token == of.grant.name.as_str())
-        };
-        if condition.kind == Kind::AppSecretExpiring || snapshots.iter().any(noted) {
+        let mark = self.mark(id);
+        if snapshots.iter().filter_map(marks).any(|marks| marks.contains(mark)) {
             let remind_at = next_reminder(condition.since, now);
             let told = Notified { condition: condition.clone(), remind_at, joins_at: now, changes: 0 };
             self.told.insert(id, told);
@@ -247,27 +258,64 @@ impl SinkState {
         }
     }
 
-    /// What the notes in the vault say that the process before has told, and that is over.
-    fn ended_before(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
-        let ended = snapshots.iter().filter_map(|of| {
-            let works = matches!(of.standing(now), TokenState::Current | TokenState::Unsaved);
-            let kind = match of.inherited.filter(|_| works)? {
-                Inherited::Refused(kind) => kind,
-                // Nothing noted that it was told; who keeps incidents drops what it does not know.
-                Inherited::FirstSignIn if self.sink.to.keeps_incidents() => Kind::NeverSignedIn,
-                Inherited::FirstSignIn | Inherited::SignIn => return None,
-            };
-            self.seen(&of_token(kind, of, now))
-        });
-        ended.filter(|over| !self.known.contains(&over.id) && !self.told.contains_key(&over.id)).collect()
+    /// What the process before has told, and what is over by now.
+    fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
+        let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
+        let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
+        for (place, of) in snapshots.iter().enumerate() {
+            let is_searched = of.inherited != Some(Inherited::SignIn);
+            if self.settled.contains(&place) || !is_searched || !of.shows_the_end_of(Kind::Overdue) {
+                continue;
+            }
+            let open = self.may_be_open(of, now);
+            if open.is_empty() {
+                self.settled.insert(place);
+            }
+            let over = open
+                .into_iter()
+                .filter(|told| of.shows_the_end_of(told.kind) && !self.told.contains_key(&told.id));
+            ended.extend(over.map(|told| (told.id, told)));
+            if ended.len() >= most {
+                break;
+            }
+        }
+        ended.into_values().take(most).collect()
+    }
+
+    /// What this sink may hold open that affects this token: by the marks, or because nothing could be marked.
+    fn may_be_open(&self, of: &Snapshot, now: Timestamp) -> Vec<Condition> {
+        let is_first = of.inherited == Some(Inherited::FirstSignIn);
+        let keeps = self.sink.to.keeps_incidents();
+        let marks = marks(of);
+        let mut open = Vec::new();
+        for kind in Kind::ALL {
+            let is_unmarked =
+                keeps && (UNMARKED.contains(&kind) || (is_first && kind == Kind::NeverSignedIn));
+            if !is_unmarked && marks.is_none() {
+                continue;
+            }
+            for cause in condition::causes(kind, of) {
+                let told = ended_of(kind, cause, of, (self.started, now));
+                let is_marked = || marks.is_some_and(|marks| marks.contains(self.mark(told.id)));
+                if !self.known.contains(&told.id) && (is_unmarked || is_marked()) {
+                    open.extend(self.seen(&told));
+                }
+            }
+        }
+        open
     }
 }
 
-/// An incident of a token's own that is over.
-fn of_token(kind: Kind, of: &Snapshot, now: Timestamp) -> Condition {
-    let cause = format!("token:{}", of.grant.name);
-    let since = of.signed_in_at.unwrap_or(now);
-    Condition::new(kind, cause, (Severity::Critical, Remedy::Login), since)
+fn marks(of: &Snapshot) -> Option<&Marks> {
+    match &of.inherited {
+        Some(Inherited::Told(marks)) => Some(marks),
+        Some(Inherited::SignIn | Inherited::FirstSignIn) | None => None,
+    }
+}
+
+/// An incident that ended while no process was there. When it began is not known; each process tells its own end.
+fn ended_of(kind: Kind, cause: String, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
+    Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started)
         .of_token(of, now)
         .with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }

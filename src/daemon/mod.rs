@@ -69,7 +69,8 @@ impl Daemon {
         R: Resource + Send + Sync + 'static,
     {
         rotator.hold = self.holds.of(index);
-        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe() };
+        let told = self.board.told().of(index);
+        let signals = Signals { stop: self.stop.clone(), reload: self.reloads.subscribe(), told };
         let state = State::unknown(self.clock.now());
         let (pulse, publish) = (self.board.pulses().of(index), self.board.publisher(index));
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));

@@ -3,6 +3,7 @@
 //! Owns the remedies, the kinds of condition and the text that explains them. A failure never carries
 //! a token, a header or a body. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -270,6 +271,8 @@ pub struct Failure {
     pub action: Option<Box<str>>,
     /// Whether the answer may be believed at once. Else a second one confirms it before a person is asked.
     pub is_definite: bool,
+    /// The vault that was asked, where one was: the app's secret may be in another than the token.
+    pub vault: Option<Arc<str>>,
     /// How long the peer asks to be left alone.
     pub retry_after: Option<Duration>,
     /// By what the peer's records name it.
@@ -298,6 +301,7 @@ impl Failure {
             advice: None,
             action: None,
             is_definite: true,
+            vault: None,
             retry_after: None,
             trace: Trace::default(),
             token_condemned: false,

@@ -142,6 +142,7 @@ impl VaultError {
         };
         let plain = |kind, remedy| Failure {
             action: self.action(asked, at).map(Into::into),
+            vault: Some(at.vault.clone()),
             ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
         };
         match self {

@@ -14,7 +14,8 @@ use crate::rotation::grace::{Grace, PAUSE};
 use crate::rotation::liveness::Liveness;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
-use crate::rotation::state::State;
+use crate::rotation::state::{Inherited, State};
+use crate::rotation::told::Told;
 
 /// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
 /// Waking costs a few comparisons. Part of promise 4 (docs/promises.md).
@@ -27,6 +28,8 @@ pub struct Signals {
     pub stop: CancellationToken,
     /// Look now: any change of it. Its sender must outlive the tasks.
     pub reload: watch::Receiver<u64>,
+    /// What the sinks have been told.
+    pub told: Told,
 }
 
 /// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
@@ -49,9 +52,10 @@ where
     V: Vault + Sync,
     R: Resource + Sync,
 {
-    let Signals { stop, mut reload } = signals;
+    let Signals { stop, mut reload, told } = signals;
     async move {
         let mut is_news = true;
+        let mut has_inherited = false;
         let mut events = Vec::new();
         let mut jumps = rotator.clock.jumps();
         let mut jumped = *jumps.borrow();
@@ -66,6 +70,14 @@ where
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
+            // What a sign-in ended is known once the versions were listed.
+            if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
+                has_inherited = true;
+                if let Some(Inherited::Told(found)) = &state.inherited {
+                    told.inherit(found);
+                }
+            }
+            state.told = told.marks().filter(|_| has_inherited);
             let next = rotator.timing.next(&state, now);
             if matches!(next, Next::Wait(_)) {
                 rotator.turn = None;
@@ -85,6 +97,7 @@ where
                     () = rotator.clock.sleep_until(at, LOOK_EVERY) => is_news = at <= rotator.clock.now(),
                     Ok(()) = reload.changed() => state = rotator.reload(state),
                     Ok(()) = jumps.changed() => {}
+                    () = told.changed() => {}
                     () = stop.cancelled() => {}
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.

@@ -14,5 +14,6 @@ pub mod event;
 pub mod grace;
 pub mod holds;
 pub mod liveness;
+pub mod told;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -215,8 +215,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Some(_) => {
                 attempt.note(Event::VersionSeen(version.id.clone()));
                 // Somebody was asked to sign in: whoever wrote it is no foreign writer.
-                if awaits_login(state) {
+                if state.awaits_sign_in() {
                     state.foreign_rotated_at = None;
+                } else if !version.is_ours() {
+                    state.note_foreign_version(self.clock.now());
                 }
             }
             None => {
@@ -290,8 +292,4 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     fn unlisted(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::History, ..self.own(state, error) }
     }
-}
-
-fn awaits_login(state: &State) -> bool {
-    state.blocked.as_ref().is_some_and(|blocked| blocked.failure.remedy == Remedy::Login)
 }

@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use chrono::SubsecRound as _;
 use chrono::TimeDelta;
 
 use crate::net::backoff::{doubled, full_jitter, heed};
 use crate::ports::failure::{Failure, FailureSubject, Remedy};
-use crate::process::clock::{Timestamp, delta, rfc3339};
+use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
 use crate::token::managed::{Policy, TokenName};
 use crate::token::tags::Tags;
@@ -17,6 +16,7 @@ use crate::token::version::{Version, tag};
 
 mod correct;
 mod refused;
+mod tags;
 mod verdict;
 
 pub use self::refused::{
@@ -131,7 +131,7 @@ impl Timing {
 
     /// Decides what to do.
     pub fn next(&self, state: &State, now: Timestamp) -> Next {
-        if let Some(tags) = wanted_tags(state, now) {
+        if let Some(tags) = tags::wanted_tags(state, now).or_else(|| self.told_tags(state, now)) {
             return Next::UpdateTags(tags);
         }
         let (step, at) = self.wanted_step(state, now);
@@ -143,9 +143,14 @@ impl Timing {
             Next::Prove => self.calls_of_a_proof(state, at.max(now)),
             // A successor in hand goes before politeness as far as there is any room.
             Next::Save => state.calls_of_a_save(),
-            Next::CheckVault | Next::UpdateTags(_) | Next::Wait(_) => 0,
+            Next::CheckVault => 1,
+            Next::UpdateTags(_) | Next::Wait(_) => 0,
         };
-        let at = at.max(self.room_for_vault_calls(state, calls, at.max(now)));
+        let at = if state.awaits_person() && !state.is_unsaved() {
+            at.max(state.watch.room_at(calls, at.max(now)))
+        } else {
+            at.max(self.room_for_vault_calls(state, calls, at.max(now)))
+        };
         if at <= now { step } else { Next::Wait(at) }
     }
 
@@ -301,60 +306,6 @@ pub fn is_same_token(state: &State) -> bool {
 /// A foreign version is rotated ahead of its turn at most once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
-}
-
-/// The tags that the newest version should carry and does not.
-///
-/// A proof is noted at most daily, a refusal and a verdict when they change.
-fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
-    let version = state.newest.as_ref()?;
-    if state.mark_after.is_some_and(|at| at > now) {
-        return None;
-    }
-    let tags = match (&state.phase, &state.blocked) {
-        (Phase::Unsaved(_), _) => return None,
-        (_, Some(blocked)) if state.is_off() || !blocked.is_confirmed => return None,
-        (_, Some(blocked)) if blocked.version.as_ref() != Some(&version.id) => return None,
-        (_, Some(blocked)) if blocked.failure.token_refused() => {
-            refusal_tags(version, &blocked.failure, blocked.since, now)?
-        }
-        (_, Some(blocked)) => {
-            let mut tags = version.tags.clone();
-            verdict::put(&mut tags, Some(verdict::of_failure(version, blocked)?));
-            tags
-        }
-        (Phase::Current, None) if state.outage.is_none() => proof_tags(version, state)?,
-        (Phase::Current | Phase::Unproved { .. }, None) => return None,
-    };
-    (tags.len() <= crate::token::version::MAX_TAGS).then_some(tags)
-}
-
-fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
-    let facts = state.known()?;
-    let proved_at = facts.proved_at?;
-    let outdated = version.time(tag::PROVED_AT).is_none_or(|at| {
-        // The next process is to see that a daemon has taken over what `login` wrote.
-        let first = version.redeemed_from().is_none() && !version.is_proved_since();
-        at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
-    });
-    let user = match (&facts.user_oid, version.tags.get(tag::USER_OID)) {
-        (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
-        _ => None,
-    };
-    let verdict = verdict::after_proof(version, facts);
-    if !outdated && !version.is_refused() && user.is_none() && !verdict::is_news(verdict, version) {
-        return None;
-    }
-    let mut tags = version.tags.clone();
-    tags.insert(tag::PROVED_AT, &rfc3339(proved_at));
-    tags.remove(tag::REFUSED_AT);
-    tags.remove(tag::REFUSED_KIND);
-    verdict::put(&mut tags, verdict);
-    tags.remove(tag::REFUSED_CODE);
-    if let Some(user) = user {
-        tags.insert(tag::USER_OID, user);
-    }
-    Some(tags)
 }
 
 /// How long to wait after a failed attempt; `attempts` counts those that failed before it.

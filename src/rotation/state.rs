@@ -12,17 +12,20 @@ use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
+use crate::rotation::told::Marks;
 use crate::token::managed::Policy;
 use crate::token::version::{Version, VersionId};
 
+mod foreign;
 mod inherited;
 mod pending;
 mod recent;
 mod verdict;
 
+pub use self::foreign::ForeignWriter;
 pub use self::inherited::Inherited;
 pub use self::pending::{PendingSave, Successor};
-pub use self::recent::{DAY, Recent};
+pub use self::recent::{DAY, Recent, WatchRoom};
 pub use self::verdict::Noted;
 
 /// What no state may exceed, per token and day (promise 6, docs/promises.md).
@@ -82,6 +85,8 @@ pub struct State {
     pub facts: Option<Box<Facts>>,
     /// What the process before left, by the first version that this one read.
     pub inherited: Option<Inherited>,
+    /// What the sinks have been told, as it is to be noted on the newest version; none where there are no sinks.
+    pub told: Option<Marks>,
     /// The newest version when its history was last searched for a buried sign-in.
     pub searched: Option<VersionId>,
     /// Versions that were refused lately, and may be redeemed again later.
@@ -92,6 +97,8 @@ pub struct State {
     pub last_rotation_at: Option<Timestamp>,
     /// When a version written by somebody else was last rotated: at most once a day.
     pub foreign_rotated_at: Option<Timestamp>,
+    /// Who else keeps writing the secret.
+    pub foreign_writer: Option<ForeignWriter>,
     /// The useless version for which predecessors have been tried already.
     pub rescued: Option<VersionId>,
     /// When the last buried sign-in was found and put back on top.
@@ -112,6 +119,8 @@ pub struct State {
     pub partner_center_calls: Recent,
     /// Vault calls of the last day, those of the watch left out.
     pub vault_calls: Recent,
+    /// Vault calls of the watch.
+    pub watch: WatchRoom,
 }
 
 /// Where a token stands.
@@ -226,11 +235,13 @@ impl State {
             newest: None,
             facts: None,
             inherited: None,
+            told: None,
             searched: None,
             refused: Vec::new(),
             listed: 0,
             last_rotation_at: None,
             foreign_rotated_at: None,
+            foreign_writer: None,
             rescued: None,
             unburied_at: None,
             app_secret_expires: None,
@@ -241,6 +252,7 @@ impl State {
             redemptions: Recent::default(),
             partner_center_calls: Recent::default(),
             vault_calls: Recent::default(),
+            watch: WatchRoom::default(),
         }
     }
 
@@ -272,6 +284,18 @@ impl State {
     pub fn failure(&self) -> Option<&Failure> {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
+    }
+
+    /// Whether there is nothing in the vault that could be updated, or no vault that answers.
+    pub fn vault_is_away(&self) -> bool {
+        let blocked = self.blocked.as_ref().map(|blocked| blocked.failure.kind);
+        let outage = self.outage.as_ref().map(|outage| outage.failure.kind);
+        blocked.into_iter().chain(outage).any(|kind| {
+            matches!(
+                kind,
+                Kind::VaultUnreachable | Kind::VaultIdentity | Kind::SecretDeleted | Kind::NeverSignedIn
+            )
+        })
     }
 
     /// Everything works.
@@ -307,10 +331,12 @@ impl State {
         }
     }
 
-    /// Counts a vault call, unless a person is waited for: then the vault is watched, which has a limit
-    /// of its own and must not use up this one.
+    /// Counts a vault call. While a person is waited for the vault is watched, which has a limit of its own and must not
+    /// use up the usual one.
     pub fn note_vault_call(&mut self, now: Timestamp) {
-        if !self.awaits_person() {
+        if self.awaits_person() {
+            self.watch.note(now);
+        } else {
             self.vault_calls.note(now);
         }
     }

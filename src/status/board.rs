@@ -14,6 +14,7 @@ use crate::rotation::event::Event;
 use crate::rotation::liveness::LivenessOfAll;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::State;
+use crate::rotation::told::ToldOfAll;
 use crate::status::condition;
 use crate::status::condition::{Condition, conditions};
 use crate::status::counts::Counts;
@@ -22,6 +23,9 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
+/// So many tokens of an incident carry the mark that a sink was told of it.
+const MARKED: usize = 3;
+
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
@@ -29,6 +33,7 @@ pub struct StatusBoard {
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
     deliveries: SinkHealth,
+    told: ToldOfAll,
     clock: Clock,
     /// How long the clock had run when it was made.
     since: TimeDelta,
@@ -47,6 +52,7 @@ impl StatusBoard {
         Self {
             counts: Arc::new(Counts::new(snapshots.len())),
             pulses: LivenessOfAll::new(snapshots.len()),
+            told: ToldOfAll::new(snapshots.len()),
             snapshots: watch::Sender::new(snapshots),
             deliveries: SinkHealth::default(),
             since: clock.uptime(),
@@ -78,6 +84,23 @@ impl StatusBoard {
     /// How the alerts get through.
     pub fn deliveries(&self) -> &SinkHealth {
         &self.deliveries
+    }
+
+    /// What the sinks have been told about each token.
+    pub fn told(&self) -> &ToldOfAll {
+        &self.told
+    }
+
+    /// Takes note that a sink was told something about these tokens. A few of them keep it for all: an outage of many
+    /// tokens is not worth an update of each.
+    pub fn note_told(&self, mark: u32, tokens: &[String]) {
+        self.read(|all| {
+            for token in tokens.iter().take(MARKED) {
+                if let Some(place) = all.iter().position(|of| of.grant.name.as_str() == token) {
+                    self.told.note(place, mark);
+                }
+            }
+        });
     }
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
@@ -120,7 +143,7 @@ impl StatusBoard {
         let known = holding.len();
         holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
         let deployment = snapshots.first().map(|of| &of.grant.deployment);
-        holding.extend(self.deliveries.conditions().into_iter().map(|mut told| {
+        holding.extend(self.deliveries.conditions(now).into_iter().map(|mut told| {
             told.action = deployment.map_or_else(|| told.action.clone(), |here| here.typed(&told.action));
             told
         }));

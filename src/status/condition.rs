@@ -17,6 +17,10 @@ use crate::rotation::state::{Blocked, Outage};
 use crate::status::snapshot::Snapshot;
 
 pub(crate) mod action;
+mod cause;
+
+pub use self::cause::causes;
+use self::cause::{app, issuer, own, vault};
 
 /// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
 /// incident in every process.
@@ -166,16 +170,11 @@ struct Symptom {
     trace: Trace,
 }
 
-/// The app of a token: those that share it share what is wrong with its credential.
-fn app(of: &Snapshot) -> String {
-    format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
-}
-
 impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
         let cause = match kind {
             Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => app(of),
-            _ => format!("token:{}", of.grant.name),
+            _ => own(of),
         };
         Self { kind, cause, remedy, since, summary, trace: Trace::default() }
     }
@@ -252,9 +251,9 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         let summary = "a sign-in was written over by a rotation in flight; it was put back on top".to_owned();
         add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
     }
-    if let Some(at) = of.foreign_rotated_at.filter(|at| of.is_foreign && *at + TOLD_FOR > now) {
+    if let Some(writer) = of.foreign_writer.filter(|writer| writer.seen_at + TOLD_FOR > now) {
         let summary = "somebody else keeps writing the same secret".to_owned();
-        add(Kind::ForeignWriter, Remedy::Operator, at, summary);
+        add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
     found
 }
@@ -283,14 +282,12 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
     let cause = match (failure.about, failure.kind) {
-        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => {
-            format!("issuer:{}", of.grant.deployment.authority)
+        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => issuer(of),
+        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => {
+            vault(failure.vault.as_ref().unwrap_or(&of.grant.secret.vault))
         }
-        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => format!("vault:{}", of.grant.secret.vault),
         (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
-        (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => {
-            format!("token:{}", of.grant.name)
-        }
+        (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => own(of),
     };
     Symptom {
         kind,

@@ -92,9 +92,9 @@ impl SinkHealth {
         self.record(place)?.trouble.as_ref().map(|trouble| trouble.since)
     }
 
-    /// What holds of the sinks.
-    pub fn conditions(&self) -> Vec<Condition> {
-        (0..self.0.len()).filter_map(|place| self.condition(place)).collect()
+    /// What holds of the sinks. Nothing began after `now`: a clock that was ahead has been set back since.
+    pub fn conditions(&self, now: Timestamp) -> Vec<Condition> {
+        (0..self.0.len()).filter_map(|place| self.condition(place, now)).collect()
     }
 
     /// Names and counts, in a fixed order.
@@ -103,8 +103,11 @@ impl SinkHealth {
         all.map(|record| (record.sink.clone(), record.counts)).collect()
     }
 
-    fn condition(&self, place: usize) -> Option<Condition> {
-        let record = self.record(place)?;
+    fn condition(&self, place: usize, now: Timestamp) -> Option<Condition> {
+        let mut record = self.record(place)?;
+        if let Some(trouble) = &mut record.trouble {
+            trouble.since = trouble.since.min(now);
+        }
         let trouble = record.trouble.as_ref().filter(|trouble| trouble.is_told())?;
         Some(undeliverable(&record.sink, &trouble.why, trouble.severity, trouble.since))
     }
@@ -155,7 +158,7 @@ mod tests {
         let news: Vec<bool> = (0..4).map(|_| sinks.missed(0, miss(false), now())).collect();
 
         assert_eq!(news, [false, false, true, false]);
-        let [condition] = sinks.conditions().try_into().expect("one");
+        let [condition] = sinks.conditions(now()).try_into().expect("one");
         assert_eq!((condition.cause.as_str(), condition.since), ("sink:on-call", now()));
         assert_eq!(sinks.counts(), [("on-call".into(), [0, 4])]);
     }
@@ -170,7 +173,7 @@ mod tests {
         assert!(sinks.troubled_since(0).is_some(), "something else may have been refused");
         assert!(sinks.all_delivered(0));
 
-        assert!(sinks.conditions().is_empty() && sinks.troubled_since(0).is_none());
+        assert!(sinks.conditions(now()).is_empty() && sinks.troubled_since(0).is_none());
         assert!(!sinks.all_delivered(0));
         assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }

@@ -13,7 +13,7 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Blocked, Inherited, Noted, Outage, Phase, State, Verdict};
+use crate::rotation::state::{Blocked, ForeignWriter, Inherited, Noted, Outage, Phase, State, Verdict};
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
@@ -107,10 +107,8 @@ pub struct Snapshot {
     pub outage: Option<Box<Outage>>,
     /// What of the last proof's identity could not be compared, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
-    /// When a version written by somebody else was last rotated.
-    pub foreign_rotated_at: Option<Timestamp>,
-    /// Whether the newest version was written by somebody else.
-    pub is_foreign: bool,
+    /// Who else keeps writing the secret.
+    pub foreign_writer: Option<ForeignWriter>,
     /// When a buried sign-in was last put back on top.
     pub unburied_at: Option<Timestamp>,
     /// Since when the issuer hands out the token that it was given.
@@ -193,7 +191,7 @@ impl Snapshot {
     ) -> Self {
         let newest = state.newest.as_ref();
         let is_past = |at: &Timestamp| *at <= now + TimeDelta::minutes(5);
-        let noted_proof = newest.and_then(|version| version.time(tag::PROVED_AT));
+        let noted_proof = newest.and_then(Version::proved_at);
         let proved_at = state.proved_at().max(noted_proof).filter(is_past);
         let noted = newest.and_then(Noted::on).filter(|noted| is_past(&noted.at));
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
@@ -216,7 +214,7 @@ impl Snapshot {
             grant: grant.clone(),
             phase: standing(state),
             version: newest.map(|version| version.id.clone()),
-            inherited: state.inherited,
+            inherited: state.inherited.clone(),
             issued_at,
             signed_in_at: newest.map(Version::signed_in_at),
             user_oid: is_disabled.then(|| user(grant, state)).flatten(),
@@ -236,8 +234,7 @@ impl Snapshot {
             blocked: state.blocked.clone(),
             outage: state.outage.clone(),
             unverified: facts.and_then(|facts| facts.unverified),
-            foreign_rotated_at: state.foreign_rotated_at,
-            is_foreign: newest.is_some_and(|version| !version.is_ours()),
+            foreign_writer: state.foreign_writer,
             unburied_at: state.unburied_at,
             same_token_at: facts.and_then(|facts| facts.same_token_at),
             periods,
@@ -343,6 +340,18 @@ impl Snapshot {
         }
         let ends = self.app_secret_expires.into_iter().fold(self.expires_at?, Timestamp::min);
         Some((ends - now).max(TimeDelta::zero()))
+    }
+
+    /// Whether what is known now shows that a condition of this kind is over, whoever told it. Only a success does.
+    pub fn shows_the_end_of(&self, kind: Kind) -> bool {
+        let works = self.phase == TokenState::Current && self.outage.is_none();
+        let is_asked = self.grant.verify == Verify::PartnerCenter;
+        match kind {
+            Kind::PartnerCenterRefused | Kind::MfaRequired if is_asked => {
+                works && self.accepted() == Some(true) && !self.lacks_mfa()
+            }
+            _ => works,
+        }
     }
 
     /// Whether a step has been tried: the vault was read, or could not be.

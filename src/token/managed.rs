@@ -126,6 +126,22 @@ pub struct ManagedToken {
     pub policy: Policy,
 }
 
+impl ManagedToken {
+    /// The vaults that it needs, its own first.
+    pub fn vaults(&self) -> Vec<Arc<str>> {
+        let mut vaults = vec![self.secret.vault.clone()];
+        let id = if let ConfigValue::From(source) = &self.client_id { Some(source) } else { None };
+        for source in id.into_iter().chain([&self.client_secret]) {
+            if let Source::Secret(at) = source
+                && !vaults.contains(&at.vault)
+            {
+                vaults.push(at.vault.clone());
+            }
+        }
+        vaults
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -27,6 +28,10 @@ pub const MAX_TAGS: usize = 15;
 /// Key Vault's older pages bound a tag's value at 256 characters; the newer at 512
 /// (docs/azure-facts.md F207). Stay below both.
 pub const MAX_TAG_CHARS: usize = 255;
+
+/// A successor is issued, noted as proved and then written. If that takes longer, the note is not believed and the next
+/// proof renews it.
+const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags.
 pub mod tag {
@@ -57,9 +62,11 @@ pub mod tag {
     pub const VERDICT: &str = "verdict";
     /// The code of a refusal that is final; a mark without it is not.
     pub const REFUSED_CODE: &str = "refused-code";
+    /// What the alert sinks were told and what is not over yet, as marks (`rotation::told`).
+    pub const TOLD: &str = "told";
 
     /// All of them: whatever else a version carries is foreign and is handed on.
-    pub const OURS: [&str; 13] = [
+    pub const OURS: [&str; 14] = [
         MANAGED_BY,
         ISSUED_AT,
         SIGNED_IN_AT,
@@ -73,6 +80,7 @@ pub mod tag {
         REFUSED_KIND,
         VERDICT,
         REFUSED_CODE,
+        TOLD,
     ];
 }
 
@@ -127,9 +135,20 @@ impl Version {
         Some((word, parsed(at)?))
     }
 
+    /// When it was last redeemed, as noted on it.
+    pub fn proved_at(&self) -> Option<Timestamp> {
+        self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
+    }
+
+    /// Whether a note of that time can be about this version. An older one was copied from the version before, by a tool
+    /// that hands tags on.
+    pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
+        at + WRITTEN_WITHIN >= self.created
+    }
+
     /// Whether it was redeemed after it was written: `login` notes its own redemption on what it writes.
     pub fn is_proved_since(&self) -> bool {
-        let noted = self.time(tag::PROVED_AT);
+        let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
     }
 
@@ -227,14 +246,18 @@ impl NewVersion {
             put(tag::VERDICT, verdict(word, at));
         }
         let dropped = carry_over(&from.foreign, &mut tags);
+        // An incident does not end by a rotation.
+        if let Some(told) = from.foreign.get(tag::TOLD).filter(|_| tags.len() < MAX_TAGS) {
+            tags.push((tag::TOLD, told.to_owned()));
+        }
         (Self { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
     }
 }
 
 /// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
 /// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
-/// foreign tag is left out for it.
-const RESERVED: usize = tag::OURS.len() - 2;
+/// foreign tag is left out for it. Nor has what the sinks were told: without it a restart tells it once more.
+const RESERVED: usize = tag::OURS.len() - 3;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();
@@ -260,127 +283,4 @@ fn parsed(text: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().expect("a time")
-    }
-
-    fn version(tags: &[(&str, &str)]) -> Version {
-        Version {
-            id: VersionId("a".repeat(32).into()),
-            created: at("2026-03-01T00:00:00Z"),
-            enabled: true,
-            expires: None,
-            tags: tags.iter().copied().collect(),
-        }
-    }
-
-    fn composed(from: &Version) -> (NewVersion, Vec<String>) {
-        let provenance = Provenance {
-            command: "run",
-            issued_at: at("2026-03-08T00:00:00Z"),
-            tenant_id: "tenant",
-            client_id: "app",
-            user_oid: Some("user"),
-            signed_in_at: from.signed_in_at(),
-            redeemed_from: Some(&from.id),
-            verdict: Some((USABLE, at("2026-03-08T00:00:01Z"))),
-            foreign: from.tags.clone(),
-            rotation_id: Uuid::nil(),
-        };
-        NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
-    }
-
-    #[test]
-    fn a_tag_can_hasten_a_rotation_but_never_put_it_off() {
-        assert_eq!(
-            version(&[(tag::ISSUED_AT, "2026-02-01T00:00:00Z")]).issued_at(),
-            at("2026-02-01T00:00:00Z")
-        );
-        assert_eq!(
-            version(&[(tag::ISSUED_AT, "2027-01-01T00:00:00Z")]).issued_at(),
-            at("2026-03-01T00:00:00Z")
-        );
-        assert_eq!(version(&[(tag::ISSUED_AT, "soon")]).issued_at(), at("2026-03-01T00:00:00Z"));
-    }
-
-    #[test]
-    fn a_foreign_version_with_our_pointer_is_still_a_sign_in() {
-        assert_eq!(version(&[(tag::REDEEMED_FROM, "x")]).redeemed_from(), None);
-        let ours = version(&[(tag::REDEEMED_FROM, "x"), (tag::MANAGED_BY, "perennial/0.1.0 run")]);
-        assert_eq!(ours.redeemed_from(), Some(VersionId("x".into())));
-    }
-
-    #[test]
-    fn a_successor_carries_what_the_next_process_must_know() {
-        let (new, dropped) =
-            composed(&version(&[("env", "prod"), (tag::SIGNED_IN_AT, "2026-01-02T00:00:00Z")]));
-
-        assert!(dropped.is_empty());
-        assert_eq!(new.expires, at("2026-06-06T00:00:00Z"));
-        assert_eq!(&new.tags["signed-in-at"], "2026-01-02T00:00:00Z");
-        assert_eq!(&new.tags["redeemed-from"], "a".repeat(32));
-        assert_eq!(&new.tags["env"], "prod");
-        assert_eq!(&new.tags["verdict"], "usable 2026-03-08T00:00:01Z");
-        assert!(new.tags["managed-by"].starts_with("perennial/"));
-    }
-
-    #[test]
-    fn a_verdict_is_a_word_and_a_time() {
-        let noted = |text| version(&[(tag::VERDICT, text)]).verdict().map(|(word, at)| verdict(word, at));
-
-        let refused = "partner_center_refused 2026-03-08T00:00:01Z";
-        assert_eq!(noted(refused).as_deref(), Some(refused));
-        for other in ["", "usable", "usable ", "usable soon", "2026-03-08T00:00:01Z"] {
-            assert_eq!(noted(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn marks_of_the_predecessor_do_not_pass_to_the_successor() {
-        let (new, _) = composed(&version(&[
-            (tag::REFUSED_AT, "2026-01-01T00:00:00Z"),
-            (tag::REFUSED_KIND, "x"),
-            (tag::REFUSED_CODE, "AADSTS50173"),
-        ]));
-
-        assert!(!new.tags.iter().any(|(name, _)| name.starts_with("refused")), "{:?}", new.tags);
-    }
-
-    #[test]
-    fn a_sign_in_begins_a_chain_of_its_own_and_keeps_foreign_tags() {
-        let before = version(&[("env", "prod"), (tag::REDEEMED_FROM, "x"), (tag::USER_OID, "predecessor")]);
-        let provenance = Provenance {
-            command: "login",
-            issued_at: at("2026-03-08T00:00:00Z"),
-            tenant_id: "tenant",
-            client_id: "app",
-            user_oid: Some("user"),
-            signed_in_at: at("2026-03-08T00:00:00Z"),
-            redeemed_from: None,
-            verdict: None,
-            foreign: before.tags.clone(),
-            rotation_id: Uuid::nil(),
-        };
-
-        let (new, _) = NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
-
-        assert!(!new.tags.contains(tag::REDEEMED_FROM));
-        assert_eq!((&new.tags["signed-in-at"], &new.tags["env"]), ("2026-03-08T00:00:00Z", "prod"));
-        assert_eq!(&new.tags["user-oid"], "user");
-    }
-
-    #[test]
-    fn foreign_tags_that_do_not_fit_are_named() {
-        let many: Vec<(String, String)> = (0..9).map(|n| (format!("team-{n}"), "x".into())).collect();
-        let many: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-
-        let (new, dropped) = composed(&version(&many));
-
-        assert_eq!(dropped, ["team-4", "team-5", "team-6", "team-7", "team-8"]);
-        assert!(new.tags.contains(tag::VERDICT));
-        assert!(new.tags.len() - 1 + 2 <= MAX_TAGS, "room for the marks of a refusal in the verdict's place");
-    }
-}
+mod tests;

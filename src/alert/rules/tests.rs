@@ -8,6 +8,7 @@ use crate::alert::forms;
 use crate::alert::sink::Destination;
 use crate::net::address::TargetUrl;
 use crate::rotation::state::{Inherited, State};
+use crate::rotation::told::Marks;
 use crate::status::samples::snapshot;
 use crate::token::secret::Source;
 use crate::token::tags::Tags;
@@ -161,7 +162,7 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
     let young = condition(Kind::MfaRequired, Severity::Critical, &["a"], now() - TimeDelta::minutes(2));
     let holding = [old.clone(), young];
 
-    let noted = [works(Some(Inherited::Refused(Kind::LoginRequired)))];
+    let noted = [works(told_before(&chat(), Kind::LoginRequired))];
     let mut people = SinkState::new(chat(), now());
     let mut told = |holding: &[Condition], at: Timestamp| {
         let due = people.due(&noted, holding, at);
@@ -225,6 +226,13 @@ fn each_thing_that_is_told_has_an_id_of_its_own() {
     assert_eq!(ids.len(), all.len());
 }
 
+/// The mark of a process that has told this sink that this kind of condition of the token holds.
+fn told_before(sink: &Sink, kind: Kind) -> Option<Inherited> {
+    let mut marks = Marks::default();
+    marks.add(SinkState::new(sink.clone(), now()).mark(id(kind, "token:a")));
+    Some(Inherited::Told(marks))
+}
+
 /// A token that works, of which this was found at the start.
 fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
@@ -245,17 +253,34 @@ fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
 }
 
 #[test]
-fn what_ended_while_nobody_was_there_is_told_by_the_notes_in_the_vault() {
-    let refused_before = works(Some(Inherited::Refused(Kind::LoginRequired)));
+fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
+    let refused_before = works(told_before(&chat(), Kind::LoginRequired));
+    let other = Sink { name: "other".into(), ..chat() };
     let first = works(Some(Inherited::FirstSignIn));
 
     assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
     assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
+    assert_eq!(ended(other, &refused_before, &[]), [], "another sink was not told");
     assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
-    assert_eq!(ended(pager(), &first, &[]), [Kind::NeverSignedIn], "it drops what it does not know");
-    for nothing in [None, Some(Inherited::SignIn)] {
-        assert_eq!(ended(pager(), &works(nothing), &[]), [], "{nothing:?}");
-    }
+    assert!(ended(pager(), &first, &[]).contains(&Kind::NeverSignedIn), "it drops what it does not know");
+    assert_eq!(
+        ended(pager(), &works(Some(Inherited::SignIn)), &[]),
+        [],
+        "it is not known yet what was before"
+    );
+    let unmarked: BTreeSet<Kind> = ended(pager(), &works(None), &[]).into_iter().collect();
+    assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
+}
+
+#[test]
+fn a_success_ends_what_was_told_before_and_a_start_does_not() {
+    let newest = samples::version("a", now());
+    let inherited = told_before(&chat(), Kind::LoginRequired);
+    let unproved = State { newest: Some(newest), inherited, ..State::unknown(now()) };
+    let of = snapshot(samples::grant("a"), &unproved, now() + TimeDelta::hours(4), now());
+
+    assert_eq!(ended(chat(), &of, &[]), []);
+    assert_eq!(ended(pager(), &of, &[]), []);
 }
 
 #[test]
@@ -264,32 +289,26 @@ fn what_this_process_has_told_itself_did_not_end_before_it() {
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
 
-    let found = works(Some(Inherited::Refused(Kind::LoginRequired)));
+    let found = works(told_before(&chat(), Kind::LoginRequired));
     assert_eq!(ledger.due(&[found], &[], now()), []);
 }
 
 #[test]
-fn the_notes_of_the_version_before_a_sign_in_say_what_it_ended() {
+fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
     let version = |id: &str, seconds, tags: &[(&str, &str)]| {
-        let mut all = Tags::new();
-        for (name, value) in tags {
-            all.insert(name, value);
-        }
-        Version { tags: all, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }
+        let tags: Tags = tags.iter().copied().collect();
+        Version { tags, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }
     };
-    let refused = [(tag::REFUSED_AT, "2026-01-01T00:00:00Z"), (tag::REFUSED_KIND, "account_disabled")];
-    let (old, dead, sign_in) = (version("a", 0, &[]), version("b", 1, &refused), version("c", 2, &[]));
-    let proved = version("d", 3, &[(tag::PROVED_AT, "2026-01-01T00:00:00Z")]);
+    let told = [(tag::TOLD, "0000002a")];
+    let (old, marked, sign_in) = (version("a", 0, &[]), version("b", 1, &told), version("c", 2, &[]));
+    let proved = version("d", 3, &[(tag::PROVED_AT, "2027-01-01T00:00:00Z")]);
+    let found = Some(Inherited::Told(Marks::on(&marked.tags)));
 
-    let rejected = version("e", 1, &[(tag::VERDICT, "partner_center_refused 2026-01-01T00:00:00Z")]);
-    let usable = version("f", 1, &[(tag::VERDICT, "usable 2026-01-01T00:00:00Z")]);
-    let refused = Some(Inherited::Refused(Kind::PartnerCenterRefused));
-    assert_eq!([&rejected, &usable].map(Inherited::on), [refused, Some(Inherited::SignIn)]);
-    assert_eq!(Inherited::before(&sign_in, &[rejected, sign_in.clone()]), refused);
-    let found = [&dead, &sign_in, &proved].map(Inherited::on);
-    assert_eq!(found, [Some(Inherited::Refused(Kind::AccountDisabled)), Some(Inherited::SignIn), None]);
-    let all = [old.clone(), sign_in.clone(), dead.clone()];
-    assert_eq!(Inherited::before(&sign_in, &all), Some(Inherited::Refused(Kind::AccountDisabled)));
+    assert_eq!(
+        [&marked, &sign_in, &proved].map(Inherited::on),
+        [found.clone(), Some(Inherited::SignIn), None]
+    );
+    assert_eq!(Inherited::before(&sign_in, &[old.clone(), sign_in.clone(), marked]), found);
     assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
     assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
 }

@@ -131,7 +131,7 @@ async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let state = State::unknown(rotator.clock.now());
     let stop = CancellationToken::new();
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop: stop.clone(), reload: reloads };
+    let signals = Signals { stop: stop.clone(), reload: reloads, told: Told::default() };
     keep(rotator, state, signals, Liveness::default(), |state, _, _| {
         if when(state) {
             stop.cancel();
@@ -173,7 +173,7 @@ async fn after_ten_days_asleep_it_looks_within_minutes() {
     let clock = rotator.clock.clone();
     let state = State::unknown(clock.now());
     let (stop, (_reload, reloads)) = (CancellationToken::new(), watch::channel(0));
-    let signals = Signals { stop: stop.clone(), reload: reloads };
+    let signals = Signals { stop: stop.clone(), reload: reloads, told: Told::default() };
     let (written, mut seen) = watch::channel(0);
     let publish = |_: &State, _: &Next, _: &[Event]| {
         written.send_replace(lock(&peers.written).len());

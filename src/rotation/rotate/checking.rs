@@ -24,6 +24,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
+        // A credential of two secrets takes two calls: then it is checked half as often.
+        let calls = match about {
+            FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => 1,
+            FailureSubject::AppCredential | FailureSubject::CredentialSource => self.credential_secrets(),
+        };
+        state.note_vault_calls(calls.unsigned_abs() as usize, now);
         let changed = match about {
             // The user may as well have signed in again: some checks read the token too.
             FailureSubject::AppCredential | FailureSubject::CredentialSource => {
@@ -35,11 +41,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             FailureSubject::History | FailureSubject::Token | FailureSubject::Grant => {
                 self.token_changed(&mut state, id).await
             }
-        };
-        // A credential of two secrets takes two calls: then it is checked half as often.
-        let calls = match about {
-            FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => 1,
-            FailureSubject::AppCredential | FailureSubject::CredentialSource => self.credential_secrets(),
         };
         if let Some(blocked) = &mut state.blocked {
             blocked.next_check_at = now + schedule::WATCH_EVERY * calls;

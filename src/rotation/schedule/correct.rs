@@ -4,7 +4,7 @@
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
-use crate::rotation::state::{Blocked, Facts, Outage, Phase, State, Verdict};
+use crate::rotation::state::{Blocked, Facts, ForeignWriter, Outage, Phase, State, Verdict};
 
 impl Timing {
     /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is
@@ -15,12 +15,14 @@ impl Timing {
             newest: _,
             facts,
             inherited: _,
+            told: _,
             searched: _,
             listed: _,
             last_rotation_at,
             blocked,
             outage,
             foreign_rotated_at,
+            foreign_writer,
             rescued: _,
             refused,
             unburied_at,
@@ -33,6 +35,7 @@ impl Timing {
             redemptions,
             partner_center_calls,
             vault_calls,
+            watch,
         } = state;
         let longest = match phase {
             Phase::Unsaved(_) => delta(LONGEST),
@@ -79,9 +82,13 @@ impl Timing {
         for at in past.into_iter().flatten() {
             *at = (*at).min(now);
         }
+        if let Some(ForeignWriter { since, seen_at }) = foreign_writer {
+            (*since, *seen_at) = ((*since).min(now), (*seen_at).min(now));
+        }
         *mark_after = mark_after.map(|at| at.min(now + MARK_AGAIN_AFTER));
         for noted in [redemptions, partner_center_calls, vault_calls] {
             noted.forget_after(now);
         }
+        watch.correct(now);
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::failure::Kind;
+use crate::process::clock::rfc3339;
 use crate::rotation::samples;
 use crate::rotation::state::PendingSave;
 use crate::token::version::VersionId;
@@ -239,4 +240,22 @@ fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_do
     assert_eq!(at_last, at(214) + TimeDelta::seconds(5));
     let unread = State { newest: None, ..state };
     assert_eq!(timing.next(&unread, at(191)), Next::Prove);
+}
+
+#[test]
+fn a_successor_that_was_saved_hours_after_its_redemption_is_not_noted_over_and_over() {
+    let version = Version { created: at(5), ..version(&[(tag::MANAGED_BY, "perennial/0.1.0 run")]) };
+    let mut state = samples::proved(version.clone(), at(0));
+    let said =
+        crate::ports::Acceptance { accepted: true, mfa: None, tenant_id: None, company: None, status: 200 };
+    state.hear(&version.id, said, at(0));
+
+    for _ in 0..3 {
+        if let Next::UpdateTags(tags) = timing().next(&state, at(5)) {
+            state.newest.as_mut().expect("read").tags = tags;
+        }
+    }
+
+    let next = timing().next(&state, at(5));
+    assert!(!matches!(next, Next::UpdateTags(_)), "{next:?}");
 }

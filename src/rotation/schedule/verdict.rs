@@ -18,7 +18,9 @@ use crate::token::version::{Version, tag, verdict};
 /// stays; what kept the version from being redeemed is over.
 pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
-    facts.heard_since(version.issued_at()).or_else(before)
+    // An acceptance that is older than the version would not be believed.
+    let is_believed = |noted: &Noted| noted.kind.is_some() || version.is_noted_on_it(noted.at);
+    facts.heard_since(version.issued_at()).filter(is_believed).or_else(before)
 }
 
 /// Whether the version does not say so yet.

@@ -43,6 +43,36 @@ impl Recent {
     }
 }
 
+/// The vault calls of a watch: a few at once, and in a day no more than promise 6 allows (1,500). What somebody writes by
+/// the minute is looked at each time at first, and then as often as that allows.
+///
+/// One instant holds it, since a watch makes too many calls to note each: when they would all have been made, one after
+/// the other, with this much time for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WatchRoom(Option<Timestamp>);
+
+impl WatchRoom {
+    /// With the burst 1,488 in a day; the watch alone needs 1,329.
+    const EACH: TimeDelta = TimeDelta::milliseconds(61_700);
+    const BURST: i32 = 87;
+
+    /// Notes one.
+    pub fn note(&mut self, now: Timestamp) {
+        self.0 = Some(self.0.map_or(now, |at| at.max(now)) + Self::EACH);
+    }
+
+    /// The first instant, `now` or later, at which so many fit.
+    pub fn room_at(self, calls: usize, now: Timestamp) -> Timestamp {
+        let calls = i32::try_from(calls).unwrap_or(Self::BURST).min(Self::BURST);
+        self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))
+    }
+
+    /// Corrects what was noted by a clock that has been set back since.
+    pub fn correct(&mut self, now: Timestamp) {
+        self.0 = self.0.map(|at| at.min(now + Self::EACH * Self::BURST));
+    }
+}
+
 fn instant(seconds: u32) -> Timestamp {
     DateTime::from_timestamp(seconds.into(), 0).unwrap_or_default()
 }

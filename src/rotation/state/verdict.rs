@@ -30,7 +30,7 @@ impl Noted {
     pub fn on(version: &Version) -> Option<Self> {
         let (word, at) = version.verdict()?;
         let kind = match word {
-            USABLE => None,
+            USABLE if version.is_noted_on_it(at) => None,
             word => Some(Self::KINDS.into_iter().find(|kind| kind.as_str() == word)?),
         };
         Some(Self { kind, at })

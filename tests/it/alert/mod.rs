@@ -2,3 +2,4 @@
 
 mod alert_days;
 mod alerts;
+mod restarts;

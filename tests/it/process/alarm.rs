@@ -1,6 +1,7 @@
 //! What people are told by a daemon as it is shipped: once, in time, and once more when it is over.
 
 use chrono::TimeDelta;
+use perennial::token::version::tag;
 
 use super::{Stage, failed_with, is};
 use crate::support::child::{Child, eventually};
@@ -78,9 +79,8 @@ async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
     daemon.logs(place, "the refusal", |event| failed_with(event, "login_required")).await;
     told(&inbox, 1).await;
     let secret = &stage.partner.refresh_token;
-    let noted =
-        || stage.world().newest_version(secret).filter(perennial::token::version::Version::is_refused);
-    eventually("the refusal is noted", noted).await;
+    let noted = || stage.world().newest_version(secret).filter(|version| version.tags.contains(tag::TOLD));
+    eventually("it is noted that this was told", noted).await;
     daemon.signal("TERM");
     daemon.ended("stopped").await;
     // What is this old was told by the process before.

@@ -5,6 +5,7 @@ use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
 use perennial::rotation::liveness::LivenessOfAll;
 use perennial::rotation::state::State;
+use perennial::rotation::told::Told;
 use perennial::status::board::StatusBoard;
 use perennial::status::snapshot::Snapshot;
 use perennial::token::managed::Policy;
@@ -24,7 +25,7 @@ async fn a_waiting_token_is_small() {
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
     let board = StatusBoard::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop: CancellationToken::new(), reload: reloads };
+    let signals = Signals { stop: CancellationToken::new(), reload: reloads, told: Told::default() };
     let state = State::unknown(harness::base());
 
     let task = daemon::keep(rotator, state, signals, LivenessOfAll::new(1).of(0), board.publisher(0));

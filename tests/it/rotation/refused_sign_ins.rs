@@ -11,6 +11,7 @@ use perennial::rotation::daemon::Signals;
 use perennial::rotation::liveness::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::{Phase, State};
+use perennial::rotation::told::Told;
 use perennial::rotation::{daemon, grace};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::RefreshToken;
@@ -382,7 +383,7 @@ async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let stop = CancellationToken::new();
     stop.cancel();
     let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop, reload: reloads };
+    let signals = Signals { stop, reload: reloads, told: Told::default() };
 
     let task = daemon::keep(rotator, state, signals, Liveness::default(), |_, _, _| ());
     assert!(tokio::time::timeout(grace::GRACE, task).await.is_err(), "it holds a successor: {code}");

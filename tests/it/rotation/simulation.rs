@@ -18,6 +18,7 @@ use perennial::rotation::daemon::Signals;
 use perennial::rotation::liveness::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::State;
+use perennial::rotation::told::Told;
 use perennial::rotation::{daemon, grace};
 use perennial::sandbox::world::{Call, CallOutcome, Operation, Partner, World};
 use perennial::token::managed::{ManagedToken, Policy};
@@ -114,7 +115,7 @@ impl Simulation {
         let stop = CancellationToken::new();
         let (reload, reloads) = watch::channel(0);
         let seen = Arc::new(Mutex::new(Seen { started_at: Some(self.world.now()), ..Seen::default() }));
-        let signals = Signals { stop: stop.clone(), reload: reloads };
+        let signals = Signals { stop: stop.clone(), reload: reloads, told: Told::default() };
         let (world, shown) = (self.world.clone(), seen.clone());
         let publish = move |state: &State, _: &Next, _: &[Event]| {
             let mut shown = shown.lock().expect("not poisoned");

@@ -5,3 +5,4 @@ pub(crate) mod harness;
 pub(crate) mod host;
 pub(crate) mod inbox;
 pub(crate) mod lab;
+pub(crate) mod town;

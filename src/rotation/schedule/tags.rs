@@ -1,0 +1,86 @@
+//! The tags that the newest version should carry and does not: a refusal, a proof, a verdict, and what the sinks were told.
+//!
+//! Pure. `refused` and `verdict` own what theirs mean.
+
+use chrono::SubsecRound as _;
+
+use super::{MARK_EVERY, Timing, refusal_tags, verdict};
+use crate::process::clock::{Timestamp, rfc3339};
+use crate::rotation::state::{Phase, State, VAULT_CALLS_A_STEP};
+use crate::rotation::told::Marks;
+use crate::token::tags::Tags;
+use crate::token::version::{MAX_TAGS, Version, tag};
+
+impl Timing {
+    /// The newest version's tags with what the sinks have been told, where they do not say so and today has room for more
+    /// than that. Not while the vault cannot take it.
+    pub(super) fn told_tags(&self, state: &State, now: Timestamp) -> Option<Tags> {
+        let (version, told) = (state.newest.as_ref()?, state.told.as_ref()?);
+        if *told == Marks::on(&version.tags) || state.mark_after.is_some_and(|at| at > now) {
+            return None;
+        }
+        let has_room = self.room_for_vault_calls(state, VAULT_CALLS_A_STEP, now) <= now;
+        if state.is_unsaved() || state.vault_is_away() || !has_room {
+            return None;
+        }
+        let mut tags = version.tags.clone();
+        told.put(&mut tags);
+        (tags.len() <= MAX_TAGS).then_some(tags)
+    }
+}
+
+/// The tags that the newest version should carry and does not.
+///
+/// A proof is noted at most daily, a refusal and a verdict when they change.
+pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
+    let version = state.newest.as_ref()?;
+    if state.mark_after.is_some_and(|at| at > now) {
+        return None;
+    }
+    let tags = match (&state.phase, &state.blocked) {
+        (Phase::Unsaved(_), _) => return None,
+        (_, Some(blocked)) if state.is_off() || !blocked.is_confirmed => return None,
+        (_, Some(blocked)) if blocked.version.as_ref() != Some(&version.id) => return None,
+        (_, Some(blocked)) if blocked.failure.token_refused() => {
+            refusal_tags(version, &blocked.failure, blocked.since, now)?
+        }
+        (_, Some(blocked)) => {
+            let mut tags = version.tags.clone();
+            verdict::put(&mut tags, Some(verdict::of_failure(version, blocked)?));
+            tags
+        }
+        (Phase::Current, None) if state.outage.is_none() => proof_tags(version, state)?,
+        (Phase::Current | Phase::Unproved { .. }, None) => return None,
+    };
+    (tags.len() <= MAX_TAGS).then_some(tags)
+}
+
+fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
+    let facts = state.known()?;
+    let proved_at = facts.proved_at?;
+    // A successor that was saved late was proved before its version: then only the next proof is worth a note.
+    let outdated = version.is_noted_on_it(proved_at)
+        && version.proved_at().is_none_or(|at| {
+            // The next process is to see that a daemon has taken over what `login` wrote.
+            let first = version.redeemed_from().is_none() && !version.is_proved_since();
+            at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
+        });
+    let user = match (&facts.user_oid, version.tags.get(tag::USER_OID)) {
+        (Some(user), Some(noted)) if !user.eq_ignore_ascii_case(noted) => Some(user),
+        _ => None,
+    };
+    let verdict = verdict::after_proof(version, facts);
+    if !outdated && !version.is_refused() && user.is_none() && !verdict::is_news(verdict, version) {
+        return None;
+    }
+    let mut tags = version.tags.clone();
+    tags.insert(tag::PROVED_AT, &rfc3339(proved_at));
+    tags.remove(tag::REFUSED_AT);
+    tags.remove(tag::REFUSED_KIND);
+    verdict::put(&mut tags, verdict);
+    tags.remove(tag::REFUSED_CODE);
+    if let Some(user) = user {
+        tags.insert(tag::USER_OID, user);
+    }
+    Some(tags)
+}

@@ -1,0 +1,185 @@
+//! What the alert sinks have been told about each token, as marks that a tag keeps for the next process.
+//!
+//! Owns the marks and their way from the sinks' tasks to the tokens' tasks. Knows neither incidents nor sinks:
+//! `alert::rules` makes one mark of both.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::token::tags::Tags;
+use crate::token::version::tag;
+
+/// So many fit into a tag (docs/azure-facts.md F207).
+const MOST: usize = 28;
+
+/// Marks in order, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks(Vec<u32>);
+
+impl Marks {
+    /// Those in a version's tags.
+    pub fn on(tags: &Tags) -> Self {
+        let words = tags.get(tag::TOLD).unwrap_or_default().split_whitespace().take(MOST);
+        let mut marks = Self::default();
+        for mark in words.filter_map(|word| u32::from_str_radix(word, 16).ok()) {
+            marks.add(mark);
+        }
+        marks
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(&self, mark: u32) -> bool {
+        self.0.binary_search(&mark).is_ok()
+    }
+
+    /// Adds one. Whether it is new and has room.
+    pub fn add(&mut self, mark: u32) -> bool {
+        match self.0.binary_search(&mark) {
+            Err(place) if self.0.len() < MOST => {
+                self.0.insert(place, mark);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Removes one. Whether it was there.
+    fn remove(&mut self, mark: u32) -> bool {
+        let place = self.0.binary_search(&mark);
+        place.map(|place| self.0.remove(place)).is_ok()
+    }
+
+    /// Writes them into a version's tags.
+    pub fn put(&self, tags: &mut Tags) {
+        if self.is_empty() {
+            tags.remove(tag::TOLD);
+        } else {
+            let words: Vec<String> = self.0.iter().map(|mark| format!("{mark:08x}")).collect();
+            tags.insert(tag::TOLD, &words.join(" "));
+        }
+    }
+}
+
+/// The marks of all tokens. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ToldOfAll(Arc<[MarksOfOne]>);
+
+#[derive(Debug, Default)]
+struct MarksOfOne {
+    marks: Mutex<Marks>,
+    news: Notify,
+}
+
+impl ToldOfAll {
+    /// Of so many tokens, about which nothing was told.
+    pub fn new(tokens: usize) -> Self {
+        Self((0..tokens).map(|_| MarksOfOne::default()).collect())
+    }
+
+    /// One token's own.
+    pub fn of(&self, token: usize) -> Told {
+        Told { all: self.clone(), token }
+    }
+
+    /// Takes note that something was told about a token.
+    pub fn note(&self, token: usize, mark: u32) {
+        if let Some(record) = self.0.get(token) {
+            record.change(|marks| marks.add(mark));
+        }
+    }
+
+    /// Takes note that it is over, whatever token it was noted on.
+    pub fn forget(&self, mark: u32) {
+        self.0.iter().for_each(|record| record.change(|marks| marks.remove(mark)));
+    }
+}
+
+impl MarksOfOne {
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Marks) -> bool) {
+        if change(&mut self.marks()) {
+            self.news.notify_one();
+        }
+    }
+}
+
+/// What was told about one token. By default there are no sinks.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    all: ToldOfAll,
+    token: usize,
+}
+
+impl Told {
+    /// All of it, as it is to be noted; nothing where there are no sinks.
+    pub fn marks(&self) -> Option<Marks> {
+        self.all.0.get(self.token).map(|record| record.marks().clone())
+    }
+
+    /// Adds what the process before has told.
+    pub fn inherit(&self, found: &Marks) {
+        if let Some(record) = self.all.0.get(self.token) {
+            let mut marks = record.marks();
+            for mark in &found.0 {
+                marks.add(*mark);
+            }
+        }
+    }
+
+    /// Ends when it changes.
+    pub async fn changed(&self) {
+        match self.all.0.get(self.token) {
+            Some(record) => record.news.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_survive_in_a_tag_and_rubbish_in_it_does_no_harm() {
+        let mut tags = Tags::new();
+        let mut marks = Marks::default();
+        assert!(marks.add(0xffff_ffff) && marks.add(7) && !marks.add(7));
+        marks.put(&mut tags);
+        assert_eq!(tags.get(tag::TOLD), Some("00000007 ffffffff"));
+        assert_eq!(Marks::on(&tags), marks);
+
+        for mark in 0..100 {
+            marks.add(mark);
+        }
+        marks.put(&mut tags);
+        assert!(tags.get(tag::TOLD).is_some_and(|text| text.len() <= crate::token::version::MAX_TAG_CHARS));
+
+        tags.insert(tag::TOLD, "x 100000000 \u{1b}[31m 7 00000007 -1");
+        assert_eq!(Marks::on(&tags).0, [7]);
+        Marks::default().put(&mut tags);
+        assert!(!tags.contains(tag::TOLD));
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_of_every_token_and_what_was_inherited_is_kept() {
+        let all = ToldOfAll::new(2);
+        all.of(0).inherit(&Marks(vec![1, 2]));
+        all.note(0, 3);
+        all.note(1, 3);
+        all.forget(3);
+
+        assert_eq!(
+            [0, 1, 2].map(|token| all.of(token).marks().map(|marks| marks.0)),
+            [Some(vec![1, 2]), Some(vec![]), None]
+        );
+    }
+}

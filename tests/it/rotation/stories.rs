@@ -1,0 +1,188 @@
+//! Stories of other writers, pasted values and vaults, told by the composed daemon in simulated time.
+
+use chrono::TimeDelta;
+use perennial::alert::rules::EventKind;
+use perennial::net::no_response::NoResponse;
+use perennial::ports::failure::Kind;
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer, World};
+use perennial::status::snapshot::TokenState;
+use perennial::token::managed::ManagedToken;
+use perennial::token::secret::{SecretAddress, Source};
+use perennial::token::tags::Tags;
+
+use crate::support::town::{DAY, HOUR, MINUTE, in_town, pass};
+
+fn down(peer: Peer) -> Fault {
+    Fault::of(peer, FaultEffect::Transport(NoResponse::TimedOut))
+}
+
+#[test]
+fn an_hourly_foreign_writer_is_one_incident_for_as_long_as_it_writes() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.start();
+        pass(HOUR * 7).await;
+        for _ in 0..10 * 24 {
+            town.world.human_signs_in(&town.partners[0]).expect("may sign in");
+            pass(HOUR).await;
+        }
+        let told = town.chat.of(Kind::ForeignWriter);
+        let count = |wanted| told.iter().filter(|what| **what == wanted).count();
+        assert_eq!((count(EventKind::Opened), count(EventKind::Resolved)), (1, 0), "{told:?}");
+
+        pass(DAY * 2).await;
+        assert_eq!(town.chat.of(Kind::ForeignWriter).last(), Some(&EventKind::Resolved));
+        assert_eq!(town.state(), TokenState::Current);
+    });
+}
+
+#[test]
+fn a_sign_in_that_was_asked_for_is_the_cure_and_no_foreign_writer() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        let (world, partner) = (&town.world, &town.partners[0]);
+        town.start();
+        pass(DAY * 2).await;
+        world.set_user_mfa(&partner.user_oid, false);
+        world.human_signs_in(partner).expect("may sign in");
+        pass(HOUR * 7).await;
+        assert_eq!(town.chat.of(Kind::MfaRequired), [EventKind::Opened]);
+
+        world.set_user_mfa(&partner.user_oid, true);
+        let good = world.human_signs_in(partner).expect("may sign in");
+        town.with(|daemon, _| daemon.reload());
+        pass(MINUTE).await;
+
+        assert_eq!(town.chat.of(Kind::MfaRequired), [EventKind::Opened, EventKind::Resolved]);
+        assert_eq!((town.chat.of(Kind::ForeignWriter), town.state()), (vec![], TokenState::Current));
+        let newest = world.newest_version(&partner.refresh_token).expect("stored");
+        assert!(newest.is_ours(), "it was rotated at once");
+        let value = world.newest_value(&partner.refresh_token).expect("stored");
+        assert!(world.descends_from(value.expose(), good.expose()));
+    });
+}
+
+#[test]
+fn rubbish_with_the_tags_of_the_version_before_is_not_proved() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        let (world, secret) = (&town.world, &town.partners[0].refresh_token);
+        town.start();
+        pass(HOUR * 7).await;
+        let before = world.newest_version(secret).expect("stored");
+        pass(HOUR).await;
+        world.inject(down(Peer::Entra));
+        world.human_writes(secret, "one-word-of-rubbish", before.tags).expect("stored");
+        town.with(|daemon, _| daemon.reload());
+        pass(MINUTE).await;
+        assert_eq!(town.state(), TokenState::Unknown);
+        let proved = |town: &crate::support::town::Town| {
+            town.with(|daemon, _| daemon.board().read(|all| all[0].proved_at))
+        };
+        assert_eq!(proved(town), None);
+
+        town.stop();
+        town.start();
+        pass(MINUTE).await;
+        assert_eq!((town.state(), proved(town)), (TokenState::Unknown, None), "nor by the next process");
+    });
+}
+
+#[test]
+fn what_partner_center_said_of_one_version_says_nothing_of_the_next() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        let (world, partner) = (&town.world, &town.partners[0]);
+        town.start();
+        pass(HOUR * 7).await;
+        assert_eq!(town.state(), TokenState::Current);
+        world.inject(down(Peer::PartnerCenter));
+        world.set_user_mfa(&partner.user_oid, false);
+        world.human_signs_in(partner).expect("may sign in");
+        town.with(|daemon, _| daemon.reload());
+        pass(MINUTE).await;
+
+        let accepted = town.with(|daemon, _| daemon.board().read(|all| all[0].accepted()));
+        assert_eq!((accepted, town.state()), (None, TokenState::Unknown));
+    });
+}
+
+const OTHER_VAULT: &str = "https://fabrikam.vault.azure.net";
+
+/// The app's secret lies in a vault of its own.
+fn app_secret_elsewhere(world: &World, _: &perennial::sandbox::world::Partner, grant: &mut ManagedToken) {
+    world.add_vault(OTHER_VAULT);
+    let Source::Secret(here) = &grant.client_secret else { panic!("it is in a vault") };
+    let there = SecretAddress { vault: OTHER_VAULT.into(), name: here.name.clone() };
+    let value = world.newest_value(here).expect("stored");
+    let ends = Some(world.now() + TimeDelta::days(300));
+    world.store_app_secret(&there, value.expose(), ends);
+    grant.client_secret = Source::Secret(there);
+}
+
+#[test]
+fn the_vault_that_fails_is_the_one_that_is_named() {
+    in_town(1, app_secret_elsewhere, &async |town| {
+        town.start();
+        pass(HOUR).await;
+        assert_eq!(town.state(), TokenState::Current);
+        let secret = town.partners[0].app_secret.name.as_str();
+        town.world.inject(down(Peer::KeyVault).about(secret));
+        pass(HOUR * 8).await;
+
+        assert_eq!(town.holding(), [(Kind::VaultUnreachable, format!("vault:{OTHER_VAULT}"))]);
+    });
+}
+
+/// Promise 6 with a script that overwrites the secret each minute.
+#[test]
+fn a_script_that_writes_rubbish_each_minute_costs_no_more_calls_than_a_watch() {
+    for rubbish in ["rubbish", "two words of rubbish"] {
+        in_town(1, |_, _, _| {}, &async |town| {
+            let (world, secret) = (&town.world, &town.partners[0].refresh_token);
+            town.start();
+            pass(HOUR * 7).await;
+            for day in 0..2 {
+                let since = world.now();
+                for minute in 0..24 * 60 {
+                    world
+                        .human_writes(secret, &format!("{rubbish}{day}.{minute}"), Tags::new())
+                        .expect("stored");
+                    pass(MINUTE).await;
+                }
+                let vault =
+                    world.count_calls_where(since, |call| call.peer == Peer::KeyVault && call.actor == "run");
+                let redeemed = world.count_calls(Peer::Entra, Some(Operation::Redeem), since);
+                assert!(vault <= 1500, "{rubbish}: {vault} calls on day {day}");
+                assert!(redeemed <= 24, "{rubbish}: {redeemed} redemptions on day {day}");
+                world.forget_calls_before(world.now());
+            }
+            let good = world.human_signs_in(&town.partners[0]).expect("may sign in");
+            // Where each was redeemed, the day's redemptions are used up.
+            pass(DAY + HOUR).await;
+            let value = world.newest_value(secret).expect("stored");
+            assert!(world.descends_from(value.expose(), good.expose()) && world.is_alive(value.expose()));
+            assert!(world.newest_version(secret).is_some_and(|version| version.is_ours()), "taken over");
+        });
+    }
+}
+
+#[test]
+fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
+    for ahead in [TimeDelta::hours(10), TimeDelta::days(60), TimeDelta::days(400)] {
+        in_town(5, |_, _, _| {}, &async |town| {
+            town.chat.is_wrong.set(true);
+            town.world.inject(down(Peer::KeyVault));
+            town.start_ahead(ahead);
+            pass(HOUR).await;
+            town.world.clear_faults(None);
+            pass(HOUR * 2).await;
+
+            let now = town.world.now();
+            let late = |at: perennial::process::clock::Timestamp| at > now + TimeDelta::minutes(5);
+            let future = town.with(|daemon, _| {
+                daemon.board().drawn(|_, conditions, _| {
+                    conditions.into_iter().filter(|of| late(of.since)).map(|of| of.kind).collect::<Vec<_>>()
+                })
+            });
+            assert_eq!(future, [], "{ahead}");
+            assert_eq!(town.state(), TokenState::Current, "{ahead}");
+        });
+    }
+}
