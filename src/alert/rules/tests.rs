@@ -162,7 +162,7 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
     let young = condition(Kind::MfaRequired, Severity::Critical, &["a"], now() - TimeDelta::minutes(2));
     let holding = [old.clone(), young];
 
-    let noted = [works(told_before(&chat(), Kind::LoginRequired))];
+    let noted = [works(Some(told_before(&chat(), Kind::LoginRequired)))];
     let mut people = SinkState::new(chat(), now());
     let mut told = |holding: &[Condition], at: Timestamp| {
         let due = people.due(&noted, holding, at);
@@ -227,10 +227,10 @@ fn each_thing_that_is_told_has_an_id_of_its_own() {
 }
 
 /// The mark of a process that has told this sink that this kind of condition of the token holds.
-fn told_before(sink: &Sink, kind: Kind) -> Option<Inherited> {
+fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(SinkState::new(sink.clone(), now()).mark(id(kind, "token:a")));
-    Some(Inherited::Told(marks))
+    Inherited::Told(marks)
 }
 
 /// A token that works, of which this was found at the start.
@@ -254,7 +254,7 @@ fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
 
 #[test]
 fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
-    let refused_before = works(told_before(&chat(), Kind::LoginRequired));
+    let refused_before = works(Some(told_before(&chat(), Kind::LoginRequired)));
     let other = Sink { name: "other".into(), ..chat() };
     let first = works(Some(Inherited::FirstSignIn));
 
@@ -275,7 +275,7 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
 #[test]
 fn a_success_ends_what_was_told_before_and_a_start_does_not() {
     let newest = samples::version("a", now());
-    let inherited = told_before(&chat(), Kind::LoginRequired);
+    let inherited = Some(told_before(&chat(), Kind::LoginRequired));
     let unproved = State { newest: Some(newest), inherited, ..State::unknown(now()) };
     let of = snapshot(samples::grant("a"), &unproved, now() + TimeDelta::hours(4), now());
 
@@ -289,7 +289,7 @@ fn what_this_process_has_told_itself_did_not_end_before_it() {
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
 
-    let found = works(told_before(&chat(), Kind::LoginRequired));
+    let found = works(Some(told_before(&chat(), Kind::LoginRequired)));
     assert_eq!(ledger.due(&[found], &[], now()), []);
 }
 

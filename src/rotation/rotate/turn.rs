@@ -64,7 +64,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             let may_be = force || self.grant.strict;
             may_be || self.timing.rotation_is_due(version, state, self.clock.now())
         };
-        let rotates = newest.filter(|_| !schedule::is_same_token(state)).filter(is_due).is_some();
+        let rotates = newest.filter(|_| !schedule::is_same_token(state)).as_ref().is_some_and(is_due);
         Needs {
             redemption: is_known.then(redeemer),
             new_version: rotates.then(|| hash(&self.grant.secret.vault)),

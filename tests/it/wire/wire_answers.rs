@@ -241,7 +241,7 @@ async fn who_this_process_is_to_the_vault_is_a_condition_of_its_own() {
 
 #[tokio::test]
 async fn whatever_the_vault_answers_to_a_save_the_successor_gets_there_once() {
-    saving::check_all().await;
+    Box::pin(saving::check_all()).await;
 }
 
 #[tokio::test]
