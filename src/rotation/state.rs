@@ -13,60 +13,22 @@ use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::rotation::told::Marks;
-use crate::token::managed::Policy;
 use crate::token::version::{Version, VersionId};
 
 mod foreign;
 mod inherited;
+mod limits;
 mod pending;
 mod recent;
 mod verdict;
 
 pub use self::foreign::ForeignWriter;
 pub use self::inherited::Inherited;
+pub use self::limits::{Limits, VAULT_CALLS_A_STEP};
 pub use self::pending::{PendingSave, Successor};
 pub use self::recent::{DAY, Recent, WatchRoom};
 pub use self::verdict::Noted;
 
-/// What no state may exceed, per token and day (promise 6, docs/promises.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Redemptions.
-    pub redemptions: usize,
-    /// Requests to Partner Center.
-    pub partner_center_calls: usize,
-    /// Vault calls while nobody is waited for.
-    pub vault_calls: usize,
-}
-
-impl Limits {
-    /// What is polite under any policy.
-    ///
-    /// 24 redemptions a day win over every other rule, also over the one that waits get shorter as the end comes near
-    /// (`schedule::retry_wait`). On the first day of an outage of Entra the quick retries can therefore leave one gap of
-    /// some hours. From then on Entra is tried hourly, and promise 1 counts on no more.
-    const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
-
-    /// The polite limits; more only where the operator asks for more proofs than fit under them.
-    pub fn of(policy: &Policy) -> Self {
-        const DAY_SECONDS: u64 = 86_400;
-        let proofs = usize::try_from(DAY_SECONDS / policy.prove_every.as_secs().max(1)).unwrap_or(usize::MAX);
-        let rotations =
-            usize::try_from(DAY_SECONDS / policy.rotate_after.as_secs().max(1)).unwrap_or(usize::MAX);
-        let steps = proofs.saturating_add(rotations);
-        if steps < Self::POLITE.partner_center_calls {
-            return Self::POLITE;
-        }
-        Self {
-            redemptions: Self::POLITE.redemptions.max(2 * steps),
-            partner_center_calls: Self::POLITE.partner_center_calls.max(2 * steps),
-            vault_calls: Self::POLITE.vault_calls.max(VAULT_CALLS_A_STEP * steps),
-        }
-    }
-}
-
-/// What a step may need at once, so that none is begun that politeness would stop half-way.
-pub const VAULT_CALLS_A_STEP: usize = 8;
 /// Versions on one page of a list: Key Vault gives no more (docs/azure-facts.md F209).
 pub const LISTED_A_PAGE: usize = 25;
 

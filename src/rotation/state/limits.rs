@@ -1,0 +1,43 @@
+//! How much one token may do in a day, under its policy.
+
+use crate::token::managed::Policy;
+
+/// What no state may exceed, per token and day (promise 6, docs/promises.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Redemptions.
+    pub redemptions: usize,
+    /// Requests to Partner Center.
+    pub partner_center_calls: usize,
+    /// Vault calls while nobody is waited for.
+    pub vault_calls: usize,
+}
+
+impl Limits {
+    /// What is polite under any policy.
+    ///
+    /// 24 redemptions a day win over every other rule, also over the one that waits get shorter as the end comes near
+    /// (`schedule::retry_wait`). On the first day of an outage of Entra the quick retries can therefore leave one gap of
+    /// some hours. From then on Entra is tried hourly, and promise 1 counts on no more.
+    const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
+
+    /// The polite limits; more only where the operator asks for more proofs than fit under them.
+    pub fn of(policy: &Policy) -> Self {
+        const DAY_SECONDS: u64 = 86_400;
+        let proofs = usize::try_from(DAY_SECONDS / policy.prove_every.as_secs().max(1)).unwrap_or(usize::MAX);
+        let rotations =
+            usize::try_from(DAY_SECONDS / policy.rotate_after.as_secs().max(1)).unwrap_or(usize::MAX);
+        let steps = proofs.saturating_add(rotations);
+        if steps < Self::POLITE.partner_center_calls {
+            return Self::POLITE;
+        }
+        Self {
+            redemptions: Self::POLITE.redemptions.max(2 * steps),
+            partner_center_calls: Self::POLITE.partner_center_calls.max(2 * steps),
+            vault_calls: Self::POLITE.vault_calls.max(VAULT_CALLS_A_STEP * steps),
+        }
+    }
+}
+
+/// What a step may need at once, so that none is begun that politeness would stop half-way.
+pub const VAULT_CALLS_A_STEP: usize = 8;
