@@ -26,6 +26,7 @@ use crate::token::{AccessToken, rotation_id};
 
 mod history;
 mod checking;
+mod claiming;
 mod redeeming;
 mod saving;
 mod turn;
@@ -138,6 +139,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !self.may_go_on(state, force, attempt) {
             return Ok(());
         }
+        self.may_be_claimed(state, &newest.version)?;
         if let Some(buried) = self.find_buried(state, &newest.version, attempt).await? {
             state.phase = Phase::Unsaved(Box::new(buried));
             state.clear_failures();
@@ -163,6 +165,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let facts = state.facts_of(&version.id);
         facts.same_token_at = is_same.then_some(facts.same_token_at.unwrap_or(now));
         // An issuer that returns the same token has not rotated it: there is nothing to save.
+        if is_same {
+            self.release(state, version, attempt).await;
+        }
         state.phase = if !is_same && (force || self.grant.strict || due) {
             Phase::Unsaved(Box::new(PendingSave::of(successor)))
         } else {

@@ -6,12 +6,14 @@
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
 
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
+use crate::rotation::strict;
 use crate::token::managed::Policy;
 use crate::token::version::{Version, VersionId};
 
@@ -102,6 +104,8 @@ pub struct State {
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
+    /// The redemption that this process has marked on a version and that is not settled (`strict`).
+    pub claim: Option<Uuid>,
     /// Whether its next step is due and waits for its turn: other tokens share its limits (`pace`).
     pub in_line: bool,
     /// Tags are not updated again before this.
@@ -233,6 +237,7 @@ impl State {
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,
+            claim: None,
             in_line: false,
             mark_after: None,
             redemptions: Recent::default(),
@@ -304,10 +309,9 @@ impl State {
         }
     }
 
-    /// Counts a vault call, unless a person is waited for: then the vault is watched, which has a limit
-    /// of its own and must not use up this one.
+    /// Counts a vault call, unless the vault is watched: that has a limit of its own and must not use up this one.
     pub fn note_vault_call(&mut self, now: Timestamp) {
-        if !self.awaits_person() {
+        if !self.is_watching() {
             self.vault_calls.note(now);
         }
     }
@@ -347,6 +351,11 @@ impl State {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
+    /// Whether that successor is the only copy of the token: the issuer has ended what the vault shows.
+    pub fn holds_only_copy(&self) -> bool {
+        matches!(&self.phase, Phase::Unsaved(pending) if pending.successor.is_only_copy)
+    }
+
     /// The successor that is held, on its way into the vault.
     pub fn pending(&mut self) -> Option<&mut PendingSave> {
         match &mut self.phase {
@@ -358,6 +367,13 @@ impl State {
     /// What the end of the process would lose, between two steps.
     pub fn stake(&self) -> Stake {
         if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
+    }
+
+    /// Whether the vault is watched: for what a person does, or to save the only copy of a token, or until another process
+    /// has saved it.
+    pub fn is_watching(&self) -> bool {
+        let elsewhere = self.outage.as_ref().is_some_and(|outage| strict::is_elsewhere(&outage.failure));
+        self.awaits_person() || self.holds_only_copy() || elsewhere
     }
 
     /// Whether a person is expected to act.

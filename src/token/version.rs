@@ -58,8 +58,11 @@ pub mod tag {
     /// The code of a refusal that is final; a mark without it is not.
     pub const REFUSED_CODE: &str = "refused-code";
 
+    /// That a `strict` token is being redeemed: since when, when that was last said, by whom, and by which command.
+    pub const REDEEMING: &str = "redeeming";
+
     /// All of them: whatever else a version carries is foreign and is handed on.
-    pub const OURS: [&str; 13] = [
+    pub const OURS: [&str; 14] = [
         MANAGED_BY,
         ISSUED_AT,
         SIGNED_IN_AT,
@@ -73,6 +76,7 @@ pub mod tag {
         REFUSED_KIND,
         VERDICT,
         REFUSED_CODE,
+        REDEEMING,
     ];
 }
 
@@ -233,8 +237,8 @@ impl NewVersion {
 
 /// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
 /// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
-/// foreign tag is left out for it.
-const RESERVED: usize = tag::OURS.len() - 2;
+/// foreign tag is left out for it. Nor has the mark of a redemption: it may stand in the place of another (`rotation::strict`).
+const RESERVED: usize = tag::OURS.len() - 3;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();

@@ -28,6 +28,7 @@ impl Timing {
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
+            claim: _,
             in_line: _,
             mark_after,
             redemptions,

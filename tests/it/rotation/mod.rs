@@ -8,6 +8,7 @@ mod interleavings;
 mod long_list;
 mod mended;
 mod simulation;
+mod strict;
 mod unlisted;
 mod watch;
 mod wrong_time;
