@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
+UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -142,6 +142,13 @@ BUGS = [
      "() = hold.may_end(stop) => None,", "() = stop.cancelled() => None,", ["a_pass_that_is_stopped"]),
     ("the loop rule is ignored", "src/rotation/pace.rs",
      "Self::Redemptions(_) => (LOOP, LOOP_SPAN),", "Self::Redemptions(_) => (usize::MAX, LOOP_SPAN),", ["rotation::pacing"]),
+    ("the mark of a redemption under way is not honored", "src/rotation/strict.rs",
+     "Some(mark) if mark.stands(now) && !ours", "Some(mark) if mark.stands(now) && ours.is_some() && !ours", ["strict::tests"]),
+    ("a claim is not read again before the redemption", "src/rotation/rotate/claiming.rs",
+     "Some(other) => Err(strict::elsewhere(&other)),", "Some(_) => Ok(before),", ["rotation::strict"]),
+    ("the successor of a strict token with a wrong user is dropped", "src/rotation/rotate/redeeming.rs",
+     "Err(failure) if self.grant.strict && !state.is_unsaved() => {",
+     "Err(failure) if self.grant.strict && state.is_unsaved() => {", ["rotation::strict"]),
 ]
 
 
