@@ -210,6 +210,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn read_newest(&self, state: &mut State, attempt: &mut Attempt) -> Result<Stored, Failure> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
+        if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
+            // Nobody could have renewed a mark meanwhile.
+            sighted.1 = self.clock.now();
+        }
         let newest = newest.map_err(|error| self.own(state, &error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);

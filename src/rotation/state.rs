@@ -14,6 +14,7 @@ use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::rotation::strict;
+use crate::rotation::strict::Mark;
 use crate::token::managed::Policy;
 use crate::token::version::{Version, VersionId};
 
@@ -106,6 +107,8 @@ pub struct State {
     pub credential_used: Option<u64>,
     /// The redemption that this process has marked on a version and that is not settled (`strict`).
     pub claim: Option<Uuid>,
+    /// The mark of another process as it was last read, and since when it is the same.
+    pub sighted: Option<Box<(Mark, Timestamp)>>,
     /// Whether its next step is due and waits for its turn: other tokens share its limits (`pace`).
     pub in_line: bool,
     /// Tags are not updated again before this.
@@ -238,6 +241,7 @@ impl State {
             credential_read_at: None,
             credential_used: None,
             claim: None,
+            sighted: None,
             in_line: false,
             mark_after: None,
             redemptions: Recent::default(),

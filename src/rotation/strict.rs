@@ -12,6 +12,9 @@
 //!
 //! A mark that is written over in time is missed in step 3. One that is written over later was written over by a process
 //! that took longer than step 2 allows.
+//!
+//! The mark of a process that is gone is taken over. Whether it is gone, its age does not say: in an outage of the vault no
+//! mark can be renewed. So a process that takes over first sees the old mark, and then its own, unchanged for a while.
 
 use std::time::Duration;
 
@@ -30,6 +33,11 @@ use crate::token::version::{MAX_TAGS, NewVersion, Stored, Version, tag};
 pub const SETTLES: Duration = Duration::from_secs(2);
 /// How long a mark is honored after it was last written. Then its process is taken for dead, and its successor for lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
+/// For so long a process must have seen the mark unchanged, with a vault that works, before it writes its own over it, and
+/// then its own: a process that holds the successor writes its mark over any other at its next try to save.
+const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
+/// A mark as old as this needs not be seen for long: `rotate` ends sooner.
+const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 /// How often a process that holds a successor writes its mark again.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
 /// A redemption and its save take no longer where nothing hinders them.
@@ -85,9 +93,10 @@ impl Mark {
         self.by == by
     }
 
-    /// Whether others have to wait. One from the future was written by a clock that was wrong.
-    fn stands(&self, now: Timestamp) -> bool {
-        (now - self.said_at).abs() < STANDS
+    /// Whether others have to wait that have seen it since then. One from the future was written by a clock that was wrong.
+    fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
+        let age = (now - self.said_at).abs();
+        age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
     }
 
     /// A version's tags with the mark among them: where there is no room, in the place of one that a failed redemption
@@ -113,22 +122,36 @@ pub fn unmarked(version: &Version) -> Tags {
     tags
 }
 
-/// Whether this version may be redeemed now, by a process whose own mark this is, if it has written one. Answers with the
-/// mark of an earlier redemption that brought no successor: then its answer was lost.
+/// Whether this version may be redeemed now, as it was read just now. Answers with the mark of an earlier redemption that
+/// brought no successor: then its answer was lost.
 ///
 /// # Errors
 /// Another process redeems it, or holds its successor.
 pub fn may_be_claimed(
+    state: &mut State,
     version: &Version,
-    ours: Option<Uuid>,
     now: Timestamp,
 ) -> Result<Option<Mark>, Box<Failure>> {
-    match Mark::on(version) {
-        Some(mark) if mark.stands(now) && !ours.is_some_and(|ours| mark.is_of(ours)) => {
-            Err(Box::new(elsewhere(&mark)))
-        }
-        mark => Ok(mark),
+    let Some(mark) = Mark::on(version) else { return Ok(None) };
+    if state.claim.is_some_and(|ours| mark.is_of(ours)) {
+        let is_contested = |seen: &(Mark, Timestamp)| seen.0 == mark && now - seen.1 < SEEN_FOR;
+        let contested = state.sighted.as_deref().is_some_and(is_contested);
+        return if contested { Err(Box::new(elsewhere(&mark))) } else { Ok(Some(mark)) };
     }
+    let seen = state.sighted.take().filter(|seen| seen.0 == mark);
+    let seen = seen.unwrap_or_else(|| Box::new((mark, now)));
+    let (mark, since) = &**state.sighted.insert(seen);
+    if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
+}
+
+/// Whether a mark that may be written over may still be that of a process that holds the successor: then the own one has
+/// to stand for a while, too, which begins now.
+pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
+    let contest = before.is_some_and(|before| {
+        !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
+    });
+    state.sighted = contest.then(|| Box::new((ours.clone(), now)));
+    contest
 }
 
 /// Another process redeems the version.
@@ -139,8 +162,8 @@ pub fn elsewhere(mark: &Mark) -> Failure {
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and see why it cannot save; where it is gone, this one goes on {} minutes after its last sign of life",
-        STANDS.num_minutes()
+        "keep that process running and see why it cannot save; where it is gone, a daemon goes on {} minutes after its last sign of life",
+        (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
     Failure { action: Some(action.into()), ..failure }
@@ -274,8 +297,11 @@ mod tests {
     #[test]
     fn a_mark_is_honored_for_15_minutes_unless_it_is_renewed_or_ones_own() {
         let (version, mark) = sample();
-        let free =
-            |version: &Version, ours, after| may_be_claimed(version, ours, now() + minutes(after)).is_ok();
+        let free = |version: &Version, claim, after| {
+            let now = now() + minutes(after);
+            let sighted = Mark::on(version).map(|mark| Box::new((mark, now - SEEN_FOR)));
+            may_be_claimed(&mut State { claim, sighted, ..State::unknown(now) }, version, now).is_ok()
+        };
 
         for (after, is_free) in [(-20, true), (-14, false), (0, false), (14, false), (15, true)] {
             assert_eq!(free(&version, None, after), is_free, "{after}");
@@ -284,6 +310,21 @@ mod tests {
         }
         assert!(!mark.is_to_be_renewed(now() + minutes(4)) && mark.is_to_be_renewed(now() + minutes(5)));
         assert!(!free(&marked(&version, &mark.renewed(now() + minutes(5))), None, 19));
+    }
+
+    #[test]
+    fn an_old_mark_has_to_be_seen_unchanged_for_a_while_unless_it_is_very_old() {
+        let (version, mark) = sample();
+        let mut state = State::unknown(now());
+        let mut free =
+            |version: &Version, after| may_be_claimed(&mut state, version, now() + minutes(after)).is_ok();
+
+        assert!(!free(&version, 60) && !free(&version, 64) && free(&version, 65));
+        let renewed = marked(&version, &mark.renewed(now() + minutes(30)));
+        assert!(!free(&renewed, 66) && free(&renewed, 71));
+        let fresh = State::unknown(now());
+        assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(359)).is_err());
+        assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(360)).is_ok());
     }
 
     #[test]

@@ -35,19 +35,24 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if self.timing.room_for_vault_calls(state, strict::CALLS_OF_A_REDEMPTION, now) > now {
             return Err(strict::no_calls_left());
         }
-        let ours = state.claim;
         self.try_to_write(state, stored, attempt).await?;
         self.hold.set(Stake::Successor);
         let began = Instant::now();
         let version = self.read_again(state, &stored.version, attempt).await?;
-        let before = strict::may_be_claimed(&version, ours, self.clock.now()).map_err(|failure| *failure)?;
+        let before = strict::may_be_claimed(state, &version, self.clock.now()).map_err(|failure| *failure)?;
         let mark = Mark::new(&version, attempt.id, self.command, self.clock.now());
         let tags = mark.put(&version.tags).ok_or_else(strict::no_room)?;
         self.retag(state, &version, tags, attempt).await.map_err(|error| self.unwritable(state, &error))?;
-        state.claim = Some(attempt.id);
         let settles = self.clock.real(SETTLES);
         if began.elapsed() > settles {
+            // It may stand over the mark of a process that redeems: it is no licence, not even for this one.
+            state.claim = None;
             return Err(strict::too_slow());
+        }
+        let contest = strict::is_contest(state, before.as_ref(), &mark, self.clock.now());
+        state.claim = Some(attempt.id);
+        if contest {
+            return Err(strict::elsewhere(before.as_ref().unwrap_or(&mark)));
         }
         tokio::time::sleep(settles).await;
         let version = self.read_again(state, &stored.version, attempt).await?;
@@ -60,9 +65,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Whether nobody else redeems this version, as far as it shows so: before anything else is read for its redemption.
-    pub(super) fn may_be_claimed(&self, state: &State, version: &Version) -> Result<(), Failure> {
-        let claimed = || strict::may_be_claimed(version, state.claim, self.clock.now());
-        if self.grant.strict { claimed().map(drop).map_err(|failure| *failure) } else { Ok(()) }
+    pub(super) fn may_be_claimed(&self, state: &mut State, version: &Version) -> Result<(), Failure> {
+        if !self.grant.strict {
+            return Ok(());
+        }
+        strict::may_be_claimed(state, version, self.clock.now()).map(drop).map_err(|failure| *failure)
     }
 
     /// Asks for a write that the vault rejects: only the right to write, a firewall or an outage keeps it from that.
@@ -108,7 +115,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !is_spent {
             return;
         }
-        let known = Mark::on(version);
+        // Another one's mark stands there by mistake: this process holds the successor.
+        let known = Mark::on(version).filter(|mark| state.claim.is_some_and(|ours| mark.is_of(ours)));
         if known.as_ref().is_some_and(|mark| !mark.is_to_be_renewed(now)) {
             return;
         }

@@ -83,14 +83,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                     let before = std::mem::replace(&mut pending.successor.redeemed, version);
                     state.carry_facts(&before.id, &newest.version.id);
                 }
-                let written = match withheld {
-                    Some(failure) => Err(*failure),
-                    None => self.write(state, &newest.version, attempt).await,
+                let hindered = match withheld {
+                    Some(failure) => Some(failure),
+                    None => self.write(state, &newest.version, attempt).await.err().map(Box::new),
                 };
-                if written.is_err() {
+                if let Some(failure) = hindered {
                     Box::pin(self.renew_mark(state, &newest.version, attempt)).await;
+                    return Err(*failure);
                 }
-                written?;
             }
             AfterRead::Theirs => return self.give_way(state, newest, attempt).await,
         }

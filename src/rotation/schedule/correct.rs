@@ -29,6 +29,7 @@ impl Timing {
             credential_read_at,
             credential_used: _,
             claim: _,
+            sighted,
             in_line: _,
             mark_after,
             redemptions,
@@ -72,6 +73,9 @@ impl Timing {
             if let Some(Verdict { acceptance: _, at, since }) = verdict {
                 (*at, *since) = ((*at).min(now), (*since).min(now));
             }
+        }
+        if let Some(sighted) = sighted {
+            sighted.1 = sighted.1.min(now);
         }
         for refused in refused {
             refused.at = refused.at.min(now);

@@ -7,7 +7,7 @@ use perennial::daemon::Daemon;
 use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Partner, Peer, World};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Partner, Peer, Rules, World};
 use perennial::status::condition::{Condition, Severity};
 use perennial::status::snapshot::TokenState;
 use perennial::token::managed::{ManagedToken, Policy};
@@ -53,6 +53,13 @@ impl Scene {
                 vault.allowed.remove(&action);
             }
         });
+    }
+
+    /// Ends all that hinders the vault.
+    fn heal(&self) {
+        self.world.clear_faults(None);
+        self.allow(Action::SetSecret, true);
+        self.allow(Action::Update, true);
     }
 
     fn redemptions(&self) -> usize {
@@ -217,7 +224,8 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                tokio::time::sleep(1_200 * SECOND).await;
+                // One whose mark came too late waits for its own.
+                tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");
                 assert!(works(&first) && works(&second), "{latency} {updates_take} {apart}");
@@ -315,7 +323,88 @@ fn the_mark_of_a_process_that_died_is_honored_for_a_while_and_no_longer() {
         let next = scene.daemon("next", 2);
         tokio::time::sleep(600 * SECOND).await;
         assert_eq!(scene.redemptions(), 0);
-        until("redeemed", 300 * SECOND + A_MINUTE, || works(&next)).await;
+        until("redeemed", 600 * SECOND + 2 * A_MINUTE, || works(&next)).await;
         assert!(scene.is_alive());
     });
+}
+
+#[test]
+fn a_mark_that_comes_late_over_another_one_is_no_licence() {
+    for after in (600..730).step_by(7) {
+        play(async |scene| {
+            let late = Fault::of(Peer::KeyVault, FaultEffect::Delay(10 * SECOND));
+            scene.world.inject(late.on(Operation::Update).times(1));
+            let late = scene.daemon("late", 2);
+            tokio::time::sleep(SECOND).await;
+            let holder = scene.holding().await;
+            tokio::time::sleep(after * SECOND).await;
+
+            scene.allow(Action::SetSecret, true);
+
+            until("saved", A_MINUTE, || works(&holder)).await;
+            until("noticed", 2 * A_MINUTE, || works(&late)).await;
+            assert!(scene.is_alive(), "{after}");
+        });
+    }
+}
+
+#[test]
+fn a_spent_predecessor_is_not_tried_below_what_is_no_token() {
+    play(async |scene| {
+        let daemon = scene.daemon("run", 1);
+        until("rotated", 60 * SECOND, || works(&daemon)).await;
+        let good = scene.world.newest_value(&scene.partner.refresh_token).expect("stored");
+        let blocked = |blocked| Rules { blocked, ..Rules::default() };
+        scene.world.set_rules(&scene.partner.tenant_id, blocked(true));
+        scene.world.human_writes(&scene.partner.refresh_token, "no token at all", Tags::new()).expect("kept");
+
+        tokio::time::sleep(30 * 3600 * SECOND).await;
+        assert!(scene.redemptions() > 1, "it was tried");
+        assert_eq!(scene.world.refusal_of(good.expose()), Some(53003), "its family lives");
+
+        scene.world.set_rules(&scene.partner.tenant_id, blocked(false));
+        until("rescued", 30 * 3600 * SECOND, || works(&daemon)).await;
+        assert!(scene.is_alive());
+    });
+}
+
+#[test]
+fn whatever_hinders_the_vault_two_instances_lose_nothing() {
+    for seed in 0..40 {
+        play(async |scene| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let daemons = [scene.daemon("first", 2 * seed), scene.daemon("second", 2 * seed + 1)];
+            let of_vault = |what| Fault::of(Peer::KeyVault, what);
+            let calls =
+                [Operation::Get, Operation::GetVersion, Operation::Set, Operation::Update, Operation::List];
+            for _ in 0..40 {
+                let call = calls[rng.usize(..calls.len())];
+                match rng.u32(..6) {
+                    0 => scene.allow(Action::SetSecret, false),
+                    1 => scene.allow(Action::Update, false),
+                    2 => scene.world.inject(of_vault(FaultEffect::Status { status: 503, retry_after: None })),
+                    3 => scene
+                        .world
+                        .inject(of_vault(FaultEffect::Delay(rng.u32(..6) * SECOND)).on(call).times(2)),
+                    4 => {
+                        let cut = of_vault(FaultEffect::Transport(NoResponse::Cut));
+                        scene.world.inject(cut.on(call).after_effect().times(1));
+                    }
+                    _ => daemons.iter().for_each(Daemon::reload),
+                }
+                let longest = [3, 30, 300, 4_000][rng.usize(..4)];
+                tokio::time::sleep(rng.u32(..longest) * SECOND).await;
+                if rng.bool() {
+                    scene.heal();
+                    tokio::time::sleep(rng.u32(..longest) * SECOND).await;
+                }
+            }
+            scene.heal();
+            // A day's calls may be used up.
+            tokio::time::sleep(30 * 3600 * SECOND).await;
+            let told = daemons.each_ref().map(conditions);
+            assert!(scene.is_alive(), "{seed} {told:?}");
+            assert!(daemons.iter().all(works), "{seed} {told:?}");
+        });
+    }
 }
