@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
+UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -142,6 +142,22 @@ BUGS = [
      "() = hold.may_end(stop) => None,", "() = stop.cancelled() => None,", ["a_pass_that_is_stopped"]),
     ("the loop rule is ignored", "src/rotation/pace.rs",
      "Self::Redemptions(_) => (LOOP, LOOP_SPAN),", "Self::Redemptions(_) => (usize::MAX, LOOP_SPAN),", ["rotation::pacing"]),
+    ("the mark of a redemption under way is not honored", "src/rotation/strict.rs",
+     "if mark.stands(*since, now) { Err", "if false && mark.stands(*since, now) { Err", ["strict::tests"]),
+    ("a mark lapses while the vault is down", "src/rotation/strict.rs",
+     "age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)", "age < STANDS || now < seen_since", ["strict::tests"]),
+    ("a mark is taken over with no time to object", "src/rotation/strict.rs",
+     "return if contested { Err", "return if false && contested { Err", ["rotation::strict"]),
+    ("a mark that came too late is a licence", "src/rotation/rotate/claiming.rs",
+     "            state.claim = None;\n            return Err(strict::too_slow());", "            state.claim = Some(attempt.id);\n            return Err(strict::too_slow());",
+     ["rotation::strict"]),
+    ("a spent predecessor is tried below what is no token", "src/rotation/rotate/history.rs",
+     "if self.grant.strict && Mark::on(version).is_some() {", "if !self.grant.strict && Mark::on(version).is_some() {", ["rotation::strict"]),
+    ("a claim is not read again before the redemption", "src/rotation/rotate/claiming.rs",
+     "Some(other) => Err(strict::elsewhere(&other)),", "Some(_) => Ok(before),", ["rotation::strict"]),
+    ("the successor of a strict token with a wrong user is dropped", "src/rotation/rotate/redeeming.rs",
+     "Err(failure) if self.grant.strict && !state.is_unsaved() => {",
+     "Err(failure) if self.grant.strict && state.is_unsaved() => {", ["rotation::strict"]),
 ]
 
 

@@ -2,7 +2,8 @@
 //!
 //! Owns the steps and their order. Without `--write` the vault is only read: whether writing is allowed
 //! cannot be seen without writing, and is told as not tried. With `--write` it rotates once. What it writes is a
-//! proven successor, by the daemon's own steps, so that no rule of saving has a second version.
+//! proven successor, by the daemon's own steps, so that no rule of saving has a second version. A `strict` token is redeemed
+//! with `--write` only.
 
 mod token;
 
@@ -11,15 +12,18 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::azure_clients::AzureClients;
 use super::rotate::select;
-use super::{ExitCode, Global, Stop, load, out};
+use super::{ExitCode, Global, Stop, load, out, signals};
 use crate::alert::notifier::{Notifier, Undelivered};
 use crate::config::{Config, ConfigWarning};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Clock;
+use crate::rotation::holds::Hold;
+use crate::rotation::rotate::Rotator;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -133,12 +137,27 @@ impl CheckStep {
 /// exit code.
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
+    let (interrupt, hold) = (signals::stop()?, Hold::default());
+    tokio::select! {
+        biased;
+        done = rehearse_until_allowed(&config, &args, global, &hold, &interrupt) => done,
+        () = hold.may_end(&interrupt) => Err(Stop::Failed(anyhow::anyhow!("stopped by a signal"))),
+    }
+}
+
+async fn rehearse_until_allowed(
+    config: &Config,
+    args: &CheckArgs,
+    global: &Global,
+    hold: &Hold,
+    interrupt: &CancellationToken,
+) -> Result<ExitCode, Stop> {
     let clock = Clock::host();
     let begun_at = Instant::now();
     loop {
-        let mut steps = vec![configured(&config, global)];
+        let mut steps = vec![configured(config, global)];
         steps.extend(config.warnings().into_iter().map(|told| CheckStep::warning("limits", told)));
-        steps.extend(rehearse(&config, &args, &clock).await?);
+        steps.extend(rehearse(config, args, &clock, hold, interrupt).await?);
         let code = steps.iter().fold(ExitCode::Done, |worst, step| worst.gravest(step.code));
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
         match refused {
@@ -154,13 +173,20 @@ pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
 }
 
-async fn rehearse(config: &Config, args: &CheckArgs, clock: &Clock) -> Result<Vec<CheckStep>, Stop> {
+async fn rehearse(
+    config: &Config,
+    args: &CheckArgs,
+    clock: &Clock,
+    hold: &Hold,
+    interrupt: &CancellationToken,
+) -> Result<Vec<CheckStep>, Stop> {
     let grants = select(config, &args.names)?;
     // Made afresh each time: a role that was just given may need a fresh access token.
     let shipped = AzureClients::for_person(config, clock.clone()).await?;
     let mut steps = Vec::new();
     for grant in grants {
-        let mut found = token::check(shipped.rotator(grant, "check"), shipped.identity, args).await;
+        let rotator = Rotator { hold: hold.clone(), ..shipped.rotator(grant, "check") };
+        let mut found = token::check(rotator, shipped.identity, args, interrupt).await;
         for step in &mut found {
             step.token = Some(grant.name.to_string());
             step.action = step.action.take().map(|action| grant.deployment.typed(&action));

@@ -12,7 +12,8 @@ use super::azure_clients::AzureRotator;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::schedule::MARK_EVERY;
-use crate::rotation::state::{Blocked, Noted, State};
+use crate::rotation::state::{Blocked, Noted, Outage, State};
+use crate::rotation::strict;
 use crate::status::condition::{Condition, Severity, conditions};
 use crate::status::snapshot::{Periods, Snapshot, TokenState};
 use crate::token::version::{Version, tag};
@@ -20,7 +21,14 @@ use crate::token::version::{Version, tag};
 /// Draws a token after a command's steps, with what the vault's notes add to them.
 pub(super) fn draw(rotator: &AzureRotator, state: State) -> Snapshot {
     let now = rotator.clock.now();
-    let state = as_noted(state, now);
+    let mut state = as_noted(state, now);
+    if rotator.grant.strict
+        && state.failure().is_none()
+        && let Some((failure, since)) =
+            state.newest.as_ref().and_then(|newest| strict::unsettled(newest, now))
+    {
+        state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
+    }
     let mut periods = Periods::of(&rotator.timing);
     // A proof is noted at most daily, so that a note counts for as much longer.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();

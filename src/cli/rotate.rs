@@ -1,7 +1,7 @@
 //! `rotate`: one pass, then exit. For cron, CI and Kubernetes `CronJobs`.
 //!
 //! Owns the pass: the same steps as the daemon's, once for each token, with no wait but for a
-//! successor that is not saved yet.
+//! successor that is not saved yet, and for another process that redeems a `strict` token.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -10,8 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::azure_clients::{AzureClients, AzureRotator};
-use super::signals::stopped;
-use super::{ExitCode, Global, Stop, known, load, out};
+use super::{ExitCode, Global, Stop, known, load, out, signals};
 use crate::config::Config;
 use crate::ports::failure::Remedy;
 use crate::process::clock::{Clock, Timestamp, rfc3339};
@@ -83,12 +82,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let clock = Clock::host();
     let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let all = grants.len();
-    let stop = CancellationToken::new();
-    let (stopped, stopping) = (stopped()?, stop.clone());
-    tokio::spawn(async move {
-        stopped.await;
-        stopping.cancel();
-    });
+    let stop = signals::stop()?;
     let passes = grants.into_iter().map(|grant| {
         let rotator = shipped.rotator(grant, "rotate");
         let hold = rotator.hold.clone();
@@ -96,7 +90,7 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
         async move {
             tokio::select! {
                 biased;
-                outcome = pass(rotator, args) => Some(outcome),
+                outcome = pass(rotator, args, stop) => Some(outcome),
                 () = hold.may_end(stop) => None,
             }
         }
@@ -130,7 +124,7 @@ pub fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Manage
     Ok(config.tokens.iter().filter(wanted).collect())
 }
 
-async fn pass(mut rotator: AzureRotator, args: &RotateArgs) -> Report {
+async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationToken) -> Report {
     let started = rotator.clock.now();
     let unknown = State::unknown(started);
     if args.dry_run {
@@ -141,12 +135,10 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs) -> Report {
         });
         return summarise(&rotator, state, if due { "would_rotate" } else { "would_prove" }, true);
     }
-    let proved = rotator.prove_in_turn(unknown, args.force).await;
-    let state = proved.logged(&rotator.grant.name);
-    let mut state = daemon::save_within_grace(&mut rotator, state, |_| true).await;
-    if let Next::UpdateTags(tags) = rotator.timing.next(&state, rotator.clock.now()) {
-        state = rotator.step(state, Next::UpdateTags(tags)).await.logged(&rotator.grant.name);
-    }
+    let state = daemon::prove_within_grace(&mut rotator, unknown, args.force).await;
+    let mut state = daemon::save_within_grace(&mut rotator, state, stop, |_| true).await;
+    state = daemon::own_up(&rotator, state);
+    state = daemon::note(&mut rotator, state).await;
     let done = if state.last_rotation_at.is_some() { "rotated" } else { "proved" };
     summarise(&rotator, state, done, false)
 }

@@ -1,6 +1,7 @@
 //! The signals that end a command that would otherwise go on.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::Stop;
 
@@ -11,6 +12,20 @@ use super::Stop;
 pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
     let cannot = |error| anyhow::Error::new(error).context("this process cannot have signals");
     signal(kind).map_err(cannot).map_err(Stop::Failed)
+}
+
+/// Is cancelled by SIGTERM or SIGINT, whichever comes first; listens from now on.
+///
+/// # Errors
+/// As [`listen`].
+pub fn stop() -> Result<CancellationToken, Stop> {
+    let stop = CancellationToken::new();
+    let (stopped, stopping) = (stopped()?, stop.clone());
+    tokio::spawn(async move {
+        stopped.await;
+        stopping.cancel();
+    });
+    Ok(stop)
 }
 
 /// Ends with SIGTERM or SIGINT, whichever comes first; listens from now on.

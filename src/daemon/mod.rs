@@ -17,6 +17,7 @@ use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
 use crate::rotation::turns::Turns;
 use crate::status::board::StatusBoard;
+use crate::status::snapshot::Snapshot;
 
 /// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
 #[derive(Debug)]
@@ -112,11 +113,22 @@ impl Daemon {
         let all_ended = async { while tokens.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout_at(grace.ends_at(), all_ended).await.is_ok();
         if !in_time {
-            error!(
-                event = "stopped_unsaved",
-                tokens = self.holds.successors(),
-                "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
-            );
+            let is_lost = |of: &&Snapshot| of.grant.strict && of.holds_successor();
+            let lost: Vec<_> =
+                self.board.read(|all| all.iter().filter(is_lost).map(|of| of.grant.clone()).collect());
+            for grant in &lost {
+                let action = grant.deployment.typed(&format!("sign in: `perennial login {}`", grant.name));
+                error!(event = "successor_lost", token = %grant.name, action,
+                    "the successor of a strict token could not be saved in time and is lost: the stored token is spent");
+            }
+            let kept = self.holds.successors().saturating_sub(lost.len());
+            if kept > 0 {
+                error!(
+                    event = "stopped_unsaved",
+                    tokens = kept,
+                    "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
+                );
+            }
         }
         in_time
     }

@@ -216,6 +216,8 @@ pub enum FailureSubject {
     Token,
     /// The list of that secret's versions.
     History,
+    /// A new version or a mark on one, which a `strict` token tries before it is redeemed.
+    Saving,
     /// The app's id or secret, as the issuer sees it.
     AppCredential,
     /// The place that the app's id or secret is read from.

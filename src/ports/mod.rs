@@ -69,7 +69,7 @@ pub trait Issuer {
     /// Exchanges a refresh token for an access token and its successor.
     ///
     /// Not idempotent: when the answer is lost, a successor may exist that nobody knows. Entra leaves
-    /// the redeemed token alive (docs/azure-facts.md F109); an issuer that rotates strictly does not.
+    /// the redeemed token alive (docs/azure-facts.md F109); an issuer that rotates strictly does not (`rotation::strict`).
     ///
     /// # Errors
     /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a refusal, by `OAuthError::remedy`;

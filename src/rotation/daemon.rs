@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::{Issuer, Resource, Vault};
@@ -15,6 +16,7 @@ use crate::rotation::liveness::Liveness;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Next;
 use crate::rotation::state::{Inherited, State};
+use crate::rotation::strict;
 use crate::rotation::told::Told;
 
 /// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
@@ -166,11 +168,12 @@ where
     }
 }
 
-/// Tries to save what is held, for the grace at most, and only while `wanted` holds of the state. For commands, which end.
-pub async fn save_within_grace<I, V, R>(
+/// Proves a token once. A `strict` one is tried for the grace while nothing is redeemed and what hinders it may pass: another
+/// process redeems it, or the vault is down. For commands, which end.
+pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,
-    wanted: impl Fn(&State) -> bool,
+    force: bool,
 ) -> State
 where
     I: Issuer + Sync,
@@ -178,10 +181,65 @@ where
     R: Resource + Sync,
 {
     let grace = Grace::begin();
+    loop {
+        let proved = Box::pin(rotator.prove_in_turn(state, force)).await;
+        state = proved.logged(&rotator.grant.name);
+        let waits = rotator.grant.strict && state.redemptions.is_empty() && state.outage.is_some();
+        if !waits || !grace.allows_another().await {
+            return state;
+        }
+    }
+}
+
+/// The state of a command that gives up the only copy of a token: that is a loss, which only a sign-in cures.
+pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
+    let now = rotator.clock.now();
+    match strict::lost(&mut state, now) {
+        Some(lost) => rotator.timing.after_failure(state, lost, now, 0.0),
+        None => state,
+    }
+}
+
+/// Notes in the version's tags what a command found out, where they do not say so yet.
+pub async fn note<I, V, R>(rotator: &mut Rotator<I, V, R>, state: State) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    match rotator.timing.next(&state, rotator.clock.now()) {
+        tags @ Next::UpdateTags(_) => Box::pin(rotator.step(state, tags)).await.logged(&rotator.grant.name),
+        _ => state,
+    }
+}
+
+/// Tries to save what is held, for the grace at most, and only while `wanted` holds of the state. The only copy of a token
+/// it tries to save until a stop is asked for, and for the grace after that. For commands, which end.
+pub async fn save_within_grace<I, V, R>(
+    rotator: &mut Rotator<I, V, R>,
+    mut state: State,
+    stop: &CancellationToken,
+    wanted: impl Fn(&State) -> bool,
+) -> State
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
+    let mut grace = Grace::begin();
     while state.is_unsaved() {
         let stepped = Box::pin(rotator.step(state, Next::Save)).await;
         state = stepped.logged(&rotator.grant.name);
-        if !state.is_unsaved() || !wanted(&state) || !grace.allows_another().await {
+        if !state.is_unsaved() {
+            break;
+        }
+        if state.holds_only_copy() && !stop.is_cancelled() {
+            let pause = if Instant::now() < grace.ends_at() { PAUSE } else { strict::LOOK_EVERY };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => grace = Grace::begin(),
+            }
+        } else if !(wanted(&state) || state.holds_only_copy()) || !grace.allows_another().await {
             break;
         }
     }

@@ -23,8 +23,8 @@ pub enum Stake {
 }
 
 /// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too. Without the
-/// answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor from the moment it
-/// is redeemed.
+/// answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor from the moment
+/// before it is marked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the tasks of a process hold. Cheap to clone.

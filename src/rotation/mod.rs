@@ -1,11 +1,12 @@
 //! The machine: decides what is due for each token, and does it.
 //!
-//! `state`, `schedule`, `save` and `pace` decide and are pure; `turns` lets tokens take theirs; `rotate` acts through the ports, and `daemon` is the loop around
+//! `state`, `schedule`, `save`, `strict` and `pace` decide and are pure; `turns` lets tokens take theirs; `rotate` acts through the ports, and `daemon` is the loop around
 //! it. A successor that the vault does not hold yet is in one place only, and is never dropped.
 
 pub mod state;
 pub mod schedule;
 pub mod save;
+pub mod strict;
 pub mod pace;
 pub mod turns;
 pub mod rotate;

@@ -26,6 +26,7 @@ use crate::token::{AccessToken, rotation_id};
 
 mod history;
 mod checking;
+mod claiming;
 mod redeeming;
 mod saving;
 mod turn;
@@ -138,6 +139,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !self.may_go_on(state, force, attempt) {
             return Ok(());
         }
+        self.may_be_claimed(state, &newest.version)?;
         if let Some(buried) = self.find_buried(state, &newest.version, attempt).await? {
             state.phase = Phase::Unsaved(Box::new(buried));
             state.clear_failures();
@@ -163,6 +165,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let facts = state.facts_of(&version.id);
         facts.same_token_at = is_same.then_some(facts.same_token_at.unwrap_or(now));
         // An issuer that returns the same token has not rotated it: there is nothing to save.
+        if is_same {
+            self.release(state, version, attempt).await;
+        }
         state.phase = if !is_same && (force || self.grant.strict || due) {
             Phase::Unsaved(Box::new(PendingSave::of(successor)))
         } else {
@@ -205,6 +210,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     async fn read_newest(&self, state: &mut State, attempt: &mut Attempt) -> Result<Stored, Failure> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
+        if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
+            // Nobody could have renewed a mark meanwhile.
+            sighted.1 = self.clock.now();
+        }
         let newest = newest.map_err(|error| self.own(state, &error))?;
         if let Some(vault_time) = newest.read_at {
             self.clock.observe(vault_time);

@@ -58,6 +58,7 @@ pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
         redeemed,
         redeemed_value: RefreshToken::new("redeemed"),
         rotation_id: Uuid::nil(),
+        is_only_copy: false,
     })
 }
 

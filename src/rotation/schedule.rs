@@ -10,6 +10,7 @@ use crate::net::backoff::{doubled, full_jitter, heed};
 use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
+use crate::rotation::strict;
 use crate::token::managed::{Policy, TokenName};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
@@ -160,10 +161,10 @@ impl Timing {
         if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
     }
 
-    /// The first instant, `now` or later, at which politeness allows that many calls to the vault. While a person is
-    /// waited for, the watch has a limit of its own.
+    /// The first instant, `now` or later, at which politeness allows that many calls to the vault. While the vault is
+    /// watched, that has a limit of its own.
     pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
-        if calls == 0 || state.awaits_person() {
+        if calls == 0 || state.is_watching() {
             return now;
         }
         state.vault_calls.room_at(self.limits.vault_calls, calls, now)
@@ -241,7 +242,11 @@ impl Timing {
         let since =
             before.filter(|known| known.failure.kind == failure.kind).map_or(now, |known| known.since);
         let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
-        let retry_at = now + delta(retry_wait(attempts, failure.retry_after, left, sample));
+        let mut wait = retry_wait(attempts, None, left, sample);
+        if state.holds_only_copy() || strict::is_elsewhere(&failure) {
+            wait = wait.min(strict::LOOK_EVERY);
+        }
+        let retry_at = now + delta(heed(wait, failure.retry_after, LONGEST));
         let attempts = attempts.saturating_add(1);
         state.outage = Some(Box::new(Outage { failure, since, attempts, retry_at }));
         state
@@ -259,7 +264,9 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
         }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
         // Somebody's version that was refused is read and not redeemed again (`standing`).
-        FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => now + SAVE_AGAIN_EVERY,
+        FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
+            now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
+        }
         // To know more, something would have to be redeemed.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };

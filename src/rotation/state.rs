@@ -6,12 +6,15 @@
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
 
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::ports::Acceptance;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
+use crate::rotation::strict;
+use crate::rotation::strict::Mark;
 use crate::rotation::told::Marks;
 use crate::token::version::{Version, VersionId};
 
@@ -71,6 +74,10 @@ pub struct State {
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice that it was replaced.
     pub credential_used: Option<u64>,
+    /// The redemption that this process has marked on a version and that is not settled (`strict`).
+    pub claim: Option<Uuid>,
+    /// The mark of another process as it was last read, and since when it is the same.
+    pub sighted: Option<Box<(Mark, Timestamp)>>,
     /// Whether its next step is due and waits for its turn: other tokens share its limits (`pace`).
     pub in_line: bool,
     /// Tags are not updated again before this.
@@ -209,6 +216,8 @@ impl State {
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,
+            claim: None,
+            sighted: None,
             in_line: false,
             mark_after: None,
             redemptions: Recent::default(),
@@ -293,10 +302,9 @@ impl State {
         }
     }
 
-    /// Counts a vault call. While a person is waited for the vault is watched, which has a limit of its own and must not
-    /// use up the usual one.
+    /// Counts a vault call. A vault that is watched has a limit of its own, which must not use up the usual one.
     pub fn note_vault_call(&mut self, now: Timestamp) {
-        if self.awaits_person() {
+        if self.is_watching() {
             self.watch.note(now);
         } else {
             self.vault_calls.note(now);
@@ -338,6 +346,11 @@ impl State {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
+    /// Whether that successor is the only copy of the token: the issuer has ended what the vault shows.
+    pub fn holds_only_copy(&self) -> bool {
+        matches!(&self.phase, Phase::Unsaved(pending) if pending.successor.is_only_copy)
+    }
+
     /// The successor that is held, on its way into the vault.
     pub fn pending(&mut self) -> Option<&mut PendingSave> {
         match &mut self.phase {
@@ -349,6 +362,13 @@ impl State {
     /// What the end of the process would lose, between two steps.
     pub fn stake(&self) -> Stake {
         if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
+    }
+
+    /// Whether the vault is watched: for what a person does, or to save the only copy of a token, or until another process
+    /// has saved it.
+    pub fn is_watching(&self) -> bool {
+        let elsewhere = self.outage.as_ref().is_some_and(|outage| strict::is_elsewhere(&outage.failure));
+        self.awaits_person() || self.holds_only_copy() || elsewhere
     }
 
     /// Whether a person is expected to act.

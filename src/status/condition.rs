@@ -205,8 +205,13 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     if of.standing(now) == crate::status::snapshot::TokenState::Unsaved
         && let Some(since) = told_since
     {
-        let summary = "a successor is held in memory and the vault does not take it".to_owned();
-        add(Kind::Unsaved, retry, since, summary);
+        let held = "a successor is held in memory and the vault does not take it";
+        let spent = if of.grant.strict {
+            "; until it is saved no program has a token: the stored token is spent"
+        } else {
+            ""
+        };
+        add(Kind::Unsaved, retry, since, format!("{held}{spent}"));
     }
     if of.lacks_mfa() {
         let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
@@ -287,7 +292,7 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
             vault(failure.vault.as_ref().unwrap_or(&of.grant.secret.vault))
         }
         (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
-        (FailureSubject::Token | FailureSubject::History | FailureSubject::Grant, _) => own(of),
+        _ => own(of),
     };
     Symptom {
         kind,

@@ -335,7 +335,10 @@ impl Snapshot {
             let of_the_app = blocked.failure.about == FailureSubject::AppCredential;
             blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app)
         });
-        if refused || self.lacks_mfa() || self.accepted() == Some(false) {
+        // What the vault shows of a strict token is spent while this process or another one holds the successor.
+        let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();
+        let is_spent = self.grant.strict && is_held;
+        if refused || is_spent || self.lacks_mfa() || self.accepted() == Some(false) {
             return Some(TimeDelta::zero());
         }
         let ends = self.app_secret_expires.into_iter().fold(self.expires_at?, Timestamp::min);
@@ -352,6 +355,11 @@ impl Snapshot {
             }
             _ => works,
         }
+    }
+
+    /// Whether a successor is held that the vault does not have yet.
+    pub fn holds_successor(&self) -> bool {
+        self.phase == TokenState::Unsaved
     }
 
     /// Whether a step has been tried: the vault was read, or could not be.

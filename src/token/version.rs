@@ -65,8 +65,11 @@ pub mod tag {
     /// What the alert sinks were told and what is not over yet, as marks (`rotation::told`).
     pub const TOLD: &str = "told";
 
+    /// That a `strict` token is being redeemed: since when, when that was last said, by whom, and by which command.
+    pub const REDEEMING: &str = "redeeming";
+
     /// All of them: whatever else a version carries is foreign and is handed on.
-    pub const OURS: [&str; 14] = [
+    pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
         SIGNED_IN_AT,
@@ -81,6 +84,7 @@ pub mod tag {
         VERDICT,
         REFUSED_CODE,
         TOLD,
+        REDEEMING,
     ];
 }
 
@@ -256,8 +260,9 @@ impl NewVersion {
 
 /// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
 /// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
-/// foreign tag is left out for it. Nor has what the sinks were told: without it a restart tells it once more.
-const RESERVED: usize = tag::OURS.len() - 3;
+/// foreign tag is left out for it. Nor has what the sinks were told: without it a restart tells it once more. Nor has the
+/// mark of a redemption: it may stand in the place of another (`rotation::strict`).
+const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
     let mut dropped = Vec::new();

@@ -1,6 +1,9 @@
 //! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center,
 //! and, where it is asked for, writing.
 
+mod strict;
+
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{CheckArgs, CheckStep, StepOutcome};
@@ -9,7 +12,8 @@ use crate::cli::proof::ProvenToken;
 use crate::cli::{explain, proof};
 use crate::login::StepFailure;
 use crate::ports::Vault as _;
-use crate::ports::{SecretRole, SecretUpdate, VaultError};
+use crate::ports::failure::{Failure, Remedy};
+use crate::ports::{Acceptance, SecretRole, SecretUpdate, VaultError};
 use crate::process::relative;
 use crate::rotation::daemon;
 use crate::rotation::state::State;
@@ -32,7 +36,12 @@ pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
 }
 
 /// Goes through the steps as far as they lead.
-pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &CheckArgs) -> Vec<CheckStep> {
+pub(super) async fn check(
+    mut rotator: AzureRotator,
+    identity: &str,
+    args: &CheckArgs,
+    stop: &CancellationToken,
+) -> Vec<CheckStep> {
     let id = rotation_id();
     let grant = rotator.grant.clone();
     let own = |error: &VaultError| explain::vault(error, SecretRole::Own, &grant.secret, grant.name.as_str());
@@ -88,11 +97,8 @@ pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &Chec
         steps.extend(unwritten());
         return steps;
     }
-    if let Err(refused) = proof::may_be_redeemed(&grant) {
-        let told = format!("{}: {}", refused.summary, refused.action);
-        steps.extend(
-            [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told.clone())),
-        );
+    if grant.strict {
+        steps.extend(strict::check(&mut rotator, &stored, args.write, stop).await);
         return steps;
     }
     match proof::redeem(&rotator, stored, &credential, id).await {
@@ -100,8 +106,9 @@ pub(super) async fn check(mut rotator: AzureRotator, identity: &str, args: &Chec
             steps.push(CheckStep::ok(REDEEM, redeemed(&proof)));
             steps.push(ask(&rotator, &proof, id).await);
             if args.write {
-                steps.push(update(&rotator, &proof, id).await);
-                steps.push(write(&mut rotator).await);
+                steps.push(update(&rotator, &proof.stored, id).await);
+                let state = rotate(&mut rotator, stop).await;
+                steps.push(written(&rotator, &state, "; the stored token is as good as before"));
             } else {
                 steps.extend(unwritten());
             }
@@ -150,13 +157,17 @@ async fn ask(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep
     if let Some(refused) = proof::objection(&rotator.grant, &said) {
         return CheckStep::failed(PARTNER_CENTER, refused);
     }
+    accepted(&said)
+}
+
+fn accepted(said: &Acceptance) -> CheckStep {
     let company = said.company.as_deref().unwrap_or("it");
     CheckStep::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
 }
 
 /// Writes the newest version's tags as they are: what a note in them needs.
-async fn update(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep {
-    let (grant, version) = (&rotator.grant, &proof.stored.version);
+async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep {
+    let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
     match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
         Ok(()) => CheckStep::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
@@ -168,20 +179,33 @@ async fn update(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckS
 }
 
 /// Rotates once, by the daemon's own steps: nothing is written but a proven successor.
-async fn write(rotator: &mut AzureRotator) -> CheckStep {
+async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
     let started = rotator.clock.now();
-    let proved = Box::pin(rotator.prove(State::unknown(started), true)).await;
-    let state = proved.logged(&rotator.grant.name);
+    let state = if rotator.grant.strict {
+        daemon::prove_within_grace(rotator, State::unknown(started), true).await
+    } else {
+        let proved = Box::pin(rotator.prove(State::unknown(started), true)).await;
+        proved.logged(&rotator.grant.name)
+    };
     let passes = |state: &State| state.blocked.is_none();
-    let state = daemon::save_within_grace(rotator, state, passes).await;
+    let state = daemon::save_within_grace(rotator, state, stop, passes).await;
+    daemon::own_up(rotator, state)
+}
+
+fn written(rotator: &AzureRotator, state: &State, consequence: &str) -> CheckStep {
     match (state.failure(), &state.newest) {
-        (Some(failure), _) => {
-            let again = format!("perennial rotate {} --force, and see what it says", rotator.grant.name);
-            let action = failure.action.as_deref().unwrap_or(&again);
-            let summary = format!("{}; the stored token is as good as before", failure.summary);
-            CheckStep::failed(WRITE, StepFailure::new(failure.remedy, summary, action))
-        }
+        (Some(failure), _) => CheckStep::failed(WRITE, refused(rotator, failure, consequence)),
         (None, Some(newest)) => CheckStep::ok(WRITE, format!("version {}", newest.id)),
         (None, None) => CheckStep::ok(WRITE, "the successor"),
     }
+}
+
+fn refused(rotator: &AzureRotator, failure: &Failure, consequence: &str) -> StepFailure {
+    let name = &rotator.grant.name;
+    let again = match failure.remedy {
+        Remedy::Login => format!("perennial login {name}"),
+        _ => format!("perennial rotate {name} --force, and see what it says"),
+    };
+    let action = failure.action.as_deref().unwrap_or(&again);
+    StepFailure::new(failure.remedy, format!("{}{consequence}", failure.summary), action)
 }

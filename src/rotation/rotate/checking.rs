@@ -4,7 +4,7 @@
 //!
 //! It reads the newest version and does not list the versions. A list costs one request for each 25 versions, has no order
 //! and has ties. The newest version is what other programs read too. It always costs one request, and it needs no right that
-//! a proof does not need.
+//! a proof does not need. What keeps a `strict` token from being redeemed is tried instead.
 
 use uuid::Uuid;
 
@@ -25,11 +25,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
         // A credential of two secrets takes two calls: then it is checked half as often.
-        let calls = match about {
-            FailureSubject::Token | FailureSubject::History | FailureSubject::Grant => 1,
-            FailureSubject::AppCredential | FailureSubject::CredentialSource => self.credential_secrets(),
-        };
-        state.note_vault_calls(calls.unsigned_abs() as usize, now);
+        let is_credential = matches!(about, FailureSubject::AppCredential | FailureSubject::CredentialSource);
+        let mut calls = if is_credential { self.credential_secrets() } else { 1 };
         let changed = match about {
             // The user may as well have signed in again: some checks read the token too.
             FailureSubject::AppCredential | FailureSubject::CredentialSource => {
@@ -38,10 +35,19 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             // A right to list is no more likely than a new sign-in: they take turns.
             FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
+            FailureSubject::Saving => {
+                let (saving, costly) = self.may_save(&mut state).await;
+                calls = if costly { 2 } else { 1 };
+                saving.map_or_else(|failure| is_unread_otherwise(&mut state, failure), |()| true)
+            }
             FailureSubject::History | FailureSubject::Token | FailureSubject::Grant => {
                 self.token_changed(&mut state, id).await
             }
         };
+        // What may hinder a save is tried by steps that count themselves.
+        if about != FailureSubject::Saving {
+            state.note_vault_calls(calls.unsigned_abs() as usize, now);
+        }
         if let Some(blocked) = &mut state.blocked {
             blocked.next_check_at = now + schedule::WATCH_EVERY * calls;
             blocked.checks = if changed { 0 } else { checks.wrapping_add(1) };

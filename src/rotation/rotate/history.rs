@@ -10,6 +10,7 @@ use crate::ports::{Issuer, Resource, SecretUpdate, Vault, VaultError};
 use crate::rotation::event::Event;
 use crate::rotation::save::Ties;
 use crate::rotation::state::{Inherited, PendingSave, State, Successor};
+use crate::rotation::strict::Mark;
 use crate::rotation::{save, schedule};
 use crate::token::version::{Version, VersionId};
 
@@ -126,6 +127,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         version: &Version,
         attempt: &mut Attempt,
     ) -> Result<Tried, Failure> {
+        // An older version that was redeemed is spent: it would take its whole family with it.
+        if self.grant.strict && Mark::on(version).is_some() {
+            return Ok(Tried::Useless);
+        }
         state.note_vault_call(self.clock.now());
         let stored = match self.vaults().read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,

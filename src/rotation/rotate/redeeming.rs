@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
+use super::claiming::leaves_unspent;
 use super::{Attempt, Proof, Rotator};
 use crate::ports::advice::Advice;
 use crate::ports::answer::{Unverified, Whose};
@@ -19,7 +20,8 @@ use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
 use crate::rotation::pace::{Limited, Redeemer};
 use crate::rotation::schedule;
-use crate::rotation::state::{Facts, State, Successor};
+use crate::rotation::state::{Facts, PendingSave, Phase, State, Successor};
+use crate::rotation::strict;
 use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::{Stored, Version, tag};
 use crate::token::{RefreshToken, local_secret};
@@ -65,6 +67,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let whom = Redeemer::of(&self.grant, Some(&stored.version), state.facts.as_deref());
         let mut permit = self.redemption_permit(whom, attempt).await?;
+        let unanswered =
+            if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
         let credential = attempt.credential.as_ref().expect("read above");
         let now = self.clock.now();
         state.redemptions.note(now);
@@ -76,18 +80,38 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let redeemed = self.exchange(&redeemed_value, credential, attempt.id).await;
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
-        let redeemed = redeemed.map_err(|error| self.refused(&error, credential)).inspect_err(|failure| {
-            if let Some(after) = failure.retry_after {
-                self.turns.pause(Limited::Redemptions(whom), after.min(schedule::LONGEST));
+        let redeemed = match redeemed {
+            Ok(redeemed) => redeemed,
+            Err(error) => {
+                let mut failure = self.refused(&error, credential);
+                if let Some(after) = failure.retry_after {
+                    self.turns.pause(Limited::Redemptions(whom), after.min(schedule::LONGEST));
+                }
+                if leaves_unspent(&error) {
+                    self.release(state, &stored.version, attempt).await;
+                    failure = unanswered.iter().fold(failure, strict::lost_answer);
+                }
+                return Err(failure);
             }
-        })?;
-        let Whose { user_oid, unverified, .. } =
-            answer::check(&self.grant, &credential.client_id, &redeemed)?;
+        };
+        let client_id = credential.client_id.clone();
+        let checked = answer::check(&self.grant, &client_id, &redeemed);
+        let Whose { user_oid, unverified, .. } = match checked {
+            Ok(whose) => whose,
+            Err(failure) if self.grant.strict && !state.is_unsaved() => {
+                let failure = strict::withheld(failure);
+                let successor = self.successor(stored, redeemed.refresh_token, client_id, None, attempt);
+                let withheld = Some(Box::new(failure.clone()));
+                state.phase =
+                    Phase::Unsaved(Box::new(PendingSave { withheld, ..PendingSave::of(successor) }));
+                return Err(failure);
+            }
+            Err(failure) => return Err(failure),
+        };
         if let (Some(permit), Some(user)) = (&mut permit, &user_oid) {
             permit.belongs_to(user);
         }
         drop(permit);
-        let client_id = credential.client_id.clone();
         let issued_at = self.clock.now();
         let version = &stored.version;
         let facts = state.facts_of(&version.id);
@@ -103,16 +127,28 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         // A chain stays its user's: an answer that does not say so is no reason to forget it.
         let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| version.is_ours())));
-        let successor = Successor {
-            token: redeemed.refresh_token,
-            issued_at,
+        let successor = self.successor(stored, redeemed.refresh_token, client_id, user_oid, attempt);
+        Ok(Proof { successor: Successor { issued_at, ..successor }, access_token: redeemed.access_token })
+    }
+
+    fn successor(
+        &self,
+        redeemed: &Stored,
+        token: RefreshToken,
+        client_id: String,
+        user_oid: Option<String>,
+        attempt: &Attempt,
+    ) -> Successor {
+        Successor {
+            token,
+            issued_at: self.clock.now(),
             client_id,
             user_oid,
-            redeemed: version.clone(),
-            redeemed_value,
+            redeemed: redeemed.version.clone(),
+            redeemed_value: redeemed.refresh_token(),
             rotation_id: attempt.id,
-        };
-        Ok(Proof { successor, access_token: redeemed.access_token })
+            is_only_copy: self.grant.strict,
+        }
     }
 
     /// Redeems a token once, as this app. What comes of the answer is the caller's: it is not checked, counted or kept.

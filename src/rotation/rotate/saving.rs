@@ -77,12 +77,20 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         match save::after_read(pending, &newest) {
             AfterRead::AlreadyThere => pending.written = Some(newest.version.id),
             AfterRead::Write => {
+                let withheld = pending.withheld.clone();
                 if newest.refresh_token() == pending.successor.redeemed_value {
                     let version = newest.version.clone();
                     let before = std::mem::replace(&mut pending.successor.redeemed, version);
                     state.carry_facts(&before.id, &newest.version.id);
                 }
-                self.write(state, &newest.version, attempt).await?;
+                let hindered = match withheld {
+                    Some(failure) => Some(failure),
+                    None => self.write(state, &newest.version, attempt).await.err().map(Box::new),
+                };
+                if let Some(failure) = hindered {
+                    Box::pin(self.renew_mark(state, &newest.version, attempt)).await;
+                    return Err(*failure);
+                }
             }
             AfterRead::Theirs => return self.give_way(state, newest, attempt).await,
         }
@@ -242,6 +250,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
 /// Nothing is held any more: this version is on top, and works.
 fn let_go(state: &mut State, newest: Version) {
+    state.claim = None;
     state.newest = Some(newest);
     state.clear_failures();
     state.phase = Phase::Current;

@@ -30,6 +30,8 @@ impl Timing {
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
+            claim: _,
+            sighted,
             in_line: _,
             mark_after,
             redemptions,
@@ -74,6 +76,9 @@ impl Timing {
             if let Some(Verdict { acceptance: _, at, since }) = verdict {
                 (*at, *since) = ((*at).min(now), (*since).min(now));
             }
+        }
+        if let Some(sighted) = sighted {
+            sighted.1 = sighted.1.min(now);
         }
         for refused in refused {
             refused.at = refused.at.min(now);

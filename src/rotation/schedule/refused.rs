@@ -42,6 +42,7 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     tags.insert(tag::REFUSED_KIND, failure.kind.as_str());
     tags.remove(tag::REFUSED_CODE);
     tags.remove(tag::VERDICT);
+    tags.remove(tag::REDEEMING);
     if is_final(failure, version, now) && tags.len() < MAX_TAGS {
         tags.insert(tag::REFUSED_CODE, &diagnosis::mark_of(failure.trace.code));
     }

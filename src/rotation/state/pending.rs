@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::ports::failure::Failure;
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
 use crate::token::version::{Version, VersionId};
@@ -23,6 +24,8 @@ pub struct Successor {
     pub redeemed_value: RefreshToken,
     /// Ties the records of this rotation together.
     pub rotation_id: Uuid,
+    /// Whether the token is `strict`: then the value that was redeemed is dead.
+    pub is_only_copy: bool,
 }
 
 /// A successor on its way into the vault.
@@ -42,6 +45,8 @@ pub struct PendingSave {
     /// Versions that need no further look within this save: a sign-in whose chain was on top, and a buried one
     /// that was refused.
     pub seen: Vec<VersionId>,
+    /// Why it is not to be written: the successor of a `strict` token of somebody else is only held.
+    pub withheld: Option<Box<Failure>>,
 }
 
 impl PendingSave {
@@ -54,6 +59,7 @@ impl PendingSave {
             written: None,
             dead: Vec::new(),
             seen: Vec::new(),
+            withheld: None,
         }
     }
 }

@@ -24,6 +24,11 @@ impl Recent {
         self.0.push_back(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
+    /// Whether nothing was done.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets what was noted after `now`, by a clock that has been set back since.
     pub fn forget_after(&mut self, now: Timestamp) {
         // What was noted a moment ago may have been rounded up.

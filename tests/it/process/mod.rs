@@ -24,6 +24,7 @@ mod policies;
 mod preload;
 mod standing;
 mod stops;
+mod strict;
 mod unknown_names;
 mod usable;
 mod verify;

@@ -58,6 +58,7 @@ fn values_on_their_way_are_not_shown() {
         redeemed: version(),
         redeemed_value: refresh(),
         rotation_id: Uuid::nil(),
+        is_only_copy: false,
     });
     let state = State { phase: Phase::Unsaved(Box::new(pending)), ..State::unknown(base()) };
     let stored = Stored { version: version(), value: secret.clone(), read_at: None };

@@ -9,6 +9,7 @@ mod long_list;
 mod mended;
 mod simulation;
 mod stories;
+mod strict;
 mod unlisted;
 mod watch;
 mod wrong_time;

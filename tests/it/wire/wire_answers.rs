@@ -209,7 +209,7 @@ async fn check(rows: Vec<Row>, at_least: usize) {
     assert!(rows.len() >= at_least, "only {} rows", rows.len());
     let mut wrong = Vec::new();
     for (nth, row) in rows.iter().enumerate() {
-        wrong.extend(row.run(&lab, nth).await);
+        wrong.extend(Box::pin(row.run(&lab, nth)).await);
     }
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }

@@ -241,7 +241,7 @@ async fn whoever_acts_at_whatever_step_the_last_sign_in_wins() {
     let (mut wrong, mut met) = (Vec::new(), 0);
     for deed in &DEEDS {
         for step in 0..STEPS {
-            let (found, done) = meets(&lab, deed, step).await;
+            let (found, done) = Box::pin(meets(&lab, deed, step)).await;
             wrong.extend(found);
             met += usize::from(done);
         }

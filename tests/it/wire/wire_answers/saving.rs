@@ -118,7 +118,7 @@ pub(super) async fn check_all() {
     let lab = Lab::start().await;
     let mut wrong = Vec::new();
     for (nth, answer) in answers().iter().enumerate() {
-        let failed = answer.run(&lab, nth).await;
+        let failed = Box::pin(answer.run(&lab, nth)).await;
         wrong.extend(failed.iter().map(|what| format!("{:?} {what}", answer.fault.operation)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,0 +1,358 @@
+//! The rule for a `strict` token: what is redeemed is spent, so each redemption is announced by a mark on the version, is
+//! made once, and brings a successor that is saved or reported as lost.
+//!
+//! Pure. Owns the mark, how long it is honored, and the words. `rotate/claiming.rs` puts the rule into effect.
+//!
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem one version together,
+//! as long as the vault shows a write to the reads that begin after its answer:
+//!
+//! 1. A process reads the version, and goes on only where no other's mark stands.
+//! 2. It writes its mark. From the beginning of that read to the answer to this write must pass no more than [`SETTLES`].
+//! 3. It waits for [`SETTLES`] and reads again. Only if the mark is still its own, it redeems.
+//!
+//! A mark that is written over in time is missed in step 3. One that is written over later was written over by a process
+//! that took longer than step 2 allows.
+//!
+//! The mark of a process that is gone is taken over. Whether it is gone, its age does not say: in an outage of the vault no
+//! mark can be renewed. So a process that takes over first sees the old mark, and then its own, unchanged for a while.
+
+use std::time::Duration;
+
+use chrono::{SubsecRound as _, TimeDelta};
+use uuid::Uuid;
+
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::process::clock::{Timestamp, rfc3339};
+use crate::process::text;
+use crate::rotation::state::{Phase, State};
+use crate::token::managed::ManagedToken;
+use crate::token::tags::Tags;
+use crate::token::version::{MAX_TAGS, NewVersion, Stored, Version, tag};
+
+/// See the three steps of a claim. A read and a write of Key Vault's take about a tenth of it.
+pub const SETTLES: Duration = Duration::from_secs(2);
+/// How long a mark is honored after it was last written. Then its process is taken for dead, and its successor for lost.
+const STANDS: TimeDelta = TimeDelta::minutes(15);
+/// For so long a process must have seen the mark unchanged, with a vault that works, before it writes its own over it, and
+/// then its own: a process that holds the successor writes its mark over any other at its next try to save.
+const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
+/// A mark as old as this needs not be seen for long: `rotate` ends sooner.
+const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
+/// How often a process that holds a successor writes its mark again.
+const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
+/// A redemption and its save take no longer where nothing hinders them.
+const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
+/// How often the vault is looked at while another process redeems the token, and how often a save is tried at least while
+/// this process holds the only copy of it.
+pub const LOOK_EVERY: Duration = Duration::from_secs(65);
+/// Vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write, list, disable
+/// two.
+pub const CALLS_OF_A_REDEMPTION: usize = 9;
+
+/// That a version is being redeemed, as its tag `redeeming` says: since when, when that was last said, by whom, and by which
+/// command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    since: Timestamp,
+    said_at: Timestamp,
+    by: Uuid,
+    command: Box<str>,
+}
+
+impl Mark {
+    /// A redemption of this version that begins now.
+    pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
+        // Not before the version: such a mark is a copy.
+        let since = now.trunc_subsecs(0).max(version.created);
+        Self { since, said_at: since, by, command: command.into() }
+    }
+
+    /// The mark on a version. One that is older than the version was copied by a tool.
+    pub fn on(version: &Version) -> Option<Self> {
+        let mut words = version.tags.get(tag::REDEEMING)?.splitn(4, ' ');
+        let mut time = || words.next()?.parse::<Timestamp>().ok();
+        let (since, said_at) = (time()?, time()?);
+        let by = words.next()?.parse().ok()?;
+        let command = text::shown(words.next()?).into();
+        (since >= version.created).then_some(Self { since, said_at, by, command })
+    }
+
+    /// The same, said again.
+    #[must_use]
+    pub fn renewed(self, now: Timestamp) -> Self {
+        Self { said_at: now.trunc_subsecs(0), ..self }
+    }
+
+    /// Whether it is time to say it again.
+    pub fn is_to_be_renewed(&self, now: Timestamp) -> bool {
+        now - self.said_at >= RENEWED_EVERY
+    }
+
+    /// Whether the same redemption wrote it.
+    pub fn is_of(&self, by: Uuid) -> bool {
+        self.by == by
+    }
+
+    /// Whether others have to wait that have seen it since then. One from the future was written by a clock that was wrong.
+    fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
+        let age = (now - self.said_at).abs();
+        age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
+    }
+
+    /// A version's tags with the mark among them: where there is no room, in the place of one that a failed redemption
+    /// brings back. None where the tags of others leave no room.
+    pub fn put(&self, tags: &Tags) -> Option<Tags> {
+        let mut tags = tags.clone();
+        let Self { since, said_at, by, command } = self;
+        let said = format!("{} {} {by} {command}", rfc3339(*since), rfc3339(*said_at));
+        tags.insert(tag::REDEEMING, &said);
+        for spare in [tag::VERDICT, tag::REFUSED_CODE, tag::PROVED_AT] {
+            if tags.len() > MAX_TAGS {
+                tags.remove(spare);
+            }
+        }
+        (tags.len() <= MAX_TAGS).then_some(tags)
+    }
+}
+
+/// A version's tags without the mark.
+pub fn unmarked(version: &Version) -> Tags {
+    let mut tags = version.tags.clone();
+    tags.remove(tag::REDEEMING);
+    tags
+}
+
+/// Whether this version may be redeemed now, as it was read just now. Answers with the mark of an earlier redemption that
+/// brought no successor: then its answer was lost.
+///
+/// # Errors
+/// Another process redeems it, or holds its successor.
+pub fn may_be_claimed(
+    state: &mut State,
+    version: &Version,
+    now: Timestamp,
+) -> Result<Option<Mark>, Box<Failure>> {
+    let Some(mark) = Mark::on(version) else { return Ok(None) };
+    if state.claim.is_some_and(|ours| mark.is_of(ours)) {
+        let is_contested = |seen: &(Mark, Timestamp)| seen.0 == mark && now - seen.1 < SEEN_FOR;
+        let contested = state.sighted.as_deref().is_some_and(is_contested);
+        return if contested { Err(Box::new(elsewhere(&mark))) } else { Ok(Some(mark)) };
+    }
+    let seen = state.sighted.take().filter(|seen| seen.0 == mark);
+    let seen = seen.unwrap_or_else(|| Box::new((mark, now)));
+    let (mark, since) = &**state.sighted.insert(seen);
+    if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
+}
+
+/// Whether a mark that may be written over may still be that of a process that holds the successor: then the own one has
+/// to stand for a while, too, which begins now.
+pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
+    let contest = before.is_some_and(|before| {
+        !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
+    });
+    state.sighted = contest.then(|| Box::new((ours.clone(), now)));
+    contest
+}
+
+/// Another process redeems the version.
+pub fn elsewhere(mark: &Mark) -> Failure {
+    let Mark { since, command, .. } = mark;
+    let summary = format!(
+        "another process (`{command}`) has been redeeming this token since {}, and has not saved the successor yet",
+        rfc3339(*since)
+    );
+    let action = format!(
+        "keep that process running and see why it cannot save; where it is gone, a daemon goes on {} minutes after its last sign of life",
+        (STANDS + SEEN_FOR).num_minutes()
+    );
+    let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
+    Failure { action: Some(action.into()), ..failure }
+}
+
+/// A day's politeness has no room for a redemption and its save.
+pub fn no_calls_left() -> Failure {
+    let summary =
+        "today's calls to the vault are used up: a redemption has to wait until its successor can be saved";
+    Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
+}
+
+/// Another process has been redeeming the version for longer than a redemption and its save take, and since when: by its
+/// mark, for those who only read.
+pub fn unsettled(version: &Version, now: Timestamp) -> Option<(Failure, Timestamp)> {
+    let mark = Mark::on(version).filter(|mark| now - mark.since >= SETTLED_WITHIN)?;
+    Some((elsewhere(&mark), mark.since))
+}
+
+/// Whether a failure is that another process redeems the version.
+pub fn is_elsewhere(failure: &Failure) -> bool {
+    failure.kind == Kind::Unsaved && failure.about == FailureSubject::Grant
+}
+
+/// The vault took too long for a claim to be sure.
+pub fn too_slow() -> Failure {
+    let summary = "Key Vault answers too slowly to be sure that no other process redeems this token";
+    Failure::new(Kind::VaultUnreachable, Remedy::Retry, FailureSubject::Saving, summary)
+}
+
+/// The tags of others leave no room for the mark.
+pub fn no_room() -> Failure {
+    let summary = format!("the newest version has {MAX_TAGS} tags, so a redemption cannot be marked on it");
+    let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
+    Failure { action: Some("take a tag off the newest version".into()), ..failure }
+}
+
+/// A new version that Key Vault rejects for its number of tags (docs/azure-facts.md F207), and refuses before that where
+/// this process may not write: a trial that leaves nothing behind. A vault that takes it all the same holds the same token.
+pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
+    let mut tags = unmarked(&stored.version);
+    for nth in 0..=MAX_TAGS {
+        tags.insert(&format!("trial-{nth}"), "");
+    }
+    NewVersion { value: stored.refresh_token(), expires, tags }
+}
+
+/// The version is noted to belong to another user than the configured one: that shows before anything is spent. A tag is
+/// no permission, and what it permits is compared with the answer all the same.
+pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
+    let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
+    let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
+    differs.then(|| {
+        let summary = "the token belongs to another user than user_oid says, by the tags of its version; it was not redeemed";
+        Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)
+    })
+}
+
+/// The answer was for somebody else: its successor is held, since nothing else is left of the chain.
+pub fn withheld(failure: Failure) -> Failure {
+    let summary = format!(
+        "{}; the stored token is spent, and its successor is held and not saved: it is lost when this process ends",
+        failure.summary
+    );
+    Failure { summary, ..failure }
+}
+
+/// The issuer refuses a version whose mark stayed: an earlier redemption spent it, and its answer was lost.
+pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
+    if failure.remedy != Remedy::Login {
+        return failure;
+    }
+    let Mark { since, command, .. } = mark;
+    let summary = format!(
+        "{}; it was redeemed at {} (`{command}`) and its answer was lost, and with it the successor",
+        failure.summary,
+        rfc3339(*since)
+    );
+    // That it is spent needs no second redemption.
+    Failure { summary, is_definite: true, ..failure }
+}
+
+/// What a command says that ends while it holds the only copy of a token: a loss. None where it holds none.
+pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
+    if !state.holds_only_copy() {
+        return None;
+    }
+    let why = state.failure().map_or_else(String::new, |failure| format!(" ({})", failure.summary));
+    state.phase = Phase::Unproved { due_at: now };
+    let summary = format!("the successor could not be saved and is lost{why}; the stored token is spent");
+    Some(Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, summary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::rotation::samples;
+
+    const BY: Uuid = Uuid::from_u128(1);
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    fn minutes(count: i64) -> TimeDelta {
+        TimeDelta::minutes(count)
+    }
+
+    fn marked(version: &Version, mark: &Mark) -> Version {
+        Version { tags: mark.put(&version.tags).expect("there is room"), ..version.clone() }
+    }
+
+    /// Marked now, by a redemption that nobody here has begun.
+    fn sample() -> (Version, Mark) {
+        let version = samples::version("v", now() - minutes(60));
+        let mark = Mark::new(&version, BY, "run", now());
+        (marked(&version, &mark), mark)
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written_and_is_no_part_of_the_other_tags() {
+        let (version, mark) = sample();
+
+        assert_eq!(Mark::on(&version), Some(mark.clone()));
+        assert_eq!(unmarked(&version), Tags::new());
+        let renewed = mark.renewed(now() + minutes(5));
+        assert_eq!(Mark::on(&marked(&version, &renewed)), Some(renewed));
+    }
+
+    #[test]
+    fn a_mark_is_honored_for_15_minutes_unless_it_is_renewed_or_ones_own() {
+        let (version, mark) = sample();
+        let free = |version: &Version, claim, after| {
+            let now = now() + minutes(after);
+            let sighted = Mark::on(version).map(|mark| Box::new((mark, now - SEEN_FOR)));
+            may_be_claimed(&mut State { claim, sighted, ..State::unknown(now) }, version, now).is_ok()
+        };
+
+        for (after, is_free) in [(-20, true), (-14, false), (0, false), (14, false), (15, true)] {
+            assert_eq!(free(&version, None, after), is_free, "{after}");
+            assert!(free(&version, Some(BY), after), "{after}");
+            assert_eq!(free(&version, Some(Uuid::nil()), after), is_free, "{after}");
+        }
+        assert!(!mark.is_to_be_renewed(now() + minutes(4)) && mark.is_to_be_renewed(now() + minutes(5)));
+        assert!(!free(&marked(&version, &mark.renewed(now() + minutes(5))), None, 19));
+    }
+
+    #[test]
+    fn an_old_mark_has_to_be_seen_unchanged_for_a_while_unless_it_is_very_old() {
+        let (version, mark) = sample();
+        let mut state = State::unknown(now());
+        let mut free =
+            |version: &Version, after| may_be_claimed(&mut state, version, now() + minutes(after)).is_ok();
+
+        assert!(!free(&version, 60) && !free(&version, 64) && free(&version, 65));
+        let renewed = marked(&version, &mark.renewed(now() + minutes(30)));
+        assert!(!free(&renewed, 66) && free(&renewed, 71));
+        let fresh = State::unknown(now());
+        assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(359)).is_err());
+        assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(360)).is_ok());
+    }
+
+    #[test]
+    fn a_copied_mark_and_one_that_cannot_be_read_count_for_nothing() {
+        let (version, _) = sample();
+        let copy = Version { created: now() + TimeDelta::seconds(1), ..version.clone() };
+        assert_eq!(Mark::on(&copy), None);
+        for text in ["", "x", "2026-02-02T02:40:00Z", "2026-02-02T02:40:00Z 2026-02-02T02:40:00Z x run"] {
+            let tags = Tags::from([(tag::REDEEMING, text)]);
+            assert_eq!(Mark::on(&Version { tags, ..version.clone() }), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mark_takes_the_place_of_what_a_failed_redemption_brings_back_and_of_nothing_else() {
+        let (version, mark) = sample();
+        let full = |own: &[&str]| {
+            let mut tags: Tags = own.iter().map(|name| (*name, "x")).collect();
+            (tags.len()..MAX_TAGS).for_each(|nth| tags.insert(&format!("foreign-{nth}"), "x"));
+            mark.put(&tags)
+        };
+
+        let put = full(&[tag::PROVED_AT, tag::VERDICT]).expect("in the place of the verdict");
+        assert!(put.contains(tag::PROVED_AT) && !put.contains(tag::VERDICT));
+        assert_eq!(put.len(), MAX_TAGS);
+        assert!(full(&[tag::PROVED_AT]).is_some());
+        assert_eq!(full(&[]), None);
+        assert!(unsettled(&version, now() + TimeDelta::seconds(59)).is_none());
+        assert!(unsettled(&version, now() + minutes(1)).is_some());
+    }
+}
