@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::daemon::Signals;
