@@ -1,6 +1,8 @@
 //! A sign-in that lies below a version of ours and is refused there: it is tried again once a day, whatever the attempts
 //! meet on their way, and is put on top once it works.
 
+use std::time::Duration;
+
 use perennial::net::no_response::NoResponse;
 
 use super::*;
