@@ -7,6 +7,8 @@ use crate::net::no_response::NoResponse;
 pub enum Advice {
     /// Sign in again.
     SignIn,
+    /// Sign in again, as a policy demands from time to time.
+    SignInFrequency,
     /// Sign in with a second factor.
     SecondFactor,
     /// Change the password, then sign in.
@@ -92,7 +94,7 @@ impl Advice {
                 Self::AppId
             }
             Self::AcceptConsent => Self::Consent,
-            Self::Device => Self::Policy,
+            Self::Device | Self::SignInFrequency => Self::Policy,
             other => other,
         }
     }

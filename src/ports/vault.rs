@@ -226,7 +226,7 @@ impl VaultError {
             ),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
-                "wait, Perennial tries again by itself; if it lasts, check the identity service of this host"
+                "wait, Perennial tries again by itself; if it lasts, check the identity service of this host, and what else asks it for tokens"
                     .into()
             }
             Self::NoIdentity { .. } => {
@@ -271,16 +271,19 @@ fn cloud_of(vault: &str) -> &'static str {
 /// The role that this identity lacks on one secret.
 fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
-    let (role, from) = match asked {
-        SecretRole::Own => ("Perennial Secret Rotator", "the role is deploy/azure/role.json; it"),
-        SecretRole::Source => ("Key Vault Secrets User", "it"),
+    let (role, unless) = match asked {
+        SecretRole::Own => (
+            "Perennial Secret Rotator",
+            "; where it is not known, `az role definition create --role-definition @deploy/azure/role.json` first",
+        ),
+        SecretRole::Source => ("Key Vault Secrets User", ""),
     };
     match caller {
         Some(oid) => format!(
-            "give this identity a role: `az role assignment create --role \"{role}\" --assignee {oid} --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` ({from} takes up to ten minutes to work)"
+            "give this identity a role: `az role assignment create --role \"{role}\" --assignee {oid} --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` (it takes up to ten minutes to work){unless}"
         ),
         None => format!(
-            "give this identity the role {role:?} on secret {name}: Azure portal, Key vaults, {vault}, Secrets, {name}, Access control (IAM) ({from} takes up to ten minutes to work)"
+            "give this identity the role {role:?} on secret {name}: Azure portal, Key vaults, {vault}, Secrets, {name}, Access control (IAM) (it takes up to ten minutes to work){unless}"
         ),
     }
 }

@@ -80,7 +80,7 @@ pub const ROWS: &[Row] = &[
     .ends_grant(),
     // A sign-in helps.
     login(&[70000..=70000], A::SignIn, "grant not accepted").unconfirmed(),
-    login(&[70043..=70043], A::SignIn, "sign-in frequency exceeded"),
+    login(&[70043..=70043], A::SignInFrequency, "sign-in frequency exceeded"),
     login(&[50089..=50089], A::SignIn, "sign-in expired"),
     login(&[50132..=50132], A::NewPassword, "password expired or changed"),
     login(&[50055..=50055, 50144..=50144], A::NewPassword, "password expired"),

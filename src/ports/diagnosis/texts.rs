@@ -49,10 +49,15 @@ impl Subject<'_> {
     }
 
     fn policy(&self) -> String {
-        let name = self.name;
+        let (name, logs) = (self.name, self.sign_in_logs());
+        if let CredentialPlace::Vault { .. } = self.place {
+            return format!(
+                "find the refusal in {logs} and change the conditional access policy for workload identities that it names so that it admits this host's address, or exclude the service principal of app {} from it",
+                self.client_id
+            );
+        }
         let adapt = format!(
-            "find the refusal in {} and change the conditional access policy that it names so that it admits the user and this host, or exclude the user from it",
-            self.sign_in_logs()
+            "find the refusal in {logs} and change the conditional access policy that it names so that it admits the user and this host, or exclude the user from it"
         );
         match self.way {
             // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
@@ -122,6 +127,26 @@ impl Subject<'_> {
         )
     }
 
+    /// What is wrong with a scope: its words or, where they are those for Partner Center, what the app may ask for.
+    fn scope(&self) -> String {
+        const USUAL: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
+        let (name, app, scope) = (self.name, self.client_id, self.scope);
+        if scope == USUAL {
+            return format!(
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}",
+                self.consent_page()
+            );
+        }
+        format!("correct scope of {name} ({scope}): one resource, as {USUAL}")
+    }
+
+    fn outage(&self) -> String {
+        format!(
+            "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft, and where that shows none, check the proxy and network on the way to {}",
+            self.authority
+        )
+    }
+
     fn look_up(&self) -> String {
         match self.trace.code {
             Some(code) => format!(
@@ -144,6 +169,10 @@ impl Advice {
         let login = of.login();
         match self {
             Self::SignIn => of.sign_in(),
+            Self::SignInFrequency => format!(
+                "sign in again: {login}; a policy limits how long a sign-in lasts, so this comes back until an administrator excludes the user from it: {} names it",
+                of.sign_in_logs()
+            ),
             Self::SecondFactor => {
                 format!("sign in with a second factor: {login}; the user must have MFA registered")
             }
@@ -151,7 +180,7 @@ impl Advice {
             Self::StartAgain => format!("start the sign-in again: {login}"),
             Self::AcceptConsent => format!("sign in again and accept the consent: {login}"),
             Self::Device => format!(
-                "sign in on a device that the tenant accepts: {login}; or take the user out of the policy that requires a device"
+                "sign in by browser on a device that the tenant accepts: `perennial login {name}`; or take the user out of the policy that requires a device, and then sign in"
             ),
             Self::StoredValue => of.stored_value(),
             Self::EnableAccount => of.enable_account(),
@@ -168,7 +197,7 @@ impl Advice {
             ),
             Self::Policy => of.policy(),
             Self::Risk => format!(
-                "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}; details: {}",
+                "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}, or the user's home tenant where that is another; details: {}",
                 of.sign_in_logs()
             ),
             Self::Consent => format!(
@@ -189,7 +218,9 @@ impl Advice {
             Self::NoClientSecret => of.no_client_secret(),
             Self::AppId => of.compare_app_id(),
             Self::EnableApp => {
-                format!("enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}")
+                format!(
+                    "enable the app: `az ad sp update --id {app} --set accountEnabled=true`, in tenant {tenant}"
+                )
             }
             Self::ServicePrincipal => format!(
                 "make the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or let an administrator consent there: {}",
@@ -197,7 +228,7 @@ impl Advice {
             ),
             Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
             Self::Assertion => format!(
-                "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets); a new one takes minutes to work"
+                "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets), and register the one that is used; a new one takes minutes to work"
             ),
             Self::FederatedCredential => format!(
                 "in {}, compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); it takes up to 15 minutes to work",
@@ -212,9 +243,7 @@ impl Advice {
                 "set name of [cloud] to the cloud of tenant {tenant}: public, us_gov or china; or correct {}",
                 of.tenant_key()
             ),
-            Self::Scope => format!(
-                "correct scope of {name} ({scope}): one resource, as https://api.partnercenter.microsoft.com/user_impersonation"
-            ),
+            Self::Scope => of.scope(),
             Self::Resource => of.resource(),
             Self::Request => format!(
                 "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; where both are right, the stored value is no refresh token, so sign in: {login}",
@@ -228,9 +257,7 @@ impl Advice {
             Self::PersonalAccount => format!(
                 "wait, Perennial tries again by itself; the answer is about a personal Microsoft account: if it lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
-            Self::Outage => {
-                "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft".to_owned()
-            }
+            Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(

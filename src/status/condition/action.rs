@@ -89,8 +89,11 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
                 ),
             }
         }
-        (None, Kind::EntraUnreachable) => Advice::Outage.text(&subject),
-        (None, Kind::EntraThrottled) => Advice::Throttled.text(&subject),
+        // Entra may have refused the vault's identity.
+        (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
+        (None, Kind::EntraThrottled) => {
+            stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)
+        }
         (None, Kind::AppMisconfigured) => Advice::AppId.text(&subject),
         (None, Kind::VaultUnreachable | Kind::VaultRefused | Kind::SecretDeleted | Kind::VaultIdentity) => {
             of_vault()
