@@ -32,6 +32,8 @@ struct Inbox {
     is_down: Rc<Cell<bool>>,
     /// Refuses what is about this token.
     refuses: Rc<RefCell<Option<String>>>,
+    /// When it first did.
+    refused_at: Rc<Cell<Option<Timestamp>>>,
     asked: Rc<Cell<usize>>,
     answers_after: Rc<Cell<Duration>>,
 }
@@ -47,6 +49,7 @@ impl Inbox {
             self.refuses.borrow().as_ref().is_some_and(|token| change.condition.tokens.contains(token))
         };
         if changes.iter().any(is_refused) {
+            self.refused_at.set(self.refused_at.get().or(Some(now)));
             return Err(Undelivered {
                 permanent: true,
                 message_rejected: true,
@@ -265,6 +268,10 @@ fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
         fleet.revoke_all();
         pass(HOUR * 7).await;
         assert_eq!(told(), [(EventKind::Opened, 1); 2], "what is about the others");
+        let refused_at = fleet.inbox.refused_at.get().expect("t0 comes first");
+        let later = |message: &Message| message.0 - refused_at;
+        let others_at: Vec<_> = fleet.inbox.messages.borrow().iter().rev().take(2).map(later).collect();
+        assert_eq!(others_at, [TimeDelta::zero(); 2], "in the same pass");
         assert!(fleet.inbox.asked.get() < 60, "{} times in 7 h", fleet.inbox.asked.get());
 
         fleet.world.human_signs_in(&fleet.partners[1]).expect("may sign in");

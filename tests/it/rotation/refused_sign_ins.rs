@@ -1,25 +1,16 @@
 //! A sign-in that the issuer refuses stays what an unversioned read returns, unless the answer is known to end its
 //! grant: promise 2, over the codes that Entra gives, in each place where Perennial decides about somebody's version.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
-use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::process::clock::{Clock, Timestamp};
-use perennial::rotation::daemon::Signals;
-use perennial::rotation::liveness::Liveness;
 use perennial::rotation::schedule::Next;
 use perennial::rotation::state::{Phase, State};
-use perennial::rotation::told::Told;
-use perennial::rotation::{daemon, grace};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::RefreshToken;
 use perennial::token::managed::{ManagedToken, Policy};
 use perennial::token::tags::Tags;
 use perennial::token::version::{Version, tag};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::harness;
 use crate::support::harness::WorldRotator;
@@ -27,6 +18,8 @@ use crate::support::lab;
 use crate::support::lab::Lab;
 
 mod buried;
+mod rescues;
+mod stopping;
 
 const REFUSED_CODE: &str = "refused-code";
 
@@ -269,60 +262,6 @@ async fn of_several_numbers_in_one_answer_all_must_end_the_grant() {
 }
 
 #[tokio::test]
-async fn a_rescue_puts_the_newest_sign_in_on_top_once_its_policy_is_lifted() {
-    for fresh_process in [false, true] {
-        let scene = Scene::set().await;
-        let mut rotator = scene.rotator("run");
-        let state = settle(&mut rotator, scene.unknown()).await;
-        scene.refuse("invalid_grant", Some(53003));
-        let sign_in = scene.signs_in(Tags::new());
-        let state = look_now(&mut rotator, state).await;
-        assert_eq!(kind(&state), Some(Kind::PolicyBlocked));
-        assert!(scene.version_of(&sign_in).is_refused(), "it is noted");
-        scene.pass(&rotator, TimeDelta::hours(1));
-        scene.pastes_rubbish();
-        let mut state = settle(&mut rotator, state).await;
-        assert_eq!(kind(&state), Some(Kind::LoginRequired));
-
-        scene.allow();
-        if fresh_process {
-            (rotator, state) = (scene.rotator("next"), scene.unknown());
-        }
-        let state = hours(&scene, &mut rotator, state, 49).await;
-
-        assert!(
-            scene.follows(&sign_in) && state.failure().is_none(),
-            "{fresh_process}: {:?}",
-            state.failure()
-        );
-    }
-}
-
-#[tokio::test]
-async fn while_the_policy_holds_a_rescue_puts_nothing_older_over_the_sign_in() {
-    let scene = Scene::set().await;
-    let mut rotator = scene.rotator("run");
-    let state = settle(&mut rotator, scene.unknown()).await;
-    scene.refuse("invalid_grant", Some(530_003));
-    let sign_in = scene.signs_in(Tags::new());
-    scene.pass(&rotator, TimeDelta::hours(1));
-    let state = look_now(&mut rotator, state).await;
-    let rubbish = scene.pastes_rubbish();
-    let state = look_now(&mut rotator, state).await;
-    scene.pass(&rotator, TimeDelta::minutes(1));
-    let began = scene.world.now();
-
-    let state = hours(&scene, &mut rotator, state, 49).await;
-    assert_eq!((scene.newest(), kind(&state)), (rubbish, Some(Kind::LoginRequired)));
-    let tried = scene.redemptions_since(began);
-    assert!((1..=2).contains(&tried), "{tried} redemptions in two days");
-
-    scene.allow();
-    let state = hours(&scene, &mut rotator, state, 49).await;
-    assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
-}
-
-#[tokio::test]
 async fn a_mark_of_the_first_version_does_not_condemn() {
     // Buried by a process that died: the next one finds it.
     let scene = Scene::set().await;
@@ -364,48 +303,6 @@ async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
         settle(&mut rotator, scene.unknown()).await;
 
         assert_eq!(scene.follows(&sign_in), !is_dead, "{what}");
-    }
-}
-
-/// Somebody signs in while a successor is held, is refused, and the daemon is told to stop.
-async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
-    let world = World::new(Clock::running(harness::base(), 1.0), 7);
-    let partner = world.add_partner("contoso", harness::VAULT, None);
-    let other = world.add_user(&partner.tenant_id, "other@contoso.onmicrosoft.com", true);
-    let grant = harness::grant("contoso", &partner, &Policy::default());
-    let mut rotator = harness::rotator(&world, Clock::running(harness::base(), 1.0), &grant, "run", 5);
-    let state = rotator.prove(State::unknown(world.now()), true).await.state;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let token = world.sign_in(&other, &partner.client_id).expect("may sign in");
-    world.human_writes(&partner.refresh_token, token.expose(), Tags::new()).expect("stored");
-    let what = FaultEffect::OAuth { status: 400, error: error.to_owned(), code: Some(code), suberror: None };
-    world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&other));
-    let stop = CancellationToken::new();
-    stop.cancel();
-    let (_reload, reloads) = watch::channel(0);
-    let signals = Signals { stop, reload: reloads, told: Told::default() };
-
-    let task = daemon::keep(rotator, state, signals, Liveness::default(), |_, _, _| ());
-    assert!(tokio::time::timeout(grace::GRACE, task).await.is_err(), "it holds a successor: {code}");
-
-    assert_eq!(world.newest_value(&partner.refresh_token), Some(token), "{code}");
-    world.count_calls_where(Timestamp::MIN_UTC, |call| {
-        call.operation == Operation::Redeem && call.subject == other
-    })
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stopping_daemon_redeems_a_refused_sign_in_once_or_twice() {
-    for (error, code, most) in [
-        ("invalid_grant", 53003, 1),
-        ("invalid_grant", 999_999, 1),
-        ("invalid_grant", 50196, 1),
-        ("temporarily_unavailable", 90033, 2),
-        ("invalid_client", 7_000_215, 2),
-    ] {
-        let redemptions = redemptions_while_stopping(error, code).await;
-
-        assert!((1..=most).contains(&redemptions), "{code}: {redemptions} redemptions");
     }
 }
 

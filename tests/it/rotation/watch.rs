@@ -2,15 +2,15 @@
 
 use chrono::TimeDelta;
 use perennial::cli::azure_clients::AzureRotator;
-use perennial::ports::Vault as _;
 use perennial::ports::failure::Kind;
 use perennial::rotation::state::{Phase, State};
 use perennial::sandbox::world::{Action, Distortion, Fault, FaultEffect, Operation, Partner, Peer};
-use perennial::token::managed::{ManagedToken, Policy};
+use perennial::token::managed::ManagedToken;
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::tags::Tags;
-use perennial::token::version::{NewVersion, Provenance, Version};
+use perennial::token::version::Version;
 
+use crate::support::harness;
 use crate::support::lab::{Lab, grant, settle};
 
 /// A token of ours whose user has been switched off, and the process that waits for somebody.
@@ -146,20 +146,7 @@ async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() 
     world.advance(TimeDelta::minutes(1));
     world.human_writes(at, theirs.expose(), Tags::new());
     world.advance(TimeDelta::minutes(1));
-    let provenance = Provenance {
-        command: "run",
-        issued_at: held.issued_at,
-        signed_in_at: held.redeemed.signed_in_at(),
-        tenant_id: &partner.tenant_id,
-        client_id: &partner.client_id,
-        user_oid: None,
-        redeemed_from: Some(&held.redeemed.id),
-        verdict: None,
-        foreign: Tags::new(),
-        rotation_id: held.rotation_id,
-    };
-    let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
-    dies.vault.write(at, &new, held.rotation_id).await.expect("written");
+    harness::writes_and_dies(&dies.vault, &held, &partner).await;
     world.inject(Fault::of(Peer::Entra, FaultEffect::Distort(Distortion::NoRefreshToken)).about(&other));
 
     let mut rotator = lab.rotator(&grant("partner", &partner));

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use perennial::ports::Vault;
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::rotation::holds::Hold;
 use perennial::rotation::rotate::Rotator;
 use perennial::rotation::schedule::Timing;
+use perennial::rotation::state::Successor;
 use perennial::rotation::turns::Turns;
 use perennial::sandbox::world::{Actor, Partner, World};
 use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, Source};
+use perennial::token::tags::Tags;
+use perennial::token::version::{NewVersion, Provenance};
 
 pub(crate) const VAULT: &str = "https://contoso.vault.azure.net";
 
@@ -97,4 +101,22 @@ impl Drop for Scratch {
         // Only what a test that failed early has not made is missing.
         let _gone = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Writes a successor as a process does that dies before it lists: whatever lies below, nobody has looked.
+pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partner: &Partner) {
+    let provenance = Provenance {
+        command: "run",
+        issued_at: held.issued_at,
+        signed_in_at: held.redeemed.signed_in_at(),
+        tenant_id: &partner.tenant_id,
+        client_id: &partner.client_id,
+        user_oid: None,
+        redeemed_from: Some(&held.redeemed.id),
+        verdict: None,
+        foreign: Tags::new(),
+        rotation_id: held.rotation_id,
+    };
+    let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
+    vault.write(&partner.refresh_token, &new, held.rotation_id).await.expect("written");
 }

@@ -1,7 +1,7 @@
 //! A sign-in that lies below a version of ours and is refused there: it is tried again once a day, whatever the attempts
 //! meet on their way, and is put on top once it works.
 
-use perennial::token::version::{NewVersion, Provenance};
+use std::time::Duration;
 
 use perennial::net::no_response::NoResponse;
 
@@ -21,21 +21,7 @@ impl Scene {
         self.world.advance(wait);
         let sign_in = self.signs_in(tags);
         self.world.advance(TimeDelta::minutes(1));
-        let provenance = Provenance {
-            command: "run",
-            issued_at: held.issued_at,
-            signed_in_at: held.redeemed.signed_in_at(),
-            tenant_id: &self.partner.tenant_id,
-            client_id: &self.partner.client_id,
-            user_oid: None,
-            redeemed_from: Some(&held.redeemed.id),
-            verdict: None,
-            foreign: Tags::new(),
-            rotation_id: held.rotation_id,
-        };
-        let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
-        let written = dies.vault.write(&self.partner.refresh_token, &new, held.rotation_id).await;
-        written.expect("written");
+        harness::writes_and_dies(&dies.vault, &held, &self.partner).await;
         self.world.advance(TimeDelta::minutes(1));
         sign_in
     }
