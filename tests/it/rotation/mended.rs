@@ -292,6 +292,16 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
+        // The client in memory asks for a token at each call. The shipped one makes its credential anew once it has
+        // been refused for a minute: azure::key_vault::tests::a_replaced_secret_is_taken_up_in_the_same_call.
+        Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
+            noticed_within: A_MINUTE,
+            breaks: |scene| {
+                let (error, code) = ("invalid_client".to_owned(), Some(7_000_222));
+                let expired = FaultEffect::OAuth { status: 401, error, code, suberror: None };
+                scene.world.inject(Fault::of(Peer::Entra, expired).on(Operation::Identity));
+            },
+            mends: |scene| scene.world.clear_faults(None) },
         Cause { name: "version disabled, enabled", credential: SecretInVault, noticed_within: A_MINUTE,
             breaks: |scene| scene.world.switch_version(&scene.partner.refresh_token, None, false),
             mends: |scene| scene.world.switch_version(&scene.partner.refresh_token, None, true) },
