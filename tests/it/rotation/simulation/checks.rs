@@ -172,7 +172,9 @@ impl Simulation {
                 return Err(format!("{now}: the grant is dead, and {} says nothing", instance.name));
             }
             let asks_login = matches!(seen.remedy, Some(Remedy::Login));
-            if asks_login && quiet && calm && self.world.is_alive(value.expose()) {
+            // What was refused before an outage is asked for again three hours after an attempt that got no answer.
+            let asked_again = self.trouble.busy_until < now - due.max(TimeDelta::minutes(185));
+            if asks_login && quiet && calm && asked_again && self.world.is_alive(value.expose()) {
                 return Err(format!("{now}: {} asks for a sign-in while the token is good", instance.name));
             }
         }
