@@ -233,7 +233,7 @@ impl VaultError {
                 "check [vault] credential in the configuration; `perennial check` tries it".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
-                "set name of [cloud] to {}, the cloud of vault {vault}: the audience of the token is chosen by it",
+                "set name of [cloud] to {}, the cloud of vault {vault}: it chooses the audience of the token; where it is right, the identity service of this host gives tokens for something else: restart it, or name another credential in [vault]",
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { .. } => format!(
@@ -260,7 +260,7 @@ impl VaultError {
 /// What `name` of `[cloud]` has to be for a vault at this address.
 fn cloud_of(vault: &str) -> &'static str {
     if vault.ends_with(".usgovcloudapi.net") {
-        "us_gov"
+        "usgov"
     } else if vault.ends_with(".azure.cn") {
         "china"
     } else {
@@ -274,7 +274,7 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
     let (role, unless) = match asked {
         SecretRole::Own => (
             "Perennial Secret Rotator",
-            "; where it is not known, `az role definition create --role-definition @deploy/azure/role.json` first",
+            "; where no role has this name, make it first as docs/getting-started.md says",
         ),
         SecretRole::Source => ("Key Vault Secrets User", ""),
     };
