@@ -254,6 +254,10 @@ pub struct Acceptance {
 impl Acceptance {
     /// What it means against the token: nothing where it may be used.
     pub fn objection(&self) -> Option<Kind> {
+/// What `Kind::MfaRequired` means as an objection: the access token may name a second factor all the same.
+pub const SECOND_FACTOR: &str =
+    "Partner Center wants a fresh second factor: the one of the sign-in is missing or too old";
+
         match (self.mfa, self.accepted) {
             (Some(false), _) => Some(Kind::MfaRequired),
             (_, false) => Some(Kind::PartnerCenterRefused),
