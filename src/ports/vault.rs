@@ -325,6 +325,14 @@ mod tests {
             (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
             (VaultError::Disabled, "--enabled true`"),
             (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
+            (VaultError::Unreachable(NoResponse::Tls), "ca_file of [cloud]"),
+            (VaultError::Unavailable { status: 429, retry_after: None }, "if the throttling lasts"),
+            (VaultError::Unavailable { status: 503, retry_after: None }, "https://azure.status.microsoft"),
+            (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),
+            (
+                VaultError::Unauthorized { akv: Some(10032) },
+                "let tenant_id of [vault] be the tenant of vault contoso",
+            ),
         ] {
             let told = told(&error, SecretRole::Own);
             assert!(told.contains(action), "{error}: {told}");

@@ -7,6 +7,7 @@ mod interleavings;
 mod long_list;
 mod mended;
 mod simulation;
+mod unconfirmed;
 mod unlisted;
 mod watch;
 mod wrong_time;
