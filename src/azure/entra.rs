@@ -27,7 +27,7 @@ use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
 use crate::ports::diagnosis::pick;
 use crate::ports::failure::Trace;
-use crate::ports::oauth_error::{OAuthError, codes_in, word};
+use crate::ports::oauth_error::{OAuthError, b2c_code_in, codes_in, word};
 use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse};
 use crate::process::text::guid;
 use crate::token::claims::Claims;
@@ -188,6 +188,7 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
             correlation_id: text("correlation_id").and_then(guid).filter(unspoken),
         },
         further_codes,
+        b2c_code: text("error_description").and_then(b2c_code_in),
         suberror: text("suberror").and_then(word).filter(unspoken),
         claims: text("claims").and_then(challenge).filter(unspoken),
         retry_after,

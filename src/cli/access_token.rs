@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out, proof};
+use crate::login::StepFailure;
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
 
@@ -65,16 +66,16 @@ struct Printed<'a> {
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
-    if let Some(scope) = args.scope {
-        grant.scope = scope;
+    if let Some(scope) = &args.scope {
+        grant.scope.clone_from(scope);
     }
-    if let Some(tenant) = args.tenant {
-        (grant.tenant_id, grant.user_oid) = (tenant, None);
+    if let Some(tenant) = &args.tenant {
+        (grant.tenant_id, grant.user_oid) = (tenant.clone(), None);
     }
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let rotator = shipped.rotator(&Arc::new(grant), "access-token");
     let proof = proof::prove(&rotator, rotation_id()).await;
-    let proof = proof.map_err(|refused| refused.typed(&rotator.grant.deployment))?;
+    let proof = proof.map_err(|refused| by_flag(refused.typed(&rotator.grant.deployment), &args))?;
     let token = proof.redeemed.access_token.expose();
     let written = if args.json {
         let expires = proof.proved_at + crate::process::clock::delta(proof.redeemed.expires_in);
@@ -86,4 +87,18 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     };
     written.map_err(|error| Stop::Failed(error.into()))?;
     Ok(ExitCode::Done)
+}
+
+/// An action that names what was given on the command line, and not the key in whose place it was used.
+fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
+    let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
+    if args.tenant.is_some() {
+        name(&format!("tenant_id of {}", args.name), "--tenant");
+        name("the partner tenant", "the customer's tenant");
+    }
+    if let Some(scope) = &args.scope {
+        name(&format!("scope of {}", args.name), "--scope");
+        name(&format!("scope {scope}"), &format!("--scope {scope}"));
+    }
+    refused
 }

@@ -48,6 +48,7 @@ mod tests {
     use crate::net::no_response::NoResponse;
     use crate::ports::diagnosis::LoginMethod;
     use crate::rotation::samples;
+    use crate::token::secret::Source;
 
     fn explained(error: &str, code: Option<u32>, way: LoginMethod) -> StepFailure {
         let token = ManagedToken { tenant_id: "contoso".into(), ..samples::grant("partner-center") };
@@ -89,6 +90,20 @@ mod tests {
             ("invalid_grant", Some(9_002_313), import, "copied whole"),
             ("invalid_grant", Some(70008), code, "`perennial login partner-center`"),
             ("unauthorized_client", Some(700_016), code, "tenant_id of partner-center"),
+            (
+                "unauthorized_client",
+                Some(7_000_112),
+                code,
+                "`az ad sp update --id app-id --set accountEnabled=true`",
+            ),
+            ("invalid_client", Some(7_000_229), code, "`az ad sp create --id app-id`"),
+            ("invalid_client", Some(700_024), code, "set this host's clock"),
+            ("invalid_grant", Some(500_133), code, "set this host's clock"),
+            ("invalid_grant", Some(7_000_012), import, "set tenant_id of partner-center (now contoso)"),
+            ("invalid_resource", Some(500_011), code, "enable the resource of scope s in tenant contoso"),
+            ("invalid_request", Some(650_057), code, "add the permission for scope s to app app-id"),
+            ("invalid_grant", Some(50057), import, "enable the user's account"),
+            ("invalid_grant", Some(50196), code, "if the throttling lasts"),
             ("temporarily_unavailable", None, code, "outage"),
             ("out_of_cheese", None, code, "look the refusal up"),
             ("out_of_cheese", Some(999), code, "https://login.microsoftonline.com/error?code=999"),
@@ -96,6 +111,21 @@ mod tests {
             let told = explained(error, number, way);
 
             assert!(told.action.contains(action), "{error} {number:?} {way:?}: {}", told.action);
+        }
+    }
+
+    #[test]
+    fn a_new_client_secret_ends_half_a_year_from_now() {
+        let address = samples::address("app-secret");
+        let token = ManagedToken { client_secret: Source::Secret(address), ..samples::grant("n") };
+        let trace = Trace::default();
+        for (now, end) in [("2026-02-01T12:00:00Z", "2026-07-31"), ("2031-11-05T00:00:00Z", "2032-05-03")] {
+            let subject = Subject::of(&token, "app", &trace, now.parse().expect("a time"));
+
+            let told = Advice::ClientSecret.text(&subject);
+
+            let ends = [format!("--end-date {end} "), format!("--expires {end}T00:00:00Z ")];
+            assert!(ends.iter().all(|end| told.contains(end)), "{told}");
         }
     }
 

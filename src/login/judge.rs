@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::StepFailure;
 use crate::ports::answer::{Fact, Mismatch, Whose};
 use crate::ports::failure::Remedy;
-use crate::ports::{Acceptance, RefreshResponse, answer};
+use crate::ports::{Acceptance, RefreshResponse, SECOND_FACTOR, answer};
 use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
@@ -63,7 +63,7 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
         return Err(wrong(Fact::Tenant, grant, "", None));
     }
     if said.mfa == Some(false) {
-        return Err(no_second_factor(grant));
+        return Err(StepFailure { summary: SECOND_FACTOR.to_owned(), ..no_second_factor(grant) });
     }
     if !said.accepted {
         let summary = format!("Partner Center does not accept the access token (status {})", said.status);

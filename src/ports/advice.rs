@@ -65,6 +65,10 @@ pub enum Advice {
     Cloud,
     /// Correct the scope.
     Scope,
+    /// Correct the app or the scope: they are one to Entra.
+    TokenForItself,
+    /// Ask for the permissions that the app has.
+    DefaultScope,
     /// See that the resource is there and enabled in the tenant.
     Resource,
     /// The request was not understood: a proxy, or a value in the configuration.

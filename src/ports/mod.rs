@@ -113,7 +113,10 @@ fn refusal_text(refusal: &OAuthError) -> String {
             format!("{}, AADSTS{code} (a code that this version does not know)", refusal.error)
         }
         Some(code) => format!("{}, AADSTS{code} ({meaning})", refusal.error),
-        None => refusal.error.clone(),
+        None => match refusal.b2c_code {
+            Some(code) => format!("{}, AADB2C{code}", refusal.error),
+            None => refusal.error.clone(),
+        },
     }
 }
 
@@ -250,6 +253,10 @@ pub struct Acceptance {
     /// HTTP status of the answer.
     pub status: u16,
 }
+
+/// What `Kind::MfaRequired` means as an objection: the access token may name a second factor all the same.
+pub const SECOND_FACTOR: &str =
+    "Partner Center wants a fresh second factor: the one of the sign-in is missing or too old";
 
 impl Acceptance {
     /// What it means against the token: nothing where it may be used.

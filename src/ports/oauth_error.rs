@@ -18,6 +18,8 @@ pub struct OAuthError {
     pub trace: Trace,
     /// The other AADSTS numbers in the answer.
     pub further_codes: Vec<u32>,
+    /// The number of Azure AD B2C, which names its own: 90129 in `AADB2C90129`.
+    pub b2c_code: Option<u32>,
     /// Entra's finer distinction, as `bad_token`.
     pub suberror: Option<String>,
     /// A claims challenge to be passed to the next sign-in.
@@ -38,7 +40,16 @@ pub fn word(text: &str) -> Option<String> {
 
 /// The numbers in a description, as 50173 in `AADSTS50173: …`.
 pub fn codes_in(description: &str) -> impl Iterator<Item = u32> {
-    description.split("AADSTS").skip(1).filter_map(|rest| {
+    numbers_after("AADSTS", description)
+}
+
+/// The first number of Azure AD B2C in a description.
+pub fn b2c_code_in(description: &str) -> Option<u32> {
+    numbers_after("AADB2C", description).next()
+}
+
+fn numbers_after(prefix: &'static str, description: &str) -> impl Iterator<Item = u32> {
+    description.split(prefix).skip(1).filter_map(|rest| {
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         rest[..end].parse().ok()
     })

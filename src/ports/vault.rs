@@ -234,7 +234,7 @@ impl VaultError {
                 "check [vault] credential in the configuration; `perennial check` tries it".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
-                "set name of [cloud] to {}, the cloud of vault {vault}: the audience of the token is chosen by it",
+                "set name of [cloud] to {}, the cloud of vault {vault}: it chooses the audience of the token; where it is right, the identity service of this host gives tokens for something else: restart it, or name another credential in [vault]",
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { .. } => format!(
@@ -261,7 +261,7 @@ impl VaultError {
 /// What `name` of `[cloud]` has to be for a vault at this address.
 fn cloud_of(vault: &str) -> &'static str {
     if vault.ends_with(".usgovcloudapi.net") {
-        "us_gov"
+        "usgov"
     } else if vault.ends_with(".azure.cn") {
         "china"
     } else {
@@ -275,7 +275,7 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
     let (role, unless) = match asked {
         SecretRole::Own => (
             "Perennial Secret Rotator",
-            "; where it is not known, `az role definition create --role-definition @deploy/azure/role.json` first",
+            "; where no role has this name, make it first as docs/getting-started.md says",
         ),
         SecretRole::Source => ("Key Vault Secrets User", ""),
     };
@@ -326,6 +326,14 @@ mod tests {
             (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
             (VaultError::Disabled, "--enabled true`"),
             (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
+            (VaultError::Unreachable(NoResponse::Tls), "ca_file of [cloud]"),
+            (VaultError::Unavailable { status: 429, retry_after: None }, "if the throttling lasts"),
+            (VaultError::Unavailable { status: 503, retry_after: None }, "https://azure.status.microsoft"),
+            (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),
+            (
+                VaultError::Unauthorized { akv: Some(10032) },
+                "let tenant_id of [vault] be the tenant of vault contoso",
+            ),
         ] {
             let told = told(&error, SecretRole::Own);
             assert!(told.contains(action), "{error}: {told}");

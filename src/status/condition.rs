@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::ports::SECOND_FACTOR;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Outage};
@@ -214,8 +215,8 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::Unsaved, retry, since, format!("{held}{spent}"));
     }
     if of.lacks_mfa() {
-        let summary = "Partner Center says that the sign-in carried no second factor".to_owned();
-        add(Kind::MfaRequired, Remedy::Login, of.verdict_since().unwrap_or(now), summary);
+        let since = of.verdict_since().unwrap_or(now);
+        add(Kind::MfaRequired, Remedy::Login, since, SECOND_FACTOR.to_owned());
     } else if of.accepted() == Some(false) {
         let summary =
             "Entra redeems the token, but Partner Center does not accept its access token".to_owned();

@@ -7,6 +7,7 @@
 //! a server that takes STARTTLS away gets neither. What a server says is shown nowhere but for its number, since it
 //! may repeat what it was told.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use lettre::AsyncTransport as _;
@@ -158,6 +159,11 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
         // What it does not offer it will not offer in a minute: STARTTLS, or a way to log in.
         None if error.is_client() => {
             Undelivered::settled("the mail server offers no TLS, or no way to log in that we know")
+        }
+        // The library stops at 1,000 characters of a line (RFC 5321, 4.5.3.1.5, allows 512) and drops its code. So long are
+        // refusals with a reason.
+        None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
+            Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }
         None if error.is_response() => Undelivered::passing("the mail server answered what nobody can read"),
         None => Undelivered::passing(format!("no answer: {}", why(error))),

@@ -13,7 +13,7 @@ use crate::net::loopback;
 use crate::net::loopback::{Loopback, reply};
 use crate::net::no_response::NoResponse;
 use crate::ports::diagnosis::diagnose;
-use crate::ports::failure::Kind;
+use crate::ports::failure::{Failure, Kind};
 use crate::token::claims::Claim;
 
 const SECRET: &str = "s~3cr+t&=";
@@ -151,6 +151,19 @@ fn the_code_is_found_wherever_it_is() {
     ] {
         assert_eq!(refusal(401, body).trace.code, code, "{body}");
     }
+}
+
+#[test]
+fn a_number_of_azure_ad_b2c_is_shown_and_decides_nothing() {
+    let said = |description: &str| {
+        let body = json!({"error": "invalid_grant", "error_description": description});
+        refused(400, body.to_string().as_bytes(), None, &[TOKEN, SECRET]).failure()
+    };
+
+    let (told, without) = (said("AADB2C90129: grant revoked\r\n"), said("grant revoked"));
+
+    assert_eq!(told.summary, "Entra refused: invalid_grant, AADB2C90129");
+    assert_eq!(Failure { summary: without.summary.clone(), ..told }, without);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::azure::cloud::CloudName;
 use crate::net::calls::CallLabels;
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, Seen, reply};
-use crate::ports::Forbidden;
+use crate::ports::{Forbidden, SecretRole};
 use crate::token::RefreshToken;
 use crate::token::secret::{SecretName, Source};
 use crate::token::tags::Tags;
@@ -408,6 +408,8 @@ async fn a_secret_that_cannot_be_read_is_named() {
 
     let why = format!("{} is empty", fixture.secret.display());
     assert_eq!(told(&error), (why.as_str(), false, true));
+    let action = error.failure(SecretRole::Own, &fixture.at).action.unwrap_or_default();
+    assert!(action.starts_with("make client_secret of [vault] readable for the user"), "{action}");
     assert!(fixture.server.lines().is_empty());
 }
 

@@ -51,6 +51,25 @@ fn refusals_are_told_apart_by_status_then_inner_code_then_code() {
             error("Forbidden", "", "Public network access is disabled"),
             VaultError::Forbidden(Forbidden::Connection),
         ),
+        (
+            403,
+            error(
+                "Forbidden",
+                "",
+                "Client address is not authorized and caller is not a trusted service.\r\nClient address: 192.0.2.7",
+            ),
+            VaultError::Forbidden(Forbidden::Firewall { address: Some("192.0.2.7".into()) }),
+        ),
+        (
+            403,
+            r#"{"error":{"code":"Forbidden","innerError":{"code":"ForbiddenByConnection"}}}"#.into(),
+            VaultError::Forbidden(Forbidden::Connection),
+        ),
+        (
+            401,
+            error("Unauthorized", "", "AKV10032: Invalid issuer. Expected one of https://sts.windows.net/x/"),
+            VaultError::Unauthorized { akv: Some(10032) },
+        ),
         (409, error("Conflict", "", "x is in a deleted but recoverable state"), VaultError::Deleted),
         (401, String::new(), VaultError::Unauthorized { akv: None }),
         (403, error("Forbidden", "SecretDisabled", "x"), VaultError::Disabled),

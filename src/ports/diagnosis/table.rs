@@ -103,11 +103,18 @@ pub const ROWS: &[Row] = &[
     ),
     login(&[9_002_313..=9_002_313], A::StoredValue, "stored value or request malformed"),
     row(
-        &[50072..=50072, 50074..=50074, 50076..=50076, 50078..=50079, 50158..=50158],
+        &[50072..=50072, 50074..=50074, 50076..=50076, 50079..=50079, 50158..=50158],
         Remedy::Login,
         K::MfaRequired,
         A::SecondFactor,
         "second factor required",
+    ),
+    row(
+        &[50078..=50078],
+        Remedy::Login,
+        K::MfaRequired,
+        A::SignInFrequency,
+        "second factor too old for a policy",
     ),
     // The user's account.
     operator(&[50057..=50057], K::AccountDisabled, A::EnableAccount, "account disabled"),
@@ -238,17 +245,17 @@ pub const ROWS: &[Row] = &[
     ),
     // Registration, scope, tenant, cloud.
     operator(
-        &[
-            28002..=28003,
-            70011..=70011,
-            90009..=90009,
-            700_022..=700_023,
-            901_002..=901_002,
-            1_002_012..=1_002_012,
-        ],
+        &[28002..=28003, 70011..=70011, 700_022..=700_023, 901_002..=901_002],
         K::AppMisconfigured,
         A::Scope,
         "scope not valid",
+    ),
+    operator(&[90009..=90009], K::AppMisconfigured, A::TokenForItself, "app asks for a token for itself"),
+    operator(
+        &[1_002_012..=1_002_012],
+        K::AppMisconfigured,
+        A::DefaultScope,
+        "scope not valid for a token of the app's own",
     ),
     operator(
         &[50001..=50001, 500_011..=500_011, 650_052..=650_052, 650_054..=650_054],

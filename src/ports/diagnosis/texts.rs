@@ -127,17 +127,28 @@ impl Subject<'_> {
         )
     }
 
-    /// What is wrong with a scope: its words or, where they are those for Partner Center, what the app may ask for.
-    fn scope(&self) -> String {
+    /// What is wrong with a scope.
+    fn scope(&self, advice: Advice) -> String {
         const USUAL: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
         let (name, app, scope) = (self.name, self.client_id, self.scope);
-        if scope == USUAL {
-            return format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}",
-                self.consent_page()
-            );
+        let exempt = format!("exempt {} from a proxy that changes requests", self.authority);
+        match advice {
+            Advice::TokenForItself => format!(
+                "compare {} ({app}) with scope of {name} ({scope}): the app must be your own and the scope Partner Center's, as {USUAL}; where both are right, {exempt}",
+                self.client_id_key()
+            ),
+            Advice::DefaultScope => {
+                let resource = scope.rsplit_once('/').map_or(scope, |(resource, _)| resource);
+                format!("set scope of {name} to {resource}/.default; if it comes again, {exempt}")
+            }
+            _ if scope == USUAL => format!(
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}; where it has both, compare {} ({}) with the user's tenant",
+                self.consent_page(),
+                self.tenant_key(),
+                self.tenant
+            ),
+            _ => format!("correct scope of {name} ({scope}): one resource, as {USUAL}"),
         }
-        format!("correct scope of {name} ({scope}): one resource, as {USUAL}")
     }
 
     fn outage(&self) -> String {
@@ -170,7 +181,7 @@ impl Advice {
         match self {
             Self::SignIn => of.sign_in(),
             Self::SignInFrequency => format!(
-                "sign in again: {login}; a policy limits how long a sign-in lasts, so this comes back until an administrator excludes the user from it: {} names it",
+                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this comes back until an administrator excludes the user from it: {} names it",
                 of.sign_in_logs()
             ),
             Self::SecondFactor => {
@@ -192,7 +203,7 @@ impl Advice {
                 "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
             ),
             Self::AccountOrTenant => format!(
-                "compare {} ({tenant}) with the user's own tenant; where the account is the wrong one or a guest there, sign in with a member: `perennial login {name} --replace-user`",
+                "compare {} ({tenant}) with the user's own tenant; where the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); where it is the wrong one or a guest there, sign in with a member: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
             Self::Policy => of.policy(),
@@ -240,10 +251,10 @@ impl Advice {
                 of.tenant_key()
             ),
             Self::Cloud => format!(
-                "set name of [cloud] to the cloud of tenant {tenant}: public, us_gov or china; or correct {}",
+                "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; or correct {}",
                 of.tenant_key()
             ),
-            Self::Scope => of.scope(),
+            Self::Scope | Self::TokenForItself | Self::DefaultScope => of.scope(self),
             Self::Resource => of.resource(),
             Self::Request => format!(
                 "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; where both are right, the stored value is no refresh token, so sign in: {login}",

@@ -66,7 +66,10 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             };
             stated.map_or_else(again, str::to_owned)
         }
-        (None, Kind::AppCredentialRefused) => Advice::ClientSecret.text(&subject),
+        // The notes in the vault hold no code.
+        (None, Kind::AppCredentialRefused | Kind::AppMisconfigured) => {
+            format!("see which code Entra refuses with, and what to do: `perennial check {name}`")
+        }
         (None, Kind::AppSecretExpiring) => {
             format!(
                 "in tenant {}, make a new client secret and store it before then: {}",
@@ -94,7 +97,6 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)
         }
-        (None, Kind::AppMisconfigured) => Advice::AppId.text(&subject),
         (None, Kind::VaultUnreachable | Kind::VaultRefused | Kind::SecretDeleted | Kind::VaultIdentity) => {
             of_vault()
         }

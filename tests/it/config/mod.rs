@@ -8,8 +8,9 @@ use std::time::Duration;
 use perennial::azure::cloud::CloudName;
 use perennial::azure::identity::Identity;
 use perennial::config::{Config, ConfigProblems};
+use perennial::ports::{SecretRole, VaultError};
 use perennial::token::managed::Verify;
-use perennial::token::secret::{ConfigValue, Source};
+use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use proptest::prelude::*;
 
 const SMALLEST: &str = r#"
@@ -407,4 +408,24 @@ fn the_us_government_has_its_own_entra_and_vaults_and_the_public_partner_center(
     assert_eq!(config.cloud.name.vault_audience().as_str(), "https://vault.usgovcloudapi.net/");
     assert_eq!(config.cloud.partner_center.as_str(), "https://api.partnercenter.microsoft.com/");
     assert_eq!(config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
+}
+
+#[test]
+fn a_cloud_that_an_action_names_can_be_configured() {
+    for host in ["vault.azure.net", "vault.usgovcloudapi.net", "vault.azure.cn"] {
+        let at = SecretAddress {
+            vault: format!("https://contoso.{host}").into(),
+            name: SecretName::parse("pc-token").expect("a name"),
+        };
+        let refused = VaultError::Unauthorized { akv: Some(10022) }.failure(SecretRole::Own, &at);
+        let action = refused.action.expect("an action");
+        let (name, _) = action
+            .strip_prefix("set name of [cloud] to ")
+            .and_then(|rest| rest.split_once(','))
+            .expect("it names a cloud");
+
+        let config = load(&format!("{SMALLEST}\n[cloud]\nname = \"{name}\"")).expect("accepted");
+
+        assert!(config.cloud.name.vault_audience().as_str().ends_with(&format!("{host}/")), "{name}");
+    }
 }

@@ -86,6 +86,27 @@ async fn another_scope_is_asked_for_where_one_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_on_the_command_line_is_named_as_it_was_typed() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let customer = "11111111-2222-3333-4444-555555555555";
+    stage.world().add_customer(&stage.partner.tenant_id, customer, "customer.onmicrosoft.com", &[]);
+
+    for (args, code, told) in [
+        (["--tenant", "nosuch.onmicrosoft.com"], "AADSTS90002", "set --tenant (now nosuch.onmicrosoft.com)"),
+        (["--tenant", customer], "AADSTS700016", "and --tenant (11111111-2222-3333-4444-555555555555)"),
+        (["--scope", "x y"], "AADSTS70011", "correct --scope (x y)"),
+        (["--scope", "https://nosuch.example/x"], "AADSTS500011", "of --scope https://nosuch.example/x in"),
+    ] {
+        let ended = stage.access_token(&args).await;
+
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), ""), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(code) && ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        let key = if args[0] == "--tenant" { "tenant_id of one" } else { "scope of one" };
+        assert!(!ended.stderr.contains(key), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_customers_tenant_is_asked_where_the_app_is_consented_to() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let customer = "11111111-2222-3333-4444-555555555555";

@@ -144,7 +144,7 @@ fn of_the_grant() -> Vec<Row> {
                 stage.world().human_writes(&stage.partner.refresh_token, theirs.expose(), Tags::new());
             } },
         Row { kind: Kind::WrongIdentity, name: "an account that is gone", when: After,
-            applies: &["where the account is the wrong one"],
+            applies: &["where it is the wrong one"],
             cause: |stage| {
                 colleague(stage);
                 stage.world().delete_user(&stage.partner.user_oid);

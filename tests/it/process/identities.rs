@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use chrono::TimeDelta;
 use perennial::process::clock::Clock;
-use perennial::sandbox::world::{AppProof, IdentityRequest};
+use perennial::sandbox::world::{AppProof, Fault, FaultEffect, IdentityRequest, Operation, Peer};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -42,10 +42,8 @@ impl Stage {
         env
     }
 
-    /// A machine of a person who is signed in to the Azure CLI.
-    fn azure_cli(&self) -> Env {
-        let tools = self.dir.0.join("tools");
-        std::fs::create_dir_all(&tools).expect("a directory of our own");
+    /// A token of the program's identity, and the end that is told of it.
+    fn vault_token(&self) -> (String, i64) {
         let identity = &self.sandbox.vault_identity;
         let token = self.world().identity_token(
             "az",
@@ -59,9 +57,15 @@ impl Stage {
         );
         let token = token.expect("its own identity");
         let expires_on = (Clock::host().now() + TimeDelta::hours(1)).timestamp();
-        let answer = json!({
-            "accessToken": token.access_token.expose(), "expires_on": expires_on, "tokenType": "Bearer",
-        });
+        (token.access_token.expose().to_owned(), expires_on)
+    }
+
+    /// A machine of a person who is signed in to the Azure CLI.
+    fn azure_cli(&self) -> Env {
+        let tools = self.dir.0.join("tools");
+        std::fs::create_dir_all(&tools).expect("a directory of our own");
+        let (token, expires_on) = self.vault_token();
+        let answer = json!({"accessToken": token, "expires_on": expires_on, "tokenType": "Bearer"});
         let az = tools.join("az");
         std::fs::write(&az, format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")).expect("our own file");
         std::fs::set_permissions(&az, PermissionsExt::from_mode(0o755)).expect("our own file");
@@ -105,6 +109,26 @@ async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id
         stage.identify(lines);
         assert_eq!(stage.proves_in(&host).await, "managed_identity", "{lines}");
     }
+}
+
+/// The SDK reads a text there, and some hosts send a number.
+#[tokio::test]
+async fn managed_identity_whose_token_ends_at_a_number() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let host = stage.app_service().await;
+    stage.identify("credential = \"managed_identity\"");
+    let (token, expires_on) = stage.vault_token();
+    let resource = "https://vault.azure.net";
+    let body = json!({"access_token": token, "expires_on": expires_on, "resource": resource, "token_type": "Bearer"});
+    let what = FaultEffect::Verbatim {
+        status: 200,
+        content_type: "application/json",
+        retry_after: None,
+        body: body.to_string(),
+    };
+    stage.world().inject(Fault::of(Peer::Entra, what).on(Operation::Identity));
+
+    assert_eq!(stage.proves_in(&host).await, "managed_identity");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod login;
 mod network;
 mod policies;
 mod preload;
+mod same_words;
 mod standing;
 mod stops;
 mod strict;

@@ -102,5 +102,6 @@ async fn a_private_root_in_the_systems_store_is_trusted() {
     let trusted = Child::start(&stage.config, &["rotate", "one"], &store).ended("trusted").await;
 
     assert!(stranger.stderr.contains("TLS certificate"), "{}", stranger.stderr);
+    assert!(stranger.stdout.contains("ca_file of [cloud]"), "{}", stranger.stdout);
     assert_eq!((stranger.code, trusted.code), (Some(1), Some(0)), "{}", trusted.stderr);
 }

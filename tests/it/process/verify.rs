@@ -1,6 +1,7 @@
 //! `verify` says whose a token is and whether Partner Center takes it, and stores nothing.
 
 use chrono::TimeDelta;
+use perennial::sandbox::world::{Fault, FaultEffect, Peer};
 use serde_json::Value;
 
 use super::{Stage, results};
@@ -30,6 +31,28 @@ async fn tenant_app_user_second_factor_and_acceptance_are_told() {
     );
     assert_eq!((stage.redemptions(), stage.changes()), (3, 0));
     assert!(!json.stdout.contains("eyJ") && !text.stdout.contains("eyJ"));
+}
+
+#[tokio::test]
+async fn a_second_factor_that_is_too_old_is_not_told_as_none() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let (code, inner) = ("900421".into(), None);
+    let what = FaultEffect::Coded { status: 401, code, inner, retry_after: None };
+    stage.world().inject(Fault::of(Peer::PartnerCenter, what));
+
+    let verified = stage.run_to_end(&["verify", "one"]).await;
+    let [checked, rotated, status] = [
+        stage.run_to_end(&["check", "one"]).await,
+        stage.run_to_end(&["rotate", "one"]).await,
+        stage.run_to_end(&["status", "one"]).await,
+    ];
+
+    assert!(verified.stdout.contains("second factor  yes"), "{}", verified.stdout);
+    for ended in [verified, checked, rotated, status] {
+        assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+        assert!(ended.stdout.contains("Partner Center wants a fresh second factor"), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("carried no"), "{}", ended.stdout);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod mended;
 mod simulation;
 mod stories;
 mod strict;
+mod unconfirmed;
 mod unlisted;
 mod watch;
 mod wrong_time;

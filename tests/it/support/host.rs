@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use perennial::daemon::Daemon;
-use perennial::ports::failure::Kind;
+use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Clock;
 use perennial::sandbox::world::{Partner, World};
 use perennial::status::snapshot::TokenState;
@@ -36,9 +36,18 @@ impl Host {
     }
 
     pub(crate) fn holding(&self) -> Vec<Kind> {
-        self.daemon
-            .board()
-            .drawn(|_, conditions, _| conditions.iter().map(|condition| condition.kind).collect())
+        self.told().into_iter().map(|(kind, _)| kind).collect()
+    }
+
+    /// What holds, and who can fix it.
+    pub(crate) fn told(&self) -> Vec<(Kind, Remedy)> {
+        self.daemon.board().drawn(|_, conditions, _| {
+            conditions.iter().map(|condition| (condition.kind, condition.remedy)).collect()
+        })
+    }
+
+    pub(crate) fn reload(&self) {
+        self.daemon.reload();
     }
 }
 

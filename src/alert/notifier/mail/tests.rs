@@ -229,9 +229,11 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
 
 #[tokio::test]
 async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
+    let long: &str = format!("554 {}", "canary ".repeat(160)).leak();
     for (command, answer, why, settled) in [
         ("RCPT", "550 no such user canary", "the mail server refused it (SMTP 550)", true),
         ("MAIL", "451 later, canary", "the mail server put it off (SMTP 451)", false),
+        ("MAIL", long, "the mail server's answer has a line of more than 1,000 characters", true),
         ("MAIL", "530 canary first", "the mail server does not let us in (SMTP 530)", true),
         ("DATA", "canary", "the mail server answered what nobody can read", false),
     ] {

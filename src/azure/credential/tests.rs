@@ -1,0 +1,127 @@
+//! What the credentials of the vault's identity say when there is no token.
+
+use super::*;
+
+use azure_core::http::headers::Headers;
+use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, Transport as SdkTransport};
+use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
+
+use crate::azure::cloud::CloudName;
+use crate::azure::vault_answers;
+use crate::ports::failure::Trace;
+use crate::ports::oauth_error::OAuthError;
+
+/// A vault that asks for tokens of this audience.
+#[derive(Debug)]
+struct Asking(&'static str);
+
+#[async_trait]
+impl HttpClient for Asking {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        assert!(request.headers().iter().all(|(name, _)| name.as_str() != "authorization"));
+        let challenge = format!(r#"Bearer authorization="https://x/t", resource="{}""#, self.0);
+        let mut headers = Headers::new();
+        headers.insert("www-authenticate", challenge);
+        Ok(AsyncRawResponse::from_bytes(StatusCode::Unauthorized, headers, "canary"))
+    }
+}
+
+/// A credential that fails like the SDK's do.
+#[derive(Debug)]
+struct Failing(&'static str);
+
+#[async_trait]
+impl TokenCredential for Failing {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        Err(azure_core::Error::with_message(ErrorKind::Credential, self.0))
+    }
+}
+
+async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
+    let audience = CloudName::Public.vault_audience();
+    let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
+    let client_options = ClientOptions {
+        transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),
+        retry: RetryOptions::none(),
+        ..ClientOptions::default()
+    };
+    let options = SecretClientOptions { client_options, ..SecretClientOptions::default() };
+    let client = SecretClient::new(vault, credential, Some(options)).expect("a client");
+    vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
+}
+
+/// What to do about a refusal of the app that opens the vault.
+#[test]
+fn a_refusal_of_the_vaults_identity_names_what_mends_it() {
+    let identity = Identity::ClientSecret {
+        tenant_id: "contoso".into(),
+        client_id: "daemon".into(),
+        client_secret: Source::File("/etc/perennial/vault-secret".into()),
+    };
+    for (error, code, action) in [
+        ("invalid_client", 7_000_222, "store it in the file /etc/perennial/vault-secret"),
+        ("invalid_client", 7_000_215, "its value, not its id"),
+        (
+            "unauthorized_client",
+            700_016,
+            "compare client_id of [vault] (daemon) and tenant_id of [vault] (contoso)",
+        ),
+        ("invalid_request", 90002, "set tenant_id of [vault] (now contoso)"),
+        (
+            "invalid_client",
+            700_213,
+            "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id daemon`",
+        ),
+        ("invalid_client", 700_213, "it takes up to 15 minutes to work"),
+        ("invalid_client", 700_024, "set this host's clock"),
+        ("access_denied", 53003, "the conditional access policy for workload identities"),
+        ("invalid_grant", 53003, "Service principal sign-ins, tenant contoso"),
+    ] {
+        let refusal =
+            OAuthError { status: 400, error: error.into(), trace: Trace::of(code), ..OAuthError::default() };
+        let refused = refused_by_entra(IssuerError::Refused(Box::new(refusal)));
+
+        let error = with_advice(refused, &identity, &CloudName::Public.authority());
+
+        let VaultError::NoIdentity { why, action: Some(told), .. } = error else { panic!("{code}: {error}") };
+        assert!(why.contains(&format!("AADSTS{code} (")) && told.contains(action), "{code}: {why}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_vault_cannot_ask_for_another_domains_token() {
+    let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
+
+    assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
+}
+
+#[tokio::test]
+async fn a_vault_of_another_cloud_is_told_as_such() {
+    let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
+
+    let told = VaultError::no_identity("the vault asks for a token of another cloud", false);
+    assert_eq!(error.to_string(), told.to_string());
+}
+
+#[tokio::test]
+async fn of_what_a_tool_prints_only_known_phrases_are_recognised() {
+    for (says, why, transient) in [
+        ("ERROR: Please run 'az login' to setup account. canary", "the Azure CLI is not signed in", false),
+        ("az not found on PATH", "the Azure CLI is not installed", false),
+        (
+            "expires_on field not found. Please use Azure CLI 2.54.0 or newer.",
+            "the Azure CLI is older than 2.54.0",
+            false,
+        ),
+        ("canary", "the credential gave no access token", true),
+    ] {
+        let error = read("https://contoso.vault.azure.net", "https://vault.azure.net", says).await;
+
+        let VaultError::NoIdentity { why: told, transient: passes, .. } = error else { panic!("{says}") };
+        assert_eq!((told.as_str(), passes), (why, transient), "{says}");
+    }
+}

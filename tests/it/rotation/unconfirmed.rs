@@ -1,0 +1,55 @@
+//! Answers of Entra that may not be the last word: nobody is told before they have been confirmed.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer};
+
+use crate::support::host::on_a_host;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_refusal_that_may_be_a_mistake_is_told_once_a_second_one_has_confirmed_it() {
+    for (code, times, told) in [
+        (70000, 1, vec![]),
+        (70000, 2, vec![(Kind::LoginRequired, Remedy::Login)]),
+        (999_999, 1, vec![]),
+        (999_999, 2, vec![(Kind::LoginRequired, Remedy::Login)]),
+    ] {
+        on_a_host(TimeDelta::zero(), 1, &async |host| {
+            tokio::time::sleep(MINUTE * 60).await;
+            let (status, error) = (400, "invalid_grant".to_owned());
+            let what = FaultEffect::OAuth { status, error, code: Some(code), suberror: None };
+            host.world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).times(times));
+            host.reload();
+
+            tokio::time::sleep(MINUTE / 2).await;
+            assert_eq!(host.told(), [], "{code}, {times} times: refused once");
+            tokio::time::sleep(MINUTE).await;
+
+            assert_eq!(host.told(), told, "{code}, {times} times");
+        });
+    }
+}
+
+#[test]
+fn a_wrong_app_secret_made_moments_ago_is_told_once_it_has_had_time_and_with_who_can_fix_it() {
+    on_a_host(TimeDelta::zero(), 1, &async |host| {
+        tokio::time::sleep(MINUTE * 60).await;
+        host.world.store_app_secret(&host.partners[0].app_secret, "not~the~secret", None);
+        host.reload();
+
+        let mut told = Vec::new();
+        for _ in 0..60 {
+            tokio::time::sleep(MINUTE).await;
+            told.push(host.told().into_iter().find(|(kind, _)| *kind != Kind::AppSecretExpiryUnknown));
+        }
+
+        let quiet = told.iter().take_while(|told| told.is_none()).count();
+        assert!((14..=18).contains(&quiet), "{quiet} minutes");
+        let refused = Some((Kind::AppCredentialRefused, Remedy::Operator));
+        assert!(told[quiet..].iter().all(|told| *told == refused), "{told:?}");
+    });
+}
