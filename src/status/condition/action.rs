@@ -29,6 +29,17 @@ pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     )
 }
 
+/// How the successor that this process holds gets into the vault.
+fn unsaved(grant: &ManagedToken) -> String {
+    let ManagedToken { name, secret, strict, .. } = grant;
+    let lost = if *strict {
+        format!("; where it has ended, sign in: `perennial login {name}`")
+    } else {
+        String::new()
+    };
+    format!("give back write access to {secret}; keep this process running until it is saved{lost}")
+}
+
 /// What to do about a token's condition.
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let ManagedToken { name, secret, .. } = &*of.grant;
@@ -100,15 +111,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::VaultUnreachable | Kind::VaultRefused | Kind::SecretDeleted | Kind::VaultIdentity) => {
             of_vault()
         }
-        (None, Kind::Unsaved) => match stated {
-            Some(action) => action.to_owned(),
-            None if of.grant.strict => format!(
-                "give back write access to {secret}; keep this process running until it is saved; where it has ended, sign in: `perennial login {name}`"
-            ),
-            None => {
-                format!("give back write access to {secret}; keep this process running until it is saved")
-            }
-        },
+        (None, Kind::Unsaved) => stated.map_or_else(|| unsaved(&of.grant), str::to_owned),
         (None, Kind::Overdue) => "see the other conditions and the log for what blocks this step".into(),
         (None, Kind::WrongIdentity) => format!(
             "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, sign in: `perennial login {name} --replace-user`"
