@@ -18,6 +18,7 @@ Examples:
   perennial sandbox --dir ./sandbox
   perennial sandbox --dir ./sandbox --never-signed-in
   perennial sandbox --dir ./sandbox --age 80d --rotate-after 1m --prove-every 30s
+  perennial sandbox --dir ./sandbox --tokens 40
   perennial sandbox --dir ./sandbox --listen 127.0.0.1:9443 --issuer strict";
 
 /// What `sandbox` takes.
@@ -47,6 +48,9 @@ pub struct SandboxArgs {
     /// Begin without a stored token, to try `login`
     #[arg(long)]
     pub never_signed_in: bool,
+    /// How many tokens there are, each of a tenant, a user and an app of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub tokens: u16,
 }
 
 /// How the issuer treats a token that has been redeemed.
@@ -83,6 +87,7 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
         prove_every: args.prove_every,
         strict: args.issuer == IssuerRules::Strict,
         never_signed_in: args.never_signed_in,
+        tokens: args.tokens.into(),
     };
     let stop = super::signals::stopped()?;
     let say = |text: &str| drop(out::line(text));

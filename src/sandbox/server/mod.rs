@@ -294,9 +294,11 @@ pub struct SandboxOptions {
     pub strict: bool,
     /// Whether nobody has signed in yet: there is no stored token to begin with.
     pub never_signed_in: bool,
+    /// How many tokens there are, each of a partner of its own; at least one.
+    pub tokens: usize,
 }
 
-/// Serves a fresh world with one partner until `stop` ends; says once what to type next.
+/// Serves a fresh world with its partners until `stop` ends; says once what to type next.
 ///
 /// # Errors
 /// Where the address is taken or the directory cannot be written.
@@ -309,16 +311,23 @@ pub async fn serve(
     world.set_strict(options.strict);
     let sandbox = Sandbox::start(world, options.listen).await?;
     let age = TimeDelta::from_std(options.age).unwrap_or(TimeDelta::zero());
-    let partner = sandbox.add_partner("partner", age);
-    sandbox.add_cast(&partner);
-    if options.never_signed_in {
-        sandbox.world().human_deletes(&partner.refresh_token);
-        sandbox.world().human_purges(&partner.refresh_token);
+    let mut partners = vec![("partner-center".to_owned(), sandbox.add_partner("partner", age))];
+    sandbox.add_cast(&partners[0].1);
+    for nth in 2..=options.tokens {
+        let partner = sandbox.add_partner(&format!("partner-{nth}"), age);
+        partners.push((format!("partner-center-{nth}"), partner));
     }
+    if options.never_signed_in {
+        for (_, partner) in &partners {
+            sandbox.world().human_deletes(&partner.refresh_token);
+            sandbox.world().human_purges(&partner.refresh_token);
+        }
+    }
+    let tokens: Vec<_> = partners.iter().map(|(name, partner)| (name.as_str(), partner)).collect();
     let written = sandbox.write_config(
         &options.dir,
         &ConfigRequest {
-            tokens: &[("partner-center", &partner)],
+            tokens: &tokens,
             rotate_after: options.rotate_after,
             prove_every: options.prove_every,
             strict: options.strict,
