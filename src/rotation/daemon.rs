@@ -104,8 +104,7 @@ where
                 },
                 // Boxed: a waiting task keeps the state and not the room for a step.
                 step => {
-                    let in_turn = in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish);
-                    if !Box::pin(in_turn).await {
+                    if !Box::pin(in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish)).await {
                         continue;
                     }
                     // It may have waited for long: what was asked meanwhile is done with this turn.

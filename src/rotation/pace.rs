@@ -175,6 +175,8 @@ impl Usage {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
         if was_used && what.limit(true).1 > Duration::ZERO {
+            // Most users have one token, and a span sees one redemption of it.
+            window.ended.reserve_exact(usize::from(window.ended.is_empty()));
             window.ended.push_back(now);
         }
     }
@@ -186,10 +188,12 @@ impl Usage {
 
     /// Counts one that is taken for another: its user is known now.
     pub fn carry(&mut self, from: Limited, to: Limited) {
-        if let Some(window) = self.windows.get_mut(&from) {
-            window.busy = window.busy.saturating_sub(1);
-            self.windows.entry(to).or_default().busy += 1;
+        let Some(window) = self.windows.get_mut(&from) else { return };
+        window.busy = window.busy.saturating_sub(1);
+        if window.used() == 0 && window.paused_until.is_zero() {
+            self.windows.remove(&from);
         }
+        self.windows.entry(to).or_default().busy += 1;
     }
 
     /// Lets nobody but who is urgent take one before then.

@@ -12,6 +12,7 @@ if [ $# -gt 0 ]; then
 else
     program=$(deploy/release/build)
 fi
+some=100
 more=500
 broken=0
 . tests/acceptance/lab.sh
@@ -60,7 +61,9 @@ current() {
 pids+=($!)
 await 100 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
 
-awk '/^\[\[token\]\]/ { n++ } n < 2' "$lab/perennial.toml" > "$lab/one.toml"
+first() { awk -v most="$1" '/^\[\[token\]\]/ { n++ } n <= most' "$lab/perennial.toml"; }
+first 1 > "$lab/one.toml"
+first $((some + 1)) > "$lab/some.toml"
 
 row "binary" "$(stat -c %s "$program")" bytes 7340032
 
@@ -88,8 +91,16 @@ sleep 10
 row "processor, 10 s idle" $(($(ticks "$pid") - before)) ticks 0
 end "$pid"
 
+# From some to many, since the open connections are as many in both, and not more with more tokens.
+run "$lab/some.toml"
+await 900 rotated "$some"
+await 100 current $((some + 1))
+sleep 2
+fewer=$(rss "$pid")
+end "$pid"
+
 run "$lab/perennial.toml"
-await 900 rotated "$more"
+await 900 rotated $((more - some))
 worked=$(ticks "$pid")
 took=$((($(date +%s%N) - started) / 1000000))
 address=$(sed -n 's/.*"event":"listening".*"address":"\([^"]*\)".*/\1/p' "$lab/log")
@@ -97,11 +108,11 @@ requests=$(curl -s "http://$address/metrics" | sed -n 's/^perennial_http_client_
 await 100 current $((more + 1))
 printf '%-34s %9s ms, %s requests\n' "all $((more + 1)) tokens rotated after" "$took" "$((requests))"
 # With the start and all that a rotation needs: reads, a redemption, a question to Partner Center, a write, a list.
-row "processor per rotation" $((worked * 1000000 / $(getconf CLK_TCK) / more)) us 1500
+row "processor per rotation" $((worked * 1000000 / $(getconf CLK_TCK) / (more - some))) us 1500
 sleep 2
 all=$(rss "$pid")
 printf '%-34s %9s kB\n' "memory, $((more + 1)) tokens" "$all"
-row "memory, each further token" $(((all - one) * 1024 / more)) bytes 4096
+row "memory, each further token" $(((all - fewer) * 1024 / (more - some))) bytes 4096
 before=$(ticks "$pid")
 sleep 10
 row "processor, 10 s idle, $((more + 1)) tokens" $(($(ticks "$pid") - before)) ticks 1
