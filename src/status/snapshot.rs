@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
@@ -19,7 +19,7 @@ use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
 
 /// Where a token stands, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
     /// Redeemed, and its access token accepted, within twice `prove_every`; and nothing says otherwise.

@@ -18,8 +18,8 @@ const YELLOW: &str = "33";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 
-/// Tokens in columns, then what is wrong and what to do.
-pub(super) fn of(status: &Status, colour: bool) -> String {
+/// Tokens in columns, then what is wrong and what to do, and whose view that is.
+pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
     let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -46,6 +46,9 @@ pub(super) fn of(status: &Status, colour: bool) -> String {
         line(&mut text, format_args!("  {}", condition.summary));
         line(&mut text, format_args!("  -> {}", condition.action));
     }
+    let (first, rest) = view.split_at(view.len().min(1));
+    let view = format!("{}{rest}.", first.to_ascii_uppercase());
+    line(&mut text, format_args!("\n{}", painted(&view, DIM, colour)));
     text.truncate(text.trim_end().len());
     text
 }

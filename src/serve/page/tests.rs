@@ -24,6 +24,7 @@ fn token(name: &str, state: TokenState) -> TokenStatus {
     let issued = now() - TimeDelta::days(9);
     TokenStatus {
         name: name.to_owned(),
+        stored_in: format!("https://contoso.vault.azure.net/secrets/{name}"),
         state,
         version: None,
         issued_at: Some(issued),

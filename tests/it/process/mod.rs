@@ -4,6 +4,7 @@ mod access_token;
 mod actions;
 mod adversity;
 mod alarm;
+mod asked_first;
 mod budgets;
 mod check;
 mod commands;
