@@ -92,6 +92,9 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
+/// Tokens that the line of a plugin names.
+const MOST_NAMES: usize = 3;
+
 /// What was found, and whose view it is.
 #[derive(Serialize)]
 struct Viewed {
@@ -148,8 +151,8 @@ impl Viewed {
         let said = match conditions.first() {
             Some(gravest) => {
                 let more = conditions.len() - 1;
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("{}: {}{more}", gravest.kind.as_str(), gravest.tokens.join(", "))
+                let more = if more > 0 { format!("; {more} more") } else { String::new() };
+                format!("{}: {}{more}", gravest.kind.as_str(), gravest.names(MOST_NAMES))
             }
             None if unknown > 0 => format!("{unknown} of {} not proved lately", tokens.len()),
             None => format!("{} of {} current", tokens.len() - unknown, tokens.len()),

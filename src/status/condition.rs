@@ -102,6 +102,15 @@ impl Condition {
         }
     }
 
+    /// The first few of its tokens by name, and how many more there are.
+    pub fn names(&self, most: usize) -> String {
+        let named = self.tokens.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.tokens.len().saturating_sub(most) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
+    }
+
     /// The same with what happened, and what to do about it.
     #[must_use]
     pub fn with_texts(self, summary: String, action: String) -> Self {

@@ -12,6 +12,9 @@ use crate::status::snapshot::TokenState;
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;
 
+/// Tokens of a condition that are named.
+const MOST_NAMES: usize = 10;
+
 const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
@@ -40,7 +43,7 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
         };
         let kind = painted(condition.kind.as_str(), BOLD, colour);
         let since = relative::span(status.now - condition.since);
-        let tokens = condition.tokens.join(", ");
+        let tokens = condition.names(MOST_NAMES);
         let whose = if tokens.is_empty() { String::new() } else { format!(" {tokens}") };
         line(&mut text, format_args!("\n{} {kind}{whose}, for {since}", painted(word, hue, colour)));
         line(&mut text, format_args!("  {}", condition.summary));
@@ -75,7 +78,10 @@ fn hue(state: TokenState) -> &'static str {
     match state {
         TokenState::Current => GREEN,
         TokenState::Unsaved => YELLOW,
-        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired => RED,
+        TokenState::NeedsLogin
+        | TokenState::NeedsOperator
+        | TokenState::PartnerCenterRefused
+        | TokenState::Expired => RED,
         TokenState::Off | TokenState::Unknown => DIM,
     }
 }

@@ -172,6 +172,41 @@ fn what_is_not_known_is_said() {
     }
 }
 
+/// What was proved lately and is not known to work now, as while Partner Center does not answer.
+#[test]
+fn what_was_proved_is_never_said_not_to_have_been() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::Unknown), token("b", TokenState::Current)];
+
+    let shown = page(&status);
+
+    assert!(!shown.contains("Not proved yet") && !shown.contains("been proved yet"), "{shown}");
+    assert!(shown.contains("Unconfirmed: 1 of 2 tokens, last proved 2 h ago."), "{shown}");
+    assert!(shown.contains(">2 h ago</time><small>7 Mar, 22:00<"), "{shown}");
+    status.tokens.truncate(1);
+    assert!(page(&status).contains("The token is unconfirmed; it was last proved 2 h ago."));
+}
+
+#[test]
+fn two_tokens_need_and_one_needs_a_sign_in() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::NeedsLogin)];
+    assert!(page(&status).contains("1 needs a sign-in"));
+    status.tokens.push(token("b", TokenState::NeedsLogin));
+    assert!(page(&status).contains("2 need a sign-in"));
+}
+
+#[test]
+fn what_partner_center_refuses_has_a_state_of_its_own() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::PartnerCenterRefused)];
+
+    let shown = page(&status);
+
+    assert!(shown.contains("1 rejected by Partner Center"), "{shown}");
+    assert!(!shown.contains("Current"), "{shown}");
+}
+
 #[test]
 fn what_is_to_be_typed_stands_out_and_is_escaped() {
     for (text, shown) in [
