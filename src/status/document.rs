@@ -81,6 +81,8 @@ pub struct TokenStatus {
     /// When the next step is due.
     #[serde(serialize_with = "maybe_time")]
     pub next_step_at: Option<Timestamp>,
+    /// Whether that step is due and waits for the limits that tokens share: it is not late.
+    pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
     /// What holds for it.
@@ -152,6 +154,7 @@ fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
         last_rotation_at: of.last_rotation_at,
         rotate_at: of.rotate_at,
         next_step_at: of.next_step_at,
+        waits_for_turn: of.in_line,
         partner_center_accepts: of.accepted(),
         conditions,
     }

@@ -35,6 +35,7 @@ fn token(name: &str, state: TokenState) -> TokenStatus {
         last_rotation_at: None,
         rotate_at: Some(now() + TimeDelta::hours(148)),
         next_step_at: Some(now() + TimeDelta::hours(4)),
+        waits_for_turn: false,
         partner_center_accepts: Some(true),
         conditions: Vec::new(),
     }
@@ -194,6 +195,22 @@ fn two_tokens_need_and_one_needs_a_sign_in() {
     assert!(page(&status).contains("1 needs a sign-in"));
     status.tokens.push(token("b", TokenState::NeedsLogin));
     assert!(page(&status).contains("2 need a sign-in"));
+}
+
+#[test]
+fn a_token_that_waits_for_its_turn_is_said_to_wait_and_not_to_be_due() {
+    let mut status = status();
+    let waiting =
+        TokenStatus { waits_for_turn: true, next_step_at: Some(now()), ..token("a", TokenState::Unknown) };
+    status.tokens = (0..40).map(|_| waiting.clone()).collect();
+    let rows = page(&status);
+    status.tokens.truncate(1);
+    let card = page(&status);
+
+    for shown in [rows, card] {
+        assert!(shown.contains(">waits for its turn<"), "{shown}");
+        assert!(!shown.contains("attempt now") && !shown.contains("proof now"), "{shown}");
+    }
 }
 
 #[test]
