@@ -27,6 +27,7 @@ mod same_words;
 mod standing;
 mod stops;
 mod strict;
+mod surfaces;
 mod unknown_names;
 mod usable;
 mod verify;
