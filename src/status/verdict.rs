@@ -1,6 +1,8 @@
 //! What a status document means for whoever asked: what stands in the way, and what is not known. Pure: the same
 //! document has the same verdict, whether a daemon drew it or the vault's notes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::TimeDelta;
 
 use crate::ports::failure::Kind;
@@ -18,8 +20,10 @@ impl Status {
             TokenState::Current => condition.severity == Severity::Critical,
             _ => condition.severity == Severity::Critical || keeps_from_use(condition.kind),
         };
+        let tokens: BTreeMap<&str, &TokenStatus> =
+            self.tokens.iter().map(|token| (token.name.as_str(), token)).collect();
         self.conditions.iter().filter(move |condition| {
-            let mut affected = self.tokens.iter().filter(|token| condition.tokens.contains(&token.name));
+            let mut affected = condition.tokens.iter().filter_map(|name| tokens.get(name.as_str()));
             affected.any(|token| is_hit(condition, token))
         })
     }
@@ -39,17 +43,18 @@ impl Status {
 
     /// Whether it is about these tokens and no others, each in the same vault secret.
     pub fn is_of(&self, tokens: &[ManagedToken]) -> bool {
-        let is_one = |token: &TokenStatus| {
-            let mut known = tokens.iter();
-            known
-                .any(|known| known.name.as_str() == token.name && known.secret.to_string() == token.stored_in)
-        };
-        self.tokens.len() == tokens.len() && self.tokens.iter().all(is_one)
+        let ours: BTreeSet<(&str, String)> =
+            tokens.iter().map(|token| (token.name.as_str(), token.secret.to_string())).collect();
+        let theirs = self.tokens.iter().map(|token| (token.name.as_str(), token.stored_in.clone()));
+        self.tokens.len() == tokens.len() && ours == theirs.collect()
     }
 
     /// The same drawn from some of its tokens alone, with the conditions of no token in particular.
     #[must_use]
     pub fn narrowed(mut self, to: &[&ManagedToken]) -> Self {
+        if to.len() == self.tokens.len() {
+            return self;
+        }
         self.tokens.retain(|token| to.iter().any(|grant| grant.name.as_str() == token.name));
         let tokens = &self.tokens;
         self.conditions.retain_mut(|condition| {
@@ -95,4 +100,81 @@ fn keeps_from_use(kind: Kind) -> bool {
             | Kind::ClockSkew
             | Kind::AlertUndeliverable
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::failure::{Failure, FailureSubject, Remedy};
+    use crate::process::clock::Timestamp;
+    use crate::rotation::samples;
+    use crate::status::document::StatusSource;
+    use crate::status::samples::snapshot;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    /// A token of that age, with an owner of its own.
+    fn grant(name: &str) -> ManagedToken {
+        ManagedToken {
+            secret: samples::address(name),
+            owner: Some(format!("owner of {name}")),
+            ..samples::grant(name)
+        }
+    }
+
+    /// One outage of Entra, while one token has five days left and another eighty.
+    fn outage() -> Status {
+        let drawn = |name, age| {
+            let proved = samples::proved(samples::version("v", now() - TimeDelta::days(age)), now());
+            let about = FailureSubject::Grant;
+            let failure = Failure::new(Kind::EntraUnreachable, Remedy::Retry, about, "as told");
+            snapshot(grant(name), &samples::failed(proved, failure, now(), 3), now(), now())
+        };
+        let all = [drawn("late", 85), drawn("early", 10)];
+        Status::of(&all, TimeDelta::zero(), now(), StatusSource::Daemon)
+    }
+
+    #[test]
+    fn what_is_asked_of_some_tokens_is_drawn_from_those_alone() {
+        let told = |names: &[&str]| {
+            let grants: Vec<ManagedToken> = names.iter().map(|name| grant(name)).collect();
+            let status = outage().narrowed(&grants.iter().collect::<Vec<_>>());
+            let [only] = status.conditions.try_into().expect("one outage");
+            (status.healthy, only.severity, only.tokens, only.owners, only.runway_seconds)
+        };
+        let days = |days| Some(TimeDelta::days(days).num_seconds());
+        let whole = outage().conditions.remove(0);
+
+        assert_eq!((whole.severity, whole.tokens.len()), (Severity::Critical, 2));
+        let (healthy, severity, tokens, owners, left) = told(&["early"]);
+        assert_eq!((healthy, severity, left), (true, Severity::Warning, days(80)));
+        assert_eq!((tokens, owners), (vec!["early".to_owned()], vec!["owner of early".to_owned()]));
+        let (healthy, severity, tokens, owners, left) = told(&["late", "early"]);
+        assert_eq!((healthy, severity, left), (false, Severity::Critical, days(5)));
+        assert_eq!((tokens, owners), (whole.tokens, whole.owners));
+    }
+
+    #[test]
+    fn a_document_of_other_tokens_or_other_vaults_is_not_ours() {
+        let elsewhere = ManagedToken { secret: samples::address("another"), ..grant("late") };
+
+        assert!(outage().is_of(&[grant("early"), grant("late")]), "in whichever order");
+        assert!(!outage().is_of(&[grant("late")]), "one fewer");
+        assert!(!outage().is_of(&[elsewhere, grant("early")]), "the same names in another place");
+    }
+
+    #[test]
+    fn what_is_served_is_read_back_as_it_was_and_anything_else_is_nothing() {
+        let served = serde_json::to_vec(&outage()).expect("JSON");
+        let read = Status::parse(&served).expect("its own form");
+
+        assert_eq!(serde_json::to_vec(&read).expect("JSON"), served);
+        let mut of_the_vault = outage();
+        of_the_vault.source = StatusSource::Vault;
+        for other in [&b"<html>"[..], b"{}", b"", &serde_json::to_vec(&of_the_vault).expect("JSON")] {
+            assert!(Status::parse(other).is_none());
+        }
+    }
 }

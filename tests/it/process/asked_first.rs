@@ -181,12 +181,13 @@ async fn nothing_that_answers_in_a_daemons_place_reaches_a_terminal_raw() {
     let mut document = shows(&address, "needs_operator").await;
     document["conditions"][0]["summary"] = "\u{1b}]0;owned\u{7}all is well\u{202e}".into();
     document["conditions"][0]["action"] = "\u{9b}2J".into();
-    document["conditions"][0]["tokens"] = serde_json::json!(["one\u{1b}[2J"]);
+    document["conditions"][0]["owners"] = serde_json::json!(["\u{1b}[2J"]);
 
     let played = stranger(answer_of(&document.to_string()));
     for args in [&[][..], &["--json"], &["--monitor"]] {
         let told = status_at(&stage, &played, args).await;
         let raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!told.stdout.contains(raw), "{args:?}: {:?}", told.stdout);
+        assert!(args.contains(&"--monitor") || told.stdout.contains("all is well"), "{}", told.stdout);
     }
 }
