@@ -68,14 +68,6 @@ fn of_whom(condition: &Condition) -> String {
     }
 }
 
-fn names(condition: &Condition) -> String {
-    let mut names = condition.tokens.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    if let Some(more) = condition.tokens.len().checked_sub(MOST_NAMES).filter(|more| *more > 0) {
-        push(&mut names, format_args!(" and {more} more"));
-    }
-    names
-}
-
 fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most.saturating_sub(1)) {
         Some((end, _)) if text.chars().count() > most => format!("{}…", &text[..end]),
@@ -103,7 +95,7 @@ fn facts(change: &Notification, now: Timestamp) -> Vec<(&'static str, String)> {
     let Notification { what, condition, .. } = change;
     let mut facts = Vec::new();
     if !condition.tokens.is_empty() {
-        facts.push(("Tokens", names(condition)));
+        facts.push(("Tokens", condition.names(MOST_NAMES)));
     }
     let since =
         format!("{} ({})", condition.since.format("%Y-%m-%d %H:%M UTC"), relative::ago(condition.since, now));

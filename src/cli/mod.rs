@@ -16,6 +16,7 @@ pub mod out;
 mod proof;
 pub mod rotate;
 pub mod run;
+mod running_daemon;
 pub mod sandbox;
 pub mod azure_clients;
 pub mod signals;
@@ -106,7 +107,7 @@ pub enum Verb {
     /// One pass, then exit: prove every token and rotate what is due
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
-    /// Say how the tokens stand by what the vault says; redeems nothing
+    /// Show how the tokens stand: asks the running daemon, else the vault; redeems nothing
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
     /// Sign a user in and store the first refresh token

@@ -1,25 +1,25 @@
-//! `status`: how the tokens stand by what the vault says, with no daemon and no redemption.
+//! `status`: how the tokens stand as the running daemon sees it, else by what the vault says; redeems nothing.
 //!
-//! Owns the vault's view: the newest version of each token and the notes in its tags, made into the same
-//! document that a daemon serves. What only a daemon knows is null in it.
+//! Owns the choice between the two and the vault's view: the newest version of each token and the notes in its tags, made
+//! into the same document that a daemon serves. What only a daemon knows is null in it.
 
 mod table;
 
 use chrono::TimeDelta;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures::StreamExt as _;
 use futures::stream;
+use serde::Serialize;
 
 use super::azure_clients::{AzureClients, AzureRotator};
 use super::rotate::select;
-use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out};
-use crate::ports::failure::{FailureSubject, Kind};
-use crate::process::clock::{Clock, Timestamp};
+use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out, running_daemon};
+use crate::process::clock::{Clock, Timestamp, rfc3339};
 use crate::process::relative;
 use crate::rotation::state::State;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, StatusSource};
-use crate::status::snapshot::{Snapshot, TokenState};
+use crate::status::snapshot::Snapshot;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -27,9 +27,11 @@ Examples:
   perennial status
   perennial status partner-center --json
   perennial status --monitor        # one line and 0, 1, 2 or 3, for monitoring plugins
+  perennial status --source vault   # what another host would see
 
-This is what the vault says: a proof is noted there once a day. The daemon itself, where it runs,
-knows more: http://127.0.0.1:9464/status
+It asks the running daemon of this configuration, at [http] listen, and says so. Where none
+answers, or one that keeps other tokens, it reads the vault. A proof is noted there once a day, so
+the daemon knows more.
 
 The exit code follows what is shown as critical: 3 where somebody must sign in, 4 where an operator
 must act, 1 where a token could not be read and trying again may help, else 0.
@@ -43,6 +45,9 @@ pub struct StatusArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// Whom to ask [default: the daemon, else the vault]
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Option<AskedSource>,
     /// Write the document that the daemon serves as /status
     #[arg(long)]
     pub json: bool,
@@ -51,10 +56,20 @@ pub struct StatusArgs {
     pub monitor: bool,
 }
 
-/// Reads the vault and says how the tokens stand.
+/// Whom `status` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AskedSource {
+    /// The running daemon, and nobody else.
+    Daemon,
+    /// The vault, whether a daemon runs or not.
+    Vault,
+}
+
+/// Asks the daemon, or reads the vault, and says how the tokens stand.
 ///
 /// # Errors
-/// A wrong configuration, or a name that it does not know; none of them with `--monitor`.
+/// A wrong configuration, a name that it does not know, or no daemon where only that was to be asked; none of them with
+/// `--monitor`.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let found = look(&args, global).await;
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
@@ -69,33 +84,48 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     }
     let found = found?;
     if args.json {
-        written(out::json(&found.status))?;
+        written(out::json(&found))?;
     } else {
-        written(out::line(table::of(&found.status, out::has_colours())))?;
+        written(out::line(table::of(&found.status, &found.view, out::has_colours())))?;
     }
-    Ok(found.code)
+    let codes = found.status.in_the_way().map(|condition| ExitCode::from(condition.remedy));
+    Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// What was found.
-struct Found {
+/// Tokens that the line of a plugin names.
+const MOST_NAMES: usize = 3;
+
+/// What was found, and whose view it is.
+#[derive(Serialize)]
+struct Viewed {
+    /// In words; the document's `source` says it in one.
+    view: String,
+    #[serde(flatten)]
     status: Status,
-    /// Tokens whose secret could not be read, so that nothing is known of them.
-    unread: usize,
-    code: ExitCode,
 }
 
-async fn look(args: &StatusArgs, global: &Global) -> Result<Found, Stop> {
+async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
+    let by_notes = "as the vault's notes say";
+    let view = if args.source == Some(AskedSource::Vault) {
+        by_notes.to_owned()
+    } else {
+        match running_daemon::status(&config).await? {
+            Ok(status) => {
+                let view = format!("as the running daemon sees it, at {}", rfc3339(status.now));
+                return Ok(Viewed { view, status: status.narrowed(&grants) });
+            }
+            Err(none) if args.source == Some(AskedSource::Daemon) => return Err(Stop::Failed(none.into())),
+            Err(none) => format!("{by_notes}; {none}"),
+        }
+    };
     let clock = Clock::host();
     let shipped = AzureClients::for_person(&config, clock.clone()).await?;
     let reads = grants.into_iter().map(|grant| peek(shipped.rotator(grant, "status")));
     let snapshots: Vec<Snapshot> = stream::iter(reads).buffered(super::AT_ONCE).collect().await;
-    let now = clock.now();
-    let status = Status::of(&snapshots, clock.skew(), now, StatusSource::Vault);
-    let unread = snapshots.iter().filter(|of| is_unread(of)).count();
-    let codes = snapshots.iter().map(|of| known::in_the_way(of, now).0);
-    Ok(Found { status, unread, code: codes.fold(ExitCode::Done, ExitCode::gravest) })
+    let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
+    Ok(Viewed { view, status })
 }
 
 async fn peek(mut rotator: AzureRotator) -> Snapshot {
@@ -103,20 +133,11 @@ async fn peek(mut rotator: AzureRotator) -> Snapshot {
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-fn is_unread(of: &Snapshot) -> bool {
-    of.failure().is_some_and(|failure| {
-        let unread =
-            matches!(failure.kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
-        failure.about == FailureSubject::Token && unread
-    })
-}
-
-impl Found {
+impl Viewed {
     fn verdict(&self) -> Monitored {
-        let unknown = self.status.tokens.iter().any(|token| token.state == TokenState::Unknown);
         match self.status.gravest(None) {
             Some(Severity::Critical) => Monitored::ActionNeeded,
-            _ if unknown || self.unread > 0 => Monitored::CannotTell,
+            _ if self.status.unknown() + self.status.unread() > 0 => Monitored::CannotTell,
             Some(Severity::Warning) => Monitored::Attention,
             None => Monitored::Healthy,
         }
@@ -126,12 +147,12 @@ impl Found {
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
         let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();
-        let unknown = tokens.iter().filter(|token| token.state == TokenState::Unknown).count();
+        let unknown = self.status.unknown();
         let said = match conditions.first() {
             Some(gravest) => {
                 let more = conditions.len() - 1;
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("{}: {}{more}", gravest.kind.as_str(), gravest.tokens.join(", "))
+                let more = if more > 0 { format!("; {more} more") } else { String::new() };
+                format!("{}: {}{more}", gravest.kind.as_str(), gravest.names(MOST_NAMES))
             }
             None if unknown > 0 => format!("{unknown} of {} not proved lately", tokens.len()),
             None => format!("{} of {} current", tokens.len() - unknown, tokens.len()),
@@ -139,11 +160,9 @@ impl Found {
         let runway = tokens.iter().filter_map(|token| token.runway_seconds).min();
         let runway = runway.map_or_else(|| "U".to_owned(), |seconds| format!("{seconds}s"));
         let (critical, warning) = (count(Severity::Critical), count(Severity::Warning));
-        format!(
-            "{} | tokens={} critical={critical} warning={warning} runway={runway}",
-            said.replace('|', "/"),
-            tokens.len()
-        )
+        let said = format!("{said} ({})", self.view).replace('|', "/");
+        let count = tokens.len();
+        format!("{said} | tokens={count} critical={critical} warning={warning} runway={runway}")
     }
 }
 

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ports::advice::Advice;
 
 /// Who can fix a failure. The loop branches on this and on nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// Nobody: it may pass, and Perennial tries again.
@@ -35,7 +35,7 @@ impl Remedy {
 
 /// Something a person should know while it holds. The names are part of the contract: they stand in
 /// metrics, alerts and the runbook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The token's own secret does not exist yet.
@@ -227,7 +227,7 @@ pub enum FailureSubject {
 }
 
 /// By what a failure is found in Microsoft's records and in ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// AADSTS number or HTTP status, where there was an answer.
     pub code: Option<u32>,

@@ -61,19 +61,23 @@ pub fn scopes(text: &str) -> Option<String> {
 
 /// Any other text, for people: its beginning, with escapes in the place of what a terminal would act on.
 pub fn shown(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut shown = String::new();
-    for c in chars.by_ref().take(MAX_SHOWN_CHARS) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", defused(&text[..end])),
+        None => defused(text),
+    }
+}
+
+/// The same, whole: for a text whose length is bounded already.
+pub fn defused(text: &str) -> String {
+    let mut defused = String::with_capacity(text.len());
+    for c in text.chars() {
         if c.is_control() || UNSEEN.iter().any(|range| range.contains(&c)) {
-            shown.extend(c.escape_unicode());
+            defused.extend(c.escape_unicode());
         } else {
-            shown.push(c);
+            defused.push(c);
         }
     }
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    shown
+    defused
 }
 
 #[cfg(test)]

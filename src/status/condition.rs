@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ports::SECOND_FACTOR;
@@ -19,9 +19,12 @@ use crate::status::snapshot::Snapshot;
 
 pub(crate) mod action;
 mod cause;
+mod severity;
 
 pub use self::cause::causes;
 use self::cause::{app, issuer, own, vault};
+pub use self::severity::Severity;
+pub(crate) use self::severity::severity;
 
 /// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
 /// incident in every process.
@@ -38,18 +41,8 @@ pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
 /// How long a buried sign-in and a foreign writer are told about.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
-/// How soon somebody must act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// There is time.
-    Warning,
-    /// Action now.
-    Critical,
-}
-
 /// Something a person should know while it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// The incident: the same across restarts.
     pub id: Uuid,
@@ -106,6 +99,15 @@ impl Condition {
             runway_seconds: of.runway(now).map(|runway| runway.num_seconds()),
             owners: of.grant.owner.iter().cloned().collect(),
             ..self
+        }
+    }
+
+    /// The first few of its tokens by name, and how many more there are.
+    pub fn names(&self, most: usize) -> String {
+        let named = self.tokens.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.tokens.len().saturating_sub(most) {
+            0 => named,
+            more => format!("{named} and {more} more"),
         }
     }
 
@@ -181,7 +183,7 @@ impl Symptom {
     }
 
     fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
-        let how_grave = (severity(self.kind, of, now), self.remedy);
+        let how_grave = (severity(self.kind, of.runway(now), of.lifetime()), self.remedy);
         Condition { trace: self.trace, ..Condition::new(self.kind, self.cause, how_grave, self.since) }
             .of_token(of, now)
             .with_texts(self.summary, of.grant.deployment.typed(&action::of(self.kind, of, now)))
@@ -316,49 +318,6 @@ fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
     (late < now).then_some(late)
-}
-
-/// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
-/// token any more.
-fn severity(kind: Kind, of: &Snapshot, now: Timestamp) -> Severity {
-    let short = of.runway(now).is_some_and(|left| left <= of.lifetime() / 10);
-    match kind {
-        Kind::NeverSignedIn
-        | Kind::LoginRequired
-        | Kind::MfaRequired
-        | Kind::PolicyBlocked
-        | Kind::AccountDisabled
-        | Kind::AppCredentialRefused
-        | Kind::AppMisconfigured
-        | Kind::WrongIdentity
-        | Kind::TokenExpired
-        | Kind::SecretDeleted
-        | Kind::PartnerCenterRefused => Severity::Critical,
-        Kind::AppSecretExpiring
-        | Kind::EntraUnreachable
-        | Kind::EntraThrottled
-        | Kind::UnknownCode
-        | Kind::VaultUnreachable
-        | Kind::VaultRefused
-        | Kind::VaultIdentity
-        | Kind::Unsaved
-        | Kind::Overdue
-        | Kind::NoRefreshToken => {
-            if short {
-                Severity::Critical
-            } else {
-                Severity::Warning
-            }
-        }
-        Kind::AppSecretExpiryUnknown
-        | Kind::IdentityUnverified
-        | Kind::SameRefreshToken
-        | Kind::ForeignWriter
-        | Kind::BuriedSignIn
-        | Kind::TurnedOff
-        | Kind::ClockSkew
-        | Kind::AlertUndeliverable => Severity::Warning,
-    }
 }
 
 fn join(known: &mut Condition, other: Condition) {

@@ -2,11 +2,15 @@
 //!
 //! Pure: drawn from snapshots. Holds no secret. The field names are part of the contract.
 
+use std::borrow::Cow;
+
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::ports::failure::Kind;
 use crate::process::clock::{Timestamp, rfc3339};
+use crate::process::text;
 use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
 use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
@@ -15,7 +19,7 @@ use crate::token::version::VersionId;
 const SCHEMA: u32 = 2;
 
 /// Who says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusSource {
     /// A running daemon.
@@ -25,13 +29,13 @@ pub enum StatusSource {
 }
 
 /// Everything that is known, at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     schema: u32,
     /// False while any condition is critical.
     pub healthy: bool,
     /// Of the program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// The moment.
     #[serde(serialize_with = "time")]
     pub now: Timestamp,
@@ -44,10 +48,12 @@ pub struct Status {
 }
 
 /// One token at one moment. What is not known is null.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenStatus {
     /// Its name.
     pub name: String,
+    /// The vault secret that it is kept in.
+    pub stored_in: String,
     /// Where it stands.
     pub state: TokenState,
     /// The newest version.
@@ -75,6 +81,8 @@ pub struct TokenStatus {
     /// When the next step is due.
     #[serde(serialize_with = "maybe_time")]
     pub next_step_at: Option<Timestamp>,
+    /// Whether that step is due and waits for the limits that tokens share: it is not late.
+    pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
     /// What holds for it.
@@ -102,12 +110,21 @@ impl Status {
         Self {
             schema: SCHEMA,
             healthy: !conditions.iter().any(|condition| condition.severity == Severity::Critical),
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             now,
             source,
             tokens: tokens.collect(),
             conditions,
         }
+    }
+
+    /// Reads a daemon's document as it is served. None where it is anything else, or has another form. Whoever wrote it, a
+    /// terminal acts on no text in it.
+    pub fn parse(served: &[u8]) -> Option<Self> {
+        let mut value: Value = serde_json::from_slice(served).ok()?;
+        defuse(&mut value);
+        let status: Self = serde_json::from_value(value).ok()?;
+        (status.schema == SCHEMA && status.source == StatusSource::Daemon).then_some(status)
     }
 
     /// The conditions that affect one token, or all.
@@ -126,6 +143,7 @@ impl Status {
 fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
     TokenStatus {
         name: of.grant.name.to_string(),
+        stored_in: of.grant.secret.to_string(),
         state: of.standing(now),
         version: of.version.clone(),
         issued_at: of.issued_at,
@@ -136,8 +154,18 @@ fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
         last_rotation_at: of.last_rotation_at,
         rotate_at: of.rotate_at,
         next_step_at: of.next_step_at,
+        waits_for_turn: of.in_line,
         partner_center_accepts: of.accepted(),
         conditions,
+    }
+}
+
+fn defuse(value: &mut Value) {
+    match value {
+        Value::String(foreign) => *foreign = text::defused(foreign),
+        Value::Array(values) => values.iter_mut().for_each(defuse),
+        Value::Object(fields) => fields.values_mut().for_each(defuse),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -10,7 +10,7 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let standings: Vec<TokenState> = snapshots.iter().map(|of| of.standing(now)).collect();
     let mut parts = TokenState::ALL.iter().filter_map(|state| {
         let count = standings.iter().filter(|standing| *standing == state).count();
-        (count > 0).then(|| format!("{count} {}", words(*state)))
+        (count > 0).then(|| format!("{count} {}", words(*state, count)))
     });
     if let Some(first) = parts.next() {
         line = parts.fold(format!("{line}: {first}"), |line, part| format!("{line}, {part}"));
@@ -24,15 +24,19 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     }
 }
 
-fn words(state: TokenState) -> &'static str {
-    match state {
-        TokenState::Current => "current",
-        TokenState::Unsaved => "unsaved",
-        TokenState::NeedsLogin => "needs login",
-        TokenState::NeedsOperator => "needs an operator",
-        TokenState::Expired => "expired",
-        TokenState::Off => "off",
-        TokenState::Unknown => "not known yet",
+/// What so many tokens of that state are, or need.
+pub fn words(state: TokenState, count: usize) -> &'static str {
+    match (state, count) {
+        (TokenState::Current, _) => "current",
+        (TokenState::Unsaved, _) => "unsaved",
+        (TokenState::NeedsLogin, 1) => "needs a sign-in",
+        (TokenState::NeedsLogin, _) => "need a sign-in",
+        (TokenState::NeedsOperator, 1) => "needs an operator",
+        (TokenState::NeedsOperator, _) => "need an operator",
+        (TokenState::PartnerCenterRefused, _) => "rejected by Partner Center",
+        (TokenState::Expired, _) => "expired",
+        (TokenState::Off, _) => "off",
+        (TokenState::Unknown, _) => "unconfirmed",
     }
 }
 
@@ -41,6 +45,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
     use crate::rotation::samples;
     use crate::rotation::state::State;
     use crate::status;
@@ -60,9 +65,19 @@ mod tests {
     fn the_line_counts_the_states_and_names_the_next_step() {
         let all = [snapshot(true, TimeDelta::hours(4)), snapshot(false, TimeDelta::days(1))];
 
-        assert_eq!(line(&all, now()), "2 tokens: 1 current, 1 not known yet; next step at 14:00 UTC");
-        let later = "1 token: 1 not known yet; next step on 2026-03-09 at 10:00 UTC";
+        assert_eq!(line(&all, now()), "2 tokens: 1 current, 1 unconfirmed; next step at 14:00 UTC");
+        let later = "1 token: 1 unconfirmed; next step on 2026-03-09 at 10:00 UTC";
         assert_eq!(line(&all[1..], now()), later);
         assert_eq!(line(&[], now()), "0 tokens");
+    }
+
+    #[test]
+    fn two_need_and_one_needs() {
+        let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
+        let state = samples::failed(State::unknown(now()), refused, now(), 1);
+        let dead = |name| status::samples::snapshot(samples::grant(name), &state, now(), now());
+
+        assert_eq!(line(&[dead("a")], now()), "1 token: 1 needs a sign-in");
+        assert_eq!(line(&[dead("a"), dead("b")], now()), "2 tokens: 2 need a sign-in");
     }
 }

@@ -9,6 +9,7 @@ pub mod sink_health;
 pub mod counts;
 pub mod board;
 pub mod document;
+pub mod verdict;
 pub mod line;
 #[cfg(test)]
 pub(crate) mod samples;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
@@ -19,7 +19,7 @@ use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
 
 /// Where a token stands, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
     /// Redeemed, and its access token accepted, within twice `prove_every`; and nothing says otherwise.
@@ -30,6 +30,8 @@ pub enum TokenState {
     NeedsLogin,
     /// An operator must act.
     NeedsOperator,
+    /// Entra redeems it, and Partner Center rejects its access token.
+    PartnerCenterRefused,
     /// Past its end, and not redeemed since: somebody must sign in.
     Expired,
     /// Switched off in the vault.
@@ -40,11 +42,12 @@ pub enum TokenState {
 
 impl TokenState {
     /// All, for metrics that count each.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Current,
         Self::Unsaved,
         Self::NeedsLogin,
         Self::NeedsOperator,
+        Self::PartnerCenterRefused,
         Self::Expired,
         Self::Off,
         Self::Unknown,
@@ -57,6 +60,7 @@ impl TokenState {
             Self::Unsaved => "unsaved",
             Self::NeedsLogin => "needs_login",
             Self::NeedsOperator => "needs_operator",
+            Self::PartnerCenterRefused => "partner_center_refused",
             Self::Expired => "expired",
             Self::Off => "off",
             Self::Unknown => "unknown",
@@ -313,7 +317,7 @@ impl Snapshot {
             _ if self.expired_at(now).is_some() => TokenState::Expired,
             TokenState::Current | TokenState::Unknown if self.lacks_mfa() => TokenState::NeedsLogin,
             TokenState::Current | TokenState::Unknown if self.accepted() == Some(false) => {
-                TokenState::NeedsOperator
+                TokenState::PartnerCenterRefused
             }
             TokenState::Current | TokenState::Unknown if fresh => TokenState::Current,
             TokenState::Current => TokenState::Unknown,
@@ -333,7 +337,8 @@ impl Snapshot {
     pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
         let refused = self.blocked.as_ref().is_some_and(|blocked| {
             let of_the_app = blocked.failure.about == FailureSubject::AppCredential;
-            blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app)
+            let is_gone = matches!(blocked.failure.kind, Kind::NeverSignedIn | Kind::SecretDeleted);
+            blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app || is_gone)
         });
         // What the vault shows of a strict token is spent while this process or another one holds the successor.
         let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();

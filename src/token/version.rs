@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::process::clock::{Timestamp, rfc3339};
@@ -92,7 +92,7 @@ pub mod tag {
 pub const USABLE: &str = "usable";
 
 /// A version's id: 32 hex digits, given by the vault. Shared, since a token is known by it in many places.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VersionId(pub Arc<str>);
 
 impl std::fmt::Display for VersionId {

@@ -12,14 +12,17 @@ use crate::status::snapshot::TokenState;
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;
 
+/// Tokens of a condition that are named.
+const MOST_NAMES: usize = 10;
+
 const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 
-/// Tokens in columns, then what is wrong and what to do.
-pub(super) fn of(status: &Status, colour: bool) -> String {
+/// Tokens in columns, then what is wrong and what to do, and whose view that is.
+pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
     let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -40,12 +43,15 @@ pub(super) fn of(status: &Status, colour: bool) -> String {
         };
         let kind = painted(condition.kind.as_str(), BOLD, colour);
         let since = relative::span(status.now - condition.since);
-        let tokens = condition.tokens.join(", ");
+        let tokens = condition.names(MOST_NAMES);
         let whose = if tokens.is_empty() { String::new() } else { format!(" {tokens}") };
         line(&mut text, format_args!("\n{} {kind}{whose}, for {since}", painted(word, hue, colour)));
         line(&mut text, format_args!("  {}", condition.summary));
         line(&mut text, format_args!("  -> {}", condition.action));
     }
+    let (first, rest) = view.split_at(view.len().min(1));
+    let view = format!("{}{rest}.", first.to_ascii_uppercase());
+    line(&mut text, format_args!("\n{}", painted(&view, DIM, colour)));
     text.truncate(text.trim_end().len());
     text
 }
@@ -72,7 +78,10 @@ fn hue(state: TokenState) -> &'static str {
     match state {
         TokenState::Current => GREEN,
         TokenState::Unsaved => YELLOW,
-        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired => RED,
+        TokenState::NeedsLogin
+        | TokenState::NeedsOperator
+        | TokenState::PartnerCenterRefused
+        | TokenState::Expired => RED,
         TokenState::Off | TokenState::Unknown => DIM,
     }
 }

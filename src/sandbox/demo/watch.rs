@@ -211,7 +211,8 @@ impl Watch {
                 return;
             }
         }
-        if matches!(standing, TokenState::NeedsLogin | TokenState::NeedsOperator) {
+        let awaits = [TokenState::NeedsLogin, TokenState::NeedsOperator, TokenState::PartnerCenterRefused];
+        if awaits.contains(&standing) {
             self.awaited_at = Some(scene.now);
         }
         for news in self.told.compare(&status.conditions, scene.now, &mut self.promises) {

@@ -225,7 +225,11 @@ impl Inner {
         self.grants.records[grant.id].spent = true;
         let (parent, asked) = (Some(grant.id), request.scope);
         let issue = Issue { owner: &grant.owner, mfa: grant.mfa, parent, asked, nonce: None };
-        Ok(self.answer(&tenant, &issue, &scope, bent))
+        let mut answer = self.answer(&tenant, &issue, &scope, bent);
+        if bent == Some(Distortion::SameRefreshToken) {
+            answer.refresh_token = Some(RefreshToken::new(request.token));
+        }
+        Ok(answer)
     }
 
     pub(super) fn answer(

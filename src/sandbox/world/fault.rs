@@ -35,11 +35,13 @@ pub enum Distortion {
     NoIdentity,
     /// A refresh token that ends after a day, as those of a `spa` redirect.
     DayToken,
+    /// The refresh token that was redeemed, as issuers that do not rotate return it.
+    SameRefreshToken,
 }
 
 impl Distortion {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
         Self::OtherTenant,
@@ -48,6 +50,7 @@ impl Distortion {
         Self::OpaqueAccessToken,
         Self::NoIdentity,
         Self::DayToken,
+        Self::SameRefreshToken,
     ];
 
     /// The name in fault forms.
@@ -61,6 +64,7 @@ impl Distortion {
             Self::OpaqueAccessToken => "opaque_access_token",
             Self::NoIdentity => "no_identity",
             Self::DayToken => "day_token",
+            Self::SameRefreshToken => "same_refresh_token",
         }
     }
 }

@@ -137,12 +137,19 @@ fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
 
 #[test]
 fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
-    let families = scraped(vec![snapshot("a", &current()), snapshot("b", &refused())], Calls::default());
+    let mut rejected = current();
+    let said = Acceptance { accepted: false, mfa: None, tenant_id: None, company: None, status: 403 };
+    let version = rejected.newest.as_ref().expect("read").id.clone();
+    rejected.hear(&version, said, now());
+    let all = [("a", current()), ("b", refused()), ("c", rejected)];
+    let all = all.iter().map(|(name, state)| snapshot(name, state)).collect();
+    let families = scraped(all, Calls::default());
 
     let counted = TokenState::ALL.map(|state| value(&families, "perennial_tokens", &[state.as_str()]));
-    assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(Some));
+    assert_eq!(counted, [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0].map(Some));
     let runway = |token| value(&families, "perennial_token_runway_seconds", &[token]);
     assert_eq!((runway("a"), runway("b")), (Some(864_000.0), Some(0.0)), "the app's secret ends first");
+    assert_eq!(runway("c"), Some(0.0));
     assert_eq!(value(&families, "perennial_condition", &["login_required", "b"]), Some(1.0));
     assert_eq!(value(&families, "perennial_condition", &["clock_skew", ""]), Some(1.0));
     let end = value(&families, "perennial_app_secret_expiry_timestamp_seconds", &["app"]);

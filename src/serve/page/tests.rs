@@ -24,6 +24,7 @@ fn token(name: &str, state: TokenState) -> TokenStatus {
     let issued = now() - TimeDelta::days(9);
     TokenStatus {
         name: name.to_owned(),
+        stored_in: format!("https://contoso.vault.azure.net/secrets/{name}"),
         state,
         version: None,
         issued_at: Some(issued),
@@ -34,6 +35,7 @@ fn token(name: &str, state: TokenState) -> TokenStatus {
         last_rotation_at: None,
         rotate_at: Some(now() + TimeDelta::hours(148)),
         next_step_at: Some(now() + TimeDelta::hours(4)),
+        waits_for_turn: false,
         partner_center_accepts: Some(true),
         conditions: Vec::new(),
     }
@@ -169,6 +171,57 @@ fn what_is_not_known_is_said() {
     ] {
         assert!(shown.contains(said), "{said}");
     }
+}
+
+/// What was proved lately and is not known to work now, as while Partner Center does not answer.
+#[test]
+fn what_was_proved_is_never_said_not_to_have_been() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::Unknown), token("b", TokenState::Current)];
+
+    let shown = page(&status);
+
+    assert!(!shown.contains("Not proved yet") && !shown.contains("been proved yet"), "{shown}");
+    assert!(shown.contains("Unconfirmed: 1 of 2 tokens, last proved 2 h ago."), "{shown}");
+    assert!(shown.contains(">2 h ago</time><small>7 Mar, 22:00<"), "{shown}");
+    status.tokens.truncate(1);
+    assert!(page(&status).contains("The token is unconfirmed; it was last proved 2 h ago."));
+}
+
+#[test]
+fn two_tokens_need_and_one_needs_a_sign_in() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::NeedsLogin)];
+    assert!(page(&status).contains("1 needs a sign-in"));
+    status.tokens.push(token("b", TokenState::NeedsLogin));
+    assert!(page(&status).contains("2 need a sign-in"));
+}
+
+#[test]
+fn a_token_that_waits_for_its_turn_is_said_to_wait_and_not_to_be_due() {
+    let mut status = status();
+    let waiting =
+        TokenStatus { waits_for_turn: true, next_step_at: Some(now()), ..token("a", TokenState::Unknown) };
+    status.tokens = (0..40).map(|_| waiting.clone()).collect();
+    let rows = page(&status);
+    status.tokens.truncate(1);
+    let card = page(&status);
+
+    for shown in [rows, card] {
+        assert!(shown.contains(">waits for its turn<"), "{shown}");
+        assert!(!shown.contains("attempt now") && !shown.contains("proof now"), "{shown}");
+    }
+}
+
+#[test]
+fn what_partner_center_refuses_has_a_state_of_its_own() {
+    let mut status = status();
+    status.tokens = vec![token("a", TokenState::PartnerCenterRefused)];
+
+    let shown = page(&status);
+
+    assert!(shown.contains("1 rejected by Partner Center"), "{shown}");
+    assert!(!shown.contains("Current"), "{shown}");
 }
 
 #[test]

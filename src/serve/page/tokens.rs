@@ -90,7 +90,7 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
         (
             "Next step",
             words_or(token.next_step_at, never, |at| step(token, at, now)),
-            day(token.next_step_at, now),
+            day(token.next_step_at.filter(|_| !token.waits_for_turn), now),
         ),
         ("Partner Center", html! { (accepted) }, String::new()),
     ];
@@ -143,6 +143,9 @@ fn day(at: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
+    if token.waits_for_turn {
+        return "waits for its turn".to_owned();
+    }
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 

@@ -38,7 +38,7 @@ fn card(condition: &Condition, folded: bool, now: Timestamp) -> Markup {
     };
     let head = html! {
         h3 { span.badge { (word) } " " (condition.kind.title()) }
-        span.who { (names(condition)) }
+        span.who { (condition.names(MOST_NAMES)) }
     };
     let rest = html! {
         div id=(condition.id) {
@@ -53,14 +53,6 @@ fn card(condition: &Condition, folded: bool, now: Timestamp) -> Markup {
         } @else {
             article.card.trouble.(look.class()) { (head) (rest) }
         }
-    }
-}
-
-fn names(condition: &Condition) -> String {
-    let names = condition.tokens.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
-    match condition.tokens.len().saturating_sub(MOST_NAMES) {
-        0 => names,
-        more => format!("{names} and {more} more"),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
+use crate::status::line;
 use crate::status::snapshot::TokenState;
 
 /// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
@@ -67,6 +68,7 @@ impl Look {
                 TokenState::Unsaved
                 | TokenState::NeedsLogin
                 | TokenState::NeedsOperator
+                | TokenState::PartnerCenterRefused
                 | TokenState::Expired,
             ) => Self::Warn,
         }
@@ -86,13 +88,7 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
         };
         return (Look::Bad, "Action needed", sentence);
     }
-    let unknown = status.tokens.iter().filter(|token| token.state == TokenState::Unknown).count();
-    if unknown > 0 {
-        let text = match (unknown, count) {
-            (1, 1) => "The token has not been proved yet.".to_owned(),
-            (all, count) if all == count => format!("None of {} has been proved yet.", tokens(count)),
-            (some, count) => format!("Not proved yet: {some} of {}.", tokens(count)),
-        };
+    if let Some(text) = unconfirmed(status) {
         return (Look::Dim, "Not known yet", text);
     }
     if !status.conditions.is_empty() {
@@ -106,6 +102,22 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
         format!(" Next step: {name}, {}.", relative::until(at, status.now))
     });
     (Look::Good, "All is well", format!("{each}.{next}"))
+}
+
+/// How many are not known to work now, and when the oldest of them was proved.
+fn unconfirmed(status: &Status) -> Option<String> {
+    let count = status.tokens.len();
+    let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
+    let proved = unknown().filter_map(|token| token.proved_at).min();
+    let proved = proved.map(|at| relative::ago(at, status.now));
+    Some(match (unknown().count(), count, proved) {
+        (0, ..) => return None,
+        (1, 1, None) => "The token has not been proved yet.".to_owned(),
+        (1, 1, Some(ago)) => format!("The token is unconfirmed; it was last proved {ago}."),
+        (all, count, None) if all == count => format!("None of {} has been proved yet.", tokens(count)),
+        (some, count, None) => format!("Not proved yet: {some} of {}.", tokens(count)),
+        (some, count, Some(ago)) => format!("Unconfirmed: {some} of {}, last proved {ago}.", tokens(count)),
+    })
 }
 
 /// Those that a critical condition affects.
@@ -122,7 +134,7 @@ fn tokens(count: usize) -> String {
 pub(super) fn tally(status: &Status) -> String {
     let counts = TokenState::ALL.into_iter().filter_map(|standing| {
         let count = status.tokens.iter().filter(|token| token.state == standing).count();
-        (count > 0).then(|| format!("{count} {}", state(standing).to_lowercase()))
+        (count > 0).then(|| format!("{count} {}", line::words(standing, count)))
     });
     counts.collect::<Vec<_>>().join(" · ")
 }
@@ -165,9 +177,10 @@ pub(super) fn state(state: TokenState) -> &'static str {
         TokenState::Unsaved => "Not saved yet",
         TokenState::NeedsLogin => "Needs a sign-in",
         TokenState::NeedsOperator => "Needs an operator",
+        TokenState::PartnerCenterRefused => "Rejected by Partner Center",
         TokenState::Expired => "Expired",
         TokenState::Off => "Switched off",
-        TokenState::Unknown => "Not known",
+        TokenState::Unknown => "Unconfirmed",
     }
 }
 
@@ -180,6 +193,7 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
         TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired | TokenState::Off => {
             "looks again"
         }
+        TokenState::PartnerCenterRefused => "proof",
         TokenState::Unknown => "attempt",
     }
 }

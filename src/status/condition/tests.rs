@@ -131,7 +131,7 @@ fn a_no_of_partner_centers_holds_until_it_says_yes() {
     assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
     assert_eq!(kinds_of_state(&heard(false, Some(false))), [Kind::MfaRequired]);
     assert_eq!(drawn("a", &heard(true, Some(true))).accepted(), None, "a yes of three days ago is none");
-    assert_eq!(drawn("a", &heard(false, None)).standing(now()), TokenState::NeedsOperator);
+    assert_eq!(drawn("a", &heard(false, None)).standing(now()), TokenState::PartnerCenterRefused);
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
@@ -158,7 +158,7 @@ fn what_the_process_before_noted_of_partner_center_still_holds() {
             "partner_center_refused",
             since,
             vec![Kind::PartnerCenterRefused],
-            TokenState::NeedsOperator,
+            TokenState::PartnerCenterRefused,
             Some(false),
         ),
         ("mfa_required", since, vec![Kind::MfaRequired], TokenState::NeedsLogin, None),
@@ -254,4 +254,52 @@ fn tokens_of_one_app_share_what_is_said_of_its_secret() {
 
     let told: Vec<_> = all.iter().filter(|condition| condition.kind == Kind::AppSecretExpiring).collect();
     assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
+}
+
+/// However long the token itself would live: while no access token can be had, or used, nothing is left.
+#[test]
+fn while_no_access_token_can_be_had_no_time_is_left() {
+    let refused = |kind, remedy, about| {
+        let failure = Failure::new(kind, remedy, about, "as told");
+        samples::failed(proved_three_days_ago(), failure, now(), 1)
+    };
+    let (login, operator) = (Remedy::Login, Remedy::Operator);
+    for state in [
+        refused(Kind::AppCredentialRefused, operator, FailureSubject::AppCredential),
+        refused(Kind::LoginRequired, login, FailureSubject::Grant),
+        refused(Kind::SecretDeleted, operator, FailureSubject::Token),
+        refused(Kind::NeverSignedIn, login, FailureSubject::Token),
+        heard(said(false, None), now()),
+        heard(said(false, Some(false)), now()),
+    ] {
+        let [told] = conditions(&[drawn("a", &state)], TimeDelta::zero(), now()).try_into().expect("one");
+        assert_eq!((told.runway_seconds, told.severity), (Some(0), Severity::Critical), "{told:?}");
+    }
+    let unread = refused(Kind::VaultRefused, operator, FailureSubject::CredentialSource);
+    let left = drawn("a", &unread).runway(now()).expect("its end is known");
+    assert!(left > TimeDelta::days(80), "the stored token can still be redeemed");
+}
+
+/// The app's secret has an end that somebody wrote down; the token's own cannot be read.
+#[test]
+fn what_cannot_be_read_has_no_known_end() {
+    let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, "as told");
+    let state = samples::failed(State::unknown(now()), failure, now(), 1);
+    let grant =
+        ManagedToken { app_secret_expires: Some(now() + TimeDelta::days(307)), ..samples::grant("a") };
+
+    assert_eq!(snapshot(grant, &state, now(), now()).runway(now()), None);
+}
+
+#[test]
+fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
+    let tokens: Vec<String> = (0..200).map(|nth| format!("customer-{nth:04}")).collect();
+    let told = |count: usize| {
+        let new = Condition::new(Kind::Overdue, String::new(), (Severity::Warning, Remedy::Retry), now());
+        Condition { tokens: tokens[..count].to_vec(), ..new }
+    };
+
+    assert_eq!(told(200).names(1), "customer-0000 and 199 more");
+    assert_eq!(told(200).names(2), "customer-0000, customer-0001 and 198 more");
+    assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }

@@ -8,7 +8,7 @@ use crate::support::child::{Child, eventually};
 use crate::support::inbox::Inbox;
 
 /// Adds sinks to the stage's configuration: name, more keys, and the address that they are given.
-fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
+pub(super) fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
     let mut text = std::fs::read_to_string(&stage.config).expect("written");
     for (name, more, url) in sinks {
         let file = stage.dir.0.join(name);

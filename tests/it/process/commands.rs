@@ -41,7 +41,9 @@ async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
     assert_eq!((&token["state"], &token["next_step_at"]), (&"current".into(), &Value::Null));
     assert!(token["proved_at"].is_string() && token["partner_center_accepts"] == true, "{token}");
     assert!(
-        said(&monitor).starts_with("PERENNIAL OK - 1 of 1 current | tokens=1 critical=0 warning=0 runway=")
+        said(&monitor).starts_with("PERENNIAL OK - 1 of 1 current (as the vault's notes say; "),
+        "{}",
+        said(&monitor)
     );
     assert_eq!(lab.sandbox.world().grants().len(), redeemed);
 }
@@ -84,7 +86,7 @@ async fn status_knows_a_refusal_from_its_note() {
     assert_eq!(status["conditions"][0]["kind"], "mfa_required");
     assert_eq!(code(&json), Some(3), "somebody must sign in");
     assert_eq!(code(&monitor), Some(2));
-    assert!(said(&monitor).starts_with("PERENNIAL CRITICAL - mfa_required: partner-center |"));
+    assert!(said(&monitor).starts_with("PERENNIAL CRITICAL - mfa_required: partner-center ("));
 }
 
 #[tokio::test]

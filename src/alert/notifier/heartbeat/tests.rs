@@ -29,7 +29,7 @@ async fn a_task_that_stands_still_and_a_step_that_is_not_tried_are_silence() {
     next_at(now() + TimeDelta::days(1));
     assert_eq!(
         sign_of_life(&board).as_deref(),
-        Some("1 token: 1 not known yet; next step on 2026-02-03 at 02:40 UTC")
+        Some("1 token: 1 unconfirmed; next step on 2026-02-03 at 02:40 UTC")
     );
 
     tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;

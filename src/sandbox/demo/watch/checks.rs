@@ -176,6 +176,7 @@ fn is_well(daemon: &Process, now: Timestamp) -> bool {
         TokenState::Unsaved => !holds_successor(daemon),
         TokenState::NeedsLogin
         | TokenState::NeedsOperator
+        | TokenState::PartnerCenterRefused
         | TokenState::Expired
         | TokenState::Off
         | TokenState::Unknown => false,

@@ -1,0 +1,59 @@
+//! How grave a condition is, by its kind and by the time that is left. Pure.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::ports::failure::Kind;
+
+/// How soon somebody must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// There is time.
+    Warning,
+    /// Action now.
+    Critical,
+}
+
+/// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
+/// token any more.
+pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
+    let short = runway.is_some_and(|left| left <= lifetime / 10);
+    match kind {
+        Kind::NeverSignedIn
+        | Kind::LoginRequired
+        | Kind::MfaRequired
+        | Kind::PolicyBlocked
+        | Kind::AccountDisabled
+        | Kind::AppCredentialRefused
+        | Kind::AppMisconfigured
+        | Kind::WrongIdentity
+        | Kind::TokenExpired
+        | Kind::SecretDeleted
+        | Kind::PartnerCenterRefused => Severity::Critical,
+        Kind::AppSecretExpiring
+        | Kind::EntraUnreachable
+        | Kind::EntraThrottled
+        | Kind::UnknownCode
+        | Kind::VaultUnreachable
+        | Kind::VaultRefused
+        | Kind::VaultIdentity
+        | Kind::Unsaved
+        | Kind::Overdue
+        | Kind::NoRefreshToken => {
+            if short {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            }
+        }
+        Kind::AppSecretExpiryUnknown
+        | Kind::IdentityUnverified
+        | Kind::SameRefreshToken
+        | Kind::ForeignWriter
+        | Kind::BuriedSignIn
+        | Kind::TurnedOff
+        | Kind::ClockSkew
+        | Kind::AlertUndeliverable => Severity::Warning,
+    }
+}

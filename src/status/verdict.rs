@@ -1,0 +1,180 @@
+//! What a status document means for whoever asked: what stands in the way, and what is not known. Pure: the same
+//! document has the same verdict, whether a daemon drew it or the vault's notes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+
+use crate::ports::failure::Kind;
+use crate::status::condition::{Condition, Severity, severity};
+use crate::status::document::{Status, TokenStatus};
+use crate::status::snapshot::TokenState;
+use crate::token::managed::ManagedToken;
+
+impl Status {
+    /// What somebody has to know who needs these tokens now: what is critical, and what keeps a token from being current. A
+    /// token that is off is off because somebody asked for it.
+    pub fn in_the_way(&self) -> impl Iterator<Item = &Condition> {
+        let is_hit = |condition: &Condition, token: &TokenStatus| match token.state {
+            TokenState::Off => false,
+            TokenState::Current => condition.severity == Severity::Critical,
+            _ => condition.severity == Severity::Critical || keeps_from_use(condition.kind),
+        };
+        let tokens: BTreeMap<&str, &TokenStatus> =
+            self.tokens.iter().map(|token| (token.name.as_str(), token)).collect();
+        self.conditions.iter().filter(move |condition| {
+            let mut affected = condition.tokens.iter().filter_map(|name| tokens.get(name.as_str()));
+            affected.any(|token| is_hit(condition, token))
+        })
+    }
+
+    /// How many tokens are not known to work.
+    pub fn unknown(&self) -> usize {
+        self.tokens.iter().filter(|token| token.state == TokenState::Unknown).count()
+    }
+
+    /// How many tokens could not be read, so that nothing is known of them.
+    pub fn unread(&self) -> usize {
+        let unread =
+            |kind: &Kind| matches!(kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
+        let is_unread = |token: &&TokenStatus| token.version.is_none() && token.conditions.iter().any(unread);
+        self.tokens.iter().filter(is_unread).count()
+    }
+
+    /// Whether it is about these tokens and no others, each in the same vault secret.
+    pub fn is_of(&self, tokens: &[ManagedToken]) -> bool {
+        let ours: BTreeSet<(&str, String)> =
+            tokens.iter().map(|token| (token.name.as_str(), token.secret.to_string())).collect();
+        let theirs = self.tokens.iter().map(|token| (token.name.as_str(), token.stored_in.clone()));
+        self.tokens.len() == tokens.len() && ours == theirs.collect()
+    }
+
+    /// The same drawn from some of its tokens alone, with the conditions of no token in particular.
+    #[must_use]
+    pub fn narrowed(mut self, to: &[&ManagedToken]) -> Self {
+        if to.len() == self.tokens.len() {
+            return self;
+        }
+        self.tokens.retain(|token| to.iter().any(|grant| grant.name.as_str() == token.name));
+        let tokens = &self.tokens;
+        self.conditions.retain_mut(|condition| {
+            if condition.tokens.is_empty() {
+                return true;
+            }
+            condition.tokens.retain(|name| tokens.iter().any(|token| token.name == *name));
+            let affected = to.iter().filter_map(|grant| {
+                let name = condition.tokens.iter().find(|name| *name == grant.name.as_str())?;
+                Some((*grant, tokens.iter().find(|token| token.name == *name)?.runway_seconds))
+            });
+            let affected: Vec<(&ManagedToken, Option<i64>)> = affected.collect();
+            let grave = affected.iter().map(|(grant, left)| {
+                let lifetime = TimeDelta::from_std(grant.policy.lifetime).unwrap_or(TimeDelta::MAX);
+                severity(condition.kind, left.map(TimeDelta::seconds), lifetime)
+            });
+            condition.severity = grave.max().unwrap_or(condition.severity);
+            condition.runway_seconds = affected.iter().filter_map(|(_, left)| *left).min();
+            let mut owners: Vec<String> =
+                affected.iter().filter_map(|(grant, _)| grant.owner.clone()).collect();
+            owners.sort();
+            owners.dedup();
+            condition.owners = owners;
+            !affected.is_empty()
+        });
+        self.healthy = self.gravest(None) != Some(Severity::Critical);
+        self
+    }
+}
+
+/// Whether such a condition says why a token is not current. The others are advice, or say only that something is late.
+fn keeps_from_use(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::AppSecretExpiring
+            | Kind::AppSecretExpiryUnknown
+            | Kind::IdentityUnverified
+            | Kind::SameRefreshToken
+            | Kind::ForeignWriter
+            | Kind::BuriedSignIn
+            | Kind::TurnedOff
+            | Kind::Overdue
+            | Kind::ClockSkew
+            | Kind::AlertUndeliverable
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::failure::{Failure, FailureSubject, Remedy};
+    use crate::process::clock::Timestamp;
+    use crate::rotation::samples;
+    use crate::status::document::StatusSource;
+    use crate::status::samples::snapshot;
+
+    fn now() -> Timestamp {
+        Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    /// A token of that age, with an owner of its own.
+    fn grant(name: &str) -> ManagedToken {
+        ManagedToken {
+            secret: samples::address(name),
+            owner: Some(format!("owner of {name}")),
+            ..samples::grant(name)
+        }
+    }
+
+    /// One outage of Entra, while one token has five days left and another eighty.
+    fn outage() -> Status {
+        let drawn = |name, age| {
+            let proved = samples::proved(samples::version("v", now() - TimeDelta::days(age)), now());
+            let about = FailureSubject::Grant;
+            let failure = Failure::new(Kind::EntraUnreachable, Remedy::Retry, about, "as told");
+            snapshot(grant(name), &samples::failed(proved, failure, now(), 3), now(), now())
+        };
+        let all = [drawn("late", 85), drawn("early", 10)];
+        Status::of(&all, TimeDelta::zero(), now(), StatusSource::Daemon)
+    }
+
+    #[test]
+    fn what_is_asked_of_some_tokens_is_drawn_from_those_alone() {
+        let told = |names: &[&str]| {
+            let grants: Vec<ManagedToken> = names.iter().map(|name| grant(name)).collect();
+            let status = outage().narrowed(&grants.iter().collect::<Vec<_>>());
+            let [only] = status.conditions.try_into().expect("one outage");
+            (status.healthy, only.severity, only.tokens, only.owners, only.runway_seconds)
+        };
+        let days = |days| Some(TimeDelta::days(days).num_seconds());
+        let whole = outage().conditions.remove(0);
+
+        assert_eq!((whole.severity, whole.tokens.len()), (Severity::Critical, 2));
+        let (healthy, severity, tokens, owners, left) = told(&["early"]);
+        assert_eq!((healthy, severity, left), (true, Severity::Warning, days(80)));
+        assert_eq!((tokens, owners), (vec!["early".to_owned()], vec!["owner of early".to_owned()]));
+        let (healthy, severity, tokens, owners, left) = told(&["late", "early"]);
+        assert_eq!((healthy, severity, left), (false, Severity::Critical, days(5)));
+        assert_eq!((tokens, owners), (whole.tokens, whole.owners));
+    }
+
+    #[test]
+    fn a_document_of_other_tokens_or_other_vaults_is_not_ours() {
+        let elsewhere = ManagedToken { secret: samples::address("another"), ..grant("late") };
+
+        assert!(outage().is_of(&[grant("early"), grant("late")]), "in whichever order");
+        assert!(!outage().is_of(&[grant("late")]), "one fewer");
+        assert!(!outage().is_of(&[elsewhere, grant("early")]), "the same names in another place");
+    }
+
+    #[test]
+    fn what_is_served_is_read_back_as_it_was_and_anything_else_is_nothing() {
+        let served = serde_json::to_vec(&outage()).expect("JSON");
+        let read = Status::parse(&served).expect("its own form");
+
+        assert_eq!(serde_json::to_vec(&read).expect("JSON"), served);
+        let mut of_the_vault = outage();
+        of_the_vault.source = StatusSource::Vault;
+        for other in [&b"<html>"[..], b"{}", b"", &serde_json::to_vec(&of_the_vault).expect("JSON")] {
+            assert!(Status::parse(other).is_none());
+        }
+    }
+}
