@@ -289,8 +289,9 @@ impl SinkState {
         let marks = marks(of);
         let mut open = Vec::new();
         for kind in Kind::ALL {
-            let is_unmarked =
-                keeps && (UNMARKED.contains(&kind) || (is_first && kind == Kind::NeverSignedIn));
+            let is_refused = of.inherited == Some(Inherited::Refused(kind));
+            let is_unmarked = keeps
+                && (is_refused || UNMARKED.contains(&kind) || (is_first && kind == Kind::NeverSignedIn));
             if !is_unmarked && marks.is_none() {
                 continue;
             }
@@ -309,7 +310,7 @@ impl SinkState {
 fn marks(of: &Snapshot) -> Option<&Marks> {
     match &of.inherited {
         Some(Inherited::Told(marks)) => Some(marks),
-        Some(Inherited::SignIn | Inherited::FirstSignIn) | None => None,
+        Some(Inherited::SignIn | Inherited::FirstSignIn | Inherited::Refused(_)) | None => None,
     }
 }
 

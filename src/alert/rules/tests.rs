@@ -257,12 +257,15 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
     let refused_before = works(Some(told_before(&chat(), Kind::LoginRequired)));
     let other = Sink { name: "other".into(), ..chat() };
     let first = works(Some(Inherited::FirstSignIn));
+    let noted = works(Some(Inherited::Refused(Kind::AccountDisabled)));
 
     assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
     assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
     assert_eq!(ended(other, &refused_before, &[]), [], "another sink was not told");
     assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
     assert!(ended(pager(), &first, &[]).contains(&Kind::NeverSignedIn), "it drops what it does not know");
+    assert_eq!(ended(chat(), &noted, &[]), [], "no mark says that people were told");
+    assert!(ended(pager(), &noted, &[]).contains(&Kind::AccountDisabled), "the first version wrote no marks");
     assert_eq!(
         ended(pager(), &works(Some(Inherited::SignIn)), &[]),
         [],

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::{AGAIN_AFTER, LONGEST, RESCUE_AFTER, is_passing};
 use crate::ports::diagnosis;
-use crate::ports::failure::{Failure, FailureSubject};
+use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::{Timestamp, delta, rfc3339};
 use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
@@ -28,10 +28,12 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 
 /// Whether a version is noted to be of no use for good. Neither a policy's mark nor one of the first version of
 /// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it. Each
-/// process tries a version with such a mark once more.
+/// process tries a version with such a mark once more. The first version also hands a code on to a sign-in that it stores, and
+/// may note another refusal beside it: the code counts only with the kind that it belongs to.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
-    final_code && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
+    let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
+    final_code && its_kind && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
 }
 
 /// The version's tags with the refusal noted on them. None where they say so already, or have no room. The code

@@ -3,8 +3,9 @@
 //! The rules of alerts use it: what a sink was told is not told there again, and its end is told. If somebody wrote a
 //! version while no daemon was there, the marks stand on the version below it. To find them costs one list.
 
+use crate::ports::failure::Kind;
 use crate::rotation::told::Marks;
-use crate::token::version::Version;
+use crate::token::version::{Version, tag};
 
 /// What the process before left in the vault, as read at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,9 @@ pub enum Inherited {
     FirstSignIn,
     /// What the sinks were told, and not yet that it is over.
     Told(Marks),
+    /// The version was refused, and no mark says who was told: the first version of Perennial wrote none, nor does a process
+    /// without sinks.
+    Refused(Kind),
 }
 
 impl Inherited {
@@ -37,5 +41,8 @@ impl Inherited {
 
 fn told_on(version: &Version) -> Option<Inherited> {
     let marks = Marks::on(&version.tags);
-    (!marks.is_empty()).then_some(Inherited::Told(marks))
+    if !marks.is_empty() {
+        return Some(Inherited::Told(marks));
+    }
+    version.tags.get(tag::REFUSED_KIND).and_then(Kind::parse).map(Inherited::Refused)
 }

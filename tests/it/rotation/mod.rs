@@ -1,6 +1,7 @@
 //! The machine: simulated years, every order of two writers, the loop, the watch over it, long lists.
 
 mod odd_times;
+mod old_tags;
 mod pacing;
 mod refused_sign_ins;
 pub(crate) mod daemon;

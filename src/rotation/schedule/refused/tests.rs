@@ -97,6 +97,15 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
 }
 
 #[test]
+fn a_code_that_stands_beside_a_refusal_of_another_kind_does_not_condemn() {
+    let mut after_a_rollback = marked(&version(0), &policy(), at(1));
+    after_a_rollback.tags.insert(tag::REFUSED_CODE, "AADSTS50173");
+
+    assert!(!is_known_dead(&after_a_rollback));
+    assert!(!marked(&after_a_rollback, &policy(), at(9)).tags.contains(tag::REFUSED_CODE));
+}
+
+#[test]
 fn an_answer_stands_for_as_long_as_its_remedy_says() {
     let retry = |after| Failure {
         retry_after: after,
