@@ -54,7 +54,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         };
         let mut seen = Vec::new();
         while let Some(buried) = save::buried_under(newest, &versions, &seen, Ties::Refused(&state.refused)) {
-            if let Tried::Works(works) = self.redeem_buried(state, buried, &newest.id, attempt).await? {
+            let tried = self.redeem_buried(state, buried, (&newest.id, &versions), attempt).await?;
+            if let Tried::Works(works) = tried {
                 let pending = PendingSave::of(*works);
                 return Ok(Some(PendingSave { may_overwrite: Some(newest.id.clone()), seen, ..pending }));
             }
@@ -99,13 +100,23 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ///
     /// A sign-in that is refused and may come back stays below the version that works: its value on top would replace a
     /// working token. It is reported in the log and tried again after a day, at a start and at a SIGHUP.
+    ///
+    /// A `strict` one with a mark is spent if its successor is in the vault. Else the answer was lost, or another process
+    /// holds the successor: the rule for a claim says when it may be redeemed once more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
         buried: &Version,
-        under: &VersionId,
+        (under, versions): (&VersionId, &[Version]),
         attempt: &mut Attempt,
     ) -> Result<Tried, Failure> {
+        if self.grant.strict && Mark::on(buried).is_some() {
+            let has_successor =
+                versions.iter().any(|other| other.redeemed_from().as_ref() == Some(&buried.id));
+            if has_successor || self.may_be_claimed(state, buried).is_err() {
+                return Ok(Tried::Useless);
+            }
+        }
         let turn = self.redeem_version(state, buried, attempt).await?;
         match turn {
             Tried::Works(_) => {
@@ -127,10 +138,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         version: &Version,
         attempt: &mut Attempt,
     ) -> Result<Tried, Failure> {
-        // An older version that was redeemed is spent: it would take its whole family with it.
-        if self.grant.strict && Mark::on(version).is_some() {
-            return Ok(Tried::Useless);
-        }
         state.note_vault_call(self.clock.now());
         let stored = match self.vaults().read(&self.grant.secret, &version.id, attempt.id).await {
             Ok(stored) => stored,
@@ -174,7 +181,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut may_come_back: Option<&Version> = None;
         for (version, sign_in) in save::predecessors(useless, &versions) {
             let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
-            if !may_come_back.is_none_or(may_follow) {
+            // One that was redeemed is spent: it would take its whole family with it.
+            let is_spent = self.grant.strict && Mark::on(version).is_some();
+            if is_spent || !may_come_back.is_none_or(may_follow) {
                 continue;
             }
             match self.redeem_version(state, version, attempt).await? {

@@ -190,7 +190,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
-                return self.lift(state, &buried, written, attempt).await;
+                return self.lift(state, &buried, (written, &versions), attempt).await;
             }
             AfterList::Settled { retire } => retire,
         };
@@ -212,10 +212,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         &mut self,
         state: &mut State,
         buried: &Version,
-        written: &VersionId,
+        (written, versions): (&VersionId, &[Version]),
         attempt: &mut Attempt,
     ) -> Result<Pass, Failure> {
-        let turn = self.redeem_buried(state, buried, written, attempt).await?;
+        let turn = self.redeem_buried(state, buried, (written, versions), attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
         let Tried::Works(mut successor) = turn else {
             pending.seen.push(buried.id.clone());

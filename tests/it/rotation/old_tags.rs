@@ -75,7 +75,9 @@ fn version(tags: impl Into<Tags>) -> Version {
 
 fn with(more: &[(&str, &str)]) -> Version {
     let mut version = version(ROTATED);
-    more.iter().for_each(|(name, value)| version.tags.insert(name, value));
+    for (name, value) in more {
+        version.tags.insert(name, value);
+    }
     version
 }
 

@@ -16,6 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
+mod buried;
+
 const SECOND: Duration = Duration::from_secs(1);
 /// By when what a person has mended is noticed.
 const A_MINUTE: Duration = Duration::from_secs(70);

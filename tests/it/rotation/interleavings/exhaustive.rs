@@ -1,0 +1,389 @@
+//! Orders in which two instances, two people, two crashes and two lost answers meet on one secret.
+//!
+//! A schedule is a list of choices: who goes on by one call, whose answer is lost, who dies and starts again, which person
+//! acts. Each is replayed in a world of its own. A state that was met before is not gone on from: what can follow from it depends
+//! on the vault, the issuer, what each instance has heard, and what may still happen. With `strict` the time is a part of it, too.
+//!
+//! Plain `cargo test` replays so many schedules of each cast as fit into seconds, drawn from all that are open.
+//! `ORDERS_LIMIT=0` walks to exhaustion, and `ORDERS_FAULTS` bounds the faults. Each test says how many states there were and how
+//! many schedules were left.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use perennial::ports::failure::{Failure, Remedy};
+use perennial::process::clock::{Clock, Timestamp};
+use perennial::rotation::rotate::Rotator;
+use perennial::sandbox::world::{Operation, Peer};
+use tokio::runtime::Runtime;
+
+mod judge;
+
+use super::instance::{Call, Instance, Lost, Names, number};
+use super::*;
+
+/// What takes part, and what may go wrong how often.
+#[derive(Clone, Copy, Debug)]
+struct Cast {
+    instances: usize,
+    strict: bool,
+    /// Whether each effect takes a second. Else all writes are of one, which the vault cannot tell apart.
+    second_by_second: bool,
+    people: &'static [Deed],
+    /// How many crashes and lost requests or answers, of each two at most.
+    faults: usize,
+}
+
+/// Of each kind.
+const FAULTS_OF_A_KIND: usize = 2;
+
+/// What a person does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    SignsIn,
+    PastesRubbish,
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Goes(usize),
+    Loses(usize, Lost),
+    Dies(usize),
+    Acts(usize),
+}
+
+/// How long a `strict` claim settles, and a little.
+const SETTLED: Duration = Duration::from_millis(2_001);
+type Life = Pin<Box<dyn Future<Output = Option<Failure>>>>;
+
+/// One process, or the next one in its place.
+struct Process {
+    ports: Instance,
+    life: Option<Life>,
+    lives: usize,
+    sleeps_since: Duration,
+}
+
+/// A replayed schedule.
+struct Run<'a> {
+    cast: Cast,
+    runtime: &'a Runtime,
+    world: World,
+    partner: Partner,
+    grant: ManagedToken,
+    names: Names,
+    processes: Vec<Process>,
+    acted: usize,
+    crashes: usize,
+    lost: usize,
+    passed: Duration,
+    writes: usize,
+    taken: Vec<Choice>,
+}
+
+/// One process's work, as its loop would carry it out without its waits: what fails is tried once more.
+async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -> Option<Failure> {
+    let mut state = State::unknown(rotator.clock.now());
+    for _ in 0..2 {
+        state = rotator.prove(state, force).await.state;
+        for _ in 0..4 {
+            if !matches!(state.phase, Phase::Unsaved(_)) {
+                break;
+            }
+            state = rotator.save(state).await.state;
+        }
+        if state.failure().is_none() || matches!(state.phase, Phase::Unsaved(_)) {
+            break;
+        }
+    }
+    state.failure().cloned()
+}
+
+impl<'a> Run<'a> {
+    /// A world with one rotation behind it, and two processes that have begun.
+    fn new(cast: Cast, runtime: &'a Runtime) -> Self {
+        let speed = if cast.strict { 1.0 } else { 0.0 };
+        let world = World::new(Clock::running(base(), 0.0), 7);
+        world.set_strict(cast.strict);
+        let partner = world.add_partner("contoso", VAULT, Some(base() + TimeDelta::days(400)));
+        world.advance(TimeDelta::days(8));
+        let grant = grant("contoso", &partner, &Policy::default());
+        let grant = ManagedToken { verify: Verify::Nothing, ..grant };
+        // It is done by a rule that needs no time, so that there is something to retire.
+        let mut earlier: Task =
+            Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
+        while earlier.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        world.advance(TimeDelta::days(8));
+
+        let grant = ManagedToken { strict: cast.strict, ..grant };
+        let names = Names::default();
+        let writes = world.writes().len();
+        let mut run = Self {
+            cast,
+            runtime,
+            world,
+            partner,
+            grant,
+            names,
+            processes: Vec::new(),
+            acted: 0,
+            crashes: 0,
+            lost: 0,
+            passed: Duration::ZERO,
+            writes,
+            taken: Vec::new(),
+        };
+        for index in 0..cast.instances {
+            let process = run.start(index, 0, speed);
+            run.processes.push(process);
+        }
+        run
+    }
+
+    /// The first poll only leads up to the first call. Who comes back after a crash has no rotation due.
+    fn start(&self, index: usize, lives: usize, speed: f64) -> Process {
+        let name = ["first", "second"][index];
+        let clock = Clock::running(self.world.now(), speed);
+        let token = &self.partner.refresh_token;
+        let ports = Instance::new(self.world.as_actor(name), token, (index, lives), self.names.clone());
+        let inner = rotator(&self.world, clock, &self.grant, name, 2 + index as u64);
+        let rotator = Rotator {
+            issuer: ports.clone(),
+            vault: ports.clone(),
+            resource: ports.clone(),
+            clock: inner.clock,
+            grant: inner.grant,
+            timing: inner.timing,
+            command: inner.command,
+            rng: inner.rng,
+            hold: inner.hold,
+            turns: inner.turns,
+            turn: inner.turn,
+        };
+        let mut life: Life = Box::pin(live(rotator, lives == 0));
+        let polled = life.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        Process { ports, life: Some(life), lives, sleeps_since: Duration::ZERO }
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        for (index, process) in self.processes.iter().enumerate() {
+            let (next, last) = process.ports.calls();
+            if process.life.is_none() {
+                continue;
+            }
+            choices.push(Choice::Goes(index));
+            let may_fail = self.crashes + self.lost < self.cast.faults;
+            if next == Call::Effect && may_fail && self.lost < FAULTS_OF_A_KIND {
+                choices.push(Choice::Loses(index, Lost::Answer));
+                choices.push(Choice::Loses(index, Lost::Request));
+            }
+            // To die after a read, or before any call, is to have come no further than the effect before.
+            if last == Call::Effect && may_fail && self.crashes < FAULTS_OF_A_KIND {
+                choices.push(Choice::Dies(index));
+            }
+        }
+        if self.acted < self.cast.people.len() {
+            choices.push(Choice::Acts(self.acted));
+        }
+        choices
+    }
+
+    fn take(&mut self, choice: Choice) {
+        self.taken.push(choice);
+        if self.cast.second_by_second {
+            self.world.advance(TimeDelta::seconds(1));
+        }
+        match choice {
+            Choice::Goes(index) => self.go(index),
+            Choice::Loses(index, what) => {
+                self.lost += 1;
+                self.processes[index].ports.lose(what);
+                self.go(index);
+            }
+            Choice::Dies(index) => {
+                self.crashes += 1;
+                let speed = if self.cast.strict { 1.0 } else { 0.0 };
+                self.processes[index].life = None;
+                self.processes[index] = self.start(index, self.processes[index].lives + 1, speed);
+            }
+            Choice::Acts(person) => self.act(person),
+        }
+        self.judge_writes();
+    }
+
+    fn go(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        if process.ports.calls().0 == Call::None {
+            let left = (process.sleeps_since + SETTLED).saturating_sub(self.passed);
+            self.passed += left;
+            self.runtime.block_on(tokio::time::advance(left));
+            self.world.advance(TimeDelta::from_std(left).expect("seconds"));
+        }
+        let process = &mut self.processes[index];
+        let life = process.life.as_mut().expect("it lives");
+        let mut poll = || life.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let mut polled = poll();
+        while polled.is_pending() && process.ports.calls().0 == Call::Private {
+            polled = poll();
+        }
+        if polled.is_ready() {
+            process.life = None;
+        }
+        process.sleeps_since = self.passed;
+    }
+
+    fn act(&mut self, person: usize) {
+        self.acted += 1;
+        let token = match self.cast.people[person] {
+            Deed::SignsIn => self.world.human_signs_in(&self.partner).expect("may sign in"),
+            Deed::PastesRubbish => {
+                self.world.human_writes(&self.partner.refresh_token, "pasted rubbish", Tags::new());
+                RefreshToken::new("pasted rubbish")
+            }
+        };
+        let version = self.world.newest_version(&self.partner.refresh_token).expect("written just now");
+        self.names.give(token.expose(), ("value of", person));
+        self.names.give(&version.id.0, ("version of", person));
+    }
+
+    /// All that what follows depends on.
+    fn state(&self) -> u64 {
+        let processes: Vec<_> = self
+            .processes
+            .iter()
+            .map(|process| {
+                let slept = self.passed.saturating_sub(process.sleeps_since);
+                (process.life.as_ref().map(|_| (process.ports.heard(), slept)), process.lives)
+            })
+            .collect();
+        number((self.peers(), processes, self.acted, self.crashes, self.lost, self.passed))
+    }
+
+    /// What vault and issuer hold.
+    fn peers(&self) -> u64 {
+        let versions = self.world.versions_of(&self.partner.refresh_token);
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|version| {
+                let value = secrecy::ExposeSecret::expose_secret(&version.value);
+                let created = if self.cast.second_by_second { None } else { Some(version.created) };
+                let names = (self.names.of(&version.id), self.names.of(value));
+                (names, version.attributes.enabled, created, self.names.of_tags(&version.tags))
+            })
+            .collect();
+        let grants = self.world.grants();
+        let mut grants: Vec<_> = grants
+            .iter()
+            .map(|grant| {
+                let token = grant.token.expose();
+                (self.names.of(token), grant.spent, self.world.refusal_of(token))
+            })
+            .collect();
+        grants.sort_unstable();
+        number((versions, grants))
+    }
+}
+
+/// What was walked.
+#[derive(Debug, Default)]
+struct Walked {
+    states: usize,
+    ends: usize,
+    replays: usize,
+    deepest: usize,
+    redemptions: usize,
+    /// Schedules that were not gone on with, since the limit was reached.
+    left: usize,
+}
+
+fn walk_all(cast: Cast, limit: usize) -> Walked {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let _entered = runtime.enter();
+    let (mut met, mut ends) = (HashSet::new(), HashSet::new());
+    let mut walked = Walked::default();
+    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut rng = fastrand::Rng::with_seed(11);
+    while !open.is_empty() && walked.replays < limit {
+        let mut schedule = open.swap_remove(rng.usize(..open.len()));
+        walked.replays += 1;
+        let mut run = Run::new(cast, &runtime);
+        for index in &schedule {
+            let choice = run.choices()[usize::from(*index)];
+            run.take(choice);
+        }
+        while met.insert(run.state()) {
+            let choices = run.choices();
+            let Some(first) = choices.first() else {
+                walked.redemptions = walked.redemptions.max(run.redemptions());
+                // Processes that have ended make no difference to what follows, but for whether a fault may excuse it.
+                if ends.insert((run.peers(), run.crashes + run.lost > 0, run.lost > 0)) {
+                    run.judge_end();
+                }
+                break;
+            };
+            for index in 1..choices.len() {
+                let index = u8::try_from(index).expect("a handful");
+                open.push([schedule.as_slice(), &[index]].concat());
+            }
+            schedule.push(0);
+            run.take(*first);
+        }
+        walked.deepest = walked.deepest.max(schedule.len());
+    }
+    (walked.states, walked.ends, walked.left) = (met.len(), ends.len(), open.len());
+    walked
+}
+
+const TWO_SIGN_INS: &[Deed] = &[Deed::SignsIn, Deed::SignsIn];
+const RUBBISH_AND_SIGN_IN: &[Deed] = &[Deed::PastesRubbish, Deed::SignsIn];
+
+/// Replays of one cast in plain `cargo test`.
+const REPLAYS: usize = 3_000;
+
+/// Walks orders of this cast, and says what there was.
+fn walk_and_tell(cast: Cast) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
+    let cast = Cast { faults: number("ORDERS_FAULTS").unwrap_or(cast.faults), ..cast };
+    let limit = number("ORDERS_LIMIT").unwrap_or(REPLAYS);
+    let began = tokio::time::Instant::now();
+    let walked = walk_all(cast, if limit == 0 { usize::MAX } else { limit });
+    eprintln!("{cast:?}: {walked:?} in {:.1?}", began.elapsed());
+    assert!(walked.left == 0 || walked.states > limit, "{walked:?}");
+}
+
+const ALL: Cast =
+    Cast { instances: 2, strict: false, second_by_second: true, people: TWO_SIGN_INS, faults: 4 };
+
+#[test]
+fn two_instances_and_two_people() {
+    walk_and_tell(ALL);
+}
+
+#[test]
+fn two_instances_and_two_people_within_one_second() {
+    walk_and_tell(Cast { second_by_second: false, ..ALL });
+}
+
+#[test]
+fn two_instances_rubbish_and_a_sign_in() {
+    walk_and_tell(Cast { people: RUBBISH_AND_SIGN_IN, ..ALL });
+}
+
+#[test]
+fn two_instances_of_a_strict_token_and_two_people() {
+    walk_and_tell(Cast { strict: true, second_by_second: false, ..ALL });
+}
+
+#[test]
+fn one_instance_and_two_people() {
+    walk_and_tell(Cast { instances: 1, ..ALL });
+}
+
+#[test]
+fn one_instance_of_a_strict_token_and_two_people() {
+    walk_and_tell(Cast { instances: 1, strict: true, second_by_second: false, ..ALL });
+}

@@ -1,0 +1,250 @@
+//! The ports of one instance over the world: an answer may be lost, and what was heard so far is one number.
+//!
+//! Two orders that differ only in what the others did meanwhile lead to the same state of an instance if it heard the same.
+//! Names that the world draws by chance are replaced by who drew them and which of theirs it was.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use perennial::net::no_response::NoResponse;
+use perennial::ports::failure::Trace;
+use perennial::ports::oauth_error::OAuthError;
+use perennial::ports::{
+    Acceptance, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError, SecretUpdate,
+    Vault, VaultError,
+};
+use perennial::sandbox::world::Actor;
+use perennial::token::AccessToken;
+use perennial::token::secret::SecretAddress;
+use perennial::token::tags::Tags;
+use perennial::token::version::{NewVersion, Stored, Version, VersionId};
+use uuid::Uuid;
+
+/// What an instance does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// It waits for time to pass.
+    None,
+    /// It reads what nobody changes.
+    Private,
+    /// It reads.
+    Read,
+    /// It changes something at a peer, so that its answer can be lost.
+    Effect,
+}
+
+/// Names for what the world draws by chance. Shared by all instances of a world.
+#[derive(Clone, Default)]
+pub(super) struct Names(Arc<Mutex<HashMap<String, u64>>>);
+
+impl Names {
+    /// The name of a text; its own where nobody has drawn it.
+    pub(super) fn of(&self, text: &str) -> u64 {
+        lock(&self.0).get(text).copied().unwrap_or_else(|| number(text))
+    }
+
+    /// Names it, unless it has a name.
+    pub(super) fn give(&self, text: &str, name: impl Hash) {
+        lock(&self.0).entry(text.to_owned()).or_insert_with(|| number(name));
+    }
+
+    /// What tags say to a reader, but for times: those move with the order.
+    pub(super) fn of_tags(&self, tags: &Tags) -> u64 {
+        let values = tags.iter().map(|(name, value)| match name {
+            "redeemed-from" => (name, self.of(value)),
+            "redeeming" => (name, self.of(value.split(' ').nth(2).unwrap_or_default())),
+            "refused-kind" | "refused-code" => (name, number(value)),
+            _ => (name, 0),
+        });
+        number(values.collect::<Vec<_>>())
+    }
+}
+
+#[derive(Debug)]
+struct Ear {
+    next: Call,
+    last: Call,
+    heard: u64,
+    drawn: u32,
+    loses: Option<Lost>,
+}
+
+/// What gets lost of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The request: it has no effect.
+    Request,
+    /// The answer.
+    Answer,
+}
+
+/// One process's ports. Its name and the number of its life tell it from others.
+#[derive(Clone)]
+pub(super) struct Instance {
+    actor: Actor,
+    token: SecretAddress,
+    life: (usize, usize),
+    names: Names,
+    ear: Arc<Mutex<Ear>>,
+}
+
+impl Instance {
+    pub(super) fn new(actor: Actor, token: &SecretAddress, life: (usize, usize), names: Names) -> Self {
+        let ear = Ear { next: Call::None, last: Call::None, heard: number(life), drawn: 0, loses: None };
+        Self { actor, token: token.clone(), life, names, ear: Arc::new(Mutex::new(ear)) }
+    }
+
+    /// What it does next, and what it has done last.
+    pub(super) fn calls(&self) -> (Call, Call) {
+        let ear = lock(&self.ear);
+        (ear.next, ear.last)
+    }
+
+    /// All that it can know.
+    pub(super) fn heard(&self) -> u64 {
+        lock(&self.ear).heard
+    }
+
+    /// Its next call gets lost.
+    pub(super) fn lose(&self, what: Lost) {
+        lock(&self.ear).loses = Some(what);
+    }
+
+    /// The answer to a call, which takes effect when it is polled for the second time; none where the request gets lost.
+    async fn through<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = pin!(call);
+        poll_fn(|context| match lock(&self.ear).loses {
+            Some(Lost::Request) => Poll::Ready(None),
+            _ => call.as_mut().poll(context).map(Some),
+        })
+        .await
+    }
+
+    fn begin(&self, next: Call) {
+        lock(&self.ear).next = next;
+    }
+
+    /// The answer has come, or is lost.
+    fn end<T, E>(&self, answer: Option<Result<T, E>>, of: impl Fn(&T) -> u64, lost: E) -> Result<T, E>
+    where
+        E: std::fmt::Debug,
+    {
+        let mut ear = lock(&self.ear);
+        let is_lost = ear.loses.take().is_some();
+        let answer = answer.filter(|_| !is_lost).unwrap_or(Err(lost));
+        let what = match &answer {
+            Ok(answer) => of(answer),
+            Err(error) => number(format!("{error:?}")),
+        };
+        ear.heard = number((ear.heard, what));
+        ear.last = std::mem::replace(&mut ear.next, Call::None);
+        drop(ear);
+        answer
+    }
+
+    fn draws(&self, text: &str) {
+        let drawn = {
+            let mut ear = lock(&self.ear);
+            ear.drawn += 1;
+            ear.drawn
+        };
+        self.names.give(text, (self.life, drawn));
+    }
+
+    fn version(&self, version: &Version) -> u64 {
+        number((self.names.of(&version.id.0), version.enabled, self.names.of_tags(&version.tags)))
+    }
+}
+
+impl Issuer for Instance {
+    async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
+        self.begin(Call::Effect);
+        let answer = self.through(self.actor.redeem(what)).await;
+        if let Some(Ok(answer)) = &answer {
+            self.draws(answer.refresh_token.expose());
+        }
+        // Of a refusal the ids differ with the order, and nothing is decided by them.
+        let answer = answer.map(|answer| {
+            answer.map_err(|error| match error {
+                IssuerError::Refused(refused) => {
+                    let trace = Trace::of(refused.trace.code);
+                    IssuerError::Refused(Box::new(OAuthError { trace, ..*refused }))
+                }
+                error => error,
+            })
+        });
+        let lost = IssuerError::Unreachable(NoResponse::TimedOut);
+        self.end(answer, |answer| self.names.of(answer.refresh_token.expose()), lost)
+    }
+}
+
+const LOST: VaultError = VaultError::Unreachable(NoResponse::TimedOut);
+
+impl Vault for Instance {
+    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
+        self.begin(if *at == self.token { Call::Read } else { Call::Private });
+        let answer = self.through(self.actor.newest(at, id)).await;
+        self.end(answer, |stored| self.version(&stored.version), LOST)
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        self.begin(Call::Read);
+        let answer = self.through(self.actor.read(at, version, id)).await;
+        self.end(answer, |stored| self.version(&stored.version), LOST)
+    }
+
+    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.begin(Call::Read);
+        let answer = self.through(self.actor.versions(at, id)).await;
+        let all = |all: &Vec<Version>| number(all.iter().map(|one| self.version(one)).collect::<Vec<_>>());
+        self.end(answer, all, LOST)
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
+        self.begin(Call::Effect);
+        let answer = self.through(self.actor.write(at, new, id)).await;
+        if let Some(Ok(version)) = &answer {
+            self.draws(&version.id.0);
+        }
+        self.end(answer, |version| self.version(version), LOST)
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &SecretUpdate,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        self.begin(Call::Effect);
+        let mark = change.tags.as_ref().and_then(|tags| tags.get("redeeming"));
+        if let Some(by) = mark.and_then(|mark| mark.split(' ').nth(2)) {
+            self.draws(by);
+        }
+        let answer = self.through(self.actor.update(at, version, change, id)).await;
+        self.end(answer, |()| 0, LOST)
+    }
+}
+
+impl Resource for Instance {
+    async fn accepts(&self, token: &AccessToken, id: Uuid) -> Result<Acceptance, ResourceError> {
+        self.begin(Call::Read);
+        let answer = self.through(self.actor.accepts(token, id)).await;
+        self.end(answer, |_| 0, ResourceError::Unreachable(NoResponse::TimedOut))
+    }
+}
+
+/// A number for a thing: the same for equal things.
+pub(super) fn number(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
