@@ -67,7 +67,10 @@ impl Stage {
         let mut secrets = leaks::secrets(self);
         secrets.extend(self.world().secret_texts().iter().map(|text| text.expose_secret().to_owned()));
         assert_eq!(leaks::leaks(&printed, &secrets), Vec::<String>::new(), "{printed}");
-        assert!(!printed.contains("eyJ") && !printed.contains("code=0."), "{printed}");
+        // A nonce may hold the letters anywhere; a token begins with them.
+        let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+        let holds_token = words.any(|word| word.starts_with("eyJ"));
+        assert!(!holds_token && !printed.contains("code=0."), "{printed}");
     }
 }
 
