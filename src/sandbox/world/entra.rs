@@ -180,6 +180,14 @@ impl World {
         inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
     }
 
+    /// The AADSTS code that an app with this secret would be refused with in a tenant now.
+    pub fn refusal_of_app(&self, tenant: &str, client_id: &str, secret: &str) -> Option<u32> {
+        let inner = self.lock();
+        let Some(tenant) = inner.directory.tenant(tenant) else { return Some(90002) };
+        let judged = inner.directory.authenticate(tenant, client_id, secret, inner.time.now());
+        judged.err().map(|refuse| refuse.0)
+    }
+
     /// A fresh token, as a person's sign-in gives it. Whether it carries a second factor depends on the
     /// user. None for a user or an app that the world does not know.
     pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
@@ -266,6 +274,11 @@ impl Inner {
         let refresh_token = match bent {
             Some(Distortion::NoRefreshToken) => None,
             Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
+            // A sign-in has none to give back.
+            Some(Distortion::SameRefreshToken) => {
+                let redeemed = issue.parent.map(|parent| self.grants.records[parent].token.clone());
+                Some(redeemed.unwrap_or(refresh_token))
+            }
             _ => Some(refresh_token),
         };
         let refresh_expires_in = (bent == Some(Distortion::DayToken)).then_some(A_DAY);

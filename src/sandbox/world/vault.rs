@@ -120,10 +120,10 @@ impl World {
     ) -> VaultAnswer<VersionsPage> {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
-            let mut versions = vault.live(at)?.versions.clone();
+            let mut versions: Vec<&SecretVersion> = vault.live(at)?.versions.iter().collect();
             // Ids are random: their order is arbitrary, and the same on every page.
-            versions.sort_by(|a, b| a.id.cmp(&b.id));
-            Ok(rules::page(versions, skip, most))
+            versions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            Ok(rules::page(&versions, skip, most))
         })
     }
 
@@ -141,8 +141,8 @@ impl World {
         self.vault_call_on(actor, Operation::ListSecrets, url, "", |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let live = vault.secrets.values().filter(|secret| secret.deleted.is_none());
-            let newest = live.filter_map(|secret| secret.versions.last().cloned()).collect();
-            Ok(rules::page(newest, skip, most))
+            let newest: Vec<&SecretVersion> = live.filter_map(|secret| secret.versions.last()).collect();
+            Ok(rules::page(&newest, skip, most))
         })
     }
 
@@ -223,8 +223,10 @@ impl World {
             |inner, _| {
                 // Taken out while it is worked on, so that the effect can use the rest of the world.
                 let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
-                vault.settle(inner.time.now());
-                let result = vault.admit().and_then(|()| effect(&mut vault, inner));
+                let now = inner.time.now();
+                vault.settle(now);
+                let admitted = vault.admit().and_then(|()| vault.count(operation, now));
+                let result = admitted.and_then(|()| effect(&mut vault, inner));
                 inner.vaults.insert(url.to_owned(), vault);
                 result
             },

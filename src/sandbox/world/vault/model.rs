@@ -1,6 +1,6 @@
 //! What a vault holds: secrets, versions, attributes; and what is asked of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
@@ -63,6 +63,8 @@ pub struct VaultState {
     /// How long a deletion or a recovery takes.
     pub transition: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
+    /// When new versions were made lately, and when other calls were.
+    pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
 
 impl Default for VaultState {
@@ -72,6 +74,7 @@ impl Default for VaultState {
             firewall_refuses: None,
             transition: TimeDelta::zero(),
             secrets: BTreeMap::new(),
+            lately: (VecDeque::new(), VecDeque::new()),
         }
     }
 }

@@ -51,6 +51,15 @@ impl VaultRefusal {
         Self::new(404, "SecretNotFound", None, text)
     }
 
+    pub(super) fn throttled() -> Self {
+        Self::new(
+            429,
+            "Throttled",
+            None,
+            "Request was not processed because too many requests were received.",
+        )
+    }
+
     pub(super) fn not_deleted(name: &str) -> Self {
         Self::new(404, "SecretNotFound", None, format!("Deleted Secret not found: {name}"))
     }

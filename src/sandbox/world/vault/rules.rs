@@ -1,10 +1,11 @@
 //! The vault's rules, apart from who calls it.
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::super::Inner;
-use super::super::ledger::Write;
+use super::super::ledger::{Operation, Write};
 use super::{
     Action, DeletedSecret, MAX_PAGE, RETENTION, SecretState, SecretVersion, SetRequest, UpdateRequest,
     VaultRefusal, VaultState, VersionsPage, key, seconds,
@@ -21,11 +22,34 @@ const MAX_VALUE_BYTES: usize = 25 * 1024;
 /// Key Vault's bound on a tag's name and on its value (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
 
+/// New versions that a vault takes in `LIMITS_SPAN`, and other calls (docs/azure-facts.md F216).
+const NEW_VERSIONS: usize = 300;
+/// See `NEW_VERSIONS`.
+const OTHER_CALLS: usize = 4_000;
+/// See `NEW_VERSIONS`.
+const LIMITS_SPAN: TimeDelta = TimeDelta::seconds(10);
+
 type Ruling<T> = Result<T, VaultRefusal>;
 
 impl VaultState {
     pub(super) fn admit(&self) -> Ruling<()> {
         self.firewall_refuses.clone().map_or(Ok(()), |address| Err(VaultRefusal::firewall(address)))
+    }
+
+    /// Counts a call, and refuses it where it is one too many in ten seconds.
+    pub(super) fn count(&mut self, operation: Operation, now: Timestamp) -> Ruling<()> {
+        let (lately, most) = match operation {
+            Operation::Set => (&mut self.lately.0, NEW_VERSIONS),
+            _ => (&mut self.lately.1, OTHER_CALLS),
+        };
+        while lately.front().is_some_and(|at| *at + LIMITS_SPAN <= now) {
+            lately.pop_front();
+        }
+        if lately.len() >= most {
+            return Err(VaultRefusal::throttled());
+        }
+        lately.push_back(now);
+        Ok(())
     }
 
     pub(super) fn allow(&self, action: Action) -> Ruling<()> {
@@ -210,8 +234,8 @@ pub(super) fn apply(version: &mut SecretVersion, change: UpdateRequest, now: Tim
     version.updated = now;
 }
 
-pub(super) fn page(all: Vec<SecretVersion>, skip: usize, most: usize) -> VersionsPage {
+pub(super) fn page(all: &[&SecretVersion], skip: usize, most: usize) -> VersionsPage {
     let most = most.clamp(1, MAX_PAGE);
     let next = (skip + most < all.len()).then_some(skip + most);
-    VersionsPage { items: all.into_iter().skip(skip).take(most).collect(), next }
+    VersionsPage { items: all.iter().skip(skip).take(most).copied().cloned().collect(), next }
 }
