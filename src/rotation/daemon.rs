@@ -79,7 +79,8 @@ where
                     told.inherit(found);
                 }
             }
-            state.told = told.marks().filter(|_| has_inherited);
+            let newest = state.newest.as_ref().filter(|_| has_inherited);
+            state.told = newest.and_then(|newest| told.on(&newest.tags));
             let next = rotator.timing.next(&state, now);
             if matches!(next, Next::Wait(_)) {
                 rotator.turn = None;

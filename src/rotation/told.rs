@@ -72,8 +72,31 @@ pub struct ToldOfAll(Arc<[MarksOfOne]>);
 
 #[derive(Debug, Default)]
 struct MarksOfOne {
-    marks: Mutex<Marks>,
+    marks: Mutex<OwnMarks>,
     news: Notify,
+}
+
+/// What this process has told, and what of it is over and may still be in the tag. Another instance has marks of its own
+/// there, which stay.
+#[derive(Debug, Default)]
+struct OwnMarks {
+    told: Marks,
+    over: Marks,
+}
+
+impl OwnMarks {
+    fn note(&mut self, mark: u32) -> bool {
+        self.over.remove(mark);
+        self.told.add(mark)
+    }
+
+    fn forget(&mut self, mark: u32) -> bool {
+        let was_told = self.told.remove(mark);
+        if was_told {
+            self.over.add(mark);
+        }
+        was_told
+    }
 }
 
 impl ToldOfAll {
@@ -90,22 +113,22 @@ impl ToldOfAll {
     /// Takes note that something was told about a token.
     pub fn note(&self, token: usize, mark: u32) {
         if let Some(record) = self.0.get(token) {
-            record.change(|marks| marks.add(mark));
+            record.change(|marks| marks.note(mark));
         }
     }
 
     /// Takes note that it is over, whatever token it was noted on.
     pub fn forget(&self, mark: u32) {
-        self.0.iter().for_each(|record| record.change(|marks| marks.remove(mark)));
+        self.0.iter().for_each(|record| record.change(|marks| marks.forget(mark)));
     }
 }
 
 impl MarksOfOne {
-    fn marks(&self) -> MutexGuard<'_, Marks> {
+    fn marks(&self) -> MutexGuard<'_, OwnMarks> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Marks) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut OwnMarks) -> bool) {
         if change(&mut self.marks()) {
             self.news.notify_one();
         }
@@ -120,9 +143,15 @@ pub struct Told {
 }
 
 impl Told {
-    /// All of it, as it is to be noted; nothing where there are no sinks.
-    pub fn marks(&self) -> Option<Marks> {
-        self.all.0.get(self.token).map(|record| record.marks().clone())
+    /// The marks as they are to be noted where these tags stand now; nothing where there are no sinks.
+    pub fn on(&self, tags: &Tags) -> Option<Marks> {
+        let mut own = self.all.0.get(self.token)?.marks();
+        let mut noted = Marks::on(tags);
+        own.over.0.retain(|mark| noted.remove(*mark));
+        for mark in &own.told.0 {
+            noted.add(*mark);
+        }
+        Some(noted)
     }
 
     /// Adds what the process before has told.
@@ -130,7 +159,7 @@ impl Told {
         if let Some(record) = self.all.0.get(self.token) {
             let mut marks = record.marks();
             for mark in &found.0 {
-                marks.add(*mark);
+                marks.told.add(*mark);
             }
         }
     }
@@ -177,9 +206,26 @@ mod tests {
         all.note(1, 3);
         all.forget(3);
 
+        let none = Tags::new();
         assert_eq!(
-            [0, 1, 2].map(|token| all.of(token).marks().map(|marks| marks.0)),
+            [0, 1, 2].map(|token| all.of(token).on(&none).map(|marks| marks.0)),
             [Some(vec![1, 2]), Some(vec![]), None]
         );
+    }
+
+    #[test]
+    fn what_another_instance_has_noted_stays_and_only_what_this_one_told_goes() {
+        let all = ToldOfAll::new(1);
+        let mut tags = Tags::new();
+        Marks(vec![1, 7]).put(&mut tags);
+        all.note(0, 7);
+        all.note(0, 9);
+        assert_eq!(all.of(0).on(&tags).map(|marks| marks.0), Some(vec![1, 7, 9]));
+
+        all.forget(7);
+        all.forget(1);
+        assert_eq!(all.of(0).on(&tags).map(|marks| marks.0), Some(vec![1, 9]));
+        all.note(0, 7);
+        assert_eq!(all.of(0).on(&tags).map(|marks| marks.0), Some(vec![1, 7, 9]));
     }
 }
