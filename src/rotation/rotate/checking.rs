@@ -103,10 +103,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 }
 
 /// Whether this read failure differs in kind from the one already reported, which is news. Where only its words differ,
-/// as after a role was given and a firewall is left, they are taken over.
+/// as after a role was given and a firewall is left, they are taken over. A refused token that cannot be read any more, or
+/// is deleted, is news too: no sign-in would be seen.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.blocked else { return false };
-    if failure.remedy == Remedy::Retry || failure.about != known.failure.about {
+    let hides_cure = known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;
+    if failure.remedy == Remedy::Retry || (failure.about != known.failure.about && !hides_cure) {
         return false;
     }
     let is_other = failure.kind != known.failure.kind;

@@ -3,6 +3,7 @@
 use super::{DAY, State};
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
+use crate::token::version::Version;
 
 /// Somebody else who writes the secret again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ impl State {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         let is_asked =
             blocked.is_some_and(|failure| failure.remedy == Remedy::Login || failure.token_refused());
+        // What is told now may be that the refused version cannot be read any more.
+        let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);
         let verdict = self.known().and_then(|facts| facts.verdict.as_ref());
         is_asked || verdict.is_some_and(|verdict| verdict.acceptance.objection().is_some())
     }

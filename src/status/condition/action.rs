@@ -59,7 +59,13 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("{}; {picked_up}", advice.text(&subject))
         }
         (Some(advice), _) => advice.text(&subject),
-        (None, Kind::NeverSignedIn | Kind::LoginRequired | Kind::TokenExpired | Kind::UnknownCode) => {
+        // A deleted secret looks the same to a process that has not seen it before, and nothing can be stored over it.
+        (None, Kind::NeverSignedIn) => format!(
+            "sign in with a second factor: `perennial login {name}`; where its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
+            secret.vault_name(),
+            secret.name.as_str()
+        ),
+        (None, Kind::LoginRequired | Kind::TokenExpired | Kind::UnknownCode) => {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(

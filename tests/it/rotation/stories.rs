@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
 use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::{Fault, FaultEffect, Operation, Peer, World};
+use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer, World};
 use perennial::status::snapshot::TokenState;
 use perennial::token::managed::ManagedToken;
 use perennial::token::secret::{SecretAddress, Source};
@@ -185,4 +185,56 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
             assert_eq!(town.state(), TokenState::Current, "{ahead}");
         });
     }
+}
+
+/// Nobody's sign-in would be seen, or could be stored (found by the simulation of the whole process, seed 44).
+#[test]
+fn a_refused_token_that_is_deleted_or_cannot_be_read_any_more_is_told_so() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        let (world, partner) = (&town.world, &town.partners[0]);
+        let kinds = || town.holding().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+        town.start();
+        pass(HOUR).await;
+        world.revoke_user(&partner.user_oid);
+        town.with(|daemon, _| daemon.reload());
+        pass(HOUR).await;
+        assert_eq!(kinds(), [Kind::LoginRequired]);
+
+        world.human_deletes(&partner.refresh_token);
+        pass(MINUTE * 5).await;
+        assert_eq!(kinds(), [Kind::SecretDeleted]);
+        world.human_recovers(&partner.refresh_token);
+        pass(MINUTE * 5).await;
+        assert_eq!(kinds(), [Kind::LoginRequired]);
+
+        world.change_vault(&partner.refresh_token.vault, |vault| {
+            vault.allowed.remove(&Action::GetSecret);
+        });
+        pass(MINUTE * 5).await;
+        assert_eq!(kinds(), [Kind::VaultRefused]);
+        world.human_signs_in(partner).expect("may sign in");
+        world.change_vault(&partner.refresh_token.vault, |vault| vault.allowed = Action::ALL.into());
+        pass(MINUTE * 5).await;
+        assert_eq!((kinds(), town.state()), (vec![], TokenState::Current));
+    });
+}
+
+#[test]
+fn a_secret_that_was_deleted_before_the_start_can_be_recovered_by_what_is_told() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.world.human_deletes(&town.partners[0].refresh_token);
+        town.start();
+        pass(HOUR).await;
+        let actions = town.with(|daemon, _| {
+            daemon
+                .board()
+                .drawn(|_, held, _| held.into_iter().map(|told| (told.kind, told.action)).collect::<Vec<_>>())
+        });
+        let [(kind, action)] = actions.as_slice() else { panic!("{actions:?}") };
+        assert_eq!(*kind, Kind::NeverSignedIn);
+        assert!(
+            action.contains("az keyvault secret recover --vault-name contoso --name t0-refresh-token"),
+            "{action}"
+        );
+    });
 }
