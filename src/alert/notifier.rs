@@ -24,12 +24,13 @@ use tracing::{info, warn};
 pub use self::heartbeat::keep_beating;
 use self::retries::Retries;
 use crate::alert::forms;
-use crate::alert::rules::{EventKind, Notification, SinkState, test_message};
-use crate::alert::sink::{Destination, Sink};
+use crate::alert::rules::{EventKind, Notification, SinkState, test_message, was_undeliverable};
+use crate::alert::sink::{Destination, Sink, SmtpServer};
 use crate::net::address::TargetUrl;
 use crate::net::backoff::{doubled, equal_jitter, heed};
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Http, exchange};
+use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::status::board::StatusBoard;
 use crate::status::condition::{Condition, Severity};
@@ -54,6 +55,32 @@ const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// At a start all tokens are waited for, so that they are told in one message; but no longer than this.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The way from a finished message to its receiver.
+pub trait Carrier: Clone + Send + Sync + 'static {
+    /// Sends a request to a receiver of that kind, and says what it answers.
+    fn post(
+        &self,
+        kind: &'static str,
+        request: Request,
+    ) -> impl Future<Output = Result<Received, NoResponse>> + Send;
+
+    /// Hands a mail to a server.
+    fn mail(
+        &self,
+        server: &SmtpServer,
+        mail: forms::Mail,
+    ) -> impl Future<Output = Result<(), Undelivered>> + Send;
+}
+
+/// What a receiver answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// HTTP status.
+    pub status: u16,
+    /// How long it wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
 
 /// What carries messages out of this process.
 #[derive(Clone, Debug)]
@@ -90,14 +117,14 @@ impl Undelivered {
 
 /// Sends to one sink.
 #[derive(Clone, Debug)]
-pub struct Notifier {
+pub struct Notifier<C = Outbound> {
     /// Where to.
     pub sink: Sink,
     /// By what.
-    pub outbound: Outbound,
+    pub outbound: C,
 }
 
-impl Notifier {
+impl<C: Carrier> Notifier<C> {
     /// Sends these changes in one message; sinks that keep incidents take one at a time.
     ///
     /// # Errors
@@ -123,7 +150,7 @@ impl Notifier {
                 }
                 Ok(())
             }
-            Destination::Email(post) => mail::send(post, forms::mail(changes, now), &self.outbound).await,
+            Destination::Email(server) => self.outbound.mail(server, forms::mail(changes, now)).await,
         }
     }
 
@@ -177,7 +204,17 @@ impl Notifier {
     }
 
     async fn exchange(&self, request: Request) -> Result<(), Undelivered> {
-        self.outbound.exchange((CallTarget::AlertSink, self.sink.to.as_str()), request).await
+        judged(self.outbound.post(self.sink.to.as_str(), request).await)
+    }
+}
+
+impl Carrier for Outbound {
+    async fn post(&self, kind: &'static str, request: Request) -> Result<Received, NoResponse> {
+        self.exchange((CallTarget::AlertSink, kind), request).await
+    }
+
+    async fn mail(&self, server: &SmtpServer, mail: forms::Mail) -> Result<(), Undelivered> {
+        mail::send(server, mail, self).await
     }
 }
 
@@ -186,22 +223,27 @@ impl Outbound {
         &self,
         what: (CallTarget, &'static str),
         mut request: Request,
-    ) -> Result<(), Undelivered> {
+    ) -> Result<Received, NoResponse> {
         *request.timeout_mut() = Some(ANSWER_WITHIN);
-        let answer = exchange(&self.http, &self.calls, what, request).await;
-        let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
-        let status = answer.status;
-        let why = format!("it answered with HTTP status {status}");
-        match status {
-            200..=299 => Ok(()),
-            410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
-            408 | 425 | 429 | 500.. => {
-                let after = answer.retry_after().map(|after| after.min(LONGEST_ASKED));
-                Err(Undelivered { after, ..Undelivered::passing(why) })
-            }
-            400 | 413 | 422 => Err(Undelivered { message_rejected: true, ..Undelivered::settled(why) }),
-            _ => Err(Undelivered::settled(why)),
+        let answer = exchange(&self.http, &self.calls, what, request).await?;
+        Ok(Received { status: answer.status, retry_after: answer.retry_after() })
+    }
+}
+
+/// What an answer means for the message.
+fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undelivered> {
+    let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
+    let Received { status, retry_after } = answer;
+    let why = format!("it answered with HTTP status {status}");
+    match status {
+        200..=299 => Ok(()),
+        410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
+        408 | 425 | 429 | 500.. => {
+            let after = retry_after.map(|after| after.min(LONGEST_ASKED));
+            Err(Undelivered { after, ..Undelivered::passing(why) })
         }
+        400 | 413 | 422 => Err(Undelivered { message_rejected: true, ..Undelivered::settled(why) }),
+        _ => Err(Undelivered::settled(why)),
     }
 }
 
@@ -220,7 +262,7 @@ fn host() -> String {
 }
 
 /// Keeps one sink told, for ever. `index` is the sink's on the board.
-pub async fn keep_told(courier: Notifier, board: StatusBoard, index: usize) {
+pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, index: usize) {
     let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
     let send = move |changes: Vec<Notification>, now| {
         let courier = courier.clone();
@@ -247,9 +289,10 @@ pub async fn keep_told_by<S>(
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
     // Only now the vault's time is known, by which incidents are dated.
-    let mut ledger = SinkState::new(sink.clone(), board.clock().now());
+    let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
+        inherit_trouble(board);
         news.mark_unchanged();
         let mut due = board.drawn(|snapshots, holding, now| ledger.due(snapshots, &holding, now));
         if due.is_empty()
@@ -330,6 +373,14 @@ async fn deliver<S>(
     };
     let severity = if left.iter().any(is_critical) { Severity::Critical } else { Severity::Warning };
     board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
+}
+
+/// Takes over what the process before has told of sinks, before any of them is told that it is over.
+fn inherit_trouble(board: &StatusBoard) {
+    let sinks = board.deliveries().names();
+    let was_told = |sink: &str| board.read(|snapshots| was_undeliverable(sink, snapshots, &sinks));
+    let troubled = (0..sinks.len()).filter(|place| was_told(&sinks[*place]));
+    troubled.for_each(|place| board.inherit_trouble(place));
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.

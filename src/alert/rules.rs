@@ -11,6 +11,7 @@
 //! token works.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::Inherited;
 use crate::rotation::told::Marks;
+use crate::status::board::MARKED;
 use crate::status::condition;
 use crate::status::condition::{Condition, Severity, id};
 use crate::status::sink_health;
@@ -28,9 +30,15 @@ use crate::status::snapshot::Snapshot;
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// What may have been told although no tag could say so: the vault was away, or said no.
-const UNMARKED: [Kind; 5] =
-    [Kind::VaultUnreachable, Kind::VaultIdentity, Kind::VaultRefused, Kind::SecretDeleted, Kind::TurnedOff];
+/// What may have been told although no tag could say so: the vault was away, or said no, or does not take a successor.
+const UNMARKED: [Kind; 6] = [
+    Kind::VaultUnreachable,
+    Kind::VaultIdentity,
+    Kind::VaultRefused,
+    Kind::SecretDeleted,
+    Kind::TurnedOff,
+    Kind::Unsaved,
+];
 
 /// A sink that takes one incident at a time is told no more ends at once of what began before the start.
 const ENDS_AT_ONCE: usize = 8;
@@ -110,6 +118,7 @@ pub fn test_message(sink: &str, now: Timestamp) -> Notification {
 #[derive(Clone, Debug)]
 pub struct SinkState {
     sink: Sink,
+    others: Vec<Arc<str>>,
     started: Timestamp,
     told: BTreeMap<Uuid, Notified>,
     /// Since when this process has seen what was not told yet.
@@ -134,12 +143,19 @@ impl SinkState {
     pub fn new(sink: Sink, started: Timestamp) -> Self {
         Self {
             sink,
+            others: Vec::new(),
             started,
             told: BTreeMap::new(),
             pending: BTreeMap::new(),
             known: BTreeSet::new(),
             settled: BTreeSet::new(),
         }
+    }
+
+    /// The same beside sinks of these names, about which it is told as well.
+    #[must_use]
+    pub fn beside(self, sinks: Vec<Arc<str>>) -> Self {
+        Self { others: sinks, ..self }
     }
 
     /// What is due, the gravest first and what is over at the end.
@@ -223,7 +239,7 @@ impl SinkState {
 
     /// The mark that this sink was told of an incident.
     pub fn mark(&self, incident: Uuid) -> u32 {
-        Uuid::new_v5(&incident, self.sink.name.as_bytes()).as_fields().0
+        mark(incident, &self.sink.name)
     }
 
     /// Takes as told what the process before has told people.
@@ -282,6 +298,13 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
+    fn causes(&self, kind: Kind, of: &Snapshot) -> Vec<String> {
+        match kind {
+            Kind::AlertUndeliverable => self.others.iter().map(|other| sink_health::cause(other)).collect(),
+            _ => condition::causes(kind, of),
+        }
+    }
+
     /// What this sink may hold open that affects this token: by the marks, or because nothing could be marked.
     fn may_be_open(&self, of: &Snapshot, now: Timestamp) -> Vec<Condition> {
         let is_first = of.inherited == Some(Inherited::FirstSignIn);
@@ -295,7 +318,7 @@ impl SinkState {
             if !is_unmarked && marks.is_none() {
                 continue;
             }
-            for cause in condition::causes(kind, of) {
+            for cause in self.causes(kind, of) {
                 let told = ended_of(kind, cause, of, (self.started, now));
                 let is_marked = || marks.is_some_and(|marks| marks.contains(self.mark(told.id)));
                 if !self.known.contains(&told.id) && (is_unmarked || is_marked()) {
@@ -307,6 +330,17 @@ impl SinkState {
     }
 }
 
+/// Whether the process before has told one of these sinks that this one cannot be delivered to.
+pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
+    let incident = id(Kind::AlertUndeliverable, &sink_health::cause(sink));
+    let told = |marks: &Marks| sinks.iter().any(|other| marks.contains(mark(incident, other)));
+    snapshots.iter().take(MARKED).filter_map(marks).any(told)
+}
+
+fn mark(incident: Uuid, sink: &str) -> u32 {
+    Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
+}
+
 fn marks(of: &Snapshot) -> Option<&Marks> {
     match &of.inherited {
         Some(Inherited::Told(marks)) => Some(marks),
@@ -316,9 +350,12 @@ fn marks(of: &Snapshot) -> Option<&Marks> {
 
 /// An incident that ended while no process was there. When it began is not known; each process tells its own end.
 fn ended_of(kind: Kind, cause: String, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
-    Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started)
-        .of_token(of, now)
-        .with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
+    let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
+    let told = match kind {
+        Kind::ClockSkew | Kind::AlertUndeliverable => told,
+        _ => told.of_token(of, now),
+    };
+    told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }
 
 fn day(now: Timestamp) -> i64 {

@@ -24,7 +24,7 @@ use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
 /// So many tokens of an incident carry the mark that a sink was told of it.
-const MARKED: usize = 3;
+pub const MARKED: usize = 3;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]
@@ -86,15 +86,25 @@ impl StatusBoard {
         &self.deliveries
     }
 
+    /// Takes note that a sink could not be delivered to before this process began: only a delivery shows that it works.
+    pub fn inherit_trouble(&self, sink: usize) {
+        if self.deliveries.inherit(sink, self.clock.now()) {
+            self.snapshots.send_modify(|_| {});
+        }
+    }
+
     /// What the sinks have been told about each token.
     pub fn told(&self) -> &ToldOfAll {
         &self.told
     }
 
     /// Takes note that a sink was told something about these tokens. A few of them keep it for all: an outage of many
-    /// tokens is not worth an update of each.
+    /// tokens is not worth an update of each. What is about no token, as the host's clock, the first ones keep.
     pub fn note_told(&self, mark: u32, tokens: &[String]) {
         self.read(|all| {
+            if tokens.is_empty() {
+                (0..all.len().min(MARKED)).for_each(|place| self.told.note(place, mark));
+            }
             for token in tokens.iter().take(MARKED) {
                 if let Some(place) = all.iter().position(|of| of.grant.name.as_str() == token) {
                     self.told.note(place, mark);

@@ -22,7 +22,7 @@ mod cause;
 mod severity;
 
 pub use self::cause::causes;
-use self::cause::{app, issuer, own, vault};
+use self::cause::{HOST, app, issuer, own, vault};
 pub use self::severity::Severity;
 pub(crate) use self::severity::severity;
 
@@ -331,7 +331,7 @@ fn join(known: &mut Condition, other: Condition) {
 }
 
 fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
-    let cause = "host".to_owned();
+    let cause = HOST.to_owned();
     let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
     let summary = format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs());
     Condition::new(Kind::ClockSkew, cause, (Severity::Warning, Remedy::Operator), now)

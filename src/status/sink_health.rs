@@ -26,6 +26,8 @@ struct Record {
     sink: Arc<str>,
     counts: [u64; OUTCOMES.len()],
     trouble: Option<Trouble>,
+    /// Whether the trouble that the process before had has been taken over.
+    has_inherited: bool,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,8 @@ pub struct Miss {
 impl SinkHealth {
     /// Sinks of these names, of which nothing is known yet.
     pub fn new(sinks: impl Iterator<Item = Arc<str>>) -> Self {
-        let records = sinks.map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None }));
+        let records = sinks
+            .map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None, has_inherited: false }));
         Self(records.collect())
     }
 
@@ -85,6 +88,24 @@ impl SinkHealth {
         let is_news = trouble.is_told() && before != Some(severity);
         record.trouble = Some(trouble);
         is_news
+    }
+
+    /// Takes over from the process before that attempts failed, once. Whether that is news: nothing else is known of the
+    /// sink.
+    pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
+        let Some(mut record) = self.record(place) else { return false };
+        if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
+            return false;
+        }
+        let why = "it could not be before Perennial was started again".to_owned();
+        record.trouble =
+            Some(Trouble { since: now, why, attempts: 0, permanent: true, severity: Severity::Warning });
+        true
+    }
+
+    /// The sinks' names, in order.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        (0..self.0.len()).filter_map(|place| Some(self.record(place)?.sink.clone())).collect()
     }
 
     /// Since when attempts fail, where the last one did.

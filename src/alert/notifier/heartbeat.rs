@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Request};
 use tracing::warn;
 
-use super::{Outbound, Undelivered, address};
+use super::{Outbound, Undelivered, address, judged};
 use crate::alert::sink::Heartbeat;
 use crate::net::calls::CallTarget;
 use crate::process::clock::Timestamp;
@@ -54,7 +54,7 @@ fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
 async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {
     let mut request = Request::new(Method::POST, address(url)?.into());
     *request.body_mut() = Some(line.into());
-    outbound.exchange((CallTarget::Heartbeat, "ping"), request).await
+    judged(outbound.exchange((CallTarget::Heartbeat, "ping"), request).await)
 }
 
 #[cfg(test)]

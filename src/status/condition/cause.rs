@@ -3,6 +3,9 @@
 use crate::ports::failure::Kind;
 use crate::status::snapshot::Snapshot;
 
+/// The host that this process runs on.
+pub(super) const HOST: &str = "host";
+
 /// The app of a token: those that share it share what is wrong with its credential.
 pub(super) fn app(of: &Snapshot) -> String {
     format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
@@ -33,7 +36,9 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<String> {
         | Kind::AppMisconfigured
         | Kind::UnknownCode
         | Kind::Overdue => vec![own(of), app(of)],
-        Kind::ClockSkew | Kind::AlertUndeliverable => Vec::new(),
+        Kind::ClockSkew => vec![HOST.to_owned()],
+        // It comes from a sink, of which a token knows nothing.
+        Kind::AlertUndeliverable => Vec::new(),
         _ => vec![own(of)],
     }
 }

@@ -215,3 +215,54 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
         assert!(!told.contains(&EventKind::Resolved), "{told:?}");
     });
 }
+
+/// Neither is about a token: the first tokens keep the marks (found by the simulation of the whole process, seed 0).
+#[test]
+fn what_was_told_of_the_host_and_of_a_sink_is_over_after_a_restart() {
+    in_town(2, |_, _, _| {}, &async |town| {
+        town.chat.is_wrong.set(true);
+        town.start_ahead(TimeDelta::hours(2));
+        pass(HOUR).await;
+        let mut open = town.pager.open();
+        open.sort();
+        assert_eq!(open, [Kind::ClockSkew, Kind::AlertUndeliverable]);
+
+        town.stop();
+        town.chat.is_wrong.set(false);
+        town.start();
+        pass(HOUR).await;
+        assert_eq!((town.pager.open(), town.holding()), (vec![], vec![]));
+    });
+}
+
+#[test]
+fn a_sink_that_still_fails_after_a_restart_is_not_told_to_work() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.chat.is_wrong.set(true);
+        town.start_ahead(TimeDelta::hours(2));
+        pass(HOUR).await;
+        town.stop();
+        town.start();
+        pass(HOUR * 30).await;
+        assert_eq!(town.pager.open(), [Kind::AlertUndeliverable]);
+        assert_eq!(town.pager.of(Kind::AlertUndeliverable).last(), Some(&EventKind::Reminder));
+    });
+}
+
+/// While a successor is held, no tag is written (found by the simulation of the whole process, seed 22).
+#[test]
+fn a_successor_that_died_with_the_process_is_told_to_be_over() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.start();
+        pass(HOUR).await;
+        town.world.inject(down(Peer::KeyVault).on(Operation::Set));
+        pass(DAY * 9).await;
+        assert!(town.pager.open().contains(&Kind::Unsaved));
+
+        town.stop();
+        over(town);
+        town.start();
+        pass(HOUR * 2).await;
+        assert_eq!((town.pager.open(), town.holding(), town.state()), (vec![], vec![], TokenState::Current));
+    });
+}
