@@ -8,9 +8,9 @@
 use chrono::TimeDelta;
 
 use super::ExitCode;
-use super::azure_clients::AzureRotator;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
+use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::MARK_EVERY;
 use crate::rotation::state::{Blocked, Noted, Outage, State};
 use crate::rotation::strict;
@@ -19,7 +19,7 @@ use crate::status::snapshot::{Periods, Snapshot, TokenState};
 use crate::token::version::{Version, tag};
 
 /// Draws a token after a command's steps, with what the vault's notes add to them.
-pub(super) fn draw(rotator: &AzureRotator, state: State) -> Snapshot {
+pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapshot {
     let now = rotator.clock.now();
     let mut state = as_noted(state, now);
     if rotator.grant.strict

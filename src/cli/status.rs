@@ -11,11 +11,13 @@ use futures::StreamExt as _;
 use futures::stream;
 use serde::Serialize;
 
-use super::azure_clients::{AzureClients, AzureRotator};
+use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Monitored, Stop, for_people, known, load, out, running_daemon};
+use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::{Clock, Timestamp, rfc3339};
 use crate::process::relative;
+use crate::rotation::rotate::Rotator;
 use crate::rotation::state::State;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, StatusSource};
@@ -75,7 +77,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
     if args.monitor {
         let (verdict, line) = match &found {
-            Ok(found) => (found.verdict(), found.line()),
+            Ok(found) => (verdict(&found.status), found.line()),
             Err(stop) => (Monitored::CannotTell, for_people(stop).replace('\n', ";")),
         };
         let word = word(verdict);
@@ -128,21 +130,28 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     Ok(Viewed { view, status })
 }
 
-async fn peek(mut rotator: AzureRotator) -> Snapshot {
+/// Reads a token's newest version and says how it stands by that.
+pub async fn peek<I, V, R>(mut rotator: Rotator<I, V, R>) -> Snapshot
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    R: Resource + Sync,
+{
     let peeked = rotator.peek(State::unknown(rotator.clock.now())).await;
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-impl Viewed {
-    fn verdict(&self) -> Monitored {
-        match self.status.gravest(None) {
-            Some(Severity::Critical) => Monitored::ActionNeeded,
-            _ if self.status.unknown() + self.status.unread() > 0 => Monitored::CannotTell,
-            Some(Severity::Warning) => Monitored::Attention,
-            None => Monitored::Healthy,
-        }
+/// What a monitoring plugin says of this status.
+pub fn verdict(status: &Status) -> Monitored {
+    match status.gravest(None) {
+        Some(Severity::Critical) => Monitored::ActionNeeded,
+        _ if status.unknown() + status.unread() > 0 => Monitored::CannotTell,
+        Some(Severity::Warning) => Monitored::Attention,
+        None => Monitored::Healthy,
     }
+}
 
+impl Viewed {
     /// What matters, and numbers behind a bar as plugins write them.
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
