@@ -34,6 +34,10 @@ papers:
 sim:
     SIM_SEEDS=1000 cargo test --locked --profile sim --test it simulation -- --nocapture
 
+# Five hundred times two hundred days of the whole process, optimised
+sim-process:
+    SIM_SEEDS=500 cargo test --locked --profile sim --test it whole_process -- --nocapture
+
 # Every answer that can meet us, as a table
 matrix:
     cargo test --locked --test it wire_answers -- --nocapture --test-threads 1

@@ -14,4 +14,5 @@ mod strict;
 mod unconfirmed;
 mod unlisted;
 mod watch;
+mod whole_process;
 mod wrong_time;

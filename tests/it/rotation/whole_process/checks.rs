@@ -1,0 +1,355 @@
+//! The promises (docs/promises.md) as checks of the whole process, each hour.
+
+mod monitor;
+mod receivers;
+mod shown;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::{CallOutcome, Fault, HUMAN, Operation, Peer, SecretVersion, Write};
+use perennial::token::RefreshToken;
+
+use super::Simulation;
+use super::truth::Truth;
+
+/// Promise 6, per token and day.
+const REDEMPTIONS_A_DAY: usize = 24;
+const QUESTIONS_A_DAY: usize = 12;
+const VAULT_CALLS_A_DAY: usize = 60;
+/// Vault calls a day while somebody is waited for.
+const WATCHED: usize = 1_500;
+
+/// What the checks remember of one token.
+pub(super) struct Of {
+    /// The sign-ins that people have stored in its secret, by the numbers of their grants.
+    roots: BTreeSet<usize>,
+    last_sign_in: Option<RefreshToken>,
+    /// Since when its newest version has been dead, or buries a sign-in, while it should not.
+    astray_since: Option<Timestamp>,
+    truth: Truth,
+    truth_since: Timestamp,
+    /// Since when it has not been good, for whatever reasons.
+    bad_since: Option<Timestamp>,
+    /// The last hour in which its tags could not be written: what was told then may not be noted anywhere.
+    unmarked_at: Timestamp,
+    /// The last hour in which nothing was in its way.
+    fine_at: Timestamp,
+}
+
+/// What the checks remember from hour to hour.
+pub(super) struct Checks {
+    writes_seen: usize,
+    pub(super) of: Vec<Of>,
+    /// The token that a check complains about.
+    pub(super) suspect: Option<String>,
+    starts: Vec<(Timestamp, String, u64)>,
+}
+
+impl Checks {
+    pub(super) fn new(tokens: usize, now: Timestamp) -> Self {
+        let of = || Of {
+            roots: BTreeSet::new(),
+            last_sign_in: None,
+            astray_since: None,
+            truth: Truth::Good,
+            truth_since: now,
+            bad_since: None,
+            unmarked_at: Timestamp::UNIX_EPOCH,
+            fine_at: now,
+        };
+        let of = (0..tokens).map(|_| of()).collect();
+        Self { writes_seen: 0, of, suspect: None, starts: Vec::new() }
+    }
+
+    /// Takes note that for a moment at least the token may have been good.
+    pub(super) fn may_have_worked(&mut self, token: usize, now: Timestamp) {
+        let of = &mut self.of[token];
+        of.bad_since = of.bad_since.map(|_| now);
+        of.truth_since = now;
+    }
+}
+
+impl Simulation {
+    pub(super) async fn check(&mut self, hour: i64) -> Result<(), String> {
+        let now = self.world.now();
+        self.touch_what_is_disturbed(now);
+        self.look_at_the_world(now);
+        self.note_starts(now);
+        if let Some(action) = self.people.at_a_loss.take() {
+            return Err(format!("nobody can follow this action: {action}"));
+        }
+        self.never_worse()?;
+        for nth in 0..self.tokens.len() {
+            let name = self.tokens[nth].name.clone();
+            let checked = self
+                .alive_and_not_buried(nth, now)
+                .and_then(|()| self.never_expires(nth, now))
+                .and_then(|()| self.rotated_when_quiet(nth, now));
+            if let Err(broken) = checked {
+                self.checks.suspect = Some(name.clone());
+                return Err(format!("{now} {name}: {broken}"));
+            }
+        }
+        self.shown(now)?;
+        self.keeps_the_limits(now)?;
+        if hour % 24 == 23 {
+            self.monitored(now).await?;
+            self.people_are_reminded(now)?;
+            self.polite(now)?;
+            self.world.forget_calls_before(now - TimeDelta::hours(50));
+        }
+        self.receivers_agree().await
+    }
+
+    fn look_at_the_world(&mut self, now: Timestamp) {
+        let faults = self.world.faults();
+        for nth in 0..self.tokens.len() {
+            let token = &self.tokens[nth];
+            let truth = self.truth_of(token);
+            let calm = self.nature.calm_since(nth) < now - TimeDelta::hours(1);
+            let up = self.running().any(|(_, running)| running.started_at < now - TimeDelta::hours(1));
+            let of_vault = |fault: &Fault| fault.peer == Peer::KeyVault && Self::is_hit_by(fault, token);
+            let disturbed = faults.iter().any(of_vault)
+                || !self.has_all_roles(token)
+                || matches!(truth, Truth::NoSecret | Truth::Off);
+            let of = &mut self.checks.of[nth];
+            if disturbed {
+                of.unmarked_at = now;
+            }
+            if of.truth != truth {
+                (of.truth, of.truth_since) = (truth, now);
+            }
+            of.bad_since = if truth == Truth::Good { None } else { of.bad_since.or(Some(now)) };
+            if truth == Truth::Good && calm && up {
+                of.fine_at = now;
+            }
+        }
+    }
+
+    fn note_starts(&mut self, now: Timestamp) {
+        let known = self.checks.starts.last().map_or(0, |(_, _, start)| *start);
+        let mut new: Vec<(Timestamp, String, u64)> = self
+            .running()
+            .filter(|(_, running)| running.start > known)
+            .map(|(instance, running)| (running.started_at, instance.name.clone(), running.start))
+            .collect();
+        new.sort_by_key(|(_, _, start)| *start);
+        self.checks.starts.extend(new);
+        self.checks.starts.retain(|(at, _, _)| *at > now - TimeDelta::days(3));
+    }
+
+    /// Promise 2: nothing is written but a proven successor, of a sign-in that somebody stored there.
+    fn never_worse(&mut self) -> Result<(), String> {
+        let writes = self.world.writes_from(self.checks.writes_seen);
+        self.checks.writes_seen += writes.len();
+        for write in &writes {
+            let Some(nth) = self.tokens.iter().position(|token| *token.secret() == write.secret) else {
+                continue;
+            };
+            if write.writer == HUMAN {
+                self.note_human(nth, write);
+                continue;
+            }
+            if let Err(why) = self.is_good_write(nth, write) {
+                self.checks.suspect = Some(self.tokens[nth].name.clone());
+                return Err(format!("{}: {why} was written by {} for t{nth}", write.at, write.writer));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_human(&mut self, nth: usize, write: &Write) {
+        let Some(grant) = self.world.grant(write.value.expose()) else { return };
+        let pinned = self.tokens[nth].grant.user_oid.as_ref();
+        self.checks.of[nth].roots.insert(grant.sign_in);
+        // An old value that still works is what somebody wants there.
+        let counts = grant.parent.is_none() || self.world.is_alive(write.value.expose());
+        let of = &mut self.checks.of[nth];
+        if counts && pinned.is_none_or(|user| *user == grant.owner.user) {
+            of.last_sign_in = Some(write.value.clone());
+        }
+    }
+
+    fn is_good_write(&self, nth: usize, write: &Write) -> Result<(), &'static str> {
+        let (of, partner) = (&self.checks.of[nth], &self.tokens[nth].partner);
+        let grant = self.world.grant(write.value.expose()).ok_or("something that is no token")?;
+        if grant.parent.is_none() {
+            return Err("a token that no redemption gave");
+        }
+        if !of.roots.contains(&grant.sign_in) {
+            return Err("a token that comes from no sign-in of this secret");
+        }
+        let owner = &grant.owner;
+        let pinned = self.tokens[nth].grant.user_oid.as_ref();
+        if owner.app != partner.client_id || pinned.is_some_and(|user| *user != owner.user) {
+            return Err("a token for somebody else");
+        }
+        Ok(())
+    }
+
+    /// Whether some process has run for so long.
+    fn up_for(&self, span: TimeDelta, now: Timestamp) -> bool {
+        self.running().any(|(_, running)| running.started_at < now - span)
+    }
+
+    /// Promise 1 and the second half of promise 2.
+    fn alive_and_not_buried(&mut self, nth: usize, now: Timestamp) -> Result<(), String> {
+        let token = &self.tokens[nth];
+        let of = &self.checks.of[nth];
+        let secret = token.secret();
+        let Some(sign_in) = of.last_sign_in.clone().filter(|token| self.world.is_alive(token.expose()))
+        else {
+            self.checks.of[nth].astray_since = None;
+            return Ok(());
+        };
+        let newest = self.world.newest_version(secret).filter(|version| version.enabled);
+        let value = self.world.newest_value(secret).filter(|_| newest.is_some());
+        let Some(value) = value else {
+            self.checks.of[nth].astray_since = None;
+            return Ok(());
+        };
+        // Another user's sign-in that the configuration does not admit stays: nothing is known to be wrong with it.
+        let stranger = of.truth == Truth::Stranger;
+        let follows = value == sign_in || self.world.descends_from(value.expose(), sign_in.expose());
+        let good = stranger || (self.world.is_alive(value.expose()) && follows);
+        // An app's secret that does not work, and a vault that says no, leave nothing to be done.
+        let helpless = matches!(of.truth, Truth::App(_) | Truth::NoAppSecret | Truth::Unreadable);
+        if good || helpless {
+            self.checks.of[nth].astray_since = None;
+            return Ok(());
+        }
+        // Two predecessors of rubbish are tried and no more, since each costs a redemption: under more of it a person is asked
+        // to sign in.
+        let versions = self.world.versions_of(secret);
+        let is_rubbish = |version: &&SecretVersion| {
+            self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value)).is_none()
+        };
+        let buried = versions.iter().rev().take_while(is_rubbish).count() > 2;
+        if buried {
+            self.checks.of[nth].astray_since = None;
+            return Ok(());
+        }
+        // Rubbish is left alone for a day, and a buried sign-in is found by the proof after or, where a version was
+        // switched on below others, by the next rotation: people's deeds count from then on.
+        let turn = TimeDelta::from_std(token.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
+        let most = TimeDelta::hours(32) + turn;
+        let since = *self.checks.of[nth].astray_since.get_or_insert(now);
+        let calm = self.nature.calm_since(nth).max(since);
+        if calm + most < now && self.up_for(most, now) {
+            return Err(format!("since {since} the newest version is dead or buries a sign-in"));
+        }
+        Ok(())
+    }
+
+    /// Promise 1: one hour in thirty days is enough.
+    fn never_expires(&self, nth: usize, now: Timestamp) -> Result<(), String> {
+        let secret = self.tokens[nth].secret();
+        let is_ours = self.world.newest_version(secret).is_some_and(|version| version.is_ours());
+        let fine_at = self.checks.of[nth].fine_at;
+        if is_ours
+            && self.checks.of[nth].truth == Truth::Refused(700_082)
+            && now - fine_at < TimeDelta::days(30)
+        {
+            return Err(format!("it has expired, and all was fine at {fine_at}"));
+        }
+        Ok(())
+    }
+
+    /// Two days after the trouble is over, the stored token is younger than `rotate_after` and a day.
+    fn rotated_when_quiet(&self, nth: usize, now: Timestamp) -> Result<(), String> {
+        let token = &self.tokens[nth];
+        // A refusal is asked about again after a day, and what it used up of the day's calls comes back a day later.
+        let quiet = TimeDelta::hours(50);
+        let of = &self.checks.of[nth];
+        if of.truth != Truth::Good
+            || of.truth_since + quiet > now
+            || self.nature.calm_since(nth) + quiet > now
+            || !self.up_for(quiet, now)
+        {
+            return Ok(());
+        }
+        let newest = self.world.newest_version(token.secret()).ok_or("the secret is gone")?;
+        let age = now - newest.issued_at();
+        let most = TimeDelta::from_std(token.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
+        if age > most + TimeDelta::days(1) {
+            return Err(format!("the stored token is {} days old", age.num_days()));
+        }
+        Ok(())
+    }
+
+    /// Promise 6, what tokens share: a process alone never meets the loop rule or a vault's limits. One that was started
+    /// in that hour does not know what the one before it has asked.
+    fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
+        let hour = now - TimeDelta::minutes(60);
+        let fresh = self.checks.starts.iter().any(|(at, _, _)| *at > hour - TimeDelta::minutes(5));
+        if self.instances.len() > 1 || fresh {
+            return Ok(());
+        }
+        let too_many = |outcome: &CallOutcome| matches!(outcome, CallOutcome::Refused(code) if code.ends_with("50196") || code.starts_with("429"));
+        let refused = self.world.count_calls_where(hour, |call| too_many(&call.outcome));
+        if refused > 0 {
+            return Err(format!("{now}: {refused} calls in the last hour were refused as too many"));
+        }
+        Ok(())
+    }
+
+    /// Promise 6, per token and day. Tokens of one app share its secret, so they are counted together.
+    fn polite(&mut self, now: Timestamp) -> Result<(), String> {
+        let since = now - TimeDelta::days(1);
+        let counts: RefCell<BTreeMap<(String, Peer, String), usize>> = RefCell::default();
+        self.world.count_calls_where(since, |call| {
+            if !matches!(call.operation, Operation::SignIn) {
+                let key = (call.actor.clone(), call.peer, call.subject.clone());
+                *counts.borrow_mut().entry(key).or_default() += 1;
+            }
+            true
+        });
+        let counts = counts.into_inner();
+        let mut apps: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (nth, token) in self.tokens.iter().enumerate() {
+            apps.entry(&token.partner.client_id).or_default().push(nth);
+        }
+        for instance in &self.instances {
+            let starts = self.checks.starts.iter();
+            let starts = starts.filter(|(at, name, _)| *at > since && *name == instance.name).count();
+            for group in apps.values() {
+                let users: BTreeSet<&str> =
+                    group.iter().map(|nth| self.tokens[*nth].partner.user_oid.as_str()).collect();
+                let partners = group.iter().map(|nth| &self.tokens[*nth].partner);
+                let secrets: BTreeSet<&str> = partners
+                    .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
+                    .map(|at| at.name.as_str())
+                    .collect();
+                // The watch ends when a person has acted; its calls are counted for a day after.
+                let calm = |nth: &usize| {
+                    self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
+                        && self.checks.of[*nth].truth == Truth::Good
+                        && self.checks.of[*nth].truth_since < since - TimeDelta::hours(26)
+                };
+                let vault = if group.iter().all(calm) { VAULT_CALLS_A_DAY } else { WATCHED };
+                let limits = [
+                    (Peer::Entra, &users, REDEMPTIONS_A_DAY),
+                    (Peer::PartnerCenter, &users, QUESTIONS_A_DAY),
+                    (Peer::KeyVault, &secrets, vault),
+                ];
+                for (peer, subjects, most) in limits {
+                    let calls: usize = subjects
+                        .iter()
+                        .filter_map(|of| counts.get(&(instance.name.clone(), peer, (*of).to_owned())))
+                        .sum();
+                    let most = most * group.len() * (1 + starts);
+                    if calls > most {
+                        let names: Vec<&str> = group.iter().map(|nth| &*self.tokens[*nth].name).collect();
+                        return Err(format!(
+                            "{now}: {calls} calls to {peer:?} in a day for {names:?}, over {most}"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

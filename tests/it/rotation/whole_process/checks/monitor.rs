@@ -1,0 +1,92 @@
+//! Promise 9 of `status --monitor`, which reads the vault alone, and promise 4 of a mailbox, which people read.
+
+use chrono::TimeDelta;
+use perennial::cli::Monitored;
+use perennial::cli::status::{is_unread, peek, verdict};
+use perennial::process::clock::{Clock, Timestamp};
+use perennial::status::condition::Condition;
+use perennial::status::document::{Status, StatusSource};
+use perennial::status::snapshot::Snapshot;
+
+use super::super::Simulation;
+use super::super::truth::Truth;
+use crate::support::harness;
+
+impl Simulation {
+    /// What a monitoring plugin says once a day.
+    pub(super) async fn monitored(&self, now: Timestamp) -> Result<(), String> {
+        let clock = Clock::running(now, 1.0);
+        let mut snapshots: Vec<Snapshot> = Vec::new();
+        for token in &self.tokens {
+            let rotator = harness::rotator(&self.world, clock.clone(), &token.grant, "monitor", 1);
+            snapshots.push(peek(rotator).await);
+        }
+        let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
+        let unread = snapshots.iter().filter(|of| is_unread(of)).count();
+        let verdict = verdict(&status, unread);
+        for (token, of) in self.tokens.iter().zip(&self.checks.of) {
+            // A proof and an acceptance are noted once a day, and count for twice the period more.
+            let most = TimeDelta::hours(25) + token.prove_every() * 2;
+            let bad = of.bad_since.filter(|since| *since + most < now);
+            // Where nobody says that the token is refused, a warning is enough: others may still read what this process cannot.
+            let refused = matches!(of.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor);
+            let healthy = verdict == Monitored::Healthy || (refused && verdict == Monitored::Attention);
+            // Off is what somebody asked for.
+            if let Some(since) = bad.filter(|_| healthy && of.truth != Truth::Off) {
+                return Err(format!(
+                    "{now}: {verdict:?} is monitored, and {} is {:?} since {since}",
+                    token.name, of.truth
+                ));
+            }
+        }
+        let quiet = TimeDelta::hours(52);
+        let all_well = self.checks.of.iter().enumerate().all(|(nth, of)| {
+            of.truth == Truth::Good && of.truth_since.max(self.nature.calm_since(nth)) + quiet < now
+        });
+        let critical = verdict == Monitored::ActionNeeded;
+        let runs = self.up_for(quiet, now);
+        let gravest = status.conditions.first();
+        let of_app =
+            gravest.is_some_and(|told| told.kind == perennial::ports::failure::Kind::AppSecretExpiring);
+        if all_well && runs && critical && !of_app {
+            return Err(format!("{now}: all is well, and {gravest:?} is monitored"));
+        }
+        Ok(())
+    }
+
+    /// What has held for more than a day stands in a mail of the last day: at its beginning, or as a reminder. A restart
+    /// begins its days anew, and a mail shows ten incidents at most.
+    pub(super) fn people_are_reminded(&self, now: Timestamp) -> Result<(), String> {
+        let most = TimeDelta::hours(26);
+        let Some(mailbox) = self.receivers.iter().find(|receiver| receiver.name == "mailbox") else {
+            return Ok(());
+        };
+        let is_sure = mailbox.works() && mailbox.inbox().sure_from + most < now;
+        let alone = self.instances.len() == 1 && self.up_for(most, now);
+        if !is_sure || !alone {
+            return Ok(());
+        }
+        let mails = mailbox.inbox().mails.clone();
+        let lately: Vec<&str> =
+            mails.iter().filter(|(at, _)| *at + most > now).map(|(_, text)| text.as_str()).collect();
+        if lately.iter().any(|text| text.contains("see the status page")) {
+            return Ok(());
+        }
+        let own = perennial::status::sink_health::cause("mailbox");
+        let is_old = |told: &Condition| told.since + most < now && told.cause != own;
+        let held = self.running().flat_map(|(_, running)| running.daemon.board().drawn(|_, held, _| held));
+        for told in held.filter(is_old) {
+            let is_said = |text: &&&str| {
+                text.contains(told.kind.title())
+                    && told.tokens.first().is_none_or(|name| text.contains(name.as_str()))
+            };
+            if !lately.iter().any(|text| is_said(&text)) {
+                return Err(format!(
+                    "{now}: no mail of the last day tells of {:?} ({})",
+                    told.kind, told.cause
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Promises 4, 9 and 10: what the surfaces of each process say of each token, against what is true.
+
+use chrono::TimeDelta;
+use perennial::ports::failure::{Kind, Remedy};
+use perennial::process::clock::Timestamp;
+use perennial::status::condition::{Condition, Severity};
+use perennial::status::document::TokenStatus;
+use perennial::status::snapshot::TokenState;
+
+use super::super::surfaces::Surfaces;
+use super::super::truth::Truth;
+use super::super::{Running, Simulation};
+
+/// Tokens of one user and app wait for their turn: forty of them for a quarter of an hour.
+const TURN: TimeDelta = TimeDelta::minutes(15);
+/// A refusal that is not definite is confirmed a minute later, and a step takes its time.
+const CONFIRMED: TimeDelta = TimeDelta::minutes(7);
+
+/// What one process shows of one token, and since when things are as they are.
+struct Shown<'a> {
+    token: &'a TokenStatus,
+    told: Vec<&'a Condition>,
+    truth: Truth,
+    now: Timestamp,
+    /// How long nothing has changed: neither the truth, nor the process, nor anything that was done.
+    steady: TimeDelta,
+    /// How long it has not been good.
+    bad: Option<TimeDelta>,
+    prove_every: TimeDelta,
+    up: TimeDelta,
+}
+
+impl Simulation {
+    pub(super) fn shown(&mut self, now: Timestamp) -> Result<(), String> {
+        let checked = self.running().try_for_each(|(instance, running)| {
+            let surfaces = Surfaces::of(running.daemon.board());
+            surfaces.agree().map_err(|why| (None, format!("{now} {}: {why}", instance.name)))?;
+            (0..self.tokens.len()).try_for_each(|nth| {
+                let shown = self.what_is_shown(nth, running, &surfaces, now);
+                let name = &self.tokens[nth].name;
+                let checked = shown
+                    .is_green_only_when_usable()
+                    .and_then(|()| shown.is_told_in_time())
+                    .and_then(|()| shown.raises_no_false_alarm());
+                checked
+                    .map_err(|why| (Some(name.clone()), format!("{now} {} of {name}: {why}", instance.name)))
+            })
+        });
+        checked.map_err(|(suspect, why)| {
+            self.checks.suspect = suspect;
+            why
+        })
+    }
+
+    fn what_is_shown<'a>(
+        &self,
+        nth: usize,
+        running: &Running,
+        surfaces: &'a Surfaces,
+        now: Timestamp,
+    ) -> Shown<'a> {
+        let (token, of) = (&self.tokens[nth], &self.checks.of[nth]);
+        let shown = surfaces.status.tokens.iter().find(|shown| shown.name == token.name);
+        let steady = of.truth_since.max(running.started_at).max(self.nature.calm_since(nth));
+        Shown {
+            token: shown.expect("each token is in the document"),
+            told: surfaces.status.touching(Some(&token.name)).collect(),
+            truth: of.truth,
+            now,
+            steady: now - steady,
+            bad: of.bad_since.map(|since| now - since),
+            prove_every: token.prove_every(),
+            up: now - running.started_at,
+        }
+    }
+}
+
+impl Shown<'_> {
+    fn tells(&self, kinds: &[Kind]) -> bool {
+        self.told.iter().any(|condition| kinds.contains(&condition.kind))
+    }
+
+    /// Promise 9. Nothing excuses it: what cannot be known is shown as unknown.
+    fn is_green_only_when_usable(&self) -> Result<(), String> {
+        let most = self.prove_every * 2 + TimeDelta::minutes(10);
+        let green = self.token.state == TokenState::Current;
+        if green && self.bad.is_some_and(|bad| bad > most) {
+            return Err(format!("it is shown as current, and {:?} for {} h", self.truth, hours(self.bad)));
+        }
+        let stale = self.token.proved_at.is_none_or(|at| at + most < self.now);
+        if green && stale {
+            return Err(format!("it is shown as current, and was proved at {:?}", self.token.proved_at));
+        }
+        Ok(())
+    }
+
+    /// Promises 4 and 10: the cause, who can end it, and that no time is left.
+    fn is_told_in_time(&self) -> Result<(), String> {
+        let due = self.prove_every + TimeDelta::minutes(5) + CONFIRMED + TURN;
+        if self.truth == Truth::Good || self.steady <= due {
+            return Ok(());
+        }
+        // The day's redemptions may be used up by what came before: then that is what is told (promise 6).
+        let exhausted = self.tells(&[Kind::Overdue]) && self.steady < TimeDelta::hours(25) + due;
+        if exhausted {
+            return Ok(());
+        }
+        // What Entra says is asked for again a day after a refusal (promise 6): until then the earlier one is told.
+        let by_entra =
+            matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor | Truth::Stranger);
+        let refused = self.told.iter().any(|condition| condition.remedy != Remedy::Retry);
+        if by_entra && refused && self.steady < TimeDelta::hours(25) + due {
+            return Ok(());
+        }
+        // Where the app's credential is refused or cannot be read, that comes first: what only a redemption shows of the value
+        // is seen after it.
+        let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
+        let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
+        let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && told.cause.starts_with("app:");
+        if waits_for_app && self.told.iter().any(|told| is_of_app(&told)) {
+            return Ok(());
+        }
+        let kinds = self.truth.kinds();
+        let Some(named) = self.told.iter().find(|condition| kinds.contains(&condition.kind)) else {
+            let told: Vec<Kind> = self.told.iter().map(|condition| condition.kind).collect();
+            return Err(format!("{:?} for {} h, and {told:?} is told", self.truth, self.steady.num_hours()));
+        };
+        if matches!(self.token.state, TokenState::Current | TokenState::Unknown) {
+            return Err(format!("{:?} is told, and it is shown as {:?}", named.kind, self.token.state));
+        }
+        if named.remedy == Remedy::Retry {
+            return Err(format!("{:?} for {} h, and nobody is asked", named.kind, self.steady.num_hours()));
+        }
+        let unusable = matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor);
+        if unusable && self.token.runway_seconds != Some(0) {
+            let left = self.token.runway_seconds;
+            return Err(format!("{:?}, and time is left: {left:?}", named.kind));
+        }
+        Ok(())
+    }
+
+    /// Promises 4 and 9, the other way round: what works is shown as current, and nothing critical is told of it.
+    fn raises_no_false_alarm(&self) -> Result<(), String> {
+        // A refusal is asked about again after a day, and after an attempt without an answer three hours later; a policy
+        // may prove rarely.
+        let most = TimeDelta::hours(28).max(self.prove_every * 2) + TURN;
+        if self.truth != Truth::Good || self.steady <= most {
+            return Ok(());
+        }
+        // A rotation may be under way in this very second; a successor that is held for longer is told.
+        let is_saving = self.token.state == TokenState::Unsaved && !self.tells(&[Kind::Unsaved]);
+        if self.token.state != TokenState::Current && !is_saving {
+            return Err(format!(
+                "all is well for {} h, and it is {:?}",
+                self.steady.num_hours(),
+                self.token.state
+            ));
+        }
+        let stale = |condition: &&&Condition| {
+            condition.severity == Severity::Critical && condition.kind != Kind::AppSecretExpiring
+        };
+        if let Some(wrong) = self.told.iter().find(stale) {
+            return Err(format!(
+                "all is well for {} h, and {:?} is told",
+                self.steady.num_hours(),
+                wrong.kind
+            ));
+        }
+        // A deed is told for a day after it was last seen.
+        let lasting = [Kind::AppSecretExpiring, Kind::AppSecretExpiryUnknown, Kind::ClockSkew];
+        let day = TimeDelta::hours(28) + self.prove_every * 2;
+        let wrong = self.told.iter().find(|condition| !lasting.contains(&condition.kind));
+        if let Some(wrong) = wrong.filter(|_| self.steady > day + TimeDelta::hours(24)) {
+            return Err(format!(
+                "all is well for {} h, and {:?} is told",
+                self.steady.num_hours(),
+                wrong.kind
+            ));
+        }
+        if self.token.runway_seconds.is_none_or(|left| left == 0) && self.up > most {
+            return Err(format!("all is well, and {:?} s are left", self.token.runway_seconds));
+        }
+        Ok(())
+    }
+}
+
+fn hours(span: Option<TimeDelta>) -> i64 {
+    span.unwrap_or_default().num_hours()
+}

@@ -1,0 +1,210 @@
+//! The receivers of alerts: they take what is handed to the network, and fail in several ways.
+//!
+//! A pager and a webhook keep incidents by their ids, as they stand in the bodies. A mailbox is read by people, who know an
+//! incident by its title and its tokens.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::alert::forms::Mail;
+use perennial::alert::notifier::{Carrier, Received, Undelivered};
+use perennial::alert::sink::{Destination, Sink, SmtpServer};
+use perennial::net::address::TargetUrl;
+use perennial::net::no_response::NoResponse;
+use perennial::process::clock::Timestamp;
+use perennial::sandbox::world::World;
+use perennial::status::condition::Severity;
+use perennial::token::secret::Source;
+use reqwest::Request;
+use serde_json::Value;
+
+/// How a receiver behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Works,
+    Silent,
+    Throttles(Option<u64>),
+    Broken,
+    /// It refuses everybody, until somebody corrects its address.
+    Unknown,
+    /// It says that it will never answer again.
+    Gone,
+}
+
+impl Mood {
+    /// How long after its end the sink may still wait: the longest wait that such an answer begins.
+    fn waits(self) -> TimeDelta {
+        match self {
+            Self::Works => TimeDelta::zero(),
+            Self::Silent | Self::Broken | Self::Unknown => TimeDelta::minutes(10),
+            Self::Throttles(_) => TimeDelta::hours(1),
+            Self::Gone => TimeDelta::days(1),
+        }
+    }
+}
+
+/// An incident as a pager holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Incident {
+    pub(super) kind: String,
+    /// The tokens that it was last told about, where the message names all.
+    pub(super) tokens: Vec<String>,
+    /// Which start of the process told it last.
+    pub(super) told_by: u64,
+    pub(super) told_at: Timestamp,
+    /// Whether that process has had time to note it in the vault.
+    pub(super) is_marked: bool,
+}
+
+pub(super) struct Inbox {
+    mood: Mood,
+    /// From then on nothing that went wrong here is waited for.
+    pub(super) sure_from: Timestamp,
+    /// By their ids.
+    pub(super) open: BTreeMap<String, Incident>,
+    /// What people read lately: when, and the text.
+    pub(super) mails: Vec<(Timestamp, String)>,
+    pub(super) messages: u64,
+}
+
+/// One receiver, whoever sends to it.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    pub(super) name: &'static str,
+    world: World,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+impl Receiver {
+    pub(super) fn new(name: &'static str, world: &World) -> Self {
+        let inbox = Inbox {
+            mood: Mood::Works,
+            sure_from: world.now(),
+            open: BTreeMap::new(),
+            mails: Vec::new(),
+            messages: 0,
+        };
+        Self { name, world: world.clone(), inbox: Arc::new(Mutex::new(inbox)) }
+    }
+
+    pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().expect("not poisoned")
+    }
+
+    pub(super) fn set_mood(&self, mood: Mood) {
+        let mut inbox = self.inbox();
+        let sure_from = self.world.now() + inbox.mood.waits().max(mood.waits());
+        inbox.sure_from = inbox.sure_from.max(sure_from);
+        inbox.mood = mood;
+    }
+
+    pub(super) fn works(&self) -> bool {
+        let inbox = self.inbox();
+        inbox.mood == Mood::Works && inbox.sure_from <= self.world.now()
+    }
+
+    /// As the configuration has it. Addresses and keys are read from this file at each use.
+    pub(super) fn sink(&self, secret: &Source) -> Sink {
+        let to = match self.name {
+            "pager" => Destination::PagerDuty {
+                routing_key: secret.clone(),
+                endpoint: TargetUrl::parse("https://events.pagerduty.com").expect("a URL"),
+            },
+            "desk" => Destination::Webhook { url: secret.clone(), signing_key: Some(secret.clone()) },
+            _ => Destination::Email(SmtpServer {
+                host: "mail.example".into(),
+                port: 465,
+                tls_first: true,
+                from: "perennial@example.org".into(),
+                to: vec!["people@example.org".into()],
+                login: None,
+            }),
+        };
+        Sink { name: self.name.into(), to, min_severity: Severity::Warning, tokens: Vec::new() }
+    }
+
+    /// What answers to whoever is connected: nothing of the message is read where it does not work.
+    fn greets(&self) -> Result<(), Result<Received, NoResponse>> {
+        let answer = |status, retry_after| Err(Ok(Received { status, retry_after }));
+        let mut inbox = self.inbox();
+        inbox.sure_from = inbox.sure_from.max(self.world.now() + inbox.mood.waits());
+        match inbox.mood {
+            Mood::Works => Ok(()),
+            Mood::Silent => Err(Err(NoResponse::TimedOut)),
+            Mood::Throttles(after) => answer(429, after.map(Duration::from_secs)),
+            Mood::Broken => answer(500, None),
+            Mood::Unknown => answer(404, None),
+            Mood::Gone => answer(410, None),
+        }
+    }
+}
+
+/// A start of a process, and the way from there to a receiver.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) to: Receiver,
+    pub(super) start: u64,
+}
+
+impl Link {
+    /// A pager goes by action and key (docs/azure-facts.md F503), a webhook's receiver by the incident in the event.
+    fn take(&self, kind: &str, body: &Value) {
+        let texts = |names: &Value| -> Vec<String> {
+            names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (id, over, tokens, kind) = if kind == "pagerduty" {
+            let payload = &body["payload"];
+            let names = text(&payload["custom_details"]["tokens"]);
+            let names = names.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let over = body["event_action"] == "resolve";
+            (text(&body["dedup_key"]), over, names, text(&payload["class"]))
+        } else {
+            let condition = &body["data"]["condition"];
+            let over = body["data"]["what"] == "resolved";
+            (text(&condition["id"]), over, texts(&condition["tokens"]), text(&condition["kind"]))
+        };
+        let told_at = self.to.world.now();
+        let mut inbox = self.to.inbox();
+        inbox.messages += 1;
+        if over {
+            inbox.open.remove(&id);
+        } else {
+            let is_marked = inbox.open.get(&id).is_some_and(|known| known.is_marked);
+            let told_by = self.start;
+            inbox.open.insert(id, Incident { kind, tokens, told_by, told_at, is_marked });
+        }
+    }
+}
+
+impl Carrier for Link {
+    async fn post(&self, kind: &'static str, request: Request) -> Result<Received, NoResponse> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if let Err(answer) = self.to.greets() {
+            return answer;
+        }
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        let body: Value = serde_json::from_slice(body).expect("JSON is what was rendered");
+        self.take(kind, &body);
+        Ok(Received { status: 202, retry_after: None })
+    }
+
+    async fn mail(&self, _: &SmtpServer, mail: Mail) -> Result<(), Undelivered> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if let Err(answer) = self.to.greets() {
+            let permanent = matches!(answer, Ok(Received { status: 404 | 410, .. }));
+            return Err(Undelivered {
+                permanent,
+                ..Undelivered::passing("the mail server does not take it")
+            });
+        }
+        let now = self.to.world.now();
+        let mut inbox = self.to.inbox();
+        inbox.messages += 1;
+        inbox.mails.retain(|(at, _)| *at + TimeDelta::hours(30) > now);
+        inbox.mails.push((now, mail.text));
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! What is true of a token in the world, whatever anybody shows.
+
+use perennial::ports::failure::Kind;
+use perennial::sandbox::world::{Action, Call, Fault, Peer};
+use perennial::token::secret::{SecretAddress, Source};
+
+use super::Simulation;
+use super::setup::Token;
+
+/// What stands in the way of a token that a redemption would meet now, faults left out: the first of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Truth {
+    Good,
+    /// The vault does not let the secret be read.
+    Unreadable,
+    /// The secret is deleted or purged.
+    NoSecret,
+    /// The newest version is disabled.
+    Off,
+    /// The app's secret cannot be read.
+    NoAppSecret,
+    /// Entra refuses the app.
+    App(u32),
+    /// Entra refuses the token.
+    Refused(u32),
+    /// The token has no second factor, which Partner Center wants.
+    NoFactor,
+    /// The token is another user's than the configuration says.
+    Stranger,
+}
+
+impl Truth {
+    /// The kinds that name this cause.
+    pub(super) fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Good => &[],
+            Self::Unreadable | Self::NoAppSecret => &[Kind::VaultRefused],
+            Self::NoSecret => &[Kind::SecretDeleted, Kind::NeverSignedIn],
+            Self::Off => &[Kind::TurnedOff],
+            Self::App(_) => &[Kind::AppCredentialRefused],
+            Self::Refused(50057) => &[Kind::AccountDisabled],
+            Self::Refused(53003) => &[Kind::PolicyBlocked],
+            Self::Refused(50076) | Self::NoFactor => &[Kind::MfaRequired],
+            // Past its end it is one incident that it is refused, too.
+            Self::Refused(_) => &[Kind::LoginRequired, Kind::TokenExpired],
+            Self::Stranger => &[Kind::WrongIdentity],
+        }
+    }
+}
+
+impl Simulation {
+    pub(super) fn truth_of(&self, token: &Token) -> Truth {
+        let (world, secret) = (&self.world, token.secret());
+        if !self.allows(secret, Action::GetSecret) {
+            return Truth::Unreadable;
+        }
+        let Some(newest) = world.newest_version(secret) else { return Truth::NoSecret };
+        if !newest.enabled {
+            return Truth::Off;
+        }
+        let Some(value) = world.newest_value(secret) else { return Truth::NoSecret };
+        let refused = world.refusal_of(value.expose());
+        // The form of the grant is looked at before the client, and here before the client's secret is read.
+        if refused == Some(9_002_313) {
+            return Truth::Refused(9_002_313);
+        }
+        let app_secret = &token.partner.app_secret;
+        let readable = world.newest_version(app_secret).is_some_and(|version| version.enabled);
+        let Some(credential) = world.newest_value(app_secret).filter(|_| readable) else {
+            return Truth::NoAppSecret;
+        };
+        if !self.allows(app_secret, Action::GetSecret) {
+            return Truth::NoAppSecret;
+        }
+        let partner = &token.partner;
+        if let Some(code) = world.refusal_of_app(&partner.tenant_id, &partner.client_id, credential.expose())
+        {
+            return Truth::App(code);
+        }
+        if let Some(code) = refused {
+            return Truth::Refused(code);
+        }
+        let grant = world.grant(value.expose()).expect("it is alive");
+        if grant.owner.user != partner.user_oid && token.grant.user_oid.is_some() {
+            return Truth::Stranger;
+        }
+        if grant.mfa { Truth::Good } else { Truth::NoFactor }
+    }
+
+    pub(super) fn allows(&self, at: &SecretAddress, action: Action) -> bool {
+        let mut allowed = false;
+        self.world.change_vault(&at.vault, |vault| {
+            allowed = vault.allowed.contains(&action) && vault.firewall_refuses.is_none();
+        });
+        allowed
+    }
+
+    /// Whether every role that this token needs is there.
+    pub(super) fn has_all_roles(&self, token: &Token) -> bool {
+        let used = [Action::GetSecret, Action::ReadMetadata, Action::SetSecret, Action::Update];
+        let own = used.iter().all(|action| self.allows(token.secret(), *action));
+        own && self.allows(&token.partner.app_secret, Action::GetSecret)
+    }
+
+    /// Whether a fault may hit a call about this token.
+    pub(super) fn is_hit_by(fault: &Fault, token: &Token) -> bool {
+        let Some(subject) = &fault.subject else { return true };
+        let partner = &token.partner;
+        match fault.peer {
+            Peer::KeyVault => {
+                let names = [&partner.refresh_token, &partner.app_secret].map(|at| at.name.as_str());
+                names.iter().any(|name| name.eq_ignore_ascii_case(subject))
+            }
+            Peer::Entra | Peer::PartnerCenter => *subject == partner.user_oid,
+        }
+    }
+
+    pub(super) fn is_about(&self, call: &Call, name: &str) -> bool {
+        let Some(token) = self.tokens.iter().find(|token| token.name == name) else { return true };
+        let mut subjects = vec![token.secret().name.as_str(), &token.partner.user_oid, "unknown"];
+        if let Source::Secret(at) = &token.grant.client_secret {
+            subjects.push(at.name.as_str());
+        }
+        subjects.contains(&call.subject.as_str())
+    }
+}
