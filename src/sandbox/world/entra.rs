@@ -274,11 +274,6 @@ impl Inner {
         let refresh_token = match bent {
             Some(Distortion::NoRefreshToken) => None,
             Some(Distortion::EmptyRefreshToken) => Some(RefreshToken::new("")),
-            // A sign-in has none to give back.
-            Some(Distortion::SameRefreshToken) => {
-                let redeemed = issue.parent.map(|parent| self.grants.records[parent].token.clone());
-                Some(redeemed.unwrap_or(refresh_token))
-            }
             _ => Some(refresh_token),
         };
         let refresh_expires_in = (bent == Some(Distortion::DayToken)).then_some(A_DAY);

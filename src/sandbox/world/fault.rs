@@ -23,8 +23,6 @@ pub enum Distortion {
     NoRefreshToken,
     /// An empty one.
     EmptyRefreshToken,
-    /// The very one that was redeemed.
-    SameRefreshToken,
     /// The tokens of somebody in another tenant.
     OtherTenant,
     /// Tokens for another app.
@@ -46,7 +44,6 @@ impl Distortion {
     pub const ALL: [Self; 9] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
-        Self::SameRefreshToken,
         Self::OtherTenant,
         Self::OtherApp,
         Self::OtherUser,
@@ -61,7 +58,6 @@ impl Distortion {
         match self {
             Self::NoRefreshToken => "no_refresh_token",
             Self::EmptyRefreshToken => "empty_refresh_token",
-            Self::SameRefreshToken => "same_refresh_token",
             Self::OtherTenant => "other_tenant",
             Self::OtherApp => "other_app",
             Self::OtherUser => "other_user",

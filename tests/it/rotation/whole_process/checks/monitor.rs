@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use perennial::cli::Monitored;
-use perennial::cli::status::{is_unread, peek, verdict};
+use perennial::cli::status::{peek, verdict};
 use perennial::process::clock::{Clock, Timestamp};
 use perennial::status::condition::Condition;
 use perennial::status::document::{Status, StatusSource};
@@ -22,8 +22,7 @@ impl Simulation {
             snapshots.push(peek(rotator).await);
         }
         let status = Status::of(&snapshots, clock.skew(), clock.now(), StatusSource::Vault);
-        let unread = snapshots.iter().filter(|of| is_unread(of)).count();
-        let verdict = verdict(&status, unread);
+        let verdict = verdict(&status);
         for (token, of) in self.tokens.iter().zip(&self.checks.of) {
             // A proof and an acceptance are noted once a day, and count for twice the period more.
             let most = TimeDelta::hours(25) + token.prove_every() * 2;
