@@ -242,11 +242,13 @@ impl Timing {
         let since =
             before.filter(|known| known.failure.kind == failure.kind).map_or(now, |known| known.since);
         let left = state.newest.as_ref().map(|version| self.expires_at(version) - now);
-        let mut wait = retry_wait(attempts, None, left, sample);
-        if state.holds_only_copy() || strict::is_elsewhere(&failure) {
-            wait = wait.min(strict::LOOK_EVERY);
+        let wait = retry_wait(attempts, None, left, sample);
+        let is_looked_for = state.holds_only_copy() || strict::is_elsewhere(&failure);
+        let wait = if is_looked_for { wait.min(strict::LOOK_EVERY) } else { wait };
+        let mut retry_at = now + delta(heed(wait, failure.retry_after, LONGEST));
+        if !state.is_unsaved() && !is_looked_for {
+            retry_at = retry_at.max(state.redemptions.spread_at(self.limits.redemptions, now));
         }
-        let retry_at = now + delta(heed(wait, failure.retry_after, LONGEST));
         let attempts = attempts.saturating_add(1);
         state.outage = Some(Box::new(Outage { failure, since, attempts, retry_at }));
         state

@@ -17,8 +17,9 @@ impl Limits {
     /// What is polite under any policy.
     ///
     /// 24 redemptions a day win over every other rule, also over the one that waits get shorter as the end comes near
-    /// (`schedule::retry_wait`). On the first day of an outage of Entra the quick retries can therefore leave one gap of
-    /// some hours. From then on Entra is tried hourly, and promise 1 counts on no more.
+    /// (`schedule::retry_wait`). In an outage of Entra they are therefore spread over the day once a third is used
+    /// (`Recent::spread_at`): gaps are at most four hours on the first days, and an hour from then on. Promise 1 counts on
+    /// no more.
     const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
     /// The polite limits; more only where the operator asks for more proofs than fit under them.

@@ -46,6 +46,17 @@ impl Recent {
             None => now,
         }
     }
+
+    /// When the next of many attempts is made, so that they last until the oldest is a day old: at once while more than two
+    /// thirds of `limit` are left, and then in equal steps.
+    pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
+        let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
+        let left = limit.saturating_sub(live.clone().count());
+        match (live.next(), i32::try_from(left + 1)) {
+            (Some(oldest), Ok(steps)) if left <= limit / 3 * 2 => now + (oldest + DAY - now) / steps,
+            _ => now,
+        }
+    }
 }
 
 /// The vault calls of a watch: a few at once, and in a day no more than promise 6 allows (1,500). What somebody writes by
@@ -101,6 +112,22 @@ mod tests {
         assert_eq!(recent.room_at(3, 1, at(300)), at(0) + DAY);
         assert_eq!(recent.room_at(3, 2, at(300)), at(100) + DAY);
         assert_eq!(recent.room_at(3, 1, at(0) + DAY), at(0) + DAY);
+    }
+
+    #[test]
+    fn what_is_left_of_a_day_is_spread_over_it_once_a_third_is_used() {
+        let mut recent = Recent::default();
+        let hours = |hours: i64| at(3_600 * hours);
+        (0..3).for_each(|_| recent.note(hours(0)));
+        assert_eq!(recent.spread_at(12, hours(0)), hours(0));
+
+        recent.note(hours(0));
+        assert_eq!(recent.spread_at(12, hours(6)), hours(8));
+        (0..7).for_each(|_| recent.note(hours(6)));
+        assert_eq!(recent.spread_at(12, hours(20)), hours(22));
+        recent.note(hours(22));
+        assert_eq!(recent.spread_at(12, hours(22)), hours(24));
+        assert_eq!(recent.spread_at(12, hours(24)), hours(24) + TimeDelta::minutes(72));
     }
 
     #[test]
