@@ -280,7 +280,7 @@ pub async fn keep_told_by<S>(
 ) where
     S: Future<Output = Result<(), Undelivered>>,
 {
-    let mut news = board.subscribe();
+    let mut news = board.subscribe_to_news();
     let all_tried = async {
         while !board.is_ready() {
             // The sender lives in the board, which is held here.

@@ -107,7 +107,7 @@ pub enum Phase {
 }
 
 /// A failure that a person has to settle.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Blocked {
     /// What failed.
     pub failure: Failure,
@@ -126,7 +126,7 @@ pub struct Blocked {
 }
 
 /// A failure that passes by itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outage {
     /// What failed last.
     pub failure: Failure,

@@ -37,7 +37,7 @@ pub async fn keep_told(board: StatusBoard) {
     }
     let mut told = String::new();
     loop {
-        let line = board.drawn(|snapshots, _, now| line(snapshots, now));
+        let line = board.read(|snapshots| line(snapshots, board.clock().now()));
         if line != told {
             send(&NotifyState::Status(&line));
             told = line;

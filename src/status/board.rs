@@ -5,6 +5,7 @@
 //! the tasks' signs of life.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
@@ -30,6 +31,11 @@ pub const MARKED: usize = 3;
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
+    /// Sent where more changed than the time of a next step. While a person is waited for, the vault is looked at each
+    /// minute, and that is no reason to look through all conditions at each sink.
+    news: watch::Sender<()>,
+    /// How far the host's clock was off when it was last published, in seconds.
+    skew: Arc<AtomicI64>,
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
     deliveries: SinkHealth,
@@ -54,6 +60,8 @@ impl StatusBoard {
             pulses: LivenessOfAll::new(snapshots.len()),
             told: ToldOfAll::new(snapshots.len()),
             snapshots: watch::Sender::new(snapshots),
+            news: watch::Sender::new(()),
+            skew: Arc::default(),
             deliveries: SinkHealth::default(),
             since: clock.uptime(),
             clock,
@@ -70,14 +78,14 @@ impl StatusBoard {
     /// Takes note that all that was due at the sink at that place got through. What that changes is news to all readers.
     pub fn all_delivered(&self, sink: usize) {
         if self.deliveries.all_delivered(sink) {
-            self.snapshots.send_modify(|_| {});
+            self.tell();
         }
     }
 
     /// Takes note that it was not.
     pub fn missed(&self, sink: usize, miss: Miss) {
         if self.deliveries.missed(sink, miss, self.clock.now()) {
-            self.snapshots.send_modify(|_| {});
+            self.tell();
         }
     }
 
@@ -89,7 +97,7 @@ impl StatusBoard {
     /// Takes note that a sink could not be delivered to before this process began: only a delivery shows that it works.
     pub fn inherit_trouble(&self, sink: usize) {
         if self.deliveries.inherit(sink, self.clock.now()) {
-            self.snapshots.send_modify(|_| {});
+            self.tell();
         }
     }
 
@@ -121,11 +129,17 @@ impl StatusBoard {
                 board.counts.note(place, event);
             }
             let now = board.clock.now();
+            let skew = board.clock.skew().num_seconds();
+            let mut is_news = board.skew.swap(skew, Ordering::Relaxed) != skew;
             board.snapshots.send_modify(|all| {
                 if let Some(known) = all.get_mut(place) {
-                    known.redraw(state, next, now);
+                    let before = known.redraw(state, next, now);
+                    is_news |= differ(before, known);
                 }
             });
+            if is_news {
+                board.news.send_replace(());
+            }
         }
     }
 
@@ -136,6 +150,13 @@ impl StatusBoard {
                 *known = snapshot;
             }
         });
+        self.news.send_replace(());
+    }
+
+    /// Tells all readers that something changed.
+    fn tell(&self) {
+        self.snapshots.send_modify(|_| {});
+        self.news.send_replace(());
     }
 
     /// The status now.
@@ -173,6 +194,11 @@ impl StatusBoard {
         self.snapshots.subscribe()
     }
 
+    /// Tells of each change that may be worth an alert.
+    pub fn subscribe_to_news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// Whether every token has been tried, so that what is shown is no longer a guess, or waits for its turn.
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
@@ -191,5 +217,54 @@ impl StatusBoard {
     /// The time by which it is drawn.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+}
+
+/// Whether more has changed than when something is done next, and by what the last request is found.
+fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
+    before.next_step_at = now.next_step_at;
+    if let (Some(before), Some(now)) = (&mut before.blocked, &now.blocked) {
+        (before.next_check_at, before.again_at, before.checks) =
+            (now.next_check_at, now.again_at, now.checks);
+        before.failure.trace.clone_from(&now.failure.trace);
+    }
+    before != *now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+    use crate::rotation::samples;
+    use crate::token::managed::Policy;
+
+    #[test]
+    fn a_check_that_finds_nothing_new_is_no_news_to_the_sinks() {
+        let clock = Clock::host();
+        let (now, grant) = (clock.now(), Arc::new(samples::grant("a")));
+        let timing = Timing::new(&Policy::default(), &grant.name, 0.0);
+        let board = StatusBoard::new([(&grant, &timing)].into_iter(), clock);
+        let publish = board.publisher(0);
+        let (mut readers, mut sinks) = (board.subscribe(), board.subscribe_to_news());
+        let mut is_news = |state: &State, minutes| {
+            publish(state, &Next::Wait(now + TimeDelta::minutes(minutes)), &[]);
+            let read = readers.has_changed().unwrap_or_default();
+            readers.mark_unchanged();
+            let told = sinks.has_changed().unwrap_or_default();
+            sinks.mark_unchanged();
+            (read, told)
+        };
+
+        let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
+        let mut state = samples::failed(State::unknown(now), refused, now, 1);
+        assert_eq!(is_news(&state, 1), (true, true), "it fails");
+        if let Some(blocked) = &mut state.blocked {
+            blocked.checks += 1;
+            blocked.next_check_at += TimeDelta::minutes(1);
+        }
+        assert_eq!(is_news(&state, 2), (true, false), "it was looked at");
+        state.blocked = None;
+        assert_eq!(is_news(&state, 3), (true, true), "it is mended");
     }
 }

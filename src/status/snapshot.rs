@@ -69,7 +69,7 @@ impl TokenState {
 }
 
 /// One token as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// The token, as configured.
     pub grant: Arc<ManagedToken>,
@@ -122,7 +122,7 @@ pub struct Snapshot {
 }
 
 /// What a policy says of one token, spread as it is for this one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Periods {
     /// How old it may become.
     pub rotate_after: TimeDelta,
@@ -143,7 +143,7 @@ impl Periods {
 }
 
 /// Partner Center's last verdict.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Heard {
     /// When it last gave one.
     at: Option<Timestamp>,
@@ -245,9 +245,10 @@ impl Snapshot {
         }
     }
 
-    /// Draws it again after a further step.
-    pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) {
-        *self = Self::of(&self.grant, self.periods, state, Some(next), now);
+    /// Draws it again after a further step. Returns how it was drawn before.
+    pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
+        let drawn = Self::of(&self.grant, self.periods, state, Some(next), now);
+        std::mem::replace(self, drawn)
     }
 
     /// Whether Partner Center accepts the access token; unknown until asked.

@@ -96,7 +96,7 @@ pub fn typed(text: &str, command: &str) -> String {
 }
 
 /// One token as the operator described it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedToken {
     /// What it shares with the other tokens.
     pub deployment: Arc<Deployment>,
