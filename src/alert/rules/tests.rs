@@ -311,7 +311,13 @@ fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
         [&marked, &sign_in, &proved].map(Inherited::on),
         [found.clone(), Some(Inherited::SignIn), None]
     );
-    assert_eq!(Inherited::before(&sign_in, &[old.clone(), sign_in.clone(), marked]), found);
+    assert_eq!(Inherited::before(&sign_in, &[old.clone(), sign_in.clone(), marked.clone()]), found);
+    let again = version("e", 4, &[]);
+    assert_eq!(
+        Inherited::before(&again, &[marked, sign_in.clone(), again.clone()]),
+        found,
+        "signed in twice"
+    );
     assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
     assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
 }

@@ -28,14 +28,18 @@ impl Inherited {
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))
     }
 
-    /// By the version before a sign-in.
+    /// By the version before a sign-in. Somebody may have signed in more than once before a process looked: of these
+    /// versions none was noted on.
     pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
         let older =
             versions.iter().filter(|other| other.id != sign_in.id && other.created <= sign_in.created);
-        match older.max_by_key(|other| other.created) {
-            Some(version) => told_on(version),
-            None => Some(Self::FirstSignIn),
+        let mut older: Vec<&Version> = older.collect();
+        older.sort_by_key(|other| std::cmp::Reverse(other.created));
+        if older.is_empty() {
+            return Some(Self::FirstSignIn);
         }
+        let noted = older.into_iter().map(Self::on).find(|found| *found != Some(Self::SignIn));
+        noted.flatten()
     }
 }
 

@@ -266,3 +266,24 @@ fn a_successor_that_died_with_the_process_is_told_to_be_over() {
         assert_eq!((town.pager.open(), town.holding(), town.state()), (vec![], vec![], TokenState::Current));
     });
 }
+
+/// Only the version before both says what was told (found by the simulation of the whole process, seed 11).
+#[test]
+fn two_sign_ins_before_a_restart_end_what_was_told_before_them() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.start();
+        pass(HOUR).await;
+        answers(town, Peer::PartnerCenter, 401, "900421", None);
+        pass(HOUR * 8).await;
+        assert!(town.pager.open().contains(&Kind::MfaRequired));
+
+        town.stop();
+        over(town);
+        signs_in(town);
+        pass(HOUR).await;
+        signs_in(town);
+        town.start();
+        pass(HOUR * 2).await;
+        assert_eq!((town.pager.open(), town.holding(), town.state()), (vec![], vec![], TokenState::Current));
+    });
+}
