@@ -84,6 +84,7 @@ impl Simulation {
             daemon.notify_by(keep_told(notifier, daemon.board().clone(), place));
         }
         let started_at = world.now();
+        self.checks.starts.push((started_at, name.clone()));
         self.instances[nth].running = Some(Running { daemon, clock, started_at, start: self.starts });
         self.nature.note(started_at, &format!("{name} is started, its host's clock off by {skew}"));
     }
@@ -209,6 +210,8 @@ fn every_surface_and_every_receiver_agrees_with_the_world() {
             let ended = std::panic::catch_unwind(|| simulate(seed, days));
             ended.unwrap_or_else(|_| Err(format!("seed {seed}: it panicked"))).err()
         };
+        // A long run shows at once what it finds, with `--nocapture`.
+        let run = |seed| run(seed).inspect(|broken| eprintln!("{broken}\n"));
         mine.filter_map(run).take(5).collect::<Vec<_>>()
     };
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);

@@ -45,7 +45,8 @@ pub(super) struct Checks {
     pub(super) of: Vec<Of>,
     /// The token that a check complains about.
     pub(super) suspect: Option<String>,
-    starts: Vec<(Timestamp, String, u64)>,
+    /// When each process was started, and where.
+    pub(super) starts: Vec<(Timestamp, String)>,
 }
 
 impl Checks {
@@ -77,7 +78,6 @@ impl Simulation {
         let now = self.world.now();
         self.touch_what_is_disturbed(now);
         self.look_at_the_world(now);
-        self.note_starts(now);
         if let Some(action) = self.people.at_a_loss.take() {
             return Err(format!("nobody can follow this action: {action}"));
         }
@@ -100,6 +100,7 @@ impl Simulation {
             self.people_are_reminded(now)?;
             self.polite(now)?;
             self.world.forget_calls_before(now - TimeDelta::hours(50));
+            self.checks.starts.retain(|(at, _)| *at > now - TimeDelta::days(3));
         }
         self.receivers_agree().await
     }
@@ -127,18 +128,6 @@ impl Simulation {
                 of.fine_at = now;
             }
         }
-    }
-
-    fn note_starts(&mut self, now: Timestamp) {
-        let known = self.checks.starts.last().map_or(0, |(_, _, start)| *start);
-        let mut new: Vec<(Timestamp, String, u64)> = self
-            .running()
-            .filter(|(_, running)| running.start > known)
-            .map(|(instance, running)| (running.started_at, instance.name.clone(), running.start))
-            .collect();
-        new.sort_by_key(|(_, _, start)| *start);
-        self.checks.starts.extend(new);
-        self.checks.starts.retain(|(at, _, _)| *at > now - TimeDelta::days(3));
     }
 
     /// Promise 2: nothing is written but a proven successor, of a sign-in that somebody stored there.
@@ -284,7 +273,7 @@ impl Simulation {
     /// in that hour does not know what the one before it has asked.
     fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
         let hour = now - TimeDelta::minutes(60);
-        let fresh = self.checks.starts.iter().any(|(at, _, _)| *at > hour - TimeDelta::minutes(5));
+        let fresh = self.checks.starts.iter().any(|(at, _)| *at > hour - TimeDelta::minutes(5));
         if self.instances.len() > 1 || fresh {
             return Ok(());
         }
@@ -314,7 +303,7 @@ impl Simulation {
         }
         for instance in &self.instances {
             let starts = self.checks.starts.iter();
-            let starts = starts.filter(|(at, name, _)| *at > since && *name == instance.name).count();
+            let starts = starts.filter(|(at, name)| *at > since && *name == instance.name).count();
             for group in apps.values() {
                 let users: BTreeSet<&str> =
                     group.iter().map(|nth| self.tokens[*nth].partner.user_oid.as_str()).collect();
