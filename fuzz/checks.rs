@@ -215,6 +215,7 @@ fn grant() -> ManagedToken {
         deployment: std::sync::Arc::new(Deployment {
             authority: "https://login.microsoftonline.com/".into(),
             command: "perennial".into(),
+            first_secret: address().to_string().into(),
         }),
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),

@@ -21,7 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
-UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::"}
+UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
+         "told"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -158,6 +159,52 @@ BUGS = [
     ("the successor of a strict token with a wrong user is dropped", "src/rotation/rotate/redeeming.rs",
      "Err(failure) if self.grant.strict && !state.is_unsaved() => {",
      "Err(failure) if self.grant.strict && state.is_unsaved() => {", ["rotation::strict"]),
+    ("a refused version is tried again after ten days", "src/rotation/schedule.rs",
+     "pub const AGAIN_AFTER: TimeDelta = DAY;", "pub const AGAIN_AFTER: TimeDelta = TimeDelta::days(10);", ["schedule"]),
+    ("the vault challenge's resource is not verified", "src/azure/key_vault.rs",
+     "verify_challenge_resource: Some(!loopback),", "verify_challenge_resource: Some(false),", ["credential"]),
+    ("/livez answers 200 whatever the tasks do", "src/serve/http.rs",
+     "    if board.pulses().all_turn() {", "    if board.pulses().all_turn() || true {", ["serve::http"]),
+    ("a resolve is sent at a start for what still holds", "src/alert/rules.rs",
+     "let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));",
+     "let over = over.filter(|told| !self.told.contains_key(&told.id) || !seen.iter().any(|condition| condition.id == told.id));",
+     ["alert::rules"]),
+    ("new versions in a vault have no limit", "src/rotation/pace.rs",
+     "Self::NewVersions(_) => (NEW_VERSIONS, VAULT_SPAN),", "Self::NewVersions(_) => (usize::MAX, VAULT_SPAN),", ["pace"]),
+    ("requests in flight have no limit", "src/rotation/pace.rs",
+     "Self::Steps => (STEPS - kept_free, Duration::ZERO),", "Self::Steps => (usize::MAX, Duration::ZERO),", ["pace"]),
+    ("nothing is kept free for a successor in hand", "src/rotation/pace.rs",
+     "let kept_free = if urgent { 0 } else { KEPT_FREE };", "let kept_free = if urgent { KEPT_FREE } else { 0 };", ["pace"]),
+    ("a vault that asks for a pause gets none", "src/rotation/pace.rs",
+     "if !urgent && paused_until > now {", "if urgent && paused_until > now {", ["pace"]),
+    ("a token that waits for its turn is late", "src/status/condition.rs",
+     "    if of.in_line {\n        return None;", "    if of.in_line && of.proved_at.is_none() {\n        return None;", ["pacing"]),
+    ("a day's redemptions are used up at the beginning of an outage", "src/rotation/schedule.rs",
+     "if !state.is_unsaved() && !is_looked_for {", "if state.is_unsaved() && !is_looked_for {", ["schedule"]),
+    ("a sink with tokens of its own sees what others have", "src/alert/rules.rs",
+     "let mut seen = if self.sink.tokens.is_empty() {", "let mut seen = if holding.len() < usize::MAX {", ["alert::rules"]),
+    ("two deployments share the incidents of an app", "src/status/condition/cause.rs",
+     "deployment: Some(deployment.first_secret.clone())", "deployment: None", ["alert::rules"]),
+    ("a token's incident is known by its name alone", "src/status/condition/cause.rs",
+     "Self { name: format!(\"token:{secret}\"), deployment: None }", "Self { name: format!(\"token:{}\", secret.vault), deployment: None }", ["alert::rules"]),
+    ("the notes of another instance are erased", "src/rotation/told.rs",
+     "        self.over.remove(mark);\n", "", ["told"]),
+    ("an unknown token is healthy to a monitor", "src/cli/status.rs",
+     "_ if status.unknown() + status.unread() > 0 => Monitored::CannotTell,",
+     "_ if status.unread() > 0 => Monitored::CannotTell,", ["commands", "monitor", "usable"]),
+    ("whatever answers in the daemon's place is believed", "src/status/verdict.rs",
+     "self.tokens.len() == tokens.len() && ours == theirs.collect()", "self.tokens.len() == tokens.len() || ours == theirs.collect()",
+     ["asked_first"]),
+    ("what was told of the host's clock stays open after a restart", "src/status/condition/cause.rs",
+     "Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],", "Kind::ClockSkew => Vec::new(),", ["restarts"]),
+    ("the same refresh token counts as a rotation", "src/rotation/schedule.rs",
+     "state.known().is_some_and(|facts| facts.same_token_at.is_some())", "state.known().is_some_and(|facts| facts.same_token_at.is_some() && facts.verdict.is_none())",
+     ["stories"]),
+    ("a deleted secret is told as a sign-in to be made", "src/rotation/rotate/checking.rs",
+     "known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;",
+     "known.failure.about == FailureSubject::Token && failure.about == FailureSubject::Grant;", ["unlisted", "refused_sign_ins", "stories"]),
+    ("the sign-in that was asked for is another writer's", "src/rotation/state/foreign.rs",
+     "let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);\n", "", ["stories", "refused_sign_ins", "foreign"]),
 ]
 
 

@@ -33,9 +33,10 @@ use crate::net::http::{Http, exchange};
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::status::board::StatusBoard;
-use crate::status::condition::{Condition, Severity};
+use crate::status::condition::Severity;
 use crate::status::sink_health::{Miss, undeliverable};
 use crate::token::local_secret::read_local;
+use crate::token::managed::Deployment;
 use crate::token::secret::Source;
 
 /// Receivers that answer later than this are tried again.
@@ -158,8 +159,8 @@ impl<C: Carrier> Notifier<C> {
     ///
     /// # Errors
     /// As `send`.
-    pub async fn test(&self, now: Timestamp) -> Result<(), Undelivered> {
-        let test = test_message(&self.sink.name, now);
+    pub async fn test(&self, here: &Deployment, now: Timestamp) -> Result<(), Undelivered> {
+        let test = test_message(&self.sink.name, here, now);
         self.send(std::slice::from_ref(&test), now).await?;
         if matches!(self.sink.to, Destination::PagerDuty { .. }) {
             self.send(&[Notification { what: EventKind::Resolved, ..test }], now).await?;
@@ -298,7 +299,7 @@ pub async fn keep_told_by<S>(
         if due.is_empty()
             && let Some(since) = board.deliveries().troubled_since(index)
         {
-            due.push(works_again(sink, since));
+            due.extend(board.read(|all| Some(works_again(sink, &all.first()?.grant.deployment, since))));
         }
         let next_at = retries.next_at(&due);
         let ready = retries.ready(due);
@@ -384,9 +385,9 @@ fn inherit_trouble(board: &StatusBoard) {
 }
 
 /// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
-fn works_again(sink: &Sink, since: Timestamp) -> Notification {
+fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
-    let condition: Condition = undeliverable(&sink.name, why, Severity::Warning, since);
+    let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));
     Notification { what: EventKind::Resolved, condition, day: 0 }
 }
 

@@ -23,9 +23,10 @@ use crate::rotation::state::Inherited;
 use crate::rotation::told::Marks;
 use crate::status::board::MARKED;
 use crate::status::condition;
-use crate::status::condition::{Condition, Severity, id};
+use crate::status::condition::{Cause, Condition, Severity};
 use crate::status::sink_health;
 use crate::status::snapshot::Snapshot;
+use crate::token::managed::Deployment;
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
@@ -106,9 +107,10 @@ impl Notification {
 }
 
 /// What is sent to try a sink.
-pub fn test_message(sink: &str, now: Timestamp) -> Notification {
-    let mut condition = sink_health::undeliverable(sink, "", Severity::Warning, now);
-    condition.id = id(Kind::AlertUndeliverable, &format!("test:{sink}/{}", now.timestamp()));
+pub fn test_message(sink: &str, here: &Deployment, now: Timestamp) -> Notification {
+    let mut condition = sink_health::undeliverable(sink, here, "", (Severity::Warning, now));
+    // Each test is an incident of its own.
+    condition.id = Uuid::new_v5(&condition.id, format!("test/{}", now.timestamp()).as_bytes());
     condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
     "nothing: that you can read this is what was to be shown".clone_into(&mut condition.action);
     Notification { what: EventKind::Test, condition, day: day(now) }
@@ -166,7 +168,7 @@ impl SinkState {
         now: Timestamp,
     ) -> Vec<Notification> {
         self.correct(now);
-        let seen: Vec<Condition> = holding.iter().filter_map(|condition| self.seen(condition)).collect();
+        let seen = self.seen(snapshots, holding, now);
         let day = day(now);
         let mut due = Vec::new();
         self.pending.retain(|id, _| seen.iter().any(|condition| condition.id == *id));
@@ -176,7 +178,8 @@ impl SinkState {
                 due.push(Notification { what, condition: condition.clone(), day });
             }
         }
-        let before = self.ended_before(snapshots, now);
+        let mut before = self.ended_before(snapshots, now);
+        before.extend(self.renamed(snapshots, now));
         let over = self.told.values().map(|told| told.condition.clone()).chain(before);
         let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
         due.extend(over.map(|condition| Notification { what: EventKind::Resolved, condition, day }));
@@ -221,20 +224,25 @@ impl SinkState {
         times.filter(|at| *at > now).min()
     }
 
-    /// A condition as this sink may see it: not about itself, not below its severity unless it was told before,
-    /// and with its own tokens only.
-    fn seen(&self, condition: &Condition) -> Option<Condition> {
-        let Sink { name, min_severity, tokens, .. } = &self.sink;
-        if condition.kind == Kind::AlertUndeliverable && condition.cause == sink_health::cause(name) {
-            return None;
-        }
-        if condition.severity < *min_severity && !self.told.contains_key(&condition.id) {
-            return None;
-        }
-        let ours = |token: &String| tokens.is_empty() || tokens.iter().any(|pattern| fits(pattern, token));
-        let mut seen = condition.clone();
-        seen.tokens.retain(ours);
-        (condition.tokens.is_empty() || !seen.tokens.is_empty()).then_some(seen)
+    /// What holds as this sink may see it: not about itself, not below its severity unless it was told before, and drawn
+    /// from its own tokens only.
+    fn seen(&self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Condition> {
+        let mut seen = if self.sink.tokens.is_empty() {
+            holding.to_vec()
+        } else {
+            let ours: Vec<&Snapshot> = snapshots.iter().filter(|of| self.is_ours(of)).collect();
+            condition::narrowed(holding, &ours, now)
+        };
+        seen.retain(|told| {
+            let is_grave = told.severity >= self.sink.min_severity || self.told.contains_key(&told.id);
+            is_grave && !told.is_of_sink(&self.sink.name)
+        });
+        seen
+    }
+
+    fn is_ours(&self, of: &Snapshot) -> bool {
+        let patterns = &self.sink.tokens;
+        patterns.is_empty() || patterns.iter().any(|pattern| fits(pattern, of.grant.name.as_str()))
     }
 
     /// The mark that this sink was told of an incident.
@@ -298,9 +306,21 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
-    fn causes(&self, kind: Kind, of: &Snapshot) -> Vec<String> {
+    /// What the first version told about refused tokens: it goes on under another id.
+    fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
+        let keeps = self.sink.to.keeps_incidents();
+        let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
+            let Some(Inherited::Refused(kind)) = of.inherited else { return None };
+            let told = ended_of(kind, &Cause::token_by_name(&of.grant.name), of, (self.started, now));
+            Some(told.with_texts("it is told under another id from now on".to_owned(), "nothing".to_owned()))
+        });
+        refused.filter(|told| !self.known.contains(&told.id)).take(ENDS_AT_ONCE).collect()
+    }
+
+    fn causes(&self, kind: Kind, of: &Snapshot) -> Vec<Cause> {
+        let here = &of.grant.deployment;
         match kind {
-            Kind::AlertUndeliverable => self.others.iter().map(|other| sink_health::cause(other)).collect(),
+            Kind::AlertUndeliverable => self.others.iter().map(|other| Cause::sink(other, here)).collect(),
             _ => condition::causes(kind, of),
         }
     }
@@ -319,10 +339,12 @@ impl SinkState {
                 continue;
             }
             for cause in self.causes(kind, of) {
-                let told = ended_of(kind, cause, of, (self.started, now));
+                let told = ended_of(kind, &cause, of, (self.started, now));
                 let is_marked = || marks.is_some_and(|marks| marks.contains(self.mark(told.id)));
-                if !self.known.contains(&told.id) && (is_unmarked || is_marked()) {
-                    open.extend(self.seen(&told));
+                let is_seen =
+                    !told.is_of_sink(&self.sink.name) && (told.tokens.is_empty() || self.is_ours(of));
+                if is_seen && !self.known.contains(&told.id) && (is_unmarked || is_marked()) {
+                    open.push(told);
                 }
             }
         }
@@ -332,7 +354,8 @@ impl SinkState {
 
 /// Whether the process before has told one of these sinks that this one cannot be delivered to.
 pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
-    let incident = id(Kind::AlertUndeliverable, &sink_health::cause(sink));
+    let Some(of) = snapshots.first() else { return false };
+    let incident = Cause::sink(sink, &of.grant.deployment).incident(Kind::AlertUndeliverable);
     let told = |marks: &Marks| sinks.iter().any(|other| marks.contains(mark(incident, other)));
     snapshots.iter().take(MARKED).filter_map(marks).any(told)
 }
@@ -349,7 +372,7 @@ fn marks(of: &Snapshot) -> Option<&Marks> {
 }
 
 /// An incident that ended while no process was there. When it began is not known; each process tells its own end.
-fn ended_of(kind: Kind, cause: String, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
+fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
     let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
     let told = match kind {
         Kind::ClockSkew | Kind::AlertUndeliverable => told,

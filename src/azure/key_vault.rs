@@ -17,7 +17,7 @@ pub use self::listing::Listed;
 use azure_core::credentials::TokenCredential;
 use azure_core::http::pager::PagerOptions;
 use azure_core::http::request::options::ClientRequestId;
-use azure_core::http::{ClientMethodOptions, ClientOptions, Context, RetryOptions};
+use azure_core::http::{ClientMethodOptions, ClientOptions, Context, RetryOptions, Transport};
 use azure_core::time::OffsetDateTime;
 use azure_security_keyvault_secrets::models::{
     SecretAttributes, SecretClientGetSecretOptions, SecretClientListSecretPropertiesVersionsOptions,
@@ -120,8 +120,13 @@ impl KeyVault {
             Some(credential) => Arc::clone(credential),
             None => credential::make(&self.identity, &self.cloud.authority, &self.http, &self.calls)?,
         };
+        // The configuration admits nothing else.
+        let server = BaseUrl::parse(vault).map_err(|_| no_vault())?;
+        let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
+        let wire = CountingTransport::new(http, calls, CallTarget::KeyVault, server).into_transport();
+        let audience = self.cloud.name.vault_audience();
         let line = Arc::new(VaultConnection {
-            client: self.client(vault, Arc::clone(&credential))?,
+            client: client(vault, Arc::clone(&credential), audience, wire)?,
             gate: WarmUp::default(),
         });
         made.credential = Some(credential);
@@ -141,36 +146,6 @@ impl KeyVault {
             self.http.distrust();
         }
         due
-    }
-
-    fn client(&self, vault: &str, credential: Arc<dyn TokenCredential>) -> Result<SecretClient, VaultError> {
-        // The configuration admits nothing else.
-        let no_vault = VaultError::Unreachable(NoResponse::NameUnknown);
-        let server = BaseUrl::parse(vault).map_err(|_| no_vault.clone())?;
-        let loopback = server.is_loopback();
-        // An emulator may ask for any audience, as it may skip the check of the host.
-        let credential = if loopback {
-            credential
-        } else {
-            Arc::new(ForVaults { credential, audience: self.cloud.name.vault_audience() })
-        };
-        let wire = CountingTransport::new(
-            Arc::clone(&self.http),
-            Arc::clone(&self.calls),
-            CallTarget::KeyVault,
-            server,
-        );
-        let options = SecretClientOptions {
-            client_options: ClientOptions {
-                transport: Some(wire.into_transport()),
-                // The loop's retries are the only ones; the SDK's would repeat a PUT.
-                retry: RetryOptions::none(),
-                ..ClientOptions::default()
-            },
-            verify_challenge_resource: Some(!loopback),
-            ..SecretClientOptions::default()
-        };
-        SecretClient::new(vault, credential, Some(options)).map_err(|_| no_vault)
     }
 
     fn lock(&self) -> MutexGuard<'_, Made> {
@@ -273,6 +248,34 @@ impl fmt::Debug for VaultConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").field("gate", &self.gate).finish_non_exhaustive()
     }
+}
+
+/// The client of one vault, which gives the process's token to hosts of the vault's own domain only. An emulator on this
+/// machine may ask for any audience.
+pub(super) fn client(
+    vault: &str,
+    credential: Arc<dyn TokenCredential>,
+    audience: BaseUrl,
+    transport: Transport,
+) -> Result<SecretClient, VaultError> {
+    let loopback = BaseUrl::parse(vault).map_err(|_| no_vault())?.is_loopback();
+    let credential: Arc<dyn TokenCredential> =
+        if loopback { credential } else { Arc::new(ForVaults { credential, audience }) };
+    let options = SecretClientOptions {
+        client_options: ClientOptions {
+            transport: Some(transport),
+            // The loop's retries are the only ones; the SDK's would repeat a PUT.
+            retry: RetryOptions::none(),
+            ..ClientOptions::default()
+        },
+        verify_challenge_resource: Some(!loopback),
+        ..SecretClientOptions::default()
+    };
+    SecretClient::new(vault, credential, Some(options)).map_err(|_| no_vault())
+}
+
+fn no_vault() -> VaultError {
+    VaultError::Unreachable(NoResponse::NameUnknown)
 }
 
 async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {

@@ -197,9 +197,10 @@ async fn rehearse(
         steps.push(CheckStep::not_tried("alert", "no [[alert]] is configured"));
     }
     if args.alerts {
+        let here = &config.tokens[0].deployment;
         for sink in &config.alerts {
             let courier = Notifier { sink: sink.clone(), outbound: shipped.outbound() };
-            steps.push(sent(&sink.name, courier.test(clock.now()).await));
+            steps.push(sent(&sink.name, courier.test(here, clock.now()).await));
         }
     }
     Ok(steps)

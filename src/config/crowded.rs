@@ -68,6 +68,7 @@ mod tests {
             deployment: std::sync::Arc::new(Deployment {
                 authority: "https://x/".into(),
                 command: "p".into(),
+                first_secret: "s".into(),
             }),
             name: TokenName::new(&format!("t{nth}")),
             tenant_id: "contoso.com".into(),

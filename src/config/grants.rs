@@ -73,7 +73,14 @@ pub(super) fn tokens(
         })
         .collect();
     named.collisions(root.problems());
-    grants.into_iter().collect()
+    let mut tokens = grants.into_iter().collect::<Checked<Vec<ManagedToken>>>()?;
+    let deployment = defaults.deployment.as_ref().map_err(|_| Reported)?;
+    let first_secret = tokens[0].secret.to_string().into();
+    let deployment = Arc::new(Deployment { first_secret, ..(**deployment).clone() });
+    for token in &mut tokens {
+        token.deployment = Arc::clone(&deployment);
+    }
+    Ok(tokens)
 }
 
 fn grant(

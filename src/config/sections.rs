@@ -58,11 +58,12 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     })
 }
 
-/// What the texts about all tokens share: `[alerts]`, and where Entra is.
+/// What all tokens share: `[alerts]`, and where Entra is. Their first secret is known once all are read.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
     let command = root.section("alerts", ALERTS)?.optional("command", rules::command)?;
     let authority = cloud.as_ref().map_err(|_| Reported)?.authority.as_str().to_owned();
-    Ok(Arc::new(Deployment { authority, command: command.unwrap_or_else(|| "perennial".to_owned()) }))
+    let command = command.unwrap_or_else(|| "perennial".to_owned());
+    Ok(Arc::new(Deployment { authority, command, first_secret: Arc::default() }))
 }
 
 pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {

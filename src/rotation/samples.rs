@@ -27,6 +27,7 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
         deployment: Arc::new(Deployment {
             authority: "https://login.microsoftonline.com/".into(),
             command: "perennial".into(),
+            first_secret: address("token").to_string().into(),
         }),
         name: TokenName::new(name),
         tenant_id: "tenant".into(),

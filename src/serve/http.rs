@@ -201,3 +201,30 @@ fn shown(shared: &ServeState, show: impl FnOnce(Status) -> Response) -> Response
         (StatusCode::NOT_FOUND, NOT_SERVED).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::process::clock::{Clock, Timestamp};
+    use crate::rotation::liveness::STUCK_AFTER;
+    use crate::rotation::samples;
+    use crate::rotation::schedule::Timing;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_stands_still_is_not_live_until_it_turns_again() {
+        let grant = Arc::new(samples::grant("a"));
+        let timing = Timing::new(&grant.policy, &grant.name, 0.5);
+        let now: Timestamp = "2026-03-08T10:00:00Z".parse().expect("a time");
+        let board = StatusBoard::new(std::iter::once((&grant, &timing)), Clock::running(now, 1.0));
+        let extras = Extras { calls: Arc::new(Calls::default()), status: true };
+        let state = ServeState { board: board.clone(), extras };
+        let code = async || live(State(state.clone())).await.0;
+
+        assert_eq!(code().await, StatusCode::OK);
+        tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;
+        assert_eq!(code().await, StatusCode::SERVICE_UNAVAILABLE);
+        board.pulses().of(0).beat();
+        assert_eq!(code().await, StatusCode::OK);
+    }
+}

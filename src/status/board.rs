@@ -173,11 +173,9 @@ impl StatusBoard {
         let mut holding = conditions(&snapshots, skew, now);
         let known = holding.len();
         holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
-        let deployment = snapshots.first().map(|of| &of.grant.deployment);
-        holding.extend(self.deliveries.conditions(now).into_iter().map(|mut told| {
-            told.action = deployment.map_or_else(|| told.action.clone(), |here| here.typed(&told.action));
-            told
-        }));
+        if let Some(of) = snapshots.first() {
+            holding.extend(self.deliveries.conditions(&of.grant.deployment, now));
+        }
         if holding.len() > known {
             condition::sort(&mut holding);
         }

@@ -4,7 +4,8 @@
 //! `action`, what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
 //! incident.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
@@ -16,19 +17,15 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Outage};
 use crate::status::snapshot::Snapshot;
+use crate::token::managed::Deployment;
 
 pub(crate) mod action;
 mod cause;
 mod severity;
 
-pub use self::cause::causes;
-use self::cause::{HOST, app, issuer, own, vault};
+pub use self::cause::{Cause, causes};
 pub use self::severity::Severity;
 pub(crate) use self::severity::severity;
-
-/// A condition's id is this namespace over kind and cause, and nothing else: the same cause is the same
-/// incident in every process.
-const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
 
 /// A fault that may pass is told once the quick attempts have failed too.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
@@ -73,11 +70,11 @@ pub struct Condition {
 
 impl Condition {
     /// A condition of no token in particular: its incident is `kind` and `cause`, and nobody knows what time is left.
-    pub fn new(kind: Kind, cause: String, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
+    pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
-            id: id(kind, &cause),
+            id: cause.incident(kind),
             kind,
-            cause,
+            cause: cause.name().to_owned(),
             severity,
             // As precise as a tag: a restart, which reads it from there, must not change it.
             since: since.trunc_subsecs(0),
@@ -89,6 +86,11 @@ impl Condition {
             owners: Vec::new(),
             trace: Trace::default(),
         }
+    }
+
+    /// Whether it is that alerts do not reach this sink.
+    pub fn is_of_sink(&self, sink: &str) -> bool {
+        self.kind == Kind::AlertUndeliverable && self.cause.strip_prefix("sink:") == Some(sink)
     }
 
     /// The same of one token, with its owner and the time it has left.
@@ -120,25 +122,45 @@ impl Condition {
 
 /// Everything that holds now, the gravest first.
 pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
-    let mut found: BTreeMap<(Kind, String), Condition> = BTreeMap::new();
+    let mut all = of_tokens(snapshots.iter(), now);
+    let skewed = snapshots.first().filter(|_| clock_skew.abs() > CLOCK_TOLERANCE);
+    all.extend(skewed.map(|of| clock_skewed(clock_skew, &of.grant.deployment, now)));
+    sort(&mut all);
+    all
+}
+
+/// The same as seen by somebody who looks after these tokens only: nothing of it is drawn from another.
+pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<Condition> {
+    let names: BTreeSet<&str> = to.iter().map(|of| of.grant.name.as_str()).collect();
+    let is_theirs = |name: &String| names.contains(name.as_str());
+    let mut drawn = None;
+    let narrow = |told: &Condition| {
+        if told.tokens.iter().all(is_theirs) {
+            return Some(told.clone());
+        }
+        let drawn = drawn.get_or_insert_with(|| of_tokens(to.iter().copied(), now));
+        drawn.iter().find(|own| own.id == told.id).cloned()
+    };
+    let mut all: Vec<Condition> = holding.iter().filter_map(narrow).collect();
+    sort(&mut all);
+    all
+}
+
+/// What holds for each of these tokens, joined where the cause is the same.
+fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) -> Vec<Condition> {
+    let mut found: BTreeMap<Uuid, Condition> = BTreeMap::new();
     for snapshot in snapshots {
         for symptom in symptoms(snapshot, now) {
             let condition = symptom.condition(snapshot, now);
-            match found.get_mut(&(condition.kind, condition.cause.clone())) {
-                Some(known) => join(known, condition),
-                None => {
-                    found.insert((condition.kind, condition.cause.clone()), condition);
+            match found.entry(condition.id) {
+                Entry::Occupied(mut known) => join(known.get_mut(), condition),
+                Entry::Vacant(place) => {
+                    place.insert(condition);
                 }
             }
         }
     }
-    if clock_skew.abs() > CLOCK_TOLERANCE {
-        let skewed = clock_skewed(clock_skew, now);
-        found.insert((skewed.kind, skewed.cause.clone()), skewed);
-    }
-    let mut all: Vec<Condition> = found.into_values().collect();
-    sort(&mut all);
-    all
+    found.into_values().collect()
 }
 
 /// Tokens that were not tried although the process has run `up` for so long, and do not wait for their turn: whatever
@@ -160,13 +182,16 @@ pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Con
 
 /// The gravest first, then the oldest.
 pub fn sort(conditions: &mut [Condition]) {
-    conditions.sort_by_key(|condition| (std::cmp::Reverse(condition.severity), condition.since));
+    conditions.sort_by(|one, other| {
+        let key = |of: &Condition| (std::cmp::Reverse(of.severity), of.since, of.kind);
+        key(one).cmp(&key(other)).then_with(|| one.cause.cmp(&other.cause))
+    });
 }
 
 /// One token's part in a condition.
 struct Symptom {
     kind: Kind,
-    cause: String,
+    cause: Cause,
     remedy: Remedy,
     since: Timestamp,
     summary: String,
@@ -176,15 +201,15 @@ struct Symptom {
 impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
         let cause = match kind {
-            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => app(of),
-            _ => own(of),
+            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => Cause::app(of),
+            _ => Cause::token(&of.grant.secret),
         };
         Self { kind, cause, remedy, since, summary, trace: Trace::default() }
     }
 
     fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
         let how_grave = (severity(self.kind, of.runway(now), of.lifetime()), self.remedy);
-        Condition { trace: self.trace, ..Condition::new(self.kind, self.cause, how_grave, self.since) }
+        Condition { trace: self.trace, ..Condition::new(self.kind, &self.cause, how_grave, self.since) }
             .of_token(of, now)
             .with_texts(self.summary, of.grant.deployment.typed(&action::of(self.kind, of, now)))
     }
@@ -290,12 +315,12 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
     let cause = match (failure.about, failure.kind) {
-        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => issuer(of),
-        (_, Kind::VaultUnreachable | Kind::VaultIdentity) => {
-            vault(failure.vault.as_ref().unwrap_or(&of.grant.secret.vault))
+        (_, Kind::EntraUnreachable | Kind::EntraThrottled) => Cause::issuer(of),
+        (_, Kind::VaultUnreachable | Kind::VaultIdentity | Kind::VaultRefused) => {
+            Cause::vault(failure.vault.as_ref().unwrap_or(&of.grant.secret.vault), of)
         }
-        (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => app(of),
-        _ => own(of),
+        (FailureSubject::AppCredential | FailureSubject::CredentialSource, _) => Cause::app(of),
+        _ => Cause::token(&of.grant.secret),
     };
     Symptom {
         kind,
@@ -330,17 +355,11 @@ fn join(known: &mut Condition, other: Condition) {
     known.owners.dedup();
 }
 
-fn clock_skewed(skew: TimeDelta, now: Timestamp) -> Condition {
-    let cause = HOST.to_owned();
+fn clock_skewed(skew: TimeDelta, here: &Deployment, now: Timestamp) -> Condition {
     let way = if skew > TimeDelta::zero() { "behind" } else { "ahead of" };
     let summary = format!("this host's clock is {} s {way} the vault's", skew.num_seconds().abs());
-    Condition::new(Kind::ClockSkew, cause, (Severity::Warning, Remedy::Operator), now)
+    Condition::new(Kind::ClockSkew, &Cause::host(here), (Severity::Warning, Remedy::Operator), now)
         .with_texts(summary, action::CLOCK.into())
-}
-
-/// The id of an incident.
-pub fn id(kind: Kind, cause: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("{}/{cause}", kind.as_str()).as_bytes())
 }
 
 /// The kinds that hold for each token.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ports::failure::{Kind, Remedy};
 use crate::process::clock::Timestamp;
-use crate::status::condition::{Condition, Severity, action};
+use crate::status::condition::{Cause, Condition, Severity, action};
+use crate::token::managed::Deployment;
 
 /// A fault that may pass is told once so many attempts in a row have failed.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
@@ -114,8 +115,8 @@ impl SinkHealth {
     }
 
     /// What holds of the sinks. Nothing began after `now`: a clock that was ahead has been set back since.
-    pub fn conditions(&self, now: Timestamp) -> Vec<Condition> {
-        (0..self.0.len()).filter_map(|place| self.condition(place, now)).collect()
+    pub fn conditions(&self, here: &Deployment, now: Timestamp) -> Vec<Condition> {
+        (0..self.0.len()).filter_map(|place| self.condition(place, here, now)).collect()
     }
 
     /// Names and counts, in a fixed order.
@@ -124,13 +125,13 @@ impl SinkHealth {
         all.map(|record| (record.sink.clone(), record.counts)).collect()
     }
 
-    fn condition(&self, place: usize, now: Timestamp) -> Option<Condition> {
+    fn condition(&self, place: usize, here: &Deployment, now: Timestamp) -> Option<Condition> {
         let mut record = self.record(place)?;
         if let Some(trouble) = &mut record.trouble {
             trouble.since = trouble.since.min(now);
         }
         let trouble = record.trouble.as_ref().filter(|trouble| trouble.is_told())?;
-        Some(undeliverable(&record.sink, &trouble.why, trouble.severity, trouble.since))
+        Some(undeliverable(&record.sink, here, &trouble.why, (trouble.severity, trouble.since)))
     }
 
     fn record(&self, place: usize) -> Option<MutexGuard<'_, Record>> {
@@ -144,24 +145,30 @@ impl Trouble {
     }
 }
 
-/// What a condition about a sink comes from.
-pub fn cause(sink: &str) -> String {
-    format!("sink:{sink}")
-}
-
-/// The condition of a sink that cannot be delivered to.
-pub fn undeliverable(sink: &str, why: &str, severity: Severity, since: Timestamp) -> Condition {
+/// The condition of a sink that cannot be delivered to, and since when.
+pub fn undeliverable(
+    sink: &str,
+    here: &Deployment,
+    why: &str,
+    (severity, since): (Severity, Timestamp),
+) -> Condition {
     let summary = format!("the alert sink {sink} cannot be delivered to: {why}");
-    Condition::new(Kind::AlertUndeliverable, cause(sink), (severity, Remedy::Operator), since)
-        .with_texts(summary, action::of_sink(sink))
+    let cause = Cause::sink(sink, here);
+    Condition::new(Kind::AlertUndeliverable, &cause, (severity, Remedy::Operator), since)
+        .with_texts(summary, here.typed(&action::of_sink(sink)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rotation::samples;
 
     fn now() -> Timestamp {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+    }
+
+    fn here() -> Deployment {
+        (*samples::grant("a").deployment).clone()
     }
 
     fn one() -> SinkHealth {
@@ -179,7 +186,7 @@ mod tests {
         let news: Vec<bool> = (0..4).map(|_| sinks.missed(0, miss(false), now())).collect();
 
         assert_eq!(news, [false, false, true, false]);
-        let [condition] = sinks.conditions(now()).try_into().expect("one");
+        let [condition] = sinks.conditions(&here(), now()).try_into().expect("one");
         assert_eq!((condition.cause.as_str(), condition.since), ("sink:on-call", now()));
         assert_eq!(sinks.counts(), [("on-call".into(), [0, 4])]);
     }
@@ -194,7 +201,7 @@ mod tests {
         assert!(sinks.troubled_since(0).is_some(), "something else may have been refused");
         assert!(sinks.all_delivered(0));
 
-        assert!(sinks.conditions(now()).is_empty() && sinks.troubled_since(0).is_none());
+        assert!(sinks.conditions(&here(), now()).is_empty() && sinks.troubled_since(0).is_none());
         assert!(!sinks.all_delivered(0));
         assert_eq!(sinks.counts(), [("on-call".into(), [1, 2])]);
     }

@@ -70,6 +70,8 @@ pub struct Deployment {
     pub authority: String,
     /// How a command of Perennial's is typed here, as `docker exec -it perennial perennial`.
     pub command: String,
+    /// The vault secret of its first token: what tells its incidents from those of another deployment.
+    pub first_secret: Arc<str>,
 }
 
 impl Deployment {

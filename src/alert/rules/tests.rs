@@ -1,7 +1,7 @@
 //! Every rule of what a sink is told, and when.
 
 use super::*;
-use crate::ports::failure::{Remedy, Trace};
+use crate::ports::failure::{Failure, FailureSubject, Remedy, Trace};
 use crate::rotation::samples;
 
 use crate::alert::forms;
@@ -10,6 +10,7 @@ use crate::net::address::TargetUrl;
 use crate::rotation::state::{Inherited, State};
 use crate::rotation::told::Marks;
 use crate::status::samples::snapshot;
+use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
@@ -34,12 +35,12 @@ fn pager() -> Sink {
 }
 
 fn condition(kind: Kind, severity: Severity, tokens: &[&str], since: Timestamp) -> Condition {
-    let cause = "token:a".to_owned();
+    let cause = Cause::token(&samples::address("token"));
     Condition {
         tokens: tokens.iter().map(|token| (*token).to_owned()).collect(),
         runway_seconds: Some(0),
         trace: Trace::of(50173),
-        ..Condition::new(kind, cause, (severity, Remedy::Login), since)
+        ..Condition::new(kind, &cause, (severity, Remedy::Login), since)
     }
     .with_texts("as told".into(), "sign in".into())
 }
@@ -129,26 +130,112 @@ fn who_leaves_and_comes_back_has_joined_again() {
     assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
+/// A token whose vault refuses it, with an owner, and so many days before its app's secret ends.
+fn refused_by_vault(name: &str, days: i64) -> Snapshot {
+    let refused = "Key Vault refused to read this secret";
+    let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, refused);
+    let state = samples::proved(samples::version("v", now()), now());
+    let app_secret_expires = Some(now() + TimeDelta::days(days));
+    let state = State { app_secret_expires, ..samples::failed(state, failure, now(), 1) };
+    let secret = samples::address(name);
+    let owner = Some(format!("{name}'s operator"));
+    snapshot(ManagedToken { secret, owner, ..samples::grant(name) }, &state, now(), now())
+}
+
 #[test]
-fn a_sink_sees_its_severity_and_its_tokens_only() {
-    let sink = Sink { min_severity: Severity::Critical, tokens: vec!["con*o".into(), "b".into()], ..chat() };
-    let mut ledger = SinkState::new(sink, now());
-    let of = |severity, tokens: &[&str]| condition(Kind::Overdue, severity, tokens, now());
+fn a_sink_with_tokens_of_its_own_sees_nothing_of_the_others() {
+    let all =
+        [refused_by_vault("fabrikam", 3), refused_by_vault("contoso", 60), refused_by_vault("tailspin", 70)];
+    let holding: Vec<Condition> = condition::conditions(&all, TimeDelta::zero(), now())
+        .into_iter()
+        .filter(|told| told.kind == Kind::VaultRefused)
+        .collect();
+    assert_eq!(holding.len(), 1, "one vault, one incident");
+    assert_eq!((holding[0].severity, holding[0].tokens.len()), (Severity::Critical, 3));
+    let narrowed = |tokens: &[&str], min_severity| {
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        let sink = Sink { min_severity, tokens, ..chat() };
+        SinkState::new(sink, now()).due(&all, &holding, now())
+    };
 
-    assert_eq!(ledger.due(&[], &[of(Severity::Warning, &["b"])], now()), []);
-    assert_eq!(ledger.due(&[], &[of(Severity::Critical, &["c"])], now()), []);
-    let due = ledger.due(&[], &[of(Severity::Critical, &["Contoso", "b", "c"])], now());
-    assert_eq!(due[0].condition.tokens, ["Contoso", "b"]);
+    let [told] = narrowed(&["con*o", "TAILSPIN"], Severity::Warning).try_into().expect("one");
+    let told = told.condition;
+    assert_eq!(told.id, holding[0].id, "the same incident");
+    assert_eq!((told.tokens, told.severity), (vec!["contoso".into(), "tailspin".into()], Severity::Warning));
+    assert_eq!(told.owners, ["contoso's operator", "tailspin's operator"]);
+    assert_eq!(told.runway_seconds, Some(TimeDelta::days(60).num_seconds()));
+    assert!(
+        !format!("{}{}", told.summary, told.action).contains("fabrikam"),
+        "{} {}",
+        told.summary,
+        told.action
+    );
 
-    ledger.note(&due[0], now());
-    let milder = told(&mut ledger, &[of(Severity::Warning, &["Contoso", "b"])], now());
-    assert_eq!(milder, [], "what was told is not over when it is less grave");
+    assert_eq!(narrowed(&["contoso"], Severity::Critical), [], "only fabrikam's end is near");
+    assert_eq!(narrowed(&["nobody"], Severity::Warning), []);
+}
+
+#[test]
+fn what_was_told_is_not_over_when_it_is_less_grave() {
+    let mut ledger = SinkState::new(Sink { min_severity: Severity::Critical, ..chat() }, now());
+    let of = |severity| [condition(Kind::Overdue, severity, &["a"], now())];
+
+    assert_eq!(told(&mut ledger, &of(Severity::Warning), now()), []);
+    assert_eq!(told(&mut ledger, &of(Severity::Critical), now()), [(EventKind::Opened, Kind::Overdue)]);
+    assert_eq!(told(&mut ledger, &of(Severity::Warning), now()), []);
+}
+
+/// Deployments that know nothing of each other and use one pager.
+#[test]
+fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
+    let told_in = |first: &str, tokens: &[(&str, &str)]| {
+        let mut all: Vec<Snapshot> = Vec::new();
+        for (name, secret) in tokens {
+            let here = Deployment { first_secret: first.into(), ..(*samples::grant("x").deployment).clone() };
+            let secret = samples::address(secret);
+            let of = refused_by_vault(name, 3);
+            for (kind, about) in [
+                (Kind::LoginRequired, FailureSubject::Grant),
+                (Kind::AppCredentialRefused, FailureSubject::AppCredential),
+                (Kind::VaultRefused, FailureSubject::Token),
+                (Kind::VaultUnreachable, FailureSubject::Token),
+                (Kind::EntraUnreachable, FailureSubject::Grant),
+            ] {
+                let failure = Failure::new(kind, Remedy::Operator, about, "as told");
+                let state = samples::proved(samples::version("v", now()), now());
+                let state = samples::failed(state, failure, now(), 1);
+                let grant = ManagedToken {
+                    deployment: Arc::new(here.clone()),
+                    secret: secret.clone(),
+                    ..(*of.grant).clone()
+                };
+                all.push(snapshot(grant, &state, now(), now()));
+            }
+        }
+        let mut told = condition::conditions(&all, TimeDelta::hours(9), now());
+        told.push(sink_health::undeliverable(
+            "chat",
+            &all[0].grant.deployment,
+            "x",
+            (Severity::Warning, now()),
+        ));
+        told.into_iter().map(|told| (told.id, told.kind)).collect::<BTreeSet<_>>()
+    };
+    let here = told_in("one", &[("one", "one")]);
+
+    assert!(here.len() >= 7, "{here:?}");
+    assert!(here.is_disjoint(&told_in("two", &[("one", "two")])), "the name alone is the same");
+    let both = told_in("two", &[("two", "two"), ("renamed", "one")]);
+    let shared: Vec<Kind> = here.intersection(&both).map(|(_, kind)| *kind).collect();
+    assert_eq!(shared, [Kind::LoginRequired], "the token itself is the same one");
+    assert_eq!(here, told_in("one", &[("renamed", "one")]), "a name may change");
 }
 
 #[test]
 fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
     let sink = Sink { tokens: vec!["b".into()], ..chat() };
-    let of = |sink| sink_health::undeliverable(sink, "x", Severity::Warning, now());
+    let here = samples::grant("a").deployment;
+    let of = |sink| sink_health::undeliverable(sink, &here, "x", (Severity::Warning, now()));
 
     let due = SinkState::new(sink, now()).due(&[], &[of("chat"), of("other")], now());
 
@@ -229,7 +316,9 @@ fn each_thing_that_is_told_has_an_id_of_its_own() {
 /// The mark of a process that has told this sink that this kind of condition of the token holds.
 fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
-    marks.add(SinkState::new(sink.clone(), now()).mark(id(kind, "token:a")));
+    marks.add(
+        SinkState::new(sink.clone(), now()).mark(Cause::token(&samples::address("token")).incident(kind)),
+    );
     Inherited::Told(marks)
 }
 
@@ -265,7 +354,8 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
     assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
     assert!(ended(pager(), &first, &[]).contains(&Kind::NeverSignedIn), "it drops what it does not know");
     assert_eq!(ended(chat(), &noted, &[]), [], "no mark says that people were told");
-    assert!(ended(pager(), &noted, &[]).contains(&Kind::AccountDisabled), "the first version wrote no marks");
+    let by_two_names = ended(pager(), &noted, &[]).into_iter().filter(|kind| *kind == Kind::AccountDisabled);
+    assert_eq!(by_two_names.count(), 2, "the first version wrote no marks, and had another id for it");
     assert_eq!(
         ended(pager(), &works(Some(Inherited::SignIn)), &[]),
         [],
@@ -273,6 +363,18 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
     );
     let unmarked: BTreeSet<Kind> = ended(pager(), &works(None), &[]).into_iter().collect();
     assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
+}
+
+/// The first version knew the incident by the token's name, and wrote no marks: it is closed, and told under its new id.
+#[test]
+fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
+    let found = Some(Inherited::Refused(Kind::LoginRequired));
+    let newest = samples::version("a", now());
+    let state = State { newest: Some(newest), inherited: found, ..State::unknown(now()) };
+    let of = snapshot(samples::grant("a"), &state, now() + TimeDelta::hours(4), now());
+
+    assert_eq!(ended(pager(), &of, &[refused()]), [Kind::LoginRequired]);
+    assert_eq!(ended(chat(), &of, &[refused()]), []);
 }
 
 #[test]
@@ -341,7 +443,7 @@ fn names_fit_patterns() {
 
 #[test]
 fn a_test_is_marked_as_one() {
-    let test = test_message("chat", now());
+    let test = test_message("chat", &samples::grant("a").deployment, now());
 
     assert_eq!(test.what, EventKind::Test);
     assert!(test.condition.summary.contains("test") && forms::headline(&[test]).starts_with("Test"));

@@ -4,10 +4,9 @@ use super::*;
 
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, Transport as SdkTransport};
-use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 
 use crate::azure::cloud::CloudName;
-use crate::azure::vault_answers;
+use crate::azure::{key_vault, vault_answers};
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 
@@ -43,14 +42,8 @@ impl TokenCredential for Failing {
 
 async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultError {
     let audience = CloudName::Public.vault_audience();
-    let credential = Arc::new(ForVaults { credential: Arc::new(Failing(says)), audience });
-    let client_options = ClientOptions {
-        transport: Some(SdkTransport::new(Arc::new(Asking(asks_for)))),
-        retry: RetryOptions::none(),
-        ..ClientOptions::default()
-    };
-    let options = SecretClientOptions { client_options, ..SecretClientOptions::default() };
-    let client = SecretClient::new(vault, credential, Some(options)).expect("a client");
+    let transport = SdkTransport::new(Arc::new(Asking(asks_for)));
+    let client = key_vault::client(vault, Arc::new(Failing(says)), audience, transport).expect("a client");
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
@@ -97,6 +90,19 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
     let error = read("https://contoso.vault.azure.net", "https://graph.microsoft.com", "").await;
 
     assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
+}
+
+/// A name that is none of a vault's may resolve to anybody: it asks for the right audience and gets nothing.
+#[tokio::test]
+async fn a_host_outside_the_vaults_domain_is_given_no_token() {
+    for host in
+        ["https://contoso.example", "https://vault.azure.net.contoso.example", "https://xvault.azure.net"]
+    {
+        let error = read(host, "https://vault.azure.net", "asked for a token").await;
+
+        let told = settled("the vault asks for a token that is not for its own domain".into());
+        assert_eq!(error, told, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA
 use uuid::Uuid;
 
 use crate::ports::failure::{Kind, Remedy, Trace};
-use crate::status::condition::{Condition, Severity};
+use crate::rotation::samples;
+use crate::status::condition::{Cause, Condition, Severity};
 use crate::status::document::{StatusSource, TokenStatus};
 use crate::status::snapshot::TokenState;
 
@@ -47,7 +48,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
         tokens: vec![token.to_owned()],
         owners: vec!["Ops & co".to_owned()],
         trace: Trace::of(50_173),
-        ..Condition::new(kind, String::new(), (severity, Remedy::Login), now())
+        ..Condition::new(kind, &Cause::token(&samples::address("token")), (severity, Remedy::Login), now())
     }
     .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }

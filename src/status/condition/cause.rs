@@ -1,44 +1,98 @@
-//! What conditions come from, as their ids and their texts name it.
+//! What conditions come from, as their texts name it and as their ids are derived from it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
 
 use crate::ports::failure::Kind;
 use crate::status::snapshot::Snapshot;
+use crate::token::managed::{Deployment, TokenName};
+use crate::token::secret::SecretAddress;
 
-/// The host that this process runs on.
-pub(super) const HOST: &str = "host";
+/// Every id of an incident is in this namespace.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
 
-/// The app of a token: those that share it share what is wrong with its credential.
-pub(super) fn app(of: &Snapshot) -> String {
-    format!("app:{}", of.client_id().unwrap_or(of.grant.name.as_str()))
+/// What a condition comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    name: String,
+    /// The first secret of the deployment whose incident it is. None for a token's own secret: that is the same one in
+    /// every deployment.
+    deployment: Option<Arc<str>>,
 }
 
-pub(super) fn own(of: &Snapshot) -> String {
-    format!("token:{}", of.grant.name)
-}
+impl Cause {
+    /// A token, by the vault secret that holds it.
+    pub fn token(secret: &SecretAddress) -> Self {
+        Self { name: format!("token:{secret}"), deployment: None }
+    }
 
-pub(super) fn issuer(of: &Snapshot) -> String {
-    format!("issuer:{}", of.grant.deployment.authority)
-}
+    /// The host that the process runs on.
+    pub fn host(deployment: &Deployment) -> Self {
+        Self::shared("host".to_owned(), deployment)
+    }
 
-pub(super) fn vault(url: &str) -> String {
-    format!("vault:{url}")
+    /// An alert sink.
+    pub fn sink(name: &str, deployment: &Deployment) -> Self {
+        Self::shared(format!("sink:{name}"), deployment)
+    }
+
+    /// The app of a token: those that share it share what is wrong with its credential.
+    pub(super) fn app(of: &Snapshot) -> Self {
+        match of.client_id() {
+            Some(client_id) => {
+                Self::shared(format!("app:{}/{client_id}", of.grant.tenant_id), &of.grant.deployment)
+            }
+            None => Self { name: format!("app:{}", of.grant.secret), deployment: None },
+        }
+    }
+
+    /// Entra.
+    pub(super) fn issuer(of: &Snapshot) -> Self {
+        Self::shared(format!("issuer:{}", of.grant.deployment.authority), &of.grant.deployment)
+    }
+
+    /// A vault that this token needs.
+    pub(super) fn vault(url: &str, of: &Snapshot) -> Self {
+        Self::shared(format!("vault:{url}"), &of.grant.deployment)
+    }
+
+    /// A token as the first version of Perennial named it: two deployments could have the same one (docs/upgrading.md).
+    pub fn token_by_name(name: &TokenName) -> Self {
+        Self { name: format!("token:{name}"), deployment: None }
+    }
+
+    fn shared(name: String, deployment: &Deployment) -> Self {
+        Self { name, deployment: Some(deployment.first_secret.clone()) }
+    }
+
+    /// As it is shown.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The id of the incident of this kind: the same in every process of a deployment.
+    pub fn incident(&self, kind: Kind) -> Uuid {
+        let Self { name, deployment } = self;
+        let shared = deployment.as_ref().map_or_else(String::new, |first| format!("@{first}"));
+        Uuid::new_v5(&NAMESPACE, format!("{}/{name}{shared}", kind.as_str()).as_bytes())
+    }
 }
 
 /// What a condition of this kind that affects this token may come from.
-pub fn causes(kind: Kind, of: &Snapshot) -> Vec<String> {
+pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
     match kind {
-        Kind::EntraUnreachable | Kind::EntraThrottled => vec![issuer(of)],
-        Kind::VaultUnreachable | Kind::VaultIdentity => {
-            of.grant.vaults().into_iter().map(|url| vault(&url)).collect()
+        Kind::EntraUnreachable | Kind::EntraThrottled => vec![Cause::issuer(of)],
+        Kind::VaultUnreachable | Kind::VaultIdentity | Kind::VaultRefused => {
+            of.grant.vaults().into_iter().map(|url| Cause::vault(&url, of)).collect()
         }
-        Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => vec![app(of)],
-        Kind::VaultRefused
-        | Kind::AppCredentialRefused
-        | Kind::AppMisconfigured
-        | Kind::UnknownCode
-        | Kind::Overdue => vec![own(of), app(of)],
-        Kind::ClockSkew => vec![HOST.to_owned()],
+        Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => vec![Cause::app(of)],
+        Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode | Kind::Overdue => {
+            vec![Cause::token(&of.grant.secret), Cause::app(of)]
+        }
+        Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],
         // It comes from a sink, of which a token knows nothing.
         Kind::AlertUndeliverable => Vec::new(),
-        _ => vec![own(of)],
+        _ => vec![Cause::token(&of.grant.secret)],
     }
 }

@@ -295,7 +295,8 @@ fn what_cannot_be_read_has_no_known_end() {
 fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     let tokens: Vec<String> = (0..200).map(|nth| format!("customer-{nth:04}")).collect();
     let told = |count: usize| {
-        let new = Condition::new(Kind::Overdue, String::new(), (Severity::Warning, Remedy::Retry), now());
+        let cause = Cause::token(&samples::address("token"));
+        let new = Condition::new(Kind::Overdue, &cause, (Severity::Warning, Remedy::Retry), now());
         Condition { tokens: tokens[..count].to_vec(), ..new }
     };
 

@@ -15,8 +15,9 @@ use perennial::net::calls::Calls;
 use perennial::net::http::Http;
 use perennial::ports::failure::{Kind, Remedy, Trace};
 use perennial::process::clock::Timestamp;
-use perennial::status::condition::{Condition, Severity};
-use perennial::token::secret::Source;
+use perennial::status::condition::{Cause, Condition, Severity};
+use perennial::token::managed::Deployment;
+use perennial::token::secret::{SecretAddress, SecretName, Source};
 use serde_json::{Value, json};
 
 use crate::support::harness::Scratch;
@@ -54,14 +55,15 @@ fn endpoint(inbox: &Inbox) -> TargetUrl {
 }
 
 fn refused(token: &str) -> Condition {
-    let cause = format!("token:{token}");
+    let name = SecretName::parse(token).expect("a name");
+    let cause = Cause::token(&SecretAddress { vault: "https://contoso.vault.azure.net".into(), name });
     let since = now() - TimeDelta::hours(3);
     Condition {
         tokens: vec![token.to_owned()],
         runway_seconds: Some(0),
         owners: vec!["Ann, +49 30 1234".into()],
         trace: Trace { trace_id: Some("0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab".into()), ..Trace::of(50173) },
-        ..Condition::new(Kind::LoginRequired, cause, (Severity::Critical, Remedy::Login), since)
+        ..Condition::new(Kind::LoginRequired, &cause, (Severity::Critical, Remedy::Login), since)
     }
     .with_texts("the issuer refused: <invalid_grant> & more (AADSTS50173)".into(), "sign in again".into())
 }
@@ -187,7 +189,7 @@ async fn pagerduty_triggers_and_resolves_one_incident_by_its_id() {
     assert!(payload["source"].as_str().is_some_and(|host| !host.is_empty()));
     assert_eq!(payload["severity"], "critical");
     assert_eq!(payload["timestamp"], "2026-03-08T07:00:00Z");
-    assert_eq!(payload["component"], "token:contoso");
+    assert_eq!(payload["component"], "token:https://contoso.vault.azure.net/secrets/contoso");
     assert_eq!(payload["group"], "contoso");
     assert_eq!(payload["class"], "login_required");
     assert_eq!(payload["custom_details"]["what_to_do"], "sign in again");
@@ -214,7 +216,7 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
     assert_eq!(event["source"], "/perennial");
     assert_eq!(event["type"], "dev.perennial.alert.opened.v1");
     assert_eq!(event["time"], "2026-03-08T10:00:00Z");
-    assert_eq!(event["subject"], "token:contoso");
+    assert_eq!(event["subject"], "token:https://contoso.vault.azure.net/secrets/contoso");
     assert_eq!(event["datacontenttype"], "application/json");
     assert_eq!(event["data"]["what"], "opened");
     assert_eq!(event["data"]["condition"], serde_json::to_value(refused("contoso")).expect("JSON"));
@@ -238,9 +240,14 @@ async fn a_test_goes_the_same_way_and_leaves_nothing_open() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let (routing_key, endpoint) = (secrets.put("key", "k"), endpoint(&inbox));
 
-    courier(Destination::PagerDuty { routing_key, endpoint }).test(now()).await.expect("sent");
+    let here = Deployment {
+        authority: "https://login.microsoftonline.com/".into(),
+        command: "perennial".into(),
+        first_secret: "https://contoso.vault.azure.net/secrets/contoso".into(),
+    };
+    courier(Destination::PagerDuty { routing_key, endpoint }).test(&here, now()).await.expect("sent");
     let url = secrets.put("url", &inbox.url("/t"));
-    courier(Destination::Teams { url }).test(now()).await.expect("sent");
+    courier(Destination::Teams { url }).test(&here, now()).await.expect("sent");
 
     let [trigger, resolve, card] = inbox.letters().try_into().expect("three");
     assert_eq!(trigger.json()["payload"]["severity"], "info");

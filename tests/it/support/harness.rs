@@ -31,6 +31,7 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedTo
         deployment: std::sync::Arc::new(Deployment {
             authority: "https://login.microsoftonline.com/".into(),
             command: "perennial".into(),
+            first_secret: format!("{VAULT}/secrets/first").into(),
         }),
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),

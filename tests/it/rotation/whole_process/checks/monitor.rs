@@ -71,8 +71,7 @@ impl Simulation {
         if lately.iter().any(|text| text.contains("see the status page")) {
             return Ok(());
         }
-        let own = perennial::status::sink_health::cause("mailbox");
-        let is_old = |told: &Condition| told.since + most < now && told.cause != own;
+        let is_old = |told: &Condition| told.since + most < now && !told.is_of_sink("mailbox");
         let held = self.running().flat_map(|(_, running)| running.daemon.board().drawn(|_, held, _| held));
         for told in held.filter(is_old) {
             let is_said = |text: &&&str| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use perennial::status::board::MARKED;
 use perennial::status::condition::Condition;
-use perennial::status::sink_health;
 use perennial::status::snapshot::{Snapshot, TokenState};
 
 use super::super::receivers::{Incident, Receiver};
@@ -93,9 +92,8 @@ impl Simulation {
                 continue;
             }
             // A sink is not told about itself.
-            let own = sink_health::cause(receiver.name);
             let ids = |of: &Vec<Condition>| -> BTreeMap<String, Condition> {
-                let seen = of.iter().filter(|condition| condition.cause != own);
+                let seen = of.iter().filter(|condition| !condition.is_of_sink(receiver.name));
                 seen.map(|condition| (condition.id.to_string(), condition.clone())).collect()
             };
             let held: Vec<BTreeMap<String, Condition>> = held.iter().map(ids).collect();

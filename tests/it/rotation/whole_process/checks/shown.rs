@@ -116,7 +116,7 @@ impl Shown<'_> {
         // is seen after it.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
         let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
-        let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && told.cause.starts_with("app:");
+        let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && !told.cause.starts_with("token:");
         if waits_for_app && self.told.iter().any(|told| is_of_app(&told)) {
             return Ok(());
         }
