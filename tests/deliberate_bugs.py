@@ -22,7 +22,7 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
 UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told"}
+         "told", "status::condition"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -184,9 +184,9 @@ BUGS = [
     ("a sink with tokens of its own sees what others have", "src/alert/rules.rs",
      "let mut seen = if self.sink.tokens.is_empty() {", "let mut seen = if holding.len() < usize::MAX {", ["alert::rules"]),
     ("two deployments share the incidents of an app", "src/status/condition/cause.rs",
-     "deployment: Some(deployment.first_secret.clone())", "deployment: None", ["alert::rules"]),
+     "deployment: Some(deployment.first_secret.clone())", "deployment: None", ["status::condition"]),
     ("a token's incident is known by its name alone", "src/status/condition/cause.rs",
-     "Self { name: format!(\"token:{secret}\"), deployment: None }", "Self { name: format!(\"token:{}\", secret.vault), deployment: None }", ["alert::rules"]),
+     "Self { name: format!(\"token:{secret}\"), deployment: None }", "Self { name: format!(\"token:{}\", secret.vault), deployment: None }", ["status::condition"]),
     ("the notes of another instance are erased", "src/rotation/told.rs",
      "        self.over.remove(mark);\n", "", ["told"]),
     ("an unknown token is healthy to a monitor", "src/cli/status.rs",

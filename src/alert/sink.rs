@@ -70,6 +70,13 @@ pub struct SmtpServer {
     pub login: Option<(String, Source)>,
 }
 
+impl Sink {
+    /// Whether it is told about a token of this name.
+    pub fn is_about(&self, token: &str) -> bool {
+        self.tokens.is_empty() || self.tokens.iter().any(|pattern| fits(pattern, token))
+    }
+}
+
 impl Destination {
     /// The word in the configuration.
     pub fn as_str(&self) -> &'static str {
@@ -95,4 +102,40 @@ pub struct Heartbeat {
     pub url: Source,
     /// How often.
     pub every: Duration,
+}
+
+/// Whether a name fits a pattern, in which `*` stands for any letters. Case makes no difference.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    left.ends_with(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_patterns() {
+        for (pattern, name, does) in [
+            ("a", "A", true),
+            ("a", "ab", false),
+            ("*", "anything", true),
+            ("con*", "contoso", true),
+            ("*oso", "contoso", true),
+            ("c*t*o", "contoso", true),
+            ("c*x*o", "contoso", false),
+            ("ab*b", "ab", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), does, "{pattern} {name}");
+        }
+    }
 }

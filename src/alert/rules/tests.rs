@@ -4,11 +4,13 @@ use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Remedy, Trace};
 use crate::rotation::samples;
 
+use super::before::UNMARKED;
 use crate::alert::forms;
 use crate::alert::sink::Destination;
 use crate::net::address::TargetUrl;
 use crate::rotation::state::{Inherited, State};
 use crate::rotation::told::Marks;
+use crate::status::condition::Cause;
 use crate::status::samples::snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
@@ -183,52 +185,6 @@ fn what_was_told_is_not_over_when_it_is_less_grave() {
     assert_eq!(told(&mut ledger, &of(Severity::Warning), now()), []);
     assert_eq!(told(&mut ledger, &of(Severity::Critical), now()), [(EventKind::Opened, Kind::Overdue)]);
     assert_eq!(told(&mut ledger, &of(Severity::Warning), now()), []);
-}
-
-/// Deployments that know nothing of each other and use one pager.
-#[test]
-fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
-    let told_in = |first: &str, tokens: &[(&str, &str)]| {
-        let mut all: Vec<Snapshot> = Vec::new();
-        for (name, secret) in tokens {
-            let here = Deployment { first_secret: first.into(), ..(*samples::grant("x").deployment).clone() };
-            let secret = samples::address(secret);
-            let of = refused_by_vault(name, 3);
-            for (kind, about) in [
-                (Kind::LoginRequired, FailureSubject::Grant),
-                (Kind::AppCredentialRefused, FailureSubject::AppCredential),
-                (Kind::VaultRefused, FailureSubject::Token),
-                (Kind::VaultUnreachable, FailureSubject::Token),
-                (Kind::EntraUnreachable, FailureSubject::Grant),
-            ] {
-                let failure = Failure::new(kind, Remedy::Operator, about, "as told");
-                let state = samples::proved(samples::version("v", now()), now());
-                let state = samples::failed(state, failure, now(), 1);
-                let grant = ManagedToken {
-                    deployment: Arc::new(here.clone()),
-                    secret: secret.clone(),
-                    ..(*of.grant).clone()
-                };
-                all.push(snapshot(grant, &state, now(), now()));
-            }
-        }
-        let mut told = condition::conditions(&all, TimeDelta::hours(9), now());
-        told.push(sink_health::undeliverable(
-            "chat",
-            &all[0].grant.deployment,
-            "x",
-            (Severity::Warning, now()),
-        ));
-        told.into_iter().map(|told| (told.id, told.kind)).collect::<BTreeSet<_>>()
-    };
-    let here = told_in("one", &[("one", "one")]);
-
-    assert!(here.len() >= 7, "{here:?}");
-    assert!(here.is_disjoint(&told_in("two", &[("one", "two")])), "the name alone is the same");
-    let both = told_in("two", &[("two", "two"), ("renamed", "one")]);
-    let shared: Vec<Kind> = here.intersection(&both).map(|(_, kind)| *kind).collect();
-    assert_eq!(shared, [Kind::LoginRequired], "the token itself is the same one");
-    assert_eq!(here, told_in("one", &[("renamed", "one")]), "a name may change");
 }
 
 #[test]
@@ -422,23 +378,6 @@ fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
     );
     assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
     assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
-}
-
-#[test]
-fn names_fit_patterns() {
-    for (pattern, name, does) in [
-        ("a", "A", true),
-        ("a", "ab", false),
-        ("*", "anything", true),
-        ("con*", "contoso", true),
-        ("*oso", "contoso", true),
-        ("c*t*o", "contoso", true),
-        ("c*x*o", "contoso", false),
-        ("ab*b", "ab", false),
-        ("", "a", false),
-    ] {
-        assert_eq!(fits(pattern, name), does, "{pattern} {name}");
-    }
 }
 
 #[test]

@@ -126,30 +126,6 @@ fn a_full_budget_of_redemptions_puts_a_proof_off() {
     assert_eq!(timing.next(&state, at(1)), Next::Wait(at(24)));
 }
 
-/// The quick retries at the beginning of an outage must not use up what the rest of the day needs.
-#[test]
-fn in_an_outage_of_days_entra_is_never_left_alone_for_long() {
-    let timing = timing();
-    for seed in 0..200 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut state = State::unknown(at(0));
-        let (mut now, mut last) = (at(0), at(0));
-        while now < at(10 * 24) {
-            match timing.next(&state, now) {
-                Next::Wait(until) => now = until,
-                step => {
-                    assert_eq!(step, Next::Prove);
-                    let most = if now < at(5 * 24) { 120 } else { 61 };
-                    assert!(now - last <= TimeDelta::minutes(most), "seed {seed}: {last} to {now}");
-                    last = now;
-                    state.redemptions.note(now);
-                    state = timing.after_failure(state, failure(RETRY), now, rng.f64());
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn a_held_successor_is_saved_at_once_and_retried_at_least_hourly() {
     let timing = timing();
@@ -186,6 +162,29 @@ proptest! {
 
         prop_assert!(delta(wait) <= TimeDelta::minutes(left) / 20);
         prop_assert!(wait >= SHORTEST);
+    }
+
+    /// The quick retries at the beginning of an outage must not use up what the rest of the day needs.
+    #[test]
+    fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
+        let timing = timing();
+        let mut samples = samples.iter().cycle();
+        let mut state = State::unknown(at(0));
+        let (mut now, mut last) = (at(0), at(0));
+        while now < at(10 * 24) {
+            match timing.next(&state, now) {
+                Next::Wait(until) => now = until,
+                step => {
+                    prop_assert_eq!(step, Next::Prove);
+                    let most = if now < at(5 * 24) { 120 } else { 61 };
+                    prop_assert!(now - last <= TimeDelta::minutes(most), "{last} to {now}");
+                    last = now;
+                    state.redemptions.note(now);
+                    let sample = samples.next().copied().unwrap_or_default();
+                    state = timing.after_failure(state, failure(RETRY), now, sample);
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Which conditions hold, drawn from states as a daemon has them.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::ports::failure::{Failure, Remedy, Trace};
 use crate::ports::{Acceptance, Forbidden, SecretRole, VaultError};
 use crate::rotation::samples;
 use crate::rotation::state::{Phase, State};
 use crate::status::samples::snapshot;
+use crate::status::sink_health::undeliverable;
 use crate::status::snapshot::TokenState;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::{Version, tag};
@@ -303,4 +306,40 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!(told(200).names(1), "customer-0000 and 199 more");
     assert_eq!(told(200).names(2), "customer-0000, customer-0001 and 198 more");
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
+}
+
+/// Deployments that know nothing of each other and use one pager.
+#[test]
+fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
+    let operator = Remedy::Operator;
+    let told_in = |first: &str, tokens: &[(&str, &str)]| {
+        let here = Deployment { first_secret: first.into(), ..(*samples::grant("x").deployment).clone() };
+        let mut told = vec![undeliverable("chat", &here, "x", (Severity::Warning, now()))];
+        let mut all: Vec<Snapshot> = Vec::new();
+        for (name, secret) in tokens {
+            for (kind, about) in [
+                (Kind::LoginRequired, FailureSubject::Grant),
+                (Kind::AppCredentialRefused, FailureSubject::AppCredential),
+                (Kind::VaultRefused, FailureSubject::Token),
+                (Kind::VaultUnreachable, FailureSubject::Token),
+                (Kind::EntraUnreachable, FailureSubject::Grant),
+            ] {
+                let failure = Failure::new(kind, operator, about, "as told");
+                let state = samples::failed(samples::proved(version(), now()), failure, now(), 1);
+                let (deployment, secret) = (Arc::new(here.clone()), samples::address(secret));
+                let grant = ManagedToken { deployment, secret, ..samples::grant(name) };
+                all.push(snapshot(grant, &state, now(), now()));
+            }
+        }
+        told.extend(conditions(&all, TimeDelta::hours(9), now()));
+        told.into_iter().map(|told| (told.id, told.kind)).collect::<BTreeSet<_>>()
+    };
+    let here = told_in("one", &[("one", "one")]);
+
+    assert_eq!(here.len(), 7, "{here:?}");
+    assert!(here.is_disjoint(&told_in("two", &[("one", "two")])), "the name alone is the same");
+    let both = told_in("two", &[("two", "two"), ("renamed", "one")]);
+    let shared: Vec<Kind> = here.intersection(&both).map(|(_, kind)| *kind).collect();
+    assert_eq!(shared, [Kind::LoginRequired], "the token itself is the same one");
+    assert_eq!(here, told_in("one", &[("renamed", "one")]), "a name may change");
 }

@@ -1,0 +1,133 @@
+//! What the process before may have left open at a sink, and its end.
+//!
+//! Read off the marks in the vault's tags (`rotation::told`). What no tag can say is told to be over to sinks that keep
+//! incidents themselves: they drop what they do not hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::SinkState;
+use crate::ports::failure::{Kind, Remedy};
+use crate::process::clock::Timestamp;
+use crate::rotation::state::Inherited;
+use crate::rotation::told::Marks;
+use crate::status::board::MARKED;
+use crate::status::condition;
+use crate::status::condition::{Cause, Condition, Severity};
+use crate::status::snapshot::Snapshot;
+
+/// What may have been told although no tag could say so: the vault was away, or said no, or does not take a successor.
+pub(super) const UNMARKED: [Kind; 6] = [
+    Kind::VaultUnreachable,
+    Kind::VaultIdentity,
+    Kind::VaultRefused,
+    Kind::SecretDeleted,
+    Kind::TurnedOff,
+    Kind::Unsaved,
+];
+
+/// A sink that takes one incident at a time is told no more ends at once of what began before the start.
+const ENDS_AT_ONCE: usize = 8;
+
+impl SinkState {
+    /// What the process before has told, and what is over by now.
+    pub(super) fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
+        let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
+        let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
+        for (place, of) in snapshots.iter().enumerate() {
+            let is_searched = of.inherited != Some(Inherited::SignIn);
+            if self.settled.contains(&place) || !is_searched || !of.shows_the_end_of(Kind::Overdue) {
+                continue;
+            }
+            let open = self.may_be_open(of, now);
+            if open.is_empty() {
+                self.settled.insert(place);
+            }
+            let over = open
+                .into_iter()
+                .filter(|told| of.shows_the_end_of(told.kind) && !self.told.contains_key(&told.id));
+            ended.extend(over.map(|told| (told.id, told)));
+            if ended.len() >= most {
+                break;
+            }
+        }
+        ended.into_values().take(most).collect()
+    }
+
+    /// What the first version told about refused tokens: it goes on under another id.
+    pub(super) fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
+        let keeps = self.sink.to.keeps_incidents();
+        let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
+            let Some(Inherited::Refused(kind)) = of.inherited else { return None };
+            let told = ended_of(kind, &Cause::token_by_name(&of.grant.name), of, (self.started, now));
+            Some(told.with_texts("it is told under another id from now on".to_owned(), "nothing".to_owned()))
+        });
+        refused.filter(|told| !self.known.contains(&told.id)).take(ENDS_AT_ONCE).collect()
+    }
+
+    fn causes(&self, kind: Kind, of: &Snapshot) -> Vec<Cause> {
+        let here = &of.grant.deployment;
+        match kind {
+            Kind::AlertUndeliverable => self.others.iter().map(|other| Cause::sink(other, here)).collect(),
+            _ => condition::causes(kind, of),
+        }
+    }
+
+    /// What this sink may hold open that affects this token: by the marks, or because nothing could be marked.
+    fn may_be_open(&self, of: &Snapshot, now: Timestamp) -> Vec<Condition> {
+        let is_first = of.inherited == Some(Inherited::FirstSignIn);
+        let keeps = self.sink.to.keeps_incidents();
+        let marks = marks(of);
+        let mut open = Vec::new();
+        for kind in Kind::ALL {
+            let is_refused = of.inherited == Some(Inherited::Refused(kind));
+            let is_unmarked = keeps
+                && (is_refused || UNMARKED.contains(&kind) || (is_first && kind == Kind::NeverSignedIn));
+            if !is_unmarked && marks.is_none() {
+                continue;
+            }
+            for cause in self.causes(kind, of) {
+                let told = ended_of(kind, &cause, of, (self.started, now));
+                let is_marked = || marks.is_some_and(|marks| marks.contains(self.mark(told.id)));
+                let is_seen =
+                    !told.is_of_sink(&self.sink.name) && (told.tokens.is_empty() || self.is_ours(of));
+                if is_seen && !self.known.contains(&told.id) && (is_unmarked || is_marked()) {
+                    open.push(told);
+                }
+            }
+        }
+        open
+    }
+}
+
+/// Whether the process before has told one of these sinks that this one cannot be delivered to.
+pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
+    let Some(of) = snapshots.first() else { return false };
+    let incident = Cause::sink(sink, &of.grant.deployment).incident(Kind::AlertUndeliverable);
+    let told = |marks: &Marks| sinks.iter().any(|other| marks.contains(mark(incident, other)));
+    snapshots.iter().take(MARKED).filter_map(marks).any(told)
+}
+
+pub(super) fn marks(of: &Snapshot) -> Option<&Marks> {
+    match &of.inherited {
+        Some(Inherited::Told(marks)) => Some(marks),
+        Some(Inherited::SignIn | Inherited::FirstSignIn | Inherited::Refused(_)) | None => None,
+    }
+}
+
+/// An incident that ended while no process was there. When it began is not known; each process tells its own end.
+fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
+    let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
+    let told = match kind {
+        Kind::ClockSkew | Kind::AlertUndeliverable => told,
+        _ => told.of_token(of, now),
+    };
+    told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
+}
+
+/// The mark that a sink was told of an incident.
+pub(super) fn mark(incident: Uuid, sink: &str) -> u32 {
+    Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
+}
