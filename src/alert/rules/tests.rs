@@ -306,6 +306,8 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
 
     assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
     assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
+    let at_pager = ended(pager(), &works(Some(told_before(&pager(), Kind::LoginRequired))), &[refused()]);
+    assert!(!at_pager.contains(&Kind::LoginRequired), "it holds again, for who keeps incidents too");
     assert_eq!(ended(other, &refused_before, &[]), [], "another sink was not told");
     assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
     assert!(ended(pager(), &first, &[]).contains(&Kind::NeverSignedIn), "it drops what it does not know");
