@@ -130,8 +130,12 @@ fn a_full_budget_of_redemptions_puts_a_proof_off() {
 #[test]
 fn in_an_outage_of_days_entra_is_never_left_alone_for_long() {
     let timing = timing();
-    for seed in 0..200 {
-        let mut rng = fastrand::Rng::with_seed(seed);
+    for seed in 0_u64..200 {
+        let mut chance = seed;
+        let mut sample = || {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f64::from(u32::try_from(chance >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
+        };
         let mut state = State::unknown(at(0));
         let (mut now, mut last) = (at(0), at(0));
         while now < at(10 * 24) {
@@ -143,7 +147,7 @@ fn in_an_outage_of_days_entra_is_never_left_alone_for_long() {
                     assert!(now - last <= TimeDelta::minutes(most), "seed {seed}: {last} to {now}");
                     last = now;
                     state.redemptions.note(now);
-                    state = timing.after_failure(state, failure(RETRY), now, rng.f64());
+                    state = timing.after_failure(state, failure(RETRY), now, sample());
                 }
             }
         }
