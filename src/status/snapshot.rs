@@ -246,9 +246,9 @@ impl Snapshot {
     }
 
     /// Draws it again after a further step. Returns how it was drawn before.
+    #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
-        let drawn = Self::of(&self.grant, self.periods, state, Some(next), now);
-        std::mem::replace(self, drawn)
+        std::mem::replace(self, Self::of(&self.grant, self.periods, state, Some(next), now))
     }
 
     /// Whether Partner Center accepts the access token; unknown until asked.
@@ -306,8 +306,7 @@ impl Snapshot {
     }
 
     /// Where it stands now: what was proved or accepted too long ago is no longer known. An outage of Partner Center makes a
-    /// token unknown and opens no condition, since nobody here can end it. A token that Partner Center never accepted is
-    /// unknown.
+    /// token unknown and opens no condition, since nobody here can end it. One that it never accepted is unknown, too.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing

@@ -91,12 +91,14 @@ impl Simulation {
 
     /// From one instant to the next, as by a power cut.
     fn crash(&mut self, nth: usize, away: TimeDelta) {
+        self.note_marks();
         let instance = &mut self.instances[nth];
         instance.running = None;
         instance.back_at = self.world.now() + away;
     }
 
     async fn stop(&mut self, nth: usize, away: TimeDelta) {
+        self.note_marks();
         if let Some(mut leaving) = self.instances[nth].running.take() {
             leaving.daemon.stop().await;
         }

@@ -206,7 +206,11 @@ impl Simulation {
         let good = stranger || (self.world.is_alive(value.expose()) && follows);
         // An app's secret that does not work, and a vault that says no, leave nothing to be done.
         let helpless = matches!(of.truth, Truth::App(_) | Truth::NoAppSecret | Truth::Unreadable);
-        if good || helpless {
+        // What somebody wrote and Entra does not redeem any more, or not for a reason that ends a grant for sure, is not written
+        // over (promise 2): a person is asked to sign in.
+        let is_theirs = newest.is_some_and(|version| !version.is_ours());
+        let is_left = is_theirs && matches!(of.truth, Truth::Refused(code) if code != 9_002_313);
+        if good || helpless || is_left {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
@@ -290,7 +294,8 @@ impl Simulation {
         let since = now - TimeDelta::days(1);
         let counts: RefCell<BTreeMap<(String, Peer, String), usize>> = RefCell::default();
         self.world.count_calls_where(since, |call| {
-            if !matches!(call.operation, Operation::SignIn) {
+            // The checks before this one take seconds: what was done meanwhile belongs to the next day.
+            if call.at < now && !matches!(call.operation, Operation::SignIn) {
                 let key = (call.actor.clone(), call.peer, call.subject.clone());
                 *counts.borrow_mut().entry(key).or_default() += 1;
             }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use perennial::alert::rules::SinkState;
 use perennial::status::board::MARKED;
 use perennial::status::condition::Condition;
 use perennial::status::snapshot::{Snapshot, TokenState};
+use perennial::token::version::tag;
 
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
@@ -43,7 +45,10 @@ impl Simulation {
 
     /// Takes note of what the running processes must have noted in the vault by now: at once, and an hour after an
     /// update that failed.
-    fn note_marks(&self) {
+    ///
+    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one may undo
+    /// the other's note, which is made again after that one's next proof. So of two it is looked for in the vault.
+    pub(in super::super) fn note_marks(&self) {
         let now = self.world.now();
         let unmarked = |name: &String| {
             let place = self.tokens.iter().position(|token| token.name == *name);
@@ -55,7 +60,8 @@ impl Simulation {
         // What is about no token, the first ones keep.
         let first: Vec<String> = self.tokens.iter().take(MARKED).map(|token| token.name.clone()).collect();
         for receiver in &self.receivers {
-            for incident in receiver.inbox().open.values_mut() {
+            let sink = SinkState::new(receiver.sink(&self.secret), now);
+            for (id, incident) in &mut receiver.inbox().open {
                 let runs = self.running().any(|(_, running)| running.start == incident.told_by);
                 let has_time = incident.told_at + TimeDelta::minutes(10) < now;
                 let of = if incident.tokens.is_empty() { &first } else { &incident.tokens };
@@ -69,11 +75,22 @@ impl Simulation {
                     })
                 };
                 let unmarked = |name: &String| unmarked(name) || holds(name);
+                let mark =
+                    || id.parse().map_or_else(|_| String::new(), |id| format!("{:08x}", sink.mark(id)));
+                let is_noted = |mark: &str| of.iter().any(|name| self.is_noted_on(name, mark));
                 if runs {
-                    incident.is_marked = has_time && !of.iter().any(unmarked);
+                    incident.is_marked = has_time
+                        && !of.iter().any(unmarked)
+                        && (self.instances.len() == 1 || is_noted(&mark()));
                 }
             }
         }
+    }
+
+    fn is_noted_on(&self, name: &str, mark: &str) -> bool {
+        let token = self.tokens.iter().find(|token| token.name == name);
+        let newest = token.and_then(|token| self.world.newest_version(token.secret()));
+        newest.is_some_and(|version| version.tags.get(tag::TOLD).is_some_and(|told| told.contains(mark)))
     }
 
     /// What does not agree now, and a token that it is about.
@@ -115,7 +132,9 @@ impl Simulation {
                 let Incident { kind, tokens, told_by, .. } = incident;
                 let what =
                     format!("{} holds {kind} of {tokens:?} open, told by start {told_by}", receiver.name);
-                found.insert(what, tokens.first().cloned());
+                // What is about no token, the first one keeps.
+                let keeper = tokens.first().or_else(|| self.tokens.first().map(|token| &token.name));
+                found.insert(what, keeper.cloned());
             }
         }
         found

@@ -3,13 +3,16 @@
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
 use perennial::process::clock::Timestamp;
+use perennial::rotation::state::{LISTED_A_PAGE, VAULT_CALLS_A_STEP};
 use perennial::status::condition::{Condition, Severity};
 use perennial::status::document::TokenStatus;
 use perennial::status::snapshot::TokenState;
 
+use super::super::setup::Token;
 use super::super::surfaces::Surfaces;
 use super::super::truth::Truth;
 use super::super::{Running, Simulation};
+use super::VAULT_CALLS_A_DAY;
 
 /// Tokens of one user and app wait for their turn: forty of them for a quarter of an hour.
 const TURN: TimeDelta = TimeDelta::minutes(15);
@@ -28,6 +31,8 @@ struct Shown<'a> {
     bad: Option<TimeDelta>,
     prove_every: TimeDelta,
     up: TimeDelta,
+    /// Whether proofs and lists of the versions need more calls to the vault than a day has.
+    is_crowded: bool,
 }
 
 impl Simulation {
@@ -52,6 +57,14 @@ impl Simulation {
         })
     }
 
+    /// A rotation lists the versions, and so does each other instance when it sees the new one.
+    fn is_crowded(&self, token: &Token) -> bool {
+        let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
+        let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
+        let of_proofs = proofs.unwrap_or_default() * 3;
+        of_proofs + VAULT_CALLS_A_STEP + pages * self.instances.len() > VAULT_CALLS_A_DAY
+    }
+
     fn what_is_shown<'a>(
         &self,
         nth: usize,
@@ -71,6 +84,7 @@ impl Simulation {
             bad: of.bad_since.map(|since| now - since),
             prove_every: token.prove_every(),
             up: now - running.started_at,
+            is_crowded: self.is_crowded(token),
         }
     }
 }
@@ -112,6 +126,12 @@ impl Shown<'_> {
         if by_entra && refused && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
+        // The app's secret is read for a redemption only: while Entra's refusal of the token is told, that is a day later.
+        let of_token = |told: &Condition| told.remedy != Remedy::Retry && told.cause.starts_with("token:");
+        let by_redeeming = self.truth == Truth::NoAppSecret && self.told.iter().any(|told| of_token(told));
+        if by_redeeming && self.steady < TimeDelta::hours(25) + due {
+            return Ok(());
+        }
         // Where the app's credential is refused or cannot be read, that comes first: what only a redemption shows of the value
         // is seen after it.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
@@ -145,6 +165,10 @@ impl Shown<'_> {
         // may prove rarely.
         let most = TimeDelta::hours(28).max(self.prove_every * 2) + TURN;
         if self.truth != Truth::Good || self.steady <= most {
+            return Ok(());
+        }
+        // Beside lists of hundreds of versions not all proofs have room in a day: some are late, and that is told (promise 6).
+        if self.is_crowded && self.token.state == TokenState::Unknown && self.tells(&[Kind::Overdue]) {
             return Ok(());
         }
         // A rotation may be under way in this very second; a successor that is held for longer is told.
