@@ -39,7 +39,7 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
         owner: None,
         app_secret_expires: None,
         strict: false,
-        policy: Policy::default(),
+        policy: Policy::default().into(),
     }
 }
 

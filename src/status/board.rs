@@ -115,13 +115,14 @@ impl StatusBoard {
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
     pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
-        let board = self.clone();
+        // Only what it needs: each task holds one.
+        let (snapshots, counts, clock) = (self.snapshots.clone(), self.counts.clone(), self.clock.clone());
         move |state, next, events| {
             for event in events {
-                board.counts.note(place, event);
+                counts.note(place, event);
             }
-            let now = board.clock.now();
-            board.snapshots.send_modify(|all| {
+            let now = clock.now();
+            snapshots.send_modify(|all| {
                 if let Some(known) = all.get_mut(place) {
                     known.redraw(state, next, now);
                 }
