@@ -1,6 +1,7 @@
 //! Microsoft's clouds, and where the services of each are.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::net::address::BaseUrl;
 
@@ -54,6 +55,11 @@ impl CloudName {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
             Self::China => "https://partner.partnercenterapi.microsoftonline.cn",
         })
+    }
+
+    /// What is asked for when a token for Partner Center is redeemed.
+    pub fn usual_scope(self) -> Arc<str> {
+        String::from(self.partner_center().with_path(&["user_impersonation"])).into()
     }
 }
 

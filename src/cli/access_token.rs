@@ -67,7 +67,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
     if let Some(scope) = &args.scope {
-        grant.scope.clone_from(scope);
+        grant.scope = scope.as_str().into();
     }
     if let Some(tenant) = &args.tenant {
         (grant.tenant_id, grant.user_oid) = (tenant.clone(), None);

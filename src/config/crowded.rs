@@ -81,7 +81,7 @@ mod tests {
             owner: None,
             app_secret_expires: None,
             strict: false,
-            policy: Policy::default(),
+            policy: Policy::default().into(),
         }
     }
 

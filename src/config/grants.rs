@@ -34,7 +34,8 @@ pub(super) const SOURCE: &[&str] = &["secret", "vault", "file", "env", "credenti
 pub(super) struct Defaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
     pub(super) cloud: &'a Checked<Cloud>,
-    pub(super) policy: &'a Checked<Policy>,
+    pub(super) policy: &'a Checked<Arc<Policy>>,
+    pub(super) scope: &'a Checked<Arc<str>>,
     pub(super) deployment: &'a Checked<Arc<Deployment>>,
 }
 
@@ -120,7 +121,10 @@ fn grant(
     let cloud = defaults.cloud.as_ref().map_err(|_| Reported)?;
     let deployment = defaults.deployment.as_ref().map_err(|_| Reported)?;
     let audience = cloud.name.partner_center();
-    let scope = scope?.unwrap_or_else(|| audience.with_path(&["user_impersonation"]).into());
+    let scope = match scope? {
+        Some(own) => own,
+        None => defaults.scope.clone()?,
+    };
     let for_partner_center = scope.split(' ').any(|word| word.starts_with(audience.as_str()));
     let usual = if for_partner_center { Verify::PartnerCenter } else { Verify::Nothing };
     Ok(ManagedToken {

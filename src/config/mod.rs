@@ -63,8 +63,8 @@ pub struct Config {
     pub vault: VaultSettings,
     /// Which cloud, and where its services are.
     pub cloud: Cloud,
-    /// When things are due; every grant carries a copy.
-    pub policy: Policy,
+    /// When things are due; the grants share it.
+    pub policy: Arc<Policy>,
     /// What is served.
     pub http: HttpSection,
     /// At least one, in the order of the file.
@@ -160,11 +160,17 @@ impl Config {
         let root = Section::open("", Some(tree), SECTIONS, problems)?;
         let (url, identity) = sections::vault(&root, env);
         let cloud = sections::cloud(&root);
-        let policy = sections::policy(&root);
+        let policy = sections::policy(&root).map(Arc::new);
+        let scope = cloud.as_ref().map(|cloud| cloud.name.usual_scope()).map_err(|_| Reported);
         let http = sections::http(&root);
         let deployment = sections::deployment(&root, &cloud);
-        let defaults =
-            grants::Defaults { vault: &url, cloud: &cloud, policy: &policy, deployment: &deployment };
+        let defaults = grants::Defaults {
+            vault: &url,
+            cloud: &cloud,
+            policy: &policy,
+            scope: &scope,
+            deployment: &deployment,
+        };
         let tokens = grants::tokens(&root, tokens, &defaults);
         let alerts = alerts::alerts(&root, alerts);
         let heartbeat = alerts::heartbeat(&root);

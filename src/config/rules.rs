@@ -102,10 +102,10 @@ pub(super) fn command(text: &str) -> Result<String, Wanted> {
 }
 
 /// OAuth scopes, separated by blanks.
-pub(super) fn scope(text: &str) -> Result<String, Wanted> {
+pub(super) fn scope(text: &str) -> Result<Arc<str>, Wanted> {
     let clean = |b: u8| (b.is_ascii_graphic() && b != b'"' && b != b'\\') || b == b' ';
     if text.bytes().all(clean) {
-        Ok(text.trim().to_owned())
+        Ok(text.trim().into())
     } else {
         Err("must be OAuth scopes, separated by blanks")
     }

@@ -22,7 +22,7 @@ use crate::status::snapshot::Snapshot;
 /// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
 #[derive(Debug)]
 pub struct Daemon {
-    board: StatusBoard,
+    board: Arc<StatusBoard>,
     clock: Clock,
     reloads: watch::Sender<u64>,
     stop: CancellationToken,
@@ -49,7 +49,7 @@ impl Daemon {
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
-            board: board(StatusBoard::new(grants, clock.clone())),
+            board: Arc::new(board(StatusBoard::new(grants, clock.clone()))),
             clock: clock.clone(),
             reloads: watch::Sender::new(0),
             stop: CancellationToken::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Differences this small, in real time, are latency and the whole seconds of a `Date` header, not a
 /// wrong clock.
@@ -183,9 +183,9 @@ impl Clock {
     }
 
     /// Waits until `at`, but never longer than `most`, both by this clock.
-    pub async fn sleep_until(&self, at: Timestamp, most: Duration) {
+    pub fn sleep_until(&self, at: Timestamp, most: Duration) -> Sleep {
         let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO).min(most);
-        tokio::time::sleep(self.real(wait)).await;
+        tokio::time::sleep(self.real(wait))
     }
 
     /// A span of this clock in real time.

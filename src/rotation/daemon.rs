@@ -87,8 +87,8 @@ where
                 state.in_line = false;
             }
             if is_news {
-                publish(&state, &next, &events);
-                events.clear();
+                // Taken and not cleared: a waiting task keeps no room for them.
+                publish(&state, &next, &std::mem::take(&mut events));
             }
             is_news = true;
             match next {

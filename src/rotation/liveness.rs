@@ -17,16 +17,20 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The pulses of all tasks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LivenessOfAll {
+pub struct LivenessOfAll(Arc<Beats>);
+
+#[derive(Debug)]
+struct Beats {
     since: Instant,
     /// Milliseconds after `since`.
-    beats: Arc<[AtomicU64]>,
+    last: Box<[AtomicU64]>,
 }
 
 impl LivenessOfAll {
     /// For so many tasks, all of which show life at this moment.
     pub fn new(tasks: usize) -> Self {
-        Self { since: Instant::now(), beats: (0..tasks).map(|_| AtomicU64::new(0)).collect() }
+        let last = (0..tasks).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Beats { since: Instant::now(), last }))
     }
 
     /// The pulse of one task.
@@ -36,8 +40,8 @@ impl LivenessOfAll {
 
     /// How long ago the task that has been silent the longest showed life.
     pub fn oldest(&self) -> Duration {
-        let oldest = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
-        let now = self.since.elapsed();
+        let oldest = self.0.last.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
+        let now = self.0.since.elapsed();
         oldest.map_or(Duration::ZERO, |beat| now.saturating_sub(Duration::from_millis(beat)))
     }
 
@@ -57,8 +61,8 @@ pub struct Liveness {
 impl Liveness {
     /// Shows life.
     pub fn beat(&self) {
-        let Some(all) = &self.all else { return };
-        if let Some(beat) = all.beats.get(self.task) {
+        let Some(LivenessOfAll(all)) = &self.all else { return };
+        if let Some(beat) = all.last.get(self.task) {
             let now = u64::try_from(all.since.elapsed().as_millis()).unwrap_or(u64::MAX);
             beat.store(now, Ordering::Relaxed);
         }

@@ -40,7 +40,7 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
         owner: None,
         app_secret_expires: None,
         strict: false,
-        policy: Policy::default(),
+        policy: Policy::default().into(),
     }
 }
 

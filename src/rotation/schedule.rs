@@ -2,6 +2,7 @@
 //!
 //! Pure: time and chance are arguments. Knows nothing of vaults or issuers beyond what `State` says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -86,19 +87,17 @@ pub enum Next {
 /// When a token is due, given its policy, its name and one sample in `[0, 1)` drawn per process.
 #[derive(Clone, Debug)]
 pub struct Timing {
-    policy: Policy,
-    limits: Limits,
+    policy: Arc<Policy>,
     rotate_after: TimeDelta,
     prove_every: TimeDelta,
 }
 
 impl Timing {
     /// Spreads names over a tenth of the policy either way and processes over a fiftieth.
-    pub fn new(policy: &Policy, name: &TokenName, process_sample: f64) -> Self {
+    pub fn new(policy: &Arc<Policy>, name: &TokenName, process_sample: f64) -> Self {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
-            limits: Limits::of(policy),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
             // Only ever earlier: `prove_every` bounds how late a dead grant may be noticed.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
@@ -112,7 +111,7 @@ impl Timing {
 
     /// What politeness allows under it.
     pub fn limits(&self) -> Limits {
-        self.limits
+        Limits::of(&self.policy)
     }
 
     /// The age at which a version is replaced by a successor.
@@ -137,7 +136,7 @@ impl Timing {
         }
         let (step, at) = self.wanted_step(state, now);
         let at = match step {
-            Next::Prove => at.max(state.redemptions.room_at(self.limits.redemptions, 1, at.max(now))),
+            Next::Prove => at.max(state.redemptions.room_at(self.limits().redemptions, 1, at.max(now))),
             _ => at,
         };
         let calls = match &step {
@@ -167,7 +166,7 @@ impl Timing {
         if calls == 0 || state.is_watching() {
             return now;
         }
-        state.vault_calls.room_at(self.limits.vault_calls, calls, now)
+        state.vault_calls.room_at(self.limits().vault_calls, calls, now)
     }
 
     fn wanted_step(&self, state: &State, now: Timestamp) -> (Next, Timestamp) {
@@ -189,7 +188,7 @@ impl Timing {
         if blocked.again_at <= now {
             return (Next::Prove, blocked.again_at);
         }
-        let again_at = state.redemptions.room_at(self.limits.redemptions, 1, blocked.again_at);
+        let again_at = state.redemptions.room_at(self.limits().redemptions, 1, blocked.again_at);
         if again_at <= blocked.next_check_at {
             (Next::Prove, again_at)
         } else {
@@ -247,7 +246,7 @@ impl Timing {
         let wait = if is_looked_for { wait.min(strict::LOOK_EVERY) } else { wait };
         let mut retry_at = now + delta(heed(wait, failure.retry_after, LONGEST));
         if !state.is_unsaved() && !is_looked_for {
-            retry_at = retry_at.max(state.redemptions.spread_at(self.limits.redemptions, now));
+            retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
         let attempts = attempts.saturating_add(1);
         state.outage = Some(Box::new(Outage { failure, since, attempts, retry_at }));

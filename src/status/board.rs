@@ -122,8 +122,8 @@ impl StatusBoard {
     }
 
     /// What a token's task is to call with each new state: it counts what was done and publishes.
-    pub fn publisher(&self, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
-        let board = self.clone();
+    pub fn publisher(self: &Arc<Self>, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
+        let board = Arc::clone(self);
         move |state, next, events| {
             for event in events {
                 board.counts.note(place, event);
@@ -235,15 +235,14 @@ mod tests {
 
     use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
     use crate::rotation::samples;
-    use crate::token::managed::Policy;
 
     #[test]
     fn a_check_that_finds_nothing_new_is_no_news_to_the_sinks() {
         let clock = Clock::host();
         let (now, grant) = (clock.now(), Arc::new(samples::grant("a")));
-        let timing = Timing::new(&Policy::default(), &grant.name, 0.0);
+        let timing = Timing::new(&grant.policy, &grant.name, 0.0);
         let board = StatusBoard::new([(&grant, &timing)].into_iter(), clock);
-        let publish = board.publisher(0);
+        let publish = Arc::new(board.clone()).publisher(0);
         let (mut readers, mut sinks) = (board.subscribe(), board.subscribe_to_news());
         let mut is_news = |state: &State, minutes| {
             publish(state, &Next::Wait(now + TimeDelta::minutes(minutes)), &[]);

@@ -112,8 +112,8 @@ pub struct ManagedToken {
     pub client_secret: Source,
     /// The vault secret that Perennial owns.
     pub secret: SecretAddress,
-    /// What is asked for when it is redeemed.
-    pub scope: String,
+    /// What is asked for when it is redeemed. Most tokens share the usual one.
+    pub scope: Arc<str>,
     /// What is asked about the access token.
     pub verify: Verify,
     /// The only user it may belong to, by object id.
@@ -125,7 +125,7 @@ pub struct ManagedToken {
     /// The issuer kills spent tokens: every successor is saved.
     pub strict: bool,
     /// When things are due.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
 }
 
 impl ManagedToken {

@@ -14,7 +14,7 @@ fn at(hours: i64) -> Timestamp {
 }
 
 fn timing() -> Timing {
-    Timing::new(&Policy::default(), &TokenName::new("partner-center"), 0.5)
+    Timing::new(&Policy::default().into(), &TokenName::new("partner-center"), 0.5)
 }
 
 fn version(tags: &[(&str, &str)]) -> Version {
@@ -67,7 +67,7 @@ fn a_foreign_version_is_rotated_at_once_but_only_once_a_day() {
 
 #[test]
 fn names_are_spread_and_stay_within_the_tenth_either_way() {
-    let policy = Policy::default();
+    let policy = Arc::new(Policy::default());
     let mut due: Vec<Timestamp> = Vec::new();
     for n in 0..200 {
         let timing = Timing::new(&policy, &TokenName::new(&format!("customer-{n}")), 0.999);

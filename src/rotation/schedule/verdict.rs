@@ -101,7 +101,7 @@ mod tests {
 
     /// The verdict that is to be written, empty where it is taken out; `None` where nothing is written.
     fn written(state: &State) -> Option<String> {
-        let timing = Timing::new(&Policy::default(), &TokenName::new("a"), 0.0);
+        let timing = Timing::new(&Policy::default().into(), &TokenName::new("a"), 0.0);
         match timing.next(state, now()) {
             Next::UpdateTags(tags) => Some(tags.get(tag::VERDICT).unwrap_or_default().to_owned()),
             _ => None,

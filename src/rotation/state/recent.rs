@@ -1,14 +1,12 @@
 //! What was done in the last day, for the limits of politeness (promise 6).
 
-use std::collections::VecDeque;
-
 use chrono::{DateTime, TimeDelta};
 
 use crate::process::clock::Timestamp;
 
 /// The instants of the last day at which something was done, in whole seconds: there are many of them.
 #[derive(Clone, Debug, Default)]
-pub struct Recent(VecDeque<u32>);
+pub struct Recent(Vec<u32>);
 
 /// The span over which politeness is counted.
 pub const DAY: TimeDelta = TimeDelta::days(1);
@@ -16,12 +14,11 @@ pub const DAY: TimeDelta = TimeDelta::days(1);
 impl Recent {
     /// Notes one.
     pub fn note(&mut self, now: Timestamp) {
-        while self.0.front().is_some_and(|at| instant(*at) + DAY <= now) {
-            self.0.pop_front();
-        }
+        let past = self.0.iter().take_while(|at| instant(**at) + DAY <= now).count();
+        self.0.drain(..past);
         // Rounded up, so that the day that makes room for another is a whole one.
         let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
-        self.0.push_back(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
     /// Whether nothing was done.

@@ -23,7 +23,8 @@ async fn a_waiting_token_is_small() {
     let (world, partner) = harness::still_world();
     let grant = harness::grant("contoso", &partner, &Policy::default());
     let rotator = harness::rotator(&world, harness::still_clock(), &grant, "run", 1);
-    let board = StatusBoard::new(std::iter::once((&rotator.grant, &rotator.timing)), harness::still_clock());
+    let tokens = std::iter::once((&rotator.grant, &rotator.timing));
+    let board = Arc::new(StatusBoard::new(tokens, harness::still_clock()));
     let (_reload, reloads) = watch::channel(0);
     let signals = Signals { stop: CancellationToken::new(), reload: reloads, told: Told::default() };
     let state = State::unknown(harness::base());

@@ -181,7 +181,7 @@ fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
         for app_secret_expires in [None, Some(at("2000-01-01T00:00:00Z")), Some(at("2199-12-31T23:59:59Z"))] {
             let grant =
                 Arc::new(ManagedToken { app_secret_expires, ..harness::grant("one", &partner, &policy) });
-            let timing = Timing::new(&policy, &grant.name, 0.999);
+            let timing = Timing::new(&policy.clone().into(), &grant.name, 0.999);
             for now in ["2000-01-01T00:00:00Z", "2026-11-26T00:00:00Z", "2199-12-31T23:59:59Z"].map(at) {
                 for version in &versions {
                     look_at(&grant, &timing, version, now);

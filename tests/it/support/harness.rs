@@ -44,7 +44,7 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedTo
         owner: None,
         app_secret_expires: None,
         strict: false,
-        policy: policy.clone(),
+        policy: policy.clone().into(),
     }
 }
 

@@ -25,7 +25,8 @@ fn board() -> StatusBoard {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_stands_still_and_a_step_that_is_not_tried_are_silence() {
     let board = board();
-    let next_at = |at| board.publisher(0)(&State::unknown(at), &Next::Wait(at), &[]);
+    let publish = Arc::new(board.clone()).publisher(0);
+    let next_at = |at| publish(&State::unknown(at), &Next::Wait(at), &[]);
     next_at(now() + TimeDelta::days(1));
     assert_eq!(
         sign_of_life(&board).as_deref(),
