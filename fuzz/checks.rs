@@ -222,12 +222,12 @@ fn grant() -> ManagedToken {
         client_id: ConfigValue::Plain(APP.to_owned()),
         client_secret: Source::Secret(address()),
         secret: address(),
-        scope: "https://api.partnercenter.microsoft.com/user_impersonation".to_owned(),
+        scope: "https://api.partnercenter.microsoft.com/user_impersonation".into(),
         verify: Verify::PartnerCenter,
         user_oid: None,
         owner: None,
         app_secret_expires: None,
         strict: false,
-        policy: Policy::default(),
+        policy: Policy::default().into(),
     }
 }

@@ -3,6 +3,8 @@
 //! Owns the order of its start and of its end. Built once, for `run`, for the demo and for the tests. Knows nothing of
 //! configuration files, command lines, systemd or what is served.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

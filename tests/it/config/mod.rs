@@ -42,7 +42,7 @@ fn the_smallest_file_brings_every_default() {
     assert_eq!(config.policy.rotate_after, Duration::from_secs(7 * 86_400));
     assert_eq!(grant.policy, config.policy);
     assert_eq!(grant.secret.to_string(), "https://contoso.vault.azure.net/secrets/partner-refresh-token");
-    assert_eq!(grant.scope, "https://api.partnercenter.microsoft.com/user_impersonation");
+    assert_eq!(&*grant.scope, "https://api.partnercenter.microsoft.com/user_impersonation");
     assert_eq!(grant.verify, Verify::PartnerCenter);
     assert!(!grant.strict);
 }
@@ -225,7 +225,7 @@ fn another_cloud_brings_its_own_hosts() {
 
     assert_eq!(config.cloud.authority.as_str(), "https://login.partner.microsoftonline.cn/");
     assert_eq!(
-        config.tokens[0].scope,
+        &*config.tokens[0].scope,
         "https://partner.partnercenterapi.microsoftonline.cn/user_impersonation"
     );
     assert_eq!(config.tokens[0].verify, Verify::PartnerCenter);
@@ -407,7 +407,7 @@ fn the_us_government_has_its_own_entra_and_vaults_and_the_public_partner_center(
     assert_eq!(config.cloud.authority.as_str(), "https://login.microsoftonline.us/");
     assert_eq!(config.cloud.name.vault_audience().as_str(), "https://vault.usgovcloudapi.net/");
     assert_eq!(config.cloud.partner_center.as_str(), "https://api.partnercenter.microsoft.com/");
-    assert_eq!(config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
+    assert_eq!(&*config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What one more token costs, as far as it can be said without running: `tests/acceptance/budgets.sh` measures the
 //! rest on the shipped binary.
 
+use std::sync::Arc;
+
 use perennial::rotation::daemon;
 use perennial::rotation::daemon::Signals;
 use perennial::rotation::liveness::LivenessOfAll;
