@@ -148,10 +148,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let Proof { successor, access_token } = match self.redeem(state, &newest, attempt).await {
             Ok(proof) => proof,
             Err(failure) if failure.never_was_a_token => {
-                let Some(rescued) = self.rescue(state, &newest.version, &failure, attempt).await? else {
-                    return Err(failure);
-                };
-                state.phase = Phase::Unsaved(Box::new(rescued));
+                match self.rescue(state, &newest.version, &failure, attempt).await {
+                    Ok(Some(rescued)) => state.phase = Phase::Unsaved(Box::new(rescued)),
+                    Ok(None) => return Err(failure),
+                    Err(hindered) => {
+                        self.settle(state, failure, &hindered, attempt);
+                        return Err(hindered);
+                    }
+                }
                 return Ok(());
             }
             Err(failure) => return Err(failure),
@@ -176,6 +180,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.hold.set(state.stake());
         self.ask_resource(state, &version.id, &access_token, attempt).await;
         Ok(())
+    }
+
+    /// Takes in what is certain of the newest version although its rescue was hindered: what passes by itself hides nothing.
+    fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
+        let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
+        if hindered.remedy == Remedy::Retry && !is_known {
+            let known = std::mem::replace(state, State::unknown(self.clock.now()));
+            *state = self.failed(known, certain, attempt);
+        }
     }
 
     /// Looks at everything: a person has said that something changed (SIGHUP).

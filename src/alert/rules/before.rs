@@ -19,13 +19,14 @@ use crate::status::condition::{Cause, Condition, Severity};
 use crate::status::snapshot::Snapshot;
 
 /// What may have been told although no tag could say so: the vault was away, or said no, or does not take a successor.
-pub(super) const UNMARKED: [Kind; 6] = [
+pub(super) const UNMARKED: [Kind; 7] = [
     Kind::VaultUnreachable,
     Kind::VaultIdentity,
     Kind::VaultRefused,
     Kind::SecretDeleted,
     Kind::TurnedOff,
     Kind::Unsaved,
+    Kind::Overdue,
 ];
 
 /// A sink that takes one incident at a time is told no more ends at once of what began before the start.

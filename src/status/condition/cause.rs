@@ -87,7 +87,7 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
             of.grant.vaults().into_iter().map(|url| Cause::vault(&url, of)).collect()
         }
         Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => vec![Cause::app(of)],
-        Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode | Kind::Overdue => {
+        Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode => {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }
         Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],

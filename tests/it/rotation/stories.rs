@@ -238,3 +238,27 @@ fn a_secret_that_was_deleted_before_the_start_can_be_recovered_by_what_is_told()
         );
     });
 }
+
+/// Its predecessors cannot be tried, and that it is of no use is certain (found by the simulation of the whole process,
+/// seed 55).
+#[test]
+fn an_outage_of_entra_does_not_hide_that_the_stored_value_is_no_token() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        let secret = &town.partners[0].refresh_token;
+        town.start();
+        pass(HOUR).await;
+        town.stop();
+        town.world.human_writes(secret, "pasted rubbish", Tags::new()).expect("stored");
+        pass(DAY + HOUR).await;
+        town.world.inject(down(Peer::Entra).on(Operation::Redeem));
+        town.start();
+        pass(MINUTE * 10).await;
+        let held: Vec<Kind> = town.holding().into_iter().map(|(kind, _)| kind).collect();
+        assert!(held.contains(&Kind::LoginRequired), "{held:?}");
+
+        pass(DAY).await;
+        town.world.clear_faults(None);
+        pass(HOUR * 4).await;
+        assert_eq!((town.holding(), town.state()), (vec![], TokenState::Current));
+    });
+}
