@@ -35,8 +35,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            if state.inherited == Some(Inherited::SignIn) {
-                self.find_ended(state, newest, attempt).await;
+            // What it ended stands on the version before it. The next list looks again.
+            if state.inherited == Some(Inherited::SignIn)
+                && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
+            {
+                attempt.note(Event::HistoryUnread(failure.summary));
             }
             return Ok(None);
         }
@@ -81,9 +84,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Err(Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::History, summary));
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;
-        // What kept them from being listed is over, and nothing else is.
-        if listed.is_ok() {
+        if let Ok(versions) = &listed {
+            // What kept them from being listed is over, and nothing else is.
             state.clear_failures_about(FailureSubject::History);
+            state.inherit_from_before_sign_in(versions);
         }
         // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
         if let Ok(versions) = &listed
@@ -218,15 +222,6 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let update = SecretUpdate { enabled: None, tags: Some(tags) };
         if let Err(error) = self.vaults().update(&self.grant.secret, &version.id, &update, attempt.id).await {
             attempt.note(Event::TagsNotUpdated(version.id.clone(), error.to_string()));
-        }
-    }
-
-    /// Looks what a sign-in ended that was made while no daemon was there: it stands on the version before.
-    async fn find_ended(&self, state: &mut State, sign_in: &Version, attempt: &mut Attempt) {
-        match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
-            Ok(versions) => state.inherited = Inherited::before(sign_in, &versions),
-            // The next proof looks again.
-            Err(failure) => attempt.note(Event::HistoryUnread(failure.summary)),
         }
     }
 }

@@ -221,7 +221,14 @@ impl Simulation {
             self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value)).is_none()
         };
         let buried = versions.iter().rev().take_while(is_rubbish).count() > 2;
-        if buried {
+        // Below rubbish, nothing of an older sign-in is put over another one that may come back, as one of somebody else may
+        // where the configuration is corrected: a person is asked to sign in.
+        let below = versions.iter().rev().find(|version| !is_rubbish(version));
+        let is_stranger = |version: &SecretVersion| {
+            let grant = self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value));
+            grant.is_some_and(|grant| grant.owner.user != token.partner.user_oid)
+        };
+        if buried || below.is_some_and(is_stranger) {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
