@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::net::backoff::{doubled, full_jitter, heed};
-use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, DAY, Limits, Noted, Outage, Phase, State, VAULT_CALLS_A_STEP};
 use crate::rotation::strict;
@@ -62,8 +62,6 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const WIDEST: Duration = Duration::from_secs(60 << 12);
 /// No wait is longer: promise 1 counts on an hour in thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// What an attempt reads in vaults before it redeems: the token, the app's id and its secret.
-const READS_OF_AN_ATTEMPT: usize = 3;
 /// Below this much time left, waits are no longer shortened.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
 /// Part of `rotate_after` by which names are spread either way.
@@ -248,13 +246,7 @@ impl Timing {
         let wait = if is_looked_for { wait.min(strict::LOOK_EVERY) } else { wait };
         let mut retry_at = now + delta(heed(wait, failure.retry_after, LONGEST));
         if !state.is_unsaved() && !is_looked_for {
-            let Limits { redemptions, vault_calls, .. } = self.limits();
-            let vault_calls = vault_calls.saturating_sub(VAULT_CALLS_A_STEP);
-            let is_entras = matches!(failure.kind, Kind::EntraUnreachable | Kind::EntraThrottled);
-            let reads = if is_entras { READS_OF_AN_ATTEMPT } else { 1 };
-            retry_at = retry_at
-                .max(state.redemptions.spread_at(redemptions, 1, now))
-                .max(state.vault_calls.spread_at(vault_calls, reads, now));
+            retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
         // Its predecessors are tried as soon as what hindered that is over (promise 1).
         if let Some(blocked) = state.blocked.as_mut().filter(|blocked| blocked.failure.never_was_a_token) {

@@ -44,12 +44,12 @@ impl Recent {
         }
     }
 
-    /// When the next of many attempts is made that cost `each`, so that they last until the oldest is a day old: at once
-    /// while more than two thirds of `limit` are left, and then in equal steps.
-    pub fn spread_at(&self, limit: usize, each: usize, now: Timestamp) -> Timestamp {
+    /// When the next of many attempts is made, so that they last until the oldest is a day old: at once while more than two
+    /// thirds of `limit` are left, and then in equal steps.
+    pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
-        match (live.next(), i32::try_from(left / each + 1)) {
+        match (live.next(), i32::try_from(left + 1)) {
             (Some(oldest), Ok(steps)) if left <= limit / 3 * 2 => now + (oldest + DAY - now) / steps,
             _ => now,
         }
@@ -116,16 +116,15 @@ mod tests {
         let mut recent = Recent::default();
         let hours = |hours: i64| at(3_600 * hours);
         (0..3).for_each(|_| recent.note(hours(0)));
-        assert_eq!(recent.spread_at(12, 1, hours(0)), hours(0));
+        assert_eq!(recent.spread_at(12, hours(0)), hours(0));
 
         recent.note(hours(0));
-        assert_eq!(recent.spread_at(12, 1, hours(6)), hours(8));
+        assert_eq!(recent.spread_at(12, hours(6)), hours(8));
         (0..7).for_each(|_| recent.note(hours(6)));
-        assert_eq!(recent.spread_at(12, 1, hours(20)), hours(22));
+        assert_eq!(recent.spread_at(12, hours(20)), hours(22));
         recent.note(hours(22));
-        assert_eq!(recent.spread_at(12, 1, hours(22)), hours(24));
-        assert_eq!(recent.spread_at(12, 1, hours(24)), hours(24) + TimeDelta::minutes(72));
-        assert_eq!(recent.spread_at(12, 2, hours(24)), hours(26), "two attempts are left of four");
+        assert_eq!(recent.spread_at(12, hours(22)), hours(24));
+        assert_eq!(recent.spread_at(12, hours(24)), hours(24) + TimeDelta::minutes(72));
     }
 
     #[test]

@@ -67,7 +67,9 @@ fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told
 
             tokio::time::sleep(MINUTE * minutes).await;
             let calls = host.world.count_calls(Peer::KeyVault, None, since);
-            assert!(calls <= 30, "{minutes} min: {calls} calls");
+            // Somebody is asked to sign in meanwhile, so the vault is watched by the minute.
+            let most = 30 + usize::try_from(minutes).expect("few");
+            assert!(calls <= most, "{minutes} min: {calls} calls");
             if minutes > 1 {
                 let told = host.holding();
                 assert!(told.contains(&Kind::VaultUnreachable), "{minutes} min: {told:?}");
