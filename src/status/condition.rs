@@ -332,14 +332,17 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// Since when a step is late: a proof by twice its period, a rotation by a day beyond its spread. A
-/// successor that was saved just now, perhaps after days, is given its time to be proved. A token that waits for its turn
-/// is not late: that is what the limits cost.
+/// Since when a step is late: a proof by twice its period, the first proof of a new version by a quarter of an hour, a
+/// rotation by a day beyond its spread. A successor that was saved just now, perhaps after days, is given its time to be
+/// proved. A token that waits for its turn is not late: that is what the limits cost.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;
     }
-    let prove_by = Some(of.proved_at?).max(of.last_rotation_at)? + delta(2 * of.prove_every());
+    let prove_by = match of.proved_at {
+        Some(_) => of.proved_at.max(of.last_rotation_at)? + delta(2 * of.prove_every()),
+        None => of.first_proof_due_at? + TRIED_WITHIN,
+    };
     let rotate_by = of.rotate_at.map(|at| at + TimeDelta::days(1));
     let late = [Some(prove_by), rotate_by].into_iter().flatten().min()?;
     (late < now).then_some(late)

@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub rotate_at: Option<Timestamp>,
     /// When the issuer last redeemed it, by this process or by one before it.
     pub proved_at: Option<Timestamp>,
+    /// When the proof of a newest version that nobody has proved yet was due.
+    pub first_proof_due_at: Option<Timestamp>,
     /// Whether the process before noted that it was refused after that proof.
     refused_since: bool,
     /// When a successor was last saved.
@@ -225,6 +227,10 @@ impl Snapshot {
             expires_at: end.filter(|end| proved_at.is_none_or(|proved| proved < *end)),
             rotate_at: issued_at.map(|at| at + periods.rotate_after),
             proved_at,
+            first_proof_due_at: match state.phase {
+                Phase::Unproved { due_at } if newest.is_some() && proved_at.is_none() => Some(due_at),
+                Phase::Unproved { .. } | Phase::Current | Phase::Unsaved(_) => None,
+            },
             refused_since: state.proved_at().is_none() && was_refused,
             last_rotation_at: state.last_rotation_at,
             next_step_at: next.map(|next| match next {

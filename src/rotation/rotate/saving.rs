@@ -18,6 +18,7 @@ use crate::rotation::save::{AfterList, AfterRead};
 use crate::rotation::state::{PendingSave, Phase, State};
 use crate::rotation::{save, schedule};
 use crate::token::rotation_id;
+use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
 /// A save that gives way more often than this is racing a writer in a loop: it rests first.
@@ -104,6 +105,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let successor = &pending.successor;
         let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
+        // Foreign tags come from what is on top now, too.
+        let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
+        // What was told may not be noted on any version yet.
+        if let Some(told) = &state.told {
+            told.put(&mut foreign);
+        }
         let (new, dropped) = NewVersion::compose(
             successor.token.clone(),
             self.timing.policy().lifetime,
@@ -116,8 +123,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 user_oid: successor.user_oid.as_deref(),
                 redeemed_from: Some(&successor.redeemed.id),
                 verdict: verdict.map(|noted| (noted.word(), noted.at)),
-                // Foreign tags come from what is on top now, too.
-                foreign: newest.tags.iter().chain(successor.redeemed.tags.iter()).collect(),
+                foreign,
                 rotation_id: successor.rotation_id,
             },
         );

@@ -62,6 +62,25 @@ fn late_is_told_only_where_nothing_else_says_why() {
 }
 
 #[test]
+fn a_new_version_that_cannot_be_tried_is_late_after_a_quarter_of_an_hour() {
+    let unproved = |minutes: i64, blocked: Option<Kind>| {
+        let due_at = now() - TimeDelta::minutes(minutes);
+        let mut state = State::unknown(due_at);
+        state.newest = Some(version());
+        let Some(kind) = blocked else { return state };
+        let failure = Failure::new(kind, Remedy::Login, FailureSubject::Grant, "refused");
+        let mut state = samples::failed(state, failure, due_at, 1);
+        state.blocked.as_mut().expect("refused").is_confirmed = false;
+        state
+    };
+
+    assert_eq!(kinds_of_state(&unproved(14, None)), []);
+    assert_eq!(kinds_of_state(&unproved(16, None)), [Kind::Overdue]);
+    let unconfirmed = unproved(16, Some(Kind::LoginRequired));
+    assert_eq!(kinds_of_state(&unconfirmed), [Kind::Overdue], "its confirmation waits for the day's calls");
+}
+
+#[test]
 fn a_write_that_fails_once_is_no_incident() {
     let down = |attempts| Some((Kind::VaultUnreachable, Remedy::Retry, attempts));
 

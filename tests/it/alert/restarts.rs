@@ -309,3 +309,30 @@ fn what_a_sign_in_ended_is_told_once_its_history_can_be_read() {
         assert_eq!((town.pager.open(), town.holding(), town.state()), (vec![], vec![], TokenState::Current));
     });
 }
+
+/// No tag can be updated and the pager does not answer: the marks go with the successor (found by the simulation of the whole
+/// process, seed 487).
+#[test]
+fn what_was_told_stays_known_through_a_rotation_while_no_tag_can_be_updated() {
+    in_town(1, |_, _, _| {}, &async |town| {
+        town.start();
+        pass(HOUR).await;
+        town.world.revoke_user(&town.partners[0].user_oid);
+        pass(HOUR * 8).await;
+        assert!(town.pager.open().contains(&Kind::LoginRequired));
+
+        allow(town, Action::Update, false);
+        town.stop();
+        signs_in(town);
+        town.pager.is_wrong.set(true);
+        for _ in 0..2 {
+            town.start();
+            pass(HOUR).await;
+            town.stop();
+        }
+        town.pager.is_wrong.set(false);
+        town.start();
+        pass(HOUR * 2).await;
+        assert!(!town.pager.open().contains(&Kind::LoginRequired), "{:?}", town.pager.open());
+    });
+}
