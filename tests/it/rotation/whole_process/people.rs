@@ -161,6 +161,13 @@ impl Simulation {
     }
 
     fn change_vaults(&mut self, change: impl Fn(&mut perennial::sandbox::world::VaultState)) {
+        let now = self.world.now();
+        // What was refused works from now on, and may do so before something else happens in this hour.
+        for nth in 0..self.tokens.len() {
+            if !self.has_all_roles(&self.tokens[nth]) {
+                self.checks.may_have_worked(nth, now);
+            }
+        }
         VAULTS.iter().chain([&APPS]).for_each(|vault| self.world.change_vault(vault, &change));
     }
 
