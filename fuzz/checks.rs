@@ -212,11 +212,11 @@ fn address() -> SecretAddress {
 
 fn grant() -> ManagedToken {
     ManagedToken {
-        deployment: std::sync::Arc::new(Deployment {
-            authority: "https://login.microsoftonline.com/".into(),
-            command: "perennial".into(),
-            first_secret: address().to_string().into(),
-        }),
+        deployment: std::sync::Arc::new(Deployment::new(
+            "https://login.microsoftonline.com/",
+            "host",
+            "secret",
+        )),
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),
         client_id: ConfigValue::Plain(APP.to_owned()),

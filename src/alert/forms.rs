@@ -4,60 +4,95 @@
 
 use std::fmt::Write as _;
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::rules::{EventKind, Notification};
-use crate::ports::failure::Remedy;
-use crate::process::clock::{Timestamp, rfc3339};
+use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::{Condition, Severity};
+use crate::token::managed::Deployment;
 
-/// Incidents shown in full in one message; Teams takes about 28 KB (docs/azure-facts.md F501).
-const MOST_SHOWN: usize = 10;
+mod event;
+mod signing;
+
+pub use self::event::{cloud_event, pagerduty};
+pub use self::signing::SigningKey;
+
+/// How much of a message is shown.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Incidents in full.
+    incidents: usize,
+    /// Characters of a text made elsewhere; what is longer is cut.
+    chars: usize,
+}
+
+const fn size(incidents: usize, chars: usize) -> Size {
+    Size { incidents, chars }
+}
+
+/// From the most to the least. The first one that a receiver takes is used; an action is cut in the first one nowhere.
+const SIZES: [Size; 6] =
+    [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
 /// Names of tokens shown of one incident.
 const MOST_NAMES: usize = 10;
-/// Characters of a text made elsewhere; what is longer is cut.
-const MOST_CHARS: usize = 600;
-/// `PagerDuty`'s bound on a summary (docs/azure-facts.md F503).
-const PAGERDUTY_SUMMARY: usize = 1024;
+/// Bytes of a message that Teams takes, with room for what is on the way (docs/azure-facts.md F501).
+pub const TEAMS_BYTES: usize = 24_000;
+/// Bytes of a message that Slack takes (docs/azure-facts.md F502).
+pub const SLACK_BYTES: usize = 12_000;
+/// Characters of a section's text that Slack takes (docs/azure-facts.md F502).
+const SLACK_SECTION: usize = 2_900;
 
-/// The form of `data` in an event; a change that a receiver must know about raises it.
-const EVENT_TYPE: &str = "dev.perennial.alert";
+/// The title of a message that tries a sink.
+const TEST_TITLE: &str = "Test message";
+
+/// A message in the first size in which it has at most so many bytes.
+fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
+    let [largest, smaller @ ..] = SIZES;
+    let mut sizes = smaller.into_iter();
+    let mut message = form(largest);
+    while message.to_string().len() > most_bytes {
+        let Some(smaller) = sizes.next() else { break };
+        message = form(smaller);
+    }
+    message
+}
 
 /// A headline over everything in a message.
 pub fn headline(changes: &[Notification]) -> String {
-    if let [Notification { what, condition, .. }] = changes {
-        return format!("{}: {}{}", word(*what, condition), condition.kind.title(), of_whom(condition));
+    if let [change] = changes {
+        return format!("{}{}", title(change), of_whom(&change.condition));
     }
     let count = |wanted: fn(&Notification) -> bool| changes.iter().filter(|change| wanted(change)).count();
-    let over = count(|change| change.what == EventKind::Resolved);
+    let resolved = count(|change| change.what == EventKind::Resolved);
     let critical = count(|change| change.what != EventKind::Resolved && is_critical(change));
-    let warnings = changes.len() - over - critical;
-    let parts = [(critical, "critical"), (warnings, "to look at"), (over, "over")];
+    let warnings = changes.len() - resolved - critical;
+    let warning = if warnings == 1 { "warning" } else { "warnings" };
+    let parts = [(critical, "critical"), (warnings, warning), (resolved, "resolved")];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts.map(|(count, word)| format!("{count} {word}")).collect();
     format!("Perennial: {}", parts.join(", "))
 }
 
 fn is_critical(change: &Notification) -> bool {
-    change.condition.severity == Severity::Critical
+    change.what != EventKind::Test && change.condition.severity == Severity::Critical
 }
 
-fn word(what: EventKind, condition: &Condition) -> &'static str {
-    match (what, condition.severity) {
-        (EventKind::Resolved, _) => "Over",
-        (EventKind::Test, _) => "Test",
+/// What happened to which condition.
+fn title(Notification { what, condition, .. }: &Notification) -> String {
+    let word = match (what, condition.severity) {
+        (EventKind::Test, _) => return TEST_TITLE.to_owned(),
+        (EventKind::Resolved, _) => "Resolved",
+        (EventKind::Flapping, _) => "Flapping",
         (EventKind::Reminder, Severity::Critical) => "Still critical",
         (EventKind::Reminder, Severity::Warning) => "Still a warning",
         (EventKind::Changed, Severity::Critical) => "Changed, critical",
-        (EventKind::Changed, Severity::Warning) => "Changed, a warning",
-        (_, Severity::Critical) => "Critical",
-        (_, Severity::Warning) => "Warning",
-    }
+        (EventKind::Changed, Severity::Warning) => "Changed, warning",
+        (EventKind::Opened, Severity::Critical) => "Critical",
+        (EventKind::Opened, Severity::Warning) => "Warning",
+    };
+    format!("{word}: {}", condition.kind.title())
 }
 
 fn of_whom(condition: &Condition) -> String {
@@ -75,125 +110,143 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-fn who(condition: &Condition) -> &'static str {
-    match condition.remedy {
-        Remedy::Login => "whoever can sign in as the user",
-        Remedy::Operator => "an operator",
-        Remedy::Retry => "nobody; Perennial retries automatically",
-    }
-}
-
 fn left(condition: &Condition) -> Option<String> {
     condition.runway_seconds.map(|seconds| match seconds {
-        0 => "none: no access token can be had any more".to_owned(),
+        0 => "none: no access token can be obtained".to_owned(),
         some => relative::span(chrono::TimeDelta::seconds(some)),
     })
 }
 
 /// Name and value of each thing to be said about an incident.
-fn facts(change: &Notification, now: Timestamp) -> Vec<(&'static str, String)> {
-    let Notification { what, condition, .. } = change;
+fn facts(
+    change: &Notification,
+    here: &Deployment,
+    most: usize,
+    now: Timestamp,
+) -> Vec<(&'static str, String)> {
+    let Notification { what, condition, lasted, .. } = change;
     let mut facts = Vec::new();
     if !condition.tokens.is_empty() {
-        facts.push(("Tokens", condition.names(MOST_NAMES)));
+        facts.push(("Tokens", cut(&condition.names(MOST_NAMES), most)));
     }
-    let since =
-        format!("{} ({})", condition.since.format("%Y-%m-%d %H:%M UTC"), relative::ago(condition.since, now));
-    if *what == EventKind::Resolved {
-        facts.push(("It was", cut(&condition.summary, MOST_CHARS)));
-        facts.push(("Since", since));
-        return facts;
+    let since = || {
+        let ago = relative::ago(condition.since, now);
+        format!("{} ({ago})", condition.since.format("%Y-%m-%d %H:%M UTC"))
+    };
+    match what {
+        EventKind::Test => facts.push(("What", cut(&condition.summary, most))),
+        EventKind::Resolved => {
+            facts.push(("What it was", cut(&condition.summary, most)));
+            facts.extend(lasted.map(|lasted| ("It lasted", relative::span(lasted))));
+        }
+        EventKind::Flapping => {
+            facts.push(("What", cut(&condition.summary, most)));
+            facts.push((
+                "Flapping",
+                "it began and ended several times; it is reported again after an hour without a change"
+                    .to_owned(),
+            ));
+            facts.push(("Since", since()));
+        }
+        EventKind::Opened | EventKind::Changed | EventKind::Reminder => {
+            facts.push(("What", cut(&condition.summary, most)));
+            facts.push(("Since", since()));
+        }
     }
-    facts.push(("What", cut(&condition.summary, MOST_CHARS)));
-    facts.push(("Since", since));
-    if let Some(left) = left(condition) {
-        facts.push(("Time left", left));
+    if !matches!(what, EventKind::Resolved | EventKind::Test) {
+        facts.extend(left(condition).map(|left| ("Time left", left)));
+        facts.push(("Who can fix it", condition.remedy.who().to_owned()));
+        if !condition.owners.is_empty() {
+            facts.push(("Owner", cut(&condition.owners.join(", "), most)));
+        }
     }
-    facts.push(("Who can fix it", who(condition).to_owned()));
-    if !condition.owners.is_empty() {
-        facts.push(("Owner", cut(&condition.owners.join(", "), MOST_CHARS)));
+    if *what != EventKind::Resolved {
+        facts.push(("What to do", cut(&condition.action, most)));
     }
-    facts.push(("What to do", cut(&condition.action, MOST_CHARS)));
-    if *what != EventKind::Test {
-        facts.push(("Runbook", runbook(condition)));
-    }
-    let ids = condition.trace.parts();
-    if !ids.is_empty() {
-        facts.push(("For support", ids.join(", ")));
+    facts.push(("Instance", here.instance.clone()));
+    facts.extend(here.page_url.clone().map(|page| ("Status page", page)));
+    if !matches!(what, EventKind::Resolved | EventKind::Test) {
+        facts.push(("Runbook", runbook(condition, here)));
+        let ids = condition.trace.parts();
+        if !ids.is_empty() {
+            facts.push(("For support", ids.join(", ")));
+        }
     }
     facts
 }
 
 /// Where the runbook tells about a condition: a section is called as the kind.
-pub fn runbook(condition: &Condition) -> String {
-    format!("docs/runbook.md#{}", condition.kind.as_str())
+pub fn runbook(condition: &Condition, here: &Deployment) -> String {
+    let section = condition.kind.as_str();
+    match &here.runbook_url {
+        Some(url) => format!("{url}#{section}"),
+        None => format!("docs/runbook.md, section {section}"),
+    }
 }
 
 /// How many incidents are not shown.
-fn unshown(changes: &[Notification]) -> Option<String> {
-    let more = changes.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0)?;
-    Some(format!("and {more} more: see the status page"))
+fn unshown(changes: &[Notification], size: Size, here: &Deployment) -> Option<String> {
+    let more = changes.len().checked_sub(size.incidents).filter(|more| *more > 0)?;
+    let page = here.page_url.as_deref().unwrap_or("the status page");
+    Some(format!("and {more} more: see {page}"))
 }
 
-/// An Adaptive Card for a Workflows webhook (docs/azure-facts.md F501).
-pub fn teams(changes: &[Notification], now: Timestamp) -> Value {
-    let text = |text: &str| json!({"type": "TextBlock", "text": text, "wrap": true});
-    let grave = changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change));
+/// An Adaptive Card for a Workflows webhook, of at most so many bytes (docs/azure-facts.md F501).
+pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let calm = changes.iter().all(|change| matches!(change.what, EventKind::Resolved | EventKind::Test));
-    let colour = if grave {
+    let colour = if changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change)) {
         "Attention"
     } else if calm {
         "Good"
     } else {
         "Warning"
     };
-    let heading = json!({"type": "TextBlock", "text": headline(changes), "weight": "Bolder", "size": "Medium",
-        "wrap": true, "style": "heading", "color": colour});
-    let mut body = vec![heading];
-    for change in changes.iter().take(MOST_SHOWN) {
-        if changes.len() > 1 {
-            let Notification { what, condition, .. } = change;
-            let title = format!("{}: {}", word(*what, condition), condition.kind.title());
-            body.push(json!({"type": "TextBlock", "text": title, "weight": "Bolder", "wrap": true,
-                "separator": true}));
+    within(most_bytes, |size| {
+        let heading = json!({"type": "TextBlock", "text": headline(changes), "weight": "Bolder", "size": "Medium",
+            "wrap": true, "style": "heading", "color": colour});
+        let mut body = vec![heading];
+        for change in changes.iter().take(size.incidents) {
+            if changes.len() > 1 {
+                body.push(
+                    json!({"type": "TextBlock", "text": title(change), "weight": "Bolder", "wrap": true,
+                    "separator": true}),
+                );
+            }
+            let facts = facts(change, here, size.chars, now).into_iter();
+            let facts: Vec<Value> =
+                facts.map(|(title, value)| json!({"title": title, "value": value})).collect();
+            body.push(json!({"type": "FactSet", "facts": facts}));
         }
-        let facts = facts(change, now).into_iter();
-        let facts: Vec<Value> = facts.map(|(title, value)| json!({"title": title, "value": value})).collect();
-        body.push(json!({"type": "FactSet", "facts": facts}));
-    }
-    if let Some(more) = unshown(changes) {
-        body.push(text(&more));
-    }
-    json!({"type": "message", "attachments": [{
-        "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null,
-        "content": {"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard",
-            "version": "1.2", "msteams": {"width": "full"}, "body": body}}]})
+        if let Some(more) = unshown(changes, size, here) {
+            body.push(json!({"type": "TextBlock", "text": more, "wrap": true}));
+        }
+        json!({"type": "message", "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": null,
+            "content": {"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard",
+                "version": "1.2", "msteams": {"width": "full"}, "body": body}}]})
+    })
 }
 
-/// A message of an incoming webhook (docs/azure-facts.md F502: three letters are escaped).
-pub fn slack(changes: &[Notification], now: Timestamp) -> Value {
+/// A message of an incoming webhook, of at most so many bytes (docs/azure-facts.md F502: three letters are escaped).
+pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
     let headline = escaped(&headline(changes));
-    let mut blocks = vec![section(format!("*{headline}*"))];
-    for change in changes.iter().take(MOST_SHOWN) {
-        let mut text = String::new();
-        if changes.len() > 1 {
-            let Notification { what, condition, .. } = change;
-            push(
-                &mut text,
-                format_args!("*{}: {}*\n", word(*what, condition), escaped(condition.kind.title())),
-            );
+    within(most_bytes, |size| {
+        let mut blocks = vec![section(format!("*{headline}*"))];
+        for change in changes.iter().take(size.incidents) {
+            let mut text = String::new();
+            if changes.len() > 1 {
+                push(&mut text, format_args!("*{}*\n", escaped(&title(change))));
+            }
+            for (name, value) in facts(change, here, size.chars, now) {
+                push(&mut text, format_args!("*{name}:* {}\n", escaped(&value)));
+            }
+            blocks.push(section(cut(text.trim_end(), SLACK_SECTION)));
         }
-        for (name, value) in facts(change, now) {
-            push(&mut text, format_args!("*{name}:* {}\n", escaped(&value)));
-        }
-        blocks.push(section(cut(text.trim_end(), 2900)));
-    }
-    if let Some(more) = unshown(changes) {
-        blocks.push(section(more));
-    }
-    json!({"text": headline, "blocks": blocks})
+        blocks.extend(unshown(changes, size, here).map(section));
+        json!({"text": headline, "blocks": blocks})
+    })
 }
 
 /// A mail in plain text.
@@ -203,90 +256,34 @@ pub struct Mail {
     pub subject: String,
     /// All that there is to say.
     pub text: String,
-    /// The same whenever the same is told: a mail that comes twice can be known by it.
+    /// The same whenever this instance tells the same: a mail that comes twice can be known by it.
     pub id: Uuid,
-    /// The incident, where it is about one: mail programs show what refers to it as one thread.
+    /// The incident as this instance tells it, where it is about one: mail programs show what refers to it as one thread.
     pub thread: Option<Uuid>,
 }
 
 /// A mail about everything in a message.
-pub fn mail(changes: &[Notification], now: Timestamp) -> Mail {
+pub fn mail(changes: &[Notification], here: &Deployment, now: Timestamp) -> Mail {
+    let size = SIZES[0];
     let mut text = String::new();
-    for change in changes.iter().take(MOST_SHOWN) {
-        let Notification { what, condition, .. } = change;
-        push(&mut text, format_args!("{}: {}\n\n", word(*what, condition), condition.kind.title()));
-        for (name, value) in facts(change, now) {
+    for change in changes.iter().take(size.incidents) {
+        push(&mut text, format_args!("{}\n\n", title(change)));
+        for (name, value) in facts(change, here, size.chars, now) {
             push(&mut text, format_args!("{name}: {value}\n"));
         }
         text.push_str("\n\n");
     }
-    if let Some(more) = unshown(changes) {
+    if let Some(more) = unshown(changes, size, here) {
         push(&mut text, format_args!("{more}\n"));
     }
-    let ids: Vec<u8> = changes.iter().flat_map(|change| change.id().into_bytes()).collect();
+    let mut ids = here.instance.clone().into_bytes();
+    ids.extend(changes.iter().flat_map(|change| change.id().into_bytes()));
     let thread = match changes {
-        [only] => Some(only.condition.id),
+        [only] => Some(Uuid::new_v5(&only.condition.id, here.instance.as_bytes())),
         _ => None,
     };
     let text = format!("{}\n", text.trim_end());
     Mail { subject: headline(changes), text, id: Uuid::new_v5(&Uuid::NAMESPACE_OID, &ids), thread }
-}
-
-/// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent
-/// again adds to the open incident, and a resolve for none is dropped.
-pub fn pagerduty(change: &Notification, routing_key: &str, host: &str, now: Timestamp) -> Value {
-    let Notification { what, condition, .. } = change;
-    let dedup_key = condition.id.to_string();
-    if *what == EventKind::Resolved {
-        return json!({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key});
-    }
-    let severity = match (what, condition.severity) {
-        (EventKind::Test, _) => "info",
-        (_, Severity::Critical) => "critical",
-        (_, Severity::Warning) => "warning",
-    };
-    let details: serde_json::Map<String, Value> = facts(change, now)
-        .into_iter()
-        .map(|(name, value)| (name.to_lowercase().replace(' ', "_"), Value::String(value)))
-        .collect();
-    json!({"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key, "client": "Perennial",
-    "payload": {
-        "summary": cut(&format!("{}: {}", headline(std::slice::from_ref(change)), condition.summary),
-            PAGERDUTY_SUMMARY),
-        "source": host,
-        "severity": severity,
-        "timestamp": rfc3339(condition.since),
-        "component": condition.cause,
-        "group": condition.tokens.first(),
-        "class": condition.kind.as_str(),
-        "custom_details": details,
-    }})
-}
-
-/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id`
-/// together are the same whenever the same thing is told.
-pub fn cloud_event(change: &Notification, now: Timestamp) -> Value {
-    let Notification { what, condition, .. } = change;
-    json!({
-        "specversion": "1.0",
-        "id": change.id().to_string(),
-        "source": "/perennial",
-        "type": format!("{EVENT_TYPE}.{}.v1", what.as_str()),
-        "time": rfc3339(now),
-        "subject": condition.cause,
-        "datacontenttype": "application/json",
-        "data": {"what": what.as_str(), "title": condition.kind.title(), "runbook": runbook(condition),
-            "condition": condition},
-    })
-}
-
-/// The signature of a message by Standard Webhooks 1.0 ("Signature scheme"): HMAC-SHA256 over id, time and body.
-/// A key that begins with `whsec_` is base64 behind that; any other is taken as it is.
-pub fn signature(key: &str, id: &str, seconds: i64, body: &str) -> String {
-    let decoded = key.strip_prefix("whsec_").and_then(|rest| STANDARD.decode(rest).ok());
-    let key = hmac::Key::new(hmac::HMAC_SHA256, decoded.as_deref().unwrap_or(key.as_bytes()));
-    let tag = hmac::sign(&key, format!("{id}.{seconds}.{body}").as_bytes());
-    format!("v1,{}", STANDARD.encode(tag.as_ref()))
 }
 
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {

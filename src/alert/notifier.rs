@@ -1,4 +1,4 @@
-//! Delivers what the sinks are to be told; `heartbeat` says that somebody is there to tell it.
+//! Delivers alerts to sinks, with retries. `heartbeat` reports that this process is alive.
 //!
 //! Owns one task per sink: look what is due, send it, look again. What does not get through stays due and is
 //! tried again after a wait that doubles, or at the time that the receiver asked for.
@@ -6,6 +6,7 @@
 //! Invariants: an address or a key is read for each use and shown nowhere; nothing is sent without TLS but to
 //! this machine itself; no redirect is followed.
 
+mod answer;
 mod heartbeat;
 mod mail;
 mod retries;
@@ -21,15 +22,19 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use self::heartbeat::keep_beating;
+use self::answer::{GONE_WAIT, judged};
+pub use self::answer::{Received, Refusal, Undelivered};
+pub use self::heartbeat::{keep_beating, try_heartbeat};
+
 use self::retries::Retries;
 use crate::alert::forms;
+use crate::alert::forms::SigningKey;
 use crate::alert::rules::{EventKind, Notification, SinkState, test_message, was_undeliverable};
 use crate::alert::sink::{Destination, Sink, SmtpServer};
-use crate::net::address::TargetUrl;
+use crate::net::address::{TargetUrl, TargetUrlError};
 use crate::net::backoff::{doubled, equal_jitter, heed};
 use crate::net::calls::{CallTarget, Calls};
-use crate::net::http::{Http, exchange};
+use crate::net::http::{Http, exchange_unseen};
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::status::board::StatusBoard;
@@ -48,12 +53,10 @@ const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure, and the longest one.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// A receiver may ask for more, up to this.
-const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
-/// After an answer that says never again (410; docs/azure-facts.md F504).
-const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Some conditions begin by the passing of time alone: looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
+/// A message that is refused is split, but no more often than this at once.
+const MOST_SPLITS: usize = 8;
 /// At a start all tokens are waited for, so that they are told in one message; but no longer than this.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -74,15 +77,6 @@ pub trait Carrier: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Undelivered>> + Send;
 }
 
-/// What a receiver answers.
-#[derive(Clone, Copy, Debug)]
-pub struct Received {
-    /// HTTP status.
-    pub status: u16,
-    /// How long it wants to be left alone.
-    pub retry_after: Option<Duration>,
-}
-
 /// What carries messages out of this process.
 #[derive(Clone, Debug)]
 pub struct Outbound {
@@ -92,35 +86,13 @@ pub struct Outbound {
     pub calls: Arc<Calls>,
 }
 
-/// Why a message did not get through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undelivered {
-    /// In our own words, without an address or a secret.
-    pub why: String,
-    /// Whether somebody has to act.
-    pub permanent: bool,
-    /// Whether it was this message that was refused: others may get through.
-    pub message_rejected: bool,
-    /// How long the receiver wants to be left alone.
-    pub after: Option<Duration>,
-}
-
-impl Undelivered {
-    fn settled(why: impl Into<String>) -> Self {
-        Self { permanent: true, ..Self::passing(why) }
-    }
-
-    /// It may get through later.
-    pub fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), permanent: false, message_rejected: false, after: None }
-    }
-}
-
 /// Sends to one sink.
 #[derive(Clone, Debug)]
 pub struct Notifier<C = Outbound> {
     /// Where to.
     pub sink: Sink,
+    /// What the messages say of this process.
+    pub here: Arc<Deployment>,
     /// By what.
     pub outbound: C,
 }
@@ -131,27 +103,34 @@ impl<C: Carrier> Notifier<C> {
     /// # Errors
     /// It did not get through, or nobody knows.
     pub async fn send(&self, changes: &[Notification], now: Timestamp) -> Result<(), Undelivered> {
+        let here = &*self.here;
         match &self.sink.to {
-            Destination::Teams { url } => self.post_json(&address(url)?, &forms::teams(changes, now)).await,
-            Destination::Slack { url } => self.post_json(&address(url)?, &forms::slack(changes, now)).await,
+            Destination::Teams { url } => {
+                let form = |most| forms::teams(changes, here, now, most);
+                self.post_within(forms::TEAMS_BYTES, &address(url)?, form).await
+            }
+            Destination::Slack { url } => {
+                let form = |most| forms::slack(changes, here, now, most);
+                self.post_within(forms::SLACK_BYTES, &address(url)?, form).await
+            }
             Destination::PagerDuty { routing_key, endpoint } => {
                 let key = secret(routing_key)?;
                 let url = endpoint.with_path(&["v2", "enqueue"]);
                 for change in changes {
-                    let event = forms::pagerduty(change, key.expose_secret(), &host(), now);
+                    let event = forms::pagerduty(change, key.expose_secret(), here, now);
                     self.post_json(&url, &event).await?;
                 }
                 Ok(())
             }
             Destination::Webhook { url, signing_key } => {
                 let url = address(url)?;
-                let key = signing_key.as_ref().map(secret).transpose()?;
+                let key = signing_key.as_ref().map(signing).transpose()?;
                 for change in changes {
                     self.post_event(&url, key.as_ref(), change, now).await?;
                 }
                 Ok(())
             }
-            Destination::Email(server) => self.outbound.mail(server, forms::mail(changes, now)).await,
+            Destination::Email(server) => self.outbound.mail(server, forms::mail(changes, here, now)).await,
         }
     }
 
@@ -159,13 +138,31 @@ impl<C: Carrier> Notifier<C> {
     ///
     /// # Errors
     /// As `send`.
-    pub async fn test(&self, here: &Deployment, now: Timestamp) -> Result<(), Undelivered> {
-        let test = test_message(&self.sink.name, here, now);
+    pub async fn test(&self, now: Timestamp) -> Result<(), Undelivered> {
+        let test = test_message(&self.sink.name, &self.here, now);
         self.send(std::slice::from_ref(&test), now).await?;
         if matches!(self.sink.to, Destination::PagerDuty { .. }) {
             self.send(&[Notification { what: EventKind::Resolved, ..test }], now).await?;
         }
         Ok(())
+    }
+
+    /// Sends a message of at most so many bytes, and a quarter of it where the receiver refuses that.
+    async fn post_within(
+        &self,
+        most_bytes: usize,
+        url: &TargetUrl,
+        form: impl Fn(usize) -> Value,
+    ) -> Result<(), Undelivered> {
+        let message = form(most_bytes);
+        let sent = self.post_json(url, &message).await;
+        let smaller = form(most_bytes / 4);
+        match sent {
+            Err(missed) if missed.message_rejected && smaller != message => {
+                self.post_json(url, &smaller).await
+            }
+            sent => sent,
+        }
     }
 
     async fn post_json(&self, url: &TargetUrl, body: &Value) -> Result<(), Undelivered> {
@@ -179,17 +176,17 @@ impl<C: Carrier> Notifier<C> {
     async fn post_event(
         &self,
         url: &TargetUrl,
-        key: Option<&SecretString>,
+        key: Option<&SigningKey>,
         change: &Notification,
         now: Timestamp,
     ) -> Result<(), Undelivered> {
-        const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
-        let body = forms::cloud_event(change, now).to_string();
+        const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
+        let body = forms::cloud_event(change, &self.here, now).to_string();
         let (id, seconds) = (change.id().to_string(), now.timestamp());
         let mut request = Request::new(Method::POST, url.clone().into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
         if let Some(key) = key {
-            let signature = forms::signature(key.expose_secret(), &id, seconds, &body);
+            let signature = key.signature(&id, seconds, &body);
             let headers = [
                 ("webhook-id", id),
                 ("webhook-timestamp", seconds.to_string()),
@@ -226,25 +223,9 @@ impl Outbound {
         mut request: Request,
     ) -> Result<Received, NoResponse> {
         *request.timeout_mut() = Some(ANSWER_WITHIN);
-        let answer = exchange(&self.http, &self.calls, what, request).await?;
-        Ok(Received { status: answer.status, retry_after: answer.retry_after() })
-    }
-}
-
-/// What an answer means for the message.
-fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undelivered> {
-    let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
-    let Received { status, retry_after } = answer;
-    let why = format!("it answered with HTTP status {status}");
-    match status {
-        200..=299 => Ok(()),
-        410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
-        408 | 425 | 429 | 500.. => {
-            let after = retry_after.map(|after| after.min(LONGEST_ASKED));
-            Err(Undelivered { after, ..Undelivered::passing(why) })
-        }
-        400 | 413 | 422 => Err(Undelivered { message_rejected: true, ..Undelivered::settled(why) }),
-        _ => Err(Undelivered::settled(why)),
+        let answer = exchange_unseen(&self.http, &self.calls, what, request).await?;
+        let refusal = answer.body.as_ref().and_then(|body| Refusal::in_body(body));
+        Ok(Received { status: answer.status, retry_after: answer.retry_after(), refusal })
     }
 }
 
@@ -252,14 +233,17 @@ fn secret(source: &Source) -> Result<SecretString, Undelivered> {
     read_local(source).map_err(|error| Undelivered::settled(error.to_string()))
 }
 
-fn address(source: &Source) -> Result<TargetUrl, Undelivered> {
-    let url = TargetUrl::parse(secret(source)?.expose_secret());
-    url.ok_or_else(|| Undelivered::settled("its address is not one that begins with https://"))
+fn signing(source: &Source) -> Result<SigningKey, Undelivered> {
+    SigningKey::parse(secret(source)?.expose_secret()).map_err(Undelivered::settled)
 }
 
-/// This machine's name, for receivers that want to know where something happened.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+fn address(source: &Source) -> Result<TargetUrl, Undelivered> {
+    TargetUrl::parse(secret(source)?.expose_secret()).map_err(|error| {
+        Undelivered::settled(match error {
+            TargetUrlError::NotPrivate => "the URL must start with https://",
+            TargetUrlError::UserInfo => "the URL must not contain a user name or a password",
+        })
+    })
 }
 
 /// Keeps one sink told, for ever. `index` is the sink's on the board.
@@ -332,7 +316,9 @@ async fn deliver<S>(
     let at_once = if to.keeps_incidents() { 1 } else { ready.len() };
     let mut failed: Option<Undelivered> = None;
     let mut left: Vec<&Notification> = Vec::new();
-    for message in ready.chunks(at_once) {
+    let mut splits = 0;
+    let mut messages: Vec<&[Notification]> = ready.chunks(at_once).rev().collect();
+    while let Some(message) = messages.pop() {
         if failed.as_ref().is_some_and(|missed| !missed.message_rejected) {
             left.extend(message);
             continue;
@@ -354,6 +340,12 @@ async fn deliver<S>(
                         board.note_told(mark, &condition.tokens);
                     }
                 }
+            }
+            // It may be too long, or one of these may be what is refused.
+            Err(missed) if missed.message_rejected && message.len() > 1 && splits < MOST_SPLITS => {
+                splits += 1;
+                let (first, second) = message.split_at(message.len() / 2);
+                messages.extend([second, first]);
             }
             Err(missed) => {
                 warn!(event = "alert_undelivered", sink = %name, changes = message.len(), reason = %missed.why);
@@ -388,7 +380,7 @@ fn inherit_trouble(board: &StatusBoard) {
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));
-    Notification { what: EventKind::Resolved, condition, day: 0 }
+    Notification { what: EventKind::Resolved, condition, lasted: None, day: 0 }
 }
 
 fn wait(attempts: u32, missed: &Undelivered, sample: f64) -> Duration {

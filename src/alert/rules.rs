@@ -1,6 +1,6 @@
 //! Alerts: what each sink is to be told, by what it was told and what holds.
 //!
-//! Owns the rules of opened, changed, reminder and resolved. There is no queue: a sink's `SinkState` compares what
+//! Owns the rules of opened, changed, reminder, flapping and resolved. There is no queue: a sink's `SinkState` compares what
 //! it was told with what holds, so nothing overflows, and what was not delivered is still due. What begins and
 //! ends between two deliveries is never reported. Pure: `notifier` delivers, `forms` gives a message its form.
 //!
@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::alert::sink::Sink;
-use crate::ports::failure::{Kind, Remedy};
+use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 use crate::status::condition;
 use crate::status::condition::{Condition, Severity};
@@ -26,8 +26,10 @@ use crate::status::snapshot::Snapshot;
 use crate::token::managed::Deployment;
 
 mod before;
+mod flapping;
 
 pub use self::before::was_undeliverable;
+use self::flapping::Flaps;
 
 /// An incident that lasts is told again this often.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
@@ -51,6 +53,8 @@ pub enum EventKind {
     Reminder,
     /// It is over.
     Resolved,
+    /// It began and ended several times. Nothing more is told until it has not changed for an hour.
+    Flapping,
     /// Nothing is wrong: somebody tries the sink.
     Test,
 }
@@ -63,6 +67,7 @@ impl EventKind {
             Self::Changed => "changed",
             Self::Reminder => "reminder",
             Self::Resolved => "resolved",
+            Self::Flapping => "flapping",
             Self::Test => "test",
         }
     }
@@ -73,8 +78,10 @@ impl EventKind {
 pub struct Notification {
     /// What about it.
     pub what: EventKind,
-    /// The incident; for one that is over, as it was last told.
+    /// The incident; for one that is over, as it was last told, with all tokens that were ever in it.
     pub condition: Condition,
+    /// How long it lasted, where it is over and its beginning is known.
+    pub lasted: Option<TimeDelta>,
     /// On which day, counted from 1970: a reminder is another one each day.
     pub day: i64,
 }
@@ -82,12 +89,14 @@ pub struct Notification {
 impl Notification {
     /// An id that is the same whenever the same thing is told, also by another process.
     pub fn id(&self) -> Uuid {
-        let Condition { id, since, severity, tokens, kind, .. } = &self.condition;
-        // How far a clock is off has no beginning that anybody knows.
-        let since = if *kind == Kind::ClockSkew { 0 } else { since.timestamp() };
+        let Condition { id, since, severity, remedy, tokens, owners, .. } = &self.condition;
+        let since = since.timestamp();
         let text = match self.what {
             EventKind::Reminder => format!("reminder/{since}/{}", self.day),
-            EventKind::Changed => format!("changed/{since}/{severity:?}/{}", tokens.join(",")),
+            EventKind::Changed => {
+                let (tokens, owners) = (tokens.join(","), owners.join(","));
+                format!("changed/{since}/{severity:?}/{remedy:?}/{tokens}/{owners}")
+            }
             what => format!("{}/{since}", what.as_str()),
         };
         Uuid::new_v5(id, text.as_bytes())
@@ -100,8 +109,8 @@ pub fn test_message(sink: &str, here: &Deployment, now: Timestamp) -> Notificati
     // Each test is an incident of its own.
     condition.id = Uuid::new_v5(&condition.id, format!("test/{}", now.timestamp()).as_bytes());
     condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
-    "nothing: that you can read this is what was to be shown".clone_into(&mut condition.action);
-    Notification { what: EventKind::Test, condition, day: day(now) }
+    "nothing: this test shows that alerts reach you".clone_into(&mut condition.action);
+    Notification { what: EventKind::Test, condition, lasted: None, day: day(now) }
 }
 
 /// What one sink has been told so far.
@@ -115,13 +124,18 @@ pub struct SinkState {
     pending: BTreeMap<Uuid, Timestamp>,
     /// Incidents that this process has told something about.
     known: BTreeSet<Uuid>,
+    /// Incidents that have ended lately.
+    flaps: BTreeMap<Uuid, Flaps>,
     /// Tokens, by their place, of which nothing of the process before is left to tell.
     settled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Notified {
+    /// As it was last told. Of its tokens those that have not left since.
     condition: Condition,
+    /// All tokens that were ever in it.
+    tokens: BTreeSet<String>,
     remind_at: Timestamp,
     /// Joining tokens are told from then on.
     joins_at: Timestamp,
@@ -138,6 +152,7 @@ impl SinkState {
             told: BTreeMap::new(),
             pending: BTreeMap::new(),
             known: BTreeSet::new(),
+            flaps: BTreeMap::new(),
             settled: BTreeSet::new(),
         }
     }
@@ -159,18 +174,32 @@ impl SinkState {
         let seen = self.seen(snapshots, holding, now);
         let day = day(now);
         let mut due = Vec::new();
-        self.pending.retain(|id, _| seen.iter().any(|condition| condition.id == *id));
+        let holds: BTreeSet<Uuid> = seen.iter().map(|condition| condition.id).collect();
+        self.pending.retain(|id, _| holds.contains(id));
+        self.watch_flapping(&holds, now);
         for condition in &seen {
             self.adopt(snapshots, condition, now);
             if let Some(what) = self.news(condition, now) {
-                due.push(Notification { what, condition: condition.clone(), day });
+                due.push(Notification { what, condition: condition.clone(), lasted: None, day });
             }
         }
+        let over = self.told.iter().filter(|(id, _)| !holds.contains(id));
+        due.extend(over.filter_map(|(id, told)| {
+            let what = self.end_of(*id, now)?;
+            let tokens = told.tokens.iter().cloned().collect();
+            let condition = Condition { tokens, ..told.condition.clone() };
+            let lasted = (what == EventKind::Resolved).then(|| now - condition.since);
+            Some(Notification { what, condition, lasted, day })
+        }));
         let mut before = self.ended_before(snapshots, now);
         before.extend(self.renamed(snapshots, now));
-        let over = self.told.values().map(|told| told.condition.clone()).chain(before);
-        let over = over.filter(|told| !seen.iter().any(|condition| condition.id == told.id));
-        due.extend(over.map(|condition| Notification { what: EventKind::Resolved, condition, day }));
+        let before = before.into_iter().filter(|told| !holds.contains(&told.id));
+        due.extend(before.map(|condition| Notification {
+            what: EventKind::Resolved,
+            condition,
+            lasted: None,
+            day,
+        }));
         due
     }
 
@@ -184,6 +213,9 @@ impl SinkState {
             told.remind_at = told.remind_at.min(now + REMIND_EVERY);
             told.joins_at = told.joins_at.min(now + JOIN_WAIT * 2_i32.pow(JOIN_WAIT_DOUBLES));
         }
+        for flaps in self.flaps.values_mut() {
+            flaps.correct(now);
+        }
     }
 
     /// Takes note that something was delivered.
@@ -191,24 +223,31 @@ impl SinkState {
         let id = change.condition.id;
         self.known.insert(id);
         self.pending.remove(&id);
+        self.note_flapping(id, change.what);
+        let before = self.told.remove(&id);
         if change.what == EventKind::Resolved {
-            self.told.remove(&id);
             return;
         }
         let changes = match change.what {
-            EventKind::Changed => self.told.get(&id).map_or(0, |told| told.changes).saturating_add(1),
+            EventKind::Changed => before.as_ref().map_or(0, |told| told.changes).saturating_add(1),
             _ => 0,
         };
         let joins_at = now + JOIN_WAIT * 2_i32.pow(changes.min(JOIN_WAIT_DOUBLES));
         let remind_at = now + REMIND_EVERY;
-        let condition = change.condition.clone();
-        self.told.insert(id, Notified { condition, remind_at, joins_at, changes });
+        let mut condition = change.condition.clone();
+        let mut tokens: BTreeSet<String> = condition.tokens.iter().cloned().collect();
+        if let Some(before) = before {
+            condition.since = condition.since.min(before.condition.since);
+            tokens.extend(before.tokens);
+        }
+        self.told.insert(id, Notified { condition, tokens, remind_at, joins_at, changes });
     }
 
     /// When something may become due by the mere passing of time.
     pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self.told.values().flat_map(|told| [told.remind_at, told.joins_at]);
         let times = times.chain(self.pending.values().map(|since| *since + HELD_FOR));
+        let times = times.chain(self.flaps.values().filter_map(Flaps::quiet_at));
         times.filter(|at| *at > now).min()
     }
 
@@ -246,21 +285,31 @@ impl SinkState {
         let mark = self.mark(id);
         if snapshots.iter().filter_map(before::marks).any(|marks| marks.contains(mark)) {
             let remind_at = next_reminder(condition.since, now);
-            let told = Notified { condition: condition.clone(), remind_at, joins_at: now, changes: 0 };
-            self.told.insert(id, told);
+            let (condition, tokens) = (condition.clone(), condition.tokens.iter().cloned().collect());
+            self.told.insert(id, Notified { condition, tokens, remind_at, joins_at: now, changes: 0 });
         }
     }
 
     fn news(&mut self, condition: &Condition, now: Timestamp) -> Option<EventKind> {
+        let flaps = self.flaps.get(&condition.id);
+        let (is_flapping, is_quiet) =
+            (flaps.is_some_and(Flaps::is_told), flaps.is_some_and(|of| of.is_quiet(now)));
         let Some(told) = self.told.get_mut(&condition.id) else {
             let since = *self.pending.entry(condition.id).or_insert(now);
             let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
             return (!passes).then_some(EventKind::Opened);
         };
         // Who has left may join again.
-        told.condition.tokens.retain(|token| condition.tokens.contains(token));
-        let joined = condition.tokens.iter().any(|token| !told.condition.tokens.contains(token));
-        if condition.severity > told.condition.severity || (joined && told.joins_at <= now) {
+        let affected: BTreeSet<&String> = condition.tokens.iter().collect();
+        told.condition.tokens.retain(|token| affected.contains(token));
+        let joined = told.condition.tokens.len() < affected.len();
+        let is_graver = condition.severity > told.condition.severity;
+        if is_flapping && !is_graver {
+            return is_quiet.then_some(EventKind::Reminder);
+        }
+        let is_others = condition.remedy != told.condition.remedy
+            || (condition.owners != told.condition.owners && condition.tokens == told.condition.tokens);
+        if is_graver || is_others || (joined && told.joins_at <= now) {
             Some(EventKind::Changed)
         } else if told.remind_at <= now {
             Some(EventKind::Reminder)

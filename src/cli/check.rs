@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out, signals};
-use crate::alert::notifier::{Notifier, Undelivered};
+use crate::alert::notifier::{Notifier, Undelivered, try_heartbeat};
 use crate::config::{Config, ConfigWarning};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
@@ -197,22 +197,28 @@ async fn rehearse(
         steps.push(CheckStep::not_tried("alert", "no [[alert]] is configured"));
     }
     if args.alerts {
-        let here = &config.tokens[0].deployment;
         for sink in &config.alerts {
-            let courier = Notifier { sink: sink.clone(), outbound: shipped.outbound() };
-            steps.push(sent(&sink.name, courier.test(here, clock.now()).await));
+            let here = config.tokens[0].deployment.clone();
+            let notifier = Notifier { sink: sink.clone(), here, outbound: shipped.outbound() };
+            let answer = notifier.test(clock.now()).await;
+            let what = format!("the sink {} of [[alert]]", sink.name);
+            steps.push(sent("alert", &format!("{} took a marked test", sink.name), &what, answer));
         }
+    }
+    if let Some(heartbeat) = config.heartbeat.as_ref().filter(|_| args.alerts) {
+        let answer = try_heartbeat(&heartbeat.url, &shipped.outbound()).await;
+        steps.push(sent("heartbeat", "the monitor took a marked test", "the URL of [heartbeat]", answer));
     }
     Ok(steps)
 }
 
-fn sent(sink: &str, answer: Result<(), Undelivered>) -> CheckStep {
+fn sent(step: &'static str, taken: &str, what: &str, answer: Result<(), Undelivered>) -> CheckStep {
     match answer {
-        Ok(()) => CheckStep::ok("alert", format!("{sink} took a marked test")),
-        Err(Undelivered { why: summary, permanent, .. }) => {
+        Ok(()) => CheckStep::ok(step, taken.to_owned()),
+        Err(Undelivered { why, permanent, .. }) => {
             let remedy = if permanent { Remedy::Operator } else { Remedy::Retry };
-            let action = format!("check what {sink} in [[alert]] points to");
-            CheckStep::failed("alert", StepFailure::new(remedy, format!("{sink}: {summary}"), action))
+            let action = format!("check {what}, and the network on the way to it");
+            CheckStep::failed(step, StepFailure::new(remedy, format!("{what}: {why}"), action))
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::daemon::Daemon;
 use crate::process::clock::Clock;
 use crate::serve::http::Extras;
 use crate::serve::{http, systemd};
+use crate::status::journal::keep_journal;
 
 /// Worked examples.
 pub const EXAMPLES: &str = "\
@@ -59,13 +60,15 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
 
     // Each grant lives in its rotator from here on, and nowhere else.
     let tokens = std::mem::take(&mut config.tokens);
+    let here = tokens[0].deployment.clone();
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
     let sinks = config.alerts.iter().map(|sink| sink.name.clone());
     let mut daemon = Daemon::new(rotators, &clock, |board| board.with_sinks(sinks));
     for (place, sink) in config.alerts.iter().enumerate() {
-        let courier = Notifier { sink: sink.clone(), outbound: peers.outbound() };
-        daemon.notify_by(notifier::keep_told(courier, daemon.board().clone(), place));
+        let notifier = Notifier { sink: sink.clone(), here: here.clone(), outbound: peers.outbound() };
+        daemon.notify_by(notifier::keep_told(notifier, daemon.board().clone(), place));
     }
+    daemon.notify_by(keep_journal(daemon.board().clone()));
     if let Some(heartbeat) = config.heartbeat.clone() {
         daemon.notify_by(notifier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));
     }

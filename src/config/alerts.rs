@@ -75,7 +75,7 @@ pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[Man
         for (place, pattern) in sink.tokens.iter().enumerate() {
             if !tokens.iter().any(|grant| fits(pattern, grant.name.as_str())) {
                 let key = format!("alert[{index}].tokens[{place}]");
-                all = Err(root.note(&key, "fits the name of no token, so it would tell nothing"));
+                all = Err(root.note(&key, "matches no configured token"));
             }
         }
     }
@@ -102,7 +102,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     };
     let strangers = OF_A_KIND.iter().filter(|key| !own.contains(key));
     for key in section.present(&strangers.copied().collect::<Vec<_>>()) {
-        section.note(key, format!("does not go with kind = \"{kind}\""));
+        section.note(key, format!("is not valid for kind = \"{kind}\""));
     }
     let to = match kind {
         "webhook" => {
@@ -178,7 +178,7 @@ fn pagerduty() -> TargetUrl {
 
 /// A server that is reached over HTTPS, or a stand-in on this machine.
 fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
-    let stand_in = text.starts_with("http://").then(|| TargetUrl::parse(text)).flatten();
+    let stand_in = text.starts_with("http://").then(|| TargetUrl::parse(text).ok()).flatten();
     stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 

@@ -65,11 +65,7 @@ mod tests {
             name: SecretName::parse(&format!("t{nth}")).expect("a name"),
         };
         ManagedToken {
-            deployment: std::sync::Arc::new(Deployment {
-                authority: "https://x/".into(),
-                command: "p".into(),
-                first_secret: "s".into(),
-            }),
+            deployment: std::sync::Arc::new(Deployment::new("https://x/", "host", "s")),
             name: TokenName::new(&format!("t{nth}")),
             tenant_id: "contoso.com".into(),
             client_id: ConfigValue::Plain("app".into()),

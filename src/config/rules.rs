@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime};
+use reqwest::Url;
 
 use super::walk::Wanted;
 use crate::net::address::{BaseUrl, BaseUrlError};
@@ -99,6 +100,26 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
     if command.contains('`') { Err("must hold no back-tick") } else { Ok(command.trim().to_owned()) }
+}
+
+/// What messages call an instance.
+pub(super) fn instance(text: &str) -> Result<String, Wanted> {
+    let name = text.trim();
+    if !name.is_empty() && name.chars().count() <= 64 && !name.contains(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err("must be one line of 1 to 64 characters")
+    }
+}
+
+/// The address of a page that people open.
+pub(super) fn link(text: &str) -> Result<String, Wanted> {
+    const WANTED: &str =
+        "must be the URL of a page, at most 300 characters, without a user, a password or a `#`";
+    let url = Url::parse(text.trim()).map_err(|_| WANTED)?;
+    let is_page = matches!(url.scheme(), "https" | "http" | "file");
+    let is_open = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    if is_page && is_open && url.as_str().len() <= 300 { Ok(url.into()) } else { Err(WANTED) }
 }
 
 /// OAuth scopes, separated by blanks.

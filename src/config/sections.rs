@@ -9,6 +9,7 @@ use super::walk::{Checked, Reported, Section, Wanted};
 use super::{HttpSection, identity, rules};
 use crate::azure::cloud::{Cloud, CloudName};
 use crate::azure::identity::Identity;
+use crate::process::host_name;
 use crate::token::managed::{Deployment, Policy};
 
 /// Keys of `[vault]`.
@@ -19,7 +20,7 @@ pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_f
 /// Keys of `[policy]`.
 pub(super) const POLICY: &[&str] = &["rotate_after", "prove_every", "lifetime"];
 /// Keys of `[alerts]`.
-pub(super) const ALERTS: &[&str] = &["command"];
+pub(super) const ALERTS: &[&str] = &["command", "instance", "runbook_url", "page_url"];
 /// Keys of `[http]`.
 pub(super) const HTTP: &[&str] = &["listen", "status"];
 
@@ -60,10 +61,19 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
 
 /// What all tokens share: `[alerts]`, and where Entra is. Their first secret is known once all are read.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
-    let command = root.section("alerts", ALERTS)?.optional("command", rules::command)?;
-    let authority = cloud.as_ref().map_err(|_| Reported)?.authority.as_str().to_owned();
-    let command = command.unwrap_or_else(|| "perennial".to_owned());
-    Ok(Arc::new(Deployment { authority, command, first_secret: Arc::default() }))
+    let section = root.section("alerts", ALERTS)?;
+    let command = section.optional("command", rules::command);
+    let instance = section.optional("instance", rules::instance);
+    let runbook_url = section.optional("runbook_url", rules::link);
+    let page_url = section.optional("page_url", rules::link);
+    Ok(Arc::new(Deployment {
+        authority: cloud.as_ref().map_err(|_| Reported)?.authority.as_str().to_owned(),
+        command: command?.unwrap_or_else(|| "perennial".to_owned()),
+        first_secret: Arc::default(),
+        instance: instance?.unwrap_or_else(host_name),
+        runbook_url: runbook_url?,
+        page_url: page_url?,
+    }))
 }
 
 pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {

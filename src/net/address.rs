@@ -86,21 +86,31 @@ impl BaseUrl {
     }
 }
 
-/// Where a message may be sent: over HTTPS, or without TLS to this machine itself. It may hold a user, a path and a query.
+/// Where a message may be sent: over HTTPS, or without TLS to this machine itself. It may hold a path and a query.
 /// All of it may be secret, so `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetUrl(Url);
 
 impl TargetUrl {
     /// Admits a URL that nobody on the way can read along.
-    pub fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(text: &str) -> Result<Self, TargetUrlError> {
+        let url = Url::parse(text).map_err(|_| TargetUrlError::NotPrivate)?;
         let is_private = match url.scheme() {
             "https" => url.has_host(),
             "http" => leads_to_this_machine(&url),
             _ => false,
         };
-        is_private.then_some(Self(url))
+        if !is_private {
+            return Err(TargetUrlError::NotPrivate);
+        }
+        // The HTTP client would drop them silently.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(TargetUrlError::UserInfo);
+        }
+        Ok(Self(url))
     }
 
     /// This URL with a path added. Each segment is escaped.
@@ -108,6 +118,15 @@ impl TargetUrl {
     pub fn with_path(&self, segments: &[&str]) -> Self {
         Self(joined(&self.0, segments))
     }
+}
+
+/// Why nothing is sent to a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetUrlError {
+    /// It is no URL, or somebody on the way could read what is sent.
+    NotPrivate,
+    /// It holds a user name or a password.
+    UserInfo,
 }
 
 impl fmt::Debug for TargetUrl {
@@ -144,7 +163,8 @@ pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-fn leads_to_this_machine(url: &Url) -> bool {
+/// Whether a URL leads to this machine.
+pub(crate) fn leads_to_this_machine(url: &Url) -> bool {
     is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']']))
 }
 
@@ -224,14 +244,16 @@ mod tests {
             ("http://127.0.0.1:9/x", true),
             ("http://[::1]:9/x", true),
             ("http://localhost/x", true),
-            ("https://user:password@hooks.example/x", true),
             ("http://hooks.example/x", false),
             ("http://localhost.example/x", false),
             ("http://user@localhost@hooks.example/x", false),
             ("ftp://localhost/x", false),
             ("localhost", false),
         ] {
-            assert_eq!(TargetUrl::parse(url).is_some(), may, "{url}");
+            assert_eq!(TargetUrl::parse(url).is_ok(), may, "{url}");
+        }
+        for url in ["https://user:password@hooks.example/x", "http://user@127.0.0.1/x"] {
+            assert_eq!(TargetUrl::parse(url), Err(TargetUrlError::UserInfo), "{url}");
         }
     }
 

@@ -21,8 +21,8 @@ use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::net::address::Roots;
-use crate::net::calls::{CallTarget, Calls};
+use crate::net::address::{Roots, leads_to_this_machine};
+use crate::net::calls::{CallTarget, Calls, Running};
 use crate::net::classify::classify;
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
@@ -98,6 +98,8 @@ pub struct Http {
 #[derive(Debug)]
 struct Held {
     client: reqwest::Client,
+    /// The same without any proxy, for this machine itself. Made when it is first needed.
+    direct: Option<reqwest::Client>,
     built_at: Instant,
     distrusted: bool,
 }
@@ -109,8 +111,22 @@ impl Http {
     /// Operator: see `http_client`.
     pub fn new(roots: Roots, proxy: bool) -> Result<Self, HttpError> {
         let client = build(&roots, proxy)?;
-        let held = Mutex::new(Held { client, built_at: Instant::now(), distrusted: false });
+        let held = Mutex::new(Held { client, direct: None, built_at: Instant::now(), distrusted: false });
         Ok(Self { roots, proxy, held })
+    }
+
+    /// The same without any proxy.
+    fn direct_client(&self) -> reqwest::Client {
+        let shared = self.client();
+        if !self.proxy {
+            return shared;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.direct.is_none() {
+            // What has just been built once can be built again; else nothing could be sent.
+            held.direct = build(&self.roots, false).ok();
+        }
+        held.direct.clone().unwrap_or(shared)
     }
 
     /// The client of the day. Where a new one cannot be made, the old one is kept.
@@ -120,7 +136,7 @@ impl Http {
         if held.built_at.elapsed() >= due {
             held.built_at = Instant::now();
             match build(&self.roots, self.proxy) {
-                Ok(client) => (held.client, held.distrusted) = (client, false),
+                Ok(client) => (held.client, held.direct, held.distrusted) = (client, None, false),
                 Err(error) => {
                     held.distrusted = true;
                     tracing::warn!(error = &error as &dyn StdError, "the old HTTPS client stays in use");
@@ -186,8 +202,31 @@ pub async fn exchange(
     (peer, operation): (CallTarget, &'static str),
     request: reqwest::Request,
 ) -> Result<Answer, NoResponse> {
-    let running = calls.begin(peer, operation);
-    let answer = send(&http.client(), request).await;
+    let client = http.client();
+    counted(http, &client, calls.begin(peer, operation), request).await
+}
+
+/// The same for what is secret in its address: on the way to this machine itself no proxy sees it.
+///
+/// # Errors
+/// There was no answer.
+pub async fn exchange_unseen(
+    http: &Http,
+    calls: &Calls,
+    (peer, operation): (CallTarget, &'static str),
+    request: reqwest::Request,
+) -> Result<Answer, NoResponse> {
+    let client = if leads_to_this_machine(request.url()) { http.direct_client() } else { http.client() };
+    counted(http, &client, calls.begin(peer, operation), request).await
+}
+
+async fn counted(
+    http: &Http,
+    client: &reqwest::Client,
+    running: Running<'_>,
+    request: reqwest::Request,
+) -> Result<Answer, NoResponse> {
+    let answer = send(client, request).await;
     if matches!(answer, Err(NoResponse::Tls | NoResponse::NotInTime)) {
         http.distrust();
     }

@@ -14,7 +14,7 @@ use crate::ports::advice::Advice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// Nobody: it may pass, and Perennial tries again.
+    /// It may pass, and Perennial retries.
     Retry,
     /// Somebody has to sign in.
     Login,
@@ -29,6 +29,15 @@ impl Remedy {
             Self::Retry => "retry",
             Self::Login => "login",
             Self::Operator => "operator",
+        }
+    }
+
+    /// Who can fix it, as messages and the page say it.
+    pub fn who(self) -> &'static str {
+        match self {
+            Self::Login => "anyone who can sign in as the integration user",
+            Self::Operator => "an operator",
+            Self::Retry => "no action yet: Perennial retries automatically",
         }
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Knows nothing of tokens.
 
+/// This host's name, as messages show it.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 pub mod clock;
 pub mod relative;
 pub mod text;

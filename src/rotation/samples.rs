@@ -24,11 +24,11 @@ pub(crate) fn address(name: &str) -> SecretAddress {
 /// A token under the usual policy, about which nobody is asked.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
-        deployment: Arc::new(Deployment {
-            authority: "https://login.microsoftonline.com/".into(),
-            command: "perennial".into(),
-            first_secret: address("token").to_string().into(),
-        }),
+        deployment: Arc::new(Deployment::new(
+            "https://login.microsoftonline.com/",
+            "host",
+            &address("token").to_string(),
+        )),
         name: TokenName::new(name),
         tenant_id: "tenant".into(),
         client_id: ConfigValue::Plain("app".into()),

@@ -383,24 +383,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::failure::Remedy;
-    use crate::rotation::samples;
-
-    #[test]
-    fn a_success_ends_only_the_failures_about_what_worked() {
-        let now = Timestamp::UNIX_EPOCH;
-        let version = samples::version("v", now);
-        let of = |about, remedy| Failure::new(Kind::VaultRefused, remedy, about, "as told");
-        for remedy in [Remedy::Operator, Remedy::Retry] {
-            let failed = of(FailureSubject::History, remedy);
-            let mut state = samples::failed(samples::proved(version.clone(), now), failed, now, 3);
-
-            state.clear_failures_about(FailureSubject::AppCredential);
-            assert!(state.failure().is_some(), "{remedy:?}: something else worked");
-            state.clear_failures_about(FailureSubject::History);
-            assert_eq!(state.failure(), None, "{remedy:?}");
-        }
-    }
-}
+mod tests;

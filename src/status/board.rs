@@ -4,12 +4,13 @@
 //! channel, so that a reader may also wait for news. Beside the snapshots: what was counted on the way, and
 //! the tasks' signs of life.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
 
+use crate::ports::failure::Kind;
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::event::Event;
 use crate::rotation::liveness::LivenessOfAll;
@@ -36,6 +37,8 @@ pub struct StatusBoard {
     news: watch::Sender<()>,
     /// How far the host's clock was off when it was last published, in seconds.
     skew: Arc<AtomicI64>,
+    /// Since when it has been further off than is tolerated.
+    skewed_since: Arc<Mutex<Option<Timestamp>>>,
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
     deliveries: SinkHealth,
@@ -62,6 +65,7 @@ impl StatusBoard {
             snapshots: watch::Sender::new(snapshots),
             news: watch::Sender::new(()),
             skew: Arc::default(),
+            skewed_since: Arc::default(),
             deliveries: SinkHealth::default(),
             since: clock.uptime(),
             clock,
@@ -171,6 +175,7 @@ impl StatusBoard {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
         let mut holding = conditions(&snapshots, skew, now);
+        self.date_clock_skew(&mut holding, now);
         let known = holding.len();
         holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));
         if let Some(of) = snapshots.first() {
@@ -180,6 +185,20 @@ impl StatusBoard {
             condition::sort(&mut holding);
         }
         draw(&snapshots, holding, now)
+    }
+
+    /// How long a clock has been off no snapshot says: it is noted when it is first seen.
+    fn date_clock_skew(&self, holding: &mut [Condition], now: Timestamp) {
+        let skewed = holding.iter_mut().find(|told| told.kind == Kind::ClockSkew);
+        let mut since = self.skewed_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(condition) = skewed else {
+            *since = None;
+            return;
+        };
+        let first = since.get_or_insert(condition.since);
+        // It began when the clock was further ahead than it is now.
+        *first = (*first).min(now);
+        condition.since = *first;
     }
 
     /// Looks at the snapshots as they are.
@@ -233,7 +252,7 @@ fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
 mod tests {
     use super::*;
 
-    use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+    use crate::ports::failure::{Failure, FailureSubject, Remedy};
     use crate::rotation::samples;
 
     #[test]

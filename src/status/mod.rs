@@ -11,5 +11,6 @@ pub mod board;
 pub mod document;
 pub mod verdict;
 pub mod line;
+pub mod journal;
 #[cfg(test)]
 pub(crate) mod samples;

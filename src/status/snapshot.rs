@@ -13,10 +13,14 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Blocked, ForeignWriter, Inherited, Noted, Outage, Phase, State, Verdict};
+use crate::rotation::state::{Blocked, ForeignWriter, Inherited, Noted, Outage, Phase, State};
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
+
+mod heard;
+
+use self::heard::Heard;
 
 /// Where a token stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,48 +145,6 @@ impl Periods {
     /// How long a proof, or an acceptance by Partner Center, counts (promise 9, docs/promises.md).
     fn counts_for(self) -> TimeDelta {
         delta(2 * self.prove_every)
-    }
-}
-
-/// Partner Center's last verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Heard {
-    /// When it last gave one.
-    at: Option<Timestamp>,
-    /// Whether it accepts the access token.
-    accepted: Option<bool>,
-    /// Whether the grant carries a second factor, where anybody says.
-    mfa: Option<bool>,
-    /// Since when it has been saying so.
-    since: Option<Timestamp>,
-}
-
-impl Heard {
-    /// From this process or, as noted in the vault, from the one before. An acceptance expires with the proof. A rejection
-    /// does not expire; only an acceptance clears it.
-    fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
-        match (verdict, noted) {
-            (Some(Verdict { acceptance, at, since }), _) => {
-                let stands = acceptance.objection().is_some() || *at >= counts_from;
-                Self {
-                    at: Some(*at),
-                    accepted: stands.then_some(acceptance.accepted),
-                    mfa: acceptance.mfa.filter(|_| stands),
-                    since: Some(*since),
-                }
-            }
-            (None, Some(Noted { kind, at })) => Self {
-                at: Some(at),
-                accepted: match kind {
-                    None => (at >= counts_from).then_some(true),
-                    Some(Kind::MfaRequired) => None,
-                    Some(_) => Some(false),
-                },
-                mfa: (kind == Some(Kind::MfaRequired)).then_some(false),
-                since: Some(at),
-            },
-            (None, None) => Self::default(),
-        }
     }
 }
 

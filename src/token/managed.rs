@@ -72,9 +72,27 @@ pub struct Deployment {
     pub command: String,
     /// The vault secret of its first token: what tells its incidents from those of another deployment.
     pub first_secret: Arc<str>,
+    /// What messages call this process: the host's name, or what the configuration says.
+    pub instance: String,
+    /// Where the runbook can be read, without the name of a section.
+    pub runbook_url: Option<String>,
+    /// Where the status page can be opened.
+    pub page_url: Option<String>,
 }
 
 impl Deployment {
+    /// One without links, where commands are typed as they are.
+    pub fn new(authority: &str, instance: &str, first_secret: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            command: "perennial".to_owned(),
+            first_secret: first_secret.into(),
+            instance: instance.to_owned(),
+            runbook_url: None,
+            page_url: None,
+        }
+    }
+
     /// A text whose commands are typed as they are here. In texts of the program each stands in back-ticks.
     pub fn typed(&self, text: &str) -> String {
         typed(text, &self.command)

@@ -1,4 +1,4 @@
-//! Says that the process is there and at work: where nobody says so, silence is the alarm.
+//! Sends the heartbeat. A monitor that expects it raises the alarm when it stays away.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
             }
             failing = pinged.is_err();
         } else {
-            warn!(event = "heartbeat_withheld", "a token's task stands still, so silence is the alarm");
+            warn!(event = "heartbeat_withheld", "a token task is stalled, so no heartbeat is sent");
         }
         tokio::time::sleep(wait).await;
     }
@@ -49,6 +49,14 @@ fn sign_of_life(board: &StatusBoard) -> Option<String> {
 /// Whether no token's next step has been due for longer than any step takes.
 fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
     snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
+}
+
+/// Sends one sign of life, as `check --alerts` does.
+///
+/// # Errors
+/// It did not get through.
+pub async fn try_heartbeat(url: &Source, outbound: &Outbound) -> Result<(), Undelivered> {
+    ping(url, outbound, "this is a test by `perennial check --alerts`".to_owned()).await
 }
 
 async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {

@@ -19,12 +19,13 @@ use lettre::{Address, AsyncSmtpTransport, Message, Tokio1Executor};
 use secrecy::ExposeSecret as _;
 use tracing::warn;
 
-use super::{Outbound, Undelivered, host, secret};
+use super::{Outbound, Undelivered, secret};
 use crate::alert::forms::Mail;
 use crate::alert::sink::SmtpServer;
 use crate::net::address::is_loopback;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::no_response::NoResponse;
+use crate::process::host_name;
 
 /// A server may look its sender up in several lists before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -87,7 +88,7 @@ fn trusted(post: &SmtpServer, outbound: &Outbound) -> Result<TlsParameters, Unde
             Certificate::from_pem(&pem).map_err(|_| Undelivered::settled("[cloud] ca_file holds no PEM"))?;
         tls = tls.add_root_certificate(root);
     }
-    tls.build().map_err(|_| Undelivered::settled("no TLS can be spoken, are root certificates installed?"))
+    tls.build().map_err(|_| Undelivered::settled("cannot initialize TLS (are root certificates installed?)"))
 }
 
 async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Result<(), Undelivered> {
@@ -95,7 +96,7 @@ async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Resu
     let mut server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(post.host.as_str())
         .port(post.port)
         .tls(tls)
-        .hello_name(ClientId::Domain(host()))
+        .hello_name(ClientId::Domain(host_name()))
         .timeout(Some(ANSWER_WITHIN));
     if let Some((user, password)) = &post.login {
         let password = secret(password)?.expose_secret().to_owned();
@@ -126,7 +127,8 @@ fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
         .from(Mailbox::new(Some("Perennial".to_owned()), from.clone()))
         .subject(mail.subject)
         .message_id(Some(id(mail.id)))
-        // Nobody's absence note answers it (RFC 3834, 5).
+        .header(header::MIME_VERSION_1_0)
+        // Suppresses automatic replies (RFC 3834, 5).
         .raw_header(header::HeaderValue::new(
             header::HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -138,7 +140,7 @@ fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
     if let Some(thread) = mail.thread {
         letter = letter.references(id(thread));
     }
-    letter.body(mail.text).map_err(|_| Undelivered::settled("no mail can be made of it"))
+    letter.body(mail.text).map_err(|_| Undelivered::settled("cannot build the message"))
 }
 
 /// Why there was no answer.
@@ -150,23 +152,31 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
     match error.status().map(u16::from) {
         // A name or a password that is not taken (RFC 4954, 6).
         Some(code @ (530 | 534 | 535)) => {
-            Undelivered::settled(format!("the mail server does not let us in (SMTP {code})"))
+            Undelivered::settled(format!("the mail server rejected the user name or password (SMTP {code})"))
         }
         Some(code) if error.is_permanent() => {
-            Undelivered::settled(format!("the mail server refused it (SMTP {code})"))
+            Undelivered::settled(format!("the mail server rejected the message (SMTP {code})"))
         }
-        Some(code) => Undelivered::passing(format!("the mail server put it off (SMTP {code})")),
+        Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
         // What it does not offer it will not offer in a minute: STARTTLS, or a way to log in.
-        None if error.is_client() => {
-            Undelivered::settled("the mail server offers no TLS, or no way to log in that we know")
-        }
+        None if error.is_client() => Undelivered::settled(missing(error)),
         // The library stops at 1,000 characters of a line (RFC 5321, 4.5.3.1.5, allows 512) and drops its code. So long are
         // refusals with a reason.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }
-        None if error.is_response() => Undelivered::passing("the mail server answered what nobody can read"),
+        None if error.is_response() => Undelivered::passing("the mail server sent an invalid response"),
         None => Undelivered::passing(format!("no answer: {}", why(error))),
+    }
+}
+
+/// What a mail needs and the server does not offer.
+fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
+    let is_about_letters = error.source().is_some_and(|why| why.to_string().contains("non-ascii"));
+    if is_about_letters {
+        "an address has letters outside ASCII, and the mail server does not support SMTPUTF8"
+    } else {
+        "the mail server supports neither STARTTLS nor a known way to log in"
     }
 }
 

@@ -132,3 +132,6 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
 pub(super) fn mark(incident: Uuid, sink: &str) -> u32 {
     Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,27 +1,24 @@
 //! Every rule of what a sink is told, and when.
 
 use super::*;
-use crate::ports::failure::{Failure, FailureSubject, Remedy, Trace};
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::rotation::samples;
 
-use super::before::UNMARKED;
+use super::before::tests::{told_before, works};
 use crate::alert::forms;
 use crate::alert::sink::Destination;
 use crate::net::address::TargetUrl;
-use crate::rotation::state::{Inherited, State};
-use crate::rotation::told::Marks;
+use crate::rotation::state::State;
 use crate::status::condition::Cause;
 use crate::status::samples::snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
-use crate::token::tags::Tags;
-use crate::token::version::{Version, tag};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-fn chat() -> Sink {
+pub(super) fn chat() -> Sink {
     Sink {
         name: "chat".into(),
         to: Destination::Slack { url: Source::Env("URL".into()) },
@@ -30,7 +27,7 @@ fn chat() -> Sink {
     }
 }
 
-fn pager() -> Sink {
+pub(super) fn pager() -> Sink {
     let routing_key = Source::Env("KEY".into());
     let endpoint = TargetUrl::parse("https://x").expect("a URL");
     Sink { to: Destination::PagerDuty { routing_key, endpoint }, ..chat() }
@@ -47,12 +44,12 @@ fn condition(kind: Kind, severity: Severity, tokens: &[&str], since: Timestamp) 
     .with_texts("as told".into(), "sign in".into())
 }
 
-fn refused() -> Condition {
+pub(super) fn refused() -> Condition {
     condition(Kind::LoginRequired, Severity::Critical, &["a"], now())
 }
 
 /// What is due, by what and token; then taken as delivered.
-fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
+pub(super) fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
     let due = ledger.due(&[], holding, at);
     for change in &due {
         ledger.note(change, at);
@@ -240,6 +237,39 @@ fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
 }
 
 #[test]
+fn another_owner_or_remedy_is_a_change_and_another_order_of_tokens_is_none() {
+    let mut ledger = SinkState::new(chat(), now());
+    told(&mut ledger, &[refused()], now());
+
+    let operator = Condition { remedy: Remedy::Operator, ..refused() };
+    assert_eq!(
+        told(&mut ledger, std::slice::from_ref(&operator), now()),
+        [(EventKind::Changed, Kind::LoginRequired)]
+    );
+    assert_eq!(told(&mut ledger, std::slice::from_ref(&operator), now()), []);
+    let owned = Condition { owners: vec!["Ben".into()], ..operator };
+    assert_eq!(
+        told(&mut ledger, std::slice::from_ref(&owned), now()),
+        [(EventKind::Changed, Kind::LoginRequired)]
+    );
+    assert_eq!(told(&mut ledger, &[owned], now()), []);
+}
+
+#[test]
+fn the_end_names_all_tokens_that_were_ever_in_it_and_how_long_it_lasted() {
+    let of = |tokens: &[&str]| condition(Kind::EntraUnreachable, Severity::Warning, tokens, now());
+    let mut ledger = SinkState::new(chat(), now());
+    told(&mut ledger, &[of(&["a", "b"])], now());
+    told(&mut ledger, &[of(&["b"])], now() + TimeDelta::minutes(10));
+    told(&mut ledger, &[of(&["b", "c"])], now() + TimeDelta::minutes(20));
+
+    let due = ledger.due(&[], &[], now() + TimeDelta::minutes(90));
+    let [over] = due.try_into().expect("one");
+    assert_eq!((over.what, over.lasted), (EventKind::Resolved, Some(TimeDelta::minutes(90))));
+    assert_eq!(over.condition.tokens, ["a", "b", "c"]);
+}
+
+#[test]
 fn what_passes_by_itself_is_told_only_once_it_has_held() {
     let late =
         Condition { remedy: Remedy::Retry, ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
@@ -256,130 +286,34 @@ fn what_passes_by_itself_is_told_only_once_it_has_held() {
 #[test]
 fn each_thing_that_is_told_has_an_id_of_its_own() {
     let (day, condition) = (1, refused());
-    let change = |what| Notification { what, condition: condition.clone(), day };
+    let change = |what| Notification { what, condition: condition.clone(), lasted: None, day };
     let mut all = vec![Notification { day: 2, ..change(EventKind::Reminder) }];
     let grown = Condition { tokens: vec!["a".into(), "b".into()], ..condition.clone() };
     all.push(Notification { condition: grown, ..change(EventKind::Changed) });
-    all.extend([EventKind::Opened, EventKind::Changed, EventKind::Reminder, EventKind::Resolved].map(change));
+    let other = Condition { remedy: Remedy::Operator, ..condition.clone() };
+    all.push(Notification { condition: other, ..change(EventKind::Changed) });
+    let other = Condition { owners: vec!["Ben".into()], ..condition.clone() };
+    all.push(Notification { condition: other, ..change(EventKind::Changed) });
+    // The same incident at another time: a receiver that drops known ids must not drop it.
+    let again = Condition { since: now() + TimeDelta::hours(1), ..condition.clone() };
+    all.extend(
+        [EventKind::Opened, EventKind::Resolved]
+            .map(|what| Notification { condition: again.clone(), ..change(what) }),
+    );
+    let kinds = [
+        EventKind::Opened,
+        EventKind::Changed,
+        EventKind::Reminder,
+        EventKind::Resolved,
+        EventKind::Flapping,
+    ];
+    all.extend(kinds.map(change));
 
     let mut ids: Vec<Uuid> = all.iter().map(Notification::id).collect();
     ids.sort_unstable();
     ids.dedup();
 
     assert_eq!(ids.len(), all.len());
-}
-
-/// The mark of a process that has told this sink that this kind of condition of the token holds.
-fn told_before(sink: &Sink, kind: Kind) -> Inherited {
-    let mut marks = Marks::default();
-    marks.add(
-        SinkState::new(sink.clone(), now()).mark(Cause::token(&samples::address("token")).incident(kind)),
-    );
-    Inherited::Told(marks)
-}
-
-/// A token that works, of which this was found at the start.
-fn works(inherited: Option<Inherited>) -> Snapshot {
-    let newest = samples::version("a", now());
-    let state = State { inherited, ..samples::proved(newest, now()) };
-    snapshot(samples::grant("a"), &state, now() + TimeDelta::hours(4), now())
-}
-
-fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
-    let mut ledger = SinkState::new(sink, now());
-    let due = ledger.due(std::slice::from_ref(of), open, now());
-    let over = due.iter().filter(|change| change.what == EventKind::Resolved);
-    let kinds = over.map(|change| change.condition.kind).collect();
-    for change in &due {
-        ledger.note(change, now());
-    }
-    assert_eq!(ledger.due(std::slice::from_ref(of), open, now()), [], "told once");
-    kinds
-}
-
-#[test]
-fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
-    let refused_before = works(Some(told_before(&chat(), Kind::LoginRequired)));
-    let other = Sink { name: "other".into(), ..chat() };
-    let first = works(Some(Inherited::FirstSignIn));
-    let noted = works(Some(Inherited::Refused(Kind::AccountDisabled)));
-
-    assert_eq!(ended(chat(), &refused_before, &[]), [Kind::LoginRequired]);
-    assert_eq!(ended(chat(), &refused_before, &[refused()]), [], "it holds again");
-    let at_pager = ended(pager(), &works(Some(told_before(&pager(), Kind::LoginRequired))), &[refused()]);
-    assert!(!at_pager.contains(&Kind::LoginRequired), "it holds again, for who keeps incidents too");
-    assert_eq!(ended(other, &refused_before, &[]), [], "another sink was not told");
-    assert_eq!(ended(chat(), &first, &[]), [], "people were told nothing that ended");
-    assert!(ended(pager(), &first, &[]).contains(&Kind::NeverSignedIn), "it drops what it does not know");
-    assert_eq!(ended(chat(), &noted, &[]), [], "no mark says that people were told");
-    let by_two_names = ended(pager(), &noted, &[]).into_iter().filter(|kind| *kind == Kind::AccountDisabled);
-    assert_eq!(by_two_names.count(), 2, "the first version wrote no marks, and had another id for it");
-    assert_eq!(
-        ended(pager(), &works(Some(Inherited::SignIn)), &[]),
-        [],
-        "it is not known yet what was before"
-    );
-    let unmarked: BTreeSet<Kind> = ended(pager(), &works(None), &[]).into_iter().collect();
-    assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
-}
-
-/// The first version knew the incident by the token's name, and wrote no marks: it is closed, and told under its new id.
-#[test]
-fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
-    let found = Some(Inherited::Refused(Kind::LoginRequired));
-    let newest = samples::version("a", now());
-    let state = State { newest: Some(newest), inherited: found, ..State::unknown(now()) };
-    let of = snapshot(samples::grant("a"), &state, now() + TimeDelta::hours(4), now());
-
-    assert_eq!(ended(pager(), &of, &[refused()]), [Kind::LoginRequired]);
-    assert_eq!(ended(chat(), &of, &[refused()]), []);
-}
-
-#[test]
-fn a_success_ends_what_was_told_before_and_a_start_does_not() {
-    let newest = samples::version("a", now());
-    let inherited = Some(told_before(&chat(), Kind::LoginRequired));
-    let unproved = State { newest: Some(newest), inherited, ..State::unknown(now()) };
-    let of = snapshot(samples::grant("a"), &unproved, now() + TimeDelta::hours(4), now());
-
-    assert_eq!(ended(chat(), &of, &[]), []);
-    assert_eq!(ended(pager(), &of, &[]), []);
-}
-
-#[test]
-fn what_this_process_has_told_itself_did_not_end_before_it() {
-    let mut ledger = SinkState::new(chat(), now());
-    told(&mut ledger, &[refused()], now());
-    told(&mut ledger, &[], now());
-
-    let found = works(Some(told_before(&chat(), Kind::LoginRequired)));
-    assert_eq!(ledger.due(&[found], &[], now()), []);
-}
-
-#[test]
-fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
-    let version = |id: &str, seconds, tags: &[(&str, &str)]| {
-        let tags: Tags = tags.iter().copied().collect();
-        Version { tags, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }
-    };
-    let told = [(tag::TOLD, "0000002a")];
-    let (old, marked, sign_in) = (version("a", 0, &[]), version("b", 1, &told), version("c", 2, &[]));
-    let proved = version("d", 3, &[(tag::PROVED_AT, "2027-01-01T00:00:00Z")]);
-    let found = Some(Inherited::Told(Marks::on(&marked.tags)));
-
-    assert_eq!(
-        [&marked, &sign_in, &proved].map(Inherited::on),
-        [found.clone(), Some(Inherited::SignIn), None]
-    );
-    assert_eq!(Inherited::before(&sign_in, &[old.clone(), sign_in.clone(), marked.clone()]), found);
-    let again = version("e", 4, &[]);
-    assert_eq!(
-        Inherited::before(&again, &[marked, sign_in.clone(), again.clone()]),
-        found,
-        "signed in twice"
-    );
-    assert_eq!(Inherited::before(&sign_in, &[old, sign_in.clone()]), None);
-    assert_eq!(Inherited::before(&sign_in, std::slice::from_ref(&sign_in)), Some(Inherited::FirstSignIn));
 }
 
 #[test]

@@ -171,12 +171,12 @@ proptest! {
         let mut samples = samples.iter().cycle();
         let mut state = State::unknown(at(0));
         let (mut now, mut last) = (at(0), at(0));
-        while now < at(10 * 24) {
+        while now < at(14 * 24) {
             match timing.next(&state, now) {
                 Next::Wait(until) => now = until,
                 step => {
                     prop_assert_eq!(step, Next::Prove);
-                    let most = if now < at(5 * 24) { 120 } else { 61 };
+                    let most = if now < at(2 * 24) { 120 } else { 61 };
                     prop_assert!(now - last <= TimeDelta::minutes(most), "{last} to {now}");
                     last = now;
                     state.redemptions.note(now);

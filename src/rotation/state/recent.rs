@@ -45,12 +45,16 @@ impl Recent {
     }
 
     /// When the next of many attempts is made, so that they last until the oldest is a day old: at once while more than two
-    /// thirds of `limit` are left, and then in equal steps.
+    /// thirds of `limit` are left, and then in equal steps. No step is shorter than those that a whole day allows: else one
+    /// crowded hour would come back each day, with a gap behind it.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
         match (live.next(), i32::try_from(left + 1)) {
-            (Some(oldest), Ok(steps)) if left <= limit / 3 * 2 => now + (oldest + DAY - now) / steps,
+            (Some(oldest), Ok(steps)) if left <= limit / 3 * 2 => {
+                let shortest = DAY / i32::try_from(limit).unwrap_or(i32::MAX);
+                now + shortest.max((oldest + DAY - now) / steps)
+            }
             _ => now,
         }
     }
@@ -124,7 +128,7 @@ mod tests {
         assert_eq!(recent.spread_at(12, hours(20)), hours(22));
         recent.note(hours(22));
         assert_eq!(recent.spread_at(12, hours(22)), hours(24));
-        assert_eq!(recent.spread_at(12, hours(24)), hours(24) + TimeDelta::minutes(72));
+        assert_eq!(recent.spread_at(12, hours(24)), hours(26), "no crowded hour comes back");
     }
 
     #[test]

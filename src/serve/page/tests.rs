@@ -256,7 +256,7 @@ fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
     for said in [
         "2 h 14 min ago</time><small>7 Mar, 21:46</small>",
         "<dt>Time left</dt><dd>none</dd>",
-        "<dd>whoever signs in<small>Ops &amp; co</small></dd>",
+        "<dd>anyone who can sign in as the integration user<small>Ops &amp; co</small></dd>",
         "<dd>login_required</dd>",
         "AADSTS50173",
     ] {

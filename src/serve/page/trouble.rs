@@ -73,7 +73,7 @@ fn facts(condition: &Condition, now: Timestamp) -> Markup {
             div {
                 dt { "Who can fix it" }
                 dd {
-                    (words::who(condition.remedy))
+                    (condition.remedy.who())
                     @if !condition.owners.is_empty() { small { (condition.owners.join(", ")) } }
                 }
             }

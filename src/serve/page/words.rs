@@ -2,7 +2,6 @@
 
 use chrono::TimeDelta;
 
-use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
@@ -159,15 +158,6 @@ pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
 /// How long until the first of the tokens ends.
 pub(super) fn time_left(seconds: i64) -> String {
     if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
-}
-
-/// Who can fix it.
-pub(super) fn who(remedy: Remedy) -> &'static str {
-    match remedy {
-        Remedy::Login => "whoever signs in",
-        Remedy::Operator => "an operator",
-        Remedy::Retry => "tried again by itself",
-    }
 }
 
 /// A state in words.

@@ -380,7 +380,7 @@ def every_word(receivers, controls):
     hear("changed", "Changed, critical", advance="83d")
     hear("reminder", "Still critical", advance="25h")
     get(f"{controls}/faults", method="DELETE")
-    hear("resolved", "Over")
+    hear("resolved", "Resolved")
     assert stop(daemon) == 0
     print("opened, changed, reminder and resolved at each sink, each as documented")
 
@@ -415,9 +415,9 @@ def judge(receivers):
     """Every message, from the first to the last."""
     headlines = [
         "Critical: Sign-in required (partner-center)",
-        "Over: Sign-in required (partner-center)",
+        "Resolved: Sign-in required (partner-center)",
         "Warning: Key Vault denied access (partner-center)",
-        "Over: Key Vault denied access (partner-center)",
+        "Resolved: Key Vault denied access (partner-center)",
         "Test: An alert could not be delivered",
     ]
     for sink, headline in [("teams", checks.teams), ("slack", checks.slack)]:

@@ -16,7 +16,7 @@ from town import Town, until
 
 PROGRAMS, LAB = [str(Path(program).resolve()) for program in sys.argv[2:0:-1]], Path(sys.argv[3])
 OPENED = "Critical: Sign-in required (partner-center)"
-OVER = "Over: Sign-in required (partner-center)"
+OVER = "Resolved: Sign-in required (partner-center)"
 OF_THE_OLD = "Critical: Somebody must sign in again (partner-center)"
 OVER_OF_THE_OLD = "Over: Somebody must sign in again (partner-center)"
 # The first version takes for told what is older than two minutes by the vault's clock.
@@ -148,7 +148,9 @@ def a_rollback_in_the_middle_of_an_incident(town):
     rotated(town, town.old)
     new = town.run(town.new)
     new.proves(2)
-    until("all is over", lambda: not town.incidents()[0])
+    # The old version knew nothing of the new one's incident, and kept no mark of it: it is closed by hand
+    # (docs/upgrading.md).
+    assert [*town.incidents()[0]] == [new_id], town.incidents()
     assert town.read() == [OPENED, OVER_OF_THE_OLD], town.read()
     assert len(town.opened()) == 2, town.opened()
     town.sound()

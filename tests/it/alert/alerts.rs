@@ -47,7 +47,20 @@ impl Secrets {
 fn courier(to: Destination) -> Notifier {
     let http = Arc::new(Http::new(Roots::System, false).expect("a client"));
     let sink = Sink { name: "s".into(), to, min_severity: Severity::Warning, tokens: Vec::new() };
-    Notifier { sink, outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
+    Notifier { sink, here: here().into(), outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
+}
+
+/// A deployment with an instance of its own name and links.
+fn here() -> Deployment {
+    Deployment {
+        runbook_url: Some("https://wiki.example/runbook".into()),
+        page_url: Some("https://status.example/".into()),
+        ..Deployment::new(
+            "https://login.microsoftonline.com/",
+            "primary, Köln",
+            "https://contoso.vault.azure.net/secrets/contoso",
+        )
+    }
 }
 
 fn endpoint(inbox: &Inbox) -> TargetUrl {
@@ -69,7 +82,7 @@ fn refused(token: &str) -> Condition {
 }
 
 fn change(what: EventKind, token: &str) -> Notification {
-    Notification { what, condition: refused(token), day: 0 }
+    Notification { what, condition: refused(token), lasted: None, day: 0 }
 }
 
 #[tokio::test]
@@ -106,11 +119,13 @@ async fn teams_gets_an_adaptive_card_with_all_that_is_needed_at_night() {
             fact("Tokens", "contoso"),
             fact("What", "the issuer refused: <invalid_grant> & more (AADSTS50173)"),
             fact("Since", "2026-03-08 07:00 UTC (3 h ago)"),
-            fact("Time left", "none: no access token can be had any more"),
-            fact("Who can fix it", "whoever can sign in as the user"),
+            fact("Time left", "none: no access token can be obtained"),
+            fact("Who can fix it", "anyone who can sign in as the integration user"),
             fact("Owner", "Ann, +49 30 1234"),
             fact("What to do", "sign in again"),
-            fact("Runbook", "docs/runbook.md#login_required"),
+            fact("Instance", "primary, Köln"),
+            fact("Status page", "https://status.example/"),
+            fact("Runbook", "https://wiki.example/runbook#login_required"),
             fact("For support", "AADSTS50173, trace 0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"),
         ]})
     );
@@ -133,9 +148,9 @@ async fn a_digest_is_one_card_that_teams_takes() {
     let [letter] = inbox.letters().try_into().expect("one");
     assert!(letter.body.len() < 28 * 1024, "{} bytes", letter.body.len());
     let body = &letter.json()["attachments"][0]["content"]["body"];
-    assert_eq!(body[0]["text"], "Perennial: 300 critical, 1 over");
+    assert_eq!(body[0]["text"], "Perennial: 300 critical, 1 resolved");
     let last = body.as_array().and_then(|all| all.last()).expect("a body");
-    assert_eq!(last["text"], "and 291 more: see the status page");
+    assert_eq!(last["text"], "and 291 more: see https://status.example/");
 }
 
 #[tokio::test]
@@ -186,14 +201,17 @@ async fn pagerduty_triggers_and_resolves_one_incident_by_its_id() {
     let payload = &event["payload"];
     let summary = payload["summary"].as_str().expect("text");
     assert!(summary.starts_with("Critical: Sign-in required (contoso): the issuer"), "{summary}");
-    assert!(payload["source"].as_str().is_some_and(|host| !host.is_empty()));
+    assert_eq!(payload["source"], "primary, Köln");
+    assert_eq!(event["client_url"], "https://status.example/");
+    let runbook = "https://wiki.example/runbook#login_required";
+    assert_eq!(event["links"], json!([{"href": runbook, "text": "Runbook"}]));
     assert_eq!(payload["severity"], "critical");
     assert_eq!(payload["timestamp"], "2026-03-08T07:00:00Z");
     assert_eq!(payload["component"], "token:https://contoso.vault.azure.net/secrets/contoso");
     assert_eq!(payload["group"], "contoso");
     assert_eq!(payload["class"], "login_required");
     assert_eq!(payload["custom_details"]["what_to_do"], "sign in again");
-    assert_eq!(payload["custom_details"]["runbook"], "docs/runbook.md#login_required");
+    assert_eq!(payload["custom_details"]["runbook"], runbook);
 }
 
 #[tokio::test]
@@ -210,10 +228,11 @@ async fn a_webhook_gets_signed_cloud_events_whose_id_stays_the_same() {
     courier.send(std::slice::from_ref(&opened), later).await.expect("sent again");
 
     let [first, second, again] = inbox.letters().try_into().expect("three");
-    assert_eq!(first.header("content-type"), "application/cloudevents+json; charset=UTF-8");
+    assert_eq!(first.header("content-type"), "application/cloudevents+json; charset=utf-8");
     let event = first.json();
     assert_eq!(event["specversion"], "1.0");
-    assert_eq!(event["source"], "/perennial");
+    assert_eq!(event["source"], "/perennial/primary,%20K%C3%B6ln");
+    assert_eq!(event["data"]["instance"], "primary, Köln");
     assert_eq!(event["type"], "dev.perennial.alert.opened.v1");
     assert_eq!(event["time"], "2026-03-08T10:00:00Z");
     assert_eq!(event["subject"], "token:https://contoso.vault.azure.net/secrets/contoso");
@@ -240,17 +259,29 @@ async fn a_test_goes_the_same_way_and_leaves_nothing_open() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let (routing_key, endpoint) = (secrets.put("key", "k"), endpoint(&inbox));
 
-    let here = Deployment {
-        authority: "https://login.microsoftonline.com/".into(),
-        command: "perennial".into(),
-        first_secret: "https://contoso.vault.azure.net/secrets/contoso".into(),
-    };
-    courier(Destination::PagerDuty { routing_key, endpoint }).test(&here, now()).await.expect("sent");
+    courier(Destination::PagerDuty { routing_key, endpoint }).test(now()).await.expect("sent");
     let url = secrets.put("url", &inbox.url("/t"));
-    courier(Destination::Teams { url }).test(&here, now()).await.expect("sent");
+    courier(Destination::Teams { url }).test(now()).await.expect("sent");
 
-    let [trigger, resolve, card] = inbox.letters().try_into().expect("three");
-    assert_eq!(trigger.json()["payload"]["severity"], "info");
+    let url = secrets.put("hook", &inbox.url("/h"));
+    courier(Destination::Webhook { url, signing_key: None }).test(now()).await.expect("sent");
+
+    let [trigger, resolve, card, event] = inbox.letters().try_into().expect("four");
+    let payload = &trigger.json()["payload"];
+    assert_eq!((&payload["severity"], &payload["class"]), (&json!("info"), &json!("test")));
+    assert!(payload["summary"].as_str().is_some_and(|text| text.starts_with("Test message: this is a test")));
+    let event = event.json();
+    let told = &event["data"]["condition"];
+    assert_eq!((&told["severity"], &told["kind"]), (&json!("info"), &json!("test")));
+    assert_eq!(
+        (&event["data"]["title"], &event["type"]),
+        (&json!("Test message"), &json!("dev.perennial.alert.test.v1"))
+    );
+    assert!(
+        !card.body.contains("could not be delivered") && card.body.contains("\"Test message\""),
+        "{}",
+        card.body
+    );
     assert_eq!(trigger.json()["dedup_key"], resolve.json()["dedup_key"]);
     assert_eq!(resolve.json()["event_action"], "resolve");
     assert!(card.body.contains("this is a test of the alert sink s; nothing is wrong"), "{}", card.body);
@@ -276,8 +307,9 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     assert_eq!(sent().await.expect_err("gone").after, Some(Duration::from_secs(86_400)));
 
     for (content, why) in [
-        ("http://hooks.example/canary", "its address is not one that begins with https://"),
-        ("canary", "its address is not one that begins with https://"),
+        ("http://hooks.example/canary", "the URL must start with https://"),
+        ("canary", "the URL must start with https://"),
+        ("https://canary:canary@hooks.example/", "the URL must not contain a user name or a password"),
     ] {
         secrets.put("url", content);
         let missed = sent().await.expect_err("refused");
@@ -287,6 +319,100 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     let missed = sent().await.expect_err("no such file");
     assert!(missed.permanent && missed.why.starts_with("cannot read "), "{}", missed.why);
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
+}
+
+/// Ten app secrets refused, with the longest names, owners in Chinese and ten thousand tokens.
+fn crowded() -> Vec<Notification> {
+    let tokens: Vec<String> = (0..10_000).map(|nth| format!("{nth:0>64}")).collect();
+    let one = |nth: usize| {
+        let mut one = change(EventKind::Opened, &format!("customer-{nth}"));
+        one.condition.tokens.clone_from(&tokens);
+        one.condition.owners = (0..1000).map(|owner| format!("負責人{owner}").repeat(20)).collect();
+        one.condition.summary = "摘".repeat(700);
+        one.condition.action = "做".repeat(700);
+        one
+    };
+    (0..10).map(one).collect()
+}
+
+#[tokio::test]
+async fn the_largest_message_fits_each_receiver() {
+    let (inbox, secrets) = (Inbox::open().await, Secrets::new());
+    let url = |path: &str| secrets.put(&path[1..], &inbox.url(path));
+    let key = secrets.put("key", "k");
+    for (to, most) in [
+        (Destination::Teams { url: url("/t") }, 24_000),
+        (Destination::Slack { url: url("/s") }, 12_000),
+        (Destination::PagerDuty { routing_key: key, endpoint: endpoint(&inbox) }, 64_000),
+        (Destination::Webhook { url: url("/w"), signing_key: None }, 64_000),
+    ] {
+        let (kind, before) = (to.as_str(), inbox.letters().len());
+        courier(to).send(&crowded(), now()).await.expect("sent");
+        let largest = inbox.letters()[before..].iter().map(|letter| letter.body.len()).max().expect("some");
+        // Most of what there is room for is used.
+        assert!((most / 8..=most).contains(&largest), "{kind}: {largest} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_for_its_size_is_cut_and_delivered() {
+    let (inbox, secrets) = (Inbox::open().await, Secrets::new());
+    for (path, answer) in [
+        (
+            "/teams",
+            (
+                200,
+                "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413 with ContextId x",
+            ),
+        ),
+        ("/direct", (413, "too large")),
+    ] {
+        inbox.answer_longer_than(8_000, answer);
+        let url = secrets.put("url", &inbox.url(path));
+        courier(Destination::Teams { url }).send(&crowded(), now()).await.expect("cut and delivered");
+    }
+    let sizes: Vec<usize> = inbox.letters().iter().map(|letter| letter.body.len()).collect();
+    assert!(sizes.len() == 4 && sizes[1] <= 8_000 && sizes[3] <= 8_000, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_means_failure_is_one() {
+    let (inbox, secrets) = (Inbox::open().await, Secrets::new());
+    let url = secrets.put("url", &inbox.url("/t"));
+    let courier = courier(Destination::Teams { url });
+    let behind = |status| {
+        format!(
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with ContextId x"
+        )
+    };
+    for (body, permanent, why) in [
+        (behind(429), false, "it answered with HTTP status 200 and says that Teams answered 429"),
+        (behind(404), true, "it answered with HTTP status 200 and says that Teams answered 404"),
+        (
+            "{\"ok\":false,\"error\":\"channel_not_found\"}".to_owned(),
+            true,
+            "it answered with HTTP status 200 (channel_not_found)",
+        ),
+    ] {
+        inbox.answer_longer_than(0, (200, &body));
+        let missed = courier.send(&[change(EventKind::Opened, "contoso")], now()).await.expect_err("refused");
+        assert_eq!((missed.permanent, missed.why.as_str()), (permanent, why));
+    }
+}
+
+#[tokio::test]
+async fn a_signing_key_of_a_wrong_form_signs_nothing() {
+    let (inbox, secrets) = (Inbox::open().await, Secrets::new());
+    let url = secrets.put("url", &inbox.url("/hook"));
+    for key in
+        ["whsec_", "whsec_YWJj", "whsec_not base64", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"]
+    {
+        let signing_key = Some(secrets.put("signing", key));
+        let courier = courier(Destination::Webhook { url: url.clone(), signing_key });
+        let missed = courier.send(&[change(EventKind::Opened, "contoso")], now()).await.expect_err(key);
+        assert!(missed.permanent && missed.why.contains("24 to 64 bytes in base64"), "{key}: {}", missed.why);
+    }
+    assert!(inbox.letters().is_empty());
 }
 
 #[test]

@@ -32,7 +32,7 @@ async fn told(inbox: &Inbox, count: usize) -> Vec<String> {
 }
 
 const OPENED: &str = "Critical: Sign-in required (one)";
-const OVER: &str = "Over: Sign-in required (one)";
+const OVER: &str = "Resolved: Sign-in required (one)";
 
 /// Waits until the daemon has tried the token that often again, and again been refused.
 async fn refused_again(daemon: &Child, mut place: usize, times: usize) {

@@ -80,7 +80,8 @@ impl Simulation {
         self.starts += 1;
         for (place, receiver) in self.receivers.iter().enumerate() {
             let outbound = Link { to: receiver.clone(), start: self.starts };
-            let notifier = Notifier { sink: receiver.sink(&self.secret), outbound };
+            let here = self.tokens[0].grant.deployment.clone();
+            let notifier = Notifier { sink: receiver.sink(&self.secret), here, outbound };
             daemon.notify_by(keep_told(notifier, daemon.board().clone(), place));
         }
         let started_at = world.now();

@@ -28,11 +28,11 @@ pub(crate) fn base() -> Timestamp {
 /// A grant as an operator would describe the partner's token.
 pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
     ManagedToken {
-        deployment: std::sync::Arc::new(Deployment {
-            authority: "https://login.microsoftonline.com/".into(),
-            command: "perennial".into(),
-            first_secret: format!("{VAULT}/secrets/first").into(),
-        }),
+        deployment: std::sync::Arc::new(Deployment::new(
+            "https://login.microsoftonline.com/",
+            "host",
+            &format!("{VAULT}/secrets/first"),
+        )),
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
         client_id: ConfigValue::Plain(partner.client_id.clone()),

@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     address: SocketAddr,
     letters: Arc<Mutex<Vec<Letter>>>,
     answer: Arc<Mutex<StatusCode>>,
+    /// What is answered to a body longer than this many bytes.
+    long: Arc<Mutex<Option<(usize, StatusCode, String)>>>,
     task: AbortHandle,
 }
 
@@ -44,7 +46,8 @@ impl Inbox {
         let address = listener.local_addr().expect("an address");
         let letters = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(Mutex::new(StatusCode::ACCEPTED));
-        let (kept, told) = (letters.clone(), answer.clone());
+        let long: Arc<Mutex<Option<(usize, StatusCode, String)>>> = Arc::default();
+        let (kept, told, refused) = (letters.clone(), answer.clone(), long.clone());
         let routes = Router::new().fallback(async move |request: Request| {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
@@ -53,12 +56,15 @@ impl Inbox {
                 headers: head.headers,
                 body: String::from_utf8(body.to_vec()).expect("text"),
             };
-            let echo = format!("{letter:?}");
+            let (echo, length) = (format!("{letter:?}"), letter.body.len());
             kept.lock().expect("nobody panicked").push(letter);
-            (*told.lock().expect("nobody panicked"), echo)
+            match &*refused.lock().expect("nobody panicked") {
+                Some((most, status, body)) if length > *most => (*status, body.clone()),
+                _ => (*told.lock().expect("nobody panicked"), echo),
+            }
         });
         let task = tokio::spawn(async move { axum::serve(listener, routes).await }).abort_handle();
-        Self { address, letters, answer, task }
+        Self { address, letters, answer, long, task }
     }
 
     /// An address in it.
@@ -69,6 +75,12 @@ impl Inbox {
     /// Answers so from now on.
     pub(crate) fn answer(&self, status: u16) {
         *self.answer.lock().expect("nobody panicked") = StatusCode::from_u16(status).expect("a status");
+    }
+
+    /// Answers so to a body longer than this many bytes.
+    pub(crate) fn answer_longer_than(&self, most: usize, (status, body): (u16, &str)) {
+        let status = StatusCode::from_u16(status).expect("a status");
+        *self.long.lock().expect("nobody panicked") = Some((most, status, body.to_owned()));
     }
 
     /// What has arrived so far.

@@ -176,6 +176,7 @@ async fn a_mail_says_who_whom_and_what_and_belongs_to_its_incident() {
     has("Message-ID: <00000000-0000-0000-0000-000000000001@contoso.example>");
     has("References: <00000000-0000-0000-0000-000000000002@contoso.example>");
     has("Auto-Submitted: auto-generated");
+    has("MIME-Version: 1.0");
     has("What: the issuer refused");
 }
 
@@ -213,7 +214,7 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
     let missed = deliver(&post, tls, mail(), &outbound.calls).await.expect_err("no TLS");
     assert_eq!(
         (missed.why.as_str(), missed.permanent),
-        ("the mail server offers no TLS, or no way to log in that we know", true)
+        ("the mail server supports neither STARTTLS nor a known way to log in", true)
     );
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")), "{:#?}", server.heard());
 
@@ -231,11 +232,11 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
 async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
     let long: &str = format!("554 {}", "canary ".repeat(160)).leak();
     for (command, answer, why, settled) in [
-        ("RCPT", "550 no such user canary", "the mail server refused it (SMTP 550)", true),
-        ("MAIL", "451 later, canary", "the mail server put it off (SMTP 451)", false),
+        ("RCPT", "550 no such user canary", "the mail server rejected the message (SMTP 550)", true),
+        ("MAIL", "451 later, canary", "the mail server deferred the message (SMTP 451)", false),
         ("MAIL", long, "the mail server's answer has a line of more than 1,000 characters", true),
-        ("MAIL", "530 canary first", "the mail server does not let us in (SMTP 530)", true),
-        ("DATA", "canary", "the mail server answered what nobody can read", false),
+        ("MAIL", "530 canary first", "the mail server rejected the user name or password (SMTP 530)", true),
+        ("DATA", "canary", "the mail server sent an invalid response", false),
     ] {
         let server = Server::open(false, PLAIN, Some((command, answer))).await;
 
@@ -250,6 +251,18 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
     let missed = send(&post, mail(), &outbound).await.expect_err("nobody listens");
     assert!(!missed.permanent && missed.why.starts_with("no answer"), "{}", missed.why);
     assert_eq!(outbound.calls.durations().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_the_server_cannot_take_is_told_as_that() {
+    let server = Server::open(false, PLAIN, None).await;
+    let post = SmtpServer { to: vec!["jürgen@contoso.example".into()], ..server.post(None) };
+
+    let missed = send(&post, mail(), &server.outbound()).await.expect_err("no SMTPUTF8");
+
+    let why = "an address has letters outside ASCII, and the mail server does not support SMTPUTF8";
+    assert_eq!((missed.why.as_str(), missed.permanent), (why, true));
+    assert!(!server.heard().iter().any(|line| line.starts_with("DATA")), "{:#?}", server.heard());
 }
 
 #[tokio::test]

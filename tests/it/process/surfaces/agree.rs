@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use perennial::ports::failure::Kind;
+use perennial::ports::failure::{Kind, Remedy};
 use serde_json::Value;
 
 use super::{PastItsEnd, Scene, Situation};
@@ -56,13 +56,10 @@ impl<'a> Row<'a> {
     }
 
     /// Who can fix it, on the page and in a message.
-    fn who(&self) -> (&'static str, &'static str) {
-        match self.gravest["remedy"].as_str() {
-            Some("login") => ("whoever signs in", "whoever can sign in as the user"),
-            Some("operator") => ("an operator", "an operator"),
-            Some("retry") => ("tried again by itself", "nobody; Perennial retries automatically"),
-            _ => ("", ""),
-        }
+    fn who(&self) -> &'static str {
+        let remedies = [Remedy::Login, Remedy::Operator, Remedy::Retry];
+        let told = self.gravest["remedy"].as_str();
+        remedies.into_iter().find(|remedy| Some(remedy.as_str()) == told).map_or("", Remedy::who)
     }
 
     /// The page, `/readyz`, `/health` and the metrics.
@@ -86,7 +83,7 @@ impl<'a> Row<'a> {
             _ => "All is well",
         };
         self.expect("page", page.contains(&format!("<title>{verdict}")), &verdict);
-        self.expect("page", page.contains(self.who().0), &self.who().0);
+        self.expect("page", page.contains(self.who()), &self.who());
         let wanted = if self.is_critical() { "503" } else { "200" };
         self.expect("health", status_of(&health) == wanted, &health);
         let sample = format!("\nperennial_tokens{{state=\"{}\"}} 1\n", word(&self.token["state"]));
@@ -157,7 +154,7 @@ impl<'a> Row<'a> {
             return self.cells.push("-".to_owned());
         };
         let title = Kind::parse(kind).expect("a kind").title();
-        let told = scene.letter(title, self.who().1).await;
+        let told = scene.letter(title, self.who()).await;
         let headline = format!("{}: {title} (one)", if self.is_critical() { "Critical" } else { "Warning" });
         let agrees = told.is_some_and(|body| body.contains(&headline));
         self.expect("message", agrees, &format!("{:?}", scene.inbox.letters()));

@@ -56,6 +56,10 @@ pub(super) struct Incident {
     pub(super) told_at: Timestamp,
     /// Whether that process has had time to note it in the vault.
     pub(super) is_marked: bool,
+    /// It was told as flapping: its end is told an hour later.
+    pub(super) is_flapping: bool,
+    /// When it was last seen to hold.
+    pub(super) held_at: Timestamp,
 }
 
 pub(super) struct Inbox {
@@ -127,7 +131,7 @@ impl Receiver {
 
     /// What answers to whoever is connected: nothing of the message is read where it does not work.
     fn greets(&self) -> Result<(), Result<Received, NoResponse>> {
-        let answer = |status, retry_after| Err(Ok(Received { status, retry_after }));
+        let answer = |status, retry_after| Err(Ok(Received { status, retry_after, refusal: None }));
         let mut inbox = self.inbox();
         inbox.sure_from = inbox.sure_from.max(self.world.now() + inbox.mood.waits());
         match inbox.mood {
@@ -166,6 +170,11 @@ impl Link {
             let over = body["data"]["what"] == "resolved";
             (text(&condition["id"]), over, texts(&condition["tokens"]), text(&condition["kind"]))
         };
+        let is_flapping = if body["data"].is_null() {
+            !body["payload"]["custom_details"]["flapping"].is_null()
+        } else {
+            body["data"]["what"] == "flapping"
+        };
         let told_at = self.to.world.now();
         let mut inbox = self.to.inbox();
         inbox.messages += 1;
@@ -174,7 +183,10 @@ impl Link {
         } else {
             let is_marked = inbox.open.get(&id).is_some_and(|known| known.is_marked);
             let told_by = self.start;
-            inbox.open.insert(id, Incident { kind, tokens, told_by, told_at, is_marked });
+            let held_at = told_at;
+            inbox
+                .open
+                .insert(id, Incident { kind, tokens, told_by, told_at, is_marked, is_flapping, held_at });
         }
     }
 }
@@ -188,7 +200,7 @@ impl Carrier for Link {
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         let body: Value = serde_json::from_slice(body).expect("JSON is what was rendered");
         self.take(kind, &body);
-        Ok(Received { status: 202, retry_after: None })
+        Ok(Received { status: 202, retry_after: None, refusal: None })
     }
 
     async fn mail(&self, _: &SmtpServer, mail: Mail) -> Result<(), Undelivered> {

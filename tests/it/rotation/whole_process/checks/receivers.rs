@@ -114,7 +114,12 @@ impl Simulation {
                 seen.map(|condition| (condition.id.to_string(), condition.clone())).collect()
             };
             let held: Vec<BTreeMap<String, Condition>> = held.iter().map(ids).collect();
-            let inbox = receiver.inbox();
+            let mut inbox = receiver.inbox();
+            for (id, incident) in &mut inbox.open {
+                if held.iter().any(|held| held.contains_key(id)) {
+                    incident.held_at = now;
+                }
+            }
             for (id, condition) in &held[0] {
                 let by_all = held.iter().all(|others| others.contains_key(id));
                 if by_all && !inbox.open.contains_key(id) {
@@ -143,6 +148,10 @@ impl Simulation {
     /// Whether an earlier process has told it, and this one has not seen yet that the token works: only a success ends an
     /// incident. It is bounded by that success, which other checks see to.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
+        // What flaps is closed once it has been quiet for an hour; it is looked at each hour here.
+        if incident.is_flapping && incident.held_at + TimeDelta::hours(3) > self.world.now() {
+            return true;
+        }
         let told_now = self.running().any(|(_, running)| running.start == incident.told_by);
         if told_now {
             return false;

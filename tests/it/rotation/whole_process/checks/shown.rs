@@ -57,12 +57,13 @@ impl Simulation {
         })
     }
 
-    /// A rotation lists the versions, and so does each other instance when it sees the new one.
+    /// A rotation lists the versions, and so does each other instance when it sees the new one; and so does each for a
+    /// sign-in of that day.
     fn is_crowded(&self, token: &Token) -> bool {
         let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
         let of_proofs = proofs.unwrap_or_default() * 3;
-        of_proofs + VAULT_CALLS_A_STEP + pages * self.instances.len() > VAULT_CALLS_A_DAY
+        of_proofs + VAULT_CALLS_A_STEP + 2 * pages * self.instances.len() > VAULT_CALLS_A_DAY
     }
 
     fn what_is_shown<'a>(
@@ -114,9 +115,12 @@ impl Shown<'_> {
         if self.truth == Truth::Good || self.steady <= due {
             return Ok(());
         }
-        // The day's redemptions may be used up by what came before: then that is what is told (promise 6).
-        let exhausted = self.tells(&[Kind::Overdue]) && self.steady < TimeDelta::hours(25) + due;
-        if exhausted {
+        // The day's redemptions or vault calls may be used up by what came before (promise 6): the next step is put off, and
+        // that is told once it is late.
+        let put_off = self.token.next_step_at.zip(self.token.proved_at);
+        let put_off = put_off.is_some_and(|(next, proved)| next > proved + self.prove_every + TURN);
+        let exhausted = self.tells(&[Kind::Overdue]) || put_off;
+        if exhausted && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
         // What Entra says is asked for again a day after a refusal (promise 6): until then the earlier one is told.

@@ -1,0 +1,108 @@
+//! Events for receivers that keep incidents: `PagerDuty` and webhooks.
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::{Size, TEST_TITLE, cut, facts, headline, runbook, within};
+use crate::alert::rules::{EventKind, Notification};
+use crate::process::clock::{Timestamp, rfc3339};
+use crate::status::condition::{Condition, Severity};
+use crate::token::managed::Deployment;
+
+/// Bytes of an event that `PagerDuty` takes, and of one for a webhook (docs/azure-facts.md F503, F504).
+const EVENT_BYTES: usize = 64_000;
+/// `PagerDuty`'s bound on a summary (docs/azure-facts.md F503).
+const PAGERDUTY_SUMMARY: usize = 1024;
+/// The form of `data` in an event; a change that a receiver must know about raises it.
+const EVENT_TYPE: &str = "dev.perennial.alert";
+
+/// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent
+/// again adds to the open incident, and a resolve for none is dropped.
+pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
+    let Notification { what, condition, .. } = change;
+    let dedup_key = condition.id.to_string();
+    if *what == EventKind::Resolved {
+        return json!({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key});
+    }
+    let summary = format!("{}: {}", headline(std::slice::from_ref(change)), condition.summary);
+    let details = |size: Size| -> serde_json::Map<String, Value> {
+        let facts = facts(change, here, size.chars, now).into_iter();
+        facts.map(|(name, value)| (name.to_lowercase().replace(' ', "_"), Value::String(value))).collect()
+    };
+    let links: Vec<Value> =
+        link(condition, here).into_iter().map(|href| json!({"href": href, "text": "Runbook"})).collect();
+    within(EVENT_BYTES, |size| {
+        json!({"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key,
+        "client": "Perennial", "client_url": here.page_url, "links": links,
+        "payload": {
+            "summary": cut(&summary, PAGERDUTY_SUMMARY),
+            "source": here.instance,
+            "severity": severity(change),
+            "timestamp": rfc3339(condition.since),
+            "component": condition.cause,
+            "group": condition.tokens.first(),
+            "class": class(change),
+            "custom_details": details(size),
+        }})
+    })
+}
+
+/// How grave a change is, in the words of receivers.
+fn severity(Notification { what, condition, .. }: &Notification) -> &'static str {
+    match (what, condition.severity) {
+        (EventKind::Test, _) => "info",
+        (_, Severity::Critical) => "critical",
+        (_, Severity::Warning) => "warning",
+    }
+}
+
+/// The kind of a condition; a test is about none.
+fn class(Notification { what, condition, .. }: &Notification) -> &'static str {
+    if *what == EventKind::Test { "test" } else { condition.kind.as_str() }
+}
+
+/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id`
+/// together are the same whenever the same thing is told.
+pub fn cloud_event(change: &Notification, here: &Deployment, now: Timestamp) -> Value {
+    let Notification { what, condition, lasted, .. } = change;
+    let named = condition.tokens.len();
+    let form = |most_tokens: usize| {
+        let mut shown = json!(condition);
+        shown["kind"] = class(change).into();
+        shown["severity"] = severity(change).into();
+        shown["tokens"] = json!(&condition.tokens[..most_tokens]);
+        shown["owners"] = json!(&condition.owners[..most_tokens.min(condition.owners.len())]);
+        json!({
+            "specversion": "1.0",
+            "id": change.id().to_string(),
+            "source": source(here),
+            "type": format!("{EVENT_TYPE}.{}.v1", what.as_str()),
+            "time": rfc3339(now),
+            "subject": condition.cause,
+            "datacontenttype": "application/json",
+            "data": {"what": what.as_str(), "title": if *what == EventKind::Test { TEST_TITLE } else { condition.kind.title() },
+                "instance": here.instance, "page": here.page_url, "runbook": link(condition, here),
+                "lasted_seconds": lasted.map(|lasted| lasted.num_seconds()), "token_count": named,
+                "condition": shown},
+        })
+    };
+    let mut most = named;
+    let mut event = form(most);
+    while event.to_string().len() > EVENT_BYTES && most > 0 {
+        most /= 2;
+        event = form(most);
+    }
+    event
+}
+
+/// An instance as a URI reference, which `source` must be.
+fn source(here: &Deployment) -> String {
+    let mut url = Url::parse("https://perennial/").expect("a URL");
+    url.set_path(&here.instance);
+    format!("/perennial{}", url.path())
+}
+
+/// The runbook's section as a link, where the configuration says where the runbook is.
+fn link(condition: &Condition, here: &Deployment) -> Option<String> {
+    here.runbook_url.as_ref().map(|_| runbook(condition, here))
+}

@@ -1,0 +1,141 @@
+//! What a receiver's answer means for a message: by its HTTP status, and by what its body says, whatever the status is.
+//!
+//! Only known forms are read, and nothing of a body is shown but a status or a word of small letters.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::net::no_response::NoResponse;
+
+/// A receiver may ask for more, up to this.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// After an answer that says never again (410; docs/azure-facts.md F504).
+pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a receiver answers.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// HTTP status.
+    pub status: u16,
+    /// How long it wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What its body says against the message, where it says so in a known form.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a message did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// In our own words, without an address or a secret.
+    pub why: String,
+    /// Whether somebody has to act.
+    pub permanent: bool,
+    /// Whether it was this message that was refused: others may get through.
+    pub message_rejected: bool,
+    /// How long the receiver wants to be left alone.
+    pub after: Option<Duration>,
+}
+
+impl Undelivered {
+    pub(super) fn settled(why: impl Into<String>) -> Self {
+        Self { permanent: true, ..Self::passing(why) }
+    }
+
+    /// It may get through later.
+    pub fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), permanent: false, message_rejected: false, after: None }
+    }
+}
+
+/// What an answer means for the message.
+pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undelivered> {
+    let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
+    let Received { status, retry_after, refusal } = answer;
+    let (status, why) = match (status, refusal) {
+        (_, Some(Refusal::Status(behind))) => {
+            (behind, format!("it answered with HTTP status {status} and says that Teams answered {behind}"))
+        }
+        (200..=299, Some(Refusal::Word(word))) => {
+            (400, format!("it answered with HTTP status {status} ({word})"))
+        }
+        (_, Some(Refusal::Word(word))) => (status, format!("it answered with HTTP status {status} ({word})")),
+        (_, None) => (status, format!("it answered with HTTP status {status}")),
+    };
+    match status {
+        200..=299 => Ok(()),
+        410 => Err(Undelivered { after: Some(GONE_WAIT), ..Undelivered::settled(why) }),
+        408 | 425 | 429 | 500.. => {
+            let after = retry_after.map(|after| after.min(LONGEST_ASKED));
+            Err(Undelivered { after, ..Undelivered::passing(why) })
+        }
+        400 | 413 | 422 => Err(Undelivered { message_rejected: true, ..Undelivered::settled(why) }),
+        _ => Err(Undelivered::settled(why)),
+    }
+}
+
+/// A refusal in a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The status of the service behind the webhook: Teams answers 200 and says 413 or 429 in a text
+    /// (docs/azure-facts.md F501).
+    Status(u16),
+    /// Slack's word for what is wrong (docs/azure-facts.md F502).
+    Word(String),
+}
+
+impl Refusal {
+    /// Reads a body. None where it says nothing against the message.
+    pub fn in_body(body: &[u8]) -> Option<Self> {
+        const TEAMS: &str = "Microsoft Teams endpoint returned HTTP error ";
+        let text = std::str::from_utf8(body).ok()?.trim();
+        if let Some((_, rest)) = text.split_once(TEAMS) {
+            let digits = rest.get(..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+            return digits.parse().ok().filter(|status| *status >= 400).map(Self::Status);
+        }
+        if text != "ok" && is_word(text) {
+            return Some(Self::Word(text.to_owned()));
+        }
+        let body: Value = serde_json::from_str(text).ok()?;
+        let word = body["error"].as_str().filter(|_| body["ok"] == false)?;
+        Some(Self::Word(if is_word(word) { word.to_owned() } else { "refused".to_owned() }))
+    }
+}
+
+/// Such as `invalid_blocks`. One word without an underscore may be anything.
+fn is_word(text: &str) -> bool {
+    let is_short = (3..=40).contains(&text.len()) && text.contains('_');
+    is_short && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_means_failure_is_recognized_and_nothing_else() {
+        let teams = |status| {
+            format!(
+                "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with ContextId tcid=0"
+            )
+        };
+        let word = |word: &str| Some(Refusal::Word(word.to_owned()));
+        for (body, refusal) in [
+            (teams("413"), Some(Refusal::Status(413))),
+            (teams("429"), Some(Refusal::Status(429))),
+            (teams("200"), None),
+            (teams("4"), None),
+            ("1".to_owned(), None),
+            ("ok".to_owned(), None),
+            (String::new(), None),
+            ("invalid_blocks".to_owned(), word("invalid_blocks")),
+            (r#"{"ok":false,"error":"channel_not_found"}"#.to_owned(), word("channel_not_found")),
+            ("{\"ok\":false,\"error\":\"\\u001b[31m secret\"}".to_owned(), word("refused")),
+            (r#"{"ok":true}"#.to_owned(), None),
+            (r#"{"status":"success","dedup_key":"x"}"#.to_owned(), None),
+            ("<html>not_found</html>".to_owned(), None),
+        ] {
+            assert_eq!(Refusal::in_body(body.as_bytes()), refusal, "{body}");
+        }
+    }
+}

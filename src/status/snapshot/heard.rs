@@ -1,0 +1,47 @@
+//! Partner Center's last verdict, as this process or the one before heard it.
+
+use crate::ports::failure::Kind;
+use crate::process::clock::Timestamp;
+use crate::rotation::state::{Noted, Verdict};
+
+/// Partner Center's last verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    /// When it last gave one.
+    pub(super) at: Option<Timestamp>,
+    /// Whether it accepts the access token.
+    pub(super) accepted: Option<bool>,
+    /// Whether the grant carries a second factor, where anybody says.
+    pub(super) mfa: Option<bool>,
+    /// Since when it has been saying so.
+    pub(super) since: Option<Timestamp>,
+}
+
+impl Heard {
+    /// From this process or, as noted in the vault, from the one before. An acceptance expires with the proof. A rejection
+    /// does not expire; only an acceptance clears it.
+    pub(super) fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
+        match (verdict, noted) {
+            (Some(Verdict { acceptance, at, since }), _) => {
+                let stands = acceptance.objection().is_some() || *at >= counts_from;
+                Self {
+                    at: Some(*at),
+                    accepted: stands.then_some(acceptance.accepted),
+                    mfa: acceptance.mfa.filter(|_| stands),
+                    since: Some(*since),
+                }
+            }
+            (None, Some(Noted { kind, at })) => Self {
+                at: Some(at),
+                accepted: match kind {
+                    None => (at >= counts_from).then_some(true),
+                    Some(Kind::MfaRequired) => None,
+                    Some(_) => Some(false),
+                },
+                mfa: (kind == Some(Kind::MfaRequired)).then_some(false),
+                since: Some(at),
+            },
+            (None, None) => Self::default(),
+        }
+    }
+}
