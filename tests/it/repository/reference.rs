@@ -69,10 +69,10 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
 /// The keys of `config/perennial.toml`, behind `#` or not. A source is the same wherever one is taken.
 fn example_keys() -> BTreeSet<String> {
     let plain = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let (mut section, mut keys) = (String::new(), BTreeSet::new());
+    let (mut section, mut keys) = ("", BTreeSet::new());
     for line in EXAMPLE.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)) {
         if line.starts_with('[') && line.ends_with(']') {
-            section = line.trim_matches(['[', ']']).to_owned();
+            section = line.trim_matches(['[', ']']);
         }
         let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| plain(key)) else { continue };
         keys.insert(format!("{section}.{key}"));
