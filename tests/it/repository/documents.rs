@@ -48,6 +48,14 @@ fn each_kind_of_condition_has_a_row_in_the_table_of_failures() {
     assert_eq!(kinds, Kind::ALL.into_iter().collect());
 }
 
+#[test]
+fn each_kind_of_condition_is_listed_once_with_its_title() {
+    for kind in Kind::ALL {
+        let row = format!("\n| `{}` | {} | ", kind.as_str(), kind.title());
+        assert_eq!(CONDITIONS.matches(&row).count(), 1, "{row}");
+    }
+}
+
 /// What follows a key in a line of the rules.
 fn values(key: &str) -> Vec<&'static str> {
     let value = |line: &'static str| line.trim().trim_start_matches("- ").strip_prefix(key);

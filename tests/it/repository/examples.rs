@@ -80,13 +80,3 @@ fn every_command_in_readme_and_docs_can_be_typed() {
     }
     assert!(typed > 5, "found only {typed}");
 }
-
-#[test]
-fn readme_links_lead_somewhere() {
-    let links = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-
-    for link in links.filter(|link| !link.starts_with("http")) {
-        let file = link.split('#').next().unwrap_or_default();
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists(), "{link}");
-    }
-}
