@@ -133,7 +133,9 @@ fn of_host(
         },
     };
     let made = ManagedIdentityCredential::new(Some(options));
-    Ok(made.map_err(|_| settled("the environment does not tell which managed identity is meant".into()))?)
+    Ok(made.map_err(|_| {
+        settled("no supported managed identity environment (IDENTITY_ENDPOINT, IDENTITY_HEADER)".into())
+    })?)
 }
 
 fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> ClientOptions {

@@ -55,7 +55,7 @@ pub(super) enum SdkError {
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
     #[error(
-        "the host this runs on has no identity service that answers ({0}); elsewhere than in Azure, name another identity in [vault] credential"
+        "no managed identity endpoint answers on this host ({0}); elsewhere than in Azure, name another identity in [vault] credential"
     )]
     NoHost(NoResponse),
     /// What this process proves itself with cannot be read; says where it should be.

@@ -24,7 +24,7 @@ Examples:
   perennial access-token partner-center --header > header.txt   # curl --header @header.txt
 
 How often: an access token lives for 60 to 90 minutes, so keep it and ask again once an hour, not
-once a call. Entra takes about 15 equal requests within five minutes for a loop and refuses them
+once a call. Entra treats about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196)
 (AADSTS50196), the daemon's among them. Stay below 5 in five minutes for each token.
 
 The vault is only read: the stored refresh token stays as good as it was. With --tenant the app

@@ -49,7 +49,7 @@ pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
     end_on_panic();
     let asked = std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty());
     let log = telemetry::capture((args.log || asked).then_some(format));
-    let options = DemoOptions { speed: args.speed, keep: args.keep, colours: out::has_colours() };
+    let options = DemoOptions { speed: args.speed, keep: args.keep, colours: out::has_colors() };
     let say = Box::new(|text: &str| drop(out::line(text)));
     let stop = super::signals::stopped()?;
     match demo::run(options, say, log, stop).await {

@@ -26,7 +26,7 @@ pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     let listen = load(global)?.http.listen;
     if listen.port() == 0 {
         return Err(Stop::Failed(anyhow::anyhow!(
-            "[http] listen leaves the port open: nobody knows which it is"
+            "[http] listen has port 0, which is chosen at start: set a fixed port to use `health`"
         )));
     }
     let mut said = String::new();

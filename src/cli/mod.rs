@@ -9,6 +9,7 @@ pub mod completions;
 mod explain;
 pub mod demo;
 pub mod health;
+pub mod help;
 pub mod init;
 mod known;
 pub mod login;
@@ -51,26 +52,18 @@ fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-const AFTER_HELP: &str = "\
-Exit codes:
-  0   done
-  1   failed; trying again may help
-  2   wrong use of the command
-  3   a person must sign in
-  4   an operator must act: app credential, role, policy or network
-  78  the configuration is wrong
-
-Environment:
-  PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   a key of it, outside the token list
-  RUST_LOG                  what is logged, for example perennial=debug
-  NO_COLOR                  no colours
-
-Results are written to stdout, logs to stderr.";
+/// What stands below the list of commands.
+fn after_help() -> String {
+    format!(
+        "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help conditions, states\nor metrics.",
+        help::EXIT_CODES,
+        help::ENVIRONMENT
+    )
+}
 
 /// Keeps Microsoft Partner Center refresh tokens in Azure Key Vault alive.
 #[derive(Debug, Parser)]
-#[command(name = "perennial", version, long_version = build_info::LONG, after_help = AFTER_HELP)]
+#[command(name = "perennial", version, long_version = build_info::LONG, after_help = after_help())]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -107,7 +100,7 @@ pub enum Verb {
     /// One pass, then exit: prove every token and rotate what is due
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
-    /// Show how the tokens stand: asks the running daemon, else the vault; redeems nothing
+    /// Show token status: from the running daemon, else from Key Vault (redeems nothing)
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
     /// Sign a user in and store the first refresh token
@@ -116,25 +109,25 @@ pub enum Verb {
     /// Print a fresh access token, and nothing else
     #[command(after_help = access_token::EXAMPLES)]
     AccessToken(access_token::AccessTokenArgs),
-    /// Redeem, ask Partner Center, and say whose the token is; stores nothing
+    /// Redeem each token and show whose it is and whether Partner Center accepts it
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
     /// Write a first configuration: asks, or takes flags, and looks into the vault
     #[command(after_help = init::EXAMPLES)]
     Init(init::InitArgs),
-    /// Rehearse step by step after setting up, and name what is missing
+    /// Test the setup step by step and report what is missing
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
-    /// Ask the running daemon whether its loop turns
+    /// Check that the running daemon is alive
     #[command(after_help = health::EXAMPLES)]
     Health(health::HealthArgs),
-    /// Serve local stand-ins for Entra, Key Vault and Partner Center
+    /// Run a local simulation of Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
-    /// See half a year of it in a minute, on this machine and without Azure
+    /// Run a simulated six months in one minute, without Azure
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
-    /// Write what a shell needs to complete these words
+    /// Print a shell completion script
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArgs),
 }
@@ -255,6 +248,12 @@ impl Stop {
 
 /// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
 pub fn main() -> process::ExitCode {
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(text) = help::asked(&words) {
+        let written = out::line(text.trim_end());
+        return if written.is_ok() { ExitCode::Done } else { ExitCode::Failed }.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return mistyped(&error),

@@ -7,9 +7,11 @@ use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 
-/// Whether results may be coloured: on a terminal, unless `NO_COLOR` says no.
-pub fn has_colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+use crate::process::may_have_colors;
+
+/// Whether results may have colors.
+pub fn has_colors() -> bool {
+    may_have_colors(io::stdout().is_terminal())
 }
 
 /// Writes a line of a result. A reader that has gone away, as `head` does, is no failure.

@@ -10,7 +10,7 @@ use super::Stop;
 /// # Errors
 /// A process that cannot have signals.
 pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
-    let cannot = |error| anyhow::Error::new(error).context("this process cannot have signals");
+    let cannot = |error| anyhow::Error::new(error).context("cannot install signal handlers");
     signal(kind).map_err(cannot).map_err(Stop::Failed)
 }
 

@@ -88,7 +88,7 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     if args.json {
         written(out::json(&found))?;
     } else {
-        written(out::line(table::of(&found.status, &found.view, out::has_colours())))?;
+        written(out::line(table::of(&found.status, &found.view, out::has_colors())))?;
     }
     let codes = found.status.in_the_way().map(|condition| ExitCode::from(condition.remedy));
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))

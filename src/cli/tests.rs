@@ -90,7 +90,7 @@ fn exit_codes_are_the_documented_ones() {
     assert_eq!(ExitCode::from(Remedy::Operator).number(), 4);
     assert_eq!(ExitCode::from(Remedy::Retry).number(), 1);
     for code in [0, 1, 2, 3, 4, 78] {
-        assert!(AFTER_HELP.contains(&format!("  {code:<4}")), "{code}");
+        assert!(help::EXIT_CODES.contains(&format!("  {code:<4}")), "{code}");
     }
 }
 

@@ -93,13 +93,13 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
 fn useless(credential: CredentialKind) -> &'static str {
     match credential {
         CredentialKind::Auto => {
-            "is of no use to `auto`, which is the default: name `client_secret` or `client_assertion` in `credential`"
+            "is ignored by `credential = \"auto\"` (the default): name `client_secret` or `client_assertion` in `credential`"
         }
-        CredentialKind::WorkloadIdentity => "is of no use to `workload_identity`",
-        CredentialKind::ManagedIdentity => "is of no use to `managed_identity`",
-        CredentialKind::ClientSecret => "is of no use to `client_secret`",
-        CredentialKind::ClientAssertion => "is of no use to `client_assertion`",
-        CredentialKind::AzureCli => "is of no use to `azure_cli`",
+        CredentialKind::WorkloadIdentity => "is ignored by `credential = \"workload_identity\"`",
+        CredentialKind::ManagedIdentity => "is ignored by `credential = \"managed_identity\"`",
+        CredentialKind::ClientSecret => "is ignored by `credential = \"client_secret\"`",
+        CredentialKind::ClientAssertion => "is ignored by `credential = \"client_assertion\"`",
+        CredentialKind::AzureCli => "is ignored by `credential = \"azure_cli\"`",
     }
 }
 

@@ -49,9 +49,9 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
             && !label.ends_with('-')
     };
     let domain = text.contains('.') && text.len() <= 253 && text.split('.').all(label);
-    guid(text)
-        .or(if domain { Ok(text.to_ascii_lowercase()) } else { Err("") })
-        .map_err(|_| "must be the tenant's id or a domain of it; `common` and `organizations` do not do")
+    guid(text).or(if domain { Ok(text.to_ascii_lowercase()) } else { Err("") }).map_err(
+        |_| "must be the tenant's id or a domain of it; `common` and `organizations` are not allowed",
+    )
 }
 
 /// An address that secrets may be sent to.

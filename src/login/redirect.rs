@@ -38,9 +38,9 @@ impl NotOurs {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OtherState => {
-                "this answers another sign-in than the one begun here (its state differs); close older tabs and use the address printed last"
+                "this redirect belongs to a different sign-in (state mismatch); close older tabs and use the address printed last"
             }
-            Self::Unreadable => "this is no answer of the sign-in page: it holds neither a code nor an error",
+            Self::Unreadable => "not an authorization response: neither `code` nor `error`",
         }
     }
 }

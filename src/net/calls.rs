@@ -29,7 +29,7 @@ pub enum CallTarget {
     IdentityHost,
     /// Where alerts go.
     AlertSink,
-    /// Who notices when this process is gone.
+    /// The heartbeat endpoint.
     Heartbeat,
 }
 

@@ -61,7 +61,7 @@ pub enum Kind {
     AppCredentialRefused,
     /// The app's secret ends soon.
     AppSecretExpiring,
-    /// Nobody knows when the app's secret ends.
+    /// The end of the client secret is not known.
     AppSecretExpiryUnknown,
     /// No usable answer from Entra.
     EntraUnreachable,

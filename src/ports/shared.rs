@@ -1,4 +1,4 @@
-//! A port that many tokens share is the port itself.
+//! Implements the ports for `Arc<T>`.
 
 use std::sync::Arc;
 

@@ -2,6 +2,12 @@
 //!
 //! Knows nothing of tokens.
 
+/// Whether a stream may have colors: a terminal that has them, unless `NO_COLOR` says no.
+pub fn may_have_colors(is_terminal: bool) -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    is_terminal && !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
 /// This host's name, as messages show it.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

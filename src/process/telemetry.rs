@@ -109,7 +109,7 @@ fn targets(directives: &str) -> Targets {
 }
 
 fn colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+    super::may_have_colors(io::stderr().is_terminal())
 }
 
 /// Events as lines to `writer`.

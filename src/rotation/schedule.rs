@@ -141,7 +141,7 @@ impl Timing {
         };
         let calls = match &step {
             Next::Prove => self.calls_of_a_proof(state, at.max(now)),
-            // A successor in hand goes before politeness as far as there is any room.
+            // An unsaved successor may use the whole daily call budget.
             Next::Save => state.calls_of_a_save(),
             Next::CheckVault => 1,
             Next::UpdateTags(_) | Next::Wait(_) => 0,
@@ -272,7 +272,7 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
         FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
             now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
         }
-        // To know more, something would have to be redeemed.
+        // Checking again would cost a redemption.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);

@@ -172,7 +172,7 @@ pub fn elsewhere(mark: &Mark) -> Failure {
 /// A day's politeness has no room for a redemption and its save.
 pub fn no_calls_left() -> Failure {
     let summary =
-        "today's calls to the vault are used up: a redemption has to wait until its successor can be saved";
+        "daily Key Vault call limit reached; the redemption is postponed until its successor can be saved";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 

@@ -48,7 +48,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 const NOT_SERVED: &str = "the status names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
 const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
-const NOT_FOUND: &str = "there is nothing here: try /health, /metrics, /livez, /readyz, /status or /\n";
+const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
 /// What is served beside the board.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ async fn live(State(ServeState { board, .. }): State<ServeState>) -> (StatusCode
     if board.pulses().all_turn() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "a token's task stands still\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "a token task is stalled\n")
     }
 }
 

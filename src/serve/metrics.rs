@@ -61,9 +61,12 @@ pub const METRICS: [Metric; 15] = [
     Metric {
         name: "perennial_build_info",
         kind: MetricType::Gauge,
-        labels: &["version", "revision", "rustc"],
-        help: "Always 1; which program this is.",
-        samples: |_, mut to| to.put(&[VERSION, REVISION, RUSTC], &ConstGauge::new(1)),
+        labels: &["version", "revision", "rustc", "instance"],
+        help: "Always 1; which program and which instance this is.",
+        samples: |drawn, mut to| {
+            let instance = drawn.snapshots.first().map_or("", |of| &of.grant.deployment.instance);
+            to.put(&[VERSION, REVISION, RUSTC, instance], &ConstGauge::new(1))
+        },
     },
     Metric {
         name: "perennial_tokens",
@@ -148,7 +151,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_app_secret_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["client_id"],
-        help: "When the app's secret ends, where the app's id stands in the configuration and anybody says.",
+        help: "When the app's secret ends, if the configuration names the app's id and the end is known.",
         samples: app_secrets,
     },
     Metric {

@@ -15,8 +15,8 @@ use crate::status::condition::{Condition, Severity};
 
 /// A condition that may pass by itself is logged once it has held for so long, as it is told to sinks then.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
-/// What changes this closely is looked at once.
-const SETTLES: Duration = Duration::from_secs(1);
+/// What changes this closely is looked at once: to look through ten thousand tokens takes milliseconds.
+const SETTLES: Duration = Duration::from_secs(5);
 /// Some conditions begin by the passing of time alone: looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Names of tokens in one line.
@@ -49,21 +49,21 @@ struct Journal {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Entry {
+enum JournalEntry {
     Opened(Condition),
     Ended(Condition, TimeDelta),
 }
 
 impl Journal {
     /// What the log does not say yet.
-    fn entries(&mut self, holding: &[Condition], now: Timestamp) -> Vec<Entry> {
+    fn entries(&mut self, holding: &[Condition], now: Timestamp) -> Vec<JournalEntry> {
         let mut entries = Vec::new();
         let holds: BTreeSet<Uuid> = holding.iter().map(|condition| condition.id).collect();
         self.pending.retain(|id, _| holds.contains(id));
         self.open.retain(|id, condition| {
             let is_open = holds.contains(id);
             if !is_open {
-                entries.push(Entry::Ended(condition.clone(), now - condition.since));
+                entries.push(JournalEntry::Ended(condition.clone(), now - condition.since));
             }
             is_open
         });
@@ -77,13 +77,13 @@ impl Journal {
             }
             self.pending.remove(&condition.id);
             self.open.insert(condition.id, condition.clone());
-            entries.push(Entry::Opened(condition.clone()));
+            entries.push(JournalEntry::Opened(condition.clone()));
         }
         entries
     }
 }
 
-impl Entry {
+impl JournalEntry {
     fn log(&self) {
         match self {
             Self::Opened(condition) => opened(condition),
@@ -129,10 +129,10 @@ mod tests {
         let mut journal = Journal::default();
         let dead = condition(Remedy::Login, now);
 
-        assert_eq!(journal.entries(std::slice::from_ref(&dead), now), [Entry::Opened(dead.clone())]);
+        assert_eq!(journal.entries(std::slice::from_ref(&dead), now), [JournalEntry::Opened(dead.clone())]);
         assert_eq!(journal.entries(std::slice::from_ref(&dead), now), []);
         let later = now + TimeDelta::hours(2);
-        assert_eq!(journal.entries(&[], later), [Entry::Ended(dead, TimeDelta::hours(2))]);
+        assert_eq!(journal.entries(&[], later), [JournalEntry::Ended(dead, TimeDelta::hours(2))]);
         assert_eq!(journal.entries(&[], later), []);
     }
 
@@ -145,6 +145,9 @@ mod tests {
         assert_eq!(journal.entries(std::slice::from_ref(&late), now), []);
         assert_eq!(journal.entries(&[], now + TimeDelta::seconds(10)), []);
         assert_eq!(journal.entries(std::slice::from_ref(&late), now + HELD_FOR), [], "it began anew");
-        assert_eq!(journal.entries(std::slice::from_ref(&late), now + HELD_FOR * 2), [Entry::Opened(late)]);
+        assert_eq!(
+            journal.entries(std::slice::from_ref(&late), now + HELD_FOR * 2),
+            [JournalEntry::Opened(late)]
+        );
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<Sto
 fn attempt() -> Result<AuthorizationRequest, Stop> {
     let mut random = [0; RANDOM_BYTES];
     aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| Stop::Failed(anyhow::anyhow!("this machine gives no random numbers")))?;
+        .map_err(|_| Stop::Failed(anyhow::anyhow!("the system's random number generator failed")))?;
     Ok(AuthorizationRequest::new(&random))
 }
 
@@ -92,7 +92,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<mpsc::Recei
             .say("open", &format!("To sign in for {name}, open this address in any browser:\n\n{url}\n"));
         desk.voice.say(
             "paste",
-            "The browser ends at an address that begins with http://localhost, perhaps with an error because nothing answers there. Copy that whole address, paste it here and press Enter:",
+            "After sign-in your browser shows an address starting with http://localhost (a \"can't connect\" page is fine). Paste the full address here and press Enter:",
         );
         return Some(pasted::lines());
     }
@@ -191,7 +191,7 @@ fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFai
     };
     StepFailure::new(
         Remedy::Retry,
-        format!("nobody came back from the sign-in page within {}", humantime::format_duration(patience)),
+        format!("the sign-in timed out after {}", humantime::format_duration(patience)),
         format!(
             "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; {elsewhere}"
         ),

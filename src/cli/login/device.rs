@@ -76,7 +76,7 @@ fn expired(desk: &LoginSession) -> StepFailure {
     let name = &desk.grant().name;
     StepFailure::new(
         Remedy::Retry,
-        "nobody signed in while the code held",
+        "the device code expired before anyone signed in",
         format!("run perennial login {name} --device-code again, or sign in by browser"),
     )
 }

@@ -232,8 +232,7 @@ impl LoginSession {
     fn vault_refused(&self, error: &VaultError) -> StepFailure {
         let at = &self.grant().secret;
         let failure = error.failure(SecretRole::Own, at);
-        let summary =
-            format!("the vault does not do what is needed: {}; nothing was stored", failure.summary);
+        let summary = format!("Key Vault check failed: {}; nothing was stored", failure.summary);
         if *error != VaultError::Deleted {
             let first = failure.action.map(|action| format!("{action}; then ")).unwrap_or_default();
             return StepFailure::new(failure.remedy, summary, format!("{first}run it again"));

@@ -80,7 +80,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ) -> Result<Vec<Version>, Failure> {
         let now = self.clock.now();
         if self.timing.room_for_vault_calls(state, room, now) > now {
-            let summary = "today's calls to the vault are used up: a long list of versions has to wait";
+            let summary = "daily Key Vault call limit reached; listing the versions is postponed";
             return Err(Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::History, summary));
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;

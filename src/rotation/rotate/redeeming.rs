@@ -273,6 +273,6 @@ fn unusable_value() -> Failure {
 }
 
 fn budget_spent() -> Failure {
-    let summary = "today's redemptions of this token are used up";
+    let summary = "daily redemption limit reached for this token";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Grant, summary)
 }

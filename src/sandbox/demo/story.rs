@@ -214,7 +214,7 @@ impl Demo {
         });
         self.until("a current token", TimeDelta::hours(2), |demo| demo.standing() == TokenState::Current)
             .await?;
-        self.tell(Tone::Good, "end", "All is well. The next token that anybody has to get by hand is: none.");
+        self.tell(Tone::Good, "end", "All is well. Nobody needs to sign in again.");
         Ok(())
     }
 

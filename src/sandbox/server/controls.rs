@@ -31,12 +31,31 @@ type Reply = Result<Json<Value>, (StatusCode, Json<Value>)>;
 
 pub(super) fn routes() -> Routes {
     Router::new()
+        .route("/_sandbox/", get(index))
         .route("/_sandbox/state", get(state))
         .route("/_sandbox/clock", post(clock))
         .route("/_sandbox/faults", get(faults).post(inject).delete(clear))
         .route("/_sandbox/revoke", post(revoke))
         .route("/_sandbox/expire-secret", post(expire_secret))
         .route("/_sandbox/sign-in", post(sign_in))
+}
+
+/// What there is to ask and to do.
+const CONTROLS: &str = "\
+GET    /_sandbox/state          users, apps, grants, secrets, requests, faults
+POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}
+GET    /_sandbox/faults         the faults that hold
+POST   /_sandbox/faults         {\"peer\":\"entra\",\"status\":503,\"times\":3}
+DELETE /_sandbox/faults         no more faults
+POST   /_sandbox/revoke         {} or {\"user\":\"NAME\"}: revoke the user's sessions
+POST   /_sandbox/sign-in        {} or {\"user\":\"NAME\",\"mfa\":false}: sign in and store the token
+POST   /_sandbox/expire-secret  {} or {\"client_id\":\"ID\"}: the app's secret expires
+GET    /_sandbox/inbox          the alerts that were sent here
+DELETE /_sandbox/inbox          empty the inbox
+";
+
+async fn index() -> &'static str {
+    CONTROLS
 }
 
 async fn state(State(shared): State<Arc<SandboxState>>) -> Json<Value> {

@@ -71,6 +71,28 @@ impl Sandbox {
         Ok(WrittenFiles { ca, config })
     }
 
+    /// Adds to the configuration a sink and a heartbeat that lead to the sandbox's inbox.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub(super) fn add_inbox(&self, written: &WrittenFiles) -> Result<(), SandboxError> {
+        let failed = |source| SandboxError::Write { path: written.config.clone(), source };
+        let mut config = std::fs::read_to_string(&written.config).map_err(failed)?;
+        let place = |kind: &str| {
+            let file = written.config.with_file_name(format!("{kind}-url"));
+            write(&file, &format!("{}/_sandbox/inbox/{kind}", self.origin), 0o600).map(|()| quoted(&file))
+        };
+        let (alerts, heartbeat) = (place("teams")?, place("heartbeat")?);
+        push(
+            &mut config,
+            &format!(
+                "\n[[alert]]\nname = \"inbox\"\nkind = \"teams\"\nurl = {{ file = {alerts} }}\n\n[alerts]\ninstance = \"sandbox\"\n\n\
+                 [heartbeat]\nurl = {{ file = {heartbeat} }}\n"
+            ),
+        );
+        write(&written.config, &config, 0o644)
+    }
+
     /// Writes `managed-identity.env` into a directory: what App Service puts into the environment.
     ///
     /// # Errors
@@ -120,16 +142,22 @@ ca_file = {}
     pub fn welcome(&self, written: &WrittenFiles) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
         format!(
-            "Entra, Key Vault and Partner Center are played at {origin}. Next, in another terminal:
+            "Simulated Entra, Key Vault and Partner Center are running at {origin}.
+Next, in another terminal:
 
   export PERENNIAL_CONFIG={config}
   perennial rotate --dry-run
   perennial rotate --force --json
+  perennial check --alerts
   perennial run
 
 Sign in at a page with test users (a browser warns of the throwaway certificate):
 
   perennial login partner-center
+
+Read the alerts that were sent:
+
+  curl --cacert {ca} {origin}/_sandbox/inbox
 
 See what the peers see, or make something go wrong:
 
@@ -141,7 +169,7 @@ See what the peers see, or make something go wrong:
   curl --cacert {ca} {origin}/_sandbox/sign-in -d '{{}}'
   curl --cacert {ca} {origin}/_sandbox/expire-secret -d '{{}}'
 
-Ctrl-C ends it; nothing of it is kept.
+Ctrl-C stops it. State is lost on exit.
 "
         )
     }

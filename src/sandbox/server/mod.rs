@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod host;
 mod hostile;
+mod inbox;
 mod key_vault;
 mod pages;
 mod partner_center;
@@ -132,6 +133,8 @@ struct SandboxState {
     signer: signing::Signer,
     /// What the host's identity service wants to see, as App Service does.
     identity_header: SecretString,
+    /// Alerts that were sent here.
+    inbox: inbox::Inbox,
 }
 
 impl SandboxState {
@@ -167,6 +170,7 @@ impl Sandbox {
             vault_identity: vault_identity.clone(),
             signer: signing::Signer::new()?,
             identity_header: world.fresh_id().to_string().into(),
+            inbox: inbox::Inbox::default(),
         });
         let stop = CancellationToken::new();
         let open = move |tcp| acceptor.accept(tcp);
@@ -261,6 +265,7 @@ fn routes(shared: &Arc<SandboxState>) -> Router {
         .merge(key_vault::routes())
         .merge(partner_center::routes())
         .merge(controls::routes())
+        .merge(inbox::routes())
         .merge(entra::routes())
         .merge(authorize::routes())
         .merge(device::routes())
@@ -333,6 +338,7 @@ pub async fn serve(
             strict: options.strict,
         },
     )?;
+    sandbox.add_inbox(&written)?;
     if let Some(listen) = options.identity_listen {
         let service = sandbox.serve_identity(listen).await?;
         sandbox.write_identity(&options.dir, &service)?;

@@ -1,4 +1,4 @@
-"""How the vault says no, as its client tells it."""
+"""How Key Vault denies access, as its client reports it."""
 
 import time
 import unittest

@@ -21,6 +21,7 @@ use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::support::child::Child;
 use crate::support::harness::Scratch;
 
 struct Lab {
@@ -263,6 +264,18 @@ async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
     let age = DateTime::parse_from_rfc3339(state["now"].as_str().expect("a time")).expect("a time")
         - DateTime::parse_from_rfc3339(created).expect("a time");
     assert_eq!(age.num_days(), 80);
+
+    // Its configuration sends alerts to its own inbox.
+    let child = Child::start(&dir.0.join("perennial.toml"), &["check", "--alerts"], &[]);
+    let checked = child.ended("check").await;
+    let inbox = client(&ca).get(format!("{origin}/_sandbox/inbox")).send().await.expect("an answer");
+    let inbox = inbox.text().await.expect("text");
+    for told in [" teams\n  Test message\n", "  Instance: sandbox\n", " heartbeat\n  this is a test by"] {
+        assert!(inbox.contains(told), "{told}: {inbox}\n{}", checked.stdout);
+    }
+    assert!(checked.stdout.contains("inbox took a marked test"), "{}", checked.stdout);
+    let controls = client(&ca).get(format!("{origin}/_sandbox/")).send().await.expect("an answer");
+    assert!(controls.text().await.expect("text").contains("GET    /_sandbox/inbox"));
     stop.send(()).expect("still there");
     serving.await.expect("ended").expect("without a mistake");
 }

@@ -219,13 +219,13 @@ async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     forged.query_pairs_mut().clear().append_pair("code", "0.AQstolen").append_pair("state", "forged");
     let refused = browser.get(forged.as_str()).await;
     assert_eq!(refused.status(), 400);
-    assert!(refused.text().await.expect("a page").contains("its state differs"));
+    assert!(refused.text().await.expect("a page").contains("state mismatch"));
     let astray = back.join("/callback").expect("a URL");
     assert_eq!(browser.get(astray.as_str()).await.status(), 404);
 
     // The first is being exchanged while the second asks.
     let (first, second) = tokio::join!(browser.get(back.as_str()), async {
-        eventually("the exchange", || login.told().contains("its state differs").then_some(())).await;
+        eventually("the exchange", || login.told().contains("state mismatch").then_some(())).await;
         browser.get(back.as_str()).await
     });
     let mut statuses = [first.status().as_u16(), second.status().as_u16()];
