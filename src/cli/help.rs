@@ -100,7 +100,7 @@ fn metrics() -> String {
 }
 
 fn line(text: &mut String, name: &str, meaning: &str) {
-    write_to(text, &format!("  {name:<26}{meaning}\n"));
+    write_to(text, &format!("  {name:<23} {meaning}\n"));
 }
 
 /// The words of a text in lines of at most so many characters.

@@ -85,7 +85,7 @@ fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Op
 #[test]
 fn the_contract_is_served_with_its_names_and_labels() {
     let documented: [(&str, &[&str]); 15] = [
-        ("perennial_build_info", &["version", "revision", "rustc"]),
+        ("perennial_build_info", &["version", "revision", "rustc", "instance"]),
         ("perennial_tokens", &["state"]),
         ("perennial_token_issued_timestamp_seconds", &["token"]),
         ("perennial_token_expiry_timestamp_seconds", &["token"]),
