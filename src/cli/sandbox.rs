@@ -48,6 +48,9 @@ pub struct SandboxArgs {
     /// Begin without a stored token, to try `login`
     #[arg(long)]
     pub never_signed_in: bool,
+    /// Send alerts and heartbeats to the sandbox's own inbox
+    #[arg(long)]
+    pub inbox: bool,
     /// How many tokens there are, each of a tenant, a user and an app of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub tokens: u16,
@@ -87,6 +90,7 @@ pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
         prove_every: args.prove_every,
         strict: args.issuer == IssuerRules::Strict,
         never_signed_in: args.never_signed_in,
+        inbox: args.inbox,
         tokens: args.tokens.into(),
     };
     let stop = super::signals::stopped()?;

@@ -148,14 +148,13 @@ Next, in another terminal:
   export PERENNIAL_CONFIG={config}
   perennial rotate --dry-run
   perennial rotate --force --json
-  perennial check --alerts
   perennial run
 
 Sign in at a page with test users (a browser warns of the throwaway certificate):
 
   perennial login partner-center
 
-Read the alerts that were sent:
+Read the alerts that were sent (with `--inbox`):
 
   curl --cacert {ca} {origin}/_sandbox/inbox
 

@@ -299,6 +299,8 @@ pub struct SandboxOptions {
     pub strict: bool,
     /// Whether nobody has signed in yet: there is no stored token to begin with.
     pub never_signed_in: bool,
+    /// Whether the configuration sends alerts and heartbeats to the inbox.
+    pub inbox: bool,
     /// How many tokens there are, each of a partner of its own; at least one.
     pub tokens: usize,
 }
@@ -338,7 +340,9 @@ pub async fn serve(
             strict: options.strict,
         },
     )?;
-    sandbox.add_inbox(&written)?;
+    if options.inbox {
+        sandbox.add_inbox(&written)?;
+    }
     if let Some(listen) = options.identity_listen {
         let service = sandbox.serve_identity(listen).await?;
         sandbox.write_identity(&options.dir, &service)?;

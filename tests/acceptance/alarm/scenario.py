@@ -478,7 +478,7 @@ def main():
             "sandbox", PROGRAM, "sandbox", "--dir", str(LAB), "--listen", "127.0.0.1:0",
             "--prove-every", f"{PROVE_EVERY}s",
         )
-        sandbox.origin = said(sandbox, r"are played at (https://\S+?)\.\s")
+        sandbox.origin = said(sandbox, r"are running at (https://\S+?)\.\s")
         said(sandbox, "(PERENNIAL_CONFIG)")
         (LAB / "roots.pem").write_text((LAB / "ca.pem").read_text() + (LAB / "root.pem").read_text())
         story(receivers, sandbox)

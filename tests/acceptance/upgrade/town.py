@@ -116,7 +116,7 @@ class Town:
                 stdout=log, stderr=log,
             )
         said = until("the sandbox", lambda: (self.lab / "sandbox.log").read_text().partition("PERENNIAL_CONFIG=")[0])
-        self.origin = re.search(r"are played at (https://\S+?)\.\s", said)[1]
+        self.origin = re.search(r"are running at (https://\S+?)\.\s", said)[1]
         until("its configuration", lambda: (self.lab / "perennial.toml").exists())
         (self.lab / "roots.pem").write_text((self.lab / "ca.pem").read_text() + (lab / "root.pem").read_text())
         self.trust = ssl.create_default_context(cafile=self.lab / "ca.pem")

@@ -68,8 +68,12 @@ fn what_an_identity_lacks_is_told_by_key_and_variable() {
             &POD[..1],
             "vault.tenant_id: is missing, and so is AZURE_TENANT_ID in the environment\nvault.client_id:",
         ),
-        ("client_secret = { env = \"X\" }", &[], "vault.client_secret: is of no use to `auto`"),
-        ("credential = \"managed_identity\"\ntenant_id = \"x\"", &[], "vault.tenant_id: is of no use"),
+        (
+            "client_secret = { env = \"X\" }",
+            &[],
+            "vault.client_secret: is ignored by `credential = \"auto\"`",
+        ),
+        ("credential = \"managed_identity\"\ntenant_id = \"x\"", &[], "vault.tenant_id: is ignored by"),
         ("", &[("IDENTITY_ENDPOINT", "http://x"), ("IMDS_ENDPOINT", "http://x")], "Azure Arc"),
         ("", &[("MSI_ENDPOINT", "http://x")], "Cloud Shell or Azure ML"),
         (

@@ -79,7 +79,9 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
         is(event, "attempt_failed", "one")
             && event["kind"] == "vault_identity"
             && event["remedy"] == "retry"
-            && event.to_string().contains("no identity service that answers (no answer in time)")
+            && event
+                .to_string()
+                .contains("no managed identity endpoint answers on this host (no answer in time)")
     };
     let place = daemon.logs(0, "that it does not answer", gives_up).await;
     assert!(started.elapsed() < GIVEN_UP_WITHIN, "{first:?}: {:?}\n{}", started.elapsed(), daemon.told());

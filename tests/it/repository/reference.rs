@@ -17,6 +17,7 @@ const SANDBOX: &str = include_str!("../../../docs/sandbox.md");
 const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
 const EXAMPLE: &str = include_str!("../../../config/perennial.toml");
 const CONTROLS: &str = include_str!("../../../src/sandbox/server/controls.rs");
+const INBOX: &str = include_str!("../../../src/sandbox/server/inbox.rs");
 const MANIFEST: &str = include_str!("../../../Cargo.toml");
 
 /// What stands in back-ticks.
@@ -158,8 +159,11 @@ fn every_control_of_the_sandbox_is_listed() {
         .map(|(_, cells)| (cells[0].to_owned(), named(cells[1])))
         .collect();
     let mut served = BTreeSet::new();
-    for route in CONTROLS.split(".route(\"").skip(1) {
+    for route in [CONTROLS, INBOX].concat().split(".route(\"").skip(1) {
         let (path, rest) = route.split_once('"').expect("the end of a path");
+        if !path.starts_with("/_sandbox") {
+            continue;
+        }
         let handlers = rest.lines().next().unwrap_or_default();
         for method in ["get", "post", "put", "patch", "delete"] {
             if handlers.contains(&format!("{method}(")) {

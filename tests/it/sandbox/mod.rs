@@ -240,6 +240,7 @@ async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
         prove_every: None,
         strict: false,
         never_signed_in: false,
+        inbox: true,
         tokens: 1,
     };
     let (said, heard) = tokio::sync::oneshot::channel::<String>();
