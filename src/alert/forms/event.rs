@@ -29,11 +29,9 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
         let facts = facts(change, here, size.chars, now).into_iter();
         facts.map(|(name, value)| (name.to_lowercase().replace(' ', "_"), Value::String(value))).collect()
     };
-    let links: Vec<Value> =
-        link(condition, here).into_iter().map(|href| json!({"href": href, "text": "Runbook"})).collect();
     within(EVENT_BYTES, |size| {
-        json!({"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key,
-        "client": "Perennial", "client_url": here.page_url, "links": links,
+        let mut event = json!({"routing_key": routing_key, "event_action": "trigger", "dedup_key": dedup_key,
+        "client": "Perennial",
         "payload": {
             "summary": cut(&summary, PAGERDUTY_SUMMARY),
             "source": here.instance,
@@ -43,7 +41,15 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
             "group": condition.tokens.first(),
             "class": class(change),
             "custom_details": details(size),
-        }})
+        }});
+        // What is not there is left out: the API takes no null (docs/azure-facts.md F503).
+        if let Some(page) = &here.page_url {
+            event["client_url"] = page.as_str().into();
+        }
+        if let Some(href) = link(condition, here) {
+            event["links"] = json!([{"href": href, "text": "Runbook"}]);
+        }
+        event
     })
 }
 

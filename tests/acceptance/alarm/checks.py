@@ -22,7 +22,7 @@ PAGE = (HERE / "../../../docs/alerting.md").read_text()
 SCHEMAS = {
     path.stem: Draft202012Validator(json.loads(path.read_text())) for path in (HERE / "schemas").glob("*.json")
 }
-CONTENT_TYPES = {"webhook": "application/cloudevents+json; charset=UTF-8"}
+CONTENT_TYPES = {"webhook": "application/cloudevents+json; charset=utf-8"}
 # Teams takes 28 KB, which is the least that any of them takes.
 LARGEST = 28_000
 
@@ -91,7 +91,7 @@ def mail(message):
     assert message.recipients == ["on-call@contoso.com", "second@contoso.com"]
     letter = email.message_from_bytes(message.body, policy=email.policy.default)
     assert not letter.defects, letter.defects
-    for header in ("From", "To", "Date", "Subject", "Message-ID"):
+    for header in ("From", "To", "Date", "Subject", "Message-ID", "MIME-Version"):
         assert len(letter.get_all(header, [])) == 1, f"{header}: {letter.get_all(header)}"
     # A letter about several incidents belongs to no thread.
     assert len(letter.get_all("References", [])) <= 1, letter.get_all("References")

@@ -54,7 +54,7 @@ export async function lab(test, ...options) {
   let browser;
   try {
     const sandbox = start(['sandbox', '--dir', dir, '--listen', '127.0.0.1:0', ...options]);
-    await sandbox.line(/Ctrl-C ends it/);
+    await sandbox.line(/Ctrl-C stops it/);
     browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       headless: true,
