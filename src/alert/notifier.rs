@@ -155,13 +155,11 @@ impl<C: Carrier> Notifier<C> {
         form: impl Fn(usize) -> Value,
     ) -> Result<(), Undelivered> {
         let message = form(most_bytes);
-        let sent = self.post_json(url, &message).await;
-        let smaller = form(most_bytes / 4);
-        match sent {
-            Err(missed) if missed.message_rejected && smaller != message => {
-                self.post_json(url, &smaller).await
-            }
-            sent => sent,
+        let Err(missed) = self.post_json(url, &message).await else { return Ok(()) };
+        let smaller = missed.message_rejected.then(|| form(most_bytes / 4));
+        match smaller.filter(|smaller| *smaller != message) {
+            Some(smaller) => self.post_json(url, &smaller).await,
+            None => Err(missed),
         }
     }
 
