@@ -14,6 +14,10 @@ acceptance:
 deny:
     cargo deny check bans licenses sources
 
+# Published advisories; fetches their database from a public forge
+advisories:
+    cargo deny --locked check --hide-inclusion-graph advisories
+
 # The container image
 image:
     docker build --tag perennial .
