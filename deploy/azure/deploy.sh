@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Perennial on Azure Container Apps by the Azure CLI: the same as main.bicep, and idempotent like it. A vault that is there
 # already is taken as it is, if it uses roles. Needs az (signed in), jq and bash, as in Azure's Cloud Shell, and the right
-# to assign roles.
+# to assign roles. Of az, 2.91 or later: Key Vault rejects what older ones ask for from 27 February 2027 (F221).
 #
 # What was checked: shellcheck, and every command and option by the Azure CLI's own parser (tests/acceptance/azure.sh). It
 # was not run against Azure.

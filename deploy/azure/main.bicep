@@ -60,7 +60,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
   location: location
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: vaultName
   location: location
   properties: {
@@ -100,7 +100,7 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 }
 
 // By name: a secret need not be there yet.
-resource secret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for secretName in secrets: {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = [for secretName in secrets: {
   parent: vault
   name: secretName
 }]
@@ -115,7 +115,7 @@ resource mayRotate 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (
   }
 }]
 
-resource readSecret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for secretName in readSecrets: {
+resource readSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = [for secretName in readSecrets: {
   parent: vault
   name: secretName
 }]

@@ -1,5 +1,6 @@
 //! What is written is true: documents, examples, deployments, and the house rules.
 
+mod api_versions;
 mod deploy;
 mod documents;
 mod example;

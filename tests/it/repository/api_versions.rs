@@ -1,0 +1,101 @@
+//! Templates, scripts and pages name no version of an Azure interface that ends soon.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Per provider: the oldest version without a published end within a year, and where and when that was looked up.
+/// docs/releasing.md asks for a new look before each release.
+const OLDEST: [(&str, &str, &str); 7] = [
+    ("microsoft.app", "2024-03-01", "templates/microsoft.app/allversions; no end published, November 2026"),
+    ("microsoft.authorization", "2022-04-01", "no end published, November 2026"),
+    ("microsoft.eventgrid", "2025-02-15", "templates/microsoft.eventgrid/allversions; no end, November 2026"),
+    // The only newer version of diagnostic settings than 2017; there is no stable one.
+    ("microsoft.insights", "2021-05-01", "templates/microsoft.insights/allversions; no end, November 2026"),
+    ("microsoft.keyvault", "2026-02-01", "access-control-default, 10 April 2026: older ones end 2027-02-27"),
+    ("microsoft.managedidentity", "2023-01-31", "no end published, November 2026"),
+    ("microsoft.operationalinsights", "2023-09-01", "no end published, November 2026"),
+];
+
+/// What stands between a resource's type and the version that is asked for.
+const BEFORE_A_VERSION: [&str; 4] = ["@", "api-version=", "apiversion\": \"", "apiversion: '"];
+
+/// All that a text names: the provider, and the version.
+fn named(text: &str) -> Vec<(String, String)> {
+    let text = text.to_lowercase();
+    let mut found = Vec::new();
+    for part in text.split("microsoft.").skip(1) {
+        // Further on it belongs to something else.
+        let part: String = part.chars().take(200).collect();
+        let provider: String = part.chars().take_while(char::is_ascii_alphabetic).collect();
+        if !part[provider.len()..].starts_with('/') {
+            continue;
+        }
+        let version =
+            BEFORE_A_VERSION.iter().filter_map(|mark| part.split_once(mark)).find_map(|(_, rest)| date(rest));
+        if let Some(version) = version {
+            found.push((format!("microsoft.{provider}"), version));
+        }
+    }
+    found
+}
+
+/// The date that a text begins with.
+fn date(text: &str) -> Option<String> {
+    let date: String = text.chars().take_while(|c| c.is_ascii_digit() || *c == '-').take(10).collect();
+    (date.len() == 10 && date.starts_with("20")).then_some(date)
+}
+
+/// Every text below a folder, with its path.
+fn texts(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut texts = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                // What is no text is a picture.
+                texts.push((path, text));
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn every_version_of_an_azure_interface_has_no_end_within_a_year() {
+    let mut providers = BTreeSet::new();
+    for (path, text) in ["deploy", "docs", "tests/acceptance/azure"].into_iter().flat_map(texts) {
+        for (provider, version) in named(&text) {
+            let row = OLDEST.iter().find(|(name, ..)| *name == provider);
+            let (_, oldest, source) =
+                row.unwrap_or_else(|| panic!("{}: {provider} is not in the table", path.display()));
+            assert!(*oldest <= &*version, "{}: {provider} {version} ({source})", path.display());
+            providers.insert(provider);
+        }
+    }
+    let listed: BTreeSet<String> = OLDEST.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(providers, listed, "the table lists what the files name");
+}
+
+#[test]
+fn a_version_is_found_in_each_form_in_which_it_is_written() {
+    let bicep = "resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {";
+    let address = "$group/providers/Microsoft.KeyVault/vaults/$name?api-version=2023-07-01\"";
+    let template = "\"type\": \"Microsoft.KeyVault/vaults\",\n \"apiVersion\": \"2023-07-01\",";
+
+    for text in [bicep, address, template] {
+        assert_eq!(named(text), [("microsoft.keyvault".to_owned(), "2023-07-01".to_owned())], "{text}");
+    }
+    assert!(named("--topic-type Microsoft.KeyVault.vaults, 2023-07-01").is_empty());
+}
+
+#[test]
+fn a_vault_is_made_with_roles_by_word_and_not_by_default() {
+    let bicep = include_str!("../../../deploy/azure/main.bicep");
+    let script = include_str!("../../../deploy/azure/deploy.sh");
+
+    assert!(bicep.contains("    enableRbacAuthorization: true\n"));
+    assert!(script.contains("--enable-rbac-authorization true"));
+}
