@@ -92,3 +92,17 @@ fn pages_keep_to_plain_words() {
         }
     }
 }
+
+/// Everybody on the machine can read the arguments of a program.
+#[test]
+fn no_page_shows_a_command_with_a_secret_among_its_arguments() {
+    let mut stored = 0;
+    for (path, _) in pages() {
+        let page = text_of(&path);
+        for form in ["--value=\"$", "--value \"$", "--password \"$", "--client-secret \"$"] {
+            assert!(!page.contains(form), "{}: {form}", path.display());
+        }
+        stored += page.matches("--file /dev/stdin").count();
+    }
+    assert!(stored >= 4, "found only {stored}");
+}
