@@ -41,6 +41,7 @@ fn the_unit_leaves_time_to_save_and_does_not_loop_on_a_mistake() {
         "RestartPreventExitStatus=2 78",
         "DynamicUser=yes",
         "LimitCORE=0",
+        "MemorySwapMax=0",
     ] {
         assert!(said(UNIT).any(|there| there == line), "{line}");
     }

@@ -207,6 +207,7 @@ fn every_event_is_documented_with_its_fields() {
 }
 
 const PROMISES: &str = include_str!("../../../docs/promises.md");
+const THREATS: &str = include_str!("../../../docs/threat-model.md");
 const FACTS: &str = include_str!("../../../docs/azure-facts.md");
 
 /// What stands between backticks.
@@ -226,21 +227,57 @@ fn facts_in(text: &str) -> BTreeSet<String> {
 #[test]
 fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let paths: Vec<&str> =
-        quoted(PROMISES).filter(|word| word.starts_with("src/") || word.starts_with("tests/")).collect();
+    let (paths, unknown) = named_by_path(PROMISES);
     let tests: Vec<&str> = quoted(PROMISES)
         .filter(|word| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
         .collect();
     let code = all_text(&root.join("src")) + &all_text(&root.join("tests"));
 
-    assert!(paths.len() > 10 && tests.len() > 10, "{paths:?} {tests:?}");
-    for path in paths {
-        assert!(root.join(path).exists(), "docs/promises.md names {path}, which is not there");
-    }
+    assert!(paths > 10 && tests.len() > 10, "{paths} {tests:?}");
+    assert_eq!(unknown, [""; 0], "docs/promises.md names what is not there");
     for test in tests {
         let is_there = code.contains(&format!("fn {test}(")) || code.contains(&format!("{test}:"));
         assert!(is_there, "docs/promises.md names {test}, which is not there");
     }
+}
+
+#[test]
+fn what_stops_each_threat_is_there_under_the_path_that_is_given() {
+    let (paths, unknown) = named_by_path(THREATS);
+
+    assert!(paths > 80, "found only {paths}");
+    assert_eq!(unknown, [""; 0], "docs/threat-model.md names what is not there");
+    let (_, made_up) = named_by_path("`process::leaks::a_test_that_there_is_not` `tests/acceptance/none`");
+    assert_eq!(made_up.len(), 2, "they would be found");
+}
+
+/// How many files and paths of tests a page names, and which of them are not there.
+fn named_by_path(page: &str) -> (usize, Vec<&str>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_part = |part: &str| part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let is_file = |word: &str| word.starts_with("src/") || word.starts_with("tests/");
+    let is_path = |word: &str| word.contains("::") && word.split("::").all(is_part);
+    let named: Vec<&str> = quoted(page).filter(|word| is_file(word) || is_path(word)).collect();
+    let is_there = |word: &str| if is_file(word) { root.join(word).exists() } else { is_test(root, word) };
+    let unknown = named.iter().copied().filter(|word| !is_there(word)).collect();
+    (named.len(), unknown)
+}
+
+/// Whether a test is in the file that its path leads to: `rotation::save::tests::name`.
+fn is_test(root: &Path, path: &str) -> bool {
+    let Some((modules, name)) = path.rsplit_once("::") else { return false };
+    let file = modules.replace("::", "/");
+    // A module of tests may be a part of its parent's file.
+    let parent = file.strip_suffix("/tests").unwrap_or(&file);
+    let mut files = Vec::new();
+    for base in ["src", "tests/it"] {
+        for module in [file.as_str(), parent] {
+            files.push(format!("{base}/{module}.rs"));
+            files.push(format!("{base}/{module}/mod.rs"));
+        }
+    }
+    let has_it = |text: String| text.contains(&format!("fn {name}("));
+    files.iter().any(|file| std::fs::read_to_string(root.join(file)).is_ok_and(has_it))
 }
 
 #[test]
