@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from cloudevents.http import from_http
 from jsonschema import Draft202012Validator
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -74,6 +75,8 @@ def event(message):
     """What the event says, of which incident, and the event's id."""
     event = sound(message, "webhook")
     assert event["id"] == message.headers["webhook-id"]
+    read = from_http(message.headers, message.body)
+    assert (read["id"], read["source"], read.data) == (event["id"], event["source"], event["data"])
     assert event["type"].split(".")[3] == event["data"]["what"]
     condition = event["data"]["condition"]
     return event["data"]["what"], condition["id"], condition["kind"], event["id"]
