@@ -18,6 +18,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
+use people::ForPeople;
+
+mod people;
+
 /// What is logged unless `RUST_LOG` says otherwise.
 const USUAL: &str = "warn,perennial=info";
 
@@ -123,7 +127,7 @@ where
         LogFormat::Json => {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
-        LogFormat::Pretty => lines.compact().with_ansi(colour).with_target(false).boxed(),
+        LogFormat::Pretty => lines.with_ansi(colour).event_format(ForPeople).boxed(),
     };
     lines.with_filter(filter.and(filter_fn(may_speak).with_max_level_hint(LevelFilter::TRACE)))
 }
@@ -176,8 +180,34 @@ mod tests {
             tracing::debug!(target: "perennial", "too much");
         });
 
-        assert!(text.contains(" INFO saved"), "{text}");
+        assert!(text.contains(" INFO  a: saved"), "{text}");
         assert!(!text.contains('\u{1b}') && !text.contains("too much"), "{text}");
+    }
+
+    #[test]
+    fn a_line_for_people_says_what_happened_to_which_token_and_what_to_do() {
+        let text = logged(LogFormat::Pretty, USUAL, || {
+            tracing::warn!(
+                target: "perennial",
+                event = "attempt_failed",
+                token = "contoso",
+                code = 50173,
+                action = "run `perennial login contoso`",
+                "AADSTS50173 (password changed)\u{1b}[2J"
+            );
+            tracing::info!(target: "perennial", event = "started", version = "0.1.0", tokens = 1);
+        });
+
+        let lines: Vec<&str> = text.lines().collect();
+        let wanted = [
+            "WARN  attempt failed contoso: AADSTS50173 (password changed)\\u{1b}[2J (code 50173)",
+            "    What to do: run `perennial login contoso`",
+            "INFO  started (version 0.1.0, tokens 1)",
+        ];
+        assert_eq!(lines.len(), wanted.len(), "{text}");
+        for (line, wanted) in lines.iter().zip(&wanted) {
+            assert!(line.ends_with(wanted), "{line}");
+        }
     }
 
     fn logged(format: LogFormat, filter: &str, act: impl FnOnce()) -> String {
