@@ -34,7 +34,7 @@ Environment:
 type Topic = (&'static str, fn() -> String);
 
 /// All topics.
-const TOPICS: [Topic; 5] = [
+pub const TOPICS: [Topic; 5] = [
     ("exit-codes", || EXIT_CODES.to_owned()),
     ("environment", || ENVIRONMENT.to_owned()),
     ("conditions", conditions),

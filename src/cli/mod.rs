@@ -63,7 +63,7 @@ fn after_help() -> String {
 
 /// Keeps Microsoft Partner Center refresh tokens in Azure Key Vault alive.
 #[derive(Debug, Parser)]
-#[command(name = "perennial", version, long_version = build_info::LONG, after_help = after_help())]
+#[command(name = "perennial", max_term_width = 80, version, long_version = build_info::LONG, after_help = after_help())]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

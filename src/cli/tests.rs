@@ -47,6 +47,22 @@ fn every_command_shows_how_it_is_used() {
     }
 }
 
+/// The help of the commands, and of the topics, on the narrowest usual terminal and where no terminal tells a width.
+#[test]
+fn help_fits_80_columns() {
+    let mut texts: Vec<String> = help::TOPICS.iter().map(|(_, text)| text()).collect();
+    let mut program = Cli::command();
+    program.build();
+    texts.push(program.render_long_help().to_string());
+    for verb in program.get_subcommands_mut() {
+        texts.push(verb.render_long_help().to_string());
+        texts.push(verb.render_help().to_string());
+    }
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
 #[test]
 fn examples_in_the_help_can_be_typed() {
     for example in [

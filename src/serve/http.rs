@@ -187,10 +187,13 @@ async fn status(State(shared): State<ServeState>) -> Response {
 }
 
 async fn front(State(shared): State<ServeState>, RawQuery(asked): RawQuery) -> Response {
-    let paused = asked.as_deref() == Some(page::PAUSED);
+    let view = page::View::of(asked.as_deref().unwrap_or_default());
     shown(&shared, |status| {
-        let page = page::render(&status, paused);
-        if paused { page.into_response() } else { ([(header::REFRESH, page::RELOAD)], page).into_response() }
+        let page = page::render(&status, &view);
+        if view.paused {
+            return page.into_response();
+        }
+        ([(header::REFRESH, page::reload(&view))], page).into_response()
     })
 }
 

@@ -9,11 +9,13 @@
 
 mod tokens;
 mod trouble;
+mod view;
 mod words;
 
 use chrono::TimeDelta;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use self::view::View;
 use self::words::Look;
 use crate::process::clock::{Timestamp, rfc3339};
 use crate::status::document::Status;
@@ -22,7 +24,7 @@ const STYLE: &str = include_str!("page/style.css");
 
 /// What a browser may do with the page: use its one style sheet, named by its hash, and its icon. No
 /// script, no font, no frame, no other host.
-pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-fK5IUuSEjyd5fji2wwK5aTXfAHQuD+/whIA/R7e8u28='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-oLVoH1djfhbwVvmY4oX/UOgEwfpdN2iMBb5PlXZYbCU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The `Refresh` header: the page loads itself again after 15 seconds, unless the reader has paused it. Accessibility rules
 /// forbid a `meta` refresh that nobody can stop (axe-core finds it).
@@ -30,17 +32,17 @@ pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-f
 /// With an address of its own: without one Chromium only jumps where the page's address has a fragment, as after a click on
 /// one of its links, and shows yesterday's page for ever. In this form it also keeps the reader's place. The style sheet
 /// marks a page that could not load (`.stale`).
-pub const RELOAD: &str = "15;url=./";
-
-/// The query of the page that stays as it is, for whoever reads slowly or by ear.
-pub const PAUSED: &str = "paused";
+pub fn reload(view: &View) -> String {
+    format!("15;url={}", view.address())
+}
 
 /// Conditions shown, and names listed in one: a browser has to bear the page every few seconds.
 const MOST_CONDITIONS: usize = 50;
 const MOST_NAMES: usize = 20;
 
-/// The page, as it is when it loads itself again or when it has been `paused`.
-pub fn render(status: &Status, paused: bool) -> Markup {
+/// The page, and of its tokens those that the view chooses.
+pub fn render(status: &Status, view: &View) -> Markup {
+    let paused = view.paused;
     let (look, headline, sentence) = words::verdict(status);
     let moment = status.now.format("%-d %b %Y, %H:%M:%S UTC").to_string();
     html! {
@@ -53,14 +55,14 @@ pub fn render(status: &Status, paused: bool) -> Markup {
                         p.brand { (leaf()) "Perennial" }
                         p.soft {
                             @if paused {
-                                "paused at " (time(status.now, &moment)) " · " a href="./" { "Resume" }
+                                "paused at " (time(status.now, &moment)) " · " a href=(view.pausing(false).address()) { "Resume" }
                             } @else {
-                                "as of " (time(status.now, &moment)) " · " a href="./?paused" { "Pause" }
+                                "as of " (time(status.now, &moment)) " · " a href=(view.pausing(true).address()) { "Pause" }
                             }
                         }
                         p.stale {
                             "Out of date: this is how it was at " (status.now.format("%H:%M:%S")) ". "
-                            a href="./" { "Load it again" }
+                            a href=(view.address()) { "Load it again" }
                         }
                     }
                     main {
@@ -69,7 +71,7 @@ pub fn render(status: &Status, paused: bool) -> Markup {
                             div { h1 id="verdict" { (headline) } p { (sentence) } }
                         }
                         (trouble::section(status))
-                        (tokens::section(status))
+                        (tokens::section(status, view))
                     }
                     footer.soft {
                         span {

@@ -46,15 +46,15 @@ impl Promise {
     /// Its name, and what was looked at.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::Alive => ("alive", "what the vault hands out, Microsoft would have taken"),
-            Self::NeverWorse => ("never worse", "only proven successors written, no sign-in left buried"),
-            Self::NeverDropped => ("never dropped", "successors held until saved, predecessors kept enabled"),
-            Self::Told => ("told", "trouble told soon, once, with its cause, and when it was over"),
-            Self::Secret => ("secret", "lines printed, logged and published without any secret in them"),
-            Self::Polite => ("polite", "calls of the last day, to each of the three, within the limits"),
-            Self::OnlyStore => ("only store", "a restart continued with what the vault knows"),
-            Self::TwoAtOnce => ("two at once", "a second Perennial on the same token did no harm"),
-            Self::Green => ("green is usable", "\"current\" only for a token that had just been redeemed"),
+            Self::Alive => ("alive", "the vault's token could be redeemed"),
+            Self::NeverWorse => ("never worse", "only proven successors, no lost sign-in"),
+            Self::NeverDropped => ("never dropped", "successors held until they were saved"),
+            Self::Told => ("told", "problems told soon, once, with the cause"),
+            Self::Secret => ("secret", "lines searched, no secret found"),
+            Self::Polite => ("polite", "calls of a day within the limits"),
+            Self::OnlyStore => ("only store", "a restart continued from the vault"),
+            Self::TwoAtOnce => ("two at once", "a second instance did no harm"),
+            Self::Green => ("green is usable", "\"current\" only for a token just redeemed"),
         }
     }
 }

@@ -38,39 +38,34 @@ impl Demo {
     fn opening(&mut self) {
         self.voice.line("");
         self.voice.paragraph(
-            "Programs that work for a Microsoft partner at night use a refresh token: a key that a person \
-             got by signing in once. It dies 90 days after it was issued. Exchanged in time, it gives a \
-             successor with 90 days of its own; forgotten, it stops every program that relies on it, \
-             until somebody signs in again. Perennial makes the exchange and keeps the newest token in an \
-             Azure Key Vault.",
+            "Scripts of a Microsoft partner use a refresh token, which a person got by signing in once. It \
+             expires after 90 days. Each use returns a successor that is good for another 90 days. If \
+             nothing saves the successor, every script stops on day 90, until a person signs in again. \
+             Perennial redeems the token in time and saves each successor in Azure Key Vault.",
         );
         let speed = self.options.speed;
         self.voice.paragraph(&format!(
-            "Here Microsoft and the vault are played on this machine, at {}; nothing leaves it. The \
-             Perennial that talks to them, over HTTPS, is the real one. {speed} days pass each second; \
-             where something happens that takes minutes, time goes slower.",
+            "Microsoft and the vault are simulated on this machine, at {}. Nothing leaves it. The daemon \
+             that talks to them over HTTPS is the real one. {speed} days pass each second, and fewer where \
+             something takes minutes.",
             self.stage.sandbox.origin
         ));
-        self.voice.paragraph(&format!("What Perennial shows meanwhile, live: {}", self.stage.page));
+        self.voice.paragraph(&format!("The status page, live: {}", self.stage.page));
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in, with a second factor, and stores the token in the vault. It dies on day 90.",
+            "Dana signs in with MFA and stores the token in the vault. It expires on day 90.",
         );
     }
 
     async fn quiet_weeks(&mut self) -> Result<(), Stuck> {
         self.until("the first rotation", TimeDelta::days(1), |demo| demo.watch.counts.rotations >= 1).await?;
-        self.tell(
-            Tone::Plain,
-            "",
-            "From now on the token is tried every six hours, and exchanged every week.",
-        );
+        self.tell(Tone::Plain, "", "From now on the token is proved every six hours and rotated every week.");
         self.until("a second rotation", TimeDelta::days(9), |demo| demo.watch.counts.rotations >= 2).await?;
         self.until_day(16).await
     }
 
-    /// The counter-example: what would have happened to whoever did nothing.
+    /// The counter-example: what happens to a token that is not rotated.
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
@@ -84,7 +79,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "without",
-            &format!("Dana's own token died today: Microsoft refuses it (AADSTS{code}). Every program would stop now."),
+            &format!("Dana's own token expired today: Entra rejects it (AADSTS{code}). Every script would stop now."),
         );
         let Some(newest) = newest else {
             return Err(Stuck::Waiting("a living token in the vault was expected on day 90".into()));
@@ -92,7 +87,7 @@ impl Demo {
         let grant = self.stage.world.grant(newest.expose());
         let dies = grant.map_or(self.now(), |grant| grant.issued_at) + TimeDelta::days(90);
         let text = format!(
-            "The vault's, its successor no. {}, is good until day {}, and nobody had to sign in.",
+            "Successor no. {}, in the vault, is good until day {}. No sign-in was needed.",
             self.watch.counts.rotations,
             (dies - self.stage.since).num_days()
         );
@@ -110,7 +105,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "By mistake a second Perennial is started on the same token. It stays for a month.",
+            "A second Perennial is started on the same token by mistake. It runs for a month.",
         );
         self.until("both at work", TimeDelta::days(1), |demo| {
             let now = demo.now();
@@ -129,7 +124,7 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            &format!("The second one is gone. The two together rotated {rotations} times, and did no harm."),
+            &format!("The second one is stopped. Together they rotated {rotations} times, without harm."),
         );
         // Each by itself would have rotated every week.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
@@ -138,7 +133,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Half-way: the process is gone from one moment to the next, and another one comes up.
+    /// The process is killed, and another one starts.
     async fn restart(&mut self) -> Result<(), Stuck> {
         self.until("a condition to be carried over", TimeDelta::days(10), |demo| {
             demo.is_open(Kind::AppSecretExpiring)
@@ -157,11 +152,7 @@ impl Demo {
         self.watch.fresh = true;
         let now = self.now();
         self.watch.ended(now);
-        self.tell(
-            Tone::Plain,
-            "trouble",
-            "Power cut: Perennial is gone from one moment to the next. It is started again.",
-        );
+        self.tell(Tone::Plain, "trouble", "Power cut: Perennial is killed, and started again.");
         self.until("the new process at work", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
         self.beat().await;
         let after = self.memory();
@@ -179,7 +170,7 @@ impl Demo {
             Tone::Good,
             "good",
             &format!(
-                "Nothing was lost: the same token, the same open warning ({}…).",
+                "Nothing was lost: it has the same token and the same open warning ({}…).",
                 &open[..open.len().min(8)]
             ),
         );

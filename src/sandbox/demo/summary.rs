@@ -12,7 +12,7 @@ impl Demo {
     /// Prints the summary; says whether all went well.
     pub(super) fn summary(&mut self, told: &Result<(), Stuck>) -> bool {
         if let Err(stuck) = told {
-            let text = format!("The story does not go on: {stuck}.");
+            let text = format!("The demo stopped: {stuck}.");
             self.tell(Tone::Bad, "BROKEN", &text);
         }
         self.watch.finish(&self.stage, &self.daemon, &mut self.voice);
@@ -36,15 +36,12 @@ impl Demo {
         let good = counts.redemptions - counts.refused_redemptions;
         let lines = [
             (counts.sign_ins, "sign-ins by a person"),
-            (counts.rotations, "rotations: each time the vault got a successor with 90 days of its own"),
-            (good, "times the token was redeemed, for a rotation or as a proof that it works"),
-            (
-                counts.refused_redemptions,
-                "times Microsoft refused: overloaded, or the app's secret, or the token",
-            ),
-            (counts.questions, "times Partner Center was asked whether it accepts the access token"),
+            (counts.rotations, "rotations, each of which saved a successor that is good for 90 days"),
+            (good, "redemptions that worked, for a rotation or as a proof"),
+            (counts.refused_redemptions, "redemptions that Entra rejected or throttled"),
+            (counts.questions, "questions to Partner Center whether it accepts the access token"),
             (counts.vault_calls, "calls to the vault"),
-            (self.watch.told.incidents(), "troubles told"),
+            (self.watch.told.incidents(), "problems reported"),
         ];
         self.voice.line(&format!("  What happened in {days} days"));
         self.voice.line("");
@@ -52,7 +49,7 @@ impl Demo {
             self.voice.line(&format!("  {number:>7}  {what}"));
         }
         self.voice.line("");
-        self.voice.line("  What was promised, and how often it was checked");
+        self.voice.line("  What is promised, and how often it was checked");
         self.voice.line("");
     }
 
@@ -69,7 +66,7 @@ impl Demo {
         self.voice.line(&line);
     }
 
-    /// Goes on until somebody ends it.
+    /// Keeps the daemon running until the process is stopped.
     pub(super) async fn go_on(&mut self) {
         self.watch.promises.close();
         self.voice.line("");
@@ -77,7 +74,9 @@ impl Demo {
         let ca = self.stage.files.path().join("ca.pem");
         let (config, ca, origin) = (config.display(), ca.display(), self.stage.sandbox.origin.clone());
         let now = rfc3339(self.now());
-        self.voice.paragraph(&format!("It is left up, an hour a second from {now} on, until Ctrl-C. Try:"));
+        self.voice.paragraph(&format!(
+            "The daemon keeps running, an hour a second from {now} on, until Ctrl-C. Try:"
+        ));
         for line in [
             format!("curl {}status", self.stage.page),
             format!("PERENNIAL_CONFIG={config} perennial rotate --dry-run"),

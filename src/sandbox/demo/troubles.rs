@@ -38,7 +38,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "Microsoft is overloaded: for a day it answers \"429, come back in 30 minutes\" to every request.",
+            "Entra is overloaded: for a day it throttles every request (429, Retry-After 30 min).",
         );
         self.until("a warning about Microsoft", TimeDelta::hours(12), |demo| {
             demo.is_open(Kind::EntraThrottled)
@@ -56,7 +56,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "For half a day more it takes every caller for one that loops, and says AADSTS50196.",
+            "For another half day it rejects every request as a loop (AADSTS50196).",
         );
         self.wait(TimeDelta::hours(12)).await?;
         self.stage.world.clear_faults(Some(Peer::Entra));
@@ -64,7 +64,10 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            &format!("Microsoft recovers. It was asked {tries} times in these {}.", span(self.now() - began)),
+            &format!(
+                "Entra recovers. Perennial sent {tries} requests in these {}.",
+                span(self.now() - began)
+            ),
         );
         self.calm_again(TimeDelta::days(1)).await
     }
@@ -83,7 +86,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "The vault's region fails: it can be read, but takes no writes. A rotation is due today.",
+            "The vault's region fails over: the vault is read-only. A rotation is due today.",
         );
         self.until("a successor that is held", TimeDelta::days(2), |demo| demo.is_open(Kind::Unsaved))
             .await?;
@@ -91,8 +94,8 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "",
-            "The token was exchanged, and its successor cannot be saved: Perennial holds it in memory. The \
-             one in the vault stays good as well.",
+            "The token was redeemed, but its successor cannot be saved. Perennial holds it in memory. The \
+             token in the vault still works.",
         );
         self.wait(TimeDelta::days(1)).await?;
         self.stage.world.inject(Fault::of(Peer::KeyVault, down()));
@@ -120,7 +123,7 @@ impl Demo {
         });
         if let Some(at) = issued_at.filter(|_| held) {
             let day = (at - self.stage.since).num_days();
-            self.tell(Tone::Good, "good", &format!("What was held since day {day} is saved."));
+            self.tell(Tone::Good, "good", &format!("The successor held since day {day} is saved."));
         }
     }
 
@@ -132,7 +135,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "The app's own secret ends today, and nobody heeded the warning. Tokens cannot be exchanged.",
+            "The app's client secret expires today: the warning was ignored. No token can be redeemed.",
         );
         self.stage.run_at(HOURS_MATTER.min(self.options.speed));
         self.until("the refusal to be told", TimeDelta::days(1), |demo| {
@@ -146,7 +149,7 @@ impl Demo {
         let (partner, expires) = (self.stage.partner.clone(), Some(self.now() + TimeDelta::days(720)));
         self.stage.world.replace_app_secret(&partner.client_id, &value, expires);
         self.stage.world.store_app_secret(&partner.app_secret, &value, expires);
-        self.tell(Tone::Plain, "people", "Ravi makes a new secret for the app and stores it in the vault.");
+        self.tell(Tone::Plain, "people", "Ravi creates a new client secret and stores it in the vault.");
         self.calm_again(TimeDelta::days(1)).await
     }
 
@@ -164,7 +167,7 @@ impl Demo {
             "an app's secret that ended was told as a dead token".into()
         });
         let text = format!(
-            "Told after {}, as what it is: the token itself is good, nobody has to sign in.",
+            "Reported after {} with the true cause: the token itself works, no sign-in is needed.",
             span(took)
         );
         self.tell(Tone::Plain, "", &text);
@@ -195,7 +198,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in again and stores the token, in the very moment in which Perennial writes its own.",
+            "Dana signs in again and stores the token at the moment in which Perennial saves its own.",
         );
         self.until("the sign-in to be found", self.told_bound(), |demo| demo.is_open(Kind::BuriedSignIn))
             .await?;
@@ -208,8 +211,8 @@ impl Demo {
         self.tell(
             Tone::Good,
             "good",
-            "The vault has no lock to prevent that. Dana's token had been written over; it was found below \
-             and its successor is on top.",
+            "Key Vault has no lock that prevents this. Perennial found Dana's token below its own, \
+             redeemed it, and made its successor the newest version.",
         );
         self.calm_again(TimeDelta::days(2)).await
     }
@@ -225,7 +228,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "An administrator revokes Dana's sessions: the token in the vault is dead at once.",
+            "An administrator revokes Dana's sessions: the token in the vault stops working at once.",
         );
         let bound = self.told_bound();
         self.until("the dead token to be told", bound * 2, |demo| demo.is_open(Kind::LoginRequired)).await?;
@@ -239,7 +242,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "people",
-            "Dana signs in once more and stores the token. Nothing else is done.",
+            "Dana signs in once more and stores the token. Nothing else is needed.",
         );
         self.calm_again(TimeDelta::days(1)).await
     }
@@ -254,7 +257,8 @@ impl Demo {
         self.watch.promises.check(Promise::Told, now, right, || {
             "a dead token was told, and nobody was asked to sign in".into()
         });
-        let text = format!("Told {} after it died; promised are {}.", span(took), span(bound));
+        let text =
+            format!("Reported {} after it stopped working. The promise is {}.", span(took), span(bound));
         self.tell(Tone::Plain, "", &text);
     }
 

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::process::clock::Timestamp;
 
 /// No line is wider.
-const WIDTH: usize = 100;
+const WIDTH: usize = 80;
 
 /// Where the text of a dated line begins: `day 123  critical  `.
 const TEXT_AT: usize = 19;
@@ -145,7 +145,7 @@ mod tests {
 
         assert!(lines[0].starts_with("day  42  critical  word word"), "{lines:?}");
         assert!(lines[1].starts_with(&format!("{:19}word", "")), "{lines:?}");
-        assert!(lines.iter().all(|line| line.len() <= 100 && !line.contains('\u{1b}')), "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() <= 80 && !line.contains('\u{1b}')), "{lines:?}");
     }
 
     #[test]

@@ -171,11 +171,9 @@ impl Watch {
         let dies = grant.map_or(write.at, |grant| grant.issued_at) + TimeDelta::days(90);
         let day = (dies - scene.stage.since).num_days();
         if number == 1 {
-            format!(
-                "The token was exchanged, and its successor, no. 1, is in the vault. Left alone it dies on day {day}."
-            )
+            format!("The token was redeemed. Successor no. 1 is in the vault, good until day {day}.")
         } else {
-            format!("Successor no. {number} is in the vault: good until day {day}.")
+            format!("Successor no. {number} is in the vault, good until day {day}.")
         }
     }
 

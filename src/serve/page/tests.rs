@@ -55,7 +55,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
 
 /// The page as it loads itself again.
 fn page(status: &Status) -> String {
-    render(status, false).into_string()
+    render(status, &View::default()).into_string()
 }
 
 #[test]
@@ -296,16 +296,57 @@ fn a_fleet_has_cards_for_trouble_and_rows_for_the_rest() {
 
     assert_eq!(shown.matches("<h3>t").count(), 1);
     assert!(shown.contains("<h3>t599<"));
-    assert_eq!(shown.matches("<th scope=\"row\">t").count(), tokens::MOST_TOKENS - 1);
-    assert!(shown.contains("and 100 more") && shown.contains("599 current · 1 needs a sign-in"));
-    assert!(shown.len() < 450_000, "{} bytes", shown.len());
+    assert_eq!(shown.matches("<th scope=\"row\">t").count(), tokens::PAGE_OF - 1);
+    assert!(shown.contains("1 to 200 of 600 tokens") && shown.contains("599 current · 1 needs a sign-in"));
+}
+
+#[test]
+fn a_reader_turns_pages_searches_and_filters() {
+    let mut status = status();
+    status.tokens = (0..450).map(|n| token(&format!("t{n}"), TokenState::Current)).collect();
+    status.tokens[7].state = TokenState::Off;
+    let asked = |query| render(&status, &View::of(query)).into_string();
+    let rows = |shown: &str| shown.matches("<th scope=\"row\">t").count() + shown.matches("<h3>t").count();
+
+    for (query, count, said) in [
+        ("page=2", 200, "201 to 400 of 450 tokens"),
+        ("page=3", 50, "<a href=\"./?page=2\">Previous</a>"),
+        ("page=99", 50, "401 to 450 of 450 tokens"),
+        ("q=T44", 11, "11 of 450 tokens. <a href=\"./\">Show all</a>"),
+        ("q=SECRETS/t449&paused", 1, "1 of 450 tokens. <a href=\"./?paused\">Show all</a>"),
+        ("state=off", 1, "<option value=\"off\" selected>"),
+        ("q=none", 0, "0 of 450 tokens"),
+        ("q=t&page=2", 200, "<a href=\"./?q=t&amp;page=3\">Next</a>"),
+        ("q=%22%3E%3Cb%3E", 0, "value=\"&quot;&gt;&lt;b&gt;\""),
+    ] {
+        let shown = asked(query);
+        assert_eq!(rows(&shown), count, "{query}");
+        assert!(shown.contains(said), "{query}: {shown}");
+    }
+    status.tokens.truncate(6);
+    assert!(!page(&status).contains("<form"), "six tokens need no search");
+}
+
+/// Names and reasons as long as they may be, and each of ten thousand tokens in trouble of its own.
+#[test]
+fn the_page_of_ten_thousand_tokens_stays_small() {
+    let mut status = status();
+    let name = |n: usize| format!("{n:0>60}");
+    status.tokens = (0..10_000).map(|n| token(&name(n), TokenState::NeedsLogin)).collect();
+    status.conditions =
+        (0..10_000).map(|n| condition(Kind::LoginRequired, Severity::Critical, &name(n))).collect();
+
+    let shown = page(&status);
+
+    assert!(shown.len() < 300_000, "{} bytes", shown.len());
 }
 
 #[test]
 fn a_paused_page_says_so_and_how_to_go_on() {
-    let (paused, live) = (render(&status(), true).into_string(), page(&status()));
+    let view = View::of("paused&q=a");
+    let (paused, live) = (render(&status(), &view).into_string(), page(&status()));
 
-    assert!(paused.contains("paused at <time") && paused.contains("<a href=\"./\">Resume</a>"));
-    assert!(RELOAD.starts_with("15;") && live.contains("loads itself again every 15 s"));
-    assert!(live.contains("as of <time") && live.contains(&format!("<a href=\"./?{PAUSED}\">Pause</a>")));
+    assert!(paused.contains("paused at <time") && paused.contains("<a href=\"./?q=a\">Resume</a>"));
+    assert!(reload(&View::of("q=a")) == "15;url=./?q=a" && live.contains("loads itself again every 15 s"));
+    assert!(live.contains("as of <time") && live.contains("<a href=\"./?paused\">Pause</a>"));
 }

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::view::{MOST_SEARCHED, View};
 use super::words::Look;
-use super::{MOST_CONDITIONS, date, left_out, time, words};
+use super::{MOST_CONDITIONS, date, time, words};
 use crate::process::clock::Timestamp;
 use crate::process::relative;
 use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
+use crate::status::snapshot::TokenState;
 
-/// Tokens shown, the ones in trouble first.
-pub(super) const MOST_TOKENS: usize = 500;
+/// Tokens on one page, the ones in trouble first.
+pub(super) const PAGE_OF: usize = 200;
 /// So many tokens have a card each; of a fleet, only the ones in trouble.
 const FEW: usize = 6;
 /// Cards of a fleet: where more than these are in trouble, the others are rows.
@@ -21,7 +23,7 @@ const MOST_CARDS: usize = 12;
 
 const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last proof", "Next step"];
 
-pub(super) fn section(status: &Status) -> Markup {
+pub(super) fn section(status: &Status, view: &View) -> Markup {
     let mut gravest: BTreeMap<&str, Severity> = BTreeMap::new();
     // The gravest come first.
     for condition in &status.conditions {
@@ -29,19 +31,26 @@ pub(super) fn section(status: &Status) -> Markup {
             gravest.entry(name).or_insert(condition.severity);
         }
     }
-    let looks = status.tokens.iter().map(|token| {
+    let looks = status.tokens.iter().filter(|token| view.shows(token)).map(|token| {
         let gravest = gravest.get(token.name.as_str()).copied();
         (gravest, Look::of_token(token, gravest), token)
     });
     let mut all: Vec<_> = looks.collect();
     all.sort_by_key(|(gravest, look, _)| (Reverse(*gravest), *look == Look::Good));
-    all.truncate(MOST_TOKENS);
-    let few = all.len() <= FEW;
-    let cards = all.iter().take(MOST_CARDS).take_while(|(_, look, _)| few || *look != Look::Good).count();
-    let (cards, rows) = all.split_at(cards);
+    let found = all.len();
+    let page = view.turned_to(view.number.min(found.saturating_sub(1) / PAGE_OF));
+    let first = page.number * PAGE_OF;
+    let shown = &all[first..found.min(first + PAGE_OF)];
+    let few = status.tokens.len() <= FEW;
+    let cards = shown.iter().take(MOST_CARDS).take_while(|(_, look, _)| few || *look != Look::Good).count();
+    let (cards, rows) = shown.split_at(cards);
     html! {
         section aria-labelledby="tokens" {
             div.head { h2 id="tokens" { "Tokens" } p.soft { (words::tally(status)) } }
+            @if !few { (search(view)) }
+            @if view.filters() {
+                p.soft { (found) " of " (words::tokens(status.tokens.len())) ". " a href=(View::default().pausing(view.paused).address()) { "Show all" } }
+            }
             @if !cards.is_empty() {
                 div.cards.tokens {
                     @for (_, look, token) in cards { (card(token, *look, status)) }
@@ -54,7 +63,42 @@ pub(super) fn section(status: &Status) -> Markup {
                     tbody { @for (_, look, token) in rows { (row(token, *look, status.now)) } }
                 }
             }
-            (left_out(status.tokens.len(), MOST_TOKENS))
+            @if found > PAGE_OF { (pages(&page, found)) }
+        }
+    }
+}
+
+/// The form by which a reader chooses tokens.
+fn search(view: &View) -> Markup {
+    html! {
+        form.search role="search" method="get" action="./" {
+            label { "Name or vault " input type="search" name="q" value=(view.search) maxlength=(MOST_SEARCHED); }
+            label {
+                "State "
+                select name="state" {
+                    option value="" { "All" }
+                    @for state in TokenState::ALL {
+                        option value=(state.as_str()) selected[view.state == Some(state)] { (words::state(state)) }
+                    }
+                }
+            }
+            @if view.paused { input type="hidden" name="paused"; }
+            button { "Show" }
+        }
+    }
+}
+
+/// Which tokens are on this page, and the way to the pages beside it.
+fn pages(page: &View, found: usize) -> Markup {
+    let first = page.number * PAGE_OF;
+    let last = found.min(first + PAGE_OF);
+    html! {
+        nav.head aria-label="Pages" {
+            p.soft { (first + 1) " to " (last) " of " (words::tokens(found)) }
+            p {
+                @if page.number > 0 { a href=(page.turned_to(page.number - 1).address()) { "Previous" } " " }
+                @if last < found { a href=(page.turned_to(page.number + 1).address()) { "Next" } }
+            }
         }
     }
 }

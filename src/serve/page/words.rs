@@ -125,7 +125,7 @@ fn affected(status: &Status) -> impl Iterator<Item = &str> {
     names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
 }
 
-fn tokens(count: usize) -> String {
+pub(super) fn tokens(count: usize) -> String {
     if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
 }
 

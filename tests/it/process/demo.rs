@@ -26,6 +26,10 @@ fn the_story_goes_well_and_all_promises_are_held() {
         assert!(line.contains("  held  "), "{line}");
     }
     assert!(shown.lines().any(|line| line.starts_with("  All nine held")), "{shown}");
+    // What is longer than a line is one word, an address.
+    for line in shown.lines().filter(|line| line.trim().contains(' ')) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
     for told in ["AADSTS700082", "unsaved", "app_credential_refused", "buried_sign_in", "login_required"] {
         assert!(shown.contains(told), "{told} is not in the story:\n{shown}");
     }

@@ -2,6 +2,7 @@
 //! log and message. What the surfaces said is the table in `docs/surfaces.md`.
 
 mod agree;
+mod message;
 mod stories;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::support::child::{Child, Ended, get};
 use crate::support::inbox::Inbox;
 
 const DOCUMENTED: &str = include_str!("../../../docs/surfaces.md");
+const MESSAGES: &str = include_str!("../../../docs/messages.md");
 
 /// What is there before the trouble.
 #[derive(Clone, Copy, PartialEq)]
@@ -52,19 +54,27 @@ fn forbids(stage: &Stage, operation: Operation) {
     stage.world().inject(Fault::of(Peer::KeyVault, what).on(operation).about(secret));
 }
 
-fn store_app_secret_ending(stage: &Stage, after: TimeDelta) {
+fn store_app_secret_ending(stage: &Stage, after: Option<TimeDelta>) {
     let (world, at) = (stage.world(), &stage.partner.app_secret);
     let value = world.newest_value(at).expect("stored");
-    world.store_app_secret(at, value.expose(), Some(world.now() + after));
+    world.store_app_secret(at, value.expose(), after.map(|after| world.now() + after));
+}
+
+fn refuses(stage: &Stage, error: &str, code: u32) {
+    let what = FaultEffect::OAuth { status: 400, error: error.into(), code: Some(code), suberror: None };
+    stage.world().inject(Fault::of(Peer::Entra, what).on(Operation::Redeem));
+}
+
+fn distorts(stage: &Stage, distortion: Distortion) {
+    stage.world().inject(Fault::of(Peer::Entra, FaultEffect::Distort(distortion)).on(Operation::Redeem));
 }
 
 fn returns_the_same_token(stage: &Stage) {
-    let same = FaultEffect::Distort(Distortion::SameRefreshToken);
-    stage.world().inject(Fault::of(Peer::Entra, same).on(Operation::Redeem));
+    distorts(stage, Distortion::SameRefreshToken);
 }
 
 #[rustfmt::skip]
-const SITUATIONS: [Situation; 18] = [
+const SITUATIONS: [Situation; 25] = [
     Situation { name: "current", before: Good, kinds: &[], trouble: |_| {} },
     Situation { name: "never signed in", before: SignIn, kinds: &["never_signed_in"],
         trouble: |stage| {
@@ -84,7 +94,7 @@ const SITUATIONS: [Situation; 18] = [
     Situation { name: "app secret expired", before: Good, kinds: &["app_credential_refused"],
         trouble: |stage| stage.world().expire_app_secret(&stage.partner.client_id) },
     Situation { name: "app secret ends in ten days", before: Good, kinds: &["app_secret_expiring"],
-        trouble: |stage| store_app_secret_ending(stage, TimeDelta::days(10)) },
+        trouble: |stage| store_app_secret_ending(stage, Some(TimeDelta::days(10))) },
     Situation { name: "Partner Center refuses", before: Good, kinds: &["partner_center_refused"],
         trouble: |stage| {
             let what = FaultEffect::Coded { status: 403, code: "2032".into(), inner: None, retry_after: None };
@@ -108,6 +118,20 @@ const SITUATIONS: [Situation; 18] = [
         trouble: |stage| { stage.world().human_signs_in(&stage.partner).expect("may sign in"); } },
     Situation { name: "issuer returns the same refresh token", before: SignIn, kinds: &["same_refresh_token"],
         trouble: returns_the_same_token },
+    Situation { name: "issuer returns no refresh token", before: SignIn, kinds: &["no_refresh_token"],
+        trouble: |stage| distorts(stage, Distortion::NoRefreshToken) },
+    Situation { name: "answer for another tenant", before: Good, kinds: &["wrong_identity"],
+        trouble: |stage| distorts(stage, Distortion::OtherTenant) },
+    Situation { name: "answer without an identity", before: Good, kinds: &["identity_unverified"],
+        trouble: |stage| distorts(stage, Distortion::NoIdentity) },
+    Situation { name: "conditional access", before: Good, kinds: &["policy_blocked"],
+        trouble: |stage| refuses(stage, "invalid_grant", 53003) },
+    Situation { name: "app misconfigured", before: Good, kinds: &["app_misconfigured"],
+        trouble: |stage| refuses(stage, "invalid_scope", 70011) },
+    Situation { name: "unknown code", before: Good, kinds: &["unknown_code"],
+        trouble: |stage| refuses(stage, "invalid_request", 999_999) },
+    Situation { name: "app secret without an end", before: Good, kinds: &["app_secret_expiry_unknown"],
+        trouble: |stage| store_app_secret_ending(stage, None) },
 ];
 
 /// One token, its daemon and a sink.
@@ -182,8 +206,8 @@ impl Scene {
     }
 }
 
-/// Plays a situation and compares what each surface says. The row of the table, and what differs.
-async fn check(situation: &Situation) -> (String, Vec<String>) {
+/// Plays a situation and compares what each surface says. The row of the table, the message, and what differs.
+async fn check(situation: &Situation) -> (String, String, Vec<String>) {
     let mut scene = Scene::set(situation).await;
     if situation.before == Good {
         scene.daemon.as_ref().expect("it runs").signal("HUP");
@@ -203,16 +227,17 @@ async fn check(situation: &Situation) -> (String, Vec<String>) {
     row.told(&scene, &daemon).await;
     drop(daemon);
     row.pass(&scene).await;
-    (format!("| {} |", row.cells.join(" | ")), row.wrong)
+    (format!("| {} |", row.cells.join(" | ")), row.message, row.wrong)
 }
 
 #[tokio::test]
 async fn every_surface_says_the_same_of_each_situation() {
     let checks = SITUATIONS.iter().map(async |situation| check(situation).await);
-    let (rows, wrong): (Vec<String>, Vec<Vec<String>>) =
-        stream::iter(checks).buffered(4).collect::<Vec<_>>().await.into_iter().unzip();
-    let table = rows.join("\n");
-    let wrong = wrong.concat();
+    let all: Vec<(String, String, Vec<String>)> = stream::iter(checks).buffered(4).collect().await;
+    let table = all.iter().map(|(row, ..)| row.as_str()).collect::<Vec<_>>().join("\n");
+    let wrong: Vec<&str> = all.iter().flat_map(|(.., wrong)| wrong).map(String::as_str).collect();
     assert!(wrong.is_empty(), "\n{}\n{table}", wrong.join("\n"));
     assert!(DOCUMENTED.contains(&table), "docs/surfaces.md says otherwise:\n{table}");
+    let messages: String = all.iter().map(|(_, message, _)| message.as_str()).collect();
+    assert!(MESSAGES.contains(&messages), "docs/messages.md says otherwise:\n{messages}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use perennial::ports::failure::{Kind, Remedy};
 use serde_json::Value;
 
-use super::{PastItsEnd, Scene, Situation};
+use super::{PastItsEnd, Scene, Situation, message};
 use crate::process::results;
 use crate::support::child::{Child, get};
 
@@ -16,6 +16,8 @@ pub(super) struct Row<'a> {
     gravest: Value,
     token: Value,
     pub(super) cells: Vec<String>,
+    /// The sink's message, as docs/messages.md shows it.
+    pub(super) message: String,
     pub(super) wrong: Vec<String>,
 }
 
@@ -38,7 +40,7 @@ impl<'a> Row<'a> {
         let kinds = list(situation.kinds.iter().copied());
         let (severity, remedy) = (word(&gravest["severity"]), word(&gravest["remedy"]));
         let cells = vec![situation.name.to_owned(), kinds, severity, remedy, word(&token["state"])];
-        Self { situation, gravest, token, cells, wrong: Vec::new() }
+        Self { situation, gravest, token, cells, message: String::new(), wrong: Vec::new() }
     }
 
     fn expect(&mut self, surface: &str, agrees: bool, said: &dyn std::fmt::Display) {
@@ -156,7 +158,8 @@ impl<'a> Row<'a> {
         let title = Kind::parse(kind).expect("a kind").title();
         let told = scene.letter(title, self.who()).await;
         let headline = format!("{}: {title} (one)", if self.is_critical() { "Critical" } else { "Warning" });
-        let agrees = told.is_some_and(|body| body.contains(&headline));
+        let agrees = told.as_ref().is_some_and(|body| body.contains(&headline));
+        self.message = told.map(|body| message::section(kind, &body)).unwrap_or_default();
         self.expect("message", agrees, &format!("{:?}", scene.inbox.letters()));
         self.cells.push(headline);
     }
