@@ -189,9 +189,8 @@ mod tests {
         let text = logged(LogFormat::Pretty, USUAL, || {
             tracing::warn!(
                 target: "perennial",
-                event = "attempt_failed",
+                event = "successor_lost",
                 token = "contoso",
-                code = 50173,
                 action = "run `perennial login contoso`",
                 "AADSTS50173 (password changed)\u{1b}[2J"
             );
@@ -200,7 +199,7 @@ mod tests {
 
         let lines: Vec<&str> = text.lines().collect();
         let wanted = [
-            "WARN  attempt failed contoso: AADSTS50173 (password changed)\\u{1b}[2J (code 50173)",
+            "WARN  successor lost contoso: AADSTS50173 (password changed)\\u{1b}[2J",
             "    What to do: run `perennial login contoso`",
             "INFO  started (version 0.1.0, tokens 1)",
         ];

@@ -1,4 +1,4 @@
-//! The log's form for people: `2026-11-27 01:43:08Z INFO  proved partner-center (version 93fe…)`.
+//! The log's form for people: `2026-11-27T01:43:08.430609Z INFO  proved partner-center (version 93fe…)`.
 //!
 //! Owns the order of an event's parts: what happened, to which token, why, the other fields, and what to do on a line of
 //! its own. Values of other parties are shown without what a terminal would act on.
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime as _;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -36,8 +37,8 @@ where
             (true, Level::WARN) => ("\u{1b}[33m", "\u{1b}[0m"),
             (true, _) => ("\u{1b}[2m", "\u{1b}[0m"),
         };
-        let time = chrono::Utc::now().format("%Y-%m-%d %H:%M:%SZ");
-        writeln!(line, "{time} {color}{:5}{plain} {}", event.metadata().level(), parts.sentence())?;
+        tracing_subscriber::fmt::time().format_time(&mut line)?;
+        writeln!(line, " {color}{:5}{plain} {}", event.metadata().level(), parts.sentence())?;
         match parts.action {
             Some(action) => writeln!(line, "    What to do: {action}"),
             None => Ok(()),

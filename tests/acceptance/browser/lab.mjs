@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -68,4 +69,66 @@ export async function lab(test, ...options) {
     for (const child of children) child.kill('SIGKILL');
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** The sandbox's vault and controls. */
+export async function peers(dir) {
+  const text = await readFile(join(dir, 'perennial.toml'), 'utf8');
+  const ca = await readFile(join(dir, 'ca.pem'));
+  const setting = (key) => text.match(new RegExp(`^${key} = "(.*)"`, 'm'))[1];
+  const origin = setting('url');
+  const call = (method, path, body, headers = {}) => new Promise((resolve, reject) => {
+    const sent = request(`${origin}${path}`, { method, ca, headers, agent: false, timeout: PATIENCE }, async (answer) => {
+      const got = Buffer.concat(await answer.toArray()).toString();
+      if (answer.statusCode >= 300) reject(new Error(`${method} ${path}: ${answer.statusCode} ${got}`));
+      else resolve(JSON.parse(got));
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
+  const form = new URLSearchParams({
+    grant_type: 'client_credentials',
+    client_id: setting('client_id'),
+    client_secret: (await readFile(join(dir, 'vault-client-secret'), 'utf8')).trim(),
+    scope: 'https://vault.azure.net/.default',
+  });
+  const { access_token } = await call('POST', `/${setting('tenant_id')}/oauth2/v2.0/token`, form.toString(),
+    { 'content-type': 'application/x-www-form-urlencoded' });
+  const vault = (method, name, body) => call(method, `/secrets/${name}?api-version=7.6`, body && JSON.stringify(body),
+    { authorization: `Bearer ${access_token}`, 'content-type': 'application/json' });
+  const [head, ...tokens] = text.split(/^(?=\[\[token\]\])/m);
+  return {
+    head,
+    tokens,
+    control: (path, body = {}, method = 'POST') => call(method, `/_sandbox/${path}`, JSON.stringify(body)),
+    value: async (name) => (await vault('GET', name)).value,
+    put: (name, body) => vault('PUT', name, body),
+  };
+}
+
+/** Runs the daemon until all its tokens have been tried. */
+export async function daemon(config) {
+  const running = start(['run', '--config', config, '--log-format', 'json'], { PERENNIAL__HTTP__LISTEN: '127.0.0.1:0' });
+  const url = `http://${JSON.parse(await running.line(/.*"event":"listening".*/)).address}/`;
+  const until = async (what, holds) => {
+    const give_up = Date.now() + PATIENCE;
+    while (!await holds()) {
+      assert.ok(Date.now() < give_up, `in vain: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  };
+  const status = async () => (await fetch(`${url}status`)).json();
+  return {
+    url,
+    /** Looks at everything now, and waits until the status is as it should be. */
+    look: async (what, holds) => {
+      running.child.kill('SIGHUP');
+      await until(what, async () => holds(await status()));
+    },
+    shows: (what, holds) => until(what, async () => holds(await status())),
+    stop: async () => {
+      running.child.kill('SIGTERM');
+      assert.equal((await running.ended).code, 0);
+    },
+  };
 }

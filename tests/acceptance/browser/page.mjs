@@ -5,10 +5,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { request } from 'node:https';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { PATIENCE, lab, start } from './lab.mjs';
+import { PATIENCE, daemon, lab, peers } from './lab.mjs';
 
 const PICTURES = process.argv[3];
 const AXE = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -24,41 +23,6 @@ const PAUSED = '?paused';
 const FLEET = 40;
 // As long as a name may be, and no place to break it.
 const LONG_NAME = 'W'.repeat(64);
-
-/** The sandbox's vault and controls. */
-async function peers(dir) {
-  const text = await readFile(join(dir, 'perennial.toml'), 'utf8');
-  const ca = await readFile(join(dir, 'ca.pem'));
-  const setting = (key) => text.match(new RegExp(`^${key} = "(.*)"`, 'm'))[1];
-  const origin = setting('url');
-  const call = (method, path, body, headers = {}) => new Promise((resolve, reject) => {
-    const sent = request(`${origin}${path}`, { method, ca, headers, agent: false, timeout: PATIENCE }, async (answer) => {
-      const got = Buffer.concat(await answer.toArray()).toString();
-      if (answer.statusCode >= 300) reject(new Error(`${method} ${path}: ${answer.statusCode} ${got}`));
-      else resolve(JSON.parse(got));
-    });
-    sent.on('error', reject);
-    sent.end(body);
-  });
-  const form = new URLSearchParams({
-    grant_type: 'client_credentials',
-    client_id: setting('client_id'),
-    client_secret: (await readFile(join(dir, 'vault-client-secret'), 'utf8')).trim(),
-    scope: 'https://vault.azure.net/.default',
-  });
-  const { access_token } = await call('POST', `/${setting('tenant_id')}/oauth2/v2.0/token`, form.toString(),
-    { 'content-type': 'application/x-www-form-urlencoded' });
-  const vault = (method, name, body) => call(method, `/secrets/${name}?api-version=7.6`, body && JSON.stringify(body),
-    { authorization: `Bearer ${access_token}`, 'content-type': 'application/json' });
-  const [head, ...tokens] = text.split(/^(?=\[\[token\]\])/m);
-  return {
-    head,
-    tokens,
-    control: (path, body = {}, method = 'POST') => call(method, `/_sandbox/${path}`, JSON.stringify(body)),
-    value: async (name) => (await vault('GET', name)).value,
-    put: (name, body) => vault('PUT', name, body),
-  };
-}
 
 const DAY = 86_400_000;
 const ago = (days) => new Date(Date.now() - days * DAY).toISOString();
@@ -76,33 +40,6 @@ const rotated = (value, age, signed_in) => ({
   value,
   tags: { 'managed-by': 'perennial run', 'issued-at': ago(age), 'signed-in-at': ago(signed_in), 'rotation-id': randomUUID() },
 });
-
-/** Runs the daemon until all its tokens have been tried. */
-async function daemon(config) {
-  const running = start(['run', '--config', config, '--log-format', 'json'], { PERENNIAL__HTTP__LISTEN: '127.0.0.1:0' });
-  const url = `http://${JSON.parse(await running.line(/.*"event":"listening".*/)).address}/`;
-  const until = async (what, holds) => {
-    const give_up = Date.now() + PATIENCE;
-    while (!await holds()) {
-      assert.ok(Date.now() < give_up, `in vain: ${what}`);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  };
-  const status = async () => (await fetch(`${url}status`)).json();
-  return {
-    url,
-    /** Looks at everything now, and waits until the status is as it should be. */
-    look: async (what, holds) => {
-      running.child.kill('SIGHUP');
-      await until(what, async () => holds(await status()));
-    },
-    shows: (what, holds) => until(what, async () => holds(await status())),
-    stop: async () => {
-      running.child.kill('SIGTERM');
-      assert.equal((await running.ended).code, 0);
-    },
-  };
-}
 
 /** Opens the page and runs `look`; the browser must have nothing to complain of. */
 async function open(browser, url, options, look) {

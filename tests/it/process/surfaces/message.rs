@@ -24,6 +24,36 @@ fn texts(value: &Value, lines: &mut Vec<String>) {
     }
 }
 
+/// A line with a placeholder for each value that differs from run to run.
 fn steady(line: &str) -> String {
-    line.to_owned()
+    let line = line.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    for (label, placeholder) in [("*Since:* ", "TIME"), ("*Instance:* ", "HOST"), ("*Time left:* ", "SPAN")] {
+        if let Some(value) = line.strip_prefix(label) {
+            let value = if value.starts_with("none") { value } else { placeholder };
+            return format!("{label}{value}");
+        }
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ':';
+    let mut steady = String::new();
+    for piece in line.split_inclusive(|c| !is_part(c)) {
+        let word = piece.trim_end_matches(|c| !is_part(c)).trim_end_matches(':');
+        steady.push_str(placeholder(word));
+        steady.push_str(&piece[word.len()..]);
+    }
+    steady
+}
+
+fn placeholder(word: &str) -> &str {
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    if uuid::Uuid::try_parse(word).is_ok() {
+        if word.len() == 36 { "GUID" } else { "VERSION" }
+    } else if word.starts_with("localhost:") {
+        "localhost"
+    } else if word.len() == 10 && word.matches('-').count() == 2 && digits(word) == 8 {
+        "DATE"
+    } else if word.ends_with('Z') && digits(word) >= 14 {
+        "TIME"
+    } else {
+        word
+    }
 }

@@ -25,7 +25,8 @@ impl Surfaces {
         let scrape =
             Scrape { board: board.clone(), calls: Calls::default().into(), conditions, now: status.now };
         let metrics: Result<String, _> = scrape.text().collect();
-        let page = perennial::serve::page::render(&status, false).into_string();
+        let page =
+            perennial::serve::page::render(&status, &perennial::serve::page::View::default()).into_string();
         Self { status, document, metrics: metrics.expect("text is written"), page }
     }
 
