@@ -1,7 +1,7 @@
 //! The resource that accepts the access token: Partner Center.
 //!
-//! Owns one question, the organisation's profile with `ValidateMfa`, and the reading of its answer. The
-//! profile holds personal data: of it only tenant and company are kept.
+//! Owns one request, the organization's profile with `ValidateMfa`, and the parsing of its answer. The profile holds
+//! personal data; only tenant and company are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::process::text;
 use crate::process::text::guid;
 use crate::token::AccessToken;
 
-/// Bounds the question as a whole: it must never hold up a rotation.
+/// Bounds the whole request: it must never delay a rotation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Partner Center's code for a token without a second factor (docs/azure-facts.md F306).
+/// Partner Center's code for a token without MFA (docs/azure-facts.md F306).
 const MFA_REQUIRED: u64 = 900_421;
 
 /// Partner Center's API.
@@ -52,12 +52,13 @@ impl Resource for PartnerCenter {
             .bearer_auth(token.expose())
             .header("accept", "application/json")
             .header("validatemfa", "true")
-            // The idempotency key of one call, and the id of all that belong together (docs/azure-facts.md F303).
+            // The idempotency key of one call, and the id of all calls that belong together (docs/azure-facts.md
+            // F303).
             .header("ms-requestid", Uuid::new_v4().to_string())
             .header("ms-correlationid", id.to_string())
             .header("ms-contract-version", "v1")
             .build()
-            // A token that cannot be a header is one that cannot be sent.
+            // A token that is no valid header value cannot be sent.
             .map_err(|_| ResourceError::Unreachable(NoResponse::Connect))?;
         let answer = exchange(&self.http, &self.calls, (CallTarget::PartnerCenter, "profile"), request)
             .await
@@ -66,7 +67,7 @@ impl Resource for PartnerCenter {
     }
 }
 
-/// 200, 401 and 403 are verdicts. Anything else, a page of a gateway with status 200 included, is none.
+/// 200, 401 and 403 are verdicts. Anything else is none, including a gateway's page with status 200.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
@@ -96,8 +97,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// What the header says, or the member of that name that some clients look for
-/// (docs/azure-facts.md F305). Both may be missing.
+/// The header, or the member of the same name that some clients read (docs/azure-facts.md F305). Both may be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());

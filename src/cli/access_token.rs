@@ -1,6 +1,6 @@
 //! `access-token`: prints a fresh access token and nothing else.
 //!
-//! Invariant: this and no other place prints a token; nothing is written to the vault.
+//! Invariant: no other command prints a token. Nothing is written to the vault.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub struct AccessTokenArgs {
     pub json: bool,
 }
 
-/// What `--json` prints; the members that the Azure CLI and Microsoft's libraries know.
+/// The output of `--json`, with the members that the Azure CLI and Microsoft's libraries use.
 #[derive(Serialize)]
 struct Printed<'a> {
     access_token: &'a str,
@@ -62,7 +62,7 @@ struct Printed<'a> {
 /// Redeems the stored token and prints the access token.
 ///
 /// # Errors
-/// A wrong configuration or name, and whatever stands in the way, with its cure.
+/// A wrong configuration or name, and every failure of a step, with its action.
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
@@ -89,7 +89,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// An action that names what was given on the command line, and not the key in whose place it was used.
+/// An action that names the command-line flag, not the configuration key that the flag replaced.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

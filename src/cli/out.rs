@@ -14,10 +14,10 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. A reader that has gone away, as `head` does, is no failure.
+/// Writes a line of a result. A closed pipe, as after `head`, is no failure.
 ///
 /// # Errors
-/// When stdout cannot take it, as on a full disk.
+/// When stdout cannot be written, as on a full disk.
 pub fn line(text: impl Display) -> io::Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }

@@ -1,4 +1,4 @@
-//! `sandbox`: local stand-ins for Entra, Key Vault and Partner Center.
+//! `sandbox`: simulated Entra, Key Vault and Partner Center.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub enum IssuerRules {
     Strict,
 }
 
-/// A span that `run` will take from the ready configuration.
+/// A span that `run` will accept in the generated configuration.
 fn policy_span(text: &str) -> Result<Duration, String> {
     let span = super::span(text)?;
     let longest = Policy::default().lifetime / 3;
@@ -76,10 +76,10 @@ fn policy_span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Serves the stand-ins until the process is told to stop.
+/// Serves the simulated services until the process is stopped.
 ///
 /// # Errors
-/// An address that is taken, or a directory that cannot be written.
+/// An address in use, or a directory that cannot be written.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     let options = SandboxOptions {
         dir: args.dir,

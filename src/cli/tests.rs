@@ -1,4 +1,4 @@
-//! What can be typed, and the documented numbers.
+//! Arguments, and the documented exit codes.
 
 use std::path::Path;
 use std::time::Duration;

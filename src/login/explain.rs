@@ -1,4 +1,4 @@
-//! What Entra's refusals mean for the person who signs in, in the words of `ports::diagnosis`.
+//! Explains Entra's rejections to the user who signs in, in the words of `ports::diagnosis`.
 
 use super::StepFailure;
 use crate::ports::IssuerError;
@@ -9,7 +9,7 @@ use crate::ports::oauth_error::OAuthError;
 use crate::process::clock::Timestamp;
 use crate::token::managed::ManagedToken;
 
-/// Explains why the issuer gave no tokens.
+/// Explains why the issuer returned no tokens.
 pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     let failure = error.failure();
     let trace = &failure.trace;
@@ -25,9 +25,9 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     StepFailure::new(failure.remedy, format!("{}{traced}", failure.summary), action)
 }
 
-/// Explains a refusal that came to the redirect.
+/// Explains a rejection that came to the redirect URI.
 pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
-    // Without a number it is the person who said no (RFC 6749, 4.1.2.1).
+    // Without a number, the user declined (RFC 6749, 4.1.2.1).
     if refusal.error == "access_denied" && refusal.trace.code.is_none() {
         return StepFailure::new(Remedy::Login, "the sign-in was declined", Advice::StartAgain.text(subject));
     }

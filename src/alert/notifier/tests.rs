@@ -1,4 +1,4 @@
-//! How long a receiver is left alone.
+//! Waits between two attempts at a receiver.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Every rule of what a sink is told, and when.
+//! Every alert rule: what a sink receives, and when.
 
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
@@ -48,7 +48,7 @@ pub(super) fn refused() -> Condition {
     condition(Kind::LoginRequired, Severity::Critical, &["a"], now())
 }
 
-/// What is due, by what and token; then taken as delivered.
+/// Event and token of each due notification, which is then recorded as delivered.
 pub(super) fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
     let due = ledger.due(&[], holding, at);
     for change in &due {
@@ -129,7 +129,7 @@ fn who_leaves_and_comes_back_has_joined_again() {
     assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
-/// A token whose vault refuses it, with an owner, and so many days before its app's secret ends.
+/// A token whose vault denies access, with an owner and an app secret that expires in this many days.
 fn refused_by_vault(name: &str, days: i64) -> Snapshot {
     let refused = "Key Vault refused to read this secret";
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, refused);

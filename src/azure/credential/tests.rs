@@ -1,4 +1,4 @@
-//! What the credentials of the vault's identity say when there is no token.
+//! Error texts of the vault identity's credentials when there is no token.
 
 use super::*;
 
@@ -25,7 +25,7 @@ impl HttpClient for Asking {
     }
 }
 
-/// A credential that fails like the SDK's do.
+/// A credential that fails in the way of the SDK's.
 #[derive(Debug)]
 struct Failing(&'static str);
 
@@ -47,7 +47,7 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
-/// What to do about a refusal of the app that opens the vault.
+/// The action for a rejection of the app that opens the vault.
 #[test]
 fn a_refusal_of_the_vaults_identity_names_what_mends_it() {
     let identity = Identity::ClientSecret {
@@ -92,7 +92,7 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
     assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
 }
 
-/// A name that is none of a vault's may resolve to anybody: it asks for the right audience and gets nothing.
+/// A name outside the vault's domain may resolve to any host: it asks for the right audience and gets no token.
 #[tokio::test]
 async fn a_host_outside_the_vaults_domain_is_given_no_token() {
     for host in

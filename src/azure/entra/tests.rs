@@ -1,4 +1,4 @@
-//! Answers as Entra and others give them, read by the adapter.
+//! Answers of Entra and of other servers, as the adapter parses them.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The vault's adapter against a server on this machine that is vault and Entra at once.
+//! The vault's adapter against a local server that is both vault and Entra.
 
 use super::*;
 
@@ -34,7 +34,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A vault that answers whoever has a token by `answer`.
+    /// A vault that answers each caller with a token by `answer`.
     async fn new(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Self {
         Self::with_entra(|_| granted(), answer).await
     }
@@ -77,7 +77,7 @@ impl Fixture {
         self.server.lines().iter().filter(|seen| seen.starts_with(line)).count()
     }
 
-    /// As if what was made had been in use for that long.
+    /// Makes the cached clients this much older.
     fn age(&self, by: Duration) {
         let mut made = self.vault.lock();
         made.at = made.at.checked_sub(by).expect("the machine has been up for longer");
@@ -307,7 +307,7 @@ async fn a_flood_is_not_read() {
     assert_eq!(fixture.newest().await.expect_err("too long"), VaultError::NotUnderstood);
 }
 
-/// Why there is no token, whether that may pass, and whether it is said what to do.
+/// The reason for a missing token, whether it may pass, and whether an action is given.
 fn told(error: &VaultError) -> (&str, bool, bool) {
     let VaultError::NoIdentity { why, transient, action, .. } = error else { panic!("{error}") };
     (why, *transient, action.is_some())

@@ -1,4 +1,4 @@
-//! What each answer of the vault is read as.
+//! Each answer of the vault and the error that it becomes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Who is this machine, which connection gives up its slot, and how a connection begins and ends.
+//! Which hosts are loopback, which connection gives up its slot, and how a connection begins and ends.
 
 use super::*;
 

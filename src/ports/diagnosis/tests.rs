@@ -1,4 +1,4 @@
-//! The table as a whole: no number twice, policies in ranges, and what holds for every row.
+//! The table as a whole: no number twice, policies in ranges, and the rules for every row.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! When it speaks, by a clock that tests move.
+//! When the heartbeat is sent, on a clock that the test moves.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a mail server gets to see, and what is made of its answers.
+//! What a mail server receives, and what its answers mean.
 
 use super::*;
 
@@ -20,7 +20,7 @@ use crate::net::address::Roots;
 use crate::net::http::Http;
 use crate::token::secret::Source;
 
-/// A mail server on this machine: writes down what it is told, and answers a command as it was told to.
+/// A mail server on this machine. It records each command and gives the configured answer.
 struct Server {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// Command and answer that differ from the usual.
+    /// A command and an answer that differ from the usual ones.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -48,7 +48,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.expect("a caller");
-                // Who hangs up has ended the conversation.
+                // A client that hangs up ends the conversation.
                 let _ended = converse(tcp, manners.clone()).await;
             }
         });

@@ -1,4 +1,4 @@
-//! What ended while no process was there.
+//! Incidents that ended while no process ran.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::status::samples::snapshot;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
-/// The mark of a process that has told this sink that this kind of condition of the token holds.
+/// The mark of a process that reported this kind of condition of the token to this sink.
 pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(
@@ -23,7 +23,7 @@ pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited
     Inherited::Told(marks)
 }
 
-/// A token that works, of which this was found at the start.
+/// A token that works, with this state inherited from the vault.
 pub(in crate::alert::rules) fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
     let state = State { inherited, ..samples::proved(newest, now()) };
@@ -68,7 +68,8 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
     assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
 }
 
-/// The first version knew the incident by the token's name, and wrote no marks: it is closed, and told under its new id.
+/// The first version identified the incident by the token's name and wrote no marks. It is closed and reported under
+/// its new id.
 #[test]
 fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
     let found = Some(Inherited::Refused(Kind::LoginRequired));

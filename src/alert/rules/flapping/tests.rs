@@ -1,4 +1,4 @@
-//! What a sink is told of an incident that begins and ends again and again.
+//! Notifications of an incident that begins and ends repeatedly.
 
 use chrono::TimeDelta;
 

@@ -1,4 +1,4 @@
-//! What the listener takes, and what it only answers: with a browser's requests written by hand.
+//! Which requests the listener accepts as an answer, tested with handwritten HTTP.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::login::authorization_request::RANDOM_BYTES;
 
-/// `state` of an attempt out of zeros.
+/// `state` of an attempt whose random bytes are zeros.
 const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn served() -> (Served, u16) {
@@ -16,12 +16,12 @@ async fn served() -> (Served, u16) {
     (listener.serve(Arc::new(AuthorizationRequest::new(&[0; RANDOM_BYTES]))), port)
 }
 
-/// Sends a request as it stands and reads the answer to its end.
+/// Sends a request unchanged and reads the whole answer.
 async fn say(port: u16, request: &str) -> String {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("it listens");
     connection.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
-    // A request that is cut off mid-way may end in a reset.
+    // A request that is cut off may end in a reset.
     let _reset = connection.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -164,7 +164,7 @@ async fn a_port_that_somebody_holds_on_either_address_is_taken() {
     }
 }
 
-/// A form that is announced and not sent.
+/// A form whose body is announced but not sent.
 fn unsent_form(port: u16) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\

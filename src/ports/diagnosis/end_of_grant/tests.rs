@@ -1,4 +1,4 @@
-//! Codes times OAuth errors: which of several decides, and that only a known end of a grant condemns.
+//! Codes times OAuth errors: which of several codes decides, and that only a known end of a grant condemns a token.
 
 use super::*;
 use crate::ports::diagnosis::tests::ERRORS;
