@@ -1,4 +1,4 @@
-//! Examples first, then what must hold for any input.
+//! Examples first, then properties for any input.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -16,12 +16,12 @@ fn id(name: &str) -> VersionId {
     VersionId(name.into())
 }
 
-/// What a person or a script wrote.
+/// A version by a person or a script.
 fn foreign(name: &str, second: i64) -> Version {
     samples::version(name, at(second))
 }
 
-/// What a rotation wrote.
+/// A version by a rotation.
 fn ours(name: &str, second: i64, from: &str) -> Version {
     let tags = [
         (tag::MANAGED_BY, "perennial/0.1.0 run".to_owned()),
@@ -162,9 +162,9 @@ fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
         let copy = Version { id: id(stored), ..ours.clone() };
         let versions = [foreign("r", 0), ours.clone(), copy.clone()];
 
-        // What a process that starts finds on top came last, whatever the ids are.
+        // At start-up the newest version came last, whatever the ids are.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
-        // Our own was there before the copy, which is a sign-in.
+        // Our own version precedes the copy, which is a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
@@ -180,7 +180,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
-/// Noted to be refused, with a code or without one.
+/// Marked as rejected, with a code or without one.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");
@@ -245,7 +245,7 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     assert_eq!(tried, ["o3", "o1"]);
 }
 
-/// Random histories: each entry is a time and, for ours, which earlier entry it points at.
+/// Random histories: each entry has a time and, if it is ours, the earlier entry that it points at.
 fn histories() -> impl Strategy<Value = Vec<Version>> {
     prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
         .prop_map(|entries| {

@@ -1,4 +1,4 @@
-//! Examples first, then what must hold for any input.
+//! Examples first, then properties for any input.
 
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ proptest! {
         prop_assert!(wait >= SHORTEST);
     }
 
-    /// The quick retries at the beginning of an outage must not use up what the rest of the day needs.
+    /// The quick retries at the beginning of an outage must leave calls for the rest of the day.
     #[test]
     fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
         let timing = timing();

@@ -1,4 +1,4 @@
-//! What a success ends.
+//! The failures that a success clears.
 
 use super::*;
 use crate::ports::failure::Remedy;

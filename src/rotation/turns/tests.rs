@@ -1,4 +1,4 @@
-//! Who waits, in which order, and for how long.
+//! Which token waits, in which order, and for how long.
 
 use std::cell::RefCell;
 
