@@ -1,7 +1,7 @@
 //! The story, from the first sign-in to the last day.
 //!
-//! Owns the order of events and what each is waited for. What people and Microsoft do is told here, since
-//! the story does it; what Perennial does is told by `watch`, which sees it.
+//! Owns the order of events and the states that each waits for. Actions of people and of Microsoft are narrated here,
+//! since the story performs them. `watch` observes and narrates Perennial's.
 
 use chrono::TimeDelta;
 
@@ -14,7 +14,7 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// How long the last part goes on, so that the first rotation after all that is in it.
+/// Length of the last part, which includes the first rotation after all failures.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {
@@ -70,7 +70,7 @@ impl Demo {
         self.until_day(16).await
     }
 
-    /// The counter-example: what would have happened to whoever did nothing.
+    /// The counter-example: the end of a token that is never rotated.
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
@@ -100,7 +100,7 @@ impl Demo {
         Ok(())
     }
 
-    /// A second instance for a month, as when a deployment is done badly.
+    /// A second instance for a month, as in a faulty deployment.
     async fn second_daemon(&mut self) -> Result<(), Stuck> {
         self.until_day(54).await?;
         self.watch.told.expect(&[]);
@@ -131,14 +131,14 @@ impl Demo {
             "good",
             &format!("The second one is gone. The two together rotated {rotations} times, and did no harm."),
         );
-        // Each by itself would have rotated every week.
+        // Each alone would have rotated every week.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
             format!("two rotated {rotations} times in a month")
         });
         Ok(())
     }
 
-    /// Half-way: the process is gone from one moment to the next, and another one comes up.
+    /// Half-way: the process is killed, and another one starts.
     async fn restart(&mut self) -> Result<(), Stuck> {
         self.until("a condition to be carried over", TimeDelta::days(10), |demo| {
             demo.is_open(Kind::AppSecretExpiring)
@@ -186,7 +186,7 @@ impl Demo {
         Ok(())
     }
 
-    /// What must outlive a process: what is open, which token it is, and when it was signed in and ends.
+    /// What must outlive a process: the open incidents, the token, its sign-in and its expiry.
     fn memory(&self) -> [String; 4] {
         let status = self.daemon.board().status();
         let ids: Vec<_> = status.conditions.iter().map(|there| (there.kind.as_str(), there.id)).collect();

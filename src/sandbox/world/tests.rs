@@ -1,4 +1,4 @@
-//! The world's rules, by way of the ports; here the faults and what holds for all peers.
+//! The world's rules, through the ports; here the faults and the rules for all services.
 
 mod entra;
 mod vault;
