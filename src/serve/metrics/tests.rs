@@ -17,7 +17,7 @@ use crate::status;
 use crate::status::condition::conditions;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// Name and labels in order, as a reader of the page sees them, and the value.
+/// Name and labels in order, as in the text, and the value.
 type Sample = (String, Vec<(String, String)>, f64);
 
 struct Family {
@@ -192,7 +192,7 @@ fn the_histogram_ends_with_all_calls() {
     assert_eq!(half.map(|(_, _, count)| *count), Some(1.0));
 }
 
-/// Reads the whole text, and refuses whatever the format does not allow.
+/// Parses the whole text, and rejects everything that the format does not allow.
 fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut open = String::new();

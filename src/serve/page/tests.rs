@@ -1,4 +1,4 @@
-//! The page as text: escaping, its policy, and what it says at a glance.
+//! The page as text: escaping, its policy, and its summary.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }
 
-/// The page as it loads itself again.
+/// The page that reloads.
 fn page(status: &Status) -> String {
     render(status, false).into_string()
 }
@@ -174,7 +174,7 @@ fn what_is_not_known_is_said() {
     }
 }
 
-/// What was proved lately and is not known to work now, as while Partner Center does not answer.
+/// A token that was proved lately and is not known to work now, as while Partner Center does not answer.
 #[test]
 fn what_was_proved_is_never_said_not_to_have_been() {
     let mut status = status();

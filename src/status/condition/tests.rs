@@ -1,4 +1,4 @@
-//! Which conditions hold, drawn from states as a daemon has them.
+//! The conditions of states, as a daemon draws them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// The kinds that hold for a token proved three days ago, in that phase and failing so many times.
+/// The kinds for a token proved three days ago, in this phase and with this many failed attempts.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
@@ -97,7 +97,7 @@ fn a_successor_that_was_held_for_days_is_not_late_once_it_is_saved() {
     assert_eq!(kinds_of_state(&saved), []);
 }
 
-/// What to do about a refusal of the vault, or about what the issuer said.
+/// The action for a rejection by the vault, or by the issuer.
 fn action_of(failure: Failure, newest: Version) -> String {
     let unproved = State { newest: Some(newest), ..State::unknown(now()) };
     let state = samples::failed(unproved, failure, now(), 1);
@@ -157,7 +157,7 @@ fn a_no_of_partner_centers_holds_until_it_says_yes() {
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
-/// Proved now, with what Partner Center said then.
+/// Proved now, with Partner Center's verdict from then.
 fn heard(said: Acceptance, at: Timestamp) -> State {
     let mut state = samples::proved(version(), now());
     state.hear(&version().id, said, at);
@@ -168,7 +168,7 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
 }
 
-/// The noted verdicts that a process finds at its start, and what it tells before it has asked anybody.
+/// Recorded verdicts at start-up, and the status that they give before any service was asked.
 #[test]
 fn what_the_process_before_noted_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
@@ -201,7 +201,7 @@ fn what_the_process_before_noted_of_partner_center_still_holds() {
     }
 }
 
-/// A token of a hundred days, in that phase, proved that many days ago.
+/// A token that is a hundred days old, in this phase, proved this many days ago.
 fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
     let version = samples::version("v", now() - TimeDelta::days(100));
     let mut state = State { phase, newest: Some(version.clone()), ..State::unknown(now()) };
@@ -278,7 +278,7 @@ fn tokens_of_one_app_share_what_is_said_of_its_secret() {
     assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// However long the token itself would live: while no access token can be had, or used, nothing is left.
+/// While no access token can be obtained or used, no time is left, however long the token itself would live.
 #[test]
 fn while_no_access_token_can_be_had_no_time_is_left() {
     let refused = |kind, remedy, about| {
@@ -302,7 +302,7 @@ fn while_no_access_token_can_be_had_no_time_is_left() {
     assert!(left > TimeDelta::days(80), "the stored token can still be redeemed");
 }
 
-/// The app's secret has an end that somebody wrote down; the token's own cannot be read.
+/// The app's secret has an expiry in the configuration; the token's own cannot be read.
 #[test]
 fn what_cannot_be_read_has_no_known_end() {
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, "as told");
@@ -327,7 +327,7 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }
 
-/// Deployments that know nothing of each other and use one pager.
+/// Independent deployments that use the same pager.
 #[test]
 fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     let operator = Remedy::Operator;

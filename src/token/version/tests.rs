@@ -1,4 +1,4 @@
-//! What is read off the tags of a version, and what is written there.
+//! Reading and writing of a version's tags.
 
 use super::*;
 
