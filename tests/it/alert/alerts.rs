@@ -1,4 +1,4 @@
-//! What arrives at each kind of sink, field by field, and what is made of its answers.
+//! The messages of each kind of sink, field by field, and the meaning of each receiver's answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn now() -> Timestamp {
     "2026-03-08T10:00:00Z".parse().expect("a time")
 }
 
-/// A place for secrets, as an operator would mount them.
+/// A directory for secrets, as an operator would mount them.
 struct Secrets(Scratch);
 
 impl Secrets {
@@ -50,7 +50,7 @@ fn courier(to: Destination) -> Notifier {
     Notifier { sink, here: here().into(), outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
 }
 
-/// A deployment with an instance of its own name and links.
+/// A deployment with a configured instance and links.
 fn here() -> Deployment {
     Deployment {
         runbook_url: Some("https://wiki.example/runbook".into()),
@@ -321,7 +321,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
 }
 
-/// Ten app secrets refused, with the longest names, owners in Chinese and ten thousand tokens.
+/// Ten rejected app secrets, with the longest names, Chinese owners and ten thousand tokens.
 fn crowded() -> Vec<Notification> {
     let tokens: Vec<String> = (0..10_000).map(|nth| format!("{nth:0>64}")).collect();
     let one = |nth: usize| {
@@ -349,7 +349,7 @@ async fn the_largest_message_fits_each_receiver() {
         let (kind, before) = (to.as_str(), inbox.letters().len());
         courier(to).send(&crowded(), now()).await.expect("sent");
         let largest = inbox.letters()[before..].iter().map(|letter| letter.body.len()).max().expect("some");
-        // Most of what there is room for is used.
+        // Most of the allowed size is used.
         assert!((most / 8..=most).contains(&largest), "{kind}: {largest} bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! Who the program is to the vault: by key, and by what the environment says.
+//! How the program authenticates to Key Vault: by key, and by the environment.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! From a file and the environment to a `Config`, or to everything that is wrong.
+//! From a file and the environment to a `Config`, or to all its problems.
 
 mod identity;
 
@@ -26,7 +26,7 @@ const SMALLEST: &str = r#"
     refresh_token = "partner-refresh-token"
 "#;
 
-/// A word that stands for everything that must not be shown.
+/// A word that stands for every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 #[test]
@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// Any TOML value, with the canary wherever text can be.
+/// Any TOML value, with the canary in every text.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -!#-\\[\\]-~\u{e9}]{0,12}".prop_map(|text| format!("\"{text}{CANARY}\"")),
@@ -393,7 +393,7 @@ fn with_token(more: &str) -> String {
     )
 }
 
-/// Where the problems are, in alphabetical order.
+/// The keys with problems, in alphabetical order.
 fn keys(problems: &ConfigProblems) -> Vec<&str> {
     let mut keys: Vec<&str> = problems.problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();

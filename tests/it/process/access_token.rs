@@ -1,4 +1,4 @@
-//! `access-token` prints one token and nothing else, for whoever it is configured, and writes nothing.
+//! `access-token` prints one token and nothing else, with every kind of identity, and writes nothing.
 
 use chrono::TimeDelta;
 use perennial::process::clock::{Clock, Timestamp};
@@ -11,7 +11,7 @@ use super::{Stage, leaks};
 use crate::support::child::{Child, Ended};
 
 impl Stage {
-    /// Everything that was ever asked of the vault that changes something.
+    /// The number of calls that changed the vault.
     pub(super) fn changes(&self) -> usize {
         let changing = [Operation::Set, Operation::Update, Operation::Delete];
         let calls = self.world().calls_since(Timestamp::MIN_UTC);
@@ -22,7 +22,7 @@ impl Stage {
         self.world().count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC)
     }
 
-    /// Keeps the tokens as an issuer wants it that kills spent ones.
+    /// Configures the tokens for an issuer that invalidates redeemed tokens.
     pub(super) fn make_strict(&self) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let strict = text.replace("\nrefresh_token = ", "\nstrict = true\nrefresh_token = ");

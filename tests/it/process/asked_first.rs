@@ -1,4 +1,4 @@
-//! `status` asks the running daemon first, and says whose view it shows: the daemon's, or that of the vault's notes.
+//! `status` asks the running daemon first, and names its source: the daemon, or the vault's tags.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ async fn shows(address: &str, state: &str) -> Value {
     eventually(state, look).await
 }
 
-/// Something that listens and gives every client this answer. It ends with the test's process.
+/// A listener that gives every client this answer. It ends with the test's process.
 fn stranger(answer: impl Into<Vec<u8>>) -> String {
     let (listener, answer) = (TcpListener::bind("127.0.0.1:0").expect("a free port"), answer.into());
     let address = listener.local_addr().expect("bound").to_string();

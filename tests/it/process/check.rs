@@ -1,4 +1,4 @@
-//! `check` goes through the steps, names what is missing, and writes only where it is asked to.
+//! `check` runs the steps, names what is missing, and writes only with `--write`.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};

@@ -1,4 +1,4 @@
-//! `demo` as somebody sees it who types it.
+//! `demo` as a user sees it.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Days a second: as fast as it goes.
+/// Days a second: the maximum.
 const FAST: &str = "12";
 
 #[test]
@@ -64,13 +64,13 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// A place of a test's own for files that should not stay.
+/// A directory of a test's own, removed afterwards.
 struct Home(PathBuf);
 
 impl Home {
     fn make(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("demo-{name}"));
-        // What an earlier test left there, if it was killed.
+        // A leftover of an earlier test that was killed.
         let _gone = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Self(path)
@@ -79,7 +79,7 @@ impl Home {
     fn demo(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(["demo", "--speed", FAST]).env("TMPDIR", &self.0).env_remove("RUST_LOG");
-        // A proxy that is not there must not matter: nothing leaves this machine.
+        // An unreachable proxy must not matter: nothing leaves this machine.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -89,7 +89,7 @@ impl Home {
     }
 }
 
-/// A process that does not outlive its test.
+/// A process that ends with its test.
 struct Running(Child);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! What is served: in this process over the world, and by the program as it is shipped.
+//! The HTTP endpoints: in this process over the world, and in the shipped program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 use crate::rotation::daemon::{Daemon, Lab};
 use crate::support::harness;
 
-/// Everything here is on this machine: what takes longer has failed.
+/// Everything runs on this machine: a slower answer is a failure.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// One process's worth of daemon and server, over a world.
+/// One process's daemon and server, over a world.
 struct Served {
     address: SocketAddr,
     daemon: daemon::Daemon,
     stop: CancellationToken,
     client: reqwest::Client,
-    /// Ends all with the test, as a crash would.
+    /// Ends all tasks with the test, as a crash would.
     tasks: JoinSet<()>,
 }
 
@@ -83,7 +83,7 @@ impl Served {
         serde_json::from_str(&self.text(path).await).expect("JSON")
     }
 
-    /// Waits until what is published is as wanted.
+    /// Waits until the published status is as wanted.
     async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut news = self.daemon.board().subscribe();
         let wait = async {
@@ -98,12 +98,12 @@ impl Served {
         tokio::time::timeout(BOUND, wait).await.expect("in time")
     }
 
-    /// Sends bytes as they are and reads until the server closes.
+    /// Sends these bytes and reads until the server closes.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut connection = TcpStream::connect(self.address).await.expect("it listens");
         connection.write_all(bytes).await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is reset has been closed as well.
+        // A connection that is reset is closed as well.
         let _reset = tokio::time::timeout(BOUND, connection.read_to_end(&mut answer)).await.expect("in time");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -163,7 +163,7 @@ async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
 async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
-    // Long enough for both questions to be asked meanwhile.
+    // Long enough for both requests.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -360,7 +360,7 @@ async fn after_a_crash_the_same_incidents_go_on() {
     let before = first.until(settled).await;
     drop(first);
     world.advance(TimeDelta::hours(3));
-    // Nobody can be asked: what is shown is what the vault remembers.
+    // No service answers: the status comes from the vault's tags.
     world.inject(Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)));
     let second = Served::start(&world, &partners, true).await;
     let after = second.until(|status| !status["tokens"][1]["version"].is_null()).await;

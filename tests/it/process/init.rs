@@ -1,4 +1,4 @@
-//! `init` writes a configuration that `check` finds nothing wrong with, and keeps one that is there.
+//! `init` writes a configuration that passes `check`, and keeps an existing one.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::Stage;
 use crate::support::child::{Child, Ended};
 
 impl Stage {
-    /// Runs a command with the environment of a pod, for a configuration that says nothing of the cloud.
+    /// Runs a command with the environment of a pod, for a configuration without `[cloud]`.
     async fn in_a_pod(&self, config: &Path, args: &[&str]) -> Ended {
         let pod = std::fs::read_to_string(self.dir.0.join("workload-identity.env")).expect("written");
         let mut env: Vec<(&str, &str)> =

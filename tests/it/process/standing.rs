@@ -1,4 +1,4 @@
-//! What is no failure and still worth a word: somebody else who keeps writing, and an end that nobody knows.
+//! Conditions without a failure: another program that keeps writing, and an unknown expiry.
 
 use chrono::TimeDelta;
 use serde_json::Value;

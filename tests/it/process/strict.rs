@@ -1,4 +1,4 @@
-//! The real program and a token of an issuer that ends a family of tokens when a spent one comes back.
+//! The real program and a token of an issuer that ends a family of tokens when a spent one is sent again.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Stage {
         });
     }
 
-    /// Starts a command and takes the right to write from it between its redemption and its write.
+    /// Starts a command and removes the right to write between its redemption and its write.
     async fn holding(&self, args: &[&str]) -> Child {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(Duration::from_millis(500));

@@ -1,5 +1,5 @@
-//! Whether a token can be used is the same on every surface: what `rotate` found out is in its exit code and in its
-//! result, and `status` and `status --monitor` know it afterwards, with no daemon, from the vault alone.
+//! Every surface agrees whether a token can be used. The result of `rotate` is in its exit code and its output, and
+//! `status` and `status --monitor` know it afterwards, without a daemon, from the vault alone.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::{Stage, results};
 use crate::support::child::{Ended, eventually, get};
 
-/// What is there before `rotate` is tried.
+/// The state before `rotate`.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
-    /// A sign-in that nobody has redeemed yet, so that a rotation is due.
+    /// A sign-in that was not redeemed yet, so that a rotation is due.
     SignIn,
     /// A token that Perennial has rotated and Partner Center has accepted.
     Good,
-    /// A sign-in that is past its end.
+    /// A sign-in that has expired.
     PastItsEnd,
 }
 use Before::{Good, PastItsEnd, SignIn};
@@ -190,7 +190,7 @@ fn json_of(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}{}", ended.stdout, ended.stderr))
 }
 
-/// What is wrong with how this situation is told.
+/// The surfaces that report this situation wrongly.
 async fn check(situation: &Situation) -> Vec<String> {
     let age = if situation.before == PastItsEnd { 100 } else { 2 };
     let stage = Stage::set(TimeDelta::days(age)).await;

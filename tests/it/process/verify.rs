@@ -1,4 +1,4 @@
-//! `verify` says whose a token is and whether Partner Center takes it, and stores nothing.
+//! `verify` shows a token's identity and whether Partner Center accepts it, and stores nothing.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Fault, FaultEffect, Peer};

@@ -1,4 +1,4 @@
-//! A configuration with mistakes: all of them at once, by key path, and nothing of what stands there.
+//! A configuration with mistakes: all are reported together, by key path, without any value.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Stage;
 use crate::support::child::{Child, Ended};
 use crate::support::harness::Scratch;
 
-/// A word that stands for everything that must not be shown.
+/// A word that stands for every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 const MISTAKES: &str = include_str!("../config/five_mistakes.toml");

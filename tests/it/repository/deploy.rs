@@ -1,4 +1,4 @@
-//! What is shipped beside the program says what the program needs.
+//! The shipped deployment files match the program's needs.
 
 use std::path::Path;
 use std::process::Command;
@@ -87,10 +87,10 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
     assert!(image.contains("distroless/cc-debian12:nonroot"));
 }
 
-/// The configurations that the ways to deploy start from.
+/// The configurations that the deployment pages start from.
 #[test]
 fn what_is_to_be_filled_in_is_sound() {
-    // What the webhook of AKS puts into a pod's environment.
+    // The variables that the workload identity webhook of AKS sets in a pod.
     let pod = [
         ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
         ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000"),

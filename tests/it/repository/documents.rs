@@ -1,4 +1,4 @@
-//! What is written for people at night, and for other programs, is held to the code.
+//! Runbook, reference tables, alert rules and dashboard agree with the code.
 use perennial::ports::diagnosis::{Diagnosis, ROWS};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,7 +123,7 @@ fn rules_and_dashboard_ask_for_metrics_that_there_are() {
     assert_eq!(ids.len(), panels.len());
 }
 
-/// The table of codes is the one that the program has: whoever reads a message finds its code there.
+/// The documented table of codes equals the program's.
 #[test]
 fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     let spans = |codes: &[RangeInclusive<u32>]| {
@@ -156,7 +156,7 @@ fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}");
 }
 
-/// All sources but those of tests.
+/// All sources except tests.
 fn sources() -> String {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut text = String::new();
@@ -173,7 +173,7 @@ fn sources() -> String {
     text
 }
 
-/// The fields of a line that is logged: what stands before an equals sign, and what stands alone.
+/// The fields of a logged line: names before an equals sign, and names without one.
 fn fields(after_event: &str) -> BTreeSet<String> {
     let end = after_event.find(");").expect("the end of the macro");
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';

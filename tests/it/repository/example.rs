@@ -1,5 +1,4 @@
-//! `config/perennial.toml` is the documentation of every key: sound as it stands, complete, and right
-//! about the defaults.
+//! `config/perennial.toml` documents every key: it is valid, complete, and right about the defaults.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -56,7 +55,7 @@ fn shown_keys() -> BTreeSet<String> {
         } else if let Some(key) = key_of(line) {
             shown.insert(format!("{section}.{key}"));
             let table: toml::Table = toml::from_str(line).expect("a line of TOML");
-            // A source is the same wherever one is taken.
+            // A source has the same keys wherever it is used.
             let parts = table[key].as_table().into_iter().flat_map(toml::Table::keys);
             shown.extend(parts.map(|part| format!("token.client_secret.{part}")));
         }

@@ -1,15 +1,15 @@
-//! The house rules that a program can check.
+//! Coding rules that a program can check.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use perennial::ports::diagnosis::row_of;
 
-/// Files over the limit that are one idea all the same, and why.
+/// Files that may exceed the limit, since they cover one topic, and the reason.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];
 const LONGEST: usize = 400;
 
-/// Modules that decide: the same answer for the same question, always.
+/// Pure modules: the same input always gives the same output.
 const PURE: [&str; 23] = [
     "process/text",
     "token/mod",
@@ -55,7 +55,7 @@ fn dependencies_point_up_the_list() {
     assert!(looked_at > 10, "found only {looked_at} imports");
 }
 
-/// Entra's numbers have one table. The world in memory answers with them, and the server in front of it.
+/// Only one table has Entra's numbers. The simulated Entra has its own, and the server in front of it.
 #[test]
 fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
     let mut looked_at = 0;
@@ -199,7 +199,7 @@ fn without_tests(text: &str) -> String {
     code(text.split("#[cfg(test)]").next().unwrap_or_default())
 }
 
-/// A name has one meaning in the whole crate: whoever searches for a type finds one.
+/// A name has one meaning in the whole crate, so that a search for a type finds one.
 #[test]
 fn no_type_name_is_defined_twice() {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -216,7 +216,7 @@ fn no_type_name_is_defined_twice() {
     assert_eq!(twice, Vec::<String>::new());
 }
 
-/// The type that a line defines. What begins further in belongs to an `impl` or to a function.
+/// The type that a line defines. An indented line belongs to an `impl` or to a function.
 fn type_name(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
     let rest = rest.strip_prefix("pub ").unwrap_or(rest);

@@ -1,4 +1,4 @@
-//! A token of an issuer that ends a family of tokens when a spent one comes back, kept in the small world.
+//! A token of an issuer that ends a family of tokens when a spent one is sent again, in the small world.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::harness;
 mod buried;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// By when what a person has mended is noticed.
+/// The time within which a person's fix is noticed.
 const A_MINUTE: Duration = Duration::from_secs(70);
 
 struct Scene {
@@ -57,7 +57,7 @@ impl Scene {
         });
     }
 
-    /// Ends all that hinders the vault.
+    /// Clears all faults of the vault.
     fn heal(&self) {
         self.world.clear_faults(None);
         self.allow(Action::SetSecret, true);
@@ -78,7 +78,7 @@ impl Scene {
             .is_some_and(|it| self.world.is_alive(it.expose()))
     }
 
-    /// Starts an instance and takes the right to write from it between its redemption and its write.
+    /// Starts an instance and removes the right to write between its redemption and its write.
     async fn holding(&self) -> Daemon {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(SECOND);
@@ -110,7 +110,7 @@ fn works(daemon: &Daemon) -> bool {
         && daemon.board().read(|all| all[0].blocked.is_none() && all[0].outage.is_none())
 }
 
-/// How long it takes, in whole tenths of a second.
+/// The time it takes, in whole tenths of a second.
 async fn until(what: &str, longest: Duration, done: impl Fn() -> bool) -> Duration {
     let began = tokio::time::Instant::now();
     while !done() {
@@ -226,7 +226,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                // One whose mark came too late waits for its own.
+                // An instance whose mark came too late waits for its own.
                 tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");

@@ -1,4 +1,4 @@
-//! Answers of Entra that may not be the last word: nobody is told before they have been confirmed.
+//! Answers of Entra that may be withdrawn: no alert is sent before a second answer confirms them.
 
 use std::time::Duration;
 

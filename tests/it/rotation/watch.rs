@@ -1,4 +1,4 @@
-//! While a person is waited for the vault is looked at: what is news then, and what is not.
+//! Checks of the vault while a person must act: which answers are news, and which are not.
 
 use chrono::TimeDelta;
 use perennial::cli::azure_clients::AzureRotator;
@@ -13,7 +13,7 @@ use perennial::token::version::Version;
 use crate::support::harness;
 use crate::support::lab::{Lab, grant, settle};
 
-/// A token of ours whose user has been switched off, and the process that waits for somebody.
+/// A token of ours whose user is disabled, and the process that waits for a fix.
 async fn refused(lab: &Lab, partner: &Partner) -> (AzureRotator, State) {
     lab.world().disable_user(&partner.user_oid, true);
     let mut rotator = lab.rotator(&grant("partner", partner));
@@ -131,7 +131,7 @@ async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
     assert_eq!(state.proved_at(), None, "nobody has redeemed it");
 }
 
-/// A process died between its write and its list, and what it buried brings no successor.
+/// A process died between its write and its list, and the version that it buried returns no successor.
 #[tokio::test]
 async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() {
     let lab = Lab::start().await;

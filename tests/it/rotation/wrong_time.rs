@@ -1,4 +1,4 @@
-//! A host whose clock is wrong, at the start or in the middle: many tokens on one clock, as `run` has them.
+//! A host whose clock is wrong, at the start or later: many tokens on one clock, as in `run`.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ fn a_vault_that_tells_the_wrong_time_once_costs_no_token() {
     }
 }
 
-/// Whatever keeps a task from its first step: nothing of the task's is asked.
+/// For any cause that blocks a task's first step, without asking the task.
 #[test]
 fn a_token_that_was_never_tried_is_told_within_a_quarter_of_an_hour() {
     for ahead in [TimeDelta::zero(), TimeDelta::days(60), TimeDelta::days(-60)] {

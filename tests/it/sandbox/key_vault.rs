@@ -32,7 +32,7 @@ async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {
     assert_eq!(greedy.status(), StatusCode::BAD_REQUEST);
     assert_eq!(versionless.status(), StatusCode::BAD_REQUEST);
     assert_eq!(known.status(), StatusCode::OK);
-    // What Microsoft's client for Python asks for unless it is told otherwise.
+    // The default request of Microsoft's Python client.
     let newest = lab.vault("/secrets/partner-refresh-token/?api-version=2026-04-01").await;
     assert_eq!(newest.status(), StatusCode::OK);
     assert!(known.headers()["x-ms-keyvault-network-info"].to_str().expect("text").contains("addr=127.0.0.1"));

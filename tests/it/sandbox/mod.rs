@@ -1,4 +1,4 @@
-//! The stand-ins over HTTPS, as a plain client and as the official Azure clients see them.
+//! The sandbox over HTTPS, seen by a plain client and by the official Azure clients.
 
 mod controls;
 mod entra;
@@ -69,7 +69,7 @@ impl Lab {
             .await
     }
 
-    /// Redeems the stored token with the app's credential in the header, and reads the answer.
+    /// Redeems the stored token with the app's credential in the header, and parses the answer.
     async fn redeem_for(&self, scope: &str, more: &[(&str, &str)]) -> Value {
         let secret = self.world().newest_value(&self.partner.app_secret).expect("stored");
         let stored = self.stored();

@@ -1,5 +1,5 @@
-//! What must hold of everything that reads what others wrote (`fuzz/checks.rs`): for the saved corpus, and for
-//! answers that are nearly right.
+//! Properties of every parser of foreign data (`fuzz/checks.rs`): for the saved corpus, and for answers that are
+//! nearly valid.
 
 #[path = "../../../fuzz/checks.rs"]
 #[expect(unreachable_pub, reason = "for the fuzz targets it is a library")]
@@ -27,7 +27,7 @@ const CHECKS: [(&str, Check); 5] = [
     ("configuration", checks::configuration),
 ];
 
-/// Every member that is looked at, and a few that are not.
+/// Every member that is parsed, and a few that are not.
 const MEMBERS: [&str; 37] = [
     "id_token",
     "aud",
@@ -111,7 +111,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON in which the members that are looked at hold all kinds of things.
+/// JSON in which the parsed members hold values of all kinds.
 fn json(depth: u32) -> proptest::strategy::BoxedStrategy<Value> {
     let plain = prop_oneof![
         Just(Value::Null),
@@ -139,7 +139,7 @@ fn answer() -> impl Strategy<Value = Value> {
         .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// The body as it is, or cut or changed in one place.
+/// The body unchanged, or cut or changed in one place.
 fn sent(value: &Value, place: usize, change: u8) -> Vec<u8> {
     let mut body = value.to_string().into_bytes();
     let place = place % body.len();

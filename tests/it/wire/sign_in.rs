@@ -1,4 +1,4 @@
-//! The stand-in of Entra's sign-in as any `OpenID` client sees it, and how soon a sign-in is taken up.
+//! The simulated sign-in as any `OpenID` client sees it, and how soon a sign-in is noticed.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Lab {
         format!("{}/{}{path}", self.sandbox.origin, self.partner.tenant_id)
     }
 
-    /// The code that a signed-in user is sent back with.
+    /// The code in a signed-in user's redirect.
     async fn code(&self) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
         let asked = [

@@ -1,5 +1,4 @@
-//! What a proof, a rotation and a start cost, counted at the stand-ins; and what a rotation leaves in the
-//! vault.
+//! The requests of a proof, a rotation and a start, counted at the sandbox; and the vault's content after a rotation.
 
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -15,7 +14,7 @@ use perennial::token::version::{CONTENT_TYPE, tag};
 
 use crate::support::lab::{Lab, grant, settle};
 
-/// One token that has been looked after for some weeks.
+/// One token that has been managed for some weeks.
 struct StoredLogin {
     lab: Lab,
     partner: Partner,
@@ -46,7 +45,7 @@ impl StoredLogin {
         self.state = Some(settle(&mut self.rotator, state).await);
     }
 
-    /// Lets time pass and what is due be done; gives the calls that took.
+    /// Lets time pass and runs the due steps; returns the calls.
     async fn pass(&mut self, span: TimeDelta) -> Vec<(Peer, Operation)> {
         let before = calls_of(self.lab.world()).len();
         self.lab.pass(span);
@@ -62,7 +61,7 @@ impl StoredLogin {
     }
 }
 
-/// Every call so far, but for tokens for the vault itself.
+/// Every call so far, except token requests for the vault.
 fn calls_of(world: &World) -> Vec<(Peer, Operation)> {
     let all = world.calls_since(Timestamp::MIN_UTC).into_iter();
     all.map(|call| (call.peer, call.operation)).filter(|(_, what)| *what != Operation::Identity).collect()

@@ -1,5 +1,5 @@
-//! Text from an issuer, from Partner Center and from the vault's tags: it reaches a terminal, a log and a page only
-//! in a form that can hold neither a secret nor a terminal's escape sequence.
+//! Texts of an issuer, of Partner Center and of the vault's tags reach a terminal, a log and a page only in a form
+//! without a secret or a terminal's escape sequence.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,10 +12,10 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, Ended};
 
-/// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
+/// Clears a screen, sets a title, colors by a single C1 character, and reverses the reading direction.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}end";
 
-/// What a terminal would act on instead of showing it.
+/// The characters that a terminal would interpret.
 fn raw(text: &str) -> Vec<char> {
     let acts = |c: &char| {
         let hidden = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2069}'];
@@ -38,7 +38,7 @@ impl Stage {
 #[tokio::test]
 async fn claims_that_repeat_the_request_are_not_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // Where the tenant is named by a domain, the tenant that a token claims cannot be compared.
+    // If a domain names the tenant, a token's tenant id cannot be compared.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let by_domain = text.replace(&stage.partner.tenant_id, "one.onmicrosoft.com");
     assert_ne!(text, by_domain);
@@ -92,7 +92,7 @@ async fn a_refresh_token_that_comes_back_as_an_access_token_is_not_printed() {
     }
 }
 
-/// Tags of every name that Perennial reads, and foreign ones that do not all fit beside its own.
+/// Tags of every name that Perennial reads, and more foreign ones than fit beside its own.
 fn hostile_tags() -> Tags {
     let own = tag::OURS.map(|name| (name.to_owned(), format!("perennial {HOSTILE}")));
     let foreign = (0..15 - own.len()).map(|nth| (format!("{nth}{HOSTILE}"), HOSTILE.to_owned()));
