@@ -101,7 +101,7 @@ mod tests {
 
         /// A small alphabet, so that short secrets often occur by chance; long ones are planted.
         #[test]
-        fn the_answer_is_that_of_the_definition(
+        fn the_search_agrees_with_the_definition(
             text in "[abAB~ü@`]{0,40}",
             secrets in prop::collection::vec("[abAB~ü@`]{0,40}", 0..4),
             (from, length) in (0..40_usize, 0..24_usize),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_grows_with_what_a_peer_sends_and_not_with_its_square() {
+    fn the_search_is_not_quadratic_in_a_peers_text() {
         // The logarithm of the longest answer that is read: for each of two secrets, and twice for the sort.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {

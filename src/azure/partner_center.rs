@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_profile_only_tenant_and_company_are_kept() {
+    fn only_tenant_and_company_of_a_profile_are_kept() {
         let body = format!(
             "\u{feff}{{\"tenantId\":\"{TENANT}\",\"companyName\":\" Contoso\\u0007 \",\"email\":\"jo@x\"}}"
         );
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_about_the_second_factor() {
+    fn the_mfa_header_and_member_are_parsed() {
         for (status, header, body, mfa) in [
             (200, None, "{}", None),
             (200, Some("False"), "{}", Some(false)),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_verdict() {
+    fn only_200_401_and_403_are_verdicts() {
         let throttled = r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 57 seconds."}"#;
         for (status, body) in [
             (429, throttled),

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_vault_that_does_not_answer_is_asked_once_for_all_who_wait() {
+    async fn a_silent_vault_is_asked_once_for_all_waiting_callers() {
         let gate = WarmUp::default();
         let asked = AtomicUsize::new(0);
         let call = || async {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_that_needs_a_token_opens_the_gate() {
+    async fn a_rejection_after_authentication_opens_the_gate() {
         let gate = WarmUp::default();
 
         gate.through(async { Err::<(), _>(VaultError::NotFound) }).await.expect_err("not found");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_claims_are_shown() {
+    fn valid_claims_are_shown() {
         let claims =
             json!({"tid": ID, "oid": ID.to_uppercase(), "scp": "user_impersonation", "amr": ["mfa"]});
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn of_hostile_claims_nothing_is_shown() {
+    fn hostile_claims_are_not_shown() {
         let long = "x".repeat(5000);
         for text in [
             SENT,

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_listens_everywhere_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_asked_on_loopback() {
         for (listen, asked) in [
             ("[::]:9464", &["127.0.0.1:9464", "[::1]:9464"][..]),
             ("0.0.0.0:1", &["127.0.0.1:1"]),

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_run_would_refuse_is_refused_here() {
+    fn a_span_that_run_rejects_is_rejected_here() {
         assert_eq!(policy_span("10s"), Ok(SHORTEST_SPAN));
         assert_eq!(policy_span("30d"), Ok(Policy::default().lifetime / 3));
         for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "must be a number")] {

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn more_tokens_of_one_user_than_the_loop_rule_lets_through_are_warned_of() {
+    fn more_tokens_of_one_user_than_the_loop_rule_allows_cause_a_warning() {
         let policy = Policy::default();
         let crowd = |count, user: &dyn Fn(usize) -> Option<String>| -> Vec<ManagedToken> {
             (0..count).map(|nth| token(nth, user(nth))).collect()

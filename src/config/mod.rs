@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_variables_are_none_of_our_business() {
+    fn variables_of_other_programs_are_ignored() {
         let (good, bad) = overrides(&env(&[
             ("PERENNIAL_CONFIG", "x"),
             ("PERENNIAL_PORT_9464_TCP", "tcp://10.0.0.1:9464"),

@@ -218,13 +218,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_near_miss_is_met_with_a_proposal() {
+    fn a_misspelled_key_gets_a_suggestion() {
         assert_eq!(unknown("tokens", &["vault", "token"]), "is not a key; did you mean `token`?");
         assert_eq!(unknown("colour", &["vault", "token"]), "is not a key");
     }
 
     #[test]
-    fn a_strange_key_cannot_write_to_the_terminal() {
+    fn control_characters_of_an_unknown_key_are_not_printed() {
         assert_eq!(printable("a\u{1b}[31m\nb"), "\"a\\u{1b}[31m\\nb\"");
         assert!(printable(&"x".repeat(1000)).len() < 50);
     }

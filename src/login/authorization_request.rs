@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_an_attempt_is_shown() {
+    fn secrets_of_an_attempt_are_not_shown_by_debug() {
         let attempt = attempt();
 
         assert!(!format!("{attempt:?}").contains(attempt.verifier().expose_secret()));

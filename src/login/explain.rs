@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_that_a_sign_in_meets_names_its_action() {
+    fn every_rejection_of_a_sign_in_names_its_action() {
         let (code, device, import) = (LoginMethod::Code, LoginMethod::DeviceCode, LoginMethod::Import);
         for (error, number, way, action) in [
             ("invalid_request", Some(9_002_327), code, "to the platform Web"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_help_is_said_by_the_remedy() {
+    fn the_remedy_says_who_must_act() {
         assert_eq!(explained("invalid_grant", Some(65001), LoginMethod::Code).remedy, Remedy::Operator);
         assert_eq!(explained("access_denied", Some(65004), LoginMethod::Code).remedy, Remedy::Login);
         assert_eq!(explained("access_denied", None, LoginMethod::Code).remedy, Remedy::Login);

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_as_often_as_the_issuer_wants_and_slower_when_told_so() {
+    fn polling_uses_the_issuers_interval_and_obeys_slow_down() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
 
         assert_eq!(polling.first(), seconds(5));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_waited_out_more_and_more_slowly() {
+    fn polling_backs_off_during_an_outage() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
         let down = IssuerError::Unreachable(NoResponse::TimedOut);
         let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(45)) };
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_code_and_with_every_word_that_ends_it() {
+    fn polling_ends_with_the_code_and_with_every_final_error() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
         let late = start() + TimeDelta::seconds(896);
 

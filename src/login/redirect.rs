@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_or_two_things_is_unreadable() {
+    fn a_redirect_with_neither_or_both_of_code_and_error_is_unreadable() {
         for odd in [
             "",
             "hello",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_refusal_only_words_and_numbers_are_kept() {
+    fn only_words_and_numbers_of_a_rejection_are_kept() {
         let query = format!(
             "error=access_denied&error_subcode=cancel&state={STATE}&error_description=AADSTS65004%3A+User+u%40c+declined"
         );

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_in_the_clear_but_to_this_machine() {
+    fn only_loopback_is_reached_without_tls() {
         for (url, may) in [
             ("https://hooks.example/x?sig=1", true),
             ("http://127.0.0.1:9/x", true),

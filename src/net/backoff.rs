@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_asks_for_never_shortens_a_wait_and_is_bounded() {
+    fn retry_after_never_shortens_a_wait_and_is_limited() {
         for (asked, wait) in [(None, 8), (Some(5), 8), (Some(30), 30), (Some(3_600), 60)] {
             assert_eq!(heed(seconds(8), asked.map(seconds), seconds(60)), seconds(wait), "{asked:?}");
         }

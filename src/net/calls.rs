@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_given_up_is_counted_too() {
+    async fn a_cancelled_call_is_counted_too() {
         let calls = Calls::default();
 
         let call = async {

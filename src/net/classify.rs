@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_resolver_says_is_told_apart() {
+    fn errors_of_the_resolver_are_distinguished() {
         for (said, told) in [
             ("Name or service not known", NoResponse::NameUnknown),
             ("Name does not resolve", NoResponse::NameUnknown),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_out_of_its_time_may_be_the_clocks_fault() {
+    fn an_expired_certificate_may_mean_a_wrong_clock() {
         for (error, told) in [
             (CertificateError::Expired, NoResponse::NotInTime),
             (CertificateError::NotValidYet, NoResponse::NotInTime),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_may_have_had_its_effect() {
+    fn an_unknown_error_may_follow_an_effect() {
         assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), NoResponse::Cut);
     }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_a_time_out() {
+    async fn no_answer_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let client = http_client(None, false).expect("a client");

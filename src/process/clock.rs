@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_on_a_leash_waits_for_a_machine_that_is_late() {
+    async fn a_paced_clock_waits_for_a_slow_machine() {
         let clock = Clock::running(base(), 60.0);
         clock.pace(60.0, Duration::from_secs(2));
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_latency_is_more_on_a_clock_that_runs_fast() {
+    async fn latency_is_longer_on_a_fast_clock() {
         let clock = Clock::running(base(), 86_400.0);
 
         clock.observe(base() - TimeDelta::minutes(20));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_correction_of_minutes_is_told_and_one_of_seconds_is_not() {
+    async fn a_correction_of_minutes_is_reported_and_one_of_seconds_is_not() {
         let clock = Clock::running(base(), 1.0);
         let jumps = clock.jumps();
 

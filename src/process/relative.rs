@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_is_ago_and_what_is_late_is_now() {
+    fn a_past_time_is_ago_and_an_overdue_time_is_now() {
         let now = Timestamp::from_timestamp(1_760_000_000, 0).expect("in range");
         let minute = TimeDelta::minutes(1);
 

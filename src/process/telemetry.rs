@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_stay_quiet_even_when_everything_is_asked_for() {
+    fn libraries_log_only_warnings_at_any_filter() {
         let text = logged(LogFormat::Json, "trace", || {
             tracing::trace!(target: "hyper::proto::h1::io", "canary");
             tracing::debug!(target: "h2::codec", "canary");

@@ -87,7 +87,7 @@ mod tests {
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 
     #[test]
-    fn what_a_shell_or_an_editor_put_around_a_secret_is_no_part_of_it() {
+    fn white_space_quotes_and_a_byte_order_mark_are_trimmed() {
         for (saved, meant) in [
             ("s3cr3t", "s3cr3t"),
             (" s3cr3t\r\n", "s3cr3t"),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_guid_in_its_usual_form_is_taken_for_one() {
+    fn only_a_guid_in_its_usual_form_is_accepted() {
         assert_eq!(guid(&ID.to_uppercase()).as_deref(), Some(ID));
         for other in [
             String::new(),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_acts_on_is_shown_as_an_escape() {
+    fn terminal_controls_are_escaped() {
         for (text, told) in [
             ("Contoso Ltd. \"Köln\" \\ O'Brien 株式会社", "Contoso Ltd. \"Köln\" \\ O'Brien 株式会社"),
             ("कंपनी", "कंपनी"),

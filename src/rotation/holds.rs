@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_waited_for_a_moment_and_what_it_brings_as_long_as_it_takes() {
+    async fn a_stop_waits_briefly_for_an_answer_and_fully_for_its_successor() {
         let hold = Hold::default();
         let stop = CancellationToken::new();
         hold.set(Stake::Answer);

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_silent_task_is_enough_to_be_stuck() {
+    async fn one_stalled_task_is_enough() {
         let pulses = LivenessOfAll::new(2);
 
         tokio::time::advance(STUCK_AFTER).await;

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_read_as_it_was_written_and_is_no_part_of_the_other_tags() {
+    fn a_mark_is_read_back_and_leaves_other_tags_alone() {
         let (version, mark) = sample();
 
         assert_eq!(Mark::on(&version), Some(mark.clone()));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_mark_has_to_be_seen_unchanged_for_a_while_unless_it_is_very_old() {
+    fn an_old_mark_must_be_seen_unchanged_for_a_while() {
         let (version, mark) = sample();
         let mut state = State::unknown(now());
         let mut free =
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_mark_and_one_that_cannot_be_read_count_for_nothing() {
+    fn a_copied_or_unreadable_mark_is_ignored() {
         let (version, _) = sample();
         let copy = Version { created: now() + TimeDelta::seconds(1), ..version.clone() };
         assert_eq!(Mark::on(&copy), None);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_takes_the_place_of_what_a_failed_redemption_brings_back_and_of_nothing_else() {
+    fn a_mark_replaces_only_tags_that_a_failed_redemption_restores() {
         let (version, mark) = sample();
         let full = |own: &[&str]| {
             let mut tags: Tags = own.iter().map(|name| (*name, "x")).collect();

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_survive_in_a_tag_and_rubbish_in_it_does_no_harm() {
+    fn marks_survive_in_a_tag_and_invalid_text_is_ignored() {
         let mut tags = Tags::new();
         let mut marks = Marks::default();
         assert!(marks.add(0xffff_ffff) && marks.add(7) && !marks.add(7));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten_of_every_token_and_what_was_inherited_is_kept() {
+    fn a_cleared_mark_leaves_every_token_and_inherited_marks_stay() {
         let all = ToldOfAll::new(2);
         all.of(0).inherit(&Marks(vec![1, 2]));
         all.note(0, 3);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_instance_has_noted_stays_and_only_what_this_one_told_goes() {
+    fn marks_of_another_instance_stay() {
         let all = ToldOfAll::new(1);
         let mut tags = Tags::new();
         Marks(vec![1, 7]).put(&mut tags);

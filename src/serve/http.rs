@@ -211,7 +211,7 @@ mod tests {
     use crate::rotation::schedule::Timing;
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_stands_still_is_not_live_until_it_turns_again() {
+    async fn a_stalled_task_fails_livez_until_it_continues() {
         let grant = Arc::new(samples::grant("a"));
         let timing = Timing::new(&grant.policy, &grant.name, 0.5);
         let now: Timestamp = "2026-03-08T10:00:00Z".parse().expect("a time");

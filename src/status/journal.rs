@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_within_half_a_minute_is_not_logged() {
+    fn a_condition_that_clears_within_half_a_minute_is_not_logged() {
         let now = Timestamp::UNIX_EPOCH;
         let mut journal = Journal::default();
         let late = condition(Remedy::Retry, now);

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_may_pass_is_told_at_the_third_time_and_once() {
+    fn a_failure_that_may_pass_is_reported_once_at_the_third_attempt() {
         let sinks = one();
 
         let news: Vec<bool> = (0..4).map(|_| sinks.missed(0, miss(false), now())).collect();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_at_once_and_ended_by_a_delivery_only() {
+    fn a_rejection_is_reported_at_once_and_ended_only_by_a_delivery() {
         let sinks = one();
 
         assert!(sinks.missed(0, miss(true), now()));

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_of_some_tokens_is_drawn_from_those_alone() {
+    fn a_status_of_some_tokens_is_drawn_from_those_alone() {
         let told = |names: &[&str]| {
             let grants: Vec<ManagedToken> = names.iter().map(|name| grant(name)).collect();
             let status = outage().narrowed(&grants.iter().collect::<Vec<_>>());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_read_back_as_it_was_and_anything_else_is_nothing() {
+    fn a_served_document_is_read_back_and_anything_else_is_rejected() {
         let served = serde_json::to_vec(&outage()).expect("JSON");
         let read = Status::parse(&served).expect("its own form");
 

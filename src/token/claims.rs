@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_read_where_there_are_any() {
+    fn claims_are_parsed_if_present() {
         let claims =
             read(r#"{"tid":"t","azp":"a","appid":"b","amr":["pwd","mfa"],"extra":1}"#).expect("readable");
 

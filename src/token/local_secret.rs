@@ -122,14 +122,14 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     #[test]
-    fn a_newline_at_the_end_quotes_and_a_byte_order_mark_are_no_part_of_the_secret() {
+    fn newline_quotes_and_byte_order_mark_are_trimmed_from_a_secret() {
         let secret = usable("\u{feff}\"s3cr3t\" \r\n".as_bytes(), "x").expect("usable");
 
         assert_eq!(secret.expose_secret(), "s3cr3t");
     }
 
     #[test]
-    fn what_is_no_secret_is_named_without_its_content() {
+    fn an_unusable_secret_is_named_without_its_content() {
         let long = "canary".repeat(20_000);
         for (content, fault) in [
             (b"canary\xff".as_slice(), "is not text in UTF-8"),

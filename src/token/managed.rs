@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_typed_as_it_is_here_however_often_a_text_is_read() {
+    fn commands_are_replaced_only_once() {
         let text = "sign in: `perennial login a`, then `perennial check a`; `az account show`, perennial";
         for (command, wanted) in [
             ("perennial", text),

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pasted_rubbish_is_not_plausible() {
+    fn invalid_pasted_text_is_not_plausible() {
         for bad in ["", " ", "a b", "\"0.AX\"", "two\nlines", "{\"x\":1}"] {
             assert!(!RefreshToken::new(bad).is_plausible(), "{bad}");
         }

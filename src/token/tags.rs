@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_what_a_map_would_be(
+        fn tags_behave_like_a_map(
             mut map in any::<BTreeMap<String, String>>(),
             (name, value) in any::<(String, String)>(),
         ) {

@@ -86,14 +86,14 @@ fn actions() -> Vec<(Kind, String)> {
 }
 
 #[test]
-fn what_to_do_is_cut_nowhere() {
+fn actions_are_never_cut() {
     for (kind, action) in actions() {
         assert!(action.chars().count() <= SIZES[0].chars, "{kind:?}, {}: {action}", action.chars().count());
     }
 }
 
 #[test]
-fn what_to_do_is_a_command_or_a_page_of_a_portal() {
+fn each_action_names_a_command_or_a_portal_page() {
     let places = [
         "`perennial ",
         "`az ",

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_that_means_failure_is_recognized_and_nothing_else() {
+    fn only_a_body_that_means_failure_is_a_rejection() {
         let teams = |status| {
             format!(
                 "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with ContextId tcid=0"

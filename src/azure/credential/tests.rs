@@ -49,7 +49,7 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
 
 /// The action for a rejection of the app that opens the vault.
 #[test]
-fn a_refusal_of_the_vaults_identity_names_what_mends_it() {
+fn a_rejection_of_the_vaults_identity_names_its_action() {
     let identity = Identity::ClientSecret {
         tenant_id: "contoso".into(),
         client_id: "daemon".into(),
@@ -94,7 +94,7 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
 
 /// A name outside the vault's domain may resolve to any host: it asks for the right audience and gets no token.
 #[tokio::test]
-async fn a_host_outside_the_vaults_domain_is_given_no_token() {
+async fn a_host_outside_the_vaults_domain_gets_no_token() {
     for host in
         ["https://contoso.example", "https://vault.azure.net.contoso.example", "https://xvault.azure.net"]
     {
@@ -106,7 +106,7 @@ async fn a_host_outside_the_vaults_domain_is_given_no_token() {
 }
 
 #[tokio::test]
-async fn a_vault_of_another_cloud_is_told_as_such() {
+async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
     let told = VaultError::no_identity("the vault asks for a token of another cloud", false);
@@ -114,7 +114,7 @@ async fn a_vault_of_another_cloud_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn of_what_a_tool_prints_only_known_phrases_are_recognised() {
+async fn only_known_phrases_of_the_azure_cli_are_recognized() {
     for (says, why, transient) in [
         ("ERROR: Please run 'az login' to setup account. canary", "the Azure CLI is not signed in", false),
         ("az not found on PATH", "the Azure CLI is not installed", false),

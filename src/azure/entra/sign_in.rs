@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_code_is_read_leniently_and_shown_only_where_it_can_be() {
+    fn a_device_code_is_parsed_leniently_and_shown_only_if_printable() {
         let code = read(
             r#"{"device_code":"d","user_code":"ABCD-1234","verification_uri":"https://microsoft.com/devicelogin","expires_in":"900"}"#,
         )

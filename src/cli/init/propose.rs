@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_names_are_known_however_they_are_spelled() {
+    fn common_secret_names_are_recognized_in_any_spelling() {
         let cipp = ["ApplicationID", "ApplicationSecret", "RefreshToken", "TenantID"];
         let found = Proposal::of(&listed(&cipp));
         assert_eq!(found.app_id_secret.as_deref(), Some("ApplicationID"));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_ours_tells_its_tenant_and_app() {
+    fn the_tags_of_our_token_name_its_tenant_and_app() {
         let id = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
         let of = |tenant, client| {
             let mut all = listed(&["a-refresh-token", "odd-name", "client-id"]);

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_token_is_read_however_it_was_saved() {
+    fn quotes_and_white_space_around_a_token_are_ignored() {
         for saved in ["0.AXo\n", "\"0.AXo\"", "\u{feff}0.AXo\r\n", "'0.AXo'\n\n"] {
             let token = parse(saved.as_bytes()).expect(saved);
             assert_eq!(token.expose(), "0.AXo");

@@ -152,7 +152,7 @@ async fn a_stop_ends_the_loop_at_its_next_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
+async fn a_stop_keeps_saving_until_the_vault_accepts() {
     let peers = Peers { refusals: Mutex::new(6), ..Peers::default() };
     let started = tokio::time::Instant::now();
 
@@ -166,7 +166,7 @@ async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
 
 /// A suspended host: its clock has moved on, its timers have not.
 #[tokio::test(start_paused = true)]
-async fn after_ten_days_asleep_it_looks_within_minutes() {
+async fn after_ten_days_asleep_the_vault_is_checked_within_minutes() {
     const INSTANT: Duration = Duration::from_millis(1);
     let peers = Peers::default();
     let rotator = rotator(&peers);

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_partner_center_says_is_noted_when_it_changes_and_a_yes_once_a_day() {
+    fn a_verdict_is_recorded_when_it_changes_and_an_acceptance_daily() {
         let (before, refused) = (now() - hours(40), "partner_center_refused");
         let is_late = now() - hours(24);
         let usable = Some(format!("usable {}", rfc3339(now())));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_token_from_being_used_is_noted_once_and_never_as_a_refusal_of_the_grant() {
+    fn an_obstacle_is_recorded_once_and_never_as_a_rejected_grant() {
         let since = now() - hours(2);
         let operator = Remedy::Operator;
         let retry = Remedy::Retry;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_grant_takes_the_verdicts_place() {
+    fn a_rejected_grant_replaces_the_verdict() {
         let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
         let unproved = State { newest: Some(noted(Some(("usable", now())))), ..State::unknown(now()) };
         let state = samples::failed(unproved, failure, now(), 1);

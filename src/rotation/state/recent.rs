@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_day_is_spread_over_it_once_a_third_is_used() {
+    fn attempts_are_spread_over_the_day_once_a_third_is_used() {
         let mut recent = Recent::default();
         let hours = |hours: i64| at(3_600 * hours);
         (0..3).for_each(|_| recent.note(hours(0)));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_is_not_given_away() {
+    fn fractions_of_a_second_are_rounded_up() {
         let mut recent = Recent::default();
         recent.note(at(0) + TimeDelta::milliseconds(500));
 

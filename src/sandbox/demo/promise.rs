@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_promise_that_was_never_checked_was_not_held() {
+    fn a_promise_that_was_never_checked_is_not_kept() {
         let mut promises = Promises::default();
         let at = Timestamp::UNIX_EPOCH;
         assert!(!promises.all_held());

@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_those_who_asked() {
+    fn colors_are_printed_only_on_request() {
         let lines = said(true, |voice| voice.dated(Timestamp::UNIX_EPOCH, Tone::Good, "over", "fine"));
 
         assert_eq!(lines, ["day   0  \u{1b}[32mover    \u{1b}[0m  fine"]);
     }
 
     #[test]
-    fn spans_are_told_as_people_say_them() {
+    fn spans_are_shown_in_words() {
         for (seconds, told) in [
             (20, "less than a minute"),
             (300, "5 min"),

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_laid_down_as_deflate_wants_them() {
+    fn codes_are_written_in_deflates_bit_order() {
         let mut bits = Bits { bytes: Vec::new(), free: 0 };
 
         // The output of zlib for the letter "a" in a last block with fixed codes, except its end.

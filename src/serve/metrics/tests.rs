@@ -122,7 +122,7 @@ fn the_contract_is_served_with_its_names_and_labels() {
 }
 
 #[test]
-fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
+fn unknown_values_are_absent_and_counters_begin_at_zero() {
     let families = scraped(vec![snapshot("a", &State::unknown(now()))], Calls::default());
 
     for name in ["issued", "expiry", "proved", "last_rotation"] {
@@ -136,7 +136,7 @@ fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
 }
 
 #[test]
-fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
+fn every_state_is_counted_and_a_rejected_token_has_no_runway() {
     let mut rejected = current();
     let said = Acceptance { accepted: false, mfa: None, tenant_id: None, company: None, status: 403 };
     let version = rejected.newest.as_ref().expect("read").id.clone();

@@ -165,7 +165,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
 }
 
 #[test]
-fn a_vault_that_comes_and_goes_for_a_day_is_a_handful_of_messages() {
+fn a_vault_that_fails_on_and_off_for_a_day_causes_few_messages() {
     for minutes in [1, 10, 45] {
         let (messages, told) = day(40, &async |fleet| {
             pass(HOUR).await;
@@ -187,7 +187,7 @@ fn a_vault_that_comes_and_goes_for_a_day_is_a_handful_of_messages() {
 }
 
 #[test]
-fn a_receiver_that_is_down_for_an_hour_is_told_once_when_it_is_back() {
+fn a_receiver_gets_one_message_after_an_hour_of_outage() {
     let inbox = day(3, &async |fleet| {
         pass(HOUR).await;
         fleet.inbox.is_down.set(true);
@@ -224,7 +224,7 @@ fn a_receiver_that_is_slow_delays_no_rotation() {
 }
 
 #[test]
-fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
+fn a_revoked_session_is_reported_within_a_proof_and_five_minutes() {
     let late = day(30, &async |fleet| {
         pass(HOUR * 30).await;
         let revoked_at = fleet.world.now();
@@ -243,7 +243,7 @@ fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
 }
 
 #[test]
-fn a_refusal_is_told_within_a_second() {
+fn a_rejection_is_reported_within_a_second() {
     let late = day(1, &async |fleet| {
         pass(HOUR).await;
         fleet.revoke_all();
@@ -259,7 +259,7 @@ fn a_refusal_is_told_within_a_second() {
 }
 
 #[test]
-fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
+fn a_rejected_message_delays_no_other() {
     let webhook = Destination::Webhook { url: Source::Env("URL".into()), signing_key: None };
     day_told(&webhook, 3, &async |fleet| {
         let told = || fleet.inbox.told(Kind::LoginRequired);
@@ -286,7 +286,7 @@ fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
 
 /// A user who signs in each week is no foreign writer: each sign-in is rotated in its turn.
 #[test]
-fn a_weekly_sign_in_is_taken_over_each_time_and_nobody_is_told() {
+fn a_weekly_sign_in_is_rotated_each_time_without_an_alert() {
     day(1, &async |fleet| {
         let (world, partner) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR * 24 * 7).await;

@@ -97,7 +97,7 @@ fn troubles() -> Vec<Trouble> {
 /// Lasts for hours, so that it is reported and marked. Then the process ends, the problem is fixed, and the process
 /// starts.
 #[test]
-fn what_ended_while_the_process_was_stopped_is_told_to_be_over() {
+fn incidents_that_ended_while_stopped_are_resolved() {
     let mut wrong = Vec::new();
     for trouble in troubles() {
         let found = in_town(2, |_, _, _| {}, &async |town| {
@@ -133,7 +133,7 @@ fn what_ended_while_the_process_was_stopped_is_told_to_be_over() {
 
 /// The first success ends an incident, not the start.
 #[test]
-fn what_still_holds_after_a_restart_is_not_told_to_be_over() {
+fn conditions_that_still_hold_after_a_restart_are_not_resolved() {
     let mut wrong = Vec::new();
     for trouble in troubles() {
         let (before, after, kept) = in_town(2, |_, _, _| {}, &async |town| {
@@ -164,7 +164,7 @@ fn what_still_holds_after_a_restart_is_not_told_to_be_over() {
 }
 
 #[test]
-fn what_a_sink_never_got_is_told_there_as_opened_once_its_address_is_mended() {
+fn a_sink_gets_missed_incidents_as_opened_once_its_address_is_fixed() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start();
@@ -182,7 +182,7 @@ fn what_a_sink_never_got_is_told_there_as_opened_once_its_address_is_mended() {
 }
 
 #[test]
-fn an_app_secret_that_ends_in_half_a_day_is_told_at_the_first_start() {
+fn an_app_secret_that_expires_in_half_a_day_is_reported_at_once() {
     let ends = |_: &perennial::sandbox::world::World, _: &_, _: &mut _| {};
     in_town(1, ends, &async |town| {
         app_secret_ends(town, Some(TimeDelta::hours(12)));
@@ -219,7 +219,7 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
 
 /// Neither has a token: the first tokens keep the marks (found by the simulation of the whole process, seed 0).
 #[test]
-fn what_was_told_of_the_host_and_of_a_sink_is_over_after_a_restart() {
+fn incidents_of_the_host_and_of_a_sink_are_resolved_after_a_restart() {
     in_town(2, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start_ahead(TimeDelta::hours(2));
@@ -237,7 +237,7 @@ fn what_was_told_of_the_host_and_of_a_sink_is_over_after_a_restart() {
 }
 
 #[test]
-fn a_sink_that_still_fails_after_a_restart_is_not_told_to_work() {
+fn a_sink_that_still_fails_after_a_restart_is_not_reported_as_working() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start_ahead(TimeDelta::hours(2));
@@ -252,7 +252,7 @@ fn a_sink_that_still_fails_after_a_restart_is_not_told_to_work() {
 
 /// While a successor is held, no tag is written (found by the simulation of the whole process, seed 22).
 #[test]
-fn a_successor_that_died_with_the_process_is_told_to_be_over() {
+fn an_unsaved_incident_is_resolved_after_the_process_died() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -270,7 +270,7 @@ fn a_successor_that_died_with_the_process_is_told_to_be_over() {
 
 /// Only the version before both sign-ins has the marks (found by the simulation of the whole process, seed 11).
 #[test]
-fn two_sign_ins_before_a_restart_end_what_was_told_before_them() {
+fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -292,7 +292,7 @@ fn two_sign_ins_before_a_restart_end_what_was_told_before_them() {
 /// The version before the sign-in cannot be found until the versions may be listed, and by then the token has been
 /// rotated (found by the simulation of the whole process, seed 293).
 #[test]
-fn what_a_sign_in_ended_is_told_once_its_history_can_be_read() {
+fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -314,7 +314,7 @@ fn what_a_sign_in_ended_is_told_once_its_history_can_be_read() {
 /// No tag can be updated and the pager does not answer: the marks are written with the successor (found by the
 /// simulation of the whole process, seed 487).
 #[test]
-fn what_was_told_stays_known_through_a_rotation_while_no_tag_can_be_updated() {
+fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;

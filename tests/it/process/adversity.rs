@@ -33,7 +33,7 @@ fn address(daemon: &Child) -> Option<String> {
 }
 
 #[tokio::test]
-async fn without_file_descriptors_it_waits_and_goes_on() {
+async fn without_file_descriptors_the_daemon_waits_and_continues() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = with_at_most(14, "run", &stage);
     let place = daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
@@ -67,7 +67,7 @@ async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
 }
 
 #[tokio::test]
-async fn what_it_makes_is_its_users_alone() {
+async fn new_files_are_private_to_the_user() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = Child::start_through(&["sh", "-c", "umask 000 && exec \"$0\" run"], &stage.config);
     daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;

@@ -43,7 +43,7 @@ async fn refused_again(daemon: &Child, mut place: usize, times: usize) {
 }
 
 #[tokio::test]
-async fn one_alert_then_silence_then_one_word_that_it_is_over() {
+async fn one_alert_is_followed_by_one_resolution() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let inbox = Inbox::open().await;
     add_sinks(&stage, &[("chat", "", inbox.url("/canary-path"))]);
@@ -69,7 +69,7 @@ async fn one_alert_then_silence_then_one_word_that_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
+async fn a_restart_repeats_nothing_and_resolves_what_ended_meanwhile() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let inbox = Inbox::open().await;
     add_sinks(&stage, &[("chat", "", inbox.url("/"))]);
@@ -102,7 +102,7 @@ async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_sink_that_cannot_be_delivered_to_is_told_about_at_the_other() {
+async fn a_failing_sink_is_reported_at_the_other() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (broken, other) = (Inbox::open().await, Inbox::open().await);
     broken.answer(404);

@@ -88,7 +88,7 @@ async fn status_shows_what_the_running_daemon_knows_and_leaves_the_vault_alone()
 }
 
 #[tokio::test]
-async fn status_ends_as_the_daemons_conditions_say() {
+async fn the_exit_code_of_status_follows_the_daemons_conditions() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     let address = daemon.address().await;
@@ -120,7 +120,7 @@ async fn status_ends_as_the_daemons_conditions_say() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_of_its_own_status_shows_what_the_vault_notes() {
+async fn without_its_own_daemon_status_reads_the_vault() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     let address = daemon.address().await;
@@ -172,7 +172,7 @@ async fn without_a_daemon_of_its_own_status_shows_what_the_vault_notes() {
 }
 
 #[tokio::test]
-async fn nothing_that_answers_in_a_daemons_place_reaches_a_terminal_raw() {
+async fn answers_of_another_program_are_never_printed_raw() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     stage.world().expire_app_secret(&stage.partner.client_id);

@@ -95,7 +95,7 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
 
 /// Concurrently, since each takes as long as the program's timeout.
 #[tokio::test]
-async fn an_identity_service_that_says_nothing_or_never_ends_is_given_up_and_tried_again() {
+async fn a_silent_or_endless_identity_service_times_out_and_is_retried() {
     tokio::join!(
         is_given_up_and_taken_up_again(""),
         is_given_up_and_taken_up_again("HTTP/1.1 200 OK\r\nx-slow: "),

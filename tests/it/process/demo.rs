@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 const FAST: &str = "12";
 
 #[test]
-fn the_story_goes_well_and_all_promises_are_held() {
+fn the_demo_succeeds_and_keeps_all_promises() {
     let home = Home::make("well");
 
     let output = home.demo().output().expect("it was built for this test");
@@ -36,7 +36,7 @@ fn the_story_goes_well_and_all_promises_are_held() {
 }
 
 #[test]
-fn whoever_has_seen_enough_may_leave() {
+fn ctrl_c_ends_the_demo() {
     let home = Home::make("leave");
     let mut demo = Running(home.demo().spawn().expect("it was built for this test"));
     let shown = demo.0.stdout.take().expect("it is piped");

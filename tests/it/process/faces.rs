@@ -60,7 +60,7 @@ async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Res
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_on_loopback() {
+async fn a_foreign_host_name_is_rejected_on_loopback() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.start(&["run"]);
     let address = daemon.address().await;

@@ -53,7 +53,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
+async fn a_hundred_megabytes_compressed_or_not_use_no_memory() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let identity = Fault::of(Peer::Entra, hostile(200, Hostile::Long)).on(Operation::Identity);
     stage.world().inject(identity);
@@ -91,7 +91,7 @@ async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
 }
 
 #[tokio::test]
-async fn a_peer_that_drips_is_given_up_on() {
+async fn an_endless_slow_answer_times_out() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
     let drip = || hostile(200, Hostile::Drip);

@@ -113,7 +113,7 @@ async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id
 
 /// The SDK expects a text there, and some hosts send a number.
 #[tokio::test]
-async fn managed_identity_whose_token_ends_at_a_number() {
+async fn managed_identity_with_a_numeric_expiry() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let host = stage.app_service().await;
     stage.identify("credential = \"managed_identity\"");
@@ -132,7 +132,7 @@ async fn managed_identity_whose_token_ends_at_a_number() {
 }
 
 #[tokio::test]
-async fn an_identity_that_the_host_does_not_have_is_told_and_what_to_do() {
+async fn a_missing_managed_identity_is_reported_with_its_action() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let host = stage.app_service().await;
     stage.identify("client_id = \"00000000-0000-0000-0000-00000000abcd\"");
@@ -171,7 +171,7 @@ async fn an_assertion_is_read_again_at_each_use() {
 }
 
 #[tokio::test]
-async fn the_azure_cli_where_it_is_named() {
+async fn the_azure_cli_if_configured() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let cli = stage.azure_cli();
     stage.identify("credential = \"azure_cli\"");

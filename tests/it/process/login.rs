@@ -197,7 +197,7 @@ async fn a_token_from_elsewhere_is_redeemed_and_its_successor_stored() {
 }
 
 #[tokio::test]
-async fn a_daemon_waits_for_the_first_sign_in_and_takes_it_up_at_once_when_told() {
+async fn a_daemon_finds_the_first_sign_in_at_once_after_a_sighup() {
     let stage = Stage::never_signed_in().await;
     let daemon = stage.start(&["run"]);
     let place = daemon.logs(0, "nobody has signed in", |event| failed_with(event, "never_signed_in")).await;

@@ -123,7 +123,7 @@ fn results(ended: &Ended) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_daemon_rotates_once_the_age_has_passed_and_stops_when_told() {
+async fn the_daemon_rotates_at_its_age_and_stops_on_sigterm() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
     let taken_over = stage.stored();
@@ -203,7 +203,7 @@ async fn a_pass_that_is_stopped_ends_what_it_has_begun() {
 }
 
 #[tokio::test]
-async fn an_exit_code_says_who_can_help() {
+async fn the_exit_code_says_who_must_act() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let code = async |args: &[&str]| stage.run_to_end(args).await.code;
 
@@ -247,7 +247,7 @@ async fn an_app_secret_made_moments_ago_is_given_time() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_configured_is_wrong_use_and_asks_nobody() {
+async fn an_unknown_name_is_wrong_use_and_sends_nothing() {
     let stage = Stage::set(TimeDelta::zero()).await;
 
     let ended = stage.run_to_end(&["rotate", "one", "nosuch"]).await;
@@ -288,7 +288,7 @@ async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hangup_is_a_look_at_once() {
+async fn a_sighup_checks_at_once() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
 

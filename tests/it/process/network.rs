@@ -77,7 +77,7 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_as_such() {
+async fn a_proxy_that_rejects_is_reported() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let proxy = Proxy::start(false).await;
 

@@ -85,7 +85,7 @@ async fn check(refusal: &Refusal) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_command_names_the_same_cure_and_who_can_help() {
+async fn every_command_reports_the_same_action_and_exit_code() {
     let checks = REFUSALS.iter().map(async |refusal| check(refusal).await);
     let wrong = stream::iter(checks).buffer_unordered(4).collect::<Vec<_>>().await.concat();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

@@ -23,7 +23,7 @@ fn assert_stopped_at_once(ended: &Ended, what: &str) {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_nothing_that_hangs_where_no_successor_is_held() {
+async fn a_stop_without_a_held_successor_does_not_wait_for_a_hanging_call() {
     for (peer, operation, calls) in [
         // The first call to a vault is made alone.
         (Peer::KeyVault, Operation::Get, 1),
@@ -45,7 +45,7 @@ async fn a_stop_waits_for_nothing_that_hangs_where_no_successor_is_held() {
 
 /// A lookup has a thread of its own, which cannot be cancelled.
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_name_to_be_found() {
+async fn a_stop_does_not_wait_for_a_dns_lookup() {
     let stage = Stage::set(TimeDelta::zero()).await;
     let host = Host::in_dir(&stage.dir.0);
     host.set_resolver(Resolver::Hangs);
@@ -61,7 +61,7 @@ async fn a_stop_does_not_wait_for_a_name_to_be_found() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_within_the_grace_where_a_successor_is_held_and_the_vault_hangs() {
+async fn a_stop_with_a_held_successor_ends_within_the_grace_period() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let secret = stage.partner.refresh_token.name.as_str();
     stage.world().inject(Fault::of(Peer::KeyVault, FOR_EVER).on(Operation::Set).about(secret).times(1));

@@ -207,7 +207,7 @@ async fn check(situation: &Situation) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_surface_says_the_same_of_each_situation() {
+async fn every_surface_reports_each_situation_alike() {
     let checks = SITUATIONS.iter().map(async |situation| check(situation).await);
     let (rows, wrong): (Vec<String>, Vec<Vec<String>>) =
         stream::iter(checks).buffered(4).collect::<Vec<_>>().await.into_iter().unzip();

@@ -235,7 +235,7 @@ async fn check(situation: &Situation) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_surface_says_whether_a_token_can_be_used() {
+async fn every_surface_reports_whether_a_token_can_be_used() {
     let situations = of_partner_center().into_iter().chain(of_the_grant()).chain(of_everything_else());
     let checks = situations.map(async |situation| check(&situation).await);
     let wrong = stream::iter(checks).buffer_unordered(4).collect::<Vec<_>>().await.concat();
@@ -260,7 +260,7 @@ async fn of_many_tokens_the_gravest_is_the_exit_code() {
 }
 
 #[tokio::test]
-async fn people_read_that_a_token_is_past_its_end_and_never_that_it_is_good() {
+async fn an_expired_token_is_never_shown_as_good() {
     let stage = Stage::set(TimeDelta::days(100)).await;
 
     let status = stage.run_to_end(&["status", "one"]).await;
@@ -280,7 +280,7 @@ async fn people_read_that_a_token_is_past_its_end_and_never_that_it_is_good() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_partner_center_is_one_incident_until_it_accepts_and_condemns_nothing() {
+async fn a_rejection_by_partner_center_is_one_incident_until_it_accepts() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     partner_center_says(stage.world(), 403, "2032");
     let since = async || {
@@ -315,7 +315,7 @@ async fn a_refusal_by_partner_center_is_one_incident_until_it_accepts_and_condem
 }
 
 #[tokio::test]
-async fn a_daemon_says_that_a_token_is_past_its_end_though_nobody_can_prove_it() {
+async fn an_expired_token_is_reported_during_an_outage() {
     let stage = Stage::set(TimeDelta::days(100)).await;
     is_down(stage.world(), Peer::Entra);
     let daemon = stage.start(&["run"]);

@@ -61,13 +61,13 @@ async fn neither_hastens_nor_delays(off: &str) {
 
 /// The vault has the right time, whichever way the host is wrong.
 #[tokio::test]
-async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {
+async fn a_clock_that_is_a_year_off_does_not_move_any_step() {
     tokio::join!(neither_hastens_nor_delays("+365d"), neither_hastens_nor_delays("-365d"));
 }
 
 /// A host that slept: its clock is right at once, and its timers have not advanced.
 #[tokio::test]
-async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
+async fn after_ten_days_of_sleep_due_steps_run_once() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.daemon_by_another_clock("+0");
     let place = daemon.logs(0, "taken over", rotated).await;
@@ -87,7 +87,7 @@ async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
 
 /// As after a flat battery. The sandbox's certificate is from 1975.
 #[tokio::test]
-async fn a_clock_by_which_a_certificate_is_not_valid_is_hinted_at() {
+async fn a_certificate_that_is_invalid_by_the_clock_causes_a_hint() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = stage.daemon_by_another_clock("@1970-01-02 00:00:00");
 
@@ -126,7 +126,7 @@ async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once()
 
 /// The grace period of a pass is measured by a clock that cannot be set.
 #[tokio::test]
-async fn a_pass_ends_after_its_grace_although_the_hosts_clock_is_set_back_meanwhile() {
+async fn a_pass_ends_after_its_grace_period_although_the_clock_is_set_back() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let secret = stage.partner.refresh_token.name.as_str();
     let no_role = FaultEffect::Coded {

@@ -62,7 +62,7 @@ fn a_pass_may_do_no_more_than_the_daemon() {
 }
 
 #[test]
-fn the_packages_example_wants_two_values_and_is_sound_with_them() {
+fn the_packages_example_needs_two_values_and_is_valid_with_them() {
     let example = include_str!("../../../deploy/debian/perennial.toml");
     let parsed = |text: &str| Config::parse(Path::new("perennial.toml"), text, std::iter::empty());
 
@@ -89,7 +89,7 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
 
 /// The configurations that the deployment pages start from.
 #[test]
-fn what_is_to_be_filled_in_is_sound() {
+fn deployment_configurations_are_valid() {
     // The variables that the workload identity webhook of AKS sets in a pod.
     let pod = [
         ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
@@ -111,7 +111,7 @@ fn what_is_to_be_filled_in_is_sound() {
 }
 
 #[test]
-fn every_command_in_compose_and_manifests_can_be_typed() {
+fn every_command_in_compose_and_manifests_parses() {
     let files = [
         "deploy/compose.yaml",
         "deploy/kubernetes/base/deployment.yaml",

@@ -24,7 +24,7 @@ fn sections() -> BTreeMap<&'static str, &'static str> {
 }
 
 #[test]
-fn the_runbook_says_for_each_kind_what_it_means_what_is_seen_what_to_do_and_when_it_is_over() {
+fn each_kind_has_a_complete_runbook_section() {
     let sections = sections();
 
     for kind in Kind::ALL.map(Kind::as_str) {
@@ -105,7 +105,7 @@ fn served() -> BTreeSet<String> {
 }
 
 #[test]
-fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+fn rules_and_dashboard_use_existing_metrics() {
     let served = served();
     let asked: BTreeSet<String> = values("expr:").into_iter().flat_map(metrics_in).collect();
     assert!(asked.len() >= 8 && asked.is_subset(&served), "{asked:?}");
@@ -224,7 +224,7 @@ fn facts_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
+fn each_test_named_by_a_promise_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let paths: Vec<&str> =
         quoted(PROMISES).filter(|word| word.starts_with("src/") || word.starts_with("tests/")).collect();
@@ -244,7 +244,7 @@ fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
 }
 
 #[test]
-fn every_fact_that_is_cited_is_stated() {
+fn every_cited_fact_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stated: BTreeSet<String> =
         FACTS.split("- **").skip(1).filter_map(|rest| rest.split("**").next()).map(str::to_owned).collect();

@@ -8,7 +8,7 @@ use perennial::config::{Config, KEYS};
 const EXAMPLE: &str = include_str!("../../../config/perennial.toml");
 
 #[test]
-fn the_example_can_be_used_as_it_stands() {
+fn the_example_is_a_valid_configuration() {
     let config = load(EXAMPLE);
 
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
@@ -28,7 +28,7 @@ fn the_example_shows_every_key_and_no_other() {
 }
 
 #[test]
-fn writing_the_defaults_out_changes_nothing() {
+fn the_examples_defaults_are_the_real_ones() {
     let written_out: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| commented_key(line).filter(|key| !key.contains("no default")).unwrap_or(line))

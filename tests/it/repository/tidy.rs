@@ -38,7 +38,7 @@ const PURE: [&str; 23] = [
 
 /// `lib.rs` lists the rooms in dependency order; a room may name only those listed above it.
 #[test]
-fn dependencies_point_up_the_list() {
+fn a_room_uses_only_the_rooms_above_it() {
     let order = modules();
     let place = |name: &str| order.iter().position(|module| module == name);
     let mut looked_at = 0;
@@ -57,7 +57,7 @@ fn dependencies_point_up_the_list() {
 
 /// Only one table has Entra's numbers. The simulated Entra has its own, and the server in front of it.
 #[test]
-fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
+fn only_the_table_and_the_sandbox_know_entras_numbers() {
     let mut looked_at = 0;
     for (file, text) in sources() {
         if file.ends_with("tests.rs") || file.starts_with("sandbox/") || file == "ports/diagnosis/table.rs" {
@@ -76,7 +76,7 @@ fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
 }
 
 #[test]
-fn decisions_touch_nothing_outside_themselves() {
+fn pure_modules_have_no_side_effects() {
     for module in PURE {
         let found = sources().any(|(file, _)| is_part(&file, module));
         assert!(found, "{module} is listed, and there is no such module");
@@ -109,7 +109,7 @@ fn only_results_reach_stdout() {
 }
 
 #[test]
-fn nothing_is_left_open_or_waved_through() {
+fn no_unfinished_code_and_no_suppressed_lint() {
     let marks =
         ["#[allow(", "#![allow(", "TODO", "FIXME", "XXX", "unwrap()", "todo!", "unimplemented!", "#[ignore"];
 
@@ -120,7 +120,7 @@ fn nothing_is_left_open_or_waved_through() {
 }
 
 #[test]
-fn every_file_says_what_it_owns_and_stays_readable() {
+fn every_file_has_a_header_and_a_limited_length() {
     let mut long: Vec<String> = Vec::new();
     for (file, text) in sources() {
         assert!(text.starts_with("//! "), "{file} has no header");
@@ -133,7 +133,7 @@ fn every_file_says_what_it_owns_and_stays_readable() {
 }
 
 #[test]
-fn the_changelog_knows_this_version() {
+fn the_changelog_has_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
 
     assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "{heading}");

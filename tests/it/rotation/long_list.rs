@@ -39,7 +39,7 @@ impl Instance {
 
 /// Two instances rotate daily in the same second: each sees the other's write, and searches below it.
 #[tokio::test(start_paused = true)]
-async fn however_many_pages_a_list_has_a_day_stays_polite() {
+async fn daily_vault_calls_stay_within_the_limit_for_long_lists() {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);
     world.set_latency(Duration::from_millis(300));
     let partner = world.add_partner("contoso", harness::VAULT, None);

@@ -293,7 +293,7 @@ fn of_the_vault() -> Vec<Cause> {
             },
             mends: Scene::sign_in },
         // The in-memory client requests a token at each call. The shipped one makes a new credential once it has been
-        // rejected for a minute: azure::key_vault::tests::a_replaced_secret_is_taken_up_in_the_same_call.
+        // rejected for a minute: azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call.
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
             breaks: |scene| {
@@ -345,7 +345,7 @@ fn moments(cause: &Cause) -> Vec<Duration> {
 }
 
 #[test]
-fn a_mended_cause_is_noticed_in_time_and_at_once_after_a_hangup() {
+fn a_fixed_cause_is_noticed_in_time_and_at_once_after_a_sighup() {
     let mut late = Vec::new();
     for cause in of_the_grant().into_iter().chain(of_the_app()).chain(of_the_vault()) {
         let slowest = moments(&cause).into_iter().map(|after| noticed(&cause, after, false));

@@ -73,7 +73,7 @@ fn problem(text: &str) -> Option<(String, String)> {
 }
 
 #[test]
-fn a_date_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+fn an_unrealistic_date_is_a_configuration_problem() {
     for date in DATES {
         let (key, what) = problem(&config("", &format!("app_secret_expires = {date:?}"))).expect(date);
         assert_eq!(key, "token[0].app_secret_expires", "{date}");
@@ -85,7 +85,7 @@ fn a_date_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
-fn a_span_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+fn an_unrealistic_span_is_a_configuration_problem() {
     for key in ["rotate_after", "prove_every", "lifetime"] {
         for span in SPANS {
             let (found, _) = problem(&config(&format!("{key} = {span:?}"), "")).expect(span);
@@ -107,7 +107,7 @@ fn stored(attributes: &Value, tags: &Value) -> String {
 
 /// The vault's time is trusted, and all spans are added to it.
 #[test]
-fn a_date_of_the_vaults_that_nobody_can_mean_is_none() {
+fn an_unrealistic_date_of_the_vault_is_ignored() {
     let body = stored(&json!({"enabled": true, "created": 1_767_225_600}), &json!({}));
     let read_at =
         |date| vault_answers::stored(&address(), Some(date), body.as_bytes()).expect("readable").read_at;
@@ -167,7 +167,7 @@ fn at(text: &str) -> Timestamp {
 
 /// Every decision and display of a version, at the limits of a clock, a policy and a configuration.
 #[test]
-fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
+fn no_time_in_the_vault_causes_a_panic() {
     const DAY: u64 = 86_400;
     let (_, partner) = harness::still_world();
     let versions = odd_versions();

@@ -82,7 +82,7 @@ fn with(more: &[(&str, &str)]) -> Version {
 }
 
 #[test]
-fn a_rotated_version_says_what_it_said() {
+fn a_rotated_version_of_the_first_release_keeps_its_meaning() {
     let version = version(ROTATED);
 
     assert!(version.is_ours() && !version.is_refused() && version.is_proved_since());
@@ -95,7 +95,7 @@ fn a_rotated_version_says_what_it_said() {
 }
 
 #[test]
-fn a_login_that_nobody_has_proved_yet_is_a_sign_in() {
+fn a_login_without_a_proof_is_a_sign_in() {
     let mut version = version(ROTATED);
     version.tags.remove("redeemed-from");
     version.tags.insert("managed-by", "perennial/0.1.0 login");
@@ -119,7 +119,7 @@ fn each_kind_keeps_its_name_and_a_refusal_without_a_code_is_not_final() {
 
 /// After a rollback the first version treats newer tags as the customer's and copies them to the successor.
 #[test]
-fn newer_tags_that_the_first_version_has_handed_on_are_not_believed() {
+fn newer_tags_copied_by_the_first_version_are_ignored() {
     let handed_on = [
         ("refused-code", "AADSTS50173"),
         ("verdict", "usable 2026-03-01T00:00:00Z"),
@@ -213,7 +213,7 @@ async fn a_token_of_the_first_version_is_proved_and_rotated_with_the_customers_t
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_first_version_is_tried_once_more_and_gets_its_code_or_ends() {
+async fn a_rejection_of_the_first_version_is_retried_and_gets_its_code_or_ends() {
     let marks = [("refused-at", "2026-03-08T00:00:00Z"), ("refused-kind", "login_required")];
     let mut kept = Kept::set(&marks);
 
@@ -238,7 +238,7 @@ async fn a_refusal_of_the_first_version_is_tried_once_more_and_gets_its_code_or_
 
 /// After a rollback the first version must find its own tags as it wrote them.
 #[test]
-fn a_refusal_of_this_version_is_noted_in_the_words_of_the_first() {
+fn a_rejection_of_this_version_is_recorded_in_the_first_versions_words() {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     let now = at("2026-03-08T00:00:00Z");
 

@@ -249,7 +249,7 @@ fn one_pass_over_many_tokens_of_one_user_keeps_to_the_loop_rule() {
 }
 
 #[test]
-fn ten_thousand_tokens_in_two_vaults_are_held_back_by_the_limits_alone() {
+fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
     const COUNT: usize = 10_000;
     simulated(async |mut fleet| {
         fleet.add(COUNT, &VAULTS);

@@ -307,7 +307,7 @@ async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_asked_too_often() {
+async fn after_a_sighup_a_rejected_sign_in_is_retried_unless_throttled() {
     for (code, again) in [(53003, 1), (50196, 0)] {
         let scene = Scene::set().await;
         let mut rotator = scene.rotator("run");
@@ -344,7 +344,7 @@ async fn while_a_refused_sign_in_is_on_top_the_next_one_is_noticed_within_minute
 }
 
 #[tokio::test]
-async fn a_final_mark_carries_its_code_and_gives_it_up_when_the_token_works() {
+async fn a_final_mark_has_a_code_until_the_token_works() {
     let scene = Scene::set().await;
     let mut rotator = scene.rotator("run");
     let marks = || {

@@ -220,7 +220,7 @@ fn simulate(seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn no_promise_is_broken_in_a_year_of_trouble() {
+fn no_promise_is_broken_in_a_year_of_failures() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
         (Some(first), None) => first..first + 1,

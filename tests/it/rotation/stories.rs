@@ -36,7 +36,7 @@ fn an_hourly_foreign_writer_is_one_incident_for_as_long_as_it_writes() {
 }
 
 #[test]
-fn a_sign_in_that_was_asked_for_is_the_cure_and_no_foreign_writer() {
+fn a_requested_sign_in_is_no_foreign_writer() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         town.start();
@@ -61,7 +61,7 @@ fn a_sign_in_that_was_asked_for_is_the_cure_and_no_foreign_writer() {
 }
 
 #[test]
-fn rubbish_with_the_tags_of_the_version_before_is_not_proved() {
+fn an_invalid_value_with_copied_tags_is_not_proved() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, secret) = (&town.world, &town.partners[0].refresh_token);
         town.start();
@@ -86,7 +86,7 @@ fn rubbish_with_the_tags_of_the_version_before_is_not_proved() {
 }
 
 #[test]
-fn what_partner_center_said_of_one_version_says_nothing_of_the_next() {
+fn a_verdict_on_one_version_does_not_apply_to_the_next() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         town.start();
@@ -132,7 +132,7 @@ fn the_vault_that_fails_is_the_one_that_is_named() {
 
 /// Promise 6 with a script that overwrites the secret each minute.
 #[test]
-fn a_script_that_writes_rubbish_each_minute_costs_no_more_calls_than_a_watch() {
+fn a_script_that_writes_every_minute_stays_within_the_call_limit() {
     for rubbish in ["rubbish", "two words of rubbish"] {
         in_town(1, |_, _, _| {}, &async |town| {
             let (world, secret) = (&town.world, &town.partners[0].refresh_token);
@@ -189,7 +189,7 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
 
 /// A sign-in could not be noticed, or not be stored (found by the simulation of the whole process, seed 44).
 #[test]
-fn a_refused_token_that_is_deleted_or_cannot_be_read_any_more_is_told_so() {
+fn a_rejected_token_that_becomes_unreadable_is_reported() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         let kinds = || town.holding().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
@@ -220,7 +220,7 @@ fn a_refused_token_that_is_deleted_or_cannot_be_read_any_more_is_told_so() {
 }
 
 #[test]
-fn a_secret_that_was_deleted_before_the_start_can_be_recovered_by_what_is_told() {
+fn a_secret_deleted_before_the_start_is_recovered_by_the_action() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.world.human_deletes(&town.partners[0].refresh_token);
         town.start();

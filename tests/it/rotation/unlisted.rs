@@ -28,7 +28,7 @@ fn paste_rubbish(host: &Host) {
 }
 
 #[test]
-fn a_missing_right_to_list_is_told_until_it_is_given_back_and_then_the_token_heals() {
+fn a_missing_right_to_list_is_reported_until_it_is_assigned() {
     for right in [Action::ReadMetadata, Action::GetSecret] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             tokio::time::sleep(HOUR).await;
@@ -56,7 +56,7 @@ fn a_missing_right_to_list_is_told_until_it_is_given_back_and_then_the_token_hea
 }
 
 #[test]
-fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told() {
+fn an_unanswered_list_at_the_start_is_retried_and_reported() {
     for minutes in [1, 10, 50] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             paste_rubbish(host);

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use super::{Lab, json_of};
 
 #[tokio::test]
-async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {
+async fn the_vault_requires_authentication_and_an_api_version() {
     let lab = Lab::start().await;
     let path = "/secrets/partner-refresh-token/?api-version=7.4";
 
@@ -106,7 +106,7 @@ async fn the_official_clients_set_get_list_and_update() {
 }
 
 #[tokio::test]
-async fn a_page_of_versions_holds_twenty_five() {
+async fn a_page_holds_25_versions() {
     let lab = Lab::start().await;
     for n in 0..30 {
         lab.world().human_writes(&lab.partner.refresh_token, &n.to_string(), Tags::new());

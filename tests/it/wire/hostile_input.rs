@@ -69,7 +69,7 @@ const MEMBERS: [&str; 37] = [
 ];
 
 #[test]
-fn the_saved_corpus_holds() {
+fn the_saved_corpus_passes() {
     for (name, check) in CHECKS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
         let mut looked_at = 0;
@@ -157,7 +157,7 @@ fn with_status(status: u16, body: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn no_answer_of_the_issuer_makes_it_panic_or_talk(
+    fn no_answer_of_the_issuer_causes_a_panic_or_a_leak(
         value in answer(), status in 100..600u16, place in any::<usize>(), change in any::<u8>(),
     ) {
         let body = sent(&value, place, change);
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn no_access_token_makes_it_panic_or_talk(
+    fn no_access_token_causes_a_panic_or_a_leak(
         claims in answer(), head in text(), place in any::<usize>(), change in any::<u8>(),
     ) {
         let payload = URL_SAFE_NO_PAD.encode(sent(&claims, place, change));
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn no_answer_of_the_vault_makes_it_panic_or_talk(
+    fn no_answer_of_the_vault_causes_a_panic_or_a_leak(
         value in answer(), error in answer(), nested in any::<bool>(),
         status in 100..600u16, place in any::<usize>(), change in any::<u8>(),
     ) {

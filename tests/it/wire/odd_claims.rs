@@ -157,7 +157,7 @@ fn claims_that_cannot_be_compared_are_not_equal() {
 
 /// For the same token: all of it can be compared, or some, or nothing.
 #[test]
-fn what_neither_token_says_is_not_verified() {
+fn a_fact_in_neither_token_is_unverified() {
     let none = json!({});
     let opaque = "EwBopaque".to_owned();
     check(vec![
@@ -209,7 +209,7 @@ fn check(table: Vec<Row>) {
 
 /// If no user is pinned and a domain names the tenant, only the app is compared.
 #[test]
-fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_other() {
+fn an_unconfigured_fact_is_compared_only_between_the_tokens() {
     let open = ManagedToken { tenant_id: "contoso.onmicrosoft.com".into(), user_oid: None, ..pinned() };
     let whose = |access_token: &str, id_token: &Value| {
         let whose = answer::check(&open, APP, &answered(access_token, id_token)).expect("for this app");
@@ -239,7 +239,7 @@ fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState
 /// Over HTTPS and through the shipped adapters: nothing is lost, nothing counts as equal, and the condition is open
 /// until an answer names the identity.
 #[tokio::test]
-async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
+async fn a_token_without_identity_is_kept_alive_and_reported() {
     let lab = lab::Lab::start().await;
     let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
     let grant = ManagedToken { user_oid: Some(partner.user_oid.clone()), ..lab::grant("one", &partner) };

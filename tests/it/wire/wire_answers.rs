@@ -219,12 +219,12 @@ async fn every_code_of_the_issuer_has_its_remedy() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_answers_pass_and_good_ones_for_others_are_not_taken() {
+async fn invalid_answers_pass_and_answers_for_others_are_rejected() {
     check(issuer::rows(), 35).await;
 }
 
 #[tokio::test]
-async fn what_people_do_in_the_directory_is_told_as_what_it_is() {
+async fn each_change_in_the_directory_is_reported_with_its_cause() {
     check(rules::rows(), 20).await;
 }
 
@@ -234,16 +234,16 @@ async fn every_answer_of_the_vault_has_its_remedy() {
 }
 
 #[tokio::test]
-async fn who_this_process_is_to_the_vault_is_a_condition_of_its_own() {
+async fn a_failed_authentication_to_the_vault_is_a_condition_of_its_own() {
     check(vault::identity_rows(), 8).await;
 }
 
 #[tokio::test]
-async fn whatever_the_vault_answers_to_a_save_the_successor_gets_there_once() {
+async fn after_any_answer_to_a_save_the_successor_arrives_once() {
     Box::pin(saving::check_all()).await;
 }
 
 #[tokio::test]
-async fn whatever_partner_center_answers_the_token_is_rotated() {
+async fn the_token_is_rotated_after_any_answer_of_partner_center() {
     partner_center::check_all().await;
 }

@@ -236,7 +236,7 @@ fn wrong_with(world: &World, partner: &Partner, state: &State, fresh: &State) ->
 }
 
 #[tokio::test]
-async fn whoever_acts_at_whatever_step_the_last_sign_in_wins() {
+async fn the_last_sign_in_wins_after_any_action_at_any_step() {
     let lab = Lab::start().await;
     let (mut wrong, mut met) = (Vec::new(), 0);
     for deed in &DEEDS {

@@ -84,7 +84,7 @@ async fn a_proof_is_three_requests_and_one_to_partner_center() {
 }
 
 #[tokio::test]
-async fn a_day_is_four_proofs_and_one_mark() {
+async fn a_day_costs_four_proofs_and_one_tag_update() {
     let mut kept = StoredLogin::usual().await;
 
     let mut calls = Vec::new();
@@ -109,7 +109,7 @@ async fn a_rotation_is_seven_requests_and_one_to_partner_center() {
 }
 
 #[tokio::test]
-async fn an_app_id_in_the_vault_is_one_request_more() {
+async fn an_app_id_in_the_vault_costs_one_more_request() {
     let lab = Lab::start().await;
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     let mut grant = grant("partner", &partner);
@@ -128,7 +128,7 @@ async fn an_app_id_in_the_vault_is_one_request_more() {
 }
 
 #[tokio::test]
-async fn a_start_is_one_challenge_however_many_tokens_there_are() {
+async fn a_start_costs_one_challenge_for_any_number_of_tokens() {
     let lab = Lab::start().await;
 
     let states = prove_twenty(&lab).await;
@@ -145,7 +145,7 @@ async fn a_start_is_one_challenge_however_many_tokens_there_are() {
 }
 
 #[tokio::test]
-async fn a_start_without_an_identity_is_one_question_however_many_tokens_there_are() {
+async fn a_start_without_an_identity_costs_one_request_for_any_number_of_tokens() {
     let lab = Lab::start().await;
     let down = FaultEffect::Status { status: 503, retry_after: None };
     lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Identity));
@@ -172,7 +172,7 @@ async fn prove_twenty(lab: &Lab) -> Vec<State> {
 }
 
 #[tokio::test]
-async fn a_version_says_where_it_comes_from_and_when_it_ends() {
+async fn a_version_records_its_origin_and_expiry() {
     let lab = Lab::start().await;
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     lab.world().retag(&partner.refresh_token, |tags| {
@@ -215,7 +215,7 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
 }
 
 #[tokio::test]
-async fn the_predecessor_stays_and_what_is_older_is_switched_off_at_the_next_rotation() {
+async fn the_predecessor_stays_and_older_versions_are_disabled() {
     let mut kept = StoredLogin::usual().await;
 
     for _ in 0..3 {

@@ -43,7 +43,7 @@ fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
 }
 
 #[test]
-fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
+fn incidents_that_ended_while_no_process_ran_are_resolved_by_marks() {
     let refused_before = works(Some(told_before(&chat(), Kind::LoginRequired)));
     let other = Sink { name: "other".into(), ..chat() };
     let first = works(Some(Inherited::FirstSignIn));
@@ -71,7 +71,7 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
 /// The first version identified the incident by the token's name and wrote no marks. It is closed and reported under
 /// its new id.
 #[test]
-fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
+fn a_rejection_reported_by_the_first_version_becomes_one_incident() {
     let found = Some(Inherited::Refused(Kind::LoginRequired));
     let newest = samples::version("a", now());
     let state = State { newest: Some(newest), inherited: found, ..State::unknown(now()) };
@@ -82,7 +82,7 @@ fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
 }
 
 #[test]
-fn a_success_ends_what_was_told_before_and_a_start_does_not() {
+fn a_success_ends_inherited_incidents_and_a_start_does_not() {
     let newest = samples::version("a", now());
     let inherited = Some(told_before(&chat(), Kind::LoginRequired));
     let unproved = State { newest: Some(newest), inherited, ..State::unknown(now()) };
@@ -93,7 +93,7 @@ fn a_success_ends_what_was_told_before_and_a_start_does_not() {
 }
 
 #[test]
-fn what_this_process_has_told_itself_did_not_end_before_it() {
+fn incidents_of_this_process_did_not_end_before_it() {
     let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
@@ -103,7 +103,7 @@ fn what_this_process_has_told_itself_did_not_end_before_it() {
 }
 
 #[test]
-fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
+fn marks_on_the_version_before_a_sign_in_are_inherited() {
     let version = |id: &str, seconds, tags: &[(&str, &str)]| {
         let tags: Tags = tags.iter().copied().collect();
         Version { tags, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }

@@ -76,7 +76,7 @@ pub(super) fn tags(stage: &Stage) -> String {
 }
 
 #[tokio::test]
-async fn what_a_peer_sends_back_gets_no_further() {
+async fn echoed_secrets_are_not_logged_served_or_stored() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world();
     let env = out_of_the_vault(&stage);

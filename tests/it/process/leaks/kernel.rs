@@ -70,7 +70,7 @@ async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
 }
 
 #[tokio::test]
-async fn what_everybody_may_read_of_the_process_holds_no_secret() {
+async fn world_readable_process_files_hold_no_secret() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
 
@@ -94,7 +94,7 @@ async fn what_everybody_may_read_of_the_process_holds_no_secret() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_no_memory_behind() {
+async fn a_crash_leaves_no_core_dump() {
     for (name, number) in [("ABRT", 6), ("QUIT", 3)] {
         let stage = Stage::set(TimeDelta::days(80)).await;
         let daemon = at_work(&stage).await;

@@ -36,7 +36,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn claims_that_repeat_the_request_are_not_shown() {
+async fn claims_that_echo_the_request_are_not_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     // If a domain names the tenant, a token's tenant id cannot be compared.
     let text = std::fs::read_to_string(&stage.config).expect("written");
@@ -100,7 +100,7 @@ fn hostile_tags() -> Tags {
 }
 
 #[tokio::test]
-async fn tags_never_reach_a_terminal_a_log_or_a_page_as_they_are() {
+async fn tags_never_reach_a_terminal_a_log_or_a_page_unescaped() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let token = &stage.partner.refresh_token;
     let user = stage.partner.user_oid.clone();
@@ -140,7 +140,7 @@ async fn tags_never_reach_a_terminal_a_log_or_a_page_as_they_are() {
 }
 
 #[tokio::test]
-async fn foreign_tags_that_do_not_fit_are_named_in_a_harmless_form() {
+async fn foreign_tags_that_do_not_fit_are_named_with_escapes() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let foreign = (0..15).map(|nth| (format!("{nth:02}{HOSTILE}"), HOSTILE.to_owned()));
     stage.world().retag(&stage.partner.refresh_token, |tags| *tags = foreign.clone().collect());
@@ -163,7 +163,7 @@ async fn foreign_tags_that_do_not_fit_are_named_in_a_harmless_form() {
 }
 
 #[tokio::test]
-async fn who_wrote_over_a_sign_in_is_named_in_a_harmless_form() {
+async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world().clone();
     let token = stage.partner.refresh_token.clone();

@@ -116,7 +116,7 @@ fn add_sinks(stage: &Stage, http: &str, mail: &str) {
 }
 
 #[tokio::test]
-async fn what_sinks_are_reached_by_gets_no_further() {
+async fn secrets_of_sinks_are_never_shown() {
     for manner in [Manner::LetIn, Manner::Refuse, Manner::AreGone] {
         let stage = Stage::set(TimeDelta::days(80)).await;
         let (inbox, mail) = (Inbox::open().await, PostOffice::open(manner == Manner::LetIn).await);

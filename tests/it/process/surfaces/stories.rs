@@ -15,7 +15,7 @@ use crate::support::inbox::Inbox;
 
 /// Twenty tokens of one user and app, more than Entra's limit allows at once. The last row of the table.
 #[tokio::test]
-async fn tokens_that_wait_for_their_turn_are_neither_late_nor_unready() {
+async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let partners: Vec<(String, Partner)> = (0..20)
         .map(|nth| {
@@ -63,7 +63,7 @@ async fn tokens_that_wait_for_their_turn_are_neither_late_nor_unready() {
 
 /// An ended grant and an unreachable Entra are two conditions: both are shown, and each counts on its own.
 #[tokio::test]
-async fn an_outage_after_a_settled_refusal_is_shown_and_counted_as_an_outage() {
+async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     let revoked = SITUATIONS.iter().find(|situation| situation.name == "revoked").expect("listed");
     let scene = Scene::set(revoked).await;
     let has = |kinds: &'static [&str]| {
@@ -94,7 +94,7 @@ async fn an_outage_after_a_settled_refusal_is_shown_and_counted_as_an_outage() {
 
 /// A proof of a minute ago still counts, with its time, whatever fails meanwhile.
 #[tokio::test]
-async fn during_a_short_outage_what_was_proved_is_shown_as_proved_with_its_time() {
+async fn during_a_short_outage_the_last_proof_is_still_shown() {
     let current = SITUATIONS.iter().find(|situation| situation.name == "current").expect("listed");
     let scene = Scene::set(current).await;
     let proved = scene.document()["tokens"][0]["proved_at"].as_str().expect("proved").to_owned();
@@ -117,7 +117,7 @@ async fn during_a_short_outage_what_was_proved_is_shown_as_proved_with_its_time(
 
 /// Daily passes by a timer, without a daemon: the result is still reported after weeks.
 #[tokio::test]
-async fn a_monitor_stays_critical_for_as_long_as_daily_passes_find_the_app_secret_expired() {
+async fn a_monitor_stays_critical_while_the_app_secret_is_expired() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     assert_eq!(stage.run_to_end(&["rotate", "one"]).await.code, Some(0));
     stage.world().expire_app_secret(&stage.partner.client_id);

@@ -28,7 +28,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_works() {
+async fn a_rejected_buried_sign_in_is_retried_daily_and_restored_once_it_works() {
     let scene = Scene::set().await;
     let sign_in = scene.buries_a_sign_in(Tags::new()).await;
     scene.refuse("invalid_grant", Some(530_036));
@@ -80,7 +80,7 @@ fn trouble(scene: &Scene) -> Vec<(&'static str, Fault)> {
 }
 
 #[tokio::test]
-async fn of_two_sign_ins_of_one_second_the_refused_one_is_put_on_top_once_it_works_and_stays_there() {
+async fn a_rejected_sign_in_of_the_same_second_is_restored_once_it_works() {
     let scene = Scene::set().await;
     let first = scene.world.sign_in(&scene.partner.user_oid, &scene.partner.client_id).expect("may sign in");
     scene.world.human_writes(&scene.partner.refresh_token, first.expose(), Tags::new()).expect("stored");
@@ -103,7 +103,7 @@ async fn of_two_sign_ins_of_one_second_the_refused_one_is_put_on_top_once_it_wor
 }
 
 #[tokio::test]
-async fn trouble_at_the_daily_attempt_does_not_end_the_attempts() {
+async fn a_failure_during_the_daily_attempt_does_not_end_the_attempts() {
     let mut wrong = Vec::new();
     for nth in 0..trouble(&Scene::set().await).len() {
         let scene = Scene::set().await;
