@@ -122,7 +122,7 @@ export ALERT_URL=${ALERT_URL:-}
 # A secret's change alone starts nothing anew: a hash of what is in them does.
 hash=$(printf '%s\0%s' "$(cat "$CONFIGURATION")" "$ALERT_URL" | sha256sum | cut -c 1-13)
 wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
-    --arg client "$client" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{
+    --arg client "$client" --arg name "$name" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{
     location: $location,
     identity: {type: "UserAssigned", userAssignedIdentities: {($identity): {}}},
     properties: {
@@ -143,6 +143,7 @@ wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATI
                     {name: "PERENNIAL__VAULT__CREDENTIAL", value: "managed_identity"},
                     {name: "PERENNIAL__VAULT__CLIENT_ID", value: $client},
                     {name: "PERENNIAL__HTTP__LISTEN", value: "0.0.0.0:9464"},
+                    {name: "PERENNIAL__ALERTS__INSTANCE", value: $name},
                     {name: "CONFIGURATION_HASH", value: $hash}],
                 probes: [
                     {type: "Liveness", httpGet: {path: "/livez", port: 9464},

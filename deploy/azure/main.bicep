@@ -288,7 +288,12 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               name: 'PERENNIAL__HTTP__LISTEN'
               value: '0.0.0.0:9464'
             }
-            // A secret's change alone starts nothing anew: a hash of what is in them does.
+            // The name in alerts. A replica's host name changes.
+            {
+              name: 'PERENNIAL__ALERTS__INSTANCE'
+              value: name
+            }
+            // A secret's change alone starts no new revision, so a hash of the secrets' content is part of it.
             {
               name: 'CONFIGURATION_HASH'
               value: uniqueString(configuration, alertUrl)
