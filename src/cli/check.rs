@@ -47,7 +47,7 @@ pub struct CheckArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Redeem nothing and ask nobody but the vault
+    /// Redeem nothing, and call only the vault
     #[arg(long)]
     pub no_redeem: bool,
     /// Prove that writing is allowed, by one rotation of each token

@@ -39,12 +39,12 @@ Examples:
     --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
-It writes where --config says, /etc/perennial/perennial.toml unless told otherwise. It looks into the
-vault for what no flag says, as whoever the environment says this is, or the Azure CLI; no secret is
-read, but a tenant's id where a secret of that name holds it. What it does not find it asks for on a
-terminal, and names elsewhere.
+It writes the file of --config, by default /etc/perennial/perennial.toml. It lists the vault to find
+values that no flag gives, with the identity of the environment or the Azure CLI. It reads no secret,
+except a tenant's id that is stored under such a name. On a terminal it asks for missing values;
+elsewhere it names them.
 
---cipp takes the names that CIPP gives: ApplicationID, ApplicationSecret, TenantID, RefreshToken.";
+--cipp uses the secret names of CIPP: ApplicationID, ApplicationSecret, TenantID, RefreshToken.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]
@@ -145,7 +145,7 @@ fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&st
     let flags = format!("say it by {}", missing.join(", "));
     let action = match (error, failure.action) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other), _)
-        | (_, None) => format!("{flags}; or have somebody run this who may list the vault's secrets"),
+        | (_, None) => format!("{flags}; or run it as a user who may list the vault's secrets"),
         (_, Some(action)) => format!("{action}; or {flags}"),
     };
     StepFailure::new(failure.remedy, summary, action)
@@ -195,7 +195,7 @@ fn given_or_asked(
     }
     if !io::stdin().is_terminal() {
         return proposal
-            .ok_or_else(|| Stop::Usage(format!("{flag} is missing, and the vault does not tell")));
+            .ok_or_else(|| Stop::Usage(format!("{flag} is required: the vault has no such value")));
     }
     loop {
         match &proposal {
@@ -236,7 +236,7 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
             ErrorKind::AlreadyExists,
-            "somebody has just written it; --force writes over it",
+            "another process has just written it; --force overwrites it",
         )),
         Err(error) => Err(error),
     }

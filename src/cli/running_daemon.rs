@@ -25,16 +25,16 @@ const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
     /// Port 0: the system chose the port.
-    #[error("[http] listen leaves the port open, so no daemon can be asked")]
+    #[error("[http] listen has port 0, so no daemon can be asked")]
     OpenPort,
     /// Nothing listens there, or it did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
     /// Beyond loopback, `/status` is served only if configured.
-    #[error("what answers at {0} serves no status: see [http] status")]
+    #[error("the server at {0} serves no status: see [http] status")]
     NotServed(SocketAddr),
     /// Another program, or another version.
-    #[error("what answers at {0} is not a Perennial of this version")]
+    #[error("the server at {0} is not a Perennial of this version")]
     Stranger(SocketAddr),
     /// Another deployment, or an older configuration.
     #[error("the daemon at {0} keeps other tokens than this configuration")]

@@ -31,14 +31,14 @@ Examples:
   perennial status --monitor        # one line and 0, 1, 2 or 3, for monitoring plugins
   perennial status --source vault   # what another host would see
 
-It asks the running daemon of this configuration, at [http] listen, and says so. Where none
-answers, or one that keeps other tokens, it reads the vault. A proof is noted there once a day, so
-the daemon knows more.
+It asks the running daemon of this configuration, at [http] listen, and says so. If no daemon
+answers, or one with other tokens, it reads the vault. A proof is recorded there once a day, so the
+daemon knows more.
 
-The exit code follows what is shown as critical: 3 where somebody must sign in, 4 where an operator
-must act, 1 where a token could not be read and trying again may help, else 0.
+The exit code follows the critical conditions: 3 if a user must sign in, 4 if an operator must act,
+1 if a token could not be read and a retry may help, else 0.
 
-With --monitor: 0 healthy, 1 attention, 2 action needed, 3 cannot tell, as after a mistake in the
+With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example after a mistake in the
 configuration.";
 
 /// What `status` takes.

@@ -101,7 +101,7 @@ impl Config {
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| {
             let what = match error.kind() {
-                ErrorKind::NotFound => "is not there; name another with --config or PERENNIAL_CONFIG",
+                ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
                 ErrorKind::PermissionDenied => "may not be read by the user this runs as",
                 ErrorKind::IsADirectory => "is a directory",
                 _ => "cannot be read",

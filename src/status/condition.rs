@@ -284,7 +284,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
     }
     if let Some(writer) = of.foreign_writer.filter(|writer| writer.seen_at + TOLD_FOR > now) {
-        let summary = "somebody else keeps writing the same secret".to_owned();
+        let summary = "another writer keeps replacing this secret".to_owned();
         add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
     found

@@ -124,7 +124,7 @@ pub(super) async fn check(
 
 fn unwritten() -> [CheckStep; 2] {
     [(UPDATE, "update"), (WRITE, "setSecret")].map(|(step, right)| {
-        CheckStep::not_tried(step, format!("whether {right} is allowed: --write tries it"))
+        CheckStep::not_tried(step, format!("whether {right} is allowed (add --write to test it)"))
     })
 }
 

@@ -148,14 +148,14 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
             match server::read_body(body, MAX_BYTES, REQUEST_WITHIN).await {
                 Ok(form) => redirect::parameters(&String::from_utf8_lossy(&form)),
                 Err(status) => {
-                    return ResultPage::wrong(status, "The answer of the sign-in page did not arrive whole.");
+                    return ResultPage::wrong(status, "The answer from the sign-in page was incomplete.");
                 }
             }
         }
         _ => {
             return ResultPage::wrong(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "This is no answer of the sign-in page.",
+                "This is not an answer from the sign-in page.",
             );
         }
     };

@@ -259,7 +259,8 @@ fn no_verdict(error: &ResourceError) -> StepFailure {
 }
 
 fn overtaken(stored: &Stored) -> StepFailure {
-    let by = stored.version.tags.get(tag::MANAGED_BY).map_or_else(|| "somebody else".to_owned(), text::shown);
+    let by = stored.version.tags.get(tag::MANAGED_BY);
+    let by = by.map_or_else(|| "another writer".to_owned(), text::shown);
     StepFailure::new(
         Remedy::Retry,
         format!(

@@ -77,7 +77,7 @@ fn a_missing_file_is_named() {
     let missing = Config::load(&absent, std::iter::empty()).expect_err("absent").to_string();
     let folder = Config::load(absent.parent().expect("a folder"), std::iter::empty());
 
-    assert!(missing.contains("absent.toml: is not there"), "{missing}");
+    assert!(missing.contains("absent.toml: not found"), "{missing}");
     assert!(folder.expect_err("a folder").to_string().ends_with(": is a directory"));
 }
 

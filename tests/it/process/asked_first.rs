@@ -140,10 +140,10 @@ async fn without_its_own_daemon_status_reads_the_vault() {
     for (whose, at, why) in [
         ("nobody", closed, "no daemon answers at "),
         ("silence", silent.local_addr().expect("bound").to_string(), "no daemon answers at "),
-        ("a web server", stranger(page), "what answers at "),
-        ("a redirect", stranger(to_daemon), "what answers at "),
-        ("an endless body", stranger(endless), "what answers at "),
-        ("another version", stranger(newer), "what answers at "),
+        ("a web server", stranger(page), "the server at "),
+        ("a redirect", stranger(to_daemon), "the server at "),
+        ("an endless body", stranger(endless), "the server at "),
+        ("another version", stranger(newer), "the server at "),
         ("another deployment", address.clone(), "the daemon at "),
     ] {
         let (json, table) = (status_at(&other, &at, &["--json"]).await, status_at(&other, &at, &[]).await);
@@ -167,7 +167,7 @@ async fn without_its_own_daemon_status_reads_the_vault() {
     assert_eq!(json_of(&insisted)["view"], "as the vault's notes say");
     assert_eq!(
         json_of(&stage.run_to_end(&["status", "--json"]).await)["view"],
-        "as the vault's notes say; [http] listen leaves the port open, so no daemon can be asked"
+        "as the vault's notes say; [http] listen has port 0, so no daemon can be asked"
     );
 }
 

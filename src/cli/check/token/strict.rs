@@ -29,7 +29,7 @@ pub(super) async fn check(
         return steps;
     }
     if !write {
-        let told = "the token is strict, so a redemption has to be saved: --write tries it";
+        let told = "a strict token's redemption must be saved (add --write to test it)";
         return [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)).into();
     }
     let update = super::update(rotator, stored, rotation_id()).await;
