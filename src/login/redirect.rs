@@ -53,7 +53,7 @@ pub fn read(
     attempt: &AuthorizationRequest,
     parameters: &[(String, String)],
 ) -> Result<AuthorizationResponse, NotOurs> {
-    // A parameter is given once (RFC 6749, 3.1): with two codes, the right one is unknown.
+    // A parameter may appear only once (RFC 6749, 3.1): of two codes, the right one is unknown.
     let one = |name: &str| {
         let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (found.next(), found.next()) {

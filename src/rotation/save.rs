@@ -210,7 +210,7 @@ fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<Ve
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
 }
 
-/// The youngest enabled versions below an invalid one that may still be valid, each with its sign-in.
+/// The youngest enabled versions below an invalid one that are not known to be dead, each with its sign-in.
 pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
     /// An ended grant invalidates its whole chain; two chains are tried, to survive one bad write.
     const TRIED: usize = 2;

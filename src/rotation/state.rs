@@ -73,7 +73,7 @@ pub struct State {
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential last used, to notice a replacement.
     pub credential_used: Option<u64>,
-    /// The redemption that this process has marked on a version and not finished (`strict`).
+    /// This process's unfinished redemption, as marked on the version (`strict`).
     pub claim: Option<Uuid>,
     /// The mark of another process at the last read, and since when it is unchanged.
     pub sighted: Option<Box<(Mark, Timestamp)>>,

@@ -44,8 +44,8 @@ const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
 /// The longest redemption and save without an obstacle.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
-/// Interval of checks while another process redeems the token, and the longest interval of saves while this process
-/// holds the only copy of it.
+/// Interval of checks while another process redeems the token. Also the longest interval of saves while this process
+/// holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
 /// Vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write, list, disable
 /// two.

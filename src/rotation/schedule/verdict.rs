@@ -27,7 +27,7 @@ pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
 /// Whether the version's tag differs.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
-        // A verdict from the future, by a wrong clock, is replaced too.
+        // A verdict that a wrong clock has dated in the future is replaced too.
         (Some(new), Some(old)) if new.kind == old.kind => (new.at - old.at).abs() >= MARK_EVERY,
         (None, None) => false,
         _ => true,

@@ -44,9 +44,9 @@ impl Recent {
         }
     }
 
-    /// The time of the next of many attempts, so that they last until the oldest is a day old: at once while more than
-    /// two thirds of `limit` are left, and then in equal steps. No step is shorter than in an even distribution over a
-    /// day: otherwise one crowded hour would return each day, followed by a gap.
+    /// When to make the next of many attempts, so that the limit lasts for a day. Attempts are immediate while more
+    /// than two thirds of `limit` are left, and evenly spaced from then on. The spacing is at least that of an even
+    /// distribution over a day. Otherwise one crowded hour would return each day, followed by a gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
