@@ -23,13 +23,12 @@ Examples:
   perennial access-token partner-center --tenant customer.onmicrosoft.com
   perennial access-token partner-center --header > header.txt   # curl --header @header.txt
 
-How often: an access token lives for 60 to 90 minutes, so keep it and ask again once an hour, not
-once a call. Entra treats about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196)
-(AADSTS50196), the daemon's among them. Stay below 5 in five minutes for each token.
+How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep it. Entra treats
+about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196), the
+daemon's among them. Stay below 5 in five minutes for each token.
 
-The vault is only read: the stored refresh token stays as good as it was. With --tenant the app
-must have been consented to in that customer's tenant, and user_oid is not compared, since it is
-the partner's.";
+The vault is only read, and the stored refresh token stays valid. With --tenant the app needs
+consent in that customer's tenant, and user_oid is not compared, since it is the partner's.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]

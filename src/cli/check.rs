@@ -30,14 +30,14 @@ Examples:
   perennial check
   perennial check --write                  # also that writing is allowed: rotates once
   perennial check partner-center --json
-  perennial check --write --wait 10m       # a new role takes minutes to work
-  perennial check --alerts                 # also that every sink takes a marked test
+  perennial check --write --wait 10m       # a new role takes minutes to take effect
+  perennial check --alerts                 # also that every sink accepts a test message
   perennial check --no-redeem              # the configuration and the vault only
 
-Run it as the user, and on the host, that `perennial run` will have: it is the identity that counts.
-Where the machine has no identity in Azure, it uses the Azure CLI's, and says so.
+Run it on the host and as the user of `perennial run`, since it tests that identity. If the machine
+has no identity in Azure, it uses the Azure CLI's, and says so.
 
-What is needed in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
+Rights in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
 getSecret on the app's (deploy/azure/role.json).";
 
 /// What `check` takes.

@@ -13,10 +13,10 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial demo
   perennial demo --speed 2         # two days a second, for reading along
-  perennial demo --keep            # left up afterwards, to be played with
+  perennial demo --keep            # keeps running afterwards
   perennial demo --log             # with the log of the daemon, on stderr
 
-Exit code 1 says that a promise was broken or that the story did not go on.";
+Exit code 1 means that a promise was broken or that the story stopped.";
 
 /// Days a second: a slower demo takes too long, and no machine keeps up with a faster one.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;

@@ -52,7 +52,7 @@ pub struct InitArgs {
     /// The vault's address
     #[arg(long, value_name = "URL")]
     pub vault: Option<String>,
-    /// What the token is to be called
+    /// The name of the token
     #[arg(long, value_name = "NAME", default_value = "partner-center")]
     pub name: String,
     /// The tenant: its id or a domain of it
@@ -64,7 +64,7 @@ pub struct InitArgs {
     /// The vault secret that holds the app's secret
     #[arg(long, value_name = "SECRET")]
     pub app_secret: Option<String>,
-    /// The vault secret that holds the refresh token, or is to hold it
+    /// The vault secret for the refresh token
     #[arg(long, value_name = "SECRET")]
     pub refresh_token: Option<String>,
     /// The names that CIPP gives to its secrets

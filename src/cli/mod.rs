@@ -94,7 +94,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Keep the tokens alive until told to stop
+    /// Run the daemon, which keeps the tokens alive, until it is stopped
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// One pass, then exit: prove every token and rotate what is due

@@ -28,13 +28,13 @@ Examples:
   perennial run
   perennial run --config ./perennial.toml --log-format json
 
-Serves, where [http] listen says (127.0.0.1:9464):
-  /           how things stand, for people     /health    200, or 503 while action is needed
-  /status     the same as JSON                 /livez     200 while the loop turns
+Serves at [http] listen (127.0.0.1:9464):
+  /           the status page                  /health    200, or 503 while action is needed
+  /status     the same as JSON                 /livez     200 while every token task runs
   /metrics    for Prometheus                   /readyz    200 once every token has been tried
 
 Signals:
-  SIGHUP            look now
+  SIGHUP            check every token now
   SIGTERM, SIGINT   stop, once nothing is unsaved or after 25 s";
 
 /// `run` takes no arguments: everything is in the configuration.

@@ -59,7 +59,7 @@ pub struct SandboxArgs {
 /// How the issuer treats a token that has been redeemed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IssuerRules {
-    /// It stays good until it expires, as at Entra
+    /// It stays valid until it expires, as at Entra
     Entra,
     /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
     Strict,

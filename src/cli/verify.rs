@@ -19,8 +19,8 @@ Examples:
   perennial verify partner-center
   perennial verify partner-center --json
 
-Each token is redeemed once and its access token shown to Partner Center; nothing is stored. How
-often: as access-token.";
+Each token is redeemed once, and Partner Center checks its access token. Nothing is stored. How
+often: as for access-token.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]

@@ -58,7 +58,7 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
 pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     BaseUrl::parse(text).map_err(|error| match error {
         BaseUrlError::NotAUrl => "must be an address, as https://host.example",
-        BaseUrlError::NotHttps => "must begin with https://, so that nobody on the way can read what is sent",
+        BaseUrlError::NotHttps => "must begin with https://, so that secrets are not sent in clear text",
         BaseUrlError::UserInfo => "must not hold a user name or a password",
         BaseUrlError::Query => "must end before any `?` or `#`",
     })
