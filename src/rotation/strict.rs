@@ -7,8 +7,7 @@
 //! as long as the vault shows a write to all reads that begin after its answer:
 //!
 //! 1. A process reads the version, and continues only without another process's mark on it.
-//! 2. It writes its mark. No more than [`SETTLES`] may pass from the beginning of that read to the answer to this
-//! write.
+//! 2. It writes its mark. At most [`SETTLES`] may pass from the start of that read to the answer to this write.
 //! 3. It waits for [`SETTLES`] and reads again. Only if the mark is still its own, it redeems.
 //!
 //! If another process overwrites the mark in time, step 3 notices. A process that overwrites it later took longer than
