@@ -137,8 +137,8 @@ impl Shown<'_> {
         if by_redeeming && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // Where the app's credential is refused or cannot be read, that comes first: what only a redemption shows of the value
-        // is seen after it.
+        // A rejected or unreadable app credential is reported first: problems of the value that only a redemption
+        // shows come after it.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
         let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
         let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && !told.cause.starts_with("token:");
