@@ -1,14 +1,14 @@
-//! Notes what the program is built from, for `--version` and `perennial_build_info`: the commit, the compiler, the
-//! target. No time is noted and no path, so that the same source gives the same bytes.
+//! Records the origin of the program, for `--version` and `perennial_build_info`: the commit, the compiler, the
+//! target. It records no time and no path, so that the same source gives the same bytes.
 //!
-//! The commit is `PERENNIAL_REVISION` where that is set (a source archive, a container build), else what git says of
+//! The commit is `PERENNIAL_REVISION` if that is set (a source archive, a container build), else git's for
 //! this directory, else `unknown`.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// What the program is made of. Beside it, nothing makes a checkout differ from its commit.
+/// The program's inputs. A change outside them does not mark the commit as dirty.
 const INPUTS: [&str; 4] = ["build.rs", "Cargo.lock", "Cargo.toml", "src"];
 
 fn main() {
@@ -23,7 +23,7 @@ fn main() {
     for input in INPUTS {
         println!("cargo::rerun-if-changed={input}");
     }
-    // Where a new commit shows. A file that is not there would make each build a new one.
+    // The files that change with a new commit. A missing file would make each build a new one.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref());
     for file in names.filter_map(|name| git(&["rev-parse", "--git-path", name])) {
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// The commit, marked where the inputs are not as committed. An archive unpacked inside somebody's repository is not
+/// The commit, marked if the inputs are modified. An archive unpacked inside another repository does not have
 /// that repository's commit: only its top directory counts.
 fn checked_out() -> Option<String> {
     let above = git(&["rev-parse", "--show-cdup"])?;
@@ -46,7 +46,7 @@ fn git(arguments: &[&str]) -> Option<String> {
     said("git", &[&["--no-optional-locks"], arguments].concat())
 }
 
-/// What a program prints, if it is there and ends well.
+/// A program's output, if it exists and succeeds.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;

@@ -1,8 +1,8 @@
-//! What must hold of everything that reads what others wrote, whatever they wrote: it ends, it does not panic,
+//! Properties of every parser of foreign data, for any input: it terminates, it does not panic,
 //! and no secret gets into anything that can be shown.
 //!
-//! One function for each kind of input. The fuzzer calls them with what it makes up, `tests/it/wire/hostile_input.rs`
-//! with the saved corpus and with answers that are nearly right.
+//! One function for each kind of input. The fuzzer calls them with generated input, `tests/it/wire/hostile_input.rs`
+//! with the saved corpus and with answers that are nearly valid.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -20,13 +20,13 @@ use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
-/// What was sent, or is kept where it must stay: the seeds put it wherever a peer could.
+/// A secret that was sent, or is stored where it must stay: the seeds put it wherever a peer could.
 pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
 
-/// An app's secret of the kind that could pass for a word or an id.
+/// An app secret that looks like a word or an id.
 pub const GUID_CANARY: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
 
-/// A secret no shorter than this is looked for in what is shown.
+/// The shortest secret that is searched for in displayed texts.
 const TELLING_BYTES: usize = 8;
 
 /// The answer of the token endpoint to a redemption, status 200.
@@ -65,7 +65,7 @@ pub fn entra_error(input: &[u8]) {
     fails_silently(&error.failure(), &error.to_string());
 }
 
-/// An access token, which anybody can have made up.
+/// An access token, which an attacker may have made up.
 pub fn access_token(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let token = AccessToken::new(text);
@@ -81,7 +81,7 @@ pub fn access_token(text: &[u8]) {
         id_claims: claims,
     };
     match answer::check(&grant(), APP, &redeemed) {
-        // It goes into a tag, which is for everybody to read.
+        // It goes into a tag, which many can read.
         Ok(whose) => assert!(whose.user_oid.is_none_or(|user| user.len() == 36 && user != CANARY)),
         Err(failure) => fails_silently(&failure, ""),
     }
@@ -97,7 +97,7 @@ pub fn vault_answer(input: &[u8]) {
         assert_eq!(format!("{:?}", stored.refresh_token()), "RefreshToken([REDACTED])");
         let other = Stored { value: "another".into(), ..stored.clone() };
         assert_eq!(format!("{stored:?}"), format!("{other:?}"), "the value makes a difference");
-        // Tags are for everybody to read: what somebody wrote there is not ours to hide.
+        // Many can read tags: a secret that another program wrote there is not ours to hide.
         keeps_silent(
             &Stored { version: Version { tags: [].into(), ..stored.version.clone() }, ..other },
             &[CANARY],
@@ -111,7 +111,7 @@ pub fn vault_answer(input: &[u8]) {
         assert!(versions.len() < body.len() && link.is_none_or(|link| link.len() < body.len()));
         versions.iter().for_each(successor);
     }
-    // A status line is text too: what follows the body's first line stands for the header.
+    // A status line is text too: the text after the body's first line stands for the header.
     let network_info =
         body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     for network_info in [None, network_info] {
@@ -121,7 +121,7 @@ pub fn vault_answer(input: &[u8]) {
     }
 }
 
-/// What would be written over such a version.
+/// The value that would overwrite such a version.
 fn successor(version: &Version) {
     assert!(version.issued_at() <= version.created && version.signed_in_at() <= version.created);
     let provenance = Provenance {
@@ -148,7 +148,7 @@ pub fn configuration(input: &[u8]) {
     let (text, env) = input.split_once('\0').unwrap_or((input, ""));
     let env = env.lines().filter_map(|line| line.split_once('='));
     let env: Vec<(String, String)> = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    // The names of keys and variables are shown, which is what they are for.
+    // The names of keys and variables are shown on purpose.
     let named = env.iter().any(|(name, _)| name.contains(CANARY)) || names_a_key(text);
     match Config::parse(Path::new("perennial.toml"), text, env.into_iter()) {
         Ok(config) => assert!(!config.tokens.is_empty()),
@@ -183,7 +183,7 @@ fn status_and_body(input: &[u8]) -> (u16, &[u8]) {
     }
 }
 
-/// What can be shown of a failure holds no secret, and tells people something.
+/// The displayed text of a failure holds no secret, and is not empty.
 fn fails_silently(failure: &Failure, displayed: &str) {
     assert!(!failure.summary.is_empty());
     keeps_silent(failure, &[CANARY, GUID_CANARY]);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands in for the compiler: what is ours is built so that the fuzzer sees which way it takes, and all the rest as
-# always, so that it need not be built again. The flags are those of `cargo fuzz`.
+# Replaces the compiler: our crates are built with instrumentation for the fuzzer, and all others as
+# usual, so that they need not be built again. The flags are those of `cargo fuzz`.
 case " $* " in
     *" --crate-name perennial "* | *" --crate-name perennial_fuzz "*)
         exec "$@" --cfg fuzzing -Cpasses=sancov-module \

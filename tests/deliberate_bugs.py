@@ -122,7 +122,7 @@ BUGS = [
     ("a wrong clock delays the tokens that share it", "src/rotation/daemon.rs",
      "            rotator.timing.correct(&mut state, now);\n", "", ["wrong_time"]),
     ("setting the host's clock moves a time that the vault has told", "src/process/clock.rs",
-     "        anchor.now(reading)\n    }\n\n    /// What the host's", "        reading.wall\n    }\n\n    /// What the host's",
+     "        anchor.now(reading)\n    }\n\n    /// The host's", "        reading.wall\n    }\n\n    /// The host's",
      ["clock::"]),
     ("a token that was never tried is not told", "src/status/board.rs",
      "        holding.extend(condition::untried(&snapshots, self.clock.uptime() - self.since, now));\n", "",

@@ -40,29 +40,29 @@ bug() {
 
 wanted=$*
 
-# After a day in which it could not be saved, a successor is let go.
+# A successor that could not be saved for a day is dropped.
 bug forgets src/rotation/rotate/saving.rs \
-    's|^        let mut held = held;$|&\n        if held.issued_at + chrono::TimeDelta::days(1) < self.clock.now() { let from = held.from.clone(); return let_go(state, from); }|' \
+    's|^        pending.read_at = newest.read_at;$|&\n        if pending.successor.issued_at + chrono::TimeDelta::days(1) < self.clock.now() { return Ok(Pass::LetGo(pending.successor.redeemed.clone())); }|' \
     'Promise 3'
 
-# The successor stands in the log.
+# The log contains the successor.
 bug blabs src/rotation/rotate/saving.rs \
-    's|info!(event = "rotated", |&text = held.successor.expose(), |' \
+    's|^        let successor = &pending.successor;$|&\n        tracing::info!(text = successor.token.expose());|' \
     'Promise 5'
 
-# The token is tried once a day, whatever the configuration says.
+# The token is proved once a day, whatever the configuration says.
 bug sleeps src/rotation/schedule.rs \
     's|prove_every: delta(policy.prove_every.mul_f64(|prove_every: delta(policy.prove_every.mul_f64(4.0 * |' \
     'Promise [49]'
 
-# A sign-in that was written over is not looked for.
+# A buried sign-in is not searched for.
 bug buries src/rotation/save.rs \
     's|^    let own = root_of(newest, versions, place);$|    if newest.enabled { return None; }\n&|' \
     'the sign-in to be found was expected'
 
-# A dead token is taken for an outage.
-bug hopes src/ports/oauth_error.rs \
-    's|Class::ReauthRequired => Remedy::Login,|Class::ReauthRequired => Remedy::Retry { after: None },|' \
+# A dead token is treated as an outage.
+bug hopes src/ports/diagnosis/table.rs \
+    's|row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)|row(codes, Remedy::Retry, Kind::EntraUnreachable, advice, meaning)|' \
     'the dead token to be told was expected\|Promise 4'
 
 # The predecessor is disabled as soon as its successor is written.
@@ -72,7 +72,7 @@ bug cuts src/rotation/save.rs \
 
 # A task panics.
 bug panics src/rotation/rotate/saving.rs \
-    's|^        let mut held = held;$|&\n        assert!(held.seen.len() > 9, "deliberate");|' \
+    's|^        pending.read_at = newest.read_at;$|&\n        assert!(pending.seen.len() > 9, "deliberate");|' \
     'deliberate'
 
 exit "$failed"

@@ -54,7 +54,7 @@ def main():
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git"))
     listed = mutants(copy, "--list", "--json", capture_output=True)
     names = [one["name"] for one in json.loads(listed.stdout)]
-    # Some do not compile, which nobody can tell before: as many more are drawn.
+    # Some do not compile, which shows only in the build, so as many more are drawn.
     drawn = random.Random(seed).sample(names, min(len(names), count * 2))
     missed, unviable, chosen = [], set(), []
     while len(chosen) < count and drawn:

@@ -3,20 +3,20 @@
 # already is taken as it is, if it uses roles. Needs az (signed in), jq and bash, as in Azure's Cloud Shell, and the right
 # to assign roles. Of az, 2.91 or later: Key Vault rejects what older ones ask for from 27 February 2027 (F221).
 #
-# What was checked: shellcheck, and every command and option by the Azure CLI's own parser (tests/acceptance/azure.sh). It
+# Tested: shellcheck, and every command and option by the Azure CLI's own parser (tests/acceptance/azure.sh). It
 # was not run against Azure.
 set -euo pipefail
 here=$(dirname "$0")
 
-usage="Takes from the environment:
-  RESOURCE_GROUP   made if it is not there
+usage="Reads from the environment:
+  RESOURCE_GROUP   created if missing
   LOCATION         westeurope, for example
-  VAULT            the key vault, made if it is not there
-  IMAGE            the image of Perennial, from a registry that lets anybody read it
+  VAULT            the key vault, created if missing
+  IMAGE            the image of Perennial, from a public registry
   CONFIGURATION    path to perennial.toml; [vault] is set here and may be left out
-  ALERT_EMAIL      who is told when a secret comes near its end
-and, if need be:
-  NAME             what the resources are called (perennial)
+  ALERT_EMAIL      the mail address for the alarm that a secret expires soon
+and optionally:
+  NAME             the name of the resources (perennial)
   SECRETS          the vault secrets to look after (partner-refresh-token)
   READ_SECRETS     those that are only read: app secrets, and app ids in the vault (partner-app-secret)
   ALERT_URL        the address of an alert sink, for { file = \"/etc/perennial/alert-url\" }"
@@ -31,13 +31,13 @@ name=${NAME:-perennial}
 read -ra secrets <<< "${SECRETS:-partner-refresh-token}"
 read -ra read_secrets <<< "${READ_SECRETS:-partner-app-secret}"
 
-# What was just made is not known everywhere at once.
+# New resources are not visible everywhere at once.
 patiently() {
     for _ in $(seq 18); do
         "$@" && return
         sleep 10
     done
-    echo "in vain: $*" >&2
+    echo "failed after three minutes: $*" >&2
     exit 1
 }
 on=(--resource-group "$RESOURCE_GROUP")
@@ -57,7 +57,7 @@ if ! made=$(az keyvault show --name "$VAULT" "${told[@]}" 2> /dev/null); then
 fi
 { read -r vault_id && read -r vault_uri && read -r vault_location && read -r by_roles; } <<< "$made"
 if [ "${by_roles,,}" != true ]; then
-    echo "$VAULT uses access policies: a role would be of no use there" >&2
+    echo "$VAULT uses access policies, so a role has no effect there" >&2
     exit 1
 fi
 
@@ -116,13 +116,13 @@ az monitor diagnostic-settings create --name logs --resource "$environment" --wo
     --export-to-resource-specific true --output none \
     --logs '[{"category": "ContainerAppConsoleLogs", "enabled": true}, {"category": "ContainerAppSystemLogs", "enabled": true}]'
 
-# With everything in it at once: the command for apps knows neither probes nor files. What is secret goes through pipes and
+# Everything in one request: the command for apps supports neither probes nor files. Secrets go through pipes and
 # the environment, never through arguments.
 export ALERT_URL=${ALERT_URL:-}
-# A secret's change alone starts nothing anew: a hash of what is in them does.
+# A secret's change alone starts no new revision, so a hash of the secrets' content is part of it.
 hash=$(printf '%s\0%s' "$(cat "$CONFIGURATION")" "$ALERT_URL" | sha256sum | cut -c 1-13)
 wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
-    --arg client "$client" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{
+    --arg client "$client" --arg name "$name" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{
     location: $location,
     identity: {type: "UserAssigned", userAssignedIdentities: {($identity): {}}},
     properties: {
@@ -143,6 +143,7 @@ wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATI
                     {name: "PERENNIAL__VAULT__CREDENTIAL", value: "managed_identity"},
                     {name: "PERENNIAL__VAULT__CLIENT_ID", value: $client},
                     {name: "PERENNIAL__HTTP__LISTEN", value: "0.0.0.0:9464"},
+                    {name: "PERENNIAL__ALERTS__INSTANCE", value: $name},
                     {name: "CONFIGURATION_HASH", value: $hash}],
                 probes: [
                     {type: "Liveness", httpGet: {path: "/livez", port: 9464},
@@ -161,4 +162,4 @@ printf %s "$wanted" | az rest --method put --output none --body @- \
     --url "$group/providers/Microsoft.App/containerApps/$name?api-version=2024-03-01"
 az resource wait --created --ids "$group/providers/Microsoft.App/containerApps/$name"
 
-echo "Done. A role takes up to ten minutes to work; docs/deploy-azure.md says what comes next."
+echo "Done. A role can take ten minutes to take effect; docs/deploy-azure.md has the next steps."

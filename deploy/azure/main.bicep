@@ -1,21 +1,21 @@
-// Perennial on Azure Container Apps, with all it needs: an identity, a vault, a role on the secrets that it looks after
-// and on nothing else, the vault's audit log, and an alarm that works without Perennial. deploy.sh does the same with the
-// Azure CLI; docs/deploy-azure.md goes from nothing to a green `perennial check`.
+// Perennial on Azure Container Apps: an identity, a vault, a role on Perennial's secrets and on nothing else, the vault's
+// audit log, and an alarm that works without Perennial. deploy.sh does the same with the Azure CLI; docs/deploy-azure.md
+// shows the whole deployment.
 //
-// What was checked: it parses, and no name is used that is not declared (tests/acceptance/azure.sh, by a parser of other
-// people's). It was not compiled and not deployed: neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
+// Tested: it parses, and every name in it is declared (tests/acceptance/azure.sh, with a third-party parser). Not tested:
+// it was not compiled and not deployed, since neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
 // `az deployment group what-if` before you trust it.
 targetScope = 'resourceGroup'
 
-@description('What the resources are called, and begin with.')
+@description('The name of the resources, and the prefix of others.')
 @minLength(3)
 @maxLength(20)
 param name string = 'perennial'
 
-@description('Where they are.')
+@description('Their location.')
 param location string = resourceGroup().location
 
-@description('The vault to make; its name is unique in the world.')
+@description('The vault to create; its name must be globally unique.')
 @minLength(3)
 @maxLength(24)
 param vaultName string
@@ -30,7 +30,7 @@ param readSecrets array = [
   'partner-app-secret'
 ]
 
-@description('The image, by tag or digest, from a registry that lets anybody read it.')
+@description('The image, by tag or digest, from a public registry.')
 param image string
 
 @description('The text of perennial.toml. [vault] is set here and may be left out.')
@@ -41,7 +41,7 @@ param configuration string
 @secure()
 param alertUrl string = ''
 
-@description('Who is told when a secret comes near its end.')
+@description('The mail address for the alarm that a secret expires soon.')
 param alertEmail string
 
 var group = resourceGroup()
@@ -256,7 +256,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
   properties: {
     environmentId: environment.id
     configuration: {
-      // No ingress: nobody reaches it from outside.
+      // No ingress: it cannot be reached from outside.
       activeRevisionsMode: 'Single'
       secrets: values
     }
@@ -288,7 +288,12 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               name: 'PERENNIAL__HTTP__LISTEN'
               value: '0.0.0.0:9464'
             }
-            // A secret's change alone starts nothing anew: a hash of what is in them does.
+            // The name in alerts. A replica's host name changes.
+            {
+              name: 'PERENNIAL__ALERTS__INSTANCE'
+              value: name
+            }
+            // A secret's change alone starts no new revision, so a hash of the secrets' content is part of it.
             {
               name: 'CONFIGURATION_HASH'
               value: uniqueString(configuration, alertUrl)

@@ -1,6 +1,6 @@
-//! What a message looks like at each kind of sink.
+//! The form of a message for each kind of sink.
 //!
-//! Owns the wire forms. Pure; gets no secret but the two keys that have to be in it.
+//! Owns the wire forms. Pure. Its only secrets are `PagerDuty`'s routing key and the webhook's signing key.
 
 use std::fmt::Write as _;
 
@@ -22,9 +22,9 @@ pub use self::signing::SigningKey;
 /// How much of a message is shown.
 #[derive(Clone, Copy, Debug)]
 struct Size {
-    /// Incidents in full.
+    /// Incidents shown in full.
     incidents: usize,
-    /// Characters of a text made elsewhere; what is longer is cut.
+    /// Characters of a text from another service; longer texts are cut.
     chars: usize,
 }
 
@@ -32,22 +32,23 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// From the most to the least. The first one that a receiver takes is used; an action is cut in the first one nowhere.
+/// From the largest to the smallest. The first size that the receiver accepts is used. The first size never cuts an
+/// action.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
-/// Names of tokens shown of one incident.
+/// Token names shown for one incident.
 const MOST_NAMES: usize = 10;
-/// Bytes of a message that Teams takes, with room for what is on the way (docs/azure-facts.md F501).
+/// Bytes of a message that Teams accepts, less a margin for its envelope (docs/azure-facts.md F501).
 pub const TEAMS_BYTES: usize = 24_000;
-/// Bytes of a message that Slack takes (docs/azure-facts.md F502).
+/// Bytes of a message that Slack accepts (docs/azure-facts.md F502).
 pub const SLACK_BYTES: usize = 12_000;
-/// Characters of a section's text that Slack takes (docs/azure-facts.md F502).
+/// Characters of a section's text that Slack accepts (docs/azure-facts.md F502).
 const SLACK_SECTION: usize = 2_900;
 
-/// The title of a message that tries a sink.
+/// The title of a test message.
 const TEST_TITLE: &str = "Test message";
 
-/// A message in the first size in which it has at most so many bytes.
+/// The message in the largest size that fits into this many bytes.
 fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
     let [largest, smaller @ ..] = SIZES;
     let mut sizes = smaller.into_iter();
@@ -59,7 +60,7 @@ fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
     message
 }
 
-/// A headline over everything in a message.
+/// The headline of a message.
 pub fn headline(changes: &[Notification]) -> String {
     if let [change] = changes {
         return format!("{}{}", title(change), of_whom(&change.condition));
@@ -117,7 +118,7 @@ fn left(condition: &Condition) -> Option<String> {
     })
 }
 
-/// Name and value of each thing to be said about an incident.
+/// Name and value of each fact about an incident.
 fn facts(
     change: &Notification,
     here: &Deployment,
@@ -175,7 +176,7 @@ fn facts(
     facts
 }
 
-/// Where the runbook tells about a condition: a section is called as the kind.
+/// The runbook section of a condition: its heading is the kind.
 pub fn runbook(condition: &Condition, here: &Deployment) -> String {
     let section = condition.kind.as_str();
     match &here.runbook_url {
@@ -191,7 +192,7 @@ fn unshown(changes: &[Notification], size: Size, here: &Deployment) -> Option<St
     Some(format!("and {more} more: see {page}"))
 }
 
-/// An Adaptive Card for a Workflows webhook, of at most so many bytes (docs/azure-facts.md F501).
+/// An Adaptive Card for a Workflows webhook, within this many bytes (docs/azure-facts.md F501).
 pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let calm = changes.iter().all(|change| matches!(change.what, EventKind::Resolved | EventKind::Test));
     let colour = if changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change)) {
@@ -227,7 +228,8 @@ pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_b
     })
 }
 
-/// A message of an incoming webhook, of at most so many bytes (docs/azure-facts.md F502: three letters are escaped).
+/// A message for an incoming webhook, within this many bytes (docs/azure-facts.md F502: three characters are
+/// escaped).
 pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
@@ -254,15 +256,16 @@ pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_b
 pub struct Mail {
     /// One line.
     pub subject: String,
-    /// All that there is to say.
+    /// The whole body.
     pub text: String,
-    /// The same whenever this instance tells the same: a mail that comes twice can be known by it.
+    /// The same for the same message of this instance, so that a reader can recognize a duplicate.
     pub id: Uuid,
-    /// The incident as this instance tells it, where it is about one: mail programs show what refers to it as one thread.
+    /// The incident of this instance, if the mail is about one. Mail programs show mails with the same reference as a
+    /// thread.
     pub thread: Option<Uuid>,
 }
 
-/// A mail about everything in a message.
+/// A mail about all changes of a message.
 pub fn mail(changes: &[Notification], here: &Deployment, now: Timestamp) -> Mail {
     let size = SIZES[0];
     let mut text = String::new();

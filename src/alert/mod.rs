@@ -1,6 +1,6 @@
-//! Who is told what, and how it gets there.
+//! Alerts: which sink gets which message, and its delivery.
 //!
-//! `rules` decides what is due, `forms` gives it a form, `notifier` delivers it; `sink` says where.
+//! `rules` decides what is due, `forms` formats it, `notifier` delivers it. `sink` is the configured destination.
 
 pub mod rules;
 pub mod sink;

@@ -1,10 +1,10 @@
 //! Delivers alerts to sinks, with retries. `heartbeat` reports that this process is alive.
 //!
-//! Owns one task per sink: look what is due, send it, look again. What does not get through stays due and is
-//! tried again after a wait that doubles, or at the time that the receiver asked for.
+//! Owns one task per sink: find what is due, send it, repeat. A failed message stays due. It is retried after a wait
+//! that doubles, or at the time that the receiver asked for.
 //!
-//! Invariants: an address or a key is read for each use and shown nowhere; nothing is sent without TLS but to
-//! this machine itself; no redirect is followed.
+//! Invariants: an address or a key is read for each use and never shown; nothing is sent without TLS except to
+//! loopback; no redirect is followed.
 
 mod answer;
 mod heartbeat;
@@ -44,25 +44,26 @@ use crate::token::local_secret::read_local;
 use crate::token::managed::Deployment;
 use crate::token::secret::Source;
 
-/// Receivers that answer later than this are tried again.
+/// Timeout of one delivery; a slower receiver is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// What changes this closely is told in one message.
+/// Changes within this time are sent in one message.
 const SETTLES: Duration = Duration::from_millis(250);
-/// People get no more messages than one in this time.
+/// People get at most one message in this time.
 const PACE: Duration = Duration::from_secs(5);
 /// The first wait after a failure, and the longest one.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Some conditions begin by the passing of time alone: looked for this often.
+/// Some conditions begin only because time passes, so the board is also checked at this interval.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// A message that is refused is split, but no more often than this at once.
+/// A rejected message is split at most this often in a row.
 const MOST_SPLITS: usize = 8;
-/// At a start all tokens are waited for, so that they are told in one message; but no longer than this.
+/// At start-up, alerts wait until all tokens were tried, so that they are sent in one message; but no longer than
+/// this.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
-/// The way from a finished message to its receiver.
+/// Carries a finished message to its receiver.
 pub trait Carrier: Clone + Send + Sync + 'static {
-    /// Sends a request to a receiver of that kind, and says what it answers.
+    /// Sends a request to a receiver of that kind and returns its answer.
     fn post(
         &self,
         kind: &'static str,
@@ -77,7 +78,7 @@ pub trait Carrier: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Undelivered>> + Send;
 }
 
-/// What carries messages out of this process.
+/// Sends messages over HTTP and SMTP.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     /// The shared HTTP client.
@@ -89,19 +90,19 @@ pub struct Outbound {
 /// Sends to one sink.
 #[derive(Clone, Debug)]
 pub struct Notifier<C = Outbound> {
-    /// Where to.
+    /// The destination.
     pub sink: Sink,
-    /// What the messages say of this process.
+    /// The instance and links that messages name.
     pub here: Arc<Deployment>,
-    /// By what.
+    /// The carrier.
     pub outbound: C,
 }
 
 impl<C: Carrier> Notifier<C> {
-    /// Sends these changes in one message; sinks that keep incidents take one at a time.
+    /// Sends these changes in one message; sinks that keep incidents get one message per change.
     ///
     /// # Errors
-    /// It did not get through, or nobody knows.
+    /// The delivery failed, or its result is unknown.
     pub async fn send(&self, changes: &[Notification], now: Timestamp) -> Result<(), Undelivered> {
         let here = &*self.here;
         match &self.sink.to {
@@ -134,7 +135,7 @@ impl<C: Carrier> Notifier<C> {
         }
     }
 
-    /// Sends a marked test by the same path; where it opens an incident, closes that too.
+    /// Sends a test message in the same way. If it opens an incident, closes that too.
     ///
     /// # Errors
     /// As `send`.
@@ -147,7 +148,7 @@ impl<C: Carrier> Notifier<C> {
         Ok(())
     }
 
-    /// Sends a message of at most so many bytes, and a quarter of it where the receiver refuses that.
+    /// Sends a message within this many bytes, and within a quarter of that if the receiver rejects the first one.
     async fn post_within(
         &self,
         most_bytes: usize,
@@ -244,7 +245,7 @@ fn address(source: &Source) -> Result<TargetUrl, Undelivered> {
     })
 }
 
-/// Keeps one sink told, for ever. `index` is the sink's on the board.
+/// Delivers alerts to one sink until cancelled. `index` is the sink's on the board.
 pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, index: usize) {
     let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
     let send = move |changes: Vec<Notification>, now| {
@@ -254,7 +255,7 @@ pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, ind
     keep_told_by(send, &sink, &board, index).await;
 }
 
-/// The same by any way to `send`: days of it can be simulated.
+/// The same with any `send`, so that tests can simulate days.
 pub async fn keep_told_by<S>(
     send: impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -266,12 +267,12 @@ pub async fn keep_told_by<S>(
     let mut news = board.subscribe_to_news();
     let all_tried = async {
         while !board.is_ready() {
-            // The sender lives in the board, which is held here.
+            // Cannot fail: the board, which is held here, owns the sender.
             let _news = news.changed().await;
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // Only now the vault's time is known, by which incidents are dated.
+    // Incidents are dated by the vault's time, which is known only now.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -300,7 +301,7 @@ pub async fn keep_told_by<S>(
     }
 }
 
-/// Sends messages, and takes note of what got through. A receiver that does not answer is asked once.
+/// Sends messages and records deliveries. A receiver that does not answer is tried once.
 async fn deliver<S>(
     send: &impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -339,7 +340,7 @@ async fn deliver<S>(
                     }
                 }
             }
-            // It may be too long, or one of these may be what is refused.
+            // The message may be too long, or the receiver may reject one of the changes in it.
             Err(missed) if missed.message_rejected && message.len() > 1 && splits < MOST_SPLITS => {
                 splits += 1;
                 let (first, second) = message.split_at(message.len() / 2);
@@ -366,7 +367,7 @@ async fn deliver<S>(
     board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
 }
 
-/// Takes over what the process before has told of sinks, before any of them is told that it is over.
+/// Adopts the failures of sinks that the previous process reported, before any of them is reported as cleared.
 fn inherit_trouble(board: &StatusBoard) {
     let sinks = board.deliveries().names();
     let was_told = |sink: &str| board.read(|snapshots| was_undeliverable(sink, snapshots, &sinks));
@@ -374,7 +375,7 @@ fn inherit_trouble(board: &StatusBoard) {
     troubled.for_each(|place| board.inherit_trouble(place));
 }
 
-/// What is told to a sink that missed something, where that is over by now: only a delivery shows that it works.
+/// The message for a sink that missed changes that are over by now: only a delivery shows that the sink works.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));

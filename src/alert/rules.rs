@@ -1,14 +1,15 @@
-//! Alerts: what each sink is to be told, by what it was told and what holds.
+//! Alert rules: what is due at each sink.
 //!
-//! Owns the rules of opened, changed, reminder, flapping and resolved. There is no queue: a sink's `SinkState` compares what
-//! it was told with what holds, so nothing overflows, and what was not delivered is still due. What begins and
-//! ends between two deliveries is never reported. Pure: `notifier` delivers, `forms` gives a message its form.
+//! Owns the rules of opened, changed, reminder, flapping and resolved. There is no queue. A sink's `SinkState`
+//! compares the delivered changes with the current conditions, so nothing overflows, and a failed delivery stays due.
+//! A condition that begins and ends between two deliveries is never reported. Pure: `notifier` delivers, `forms`
+//! formats.
 //!
-//! What was told is marked in the tags of a few tokens (`rotation::told`). After a start, sinks that keep incidents
-//! themselves (`PagerDuty`, `webhook`) are told everything again under the same ids. People are told again only what no mark
-//! says that they were told, but for the daily reminder. What ended meanwhile is read off the same marks. While a
-//! vault says no, nothing can be marked: the end of that is told to sinks that keep incidents at each start, as soon as the
-//! token works.
+//! Delivered incidents are marked in the tags of a few tokens (`rotation::told`). After a start, sinks that keep
+//! incidents themselves (`PagerDuty`, `webhook`) get everything again under the same ids. People get only what no
+//! mark records as delivered, and the daily reminder. The same marks show which incidents ended meanwhile. While a
+//! vault denies access, nothing can be marked: sinks that keep incidents get the end of such incidents at each start,
+//! as soon as the token works.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,36 +32,37 @@ mod flapping;
 pub use self::before::was_undeliverable;
 use self::flapping::Flaps;
 
-/// An incident that lasts is told again this often.
+/// Interval of reminders for an incident that lasts.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// What passes by itself is told once it has held for so long: at a start a late step is made up for in a moment.
+/// A condition that may clear by itself is reported once it has lasted this long. After a start, an overdue step is
+/// usually done within seconds.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
 
-/// Tokens that join an incident are told after this long, then after twice as long, and so on: an outage
-/// that tokens notice one by one is one incident and not a hundred messages.
+/// Tokens that join an incident are reported after this wait, which doubles each time. An outage that tokens notice
+/// one by one is one incident and not a hundred messages.
 const JOIN_WAIT: TimeDelta = TimeDelta::minutes(1);
 const JOIN_WAIT_DOUBLES: u32 = 10;
 
-/// What there is to tell about an incident.
+/// The kinds of notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventKind {
-    /// It is new.
+    /// The incident is new.
     Opened,
-    /// It became graver, or tokens joined it.
+    /// Its severity rose, or tokens joined it.
     Changed,
     /// It still holds.
     Reminder,
-    /// It is over.
+    /// It has cleared.
     Resolved,
-    /// It began and ended several times. Nothing more is told until it has not changed for an hour.
+    /// It began and ended several times. The next message follows when it has not changed for an hour.
     Flapping,
-    /// Nothing is wrong: somebody tries the sink.
+    /// A test of the sink; nothing is wrong.
     Test,
 }
 
 impl EventKind {
-    /// The word for it.
+    /// Its name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -73,21 +75,21 @@ impl EventKind {
     }
 }
 
-/// One thing to tell.
+/// One notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// What about it.
+    /// Its kind.
     pub what: EventKind,
-    /// The incident; for one that is over, as it was last told, with all tokens that were ever in it.
+    /// The incident. A resolved one is as last reported, with all tokens that were ever in it.
     pub condition: Condition,
-    /// How long it lasted, where it is over and its beginning is known.
+    /// How long a resolved incident lasted, if its beginning is known.
     pub lasted: Option<TimeDelta>,
-    /// On which day, counted from 1970: a reminder is another one each day.
+    /// The day, counted from 1970: each day's reminder has its own id.
     pub day: i64,
 }
 
 impl Notification {
-    /// An id that is the same whenever the same thing is told, also by another process.
+    /// An id that is the same for the same notification, also in another process.
     pub fn id(&self) -> Uuid {
         let Condition { id, since, severity, remedy, tokens, owners, .. } = &self.condition;
         let since = since.timestamp();
@@ -103,7 +105,7 @@ impl Notification {
     }
 }
 
-/// What is sent to try a sink.
+/// A test message for a sink.
 pub fn test_message(sink: &str, here: &Deployment, now: Timestamp) -> Notification {
     let mut condition = sink_health::undeliverable(sink, here, "", (Severity::Warning, now));
     // Each test is an incident of its own.
@@ -113,37 +115,37 @@ pub fn test_message(sink: &str, here: &Deployment, now: Timestamp) -> Notificati
     Notification { what: EventKind::Test, condition, lasted: None, day: day(now) }
 }
 
-/// What one sink has been told so far.
+/// What one sink has received so far.
 #[derive(Clone, Debug)]
 pub struct SinkState {
     sink: Sink,
     others: Vec<Arc<str>>,
     started: Timestamp,
     told: BTreeMap<Uuid, Notified>,
-    /// Since when this process has seen what was not told yet.
+    /// Incidents that are not reported yet, and when this process first saw them.
     pending: BTreeMap<Uuid, Timestamp>,
-    /// Incidents that this process has told something about.
+    /// Incidents that this process has reported.
     known: BTreeSet<Uuid>,
     /// Incidents that have ended lately.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// Tokens, by their place, of which nothing of the process before is left to tell.
+    /// Tokens, by index, whose incidents from the previous process are all dealt with.
     settled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Notified {
-    /// As it was last told. Of its tokens those that have not left since.
+    /// As last reported, without the tokens that have left since.
     condition: Condition,
     /// All tokens that were ever in it.
     tokens: BTreeSet<String>,
     remind_at: Timestamp,
-    /// Joining tokens are told from then on.
+    /// Tokens that join are reported from this time on.
     joins_at: Timestamp,
     changes: u32,
 }
 
 impl SinkState {
-    /// Of a process that began at `started` and has told nothing.
+    /// The state of a process that began at `started` and has sent nothing.
     pub fn new(sink: Sink, started: Timestamp) -> Self {
         Self {
             sink,
@@ -157,13 +159,13 @@ impl SinkState {
         }
     }
 
-    /// The same beside sinks of these names, about which it is told as well.
+    /// The same, also reporting delivery failures of the sinks with these names.
     #[must_use]
     pub fn beside(self, sinks: Vec<Arc<str>>) -> Self {
         Self { others: sinks, ..self }
     }
 
-    /// What is due, the gravest first and what is over at the end.
+    /// Notifications that are due: the most severe first, resolved ones last.
     pub fn due(
         &mut self,
         snapshots: &[Snapshot],
@@ -203,7 +205,7 @@ impl SinkState {
         due
     }
 
-    /// Corrects what was noted by a clock that was wrong: no wait is longer than one that begins now.
+    /// Corrects times that were taken from a wrong clock: no wait is longer than one that begins now.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         for since in self.pending.values_mut() {
@@ -218,7 +220,7 @@ impl SinkState {
         }
     }
 
-    /// Takes note that something was delivered.
+    /// Records a delivery.
     pub fn note(&mut self, change: &Notification, now: Timestamp) {
         let id = change.condition.id;
         self.known.insert(id);
@@ -243,7 +245,7 @@ impl SinkState {
         self.told.insert(id, Notified { condition, tokens, remind_at, joins_at, changes });
     }
 
-    /// When something may become due by the mere passing of time.
+    /// When time alone may next make something due.
     pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self.told.values().flat_map(|told| [told.remind_at, told.joins_at]);
         let times = times.chain(self.pending.values().map(|since| *since + HELD_FOR));
@@ -251,8 +253,8 @@ impl SinkState {
         times.filter(|at| *at > now).min()
     }
 
-    /// What holds as this sink may see it: not about itself, not below its severity unless it was told before, and drawn
-    /// from its own tokens only.
+    /// The current conditions as this sink may see them: none about itself; none below its severity, unless reported
+    /// before; each drawn from the sink's own tokens only.
     fn seen(&self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Condition> {
         let mut seen = if self.sink.tokens.is_empty() {
             holding.to_vec()
@@ -271,12 +273,12 @@ impl SinkState {
         self.sink.is_about(of.grant.name.as_str())
     }
 
-    /// The mark that this sink was told of an incident.
+    /// The mark that records a delivered incident.
     pub fn mark(&self, incident: Uuid) -> u32 {
         before::mark(incident, &self.sink.name)
     }
 
-    /// Takes as told what the process before has told people.
+    /// Adopts the incidents that the previous process reported to people.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {
@@ -299,7 +301,7 @@ impl SinkState {
             let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
             return (!passes).then_some(EventKind::Opened);
         };
-        // Who has left may join again.
+        // A token that has left may join again.
         let affected: BTreeSet<&String> = condition.tokens.iter().collect();
         told.condition.tokens.retain(|token| affected.contains(token));
         let joined = told.condition.tokens.len() < affected.len();
@@ -323,7 +325,7 @@ fn day(now: Timestamp) -> i64 {
     now.timestamp().div_euclid(REMIND_EVERY.num_seconds())
 }
 
-/// The first whole number of days after the beginning that is still to come.
+/// The next whole number of days after the beginning.
 fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
     let days = (now - since).num_days() + 1;
     since + REMIND_EVERY * i32::try_from(days).unwrap_or(i32::MAX)

@@ -9,16 +9,16 @@ use crate::net::address::TargetUrl;
 use crate::status::condition::Severity;
 use crate::token::secret::Source;
 
-/// A place that alerts go to, as configured.
+/// A configured alert destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sink {
-    /// What it is called.
+    /// Its name.
     pub name: Arc<str>,
-    /// What it is, and where.
+    /// Its kind and address.
     pub to: Destination,
-    /// Nothing less grave is told there.
+    /// Less severe conditions are not sent.
     pub min_severity: Severity,
-    /// The tokens it is told about, with `*` for any letters; all where there is none.
+    /// Patterns of the tokens whose conditions are sent (`*` stands for any letters); empty for all.
     pub tokens: Vec<String>,
 }
 
@@ -53,32 +53,32 @@ pub enum Destination {
     Email(SmtpServer),
 }
 
-/// A mail server, and what it is given to deliver.
+/// A mail server, the sender and the recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpServer {
     /// The server's name or address.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Whether TLS begins with the connection; otherwise it is asked for (STARTTLS).
+    /// Whether TLS begins with the connection; otherwise STARTTLS is required.
     pub tls_first: bool,
-    /// Who it comes from.
+    /// The sender.
     pub from: String,
-    /// Whom it goes to.
+    /// The recipients.
     pub to: Vec<String>,
-    /// A user of the server and the password, where it wants to know.
+    /// User and password, if the server requires authentication.
     pub login: Option<(String, Source)>,
 }
 
 impl Sink {
-    /// Whether it is told about a token of this name.
+    /// Whether conditions of this token are sent.
     pub fn is_about(&self, token: &str) -> bool {
         self.tokens.is_empty() || self.tokens.iter().any(|pattern| fits(pattern, token))
     }
 }
 
 impl Destination {
-    /// The word in the configuration.
+    /// Its name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Webhook { .. } => "webhook",
@@ -89,22 +89,23 @@ impl Destination {
         }
     }
 
-    /// Whether the receiver knows an incident again by its id: it gets one message for each, and may get it twice.
+    /// Whether the receiver recognizes an incident by its id. Such a receiver gets one message per incident and
+    /// tolerates duplicates.
     pub fn keeps_incidents(&self) -> bool {
         matches!(self, Self::Webhook { .. } | Self::PagerDuty { .. })
     }
 }
 
-/// Who is to notice when this process is gone.
+/// The monitor that raises an alarm when this process stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The address that is pinged; a secret.
     pub url: Source,
-    /// How often.
+    /// The interval.
     pub every: Duration,
 }
 
-/// Whether a name fits a pattern, in which `*` stands for any letters. Case makes no difference.
+/// Whether a name matches a pattern, in which `*` stands for any letters. Case is ignored.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };

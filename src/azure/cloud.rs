@@ -1,20 +1,20 @@
-//! Microsoft's clouds, and where the services of each are.
+//! Microsoft's clouds and the addresses of their services.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::net::address::BaseUrl;
 
-/// Which cloud, and where its services are.
+/// A cloud and the addresses of its services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloud {
-    /// Which one.
+    /// Its name.
     pub name: CloudName,
     /// Entra's token endpoints.
     pub authority: BaseUrl,
     /// Partner Center's API.
     pub partner_center: BaseUrl,
-    /// Further roots to trust, PEM.
+    /// Additional trusted root certificates, PEM.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -48,8 +48,8 @@ impl CloudName {
         })
     }
 
-    /// Partner Center's API, which is also what its tokens are issued for. US Government partners use
-    /// the public one (docs/azure-facts.md F301).
+    /// Partner Center's API, which is also its tokens' audience. US Government partners use the public one
+    /// (docs/azure-facts.md F301).
     pub fn partner_center(self) -> BaseUrl {
         known(match self {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
@@ -57,7 +57,7 @@ impl CloudName {
         })
     }
 
-    /// What is asked for when a token for Partner Center is redeemed.
+    /// The scope that is requested when a token for Partner Center is redeemed.
     pub fn usual_scope(self) -> Arc<str> {
         String::from(self.partner_center().with_path(&["user_impersonation"])).into()
     }

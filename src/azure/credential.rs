@@ -1,11 +1,10 @@
-//! How this process proves to the vault who it is.
+//! How this process authenticates to Key Vault.
 //!
-//! Owns the making of the SDK's credentials and the translation of their errors. Decides nothing about
-//! when: a credential is made afresh, and with it the secret behind it read again, whenever `key_vault`
-//! asks.
+//! Owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides when to
+//! make a new credential, which also reads its secret again.
 //!
-//! Invariants: the authority is HTTPS (`BaseUrl`); what is said about a failure is our own text, never the
-//! SDK's, which may quote a peer or a tool.
+//! Invariants: the authority is HTTPS (`BaseUrl`). An error text is our own, never the SDK's, which may quote a peer
+//! or a tool.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,7 +34,7 @@ use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;
 use crate::token::secret::Source;
 
-/// Makes the credential of an identity. Reads its secret, asks nobody for a token yet.
+/// Makes the credential of an identity. Reads its secret, but requests no token yet.
 ///
 /// # Errors
 /// `NoIdentity`, not transient.
@@ -92,8 +91,8 @@ fn asserting(
     })?)
 }
 
-/// A token that proves the app, read again for each exchange. The SDK's own credential for workload identity
-/// keeps what it has read for ten minutes (docs/azure-facts.md F404).
+/// A client assertion, read again for each exchange. The SDK's own workload identity credential caches it for ten
+/// minutes (docs/azure-facts.md F404).
 #[derive(Debug)]
 struct Assertion(Source);
 
@@ -107,7 +106,7 @@ impl ClientAssertion for Assertion {
     }
 }
 
-/// Where a virtual machine's metadata service listens (docs/azure-facts.md F401). The SDK knows it too.
+/// Address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK has the same address.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 fn of_host(
@@ -121,7 +120,7 @@ fn of_host(
     };
     let server = BaseUrl::of_host(&address)
         .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
-    // It refuses what comes through a proxy, and nobody else may see the token.
+    // The service rejects proxied requests, and a proxy must not see the token.
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
     let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
@@ -152,8 +151,7 @@ fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> 
     }
 }
 
-/// Hands out tokens for one cloud's vaults and for nothing else, whatever a vault asks for
-/// (docs/azure-facts.md F201, F202).
+/// Issues tokens for one cloud's vaults only, whatever audience a vault asks for (docs/azure-facts.md F201, F202).
 #[derive(Debug)]
 pub(super) struct ForVaults {
     pub(super) credential: Arc<dyn TokenCredential>,
@@ -175,7 +173,7 @@ impl TokenCredential for ForVaults {
     }
 }
 
-/// Whether an error of the SDK is about getting a token, as against using it.
+/// Whether an error of the SDK is about getting a token, not about using it.
 pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     let mut link: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = link {
@@ -188,11 +186,12 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     false
 }
 
-/// What such an error says, in our own words.
+/// The error in our own words.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
-        // The authority's name does not come and go: it is wrong, or not to be seen from here.
+        // DNS does not know the authority: the name is wrong, or this network cannot resolve it. Waiting does not
+        // help.
         Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
             IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
             "check DNS on this host, and authority of [cloud]",
@@ -214,8 +213,7 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     }
 }
 
-/// The SDK runs the Azure CLI and passes on what it prints. Of that only known phrases are recognised
-/// (docs/azure-facts.md F405).
+/// The SDK runs the Azure CLI and returns its output. Only known phrases are recognized (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
         advised("the Azure CLI is not signed in".into(), "sign in to the Azure CLI: `az login`")
@@ -249,7 +247,7 @@ fn refused_by_entra(refused: IssuerError) -> VaultError {
     }
 }
 
-/// Adds what to do about a refusal of this identity by Entra.
+/// Adds the action for a rejection of this identity by Entra.
 pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &BaseUrl) -> VaultError {
     let VaultError::NoIdentity { why, transient, refused: Some(refused), action: None } = error else {
         return error;
@@ -261,7 +259,7 @@ pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &Ba
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // Whoever shows the text types its commands as they are here (`Deployment`).
+        // The caller replaces this by the command as it is typed in this deployment (`Deployment`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

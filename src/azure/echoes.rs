@@ -1,26 +1,26 @@
-//! Whether a peer sends back a secret that it was sent, or one that it has just handed out.
+//! Whether a peer's answer contains a secret that was sent to it or that it has just issued.
 //!
-//! Owns what counts as a part of a secret, and a search whose work grows in proportion to what it is given, but for a
-//! logarithm: both sides may be a peer's, which would otherwise decide how long this process is busy.
+//! Owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both sides, so a slower
+//! search would let it keep this process busy.
 
-/// A shorter secret is none, and may well be part of an honest word.
+/// A shorter text counts as no secret: it may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
-/// This much of a longer one, wherever it is cut, is enough to be a part of it and nothing else.
+/// A piece of this length identifies a longer secret, wherever the secret is cut.
 const PIECE_BYTES: usize = 16;
 
-/// Whether one of a peer's texts holds one of the secrets or a good part of it, in capitals or not.
+/// Whether one of a peer's texts holds one of the secrets or a long part of it, ignoring case.
 pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
     holds_one_of::<u128>(texts, secrets)
 }
 
-/// `Piece` is `u128`, in which a piece just fits.
+/// `Piece` is `u128`, which holds exactly one piece.
 ///
-/// What is sorted are the pieces of the texts and not those of the secrets: texts are short, and nothing is copied of a
-/// secret but what a peer has sent back. Sorted and not hashed: a peer cannot choose a text that is slow to look up in.
+/// The pieces of the texts are sorted, not those of the secrets: texts are short, and no secret is copied unless a
+/// peer sent it back. Sorting replaces hashing because a peer could choose texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
-    // Few pieces of a secret end as one of a text does: the others need not be looked up.
+    // Few pieces of a secret share an ending with a piece of a text; the others need no search.
     let mut ends = [false; ENDS];
     for piece in texts.iter().flat_map(|text| pieces(text.as_bytes())) {
         ends[end(piece)] = true;
@@ -37,16 +37,16 @@ fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bo
     })
 }
 
-/// How many ends are told apart.
+/// Number of distinct endings.
 const ENDS: usize = 1 << 12;
 
-/// A number for the last three bytes of a piece, which others may share.
+/// A number for the last three bytes of a piece; different endings may share it.
 fn end(piece: u128) -> usize {
     let [last, before, first, ..] = piece.to_le_bytes();
     (usize::from(last) ^ usize::from(before) << 4 ^ usize::from(first) << 8) % ENDS
 }
 
-/// Every piece of a text, without regard to case.
+/// Every piece of a text, ignoring case.
 fn pieces(text: &[u8]) -> impl Iterator<Item = u128> {
     let mut last = 0;
     let ends = text.iter().map(move |byte| {
@@ -83,7 +83,7 @@ mod tests {
         assert!(!echoes(&[&secret[..15], &secret[15..30]], &[secret]), "each text stands for itself");
     }
 
-    /// What the answer is by definition: each piece of each secret against each place of the text.
+    /// The answer by definition: each piece of each secret against each position of the text.
     fn by_definition<Byte: Ord + From<u8>>(texts: &[&str], secrets: &[&str]) -> bool {
         let bytes = |text: &&str| text.bytes().map(|b| b.to_ascii_lowercase().into()).collect::<Vec<Byte>>();
         let texts: Vec<Vec<Byte>> = texts.iter().map(bytes).collect();
@@ -99,9 +99,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Few letters, so that short secrets are often found by chance; long ones are planted.
+        /// A small alphabet, so that short secrets often occur by chance; long ones are planted.
         #[test]
-        fn the_answer_is_that_of_the_definition(
+        fn the_search_agrees_with_the_definition(
             text in "[abAB~ü@`]{0,40}",
             secrets in prop::collection::vec("[abAB~ü@`]{0,40}", 0..4),
             (from, length) in (0..40_usize, 0..24_usize),
@@ -124,7 +124,7 @@ mod tests {
         static COMPARED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Counts how often two of it are compared.
+    /// Counts its comparisons.
     #[derive(PartialEq, Eq)]
     struct Counted(u128);
 
@@ -147,13 +147,13 @@ mod tests {
         }
     }
 
-    /// Two texts of so many bytes that have no piece in common, and nearly that everywhere.
+    /// Two texts of this many bytes without a common piece, but with near misses everywhere.
     fn near_misses(bytes: usize) -> (String, String) {
         let text = |last: &str| ["a".repeat(PIECE_BYTES - 2).as_str(), last].concat().repeat(bytes / 15);
         (text("b"), text("c"))
     }
 
-    /// Two texts of so many bytes, all of whose pieces are different.
+    /// Two texts of this many bytes whose pieces are all different.
     fn strangers(bytes: usize) -> (String, String) {
         let text = |letters: &[u8]| -> String {
             let mut chance = fastrand::Rng::with_seed(1);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_grows_with_what_a_peer_sends_and_not_with_its_square() {
+    fn the_search_is_not_quadratic_in_a_peers_text() {
         // The logarithm of the longest answer that is read: for each of two secrets, and twice for the sort.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
@@ -178,7 +178,7 @@ mod tests {
                 assert!(each <= BOUND, "{each} comparisons for each of {bytes} bytes");
             }
         }
-        // The definition's own count shows that the bound can be broken.
+        // The naive search exceeds the bound, so the test can fail.
         assert!(compared(by_definition::<Counted>, near_misses(1_500)) > BOUND);
     }
 }

@@ -1,11 +1,11 @@
 //! The issuer: Entra's token endpoint (v2).
 //!
-//! Owns the form of the request and the reading of the answer, here for redemptions and in `sign_in` for
-//! what a person begins. What a refusal means is decided in `ports::oauth_error`. No description that Entra
-//! sends is kept: it can name the user, and a hostile peer could put the request into it.
+//! Owns the form of the request and the parsing of the answer, here for redemptions and in `sign_in` for sign-ins.
+//! `ports::oauth_error` decides what a rejection means. Entra's descriptions are not kept: they can name the user,
+//! and a hostile peer could put the request into them.
 //!
-//! Invariant: nothing kept from an error body can hold a token or a secret: it is a GUID, a number, or a
-//! short word in lower case; or it was searched for what was sent.
+//! Invariant: nothing kept from an error body can hold a token or a secret. It is a GUID, a number or a short
+//! lower-case word, or it was searched for what was sent.
 
 mod sign_in;
 
@@ -33,11 +33,10 @@ use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
 
-/// Where the answer does not say how long the access token lives: the least that a policy can set
-/// (docs/azure-facts.md F105).
+/// The access token's lifetime if the answer omits it: the shortest that a policy can set (docs/azure-facts.md F105).
 const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The most that continuous access evaluation allows (docs/azure-facts.md F105).
+/// The longest lifetime with continuous access evaluation (docs/azure-facts.md F105).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 
 /// Claims challenges and scopes are a few hundred bytes.
@@ -99,7 +98,7 @@ impl Issuer for Entra {
     }
 }
 
-/// The body of a good answer, or why there is none. `secrets` is what was sent.
+/// The body of a success, or the error. `secrets` is what was sent.
 fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
     let body = answer.body.as_deref().map(Vec::as_slice);
     match answer.status {
@@ -122,24 +121,24 @@ struct TokenBody {
     id_token: Value,
 }
 
-/// Reads the body of a success. `secrets` is what was sent and must not come back in what is shown.
+/// Parses the body of a success. `secrets` is what was sent and must not appear in what is shown.
 ///
 /// # Errors
-/// Retry where it is no token answer; Operator where only the refresh token is missing.
+/// Retry if it is no token answer; Operator if only the refresh token is missing.
 pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
     let parsed: TokenBody =
         serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token answer"))?;
-    // Wrapped first, so that the one is wiped also where the other is missing.
+    // Wrapped before any check, so that each token is wiped even if the other is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
     let refresh_token = parsed.refresh_token.map(RefreshToken::new);
-    // One that is no text says nothing, and is no reason to do without the rest.
+    // An ID token of another JSON type is ignored; the rest of the answer is still good.
     let id_token = match parsed.id_token {
         Value::String(text) => Some(Zeroizing::new(text)),
         _ => None,
     };
     let access_token = access_token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
-        // `access-token` prints it, and the resource is sent it.
+        // `access-token` prints it, and Partner Center receives it.
         .filter(|token| {
             !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
         })
@@ -171,7 +170,7 @@ fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Reads an answer that is not a success. `secrets` is what was sent and must not come back.
+/// Parses an answer that is not a success. `secrets` is what was sent and must not come back.
 pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets: &[&str]) -> IssuerError {
     let unavailable = IssuerError::Unavailable { status, retry_after };
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
@@ -205,7 +204,7 @@ fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Ite
     description.into_iter().flat_map(codes_in).chain(listed)
 }
 
-/// A claims challenge, to be passed to the next sign-in as it came: a JSON object.
+/// A claims challenge, a JSON object that is passed unchanged to the next sign-in.
 fn challenge(text: &str) -> Option<String> {
     let text = printable(text)?;
     let object = serde_json::from_str(text).is_ok_and(|value: Value| value.is_object());

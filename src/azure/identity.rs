@@ -1,28 +1,28 @@
-//! How this process proves who it is to the vault.
+//! The identities with which this process can authenticate to Key Vault.
 //!
-//! Owns the choices there are. Which one holds is decided by `config`, once, when the configuration is read.
+//! `config` chooses one when it reads the configuration.
 
 use std::path::PathBuf;
 
 use crate::token::secret::Source;
 
-/// How this process proves who it is to the vault.
+/// How this process authenticates to Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// An app, by a token that Kubernetes projects into the pod.
+    /// An app, with a token that Kubernetes projects into the pod.
     WorkloadIdentity {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
         /// The app.
         client_id: String,
-        /// Where the token is. Kubernetes replaces it, so it is read again at each use.
+        /// The token's file. Kubernetes replaces it, so it is read again at each use.
         token_file: PathBuf,
     },
-    /// What the host this runs on is in Azure.
+    /// The managed identity of the Azure host.
     ManagedIdentity {
-        /// Which one, where it is not the host's own but one assigned by a user.
+        /// The client id of a user-assigned identity; `None` for the host's own.
         client_id: Option<String>,
-        /// Who hands out its tokens.
+        /// The service that issues its tokens.
         host: IdentityHost,
     },
     /// An app with a secret.
@@ -31,30 +31,30 @@ pub enum Identity {
         tenant_id: String,
         /// The app.
         client_id: String,
-        /// Its secret; never itself a vault secret.
+        /// The app's secret, which never comes from Key Vault.
         client_secret: Source,
     },
-    /// An app, by a token of an issuer that it trusts.
+    /// An app, with a token of an issuer that the app trusts.
     ClientAssertion {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
         /// The app.
         client_id: String,
-        /// Where the token is; read again at each use.
+        /// The token's source; read again at each use.
         client_assertion: Source,
     },
-    /// Whoever is signed in to the Azure CLI.
+    /// The user who is signed in to the Azure CLI.
     AzureCli,
-    /// The environment does not tell: a virtual machine's own identity or, for a person at a terminal of
-    /// any other machine, the Azure CLI.
+    /// The environment names no identity: a virtual machine's own identity or, for interactive commands on any other
+    /// machine, the Azure CLI.
     Unnamed {
         /// As for a managed identity.
         client_id: Option<String>,
     },
 }
 
-/// Who hands out the tokens of a managed identity. The SDK chooses by the same variables
-/// (docs/azure-facts.md F403).
+/// The service that issues a managed identity's tokens. The SDK chooses by the same variables (docs/azure-facts.md
+/// F403).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityHost {
     /// App Service, Functions or Container Apps, at this address (docs/azure-facts.md F402).
@@ -64,7 +64,7 @@ pub enum IdentityHost {
 }
 
 impl Identity {
-    /// The tenant and the app, where this is an app.
+    /// Tenant and app, if the identity is an app.
     pub fn app(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::WorkloadIdentity { tenant_id, client_id, .. }
@@ -77,7 +77,7 @@ impl Identity {
         }
     }
 
-    /// Where its client secret is read, where it has one.
+    /// The source of its client secret, if it has one.
     pub fn client_secret(&self) -> Option<&Source> {
         match self {
             Self::ClientSecret { client_secret, .. } => Some(client_secret),
@@ -89,7 +89,7 @@ impl Identity {
         }
     }
 
-    /// What it is called in the configuration and in the log.
+    /// Its name in the configuration and the log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::WorkloadIdentity { .. } => "workload_identity",

@@ -1,10 +1,10 @@
 //! The vault: Key Vault's secrets, through the official client.
 //!
-//! Owns the clients, one per vault, and when they are made afresh: daily, and after the vault or Entra did
-//! not accept this process. What an answer means is decided in `vault_answers`.
+//! Owns the clients, one per vault, and when they are made anew: daily, and after Key Vault or Entra rejected this
+//! process. `vault_answers` decides what an answer means.
 //!
-//! Invariants: a cold vault is asked by one caller, however many wait; nothing is sent twice, but after a
-//! 401 or without a token, when it had no effect.
+//! Invariants: only one caller at a time tries a cold vault, however many wait. A request is repeated only after a
+//! 401 or if no token was obtained, when it had no effect.
 
 mod listing;
 
@@ -43,17 +43,17 @@ use crate::ports::{SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
-/// Bounds one call, the challenge and the access token included.
+/// Bounds one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds a list: 25,000 versions. Four rotations a day, as a strict issuer wants them, fill it in seventeen years; what
-/// cannot be listed cannot be confirmed as saved.
+/// Bounds a list to 25,000 versions. Four rotations a day, as a strict issuer needs them, fill it in seventeen years.
+/// A secret that cannot be listed cannot be confirmed as saved.
 const MAX_PAGES: usize = 1000;
 
 /// How long clients, credential and the secret behind it are used.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// They are not made afresh sooner, however often they are refused.
+/// Shortest time before they are made anew, however often they are rejected.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Key Vault.
@@ -66,7 +66,7 @@ pub struct KeyVault {
     made: Mutex<Made>,
 }
 
-/// What is made afresh together.
+/// What is made anew together.
 #[derive(Debug)]
 struct Made {
     at: Instant,
@@ -81,13 +81,13 @@ impl Made {
 }
 
 impl KeyVault {
-    /// Takes who this process is. Nothing is read or asked before the first call.
+    /// Takes the identity. Reads and sends nothing before the first call.
     pub fn new(identity: Identity, cloud: Cloud, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()) }
     }
 
-    /// Makes a call, and makes it a second time with everything afresh where this process was not accepted:
-    /// its secret may have been replaced since.
+    /// Makes a call. If Key Vault rejects this process, makes everything anew and repeats the call: the process's
+    /// secret may have been replaced.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<VaultConnection>) -> Fut,
@@ -107,7 +107,7 @@ impl KeyVault {
         answer.map_err(|error| credential::with_advice(error, &self.identity, &self.cloud.authority))
     }
 
-    /// The line to a vault, made at the first call of the day.
+    /// The client of a vault, made at the first call of the day.
     fn line(&self, vault: &Arc<str>) -> Result<Arc<VaultConnection>, VaultError> {
         let mut made = self.lock();
         if made.at.elapsed() >= FRESH_FOR {
@@ -120,7 +120,7 @@ impl KeyVault {
             Some(credential) => Arc::clone(credential),
             None => credential::make(&self.identity, &self.cloud.authority, &self.http, &self.calls)?,
         };
-        // The configuration admits nothing else.
+        // The configuration admits only valid vault addresses.
         let server = BaseUrl::parse(vault).map_err(|_| no_vault())?;
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
         let wire = CountingTransport::new(http, calls, CallTarget::KeyVault, server).into_transport();
@@ -134,7 +134,7 @@ impl KeyVault {
         Ok(line)
     }
 
-    /// Drops what was refused. Says whether there is now something else to try.
+    /// Drops what was rejected. Returns whether something else can be tried now.
     fn renew(&self, vault: &Arc<str>, refused: &Arc<VaultConnection>) -> bool {
         let mut made = self.lock();
         if made.lines.get(vault).is_none_or(|line| !Arc::ptr_eq(line, refused)) {
@@ -250,7 +250,7 @@ impl fmt::Debug for VaultConnection {
     }
 }
 
-/// The client of one vault, which gives the process's token to hosts of the vault's own domain only. An emulator on this
+/// The client of one vault. It sends the process's token only to hosts of the vault's own domain. An emulator on this
 /// machine may ask for any audience.
 pub(super) fn client(
     vault: &str,
@@ -264,7 +264,7 @@ pub(super) fn client(
     let options = SecretClientOptions {
         client_options: ClientOptions {
             transport: Some(transport),
-            // The loop's retries are the only ones; the SDK's would repeat a PUT.
+            // The loop does all retries; the SDK would repeat a PUT.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -291,7 +291,7 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // A link to another server is refused by the wire; one that comes back would never end.
+        // The transport rejects a link to another server. A repeated link would never end.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

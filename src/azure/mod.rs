@@ -1,6 +1,6 @@
-//! Microsoft's side of the ports: Entra, Key Vault and Partner Center over HTTPS, and the identity that opens the vault.
+//! Microsoft's side of the ports: Entra, Key Vault and Partner Center over HTTPS, and the identity for Key Vault.
 //!
-//! No adapter decides anything: what an error means is asked of `ports`. Nothing that a peer sent is kept as it came.
+//! Adapters decide nothing: `ports` says what an error means. No text of a peer is kept unchecked.
 
 pub mod cloud;
 pub mod identity;

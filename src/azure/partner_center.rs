@@ -1,7 +1,7 @@
 //! The resource that accepts the access token: Partner Center.
 //!
-//! Owns one question, the organisation's profile with `ValidateMfa`, and the reading of its answer. The
-//! profile holds personal data: of it only tenant and company are kept.
+//! Owns one request, the organization's profile with `ValidateMfa`, and the parsing of its answer. The profile holds
+//! personal data; only tenant and company are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::process::text;
 use crate::process::text::guid;
 use crate::token::AccessToken;
 
-/// Bounds the question as a whole: it must never hold up a rotation.
+/// Bounds the whole request: it must never delay a rotation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Partner Center's code for a token without a second factor (docs/azure-facts.md F306).
+/// Partner Center's code for a token without MFA (docs/azure-facts.md F306).
 const MFA_REQUIRED: u64 = 900_421;
 
 /// Partner Center's API.
@@ -52,12 +52,13 @@ impl Resource for PartnerCenter {
             .bearer_auth(token.expose())
             .header("accept", "application/json")
             .header("validatemfa", "true")
-            // The idempotency key of one call, and the id of all that belong together (docs/azure-facts.md F303).
+            // The idempotency key of one call, and the id of all calls that belong together (docs/azure-facts.md
+            // F303).
             .header("ms-requestid", Uuid::new_v4().to_string())
             .header("ms-correlationid", id.to_string())
             .header("ms-contract-version", "v1")
             .build()
-            // A token that cannot be a header is one that cannot be sent.
+            // A token that is no valid header value cannot be sent.
             .map_err(|_| ResourceError::Unreachable(NoResponse::Connect))?;
         let answer = exchange(&self.http, &self.calls, (CallTarget::PartnerCenter, "profile"), request)
             .await
@@ -66,7 +67,7 @@ impl Resource for PartnerCenter {
     }
 }
 
-/// 200, 401 and 403 are verdicts. Anything else, a page of a gateway with status 200 included, is none.
+/// 200, 401 and 403 are verdicts. Anything else is none, including a gateway's page with status 200.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
@@ -96,8 +97,7 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// What the header says, or the member of that name that some clients look for
-/// (docs/azure-facts.md F305). Both may be missing.
+/// The header, or the member of the same name that some clients read (docs/azure-facts.md F305). Both may be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_profile_only_tenant_and_company_are_kept() {
+    fn only_tenant_and_company_of_a_profile_are_kept() {
         let body = format!(
             "\u{feff}{{\"tenantId\":\"{TENANT}\",\"companyName\":\" Contoso\\u0007 \",\"email\":\"jo@x\"}}"
         );
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_about_the_second_factor() {
+    fn the_mfa_header_and_member_are_parsed() {
         for (status, header, body, mfa) in [
             (200, None, "{}", None),
             (200, Some("False"), "{}", Some(false)),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_verdict() {
+    fn only_200_401_and_403_are_verdicts() {
         let throttled = r#"{"statusCode":429,"message":"Rate limit is exceeded. Try again in 57 seconds."}"#;
         for (status, body) in [
             (429, throttled),

@@ -1,9 +1,9 @@
 //! The transport below the Azure SDK: our HTTP client with our bounds.
 //!
-//! Owns what the SDK leaves open: a bound on the size of an answer, one server per client however a
-//! `nextLink` reads, errors with a type, and the count of calls. Adds no retry.
+//! Owns what the SDK leaves open: a limit on the size of an answer, one server per client whatever a `nextLink` says,
+//! typed errors, and the count of calls. Adds no retry.
 //!
-//! Invariant: no request, and so no access token, leaves for another server than the one it was made for.
+//! Invariant: no request, and so no access token, goes to another server than the one it was made for.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -28,29 +28,29 @@ use crate::ports::IssuerError;
 /// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Bounds the asking for a token, which is part of a call of the vault: sooner than that is given up, so that it is
-/// told who was silent.
+/// Bounds the token request, which is part of a call to the vault. It is shorter than the call's own timeout, so that
+/// the error names the silent service.
 const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
-/// Why the SDK got no answer from below.
+/// Why the SDK got no answer from its transport.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum SdkError {
-    /// There was none.
+    /// No response.
     #[error("{0}")]
     Unreachable(NoResponse),
-    /// It was too long; its status.
+    /// The answer exceeded the limit; its status.
     #[error("the answer is too long")]
     TooLong(u16),
-    /// The request was made for another server.
+    /// The request was addressed to another server.
     #[error("the request would have gone to another server")]
     Astray,
-    /// The vault wants a token for something else than this cloud's vaults.
+    /// The vault asked for a token with another audience than this cloud's vaults.
     #[error("the vault asks for a token of another cloud")]
     OtherAudience,
-    /// Entra did not hand out a token. Told here, since the SDK loses codes where a text holds escapes.
+    /// Entra rejected the token request. Kept here, since the SDK loses codes if a text holds escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host did not hand out a token of its identity; its status.
+    /// The host's identity service rejected the token request; its status.
     #[error("{}", said_by_host(*.0))]
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
@@ -58,12 +58,12 @@ pub(super) enum SdkError {
         "no managed identity endpoint answers on this host ({0}); elsewhere than in Azure, name another identity in [vault] credential"
     )]
     NoHost(NoResponse),
-    /// What this process proves itself with cannot be read; says where it should be.
+    /// The client assertion cannot be read; names its source.
     #[error("{0}")]
     NoAssertion(String),
 }
 
-/// What an answer of a host's identity service means (docs/azure-facts.md F401).
+/// The meaning of an answer of a host's identity service (docs/azure-facts.md F401).
 fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",
@@ -75,7 +75,7 @@ fn said_by_host(status: u16) -> &'static str {
 }
 
 impl SdkError {
-    /// The one in an error of the SDK, however deep.
+    /// The `SdkError` in an error of the SDK, at any depth.
     pub(super) fn in_error(error: &azure_core::Error) -> Option<&Self> {
         let mut link: Option<&(dyn StdError + 'static)> = Some(error);
         while let Some(error) = link {
@@ -106,7 +106,7 @@ impl CountingTransport {
         Self { http, calls, peer, server }
     }
 
-    /// In the SDK's wrapping.
+    /// Wraps it for the SDK.
     pub(super) fn into_transport(self) -> SdkTransport {
         SdkTransport::new(Arc::new(self))
     }
@@ -130,7 +130,7 @@ impl CountingTransport {
             return Err(SdkError::NoToken(refused));
         }
         if self.peer == CallTarget::IdentityHost && !status.is_success() {
-            // The host passes on what Entra says about the identity (docs/azure-facts.md F401).
+            // The host passes on Entra's answer about the identity (docs/azure-facts.md F401).
             return Err(match entra::refused(u16::from(status), &body, None, &[]) {
                 refused @ IssuerError::Refused(_) if has_number(&refused) => SdkError::NoToken(refused),
                 _ => SdkError::NoTokenOfHost(u16::from(status)),
@@ -172,8 +172,8 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls | NoResponse::NotInTime))) {
             self.http.distrust();
         }
-        // The SDK repeats what it takes for a failure of the line, for more than a minute where a managed
-        // identity is asked for, and whatever is set: the loop's retries are the only ones.
+        // The SDK repeats requests that fail with a connection error, for managed identities more than a minute long
+        // and with any settings. The loop does all retries, so this error has another kind.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -183,7 +183,7 @@ fn has_number(error: &IssuerError) -> bool {
     matches!(error, IssuerError::Refused(refusal) if refusal.trace.code.is_some())
 }
 
-/// The answer of a host's identity service as the SDK reads it: some send `expires_on` as a number
+/// The answer of a host's identity service as the SDK parses it: some send `expires_on` as a number
 /// (azure-sdk-for-rust 2390).
 fn with_texts(body: Vec<u8>) -> Vec<u8> {
     let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(&body) else { return body };
@@ -221,7 +221,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // Nothing was sent, or nothing that tells: these do not come from an exchange.
+        // Not produced by an exchange: nothing was sent, or the error carries no information.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

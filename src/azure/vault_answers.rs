@@ -1,11 +1,10 @@
 //! What Key Vault's answers mean. Pure.
 //!
-//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214) and the way from the
-//! SDK's models to ours. Error bodies are read here once more, since the SDK gives up on those with an
-//! escape in them.
+//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214) and the conversion of the SDK's
+//! models to ours. Error bodies are parsed here again, since the SDK cannot parse those with an escape.
 //!
-//! Invariant: of an error body nothing is kept but a data action, an IP address and a short code, each
-//! checked letter by letter.
+//! Invariant: of an error body only a data action, an IP address and a short code are kept, each checked character by
+//! character.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -59,7 +58,7 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::Unreachable(why)) => VaultError::Unreachable(*why),
         Some(_) => VaultError::NotUnderstood,
-        // The SDK's check of the challenge has no kind of its own.
+        // The SDK's check of the challenge has no error kind of its own.
         None if error.to_string().contains("challenge resource") => {
             VaultError::no_identity("the vault asks for a token that is not for its own domain", false)
         }
@@ -72,11 +71,11 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
 pub struct RefusedCall<'a> {
     /// HTTP status.
     pub status: u16,
-    /// As it came.
+    /// The unparsed body.
     pub body: &'a [u8],
     /// The header `x-ms-keyvault-network-info`.
     pub network_info: Option<&'a str>,
-    /// What the peer asked for.
+    /// The wait that the peer asked for.
     pub retry_after: Option<Duration>,
 }
 
@@ -89,7 +88,7 @@ struct Body {
 struct Error {
     code: Option<String>,
     message: Option<String>,
-    // Older answers spell it with a capital.
+    // Older answers write it with a capital letter.
     #[serde(alias = "innerError")]
     innererror: Option<Box<Error>>,
 }
@@ -98,7 +97,8 @@ struct Error {
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
-    // A gateway or a captive portal knows nothing about secrets, whatever status it answers with.
+    // An answer without Key Vault's error comes from a gateway or a captive portal: its status says nothing about the
+    // secret.
     let known = body.error.is_some();
     let error = body.error.unwrap_or_default();
     let message = error.message.unwrap_or_default();
@@ -142,7 +142,7 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     })
 }
 
-/// Key Vault's fixed phrases, for answers without an inner code: each of these words stands in the message
+/// Key Vault's fixed phrases, for answers without an inner code: the message contains each of these words
 /// (docs/azure-facts.md F214).
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
@@ -188,14 +188,14 @@ fn address_after(text: &str, label: &str) -> Option<String> {
     Some(address.to_string())
 }
 
-/// A code as it is, if it can be one. A token or a secret cannot.
+/// A code, if it has the form of one. A token or a secret has not.
 fn word(code: &str) -> String {
     let fits = (1..=MAX_CODE_CHARS).contains(&code.len());
     let clean = code.bytes().all(|b| b.is_ascii_alphabetic());
     if fits && clean { code.to_owned() } else { "no code".into() }
 }
 
-/// Reads the body of a secret with its value; `date` is the header of that name.
+/// Parses the body of a secret with its value; `date` is the header of that name.
 ///
 /// # Errors
 /// `NotUnderstood`.
@@ -209,21 +209,21 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
     })
 }
 
-/// Reads the body of the answer to a write.
+/// Parses the body of the answer to a write.
 ///
 /// # Errors
 /// `NotUnderstood`: the write may have had its effect.
 pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
-    // What was written comes back, and is wiped.
+    // The answer repeats the written value, which is wiped.
     drop(secret.value.map(SecretString::from));
     version(at, secret.id.as_deref(), secret.attributes, secret.tags)
 }
 
-/// Reads the body of a page of a list: the versions on it and the link to the next.
+/// Parses a page of a list: its versions and the link to the next page.
 ///
 /// # Errors
-/// `NotUnderstood`: one that cannot be read spoils the list, since what is missing from it could be a sign-in.
+/// `NotUnderstood`: one unreadable version invalidates the list, since it could be a sign-in.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
@@ -232,8 +232,8 @@ pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<S
     Ok((versions.collect::<Result<_, _>>()?, page.next_link.filter(|link| !link.is_empty())))
 }
 
-/// A version from the members that a secret and an item of a list have in common. It must be of the secret
-/// that was asked for, and one that can be asked for again.
+/// A version from the members that a secret and an item of a list have in common. It must belong to the requested
+/// secret, and its id must be valid in a later request.
 fn version(
     at: &SecretAddress,
     id: Option<&str>,
@@ -258,7 +258,7 @@ fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
     (ours && is_version_id(version)).then(|| VersionId(version.into()))
 }
 
-/// Whether this can stand in a path: the SDK puts it there as it is, and a tag can hold anything.
+/// Whether this can stand in a path: the SDK inserts it unescaped, and a tag can hold anything.
 pub(super) fn is_version_id(text: &str) -> bool {
     (1..=MAX_VERSION_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }

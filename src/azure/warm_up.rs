@@ -1,9 +1,9 @@
-//! One caller at a time into a cold vault.
+//! One caller at a time for a cold vault.
 //!
-//! Owns who may call while nobody has been accepted yet. A cold client costs each caller a challenge and a
-//! token; ten callers at once pay ten times.
+//! Owns who may call before Key Vault has accepted this process. A cold client costs each caller a challenge and a
+//! token request; ten callers at once would pay ten times.
 //!
-//! Invariant: however many wait, a failure to warm up costs one call, and they all learn of it.
+//! Invariant: a failed warm-up costs one call, however many wait, and all of them get its error.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,18 +11,18 @@ use tokio::sync::Mutex;
 
 use crate::ports::VaultError;
 
-/// The gate of one vault's client: closed until a call shows that the vault accepts this process.
+/// The gate of one vault's client, closed until a call shows that the vault accepts this process.
 #[derive(Debug, Default)]
 pub(super) struct WarmUp {
     open: AtomicBool,
-    /// Held by whoever tries; the last failure.
+    /// Locked by the caller that tries; holds the last failure.
     turn: Mutex<Option<VaultError>>,
     failures: AtomicU64,
 }
 
 impl WarmUp {
-    /// Makes a call: alone while the gate is closed. Whoever waited for one that failed shares its
-    /// failure and makes none.
+    /// Makes a call: alone while the gate is closed. A caller that waited for a failed one gets the same failure and
+    /// makes no call.
     pub(super) async fn through<T>(
         &self,
         call: impl Future<Output = Result<T, VaultError>>,
@@ -53,7 +53,7 @@ impl WarmUp {
     }
 }
 
-/// Whether an error can only come after the vault has taken the access token.
+/// Whether this error shows that the vault accepted the access token.
 fn shows_acceptance(error: &VaultError) -> bool {
     match error {
         VaultError::Forbidden(_)
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_vault_that_does_not_answer_is_asked_once_for_all_who_wait() {
+    async fn a_silent_vault_is_asked_once_for_all_waiting_callers() {
         let gate = WarmUp::default();
         let asked = AtomicUsize::new(0);
         let call = || async {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_that_needs_a_token_opens_the_gate() {
+    async fn a_rejection_after_authentication_opens_the_gate() {
         let gate = WarmUp::default();
 
         gate.through(async { Err::<(), _>(VaultError::NotFound) }).await.expect_err("not found");

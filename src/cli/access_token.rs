@@ -1,6 +1,6 @@
 //! `access-token`: prints a fresh access token and nothing else.
 //!
-//! Invariant: this and no other place prints a token; nothing is written to the vault.
+//! Invariant: no other command prints a token. Nothing is written to the vault.
 
 use std::sync::Arc;
 
@@ -23,13 +23,12 @@ Examples:
   perennial access-token partner-center --tenant customer.onmicrosoft.com
   perennial access-token partner-center --header > header.txt   # curl --header @header.txt
 
-How often: an access token lives for 60 to 90 minutes, so keep it and ask again once an hour, not
-once a call. Entra treats about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196)
-(AADSTS50196), the daemon's among them. Stay below 5 in five minutes for each token.
+How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep it. Entra treats
+about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196), the
+daemon's among them. Stay below 5 in five minutes for each token.
 
-The vault is only read: the stored refresh token stays as good as it was. With --tenant the app
-must have been consented to in that customer's tenant, and user_oid is not compared, since it is
-the partner's.";
+The vault is only read, and the stored refresh token stays valid. With --tenant the app needs
+consent in that customer's tenant, and user_oid is not compared, since it is the partner's.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]
@@ -51,7 +50,7 @@ pub struct AccessTokenArgs {
     pub json: bool,
 }
 
-/// What `--json` prints; the members that the Azure CLI and Microsoft's libraries know.
+/// The output of `--json`, with the members that the Azure CLI and Microsoft's libraries use.
 #[derive(Serialize)]
 struct Printed<'a> {
     access_token: &'a str,
@@ -62,7 +61,7 @@ struct Printed<'a> {
 /// Redeems the stored token and prints the access token.
 ///
 /// # Errors
-/// A wrong configuration or name, and whatever stands in the way, with its cure.
+/// A wrong configuration or name, and every failure of a step, with its action.
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
@@ -89,7 +88,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// An action that names what was given on the command line, and not the key in whose place it was used.
+/// An action that names the command-line flag, not the configuration key that the flag replaced.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

@@ -1,4 +1,4 @@
-//! The shipped peers, put together from the configuration: what `run` and `rotate` share.
+//! The clients of Azure's services, built from the configuration, for all commands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::rotation::schedule::Timing;
 use crate::rotation::turns::Turns;
 use crate::token::managed::ManagedToken;
 
-/// A rotator over the shipped peers.
+/// A rotator over these clients.
 pub type AzureRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
 
 /// Entra, the vaults and Partner Center: one of each for the whole process.
@@ -34,10 +34,10 @@ pub struct AzureClients {
     entra: Arc<Entra>,
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
-    /// What was called, for the metrics.
+    /// Counts of calls, for the metrics.
     pub calls: Arc<Calls>,
     http: Arc<Http>,
-    /// Who this process is to the vault.
+    /// The name of the identity for Key Vault.
     pub identity: &'static str,
     clock: Clock,
     turns: Turns,
@@ -45,7 +45,7 @@ pub struct AzureClients {
 }
 
 impl AzureClients {
-    /// Puts them together; calls nobody.
+    /// Builds the clients; sends nothing.
     ///
     /// # Errors
     /// A root certificate that cannot be read, or a host without any.
@@ -75,8 +75,8 @@ impl AzureClients {
         })
     }
 
-    /// The same for a person at a terminal, who may be signed in to the Azure CLI where the machine itself has
-    /// no identity in Azure. A daemon must not depend on that.
+    /// The same for an interactive command, which falls back to the Azure CLI if the machine has no identity in
+    /// Azure. A daemon must not depend on a user's sign-in.
     ///
     /// # Errors
     /// As `new`.
@@ -88,12 +88,12 @@ impl AzureClients {
         Self::of(config, identity, clock)
     }
 
-    /// What carries alerts and the heartbeat.
+    /// The carrier of alerts and the heartbeat.
     pub fn outbound(&self) -> Outbound {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
 
-    /// The vaults, for what is asked of them before there is a token.
+    /// The vaults, for commands that need them before there is a token.
     pub(super) fn vault(&self) -> &KeyVault {
         &self.vault
     }
@@ -116,8 +116,8 @@ impl AzureClients {
     }
 }
 
-/// Whether this is a virtual machine in Azure, as far as can be told in a second. Its metadata service refuses
-/// what comes so, and that is an answer; there are networks that take every connection and give none.
+/// Whether this is a virtual machine in Azure, as far as one second shows. The metadata service rejects this request,
+/// which is an answer. Some networks accept every connection and never answer.
 async fn has_metadata_service() -> bool {
     let asking = async {
         let mut service = TcpStream::connect(credential::IMDS).await?;

@@ -1,9 +1,8 @@
-//! `check`: a rehearsal after setting up, step by step, with the cure of whatever fails.
+//! `check`: tests the setup step by step, with the action for each failure.
 //!
-//! Owns the steps and their order. Without `--write` the vault is only read: whether writing is allowed
-//! cannot be seen without writing, and is told as not tried. With `--write` it rotates once. What it writes is a
-//! proven successor, by the daemon's own steps, so that no rule of saving has a second version. A `strict` token is redeemed
-//! with `--write` only.
+//! Owns the steps and their order. Without `--write` the vault is only read. Only a write shows whether writing is
+//! allowed, so that step is skipped. With `--write` it rotates once, by the daemon's own steps, so that no rule of
+//! saving exists twice. A `strict` token is redeemed with `--write` only.
 
 mod token;
 
@@ -31,14 +30,14 @@ Examples:
   perennial check
   perennial check --write                  # also that writing is allowed: rotates once
   perennial check partner-center --json
-  perennial check --write --wait 10m       # a new role takes minutes to work
-  perennial check --alerts                 # also that every sink takes a marked test
+  perennial check --write --wait 10m       # a new role takes minutes to take effect
+  perennial check --alerts                 # also that every sink accepts a test message
   perennial check --no-redeem              # the configuration and the vault only
 
-Run it as the user, and on the host, that `perennial run` will have: it is the identity that counts.
-Where the machine has no identity in Azure, it uses the Azure CLI's, and says so.
+Run it on the host and as the user of `perennial run`, since it tests that identity. If the machine
+has no identity in Azure, it uses the Azure CLI's, and says so.
 
-What is needed in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
+Rights in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
 getSecret on the app's (deploy/azure/role.json).";
 
 /// What `check` takes.
@@ -48,7 +47,7 @@ pub struct CheckArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Redeem nothing and ask nobody but the vault
+    /// Redeem nothing, and call only the vault
     #[arg(long)]
     pub no_redeem: bool,
     /// Prove that writing is allowed, by one rotation of each token
@@ -65,11 +64,11 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
-/// Between two tries of `--wait`. Each may redeem twice, and 15 in five minutes would be a loop to Entra
+/// Wait between two attempts of `--wait`. Each may redeem twice, and Entra treats 15 in five minutes as a loop
 /// (docs/azure-facts.md F126).
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// How a step went.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum StepOutcome {
@@ -86,11 +85,11 @@ struct CheckStep {
     #[serde(rename = "step")]
     name: &'static str,
     outcome: StepOutcome,
-    /// What was found or what failed.
+    /// The finding or the failure.
     summary: String,
-    /// What to do; null where nothing failed.
+    /// What to do; null if nothing failed.
     action: Option<String>,
-    /// Who can do it.
+    /// Who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
@@ -130,11 +129,10 @@ impl CheckStep {
     }
 }
 
-/// Goes through the steps.
+/// Runs the steps.
 ///
 /// # Errors
-/// A wrong configuration, or a name that it does not know. What else is wrong is in the result and in the
-/// exit code.
+/// A wrong configuration, or an unknown name. Other failures are in the result and in the exit code.
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let (interrupt, hold) = (signals::stop()?, Hold::default());
@@ -181,7 +179,7 @@ async fn rehearse(
     interrupt: &CancellationToken,
 ) -> Result<Vec<CheckStep>, Stop> {
     let grants = select(config, &args.names)?;
-    // Made afresh each time: a role that was just given may need a fresh access token.
+    // Made anew for each attempt: a new role assignment may need a fresh access token.
     let shipped = AzureClients::for_person(config, clock.clone()).await?;
     let mut steps = Vec::new();
     for grant in grants {

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete this program's words.
+//! `completions`: prints a shell completion script.
 
 use clap::CommandFactory as _;
 use clap::{Args, ValueEnum};
@@ -24,7 +24,7 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// A shell of the systems that this program runs on.
+/// A supported shell.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Shell {
     /// `bash`
@@ -35,10 +35,10 @@ pub enum Shell {
     Fish,
 }
 
-/// Writes the completions to stdout.
+/// Writes the script to stdout.
 ///
 /// # Errors
-/// When stdout cannot take it.
+/// When stdout cannot be written.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Stop> {
     let (mut words, mut script) = (Cli::command(), Vec::new());
     match args.shell {

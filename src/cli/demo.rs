@@ -13,12 +13,12 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial demo
   perennial demo --speed 2         # two days a second, for reading along
-  perennial demo --keep            # left up afterwards, to be played with
+  perennial demo --keep            # keeps running afterwards
   perennial demo --log             # with the log of the daemon, on stderr
 
-Exit code 1 says that a promise was broken or that the story did not go on.";
+Exit code 1 means that a promise was broken or that the story stopped.";
 
-/// Days a second below which nobody would see the end, and above which no machine keeps up.
+/// Days a second: a slower demo takes too long, and no machine keeps up with a faster one.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
 
 /// What `demo` takes.
@@ -41,10 +41,10 @@ fn speed(text: &str) -> Result<f64, String> {
     if SPEEDS.contains(&speed) { Ok(speed) } else { Err(format!("{least} to {most} days a second")) }
 }
 
-/// Tells the story. Its log is kept in memory and searched, so it starts its own.
+/// Runs the demo. Its log is kept in memory and searched, so the demo sets up its own logging.
 ///
 /// # Errors
-/// Where it cannot begin.
+/// When the demo cannot begin.
 pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
     end_on_panic();
     let asked = std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty());
@@ -56,14 +56,14 @@ pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
         Ok(true) => Ok(ExitCode::Done),
         Ok(false) => Ok(ExitCode::Failed),
         Err(error) => {
-            // Not by the log: that is in memory.
+            // Not through the log, which is in memory.
             eprintln!("error: {:#}", anyhow::Error::new(error));
             Ok(ExitCode::Failed)
         }
     }
 }
 
-/// A panic in any task is a failed demo, whether or not it would end the process by itself.
+/// A panic in any task fails the demo, even if it would not end the process by itself.
 fn end_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -1,4 +1,4 @@
-//! A vault that does not do what is needed, as the commands tell it.
+//! Texts of the commands for a failed vault call.
 
 use crate::login::StepFailure;
 use crate::ports::{SecretRole, VaultError};

@@ -1,4 +1,4 @@
-//! `health`: asks the running daemon whether its loop turns. For container health checks.
+//! `health`: checks that the running daemon is alive. For container health checks.
 
 use clap::Args;
 
@@ -14,14 +14,14 @@ Examples:
 In a Dockerfile, without a shell:
   HEALTHCHECK CMD [\"/usr/local/bin/perennial\", \"health\"]";
 
-/// What `health` takes: where the daemon listens is in the configuration.
+/// `health` takes no arguments: the address is in the configuration.
 #[derive(Clone, Debug, Args)]
 pub struct HealthArgs {}
 
-/// Asks `/livez` on the configured address.
+/// Asks `/livez` at the configured address.
 ///
 /// # Errors
-/// A wrong configuration, or one that leaves the port open.
+/// A wrong configuration, or port 0 in it.
 pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     let listen = load(global)?.http.listen;
     if listen.port() == 0 {

@@ -6,7 +6,7 @@ use crate::ports::failure::Kind;
 use crate::serve::metrics::METRICS;
 use crate::status::snapshot::TokenState;
 
-/// What ends every command.
+/// The exit codes, shown below every command's help.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done
@@ -20,7 +20,7 @@ Of many tokens the gravest counts: 3 before 4 before 1. `status --monitor` has
 the codes of monitoring plugins: 0 healthy, 1 warning, 2 critical, 3 unknown.
 ";
 
-/// What every command reads from the environment.
+/// The environment variables of every command.
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
@@ -42,7 +42,7 @@ pub const TOPICS: [Topic; 5] = [
     ("metrics", metrics),
 ];
 
-/// The text that these words ask for; none where they ask for the help of a command.
+/// The text of the requested topic; `None` if the words ask for a command's help.
 pub fn asked(words: &[String]) -> Option<String> {
     let [help, topic] = words else { return None };
     if help != "help" {
@@ -103,7 +103,7 @@ fn line(text: &mut String, name: &str, meaning: &str) {
     write_to(text, &format!("  {name:<23} {meaning}\n"));
 }
 
-/// The words of a text in lines of at most so many characters.
+/// Wraps a text at this many characters.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,7 +1,6 @@
-//! `init`: writes a first configuration, from flags, from what lies in the vault, and from what a person
-//! says at a terminal, in this order.
+//! `init`: writes a first configuration from flags, from the vault and from answers at a terminal, in this order.
 //!
-//! Invariant: an existing file is kept unless `--force` says otherwise, and what is written was parsed first.
+//! Invariant: an existing file is replaced only with `--force`, and a configuration is parsed before it is written.
 
 mod draft;
 mod propose;
@@ -40,12 +39,12 @@ Examples:
     --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
-It writes where --config says, /etc/perennial/perennial.toml unless told otherwise. It looks into the
-vault for what no flag says, as whoever the environment says this is, or the Azure CLI; no secret is
-read, but a tenant's id where a secret of that name holds it. What it does not find it asks for on a
-terminal, and names elsewhere.
+It writes the file of --config, by default /etc/perennial/perennial.toml. It lists the vault to find
+values that no flag gives, with the identity of the environment or the Azure CLI. It reads no secret,
+except a tenant's id that is stored under such a name. On a terminal it asks for missing values;
+elsewhere it names them.
 
---cipp takes the names that CIPP gives: ApplicationID, ApplicationSecret, TenantID, RefreshToken.";
+--cipp uses the secret names of CIPP: ApplicationID, ApplicationSecret, TenantID, RefreshToken.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]
@@ -53,7 +52,7 @@ pub struct InitArgs {
     /// The vault's address
     #[arg(long, value_name = "URL")]
     pub vault: Option<String>,
-    /// What the token is to be called
+    /// The name of the token
     #[arg(long, value_name = "NAME", default_value = "partner-center")]
     pub name: String,
     /// The tenant: its id or a domain of it
@@ -65,7 +64,7 @@ pub struct InitArgs {
     /// The vault secret that holds the app's secret
     #[arg(long, value_name = "SECRET")]
     pub app_secret: Option<String>,
-    /// The vault secret that holds the refresh token, or is to hold it
+    /// The vault secret for the refresh token
     #[arg(long, value_name = "SECRET")]
     pub refresh_token: Option<String>,
     /// The names that CIPP gives to its secrets
@@ -76,10 +75,10 @@ pub struct InitArgs {
     pub force: bool,
 }
 
-/// Finds out what is needed, writes the file, and says what comes next.
+/// Collects the values, writes the file and prints the next steps.
 ///
 /// # Errors
-/// A file that is there, something that nobody says, or a value that the configuration does not admit.
+/// An existing file, a missing value, or a value that the configuration does not admit.
 pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let path = &global.config;
     if path.exists() && !args.force {
@@ -110,7 +109,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Looks into the vault. Where that fails, a person at a terminal is asked instead.
+/// Lists the vault. If that fails, asks the user at a terminal instead.
 async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -130,7 +129,7 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     let mut found = Proposal::of(&listed);
     if let (None, Some(name)) = (&found.tenant, &found.tenant_secret) {
         let at = SecretAddress { vault, name: name.clone() };
-        // An id, not a secret, though it is kept like one.
+        // A client id is no secret, although it is stored as one.
         match shipped.vault().newest(&at, id).await {
             Ok(stored) => found.tenant = propose::tenant(&stored.value),
             Err(error) => eprintln!("The tenant's id in {at} cannot be read: {error}"),
@@ -139,20 +138,20 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
     Ok(found)
 }
 
-/// To be allowed to list a whole vault is more than Perennial needs: flags do as well.
+/// Listing a whole vault needs more rights than Perennial needs otherwise; flags do as well.
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
     let flags = format!("say it by {}", missing.join(", "));
     let action = match (error, failure.action) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other), _)
-        | (_, None) => format!("{flags}; or have somebody run this who may list the vault's secrets"),
+        | (_, None) => format!("{flags}; or run it as a user who may list the vault's secrets"),
         (_, Some(action)) => format!("{action}; or {flags}"),
     };
     StepFailure::new(failure.remedy, summary, action)
 }
 
-/// What flags leave open, by what was found; a person decides where there is one.
+/// Completes the flags by what the vault holds, and by the user's answers at a terminal.
 fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
     let ask = |value: Option<String>, flag: &str, what: &str, found: Option<String>| {
         given_or_asked(value, flag, what, found).map(Some)
@@ -184,7 +183,7 @@ fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
     })
 }
 
-/// The flag's value; else what a person says, who may accept the proposal; else the proposal.
+/// The flag's value; else the user's answer, with the proposal as default; else the proposal.
 fn given_or_asked(
     given: Option<String>,
     flag: &str,
@@ -196,7 +195,7 @@ fn given_or_asked(
     }
     if !io::stdin().is_terminal() {
         return proposal
-            .ok_or_else(|| Stop::Usage(format!("{flag} is missing, and the vault does not tell")));
+            .ok_or_else(|| Stop::Usage(format!("{flag} is required: the vault has no such value")));
     }
     loop {
         match &proposal {
@@ -218,8 +217,8 @@ fn given_or_asked(
     }
 }
 
-/// Whatever the umask, what is new here can be read by everybody: it holds no secret, and root writes what the
-/// daemon reads as another user.
+/// A new file is readable by all users, whatever the umask: it holds no secret, and root writes what the daemon reads
+/// as another user.
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
         std::fs::create_dir_all(parent)?;
@@ -237,7 +236,7 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
             ErrorKind::AlreadyExists,
-            "somebody has just written it; --force writes over it",
+            "another process has just written it; --force overwrites it",
         )),
         Err(error) => Err(error),
     }

@@ -1,10 +1,9 @@
 //! `login`: signs a user in and stores the first refresh token.
 //!
-//! Owns the order of things: look first whether it could be stored at all, let the person sign in, judge
-//! what came back, store it, read it back. What may be stored is `login::judge`'s to say.
+//! Owns the order of steps: check that the vault can be written, let the user sign in, judge the answer, store the
+//! token, read it back. `login::judge` decides what may be stored.
 //!
-//! Invariants: nothing is written before everything was checked; a code is exchanged once; no code and no
-//! token is printed.
+//! Invariants: nothing is written before all checks pass; a code is exchanged once; no code and no token is printed.
 
 mod browser;
 mod code;
@@ -85,7 +84,7 @@ pub struct LoginArgs {
 /// Signs in and stores.
 ///
 /// # Errors
-/// A wrong configuration or name, and every reason not to store, each with its cure.
+/// A wrong configuration or name, and every reason not to store, each with its action.
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;
@@ -128,7 +127,7 @@ fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     ))
 }
 
-/// Speaks to the person, on stderr: results alone go to stdout.
+/// Prints to the user on stderr: only results go to stdout.
 #[derive(Clone, Copy, Debug)]
 struct Prompter {
     json: bool,

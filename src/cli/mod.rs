@@ -1,7 +1,7 @@
-//! The command line: what can be typed, and what the process's end says about it.
+//! The command line: arguments and exit codes.
 //!
-//! Owns the exit codes and the order of things from arguments to an end. Each command is one file below
-//! this one. Results go to stdout by `out`, everything else to stderr.
+//! Owns the exit codes and the sequence from arguments to exit. Each command is one file below this one. Results go
+//! to stdout by `out`, everything else to stderr.
 
 pub mod access_token;
 pub mod check;
@@ -40,7 +40,7 @@ use crate::process::hardening::harden;
 use crate::process::telemetry::LogFormat;
 use crate::process::{build_info, telemetry};
 
-/// The longest span that is taken on a command line.
+/// The longest span on a command line.
 const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// A span of time, as `90s`, `5m` or `7d`.
@@ -94,7 +94,7 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Keep the tokens alive until told to stop
+    /// Run the daemon, which keeps the tokens alive, until it is stopped
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
     /// One pass, then exit: prove every token and rotate what is due
@@ -132,10 +132,10 @@ pub enum Verb {
     Completions(completions::CompletionsArgs),
 }
 
-/// Tokens that a command reads or proves at once.
+/// Tokens that a command reads or proves concurrently.
 const AT_ONCE: usize = 16;
 
-/// What the end of the process says. The numbers are part of the contract.
+/// The exit code of the process. The numbers are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// Done.
@@ -154,7 +154,7 @@ pub enum ExitCode {
     Monitored(Monitored),
 }
 
-/// What a monitoring plugin says by its end.
+/// The verdict of a monitoring plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitored {
     /// OK.
@@ -184,8 +184,8 @@ impl ExitCode {
         }
     }
 
-    /// The graver of two, for a command that looks after many tokens: what only a sign-in cures comes
-    /// before what an operator can mend, and that before what may pass.
+    /// The graver of two, for a command on many tokens: a needed sign-in before an operator's action, and that before
+    /// a failure that may pass.
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
@@ -217,13 +217,13 @@ impl From<ExitCode> for process::ExitCode {
     }
 }
 
-/// Why a command ended before it had anything to say about a token.
+/// Why a command ended before it had a result.
 #[derive(Debug, Error)]
 pub enum Stop {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigProblems),
-    /// The command cannot mean that, as a token that is not configured.
+    /// Arguments that the command rejects, such as an unknown token.
     #[error("{0}")]
     Usage(String),
     /// A sign-in was not stored.
@@ -246,7 +246,7 @@ impl Stop {
     }
 }
 
-/// The whole program. Wrong use ends it with a message of the parser's and exit code 2.
+/// Runs the program. Wrong use ends it with the parser's message and exit code 2.
 pub fn main() -> process::ExitCode {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -261,10 +261,10 @@ pub fn main() -> process::ExitCode {
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         harden();
     }
-    // Whoever signs in reads along, whatever stderr is.
+    // The user who signs in reads stderr, so its log is pretty even if stderr is no terminal.
     let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
     let format = cli.global.log_format.unwrap_or(usual);
-    // The demo keeps its log to itself.
+    // The demo keeps its log in memory.
     if !matches!(cli.verb, Verb::Demo(_)) {
         telemetry::start(format);
     }
@@ -287,8 +287,8 @@ pub fn main() -> process::ExitCode {
     finish(outcome, format)
 }
 
-/// Says what the parser says: help and the version on stdout, mistakes on stderr. To a monitoring system wrong
-/// use is no verdict: 2 would be CRITICAL.
+/// Prints the parser's message: help and version on stdout, mistakes on stderr. For `status --monitor` wrong use is
+/// UNKNOWN: 2 would mean CRITICAL.
 fn mistyped(error: &clap::Error) -> process::ExitCode {
     let told = error.print();
     if !error.use_stderr() {
@@ -316,16 +316,16 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os().filter_map(text))?)
 }
 
-/// Whether the machine is short of something, which passes, as against a file that cannot be read at all.
+/// Whether the machine lacks a resource, which may pass, as opposed to a file that cannot be read.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// Runs a command on one thread, which is all that waiting takes and what the memory budget allows.
+/// Runs a command on one thread, which suffices for waiting and fits the memory budget.
 ///
 /// # Errors
-/// The command's own, and a machine that has no timers or sockets left.
+/// The command's own, and a machine without free timers or sockets.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
@@ -333,19 +333,19 @@ pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result
         .and_then(|()| build())
         .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;
     let outcome = runtime.block_on(command);
-    // A name that is still being looked up has a thread of its own, which ends with the process.
+    // A pending DNS lookup runs on a thread of its own, which ends with the process.
     runtime.shutdown_background();
     outcome
 }
 
-/// Whether as many files can be opened as the runtime opens: short of two of them it panics instead of saying so
-/// (tokio 1.54, `signal/unix.rs`).
+/// Whether the runtime can open the files that it needs: with fewer than two it panics (tokio 1.54,
+/// `signal/unix.rs`).
 fn have_descriptors() -> std::io::Result<()> {
     const PAIRS: usize = 4;
     (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)
 }
 
-/// Says why it ended, where there is something to say, and with which code.
+/// Prints the reason for the exit, if any, and returns its code.
 pub fn finish(outcome: Result<ExitCode, Stop>, format: LogFormat) -> process::ExitCode {
     let stop = match outcome {
         Ok(code) => return code.into(),

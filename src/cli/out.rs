@@ -14,10 +14,10 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. A reader that has gone away, as `head` does, is no failure.
+/// Writes a line of a result. A closed pipe, as after `head`, is no failure.
 ///
 /// # Errors
-/// When stdout cannot take it, as on a full disk.
+/// When stdout cannot be written, as on a full disk.
 pub fn line(text: impl Display) -> io::Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
         assert!(write_line(&mut Failing(ErrorKind::BrokenPipe), "x").is_ok());
         assert!(write_line(&mut Failing(ErrorKind::StorageFull), "x").is_err());
     }

@@ -1,9 +1,9 @@
-//! One redemption whose successor is not kept, for the commands that only want to know or to use its
-//! access token: Entra leaves the stored token as good as it was.
+//! One redemption whose successor is dropped, for commands that need only its access token or its result. Entra
+//! leaves the stored token valid.
 //!
-//! Owns its steps, each with the cure of what stands in its way. Writes nothing.
+//! Owns its steps, each with the action for its failure. Writes nothing.
 //!
-//! Invariant: a token of an issuer that kills spent ones is not redeemed here.
+//! Invariant: a `strict` token, whose redemption ends the stored one, is not redeemed here.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -37,8 +37,8 @@ pub(super) struct ProvenToken {
     pub(super) proved_at: Timestamp,
 }
 
-/// What an access token says about itself and may be shown: of the form that it should have, and nothing that was
-/// sent or received as a secret.
+/// The facts about an access token that may be shown: each has the expected form and contains no secret that was sent
+/// or received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TokenFacts {
     pub(super) tenant_id: Option<String>,
@@ -70,7 +70,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
     redeem(rotator, stored, &credential, id).await
 }
 
-/// Refuses a token whose every redemption has to be saved.
+/// Rejects a token whose every redemption must be saved.
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
@@ -130,7 +130,7 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // Who can help is the daemon's to say: the same refusal, the same exit code.
+        // The daemon's own classification: the same rejection gives the same exit code.
         StepFailure::new(rotator.refused(&error, credential).remedy, explained.summary, explained.action)
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
@@ -159,7 +159,7 @@ pub(super) async fn redeem(
     })
 }
 
-/// Asks Partner Center, where it is to be asked. Its no is a refusal, its silence a passing one.
+/// Asks Partner Center, if configured. A rejection is a refusal; no answer is a failure that may pass.
 pub(super) async fn ask(
     rotator: &AzureRotator,
     proof: &ProvenToken,
@@ -175,8 +175,8 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// What speaks against a verdict: another tenant or no second factor, which a sign-in cures, or a rejection, which an
-/// operator looks into first, as the daemon says.
+/// The objection to a verdict: another tenant or missing MFA, which a sign-in fixes, or a rejection, which an
+/// operator investigates first. The daemon classifies it in the same way.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_claims_are_shown() {
+    fn valid_claims_are_shown() {
         let claims =
             json!({"tid": ID, "oid": ID.to_uppercase(), "scp": "user_impersonation", "amr": ["mfa"]});
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn of_hostile_claims_nothing_is_shown() {
+    fn hostile_claims_are_not_shown() {
         let long = "x".repeat(5000);
         for text in [
             SENT,

@@ -1,7 +1,7 @@
 //! `rotate`: one pass, then exit. For cron, CI and Kubernetes `CronJobs`.
 //!
-//! Owns the pass: the same steps as the daemon's, once for each token, with no wait but for a
-//! successor that is not saved yet, and for another process that redeems a `strict` token.
+//! Owns the pass: the daemon's own steps, once for each token. It waits only for a successor that is not saved yet,
+//! and for another process that redeems a `strict` token.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -46,24 +46,24 @@ pub struct RotateArgs {
     pub json: bool,
 }
 
-/// What a pass did to one token.
+/// The result of a pass for one token.
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
-    /// What was done: `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`,
-    /// `off` or `failed`.
+    /// `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`, `off` or
+    /// `failed`.
     outcome: &'static str,
-    /// Whether the token can be used. Where it cannot, or nobody knows, the last four say why.
+    /// Whether the token can be used. If not, or if it is unknown, the last four members say why.
     state: TokenState,
     version: Option<VersionId>,
     issued_at: Option<String>,
     expires_at: Option<String>,
     rotate_at: Option<String>,
     partner_center_accepts: Option<bool>,
-    /// The condition; null also where Partner Center is silent, which is none.
+    /// The condition; null also if Partner Center does not answer, which is no condition.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// False where the refusal may be withdrawn: the daemon asks a second time before it tells anybody.
+    /// False if the rejection may be withdrawn: the daemon asks a second time before it alerts.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
@@ -74,8 +74,7 @@ struct Report {
 /// Proves the tokens and rotates what is due, or all with `--force`.
 ///
 /// # Errors
-/// A wrong configuration, or a name that it does not know. What goes wrong with a token is in the result
-/// and in the exit code.
+/// A wrong configuration, or an unknown name. A token's failures are in the result and in the exit code.
 pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
@@ -95,7 +94,8 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
             }
         }
     });
-    // All at once: each waits for its turn. A stop ends what has begun where that holds a successor, and begins nothing more.
+    // All concurrently: each waits for its turn. A stop lets tokens that hold a successor finish, and starts no
+    // other.
     let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
@@ -143,7 +143,7 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationT
     summarise(&rotator, state, done, false)
 }
 
-/// The result, by all that is known after the pass. In a rehearsal nothing was asked: what is not known is no failure.
+/// The result by all that is known after the pass. A dry run asks no service, so an unknown state is no failure.
 fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
@@ -187,7 +187,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// What is told of a token that was redeemed while Partner Center gave no verdict, and gave none lately.
+/// The result for a token that Entra redeemed while Partner Center has given no recent verdict.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

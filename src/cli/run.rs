@@ -1,7 +1,6 @@
 //! `run`: the daemon.
 //!
-//! Owns the composition for a long life: one task per token, what is served and told about them,
-//! signals, and the end.
+//! Owns its composition: one task per token, the server, the alerts, signals, and the shutdown.
 
 use std::net::SocketAddr;
 
@@ -29,24 +28,23 @@ Examples:
   perennial run
   perennial run --config ./perennial.toml --log-format json
 
-Serves, where [http] listen says (127.0.0.1:9464):
-  /           how things stand, for people     /health    200, or 503 while action is needed
-  /status     the same as JSON                 /livez     200 while the loop turns
+Serves at [http] listen (127.0.0.1:9464):
+  /           the status page                  /health    200, or 503 while action is needed
+  /status     the same as JSON                 /livez     200 while every token task runs
   /metrics    for Prometheus                   /readyz    200 once every token has been tried
 
 Signals:
-  SIGHUP            look now
+  SIGHUP            check every token now
   SIGTERM, SIGINT   stop, once nothing is unsaved or after 25 s";
 
-/// What `run` takes: everything is in the configuration.
+/// `run` takes no arguments: everything is in the configuration.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {}
 
-/// Keeps all configured tokens alive until a signal says stop.
+/// Keeps all configured tokens alive until a signal stops it.
 ///
 /// # Errors
-/// A wrong configuration, an address that is taken, or a process that cannot have signals. Peers that do
-/// not answer are no reason to end.
+/// A wrong configuration, an address in use, or no signal handlers. A peer that does not answer does not end it.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
@@ -58,7 +56,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
-    // Each grant lives in its rotator from here on, and nowhere else.
+    // From here on, only its rotator holds a token's configuration.
     let tokens = std::mem::take(&mut config.tokens);
     let here = tokens[0].deployment.clone();
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
@@ -96,14 +94,14 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
                 daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
-            // The supervisor starts afresh.
+            // The supervisor restarts it.
             broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }
     }
     info!(event = "stopping");
     systemd::stopping();
     let all_saved = daemon.stop().await;
-    // Served to the end: whoever probes meanwhile is told the truth.
+    // The server stops last, so that health checks get correct answers until then.
     served.cancel();
     if !all_saved {
         return Ok(ExitCode::Failed);
@@ -113,7 +111,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(ExitCode::Done)
 }
 
-/// Takes the address before anything else is begun; says which one it is where any port would do.
+/// Binds the address before anything else starts; logs the port if the system chose it.
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Stop> {
     let bound = async {
         let listener = TcpListener::bind(listen).await?;

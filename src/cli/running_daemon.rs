@@ -1,6 +1,7 @@
-//! The running daemon of the same configuration, as a command asks it: over HTTP, where `[http] listen` says.
+//! The running daemon of the same configuration, asked by a command over HTTP at `[http] listen`.
 //!
-//! Owns where it is reached and what bounds the question. No proxy, no redirect; whatever answers there may be anybody.
+//! Owns its address and the limits of the request. No proxy, no redirect. The answering program may be any, so its
+//! answer is checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,37 +14,37 @@ use crate::net::classify::classify;
 use crate::net::http::{http_client, read_bounded};
 use crate::status::document::Status;
 
-/// A loop that turns answers at once.
+/// A healthy daemon answers at once.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Bounds a status, with so much more for each token.
+/// Limits a status document, with a share for each token.
 const STATUS_BYTES: usize = 64 * 1024;
 const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 
-/// Why there is no daemon's view.
+/// Why the daemon's view is missing.
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
-    /// Port 0: the system chose one.
-    #[error("[http] listen leaves the port open, so no daemon can be asked")]
+    /// Port 0: the system chose the port.
+    #[error("[http] listen has port 0, so no daemon can be asked")]
     OpenPort,
-    /// Nothing that listens, or nothing in time.
+    /// Nothing listens there, or it did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// Beyond loopback it is served only where the configuration says so.
-    #[error("what answers at {0} serves no status: see [http] status")]
+    /// Beyond loopback, `/status` is served only if configured.
+    #[error("the server at {0} serves no status: see [http] status")]
     NotServed(SocketAddr),
     /// Another program, or another version.
-    #[error("what answers at {0} is not a Perennial of this version")]
+    #[error("the server at {0} is not a Perennial of this version")]
     Stranger(SocketAddr),
     /// Another deployment, or an older configuration.
     #[error("the daemon at {0} keeps other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }
 
-/// What the running daemon says of this configuration's tokens.
+/// The running daemon's status of this configuration's tokens.
 ///
 /// # Errors
-/// This host has no root certificates, without which there is no HTTP client.
+/// This host has no root certificates, so no HTTP client can be made.
 pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonView>, Stop> {
     let listen = config.http.listen;
     if listen.port() == 0 {
@@ -65,15 +66,15 @@ pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonVie
     Ok(Err(NoDaemonView::Silent(listen)))
 }
 
-/// Asks what listens there; else says why no answer came.
+/// Sends the request; the error says why no answer came.
 pub(super) async fn ask(address: SocketAddr, path: &str) -> Result<Result<reqwest::Response, String>, Stop> {
     let client = http_client(None, false).map_err(|error| Stop::Failed(error.into()))?;
     let request = client.get(format!("http://{address}{path}")).timeout(ANSWERS_WITHIN);
     Ok(request.send().await.map_err(|error| classify(&error).to_string()))
 }
 
-/// Where this machine reaches what listens there: an unspecified address is listened on, not asked. What
-/// listens on `[::]` is asked by IPv4 too, since a container's network may have no IPv6, even on loopback.
+/// The addresses at which this machine reaches the listener: an unspecified address stands for loopback. `[::]` is
+/// also tried by IPv4, since a container's network may lack IPv6, even on loopback.
 pub(super) fn reached_at(listen: SocketAddr) -> Vec<SocketAddr> {
     let hosts: Vec<IpAddr> = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_listens_everywhere_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_asked_on_loopback() {
         for (listen, asked) in [
             ("[::]:9464", &["127.0.0.1:9464", "[::1]:9464"][..]),
             ("0.0.0.0:1", &["127.0.0.1:1"]),

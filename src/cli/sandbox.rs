@@ -1,4 +1,4 @@
-//! `sandbox`: local stand-ins for Entra, Key Vault and Partner Center.
+//! `sandbox`: simulated Entra, Key Vault and Partner Center.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,13 +59,13 @@ pub struct SandboxArgs {
 /// How the issuer treats a token that has been redeemed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IssuerRules {
-    /// It stays good until it expires, as at Entra
+    /// It stays valid until it expires, as at Entra
     Entra,
     /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
     Strict,
 }
 
-/// A span that `run` will take from the ready configuration.
+/// A span that `run` will accept in the generated configuration.
 fn policy_span(text: &str) -> Result<Duration, String> {
     let span = super::span(text)?;
     let longest = Policy::default().lifetime / 3;
@@ -76,10 +76,10 @@ fn policy_span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Serves the stand-ins until the process is told to stop.
+/// Serves the simulated services until the process is stopped.
 ///
 /// # Errors
-/// An address that is taken, or a directory that cannot be written.
+/// An address in use, or a directory that cannot be written.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     let options = SandboxOptions {
         dir: args.dir,
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_run_would_refuse_is_refused_here() {
+    fn a_span_that_run_rejects_is_rejected_here() {
         assert_eq!(policy_span("10s"), Ok(SHORTEST_SPAN));
         assert_eq!(policy_span("30d"), Ok(Policy::default().lifetime / 3));
         for (text, wanted) in [("5s", "10s or more"), ("31d", "30d or less"), ("soon", "must be a number")] {

@@ -1,4 +1,4 @@
-//! The signals that end a command that would otherwise go on.
+//! The signals that stop a command.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -8,13 +8,13 @@ use super::Stop;
 /// Listens for one signal from now on.
 ///
 /// # Errors
-/// A process that cannot have signals.
+/// The signal handler cannot be installed.
 pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
     let cannot = |error| anyhow::Error::new(error).context("cannot install signal handlers");
     signal(kind).map_err(cannot).map_err(Stop::Failed)
 }
 
-/// Is cancelled by SIGTERM or SIGINT, whichever comes first; listens from now on.
+/// A token that SIGTERM or SIGINT cancels; listens from now on.
 ///
 /// # Errors
 /// As [`listen`].
@@ -28,7 +28,7 @@ pub fn stop() -> Result<CancellationToken, Stop> {
     Ok(stop)
 }
 
-/// Ends with SIGTERM or SIGINT, whichever comes first; listens from now on.
+/// Completes at SIGTERM or SIGINT; listens from now on.
 ///
 /// # Errors
 /// As [`listen`].

@@ -1,7 +1,7 @@
-//! `status`: how the tokens stand as the running daemon sees it, else by what the vault says; redeems nothing.
+//! `status`: shows the tokens' status from the running daemon, else from the vault. Redeems nothing.
 //!
-//! Owns the choice between the two and the vault's view: the newest version of each token and the notes in its tags, made
-//! into the same document that a daemon serves. What only a daemon knows is null in it.
+//! Owns the choice between the two, and the vault's view: each token's newest version and its tags, as the document
+//! that a daemon serves. Values that only a daemon knows are null in it.
 
 mod table;
 
@@ -31,14 +31,14 @@ Examples:
   perennial status --monitor        # one line and 0, 1, 2 or 3, for monitoring plugins
   perennial status --source vault   # what another host would see
 
-It asks the running daemon of this configuration, at [http] listen, and says so. Where none
-answers, or one that keeps other tokens, it reads the vault. A proof is noted there once a day, so
-the daemon knows more.
+It asks the running daemon of this configuration, at [http] listen, and says so. If no daemon
+answers, or one with other tokens, it reads the vault. A proof is recorded there once a day, so the
+daemon knows more.
 
-The exit code follows what is shown as critical: 3 where somebody must sign in, 4 where an operator
-must act, 1 where a token could not be read and trying again may help, else 0.
+The exit code follows the critical conditions: 3 if a user must sign in, 4 if an operator must act,
+1 if a token could not be read and a retry may help, else 0.
 
-With --monitor: 0 healthy, 1 attention, 2 action needed, 3 cannot tell, as after a mistake in the
+With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example after a mistake in the
 configuration.";
 
 /// What `status` takes.
@@ -61,17 +61,16 @@ pub struct StatusArgs {
 /// Whom `status` asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AskedSource {
-    /// The running daemon, and nobody else.
+    /// The running daemon only.
     Daemon,
     /// The vault, whether a daemon runs or not.
     Vault,
 }
 
-/// Asks the daemon, or reads the vault, and says how the tokens stand.
+/// Asks the daemon or reads the vault, and prints the status.
 ///
 /// # Errors
-/// A wrong configuration, a name that it does not know, or no daemon where only that was to be asked; none of them with
-/// `--monitor`.
+/// A wrong configuration, an unknown name, or no daemon with `--source daemon`; none of them with `--monitor`.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let found = look(&args, global).await;
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
@@ -94,13 +93,13 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// Tokens that the line of a plugin names.
+/// Token names in a plugin's line.
 const MOST_NAMES: usize = 3;
 
-/// What was found, and whose view it is.
+/// The status and its source.
 #[derive(Serialize)]
 struct Viewed {
-    /// In words; the document's `source` says it in one.
+    /// In words; the document's `source` has the code.
     view: String,
     #[serde(flatten)]
     status: Status,
@@ -130,7 +129,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     Ok(Viewed { view, status })
 }
 
-/// Reads a token's newest version and says how it stands by that.
+/// Reads a token's newest version and draws its status from that.
 pub async fn peek<I, V, R>(mut rotator: Rotator<I, V, R>) -> Snapshot
 where
     I: Issuer + Sync,
@@ -141,7 +140,7 @@ where
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-/// What a monitoring plugin says of this status.
+/// The verdict for a monitoring plugin.
 pub fn verdict(status: &Status) -> Monitored {
     match status.gravest(None) {
         Some(Severity::Critical) => Monitored::ActionNeeded,
@@ -152,7 +151,7 @@ pub fn verdict(status: &Status) -> Monitored {
 }
 
 impl Viewed {
-    /// What matters, and numbers behind a bar as plugins write them.
+    /// The summary, then performance data behind a bar as plugins write it.
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
         let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();
@@ -184,12 +183,12 @@ fn word(verdict: Monitored) -> &'static str {
     }
 }
 
-/// A span until then, or a dash.
+/// The span until then, or a dash.
 fn left(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::until(at, now))
 }
 
-/// A span since then, or a dash.
+/// The span since then, or a dash.
 fn passed(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::ago(at, now))
 }

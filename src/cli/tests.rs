@@ -1,4 +1,4 @@
-//! What can be typed, and the documented numbers.
+//! Arguments, and the documented exit codes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn global_options_stand_before_or_after_the_command() {
 }
 
 #[test]
-fn spans_are_written_with_their_unit() {
+fn spans_need_a_unit() {
     let whole = parse("perennial sandbox --dir d --age 80d --rotate-after 1m --issuer strict").expect("good");
 
     let Verb::Sandbox(args) = whole.verb else { panic!("the sandbox") };
@@ -39,7 +39,7 @@ fn spans_are_written_with_their_unit() {
 }
 
 #[test]
-fn every_command_shows_how_it_is_used() {
+fn every_command_has_examples() {
     for verb in Cli::command().get_subcommands() {
         let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
 
@@ -64,7 +64,7 @@ fn help_fits_80_columns() {
 }
 
 #[test]
-fn examples_in_the_help_can_be_typed() {
+fn examples_in_the_help_parse() {
     for example in [
         run::EXAMPLES,
         rotate::EXAMPLES,
@@ -89,7 +89,7 @@ fn examples_in_the_help_can_be_typed() {
 }
 
 #[test]
-fn the_gravest_of_many_is_what_counts() {
+fn the_gravest_exit_code_of_many_counts() {
     use crate::cli::ExitCode::{Done, Failed, Login, Operator};
 
     assert_eq!(Done.gravest(Failed).gravest(Operator).gravest(Login), Login);
@@ -111,7 +111,7 @@ fn exit_codes_are_the_documented_ones() {
 }
 
 #[test]
-fn what_is_wrong_with_a_configuration_is_a_list() {
+fn configuration_problems_are_listed() {
     let problems =
         Config::parse(Path::new("p.toml"), "[vault]\ncredential = \"azure_cli\"", std::iter::empty());
 

@@ -1,4 +1,4 @@
-//! `verify`: redeems, asks Partner Center, and says whose the token is. Writes nothing.
+//! `verify`: redeems, asks Partner Center, and shows the token's identity. Writes nothing.
 
 use clap::Args;
 use serde::Serialize;
@@ -19,8 +19,8 @@ Examples:
   perennial verify partner-center
   perennial verify partner-center --json
 
-Each token is redeemed once and its access token shown to Partner Center; nothing is stored. How
-often: as access-token.";
+Each token is redeemed once, and Partner Center checks its access token. Nothing is stored. How
+often: as for access-token.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]
@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// Who a token is. What is not known is null.
+/// A token's identity. Unknown values are null.
 #[derive(Debug, Default, Serialize)]
 struct Verified {
     name: String,
@@ -42,19 +42,19 @@ struct Verified {
     company: Option<String>,
     client_id: Option<String>,
     user_oid: Option<String>,
-    /// What of these could not be compared with the configuration.
+    /// The values that could not be compared with the configuration.
     unverified: Option<String>,
     scopes: Option<String>,
-    /// Whether the sign-in carried a second factor: by the token itself, else by Partner Center.
+    /// Whether the sign-in used MFA: by the token itself, else by Partner Center.
     mfa: Option<bool>,
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,
     proved_at: Option<String>,
-    /// What is wrong; null where the token is good.
+    /// The problem; null if the token is good.
     summary: Option<String>,
     /// What to do.
     action: Option<String>,
-    /// Who can do it.
+    /// Who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: Option<ExitCode>,
@@ -63,8 +63,7 @@ struct Verified {
 /// Redeems and asks, one token after the other.
 ///
 /// # Errors
-/// A wrong configuration, or a name that it does not know. What is wrong with a token is in the result and
-/// in the exit code.
+/// A wrong configuration, or an unknown name. A token's problems are in the result and in the exit code.
 pub async fn run(args: VerifyArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;

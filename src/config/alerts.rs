@@ -1,4 +1,4 @@
-//! `[[alert]]` and `[heartbeat]`: who gets alerts, and which service notices when Perennial falls silent.
+//! Parses `[[alert]]` (alert destinations) and `[heartbeat]` (dead-man's switch).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,17 +31,17 @@ pub(super) const ALERT: &[&str] = &[
     "min_severity",
     "tokens",
 ];
-/// Those of them that do not go with every kind.
+/// Keys that are valid for some kinds only.
 const OF_A_KIND: [&str; 9] =
     ["url", "signing_key", "routing_key", "endpoint", "server", "from", "to", "username", "password"];
-/// Those whose value is read elsewhere.
+/// Keys whose value is a secret's source.
 const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
 /// Keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
-/// How often the heartbeat is sent unless told otherwise.
+/// Default interval of the heartbeat.
 const BEAT: Duration = Duration::from_secs(5 * 60);
-/// More pings a minute than five may be dropped (docs/azure-facts.md F505).
+/// The shortest interval: a receiver may drop more than five pings a minute (docs/azure-facts.md F505).
 const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -68,7 +68,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
-/// A pattern that fits no token is a mistake in a name: its sink would stay silent.
+/// A pattern that matches no token is a mistake: its sink would never get a message.
 pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
@@ -90,7 +90,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = list(&section, "tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // A secret in plain sight is told all the same.
+        // A secret written into the file is reported too.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -126,7 +126,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     })
 }
 
-/// A mail server, and whom it is to reach.
+/// A mail server and the recipients.
 fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
@@ -171,18 +171,18 @@ fn severity(text: &str) -> Result<Severity, Wanted> {
     }
 }
 
-/// Where `PagerDuty` takes events unless told otherwise (Events API v2, docs/azure-facts.md F503).
+/// `PagerDuty`'s default endpoint (Events API v2, docs/azure-facts.md F503).
 fn pagerduty() -> TargetUrl {
     TargetUrl::parse("https://events.pagerduty.com").expect("it begins with https://")
 }
 
-/// A server that is reached over HTTPS, or a stand-in on this machine.
+/// An HTTPS server, or a simulated one on loopback.
 fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
     let stand_in = text.starts_with("http://").then(|| TargetUrl::parse(text).ok()).flatten();
     stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 
-/// Whether TLS comes first, the host and the port: submission is 587, and 465 with TLS from the start (RFC 8314, 3.3).
+/// Whether TLS comes first, the host and the port: 587 for submission, 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
     const WANTED: &str = "must be smtps://host or smtp://host, with a port where it is not 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;
@@ -204,7 +204,7 @@ fn mailbox(text: &str) -> Result<String, Wanted> {
 
 const TOKENS: &str = "must be a list of names in quotes; `*` stands for any letters";
 
-/// A list of texts that is not empty, or nothing.
+/// A list of texts that is not empty, or `None`.
 fn list<T>(
     section: &Section<'_>,
     key: &str,

@@ -1,6 +1,6 @@
-//! Whether Entra lets all tokens be redeemed as often as `prove_every` asks.
+//! Whether Entra's limits allow all tokens to be redeemed as often as `prove_every` asks.
 //!
-//! A warning and not a problem: tokens wait for their turn, and each is still proved, only later than asked.
+//! A warning and not a problem: tokens wait for their turn, and each is still proved, only later than configured.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use crate::rotation::pace::{Redeemer, redeemable_within};
 use crate::token::managed::{ManagedToken, Policy};
 use crate::token::secret::ConfigValue;
 
-/// What is allowed and will not do what it says.
+/// A valid setting that cannot have its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
-    /// What happens and why.
+    /// The effect and the reason.
     pub summary: String,
     /// What to do.
     pub action: String,
 }
 
-/// One warning for each user and app, as far as the configuration tells them apart.
+/// One warning for each user and app, as far as the configuration distinguishes them.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn more_tokens_of_one_user_than_the_loop_rule_lets_through_are_warned_of() {
+    fn more_tokens_of_one_user_than_the_loop_rule_allows_cause_a_warning() {
         let policy = Policy::default();
         let crowd = |count, user: &dyn Fn(usize) -> Option<String>| -> Vec<ManagedToken> {
             (0..count).map(|nth| token(nth, user(nth))).collect()

@@ -1,10 +1,8 @@
-//! How this process proves who it is to the vault: `[vault] credential`, and what the environment says
-//! where that is `auto`.
+//! How this process authenticates to Key Vault: `[vault] credential`, and the environment if that is `auto`.
 //!
-//! Owns the choice, which is made once, when the configuration is read: from what a host puts into the
-//! environment, without a request to anybody. Only if the environment says nothing, a command that a person
-//! types looks for a metadata service, for a second at most, before it takes the Azure CLI
-//! (`cli::azure_clients`).
+//! Owns the choice, which is made once, when the configuration is read, from the host's environment variables and
+//! without a request. If they name no identity, an interactive command looks for a metadata service, for a second at
+//! most, before it uses the Azure CLI (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +11,7 @@ use super::walk::{Checked, Section, Wanted};
 use super::{grants, rules};
 use crate::azure::identity::{Identity, IdentityHost};
 
-/// What `credential` may say.
+/// The values of `credential`.
 #[derive(Clone, Copy)]
 enum CredentialKind {
     Auto,
@@ -38,7 +36,7 @@ impl CredentialKind {
         }
     }
 
-    /// The keys beside it that mean something.
+    /// The keys that this credential uses.
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Auto | Self::WorkloadIdentity => &["tenant_id", "client_id"],
@@ -50,7 +48,7 @@ impl CredentialKind {
     }
 }
 
-/// The variables of the process that are not settings of ours.
+/// Environment variables that are not Perennial's settings.
 pub(super) type Surroundings = BTreeMap<String, String>;
 
 /// Reads the identity's keys of `[vault]`.
@@ -114,7 +112,7 @@ fn automatic(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     Ok(Identity::Unnamed { client_id: section.optional("client_id", rules::guid)? })
 }
 
-/// What the webhook of workload identity puts into a pod (docs/azure-facts.md F404).
+/// The variable that the workload identity webhook sets in a pod (docs/azure-facts.md F404).
 const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 const TENANT: &str = "AZURE_TENANT_ID";
 const CLIENT: &str = "AZURE_CLIENT_ID";
@@ -151,8 +149,7 @@ fn set_or(
     parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
 }
 
-/// What hosts put into the environment (docs/azure-facts.md F402; Azure Arc and Service Fabric
-/// set some of them too).
+/// Variables that hosts set (docs/azure-facts.md F402; Azure Arc and Service Fabric set some of them too).
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";

@@ -1,9 +1,8 @@
-//! From a TOML file and the environment to a `Config` in which nothing is left to be checked.
+//! Reads a TOML file and the environment into a checked `Config`.
 //!
-//! Owns the keys, their defaults and what is refused. Every problem is reported at once, by key path and
-//! never with the value: a secret pasted into the wrong place must not get into a log from here. The
-//! `config` crate merges; its own errors and those of the TOML parser quote what they found and are
-//! therefore never shown.
+//! Owns the keys, their defaults and the checks. All problems are reported together, by key path and never with the
+//! value: a secret pasted into the wrong place must not reach a log. The `config` crate merges. Its errors and those
+//! of the TOML parser quote values, so they are never shown.
 //!
 //! Invariant: a `Config` holds no secret, only where to find one.
 
@@ -33,7 +32,7 @@ pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
-/// Every key, by section. `config/perennial.toml` shows each of them, which a test holds it to.
+/// Every key, by section. `config/perennial.toml` shows each of them; a test checks that.
 pub const KEYS: [(&str, &[&str]); 9] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
@@ -49,47 +48,47 @@ pub const KEYS: [(&str, &[&str]); 9] = [
 /// The sections.
 const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "alerts", "heartbeat"];
 
-/// Lists, which the file alone can hold.
+/// Lists, which only the file can hold.
 const LISTS: [&str; 2] = ["token", "alert"];
 
-/// What a variable begins with to be a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
+/// The prefix of a variable that sets a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
 const PREFIX: &str = "PERENNIAL";
 const SEPARATOR: &str = "__";
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The vault and who this process is to it.
+    /// The default vault and the identity for Key Vault.
     pub vault: VaultSettings,
-    /// Which cloud, and where its services are.
+    /// The cloud and the addresses of its services.
     pub cloud: Cloud,
-    /// When things are due; the grants share it.
+    /// The intervals, shared by all tokens.
     pub policy: Arc<Policy>,
-    /// What is served.
+    /// The HTTP endpoints.
     pub http: HttpSection,
     /// At least one, in the order of the file.
     pub tokens: Vec<ManagedToken>,
-    /// Where alerts go, in the order of the file.
+    /// Alert destinations, in the order of the file.
     pub alerts: Vec<Sink>,
-    /// Who is to notice when this process is gone.
+    /// The monitor that raises an alarm when this process stops.
     pub heartbeat: Option<Heartbeat>,
 }
 
-/// The vault and who this process is to it.
+/// The default vault and the identity for Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
-    /// The vault of every token that names no other; base URL without a trailing slash.
+    /// The vault of every token that names no other; a base URL without a trailing slash.
     pub url: Option<Arc<str>>,
-    /// Who this process is.
+    /// The identity of this process.
     pub identity: Identity,
 }
 
-/// What is served.
+/// The HTTP endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSection {
-    /// Where.
+    /// The address.
     pub listen: SocketAddr,
-    /// Whether pages that name customers are served too.
+    /// Whether pages that name customers are served beyond loopback.
     pub status: bool,
 }
 
@@ -97,12 +96,12 @@ impl Config {
     /// Reads the file and the environment.
     ///
     /// # Errors
-    /// Everything that is wrong, at once.
+    /// All problems together.
     pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigProblems> {
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| {
             let what = match error.kind() {
-                ErrorKind::NotFound => "is not there; name another with --config or PERENNIAL_CONFIG",
+                ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
                 ErrorKind::PermissionDenied => "may not be read by the user this runs as",
                 ErrorKind::IsADirectory => "is a directory",
                 _ => "cannot be read",
@@ -114,22 +113,22 @@ impl Config {
         Self::parse(path, &text, env)
     }
 
-    /// What is allowed and will not do what it says.
+    /// Valid settings that cannot have their effect.
     pub fn warnings(&self) -> Vec<ConfigWarning> {
         crowded::crowded(&self.tokens, &self.policy)
     }
 
-    /// The same for the text of a file; `path` only gives a name to what is wrong.
+    /// The same for a file's text; `path` only names the file in problems.
     ///
     /// # Errors
-    /// Everything that is wrong, at once.
+    /// All problems together.
     pub fn parse(
         path: &Path,
         text: &str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigProblems> {
         let mut sections = read(path, text)?;
-        // Only the file names tokens: hundreds of them need not be merged with anything.
+        // Tokens come from the file only, so hundreds of them need no merging.
         let [tokens, alerts] = LISTS.map(|list| sections.remove(list));
         let env: Surroundings = env.collect();
         let (overrides, strays) = overrides(&env);
@@ -190,7 +189,7 @@ impl Config {
     }
 }
 
-/// The file's sections; says where it stops being TOML. The parser's own message quotes the line.
+/// The file's sections, or the line of a TOML error. The parser's own message quotes the line.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
@@ -200,7 +199,7 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         ConfigProblems::one(path, &shown, format!("is not valid TOML at line {line}, column {column}"))
     })?;
-    // The merging crate reads a name as `"a[9]"` as a path into a list of ten.
+    // The merging crate reads a name such as `"a[9]"` as a path into a list of ten.
     let strange: Vec<Problem> = table
         .keys()
         .filter(|key| printable(key) != **key)
@@ -213,7 +212,7 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// The variables that set a key, and those that look as if they should.
+/// The variables that set a key, and those that look like one.
 fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<String>) {
     let ours = format!("{PREFIX}{SEPARATOR}");
     let set = env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty());
@@ -236,7 +235,7 @@ fn key_of(variable: &str) -> String {
     variable[PREFIX.len() + SEPARATOR.len()..].to_ascii_lowercase().replace(SEPARATOR, ".")
 }
 
-/// One tree of both. Values stay text: `try_parsing` would turn the id 0123 into 123.
+/// Merges both. Values stay text: `try_parsing` would turn the id 0123 into 123.
 fn merge(
     path: &Path,
     sections: toml::Table,
@@ -252,13 +251,13 @@ fn merge(
         .into_iter()
         .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
         .and_then(|all| all.add_source(environment).build());
-    // The keys were looked at and the variables are text: nothing is left that could be wrong with them.
+    // The keys were checked and the variables are text, so merging cannot fail.
     merged
         .map(|merged| merged.cache)
         .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
 }
 
-/// A value of the file as the merging crate has them. Times are text here, in quotes or not.
+/// A value of the file in the merging crate's type. Times become text, quoted or not.
 fn plain(value: toml::Value) -> Value {
     let kind = match value {
         toml::Value::String(text) => ValueKind::String(text),
@@ -274,7 +273,7 @@ fn plain(value: toml::Value) -> Value {
     Value::new(None, kind)
 }
 
-/// A tenant's id or a domain of it, if the text has the form of one.
+/// A tenant's id or domain, if the text has that form.
 pub fn tenant(text: &str) -> Option<String> {
     rules::tenant(text).ok()
 }
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_variables_are_none_of_our_business() {
+    fn variables_of_other_programs_are_ignored() {
         let (good, bad) = overrides(&env(&[
             ("PERENNIAL_CONFIG", "x"),
             ("PERENNIAL_PORT_9464_TCP", "tcp://10.0.0.1:9464"),

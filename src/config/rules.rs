@@ -1,4 +1,4 @@
-//! What a single value must look like. Each rule makes a value of a text or says what is wanted.
+//! The form of single values. Each rule parses a text or says what is expected.
 //!
 //! Pure. The answers never repeat the text.
 
@@ -39,7 +39,7 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")
 }
 
-/// A concrete tenant: some grants are refused on `common` (docs/azure-facts.md F101).
+/// A concrete tenant: `common` rejects some grants (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     let label = |label: &str| {
         !label.is_empty()
@@ -58,13 +58,13 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
 pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     BaseUrl::parse(text).map_err(|error| match error {
         BaseUrlError::NotAUrl => "must be an address, as https://host.example",
-        BaseUrlError::NotHttps => "must begin with https://, so that nobody on the way can read what is sent",
+        BaseUrlError::NotHttps => "must begin with https://, so that secrets are not sent in clear text",
         BaseUrlError::UserInfo => "must not hold a user name or a password",
         BaseUrlError::Query => "must end before any `?` or `#`",
     })
 }
 
-/// A vault's address in its one spelling, which is part of what names a secret: no trailing slash.
+/// A vault's address in normal form, which is part of a secret's identity: no trailing slash.
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
     if url.has_path() {
@@ -78,7 +78,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
     humantime::parse_duration(text).map_err(|_| "must be a number with a unit, as \"7d\", \"6h\" or \"90s\"")
 }
 
-/// A day, of which the first moment counts, or an instant.
+/// A day, which means its first moment, or an instant.
 pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
@@ -87,7 +87,7 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
         .ok_or("must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z, from 2000 to 2199")
 }
 
-/// Free text for people.
+/// One line of free text.
 pub(super) fn line(text: &str) -> Result<String, Wanted> {
     if text.chars().count() <= 200 && !text.contains(char::is_control) {
         Ok(text.trim().to_owned())
@@ -96,13 +96,13 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// A command stands in back-ticks in every action.
+/// A command as it is typed; actions show it between back-ticks.
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
     if command.contains('`') { Err("must hold no back-tick") } else { Ok(command.trim().to_owned()) }
 }
 
-/// What messages call an instance.
+/// The instance name in messages.
 pub(super) fn instance(text: &str) -> Result<String, Wanted> {
     let name = text.trim();
     if !name.is_empty() && name.chars().count() <= 64 && !name.contains(char::is_control) {

@@ -24,16 +24,16 @@ pub(super) const ALERTS: &[&str] = &["command", "instance", "runbook_url", "page
 /// Keys of `[http]`.
 pub(super) const HTTP: &[&str] = &["listen", "status"];
 
-/// Where Perennial listens unless told otherwise.
+/// The default address.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Less would be a loop and not a policy; the sandbox asks for little more.
+/// A shorter span would be a loop; the sandbox uses little more.
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
-/// Ten years: far beyond any issuer's word, and safe to add to a date.
+/// Ten years: longer than any issuer's lifetimes, and safe to add to a date.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// The vault of tokens that name no other, and the identity: each stands or falls by itself.
+/// The default vault and the identity: a mistake in one does not hide the other.
 pub(super) fn vault(
     root: &Section<'_>,
     env: &Surroundings,
@@ -59,7 +59,8 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     })
 }
 
-/// What all tokens share: `[alerts]`, and where Entra is. Their first secret is known once all are read.
+/// The settings that all tokens share: `[alerts]`, and Entra's address. The first token's secret is added once all
+/// tokens are parsed.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
     let section = root.section("alerts", ALERTS)?;
     let command = section.optional("command", rules::command);

@@ -1,7 +1,6 @@
-//! Reading the merged tree of file and environment, key by key, and noting what is wrong with it.
+//! Reads the merged tree of file and environment, key by key, and collects its problems.
 //!
-//! Owns the form of a problem: where it is and what is wanted there, never what was found. Knows no key
-//! by name.
+//! Owns the form of a problem: its key path and what is expected, never the value. Knows no key by name.
 //!
 //! Invariant: no value of the configuration gets into a problem.
 
@@ -12,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: a key path as `token[0].client_secret`, a variable, or the file.
+    /// A key path such as `token[0].client_secret`, a variable, or the file.
     pub key: String,
-    /// What is wanted there.
+    /// What is expected.
     pub what: String,
 }
 
@@ -27,7 +26,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration; one line each.
+/// All problems of a configuration, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblems {
     /// The file.
@@ -52,21 +51,21 @@ impl fmt::Display for ConfigProblems {
 
 impl std::error::Error for ConfigProblems {}
 
-/// A problem has been noted; there is nothing more to say.
+/// A problem has been recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported;
 
-/// A value, or the knowledge that its problem has been noted.
+/// A value, or `Reported` if its problem has been recorded.
 pub(super) type Checked<T> = Result<T, Reported>;
 
-/// What is wanted of a value that was not as it should be.
+/// What is expected instead of the value.
 pub(super) type Wanted = &'static str;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
-    /// Key path to the variable that set it, so that a problem names what has to be changed.
+    /// The variable that set each key, so that a problem names the variable.
     variables: BTreeMap<String, String>,
 }
 
@@ -119,33 +118,33 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// Where a key of this table is.
+    /// The path of a key of this table.
     pub(super) fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Notes what is wrong with a key of this table.
+    /// Records a problem with a key of this table.
     pub(super) fn note(&self, key: &str, what: impl Into<String>) -> Reported {
         self.problems.note(self.at(key), what)
     }
 
-    /// The value as it is.
+    /// The unparsed value.
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         debug_assert!(self.known.contains(&key), "{key} is missing from the list of keys");
         self.table.get(key)
     }
 
-    /// Where problems are noted.
+    /// The collection for problems.
     pub(super) fn problems(&self) -> &'a Problems {
         self.problems
     }
 
-    /// Whether there are keys that nobody knows, which have been reported.
+    /// Whether the table has unknown keys, which have been reported.
     pub(super) fn has_strangers(&self) -> bool {
         self.table.keys().any(|key| !self.known.contains(&key.as_str()))
     }
 
-    /// The keys among `keys` that are there.
+    /// The keys among `keys` that are set.
     pub(super) fn present<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
         keys.iter().copied().filter(|key| self.get(key).is_some()).collect()
     }
@@ -165,7 +164,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Text that `parse` makes something of, or says what is wanted.
+    /// Text that `parse` accepts; otherwise records what is expected.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -175,12 +174,12 @@ impl<'a> Section<'a> {
         parse(text).map(Some).map_err(|wanted| self.note(key, wanted))
     }
 
-    /// The same, where it has to be there.
+    /// The same for a required key.
     pub(super) fn required<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, Wanted>) -> Checked<T> {
         self.optional(key, parse)?.ok_or_else(|| self.note(key, "is missing"))
     }
 
-    /// `true` or `false`; from a variable it comes as text.
+    /// `true` or `false`; from a variable it is text.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);
         match kind {
@@ -193,9 +192,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Says that a key is not known, and which one was perhaps meant.
+/// The message for an unknown key, with the most similar known one.
 fn unknown(key: &str, known: &[&str]) -> String {
-    /// More than two slips make another word.
+    /// A key with more than two differing letters is not similar.
     const SLIPS: usize = 2;
     let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest.filter(|candidate| strsim::damerau_levenshtein(key, candidate) <= SLIPS) {
@@ -204,7 +203,7 @@ fn unknown(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// A key as it can be shown: short and without control characters.
+/// A key that is safe to show: short and without control characters.
 pub(super) fn printable(key: &str) -> String {
     const MOST: usize = 40;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -219,13 +218,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_near_miss_is_met_with_a_proposal() {
+    fn a_misspelled_key_gets_a_suggestion() {
         assert_eq!(unknown("tokens", &["vault", "token"]), "is not a key; did you mean `token`?");
         assert_eq!(unknown("colour", &["vault", "token"]), "is not a key");
     }
 
     #[test]
-    fn a_strange_key_cannot_write_to_the_terminal() {
+    fn control_characters_of_an_unknown_key_are_not_printed() {
         assert_eq!(printable("a\u{1b}[31m\nb"), "\"a\\u{1b}[31m\\nb\"");
         assert!(printable(&"x".repeat(1000)).len() < 50);
     }

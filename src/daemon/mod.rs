@@ -1,7 +1,7 @@
-//! The daemon, put together: a task for each token, tasks that send alerts and the heartbeat, and the board that they share.
+//! The whole daemon: a task for each token, tasks for alerts and the heartbeat, and the board that they share.
 //!
-//! Owns the order of its start and of its end. Built once, for `run`, for the demo and for the tests. Knows nothing of
-//! configuration files, command lines, systemd or what is served.
+//! Owns the order of its start and of its stop. `run`, the demo and the tests use the same one. Knows nothing of
+//! configuration files, command lines, systemd or HTTP.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::rotation::turns::Turns;
 use crate::status::board::StatusBoard;
 use crate::status::snapshot::Snapshot;
 
-/// A daemon in this process. Dropped, it ends from one moment to the next, as by a power cut.
+/// A daemon in this process. Dropping it ends all tasks at once, like a power cut.
 #[derive(Debug)]
 pub struct Daemon {
     board: Arc<StatusBoard>,
@@ -30,13 +30,13 @@ pub struct Daemon {
     stop: CancellationToken,
     holds: Holds,
     tokens: JoinSet<Option<State>>,
-    /// They end with the process: what is not delivered is still due after the next start.
+    /// These end with the process: an undelivered message is still due after the next start.
     notifiers: JoinSet<()>,
 }
 
 impl Daemon {
-    /// A daemon for the tokens of these rotators, which have one clock, that does nothing yet. `board` makes more of the board,
-    /// as its sinks.
+    /// A daemon for the tokens of these rotators, which share one clock. It is not started yet. `board` completes the
+    /// board, for example by its sinks.
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
@@ -47,7 +47,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
-        // All tokens begin at once: what they share holds them back, and nothing else.
+        // All tokens start at once; only the limits that they share delay them.
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
@@ -79,22 +79,22 @@ impl Daemon {
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));
     }
 
-    /// Runs a task beside the tokens' that tells somebody about them.
+    /// Runs a task for notifications beside the tokens' tasks.
     pub fn notify_by(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.notifiers.spawn(task);
     }
 
-    /// Where the tasks publish and everything else reads.
+    /// The board that the tasks publish to and everything else reads.
     pub fn board(&self) -> &StatusBoard {
         &self.board
     }
 
-    /// Has every token look at the vault now, as soon as it is its turn.
+    /// Makes every token check the vault now, in turn.
     pub fn reload(&self) {
         self.reloads.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a task ends by itself, which breaks an invariant, and says which. The process has to start afresh.
+    /// Waits until a task ends by itself, which breaks an invariant, and names it. The process must be restarted.
     pub async fn broken(&mut self) -> String {
         let Self { tokens, notifiers, .. } = self;
         tokio::select! {
@@ -107,7 +107,8 @@ impl Daemon {
         }
     }
 
-    /// Stops: at once where no successor is held, else once all are saved, or after the grace. Whether all are saved.
+    /// Stops: at once if no successor is held, else when all are saved, or after the grace period. Returns whether
+    /// all are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -135,12 +136,12 @@ impl Daemon {
         in_time
     }
 
-    /// Whether a token's task has ended by itself, which it never should. Each has a receiver for as long as it runs.
+    /// Whether a token's task has ended by itself, which must not happen. Each task has a receiver while it runs.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len()
     }
 
-    /// How many tokens it looks after.
+    /// The number of its tokens.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }

@@ -1,6 +1,6 @@
-//! One attempt to sign in: the three secrets that tie the answer to the question.
+//! One authorization request and the three secrets that tie the response to it.
 //!
-//! Owns PKCE (RFC 7636), `state` and `nonce`, and the authorization request. Chance comes from outside.
+//! Owns PKCE (RFC 7636), `state` and `nonce`, and the request's address. Randomness is an argument.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
-/// 256 bits each for verifier, `state` and `nonce`: the verifier becomes 43 characters, the least that
-/// RFC 7636 (4.1) admits, and all that fits into SHA-256.
+/// 256 bits each for verifier, `state` and `nonce`. The verifier becomes 43 characters, the minimum of RFC 7636
+/// (4.1), and SHA-256 holds no more.
 pub const RANDOM_BYTES: usize = 96;
 
 /// Verifier, `state` and `nonce` of one attempt. Used once.
@@ -22,16 +22,16 @@ pub struct AuthorizationRequest {
     nonce: String,
 }
 
-/// What the issuer is asked for.
+/// The parameters of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// App.
     pub client_id: &'a str,
-    /// Where the answer is to go.
+    /// The redirect URI.
     pub redirect_uri: &'a str,
     /// Scopes, `openid` and `offline_access` among them.
     pub scope: &'a str,
-    /// How the answer comes.
+    /// How the response is returned.
     pub mode: ResponseMode,
     /// The account to offer.
     pub login_hint: Option<&'a str>,
@@ -47,23 +47,23 @@ pub enum ResponseMode {
 }
 
 impl AuthorizationRequest {
-    /// Makes one out of fresh random bytes.
+    /// Makes an attempt from fresh random bytes.
     pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
         let part = |place: usize| URL_SAFE_NO_PAD.encode(&random[32 * place..32 * (place + 1)]);
         Self { verifier: part(0).into(), state: part(1), nonce: part(2) }
     }
 
-    /// What proves to the token endpoint that it was this program that asked.
+    /// The verifier, which proves to the token endpoint that the same program made the request.
     pub fn verifier(&self) -> &SecretString {
         &self.verifier
     }
 
-    /// What the ID token must repeat.
+    /// The nonce that the ID token must repeat.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// Whether an answer belongs to this attempt. Takes as long for a near miss as for any other.
+    /// Whether a response belongs to this attempt. Compares in constant time.
     pub fn is_ours(&self, state: &str) -> bool {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
@@ -74,9 +74,9 @@ impl AuthorizationRequest {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The page to open (docs/azure-facts.md F131). It holds nothing secret: of the verifier only its hash.
+    /// The page to open (docs/azure-facts.md F131). It holds no secret: only a hash of the verifier.
     ///
-    /// An account is always asked for, so that one the browser happens to remember is not taken silently.
+    /// It always asks for an account, so that the browser does not use a remembered one unnoticed.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {
         let mode = match request.mode {
             ResponseMode::FormPost => "form_post",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_an_attempt_is_shown() {
+    fn secrets_of_an_attempt_are_not_shown_by_debug() {
         let attempt = attempt();
 
         assert!(!format!("{attempt:?}").contains(attempt.verifier().expose_secret()));

@@ -1,4 +1,4 @@
-//! What Entra's refusals mean for the person who signs in, in the words of `ports::diagnosis`.
+//! Explains Entra's rejections to the user who signs in, in the words of `ports::diagnosis`.
 
 use super::StepFailure;
 use crate::ports::IssuerError;
@@ -9,7 +9,7 @@ use crate::ports::oauth_error::OAuthError;
 use crate::process::clock::Timestamp;
 use crate::token::managed::ManagedToken;
 
-/// Explains why the issuer gave no tokens.
+/// Explains why the issuer returned no tokens.
 pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     let failure = error.failure();
     let trace = &failure.trace;
@@ -25,9 +25,9 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     StepFailure::new(failure.remedy, format!("{}{traced}", failure.summary), action)
 }
 
-/// Explains a refusal that came to the redirect.
+/// Explains a rejection that came to the redirect URI.
 pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
-    // Without a number it is the person who said no (RFC 6749, 4.1.2.1).
+    // Without a number, the user declined (RFC 6749, 4.1.2.1).
     if refusal.error == "access_denied" && refusal.trace.code.is_none() {
         return StepFailure::new(Remedy::Login, "the sign-in was declined", Advice::StartAgain.text(subject));
     }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_that_a_sign_in_meets_names_its_action() {
+    fn every_rejection_of_a_sign_in_names_its_action() {
         let (code, device, import) = (LoginMethod::Code, LoginMethod::DeviceCode, LoginMethod::Import);
         for (error, number, way, action) in [
             ("invalid_request", Some(9_002_327), code, "to the platform Web"),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_help_is_said_by_the_remedy() {
+    fn the_remedy_says_who_must_act() {
         assert_eq!(explained("invalid_grant", Some(65001), LoginMethod::Code).remedy, Remedy::Operator);
         assert_eq!(explained("access_denied", Some(65004), LoginMethod::Code).remedy, Remedy::Login);
         assert_eq!(explained("access_denied", None, LoginMethod::Code).remedy, Remedy::Login);

@@ -1,8 +1,8 @@
-//! Whether what came back may be stored: the right tenant, app and user, the scopes, a second factor, a
-//! token that lasts, and Partner Center's word.
+//! Whether the answer of a sign-in may be stored: tenant, app, user, scopes, MFA, the token's lifetime, and Partner
+//! Center's verdict.
 //!
-//! Owns the order of the checks and what each refusal says. Tags are hints: the user of the version on top
-//! is compared so that nobody is replaced by accident, and `--replace-user` is all it takes.
+//! Owns the order of the checks and the text of each rejection. Tags are hints: the user in the newest version's tags
+//! is compared so that a user is not replaced by accident. `--replace-user` skips that.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// Tokens of a `spa` redirect end 24 hours after the sign-in, their successors with them (docs/azure-facts.md F108);
-/// all others live for weeks.
+/// Tokens of a `spa` redirect end 24 hours after the sign-in, and so do their successors (docs/azure-facts.md F108).
+/// All others live for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// What the answer is held against.
+/// The expected values.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// The token, as configured.
     pub grant: &'a ManagedToken,
-    /// The app, as read.
+    /// The app's id, as configured or read.
     pub client_id: &'a str,
-    /// What was sent with the request, where one was.
+    /// The nonce of the request, if it had one.
     pub nonce: Option<&'a str>,
-    /// Whose token is in the vault, where a tag says.
+    /// The user of the token in the vault, if a tag names one.
     pub user_before: Option<&'a str>,
-    /// Whether another user is what is wanted.
+    /// Whether another user is intended.
     pub replace_user: bool,
 }
 
-/// Judges a sign-in before anybody else is asked; says whose it is, where that can be read.
+/// Judges an answer before Partner Center is asked. Returns its tenant and user, if it names them.
 ///
 /// # Errors
-/// Login where another sign-in is the cure, Operator where the app's registration is.
+/// Login if another sign-in helps, Operator if the app's registration must change.
 pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose, StepFailure> {
     let Expected { grant, client_id, .. } = *expected;
     nonce_matches(expected, answer)?;
@@ -54,10 +54,10 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
     Ok(whose)
 }
 
-/// Judges what Partner Center said about the access token.
+/// Judges Partner Center's verdict on the access token.
 ///
 /// # Errors
-/// Login where another account or a second factor is the cure.
+/// Login if another account or MFA helps.
 pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), StepFailure> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
         return Err(wrong(Fact::Tenant, grant, "", None));
@@ -133,8 +133,8 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Whether it is the user who is pinned, and the one whose token is in the vault, as far as there are any. One who cannot be
-/// compared is not the same.
+/// Whether the user is the pinned one and the one of the token in the vault, as far as either is known. A user who
+/// cannot be compared does not match.
 fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();
@@ -167,8 +167,8 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> 
     ))
 }
 
-/// Whether the scopes granted hold what is asked for at each redemption. `.default` stands for whatever was
-/// consented to, and what the answer does not say is not held against it.
+/// Whether the granted scopes include those that each redemption requests. `.default` stands for all consented
+/// scopes. A scope that the answer does not mention is not held against it.
 fn covers(
     grant: &ManagedToken,
     client_id: &str,

@@ -1,11 +1,11 @@
-//! Signing a user in: what is asked for, what may come back, and whether it may be stored.
+//! Signing a user in: the request, the valid answers, and whether an answer may be stored.
 //!
-//! Owns every decision of the interactive sign-in (OAuth authorization code with PKCE, device code, and a
-//! token brought from elsewhere), and the words in which a refusal is told together with its cure. Pure:
-//! chance and time are arguments; sockets and servers are `cli::login`'s and `azure`'s.
+//! Owns every decision of the interactive sign-in (OAuth authorization code with PKCE, device code, and an imported
+//! token), and the text of each rejection with its action. Pure: randomness and time are arguments; `cli::login` and
+//! `azure` own sockets and requests.
 //!
-//! Invariants: nothing is accepted that was not asked for here (`state`, `nonce`, verifier); no refusal
-//! shows a code, a token or a text that a peer sent.
+//! Invariants: only answers to this program's own request are accepted (`state`, `nonce`, verifier); no text shows a
+//! code, a token or a peer's words.
 
 pub mod authorization_request;
 pub mod explain;
@@ -21,39 +21,39 @@ use secrecy::SecretString;
 use crate::ports::failure::Remedy;
 use crate::token::managed::Deployment;
 
-/// A code that a person types at the issuer's page (RFC 8628, 3.2).
+/// A device code (RFC 8628, 3.2).
 #[derive(Clone, Debug)]
 pub struct DeviceCode {
-    /// What this program polls with.
+    /// The code that this program polls with.
     pub device_code: SecretString,
-    /// What the person types.
+    /// The code that the user types.
     pub user_code: String,
-    /// Where.
+    /// The page on which the user types it.
     pub verification_uri: String,
-    /// How long both hold.
+    /// How long both codes are valid.
     pub expires_in: Duration,
-    /// How often to ask.
+    /// The polling interval.
     pub interval: Duration,
 }
 
-/// Why nothing was stored, who can mend it, and how.
+/// Why a step failed, who must act, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
     /// What happened.
     pub summary: String,
-    /// What to do about it.
+    /// What to do.
     pub action: String,
-    /// Who can.
+    /// Who must act.
     pub remedy: Remedy,
 }
 
 impl StepFailure {
-    /// Puts the two sentences together.
+    /// Combines summary and action.
     pub fn new(remedy: Remedy, summary: impl Into<String>, action: impl Into<String>) -> Self {
         Self { summary: summary.into(), action: action.into(), remedy }
     }
 
-    /// The same with its commands typed as they are here.
+    /// The same, with Perennial's commands as they are typed in this deployment.
     #[must_use]
     pub fn typed(self, here: &Deployment) -> Self {
         Self { action: here.typed(&self.action), ..self }
@@ -68,11 +68,11 @@ impl fmt::Display for StepFailure {
 
 impl std::error::Error for StepFailure {}
 
-/// The scopes to ask for, at a sign-in and at each redemption: those of the grant, a refresh token, and an ID token to know
-/// tenant, app and user by, as Microsoft's own libraries do.
+/// The scopes of each sign-in and redemption: the token's own, a refresh token, and an ID token that names tenant,
+/// app and user, as in Microsoft's own libraries.
 ///
-/// Entra names the user to those who ask for `profile` (id-token-claims-reference). Where the grant names `openid`, it is
-/// left at that: another issuer may refuse what was not granted (RFC 6749, 6).
+/// Entra names the user only if `profile` is requested (id-token-claims-reference). If the token's scope names
+/// `openid`, nothing is added: another issuer may reject a scope that was not granted (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();
     let more = if words.contains(&"openid") { &[][..] } else { &["openid", "profile"] };

@@ -1,4 +1,4 @@
-//! Polling for a device code: how often, how long, and what each answer means (RFC 8628, 3.5).
+//! Polling for a device code: interval, duration, and the meaning of each answer (RFC 8628, 3.5).
 
 use std::time::Duration;
 
@@ -10,45 +10,45 @@ use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 
-/// Where the issuer names no interval, or none at all (RFC 8628, 3.2).
+/// The interval if the issuer names none (RFC 8628, 3.2).
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What `slow_down` adds (RFC 8628, 3.5).
+/// The increase on `slow_down` (RFC 8628, 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 
-/// Nobody polls less often than this, whatever the issuer or the network asks for.
+/// The longest interval, whatever the issuer or the network asks for.
 const SLOWEST: Duration = Duration::from_secs(60);
 
-/// A code never holds longer than this is waited for; Entra's holds 15 minutes.
+/// The longest wait for a code; Entra's lasts 15 minutes.
 const LONGEST: TimeDelta = TimeDelta::minutes(30);
 
-/// When to ask again, and until when.
+/// The next poll and the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Polling {
     interval: Duration,
     ends_at: Timestamp,
 }
 
-/// What an answer other than tokens means.
+/// What an answer without tokens means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollingTurn {
     /// Ask again after this long.
     Again(Duration),
-    /// It is over: the answer says why.
+    /// Stop: the answer says why.
     Over,
-    /// It is over: the code has run out.
+    /// Stop: the code has expired.
     Expired,
 }
 
 impl Polling {
-    /// Begins with what the issuer said about the code.
+    /// Starts with the issuer's values for the code.
     pub fn new(interval: Duration, expires_in: Duration, now: Timestamp) -> Self {
         let interval = if interval.is_zero() { USUAL_INTERVAL } else { interval.min(SLOWEST) };
         let lasts = TimeDelta::from_std(expires_in).unwrap_or(LONGEST).min(LONGEST);
         Self { interval, ends_at: now + lasts }
     }
 
-    /// How long to wait before the first question.
+    /// The wait before the first poll.
     pub fn first(&self) -> Duration {
         self.interval
     }
@@ -65,7 +65,7 @@ impl Polling {
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },
             },
-            // A time-out asks for exponential backoff (RFC 8628, 3.5).
+            // A timeout requires exponential backoff (RFC 8628, 3.5).
             IssuerError::Unreachable(_) => self.ease(None),
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
             IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return PollingTurn::Over,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_as_often_as_the_issuer_wants_and_slower_when_told_so() {
+    fn polling_uses_the_issuers_interval_and_obeys_slow_down() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
 
         assert_eq!(polling.first(), seconds(5));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_waited_out_more_and_more_slowly() {
+    fn polling_backs_off_during_an_outage() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
         let down = IssuerError::Unreachable(NoResponse::TimedOut);
         let throttled = IssuerError::Unavailable { status: 429, retry_after: Some(seconds(45)) };
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_code_and_with_every_word_that_ends_it() {
+    fn polling_ends_with_the_code_and_with_every_final_error() {
         let mut polling = Polling::new(seconds(5), seconds(900), start());
         let late = start() + TimeDelta::seconds(896);
 

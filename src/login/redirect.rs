@@ -1,7 +1,7 @@
-//! What comes back to the redirect URI: a code, a refusal, or something that is no answer of ours.
+//! Requests to the redirect URI: a code, a rejection, or no answer to this sign-in.
 //!
-//! Owns the reading of it, whether it came in a query, a form or a line that a person pasted. Nothing is
-//! looked at before `state` is ours (RFC 6749, 10.12).
+//! Owns the parsing, from a query, a form or a pasted line. Nothing else is read before `state` matches (RFC 6749,
+//! 10.12).
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -20,21 +20,21 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub enum AuthorizationResponse {
     /// To be exchanged once, within ten minutes.
     Code(SecretString),
-    /// The issuer, or the person, said no.
+    /// The issuer rejected the request, or the user declined.
     Refused(Box<OAuthError>),
 }
 
-/// Why something is no answer to this attempt.
+/// Why a request is no answer to this attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
     /// Another attempt's, or forged.
     OtherState,
-    /// No answer at all, or one that says two things.
+    /// Neither a code nor an error, or both.
     Unreadable,
 }
 
 impl NotOurs {
-    /// For the person in front of it.
+    /// The text for the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OtherState => {
@@ -48,12 +48,12 @@ impl NotOurs {
 /// Reads the parameters of a redirect.
 ///
 /// # Errors
-/// Where they are no answer to `attempt`.
+/// If they are no answer to `attempt`.
 pub fn read(
     attempt: &AuthorizationRequest,
     parameters: &[(String, String)],
 ) -> Result<AuthorizationResponse, NotOurs> {
-    // A parameter is given once (RFC 6749, 3.1): of two codes nobody knows which is the right one.
+    // A parameter may appear only once (RFC 6749, 3.1): of two codes, the right one is unknown.
     let one = |name: &str| {
         let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (found.next(), found.next()) {
@@ -87,7 +87,7 @@ pub fn parameters(encoded: &str) -> Vec<(String, String)> {
     url.query_pairs().into_owned().collect()
 }
 
-/// The parameters of what a person pasted: the whole address, or its part from `?` on.
+/// The parameters of a pasted text: the whole address, or its part from `?` on.
 pub fn pasted(line: &str) -> Vec<(String, String)> {
     let line = text::bare(line);
     let query = line.split_once('?').map_or(line, |(_, query)| query);
@@ -101,7 +101,7 @@ mod tests {
     use super::super::authorization_request::RANDOM_BYTES;
     use super::*;
 
-    /// `state` of this one: 32 bytes of zeros in BASE64URL.
+    /// `state` of this attempt: 32 zero bytes in BASE64URL.
     const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn come(query: &str) -> Result<AuthorizationResponse, NotOurs> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_or_two_things_is_unreadable() {
+    fn a_redirect_with_neither_or_both_of_code_and_error_is_unreadable() {
         for odd in [
             "",
             "hello",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_refusal_only_words_and_numbers_are_kept() {
+    fn only_words_and_numbers_of_a_rejection_are_kept() {
         let query = format!(
             "error=access_denied&error_subcode=cancel&state={STATE}&error_description=AADSTS65004%3A+User+u%40c+declined"
         );

@@ -1,7 +1,7 @@
-//! Where something may be sent, and whose certificates are trusted there.
+//! Addresses that may be contacted, and the certificates that are trusted there.
 //!
-//! Owns both kinds of address. To have one is to be allowed to send there: the rules of TLS are asked when an address
-//! is parsed and nowhere else.
+//! Owns both kinds of address. An address of either type may be contacted: the TLS rules are checked only when an
+//! address is parsed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,19 +19,19 @@ pub struct BaseUrl(Url);
 pub enum BaseUrlError {
     /// It is no URL, or names no host.
     NotAUrl,
-    /// Its scheme is another than `https`.
+    /// Its scheme is not `https`.
     NotHttps,
     /// It holds a user name or a password.
     UserInfo,
-    /// It goes on after the path.
+    /// It has a query or a fragment.
     Query,
 }
 
 impl BaseUrl {
-    /// Admits a URL that can be a peer's.
+    /// Parses a peer's URL.
     ///
     /// # Errors
-    /// The first of the rules that it breaks.
+    /// The first rule that it breaks.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
         let mut url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl)?;
         if url.scheme() != "https" {
@@ -48,14 +48,14 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// Admits the address of a host's own identity service, which speaks plain HTTP and is not left for any
-    /// other machine (docs/azure-facts.md F401, F402).
+    /// Accepts the address of a host's own identity service, which speaks plain HTTP and is on this host or
+    /// link-local (docs/azure-facts.md F401, F402).
     pub(crate) fn of_host(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(Self(url))
     }
 
-    /// As text, with a slash at the end where there is no path.
+    /// As text, with a trailing slash if there is no path.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -65,7 +65,7 @@ impl BaseUrl {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// Whether more than a host and a port is named.
+    /// Whether it has a path.
     pub fn has_path(&self) -> bool {
         self.0.path() != "/"
     }
@@ -80,19 +80,19 @@ impl BaseUrl {
         self.0.origin() == url.origin()
     }
 
-    /// Whether it never leaves this machine: an emulator or the sandbox.
+    /// Whether it is on loopback: an emulator or the sandbox.
     pub fn is_loopback(&self) -> bool {
         leads_to_this_machine(&self.0)
     }
 }
 
-/// Where a message may be sent: over HTTPS, or without TLS to this machine itself. It may hold a path and a query.
-/// All of it may be secret, so `Debug` shows nothing.
+/// The address of an alert's receiver: HTTPS, or plain HTTP to loopback. It may have a path and a query. All of it
+/// may be secret, so `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetUrl(Url);
 
 impl TargetUrl {
-    /// Admits a URL that nobody on the way can read along.
+    /// Parses a URL whose requests cannot be read on the network.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -106,7 +106,7 @@ impl TargetUrl {
         if !is_private {
             return Err(TargetUrlError::NotPrivate);
         }
-        // The HTTP client would drop them silently.
+        // The HTTP client would silently drop them.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetUrlError::UserInfo);
         }
@@ -120,10 +120,10 @@ impl TargetUrl {
     }
 }
 
-/// Why nothing is sent to a URL.
+/// Why a URL is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetUrlError {
-    /// It is no URL, or somebody on the way could read what is sent.
+    /// It is no URL, or requests to it could be read on the network.
     NotPrivate,
     /// It holds a user name or a password.
     UserInfo,
@@ -147,23 +147,23 @@ impl From<TargetUrl> for Url {
     }
 }
 
-/// Which root certificates are trusted.
+/// The trusted root certificates.
 #[derive(Clone, Debug)]
 pub enum Roots {
     /// The system's.
     System,
-    /// Those in this PEM text as well.
+    /// The system's and those in this PEM text.
     Pem(Vec<u8>),
-    /// Those in this file as well. Read again whenever the client is rebuilt.
+    /// The system's and those in this file, which is read again whenever the client is rebuilt.
     File(PathBuf),
 }
 
-/// Whether a host is this machine, whatever a resolver says. An IPv6 address stands without brackets.
+/// Whether a host is loopback, without asking a resolver. An IPv6 address has no brackets.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Whether a URL leads to this machine.
+/// Whether a URL is on loopback.
 pub(crate) fn leads_to_this_machine(url: &Url) -> bool {
     is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']']))
 }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_in_the_clear_but_to_this_machine() {
+    fn only_loopback_is_reached_without_tls() {
         for (url, may) in [
             ("https://hooks.example/x?sig=1", true),
             ("http://127.0.0.1:9/x", true),

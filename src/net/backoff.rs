@@ -1,12 +1,12 @@
-//! How long to wait after a failure: a span that doubles, jitter, and what the peer asked for.
+//! Waits after a failure: doubling, jitter, and `Retry-After`.
 //!
-//! Pure: attempts, the peer's wish and chance are arguments. How long each wait may be is a rule of the room that waits.
+//! Pure: attempts, `Retry-After` and randomness are arguments. The callers own the limits.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-/// After so many doublings every span is the longest: a second has become 136 years.
+/// After this many doublings the longest wait is reached: a second has become 136 years.
 const MOST_DOUBLINGS: usize = 32;
 
 /// `first`, doubled for each attempt that failed before, up to `longest`. Exact for whole seconds.
@@ -16,17 +16,17 @@ pub fn doubled(first: Duration, longest: Duration, attempts: usize) -> Duration 
     spans.nth(attempts).unwrap_or(longest)
 }
 
-/// Anything up to the span, by a sample in `[0, 1)`: many who failed at once come back one by one.
+/// A wait up to the span, by a sample in `[0, 1)`: clients that failed together return one by one.
 pub fn full_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(sample)
 }
 
-/// Anything in the upper half of the span, by a sample in `[0, 1)`: no attempt follows another at once.
+/// A wait in the upper half of the span, by a sample in `[0, 1)`: no attempt follows another at once.
 pub fn equal_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(0.5 + sample / 2.0)
 }
 
-/// Raises a wait to what the peer asked for (`Retry-After`), of which no more than `most` is heeded.
+/// Raises a wait to the peer's `Retry-After`, which counts up to `most`.
 pub fn heed(wait: Duration, asked: Option<Duration>, most: Duration) -> Duration {
     wait.max(asked.unwrap_or_default().min(most))
 }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_asks_for_never_shortens_a_wait_and_is_bounded() {
+    fn retry_after_never_shortens_a_wait_and_is_limited() {
         for (asked, wait) in [(None, 8), (Some(5), 8), (Some(30), 30), (Some(3_600), 60)] {
             assert_eq!(heed(seconds(8), asked.map(seconds), seconds(60)), seconds(wait), "{asked:?}");
         }

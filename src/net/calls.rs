@@ -1,8 +1,8 @@
-//! How long the calls to other people's servers take, and how they end.
+//! Durations and results of calls to other services.
 //!
-//! Owns the histograms behind `http_client_request_duration_seconds`. Knows nothing of what a call was for.
+//! Owns the histograms behind `http_client_request_duration_seconds`. Does not know what a call is for.
 //!
-//! Invariant: every call that was begun is counted once, also one that is given up half-way.
+//! Invariant: every call is counted once, a cancelled one included.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use crate::net::no_response::NoResponse;
 
-/// Upper bounds of the histogram buckets, in seconds. The last one is the total time any call may take.
+/// Upper bounds of the histogram buckets, in seconds. The last one is the timeout of a call.
 pub const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Who is called.
+/// The called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallTarget {
     /// The token endpoint.
@@ -25,9 +25,9 @@ pub enum CallTarget {
     KeyVault,
     /// The resource.
     PartnerCenter,
-    /// Who hands out tokens of a managed identity.
+    /// The service that issues a managed identity's tokens.
     IdentityHost,
-    /// Where alerts go.
+    /// A receiver of alerts.
     AlertSink,
     /// The heartbeat endpoint.
     Heartbeat,
@@ -47,10 +47,10 @@ impl CallTarget {
     }
 }
 
-/// How a call ended: with an HTTP status, or without an answer.
+/// The result of a call: an HTTP status, or the reason for no answer.
 pub type CallResult = Result<u16, NoResponse>;
 
-/// What calls are counted by. A peer chooses nothing of it but the status.
+/// The labels of a call. A peer controls only the status.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallLabels {
     peer: &'static str,
@@ -59,13 +59,14 @@ pub struct CallLabels {
 }
 
 impl CallLabels {
-    /// Calls of `peer` for `operation`, as `redeem` or `set`, with an HTTP status or a word for why there was none.
+    /// Labels for a call to `peer` for `operation`, such as `redeem` or `set`, with an HTTP status or a reason for no
+    /// answer.
     pub fn new(peer: CallTarget, operation: &'static str, code: impl Into<String>) -> Self {
         Self { peer: peer.as_str(), operation, code: code.into() }
     }
 }
 
-/// The recorder. Shared by all adapters.
+/// The recorder, shared by all adapters.
 #[derive(Debug)]
 pub struct Calls(Family<CallLabels, Histogram>);
 
@@ -82,18 +83,18 @@ impl Calls {
         self.0.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Begins a call, which is counted when it ends, or as timed out when it is given up.
+    /// Starts a call. It is counted when it ends, or as timed out when it is dropped.
     pub fn begin(&self, peer: CallTarget, operation: &'static str) -> Running<'_> {
         Running { calls: self, peer, operation, since: Instant::now(), ended: false }
     }
 
-    /// How long the calls took, in seconds.
+    /// Durations of calls, in seconds.
     pub fn durations(&self) -> &Family<CallLabels, Histogram> {
         &self.0
     }
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug)]
 pub struct Running<'a> {
     calls: &'a Calls,
@@ -104,7 +105,7 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Says how it ended.
+    /// Records the result.
     pub fn end(mut self, outcome: CallResult) {
         self.ended = true;
         self.calls.record(self.peer, self.operation, outcome, self.since.elapsed());
@@ -112,7 +113,7 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// Calls are given up by a time-out around them, never for another reason.
+    /// A call is dropped only by a timeout around it.
     fn drop(&mut self) {
         if !self.ended {
             let took = self.since.elapsed();
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_given_up_is_counted_too() {
+    async fn a_cancelled_call_is_counted_too() {
         let calls = Calls::default();
 
         let call = async {

@@ -1,4 +1,4 @@
-//! Why there was no answer, read from the errors of the HTTP client.
+//! Classifies errors of the HTTP client.
 //!
 //! Owns the mapping to `NoResponse`. Keeps no text of an error, which may hold a URL.
 
@@ -9,8 +9,8 @@ use tokio_rustls::rustls::CertificateError;
 
 use crate::net::no_response::NoResponse;
 
-/// Why there was no answer, from an error of the HTTP client or of what wraps it. The outermost error that
-/// tells is the one that counts: below a refused tunnel there may be a look-up that was the proxy's.
+/// Why no answer came, from an error of the HTTP client or of its wrapper. The outermost specific error counts: below
+/// a rejected tunnel there may be the proxy's own DNS lookup.
 pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);
@@ -19,7 +19,7 @@ pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
             return told;
         }
         connecting |= error.downcast_ref().is_some_and(reqwest::Error::is_connect);
-        // An I/O error's source is that of the error inside it: ask for the inner one itself.
+        // The `source` of an I/O error skips the error inside it, so the inner one is checked directly.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = inner.map_or_else(|| error.source(), |inner| Some(inner));
     }
@@ -53,8 +53,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> NoResponse {
     }
 }
 
-/// How the C libraries say that a name does not exist (`EAI_NONAME`, `EAI_NODATA`): glibc and musl. Whatever
-/// else they say is about the resolver.
+/// The C libraries' texts for a name that does not exist (`EAI_NONAME`, `EAI_NODATA`): glibc and musl. Their other
+/// texts are about the resolver.
 const NAME_UNKNOWN: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_resolver_says_is_told_apart() {
+    fn errors_of_the_resolver_are_distinguished() {
         for (said, told) in [
             ("Name or service not known", NoResponse::NameUnknown),
             ("Name does not resolve", NoResponse::NameUnknown),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_out_of_its_time_may_be_the_clocks_fault() {
+    fn an_expired_certificate_may_mean_a_wrong_clock() {
         for (error, told) in [
             (CertificateError::Expired, NoResponse::NotInTime),
             (CertificateError::NotValidYet, NoResponse::NotInTime),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_may_have_had_its_effect() {
+    fn an_unknown_error_may_follow_an_effect() {
         assert_eq!(classify(&io::Error::from(io::ErrorKind::ConnectionReset)), NoResponse::Cut);
     }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_a_time_out() {
+    async fn no_answer_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let client = http_client(None, false).expect("a client");

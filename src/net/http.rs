@@ -1,14 +1,13 @@
-//! The HTTP client of all who speak to others.
+//! The HTTP client of all adapters.
 //!
-//! Owns the only place that makes HTTP clients, and what every adapter needs of one: bounds on time and
-//! size, roots that do not grow old, `Retry-After`. Retries are the loop's alone.
+//! The only place that makes HTTP clients. Owns limits on time and size, fresh root certificates, and `Retry-After`.
+//! It does not retry; the loop does.
 //!
-//! HTTP/1.1 only (`Cargo.toml` leaves `http2` out). HTTP/2 made the program half a megabyte larger, and no test reached it,
-//! since the stand-ins do not speak it. A few kept connections are enough for proofs that go in turn. Answers are asked for
-//! uncompressed, and the Azure SDK is built without gzip and deflate.
+//! HTTP/1.1 only (`Cargo.toml` leaves `http2` out). HTTP/2 made the program half a megabyte larger, and no test
+//! reached it, since the simulated services do not speak it. A few kept connections are enough for proofs that go in
+//! turn. Answers are requested uncompressed, and the Azure SDK is built without gzip and deflate.
 //!
-//! Invariants: no redirect is followed; no body is read beyond its bound; nothing that a peer sent is kept
-//! as it came.
+//! Invariants: no redirect is followed; no body is read beyond its limit; no text of a peer is kept unchecked.
 
 use std::error::Error as StdError;
 use std::io;
@@ -27,25 +26,25 @@ use crate::net::classify::classify;
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 
-/// Nobody answers a connection later than this and is still of use.
+/// A peer that needs longer to accept a connection is useless anyway.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bounds one request, its answer's body included.
+/// Bounds one request, including the answer's body.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds what is read of an answer of Entra or Partner Center; theirs are a tenth of it.
+/// Bounds an answer of Entra or Partner Center; real ones are a tenth of it.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Root certificates change: a process that runs for years must read them again.
 const CLIENT_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A client is not rebuilt sooner, however often it is distrusted.
+/// A client is not rebuilt sooner, however often TLS fails.
 const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// `Retry-After` beyond this is nonsense; the loop clamps it further.
+/// A longer `Retry-After` is ignored; the loop limits it further.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why no HTTP client can be made. An operator has to look.
+/// Why no HTTP client can be made. An operator must act.
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The configured CA file.
@@ -59,8 +58,8 @@ pub enum HttpError {
     Client(#[source] reqwest::Error),
 }
 
-/// Makes an HTTP client: the only place that does. It trusts the system's roots and those of `ca_pem`,
-/// and goes through a proxy of the environment where `proxy` says so.
+/// Makes an HTTP client: the only place that does. It trusts the system's roots and those of `ca_pem`, and uses a
+/// proxy of the environment if `proxy` is set.
 ///
 /// # Errors
 /// Operator: unreadable or missing root certificates.
@@ -71,7 +70,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // A small compressed body can be a large one: the bound on size would come too late.
+        // A small compressed body can expand to a large one before the size limit applies.
         .no_gzip()
         .no_deflate();
     if let Some(pem) = ca_pem {
@@ -87,7 +86,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
     builder.build().map_err(HttpError::Client)
 }
 
-/// A client that is replaced daily, and after it was distrusted. Shared by all adapters.
+/// A client that is rebuilt daily, and after a TLS failure. Shared by all adapters.
 #[derive(Debug)]
 pub struct Http {
     roots: Roots,
@@ -98,7 +97,7 @@ pub struct Http {
 #[derive(Debug)]
 struct Held {
     client: reqwest::Client,
-    /// The same without any proxy, for this machine itself. Made when it is first needed.
+    /// The same without a proxy, for loopback. Made at its first use.
     direct: Option<reqwest::Client>,
     built_at: Instant,
     distrusted: bool,
@@ -115,7 +114,7 @@ impl Http {
         Ok(Self { roots, proxy, held })
     }
 
-    /// The same without any proxy.
+    /// The same without a proxy.
     fn direct_client(&self) -> reqwest::Client {
         let shared = self.client();
         if !self.proxy {
@@ -123,13 +122,13 @@ impl Http {
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.direct.is_none() {
-            // What has just been built once can be built again; else nothing could be sent.
+            // This build has just succeeded once; if it fails now, nothing can be sent.
             held.direct = build(&self.roots, false).ok();
         }
         held.direct.clone().unwrap_or(shared)
     }
 
-    /// The client of the day. Where a new one cannot be made, the old one is kept.
+    /// The current client. If a new one cannot be made, the old one stays.
     pub fn client(&self) -> reqwest::Client {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let due = if held.distrusted { CLIENT_KEPT_FOR } else { CLIENT_FRESH_FOR };
@@ -146,7 +145,7 @@ impl Http {
         held.client.clone()
     }
 
-    /// The roots trusted besides the system's, as they are now, in PEM.
+    /// The additional trusted roots, freshly read, in PEM.
     ///
     /// # Errors
     /// Operator: they cannot be read.
@@ -154,7 +153,7 @@ impl Http {
         pem(&self.roots)
     }
 
-    /// Asks for a new client, after a TLS failure or a 401.
+    /// Requests a new client, after a TLS failure or a 401.
     pub fn distrust(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).distrusted = true;
     }
@@ -172,12 +171,12 @@ fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
     }
 }
 
-/// An answer, read to its end or to its bound.
+/// An answer, read completely or up to its limit.
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
     pub(crate) headers: HeaderMap,
-    /// Wiped when dropped; `None` when it was longer than its bound.
+    /// Wiped when dropped; `None` if it exceeded its limit.
     pub(crate) body: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -186,16 +185,16 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// What the peer asked for.
+    /// The wait that the peer asks for.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(self.header("retry-after")?, self.header("date"))
     }
 }
 
-/// Sends a request and reads the answer, counted in `calls`.
+/// Sends a request and reads the answer. Counted in `calls`.
 ///
 /// # Errors
-/// There was no answer.
+/// No answer.
 pub async fn exchange(
     http: &Http,
     calls: &Calls,
@@ -206,10 +205,10 @@ pub async fn exchange(
     counted(http, &client, calls.begin(peer, operation), request).await
 }
 
-/// The same for what is secret in its address: on the way to this machine itself no proxy sees it.
+/// The same for an address that is secret: on loopback it bypasses the proxy.
 ///
 /// # Errors
-/// There was no answer.
+/// No answer.
 pub async fn exchange_unseen(
     http: &Http,
     calls: &Calls,
@@ -244,10 +243,10 @@ async fn send(client: &reqwest::Client, request: reqwest::Request) -> Result<Ans
     Ok(Answer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
 }
 
-/// Why a body could not be read to its end.
+/// Why a body could not be read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
-    /// It is longer than anything this program could understand.
+    /// It exceeds the limit.
     #[error("the answer is too long")]
     NotUnderstood,
     /// It did not arrive.
@@ -267,7 +266,7 @@ pub async fn read_bounded(
     if announced.is_some_and(|length| length.map_or(true, |length| length > limit)) {
         return Err(ReadError::NotUnderstood);
     }
-    // Made large enough at once: growing would leave copies behind that nobody wipes.
+    // Allocated at full size: growing would leave copies that are not wiped.
     let mut body = Zeroizing::new(Vec::with_capacity(announced.and_then(Result::ok).unwrap_or(limit)));
     let unreachable = |error: reqwest::Error| ReadError::Unreachable(classify(&error));
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -279,7 +278,7 @@ pub async fn read_bounded(
     Ok(body)
 }
 
-/// What a `Retry-After` asks for: seconds, or a date, which is compared with the peer's own `Date`.
+/// The wait of a `Retry-After`: seconds, or a date, which is compared with the peer's own `Date`.
 pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let wait = match value.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),

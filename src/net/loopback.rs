@@ -20,7 +20,7 @@ use crate::net::http::Http;
 use crate::net::server;
 use crate::net::server::ClientLimits;
 
-/// More than any test takes up.
+/// More than any test needs.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 128,
     head_within: Duration::from_secs(60),
@@ -29,7 +29,7 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// A request as it arrived.
+/// A received request.
 pub(crate) struct Seen {
     /// Method and path with its query, as `GET /a?b=c`.
     pub(crate) line: String,
@@ -40,13 +40,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// A header's value, empty where there is none.
+    /// A header's value, empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }
 
-/// What is answered.
+/// Makes an answer.
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
     let response = headers
         .iter()
@@ -56,22 +56,22 @@ pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>
 
 /// A server that runs as long as the test.
 pub(crate) struct Loopback {
-    /// Where it listens.
+    /// Its address.
     pub(crate) base: BaseUrl,
     /// A client that trusts it.
     pub(crate) http: Arc<Http>,
-    /// What has arrived.
+    /// The received requests.
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Loopback {
-    /// The first lines of what has arrived, in order.
+    /// The request lines received, in order.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.seen.lock().expect("nobody panicked").iter().map(|seen| seen.line.clone()).collect()
     }
 }
 
-/// Answers everything by `answer` on a port of its own.
+/// Answers every request by `answer`, on a port of its own.
 pub(crate) async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> Loopback {
     let (acceptor, ca_pem) = certificate();
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,6 +1,6 @@
-//! How this process speaks to others: one HTTP client, one idea of an address, and what it means that no answer came.
+//! HTTP to and from other processes: one client, one server, one type of address, and the reasons for no answer.
 //!
-//! Microsoft's protocols are `azure`'s.
+//! `azure` owns Microsoft's protocols.
 
 pub mod http;
 pub mod classify;

@@ -1,14 +1,14 @@
-//! Serving HTTP: the daemon's endpoints, the listener that a sign-in comes back to, and the sandbox.
+//! Serves HTTP: the daemon's endpoints, the listener of a sign-in, and the sandbox.
 //!
-//! Owns the accept loop and what clients may take up: connections, file descriptors, time and memory. A new connection is
-//! always accepted. Where all slots are taken, it gets the slot of the connection that has been idle for longest. When new
-//! connections waited in the kernel instead, probes failed while other clients kept theirs open. An HTTP client repeats a
-//! request whose kept connection was closed. The connection on which a browser waits for the result of `login` is never
-//! closed (`Connection::keep`).
+//! Owns the accept loop and the limits on clients: connections, file descriptors, time and memory. A new connection
+//! is always accepted. If all slots are taken, it gets the slot of the connection that has been idle for longest.
+//! When new connections waited in the kernel instead, health checks failed while other clients kept theirs open. An
+//! HTTP client repeats a request whose kept connection was closed. The connection on which a browser waits for the
+//! result of `login` is never closed (`Connection::keep`).
 //!
-//! Invariant: a connection is opened in its own task, so that a slow TLS handshake keeps nobody else waiting.
+//! Invariant: a connection is opened in its own task, so that a slow TLS handshake delays no other client.
 //!
-//! HTTP/1 over hyper: `axum::serve` has no timeout and no bound on connections.
+//! HTTP/1 over hyper: `axum::serve` has no timeout and no limit on connections.
 
 use std::future::{Ready, pending, ready};
 use std::io;
@@ -35,13 +35,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::net::address::is_loopback;
 
-/// How long answers under way may take once a connection, or the server, is to end.
+/// How long answers in progress may take when a connection, or the server, must end.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// A handshake takes milliseconds. A client that takes longer is not served.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// After an accept that failed, as for want of file descriptors.
+/// The wait after a failed accept, for example without free file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Clients may use one in so many of the process's file descriptors. The process needs the others for itself.
@@ -50,14 +50,14 @@ const SHARE_OF_DESCRIPTORS: u64 = 4;
 /// Connections served even if the process may open very few files.
 const FEWEST: usize = 2;
 
-/// What clients may take up.
+/// The limits on clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
     /// Connections served at once; fewer where the process may open few files.
     pub connections: usize,
-    /// How long a request's head may take to arrive, and how long a connection may be idle.
+    /// How long a request's head may take, and how long a connection may be idle.
     pub head_within: Duration,
-    /// How large a request's head may be; no more of a request is held in memory.
+    /// The largest head of a request; no more of a request is held in memory.
     pub head_bytes: usize,
     /// How long a connection lives, so that a client that does not read cannot keep its slot.
     pub connection_lives: Duration,
@@ -65,8 +65,8 @@ pub struct ClientLimits {
     pub keep_alive: bool,
 }
 
-/// Serves until `stop`; then answers under way have a moment to end. `open` makes of an accepted connection what HTTP
-/// is spoken on: `plain`, or a TLS acceptor's handshake.
+/// Serves until `stop`; then answers in progress have a moment to end. `open` turns an accepted connection into the
+/// stream for HTTP: `plain`, or a TLS handshake.
 pub async fn serve<O, F, S>(
     listeners: Vec<TcpListener>,
     open: O,
@@ -96,7 +96,7 @@ pub async fn serve<O, F, S>(
     }
     drop(listeners);
     connections.close();
-    // Each ends by itself within `LAST_ANSWERS`.
+    // Each connection ends within `LAST_ANSWERS`.
     connections.wait().await;
 }
 
@@ -105,7 +105,7 @@ pub fn plain(tcp: TcpStream) -> Ready<io::Result<TcpStream>> {
     ready(Ok(tcp))
 }
 
-/// The connections that leave enough file descriptors for everything else.
+/// The number of connections that leaves enough file descriptors for everything else.
 fn affordable() -> usize {
     let files = rustix::process::getrlimit(Resource::Nofile).current;
     let share =
@@ -120,7 +120,7 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // The new connection gets its turn before the next accept, and a connection that lost its slot is closed.
+        // Lets the new connection run before the next accept, and lets a connection that lost its slot close.
         tokio::task::yield_now().await;
     }
 }

@@ -1,25 +1,25 @@
-//! What helps against a failure, as a type: `diagnosis` chooses it, and has its words.
+//! What helps against a failure, as a type. `diagnosis` chooses it and owns its texts.
 
 use crate::net::no_response::NoResponse;
 
-/// What helps: each has one text for each way in which somebody may be asked to do it.
+/// What helps. Each value has one text for each sign-in method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Sign in again.
     SignIn,
     /// Sign in again, as a policy demands from time to time.
     SignInFrequency,
-    /// Sign in with a second factor.
+    /// Sign in with MFA.
     SecondFactor,
     /// Change the password, then sign in.
     NewPassword,
-    /// Begin the sign-in anew: its code is spent, void or too old.
+    /// Begin the sign-in again: its code is used, invalid or too old.
     StartAgain,
     /// Accept the consent that was declined.
     AcceptConsent,
     /// Sign in from a device that the tenant accepts.
     Device,
-    /// Look at the stored value, then sign in.
+    /// Check the stored value, then sign in.
     StoredValue,
     /// Enable the user's account.
     EnableAccount,
@@ -39,7 +39,7 @@ pub enum Advice {
     Permission,
     /// Make and store a new client secret.
     ClientSecret,
-    /// Store a client secret, or allow public clients: none was sent.
+    /// Store a client secret, or allow public clients: the request had none.
     NoClientSecret,
     /// Compare the app's id with the registration.
     AppId,
@@ -47,7 +47,7 @@ pub enum Advice {
     EnableApp,
     /// Make the app's service principal in the tenant.
     ServicePrincipal,
-    /// Make the app a confidential one.
+    /// Make the app a confidential client.
     AppPlatform,
     /// Register the redirect URI under the platform Web.
     RedirectAsWeb,
@@ -65,32 +65,32 @@ pub enum Advice {
     Cloud,
     /// Correct the scope.
     Scope,
-    /// Correct the app or the scope: they are one to Entra.
+    /// Correct the app or the scope: the app requests a token for itself.
     TokenForItself,
     /// Ask for the permissions that the app has.
     DefaultScope,
-    /// See that the resource is there and enabled in the tenant.
+    /// Check that the resource exists and is enabled in the tenant.
     Resource,
-    /// The request was not understood: a proxy, or a value in the configuration.
+    /// The request was malformed: a proxy, or a value in the configuration.
     Request,
     /// Ask Microsoft's support.
     Support,
-    /// Wait: asked too often.
+    /// Wait: too many requests.
     Throttled,
-    /// Wait: an outage of the sign-in of personal accounts, which is the wrong kind of account.
+    /// Wait: an outage of personal accounts, which are the wrong kind of account.
     PersonalAccount,
     /// Wait: an outage on the other side.
     Outage,
     /// Look the number up.
     LookUp,
-    /// Mend the way to the peer: there was no answer, for this reason.
+    /// Fix the network to the peer: there was no answer, for this reason.
     Network(NoResponse),
-    /// Something else on the way answered in the peer's place.
+    /// Another server on the way answered in the peer's place.
     Intercepted,
 }
 
 impl Advice {
-    /// The same for an app that authenticates as itself, for which nobody can sign in.
+    /// The same for an app that authenticates as itself, where a user cannot sign in.
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {
@@ -103,7 +103,7 @@ impl Advice {
         }
     }
 
-    /// Whether a credential that was made moments ago is refused in this way by front ends that have not learned of it
+    /// Whether this rejection may mean a credential so new that some of Entra's servers do not know it yet
     /// (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)

@@ -1,13 +1,14 @@
 //! Whether an answer of the issuer is for the configured tenant, app and user. Pure.
 //!
-//! The ID token and the access token both count. An access token belongs to its resource and may become opaque, so each
-//! redemption asks for an ID token too (`login::scopes`). One rule holds for tenant, app and user:
+//! The ID token and the access token both count. An access token belongs to its resource and may become opaque, so
+//! each redemption asks for an ID token too (`login::scopes`). One rule holds for tenant, app and user:
 //!
-//! - One token names another: the answer is refused. To save a stranger's token is worse than to stop and say so.
-//! - One token names the right one: it matches.
-//! - A claim is there, and not in a form that can be compared: the answer is refused.
-//! - Neither token names one, or none is configured and the two tokens disagree: unverified. `identity_unverified` reports
-//!   it, and the successor is saved all the same, since a token that is not rotated dies.
+//! - One token names another value: the answer is rejected. Saving a foreign token is worse than stopping with an
+//!   alert.
+//! - One token names the right value: it matches.
+//! - A claim is present in a form that cannot be compared: the answer is rejected.
+//! - Neither token names a value, or none is configured and the two tokens disagree: unverified. The condition
+//!   `identity_unverified` reports it, and the successor is saved all the same, since a token that is not rotated dies.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use crate::process::text;
 use crate::token::claims::Claim;
 use crate::token::managed::ManagedToken;
 
-/// What an answer and a configuration are compared by.
+/// The facts that are compared with the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The tenant.
@@ -39,29 +40,29 @@ impl Fact {
     }
 }
 
-/// Why an answer is not for whom it should be.
+/// Why an answer does not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// In what it differs.
+    /// The fact that differs.
     pub fact: Fact,
-    /// Whether it names that in a form that cannot be compared.
+    /// Whether the claim has a form that cannot be compared.
     pub is_odd: bool,
-    /// The user that it names in place of the one who is pinned, if that is an object id.
+    /// The user in the answer instead of the pinned one, if it is an object id.
     pub user_oid: Option<String>,
 }
 
-/// Whose an answer is, where nothing speaks against it.
+/// Tenant and user of an answer that matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Whose {
     /// The tenant's id, if it is a GUID.
     pub tenant_id: Option<String>,
     /// The user's object id, if it is one.
     pub user_oid: Option<String>,
-    /// What could not be compared.
+    /// The facts that could not be compared.
     pub unverified: Unverified,
 }
 
-/// What of an answer could not be compared with the configuration: neither token says it, or each says another.
+/// Facts that could not be compared with the configuration: neither token names one, or the two disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unverified {
     /// The tenant.
@@ -73,7 +74,7 @@ pub struct Unverified {
 }
 
 impl Unverified {
-    /// Whether there is anything.
+    /// Whether there is any.
     pub fn is_any(self) -> bool {
         self.tenant || self.app || self.user
     }
@@ -87,7 +88,7 @@ impl fmt::Display for Unverified {
     }
 }
 
-/// Refuses an answer for anybody else; says whose it is, where that can be read.
+/// Rejects an answer for another tenant, app or user. Returns tenant and user, if the answer names them.
 ///
 /// # Errors
 /// Operator: the configuration or the sign-in is for the wrong tenant, app or user.
@@ -107,7 +108,7 @@ pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) ->
     })
 }
 
-/// Compares what the tokens of an answer say with what is configured.
+/// Compares the tokens of an answer with the configuration.
 ///
 /// # Errors
 /// The first difference, in the order tenant, app, user.
@@ -135,13 +136,13 @@ pub fn compare(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) 
         }
     }
     let guid = |claims: [&Claim; 2]| claims.into_iter().find_map(|claim| object_id(claim.as_deref()));
-    // Of two that contradict each other, neither is to be shown or noted.
+    // If two claims disagree, neither is shown or stored.
     let tenant_id = guid(tenants).filter(|_| !unverified.tenant);
     let user_oid = guid(users).filter(|_| !unverified.user);
     Ok(Whose { tenant_id, user_oid, unverified })
 }
 
-/// What all claims about one fact come to.
+/// The combined result of all claims about one fact.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Same,
@@ -153,7 +154,7 @@ enum Said {
 fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     let mut texts = claims.iter().filter_map(|claim| claim.as_deref());
     let Some(configured) = configured else {
-        // Nothing is demanded; but tokens that contradict each other say nothing.
+        // Nothing is configured, so any value is accepted; two that disagree count as none.
         let first = texts.next().unwrap_or_default();
         return if texts.all(|text| text.eq_ignore_ascii_case(first)) { Said::Same } else { Said::Nothing };
     };
@@ -181,13 +182,13 @@ fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
-/// The user's object id, if it is one: it is shown, and written into a tag, and what is none could be anything, a
-/// token included.
+/// The user's object id, if it has that form. It is shown and written into a tag, and any other text could be a
+/// secret.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
     claimed.and_then(text::guid)
 }
 
-/// Whether a tenant is another than the configured one, where both can be compared.
+/// Whether a tenant differs from the configured one, if both can be compared.
 pub fn is_other_tenant(grant: &ManagedToken, answered: Option<&str>) -> bool {
     let configured = tenant(grant);
     configured.zip(answered).is_some_and(|(configured, answered)| !answered.eq_ignore_ascii_case(configured))

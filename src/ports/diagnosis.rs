@@ -1,11 +1,12 @@
-//! What a refusal by Entra means: who can fix it, which condition it opens, whether the stored token is lost, and what helps.
+//! What a rejection by Entra means: who must act, which condition it opens, whether the stored token is lost, and
+//! what helps.
 //!
-//! Owns the only table of AADSTS numbers, OAuth errors and suberrors (`table`) and the text of each action (`texts`). The
-//! daemon, every command, the page, the alerts and the runbook read it. The stand-in world keeps a table of its own, so that
-//! the two can disagree. Pure.
+//! Owns the only table of AADSTS numbers, OAuth errors and suberrors (`table`) and the text of each action (`texts`).
+//! The daemon, every command, the page, the alerts and the runbook read it. The simulated world keeps a table of its
+//! own, so that the two can disagree. Pure.
 //!
-//! Microsoft asks programs to act on `error` and changes numbers without notice (docs/azure-facts.md F122). So a known number
-//! refines, and a number that is in no row falls back to the error and says so.
+//! Microsoft asks programs to act on `error` and changes numbers without notice (docs/azure-facts.md F122). A known
+//! number is more specific than the error. An unknown number falls back to the error and is reported as unknown.
 
 mod end_of_grant;
 mod network;
@@ -22,20 +23,20 @@ use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};
 use crate::ports::oauth_error::OAuthError;
 
-/// What one refusal means.
+/// The meaning of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Who can fix it.
+    /// Who must act.
     pub remedy: Remedy,
-    /// Which condition it opens.
+    /// The condition that it opens.
     pub kind: Kind,
     /// What helps.
     pub advice: Advice,
-    /// A few words of meaning; empty where no number of the answer is known.
+    /// A few words of meaning; empty if no number of the answer is known.
     pub meaning: &'static str,
-    /// Whether the grant is over for good: this very token can never be redeemed again.
+    /// Whether the grant has ended: this token can never be redeemed again.
     pub ends_grant: bool,
-    /// Whether the answer may be believed at once. Else it is confirmed by a second one before a person is asked.
+    /// Whether the answer counts at once. Otherwise a second one must confirm it before a person is alerted.
     pub is_definite: bool,
 }
 
@@ -49,7 +50,7 @@ impl Diagnosis {
     }
 }
 
-/// Diagnoses a refusal by the number that decides, else by suberror, else by error and status.
+/// Diagnoses a rejection by its decisive number, else by suberror, else by error and status.
 pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     if let Some(row) = refusal.trace.code.and_then(|code| row_of(code, &refusal.error)) {
         return row.diagnosis;
@@ -57,7 +58,7 @@ pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     by_suberror(refusal.suberror.as_deref()).unwrap_or_else(|| by_error(&refusal.error, refusal.status))
 }
 
-/// The row of a number. 70002 says that the client's or the grant's credentials are not valid; which, the error says.
+/// The row of a number. 70002 means invalid credentials of the client or of the grant; the error says which.
 pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;

@@ -1,7 +1,7 @@
-//! What can go wrong, reduced to what the loop decides on and what may be shown.
+//! Failures, reduced to what the loop decides on and what may be shown.
 //!
-//! Owns the remedies, the kinds of condition and the text that explains them. A failure never carries
-//! a token, a header or a body. Pure.
+//! Owns the remedies, the kinds of condition and their titles. A failure never holds a token, a header or a body.
+//! Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::advice::Advice;
 
-/// Who can fix a failure. The loop branches on this and on nothing else.
+/// Who must act. The loop branches only on this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// It may pass, and Perennial retries.
+    /// The failure may pass, and Perennial retries.
     Retry,
-    /// Somebody has to sign in.
+    /// A user must sign in.
     Login,
-    /// Somebody has to change a credential, a role, a policy or the configuration.
+    /// An operator must change a credential, a role, a policy or the configuration.
     Operator,
 }
 
 impl Remedy {
-    /// The word for it in a status.
+    /// Its name in a status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -32,7 +32,7 @@ impl Remedy {
         }
     }
 
-    /// Who can fix it, as messages and the page say it.
+    /// Who must act, in the words of messages and the page.
     pub fn who(self) -> &'static str {
         match self {
             Self::Login => "anyone who can sign in as the integration user",
@@ -42,73 +42,72 @@ impl Remedy {
     }
 }
 
-/// Something a person should know while it holds. The names are part of the contract: they stand in
-/// metrics, alerts and the runbook.
+/// The kind of a condition. The names are part of the contract: they appear in metrics, alerts and the runbook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The token's own secret does not exist yet.
     NeverSignedIn,
-    /// The grant is over.
+    /// The grant has ended.
     LoginRequired,
-    /// The grant lacks a second factor that is demanded.
+    /// The grant lacks a required second factor.
     MfaRequired,
-    /// A rule or a setting of the tenant stands in the way.
+    /// A policy or a setting of the tenant blocks the token.
     PolicyBlocked,
     /// The user's account is disabled.
     AccountDisabled,
-    /// The app or its secret is not accepted.
+    /// Entra rejects the app or its secret.
     AppCredentialRefused,
-    /// The app's secret ends soon.
+    /// The app's secret expires soon.
     AppSecretExpiring,
-    /// The end of the client secret is not known.
+    /// The client secret's expiry is unknown.
     AppSecretExpiryUnknown,
     /// No usable answer from Entra.
     EntraUnreachable,
     /// No usable answer from the vault.
     VaultUnreachable,
-    /// The vault answers and says no.
+    /// Key Vault denies access.
     VaultRefused,
-    /// A successor is held that the vault does not have yet.
+    /// A new token is not saved in the vault yet.
     Unsaved,
-    /// A rotation or a proof is late.
+    /// A rotation or a proof is overdue.
     Overdue,
     /// The answer was for another tenant, app or user.
     WrongIdentity,
-    /// The answer does not say for which tenant, app or user it is.
+    /// The answer does not name the tenant, app or user.
     IdentityUnverified,
     /// The answer held no refresh token.
     NoRefreshToken,
     /// Partner Center does not accept the access token.
     PartnerCenterRefused,
-    /// Somebody else keeps writing the same secret.
+    /// Another program keeps writing the same secret.
     ForeignWriter,
-    /// A sign-in was written over and put back on top.
+    /// A newer sign-in was overwritten and then restored.
     BuriedSignIn,
-    /// The newest version is disabled, which means off.
+    /// The newest version is disabled, which switches the token off.
     TurnedOff,
-    /// This machine's clock is off.
+    /// This machine's clock is wrong.
     ClockSkew,
-    /// This process cannot prove who it is to the vault.
+    /// This process cannot authenticate to Key Vault.
     VaultIdentity,
     /// An alert could not be delivered.
     AlertUndeliverable,
-    /// The token's computed end has passed, and nothing was redeemed since.
+    /// The token's computed expiry has passed without a redemption.
     TokenExpired,
-    /// Entra answers that it is asked too often.
+    /// Entra throttles the requests.
     EntraThrottled,
-    /// The app's registration, scope, tenant, cloud or redirect URI does not fit.
+    /// The app's registration, scope, tenant, cloud or redirect URI is wrong.
     AppMisconfigured,
-    /// The issuer handed out the token that it was given.
+    /// The issuer returned the same refresh token.
     SameRefreshToken,
-    /// Entra refused with a number and an error that this version does not know.
+    /// Entra rejected the request with a number and an error that this version does not know.
     UnknownCode,
     /// The token's secret was deleted.
     SecretDeleted,
 }
 
 impl Kind {
-    /// Every kind, for counters that start at zero and for documents that must lack none.
+    /// Every kind, for counters that start at zero and for documents that must be complete.
     pub const ALL: [Self; 29] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
@@ -141,7 +140,7 @@ impl Kind {
         Self::SecretDeleted,
     ];
 
-    /// The name in metrics, alerts, tags and the runbook.
+    /// Its name in metrics, alerts, tags and the runbook.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NeverSignedIn => "never_signed_in",
@@ -176,7 +175,7 @@ impl Kind {
         }
     }
 
-    /// A headline for people.
+    /// Its title for people.
     pub fn title(self) -> &'static str {
         match self {
             Self::NeverSignedIn => "No sign-in yet",
@@ -211,13 +210,13 @@ impl Kind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
-/// What the failure came from, which is also what has to be watched for a person's action.
+/// What failed, which is also what Perennial checks for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
@@ -225,34 +224,34 @@ pub enum FailureSubject {
     Token,
     /// The list of that secret's versions.
     History,
-    /// A new version or a mark on one, which a `strict` token tries before it is redeemed.
+    /// Writing a version or a tag, which is tested before a `strict` token is redeemed.
     Saving,
     /// The app's id or secret, as the issuer sees it.
     AppCredential,
-    /// The place that the app's id or secret is read from.
+    /// The source of the app's id or secret.
     CredentialSource,
     /// The grant, as the issuer sees it.
     Grant,
 }
 
-/// By what a failure is found in Microsoft's records and in ours.
+/// The identifiers of a failure in Microsoft's logs and in ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// AADSTS number or HTTP status, where there was an answer.
+    /// AADSTS number or HTTP status, if there was an answer.
     pub code: Option<u32>,
-    /// Entra's trace id, which Microsoft's support asks for.
+    /// Entra's trace id, which Microsoft's support needs.
     pub trace_id: Option<String>,
-    /// The id both sides logged: an echo of ours, or Entra's own (docs/azure-facts.md F114).
+    /// The id in both logs: an echo of ours, or Entra's own (docs/azure-facts.md F114).
     pub correlation_id: Option<String>,
 }
 
 impl Trace {
-    /// A code alone: an AADSTS number or an HTTP status.
+    /// A code only: an AADSTS number or an HTTP status.
     pub fn of(code: impl Into<Option<u32>>) -> Self {
         Self { code: code.into(), ..Self::default() }
     }
 
-    /// Each part that is known, as support wants it: "AADSTS50173", "trace ...", "correlation ...".
+    /// Each known part, as support needs it: "AADSTS50173", "trace ...", "correlation ...".
     pub fn parts(&self) -> Vec<String> {
         // No HTTP status has four digits, and no AADSTS number has fewer.
         let code = |code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") };
@@ -265,44 +264,44 @@ impl Trace {
     }
 }
 
-/// One failure of one step.
+/// A failure of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which condition it opens.
+    /// The condition that it opens.
     pub kind: Kind,
-    /// Who can fix it.
+    /// Who must act.
     pub remedy: Remedy,
-    /// What it is about.
+    /// What failed.
     pub about: FailureSubject,
-    /// What happened and why, in one sentence without a secret.
+    /// What failed and why, in one sentence without a secret.
     pub summary: String,
-    /// What helps, where a refusal says it; the words are `diagnosis`'s.
+    /// What helps, if a rejection says it; `diagnosis` owns the words.
     pub advice: Option<Advice>,
-    /// What to do about it, where the one who refused makes a difference to that.
+    /// What to do, if it depends on the peer that rejected the request.
     pub action: Option<Box<str>>,
-    /// Whether the answer may be believed at once. Else a second one confirms it before a person is asked.
+    /// Whether the answer counts at once. Otherwise a second one must confirm it before a person is alerted.
     pub is_definite: bool,
-    /// The vault that was asked, where one was: the app's secret may be in another than the token.
+    /// The vault that was asked, if any: the app's secret may be in another one than the token.
     pub vault: Option<Arc<str>>,
-    /// How long the peer asks to be left alone.
+    /// The wait that the peer asks for.
     pub retry_after: Option<Duration>,
-    /// By what the peer's records name it.
+    /// Identifiers in the peer's logs.
     pub trace: Trace,
-    /// The value read from the vault is settled to be of no use: it may be written over by a proven one.
+    /// The value in the vault can never be redeemed: a proven token may replace it.
     pub token_condemned: bool,
     /// The value never was a token: an enabled predecessor may be tried (rescue).
     pub never_was_a_token: bool,
 }
 
 impl Failure {
-    /// Whether the issuer said no to the grant, as against not being asked or not answering. A good
-    /// answer without a successor is no refusal: the stored token still works.
+    /// Whether the issuer rejected the grant, as opposed to no request or no answer. A success without a successor is
+    /// no rejection: the stored token still works.
     pub fn token_refused(&self) -> bool {
         let settled = !matches!(self.remedy, Remedy::Retry);
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
-    /// A failure with nothing but its essentials.
+    /// A failure with the required fields only.
     pub fn new(kind: Kind, remedy: Remedy, about: FailureSubject, summary: impl Into<String>) -> Self {
         Self {
             kind,

@@ -1,8 +1,8 @@
-//! The three peers as the loop sees them: issuer, vault, and the resource that accepts the access
-//! token. Each has two implementors that ship: Azure's, and the in-memory world.
+//! The three services as the loop sees them: issuer, vault, and the resource that accepts the access token. Each has
+//! two shipped implementations: Azure's, and the simulated world.
 //!
-//! Owns the traits, their errors and what each error of Entra means (the vault's: `vault`). Errors are
-//! told apart by what a caller can do, and never carry a secret or a body.
+//! Owns the traits, their errors and what each error of Entra means (the vault's: `vault`). Errors differ by what a
+//! caller can do, and never hold a secret or a body.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ mod vault;
 
 pub use self::vault::{Forbidden, VaultError};
 
-/// What is redeemed, and as whom.
+/// The parameters of a redemption.
 #[derive(Debug)]
 pub struct RefreshRequest<'a> {
     /// Tenant: GUID or verified domain.
@@ -47,20 +47,20 @@ pub struct RefreshRequest<'a> {
     pub rotation_id: Uuid,
 }
 
-/// The issuer's good answer.
+/// The issuer's successful answer.
 #[derive(Clone, Debug)]
 pub struct RefreshResponse {
-    /// For the resource.
+    /// The access token for the resource.
     pub access_token: AccessToken,
     /// The successor.
     pub refresh_token: RefreshToken,
-    /// How long the access token lives.
+    /// The access token's lifetime.
     pub expires_in: Duration,
     /// The scopes granted, as answered.
     pub scope: Option<String>,
-    /// How long the refresh token lives, where the answer says: Entra's usually does not (docs/azure-facts.md F107).
+    /// The refresh token's lifetime, if the answer names it: Entra's usually does not (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
-    /// What the ID token says, where there is one that can be read.
+    /// The ID token's claims, if there is one that can be parsed.
     pub id_claims: Option<Claims>,
 }
 
@@ -68,19 +68,19 @@ pub struct RefreshResponse {
 pub trait Issuer {
     /// Exchanges a refresh token for an access token and its successor.
     ///
-    /// Not idempotent: when the answer is lost, a successor may exist that nobody knows. Entra leaves
-    /// the redeemed token alive (docs/azure-facts.md F109); an issuer that rotates strictly does not (`rotation::strict`).
+    /// Not idempotent: if the answer is lost, an unknown successor may exist. Entra keeps the redeemed token valid
+    /// (docs/azure-facts.md F109); an issuer that rotates strictly does not (`rotation::strict`).
     ///
     /// # Errors
-    /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a refusal, by `OAuthError::remedy`;
-    /// Operator for a good answer without a successor.
+    /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a rejection, by `OAuthError::remedy`; Operator
+    /// for a success without a successor.
     fn redeem(
         &self,
         what: &RefreshRequest<'_>,
     ) -> impl Future<Output = Result<RefreshResponse, IssuerError>> + Send;
 }
 
-/// Why a redemption brought no successor.
+/// Why a redemption returned no successor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IssuerError {
     /// No answer.
@@ -91,13 +91,13 @@ pub enum IssuerError {
     Unavailable {
         /// HTTP status.
         status: u16,
-        /// What the peer asked for.
+        /// The wait that the peer asks for.
         retry_after: Option<Duration>,
     },
-    /// A 2xx that is not a token answer.
+    /// A 2xx that is no token answer.
     #[error("Entra's answer could not be read: {0}")]
     NotUnderstood(&'static str),
-    /// A good answer without a refresh token: the old one stays.
+    /// A success without a refresh token: the old one stays.
     #[error("Entra returned no refresh token")]
     NoRefreshToken,
     /// An OAuth error.
@@ -121,7 +121,7 @@ fn refusal_text(refusal: &OAuthError) -> String {
 }
 
 impl IssuerError {
-    /// Who can fix it, and what to show.
+    /// The remedy and the text.
     pub fn failure(&self) -> Failure {
         let retry = |kind, advice| Failure {
             advice: Some(advice),
@@ -166,21 +166,21 @@ impl IssuerError {
     }
 }
 
-/// A change to a version that is already in the vault. What is `None` stays.
+/// A change to a version in the vault. `None` leaves a part unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretUpdate {
-    /// Whether it can be read.
+    /// Whether the version is enabled.
     pub enabled: Option<bool>,
     /// All its tags: the vault replaces the set as a whole (docs/azure-facts.md F210).
     pub tags: Option<Tags>,
 }
 
-/// Key Vault's secrets. `id` goes out as the client request id.
+/// Key Vault's secrets. `id` is sent as the client request id.
 pub trait Vault {
     /// Reads the newest version.
     ///
     /// # Errors
-    /// By `VaultError::failure`; `Disabled` when the newest version is switched off.
+    /// By `VaultError::failure`; `Disabled` if the newest version is disabled.
     fn newest(&self, at: &SecretAddress, id: Uuid)
     -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
@@ -195,7 +195,7 @@ pub trait Vault {
         id: Uuid,
     ) -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
-    /// Lists all versions without their values, in no promised order. One request per 25 versions.
+    /// Lists all versions without their values, in no particular order. One request per 25 versions.
     ///
     /// # Errors
     /// By `VaultError::failure`.
@@ -205,8 +205,7 @@ pub trait Vault {
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<Version>, VaultError>> + Send;
 
-    /// Makes a new version, which becomes the newest. Not idempotent: when the answer is lost, the
-    /// version may exist.
+    /// Creates a new version, which becomes the newest. Not idempotent: if the answer is lost, the version may exist.
     ///
     /// # Errors
     /// By `VaultError::failure`.
@@ -230,7 +229,7 @@ pub trait Vault {
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 }
 
-/// Which secret a vault call was about: the token's own, which may not exist yet, or a source.
+/// The role of a secret in a call: the token's own, which may not exist yet, or a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret that Perennial owns.
@@ -239,12 +238,12 @@ pub enum SecretRole {
     Source,
 }
 
-/// The resource's view of an access token.
+/// The resource's verdict on an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// Whether the resource took it.
+    /// Whether the resource accepted it.
     pub accepted: bool,
-    /// What it says about the second factor, where it says anything.
+    /// Whether the token carries MFA, if the resource says so.
     pub mfa: Option<bool>,
     /// The tenant it belongs to, as the resource sees it.
     pub tenant_id: Option<String>,
@@ -254,12 +253,12 @@ pub struct Acceptance {
     pub status: u16,
 }
 
-/// What `Kind::MfaRequired` means as an objection: the access token may name a second factor all the same.
+/// The objection for `Kind::MfaRequired`: the access token itself may still name a second factor.
 pub const SECOND_FACTOR: &str =
     "Partner Center wants a fresh second factor: the one of the sign-in is missing or too old";
 
 impl Acceptance {
-    /// What it means against the token: nothing where it may be used.
+    /// The objection to the token; `None` if it may be used.
     pub fn objection(&self) -> Option<Kind> {
         match (self.mfa, self.accepted) {
             (Some(false), _) => Some(Kind::MfaRequired),
@@ -271,11 +270,10 @@ impl Acceptance {
 
 /// The service that accepts the access token: Partner Center.
 pub trait Resource {
-    /// Asks whether the token is accepted, second factor and all. Idempotent, and bounded in time by
-    /// the implementor.
+    /// Asks whether the token is accepted, including MFA. Idempotent. The implementation bounds its time.
     ///
     /// # Errors
-    /// Only when there is no verdict: no answer, throttled, 5xx. Never a reason to stop rotating.
+    /// Only if there is no verdict: no answer, throttled, 5xx. Never a reason to stop rotating.
     fn accepts(
         &self,
         token: &AccessToken,
@@ -289,7 +287,7 @@ pub enum ResourceError {
     /// No answer.
     #[error("no answer from Partner Center: {0}")]
     Unreachable(NoResponse),
-    /// Throttled or at fault.
+    /// Throttled, or an error of the service.
     #[error("Partner Center answered with status {status}")]
     Unavailable {
         /// HTTP status.

@@ -1,6 +1,6 @@
-//! An error answer of Entra's token endpoint: what may be kept of it, and how its words and numbers are read.
+//! An error answer of Entra's token endpoint: the parts that may be kept, and how its words and numbers are parsed.
 //!
-//! Owns the forms of errors, suberrors and AADSTS numbers. What a number means is `diagnosis`'s. Pure.
+//! Owns the forms of errors, suberrors and AADSTS numbers. `diagnosis` says what a number means. Pure.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ pub struct OAuthError {
     pub status: u16,
     /// OAuth error, as `invalid_grant`.
     pub error: String,
-    /// Its AADSTS number is the one that says most, where the answer holds several.
+    /// Its AADSTS number is the most specific one, if the answer holds several.
     pub trace: Trace,
     /// The other AADSTS numbers in the answer.
     pub further_codes: Vec<u32>,
-    /// The number of Azure AD B2C, which names its own: 90129 in `AADB2C90129`.
+    /// The number of Azure AD B2C, which has its own numbers: 90129 in `AADB2C90129`.
     pub b2c_code: Option<u32>,
     /// Entra's finer distinction, as `bad_token`.
     pub suberror: Option<String>,
-    /// A claims challenge to be passed to the next sign-in.
+    /// A claims challenge for the next sign-in.
     pub claims: Option<String>,
-    /// How long the peer asks to be left alone.
+    /// The wait that the peer asks for.
     pub retry_after: Option<Duration>,
 }
 
@@ -55,7 +55,7 @@ fn numbers_after(prefix: &'static str, description: &str) -> impl Iterator<Item 
     })
 }
 
-/// The first of them.
+/// The first number.
 pub fn code_in(description: &str) -> Option<u32> {
     codes_in(description).next()
 }

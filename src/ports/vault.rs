@@ -1,6 +1,6 @@
-//! Why the vault did not do what it was asked, what that means, who can fix it, and the command that does.
+//! Why a call to Key Vault failed, what that means, who must act, and with which command.
 //!
-//! Pure. Owns the words of the Azure CLI for each refusal of Key Vault (docs/azure-facts.md F204, F214).
+//! Pure. Owns the Azure CLI commands for each rejection of Key Vault (docs/azure-facts.md F204, F214).
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
 
-/// Why the vault says 403.
+/// Why Key Vault answers 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forbidden {
-    /// No role with the data action, where the answer names it.
+    /// No role with the data action, which the answer may name.
     Rbac {
         /// As `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
         action: Option<String>,
-        /// Our object id as the vault saw it.
+        /// Our object id in the answer.
         caller: Option<Box<str>>,
     },
-    /// An access-policy vault lacks the right.
+    /// An access policy lacks the right.
     Policy {
-        /// Our object id as the vault saw it.
+        /// Our object id in the answer.
         caller: Option<Box<str>>,
     },
     /// The client's address is not allowed.
     Firewall {
-        /// Our address as the vault saw it.
+        /// Our address in the answer.
         address: Option<String>,
     },
     /// Only private endpoints may connect.
@@ -37,45 +37,45 @@ pub enum Forbidden {
     Other,
 }
 
-/// Why the vault did not do what it was asked.
+/// Why a call to Key Vault failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum VaultError {
     /// No answer.
     #[error("no answer from Key Vault: {0}")]
     Unreachable(NoResponse),
-    /// A fault or a throttle on the other side.
+    /// An error or throttling of the service.
     #[error("{}", unavailable_text(*.status))]
     Unavailable {
         /// HTTP status.
         status: u16,
-        /// What the peer asked for.
+        /// The wait that the peer asks for.
         retry_after: Option<Duration>,
     },
     /// This process could not get a token for the vault.
     #[error("cannot authenticate to Key Vault: {why}")]
     NoIdentity {
-        /// What the credential said, without a secret.
+        /// The credential's error, without a secret.
         why: String,
-        /// Whether it may pass by itself.
+        /// Whether it may pass.
         transient: bool,
-        /// Entra's refusal, where it was one.
+        /// Entra's rejection, if there was one.
         refused: Option<Box<IssuerError>>,
-        /// What to do, where the credential knows.
+        /// What to do, if the credential knows it.
         action: Option<Box<str>>,
     },
-    /// The vault does not accept the token of this process.
+    /// Key Vault rejects this process's token.
     #[error("Key Vault does not accept this process's access token ({})", unauthorized_text(*.akv))]
     Unauthorized {
         /// Key Vault's number, as 10032 in `AKV10032`.
         akv: Option<u32>,
     },
-    /// The vault knows us and says no.
+    /// Key Vault denies access to this identity.
     #[error("Key Vault denied access: {}", forbidden_text(.0))]
     Forbidden(Forbidden),
-    /// The version asked for is disabled.
+    /// The requested version is disabled.
     #[error("the version is disabled")]
     Disabled,
-    /// There is no such secret or version.
+    /// The secret or version does not exist.
     #[error("there is no such secret")]
     NotFound,
     /// The secret is deleted and can be recovered.
@@ -84,7 +84,7 @@ pub enum VaultError {
     /// The secret is being deleted or recovered right now.
     #[error("the secret is being deleted or recovered")]
     InTransition,
-    /// The vault does not take the request: our mistake, or a limit.
+    /// Key Vault rejects the request: our mistake, or a limit.
     #[error("Key Vault rejected the request (status {status}, {code})")]
     Rejected {
         /// HTTP status.
@@ -92,13 +92,13 @@ pub enum VaultError {
         /// Key Vault's code, reduced to letters and digits.
         code: String,
     },
-    /// A 2xx that cannot be read.
+    /// A 2xx that cannot be parsed.
     #[error("Key Vault's answer could not be read")]
     NotUnderstood,
 }
 
 impl VaultError {
-    /// No token for the vault, for a reason that Entra did not give.
+    /// No token for the vault, for a reason that did not come from Entra.
     pub fn no_identity(why: impl Into<String>, transient: bool) -> Self {
         Self::NoIdentity { why: why.into(), transient, refused: None, action: None }
     }
@@ -111,7 +111,7 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
-/// Of the numbers that Key Vault gives with 401 (docs/azure-facts.md F214).
+/// The texts of Key Vault's numbers for 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
         Some(akv @ 10022) => format!("AKV{akv}: it was issued for another audience"),
@@ -134,7 +134,7 @@ fn forbidden_text(why: &Forbidden) -> String {
 }
 
 impl VaultError {
-    /// Who can fix it, and what to show.
+    /// The remedy and the text.
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
             SecretRole::Own => FailureSubject::Token,
@@ -156,7 +156,8 @@ impl VaultError {
             },
             Self::NoIdentity { refused: Some(refused), .. } => {
                 let found = refused.failure();
-                // An outage of Entra is one, whichever token was asked for; nobody can sign in for an app.
+                // An outage of Entra stays one, whichever token was requested. An app needs no sign-in, so an
+                // operator must act instead.
                 let (kind, remedy) = match found.remedy {
                     Remedy::Retry => (found.kind, Remedy::Retry),
                     Remedy::Login | Remedy::Operator => (Kind::VaultIdentity, Remedy::Operator),
@@ -174,8 +175,8 @@ impl VaultError {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
-            // A soft-deleted secret too: a read of it gets 404, and only a write gets 409 (docs/azure-facts.md F213).
-            // To tell them apart needs a right on deleted secrets that nothing else here needs.
+            // Also a soft-deleted secret: a read gets 404, and only a write gets 409 (docs/azure-facts.md F213).
+            // Distinguishing them needs a right on deleted secrets that Perennial otherwise does not need.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
@@ -184,13 +185,13 @@ impl VaultError {
         }
     }
 
-    /// What to type; none where somebody has to sign in.
+    /// The command to type; `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
-            // It holds for all secrets of the vault.
+            // This right holds for all secrets of the vault.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, more) = match asked {
                     SecretRole::Own => ("get list set", ""),
@@ -258,7 +259,7 @@ impl VaultError {
     }
 }
 
-/// What `name` of `[cloud]` has to be for a vault at this address.
+/// The value of `[cloud] name` for a vault at this address.
 fn cloud_of(vault: &str) -> &'static str {
     if vault.ends_with(".usgovcloudapi.net") {
         "usgov"
@@ -269,7 +270,7 @@ fn cloud_of(vault: &str) -> &'static str {
     }
 }
 
-/// The role that this identity lacks on one secret.
+/// The command that assigns the missing role on one secret.
 fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
     let (role, unless) = match asked {

@@ -1,9 +1,9 @@
-//! What this program was built from, as `build.rs` noted it.
+//! The origin of this program, as recorded by `build.rs`.
 
-/// The version that is released.
+/// The released version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit; `-dirty` behind it where the source was not as committed, `unknown` where nobody said.
+/// The commit, with `-dirty` if the source was modified; `unknown` if the build was not told.
 pub const REVISION: &str = env!("PERENNIAL_REVISION");
 
 /// The compiler's version.

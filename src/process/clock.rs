@@ -1,8 +1,8 @@
 //! The only reader of the time.
 //!
-//! Owns what "now" means. Until a vault has told its time, now is what the host's clock says. From then on it is the
-//! vault's time, counted on by a clock that cannot be set: whoever sets the host's clock changes nothing here. It only
-//! makes every token look at the vault once (`Jumps::host`). Everything else takes `now` as an argument.
+//! Owns the meaning of "now". Before the first answer of a vault, it is the host's clock. From then on it is the
+//! vault's time, advanced by a clock that cannot be set, so a change of the host's clock has no effect. Such a change
+//! only makes every token check the vault once (`Jumps::host`). Everything else takes `now` as an argument.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,17 +11,16 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// Differences this small, in real time, are latency and the whole seconds of a `Date` header, not a
-/// wrong clock.
+/// Differences up to this, in real time, are latency and the whole seconds of a `Date` header, not a wrong clock.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
-/// Who waits by this clock is woken when it moves by more than this. What is smaller delays nothing that matters.
+/// Waits on this clock end early when it moves by more than this. A smaller move delays nothing important.
 const JUMP: TimeDelta = TimeDelta::minutes(5);
 
 /// An instant in UTC.
 pub type Timestamp = DateTime<Utc>;
 
-/// A clock. Cheap to clone; all clones share what they have learned from the vault.
+/// A clock. Cheap to clone; all clones share what was learned from the vault.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<ClockState>);
 
@@ -32,12 +31,12 @@ struct ClockState {
     jumps: watch::Sender<Jumps>,
 }
 
-/// How the time has jumped so far. A wait that was begun before a jump may be the wrong one after it.
+/// The jumps so far. A wait that began before a jump may have the wrong length after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jumps {
-    /// By how much the time in use was corrected to the vault's, all in all.
+    /// The total correction from the host's time to the vault's.
     pub corrected: TimeDelta,
-    /// How often the host's clock was set, or the host slept: what time it is then only a vault can tell.
+    /// How often the host's clock was set, or the host slept: then only a vault knows the time.
     pub host: u32,
 }
 
@@ -47,21 +46,21 @@ enum TimeSource {
     Running(Mutex<Run>),
 }
 
-/// One moment by both clocks of a source.
+/// One moment on both clocks of a source.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// The time of day, which can be set.
     wall: Timestamp,
-    /// How long the source has run: nobody sets it. It stands still while the host sleeps.
+    /// How long the source has run. It cannot be set, and stops while the host sleeps.
     run: TimeDelta,
 }
 
-/// The vault's time, and when it was that.
+/// The vault's time, and when it was received.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     time: Timestamp,
     run: TimeDelta,
-    /// What both clocks differed by then: more or less than that is a jump of the host's clock.
+    /// The difference of both clocks at that time: a change of it is a jump of the host's clock.
     wall: Timestamp,
 }
 
@@ -76,11 +75,11 @@ impl Anchor {
     }
 }
 
-/// A made-up clock since it was last set going.
+/// A simulated clock since its last change of speed.
 #[derive(Debug)]
 struct Run {
     base: Timestamp,
-    /// How long it had run by then.
+    /// How long it had run before that.
     before: TimeDelta,
     since: Instant,
     speed: f64,
@@ -114,9 +113,8 @@ impl Clock {
         Self(Arc::new(ClockState { source, anchor: Mutex::new(None), jumps }))
     }
 
-    /// Sets the speed of a made-up clock, which then stands still when it has not been paced again for
-    /// `leash` of real time: so a busy machine slows it down instead of making everybody late. The
-    /// host's clock is nobody's to pace.
+    /// Sets the speed of a simulated clock. It stops if this is not called again within `leash` of real time, so that
+    /// a busy machine slows the clock down instead of making every task late. The host's clock cannot be paced.
     pub fn pace(&self, speed: f64, leash: Duration) {
         if let TimeSource::Running(run) = &self.0.source {
             let mut run = lock(run);
@@ -125,14 +123,14 @@ impl Clock {
         }
     }
 
-    /// Moves the time of day of a made-up clock, as an administrator or a time server sets a host's.
+    /// Moves the time of day of a simulated clock, as an administrator or a time server does on a host.
     pub fn set_by(&self, by: TimeDelta) {
         if let TimeSource::Running(run) = &self.0.source {
             lock(run).base += by;
         }
     }
 
-    /// Now, by the vault's time where it is known.
+    /// The current time: the vault's, if known.
     pub fn now(&self) -> Timestamp {
         let reading = self.read();
         let mut anchor = lock(&self.0.anchor);
@@ -145,17 +143,17 @@ impl Clock {
         anchor.now(reading)
     }
 
-    /// What the host's clock says, right or wrong.
+    /// The host's clock, right or wrong.
     pub fn host_now(&self) -> Timestamp {
         self.read().wall
     }
 
-    /// How long this clock has run, whatever it was set to meanwhile.
+    /// How long this clock has run, regardless of changes to it.
     pub fn uptime(&self) -> TimeDelta {
         self.read().run
     }
 
-    /// Learns the vault's time from an answer that arrived just now.
+    /// Learns the vault's time from an answer that has just arrived.
     pub fn observe(&self, vault_time: Timestamp) {
         let unnoticed = self.unnoticed();
         let reading = self.read();
@@ -177,12 +175,12 @@ impl Clock {
         skew.filter(|skew| skew.abs() > self.unnoticed()).unwrap_or_default()
     }
 
-    /// Tells of each jump of the time from now on.
+    /// Reports each jump of the time from now on.
     pub fn jumps(&self) -> watch::Receiver<Jumps> {
         self.0.jumps.subscribe()
     }
 
-    /// Waits until `at`, but never longer than `most`, both by this clock.
+    /// Waits until `at`, but at most for `most`, both on this clock.
     pub fn sleep_until(&self, at: Timestamp, most: Duration) -> Sleep {
         let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO).min(most);
         tokio::time::sleep(self.real(wait))
@@ -196,7 +194,7 @@ impl Clock {
         }
     }
 
-    /// Latency is real time: on a clock that runs fast it is more.
+    /// Latency is real time: on a fast clock it is longer.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
             TimeSource::Host { .. } => 1.0,
@@ -222,11 +220,11 @@ fn host_times() -> (Timestamp, std::time::Instant) {
 }
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    // It is whole between statements, whoever panicked.
+    // The value is consistent between statements, even after a panic in another thread.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `chrono` from `std`, cut to a century, which can be added to any instant that is meant.
+/// `chrono` from `std`, cut to a century, which can be added to any realistic instant.
 pub fn delta(span: Duration) -> TimeDelta {
     const LONGEST: TimeDelta = TimeDelta::days(36_525);
     TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_on_a_leash_waits_for_a_machine_that_is_late() {
+    async fn a_paced_clock_waits_for_a_slow_machine() {
         let clock = Clock::running(base(), 60.0);
         clock.pace(60.0, Duration::from_secs(2));
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_latency_is_more_on_a_clock_that_runs_fast() {
+    async fn latency_is_longer_on_a_fast_clock() {
         let clock = Clock::running(base(), 86_400.0);
 
         clock.observe(base() - TimeDelta::minutes(20));
@@ -320,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_correction_of_minutes_is_told_and_one_of_seconds_is_not() {
+    async fn a_correction_of_minutes_is_reported_and_one_of_seconds_is_not() {
         let clock = Clock::running(base(), 1.0);
         let jumps = clock.jumps();
 

@@ -1,11 +1,10 @@
-//! What the process gives up at its start, since it will hold secrets in memory.
+//! Privileges that the process gives up at its start, since it will hold secrets in memory.
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Leaves no core dump behind and lets no process of the same user read this one's memory; files it may
-/// come to make are its user's alone. What the kernel does not grant is not worth failing for: the unit
-/// and the image say the same.
+/// Disables core dumps, keeps other processes of the same user from reading this one's memory, and makes new files
+/// private to the user. A failure is ignored: the unit and the image set the same limits.
 pub fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let outcomes = [

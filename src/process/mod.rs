@@ -1,8 +1,8 @@
-//! What any long-running program needs of its host: the time, a log, a hardened process, and what it was built from.
+//! Basics of a long-running program: time, log, hardening, and build information.
 //!
 //! Knows nothing of tokens.
 
-/// Whether a stream may have colors: a terminal that has them, unless `NO_COLOR` says no.
+/// Whether a stream may have colors: it is a terminal that supports them, and `NO_COLOR` is not set.
 pub fn may_have_colors(is_terminal: bool) -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     is_terminal && !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())

@@ -1,4 +1,4 @@
-//! Times as people say them: so long ago, in so long. Pure.
+//! Relative times in words: so long ago, in so long. Pure.
 
 use chrono::TimeDelta;
 
@@ -11,7 +11,7 @@ pub fn span(span: TimeDelta) -> String {
     let Some(first) = UNITS.iter().position(|(size, _)| seconds >= *size) else { return "0 s".to_owned() };
     let (size, unit) = UNITS[first];
     let whole = format!("{} {unit}", seconds / size);
-    // Nobody plans by the seconds of an hour or by the hours of a month.
+    // Seconds beside hours, or hours beside months, are noise.
     let rest = seconds % size;
     match UNITS.get(first + 1).map(|(size, unit)| (rest / size, unit)) {
         Some((more, unit)) if more > 0 && seconds < 30 * 86_400 && *unit != "s" => {
@@ -27,7 +27,7 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
     if since < TimeDelta::seconds(1) { "just now".to_owned() } else { format!("{} ago", span(since)) }
 }
 
-/// In how long, or `now` where the time has come.
+/// In how long, or `now` if the time has come.
 pub fn until(at: Timestamp, now: Timestamp) -> String {
     let left = at - now;
     if left < TimeDelta::seconds(1) { "now".to_owned() } else { format!("in {}", span(left)) }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_is_ago_and_what_is_late_is_now() {
+    fn a_past_time_is_ago_and_an_overdue_time_is_now() {
         let now = Timestamp::from_timestamp(1_760_000_000, 0).expect("in range");
         let minute = TimeDelta::minutes(1);
 

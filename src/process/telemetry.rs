@@ -1,9 +1,9 @@
-//! The log: one line an event on stderr, for people on a terminal and as flat JSON elsewhere.
+//! The log: one line per event on stderr, pretty on a terminal and flat JSON elsewhere.
 //!
-//! Owns the format and the filter, and the log that `demo` keeps in memory. Knows nothing of what is logged.
+//! Owns the format, the filter and the in-memory log of `demo`. Knows nothing of the events.
 //!
-//! Invariant: no library below this program logs more than warnings, whatever `RUST_LOG` says. HTTP and
-//! TLS crates print headers, addresses and frames at their lower levels.
+//! Invariant: dependencies log at most warnings, whatever `RUST_LOG` says. HTTP and TLS crates print headers,
+//! addresses and frames at their lower levels.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -22,13 +22,13 @@ use people::ForPeople;
 
 mod people;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The default filter.
 const USUAL: &str = "warn,perennial=info";
 
-/// What is kept in memory: all there is.
+/// The filter of the in-memory log.
 const EVERYTHING: &str = "warn,perennial=trace";
 
-/// The most that other crates may log.
+/// The most verbose level of other crates.
 const OTHERS: Level = Level::WARN;
 
 /// How events are written.
@@ -41,7 +41,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// What suits whoever reads stderr.
+    /// The default for the current stderr.
     pub fn usual() -> Self {
         if std::io::stderr().is_terminal() { Self::Pretty } else { Self::Json }
     }
@@ -56,24 +56,23 @@ pub fn start(format: LogFormat) {
     }
 }
 
-/// Starts logging to memory, everything there is, and to stderr only where a format is given. Once per
-/// process, instead of [`start`].
+/// Starts logging everything to memory, and to stderr if a format is given. Once per process, instead of [`start`].
 pub fn capture(shown: Option<LogFormat>) -> Captured {
     let captured = Captured::default();
     let kept = layer(LogFormat::Json, false, targets(EVERYTHING), captured.clone());
     let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
-    // A second log in one process is a test's, which looks at its own.
+    // Only tests start a second log in one process, and each reads its own.
     let _started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(kept).with(shown));
     captured
 }
 
-/// The log in memory: JSON, one object a line. All clones are the same log.
+/// The log in memory: one JSON object per line. All clones share the same log.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    /// What was logged since this was last asked.
+    /// The lines since the last call.
     pub fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         String::from_utf8_lossy(&bytes).into_owned()
@@ -98,7 +97,7 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
-/// The filter that `RUST_LOG` asks for, or the usual one; and whether it could be read.
+/// The filter of `RUST_LOG`, or the default, and whether `RUST_LOG` could be parsed.
 fn filter() -> (Targets, bool) {
     let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
     match wanted.as_deref().map(str::parse) {
@@ -116,7 +115,7 @@ fn colour() -> bool {
     super::may_have_colors(io::stderr().is_terminal())
 }
 
-/// Events as lines to `writer`.
+/// Writes events as lines to `writer`.
 fn layer<S, W>(format: LogFormat, colour: bool, filter: Targets, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_stay_quiet_even_when_everything_is_asked_for() {
+    fn libraries_log_only_warnings_at_any_filter() {
         let text = logged(LogFormat::Json, "trace", || {
             tracing::trace!(target: "hyper::proto::h1::io", "canary");
             tracing::debug!(target: "h2::codec", "canary");

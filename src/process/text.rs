@@ -1,11 +1,11 @@
-//! Text that others wrote: the form in which it is used, and the form in which it is shown.
+//! Foreign text: its normal form for use, and its safe form for display.
 //!
 //! Pure. An issuer, a resource, a vault's tags and a secret's source can hold anything: another secret, or a
-//! sequence that a terminal acts on. Such text is never shown without passing through one of these functions.
+//! terminal's escape sequence. Such text is shown only through one of these functions.
 
 use uuid::Uuid;
 
-/// `00000000-0000-0000-0000-000000000000` has so many.
+/// The length of `00000000-0000-0000-0000-000000000000`.
 const GUID_CHARS: usize = 36;
 
 /// Bounds one scope: the longest known is `https://api.partnercenter.microsoft.com/user_impersonation`.
@@ -14,11 +14,11 @@ const MAX_SCOPE_CHARS: usize = 128;
 /// Bounds how many scopes are shown.
 const MAX_SCOPES: usize = 100;
 
-/// Bounds what is shown of any other text.
+/// Limits other displayed texts.
 const MAX_SHOWN_CHARS: usize = 128;
 
-/// Characters that are not seen, or that change how the characters beside them are read: soft hyphen, marks of
-/// direction, spaces of no width, line and paragraph separators, annotations, tags.
+/// Characters that are invisible, or that change how their neighbors are read: soft hyphen, direction marks,
+/// zero-width spaces, line and paragraph separators, annotations, tags.
 const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
@@ -31,8 +31,8 @@ const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{e0000}'..='\u{e007f}',
 ];
 
-/// A secret or an id as it was meant: without white space, a byte-order mark and one pair of quotes around it.
-/// Editors, shells and files of variables put them there.
+/// A secret or an id without surrounding white space, a byte-order mark and one pair of quotes, which editors, shells
+/// and environment files add.
 pub fn bare(text: &str) -> &str {
     let text = trimmed(text);
     let unquoted = ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
@@ -48,7 +48,7 @@ pub fn guid(text: &str) -> Option<String> {
     (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
 }
 
-/// Scopes, if all of them have the form of one: letters, digits and `.` `_` `:` `/` `-`, and not too many.
+/// Scopes, if each has the form of one: letters, digits and `.` `_` `:` `/` `-`, and there are not too many.
 pub fn scopes(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let fits = |word: &&str| {
@@ -59,7 +59,7 @@ pub fn scopes(text: &str) -> Option<String> {
     fit.then(|| words.join(" "))
 }
 
-/// Any other text, for people: its beginning, with escapes in the place of what a terminal would act on.
+/// The beginning of any other text, for people, with a terminal's control characters escaped.
 pub fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", defused(&text[..end])),
@@ -67,7 +67,7 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// The same, whole: for a text whose length is bounded already.
+/// The same without a limit, for a text whose length is already limited.
 pub fn defused(text: &str) -> String {
     let mut defused = String::with_capacity(text.len());
     for c in text.chars() {
@@ -87,7 +87,7 @@ mod tests {
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 
     #[test]
-    fn what_a_shell_or_an_editor_put_around_a_secret_is_no_part_of_it() {
+    fn white_space_quotes_and_a_byte_order_mark_are_trimmed() {
         for (saved, meant) in [
             ("s3cr3t", "s3cr3t"),
             (" s3cr3t\r\n", "s3cr3t"),
@@ -96,7 +96,7 @@ mod tests {
             ("'s3cr3t'\n\n", "s3cr3t"),
             ("\u{feff}\" s3cr3t \" ", "s3cr3t"),
             ("\"\u{feff}s3cr3t\"", "s3cr3t"),
-            // One pair, and only a pair.
+            // Only one pair, and only a complete pair.
             ("\"\"s3cr3t\"\"", "\"s3cr3t\""),
             ("\"s3cr3t", "\"s3cr3t"),
             ("s3cr3t'", "s3cr3t'"),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_guid_in_its_usual_form_is_taken_for_one() {
+    fn only_a_guid_in_its_usual_form_is_accepted() {
         assert_eq!(guid(&ID.to_uppercase()).as_deref(), Some(ID));
         for other in [
             String::new(),
@@ -122,7 +122,7 @@ mod tests {
             format!("urn:uuid:{ID}"),
             format!("{ID} "),
             format!("{}\u{1b}", &ID[1..]),
-            // As long as one, and none.
+            // As long as a GUID, but none.
             "abc8Q~0123456789abcdef0123456789abcd".into(),
             "x".repeat(36),
         ] {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_acts_on_is_shown_as_an_escape() {
+    fn terminal_controls_are_escaped() {
         for (text, told) in [
             ("Contoso Ltd. \"Köln\" \\ O'Brien 株式会社", "Contoso Ltd. \"Köln\" \\ O'Brien 株式会社"),
             ("कंपनी", "कंपनी"),

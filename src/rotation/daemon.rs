@@ -1,6 +1,6 @@
 //! One task per token: decide, wait for its turn, carry out one step, publish, wait; and a graceful stop.
 //!
-//! Owns the loop and nothing else. Waits are cancelled, and at a stop a step that holds nothing; no other step is.
+//! Owns the loop and nothing else. A stop cancels waits, and a step that holds nothing. No other step is cancelled.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ use crate::rotation::state::{Inherited, State};
 use crate::rotation::strict;
 use crate::rotation::told::Told;
 
-/// No wait is longer, so that a suspended host or a stepped clock is noticed without special code.
-/// Waking costs a few comparisons. Part of promise 4 (docs/promises.md).
+/// The longest wait, so that a suspended host or a changed clock is noticed without special code. Waking costs a few
+/// comparisons. Part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
-/// How a token's task is told to stop, and to look now.
+/// The signals to a token's task: stop, and check now.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Stop, once nothing is unsaved.
+    /// Stops the task, once nothing is unsaved.
     pub stop: CancellationToken,
-    /// Look now: any change of it. Its sender must outlive the tasks.
+    /// Any change makes the task check now. Its sender must outlive the tasks.
     pub reload: watch::Receiver<u64>,
-    /// What the sinks have been told.
+    /// The marks of delivered alerts.
     pub told: Told,
 }
 
-/// Keeps one token alive until it is told to stop; then goes on only while a successor is unsaved. A step that holds
-/// nothing is given up then: whatever hangs, a stop does not wait for it.
+/// Keeps one token alive until it is stopped; then continues only while a successor is unsaved. A stop cancels a step
+/// that holds nothing, so it does not wait for a service that hangs.
 ///
-/// `publish` is called with each new state, with what comes next, and with what has happened since the last call; `pulse` beats at each turn of the loop:
-/// before each step, and at least each `LOOK_EVERY` while it waits for a time or for its turn. Returns the last state, or nothing where a step was
-/// given up.
+/// `publish` is called with each new state, with what comes next, and with the events since the last call. `pulse`
+/// beats at each turn of the loop: before each step, and at least each `LOOK_EVERY` while it waits for a time or for
+/// its turn. Returns the last state, or `None` if a step was cancelled.
 ///
 /// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
 pub fn keep<I, V, R>(
@@ -68,11 +68,11 @@ where
             state.shift_waits(jumped.corrected - before.corrected);
             rotator.timing.correct(&mut state, now);
             is_news |= jumped != before;
-            // The host slept, or its clock was set: what time it is only the vault can say.
+            // The host slept, or its clock was set: only the vault knows the time now.
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
-            // What a sign-in ended is known once the versions were listed.
+            // The incidents that a sign-in ended are known once the versions were listed.
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -87,7 +87,7 @@ where
                 state.in_line = false;
             }
             if is_news {
-                // Taken and not cleared: a waiting task keeps no room for them.
+                // Taken, not cleared, so that a waiting task keeps no memory for them.
                 publish(&state, &next, &std::mem::take(&mut events));
             }
             is_news = true;
@@ -103,12 +103,12 @@ where
                     () = told.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                // Boxed: a waiting task keeps the state and not the room for a step.
+                // Boxed: a waiting task keeps memory for the state, but not for a step.
                 step => {
                     if !Box::pin(in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish)).await {
                         continue;
                     }
-                    // It may have waited for long: what was asked meanwhile is done with this turn.
+                    // The wait may have been long: this turn also answers requests that came meanwhile.
                     if reload.has_changed().unwrap_or_default() {
                         reload.mark_unchanged();
                         state = rotator.reload(state);
@@ -122,7 +122,7 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // The waits that a step begins are begun by the time as it has corrected it.
+                            // The waits that a step begins already use the time that it has corrected.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,
@@ -134,8 +134,8 @@ where
     }
 }
 
-/// Waits until it is the token's turn for a step, showing life, and publishes once that it waits. Says whether it is: a
-/// stop ends the wait where nothing is held.
+/// Waits for the token's turn, with signs of life, and publishes once that it waits. Returns false if a stop ended the
+/// wait, which happens only if nothing is held.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,
@@ -168,8 +168,8 @@ where
     }
 }
 
-/// Proves a token once. A `strict` one is tried for the grace while nothing is redeemed and what hinders it may pass: another
-/// process redeems it, or the vault is down. For commands, which end.
+/// Proves a token once. A `strict` one is retried within the grace period while nothing is redeemed and the obstacle
+/// may pass: another process redeems it, or the vault is unreachable. For commands, which end.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,
@@ -191,7 +191,7 @@ where
     }
 }
 
-/// The state of a command that gives up the only copy of a token: that is a loss, which only a sign-in cures.
+/// The state of a command that drops the only copy of a token: the token is lost, and only a sign-in replaces it.
 pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     let now = rotator.clock.now();
     match strict::lost(&mut state, now) {
@@ -200,7 +200,7 @@ pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     }
 }
 
-/// Notes in the version's tags what a command found out, where they do not say so yet.
+/// Writes a command's findings into the version's tags, unless they are there.
 pub async fn note<I, V, R>(rotator: &mut Rotator<I, V, R>, state: State) -> State
 where
     I: Issuer + Sync,
@@ -213,8 +213,8 @@ where
     }
 }
 
-/// Tries to save what is held, for the grace at most, and only while `wanted` holds of the state. The only copy of a token
-/// it tries to save until a stop is asked for, and for the grace after that. For commands, which end.
+/// Tries to save the held successor for the grace period at most, and only while `wanted` holds for the state. The
+/// only copy of a token is retried until a stop, and for the grace period after it. For commands, which end.
 pub async fn save_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -1,4 +1,4 @@
-//! What a step did, for the log, the counters and the status board.
+//! The events of a step, for the log, the counters and the status board.
 //!
 //! Owns the events and their lines in the log, with level, name and fields. Knows nothing of metrics.
 
@@ -12,18 +12,18 @@ use crate::rotation::state::State;
 use crate::token::managed::TokenName;
 use crate::token::version::VersionId;
 
-/// A state after a step, and what happened on the way.
+/// A state after a step, and the events of the step.
 #[derive(Debug)]
 #[must_use]
 pub struct Stepped {
     /// The state.
     pub state: State,
-    /// In the order in which it happened.
+    /// In their order.
     pub events: Vec<Event>,
 }
 
 impl Stepped {
-    /// The state, with the events written to the log: for commands, which count nothing.
+    /// Logs the events and returns the state: for commands, which count nothing.
     pub fn logged(self, token: &TokenName) -> State {
         for event in &self.events {
             event.log(token);
@@ -32,53 +32,54 @@ impl Stepped {
     }
 }
 
-/// Something that happened to one token.
+/// An event of one token.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The newest version is another one than before.
+    /// The newest version has changed.
     VersionSeen(VersionId),
     /// The issuer redeemed the stored token.
     Proved(VersionId, Uuid),
-    /// The vault shows the successor of one version as another one.
+    /// The vault shows the successor of the first version as the second one.
     Rotated(VersionId, VersionId, Uuid),
-    /// Somebody else's newer version works and is kept; the held successor is let go.
+    /// Another writer's newer version works and is kept; the held successor is dropped.
     YieldedToNewerVersion(VersionId),
     /// An attempt failed.
     Failed {
-        /// How.
+        /// The failure.
         failure: Box<Failure>,
-        /// Whether nothing of this kind was wrong before.
+        /// Whether no failure of this kind was open before.
         is_new: bool,
-        /// How many attempts have failed in a row, where it may pass.
+        /// Failed attempts in a row, if the failure may pass.
         attempts: Option<u32>,
-        /// Whether it kept a successor from being saved.
+        /// Whether it blocked the save of a successor.
         saving: bool,
     },
-    /// The newest version was disabled, which means off.
+    /// The newest version was disabled, which switches the token off.
     TurnedOff,
-    /// A check found that somebody has acted.
+    /// A check found a change by a person.
     VersionChanged,
     /// Partner Center rejects the access token.
     PartnerCenterRefused(Box<Acceptance>),
-    /// Partner Center gave no verdict, for this reason.
+    /// Partner Center gave no verdict; the reason.
     PartnerCenterUnknown(String),
-    /// What the issuer does not say of the token's identity.
+    /// The identity facts that the issuer did not name.
     IdentityUnverified(Unverified),
-    /// A version is another user's than its tag says.
+    /// A version belongs to another user than its tag says.
     UserChanged(VersionId),
-    /// A sign-in was written over by a rotation in flight, by the second of these versions; it works and goes on top.
+    /// A rotation in flight wrote the second version over the first, a sign-in. The sign-in works and is put on top
+    /// again.
     BuriedSignIn(VersionId, VersionId),
-    /// The same, where the issuer refuses the sign-in for now.
+    /// The same, but the issuer rejects the sign-in for now.
     BuriedSignInRefused(VersionId, VersionId),
-    /// A version works that lies below the second of these, which is no usable token.
+    /// The first version works. It lies below the second, which is no usable token.
     Rescued(VersionId, VersionId),
-    /// The versions could not be listed, for this reason, and the step went on without.
+    /// The versions could not be listed, for this reason, and the step continued without the list.
     HistoryUnread(String),
     /// The tags of a version could not be updated, for this reason.
     TagsNotUpdated(VersionId, String),
     /// These foreign tags do not fit into a new version.
     TagsDropped(String),
-    /// A version that has served could not be disabled, for this reason.
+    /// A replaced version could not be disabled, for this reason.
     RetireFailed(VersionId, String),
 }
 
@@ -154,7 +155,7 @@ impl Event {
     }
 }
 
-/// The first time is news to a person who must act; that it still holds is not.
+/// The first failure needs a person's attention; a repetition does not.
 fn log_failure(token: &TokenName, failure: &Failure, is_new: bool, attempts: Option<u32>) {
     let Failure { kind, remedy, summary, trace: Trace { code, trace_id, correlation_id }, .. } = failure;
     let (kind, remedy_name) = (kind.as_str(), remedy.as_str());

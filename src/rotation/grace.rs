@@ -1,6 +1,6 @@
-//! How long a process that should have ended goes on trying to save: a stop, and a command.
+//! The grace period: how long a stopping process or a command keeps trying to save.
 //!
-//! By a clock that nobody can set, not by the vault's time or the host's, which may jump.
+//! Measured by a clock that cannot be set, since the vault's time and the host's may jump.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 /// How long a stop keeps trying to save a successor; supervisors must allow more.
 pub const GRACE: Duration = Duration::from_secs(25);
 
-/// The wait between two attempts within the grace.
+/// The wait between two attempts within the grace period.
 pub(crate) const PAUSE: Duration = Duration::from_secs(2);
 
-/// A grace that has begun.
+/// A running grace period.
 #[derive(Clone, Copy, Debug)]
 pub struct Grace {
     ends_at: Instant,
@@ -29,7 +29,7 @@ impl Grace {
         self.ends_at
     }
 
-    /// Waits for the next attempt, unless the grace is over. Whether there is one.
+    /// Waits for the next attempt. Returns false once the grace period is over.
     pub async fn allows_another(self) -> bool {
         if Instant::now() >= self.ends_at {
             return false;

@@ -1,7 +1,7 @@
-//! What each token would lose by an end of the process: a successor that the vault does not show yet, or the answer to a
-//! redemption. A stop waits for the one as long as it may, for the other a moment, and for nothing else.
+//! What each token would lose if the process ended: a successor that the vault does not show yet, or the answer to a
+//! redemption. A stop waits for the successor as long as it may, for the answer a moment, and for nothing else.
 //!
-//! One byte a token, shared by all tasks.
+//! One byte per token, shared by all tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,23 +11,23 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What would be lost if a token's step were given up now.
+/// The loss if a token's step were cancelled now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stake {
-    /// Nothing: whatever is under way can be done again.
+    /// Nothing: everything in progress can be repeated.
     Nothing,
-    /// A redemption is under way, and Entra leaves the redeemed token as good as it was.
+    /// The answer to a redemption; Entra leaves the redeemed token valid.
     Answer,
-    /// A successor that the vault does not show yet, or may not: its predecessor may be spent.
+    /// A successor that the vault may not show: its predecessor may be spent.
     Successor,
 }
 
-/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too. Without the
-/// answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor from the moment
-/// before it is marked.
+/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too.
+/// Without the answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor
+/// from just before it is marked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// What the tasks of a process hold. Cheap to clone.
+/// The stakes of a process's tasks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Holds(Arc<HoldsState>);
 
@@ -38,25 +38,25 @@ struct HoldsState {
 }
 
 impl Holds {
-    /// Of so many tasks, none of which holds anything.
+    /// For this many tasks, none of which holds anything.
     pub fn new(tasks: usize) -> Self {
         let stakes = (0..tasks).map(|_| AtomicU8::new(Stake::Nothing as u8)).collect();
         Self(Arc::new(HoldsState { stakes, changed: Notify::new() }))
     }
 
-    /// What one task holds.
+    /// The stake of one task.
     pub fn of(&self, task: usize) -> Hold {
         Hold { all: self.clone(), task }
     }
 
-    /// How many tasks hold a successor.
+    /// The number of tasks that hold a successor.
     pub fn successors(&self) -> usize {
         let is_held = |stake: &&AtomicU8| stake.load(Ordering::Relaxed) == Stake::Successor as u8;
         self.0.stakes.iter().filter(is_held).count()
     }
 }
 
-/// One task's own.
+/// One task's stake.
 #[derive(Clone, Debug)]
 pub struct Hold {
     all: Holds,
@@ -64,14 +64,14 @@ pub struct Hold {
 }
 
 impl Default for Hold {
-    /// Of a process with one task.
+    /// For a process with one task.
     fn default() -> Self {
         Holds::new(1).of(0)
     }
 }
 
 impl Hold {
-    /// Takes note of what is at stake.
+    /// Records the stake.
     pub fn set(&self, stake: Stake) {
         let Some(known) = self.all.0.stakes.get(self.task) else { return };
         if known.swap(stake as u8, Ordering::Relaxed) != stake as u8 {
@@ -88,12 +88,12 @@ impl Hold {
         self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }
 
-    /// Ends once `stop` is asked for and nothing is held: then whatever is under way may be given up.
+    /// Completes once `stop` is requested and nothing is held: then everything in progress may be cancelled.
     pub async fn may_end(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         let answered_by = Instant::now() + ANSWER_WITHIN;
         loop {
-            // Before the look: what changes between the two is not missed.
+            // Registered before the check, so that a change between the two is not missed.
             let changed = self.all.0.changed.notified();
             if self.is(Stake::Nothing) {
                 return;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_waited_for_a_moment_and_what_it_brings_as_long_as_it_takes() {
+    async fn a_stop_waits_briefly_for_an_answer_and_fully_for_its_successor() {
         let hold = Hold::default();
         let stop = CancellationToken::new();
         hold.set(Stake::Answer);

@@ -1,9 +1,9 @@
-//! Whether every token's task still turns.
+//! Whether every token's task makes progress.
 //!
-//! Owns the last sign of life of each task and nothing else: what is done about a task that stands still
-//! is a supervisor's business. Eight bytes a token.
+//! Owns the last sign of life of each task and nothing else: a supervisor acts on a stalled task. Eight bytes per
+//! token.
 //!
-//! Time is tokio's, which stands still while the host is suspended: waking up is not being stuck.
+//! Time is tokio's, which stops while the host is suspended: a host that wakes up is not stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A task whose last sign of life is older than this is stuck: each wait ends within four minutes, and the
-/// longest step, a save that gives way again and again to peers who only just answer, within twelve.
+/// A task whose last sign of life is older than this is stalled. Each wait ends within four minutes. The longest step,
+/// a save that yields repeatedly while services answer just in time, ends within twelve.
 pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The pulses of all tasks. Cheap to clone.
@@ -27,7 +27,7 @@ struct Beats {
 }
 
 impl LivenessOfAll {
-    /// For so many tasks, all of which show life at this moment.
+    /// For this many tasks, which all show life now.
     pub fn new(tasks: usize) -> Self {
         let last = (0..tasks).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Beats { since: Instant::now(), last }))
@@ -38,20 +38,20 @@ impl LivenessOfAll {
         Liveness { all: Some(self.clone()), task }
     }
 
-    /// How long ago the task that has been silent the longest showed life.
+    /// The age of the oldest sign of life.
     pub fn oldest(&self) -> Duration {
         let oldest = self.0.last.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
         let now = self.0.since.elapsed();
         oldest.map_or(Duration::ZERO, |beat| now.saturating_sub(Duration::from_millis(beat)))
     }
 
-    /// Whether all tasks turn.
+    /// Whether all tasks make progress.
     pub fn all_turn(&self) -> bool {
         self.oldest() <= STUCK_AFTER
     }
 }
 
-/// One task's own.
+/// One task's pulse.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness {
     all: Option<LivenessOfAll>,
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_silent_task_is_enough_to_be_stuck() {
+    async fn one_stalled_task_is_enough() {
         let pulses = LivenessOfAll::new(2);
 
         tokio::time::advance(STUCK_AFTER).await;

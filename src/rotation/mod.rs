@@ -1,7 +1,8 @@
-//! The machine: decides what is due for each token, and does it.
+//! Rotation: decides what is due for each token, and does it.
 //!
-//! `state`, `schedule`, `save`, `strict` and `pace` decide and are pure; `turns` lets tokens take theirs; `rotate` acts through the ports, and `daemon` is the loop around
-//! it. A successor that the vault does not hold yet is in one place only, and is never dropped.
+//! `state`, `schedule`, `save`, `strict` and `pace` decide and are pure. `turns` orders the tokens, `rotate` acts
+//! through the ports, and `daemon` is the loop around it. A successor that the vault does not hold yet exists in one
+//! place only, and is never dropped.
 
 pub mod state;
 pub mod schedule;

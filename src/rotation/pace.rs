@@ -1,11 +1,11 @@
-//! What all tokens of a process share of the limits of Entra and of the vaults: whether there is room for one more, and
-//! when there will be.
+//! The limits of Entra and of the vaults that all tokens of a process share: whether one more request is allowed, and
+//! when.
 //!
-//! Pure. Owns the numbers of promise 6 (docs/promises.md) that are not a token's own; those are in `state`. Instants are
-//! spans since any fixed moment, by a clock that is never set.
+//! Pure. Owns the numbers of promise 6 (docs/promises.md) that are not a token's own; those are in `state`. Instants
+//! are spans since any fixed moment, by a clock that is never set.
 //!
-//! A permit counts from the moment it is taken until its span after the answer: when a request arrives between the two is
-//! unknown.
+//! A permit counts from the moment it is taken until its span after the answer, since the request may arrive at any
+//! moment between.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -16,12 +16,12 @@ use crate::token::managed::ManagedToken;
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, tag};
 
-/// What is limited. Names are hashed, so that a key costs little; where two names meet, they share a limit.
+/// A limited resource. Names are hashed, so that a key is small; two names with the same hash share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
-    /// Steps under way, each of which makes one request at a time.
+    /// Steps in progress, each of which makes one request at a time.
     Steps,
-    /// Steps under way for the tokens of one vault, so that a vault that hangs leaves some to the others.
+    /// Steps in progress for the tokens of one vault, so that a vault that hangs leaves some to the others.
     Vault(u64),
     /// Requests to a vault, except new versions.
     Calls(u64),
@@ -31,16 +31,17 @@ pub enum Limited {
     Redemptions(Redeemer),
 }
 
-/// For whom a token is redeemed: Entra takes many redemptions of one user and app for a loop (docs/azure-facts.md F126).
+/// User and app of a redemption: Entra treats many redemptions of one user and app as a loop (docs/azure-facts.md
+/// F126).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Redeemer {
     app: u64,
-    /// None while nobody knows: then it may be any user of this app.
+    /// `None` while unknown: it may be any user of this app.
     user: Option<u64>,
 }
 
 impl Redeemer {
-    /// For whom this version is redeemed, by the configuration, by an earlier answer or by its tag.
+    /// User and app of this version, by the configuration, by an earlier answer or by its tag.
     pub fn of(grant: &ManagedToken, version: Option<&Version>, facts: Option<&Facts>) -> Self {
         let facts = facts.filter(|facts| version.is_some_and(|of| of.id == facts.version));
         let answered = facts.and_then(|facts| facts.user_oid.as_deref());
@@ -49,7 +50,7 @@ impl Redeemer {
         Self { app: app(grant), user: user.map(hash) }
     }
 
-    /// The same app and the user that an answer names.
+    /// The same app with the user that an answer names.
     #[must_use]
     pub fn with_user(self, user_oid: &str) -> Self {
         Self { user: Some(hash(user_oid)), ..self }
@@ -64,16 +65,16 @@ fn app(grant: &ManagedToken) -> u64 {
     }
 }
 
-/// The key of a vault by its URL, or of a user: the same in any case of letters.
+/// The key of a vault by its URL, or of a user. Case is ignored.
 pub fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.to_ascii_lowercase().hash(&mut hasher);
     hasher.finish()
 }
 
-/// Requests in flight at once.
+/// Requests in flight at the same time.
 const STEPS: usize = 64;
-/// Entra refuses the 15th identical redemption (AADSTS50196) in `LOOP_SPAN`.
+/// Entra rejects the 15th identical redemption (AADSTS50196) in `LOOP_SPAN`.
 const LOOP: usize = 14;
 /// See `LOOP`.
 pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);
@@ -83,11 +84,11 @@ const NEW_VERSIONS: usize = 200;
 const CALLS: usize = 2_666;
 /// See `NEW_VERSIONS`.
 const VAULT_SPAN: Duration = Duration::from_secs(10);
-/// Steps and requests to a vault that are kept free for tokens that hold a successor.
+/// Steps and requests to a vault that are reserved for tokens that hold a successor.
 const KEPT_FREE: usize = 8;
 
 impl Limited {
-    /// How many are let through in which span after their answer.
+    /// The number of permits, and how long each counts after its answer.
     fn limit(self, urgent: bool) -> (usize, Duration) {
         let kept_free = if urgent { 0 } else { KEPT_FREE };
         match self {
@@ -100,20 +101,20 @@ impl Limited {
     }
 }
 
-/// How many tokens of one user and app the loop rule lets through within a span.
+/// The number of tokens of one user and app that the loop rule allows within a span.
 pub fn redeemable_within(span: Duration) -> usize {
     let most = span.as_secs().saturating_mul(LOOP as u64) / LOOP_SPAN.as_secs();
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// What was taken of one limit and still counts.
+/// The permits of one limit that still count.
 #[derive(Debug, Default)]
 struct Window {
     /// Taken, and not answered yet.
     busy: usize,
-    /// When the others were answered, in order.
+    /// The times of the other answers, in order.
     ended: VecDeque<Duration>,
-    /// Nobody but who is urgent takes one before this: the peer has asked for it.
+    /// Until then only urgent requests get a permit: the peer has asked for a pause.
     paused_until: Duration,
 }
 
@@ -133,22 +134,22 @@ impl Window {
     }
 }
 
-/// What was taken of all limits and still counts.
+/// The permits of all limits that still count.
 #[derive(Debug, Default)]
 pub struct Usage {
     windows: BTreeMap<Limited, Window>,
-    /// Windows that are idle are swept out once there are this many.
+    /// Idle windows are removed once there are this many.
     sweep_at: usize,
 }
 
-/// Fewer windows than this are not swept.
+/// Fewer windows than this are not cleaned up.
 const FEW: usize = 64;
 
 impl Usage {
-    /// Takes one, where there is room for it.
+    /// Takes a permit, if one is free.
     ///
     /// # Errors
-    /// When to ask again; `None` for as soon as one that is taken was answered.
+    /// When to ask again; `None` for as soon as a taken one is given back.
     pub fn take(&mut self, what: Limited, urgent: bool, now: Duration) -> Result<(), Option<Duration>> {
         let (most, span) = what.limit(urgent);
         let paused_until = self.windows.get(&what).map_or(Duration::ZERO, |window| window.paused_until);
@@ -170,7 +171,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Gives one back. If it was not used, it never counted.
+    /// Gives a permit back. An unused one never counted.
     pub fn give_back(&mut self, what: Limited, was_used: bool, now: Duration) {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
@@ -181,12 +182,12 @@ impl Usage {
         }
     }
 
-    /// Counts some that were used without having been taken: the further pages of a list.
+    /// Counts requests that had no permit of their own: the further pages of a list.
     pub fn note(&mut self, what: Limited, count: usize, now: Duration) {
         self.windows.entry(what).or_default().ended.extend(std::iter::repeat_n(now, count));
     }
 
-    /// Counts one that is taken for another: its user is known now.
+    /// Moves a permit to the user that is known now.
     pub fn carry(&mut self, from: Limited, to: Limited) {
         let Some(window) = self.windows.get_mut(&from) else { return };
         window.busy = window.busy.saturating_sub(1);
@@ -196,13 +197,13 @@ impl Usage {
         self.windows.entry(to).or_default().busy += 1;
     }
 
-    /// Lets nobody but who is urgent take one before then.
+    /// Gives permits only to urgent requests until then.
     pub fn pause(&mut self, what: Limited, until: Duration) {
         let window = self.windows.entry(what).or_default();
         window.paused_until = window.paused_until.max(until);
     }
 
-    /// How many of it still count.
+    /// The number of permits that still count.
     fn refresh(&mut self, what: Limited, span: Duration, now: Duration) -> usize {
         let Some(window) = self.windows.get_mut(&what) else { return 0 };
         window.forget(span, now);
@@ -213,8 +214,8 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// What may be the same at Entra: for a known user those that are not known, for one that is not known the busiest
-    /// one of its app.
+    /// The permits that Entra may count together: for a known user also those of unknown users, for an unknown user
+    /// those of the busiest user of its app.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });
@@ -230,7 +231,7 @@ impl Usage {
         by_use.max().map(|(_, what)| what)
     }
 
-    /// Whether other vaults have steps under way.
+    /// Whether other vaults have steps in progress.
     fn is_shared(&self, what: Limited) -> bool {
         let Limited::Vault(_) = what else { return false };
         let mut vaults = self.windows.range(Limited::Vault(0)..=Limited::Vault(u64::MAX));

@@ -1,10 +1,10 @@
 //! The steps that change the world for one token: prove, save, check the vault, update tags.
 //!
-//! Owns the order of reads, redemptions and writes. Knows nothing of timing (`schedule`), of what a
-//! list of versions means (`save`), or of Azure.
+//! Owns the order of reads, redemptions and writes. Knows nothing of timing (`schedule`), of the meaning of a list of
+//! versions (`save`), or of Azure.
 //!
-//! Invariant: once a redemption that is to be saved has returned, its successor is in `Phase::Unsaved`
-//! until the vault shows it, short of the process ending.
+//! Invariant: once a redemption that must be saved has returned, its successor is in `Phase::Unsaved` until the vault
+//! shows it, unless the process ends.
 
 use std::sync::Arc;
 
@@ -46,22 +46,22 @@ pub struct Rotator<I, V, R> {
     pub clock: Clock,
     /// The token, as configured.
     pub grant: Arc<ManagedToken>,
-    /// When it is due.
+    /// Its times.
     pub timing: Timing,
-    /// The command this runs under, for the `managed-by` tag.
+    /// The running command, for the `managed-by` tag.
     pub command: &'static str,
-    /// Chance, for jitter.
+    /// Randomness for jitter.
     pub rng: fastrand::Rng,
-    /// Whether a stop has to wait for this token.
+    /// Whether a stop must wait for this token.
     pub hold: Hold,
     /// The limits that it shares with other tokens. By default there are none.
     pub turns: Turns,
-    /// What it has taken of them for its steps.
+    /// The permits for its current step.
     pub turn: Option<Box<Turn>>,
 }
 
-/// What one step needs to redeem, and what happened in it: the id for the records, the app's credential, read once, what
-/// it may take of shared limits, and the events.
+/// The context of one step: the id for the logs, the app's credential, which is read once, the permits, and the
+/// events.
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
@@ -87,7 +87,7 @@ impl Attempt {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Carries out one step. A failure ends up in the state, and nothing is ever lost by it.
+    /// Carries out one step. A failure is recorded in the state and loses nothing.
     pub async fn step(&mut self, mut state: State, next: Next) -> Stepped {
         state.in_line = false;
         let stepped = match next {
@@ -101,9 +101,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         stepped
     }
 
-    /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` when a rotation is due,
-    /// or when it is forced. It redeems nothing where the version turns out to need more than this token has taken: then
-    /// it waits for its turn (`State::in_line`).
+    /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` if a rotation is due or forced. If the
+    /// version needs more permits than this token has, it redeems nothing and waits for its turn (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         state.in_line = false;
@@ -111,7 +110,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.done(state, done, attempt)
     }
 
-    /// Reads the newest version and does nothing with it: for a rehearsal.
+    /// Only reads the newest version: for a dry run.
     pub async fn peek(&mut self, mut state: State) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         let done = self.read_newest(&mut state, &mut attempt).await.map(|_| ());
@@ -132,7 +131,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         force: bool,
         attempt: &mut Attempt,
     ) -> Result<(), Failure> {
-        // A rotation that nobody expected may be too much for today; then it waits, before anything is held.
+        // An unplanned rotation may exceed today's limits; then it waits before anything is held.
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
@@ -182,7 +181,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Takes in what is certain of the newest version although its rescue was hindered: what passes by itself hides nothing.
+    /// Records a certain failure of the newest version although its rescue was interrupted: a passing failure must not
+    /// hide it.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {
@@ -191,7 +191,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Looks at everything: a person has said that something changed (SIGHUP).
+    /// Checks everything: a person reports a change (SIGHUP).
     pub fn reload(&self, mut state: State) -> State {
         let due_at = self.clock.now();
         schedule::ask_again(&mut state);
@@ -202,7 +202,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Writes tags to the newest version, without which nothing is lost but a memory.
+    /// Writes tags to the newest version. If that fails, only a note is lost.
     async fn update_tags(&mut self, mut state: State, tags: Tags) -> Stepped {
         let now = self.clock.now();
         let mut events = Vec::new();
@@ -224,7 +224,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // Nobody could have renewed a mark meanwhile.
+            // No process could have renewed its mark meanwhile.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;
@@ -236,7 +236,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Some(known) if known.id == version.id => {}
             Some(_) => {
                 attempt.note(Event::VersionSeen(version.id.clone()));
-                // Somebody was asked to sign in: whoever wrote it is no foreign writer.
+                // A sign-in was requested, so this version's author is no foreign writer.
                 if state.awaits_sign_in() {
                     state.foreign_rotated_at = None;
                 } else if !version.is_ours() {
@@ -249,14 +249,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
         }
         state.newest = Some(version.clone());
-        // A successful read clears read failures. What keeps a successor from being saved stays.
+        // A successful read clears read failures. A failure to save a successor stays.
         if !state.is_unsaved() {
             state.clear_failures_about(FailureSubject::Token);
         }
         Ok(newest)
     }
 
-    /// Asks the resource about a version's access token. Its answer is published and never stands in the way.
+    /// Asks the resource about a version's access token. Its answer is published and never blocks a rotation.
     async fn ask_resource(
         &self,
         state: &mut State,
@@ -295,8 +295,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// An answer about the token's own secret. What was there and is gone has been deleted: for as long as the vault keeps
-    /// it, it can be recovered.
+    /// The failure of a read of the token's own secret. A secret that existed before was deleted, and can be recovered
+    /// while the vault keeps it.
     fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
             return error.failure(SecretRole::Own, &self.grant.secret);

@@ -1,4 +1,4 @@
-//! What unit tests begin with: a token, a version and a successor of which each test changes what matters.
+//! Samples for unit tests: a token, a version and a successor. Each test changes what matters.
 
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// A place in a vault.
+/// An address in a vault.
 pub(crate) fn address(name: &str) -> SecretAddress {
     SecretAddress {
         vault: "https://contoso.vault.azure.net".into(),
@@ -21,7 +21,7 @@ pub(crate) fn address(name: &str) -> SecretAddress {
     }
 }
 
-/// A token under the usual policy, about which nobody is asked.
+/// A token under the default policy, without checks by Partner Center.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
         deployment: Arc::new(Deployment::new(
@@ -44,12 +44,12 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
     }
 }
 
-/// What a person or a script wrote.
+/// A version by a person or a script.
 pub(crate) fn version(id: &str, created: Timestamp) -> Version {
     Version { id: VersionId(id.into()), created, enabled: true, expires: None, tags: Tags::new() }
 }
 
-/// A successor of that version, of which the vault knows nothing yet.
+/// A successor of that version that is not in the vault yet.
 pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
     PendingSave::of(Successor {
         token: RefreshToken::new("successor"),
@@ -63,7 +63,7 @@ pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
     })
 }
 
-/// A version on top that the issuer redeemed then.
+/// A version that the issuer redeemed at this time, as the newest one.
 pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     let facts = Facts { proved_at: Some(proved_at), ..Facts::of(newest.id.clone()) };
     State {
@@ -74,7 +74,8 @@ pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     }
 }
 
-/// The same state with something wrong since then, after so many attempts; a person is waited for where it does not pass.
+/// The same state with a failure since then, after this many attempts. A failure that does not pass waits for a
+/// person.
 pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
     if failure.remedy == Remedy::Retry {
         let outage = Outage { failure, since, attempts, retry_at: since };

@@ -1,6 +1,6 @@
 //! Every timing decision about one token: what is next, and how long to wait after a failure.
 //!
-//! Pure: time and chance are arguments. Knows nothing of vaults or issuers beyond what `State` says.
+//! Pure: time and randomness are arguments. Knows nothing of vaults or issuers beyond `State`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,65 +26,65 @@ pub use self::refused::{
     standing,
 };
 
-/// How often the vault is looked at while a person is expected to act: about each minute. With what else
-/// such a day may need, that stays below 1,500 calls (promise 6, docs/promises.md).
+/// Interval of the checks while a person must act: about a minute. Together with everything else on such a day, that
+/// stays below 1,500 calls (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
-/// Of so many checks of an app's credential one reads the token's secret as well. With [`WATCH_EVERY`] that makes 1,396 calls
-/// a day, and leaves 104 for attempts, each with its list of versions.
+/// One in this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`] that makes 1,396
+/// calls a day, and leaves 104 for attempts, each with its list of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// An app's id and secret may lie in a vault each: then it is looked at half as often.
+/// An app's id and secret may be in two vaults, and are then checked half as often.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
-/// How often a save is tried while a person is expected to act: two calls each.
+/// Interval of saves while a person must act: two calls each.
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
-/// How often a refused version is redeemed again: disabled accounts and policies heal by themselves.
+/// When a rejected version is redeemed again: accounts are enabled and policies change.
 pub const AGAIN_AFTER: TimeDelta = DAY;
-/// A refusal that is not definite is confirmed by a second one before a person is asked.
+/// When a rejection that is not definite is confirmed by a second one, before a person is alerted.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// How often a credential made moments ago is tried again, while the place that it is read from is watched by the minute.
+/// Interval of redemptions with a new credential, whose source is checked every minute meanwhile.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
-/// When it is redeemed again if that brought no answer. Goes on top of the watch, so not hourly.
+/// The next redemption if that brought no answer. The checks continue meanwhile, so this is not hourly.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// How often a proof is noted in the vault. The note is a step of its own: one request beside the three of that proof.
+/// How often a proof is recorded in the vault. That is a step of its own: one request beside the proof's three.
 pub const MARK_EVERY: TimeDelta = DAY;
-/// How long a mark that could not be written is left alone.
+/// The wait after a failed update of tags.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
-/// How often a foreign version is rotated: somebody who keeps writing is not raced.
+/// How often a foreign version is rotated, so that Perennial does not race another writer.
 pub const FOREIGN_EVERY: TimeDelta = DAY;
-/// A foreign version younger than this is never written over, even if it is of no use.
+/// A younger foreign version is never replaced, even if it is invalid.
 pub const RESCUE_AFTER: TimeDelta = DAY;
 
 /// The first waits after a failure, before jitter; most faults are over by then.
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// No later wait is shorter.
+/// The shortest of the later waits.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// The widest span that a wait is drawn from: far beyond the clamp, so that in a long outage nearly every wait is the
+/// The widest range of a random wait. It is far beyond the limit, so in a long outage nearly every wait is the
 /// longest.
 const WIDEST: Duration = Duration::from_secs(60 << 12);
-/// No wait is longer: promise 1 counts on an hour in thirty days.
+/// The longest wait: promise 1 relies on one hour in thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// Below this much time left, waits are no longer shortened.
+/// With less time left, waits are no longer shortened.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
-/// Part of `rotate_after` by which names are spread either way.
+/// The fraction of `rotate_after` by which tokens are spread, earlier or later.
 const SPREAD: f64 = 0.1;
-/// Part of `rotate_after` by which processes are told apart.
+/// The fraction of `rotate_after` by which processes are spread.
 const PROCESS_JITTER: f64 = 0.02;
 
-/// What to do about one token.
+/// The next step of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Read, redeem, check; leads to a save when a rotation is due.
+    /// Read, redeem, check; leads to a save if a rotation is due.
     Prove,
-    /// Bring the held successor into the vault.
+    /// Write the held successor to the vault.
     Save,
     /// Check whether a person has acted.
     CheckVault,
     /// Write these tags to the newest version.
     UpdateTags(Tags),
-    /// Nothing before then.
+    /// Nothing before this time.
     Wait(Timestamp),
 }
 
-/// When a token is due, given its policy, its name and one sample in `[0, 1)` drawn per process.
+/// The times of a token, from its policy, its name and one sample in `[0, 1)` per process.
 #[derive(Clone, Debug)]
 pub struct Timing {
     policy: Arc<Policy>,
@@ -93,43 +93,43 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Spreads names over a tenth of the policy either way and processes over a fiftieth.
+    /// Spreads tokens over a tenth of the policy either way, and processes over a fiftieth.
     pub fn new(policy: &Arc<Policy>, name: &TokenName, process_sample: f64) -> Self {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
-            // Only ever earlier: `prove_every` bounds how late a dead grant may be noticed.
+            // Only earlier: `prove_every` is the limit for noticing a dead grant.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
         }
     }
 
-    /// The policy behind it.
+    /// Its policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// What politeness allows under it.
+    /// The daily limits under this policy.
     pub fn limits(&self) -> Limits {
         Limits::of(&self.policy)
     }
 
-    /// The age at which a version is replaced by a successor.
+    /// The age at which a version is rotated.
     pub fn rotate_after(&self) -> TimeDelta {
         self.rotate_after
     }
 
-    /// When this version is to be replaced by a successor.
+    /// When this version is rotated.
     pub fn rotate_at(&self, version: &Version) -> Timestamp {
         version.issued_at() + self.rotate_after
     }
 
-    /// When the token in this version ends, by what is known of its issue.
+    /// When this version's token expires, by the time of its issue.
     pub fn expires_at(&self, version: &Version) -> Timestamp {
         version.issued_at() + delta(self.policy.lifetime)
     }
 
-    /// Decides what to do.
+    /// Decides the next step.
     pub fn next(&self, state: &State, now: Timestamp) -> Next {
         if let Some(tags) = tags::wanted_tags(state, now).or_else(|| self.told_tags(state, now)) {
             return Next::UpdateTags(tags);
@@ -154,14 +154,14 @@ impl Timing {
         if at <= now { step } else { Next::Wait(at) }
     }
 
-    /// Vault calls that a proof may need: those of the rotation as well, where one is due.
+    /// Vault calls that a proof may need, including the rotation if one is due.
     fn calls_of_a_proof(&self, state: &State, at: Timestamp) -> usize {
         let due = state.newest.as_ref().is_some_and(|version| self.rotation_is_due(version, state, at));
         if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
     }
 
-    /// The first instant, `now` or later, at which politeness allows that many calls to the vault. While the vault is
-    /// watched, that has a limit of its own.
+    /// The first instant, `now` or later, at which the limits allow this many calls to the vault. While Perennial
+    /// checks for a person's action, these checks have a limit of their own.
     pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
         if calls == 0 || state.is_watching() {
             return now;
@@ -182,9 +182,9 @@ impl Timing {
         }
     }
 
-    /// The step while a person has to act: to check whether that was done, or to redeem again.
+    /// The step while a person must act: check for the action, or redeem again.
     fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
-        // A proof that is due waits for room at most: no check would hasten it.
+        // A due proof only waits for the limits; a check would not speed it up.
         if blocked.again_at <= now {
             return (Next::Prove, blocked.again_at);
         }
@@ -196,7 +196,7 @@ impl Timing {
         }
     }
 
-    /// When a current token is due, for a proof or for a rotation.
+    /// When a current token is due for a proof or a rotation.
     fn due_at(&self, state: &State, now: Timestamp) -> Timestamp {
         let prove_at = state.proved_at().map_or(now, |at| at + self.prove_every);
         match &state.newest {
@@ -207,16 +207,16 @@ impl Timing {
         }
     }
 
-    /// Whether the redeemed version is to be replaced now. A foreign version is due as soon as it is seen, by a proof, a
-    /// SIGHUP or the watch. To look for one by the minute would break the 60 calls a day.
+    /// Whether the redeemed version is rotated now. A foreign version is due as soon as a proof, a SIGHUP or a check
+    /// finds it. Checking every minute for one would exceed the 60 calls a day.
     pub fn rotation_is_due(&self, version: &Version, state: &State, now: Timestamp) -> bool {
         let foreign = !version.is_ours() && may_rotate(version, state, now);
         foreign || self.rotate_at(version) <= now
     }
 
-    /// Takes a failure into the state: what passes by itself is tried again, for the rest a person is waited for.
+    /// Records a failure: one that may pass is retried, any other waits for a person.
     pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        // A credential made moments ago is watched like one that a person has to replace.
+        // A new credential is checked like one that a person must replace.
         if is_passing(failure.remedy) && failure.is_definite {
             self.after_outage(state, failure, now, sample)
         } else {
@@ -224,11 +224,12 @@ impl Timing {
         }
     }
 
-    /// An answer that did not come does not undo what was settled: only a success closes that.
+    /// A timeout does not clear a permanent failure; only a success does.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
-        // A failure belongs to the version that failed. A user who signs in while Entra is down has met the demand: the old
-        // refusal must not ask for a sign-in again. Whether the new token works is unknown until it is proved.
+        // A failure belongs to the version that failed. A user who signs in while Entra is down has done what was
+        // requested: the old rejection must not request a sign-in again. Whether the new token works is unknown until
+        // it is proved.
         let is_of_another = |known: &mut Box<Blocked>| {
             known.failure.about == FailureSubject::Grant && known.version != newest
         };
@@ -248,7 +249,7 @@ impl Timing {
         if !state.is_unsaved() && !is_looked_for {
             retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
-        // Its predecessors are tried as soon as what hindered that is over (promise 1).
+        // Its predecessors are tried once this obstacle is gone (promise 1).
         if let Some(blocked) = state.blocked.as_mut().filter(|blocked| blocked.failure.never_was_a_token) {
             blocked.again_at = retry_at;
         }
@@ -258,7 +259,7 @@ impl Timing {
     }
 }
 
-/// The state in which a person has to settle this failure. That is an answer, which ends an outage.
+/// The state in which a person must fix this failure. The failure is an answer, which ends an outage.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let passes = is_passing(failure.remedy);
@@ -268,7 +269,7 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
             now + if passes { FRESH_AGAIN_EVERY } else { CONFIRM_AFTER }
         }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
-        // Somebody's version that was refused is read and not redeemed again (`standing`).
+        // A rejected foreign version is read but not redeemed again (`standing`).
         FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
             now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
         }
@@ -292,15 +293,15 @@ fn is_passing(remedy: Remedy) -> bool {
     matches!(remedy, Remedy::Retry)
 }
 
-/// When a refused version is redeemed again; one that is no token at all, as soon as its predecessor may
-/// take its place.
+/// When a rejected version is redeemed again. A value that is no token is redeemed as soon as its predecessor may
+/// replace it.
 fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Timestamp {
     let rescue_at =
         newest.filter(|_| failure.never_was_a_token).map(|version| version.created + RESCUE_AFTER);
     rescue_at.filter(|at| *at > now).unwrap_or(now + AGAIN_AFTER)
 }
 
-/// What an earlier process found out and noted is the same incident.
+/// A finding that an earlier process recorded is the same incident.
 fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
     let newest = newest?;
     if let Some(noted) = Noted::on(newest).filter(|noted| noted.kind == Some(failure.kind)) {
@@ -310,20 +311,20 @@ fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp>
     (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
 
-/// Whether the issuer returns the token that it is given: then nothing can be rotated, and it is only proved.
+/// Whether the issuer returns the token that it received: then it cannot be rotated, and is only proved.
 pub fn is_same_token(state: &State) -> bool {
     state.known().is_some_and(|facts| facts.same_token_at.is_some())
 }
 
-/// A foreign version is rotated ahead of its turn at most once a day.
+/// A foreign version is rotated early at most once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
 }
 
-/// How long to wait after a failed attempt; `attempts` counts those that failed before it.
+/// The wait after a failed attempt; `attempts` counts the failures before it.
 ///
-/// Full jitter over a doubling span, clamped to a minute and an hour after the first quick ones. A
-/// peer's `Retry-After` raises the wait up to that hour. The nearer the expiry, the shorter.
+/// Full jitter over a doubling span, limited to between a minute and an hour after the first quick ones. A peer's
+/// `Retry-After` raises the wait up to that hour. The nearer the expiry, the shorter.
 pub fn retry_wait(
     attempts: u32,
     retry_after: Option<Duration>,
@@ -342,7 +343,7 @@ pub fn retry_wait(
     heed(wait, retry_after, LONGEST)
 }
 
-/// A number in `[0, 1)` that depends on the name alone (FNV-1a).
+/// A number in `[0, 1)` that depends only on the name (FNV-1a).
 fn fraction(name: &TokenName) -> f64 {
     let hash = name
         .as_str()

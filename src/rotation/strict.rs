@@ -1,20 +1,21 @@
-//! The rule for a `strict` token: what is redeemed is spent, so each redemption is announced by a mark on the version, is
-//! made once, and brings a successor that is saved or reported as lost.
+//! The rule for a `strict` token: a redemption invalidates the stored token. So each redemption is announced by a mark
+//! on the version, is made once, and ends with a successor that is saved or reported as lost.
 //!
-//! Pure. Owns the mark, how long it is honored, and the words. `rotate/claiming.rs` puts the rule into effect.
+//! Pure. Owns the mark, its lifetime, and the texts. `rotate/claiming.rs` carries out the rule.
 //!
-//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem one version together,
-//! as long as the vault shows a write to the reads that begin after its answer:
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem the same version,
+//! as long as the vault shows a write to all reads that begin after its answer:
 //!
-//! 1. A process reads the version, and goes on only where no other's mark stands.
-//! 2. It writes its mark. From the beginning of that read to the answer to this write must pass no more than [`SETTLES`].
+//! 1. A process reads the version, and continues only without another process's mark on it.
+//! 2. It writes its mark. At most [`SETTLES`] may pass from the start of that read to the answer to this write.
 //! 3. It waits for [`SETTLES`] and reads again. Only if the mark is still its own, it redeems.
 //!
-//! A mark that is written over in time is missed in step 3. One that is written over later was written over by a process
-//! that took longer than step 2 allows.
+//! If another process overwrites the mark in time, step 3 notices. A process that overwrites it later took longer than
+//! step 2 allows.
 //!
-//! The mark of a process that is gone is taken over. Whether it is gone, its age does not say: in an outage of the vault no
-//! mark can be renewed. So a process that takes over first sees the old mark, and then its own, unchanged for a while.
+//! The mark of a dead process is taken over. Its age does not show that the process is dead: in an outage of the
+//! vault, no process can renew its mark. So a process that takes over first sees the old mark, and then its own,
+//! unchanged for a while.
 
 use std::time::Duration;
 
@@ -29,27 +30,27 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, NewVersion, Stored, Version, tag};
 
-/// See the three steps of a claim. A read and a write of Key Vault's take about a tenth of it.
+/// See the three steps of a claim. A read and a write of Key Vault take about a tenth of it.
 pub const SETTLES: Duration = Duration::from_secs(2);
-/// How long a mark is honored after it was last written. Then its process is taken for dead, and its successor for lost.
+/// How long a mark is respected after its last write. Then its process counts as dead, and its successor as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
-/// For so long a process must have seen the mark unchanged, with a vault that works, before it writes its own over it, and
-/// then its own: a process that holds the successor writes its mark over any other at its next try to save.
+/// How long a process must have seen the mark unchanged, in a working vault, before it overwrites the mark, and then
+/// its own mark unchanged: a process that holds the successor writes its mark again at its next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
-/// A mark as old as this needs not be seen for long: `rotate` ends sooner.
+/// A mark of this age need not be observed for long: `rotate` ends sooner.
 const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
-/// How often a process that holds a successor writes its mark again.
+/// Interval at which a process that holds a successor renews its mark.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
-/// A redemption and its save take no longer where nothing hinders them.
+/// The longest redemption and save without an obstacle.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
-/// How often the vault is looked at while another process redeems the token, and how often a save is tried at least while
-/// this process holds the only copy of it.
+/// Interval of checks while another process redeems the token. Also the longest interval of saves while this process
+/// holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
 /// Vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write, list, disable
 /// two.
 pub const CALLS_OF_A_REDEMPTION: usize = 9;
 
-/// That a version is being redeemed, as its tag `redeeming` says: since when, when that was last said, by whom, and by which
+/// A redemption in progress, as recorded in the tag `redeeming`: its beginning, the last renewal, its id, and the
 /// command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -62,12 +63,12 @@ pub struct Mark {
 impl Mark {
     /// A redemption of this version that begins now.
     pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
-        // Not before the version: such a mark is a copy.
+        // Not before the version: such a mark counts as a copy.
         let since = now.trunc_subsecs(0).max(version.created);
         Self { since, said_at: since, by, command: command.into() }
     }
 
-    /// The mark on a version. One that is older than the version was copied by a tool.
+    /// The mark on a version. A mark that is older than the version was copied by a tool.
     pub fn on(version: &Version) -> Option<Self> {
         let mut words = version.tags.get(tag::REDEEMING)?.splitn(4, ' ');
         let mut time = || words.next()?.parse::<Timestamp>().ok();
@@ -77,30 +78,30 @@ impl Mark {
         (since >= version.created).then_some(Self { since, said_at, by, command })
     }
 
-    /// The same, said again.
+    /// The same mark, renewed.
     #[must_use]
     pub fn renewed(self, now: Timestamp) -> Self {
         Self { said_at: now.trunc_subsecs(0), ..self }
     }
 
-    /// Whether it is time to say it again.
+    /// Whether it is due for renewal.
     pub fn is_to_be_renewed(&self, now: Timestamp) -> bool {
         now - self.said_at >= RENEWED_EVERY
     }
 
-    /// Whether the same redemption wrote it.
+    /// Whether this redemption wrote it.
     pub fn is_of(&self, by: Uuid) -> bool {
         self.by == by
     }
 
-    /// Whether others have to wait that have seen it since then. One from the future was written by a clock that was wrong.
+    /// Whether processes that have seen it since then must wait. A mark from the future was written by a wrong clock.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
     }
 
-    /// A version's tags with the mark among them: where there is no room, in the place of one that a failed redemption
-    /// brings back. None where the tags of others leave no room.
+    /// A version's tags with the mark. Without room, it replaces a tag that a failed redemption would restore. `None`
+    /// if foreign tags leave no room.
     pub fn put(&self, tags: &Tags) -> Option<Tags> {
         let mut tags = tags.clone();
         let Self { since, said_at, by, command } = self;
@@ -122,8 +123,8 @@ pub fn unmarked(version: &Version) -> Tags {
     tags
 }
 
-/// Whether this version may be redeemed now, as it was read just now. Answers with the mark of an earlier redemption that
-/// brought no successor: then its answer was lost.
+/// Whether this version may be redeemed now, as just read. Returns the mark of an earlier redemption without a
+/// successor, whose answer was lost.
 ///
 /// # Errors
 /// Another process redeems it, or holds its successor.
@@ -144,8 +145,8 @@ pub fn may_be_claimed(
     if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
 }
 
-/// Whether a mark that may be written over may still be that of a process that holds the successor: then the own one has
-/// to stand for a while, too, which begins now.
+/// Whether an old mark may still belong to a process that holds the successor: then this process's own mark must also
+/// stand for a while, beginning now.
 pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
     let contest = before.is_some_and(|before| {
         !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
@@ -169,40 +170,40 @@ pub fn elsewhere(mark: &Mark) -> Failure {
     Failure { action: Some(action.into()), ..failure }
 }
 
-/// A day's politeness has no room for a redemption and its save.
+/// The daily limit leaves no room for a redemption and its save.
 pub fn no_calls_left() -> Failure {
     let summary =
         "daily Key Vault call limit reached; the redemption is postponed until its successor can be saved";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// Another process has been redeeming the version for longer than a redemption and its save take, and since when: by its
-/// mark, for those who only read.
+/// Another process has been redeeming the version for longer than a redemption and its save take, and since when: by
+/// its mark, for commands that only read.
 pub fn unsettled(version: &Version, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let mark = Mark::on(version).filter(|mark| now - mark.since >= SETTLED_WITHIN)?;
     Some((elsewhere(&mark), mark.since))
 }
 
-/// Whether a failure is that another process redeems the version.
+/// Whether a failure means that another process redeems the version.
 pub fn is_elsewhere(failure: &Failure) -> bool {
     failure.kind == Kind::Unsaved && failure.about == FailureSubject::Grant
 }
 
-/// The vault took too long for a claim to be sure.
+/// The vault took too long for a safe claim.
 pub fn too_slow() -> Failure {
     let summary = "Key Vault answers too slowly to be sure that no other process redeems this token";
     Failure::new(Kind::VaultUnreachable, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// The tags of others leave no room for the mark.
+/// Foreign tags leave no room for the mark.
 pub fn no_room() -> Failure {
     let summary = format!("the newest version has {MAX_TAGS} tags, so a redemption cannot be marked on it");
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
     Failure { action: Some("take a tag off the newest version".into()), ..failure }
 }
 
-/// A new version that Key Vault rejects for its number of tags (docs/azure-facts.md F207), and refuses before that where
-/// this process may not write: a trial that leaves nothing behind. A vault that takes it all the same holds the same token.
+/// A new version that Key Vault rejects for its number of tags (docs/azure-facts.md F207), and earlier if this process
+/// may not write: a trial without effect. A vault that accepts it all the same holds the same token.
 pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     let mut tags = unmarked(&stored.version);
     for nth in 0..=MAX_TAGS {
@@ -211,8 +212,8 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     NewVersion { value: stored.refresh_token(), expires, tags }
 }
 
-/// The version is noted to belong to another user than the configured one: that shows before anything is spent. A tag is
-/// no permission, and what it permits is compared with the answer all the same.
+/// The version's tag names another user than the configured one, which shows before anything is spent. A tag is no
+/// proof: the answer is compared in any case.
 pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
@@ -222,7 +223,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     })
 }
 
-/// The answer was for somebody else: its successor is held, since nothing else is left of the chain.
+/// The answer was for another user: its successor is held, since nothing else is left of the chain.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
         "{}; the stored token is spent, and its successor is held and not saved: it is lost when this process ends",
@@ -231,7 +232,7 @@ pub fn withheld(failure: Failure) -> Failure {
     Failure { summary, ..failure }
 }
 
-/// The issuer refuses a version whose mark stayed: an earlier redemption spent it, and its answer was lost.
+/// The issuer rejects a version whose mark stayed: an earlier redemption spent it, and its answer was lost.
 pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     if failure.remedy != Remedy::Login {
         return failure;
@@ -242,11 +243,12 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
         failure.summary,
         rfc3339(*since)
     );
-    // That it is spent needs no second redemption.
+    // A second redemption is not needed to know that it is spent.
     Failure { summary, is_definite: true, ..failure }
 }
 
-/// What a command says that ends while it holds the only copy of a token: a loss. None where it holds none.
+/// The report of a command that ends while it holds the only copy of a token: the token is lost. `None` if it holds
+/// none.
 pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     if !state.holds_only_copy() {
         return None;
@@ -277,7 +279,7 @@ mod tests {
         Version { tags: mark.put(&version.tags).expect("there is room"), ..version.clone() }
     }
 
-    /// Marked now, by a redemption that nobody here has begun.
+    /// Marked now, by a redemption of another process.
     fn sample() -> (Version, Mark) {
         let version = samples::version("v", now() - minutes(60));
         let mark = Mark::new(&version, BY, "run", now());
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_read_as_it_was_written_and_is_no_part_of_the_other_tags() {
+    fn a_mark_is_read_back_and_leaves_other_tags_alone() {
         let (version, mark) = sample();
 
         assert_eq!(Mark::on(&version), Some(mark.clone()));
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_mark_has_to_be_seen_unchanged_for_a_while_unless_it_is_very_old() {
+    fn an_old_mark_must_be_seen_unchanged_for_a_while() {
         let (version, mark) = sample();
         let mut state = State::unknown(now());
         let mut free =
@@ -328,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_mark_and_one_that_cannot_be_read_count_for_nothing() {
+    fn a_copied_or_unreadable_mark_is_ignored() {
         let (version, _) = sample();
         let copy = Version { created: now() + TimeDelta::seconds(1), ..version.clone() };
         assert_eq!(Mark::on(&copy), None);
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_takes_the_place_of_what_a_failed_redemption_brings_back_and_of_nothing_else() {
+    fn a_mark_replaces_only_tags_that_a_failed_redemption_restores() {
         let (version, mark) = sample();
         let full = |own: &[&str]| {
             let mut tags: Tags = own.iter().map(|name| (*name, "x")).collect();

@@ -1,7 +1,7 @@
-//! What the alert sinks have been told about each token, as marks that a tag keeps for the next process.
+//! The alerts that sinks have received about each token, as marks in a tag for the next process.
 //!
 //! Owns the marks and their way from the sinks' tasks to the tokens' tasks. Knows neither incidents nor sinks:
-//! `alert::rules` makes one mark of both.
+//! `alert::rules` combines both into one mark.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 use crate::token::tags::Tags;
 use crate::token::version::tag;
 
-/// So many fit into a tag (docs/azure-facts.md F207).
+/// The number of marks that fit into a tag (docs/azure-facts.md F207).
 const MOST: usize = 28;
 
-/// Marks in order, each once.
+/// Marks in order, without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks(Vec<u32>);
 
 impl Marks {
-    /// Those in a version's tags.
+    /// The marks in a version's tags.
     pub fn on(tags: &Tags) -> Self {
         let words = tags.get(tag::TOLD).unwrap_or_default().split_whitespace().take(MOST);
         let mut marks = Self::default();
@@ -38,7 +38,7 @@ impl Marks {
         self.0.binary_search(&mark).is_ok()
     }
 
-    /// Adds one. Whether it is new and has room.
+    /// Adds a mark. Returns whether it is new and fits.
     pub fn add(&mut self, mark: u32) -> bool {
         match self.0.binary_search(&mark) {
             Err(place) if self.0.len() < MOST => {
@@ -49,7 +49,7 @@ impl Marks {
         }
     }
 
-    /// Removes one. Whether it was there.
+    /// Removes a mark. Returns whether it was there.
     fn remove(&mut self, mark: u32) -> bool {
         let place = self.0.binary_search(&mark);
         place.map(|place| self.0.remove(place)).is_ok()
@@ -76,8 +76,8 @@ struct MarksOfOne {
     news: Notify,
 }
 
-/// What this process has told, and what of it is over and may still be in the tag. Another instance has marks of its own
-/// there, which stay.
+/// The marks of this process, and those that it has cleared and that may still be in the tag. Marks of another
+/// instance stay.
 #[derive(Debug, Default)]
 struct OwnMarks {
     told: Marks,
@@ -100,24 +100,24 @@ impl OwnMarks {
 }
 
 impl ToldOfAll {
-    /// Of so many tokens, about which nothing was told.
+    /// For this many tokens, without marks.
     pub fn new(tokens: usize) -> Self {
         Self((0..tokens).map(|_| MarksOfOne::default()).collect())
     }
 
-    /// One token's own.
+    /// One token's marks.
     pub fn of(&self, token: usize) -> Told {
         Told { all: self.clone(), token }
     }
 
-    /// Takes note that something was told about a token.
+    /// Records a delivered alert about a token.
     pub fn note(&self, token: usize, mark: u32) {
         if let Some(record) = self.0.get(token) {
             record.change(|marks| marks.note(mark));
         }
     }
 
-    /// Takes note that it is over, whatever token it was noted on.
+    /// Clears a mark, whatever token holds it.
     pub fn forget(&self, mark: u32) {
         self.0.iter().for_each(|record| record.change(|marks| marks.forget(mark)));
     }
@@ -135,7 +135,7 @@ impl MarksOfOne {
     }
 }
 
-/// What was told about one token. By default there are no sinks.
+/// The marks of one token. By default there are no sinks.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     all: ToldOfAll,
@@ -143,7 +143,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// The marks as they are to be noted where these tags stand now; nothing where there are no sinks.
+    /// The marks that belong into these tags; `None` without sinks.
     pub fn on(&self, tags: &Tags) -> Option<Marks> {
         let mut own = self.all.0.get(self.token)?.marks();
         let mut noted = Marks::on(tags);
@@ -154,7 +154,7 @@ impl Told {
         Some(noted)
     }
 
-    /// Adds what the process before has told.
+    /// Adds the marks of the previous process.
     pub fn inherit(&self, found: &Marks) {
         if let Some(record) = self.all.0.get(self.token) {
             let mut marks = record.marks();
@@ -164,7 +164,7 @@ impl Told {
         }
     }
 
-    /// Ends when it changes.
+    /// Completes at the next change.
     pub async fn changed(&self) {
         match self.all.0.get(self.token) {
             Some(record) => record.news.notified().await,
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_survive_in_a_tag_and_rubbish_in_it_does_no_harm() {
+    fn marks_survive_in_a_tag_and_invalid_text_is_ignored() {
         let mut tags = Tags::new();
         let mut marks = Marks::default();
         assert!(marks.add(0xffff_ffff) && marks.add(7) && !marks.add(7));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten_of_every_token_and_what_was_inherited_is_kept() {
+    fn a_cleared_mark_leaves_every_token_and_inherited_marks_stay() {
         let all = ToldOfAll::new(2);
         all.of(0).inherit(&Marks(vec![1, 2]));
         all.note(0, 3);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_instance_has_noted_stays_and_only_what_this_one_told_goes() {
+    fn marks_of_another_instance_stay() {
         let all = ToldOfAll::new(1);
         let mut tags = Tags::new();
         Marks(vec![1, 7]).put(&mut tags);

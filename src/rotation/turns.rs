@@ -1,9 +1,9 @@
-//! Turns: how the tokens of a process share the limits of `pace`, in order, those first that hold a successor.
+//! Turns: how a process's tokens share the limits of `pace`, in order, with tokens that hold a successor first.
 //!
-//! Owns the waiting. A token waits for its turn before its step begins, and holds nothing meanwhile. Of all that wait for
-//! one thing only the first in each line looks for room, so that ten thousand cost no more than one each.
+//! Owns the waiting. A token waits for its turn before its step begins, and holds nothing meanwhile. Of all that wait
+//! for one limit only the first in each line asks for a permit, so that ten thousand waiting tokens cost little.
 //!
-//! Time is the clock's uptime, which nobody sets: it stands still while the host sleeps, and runs fast in the demo.
+//! Time is the clock's uptime, which cannot be set: it stops while the host sleeps, and runs fast in the demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +16,8 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// Who waits for one that is taken to be given back looks again after this, too: for one user's tokens an unknown user's
-/// may be in the way.
+/// The longest wait for a returned permit before the next attempt: tokens of an unknown user may block those of a
+/// known one.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The turns of one process. Cheap to clone; all clones share the same limits. The default has no limits.
@@ -33,21 +33,21 @@ struct TurnsState {
 #[derive(Debug, Default)]
 struct Shared {
     usage: Usage,
-    /// Only what somebody waits for.
+    /// Only limits with waiting tokens.
     queues: BTreeMap<Limited, Arc<Queue>>,
 }
 
-/// Those who wait for one thing.
+/// The tokens that wait for one limit.
 #[derive(Debug, Default)]
 struct Queue {
     urgent: Line<()>,
     ordinary: Line<()>,
-    /// How many stand in the urgent line.
+    /// The length of the urgent line.
     hurried: AtomicUsize,
     freed: Notify,
 }
 
-/// One that was taken, until it is dropped.
+/// A permit, held until dropped.
 #[derive(Debug)]
 pub struct Permit {
     turns: Arc<TurnsState>,
@@ -55,28 +55,28 @@ pub struct Permit {
     was_used: bool,
 }
 
-/// What a token needs to begin a step.
+/// The permits that a token needs for a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// To redeem for this user and app.
+    /// A redemption for this user and app.
     pub redemption: Option<Redeemer>,
-    /// To write a new version to this vault.
+    /// A new version in this vault.
     pub new_version: Option<u64>,
 }
 
-/// What a token has taken for its steps. It keeps it until it waits for something else.
+/// A token's permits for its steps, kept until it waits for something else.
 #[derive(Debug, Default)]
 pub struct Turn {
     step: Option<Permit>,
     vault: Option<Permit>,
-    /// Of the redemption that it waited for.
+    /// The permit for the redemption.
     pub redemption: Option<Permit>,
-    /// Of the new version that it waited for.
+    /// The permit for the new version.
     pub new_version: Option<Permit>,
 }
 
 impl Turn {
-    /// Whether a step needs no more than that of the limits that few share.
+    /// Whether it covers these needs.
     pub fn covers(&self, needs: Needs) -> bool {
         let has = |permit: &Option<Permit>, what: Option<Limited>| {
             what.is_none_or(|what| permit.as_ref().is_some_and(|permit| permit.what == what))
@@ -92,8 +92,8 @@ impl Turns {
         Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
     }
 
-    /// Adds to a turn what a step needs, in the order in which nobody waits for long with what others want: the longest
-    /// wait comes first, and without the right to begin a step.
+    /// Adds the permits for a step, in the order that blocks others least: the longest wait comes first, without the
+    /// permit to begin a step.
     pub async fn complete(&self, mut turn: Turn, needs: Needs, vault: u64, urgent: bool) -> Turn {
         if self.0.is_none() || (turn.step.is_some() && turn.covers(needs)) {
             return turn;
@@ -114,7 +114,7 @@ impl Turns {
         turn
     }
 
-    /// Adds what a step turned out to need, where there is room for it at once. Whether there was.
+    /// Adds further permits if they are free now. Returns whether they were.
     pub fn add_at_once(&self, turn: &mut Turn, needs: Needs) -> bool {
         let Some(turns) = &self.0 else { return true };
         if let Some(redeemer) = needs.redemption
@@ -130,7 +130,7 @@ impl Turns {
         turn.covers(needs)
     }
 
-    /// Waits for one, after everybody who came before; with `urgent`, before everybody who is not. None without limits.
+    /// Waits for a permit in order; an urgent request goes before the others. `None` without limits.
     pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
         let turns = self.0.as_ref()?;
         if let Some(permit) = turns.take_at_once(what) {
@@ -139,10 +139,10 @@ impl Turns {
         Some(turns.take_in_line(what, urgent).await)
     }
 
-    /// The same before everybody who is not urgent, and no longer than this.
+    /// The same before all requests that are not urgent, for this long at most.
     ///
     /// # Errors
-    /// Where there was no room in time.
+    /// No permit became free in time.
     pub async fn take_within(&self, span: Duration, what: Limited) -> Result<Option<Permit>, Elapsed> {
         let Some(turns) = &self.0 else { return Ok(None) };
         if let Some(permit) = turns.take_at_once(what) {
@@ -151,14 +151,14 @@ impl Turns {
         tokio::time::timeout(turns.clock.real(span), turns.take_in_line(what, true)).await.map(Some)
     }
 
-    /// Counts some that were used without having been taken.
+    /// Counts requests that had no permit of their own.
     pub fn note(&self, what: Limited, count: usize) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.note(what, count, turns.now());
         }
     }
 
-    /// Lets nobody but who is urgent take one for so long: the peer has asked for it.
+    /// Gives permits only to urgent requests for this long: the peer has asked for a pause.
     pub fn pause(&self, what: Limited, span: Duration) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.pause(what, turns.now().saturating_add(span));
@@ -168,7 +168,7 @@ impl Turns {
 
 impl TurnsState {
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // It is whole between statements, whoever panicked.
+        // The value is consistent between statements, even after a panic in another thread.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -176,7 +176,7 @@ impl TurnsState {
         self.clock.uptime().to_std().unwrap_or_default()
     }
 
-    /// Takes one where nobody waits for it.
+    /// Takes a permit if no other token waits for one.
     fn take_at_once(self: &Arc<Self>, what: Limited) -> Option<Permit> {
         let mut shared = self.lock();
         if shared.queues.contains_key(&what) {
@@ -195,7 +195,7 @@ impl TurnsState {
         let _first = line.lock().await;
         loop {
             let mut freed = std::pin::pin!(place.queue.freed.notified());
-            // Before the look: what is given back between the two is not missed.
+            // Registered before the check, so that a permit returned between the two is not missed.
             freed.as_mut().enable();
             let wait = match self.look(what, urgent, &place.queue) {
                 Ok(permit) => return permit,
@@ -205,7 +205,7 @@ impl TurnsState {
         }
     }
 
-    /// Takes one where there is room and nobody goes first, else says how long to wait.
+    /// Takes a permit if one is free and no other token goes first; else returns how long to wait.
     fn look(self: &Arc<Self>, what: Limited, urgent: bool, queue: &Queue) -> Result<Permit, Duration> {
         if !urgent && queue.hurried.load(Ordering::Relaxed) > 0 {
             return Err(AGAIN);
@@ -228,7 +228,7 @@ impl TurnsState {
     }
 }
 
-/// A place in a queue, until it is dropped.
+/// A place in a queue, until dropped.
 struct Waiting {
     turns: Arc<TurnsState>,
     what: Limited,
@@ -243,7 +243,7 @@ impl Drop for Waiting {
             self.queue.freed.notify_waiters();
         }
         let mut shared = self.turns.lock();
-        // The map's and this one: whoever stands in line has one, too.
+        // Held by the map and by this one; each waiting token holds one, too.
         if Arc::strong_count(&self.queue) == 2 {
             shared.queues.remove(&self.what);
         }
@@ -251,12 +251,12 @@ impl Drop for Waiting {
 }
 
 impl Permit {
-    /// Whether it is of that.
+    /// Whether the permit is for this limit.
     pub fn is(&self, what: Limited) -> bool {
         self.what == what
     }
 
-    /// Its request goes out: from then on it counts.
+    /// The request is sent: from now on it counts.
     pub fn begin(&mut self) {
         self.was_used = true;
     }

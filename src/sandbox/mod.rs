@@ -1,4 +1,4 @@
-//! Microsoft simulated on this machine: for trying things out, for the demo, and for the tests.
+//! Microsoft simulated on this machine: for trials, for the demo, and for the tests.
 //!
 //! `world` is the model in memory, `server` speaks its protocols over HTTPS, `demo` runs Perennial against both. Only
 //! the commands `demo` and `sandbox` use this room.

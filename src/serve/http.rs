@@ -1,14 +1,14 @@
-//! What is served: health, metrics, and where it is wanted the status as JSON and as a page.
+//! The HTTP endpoints: health, metrics and, if configured, the status as JSON and as a page.
 //!
-//! - `/livez`, `/healthz`: 200 while every token's task turns. What a restart cannot cure is no reason to fail.
-//! - `/readyz`: 200 once every token has been tried. A vault that answers for one token may refuse another, and a rolling
-//!   upgrade should have seen both. A token that failed has been tried too, so nothing waits for ever.
-//! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one.
+//! - `/livez`, `/healthz`: 200 while every token's task makes progress. They fail only for what a restart can fix.
+//! - `/readyz`: 200 once every token has been tried. A vault may serve one token and reject another, and a rolling
+//!   upgrade should have tried both. A failed attempt counts too, so that the upgrade does not wait for ever.
+//! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one token.
 //! - `/metrics`: for Prometheus.
-//! - `/status`, `/`: JSON and a page. They name customers, hence only where `[http] status` says so.
+//! - `/status`, `/`: JSON and a page. They name customers, hence only with `[http] status`.
 //!
-//! Owns the paths, the headers, the names it is served by, and the bounds on what a client may take up. Reads the
-//! board and changes nothing. Nothing secret is within its reach.
+//! Owns the paths, the headers, the accepted hosts, and the limits on clients. Reads the board and changes nothing.
+//! Has no access to a secret.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,28 +34,28 @@ use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
-/// Connections served at once. Probes and a scraper need a handful. A further client gets the slot of an idle one.
+/// Concurrent connections. Health checks and a scraper need a handful. A further client gets the slot of an idle one.
 pub const CONNECTIONS: usize = 128;
 
-/// A request's head takes no longer to arrive, and an idle connection is not kept longer.
+/// Timeout for a request's head and for an idle connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(3);
 
-/// No connection lives longer, so that a client that does not read cannot keep its place.
+/// The longest life of a connection, so that a client that does not read cannot keep its slot.
 const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 
-/// A request's head is no larger, and no more of one is held in memory.
+/// The largest head of a request; no more of one is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
 const NOT_SERVED: &str = "the status names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
 const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
-/// What is served beside the board.
+/// Further inputs of the endpoints.
 #[derive(Clone, Debug)]
 pub struct Extras {
     /// Calls to other servers, for the metrics.
     pub calls: Arc<Calls>,
-    /// Whether the status and its page are served.
+    /// Whether `/status` and the page are served.
     pub status: bool,
 }
 
@@ -65,7 +65,7 @@ struct ServeState {
     extras: Extras,
 }
 
-/// Serves until `stop`; then answers under way have a moment to end.
+/// Serves until `stop`; then answers in progress have a moment to end.
 pub async fn serve(listener: TcpListener, board: StatusBoard, extras: Extras, stop: CancellationToken) {
     let address = listener.local_addr();
     let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
@@ -90,13 +90,13 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/status", get(status))
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
-    // Beyond loopback a proxy or a service has a name of its own, and the network decides who may connect.
+    // Beyond loopback a proxy or a service has another host name, and the network decides who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)
 }
 
-/// Refuses requests for another host: a web page whose name was made to resolve to this machine (DNS rebinding).
+/// Rejects requests for another host: a web page whose name resolves to this machine (DNS rebinding).
 async fn for_this_machine(request: Request, next: Next) -> Response {
     if server::is_for_this_machine(request.uri(), request.headers()) {
         next.run(request).await
@@ -105,7 +105,7 @@ async fn for_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// No answer is kept, framed, sniffed or told to others.
+/// Answers must not be cached, framed, sniffed or sent as a referrer.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -140,7 +140,7 @@ struct HealthQuery {
     token: Option<String>,
 }
 
-/// The verdict: by kind, so that it names nobody.
+/// The verdict by kind of condition, without names.
 #[derive(Serialize)]
 struct HealthVerdict {
     healthy: bool,
@@ -173,8 +173,7 @@ async fn health(
     (code, axum::Json(verdict)).into_response()
 }
 
-/// Piece by piece, as fast as the reader takes them: the text for a fleet would be the largest thing in
-/// memory.
+/// Piece by piece, as fast as the client reads: a fleet's whole text would be the largest object in memory.
 async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
     let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
     let text = Scrape { board, calls: extras.calls, conditions, now }.text();
@@ -215,7 +214,7 @@ mod tests {
     use crate::rotation::schedule::Timing;
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_stands_still_is_not_live_until_it_turns_again() {
+    async fn a_stalled_task_fails_livez_until_it_continues() {
         let grant = Arc::new(samples::grant("a"));
         let timing = Timing::new(&grant.policy, &grant.name, 0.5);
         let now: Timestamp = "2026-03-08T10:00:00Z".parse().expect("a time");

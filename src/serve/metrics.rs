@@ -1,13 +1,13 @@
-//! Every metric: its name, type, labels and meaning, and the text that a scrape gets.
+//! Every metric: its name, type, labels and meaning, and the text of a scrape.
 //!
-//! Owns `METRICS`, the table that documents them and from which alone they are rendered. `prometheus-client` writes the
+//! Owns `METRICS`, the table that documents the metrics and that alone defines them. `prometheus-client` writes the
 //! text format. Reads the board.
 //!
 //! A collector draws the series from the snapshots at each scrape: gauges and counters in a registry would hold each
 //! series of a token a second time.
 //!
-//! Invariants: what is not known is absent, never 0; counters exist from the start; no series appears
-//! twice; no label holds a secret, an id of a request or free text.
+//! Invariants: an unknown value is absent, never 0; counters exist from the start; no series appears twice; no label
+//! holds a secret, an id of a request or free text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,10 +31,10 @@ use crate::status::counts::RotationOutcome;
 use crate::status::sink_health;
 use crate::status::snapshot::{Snapshot, TokenState};
 
-/// What the text is called in an answer.
+/// The content type of the text.
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// What one scrape reads. Conditions and the time are the same in the whole text.
+/// The input of one scrape. Conditions and time are the same in the whole text.
 #[derive(Debug)]
 pub struct Scrape {
     pub board: StatusBoard,
@@ -46,7 +46,7 @@ pub struct Scrape {
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// As Prometheus stores it: that of a counter ends in `_total`.
+    /// As in Prometheus: a counter's name ends in `_total`.
     pub name: &'static str,
     pub kind: MetricType,
     /// The labels of each series, in their order.
@@ -56,7 +56,7 @@ pub struct Metric {
     samples: fn(&Drawn<'_>, Samples<'_>) -> fmt::Result,
 }
 
-/// All of them.
+/// All metrics.
 pub const METRICS: [Metric; 15] = [
     Metric {
         name: "perennial_build_info",
@@ -170,11 +170,11 @@ pub const METRICS: [Metric; 15] = [
     },
 ];
 
-/// How many tokens' series are written in one piece: a fleet's text is never in memory as a whole.
+/// Tokens per piece of text: a fleet's text is never in memory as a whole.
 const TOKENS_A_PIECE: usize = 64;
 
 impl Scrape {
-    /// The text, piece by piece. A piece is encoded when it is asked for.
+    /// The text, piece by piece. A piece is encoded when it is requested.
     pub fn text(self) -> impl Iterator<Item = Result<String, fmt::Error>> {
         let tokens = self.board.read(<[Snapshot]>::len);
         let scrape = Arc::new(self);
@@ -185,7 +185,7 @@ impl Scrape {
 }
 
 impl Metric {
-    /// The pieces of its text, by the tokens in each; one for all where its series are not a token's.
+    /// The pieces of its text by ranges of tokens; one piece if its series are not per token.
     fn pieces(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = if self.labels.first() == Some(&"token") { TOKENS_A_PIECE } else { tokens.max(1) };
         (0..tokens.max(1)).step_by(size).map(move |from| from..(from + size).min(tokens))
@@ -210,7 +210,7 @@ impl Piece {
         if is_first {
             return Ok(text);
         }
-        // The encoder begins each piece with the lines HELP and TYPE. A scrape has them once for each metric.
+        // The encoder begins each piece with the lines HELP and TYPE. A scrape has them once per metric.
         Ok(text.split_inclusive('\n').skip(2).collect())
     }
 }
@@ -229,7 +229,7 @@ impl Collector for Piece {
     }
 }
 
-/// What the series of one piece are drawn from.
+/// The input for the series of one piece.
 struct Drawn<'a> {
     scrape: &'a Scrape,
     snapshots: &'a [Snapshot],
@@ -237,7 +237,7 @@ struct Drawn<'a> {
     first: usize,
 }
 
-/// Where one metric's series are written.
+/// The output of one metric's series.
 struct Samples<'a> {
     labels: &'static [&'static str],
     encoder: MetricEncoder<'a>,
@@ -258,7 +258,7 @@ fn tokens(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     })
 }
 
-/// One series for each token of which there is something to say.
+/// One series for each token that has a value.
 fn of_tokens(
     drawn: &Drawn<'_>,
     mut to: Samples<'_>,
@@ -293,7 +293,7 @@ fn failures(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
         .try_for_each(|kind| to.put(&[kind.as_str()], &ConstCounter::new(counts.failures(kind))))
 }
 
-/// What holds for no token in particular, as a wrong clock, has an empty label.
+/// A condition without a token, such as a wrong clock, has an empty label.
 fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let affected = drawn.scrape.conditions.iter().flat_map(|condition| {
         let tokens = condition.tokens.iter().map(String::as_str);
@@ -304,7 +304,7 @@ fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))
 }
 
-/// Tokens of one app may know its end from different places: the first counts.
+/// Tokens of one app may have different values for its expiry: the first counts.
 fn app_secrets(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {

@@ -1,4 +1,4 @@
-//! What is shown while the program runs: metrics, the status page and its JSON, health, and what systemd is told.
+//! What the running daemon shows: metrics, the status page and its JSON, health, and notifications to systemd.
 
 pub mod http;
 pub mod metrics;

@@ -1,11 +1,11 @@
-//! The status page: one glance says whether all is well, a second one what to do.
+//! The status page: one glance shows whether all is well, a second one what to do.
 //!
-//! Owns the HTML. Server-rendered, without script: a header makes the browser load it again, unless the reader has
+//! Owns the HTML. Rendered on the server, without script: a header makes the browser reload it, unless the reader has
 //! paused it. Every length that depends on data is an SVG attribute, since the policy admits one style sheet and no
 //! `style` attribute. Pure.
 //!
-//! Invariants: `maud` escapes everything but the templates' own text and the style sheet; colour never stands alone;
-//! what is not known is never green.
+//! Invariants: `maud` escapes everything except the templates' own text and the style sheet; color is never the only
+//! sign; an unknown state is never green.
 
 mod tokens;
 mod trouble;
@@ -22,25 +22,25 @@ use crate::status::document::Status;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// What a browser may do with the page: use its one style sheet, named by its hash, and its icon. No
+/// The content security policy: one style sheet, named by its hash, one icon, and a form that goes to this server. No
 /// script, no font, no frame, no other host.
 pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-oLVoH1djfhbwVvmY4oX/UOgEwfpdN2iMBb5PlXZYbCU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The `Refresh` header: the page loads itself again after 15 seconds, unless the reader has paused it. Accessibility rules
-/// forbid a `meta` refresh that nobody can stop (axe-core finds it).
+/// The `Refresh` header: the page reloads after 15 seconds, unless the reader has paused it. Accessibility rules
+/// forbid a `meta` refresh that the reader cannot stop (axe-core reports it).
 ///
-/// With an address of its own: without one Chromium only jumps where the page's address has a fragment, as after a click on
-/// one of its links, and shows yesterday's page for ever. In this form it also keeps the reader's place. The style sheet
-/// marks a page that could not load (`.stale`).
+/// The header names an address. Without one, Chromium does not reload a page whose address has a fragment, as after a
+/// click on one of its links, and shows yesterday's page for ever. With it, Chromium also keeps the scroll position.
+/// The style sheet marks a page that could not be reloaded (`.stale`).
 pub fn reload(view: &View) -> String {
     format!("15;url={}", view.address())
 }
 
-/// Conditions shown, and names listed in one: a browser has to bear the page every few seconds.
+/// Limits of conditions, and of names in one: a browser reloads the page every few seconds.
 const MOST_CONDITIONS: usize = 50;
 const MOST_NAMES: usize = 20;
 
-/// The page, and of its tokens those that the view chooses.
+/// The page, with the tokens that the view chooses.
 pub fn render(status: &Status, view: &View) -> Markup {
     let paused = view.paused;
     let (look, headline, sentence) = words::verdict(status);
@@ -116,7 +116,7 @@ fn leaf() -> Markup {
     }
 }
 
-/// The sign of a verdict.
+/// The icon of a verdict.
 fn sign(look: Look) -> Markup {
     html! {
         svg viewBox="0 0 24 24" aria-hidden="true" stroke-width="2.2" stroke-linecap="round" stroke-linejoin="round" {
@@ -126,19 +126,19 @@ fn sign(look: Look) -> Markup {
     }
 }
 
-/// A day near by has its hour, one far away its year.
+/// A near day with its hour, a distant one with its year.
 fn date(at: Timestamp, now: Timestamp) -> String {
     let near = (at - now).abs() < TimeDelta::days(60);
     at.format(if near { "%-d %b, %H:%M" } else { "%-d %b %Y" }).to_string()
 }
 
-/// A time in words, and exactly for machines and for whoever points at it.
+/// A time in words, with the exact time for machines and in the tooltip.
 fn time(at: Timestamp, words: &str) -> Markup {
     let exact = rfc3339(at);
     html! { time datetime=(exact) title=(exact) { (words) } }
 }
 
-/// A sentence, from its first letter to its full stop, with what stands in backticks as something to type.
+/// A sentence with capital letter and full stop; text in backticks becomes code.
 fn sentence(text: &str) -> Markup {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -156,7 +156,7 @@ fn sentence(text: &str) -> Markup {
     }
 }
 
-/// What a list leaves out: of `all`, it shows `most`.
+/// The note on a list that shows `most` of `all`.
 fn left_out(all: usize, most: usize) -> Markup {
     html! {
         @if all > most {

@@ -1,7 +1,6 @@
-//! What systemd is told: ready, one line for people, that the loop turns, and that it stops.
+//! Notifications to systemd: ready, a status line, the watchdog, and stopping.
 //!
-//! Owns the messages and when they are sent. Without `NOTIFY_SOCKET` nothing is sent and no timer runs
-//! (`sd_notify(3)`).
+//! Owns the messages and their times. Without `NOTIFY_SOCKET` nothing is sent and no timer runs (`sd_notify(3)`).
 
 use std::time::Duration;
 
@@ -11,26 +10,26 @@ use tokio::time::MissedTickBehavior;
 use crate::status::board::StatusBoard;
 use crate::status::line::line;
 
-/// Changes that follow each other this closely are told in one line: at start, every token has news.
+/// Changes within this time are sent in one line: at start-up, every token changes.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Says that the process listens. Not that tokens work: an outage must not make the unit flap.
+/// Reports that the process listens. It does not report that tokens work: an outage must not restart the unit.
 pub fn ready() {
     send(&NotifyState::Ready);
 }
 
-/// Says that the process is about to end.
+/// Reports that the process is about to end.
 pub fn stopping() {
     send(&NotifyState::Stopping);
 }
 
-/// Goes on telling how things stand, and that every task turns for as long as that is so. Never ends.
+/// Sends status lines, and watchdog pings while every task makes progress. Never ends.
 pub async fn keep_told(board: StatusBoard) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return std::future::pending().await;
     }
     let mut news = board.subscribe();
-    // Half the period that is watched: one ping may be late.
+    // Half the watchdog's period: one ping may be late.
     let mut ping = sd_notify::watchdog_enabled().map(|watched| tokio::time::interval(watched / 2));
     if let Some(ping) = &mut ping {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +53,7 @@ pub async fn keep_told(board: StatusBoard) {
                     send(&NotifyState::Watchdog);
                 }
             }
-            // The sender lives in the board, which is held here.
+            // Cannot fail: the board, which is held here, owns the sender.
             _ = news.changed() => {
                 tokio::time::sleep(SETTLES).await;
                 news.mark_unchanged();

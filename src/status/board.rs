@@ -1,8 +1,7 @@
-//! Where the tokens' tasks publish and everything else reads.
+//! The status board: the tokens' tasks publish to it, and everything else reads it.
 //!
-//! Each task writes its own place and no other; readers draw a status from all of them. A `watch`
-//! channel, so that a reader may also wait for news. Beside the snapshots: what was counted on the way, and
-//! the tasks' signs of life.
+//! Each task writes only its own entry; readers draw a status from all of them. A `watch` channel, so that a reader
+//! may also wait for changes. Beside the snapshots it holds the counters and the tasks' signs of life.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,31 +24,31 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// So many tokens of an incident carry the mark that a sink was told of it.
+/// The number of an incident's tokens that carry the mark of a delivered alert.
 pub const MARKED: usize = 3;
 
 /// All tokens' snapshots. Cheap to clone; all clones are the same board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
-    /// Sent where more changed than the time of a next step. While a person is waited for, the vault is looked at each
-    /// minute, and that is no reason to look through all conditions at each sink.
+    /// Notifies of changes other than the time of the next step. While a person must act, the vault is checked every
+    /// minute, which is no reason to recompute all conditions for each sink.
     news: watch::Sender<()>,
-    /// How far the host's clock was off when it was last published, in seconds.
+    /// The host clock's error when it was last published, in seconds.
     skew: Arc<AtomicI64>,
-    /// Since when it has been further off than is tolerated.
+    /// Since when the error exceeds the tolerance.
     skewed_since: Arc<Mutex<Option<Timestamp>>>,
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
     deliveries: SinkHealth,
     told: ToldOfAll,
     clock: Clock,
-    /// How long the clock had run when it was made.
+    /// The clock's uptime when the board was made.
     since: TimeDelta,
 }
 
 impl StatusBoard {
-    /// A board on which nothing is known yet.
+    /// A board without any knowledge yet.
     pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<ManagedToken>, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
@@ -72,46 +71,47 @@ impl StatusBoard {
         }
     }
 
-    /// The same board, with sinks of these names that alerts go to.
+    /// The same board, with the alert sinks of these names.
     #[must_use]
     pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
         self.deliveries = SinkHealth::new(sinks);
         self
     }
 
-    /// Takes note that all that was due at the sink at that place got through. What that changes is news to all readers.
+    /// Records that everything due at this sink was delivered. If that changes a condition, all readers are notified.
     pub fn all_delivered(&self, sink: usize) {
         if self.deliveries.all_delivered(sink) {
             self.tell();
         }
     }
 
-    /// Takes note that it was not.
+    /// Records a failed delivery.
     pub fn missed(&self, sink: usize, miss: Miss) {
         if self.deliveries.missed(sink, miss, self.clock.now()) {
             self.tell();
         }
     }
 
-    /// How the alerts get through.
+    /// The health of the sinks.
     pub fn deliveries(&self) -> &SinkHealth {
         &self.deliveries
     }
 
-    /// Takes note that a sink could not be delivered to before this process began: only a delivery shows that it works.
+    /// Records a delivery failure of the previous process: only a delivery shows that the sink works.
     pub fn inherit_trouble(&self, sink: usize) {
         if self.deliveries.inherit(sink, self.clock.now()) {
             self.tell();
         }
     }
 
-    /// What the sinks have been told about each token.
+    /// The marks of delivered alerts of each token.
     pub fn told(&self) -> &ToldOfAll {
         &self.told
     }
 
-    /// Takes note that a sink was told something about these tokens. A few of them keep it for all: an outage of many
-    /// tokens is not worth an update of each. What is about no token, as the host's clock, the first ones keep.
+    /// Records an alert that was delivered about these tokens. A few of them keep the mark for all: an outage of many
+    /// tokens is not worth an update of each. The first tokens keep the marks of conditions without a token, such as
+    /// the host's clock.
     pub fn note_told(&self, mark: u32, tokens: &[String]) {
         self.read(|all| {
             if tokens.is_empty() {
@@ -125,7 +125,7 @@ impl StatusBoard {
         });
     }
 
-    /// What a token's task is to call with each new state: it counts what was done and publishes.
+    /// The function that a token's task calls with each new state: it counts the events and publishes.
     pub fn publisher(self: &Arc<Self>, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
         let board = Arc::clone(self);
         move |state, next, events| {
@@ -147,7 +147,7 @@ impl StatusBoard {
         }
     }
 
-    /// Writes one token's place.
+    /// Writes one token's entry.
     pub fn publish(&self, place: usize, snapshot: Snapshot) {
         self.snapshots.send_modify(|all| {
             if let Some(known) = all.get_mut(place) {
@@ -157,20 +157,20 @@ impl StatusBoard {
         self.news.send_replace(());
     }
 
-    /// Tells all readers that something changed.
+    /// Notifies all readers of a change.
     fn tell(&self) {
         self.snapshots.send_modify(|_| {});
         self.news.send_replace(());
     }
 
-    /// The status now.
+    /// The current status.
     pub fn status(&self) -> Status {
         self.drawn(|snapshots, conditions, now| {
             Status::with(snapshots, conditions, now, StatusSource::Daemon)
         })
     }
 
-    /// Draws from the snapshots, what holds by them, and the moment.
+    /// Draws from the snapshots, the current conditions, and the time.
     pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], Vec<Condition>, Timestamp) -> T) -> T {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
@@ -187,7 +187,7 @@ impl StatusBoard {
         draw(&snapshots, holding, now)
     }
 
-    /// How long a clock has been off no snapshot says: it is noted when it is first seen.
+    /// Snapshots do not hold the beginning of a wrong clock, so it is recorded when it is first seen.
     fn date_clock_skew(&self, holding: &mut [Condition], now: Timestamp) {
         let skewed = holding.iter_mut().find(|told| told.kind == Kind::ClockSkew);
         let mut since = self.skewed_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,32 +196,32 @@ impl StatusBoard {
             return;
         };
         let first = since.get_or_insert(condition.since);
-        // It began when the clock was further ahead than it is now.
+        // The error began when the clock was further ahead than it is now.
         *first = (*first).min(now);
         condition.since = *first;
     }
 
-    /// Looks at the snapshots as they are.
+    /// Reads the current snapshots.
     pub fn read<T>(&self, look: impl FnOnce(&[Snapshot]) -> T) -> T {
         look(&self.snapshots.borrow())
     }
 
-    /// Tells of each change from now on.
+    /// Notifies of each change from now on.
     pub fn subscribe(&self) -> watch::Receiver<Vec<Snapshot>> {
         self.snapshots.subscribe()
     }
 
-    /// Tells of each change that may be worth an alert.
+    /// Notifies of each change that may need an alert.
     pub fn subscribe_to_news(&self) -> watch::Receiver<()> {
         self.news.subscribe()
     }
 
-    /// Whether every token has been tried, so that what is shown is no longer a guess, or waits for its turn.
+    /// Whether every token has been tried, or waits for its turn, so that the status is known.
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }
 
-    /// What was counted since the process began.
+    /// The counters since the process began.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -231,13 +231,13 @@ impl StatusBoard {
         &self.pulses
     }
 
-    /// The time by which it is drawn.
+    /// The clock of the board.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 }
 
-/// Whether more has changed than when something is done next, and by what the last request is found.
+/// Whether more has changed than the time of the next step and the trace of the last request.
 fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
     before.next_step_at = now.next_step_at;
     if let (Some(before), Some(now)) = (&mut before.blocked, &now.blocked) {

@@ -1,8 +1,7 @@
-//! Conditions: what a person should know while it holds, with who can fix it and how.
+//! Conditions: problems that a person should know about, each with its remedy and action.
 //!
-//! Owns the way from snapshots to conditions: which hold, what they share, how grave they are, and, in
-//! `action`, what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same
-//! incident.
+//! Owns the way from snapshots to conditions: which hold, which tokens share one, their severity, and, in `action`,
+//! what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same incident.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,49 +26,49 @@ pub use self::cause::{Cause, causes};
 pub use self::severity::Severity;
 pub(crate) use self::severity::severity;
 
-/// A fault that may pass is told once the quick attempts have failed too.
+/// A failure that may pass is reported once the quick attempts have failed too.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
-/// The app's secret is worth a warning this long before its end: somebody needs a maintenance window.
+/// The warning time before the app's secret expires: it leaves time for a maintenance window.
 const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
-/// A host clock further off than this may break TLS and token lifetimes.
+/// A larger error of the host clock may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
-/// Every token has been tried once when a process has run for so long.
+/// After this uptime every token must have been tried once.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
-/// How long a buried sign-in and a foreign writer are told about.
+/// How long a buried sign-in and a foreign writer are reported.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
-/// Something a person should know while it holds.
+/// A problem that a person should know about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// The incident: the same across restarts.
     pub id: Uuid,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What it comes from: a token, an app, a vault, an issuer.
+    /// Its cause: a token, an app, a vault, an issuer.
     pub cause: String,
-    /// How soon somebody must act.
+    /// How soon a person must act.
     pub severity: Severity,
-    /// Since when.
+    /// Its beginning.
     pub since: Timestamp,
     /// The tokens it affects, in order.
     pub tokens: Vec<String>,
-    /// Who can fix it.
+    /// Who must act.
     pub remedy: Remedy,
-    /// What happened and why.
+    /// What failed and why.
     pub summary: String,
     /// What to do.
     pub action: String,
-    /// Seconds until the first affected token ends; null where unknown.
+    /// Seconds until the first affected token expires; null if unknown.
     pub runway_seconds: Option<i64>,
-    /// Who looks after the affected tokens.
+    /// The owners of the affected tokens.
     pub owners: Vec<String>,
-    /// By what support finds it.
+    /// The identifiers for support.
     #[serde(flatten)]
     pub trace: Trace,
 }
 
 impl Condition {
-    /// A condition of no token in particular: its incident is `kind` and `cause`, and nobody knows what time is left.
+    /// A condition without a token: `kind` and `cause` identify its incident, and its time left is unknown.
     pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
             id: cause.incident(kind),
@@ -88,12 +87,12 @@ impl Condition {
         }
     }
 
-    /// Whether it is that alerts do not reach this sink.
+    /// Whether it reports a delivery failure of this sink.
     pub fn is_of_sink(&self, sink: &str) -> bool {
         self.kind == Kind::AlertUndeliverable && self.cause.strip_prefix("sink:") == Some(sink)
     }
 
-    /// The same of one token, with its owner and the time it has left.
+    /// The same for one token, with its owner and time left.
     #[must_use]
     pub fn of_token(self, of: &Snapshot, now: Timestamp) -> Self {
         Self {
@@ -104,7 +103,7 @@ impl Condition {
         }
     }
 
-    /// The first few of its tokens by name, and how many more there are.
+    /// The first few token names, and the number of the others.
     pub fn names(&self, most: usize) -> String {
         let named = self.tokens.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
         match self.tokens.len().saturating_sub(most) {
@@ -113,14 +112,14 @@ impl Condition {
         }
     }
 
-    /// The same with what happened, and what to do about it.
+    /// The same with summary and action.
     #[must_use]
     pub fn with_texts(self, summary: String, action: String) -> Self {
         Self { summary, action, ..self }
     }
 }
 
-/// Everything that holds now, the gravest first.
+/// All current conditions, the gravest first.
 pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
     let mut all = of_tokens(snapshots.iter(), now);
     let skewed = snapshots.first().filter(|_| clock_skew.abs() > CLOCK_TOLERANCE);
@@ -129,7 +128,7 @@ pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp)
     all
 }
 
-/// The same as seen by somebody who looks after these tokens only: nothing of it is drawn from another.
+/// The conditions of these tokens only: nothing in them comes from another token.
 pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<Condition> {
     let names: BTreeSet<&str> = to.iter().map(|of| of.grant.name.as_str()).collect();
     let is_theirs = |name: &String| names.contains(name.as_str());
@@ -146,7 +145,7 @@ pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<
     all
 }
 
-/// What holds for each of these tokens, joined where the cause is the same.
+/// The conditions of these tokens, joined by cause.
 fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) -> Vec<Condition> {
     let mut found: BTreeMap<Uuid, Condition> = BTreeMap::new();
     for snapshot in snapshots {
@@ -163,8 +162,8 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
     found.into_values().collect()
 }
 
-/// Tokens that were not tried although the process has run `up` for so long, and do not wait for their turn: whatever
-/// keeps them from it, they count as late. By a clock that cannot be set.
+/// Tokens that were not tried although the process has run for `up`, and that do not wait for their turn: they count
+/// as overdue for any reason. Measured by a clock that cannot be set.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -188,7 +187,7 @@ pub fn sort(conditions: &mut [Condition]) {
     });
 }
 
-/// One token's part in a condition.
+/// One token's part of a condition.
 struct Symptom {
     kind: Kind,
     cause: Cause,
@@ -259,7 +258,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         );
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
-    // Where something else says why, it is no incident of its own.
+    // Suppressed when another condition explains it.
     if let Some(at) = overdue_since(of, now).filter(|_| told_since.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
@@ -285,7 +284,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
     }
     if let Some(writer) = of.foreign_writer.filter(|writer| writer.seen_at + TOLD_FOR > now) {
-        let summary = "somebody else keeps writing the same secret".to_owned();
+        let summary = "another writer keeps replacing this secret".to_owned();
         add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
     found
@@ -296,21 +295,20 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
     format!("the token expired on {day}, {days} days after it was issued")
 }
 
-/// What failed and is worth telling: at once where somebody must act, else once it has lasted or where no further attempt
-/// follows.
+/// Failures to report: at once if a person must act, else once they have lasted, or if no further attempt follows.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    // One that is not confirmed yet is not told; where no further attempt follows, it is the last word.
+    // An unconfirmed failure is not reported, unless no further attempt follows.
     let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
     let blocked = of.blocked.as_deref().filter(is_told).map(|blocked| (&blocked.failure, blocked.since));
     let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
     let outage = of.outage.as_deref().filter(lasts).map(|outage| (&outage.failure, outage.since));
-    // Of one kind the one that a person has to settle is told.
+    // Of two failures of one kind, the one that a person must fix is reported.
     let outage = outage.filter(|(failure, _)| blocked.is_none_or(|(known, _)| known.kind != failure.kind));
     blocked.into_iter().chain(outage).map(|(failure, since)| failed(failure, since, of, now)).collect()
 }
 
 fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) -> Symptom {
-    // That it was past its end and that the issuer refuses it then is one incident.
+    // A rejection after the expiry is the same incident as the expiry.
     let expired_at = of.expired_at(now).filter(|end| failure.kind == Kind::LoginRequired && *end <= since);
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
@@ -332,9 +330,9 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// Since when a step is late: a proof by twice its period, the first proof of a new version by a quarter of an hour, a
-/// rotation by a day beyond its spread. A successor that was saved just now, perhaps after days, is given its time to be
-/// proved. A token that waits for its turn is not late: that is what the limits cost.
+/// Since when a step is overdue: a proof by twice its period, the first proof of a new version by 15 minutes, a
+/// rotation by a day beyond its spread. A successor that was saved just now, perhaps after days, gets time for its
+/// proof. A token that waits for its turn is not overdue, since the limits require it.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;
@@ -365,7 +363,7 @@ fn clock_skewed(skew: TimeDelta, here: &Deployment, now: Timestamp) -> Condition
         .with_texts(summary, action::CLOCK.into())
 }
 
-/// The kinds that hold for each token.
+/// The kinds of each token's conditions.
 pub fn kinds_by_token(conditions: &[Condition]) -> BTreeMap<&str, Vec<Kind>> {
     let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
     for condition in conditions {

@@ -1,26 +1,26 @@
-//! What has happened since the process began: rotations by token and outcome, failures by kind.
+//! Counters since the process began: rotations by token and outcome, failures by kind.
 //!
-//! Owns the counters behind `rotations_total` and `failures_total`, and which event counts where. Knows nothing of metric
-//! formats. Twelve bytes a token.
+//! Owns the counters behind `rotations_total` and `failures_total`, and which event counts where. Knows nothing of
+//! metric formats. Twelve bytes per token.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ports::failure::Kind;
 use crate::rotation::event::Event;
 
-/// How an attempt to bring a successor into the vault ended.
+/// The result of an attempt to save a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RotationOutcome {
     /// The vault shows the successor.
     Saved,
-    /// Somebody else's newer sign-in works and was kept.
+    /// Another writer's newer sign-in works and was kept.
     GaveWay,
     /// The successor is still held and will be tried again.
     Failed,
 }
 
 impl RotationOutcome {
-    /// All, for counters that start at zero.
+    /// All outcomes, for counters that start at zero.
     pub const ALL: [Self; 3] = [Self::Saved, Self::GaveWay, Self::Failed];
 
     /// The word in metrics.
@@ -33,7 +33,7 @@ impl RotationOutcome {
     }
 }
 
-/// The counters. Kept in memory only: a restart begins at zero, as readers of counters expect.
+/// The counters. In memory only: a restart begins at zero, as readers of counters expect.
 #[derive(Debug)]
 pub struct Counts {
     failures: [AtomicU64; Kind::ALL.len()],
@@ -41,7 +41,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All at zero, for so many tokens.
+    /// All at zero, for this many tokens.
     pub fn new(tokens: usize) -> Self {
         Self {
             failures: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -49,18 +49,18 @@ impl Counts {
         }
     }
 
-    /// Failed attempts of that kind, of all tokens.
+    /// Failed attempts of this kind, of all tokens.
     pub fn failures(&self, kind: Kind) -> u64 {
         let place = Kind::ALL.iter().position(|known| *known == kind);
         place.map_or(0, |place| self.failures[place].load(Ordering::Relaxed))
     }
 
-    /// Rotations of one token that ended so.
+    /// Rotations of one token with this outcome.
     pub fn rotations(&self, token: usize, outcome: RotationOutcome) -> u32 {
         self.rotations.get(token).map_or(0, |of| of[outcome as usize].load(Ordering::Relaxed))
     }
 
-    /// Counts what happened to one token.
+    /// Counts an event of one token.
     pub fn note(&self, token: usize, event: &Event) {
         match event {
             Event::Failed { failure, saving, .. } => {

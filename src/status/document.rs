@@ -1,4 +1,4 @@
-//! The published status: one document, read by the endpoints, the page, the metrics and `status`.
+//! The published status: one document for the endpoints, the page, the metrics and `status`.
 //!
 //! Pure: drawn from snapshots. Holds no secret. The field names are part of the contract.
 
@@ -15,46 +15,46 @@ use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
 use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
 
-/// The form of this document; a change that a reader must know about raises it.
+/// The version of this document's form; an incompatible change raises it.
 const SCHEMA: u32 = 2;
 
-/// Who says so.
+/// The source of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusSource {
     /// A running daemon.
     Daemon,
-    /// The vault alone: what only a daemon knows is null.
+    /// The vault only: values that only a daemon knows are null.
     Vault,
 }
 
-/// Everything that is known, at one moment.
+/// The whole status at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     schema: u32,
     /// False while any condition is critical.
     pub healthy: bool,
-    /// Of the program.
+    /// The program's version.
     pub version: Cow<'static, str>,
-    /// The moment.
+    /// The time of the status.
     #[serde(serialize_with = "time")]
     pub now: Timestamp,
-    /// Who says so.
+    /// The source.
     pub source: StatusSource,
     /// The tokens, as configured.
     pub tokens: Vec<TokenStatus>,
-    /// What a person should know, the gravest first.
+    /// The current conditions, the gravest first.
     pub conditions: Vec<Condition>,
 }
 
-/// One token at one moment. What is not known is null.
+/// One token at one moment. Unknown values are null.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenStatus {
     /// Its name.
     pub name: String,
-    /// The vault secret that it is kept in.
+    /// The vault secret that holds it.
     pub stored_in: String,
-    /// Where it stands.
+    /// Its state.
     pub state: TokenState,
     /// The newest version.
     pub version: Option<VersionId>,
@@ -64,38 +64,38 @@ pub struct TokenStatus {
     /// When the user signed in.
     #[serde(serialize_with = "maybe_time")]
     pub signed_in_at: Option<Timestamp>,
-    /// When the token ends.
+    /// When the token expires.
     #[serde(serialize_with = "maybe_time")]
     pub expires_at: Option<Timestamp>,
     /// When the issuer last redeemed it.
     #[serde(serialize_with = "maybe_time")]
     pub proved_at: Option<Timestamp>,
-    /// Seconds until the first of the token's and the app secret's end; zero once refused.
+    /// Seconds until the token or the app secret expires, whichever is first; zero once rejected.
     pub runway_seconds: Option<i64>,
-    /// When a successor was last saved by this process.
+    /// When this process last saved a successor.
     #[serde(serialize_with = "maybe_time")]
     pub last_rotation_at: Option<Timestamp>,
-    /// When it is to be replaced.
+    /// When it is due for rotation.
     #[serde(serialize_with = "maybe_time")]
     pub rotate_at: Option<Timestamp>,
     /// When the next step is due.
     #[serde(serialize_with = "maybe_time")]
     pub next_step_at: Option<Timestamp>,
-    /// Whether that step is due and waits for the limits that tokens share: it is not late.
+    /// Whether that step is due and waits for shared limits: it is not overdue.
     pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
-    /// What holds for it.
+    /// The kinds of its conditions.
     pub conditions: Vec<Kind>,
 }
 
 impl Status {
-    /// Draws it.
+    /// Draws the status.
     pub fn of(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp, source: StatusSource) -> Self {
         Self::with(snapshots, conditions(snapshots, clock_skew, now), now, source)
     }
 
-    /// Draws it with the conditions that hold.
+    /// Draws the status with these conditions.
     pub fn with(
         snapshots: &[Snapshot],
         conditions: Vec<Condition>,
@@ -118,8 +118,8 @@ impl Status {
         }
     }
 
-    /// Reads a daemon's document as it is served. None where it is anything else, or has another form. Whoever wrote it, a
-    /// terminal acts on no text in it.
+    /// Parses a daemon's document. `None` if it is anything else, or has another form. Texts from any source are made
+    /// safe for a terminal.
     pub fn parse(served: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(served).ok()?;
         defuse(&mut value);
@@ -134,7 +134,7 @@ impl Status {
         })
     }
 
-    /// The gravest severity that holds, for one token or for all.
+    /// The highest severity, for one token or for all.
     pub fn gravest(&self, token: Option<&str>) -> Option<Severity> {
         self.touching(token).map(|condition| condition.severity).max()
     }

@@ -1,4 +1,4 @@
-//! The log's account of conditions: one line when a condition opens, with its action, and one when it ends.
+//! The log's lines about conditions: one when a condition opens, with its action, and one when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::process::relative;
 use crate::status::board::StatusBoard;
 use crate::status::condition::{Condition, Severity};
 
-/// A condition that may pass by itself is logged once it has held for so long, as it is told to sinks then.
+/// A condition that may pass is logged after this time, as for sinks.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
-/// What changes this closely is looked at once: to look through ten thousand tokens takes milliseconds.
+/// Changes within this time are evaluated together: that takes milliseconds for ten thousand tokens.
 const SETTLES: Duration = Duration::from_secs(5);
-/// Some conditions begin by the passing of time alone: looked for this often.
+/// Some conditions begin only because time passes, so they are also evaluated at this interval.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Names of tokens in one line.
+/// Token names in one line.
 const MOST_NAMES: usize = 10;
 
-/// Logs conditions for as long as the process runs.
+/// Logs conditions as long as the process runs.
 pub async fn keep_journal(board: StatusBoard) {
     let mut news = board.subscribe_to_news();
     let mut journal = Journal::default();
@@ -40,11 +40,11 @@ pub async fn keep_journal(board: StatusBoard) {
     }
 }
 
-/// What the log says already.
+/// The conditions that were logged.
 #[derive(Default)]
 struct Journal {
     open: BTreeMap<Uuid, Condition>,
-    /// Since when conditions have been seen that are not logged yet.
+    /// Conditions that are not logged yet, and when they were first seen.
     pending: BTreeMap<Uuid, Timestamp>,
 }
 
@@ -55,7 +55,7 @@ enum JournalEntry {
 }
 
 impl Journal {
-    /// What the log does not say yet.
+    /// The lines that are due.
     fn entries(&mut self, holding: &[Condition], now: Timestamp) -> Vec<JournalEntry> {
         let mut entries = Vec::new();
         let holds: BTreeSet<Uuid> = holding.iter().map(|condition| condition.id).collect();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_within_half_a_minute_is_not_logged() {
+    fn a_condition_that_clears_within_half_a_minute_is_not_logged() {
         let now = Timestamp::UNIX_EPOCH;
         let mut journal = Journal::default();
         let late = condition(Remedy::Retry, now);

@@ -1,9 +1,9 @@
-//! How everything stands, in one sentence for people.
+//! The overall status in one sentence for people.
 
 use crate::process::clock::Timestamp;
 use crate::status::snapshot::{Snapshot, TokenState};
 
-/// One line for people. The next step by its time of day: a distance would grow old as it stands.
+/// One line for people. The next step has its time of day: a relative time would become wrong.
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
@@ -24,7 +24,7 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     }
 }
 
-/// What so many tokens of that state are, or need.
+/// The words for this many tokens in a state.
 pub fn words(state: TokenState, count: usize) -> &'static str {
     match (state, count) {
         (TokenState::Current, _) => "current",

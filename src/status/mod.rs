@@ -1,5 +1,4 @@
-//! What is known about all tokens, in the form in which others may see it: as snapshots, as conditions that hold, as
-//! counts, as JSON, as one sentence.
+//! The known status of all tokens in forms that may be shown: snapshots, conditions, counters, JSON, and one sentence.
 //!
 //! Holds no secret and decides nothing about a token.
 

@@ -1,4 +1,4 @@
-//! What unit tests begin with: a token as a daemon shows it.
+//! Samples for unit tests: a token as a daemon shows it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::rotation::state::State;
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// A token as it is shown by a daemon whose next step is due then.
+/// A token's snapshot by a daemon whose next step is due at this time.
 pub(crate) fn snapshot(grant: ManagedToken, state: &State, next_at: Timestamp, now: Timestamp) -> Snapshot {
     let periods = Periods::of(&Timing::new(&grant.policy, &grant.name, 0.0));
     Snapshot::of(&Arc::new(grant), periods, state, Some(&Next::Wait(next_at)), now)

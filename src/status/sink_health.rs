@@ -1,7 +1,7 @@
-//! How the alerts get through: what was delivered by each sink, and which of them cannot be delivered to.
+//! The health of the alert sinks: deliveries of each, and which of them fail.
 //!
-//! Owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. Knows neither
-//! what is told nor how.
+//! Owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. Knows neither the
+//! messages nor their forms.
 //!
 //! Invariant: only a delivery ends the condition.
 
@@ -12,10 +12,10 @@ use crate::process::clock::Timestamp;
 use crate::status::condition::{Cause, Condition, Severity, action};
 use crate::token::managed::Deployment;
 
-/// A fault that may pass is told once so many attempts in a row have failed.
+/// A failure that may pass is reported after this many attempts in a row.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 
-/// Words in metrics.
+/// The outcomes in metrics.
 pub const OUTCOMES: [&str; 2] = ["delivered", "failed"];
 
 /// All sinks, in the order of the configuration. Cheap to clone.
@@ -27,7 +27,7 @@ struct Record {
     sink: Arc<str>,
     counts: [u64; OUTCOMES.len()],
     trouble: Option<Trouble>,
-    /// Whether the trouble that the process before had has been taken over.
+    /// Whether the previous process's failures have been adopted.
     has_inherited: bool,
 }
 
@@ -40,19 +40,19 @@ struct Trouble {
     severity: Severity,
 }
 
-/// An attempt that failed.
+/// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Miss {
-    /// Why, without any address or secret.
+    /// The reason, without any address or secret.
     pub why: String,
-    /// Whether trying again is of no use until somebody acts.
+    /// Whether retries are useless until a person acts.
     pub permanent: bool,
-    /// How grave the gravest thing is that could not be told.
+    /// The highest severity among the undelivered changes.
     pub severity: Severity,
 }
 
 impl SinkHealth {
-    /// Sinks of these names, of which nothing is known yet.
+    /// Sinks of these names, without any attempt yet.
     pub fn new(sinks: impl Iterator<Item = Arc<str>>) -> Self {
         let records = sinks
             .map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None, has_inherited: false }));
@@ -66,13 +66,13 @@ impl SinkHealth {
         }
     }
 
-    /// Takes note that all that was due got through. Whether that ends what is told.
+    /// Records that everything due was delivered. Returns whether that ends a condition.
     pub fn all_delivered(&self, place: usize) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         record.trouble.take().is_some_and(|trouble| trouble.is_told())
     }
 
-    /// Counts a failed attempt. Whether that begins or worsens what is told.
+    /// Counts a failed attempt. Returns whether that begins or worsens a condition.
     pub fn missed(&self, place: usize, miss: Miss, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         record.counts[1] += 1;
@@ -91,8 +91,7 @@ impl SinkHealth {
         is_news
     }
 
-    /// Takes over from the process before that attempts failed, once. Whether that is news: nothing else is known of the
-    /// sink.
+    /// Adopts a failure of the previous process, once. Returns whether that is news: the sink was not tried yet.
     pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
@@ -109,12 +108,12 @@ impl SinkHealth {
         (0..self.0.len()).filter_map(|place| Some(self.record(place)?.sink.clone())).collect()
     }
 
-    /// Since when attempts fail, where the last one did.
+    /// Since when attempts fail, if the last one did.
     pub fn troubled_since(&self, place: usize) -> Option<Timestamp> {
         self.record(place)?.trouble.as_ref().map(|trouble| trouble.since)
     }
 
-    /// What holds of the sinks. Nothing began after `now`: a clock that was ahead has been set back since.
+    /// The sinks' conditions. None begins after `now`: a clock that was ahead has been set back since.
     pub fn conditions(&self, here: &Deployment, now: Timestamp) -> Vec<Condition> {
         (0..self.0.len()).filter_map(|place| self.condition(place, here, now)).collect()
     }
@@ -145,7 +144,7 @@ impl Trouble {
     }
 }
 
-/// The condition of a sink that cannot be delivered to, and since when.
+/// The condition of a sink whose deliveries fail.
 pub fn undeliverable(
     sink: &str,
     here: &Deployment,
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_may_pass_is_told_at_the_third_time_and_once() {
+    fn a_failure_that_may_pass_is_reported_once_at_the_third_attempt() {
         let sinks = one();
 
         let news: Vec<bool> = (0..4).map(|_| sinks.missed(0, miss(false), now())).collect();
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_at_once_and_ended_by_a_delivery_only() {
+    fn a_rejection_is_reported_at_once_and_ended_only_by_a_delivery() {
         let sinks = one();
 
         assert!(sinks.missed(0, miss(true), now()));

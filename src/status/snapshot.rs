@@ -1,6 +1,6 @@
-//! One token as it is shown: what a reader may know, drawn from the state after each step.
+//! The public view of one token, drawn from the state after each step.
 //!
-//! Pure. Holds no secret; small, since there is one per token for as long as the process lives.
+//! Pure. Holds no secret. Small, since every token has one as long as the process lives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,30 +22,30 @@ mod heard;
 
 use self::heard::Heard;
 
-/// Where a token stands, in one word.
+/// A token's state in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// Redeemed, and its access token accepted, within twice `prove_every`; and nothing says otherwise.
+    /// Redeemed, and its access token accepted, within twice `prove_every`, without a later failure.
     Current,
-    /// A successor is held that the vault does not have yet.
+    /// A successor is held that is not in the vault yet.
     Unsaved,
-    /// Somebody must sign in.
+    /// A user must sign in.
     NeedsLogin,
     /// An operator must act.
     NeedsOperator,
     /// Entra redeems it, and Partner Center rejects its access token.
     PartnerCenterRefused,
-    /// Past its end, and not redeemed since: somebody must sign in.
+    /// Past its expiry, and not redeemed since: a user must sign in.
     Expired,
     /// Switched off in the vault.
     Off,
-    /// Not known; never shown as green.
+    /// Unknown; never shown as green.
     Unknown,
 }
 
 impl TokenState {
-    /// All, for metrics that count each.
+    /// All states, for metrics that count each.
     pub const ALL: [Self; 8] = [
         Self::Current,
         Self::Unsaved,
@@ -57,7 +57,7 @@ impl TokenState {
         Self::Unknown,
     ];
 
-    /// The word in a status and in metrics.
+    /// Its name in a status and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Current => "current",
@@ -72,84 +72,84 @@ impl TokenState {
     }
 }
 
-/// One token as it is shown.
+/// The public view of one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// The token, as configured.
     pub grant: Arc<ManagedToken>,
-    /// Where it stood after the last step.
+    /// Its state after the last step.
     phase: TokenState,
     /// The newest version, when last read.
     pub version: Option<VersionId>,
-    /// What the process before left.
+    /// What the previous process left in the vault.
     pub inherited: Option<Inherited>,
     /// When its token was issued.
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
     pub signed_in_at: Option<Timestamp>,
-    /// Whose it is, while their account is what stands in the way.
+    /// Its user, while their account causes the failure.
     pub user_oid: Option<Box<str>>,
-    /// When its token ends, by its age; unknown once it was redeemed after that.
+    /// Its computed expiry; unknown once it was redeemed after that.
     pub expires_at: Option<Timestamp>,
-    /// When it is to be replaced.
+    /// When it is due for rotation.
     pub rotate_at: Option<Timestamp>,
     /// When the issuer last redeemed it, by this process or by one before it.
     pub proved_at: Option<Timestamp>,
-    /// When the proof of a newest version that nobody has proved yet was due.
+    /// When the first proof of the newest version was due, if no process has proved it.
     pub first_proof_due_at: Option<Timestamp>,
-    /// Whether the process before noted that it was refused after that proof.
+    /// Whether the previous process recorded a rejection after that proof.
     refused_since: bool,
     /// When a successor was last saved.
     pub last_rotation_at: Option<Timestamp>,
-    /// When the next step is due. None where there is none: a command ends.
+    /// When the next step is due. `None` after a command, which has no next step.
     pub next_step_at: Option<Timestamp>,
-    /// Whether that step is due and waits for its turn, which other tokens have first.
+    /// Whether that step is due and waits for its turn behind other tokens.
     pub in_line: bool,
-    /// What Partner Center said, to this process or to one before it.
+    /// Partner Center's verdict, to this process or an earlier one.
     heard: Heard,
-    /// When the app's secret ends, where anybody says.
+    /// When the app's secret expires, if known.
     pub app_secret_expires: Option<Timestamp>,
-    /// When the app's credential was first read, so that not knowing its end means something.
+    /// When the app's credential was first read: only then an unknown expiry counts as unknown.
     pub credential_read_at: Option<Timestamp>,
-    /// What a person has to settle.
+    /// The failure that a person must fix.
     pub blocked: Option<Box<Blocked>>,
-    /// What passes by itself.
+    /// The failure that may pass.
     pub outage: Option<Box<Outage>>,
-    /// What of the last proof's identity could not be compared, and since when.
+    /// The identity facts of the last proof that could not be compared, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
-    /// Who else keeps writing the secret.
+    /// Another program that keeps writing the secret.
     pub foreign_writer: Option<ForeignWriter>,
-    /// When a buried sign-in was last put back on top.
+    /// When a buried sign-in was last restored.
     pub unburied_at: Option<Timestamp>,
-    /// Since when the issuer hands out the token that it was given.
+    /// Since when the issuer returns the token that it received.
     pub same_token_at: Option<Timestamp>,
-    /// What the policy says of it.
+    /// Its times by the policy.
     periods: Periods,
 }
 
-/// What a policy says of one token, spread as it is for this one.
+/// A policy's times for one token, with its spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Periods {
-    /// How old it may become.
+    /// The age at which it is rotated.
     pub rotate_after: TimeDelta,
     /// How often it is proved.
     pub prove_every: Duration,
 }
 
 impl Periods {
-    /// Those of a token's timing.
+    /// The periods of a token's timing.
     pub fn of(timing: &Timing) -> Self {
         Self { rotate_after: timing.rotate_after(), prove_every: timing.policy().prove_every }
     }
 
-    /// How long a proof, or an acceptance by Partner Center, counts (promise 9, docs/promises.md).
+    /// How long a proof, or an acceptance by Partner Center, is valid (promise 9, docs/promises.md).
     fn counts_for(self) -> TimeDelta {
         delta(2 * self.prove_every)
     }
 }
 
 impl Snapshot {
-    /// Draws a token after a step. `next` is what comes then, if anything does.
+    /// Draws a token after a step. `next` is the following step, if any.
     pub fn of(
         grant: &Arc<ManagedToken>,
         periods: Periods,
@@ -165,7 +165,7 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // An end is computed. A later redemption disproves it: then the end is unknown.
+        // The expiry is computed. A later redemption disproves it: then it is unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -213,7 +213,7 @@ impl Snapshot {
         }
     }
 
-    /// Draws it again after a further step. Returns how it was drawn before.
+    /// Draws it again after a further step. Returns the previous view.
     #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
         std::mem::replace(self, Self::of(&self.grant, self.periods, state, Some(next), now))
@@ -224,17 +224,17 @@ impl Snapshot {
         self.heard.accepted
     }
 
-    /// Whether the grant carries a second factor, where anybody says.
+    /// Whether the grant carries MFA, if known.
     pub fn mfa(&self) -> Option<bool> {
         self.heard.mfa
     }
 
-    /// Since when Partner Center has been saying so.
+    /// Since when this verdict has been given.
     pub fn verdict_since(&self) -> Option<Timestamp> {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict expires; none where there is none, or where it is not asked.
+    /// When Partner Center's last verdict expires. `None` without a verdict, or with `verify = "nothing"`.
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }
@@ -244,23 +244,23 @@ impl Snapshot {
         self.periods.prove_every
     }
 
-    /// What is wrong, first what a person has to settle.
+    /// Its failures; the one that a person must fix is first.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         let blocked = self.blocked.iter().map(|blocked| &blocked.failure);
         blocked.chain(self.outage.iter().map(|outage| &outage.failure))
     }
 
-    /// What is wrong, the graver of the two where both are.
+    /// Its failure; of two, the graver one.
     pub fn failure(&self) -> Option<&Failure> {
         self.failures().next()
     }
 
-    /// What is wrong in this way.
+    /// Its failure of this kind.
     pub fn failure_of(&self, kind: Kind) -> Option<&Failure> {
         self.failures().find(|failure| failure.kind == kind)
     }
 
-    /// The app, where the configuration names it.
+    /// The app, if the configuration names its id.
     pub fn client_id(&self) -> Option<&str> {
         match &self.grant.client_id {
             ConfigValue::Plain(id) => Some(id),
@@ -268,13 +268,14 @@ impl Snapshot {
         }
     }
 
-    /// How long such a token lives.
+    /// The lifetime of its tokens.
     pub fn lifetime(&self) -> TimeDelta {
         delta(self.grant.policy.lifetime)
     }
 
-    /// Where it stands now: what was proved or accepted too long ago is no longer known. An outage of Partner Center makes a
-    /// token unknown and opens no condition, since nobody here can end it. One that it never accepted is unknown, too.
+    /// Its state now: a proof or an acceptance that is too old no longer counts. An outage of Partner Center makes a
+    /// token unknown and opens no condition, since no operator can end it. A token that Partner Center never accepted
+    /// is unknown, too.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing
@@ -293,22 +294,21 @@ impl Snapshot {
         }
     }
 
-    /// When the token ended, if it has. What is off is nobody's to renew, and a successor that is held is not past its
-    /// end.
+    /// When the token expired, if it has. A token that is off does not count, nor does one whose successor is held.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)
     }
 
-    /// Time until the first of the token's and the app secret's expiry; zero while no usable access token can be had,
-    /// unknown where the token's own end is.
+    /// Time until the token or the app secret expires, whichever is first. Zero while no usable access token can be
+    /// obtained; unknown if the token's own expiry is.
     pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
         let refused = self.blocked.as_ref().is_some_and(|blocked| {
             let of_the_app = blocked.failure.about == FailureSubject::AppCredential;
             let is_gone = matches!(blocked.failure.kind, Kind::NeverSignedIn | Kind::SecretDeleted);
             blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app || is_gone)
         });
-        // What the vault shows of a strict token is spent while this process or another one holds the successor.
+        // The strict token in the vault is spent while this process or another one holds the successor.
         let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();
         let is_spent = self.grant.strict && is_held;
         if refused || is_spent || self.lacks_mfa() || self.accepted() == Some(false) {
@@ -318,7 +318,8 @@ impl Snapshot {
         Some((ends - now).max(TimeDelta::zero()))
     }
 
-    /// Whether what is known now shows that a condition of this kind is over, whoever told it. Only a success does.
+    /// Whether the current facts show that a condition of this kind has ended, whichever process reported it. Only a
+    /// success does.
     pub fn shows_the_end_of(&self, kind: Kind) -> bool {
         let works = self.phase == TokenState::Current && self.outage.is_none();
         let is_asked = self.grant.verify == Verify::PartnerCenter;
@@ -330,24 +331,24 @@ impl Snapshot {
         }
     }
 
-    /// Whether a successor is held that the vault does not have yet.
+    /// Whether a successor is held that is not in the vault yet.
     pub fn holds_successor(&self) -> bool {
         self.phase == TokenState::Unsaved
     }
 
-    /// Whether a step has been tried: the vault was read, or could not be.
+    /// Whether a step has been tried: the vault was read, or reading failed.
     pub fn was_tried(&self) -> bool {
         self.version.is_some() || self.failure().is_some()
     }
 
-    /// Whether the second factor is known to be missing.
+    /// Whether MFA is known to be missing.
     pub fn lacks_mfa(&self) -> bool {
         self.mfa() == Some(false)
     }
 }
 
 fn standing(state: &State) -> TokenState {
-    // Until a refusal is confirmed, nobody knows.
+    // Until a rejection is confirmed, the state is unknown.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
     let remedy = blocked.map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {
@@ -360,7 +361,7 @@ fn standing(state: &State) -> TokenState {
     }
 }
 
-/// Whose token it is. A tag can say anything: only an object id is fit for a command.
+/// The token's user. A tag can hold anything: only an object id may appear in a command.
 fn user(grant: &ManagedToken, state: &State) -> Option<Box<str>> {
     let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
     let proved = state.known().and_then(|facts| facts.user_oid.as_deref());

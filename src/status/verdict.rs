@@ -1,5 +1,5 @@
-//! What a status document means for whoever asked: what stands in the way, and what is not known. Pure: the same
-//! document has the same verdict, whether a daemon drew it or the vault's notes.
+//! The verdict of a status document: what blocks a token, and what is unknown. Pure: the same document has the same
+//! verdict, whether a daemon or the vault's tags are its source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ use crate::status::snapshot::TokenState;
 use crate::token::managed::ManagedToken;
 
 impl Status {
-    /// What somebody has to know who needs these tokens now: what is critical, and what keeps a token from being current. A
-    /// token that is off is off because somebody asked for it.
+    /// The conditions that matter to a user of these tokens now: critical ones, and those that explain why a token is
+    /// not `current`. A token that was switched off does not count.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Condition> {
         let is_hit = |condition: &Condition, token: &TokenStatus| match token.state {
             TokenState::Off => false,
@@ -28,12 +28,12 @@ impl Status {
         })
     }
 
-    /// How many tokens are not known to work.
+    /// The number of tokens that are not known to work.
     pub fn unknown(&self) -> usize {
         self.tokens.iter().filter(|token| token.state == TokenState::Unknown).count()
     }
 
-    /// How many tokens could not be read, so that nothing is known of them.
+    /// The number of tokens that could not be read.
     pub fn unread(&self) -> usize {
         let unread =
             |kind: &Kind| matches!(kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
@@ -41,7 +41,7 @@ impl Status {
         self.tokens.iter().filter(is_unread).count()
     }
 
-    /// Whether it is about these tokens and no others, each in the same vault secret.
+    /// Whether it covers exactly these tokens, each in the same vault secret.
     pub fn is_of(&self, tokens: &[ManagedToken]) -> bool {
         let ours: BTreeSet<(&str, String)> =
             tokens.iter().map(|token| (token.name.as_str(), token.secret.to_string())).collect();
@@ -49,7 +49,7 @@ impl Status {
         self.tokens.len() == tokens.len() && ours == theirs.collect()
     }
 
-    /// The same drawn from some of its tokens alone, with the conditions of no token in particular.
+    /// The same for some of its tokens only, with the conditions that have no token.
     #[must_use]
     pub fn narrowed(mut self, to: &[&ManagedToken]) -> Self {
         if to.len() == self.tokens.len() {
@@ -85,7 +85,7 @@ impl Status {
     }
 }
 
-/// Whether such a condition says why a token is not current. The others are advice, or say only that something is late.
+/// Whether such a condition explains why a token is not current. The others are advice, or report only a delay.
 fn keeps_from_use(kind: Kind) -> bool {
     !matches!(
         kind,
@@ -115,7 +115,7 @@ mod tests {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
     }
 
-    /// A token of that age, with an owner of its own.
+    /// A token with an owner of its own.
     fn grant(name: &str) -> ManagedToken {
         ManagedToken {
             secret: samples::address(name),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_of_some_tokens_is_drawn_from_those_alone() {
+    fn a_status_of_some_tokens_is_drawn_from_those_alone() {
         let told = |names: &[&str]| {
             let grants: Vec<ManagedToken> = names.iter().map(|name| grant(name)).collect();
             let status = outage().narrowed(&grants.iter().collect::<Vec<_>>());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_read_back_as_it_was_and_anything_else_is_nothing() {
+    fn a_served_document_is_read_back_and_anything_else_is_rejected() {
         let served = serde_json::to_vec(&outage()).expect("JSON");
         let read = Status::parse(&served).expect("its own form");
 

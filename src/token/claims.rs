@@ -1,7 +1,8 @@
-//! What a token says about itself, as far as anybody looks: for diagnosis, and to compare tenant, app and user (`answer`).
+//! A token's claims, as far as Perennial uses them: for diagnosis, and to compare tenant, app and user (`answer`).
 //!
-//! Pure. Each claim is read by itself: one of an unexpected type leaves the others as they are. No signature is checked:
-//! both tokens come from the token endpoint itself over TLS, which stands for it (`OpenID` Connect Core 3.1.3.7, 6).
+//! Pure. Each claim is parsed on its own: an unexpected type in one leaves the others unaffected. No signature is
+//! checked: both tokens come from the token endpoint itself over TLS, which replaces it (`OpenID` Connect Core
+//! 3.1.3.7, 6).
 
 use std::fmt;
 
@@ -14,14 +15,14 @@ use uuid::Uuid;
 /// One claim.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Claim {
-    /// It is not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     /// A text.
     Text(String),
     /// A list of texts.
     List(Vec<String>),
-    /// Anything else: it is there, and nothing can be compared with it.
+    /// Any other type, which cannot be compared.
     Odd,
 }
 
@@ -38,7 +39,7 @@ impl Claim {
         }
     }
 
-    /// Whatever is text in it.
+    /// Its texts.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::Text(text) => (Some(text), &[][..]),
@@ -48,7 +49,7 @@ impl Claim {
         one.into_iter().chain(many).map(String::as_str)
     }
 
-    /// The text, where it is one.
+    /// The text, if it is one.
     pub fn as_deref(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -57,8 +58,8 @@ impl Claim {
     }
 }
 
-/// The claims that Perennial looks at, of an access token or an ID token. `Debug` shows only what is a GUID: a token can
-/// claim anything.
+/// The claims that Perennial uses, of an access token or an ID token. `Debug` shows only GUIDs: a token can claim
+/// anything.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Claims {
     /// Tenant.
@@ -69,18 +70,18 @@ pub struct Claims {
     pub appid: Claim,
     /// App (client) id in v2-format ones.
     pub azp: Claim,
-    /// Whom the token is for: the app of an ID token, the resource of an access token.
+    /// The audience: the app of an ID token, the resource of an access token.
     pub aud: Claim,
-    /// How the user proved who they are; `mfa` is what Partner Center wants to see.
+    /// How the user authenticated; Partner Center requires `mfa`.
     pub amr: Claim,
     /// Delegated scopes, separated by blanks.
     pub scp: Claim,
-    /// What was sent with the authorization request, in an ID token.
+    /// In an ID token, the nonce of the authorization request.
     pub nonce: Claim,
 }
 
 impl Claims {
-    /// Reads the payload of a JWT. None where there is none: Entra calls access tokens opaque.
+    /// Reads the payload of a JWT. `None` if it is not one: Entra calls access tokens opaque.
     pub fn of_jwt(jwt: &str) -> Option<Self> {
         let payload = jwt.split('.').nth(1)?;
         let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
@@ -88,7 +89,7 @@ impl Claims {
         Self::of(serde_json::from_slice(&json).ok()?)
     }
 
-    /// Reads a payload. None where it is no object.
+    /// Reads a payload. `None` if it is no object.
     pub fn of(payload: Value) -> Option<Self> {
         let Value::Object(mut members) = payload else { return None };
         let mut claim = |name: &str| members.remove(name).map_or(Claim::Absent, Claim::of);
@@ -104,12 +105,12 @@ impl Claims {
         })
     }
 
-    /// Without the claims of whose texts this holds: they are there, and nobody is to see them.
+    /// Without the claims for whose texts `is_unfit` holds: they become `Odd`, so that they are never shown.
     #[must_use]
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce } = &mut self;
         let claims = [tid, oid, appid, azp, aud, amr, scp, nonce];
-        // Together first, which is usually the end of it.
+        // All together first, which usually suffices.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
                 if is_unfit(&claim.texts().collect::<Vec<_>>()) {
@@ -120,7 +121,7 @@ impl Claims {
         self
     }
 
-    /// Whether the sign-in this token descends from carried a second factor; unknown without a list in `amr`.
+    /// Whether the token's sign-in used MFA; unknown without a list in `amr`.
     pub fn mfa(&self) -> Option<bool> {
         match &self.amr {
             Claim::List(methods) => Some(methods.iter().any(|method| method == "mfa")),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_read_where_there_are_any() {
+    fn claims_are_parsed_if_present() {
         let claims =
             read(r#"{"tid":"t","azp":"a","appid":"b","amr":["pwd","mfa"],"extra":1}"#).expect("readable");
 

@@ -1,7 +1,7 @@
-//! Reading secrets that lie on this machine: files, environment variables, systemd credentials.
+//! Reads secrets on this machine: files, environment variables, systemd credentials.
 //!
-//! Owns what is read, how much of it and what is trimmed. Knows no vault. Never shows a content: an error
-//! names the place and the reason only.
+//! Owns what is read, its limit, and what is trimmed. Knows no vault. Never shows the content: an error names only the
+//! place and the reason.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -15,27 +15,27 @@ use thiserror::Error;
 use crate::process::text;
 use crate::token::secret::Source;
 
-/// No secret is longer. systemd admits 1 MB for all credentials together (systemd.exec).
+/// The longest secret. systemd admits 1 MB for all credentials together (systemd.exec).
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Why a secret could not be read. An operator has to look.
+/// Why a secret could not be read. An operator must act.
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The file is missing or may not be read.
     #[error("cannot read {}: {}", path.display(), reason.kind())]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why; only its kind is shown.
+        /// The reason; only its kind is shown.
         reason: io::Error,
     },
     /// The variable is not set.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
-    /// What was found is of no use as a secret.
+    /// The content cannot be a secret.
     #[error("{place} {fault}")]
     Unusable {
-        /// Where: a path or a variable.
+        /// The place: a path or a variable.
         place: String,
         /// What is wrong with it.
         fault: &'static str,
@@ -46,15 +46,15 @@ pub enum SourceError {
     /// The id of a systemd credential is a plain file name.
     #[error("{0:?} cannot be the id of a systemd credential")]
     BadCredential(String),
-    /// The secret is in a vault, which is not this module's to read.
+    /// The secret is in a vault, which this module does not read.
     #[error("the secret {0} is in a vault and cannot be read from this machine")]
     InVault(String),
 }
 
-/// Reads a secret from this machine, without what [`text::bare`] takes away. Reads again at each call.
+/// Reads a secret from this machine and trims it ([`text::bare`]). Reads again at each call.
 ///
 /// # Errors
-/// Operator: the place is named, the content never.
+/// Operator: they name the place, never the content.
 pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     match source {
         Source::File(path) => read_file(path),
@@ -79,7 +79,7 @@ fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceErr
 
 fn read_file(path: &Path) -> Result<SecretString, SourceError> {
     let unreadable = |reason| SourceError::Unreadable { path: path.to_owned(), reason };
-    // A pipe would hold up the whole program, and could not be read again anyway.
+    // A pipe would block the whole program, and could not be read a second time.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(SourceError::Unusable { place: path.display().to_string(), fault: "is not a file" });
     }
@@ -89,7 +89,7 @@ fn read_file(path: &Path) -> Result<SecretString, SourceError> {
     usable(&content, &path.display().to_string())
 }
 
-/// What a message calls the place that a source names.
+/// The name of a source's place in messages.
 pub fn place(source: &Source) -> String {
     match source {
         Source::Secret(address) => address.to_string(),
@@ -99,10 +99,10 @@ pub fn place(source: &Source) -> String {
     }
 }
 
-/// The secret in what was read from a place: the one rule for all places, a vault included.
+/// The secret in a source's content: the one rule for all sources, including vaults.
 ///
 /// # Errors
-/// Operator: the place is named, the content never.
+/// Operator: they name the place, never the content.
 pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
     let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
     if content.len() > MAX_BYTES {
@@ -122,14 +122,14 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     #[test]
-    fn a_newline_at_the_end_quotes_and_a_byte_order_mark_are_no_part_of_the_secret() {
+    fn newline_quotes_and_byte_order_mark_are_trimmed_from_a_secret() {
         let secret = usable("\u{feff}\"s3cr3t\" \r\n".as_bytes(), "x").expect("usable");
 
         assert_eq!(secret.expose_secret(), "s3cr3t");
     }
 
     #[test]
-    fn what_is_no_secret_is_named_without_its_content() {
+    fn an_unusable_secret_is_named_without_its_content() {
         let long = "canary".repeat(20_000);
         for (content, fault) in [
             (b"canary\xff".as_slice(), "is not text in UTF-8"),

@@ -1,4 +1,4 @@
-//! How one token is looked after: what it is called, which app and vault secret it belongs to, when things are due.
+//! The configuration of one token: its name, app, vault secret and policy.
 //!
 //! Pure data: `config` fills it in, everything else reads it.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::process::clock::Timestamp;
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
-/// The name an operator gave a token: it appears in logs, metrics and alerts.
+/// The operator's name for a token: it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenName(Arc<str>);
 
@@ -19,7 +19,7 @@ impl TokenName {
         Self(name.into())
     }
 
-    /// The name as it was written.
+    /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,28 +31,28 @@ impl fmt::Display for TokenName {
     }
 }
 
-/// What is asked about an access token after a proof.
+/// The check of an access token after a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Partner Center must accept it, second factor and all.
+    /// Partner Center must accept it, including MFA.
     PartnerCenter,
-    /// Nothing is asked.
+    /// No check.
     Nothing,
 }
 
-/// When things are due. Durations.
+/// The intervals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Age at which the stored token is replaced by a successor.
+    /// Age at which the stored token is rotated.
     pub rotate_after: Duration,
-    /// How often the stored token is redeemed to show that it still works.
+    /// Interval of redemptions that prove the stored token.
     pub prove_every: Duration,
-    /// How long the issuer's refresh tokens live.
+    /// The lifetime of the issuer's refresh tokens.
     pub lifetime: Duration,
 }
 
 impl Default for Policy {
-    /// Entra's 90 days leave a dozen rotations before it matters (docs/azure-facts.md F108).
+    /// Entra's 90 days leave room for a dozen rotations (docs/azure-facts.md F108).
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self {
@@ -63,25 +63,25 @@ impl Default for Policy {
     }
 }
 
-/// What all tokens of a configuration share, for the texts about them.
+/// The settings that all tokens share, for texts about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     /// Entra's base URL, for the pages that an action names.
     pub authority: String,
-    /// How a command of Perennial's is typed here, as `docker exec -it perennial perennial`.
+    /// Perennial's command as it is typed here, such as `docker exec -it perennial perennial`.
     pub command: String,
-    /// The vault secret of its first token: what tells its incidents from those of another deployment.
+    /// The vault secret of its first token, which distinguishes its incidents from those of another deployment.
     pub first_secret: Arc<str>,
-    /// What messages call this process: the host's name, or what the configuration says.
+    /// The name of this process in messages: the host's name, or the configured one.
     pub instance: String,
-    /// Where the runbook can be read, without the name of a section.
+    /// The runbook's address, without a section.
     pub runbook_url: Option<String>,
-    /// Where the status page can be opened.
+    /// The status page's address.
     pub page_url: Option<String>,
 }
 
 impl Deployment {
-    /// One without links, where commands are typed as they are.
+    /// A deployment without links, where commands are typed unchanged.
     pub fn new(authority: &str, instance: &str, first_secret: &str) -> Self {
         Self {
             authority: authority.to_owned(),
@@ -93,13 +93,13 @@ impl Deployment {
         }
     }
 
-    /// A text whose commands are typed as they are here. In texts of the program each stands in back-ticks.
+    /// A text with its commands as they are typed here. In the program's texts, commands are in back-ticks.
     pub fn typed(&self, text: &str) -> String {
         typed(text, &self.command)
     }
 }
 
-/// The same for a command by itself. Typing twice is the same as typing once.
+/// The same for a given command. A second application changes nothing.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");
@@ -115,34 +115,34 @@ pub fn typed(text: &str, command: &str) -> String {
     whole + rest
 }
 
-/// One token as the operator described it.
+/// One token as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedToken {
-    /// What it shares with the other tokens.
+    /// The settings that it shares with the other tokens.
     pub deployment: Arc<Deployment>,
-    /// What it is called.
+    /// Its name.
     pub name: TokenName,
-    /// The tenant that issues it: a GUID or a verified domain.
+    /// The tenant: a GUID or a verified domain.
     pub tenant_id: String,
-    /// The app it was issued to.
+    /// The app's id.
     pub client_id: ConfigValue,
     /// The app's secret.
     pub client_secret: Source,
     /// The vault secret that Perennial owns.
     pub secret: SecretAddress,
-    /// What is asked for when it is redeemed. Most tokens share the usual one.
+    /// The scope of a redemption. Most tokens share the default.
     pub scope: Arc<str>,
-    /// What is asked about the access token.
+    /// The check of the access token.
     pub verify: Verify,
     /// The only user it may belong to, by object id.
     pub user_oid: Option<String>,
-    /// Who looks after it; free text for alerts.
+    /// Its owner; free text for alerts.
     pub owner: Option<String>,
-    /// When the app's secret ends, where the vault does not say.
+    /// When the app's secret expires, if the vault does not say.
     pub app_secret_expires: Option<Timestamp>,
-    /// The issuer kills spent tokens: every successor is saved.
+    /// The issuer invalidates redeemed tokens: every successor is saved.
     pub strict: bool,
-    /// When things are due.
+    /// The intervals.
     pub policy: Arc<Policy>,
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_typed_as_it_is_here_however_often_a_text_is_read() {
+    fn commands_are_replaced_only_once() {
         let text = "sign in: `perennial login a`, then `perennial check a`; `az account show`, perennial";
         for (command, wanted) in [
             ("perennial", text),

@@ -1,7 +1,7 @@
-//! What is kept, and where: the tokens themselves here; beside them how each is looked after (`managed`), where secret
-//! values lie (`secret`, `local_secret`), and a vault secret's versions with their tags.
+//! Tokens and their storage: the token types here; beside them each token's configuration (`managed`), the places of
+//! secret values (`secret`, `local_secret`), and a vault secret's versions with their tags.
 //!
-//! No type here holds a decision or touches anything outside itself: no clock, no vault, no network.
+//! No type here makes a decision or uses a clock, a vault or the network.
 //!
 //! Invariant: no type here shows a secret through `Debug` or `Display`.
 
@@ -22,18 +22,18 @@ use uuid::Uuid;
 use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 
-/// An instant that somebody can mean, as read from a tag, a header or the configuration. Whatever is added to one, or taken
-/// from it, is in the range of the type.
+/// A realistic instant, as read from a tag, a header or the configuration. Adding or subtracting any span of this
+/// program stays in the range of the type.
 pub fn meant(at: Timestamp) -> Option<Timestamp> {
     (2000..2200).contains(&at.year()).then_some(at)
 }
 
-/// A refresh token. Its text is wiped from memory when it is dropped and never printed.
+/// A refresh token. Its text is wiped from memory when dropped, and is never printed.
 #[derive(Clone)]
 pub struct RefreshToken(SecretString);
 
 impl RefreshToken {
-    /// Takes the text as it is.
+    /// Takes the text unchanged.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
@@ -43,7 +43,7 @@ impl RefreshToken {
         self.0.expose_secret()
     }
 
-    /// Whether this could be a refresh token at all: not empty, one word, no quotes around it.
+    /// Whether this can be a refresh token: not empty, one word, without quotes.
     ///
     /// Whitespace and quotes have been significant to Entra since 2019 (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
@@ -69,7 +69,7 @@ impl fmt::Debug for RefreshToken {
 pub struct AccessToken(SecretString);
 
 impl AccessToken {
-    /// Takes the text as it is.
+    /// Takes the text unchanged.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
@@ -79,7 +79,7 @@ impl AccessToken {
         self.0.expose_secret()
     }
 
-    /// What the token says about itself, where it can be read.
+    /// The token's claims, if it can be parsed.
     pub fn claims(&self) -> Option<Claims> {
         Claims::of_jwt(self.expose())
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// A fresh id that ties together one rotation's records here, at Entra and in the vault's log.
+/// A new id that connects one rotation's records here, at Entra and in the vault's log.
 pub fn rotation_id() -> Uuid {
     Uuid::new_v4()
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pasted_rubbish_is_not_plausible() {
+    fn invalid_pasted_text_is_not_plausible() {
         for bad in ["", " ", "a b", "\"0.AX\"", "two\nlines", "{\"x\":1}"] {
             assert!(!RefreshToken::new(bad).is_plausible(), "{bad}");
         }

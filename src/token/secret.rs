@@ -1,4 +1,4 @@
-//! Where a secret value is kept: in a vault, in a file, in the environment, in the configuration itself.
+//! The place of a secret value: a vault, a file, the environment, or the configuration.
 //!
 //! Owns the names and places, never the values.
 
@@ -6,20 +6,20 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name of a Key Vault secret. Compared without regard to case, as the vault does.
+/// The name of a Key Vault secret. Compared ignoring case, as the vault does.
 #[derive(Clone, Debug)]
 pub struct SecretName(String);
 
 impl SecretName {
-    /// Admits what Key Vault admits: 1 to 127 letters, digits and dashes (docs/azure-facts.md F206). The SDK
-    /// puts the name into the path unescaped, so this check also keeps `../` out.
+    /// Accepts what Key Vault accepts: 1 to 127 letters, digits and dashes (docs/azure-facts.md F206). The SDK puts
+    /// the name into the path unescaped, so this check also keeps `../` out.
     pub fn parse(name: &str) -> Option<Self> {
         let fits = (1..=127).contains(&name.len());
         let clean = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (fits && clean).then(|| Self(name.to_owned()))
     }
 
-    /// The name as it was written.
+    /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -33,18 +33,18 @@ impl PartialEq for SecretName {
 
 impl Eq for SecretName {}
 
-/// Where a secret lives: a vault and a name in it.
+/// The address of a secret: a vault and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
-    /// The vault's base URL, without a trailing slash. It stays text, since secrets and incidents are told apart by it
-    /// and the tokens of one vault share it.
+    /// The vault's base URL, without a trailing slash. Text, since it identifies secrets and incidents, and the tokens
+    /// of one vault share it.
     pub vault: Arc<str>,
     /// The secret's name.
     pub name: SecretName,
 }
 
 impl SecretAddress {
-    /// `contoso` of `https://contoso.vault.azure.net`, as commands want it.
+    /// `contoso` of `https://contoso.vault.azure.net`, as Azure CLI commands need it.
     pub fn vault_name(&self) -> &str {
         let host = self.vault.trim_start_matches("https://");
         host.split(['.', ':', '/']).next().unwrap_or(host)
@@ -57,7 +57,7 @@ impl fmt::Display for SecretAddress {
     }
 }
 
-/// Where a secret value comes from. Re-read at each use.
+/// The source of a secret value. Read again at each use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A vault secret's newest version.
@@ -70,7 +70,7 @@ pub enum Source {
     Credential(String),
 }
 
-/// A value that may stand in the configuration itself or be looked up.
+/// A value in the configuration, or its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigValue {
     /// Written in the configuration.

@@ -1,7 +1,7 @@
-//! A version's tags, as Key Vault keeps them: names and values, in the order of the names.
+//! A version's tags, as in Key Vault: names and values, ordered by name.
 //!
-//! Pure. One text instead of a map: a version's tags are held for as long as the process lives, once per
-//! token, and hardly ever changed.
+//! Pure. One text instead of a map: every token holds its version's tags as long as the process lives, and they rarely
+//! change.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -12,19 +12,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Tags {
-    /// Name, value, name, value, without anything between them.
+    /// Name, value, name, value, without separators.
     text: Box<str>,
-    /// Where each of them ends.
+    /// The end of each of them.
     ends: Box<[u32]>,
 }
 
 impl Tags {
-    /// None.
+    /// No tags.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many there are.
+    /// The number of tags.
     pub fn len(&self) -> usize {
         self.ends.len() / 2
     }
@@ -34,7 +34,7 @@ impl Tags {
         self.ends.is_empty()
     }
 
-    /// Names and values, in the order of the names.
+    /// Names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut from = 0;
         let mut next = move |end: u32| {
@@ -44,7 +44,7 @@ impl Tags {
         self.ends.chunks_exact(2).map(move |ends| (next(ends[0]), next(ends[1])))
     }
 
-    /// The same, each a text of its own.
+    /// The same, as owned texts.
     pub fn owned(&self) -> impl Iterator<Item = (String, String)> {
         self.iter().map(|(name, value)| (name.into(), value.into()))
     }
@@ -54,19 +54,19 @@ impl Tags {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Whether there is such a name.
+    /// Whether this name exists.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Puts a value under a name, in the place of one that was there.
+    /// Sets the value of a name.
     pub fn insert(&mut self, name: &str, value: &str) {
         let mut all: BTreeMap<&str, &str> = self.iter().collect();
         all.insert(name, value);
         *self = all.into_iter().collect();
     }
 
-    /// Takes a name out.
+    /// Removes a name.
     pub fn remove(&mut self, name: &str) {
         *self = self.iter().filter(|(known, _)| *known != name).collect();
     }
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_what_a_map_would_be(
+        fn tags_behave_like_a_map(
             mut map in any::<BTreeMap<String, String>>(),
             (name, value) in any::<(String, String)>(),
         ) {

@@ -1,9 +1,9 @@
-//! One version of a vault secret, and what Perennial writes beside the value (promise 7, docs/promises.md).
+//! One version of a vault secret, and Perennial's metadata beside the value (promise 7, docs/promises.md).
 //!
-//! Owns the names of tags and the rules for reading them. Tags are hints, never permission: they can
-//! make Perennial act earlier or look closer, but what guards a write is the configuration.
+//! Owns the names of tags and the rules for reading them. Tags are hints, never permission: they can make Perennial
+//! act earlier or check more closely, but only the configuration permits a write.
 //!
-//! Invariant: tags hold nothing secret.
+//! Invariant: tags hold no secret.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,56 +19,56 @@ use crate::process::text;
 use crate::token::tags::Tags;
 use crate::token::{RefreshToken, meant};
 
-/// Content type of a version that Perennial wrote.
+/// Content type of a version by Perennial.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
 
-/// Key Vault's bound on tags per version (docs/azure-facts.md F207).
+/// Key Vault's limit on tags per version (docs/azure-facts.md F207).
 pub const MAX_TAGS: usize = 15;
 
-/// Key Vault's older pages bound a tag's value at 256 characters; the newer at 512
-/// (docs/azure-facts.md F207). Stay below both.
+/// Key Vault's older pages limit a tag's value to 256 characters; the newer to 512 (docs/azure-facts.md F207). This
+/// stays below both.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// A successor is issued, noted as proved and then written. If that takes longer, the note is not believed and the next
-/// proof renews it.
+/// A successor is issued, recorded as proved and then written. If that takes longer, the record is not trusted and the
+/// next proof renews it.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags.
 pub mod tag {
     /// Program, version and command that wrote the version.
     pub const MANAGED_BY: &str = "managed-by";
-    /// When the issuer handed the token out.
+    /// When the issuer returned the token.
     pub const ISSUED_AT: &str = "issued-at";
-    /// The login the token descends from.
+    /// The sign-in that the token descends from.
     pub const SIGNED_IN_AT: &str = "signed-in-at";
-    /// Tenant it was issued by.
+    /// Tenant of the token.
     pub const TENANT_ID: &str = "tenant-id";
-    /// App it was issued to.
+    /// App of the token.
     pub const CLIENT_ID: &str = "client-id";
-    /// User it was issued to, by object id.
+    /// User of the token, by object id.
     pub const USER_OID: &str = "user-oid";
     /// The version whose redemption produced it.
     pub const REDEEMED_FROM: &str = "redeemed-from";
-    /// Ties the records of one rotation together.
+    /// Connects the records of one rotation.
     pub const ROTATION_ID: &str = "rotation-id";
     /// When it was last redeemed; written at most daily.
     pub const PROVED_AT: &str = "proved-at";
-    /// Since when the issuer refuses it.
+    /// Since when the issuer rejects it.
     pub const REFUSED_AT: &str = "refused-at";
-    /// What the refusal means.
+    /// The kind of the rejection.
     pub const REFUSED_KIND: &str = "refused-kind";
-    /// Short of a refusal by the issuer: when the token was last known to be usable, or what keeps it from being
-    /// used and since when (`Version::verdict`).
+    /// Except for a rejection by the issuer: when the token was last known to be usable, or the failure that blocks it
+    /// and since when (`Version::verdict`).
     pub const VERDICT: &str = "verdict";
-    /// The code of a refusal that is final; a mark without it is not.
+    /// The code of a final rejection; a mark without it is not final.
     pub const REFUSED_CODE: &str = "refused-code";
-    /// What the alert sinks were told and what is not over yet, as marks (`rotation::told`).
+    /// The delivered alerts that have not ended, as marks (`rotation::told`).
     pub const TOLD: &str = "told";
 
-    /// That a `strict` token is being redeemed: since when, when that was last said, by whom, and by which command.
+    /// A redemption of a `strict` token in progress: its beginning, the last renewal, its id, and the command.
     pub const REDEEMING: &str = "redeeming";
 
-    /// All of them: whatever else a version carries is foreign and is handed on.
+    /// All of them. Every other tag is foreign and is carried over.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -88,10 +88,10 @@ pub mod tag {
     ];
 }
 
-/// The verdict's word for a token that the issuer redeemed and whose access token was accepted.
+/// The verdict for a token that the issuer redeemed and whose access token was accepted.
 pub const USABLE: &str = "usable";
 
-/// A version's id: 32 hex digits, given by the vault. Shared, since a token is known by it in many places.
+/// A version's id: 32 hex digits, chosen by the vault. Shared, since many places hold it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VersionId(pub Arc<str>);
 
@@ -101,16 +101,16 @@ impl std::fmt::Display for VersionId {
     }
 }
 
-/// A version without its value, as a list shows it.
+/// A version without its value, as in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// Its id.
     pub id: VersionId,
-    /// When the vault took it in. Whole seconds: two versions may share one.
+    /// When the vault stored it. Whole seconds: two versions may have the same.
     pub created: Timestamp,
     /// A disabled version cannot be read (docs/azure-facts.md F212).
     pub enabled: bool,
-    /// When it says it ends; the vault does not enforce it.
+    /// Its declared expiry; the vault does not enforce it.
     pub expires: Option<Timestamp>,
     /// Its tags.
     pub tags: Tags,
@@ -122,52 +122,52 @@ impl Version {
         self.tags.get(tag::MANAGED_BY).is_some_and(|by| by.starts_with("perennial"))
     }
 
-    /// The version whose redemption produced this one; none for a sign-in.
+    /// The version whose redemption produced this one; `None` for a sign-in.
     pub fn redeemed_from(&self) -> Option<VersionId> {
         let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
         Some(VersionId(from.into()))
     }
 
-    /// Whether it is noted that the issuer has refused it: for now, or for good (`schedule::is_known_dead`).
+    /// Whether its tags record a rejection by the issuer: for now, or for good (`schedule::is_known_dead`).
     pub fn is_refused(&self) -> bool {
         self.tags.contains(tag::REFUSED_AT)
     }
 
-    /// What was noted of its use: a word, which is `usable` or a kind of condition, and its time.
+    /// The recorded verdict: `usable` or a kind of condition, and its time.
     pub fn verdict(&self) -> Option<(&str, Timestamp)> {
         let (word, at) = self.tags.get(tag::VERDICT)?.split_once(' ')?;
         Some((word, parsed(at)?))
     }
 
-    /// When it was last redeemed, as noted on it.
+    /// The recorded time of its last redemption.
     pub fn proved_at(&self) -> Option<Timestamp> {
         self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
     }
 
-    /// Whether a note of that time can be about this version. An older one was copied from the version before, by a tool
-    /// that hands tags on.
+    /// Whether a record of that time can be about this version. An older one was copied from the previous version, by
+    /// a tool that copies tags.
     pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
         at + WRITTEN_WITHIN >= self.created
     }
 
-    /// Whether it was redeemed after it was written: `login` notes its own redemption on what it writes.
+    /// Whether it was redeemed after it was written: `login` records its own redemption on the version that it writes.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
     }
 
-    /// A tag's instant, where there is one that can be read and meant.
+    /// A tag's instant, if it is valid and realistic.
     pub fn time(&self, tag: &str) -> Option<Timestamp> {
         parsed(self.tags.get(tag)?)
     }
 
-    /// When the token in it was issued: the earlier of tag and vault, so that a tag can hasten a
-    /// rotation but never put it off.
+    /// When its token was issued: the earlier of tag and vault, so that a tag can advance a rotation but never delay
+    /// it.
     pub fn issued_at(&self) -> Timestamp {
         self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
     }
 
-    /// When the user signed in: the tag of the login it descends from, else its own creation.
+    /// When the user signed in: the tag of the sign-in that it descends from, else its own creation.
     pub fn signed_in_at(&self) -> Timestamp {
         self.time(tag::SIGNED_IN_AT).map_or(self.created, |at| at.min(self.created))
     }
@@ -176,11 +176,11 @@ impl Version {
 /// A version with its value.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Which one.
+    /// The version.
     pub version: Version,
-    /// The value, without surrounding whitespace. `SecretString` shows nothing in `Debug`.
+    /// The value, without surrounding whitespace. `Debug` of `SecretString` shows nothing.
     pub value: SecretString,
-    /// The vault's own time when it answered (`Date` header; docs/azure-facts.md F218).
+    /// The vault's own time of the answer (`Date` header; docs/azure-facts.md F218).
     pub read_at: Option<Timestamp>,
 }
 
@@ -191,23 +191,23 @@ impl Stored {
     }
 }
 
-/// A version to be written.
+/// A version to write.
 #[derive(Clone, Debug)]
 pub struct NewVersion {
     /// The value.
     pub value: RefreshToken,
-    /// When the token ends.
+    /// When the token expires.
     pub expires: Timestamp,
     /// Its tags.
     pub tags: Tags,
 }
 
-/// What is known about a token that is about to be written.
+/// The facts about a token that is about to be written.
 #[derive(Clone, Debug)]
 pub struct Provenance<'a> {
     /// `run`, `rotate`, `login` or `check`.
     pub command: &'static str,
-    /// When the issuer handed the token out.
+    /// When the issuer returned the token.
     pub issued_at: Timestamp,
     /// When the user signed in.
     pub signed_in_at: Timestamp,
@@ -215,21 +215,21 @@ pub struct Provenance<'a> {
     pub tenant_id: &'a str,
     /// The app.
     pub client_id: &'a str,
-    /// The user, where the access token says.
+    /// The user, if the access token names one.
     pub user_oid: Option<&'a str>,
-    /// The version it was redeemed from; none for a sign-in.
+    /// The version it was redeemed from; `None` for a sign-in.
     pub redeemed_from: Option<&'a VersionId>,
-    /// The verdict on it, where there is one already.
+    /// Its verdict, if there is one already.
     pub verdict: Option<(&'static str, Timestamp)>,
     /// Tags of the versions before it: those that are not Perennial's are carried over.
     pub foreign: Tags,
-    /// Ties the records together.
+    /// Connects the records of the rotation.
     pub rotation_id: Uuid,
 }
 
 impl NewVersion {
-    /// Makes a version out of a token and what is known about it; says which foreign tags did not fit, in a form
-    /// that can be shown.
+    /// Makes a version from a token and the facts about it. Returns also the foreign tags that did not fit, in
+    /// displayable form.
     pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
         let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
         let mut put = |name, value| tags.push((name, value));
@@ -250,7 +250,7 @@ impl NewVersion {
             put(tag::VERDICT, verdict(word, at));
         }
         let dropped = carry_over(&from.foreign, &mut tags);
-        // An incident does not end by a rotation.
+        // A rotation does not end an incident.
         if let Some(told) = from.foreign.get(tag::TOLD).filter(|_| tags.len() < MAX_TAGS) {
             tags.push((tag::TOLD, told.to_owned()));
         }
@@ -258,10 +258,10 @@ impl NewVersion {
     }
 }
 
-/// How many of the 15 places Perennial keeps for the marks it may add later. A refusal takes the verdict's place, so
-/// that they are never there together. A refusal's code has none of its own: without it a mark is not final, and no
-/// foreign tag is left out for it. Nor has what the sinks were told: without it a restart tells it once more. Nor has the
-/// mark of a redemption: it may stand in the place of another (`rotation::strict`).
+/// The number of the 15 tags that Perennial reserves for records that it may add later. A rejection replaces the
+/// verdict, so they never exist together. A rejection's code has no reserved tag: without it the mark is not final,
+/// and no foreign tag is dropped for it. Nor have the marks of delivered alerts: without them a restart sends the
+/// alerts again. Nor has the mark of a redemption, which may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
@@ -278,7 +278,7 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
     dropped
 }
 
-/// A verdict's form in its tag.
+/// A verdict as the text of its tag.
 pub fn verdict(word: &str, at: Timestamp) -> String {
     format!("{word} {}", rfc3339(at))
 }

@@ -3,7 +3,7 @@
 # (azure/az), main.bicep must ask for the same resources (azure/compare.py), and Perennial must work with just the files,
 # variables and probes that the container app gets, against the sandbox, as the managed identity.
 #
-# Not judged: whether Azure takes it, and what only Bicep's compiler knows.
+# Not tested: whether Azure accepts it, and what only Bicep's compiler checks.
 #
 # Takes the program to run. Needs Python 3.11 with venv, curl, jq, shellcheck, iproute2, and the right to make a network
 # namespace. What it installs (azure-cli, 750 MB) goes below the build's target directory, or where AZURE_VENV says.

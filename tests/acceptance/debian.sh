@@ -77,7 +77,7 @@ another() { [ "$(process)" != "$before" ] && is perennial SubState running; }
 shows 'the new program runs' another
 shows 'with the configuration as it was' same_configuration
 asked() { find "$root/etc" -name '*.dpkg-*' | grep .; }
-shows 'and nobody was asked' fails asked
+shows 'without a question' fails asked
 
 inside systemctl stop perennial
 offered 0.1.0-1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a running daemon serves as metrics, and the alert rules that ask for them, read by Prometheus' own checker.
+# A running daemon's metrics and the alert rules, checked by Prometheus' own checker.
 # Takes the program to run. Needs promtool (Debian: prometheus) and curl.
 set -euo pipefail
 

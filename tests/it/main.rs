@@ -1,4 +1,4 @@
-//! What must hold from outside: one binary, one module per behaviour.
+//! Integration tests: one binary, one module per behavior.
 
 mod alert;
 mod config;

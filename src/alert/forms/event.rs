@@ -9,15 +9,15 @@ use crate::process::clock::{Timestamp, rfc3339};
 use crate::status::condition::{Condition, Severity};
 use crate::token::managed::Deployment;
 
-/// Bytes of an event that `PagerDuty` takes, and of one for a webhook (docs/azure-facts.md F503, F504).
+/// Bytes of an event that `PagerDuty` accepts, and of one for a webhook (docs/azure-facts.md F503, F504).
 const EVENT_BYTES: usize = 64_000;
-/// `PagerDuty`'s bound on a summary (docs/azure-facts.md F503).
+/// `PagerDuty`'s limit on a summary (docs/azure-facts.md F503).
 const PAGERDUTY_SUMMARY: usize = 1024;
-/// The form of `data` in an event; a change that a receiver must know about raises it.
+/// The version of `data` in an event; an incompatible change raises it.
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
-/// An event of `PagerDuty`'s Events API v2: the incident's id is the `dedup_key`, so that a trigger that is sent
-/// again adds to the open incident, and a resolve for none is dropped.
+/// An event of `PagerDuty`'s Events API v2. The incident's id is the `dedup_key`: a repeated trigger updates the open
+/// incident, and a resolve without an open incident is dropped.
 pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();
@@ -42,7 +42,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
             "class": class(change),
             "custom_details": details(size),
         }});
-        // What is not there is left out: the API takes no null (docs/azure-facts.md F503).
+        // Missing values are left out: the API accepts no null (docs/azure-facts.md F503).
         if let Some(page) = &here.page_url {
             event["client_url"] = page.as_str().into();
         }
@@ -53,7 +53,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
     })
 }
 
-/// How grave a change is, in the words of receivers.
+/// The severity in the receivers' vocabulary.
 fn severity(Notification { what, condition, .. }: &Notification) -> &'static str {
     match (what, condition.severity) {
         (EventKind::Test, _) => "info",
@@ -62,13 +62,13 @@ fn severity(Notification { what, condition, .. }: &Notification) -> &'static str
     }
 }
 
-/// The kind of a condition; a test is about none.
+/// The kind of a condition; a test has none.
 fn class(Notification { what, condition, .. }: &Notification) -> &'static str {
     if *what == EventKind::Test { "test" } else { condition.kind.as_str() }
 }
 
-/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id`
-/// together are the same whenever the same thing is told.
+/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id` together are the
+/// same for the same notification.
 pub fn cloud_event(change: &Notification, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, lasted, .. } = change;
     let named = condition.tokens.len();
@@ -108,7 +108,7 @@ fn source(here: &Deployment) -> String {
     format!("/perennial{}", url.path())
 }
 
-/// The runbook's section as a link, where the configuration says where the runbook is.
+/// A link to the runbook's section, if `runbook_url` is configured.
 fn link(condition: &Condition, here: &Deployment) -> Option<String> {
     here.runbook_url.as_ref().map(|_| runbook(condition, here))
 }

@@ -8,15 +8,15 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Clone)]
 pub struct SigningKey(hmac::Key);
 
-/// A key in that form has at least this many bytes, and at most `MOST_KEY_BYTES`.
+/// A base64 key has at least this many bytes, and at most `MOST_KEY_BYTES`.
 const LEAST_KEY_BYTES: usize = 24;
 const MOST_KEY_BYTES: usize = 64;
 
 impl SigningKey {
-    /// A text that begins with `whsec_` is base64 behind that; any other is taken as it is.
+    /// A text that begins with `whsec_` is followed by base64; any other text is the key itself.
     ///
     /// # Errors
-    /// What is wrong with it, without the key.
+    /// Why the key is invalid, without the key.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "the signing key must be `whsec_` and 24 to 64 bytes in base64 with its padding";
         let bytes = match text.strip_prefix("whsec_") {

@@ -1,4 +1,4 @@
-//! What to do can be read in every message, and names what to type or where to look.
+//! Every message shows an action in full, and each action names a command or a place to look.
 
 use super::*;
 use crate::net::no_response::NoResponse;
@@ -13,14 +13,14 @@ use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 
-/// Where nothing is to be typed, and why.
+/// Kinds whose action names no command, and why.
 const WITHOUT: [(Kind, &str); 3] = [
     (Kind::BuriedSignIn, "it is over already"),
     (Kind::Unsaved, "what keeps it from being saved is a condition of its own, with its command"),
     (Kind::Overdue, "what is late passes by itself, and why is in the log"),
 ];
 
-/// A secret of the longest name in a vault of the longest name.
+/// The longest secret name in the longest vault name.
 fn address() -> SecretAddress {
     let vault = format!("https://{}.vault.usgovcloudapi.net", "v".repeat(24)).into();
     SecretAddress { vault, name: SecretName::parse(&"s".repeat(127)).expect("as long as may be") }
@@ -70,7 +70,7 @@ fn failures() -> Vec<Failure> {
     all
 }
 
-/// Every action there is, at its longest.
+/// Every action, at its longest.
 fn actions() -> Vec<(Kind, String)> {
     let now = Timestamp::default();
     let mut all = Vec::new();
@@ -86,14 +86,14 @@ fn actions() -> Vec<(Kind, String)> {
 }
 
 #[test]
-fn what_to_do_is_cut_nowhere() {
+fn actions_are_never_cut() {
     for (kind, action) in actions() {
         assert!(action.chars().count() <= SIZES[0].chars, "{kind:?}, {}: {action}", action.chars().count());
     }
 }
 
 #[test]
-fn what_to_do_is_a_command_or_a_page_of_a_portal() {
+fn each_action_names_a_command_or_a_portal_page() {
     let places = [
         "`perennial ",
         "`az ",

@@ -1,6 +1,6 @@
-//! What a receiver's answer means for a message: by its HTTP status, and by what its body says, whatever the status is.
+//! What a receiver's answer means for a message: by its HTTP status, and by its body whatever the status is.
 //!
-//! Only known forms are read, and nothing of a body is shown but a status or a word of small letters.
+//! Only known forms are parsed. Of a body only a status or a lower-case word is ever shown.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use serde_json::Value;
 
 use crate::net::no_response::NoResponse;
 
-/// A receiver may ask for more, up to this.
+/// The longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
-/// After an answer that says never again (410; docs/azure-facts.md F504).
+/// The wait after 410 Gone (docs/azure-facts.md F504).
 pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a receiver answers.
+/// A receiver's answer.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// HTTP status.
     pub status: u16,
-    /// How long it wants to be left alone.
+    /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,
-    /// What its body says against the message, where it says so in a known form.
+    /// The reason for a rejection, if the body has one in a known form.
     pub refusal: Option<Refusal>,
 }
 
-/// Why a message did not get through.
+/// A failed delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
-    /// In our own words, without an address or a secret.
+    /// The reason in our own words, without an address or a secret.
     pub why: String,
-    /// Whether somebody has to act.
+    /// Whether an operator must act.
     pub permanent: bool,
-    /// Whether it was this message that was refused: others may get through.
+    /// Whether the receiver rejected this message; others may be accepted.
     pub message_rejected: bool,
-    /// How long the receiver wants to be left alone.
+    /// The wait that the receiver asks for.
     pub after: Option<Duration>,
 }
 
@@ -42,7 +42,7 @@ impl Undelivered {
         Self { permanent: true, ..Self::passing(why) }
     }
 
-    /// It may get through later.
+    /// A failure that may pass.
     pub fn passing(why: impl Into<String>) -> Self {
         Self { why: why.into(), permanent: false, message_rejected: false, after: None }
     }
@@ -77,15 +77,15 @@ pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undeliv
 /// A refusal in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The status of the service behind the webhook: Teams answers 200 and says 413 or 429 in a text
+    /// The status of the service behind the webhook: Teams answers 200 and puts 413 or 429 into the text
     /// (docs/azure-facts.md F501).
     Status(u16),
-    /// Slack's word for what is wrong (docs/azure-facts.md F502).
+    /// Slack's error code (docs/azure-facts.md F502).
     Word(String),
 }
 
 impl Refusal {
-    /// Reads a body. None where it says nothing against the message.
+    /// Reads a body. `None` if it holds no rejection.
     pub fn in_body(body: &[u8]) -> Option<Self> {
         const TEAMS: &str = "Microsoft Teams endpoint returned HTTP error ";
         let text = std::str::from_utf8(body).ok()?.trim();
@@ -102,7 +102,7 @@ impl Refusal {
     }
 }
 
-/// Such as `invalid_blocks`. One word without an underscore may be anything.
+/// Such as `invalid_blocks`. A word without an underscore may be ordinary text.
 fn is_word(text: &str) -> bool {
     let is_short = (3..=40).contains(&text.len()) && text.contains('_');
     is_short && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_that_means_failure_is_recognized_and_nothing_else() {
+    fn only_a_body_that_means_failure_is_a_rejection() {
         let teams = |status| {
             format!(
                 "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with ContextId tcid=0"

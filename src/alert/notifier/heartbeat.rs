@@ -1,4 +1,4 @@
-//! Sends the heartbeat. A monitor that expects it raises the alarm when it stays away.
+//! Sends the heartbeat. A monitor that expects it raises an alarm when no heartbeat arrives.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::status::line::line;
 use crate::status::snapshot::Snapshot;
 use crate::token::secret::Source;
 
-/// A ping that failed is sent again after this long.
+/// Wait after a failed ping.
 const PING_AGAIN: Duration = Duration::from_secs(30);
 
-/// Pings for as long as every task turns and what is due is tried, for ever. Where this process is gone, or
-/// stuck, nobody pings, and that is the alarm (docs/azure-facts.md F505: a POST is a success).
+/// Pings while every token task makes progress and due steps are tried. A process that is gone or stuck sends no
+/// ping, and the monitor raises the alarm (docs/azure-facts.md F505: a POST is a success).
 pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: StatusBoard) {
     let mut failing = false;
     loop {
@@ -40,21 +40,21 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
     }
 }
 
-/// What is sent, or nothing where silence is to be the alarm.
+/// The body of a ping, or `None` to withhold it.
 fn sign_of_life(board: &StatusBoard) -> Option<String> {
     let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line(snapshots, now)));
     line.filter(|_| board.pulses().all_turn())
 }
 
-/// Whether no token's next step has been due for longer than any step takes.
+/// Whether no token's next step is overdue by more than a step can take.
 fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
     snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
 }
 
-/// Sends one sign of life, as `check --alerts` does.
+/// Sends one heartbeat, as `check --alerts` does.
 ///
 /// # Errors
-/// It did not get through.
+/// The delivery failed.
 pub async fn try_heartbeat(url: &Source, outbound: &Outbound) -> Result<(), Undelivered> {
     ping(url, outbound, "this is a test by `perennial check --alerts`".to_owned()).await
 }

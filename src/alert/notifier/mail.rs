@@ -1,11 +1,10 @@
-//! Delivers alerts as mail, by somebody's SMTP server.
+//! Delivers alerts as mail through an SMTP server.
 //!
-//! Owns what is asked of the connection and what an answer means. The protocol is `lettre`'s. A mail that was
-//! perhaps delivered is sent again under the same `Message-ID`.
+//! Owns the requirements on the connection and the meaning of answers. The protocol is `lettre`'s. A mail whose
+//! delivery is uncertain is sent again under the same `Message-ID`.
 //!
-//! Invariants: there is no mail and no password without TLS, but to this machine itself. No key turns that off, and
-//! a server that takes STARTTLS away gets neither. What a server says is shown nowhere but for its number, since it
-//! may repeat what it was told.
+//! Invariants: mail and password travel only over TLS, except to loopback. No key turns that off. If STARTTLS is not
+//! offered, neither is sent. Of a server's answer only its number is shown, since the text may repeat what was sent.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -27,15 +26,15 @@ use crate::net::calls::{CallTarget, Calls};
 use crate::net::no_response::NoResponse;
 use crate::process::host_name;
 
-/// A server may look its sender up in several lists before it answers.
+/// A server may look the sender up in several lists before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// The whole conversation.
+/// Bounds the whole conversation.
 const SENT_WITHIN: Duration = Duration::from_secs(45);
-/// What a server says when it has taken a mail (RFC 5321, 4.2.3).
+/// The code for an accepted mail (RFC 5321, 4.2.3).
 const TAKEN: u16 = 250;
 
-/// Sends a mail to everybody whom it goes to, in one transaction; where the server refuses that, to each alone,
-/// so that a mailbox which is gone silences no other.
+/// Sends a mail to all recipients in one transaction. If the server rejects that, sends it to each recipient alone,
+/// so that one missing mailbox does not block the others.
 pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
     let security = security(post);
     let tls = match security {
@@ -64,9 +63,9 @@ pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> 
 enum Security {
     /// TLS begins with the connection (RFC 8314, 3.3).
     First,
-    /// TLS is asked for, and nothing is said without it (RFC 3207).
+    /// TLS by STARTTLS, before anything else is sent (RFC 3207).
     Asked,
-    /// Nobody is on the way.
+    /// Loopback needs no TLS.
     Loopback,
 }
 
@@ -150,7 +149,7 @@ fn why(error: &lettre::transport::smtp::Error) -> NoResponse {
 
 fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
     match error.status().map(u16::from) {
-        // A name or a password that is not taken (RFC 4954, 6).
+        // A user name or password that is rejected (RFC 4954, 6).
         Some(code @ (530 | 534 | 535)) => {
             Undelivered::settled(format!("the mail server rejected the user name or password (SMTP {code})"))
         }
@@ -158,10 +157,10 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
             Undelivered::settled(format!("the mail server rejected the message (SMTP {code})"))
         }
         Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
-        // What it does not offer it will not offer in a minute: STARTTLS, or a way to log in.
+        // A missing feature stays missing for a while: STARTTLS, or an AUTH mechanism.
         None if error.is_client() => Undelivered::settled(missing(error)),
-        // The library stops at 1,000 characters of a line (RFC 5321, 4.5.3.1.5, allows 512) and drops its code. So long are
-        // refusals with a reason.
+        // The library stops at 1,000 characters of a line (RFC 5321, 4.5.3.1.5, allows 512) and drops the code. Lines
+        // of that length are rejections with a reason.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }
@@ -170,7 +169,7 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
     }
 }
 
-/// What a mail needs and the server does not offer.
+/// A required feature that the server does not offer.
 fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
     let is_about_letters = error.source().is_some_and(|why| why.to_string().contains("non-ascii"));
     if is_about_letters {

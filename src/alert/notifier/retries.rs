@@ -1,7 +1,7 @@
-//! When a sink is sent what is due.
+//! When a due message is sent to a sink.
 //!
-//! One rule: nothing is sent before the receiver's own time, and a message that was refused for what it says not before
-//! its own. So a message that a receiver never takes holds up no other.
+//! One rule: nothing is sent before the receiver's next time, and a rejected message not before its own next time. So
+//! a message that a receiver always rejects delays no other.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use uuid::Uuid;
 use super::{PACE, Undelivered, wait};
 use crate::alert::rules::Notification;
 
-/// When the receiver is sent something again, and each message that it refused.
+/// When the receiver and each rejected message may be tried again.
 #[derive(Debug)]
 pub(super) struct Retries {
     receiver: Retry,
     messages: BTreeMap<Uuid, Retry>,
 }
 
-/// When to try again, after so many failed attempts in a row.
+/// The next attempt after a number of failed attempts in a row.
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     attempts: u32,
@@ -33,13 +33,13 @@ impl Retry {
 }
 
 impl Retries {
-    /// Nothing has failed yet.
+    /// The state before any failure.
     pub(super) fn new() -> Self {
         let receiver = Retry { attempts: 0, at: Instant::now() };
         Self { receiver, messages: BTreeMap::new() }
     }
 
-    /// What of that which is due may be sent now. What is no longer due is forgotten.
+    /// The due messages that may be sent now. Forgets messages that are no longer due.
     pub(super) fn ready(&mut self, due: Vec<Notification>) -> Vec<Notification> {
         let now = Instant::now();
         self.messages.retain(|id, _| due.iter().any(|change| change.id() == *id));
@@ -51,7 +51,7 @@ impl Retries {
         due.iter().map(|change| self.at(change)).min()
     }
 
-    /// Takes note that a message got through.
+    /// Records a delivery.
     pub(super) fn delivered(&mut self, message: &[Notification]) {
         for change in message {
             self.messages.remove(&change.id());
@@ -59,7 +59,7 @@ impl Retries {
         self.receiver = Retry { attempts: 0, at: Instant::now() + PACE };
     }
 
-    /// Takes note that a message did not.
+    /// Records a failed delivery.
     pub(super) fn missed(&mut self, message: &[Notification], missed: &Undelivered) {
         let now = Instant::now();
         if !missed.message_rejected {
@@ -73,7 +73,7 @@ impl Retries {
         }
     }
 
-    /// Whether a message waits that was refused.
+    /// Whether a rejected message is waiting.
     pub(super) fn has_refused(&self) -> bool {
         !self.messages.is_empty()
     }

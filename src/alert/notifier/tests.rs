@@ -1,9 +1,9 @@
-//! How long a receiver is left alone.
+//! Waits between two attempts at a receiver.
 
 use super::*;
 
 #[test]
-fn waits_double_up_to_a_bound_and_heed_what_the_receiver_asks() {
+fn waits_double_up_to_a_limit_and_respect_retry_after() {
     let missed = |after| Undelivered { after, ..Undelivered::passing("") };
     let longest = |attempts| wait(attempts, &missed(None), 1.0);
 

@@ -1,7 +1,7 @@
-//! What the process before may have left open at a sink, and its end.
+//! Incidents that the previous process may have left open at a sink, and their end.
 //!
-//! Read off the marks in the vault's tags (`rotation::told`). What no tag can say is told to be over to sinks that keep
-//! incidents themselves: they drop what they do not hold.
+//! Read from the marks in the vault's tags (`rotation::told`). Some incidents cannot be marked. Sinks that keep
+//! incidents are sent an end for each of these, and drop an end for an incident that they do not hold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::status::condition;
 use crate::status::condition::{Cause, Condition, Severity};
 use crate::status::snapshot::Snapshot;
 
-/// What may have been told although no tag could say so: the vault was away, or said no, or does not take a successor.
+/// Incidents that may be open without a mark: the vault was unreachable, denied access or rejected the new token.
 pub(super) const UNMARKED: [Kind; 7] = [
     Kind::VaultUnreachable,
     Kind::VaultIdentity,
@@ -29,11 +29,11 @@ pub(super) const UNMARKED: [Kind; 7] = [
     Kind::Overdue,
 ];
 
-/// A sink that takes one incident at a time is told no more ends at once of what began before the start.
+/// A sink that takes one incident at a time gets at most this many such ends at once.
 const ENDS_AT_ONCE: usize = 8;
 
 impl SinkState {
-    /// What the process before has told, and what is over by now.
+    /// Incidents that the previous process reported and that are over by now.
     pub(super) fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
         let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
@@ -57,7 +57,7 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
-    /// What the first version told about refused tokens: it goes on under another id.
+    /// Incidents that the first version reported about rejected tokens: they continue under another id.
     pub(super) fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let keeps = self.sink.to.keeps_incidents();
         let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
@@ -76,7 +76,7 @@ impl SinkState {
         }
     }
 
-    /// What this sink may hold open that affects this token: by the marks, or because nothing could be marked.
+    /// Incidents of this token that may be open at this sink: by the marks, or because nothing could be marked.
     fn may_be_open(&self, of: &Snapshot, now: Timestamp) -> Vec<Condition> {
         let is_first = of.inherited == Some(Inherited::FirstSignIn);
         let keeps = self.sink.to.keeps_incidents();
@@ -103,7 +103,7 @@ impl SinkState {
     }
 }
 
-/// Whether the process before has told one of these sinks that this one cannot be delivered to.
+/// Whether the previous process reported this sink's delivery failure to one of these sinks.
 pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
     let Some(of) = snapshots.first() else { return false };
     let incident = Cause::sink(sink, &of.grant.deployment).incident(Kind::AlertUndeliverable);
@@ -118,7 +118,7 @@ pub(super) fn marks(of: &Snapshot) -> Option<&Marks> {
     }
 }
 
-/// An incident that ended while no process was there. When it began is not known; each process tells its own end.
+/// An incident that ended while no process ran. Its beginning is unknown, so each process reports its own end.
 fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
     let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
     let told = match kind {
@@ -128,7 +128,7 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
     told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }
 
-/// The mark that a sink was told of an incident.
+/// The mark that records an incident delivered to a sink.
 pub(super) fn mark(incident: Uuid, sink: &str) -> u32 {
     Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
 }

@@ -1,5 +1,5 @@
-//! An incident that begins and ends again and again is told once as flapping, and then left alone until it has not changed
-//! for an hour.
+//! An incident that begins and ends repeatedly is reported once as flapping. The next report follows when it has not
+//! changed for an hour.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::{EventKind, SinkState};
 use crate::process::clock::Timestamp;
 
-/// It flaps when it has ended so often within `WITHIN`.
+/// An incident flaps after this many ends within `WITHIN`.
 const ENDS: usize = 3;
 /// See `ENDS`.
 const WITHIN: TimeDelta = TimeDelta::hours(6);
-/// It is told again when it has not changed for so long.
+/// A flapping incident is reported again after this long without a change.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// The recent ends of one incident.
@@ -22,27 +22,27 @@ pub(super) struct Flaps {
     ends: Vec<Timestamp>,
     holds: bool,
     changed_at: Timestamp,
-    /// Whether the sink was told that it flaps.
+    /// Whether flapping was reported to the sink.
     is_told: bool,
 }
 
 impl Flaps {
-    /// Whether the sink was told that it flaps.
+    /// Whether flapping was reported to the sink.
     pub(super) fn is_told(&self) -> bool {
         self.is_told
     }
 
-    /// Whether it was told as flapping and has not changed for long enough since.
+    /// Whether flapping was reported and the incident has not changed for `QUIET_FOR`.
     pub(super) fn is_quiet(&self, now: Timestamp) -> bool {
         self.quiet_at().is_some_and(|at| at <= now)
     }
 
-    /// When it will have been quiet for long enough, where the sink was told that it flaps.
+    /// When a flapping incident will have been quiet for `QUIET_FOR`.
     pub(super) fn quiet_at(&self) -> Option<Timestamp> {
         self.is_told.then_some(self.changed_at + QUIET_FOR)
     }
 
-    /// Corrects what was noted by a clock that was wrong.
+    /// Corrects times that were taken from a wrong clock.
     pub(super) fn correct(&mut self, now: Timestamp) {
         self.changed_at = self.changed_at.min(now);
         for end in &mut self.ends {
@@ -52,7 +52,7 @@ impl Flaps {
 }
 
 impl SinkState {
-    /// Takes note of what began and what ended since the last look.
+    /// Records beginnings and ends since the last call.
     pub(super) fn watch_flapping(&mut self, holds: &BTreeSet<Uuid>, now: Timestamp) {
         for id in self.told.keys() {
             let new = || Flaps { ends: Vec::new(), holds: true, changed_at: now, is_told: false };
@@ -72,7 +72,7 @@ impl SinkState {
         self.flaps.retain(|id, flaps| told.contains_key(id) || !flaps.ends.is_empty());
     }
 
-    /// What is told of an incident that was told and does not hold.
+    /// The notification for a reported incident that no longer holds.
     pub(super) fn end_of(&self, id: Uuid, now: Timestamp) -> Option<EventKind> {
         match self.flaps.get(&id) {
             Some(flaps) if flaps.is_told => flaps.is_quiet(now).then_some(EventKind::Resolved),
@@ -81,7 +81,7 @@ impl SinkState {
         }
     }
 
-    /// Takes note of what was delivered.
+    /// Records a delivery.
     pub(super) fn note_flapping(&mut self, id: Uuid, what: EventKind) {
         let Some(flaps) = self.flaps.get_mut(&id) else { return };
         match what {

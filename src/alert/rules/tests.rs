@@ -1,4 +1,4 @@
-//! Every rule of what a sink is told, and when.
+//! Every alert rule: what a sink receives, and when.
 
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
@@ -48,7 +48,7 @@ pub(super) fn refused() -> Condition {
     condition(Kind::LoginRequired, Severity::Critical, &["a"], now())
 }
 
-/// What is due, by what and token; then taken as delivered.
+/// Event and token of each due notification, which is then recorded as delivered.
 pub(super) fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
     let due = ledger.due(&[], holding, at);
     for change in &due {
@@ -58,7 +58,7 @@ pub(super) fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp)
 }
 
 #[test]
-fn an_incident_is_told_once_then_daily_then_once_more_when_it_is_over() {
+fn an_incident_is_reported_once_then_daily_then_as_resolved() {
     let mut ledger = SinkState::new(chat(), now());
     let minute = TimeDelta::minutes(1);
 
@@ -75,7 +75,7 @@ fn an_incident_is_told_once_then_daily_then_once_more_when_it_is_over() {
 }
 
 #[test]
-fn what_was_not_delivered_is_still_due_and_what_passed_meanwhile_is_not() {
+fn a_failed_delivery_stays_due_unless_the_condition_has_cleared() {
     let mut ledger = SinkState::new(chat(), now());
     let first = ledger.due(&[], &[refused()], now());
 
@@ -88,7 +88,7 @@ fn what_was_not_delivered_is_still_due_and_what_passed_meanwhile_is_not() {
 }
 
 #[test]
-fn a_graver_incident_is_told_at_once_and_a_milder_one_is_not() {
+fn a_higher_severity_is_reported_at_once_and_a_lower_one_is_not() {
     let of = |severity| condition(Kind::Overdue, severity, &["a"], now());
     let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[of(Severity::Warning)], now());
@@ -99,7 +99,7 @@ fn a_graver_incident_is_told_at_once_and_a_milder_one_is_not() {
 }
 
 #[test]
-fn tokens_that_join_one_by_one_are_told_ever_more_rarely() {
+fn tokens_that_join_one_by_one_are_reported_at_growing_intervals() {
     let names: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
     let mut ledger = SinkState::new(chat(), now());
     let mut messages = 0;
@@ -119,7 +119,7 @@ fn tokens_that_join_one_by_one_are_told_ever_more_rarely() {
 }
 
 #[test]
-fn who_leaves_and_comes_back_has_joined_again() {
+fn a_token_that_leaves_an_incident_may_join_again() {
     let of = |tokens: &[&str]| condition(Kind::EntraUnreachable, Severity::Warning, tokens, now());
     let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[of(&["a", "b"])], now());
@@ -129,7 +129,7 @@ fn who_leaves_and_comes_back_has_joined_again() {
     assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
-/// A token whose vault refuses it, with an owner, and so many days before its app's secret ends.
+/// A token whose vault denies access, with an owner and an app secret that expires in this many days.
 fn refused_by_vault(name: &str, days: i64) -> Snapshot {
     let refused = "Key Vault refused to read this secret";
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, refused);
@@ -142,7 +142,7 @@ fn refused_by_vault(name: &str, days: i64) -> Snapshot {
 }
 
 #[test]
-fn a_sink_with_tokens_of_its_own_sees_nothing_of_the_others() {
+fn a_sink_limited_to_some_tokens_sees_no_others() {
     let all =
         [refused_by_vault("fabrikam", 3), refused_by_vault("contoso", 60), refused_by_vault("tailspin", 70)];
     let holding: Vec<Condition> = condition::conditions(&all, TimeDelta::zero(), now())
@@ -175,7 +175,7 @@ fn a_sink_with_tokens_of_its_own_sees_nothing_of_the_others() {
 }
 
 #[test]
-fn what_was_told_is_not_over_when_it_is_less_grave() {
+fn a_reported_incident_does_not_end_when_its_severity_falls() {
     let mut ledger = SinkState::new(Sink { min_severity: Severity::Critical, ..chat() }, now());
     let of = |severity| [condition(Kind::Overdue, severity, &["a"], now())];
 
@@ -185,7 +185,7 @@ fn what_was_told_is_not_over_when_it_is_less_grave() {
 }
 
 #[test]
-fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
+fn conditions_without_a_token_go_to_all_sinks_except_a_sinks_own_failure() {
     let sink = Sink { tokens: vec!["b".into()], ..chat() };
     let here = samples::grant("a").deployment;
     let of = |sink| sink_health::undeliverable(sink, &here, "x", (Severity::Warning, now()));
@@ -197,7 +197,7 @@ fn what_concerns_no_token_is_everybodys_but_a_sinks_own_trouble() {
 }
 
 #[test]
-fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id() {
+fn after_a_restart_people_get_no_repetition_and_machines_the_same_id() {
     let old = Condition { since: now() - TimeDelta::hours(30), ..refused() };
     let young = condition(Kind::MfaRequired, Severity::Critical, &["a"], now() - TimeDelta::minutes(2));
     let holding = [old.clone(), young];
@@ -227,7 +227,7 @@ fn after_a_restart_people_are_not_told_again_and_machines_are_under_the_same_id(
 }
 
 #[test]
-fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
+fn an_old_condition_without_a_mark_is_reported_after_a_start() {
     let old = Condition { since: now() - TimeDelta::days(3), ..refused() };
 
     assert_eq!(
@@ -237,7 +237,7 @@ fn what_is_old_and_noted_nowhere_is_told_after_a_start() {
 }
 
 #[test]
-fn another_owner_or_remedy_is_a_change_and_another_order_of_tokens_is_none() {
+fn a_new_owner_or_remedy_is_a_change_and_a_new_order_of_tokens_is_none() {
     let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[refused()], now());
 
@@ -270,7 +270,7 @@ fn the_end_names_all_tokens_that_were_ever_in_it_and_how_long_it_lasted() {
 }
 
 #[test]
-fn what_passes_by_itself_is_told_only_once_it_has_held() {
+fn a_condition_that_may_pass_is_reported_once_it_has_lasted() {
     let late =
         Condition { remedy: Remedy::Retry, ..condition(Kind::Overdue, Severity::Warning, &["a"], now()) };
     let late = [late];
@@ -284,7 +284,7 @@ fn what_passes_by_itself_is_told_only_once_it_has_held() {
 }
 
 #[test]
-fn each_thing_that_is_told_has_an_id_of_its_own() {
+fn each_notification_has_an_id_of_its_own() {
     let (day, condition) = (1, refused());
     let change = |what| Notification { what, condition: condition.clone(), lasted: None, day };
     let mut all = vec![Notification { day: 2, ..change(EventKind::Reminder) }];

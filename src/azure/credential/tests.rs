@@ -1,4 +1,4 @@
-//! What the credentials of the vault's identity say when there is no token.
+//! Error texts of the vault identity's credentials when there is no token.
 
 use super::*;
 
@@ -25,7 +25,7 @@ impl HttpClient for Asking {
     }
 }
 
-/// A credential that fails like the SDK's do.
+/// A credential that fails in the way of the SDK's.
 #[derive(Debug)]
 struct Failing(&'static str);
 
@@ -47,9 +47,9 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
-/// What to do about a refusal of the app that opens the vault.
+/// The action for a rejection of the app that opens the vault.
 #[test]
-fn a_refusal_of_the_vaults_identity_names_what_mends_it() {
+fn a_rejection_of_the_vaults_identity_names_its_action() {
     let identity = Identity::ClientSecret {
         tenant_id: "contoso".into(),
         client_id: "daemon".into(),
@@ -92,9 +92,9 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
     assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
 }
 
-/// A name that is none of a vault's may resolve to anybody: it asks for the right audience and gets nothing.
+/// A name outside the vault's domain may resolve to any host: it asks for the right audience and gets no token.
 #[tokio::test]
-async fn a_host_outside_the_vaults_domain_is_given_no_token() {
+async fn a_host_outside_the_vaults_domain_gets_no_token() {
     for host in
         ["https://contoso.example", "https://vault.azure.net.contoso.example", "https://xvault.azure.net"]
     {
@@ -106,7 +106,7 @@ async fn a_host_outside_the_vaults_domain_is_given_no_token() {
 }
 
 #[tokio::test]
-async fn a_vault_of_another_cloud_is_told_as_such() {
+async fn a_vault_of_another_cloud_is_reported() {
     let error = read("https://contoso.vault.azure.cn", "https://vault.azure.cn", "").await;
 
     let told = VaultError::no_identity("the vault asks for a token of another cloud", false);
@@ -114,7 +114,7 @@ async fn a_vault_of_another_cloud_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn of_what_a_tool_prints_only_known_phrases_are_recognised() {
+async fn only_known_phrases_of_the_azure_cli_are_recognized() {
     for (says, why, transient) in [
         ("ERROR: Please run 'az login' to setup account. canary", "the Azure CLI is not signed in", false),
         ("az not found on PATH", "the Azure CLI is not installed", false),

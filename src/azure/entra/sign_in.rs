@@ -1,9 +1,9 @@
-//! The issuer's side of a sign-in: codes from the browser and codes for another device.
+//! The issuer's side of a sign-in: authorization codes and device codes.
 //!
-//! Owns the requests and the reading of their answers; `login` judges them.
+//! Owns the requests and the parsing of their answers; `login` judges them.
 //!
-//! These are methods of `Entra` and no port: only `login` needs them, and the daemon's `Issuer` stays one operation. Tests
-//! run them against the sandbox over HTTPS.
+//! These are methods of `Entra` and no port: only `login` needs them, and the daemon's `Issuer` keeps one operation.
+//! Tests run them against the sandbox over HTTPS.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{Entra, printable, redeemed, seconds, success};
 use crate::login::DeviceCode;
 use crate::ports::{IssuerError, RefreshResponse};
 
-/// Entra's device codes hold 15 minutes and are asked for every 5 seconds (docs/azure-facts.md F136).
+/// Entra's device codes last 15 minutes and are polled every 5 seconds (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
 
 /// See `DEVICE_CODE_LASTS`.
@@ -27,7 +27,7 @@ const DEVICE_CODE_INTERVAL: u64 = 5;
 /// The grant of RFC 8628, 3.4.
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// An authorization code that is to be exchanged. It works once.
+/// An authorization code to exchange. It works once.
 #[derive(Debug)]
 pub struct CodeExchange<'a> {
     /// Tenant: GUID or verified domain.
@@ -42,39 +42,39 @@ pub struct CodeExchange<'a> {
     pub redirect_uri: &'a str,
     /// The code.
     pub code: &'a SecretString,
-    /// What the challenge was made of.
+    /// The PKCE verifier of the challenge.
     pub verifier: &'a SecretString,
     /// Sent as the client request id.
     pub id: Uuid,
 }
 
-/// One question whether the person has signed in on the other device.
+/// One poll: has the user signed in on the other device?
 #[derive(Debug)]
 pub struct DevicePoll<'a> {
     /// Tenant: GUID or verified domain.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
-    /// The app's secret: the grant must be the confidential app's, which redeems it from then on.
+    /// The app's secret: the grant must belong to the confidential app that redeems it later.
     pub client_secret: &'a SecretString,
-    /// What was handed out.
+    /// The issued device code.
     pub device_code: &'a SecretString,
     /// Sent as the client request id.
     pub id: Uuid,
 }
 
 impl Entra {
-    /// The authority, with a slash at its end.
+    /// The authority, with a trailing slash.
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }
 
-    /// Where a browser begins.
+    /// The address at which a browser begins the sign-in.
     pub fn authorize_endpoint(&self, tenant: &str) -> Url {
         self.authority.with_path(&[tenant, "oauth2", "v2.0", "authorize"])
     }
 
-    /// Exchanges an authorization code for tokens. Not to be repeated: a code works once.
+    /// Exchanges an authorization code for tokens. Must not be repeated: a code works once.
     ///
     /// # Errors
     /// As `Issuer::redeem`.
@@ -95,7 +95,7 @@ impl Entra {
         redeemed(success(&answer, &secrets)?, &secrets)
     }
 
-    /// Asks for a code that a person types on another device.
+    /// Requests a code that the user types on another device.
     ///
     /// # Errors
     /// As `Issuer::redeem`.
@@ -114,10 +114,10 @@ impl Entra {
         parsed.read().ok_or(not_one)
     }
 
-    /// Asks whether the person has signed in.
+    /// Polls for the user's sign-in.
     ///
     /// # Errors
-    /// As `Issuer::redeem`; what it means is `login::polling`'s to say.
+    /// As `Issuer::redeem`; `login::polling` says what an error means.
     pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<RefreshResponse, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.device_code.expose_secret());
         let form = [
@@ -145,7 +145,7 @@ struct DeviceCodeBody {
 }
 
 impl DeviceCodeBody {
-    /// What a person is to be shown must be what it seems: printable, and a page reached over HTTPS.
+    /// Code and address are shown to the user: both must be printable, and the address must be HTTPS.
     fn read(self) -> Option<DeviceCode> {
         let device_code = SecretString::from(self.device_code);
         let of = |value: &Value, usual| Duration::from_secs(seconds(value).unwrap_or(usual));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_code_is_read_leniently_and_shown_only_where_it_can_be() {
+    fn a_device_code_is_parsed_leniently_and_shown_only_if_printable() {
         let code = read(
             r#"{"device_code":"d","user_code":"ABCD-1234","verification_uri":"https://microsoft.com/devicelogin","expires_in":"900"}"#,
         )

@@ -1,4 +1,4 @@
-//! Answers as Entra and others give them, read by the adapter.
+//! Answers of Entra and of other servers, as the adapter parses them.
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn a_lifetime_is_a_number_or_a_string_and_never_absurd() {
 }
 
 #[test]
-fn an_answer_without_a_usable_successor_is_none() {
+fn an_answer_without_a_usable_successor_is_an_error() {
     for body in [
         r#"{"access_token":"a"}"#,
         r#"{"access_token":"a","refresh_token":null}"#,
@@ -91,7 +91,7 @@ fn an_answer_without_a_usable_successor_is_none() {
 }
 
 #[test]
-fn an_id_token_is_read_where_there_is_one_and_never_stands_in_the_way() {
+fn an_id_token_is_optional_and_never_blocks_an_answer() {
     let jwt = |claims: &str| json!(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)));
     let tid = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
     let named = jwt(&format!(r#"{{"tid":"{tid}","oid":"{TOKEN}","name":"Jo","aud":["app"]}}"#));
@@ -115,7 +115,7 @@ fn an_id_token_is_read_where_there_is_one_and_never_stands_in_the_way() {
 }
 
 #[test]
-fn a_refusal_is_read_as_a_whole() {
+fn every_part_of_a_rejection_is_parsed() {
     let body = r#"{"error":"invalid_grant",
         "error_description":"AADSTS50173: The grant of \u0027jo@contoso.com\u0027 is revoked.\r\nTrace ID: x",
         "error_codes":[70000,50173],"timestamp":"2026-08-14 09:12:33Z",
@@ -154,7 +154,7 @@ fn the_code_is_found_wherever_it_is() {
 }
 
 #[test]
-fn a_number_of_azure_ad_b2c_is_shown_and_decides_nothing() {
+fn a_b2c_number_is_shown_but_decides_nothing() {
     let said = |description: &str| {
         let body = json!({"error": "invalid_grant", "error_description": description});
         refused(400, body.to_string().as_bytes(), None, &[TOKEN, SECRET]).failure()
@@ -217,7 +217,7 @@ fn a_scope_with_a_token_in_it_is_not_kept() {
 }
 
 #[test]
-fn a_secret_that_looks_like_an_error_is_not_taken_for_one() {
+fn a_secret_that_looks_like_an_error_is_not_kept() {
     let error = refused(400, br#"{"error":"correcthorse"}"#, None, &["correcthorse"]);
 
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
@@ -257,7 +257,7 @@ async fn the_request_is_what_entra_wants() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_not_a_way() {
+async fn a_redirect_is_not_followed() {
     let entra = loopback::serve(|_| reply(307, &[("location", "/elsewhere")], "")).await;
 
     let error = redeem(&entra, &Arc::default()).await.expect_err("no tokens");
@@ -267,7 +267,7 @@ async fn a_redirect_is_an_answer_and_not_a_way() {
 }
 
 #[tokio::test]
-async fn a_flood_is_not_read() {
+async fn an_oversized_answer_is_not_read() {
     for (status, flood) in [(200, "x".repeat(70_000)), (400, "x".repeat(70_000))] {
         let entra = loopback::serve(move |_| {
             let chunks = futures::stream::iter([Ok::<_, std::io::Error>(flood.clone())]);

@@ -1,4 +1,4 @@
-//! What lies in a vault, by name: for proposing a configuration. The loop never lists a vault.
+//! Lists a vault's secrets by name, to propose a configuration. The loop never lists a vault.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::ports::VaultError;
 use crate::token::secret::SecretName;
 use crate::token::tags::Tags;
 
-/// A secret, as the list of a vault shows it.
+/// A secret in the list of a vault.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// Its name.
     pub name: SecretName,
-    /// What it says it holds.
+    /// Its declared content type.
     pub content_type: Option<String>,
     /// The tags of its newest version.
     pub tags: Tags,

@@ -1,4 +1,4 @@
-//! The vault's adapter against a server on this machine that is vault and Entra at once.
+//! The vault's adapter against a local server that is both vault and Entra.
 
 use super::*;
 
@@ -34,7 +34,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A vault that answers whoever has a token by `answer`.
+    /// A vault that answers each caller with a token by `answer`.
     async fn new(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Self {
         Self::with_entra(|_| granted(), answer).await
     }
@@ -77,7 +77,7 @@ impl Fixture {
         self.server.lines().iter().filter(|seen| seen.starts_with(line)).count()
     }
 
-    /// As if what was made had been in use for that long.
+    /// Makes the cached clients this much older.
     fn age(&self, by: Duration) {
         let mut made = self.vault.lock();
         made.at = made.at.checked_sub(by).expect("the machine has been up for longer");
@@ -156,7 +156,7 @@ async fn one_version_is_read_by_its_id_and_nothing_else_reaches_the_path() {
 }
 
 #[tokio::test]
-async fn ten_tokens_waiting_for_a_cold_vault_cost_one_challenge() {
+async fn ten_tokens_at_a_cold_vault_cost_one_challenge() {
     let fixture = Fixture::new(|_| secret("x")).await;
 
     let answers = join_all((0..10).map(|_| fixture.newest())).await;
@@ -167,7 +167,7 @@ async fn ten_tokens_waiting_for_a_cold_vault_cost_one_challenge() {
 }
 
 #[tokio::test]
-async fn a_version_is_written_with_all_that_belongs_to_it() {
+async fn a_version_is_written_with_value_tags_and_expiry() {
     let fixture = Fixture::new(|_| secret("x")).await;
     let new = NewVersion {
         value: RefreshToken::new("0.next"),
@@ -190,7 +190,7 @@ async fn a_version_is_written_with_all_that_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn a_change_leaves_out_what_stays() {
+async fn an_update_leaves_out_unchanged_parts() {
     let fixture = Fixture::new(|_| secret("x")).await;
     let version = VersionId(FIRST.into());
     let off = SecretUpdate { enabled: Some(false), tags: None };
@@ -246,7 +246,7 @@ async fn a_link_that_leaves_the_vault_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_list_that_never_ends_is_given_up() {
+async fn a_list_that_never_ends_is_cancelled() {
     let fixture = Fixture::new(|seen| page("a1", &format!("https://{}/again", seen.header("host")))).await;
 
     let error = fixture.vault.versions(&fixture.at, Uuid::nil()).await.expect_err("given up");
@@ -256,7 +256,7 @@ async fn a_list_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn refusals_reach_the_caller_as_what_they_mean() {
+async fn each_rejection_reaches_the_caller_with_its_meaning() {
     let fixture = Fixture::new(|seen| {
         if seen.line.contains(FIRST) {
             return reply(429, &[("retry-after", "17")], "slow down");
@@ -280,7 +280,7 @@ async fn refusals_reach_the_caller_as_what_they_mean() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_of_the_vaults_is_not_understood() {
+async fn an_answer_of_another_server_is_not_understood() {
     for body in [
         "",
         "<html>",
@@ -296,7 +296,7 @@ async fn an_answer_that_is_none_of_the_vaults_is_not_understood() {
 }
 
 #[tokio::test]
-async fn a_flood_is_not_read() {
+async fn an_oversized_answer_is_not_read() {
     let secret = format!(
         r#"{{"value":"x","id":"{}","attributes":{{"created":1}}{}}}"#,
         id(FIRST),
@@ -307,14 +307,14 @@ async fn a_flood_is_not_read() {
     assert_eq!(fixture.newest().await.expect_err("too long"), VaultError::NotUnderstood);
 }
 
-/// Why there is no token, whether that may pass, and whether it is said what to do.
+/// The reason for a missing token, whether it may pass, and whether an action is given.
 fn told(error: &VaultError) -> (&str, bool, bool) {
     let VaultError::NoIdentity { why, transient, action, .. } = error else { panic!("{error}") };
     (why, *transient, action.is_some())
 }
 
 #[tokio::test]
-async fn a_refused_identity_is_told_with_its_code_and_without_the_text() {
+async fn a_rejected_identity_is_reported_with_its_code_and_without_the_text() {
     let fixture = Fixture::with_entra(
         |_| {
             let body = r#"{"error":"invalid_client","error_codes":[7000222],
@@ -333,7 +333,7 @@ async fn a_refused_identity_is_told_with_its_code_and_without_the_text() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_down_is_no_refusal() {
+async fn an_outage_of_the_issuer_is_no_rejection() {
     let fixture = Fixture::with_entra(|_| reply(503, &[], "<html>"), |_| secret("x")).await;
 
     let error = fixture.newest().await.expect_err("no token");
@@ -342,7 +342,7 @@ async fn an_issuer_that_is_down_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn a_replaced_secret_is_taken_up_in_the_same_call() {
+async fn a_replaced_secret_is_used_in_the_same_call() {
     let fixture = Fixture::with_entra(
         |seen| {
             if seen.body.contains("client_secret=replaced&") {
@@ -363,7 +363,7 @@ async fn a_replaced_secret_is_taken_up_in_the_same_call() {
 }
 
 #[tokio::test]
-async fn a_vault_that_no_longer_takes_the_token_is_asked_again_with_a_new_one() {
+async fn a_rejected_vault_token_is_replaced_and_the_call_repeated() {
     let refuse = Arc::new(AtomicBool::new(false));
     let refused = Arc::clone(&refuse);
     let fixture = Fixture::new(move |_| {
@@ -389,7 +389,7 @@ async fn a_vault_that_no_longer_takes_the_token_is_asked_again_with_a_new_one() 
 }
 
 #[tokio::test]
-async fn everything_is_made_afresh_each_day() {
+async fn clients_are_made_anew_each_day() {
     let fixture = Fixture::new(|_| secret("x")).await;
     fixture.newest().await.expect("stored");
 
@@ -414,7 +414,7 @@ async fn a_secret_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn only_https_leads_to_a_vault() {
+async fn a_vault_address_must_be_https() {
     let mut fixture = Fixture::new(|_| secret("x")).await;
     fixture.at.vault = "http://contoso.vault.azure.net".into();
 
@@ -424,7 +424,7 @@ async fn only_https_leads_to_a_vault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_hangs_is_given_up() {
+async fn a_call_that_hangs_times_out() {
     let started = Instant::now();
 
     let error = bounded(std::future::pending::<azure_core::Result<()>>()).await.expect_err("given up");

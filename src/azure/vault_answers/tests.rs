@@ -1,4 +1,4 @@
-//! What each answer of the vault is read as.
+//! Each answer of the vault and the error that it becomes.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn error(code: &str, inner: &str, message: &str) -> String {
 }
 
 #[test]
-fn refusals_are_told_apart_by_status_then_inner_code_then_code() {
+fn rejections_are_classified_by_status_then_inner_code_then_code() {
     let unavailable = |status| VaultError::Unavailable { status, retry_after: None };
     let rejected = |code: &str| VaultError::Rejected { status: 400, code: code.into() };
     let rbac = |caller: Option<&str>| {
@@ -104,7 +104,7 @@ fn refusals_are_told_apart_by_status_then_inner_code_then_code() {
 }
 
 #[test]
-fn the_missing_data_action_is_named_also_where_the_message_has_escapes() {
+fn the_missing_data_action_is_named_despite_escapes_in_the_message() {
     let message = "Caller is not authorized.\r\nAction: 'Microsoft.KeyVault/vaults/secrets/\
                    setSecret/action'\r\nAssignment: (not found)";
     let body = error("Forbidden", "ForbiddenByRbac", message);
@@ -115,7 +115,7 @@ fn the_missing_data_action_is_named_also_where_the_message_has_escapes() {
 }
 
 #[test]
-fn what_is_no_data_action_is_not_shown_as_one() {
+fn only_a_data_action_is_shown_as_one() {
     let long = format!("Microsoft.KeyVault/vaults/secrets/{}/action", "a".repeat(200));
     for message in
         ["", "Microsoft.KeyVault/vaults/", "Microsoft.KeyVault/vaults//x/y", "Microsoft.Key", &long]
@@ -155,7 +155,7 @@ fn a_hostile_vault_cannot_put_words_into_an_error() {
 }
 
 #[test]
-fn a_version_belongs_to_the_secret_that_was_asked_for() {
+fn a_version_of_another_secret_is_rejected() {
     let at = SecretAddress {
         vault: "https://x.vault.azure.net".into(),
         name: crate::token::secret::SecretName::parse("Pc-Token").expect("a name"),

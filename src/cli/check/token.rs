@@ -1,5 +1,5 @@
-//! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center,
-//! and, where it is asked for, writing.
+//! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center and, on
+//! request, writing.
 
 mod strict;
 
@@ -29,13 +29,13 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether this failed for want of something in the vault that a change of roles brings within minutes.
+/// Whether a missing right in the vault caused this failure: a new role assignment takes effect within minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
 }
 
-/// Goes through the steps as far as they lead.
+/// Runs the steps until one makes the next impossible.
 pub(super) async fn check(
     mut rotator: AzureRotator,
     identity: &str,
@@ -51,7 +51,7 @@ pub(super) async fn check(
         Err(error @ (VaultError::NoIdentity { .. } | VaultError::Unauthorized { .. })) => {
             return vec![CheckStep::failed(IDENTITY, own(error))];
         }
-        // Whether the identity is one is not known where the vault cannot be reached.
+        // If the vault cannot be reached, the identity is not known to work.
         Err(
             error @ (VaultError::Unreachable(_) | VaultError::Unavailable { .. } | VaultError::NotUnderstood),
         ) => {
@@ -74,7 +74,7 @@ pub(super) async fn check(
             let s = if versions.len() == 1 { "" } else { "s" };
             CheckStep::ok(LIST, format!("{} version{s} of {}", versions.len(), grant.secret))
         }
-        // There is nothing to list, which the step before has told.
+        // The previous step has reported the missing secret.
         Err(VaultError::NotFound) => CheckStep::not_tried(LIST, "there is no such secret yet"),
         Err(error) => CheckStep::failed(LIST, own(&error)),
     });
@@ -124,7 +124,7 @@ pub(super) async fn check(
 
 fn unwritten() -> [CheckStep; 2] {
     [(UPDATE, "update"), (WRITE, "setSecret")].map(|(step, right)| {
-        CheckStep::not_tried(step, format!("whether {right} is allowed: --write tries it"))
+        CheckStep::not_tried(step, format!("whether {right} is allowed (add --write to test it)"))
     })
 }
 
@@ -165,7 +165,7 @@ fn accepted(said: &Acceptance) -> CheckStep {
     CheckStep::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
 }
 
-/// Writes the newest version's tags as they are: what a note in them needs.
+/// Writes the newest version's tags unchanged, which needs the `update` right.
 async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep {
     let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
@@ -178,7 +178,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     }
 }
 
-/// Rotates once, by the daemon's own steps: nothing is written but a proven successor.
+/// Rotates once, by the daemon's own steps: only a proven successor is written.
 async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
     let started = rotator.clock.now();
     let state = if rotator.grant.strict {

@@ -1,25 +1,25 @@
-//! The configuration in the making, and its text.
+//! A configuration draft and its text.
 
 use super::InitArgs;
 
-/// What is known so far.
+/// The values known so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     pub(super) vault: String,
     pub(super) name: String,
     pub(super) tenant: Option<String>,
     pub(super) client_id: Option<String>,
-    /// The vault secret that holds the app's id, where that is kept there.
+    /// The vault secret that holds the app's id, if the id is stored there.
     pub(super) app_id_secret: Option<String>,
     pub(super) app_secret: Option<String>,
     pub(super) refresh_token: Option<String>,
 }
 
-/// Stands where nothing is known yet, while the vault is looked into. Never written.
+/// A placeholder while the vault is listed. Never written.
 const UNKNOWN: &str = "00000000-0000-0000-0000-000000000000";
 
 impl Draft {
-    /// What the flags say.
+    /// The values of the flags.
     pub(super) fn given(args: &InitArgs, vault: &str) -> Self {
         let cipp = |name: &str| args.cipp.then(|| name.to_owned());
         Self {
@@ -33,7 +33,7 @@ impl Draft {
         }
     }
 
-    /// The flags that would say what is left to be found out.
+    /// The flags for the values that are still missing.
     pub(super) fn missing(&self) -> Vec<&'static str> {
         let known = [
             ("--tenant", self.tenant.is_some()),
@@ -73,7 +73,7 @@ refresh_token = {}
     }
 }
 
-/// A text as TOML takes it: its basic strings are JSON's.
+/// A text as a TOML basic string, which has JSON's form.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

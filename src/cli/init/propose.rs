@@ -1,4 +1,4 @@
-//! What a vault's secrets are likely to be, by content type, tags and name (docs/azure-facts.md F222). Pure.
+//! The likely meaning of a vault's secrets, by content type, tags and name (docs/azure-facts.md F222). Pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -9,7 +9,7 @@ use crate::process::text;
 use crate::token::secret::SecretName;
 use crate::token::version::{CONTENT_TYPE, tag};
 
-/// What was found.
+/// The proposal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proposal {
     pub(super) tenant: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    /// Reads the list. A token that Perennial has written tells its tenant and app by its tags.
+    /// Reads the list. The tags of a token that Perennial has written name its tenant and app.
     pub(super) fn of(listed: &[Listed]) -> Self {
         let named = |words: &[&str]| {
             listed.iter().find(|secret| {
@@ -34,14 +34,14 @@ impl Proposal {
             .iter()
             .find(|secret| is_ours(secret))
             .or_else(|| listed.iter().find(|secret| is_token(secret)));
-        // A tag can hold anything, and a proposal is shown on a terminal.
+        // A tag can hold anything, and the proposal is shown on a terminal.
         let told = |tag: &str| token?.tags.get(tag);
         let text = |secret: &Listed| secret.name.as_str().to_owned();
         let client_id = told(tag::CLIENT_ID).and_then(text::guid);
         Self {
             tenant: told(tag::TENANT_ID).and_then(config::tenant),
             tenant_secret: named(&["tenantid"]).map(|secret| secret.name.clone()),
-            // An id that a tag tells needs no secret to be read each time.
+            // If a tag names the id, no secret needs to be read for it.
             app_id_secret: match client_id {
                 Some(_) => None,
                 None => named(&["applicationid", "appid", "clientid"]).map(text),
@@ -53,7 +53,7 @@ impl Proposal {
     }
 }
 
-/// A tenant's id, where the value is one.
+/// A tenant's id, if the value is one.
 pub(super) fn tenant(value: &SecretString) -> Option<String> {
     text::guid(text::bare(value.expose_secret()))
 }
@@ -66,7 +66,7 @@ fn is_token(secret: &Listed) -> bool {
     is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
 }
 
-/// Without what names are spelled differently by.
+/// A name without the characters that spellings differ by.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_names_are_known_however_they_are_spelled() {
+    fn common_secret_names_are_recognized_in_any_spelling() {
         let cipp = ["ApplicationID", "ApplicationSecret", "RefreshToken", "TenantID"];
         let found = Proposal::of(&listed(&cipp));
         assert_eq!(found.app_id_secret.as_deref(), Some("ApplicationID"));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_ours_tells_its_tenant_and_app() {
+    fn the_tags_of_our_token_name_its_tenant_and_app() {
         let id = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
         let of = |tenant, client| {
             let mut all = listed(&["a-refresh-token", "odd-name", "client-id"]);

@@ -1,10 +1,10 @@
-//! Opens the person's browser, by whatever opens pages on this system.
+//! Opens the user's browser with the system's opener.
 
 use std::process::{Command, Stdio};
 
 use super::Prompter;
 
-/// Begins to open an address. Says so where that does not work: the address was printed before.
+/// Starts to open an address. Reports a failure: the address was printed before.
 pub(super) fn open(url: &str, voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
@@ -12,7 +12,7 @@ pub(super) fn open(url: &str, voice: Prompter) {
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {
-            // Reaped, and told about: some openers stay as long as the browser does.
+            // The thread reaps the opener and reports its failure; some openers run as long as the browser.
             std::thread::spawn(move || {
                 if child.wait().is_ok_and(|status| !status.success()) {
                     voice.say("no_browser", NOT_OPENED);
@@ -25,14 +25,14 @@ pub(super) fn open(url: &str, voice: Prompter) {
 
 const NOT_OPENED: &str = "No browser could be opened here. Open the address yourself in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
 
-/// The command line: the first entry of `BROWSER` (its `%s` is the address, else the address follows), or
-/// the system's own opener. No shell reads any of it.
+/// The command line: the first entry of `BROWSER` (`%s` stands for the address, which is otherwise appended), or the
+/// system's own opener. No shell parses it.
 fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
     let first = browser.and_then(|all| all.split(':').map(str::trim).find(|one| !one.is_empty()));
     let Some(first) = first else {
         let opener: &[&str] = match system {
             "macos" => &["open"],
-            // `start` is the shell's; its first quoted word would be a title, and `&` ends a command.
+            // `start` is built into the shell; its first quoted word would be a title, and `&` ends a command.
             "windows" => {
                 return vec![
                     "cmd".into(),

@@ -1,8 +1,8 @@
-//! Signing in by browser: the authorization code flow, by a loopback redirect or by pasting.
+//! Sign-in by browser: the authorization code flow, by a loopback redirect or by pasting.
 //!
-//! The browser's last page waits for the result, so that it says whether the token was stored. The answer comes in a form,
-//! which keeps the code out of addresses and history. With `--no-browser` it comes in the address, since a person has to
-//! copy it.
+//! The browser's last page waits for the result, so that it can show whether the token was stored. The answer comes
+//! as a form post, which keeps the code out of addresses and history. With `--no-browser` it comes in the address,
+//! since the user has to copy it.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::login::{StepFailure, explain, redirect};
 use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
-/// Long enough to find a phone; a code itself holds ten minutes.
+/// Long enough to find a phone; a code itself lasts ten minutes.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// Signs in and keeps what comes of it; the browser's last page says which.
+/// Signs in and stores the result, which the browser's last page shows.
 pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<StoredLogin, Stop> {
     let attempt = Arc::new(attempt()?);
     let listener = bind(args.port).await?;
@@ -61,7 +61,7 @@ pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<Sto
         }
     };
     if let Some(page) = page {
-        // A browser that has left misses nothing: the terminal says the same.
+        // A closed browser misses nothing: the terminal shows the same.
         let _left = page.send(told(&outcome));
     }
     served.close().await;
@@ -84,7 +84,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
     }
 }
 
-/// Says where to go, and opens the way there or takes what is pasted.
+/// Prints the address, and opens the browser or reads what the user pastes.
 fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<SecretString>> {
     let name = &desk.grant().name;
     if args.no_browser {
@@ -116,7 +116,7 @@ async fn wait(
             event = served.events.recv() => match event {
                 Some(ListenerEvent::Arrived(arrived, page)) => return (arrived, Some(page)),
                 Some(ListenerEvent::Odd(summary)) => summary,
-                // It is served for as long as `served` lives.
+                // The listener runs as long as `served` lives.
                 None => std::future::pending().await,
             },
             line = next(&mut lines) => {
@@ -133,7 +133,7 @@ async fn wait(
     }
 }
 
-/// The next line; never, where there is none to come: the browser may still come back by itself.
+/// The next line; pending for ever if stdin has ended, since the browser may still answer.
 async fn next(lines: &mut Option<mpsc::Receiver<SecretString>>) -> SecretString {
     if let Some(open) = lines {
         if let Some(line) = open.recv().await {

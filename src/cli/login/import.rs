@@ -1,6 +1,6 @@
-//! `--import`: a refresh token that somebody has already, from stdin.
+//! `--import`: an existing refresh token from stdin.
 //!
-//! It is redeemed first: what is stored is its successor, after the same checks as for any sign-in.
+//! It is redeemed first. Its successor is stored, after the same checks as for any sign-in.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -15,7 +15,7 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::process::text;
 use crate::token::RefreshToken;
 
-/// Ten times the longest token seen (docs/azure-facts.md F112).
+/// Ten times the longest observed token (docs/azure-facts.md F112).
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// Reads one token, without whitespace and quotes around it.
@@ -41,7 +41,7 @@ fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     token.is_plausible().then_some(token)
 }
 
-/// Redeems it and keeps the successor.
+/// Redeems the token and stores the successor.
 pub(super) async fn sign_in(desk: &LoginSession, token: &RefreshToken) -> Result<StoredLogin, StepFailure> {
     desk.voice.say("redeeming", "Redeeming the token …");
     let redeemed = desk.rotator.exchange(token, desk.credential(), desk.id).await;
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_token_is_read_however_it_was_saved() {
+    fn quotes_and_white_space_around_a_token_are_ignored() {
         for saved in ["0.AXo\n", "\"0.AXo\"", "\u{feff}0.AXo\r\n", "'0.AXo'\n\n"] {
             let token = parse(saved.as_bytes()).expect(saved);
             assert_eq!(token.expose(), "0.AXo");

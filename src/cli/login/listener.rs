@@ -1,12 +1,12 @@
-//! The loopback listener that the browser comes back to (RFC 8252, 7.3).
+//! The loopback listener for the redirect (RFC 8252, 7.3).
 //!
-//! Owns the sockets and what a client may take up. Takes one answer; after it, and for whatever is no answer, it only
-//! says so. What an answer is, `login::redirect` decides. A foreign `state` gets 400 and a line on the terminal, and the
-//! listener goes on waiting: an old tab, or a page that guesses the port, must not end a sign-in.
+//! Owns the sockets and the limits per client. Accepts one answer; every other request gets an explanation only.
+//! `login::redirect` decides what an answer is. A foreign `state` gets 400 and a line on the terminal, and the
+//! listener keeps waiting: an old tab, or a page that guesses the port, must not end a sign-in.
 //!
-//! Invariants: it listens on this machine alone, on `127.0.0.1` and `::1` both, and refuses a port that another
-//! program holds on either: `localhost` may mean each, and the other program would get the code. A request by
-//! another name (DNS rebinding) gets nothing.
+//! Invariants: it listens on loopback only, on both `127.0.0.1` and `::1`, and rejects a port that another program
+//! holds on either. `localhost` may mean each, and the other program would get the code. A request with another
+//! `Host` (DNS rebinding) is rejected.
 
 use std::io;
 use std::io::ErrorKind;
@@ -32,34 +32,34 @@ use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
-/// A browser opens a handful. The rest is room for other programs of this machine that connect and send nothing.
-/// When all are taken, the oldest one is closed.
+/// A browser opens a handful. The rest is room for local programs that connect and send nothing. When all slots are
+/// taken, the oldest connection is closed.
 const CONNECTIONS: usize = 64;
 
 /// Bounds the arrival of a request's head, and of its body.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Longer than a browser waits for the result: the code exchange, Partner Center and the vault take two minutes at most.
+/// Longer than the result takes: the code exchange, Partner Center and the vault need two minutes at most.
 const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
-/// Free ports that are tried until one is free on both addresses.
+/// Attempts at a free port until one is free on both addresses.
 const PORTS_TRIED: usize = 10;
 
-/// The sockets, taken and not served yet.
+/// Bound sockets that are not served yet.
 pub(super) struct Listener {
     sockets: Vec<TcpListener>,
     port: u16,
 }
 
-/// What comes from the browser.
+/// Events from the browser.
 pub(super) enum ListenerEvent {
-    /// The one answer, with the place where the page waits to be told.
+    /// The one answer, with a channel for the result that the page shows.
     Arrived(AuthorizationResponse, oneshot::Sender<ResultPage>),
-    /// Something that is no answer.
+    /// A request that is no answer.
     Odd(NotOurs),
 }
 
-/// A listener that is served. Ends when it is dropped.
+/// A running listener. Stops when dropped.
 pub(super) struct Served {
     pub(super) events: mpsc::Receiver<ListenerEvent>,
     stop: CancellationToken,
@@ -75,7 +75,7 @@ struct ListenerState {
 }
 
 impl Listener {
-    /// Takes a port on every loopback address there is: the one named, or any that is free.
+    /// Binds the given port, or any free one, on every loopback address of this machine.
     pub(super) async fn bind(port: Option<u16>) -> io::Result<Self> {
         let mut tries = if port.is_some() { 1 } else { PORTS_TRIED };
         loop {
@@ -86,7 +86,7 @@ impl Listener {
                 Ok(v6) => return Ok(Self { sockets: vec![v4, v6], port }),
                 Err(error) if error.kind() == ErrorKind::AddrInUse && tries == 0 => return Err(error),
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-                // A machine without IPv6: `localhost` cannot mean it.
+                // On a machine without IPv6, `localhost` cannot mean `::1`.
                 Err(_) => return Ok(Self { sockets: vec![v4], port }),
             }
         }
@@ -96,7 +96,7 @@ impl Listener {
         self.port
     }
 
-    /// Begins to answer.
+    /// Starts serving.
     pub(super) fn serve(self, attempt: Arc<AuthorizationRequest>) -> Served {
         let (sender, events) = mpsc::channel(1);
         let shared = ListenerState { attempt, events: sender, taken: Arc::default(), port: self.port };
@@ -118,10 +118,10 @@ impl Listener {
 }
 
 impl Served {
-    /// Takes no more connections and lets the last page be sent.
+    /// Accepts no more connections and lets the last page be sent.
     pub(super) async fn close(mut self) {
         self.stop.cancel();
-        // It ends by itself, soon after it was told to.
+        // The task ends soon after the cancellation.
         let _ended = (&mut self.serving).await;
     }
 }
@@ -148,21 +148,21 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
             match server::read_body(body, MAX_BYTES, REQUEST_WITHIN).await {
                 Ok(form) => redirect::parameters(&String::from_utf8_lossy(&form)),
                 Err(status) => {
-                    return ResultPage::wrong(status, "The answer of the sign-in page did not arrive whole.");
+                    return ResultPage::wrong(status, "The answer from the sign-in page was incomplete.");
                 }
             }
         }
         _ => {
             return ResultPage::wrong(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "This is no answer of the sign-in page.",
+                "This is not an answer from the sign-in page.",
             );
         }
     };
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(summary) => {
-            // Told once in a while is enough: a full channel has told it already.
+            // A full channel already holds such an event, so this one may be lost.
             let _told = shared.events.try_send(ListenerEvent::Odd(summary));
             return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }

@@ -1,4 +1,4 @@
-//! What a person pastes: lines of stdin, read beside everything else.
+//! What the user pastes: lines of stdin, read concurrently.
 
 use std::io;
 use std::io::BufRead as _;
@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::login::redirect::MAX_BYTES;
 
-/// Lines of stdin until it ends. A line too long is cut, and will not be an answer.
+/// Lines of stdin until it ends. A line over the limit is cut, so it cannot be an answer.
 ///
-/// A thread of its own, which the process does not wait for: a read of a terminal cannot be given up.
+/// Reads on a thread of its own, which the process does not wait for: a read of a terminal cannot be cancelled.
 pub(super) fn lines() -> mpsc::Receiver<SecretString> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -22,7 +22,7 @@ pub(super) fn lines() -> mpsc::Receiver<SecretString> {
             let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
             match stdin.by_ref().take(most).read_line(&mut line) {
                 Ok(1..) if sender.blocking_send(line.into()).is_ok() => {}
-                // At its end, unreadable, or nobody listens any more.
+                // Stdin has ended or is unreadable, or the receiver is gone.
                 _ => return,
             }
         }

@@ -1,6 +1,6 @@
-//! What every way of signing in shares: what is known beforehand, and what is done with the answer.
+//! The part that all sign-in methods share: checks before, and storing after.
 //!
-//! Owns the checks before and the store after, in that order.
+//! Owns the checks and the store, in that order.
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -23,20 +23,20 @@ use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
-/// Of what has not been refused yet.
+/// The trace of a sign-in that was not rejected.
 static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
-/// One sign-in under way.
+/// A sign-in in progress.
 pub(super) struct LoginSession {
     pub(super) rotator: AzureRotator,
     pub(super) voice: Prompter,
-    /// Sent along everywhere, and kept as the version's `rotation-id`.
+    /// Sent with every request, and stored as the version's `rotation-id`.
     pub(super) id: Uuid,
     credential: AppCredential,
     replace_user: bool,
 }
 
-/// What was stored.
+/// The stored version.
 #[derive(Debug, Serialize)]
 pub(super) struct StoredLogin {
     pub(super) name: String,
@@ -48,7 +48,7 @@ pub(super) struct StoredLogin {
     pub(super) partner_center_accepts: Option<bool>,
 }
 
-/// What lies in the vault before.
+/// The vault's content before the sign-in.
 #[derive(Default)]
 struct Before {
     newest: Option<Version>,
@@ -56,7 +56,7 @@ struct Before {
 }
 
 impl LoginSession {
-    /// Looks whether a sign-in could be stored and exchanged at all, so that nobody signs in for nothing.
+    /// Checks whether a sign-in could be stored and exchanged, so that a user does not sign in in vain.
     pub(super) async fn open(
         rotator: AzureRotator,
         voice: Prompter,
@@ -91,7 +91,7 @@ impl LoginSession {
         &self.credential.secret
     }
 
-    /// Explains why the issuer gave no tokens.
+    /// Explains why the issuer returned no tokens.
     pub(super) fn explain(&self, error: &IssuerError, way: LoginMethod) -> StepFailure {
         explain::of(error, &self.subject(way))
     }
@@ -100,14 +100,14 @@ impl LoginSession {
         Subject { way, ..Subject::of(self.grant(), self.client_id(), &UNTRACED, self.rotator.clock.now()) }
     }
 
-    /// Judges an answer, and stores its refresh token where nothing speaks against it.
+    /// Judges an answer, and stores its refresh token if all checks pass.
     pub(super) async fn keep(
         &self,
         answer: RefreshResponse,
         nonce: Option<&str>,
     ) -> Result<StoredLogin, StepFailure> {
         self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
-        // Read once more: minutes may have passed.
+        // Read again: minutes may have passed.
         let before = self.before().await?;
         let tags = before.newest.as_ref().map(|version| &version.tags);
         let expected = Expected {
@@ -170,7 +170,7 @@ impl LoginSession {
                 Ok(Before { newest: Some(stored.version), off: false })
             }
             Err(VaultError::NotFound) => Ok(Before::default()),
-            // What is disabled cannot be read, but its tags are listed.
+            // A disabled version cannot be read, but its tags are listed.
             Err(VaultError::Disabled) => {
                 let listed = self.rotator.vault.versions(at, self.id).await;
                 let versions = listed.map_err(|error| self.vault_refused(&error))?;
@@ -197,7 +197,7 @@ impl LoginSession {
         }
     }
 
-    /// Writes until it is written, and looks whether it is what the vault hands out.
+    /// Writes until it succeeds, and checks that the vault returns the written version.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
@@ -213,10 +213,10 @@ impl LoginSession {
             if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
                 return Err(self.vault_refused(error));
             }
-            // Also where the answer was lost: it may have been written all the same.
+            // Also after a lost answer: the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
                 Ok(stored) if stored.refresh_token() == new.value => return Ok(stored.version.id),
-                // Not what lay there before, which a vault may show for a moment longer.
+                // Not the previous version, which a vault may return for a moment longer.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));
                 }
@@ -259,7 +259,8 @@ fn no_verdict(error: &ResourceError) -> StepFailure {
 }
 
 fn overtaken(stored: &Stored) -> StepFailure {
-    let by = stored.version.tags.get(tag::MANAGED_BY).map_or_else(|| "somebody else".to_owned(), text::shown);
+    let by = stored.version.tags.get(tag::MANAGED_BY);
+    let by = by.map_or_else(|| "another writer".to_owned(), text::shown);
     StepFailure::new(
         Remedy::Retry,
         format!(

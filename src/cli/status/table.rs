@@ -1,4 +1,4 @@
-//! The table that `status` writes for people.
+//! The table of `status`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::status::snapshot::TokenState;
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;
 
-/// Tokens of a condition that are named.
+/// Token names shown for a condition.
 const MOST_NAMES: usize = 10;
 
 const RED: &str = "31";
@@ -21,7 +21,7 @@ const YELLOW: &str = "33";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 
-/// Tokens in columns, then what is wrong and what to do, and whose view that is.
+/// Tokens in columns, then the conditions with their actions, and the source of the view.
 pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
     let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
@@ -57,7 +57,7 @@ pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
 }
 
 fn row(token: &TokenStatus, now: Timestamp) -> [String; 6] {
-    // Of a token that was refused there is nothing left to come.
+    // A rejected token has no next step.
     let to_come = |at| left(at, now);
     let (rotates, expires) = match token.state {
         TokenState::NeedsLogin => (to_come(None), to_come(None)),
@@ -86,7 +86,7 @@ fn hue(state: TokenState) -> &'static str {
     }
 }
 
-/// A row. Padded before it is painted, since a colour has no width; nothing trails.
+/// A row. Padded before it is colored, since color codes have no width; no trailing blanks.
 fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
     let mut gap = 0;
     for (column, cell) in row.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Each check alone: what passes, and what the refusal says.
+//! Each check alone: what passes, and the text of a rejection.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,7 +49,7 @@ fn judged(grant: &ManagedToken, answer: &RefreshResponse) -> Result<Option<Strin
     judge(&expected, answer).map(|whose| whose.user_oid)
 }
 
-/// What is said where one claim is another.
+/// The judgment when one claim has another value.
 fn with(name: &str, value: Value) -> Result<Option<String>, StepFailure> {
     let mut changed = claims();
     changed[name] = value;
@@ -63,12 +63,12 @@ fn refused(judged: Result<Option<String>, StepFailure>, summary: &str) -> StepFa
 }
 
 #[test]
-fn a_sign_in_that_is_right_in_everything_says_whose_it_is() {
+fn a_valid_sign_in_names_its_user() {
     assert_eq!(judged(&grant(), &signed_in(&claims())), Ok(Some(USER.into())));
 }
 
 #[test]
-fn another_tenant_app_or_user_is_refused_with_its_cure() {
+fn another_tenant_app_or_user_is_rejected_with_its_action() {
     let tenant = refused(with("tid", json!("22222222-2222-4222-8222-222222222222")), "another tenant");
     assert!(tenant.action.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
     assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
@@ -78,7 +78,7 @@ fn another_tenant_app_or_user_is_refused_with_its_cure() {
 }
 
 #[test]
-fn what_is_no_object_id_is_neither_shown_nor_stored() {
+fn a_text_that_is_no_object_id_is_neither_shown_nor_stored() {
     let odd = |oid: &str| {
         let mut one = claims();
         one["oid"] = json!(oid);
@@ -92,7 +92,7 @@ fn what_is_no_object_id_is_neither_shown_nor_stored() {
 }
 
 #[test]
-fn a_user_is_replaced_on_purpose_only() {
+fn a_user_is_replaced_only_with_replace_user() {
     let (grant, answer) = (grant(), signed_in(&claims()));
     let by = |user_before, replace_user| {
         let expected = Expected { grant: &grant, client_id: "app", nonce: None, user_before, replace_user };
@@ -144,7 +144,7 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
 }
 
 #[test]
-fn a_second_factor_is_demanded_where_partner_center_is_asked() {
+fn mfa_is_required_if_partner_center_is_asked() {
     let told = refused(with("amr", json!(["pwd"])), "no second factor");
     assert!(told.summary.contains("900421") && told.action.contains("private browser window"), "{told}");
     assert!(with("amr", Value::Null).is_ok(), "unknown: Partner Center will say");
@@ -182,7 +182,7 @@ fn scopes_that_were_not_granted_are_named() {
 }
 
 #[test]
-fn an_id_token_of_another_sign_in_is_refused_and_so_is_none() {
+fn a_missing_id_token_or_one_of_another_sign_in_is_rejected() {
     for nonce in [Claim::Absent, text("other"), Claim::List(vec!["nonce".into()]), Claim::Odd] {
         let id_claims = Some(Claims { nonce, ..Claims::default() });
         refused(judged(&grant(), &RefreshResponse { id_claims, ..signed_in(&claims()) }), "nonce differs");
@@ -191,7 +191,7 @@ fn an_id_token_of_another_sign_in_is_refused_and_so_is_none() {
 }
 
 #[test]
-fn where_the_access_token_cannot_be_read_the_id_token_says_whose_it_is() {
+fn an_opaque_access_token_leaves_the_id_token_to_name_the_user() {
     let mut answer = signed_in(&claims());
     answer.access_token = AccessToken::new("opaque");
     let id = |tid: &str| Claims {
@@ -221,7 +221,7 @@ fn partner_center_has_the_last_word() {
 
     assert_eq!(judged(&said(true, Some(true), TENANT)), Ok(()));
     assert_eq!(judged(&said(true, None, TENANT)), Ok(()));
-    // The token may name a second factor that Partner Center no longer takes.
+    // The token may name a second factor that Partner Center no longer accepts.
     assert_eq!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").summary, SECOND_FACTOR);
     assert!(judged(&said(false, None, TENANT)).expect_err("role").action.contains("role"));
     let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");

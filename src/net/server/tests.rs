@@ -1,4 +1,4 @@
-//! Who is this machine, which connection gives up its slot, and how a connection begins and ends.
+//! Which hosts are loopback, which connection gives up its slot, and how a connection begins and ends.
 
 use super::*;
 
@@ -103,7 +103,7 @@ fn a_new_connection_gets_the_slot_of_the_one_that_was_idle_for_longest() {
 }
 
 #[test]
-fn a_connection_that_has_to_be_answered_keeps_its_slot() {
+fn a_kept_connection_does_not_lose_its_slot() {
     let slots = Slots::new(2);
     let kept = slots.take();
     kept.is_now(Activity::Busy);
@@ -119,7 +119,7 @@ fn a_connection_that_has_to_be_answered_keeps_its_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_open_is_given_up() {
+async fn a_handshake_that_does_not_finish_times_out() {
     let (slots, stop) = (Slots::new(1), CancellationToken::new());
     let never = || pending::<io::Result<()>>();
     let started = Instant::now();
@@ -164,7 +164,7 @@ async fn answer(client: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_slow_handshake_keeps_nobody_else_waiting() {
+async fn a_slow_handshake_delays_no_other_client() {
     let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
     let address = served(Router::new().route("/", get(peer)), true).await;
     let _slow = TcpStream::connect(address).await.expect("accepted");

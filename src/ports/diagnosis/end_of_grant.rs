@@ -1,6 +1,6 @@
-//! Which refusal ends a grant for good, and how a version's tag notes it.
+//! Which rejection ends a grant, and how a version's tag records it.
 //!
-//! Owns what of several numbers decides. Pure.
+//! Owns which of several numbers decides. Pure.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use super::row_of;
 use super::table::{GENERAL, LOOP, UNREADABLE};
 use crate::ports::oauth_error::OAuthError;
 
-/// Entra asks a looping client to pause; less than this may be answered with the same refusal
-/// (docs/azure-facts.md F126).
+/// Entra asks a looping client to pause; an earlier retry may get the same rejection (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl OAuthError {
-    /// How long to leave the issuer alone: as long as it asks, and a quarter of an hour after a loop.
+    /// How long to wait before the next request: as long as Entra asks, and 15 minutes after a loop.
     pub fn wait(&self) -> Option<Duration> {
         if self.trace.code == Some(LOOP) {
             return Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE));
@@ -21,18 +20,18 @@ impl OAuthError {
         self.retry_after
     }
 
-    /// Whether the answer is known to end the grant: this very token can never be redeemed again.
+    /// Whether the answer is known to end the grant: this token can never be redeemed again.
     ///
-    /// Only such a token may be written over by a proven one. A policy, a disabled account, a refused app or
-    /// a number that this program does not know says nothing about the token. Of several numbers each one
-    /// must end the grant, or say no more than the error does.
+    /// Only such a token may be replaced by a proven one. A policy, a disabled account, a rejected app or an unknown
+    /// number says nothing about the token. Of several numbers each must end the grant, or say no more than the error
+    /// does.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && self.trace.code.is_some_and(ends_a_grant)
             && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
-    /// Whether the issuer could not read the value as a token, as against one that was taken back.
+    /// Whether the issuer could not parse the value as a token, as opposed to a revoked token.
     pub fn never_was_a_token(&self) -> bool {
         self.trace.code == Some(UNREADABLE)
     }
@@ -42,21 +41,21 @@ fn ends_a_grant(code: u32) -> bool {
     row_of(code, "invalid_grant").is_some_and(|row| row.diagnosis.ends_grant)
 }
 
-/// What a final mark says of a value that was never sent to the issuer.
+/// The mark of a value that was never sent to the issuer.
 const NOT_A_TOKEN: &str = "not_a_token";
 
-/// The text for a code in a final mark; none was given for a value that was never sent to the issuer.
+/// The mark for a code; a value that was never sent to the issuer has none.
 pub fn mark_of(code: Option<u32>) -> String {
     code.map_or_else(|| NOT_A_TOKEN.to_owned(), |code| format!("AADSTS{code}"))
 }
 
-/// Whether such a text stands for the end of a grant, or for a value that never was a token.
+/// Whether a mark means an ended grant, or a value that never was a token.
 pub fn is_final_mark(text: &str) -> bool {
     let code = text.strip_prefix("AADSTS").and_then(|code| code.parse().ok());
     text == NOT_A_TOKEN || code.is_some_and(|code| ends_a_grant(code) || code == UNREADABLE)
 }
 
-/// Of several numbers in one answer, the one that says most, and the others.
+/// The most specific of several numbers in one answer, and the others.
 pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
     let mut further: Vec<u32> = Vec::new();
     for code in codes {
@@ -64,7 +63,7 @@ pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
             further.push(code);
         }
     }
-    // A general number is only a prefix, and a number that is in no row says nothing.
+    // A general number is only a prefix, and an unknown number says nothing.
     let telling = |code: &u32| match GENERAL.iter().position(|general| general == code) {
         Some(place) => place,
         None if row_of(*code, "invalid_client").is_some() => GENERAL.len() + 1,

@@ -1,8 +1,8 @@
-//! What to do where no answer came at all.
+//! The action if no answer came.
 
 use crate::net::no_response::NoResponse;
 
-/// What to mend on the way to a host from which no answer came.
+/// What to fix between this host and a host that did not answer.
 pub fn network(why: NoResponse, host: &str) -> String {
     match why {
         NoResponse::NameUnknown | NoResponse::Lookup => {

@@ -1,7 +1,7 @@
-//! What an action is about: whose token, app and tenant, where its credentials are kept, and how a person gets at them.
+//! The subject of an action: token, app, tenant, the source of its credentials, and the sign-in method.
 //!
-//! Owns the parts that several actions share: the command that signs in, the page with the refusal, the line that makes a
-//! client secret.
+//! Owns the parts that several actions share: the sign-in command, the page with the rejection, and the line that
+//! creates a client secret.
 
 use chrono::TimeDelta;
 
@@ -10,10 +10,10 @@ use crate::process::clock::Timestamp;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// How long a new client secret is to live: Microsoft recommends six months at most.
+/// Lifetime of a new client secret: Microsoft recommends six months at most.
 const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
 
-/// Which way somebody signs in, or would.
+/// The sign-in method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
     /// A browser, with or without a listener.
@@ -22,28 +22,28 @@ pub enum LoginMethod {
     DeviceCode,
     /// A token brought from elsewhere.
     Import,
-    /// No sign-in: the token that is stored.
+    /// No sign-in: the stored token.
     Stored,
 }
 
-/// Whose credentials Entra refused.
+/// The credentials that Entra rejected.
 #[derive(Clone, Copy, Debug)]
 pub enum CredentialPlace<'a> {
-    /// The app's of a token.
+    /// A token's app.
     App {
-        /// Where its client secret is read.
+        /// The source of its client secret.
         client_secret: &'a Source,
         /// When a new secret would begin.
         now: Timestamp,
     },
-    /// Those of the vault's identity, configured in `[vault]`.
+    /// The identity configured in `[vault]`.
     Vault {
-        /// Where its client secret is read; none where it has no such secret.
+        /// The source of its client secret; `None` if it has none.
         client_secret: Option<&'a Source>,
     },
 }
 
-/// What an action is about.
+/// The subject of an action.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The token's name.
@@ -54,22 +54,22 @@ pub struct Subject<'a> {
     pub client_id: &'a str,
     /// Entra's base URL.
     pub authority: &'a str,
-    /// How a command of Perennial's is typed here.
+    /// How Perennial's command is typed in this deployment.
     pub command: &'a str,
     /// As configured.
     pub scope: &'a str,
-    /// Which way.
+    /// The sign-in method.
     pub way: LoginMethod,
-    /// Whose credentials.
+    /// The rejected credentials.
     pub place: CredentialPlace<'a>,
-    /// The user's object id, where it is known.
+    /// The user's object id, if known.
     pub user_oid: Option<&'a str>,
-    /// By what the refusal is found.
+    /// The identifiers of the rejection.
     pub trace: &'a Trace,
 }
 
 impl<'a> Subject<'a> {
-    /// A refusal of what is stored for a token.
+    /// A rejection of a stored token.
     pub fn of(token: &'a ManagedToken, client_id: &'a str, trace: &'a Trace, now: Timestamp) -> Self {
         Self {
             name: token.name.as_str(),
@@ -115,7 +115,7 @@ impl<'a> Subject<'a> {
             Some(id) => format!("correlation id {id}"),
             None => format!("app {}", self.client_id),
         };
-        // A redemption is in no other tab than this; the first one shows only what happened in a browser.
+        // A redemption appears only in this tab of Entra's logs; the first tab shows browser sign-ins only.
         let tab = match (self.place, self.way) {
             (CredentialPlace::Vault { .. }, _) => "Service principal sign-ins",
             (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {
@@ -128,7 +128,7 @@ impl<'a> Subject<'a> {
         format!("Entra admin center, Sign-in logs, {tab}, {}, by {by}", self.in_tenant())
     }
 
-    /// The tenant by name; a managed identity's is not known here.
+    /// The tenant by name; a managed identity's tenant is unknown here.
     pub(super) fn in_tenant(&self) -> String {
         match self.place {
             CredentialPlace::Vault { .. } if self.tenant.is_empty() => {
@@ -138,7 +138,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whose user and app it is about.
+    /// The user and the app.
     pub(super) fn who(&self) -> String {
         match self.place {
             CredentialPlace::App { .. } => format!("{}'s user and app", self.name),
@@ -154,8 +154,8 @@ impl<'a> Subject<'a> {
         format!("{}/{}/adminconsent?client_id={}", self.entra(), self.tenant, self.client_id)
     }
 
-    /// One line makes a client secret and stores it, where it is kept in a vault; its value is in no argument list. Nothing is
-    /// stored where none was made.
+    /// One line that creates a client secret and, if it belongs in a vault, stores it. Its value is in no argument
+    /// list. Nothing is stored if the creation fails.
     pub fn new_client_secret(&self) -> String {
         let app = self.client_id;
         let make = |ends: &str| {

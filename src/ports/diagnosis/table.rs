@@ -1,6 +1,6 @@
-//! The numbers that Entra answers with, each with its meaning (docs/azure-facts.md F110, F124, F135, F136).
+//! Entra's numbers, each with its meaning (docs/azure-facts.md F110, F124, F135, F136).
 //!
-//! The order of the rows says nothing: no number is in two of them.
+//! The order of the rows has no meaning: no number is in two of them.
 
 use std::ops::RangeInclusive;
 
@@ -8,21 +8,22 @@ use super::Diagnosis;
 use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};
 
-/// Numbers that mean the same.
+/// Numbers with the same meaning.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The numbers, in spans.
+    /// The numbers, as ranges.
     pub codes: &'static [RangeInclusive<u32>],
     /// What they mean.
     pub diagnosis: Diagnosis,
 }
 
-/// "Credentials not valid", of the client or of the grant: older answers begin with it and name the reason after it.
+/// "Credentials not valid", of the client or of the grant: older answers begin with this number and name the reason
+/// after it.
 pub const CREDENTIALS: u32 = 70002;
-/// Numbers that say no more than the OAuth error, the least telling first: the credential or the grant was not accepted, or
-/// the token could not be issued.
+/// Numbers that are no more specific than the OAuth error, the least specific first: the credential or the grant was
+/// rejected, or the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
-/// The request or the value cannot be read (docs/azure-facts.md F110, F124).
+/// The request or the value cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
 /// The same request too often (docs/azure-facts.md F126).
 pub const LOOP: u32 = 50196;
@@ -39,7 +40,7 @@ const fn login(codes: Codes, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)
 }
 
-/// An operator of the tenant has to act.
+/// An operator of the tenant must act.
 const fn operator(codes: Codes, kind: Kind, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Operator, kind, advice, meaning)
 }
@@ -49,12 +50,12 @@ const fn retry(codes: Codes, kind: Kind, advice: Advice, meaning: &'static str) 
 }
 
 impl Row {
-    /// The grant is over for good.
+    /// The grant has ended.
     const fn ends_grant(self) -> Self {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Entra has answered it to a token that it redeemed a minute later.
+    /// Entra has answered this for a token that it redeemed a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -65,8 +66,8 @@ use Kind as K;
 
 /// The table.
 pub const ROWS: &[Row] = &[
-    // The grant is over. Not among them: 70043, since a sign-in frequency is a policy; 70000; and whatever an operator can
-    // undo (an account, a device, consent, the app).
+    // The grant has ended. Not here: 70043, since a sign-in frequency is a policy; 70000; and whatever an operator
+    // can undo (an account, a device, consent, the app).
     login(&[50173..=50173], A::SignIn, "sessions revoked or password reset").ends_grant(),
     login(&[50133..=50133], A::SignIn, "session ended by a new password").ends_grant(),
     login(&[70008..=70008], A::SignIn, "token expired or revoked").ends_grant(),
@@ -137,7 +138,7 @@ pub const ROWS: &[Row] = &[
         "account is not a full member of this tenant",
     ),
     operator(&[50105..=50105], K::PolicyBlocked, A::AssignUser, "user not assigned to the app"),
-    // Policies. They have ranges of their own, and Microsoft goes on adding to them.
+    // Policies. They have ranges of their own, and Microsoft keeps adding to them.
     operator(
         &[53004..=53004, 53011..=53011, 530_034..=530_034],
         K::PolicyBlocked,
@@ -311,7 +312,7 @@ pub const ROWS: &[Row] = &[
         A::Request,
         "request not understood",
     ),
-    // What passes.
+    // Failures that pass.
     retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the same request too often"),
     retry(&[50088..=50088, 90055..=90055], K::EntraThrottled, A::Throttled, "too many requests"),
     retry(

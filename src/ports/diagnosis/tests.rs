@@ -1,4 +1,4 @@
-//! The table as a whole: no number twice, policies in ranges, and what holds for every row.
+//! The table as a whole: no number twice, policies in ranges, and the rules for every row.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ fn no_number_is_in_two_rows_and_every_row_says_what_it_means() {
 }
 
 #[test]
-fn only_what_a_sign_in_cures_ends_a_grant_and_what_ends_one_is_definite() {
+fn only_definite_rejections_that_a_sign_in_fixes_end_a_grant() {
     for row in ROWS.iter().filter(|row| row.diagnosis.ends_grant) {
         assert_eq!(row.diagnosis.kind, Kind::LoginRequired, "{row:?}");
         assert!(row.diagnosis.is_definite && row.diagnosis.remedy != Remedy::Retry, "{row:?}");
@@ -69,7 +69,7 @@ fn every_number_of_a_policy_is_an_operators_under_any_error() {
 }
 
 #[test]
-fn a_number_in_no_row_is_read_by_suberror_then_by_error_and_is_confirmed_before_a_person_is_asked() {
+fn an_unknown_number_is_classified_by_suberror_then_error_and_confirmed() {
     for (error, suberror, remedy, kind, is_definite) in [
         ("invalid_grant", None, Remedy::Login, Kind::LoginRequired, false),
         ("invalid_grant", Some("bad_token"), Remedy::Login, Kind::LoginRequired, false),

@@ -1,7 +1,7 @@
 //! The text of each action: what to do, in one or two sentences, with the command to type or the page to open.
 //!
-//! Owns the words for what Entra refuses. Followed literally, an action ends the condition: it names the object, its dates
-//! are computed, no variable is left unset, and no secret stands in an argument list.
+//! Owns the texts for Entra's rejections. Following an action ends the condition: it names the object, its dates are
+//! computed, no variable is left unset, and no secret is in an argument list.
 
 use super::network::network;
 use super::subject::{CredentialPlace, LoginMethod, Subject};

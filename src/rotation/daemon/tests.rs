@@ -1,5 +1,5 @@
-//! The loop over the smallest peers that can be made: an issuer that always answers, a vault that takes
-//! what it is given once it is told to.
+//! The loop over minimal peers: an issuer that always answers, and a vault that accepts writes once the test allows
+//! it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +28,7 @@ use crate::token::{AccessToken, RefreshToken};
 #[derive(Default)]
 struct Peers {
     written: Mutex<Vec<Stored>>,
-    /// So many writes are refused first.
+    /// The number of writes that are rejected first.
     refusals: Mutex<u32>,
 }
 
@@ -125,7 +125,7 @@ fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
     }
 }
 
-/// Runs the loop and tells it to stop once `when` holds of a state.
+/// Runs the loop and stops it once `when` holds for a state.
 async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let rotator = rotator(peers);
     let state = State::unknown(rotator.clock.now());
@@ -152,7 +152,7 @@ async fn a_stop_ends_the_loop_at_its_next_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
+async fn a_stop_keeps_saving_until_the_vault_accepts() {
     let peers = Peers { refusals: Mutex::new(6), ..Peers::default() };
     let started = tokio::time::Instant::now();
 
@@ -164,9 +164,9 @@ async fn a_stop_goes_on_saving_until_the_vault_takes_it() {
     assert!(started.elapsed() <= GRACE, "{:?}", started.elapsed());
 }
 
-/// A suspended host: its clock has gone on, and what counts down has not.
+/// A suspended host: its clock has moved on, its timers have not.
 #[tokio::test(start_paused = true)]
-async fn after_ten_days_asleep_it_looks_within_minutes() {
+async fn after_ten_days_asleep_the_vault_is_checked_within_minutes() {
     const INSTANT: Duration = Duration::from_millis(1);
     let peers = Peers::default();
     let rotator = rotator(&peers);

@@ -1,4 +1,4 @@
-//! How much there is room for, and when.
+//! How many permits are free, and when.
 
 use super::*;
 use crate::rotation::samples;
@@ -11,7 +11,7 @@ fn redemptions(app: u64, user: Option<u64>) -> Limited {
     Limited::Redemptions(Redeemer { app, user })
 }
 
-/// Takes as many as there is room for, each answered at once.
+/// Takes all free permits, each answered at once.
 fn take_all(usage: &mut Usage, what: Limited, urgent: bool, now: Duration) -> usize {
     let mut taken = 0;
     while usage.take(what, urgent, now).is_ok() {
@@ -42,7 +42,7 @@ fn each_limit_is_that_of_the_promise() {
 }
 
 #[test]
-fn in_no_span_of_any_start_are_there_more_than_the_limit() {
+fn no_sliding_window_exceeds_the_limit() {
     let mut usage = Usage::default();
     let what = redemptions(1, Some(1));
     let mut taken: Vec<Duration> = Vec::new();
@@ -64,7 +64,7 @@ fn in_no_span_of_any_start_are_there_more_than_the_limit() {
 }
 
 #[test]
-fn a_request_counts_until_its_span_after_the_answer_and_says_when_there_is_room() {
+fn a_permit_counts_until_its_span_after_the_answer() {
     let mut usage = Usage::default();
     let what = redemptions(1, Some(1));
     for _ in 0..LOOP {
@@ -80,7 +80,7 @@ fn a_request_counts_until_its_span_after_the_answer_and_says_when_there_is_room(
 }
 
 #[test]
-fn what_is_given_back_unused_never_counted() {
+fn a_permit_returned_unused_never_counted() {
     let mut usage = Usage::default();
     for _ in 0..100 {
         usage.take(Limited::NewVersions(1), false, NOW).expect("room");
@@ -91,7 +91,7 @@ fn what_is_given_back_unused_never_counted() {
 }
 
 #[test]
-fn some_steps_and_calls_are_kept_free_for_who_holds_a_successor() {
+fn some_steps_and_calls_are_reserved_for_held_successors() {
     let mut usage = Usage::default();
     assert_eq!(take_all(&mut usage, Limited::Calls(1), false, NOW), CALLS - KEPT_FREE);
 
@@ -109,7 +109,7 @@ fn an_unknown_user_may_be_any_user_of_the_app() {
 }
 
 #[test]
-fn once_the_answer_names_the_user_it_counts_for_that_one_alone() {
+fn a_redemption_counts_for_the_user_that_its_answer_names() {
     let mut usage = Usage::default();
     for _ in 0..LOOP {
         usage.take(redemptions(1, None), false, NOW).expect("room");
@@ -122,7 +122,7 @@ fn once_the_answer_names_the_user_it_counts_for_that_one_alone() {
 }
 
 #[test]
-fn a_pause_that_a_peer_asks_for_holds_back_all_but_the_urgent() {
+fn a_pause_delays_all_but_urgent_requests() {
     let mut usage = Usage::default();
     usage.pause(Limited::Vault(1), NOW + 30 * SECOND);
     usage.pause(Limited::Vault(1), NOW + 10 * SECOND);
@@ -151,7 +151,7 @@ fn a_vault_that_hangs_leaves_some_steps_to_the_others() {
 }
 
 #[test]
-fn what_no_longer_counts_is_forgotten() {
+fn idle_windows_are_removed() {
     let mut usage = Usage::default();
     for user in 0..10_000 {
         usage.take(redemptions(user, Some(user)), false, NOW).expect("room");
@@ -167,7 +167,7 @@ fn what_no_longer_counts_is_forgotten() {
 }
 
 #[test]
-fn the_user_is_the_configured_one_or_the_answered_or_the_noted() {
+fn the_user_comes_from_configuration_answer_or_tag() {
     let grant = samples::grant("t");
     let now = crate::process::clock::Timestamp::from_timestamp(1_770_000_000, 0).expect("in range");
     let plain = samples::version("v", now);

@@ -1,4 +1,4 @@
-//! The claim of a `strict` token before its redemption, and what becomes of its mark.
+//! The claim of a `strict` token before its redemption, and the removal of its mark.
 //!
 //! Owns the order of calls; `strict` owns the rule.
 
@@ -18,10 +18,10 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Claims a version of a `strict` token for one redemption: tries what may hinder the save, marks the version, and makes
-    /// sure that nobody else has. Answers with the mark of an earlier redemption whose answer was lost.
+    /// Claims a version of a `strict` token for one redemption: tries the writes of the save, marks the version, and
+    /// makes sure that no other process has. Returns the mark of an earlier redemption whose answer was lost.
     ///
-    /// A stop waits for it: the mark would keep the next process waiting.
+    /// A stop waits for it: the mark would make the next process wait.
     pub(super) async fn claim(
         &self,
         state: &mut State,
@@ -45,7 +45,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.retag(state, &version, tags, attempt).await.map_err(|error| self.unwritable(state, &error))?;
         let settles = self.clock.real(SETTLES);
         if began.elapsed() > settles {
-            // It may stand over the mark of a process that redeems: it is no licence, not even for this one.
+            // It may stand over the mark of another process that redeems, so it permits nothing, not even this
+            // redemption.
             state.claim = None;
             return Err(strict::too_slow());
         }
@@ -59,12 +60,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         match Mark::on(&version) {
             Some(found) if found == mark => Ok(before),
             Some(other) => Err(strict::elsewhere(&other)),
-            // Somebody has replaced the tags: the next attempt begins anew.
+            // The tags were replaced meanwhile: the next attempt begins again.
             None => Err(strict::too_slow()),
         }
     }
 
-    /// Whether nobody else redeems this version, as far as it shows so: before anything else is read for its redemption.
+    /// Whether no other process redeems this version, as far as the tags show. Checked before anything else is read
+    /// for its redemption.
     pub(super) fn may_be_claimed(&self, state: &mut State, version: &Version) -> Result<(), Failure> {
         if !self.grant.strict {
             return Ok(());
@@ -72,7 +74,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         strict::may_be_claimed(state, version, self.clock.now()).map(drop).map_err(|failure| *failure)
     }
 
-    /// Asks for a write that the vault rejects: only the right to write, a firewall or an outage keeps it from that.
+    /// Sends a write that the vault must reject: any other answer shows a missing right, a firewall or an outage.
     pub(super) async fn try_to_write(
         &self,
         state: &mut State,
@@ -91,8 +93,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// What keeps a token from being claimed, for the watch: nothing, if its tags can be written as they are too. Also says
-    /// whether it took three calls.
+    /// The failure that blocks a claim, for the checks: `None` if the tags can be written too. Also returns whether it
+    /// took three calls.
     pub(super) async fn may_save(&self, state: &mut State) -> (Result<(), Failure>, bool) {
         let mut attempt = Attempt::new(rotation_id());
         let newest = match self.vaults().newest(&self.grant.secret, attempt.id).await {
@@ -107,7 +109,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         (updated.map_err(|error| self.unwritable(state, &error)), true)
     }
 
-    /// Keeps the mark on a spent version fresh while its successor is held. `version` is as it was read just now.
+    /// Renews the mark on a spent version while its successor is held. `version` was just read.
     pub(super) async fn renew_mark(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         let now = self.clock.now();
         let is_spent = state.holds_only_copy()
@@ -115,7 +117,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !is_spent {
             return;
         }
-        // Another one's mark stands there by mistake: this process holds the successor.
+        // Another process's mark stands there by mistake: this process holds the successor.
         let known = Mark::on(version).filter(|mark| state.claim.is_some_and(|ours| mark.is_of(ours)));
         if known.as_ref().is_some_and(|mark| !mark.is_to_be_renewed(now)) {
             return;
@@ -128,7 +130,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Takes the mark off a version that an answer has left as it was.
+    /// Removes the mark from a version that the answer has left valid.
     pub(super) async fn release(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         if state.claim.take().is_none() {
             return;
@@ -161,13 +163,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         read.map(|stored| stored.version).map_err(|error| self.unwritable(state, &error))
     }
 
-    /// What keeps a token from being claimed is watched for by itself: that the version can be read does not end it.
+    /// A failure that blocks a claim is checked on its own: a successful read does not clear it.
     fn unwritable(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::Saving, ..self.own(state, error) }
     }
 }
 
-/// Whether an error says that the redeemed token is as it was: an answer that brought no successor, or a request that was
+/// Whether an error shows that the redeemed token is still valid: an answer without a successor, or a request that was
 /// never sent.
 pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
     match error {

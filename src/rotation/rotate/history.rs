@@ -1,6 +1,6 @@
-//! Going back in a secret's history: to a sign-in that was buried, to a predecessor of a useless value.
+//! Older versions of a secret: a buried sign-in, or a predecessor of an invalid value.
 //!
-//! Owns the order of calls; `save` owns what a list of versions means.
+//! Owns the order of calls; `save` owns the meaning of a list of versions.
 
 use uuid::Uuid;
 
@@ -14,20 +14,21 @@ use crate::rotation::strict::Mark;
 use crate::rotation::{save, schedule};
 use crate::token::version::{Version, VersionId};
 
-/// What came of redeeming a version that is not the newest.
+/// The result of redeeming a version that is not the newest.
 pub(super) enum Tried {
     /// It works.
     Works(Box<Successor>),
-    /// It is refused, or brings no successor, and that may change.
+    /// It is rejected, or returns no successor, and that may change.
     MayComeBack,
-    /// It is of no use for good, or switched off.
+    /// It is invalid for good, or switched off.
     Useless,
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Searches the history of a version of ours that this process has not searched before: another
-    /// process may have died between its write and its list. Walking every order of one save found this case
-    /// (`tests/it/rotation/interleavings.rs`). It costs one more request at a start, and when a second instance rotates.
+    /// Searches the history of one of our versions that this process has not searched: another process may have died
+    /// between its write and its list. The test of every order of one save found this case
+    /// (`tests/it/rotation/interleavings.rs`). It costs one more request at start-up, and when a second instance
+    /// rotates.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -35,7 +36,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            // What it ended stands on the version before it. The next list looks again.
+            // The incidents that it ended are marked on the version before it. The next list looks again.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {
@@ -49,7 +50,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let versions = match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
             Ok(versions) => versions,
-            // No reason not to prove what is there; the next proof searches again.
+            // This does not prevent the proof; the next proof searches again.
             Err(failure) => {
                 attempt.note(Event::HistoryUnread(failure.summary));
                 return Ok(None);
@@ -64,14 +65,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             seen.push(buried.id.clone());
         }
-        // What was not met in this search lies under nothing any more.
+        // A version that this search did not find is no longer buried.
         state.refused.retain(|refused| seen.contains(&refused.id));
         state.searched = Some(newest.id.clone());
         Ok(None)
     }
 
-    /// Lists the versions, unless today has no room for this many calls, those of the list and of what follows from
-    /// it: a list can be waited for.
+    /// Lists the versions, unless today's limit has no room for the calls of the list and of the steps after it: a
+    /// list can wait.
     pub(super) async fn list(
         &self,
         state: &mut State,
@@ -85,11 +86,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;
         if let Ok(versions) = &listed {
-            // What kept them from being listed is over, and nothing else is.
+            // Clears failures of listing only.
             state.clear_failures_about(FailureSubject::History);
             state.inherit_from_before_sign_in(versions);
         }
-        // Each proof of a strict token is a rotation: if that waited for its list, it would be proved ever more rarely.
+        // Each proof of a strict token is a rotation. If it waited for its list, the token would be proved less and
+        // less often.
         if let Ok(versions) = &listed
             && !self.grant.strict
         {
@@ -100,13 +102,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         listed.map_err(|error| self.unlisted(state, &error))
     }
 
-    /// Reads and redeems a sign-in that was written over, and says what came of it.
+    /// Reads and redeems an overwritten sign-in, and returns the result.
     ///
-    /// A sign-in that is refused and may come back stays below the version that works: its value on top would replace a
-    /// working token. It is reported in the log and tried again after a day, at a start and at a SIGHUP.
+    /// A sign-in that is rejected for now stays below the version that works: its value on top would replace a working
+    /// token. The log reports it, and it is tried again after a day, at start-up and at a SIGHUP.
     ///
-    /// A `strict` one with a mark is spent if its successor is in the vault. Else the answer was lost, or another process
-    /// holds the successor: the rule for a claim says when it may be redeemed once more.
+    /// A marked `strict` sign-in is spent if its successor is in the vault. Otherwise the answer was lost, or another
+    /// process holds the successor: the rule for a claim says when it may be redeemed once more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -135,7 +137,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(turn)
     }
 
-    /// Reads and redeems a version that is not the newest; notes on it that it is refused.
+    /// Reads and redeems a version that is not the newest; records a rejection on it.
     async fn redeem_version(
         &self,
         state: &mut State,
@@ -152,7 +154,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         schedule::remember_buried(state, &version.id);
         match answer {
             Ok(proof) => {
-                // Else nobody would know until the next proof whether what is put on top can be used.
+                // Otherwise the restored version's verdict would stay unknown until the next proof.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
                 Ok(Tried::Works(Box::new(proof.successor)))
             }
@@ -161,15 +163,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let is_final = schedule::is_final(&failure, version, self.clock.now());
                 Ok(if is_final { Tried::Useless } else { Tried::MayComeBack })
             }
-            // It works, but brings no successor that could be put on top.
+            // It works, but returns no successor that could be put on top.
             Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Tried::MayComeBack),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over
-    /// a foreign version younger than a day. Nothing of an older sign-in is put over one that may come back: then no version
-    /// works, and a person is asked to sign in.
+    /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over a
+    /// foreign version younger than a day. An older sign-in is not put over one that may work again. Then no version
+    /// works, and a user must sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,
@@ -185,7 +187,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut may_come_back: Option<&Version> = None;
         for (version, sign_in) in save::predecessors(useless, &versions) {
             let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
-            // One that was redeemed is spent: it would take its whole family with it.
+            // A redeemed one is spent, and would end its whole family.
             let is_spent = self.grant.strict && Mark::on(version).is_some();
             if is_spent || !may_come_back.is_none_or(may_follow) {
                 continue;
@@ -201,14 +203,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 Tried::Useless => {}
             }
         }
-        // A sign-in that may come back is tried at the next attempt, too.
+        // A sign-in that may work again is tried at the next attempt, too.
         if may_come_back.is_none() {
             state.rescued = Some(useless.id.clone());
         }
         Ok(None)
     }
 
-    /// Notes on a version that it is refused. Where that is final, no later process tries it again.
+    /// Records on a version that it is rejected. If that is final, later processes do not try it again.
     pub(super) async fn note_refusal(
         &self,
         state: &mut State,

@@ -1,4 +1,4 @@
-//! Redeeming one stored value: the app's credential, politeness, and the check of the answer.
+//! Redeems one stored value: the app's credential, the daily limits, and the check of the answer.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -26,11 +26,11 @@ use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::{Stored, Version, tag};
 use crate::token::{RefreshToken, local_secret};
 
-/// A secret made moments ago works on some of Entra's front ends and not yet on others
-/// (docs/azure-facts.md F115); until it is this old, a refusal of it is a matter of waiting.
+/// A new secret works on some of Entra's servers before others (docs/azure-facts.md F115). Until it has this age,
+/// Perennial waits after a rejection of it.
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
 
-/// The app's id and secret, as read for one step.
+/// The app's id and secret, read once per step.
 pub(crate) struct AppCredential {
     pub(crate) client_id: String,
     pub(crate) secret: SecretString,
@@ -40,7 +40,7 @@ pub(crate) struct AppCredential {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Redeems one stored value, within politeness, and checks whose it is.
+    /// Redeems one stored value within the daily limits, and checks tenant, app and user.
     pub(super) async fn redeem(
         &self,
         state: &mut State,
@@ -72,7 +72,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let credential = attempt.credential.as_ref().expect("read above");
         let now = self.clock.now();
         state.redemptions.note(now);
-        // From then on a strict issuer may have spent what the vault holds.
+        // From now on a strict issuer may have spent the token in the vault.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -125,7 +125,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if user_oid.is_some() {
             facts.user_oid.clone_from(&user_oid);
         }
-        // A chain stays its user's: an answer that does not say so is no reason to forget it.
+        // A chain keeps its user: an answer that does not name the user does not erase it.
         let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| version.is_ours())));
         let successor = self.successor(stored, redeemed.refresh_token, client_id, user_oid, attempt);
         Ok(Proof { successor: Successor { issued_at, ..successor }, access_token: redeemed.access_token })
@@ -151,7 +151,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Redeems a token once, as this app. What comes of the answer is the caller's: it is not checked, counted or kept.
+    /// Redeems a token once, as this app. The caller checks, counts and keeps the answer.
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
@@ -169,8 +169,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.issuer.redeem(&request).await
     }
 
-    /// Redeems a version that Perennial has not chosen by itself, unless the issuer's last answer still stands: a
-    /// stop and `rotate` try to save every two seconds.
+    /// Redeems a version that Perennial did not choose itself, unless the issuer's last answer still holds: a stop and
+    /// `rotate` try to save every two seconds.
     pub(super) async fn redeem_theirs(
         &self,
         state: &mut State,
@@ -188,7 +188,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// What a refusal means; of a credential made moments ago it means waiting.
+    /// The failure for a rejection; with a new credential it means waiting.
     pub(crate) fn refused(&self, error: &IssuerError, credential: &AppCredential) -> Failure {
         let failure = error.failure();
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
@@ -200,7 +200,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Reads the app's id and secret; also says how many vault calls that took.
+    /// Reads the app's id and secret; also returns the number of vault calls.
     pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(AppCredential, usize), Failure> {
         let mut calls = 0;
         let client_id = match &self.grant.client_id {
@@ -208,7 +208,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             ConfigValue::From(source) => {
                 let (value, version) = self.read_source(source, id).await?;
                 calls += usize::from(version.is_some());
-                // It is shown and sent in the clear, and what lies there may be a secret.
+                // The id is shown and sent unencrypted, and the source may hold a secret instead.
                 text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?
             }
         };

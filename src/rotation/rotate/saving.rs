@@ -1,12 +1,12 @@
-//! Bringing a held successor into the vault: re-read, give way or write, list, lift what was buried,
-//! retire what has served.
+//! Writes a held successor to the vault: re-read, yield or write, list, restore a buried sign-in, disable replaced
+//! versions.
 //!
-//! Owns the order of calls; `save` owns what the answers mean.
+//! Owns the order of calls; `save` owns the meaning of the answers.
 //!
-//! While a successor is held, only other writers' versions are redeemed, so a grant that is revoked meanwhile shows once the
-//! successor is saved. What blocks the save is reported all the time.
+//! While a successor is held, only other writers' versions are redeemed, so a grant that is revoked meanwhile shows
+//! once the successor is saved. An obstacle to the save is reported all the time.
 //!
-//! Invariant: while a successor is held it stays in the state; a failure on the way cannot lose it.
+//! Invariant: a held successor stays in the state; a failure on the way cannot lose it.
 
 use super::history::Tried;
 use super::{Attempt, Proof, Rotator};
@@ -21,27 +21,27 @@ use crate::token::rotation_id;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
-/// A save that gives way more often than this is racing a writer in a loop: it rests first.
+/// A save that yields more often than this races another writer, and pauses first.
 const MAX_ROUNDS: usize = 6;
 
-/// Where one pass over a held successor led.
+/// The result of one pass over a held successor.
 enum Pass {
-    /// Go on with what is held now.
+    /// Continue with the successor that is held now.
     Again,
     /// The vault shows our version, and nothing is buried.
     Saved(Version),
-    /// Somebody else's version works and is the chain; ours is let go.
+    /// Another writer's version works and continues the chain; ours is dropped.
     LetGo(Version),
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// What is held is tried again at once: a stop has been asked for.
+    /// Retries the save at once: a stop was requested.
     pub fn hurry(&self, mut state: State) -> State {
         state.try_again_at(self.clock.now());
         state
     }
 
-    /// Goes on saving the held successor until it is saved, given way, or must wait.
+    /// Continues until the held successor is saved, was dropped, or must wait.
     pub async fn save(&mut self, mut state: State) -> Stepped {
         let Some(pending) = state.pending() else { return Stepped { state, events: Vec::new() } };
         let mut attempt = Attempt::new(pending.successor.rotation_id);
@@ -70,7 +70,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 
-    /// Rule 1: re-read; write only over what was redeemed or is settled to be of no use.
+    /// Rule 1: re-read; replace only the redeemed version, or one that is known to be invalid.
     async fn bring(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
@@ -105,9 +105,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let successor = &pending.successor;
         let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
-        // Foreign tags come from what is on top now, too.
+        // Foreign tags are also taken from the version that is on top now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
-        // What was told may not be noted on any version yet.
+        // No version may hold the marks of delivered alerts yet.
         if let Some(told) = &state.told {
             told.put(&mut foreign);
         }
@@ -141,8 +141,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Theirs is redeemed before ours is written: if it works it is the chain, and only if it is known to be
-    /// of no use for good may ours be written over it.
+    /// The other writer's version is redeemed before ours is written. If it works, it continues the chain. Ours
+    /// replaces it only if it is known to be invalid for good.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -175,7 +175,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Rules 2 and 3: list; lift a buried sign-in; else retire what has served.
+    /// Rules 2 and 3: list; restore a buried sign-in, else disable replaced versions.
     async fn confirm(
         &mut self,
         state: &mut State,
@@ -191,8 +191,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // Its chain has been on top: within this save it is not put there again, not even where a copy
-                // of its tags from the same second makes a sign-in of it.
+                // Its chain has been on top: within this save it is not restored again, even if a copy of its tags
+                // from the same second looks like a sign-in.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -200,7 +200,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             AfterList::Settled { retire } => retire,
         };
-        // The vault shows the successor: what is left to do is tidying up.
+        // The vault shows the successor; only cleaning up is left.
         self.hold.set(Stake::Nothing);
         for old in retire {
             state.note_vault_call(self.clock.now());
@@ -246,7 +246,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.foreign_rotated_at = Some(now);
         }
         state.last_rotation_at = Some(now);
-        // What was said of the one redeemed was said in this rotation, of the same grant.
+        // The verdict on the redeemed version is from this rotation and the same grant.
         state.carry_facts(&redeemed.id, &version.id);
         state.facts_of(&version.id).proved_at = Some(issued_at);
         state.searched = Some(version.id.clone());

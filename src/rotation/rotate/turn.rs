@@ -1,9 +1,9 @@
-//! A token's turn: what its next step needs of the limits that tokens share, and each request counted.
+//! A token's turn: the permits for its next step, and the count of each request.
 //!
-//! Owns what is needed when. The limits are `pace`'s, the waiting is `turns`'.
+//! Owns which permits are needed when. `pace` owns the limits, `turns` the waiting.
 //!
-//! A rotation takes its new version before its redemption: between the two a successor is held, and a `strict` token has
-//! nothing else.
+//! A rotation takes the permit for its new version before its redemption: between the two a successor is held, which
+//! may be the only valid copy of a `strict` token.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::rotation::turns::{Needs, Permit, Turns};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
-/// A step that has begun waits no longer than this for a further redemption: by then the first ones no longer count.
+/// The longest wait of a running step for a further redemption: by then the first ones no longer count.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Waits until it is this token's turn to take that step. Given up half-way, it has taken nothing.
+    /// Waits until it is this token's turn for that step. If cancelled, it has taken nothing.
     pub fn wait_turn(&mut self, state: &State, next: &Next) -> impl Future<Output = ()> + use<'_, I, V, R> {
         let (needs, urgent) = (self.needs(state, next, false), state.is_unsaved());
         self.wait_turn_for(needs, urgent)
@@ -37,7 +37,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.turn = Some(Box::new(turn));
     }
 
-    /// Proves the token once it is its turn, however long that takes.
+    /// Proves the token in its turn, however long that takes.
     pub async fn prove_in_turn(&mut self, mut state: State, force: bool) -> Stepped {
         let mut events = Vec::new();
         loop {
@@ -51,8 +51,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// What a step needs of the limits that few tokens share. Before the first read nobody knows the user, unless the
-    /// configuration says, nor whether a rotation is due: then it reads first.
+    /// The permits of limits that few tokens share. Before the first read, the user is unknown unless configured, and
+    /// so is whether a rotation is due: then the token is read first.
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();
@@ -71,7 +71,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether it is still this token's turn by the version that was read just now. If not, it stays in line.
+    /// Whether it is still this token's turn for the version that was just read. If not, it stays in line.
     pub(super) fn may_go_on(&mut self, state: &mut State, force: bool, attempt: &mut Attempt) -> bool {
         let needs = self.needs(state, &Next::Prove, force);
         let turn = self.turn.get_or_insert_default();
@@ -82,7 +82,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         !state.in_line
     }
 
-    /// The permit for one redemption: the one that this step began with, or a further one, before those who have not begun.
+    /// The permit for one redemption: the one that this step began with, or a further one, before tokens that have not
+    /// begun.
     pub(super) async fn redemption_permit(
         &self,
         redeemer: Redeemer,
@@ -112,7 +113,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// The vaults, each request counted and in its turn. Of a new version the caller has the permit.
+/// The vaults, with each request counted and in turn. The caller has the permit for a new version.
 #[derive(Debug)]
 pub(crate) struct Paced<'a, V> {
     vault: &'a V,
@@ -133,7 +134,7 @@ impl<V> Paced<'_, V> {
         self.heeded(at, call.await)
     }
 
-    /// Where the vault asks for a pause, no other token begins a step there before its end.
+    /// If the vault asks for a pause, no other token begins a step there before its end.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
         if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
             self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
@@ -153,7 +154,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // How many further pages there are, only the answer says.
+        // Only the answer shows the number of further pages.
         self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
         Ok(listed)
     }

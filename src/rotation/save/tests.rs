@@ -1,4 +1,4 @@
-//! Examples first, then what must hold for any input.
+//! Examples first, then properties for any input.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -16,12 +16,12 @@ fn id(name: &str) -> VersionId {
     VersionId(name.into())
 }
 
-/// What a person or a script wrote.
+/// A version by a person or a script.
 fn foreign(name: &str, second: i64) -> Version {
     samples::version(name, at(second))
 }
 
-/// What a rotation wrote.
+/// A version by a rotation.
 fn ours(name: &str, second: i64, from: &str) -> Version {
     let tags = [
         (tag::MANAGED_BY, "perennial/0.1.0 run".to_owned()),
@@ -45,7 +45,7 @@ fn settled(retire: &[&str]) -> AfterList {
 }
 
 #[test]
-fn only_what_was_redeemed_is_written_over() {
+fn only_the_redeemed_version_is_overwritten() {
     let pending = pending(foreign("r", 0), "w");
 
     assert_eq!(after_read(&pending, &stored(foreign("r", 0), "redeemed")), AfterRead::Write);
@@ -54,14 +54,14 @@ fn only_what_was_redeemed_is_written_over() {
 }
 
 #[test]
-fn a_lost_answer_is_recognised() {
+fn a_lost_answer_is_recognized() {
     let pending = pending(foreign("r", 0), "w");
 
     assert_eq!(after_read(&pending, &stored(ours("w", 5, "r"), "successor")), AfterRead::AlreadyThere);
 }
 
 #[test]
-fn a_version_settled_to_be_dead_may_be_written_over() {
+fn a_version_known_to_be_dead_may_be_overwritten() {
     let mut pending = pending(foreign("r", 0), "w");
     pending.dead.push(id("garbage"));
 
@@ -90,14 +90,14 @@ fn a_sign_in_above_our_write_is_not_buried() {
 }
 
 #[test]
-fn what_a_second_instance_saved_from_the_same_version_is_not_buried() {
+fn a_second_instances_save_from_the_same_version_is_not_buried() {
     let versions = [foreign("r", 0), ours("other", 7, "r"), ours("w", 8, "r")];
 
     assert_eq!(after_list(&pending(foreign("r", 0), "w"), &versions), settled(&[]));
 }
 
 #[test]
-fn of_a_buried_sign_in_the_youngest_descendant_is_lifted() {
+fn the_youngest_descendant_of_a_buried_sign_in_is_restored() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("s2", 5, "s"), ours("w", 7, "r")];
 
     let found = after_list(&pending(foreign("r", 0), "w"), &versions);
@@ -113,7 +113,7 @@ fn a_sign_in_buried_two_rotations_ago_is_still_found() {
 }
 
 #[test]
-fn once_lifted_nothing_is_buried_any_more() {
+fn after_a_restore_nothing_is_buried() {
     let versions = [foreign("r", 0), foreign("s", 3), ours("w", 4, "r"), ours("l", 5, "s")];
 
     assert_eq!(buried_under(&versions[3], &versions, &[], Ties::Refused(&[])), None);
@@ -122,7 +122,7 @@ fn once_lifted_nothing_is_buried_any_more() {
 }
 
 #[test]
-fn two_sign_ins_of_one_second_are_not_lifted_in_turns() {
+fn two_sign_ins_of_one_second_are_not_restored_alternately() {
     let versions = [foreign("a", 3), foreign("b", 3), ours("w", 4, "a")];
     assert_eq!(after_list(&pending(foreign("a", 3), "w"), &versions), AfterList::Buried(foreign("b", 3)));
 
@@ -156,15 +156,15 @@ fn a_refused_sign_in_of_the_same_second_is_tried_until_it_works_and_then_stays_o
 }
 
 #[test]
-fn of_two_of_one_second_with_the_same_tags_the_later_is_the_copy() {
+fn the_later_of_two_versions_with_the_same_tags_is_the_copy() {
     for (written, stored) in [("a", "b"), ("b", "a")] {
         let ours = ours(written, 5, "r");
         let copy = Version { id: id(stored), ..ours.clone() };
         let versions = [foreign("r", 0), ours.clone(), copy.clone()];
 
-        // What a process that starts finds on top came last, whatever the ids are.
+        // At start-up the newest version came last, whatever the ids are.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
-        // Our own was there before the copy, which is a sign-in.
+        // Our own version precedes the copy, which is a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
@@ -180,7 +180,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
-/// Noted to be refused, with a code or without one.
+/// Marked as rejected, with a code or without one.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");
@@ -201,7 +201,7 @@ fn dead_and_disabled_sign_ins_stay_where_they_are() {
 }
 
 #[test]
-fn a_sign_in_that_was_refused_and_may_come_back_is_found_again() {
+fn a_sign_in_that_was_rejected_for_now_is_found_again() {
     for code in [None, Some("AADSTS53003"), Some("AADSTS999999")] {
         let sign_in = refused(foreign("s", 3), code);
         let versions = [foreign("r", 0), sign_in.clone(), ours("w", 7, "r")];
@@ -245,7 +245,7 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     assert_eq!(tried, ["o3", "o1"]);
 }
 
-/// Random histories: each entry is a time and, for ours, which earlier entry it points at.
+/// Random histories: each entry has a time and, if it is ours, the earlier entry that it points at.
 fn histories() -> impl Strategy<Value = Vec<Version>> {
     prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
         .prop_map(|entries| {
@@ -264,7 +264,7 @@ fn histories() -> impl Strategy<Value = Vec<Version>> {
 
 proptest! {
     #[test]
-    fn nothing_is_retired_but_ours_and_older_than_the_redeemed(versions in histories(), from: prop::sample::Index, written: prop::sample::Index) {
+    fn only_ours_and_older_than_the_redeemed_are_retired(versions in histories(), from: prop::sample::Index, written: prop::sample::Index) {
         let from = versions[from.index(versions.len())].clone();
         let written = versions[written.index(versions.len())].clone();
         let pending = pending(from.clone(), &written.id.0);
@@ -279,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn lifting_ends(versions in histories()) {
+    fn restoring_terminates(versions in histories()) {
         let newest = versions.iter().max_by_key(|version| version.created).expect("not empty").clone();
         let mut known = Vec::new();
 

@@ -1,4 +1,4 @@
-//! What a clock that was wrong has left in a state, put right.
+//! Corrects the times that a wrong clock has left in a state.
 //!
 //! Pure. Each instant of a state has its line here, so that none of them can make a token sleep.
 
@@ -7,8 +7,8 @@ use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Facts, ForeignWriter, Outage, Phase, State, Verdict};
 
 impl Timing {
-    /// Corrects what was noted by a clock that was wrong: nothing that has happened lies after `now`, and no wait is
-    /// longer than one of its kind that begins now.
+    /// Corrects times that were taken from a wrong clock: no past event lies after `now`, and no wait is longer than
+    /// one of its kind that begins now.
     pub fn correct(&self, state: &mut State, now: Timestamp) {
         let State {
             phase,
@@ -26,7 +26,7 @@ impl Timing {
             rescued: _,
             refused,
             unburied_at,
-            // The vault's word, or the configuration's.
+            // From the vault or the configuration, not from this clock.
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
@@ -44,7 +44,7 @@ impl Timing {
             Phase::Unproved { .. } | Phase::Current => AGAIN_AFTER,
         };
         if let Phase::Unproved { due_at } = phase {
-            // Where something is in the way, that says when.
+            // If a failure blocks the token, the failure's own times count.
             *due_at = (*due_at).min(now);
         }
         if let Some(Blocked {

@@ -1,7 +1,7 @@
-//! What a refusal of a version means for later: whether it is final, how it is noted in the tags, and when the
+//! The later effects of a rejected version: whether the rejection is final, its record in the tags, and when the
 //! version may be redeemed again.
 //!
-//! Pure. A version of somebody else's may be written over only where the refusal is final.
+//! Pure. A foreign version may be replaced only if its rejection is final.
 
 use chrono::TimeDelta;
 
@@ -13,31 +13,30 @@ use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
-/// How long an answer that may pass stands where it names no time itself: a stop tries for 25 seconds.
+/// The shortest time that an answer that may pass holds if it names no time itself: a stop tries for 25 seconds.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
-/// How many are remembered.
+/// The number of remembered versions.
 const REMEMBERED: usize = 8;
 
-/// Whether it is settled that this version is of no use: its grant is known to have ended, or it never was a
-/// token. Of the latter somebody else's is left alone for a day, also while a successor is held: it may be a good token in
-/// quotes.
+/// Whether this version is invalid for good: its grant is known to have ended, or it never was a token. A foreign
+/// version of the latter kind is kept for a day, also while a successor is held: it may be a good token in quotes.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
-/// Whether a version is noted to be of no use for good. Neither a policy's mark nor one of the first version of
-/// Perennial, which noted no codes, says so; nor does one that is older than the version: a tool has copied it. Each
-/// process tries a version with such a mark once more. The first version also hands a code on to a sign-in that it stores, and
-/// may note another refusal beside it: the code counts only with the kind that it belongs to.
+/// Whether a version's tags say that it is invalid for good. A policy's mark does not, nor does a mark of Perennial's
+/// first version, which recorded no codes, nor a mark that is older than the version, which a tool has copied. Each
+/// process tries a version with such a mark once more. The first version also passes a code on to a sign-in that it
+/// stores, and may record another rejection beside it: the code counts only with the kind that it belongs to.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
     final_code && its_kind && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
 }
 
-/// The version's tags with the refusal noted on them. None where they say so already, or have no room. The code
-/// makes the mark final, and is left out where there is no room for it.
+/// The version's tags with the rejection. `None` if they have it already, or have no room. The code makes the mark
+/// final, and is left out without room for it.
 pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now: Timestamp) -> Option<Tags> {
     let mut tags = version.tags.clone();
     tags.insert(tag::REFUSED_AT, &rfc3339(since.max(version.created)));
@@ -57,15 +56,15 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     (!is_noted && noted.tags.len() <= MAX_TAGS).then_some(noted.tags)
 }
 
-/// What the issuer last said of this version, while that stands: then it is not redeemed again.
+/// The issuer's last answer about this version, while it holds: then the version is not redeemed again.
 pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
     let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
-    // Before anything is written over it, it is asked for anew.
+    // The version is redeemed once more before it is replaced.
     let stands = stands(refused, now) && !is_final(&refused.failure, version, now);
     stands.then_some(&refused.failure)
 }
 
-/// Remembers that a version was redeemed in vain, unless that is final: then its tags say so.
+/// Remembers a rejected version, unless the rejection is final: then its tags say so.
 pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Timestamp) {
     forget(state, version);
     let asked = matches!(failure.about, FailureSubject::Grant | FailureSubject::AppCredential);
@@ -77,26 +76,25 @@ pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Ti
     }
 }
 
-/// What is remembered of this version was said of it below a version of ours.
+/// Records that this version was rejected below a version of ours.
 pub fn remember_buried(state: &mut State, id: &VersionId) {
     for refused in state.refused.iter_mut().filter(|refused| refused.id == *id) {
         refused.is_buried = true;
     }
 }
 
-/// It was redeemed, or is gone.
+/// The version was redeemed, or is gone.
 pub fn forget(state: &mut State, version: &Version) {
     state.refused.retain(|refused| refused.id != version.id);
 }
 
-/// Whether a version was redeemed in vain so long ago that it may be redeemed again: policies are lifted, and accounts
-/// enabled. An answer that may pass ends no later attempt, not even where it came after a refusal of the same version.
+/// Whether a version was rejected so long ago that it may be redeemed again: policies change, and accounts are
+/// enabled. An answer that may pass prevents no later attempt, even after a rejection of the same version.
 pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
     state.refused.iter().any(|refused| !stands(refused, now))
 }
 
-/// Somebody says that something has changed: what was settled is asked for again. A peer that wants to be left
-/// alone still is.
+/// A person reports a change, so rejected versions are redeemed again. A pause that a peer asked for still holds.
 pub fn ask_again(state: &mut State) {
     if state.refused.iter().any(is_settled) {
         state.refused.retain(|refused| !is_settled(refused));
@@ -108,10 +106,10 @@ fn is_settled(refused: &RefusedVersion) -> bool {
     !is_passing(refused.failure.remedy) && refused.failure.about == FailureSubject::Grant
 }
 
-/// A refusal stands for a day, an answer that may pass for as long as the peer asks. So a stop and `rotate`, which try to
-/// save every two seconds, redeem the version once or twice.
+/// A rejection holds for a day, an answer that may pass for as long as the peer asks. So a stop and `rotate`, which
+/// try to save every two seconds, redeem the version once or twice.
 ///
-/// By a clock that may be set back: what was said in the future does not stand.
+/// The clock may be set back: an answer from the future does not hold.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
     let lasts = match refused.failure.retry_after {
         _ if is_settled(refused) => AGAIN_AFTER,

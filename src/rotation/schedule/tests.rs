@@ -1,4 +1,4 @@
-//! Examples first, then what must hold for any input.
+//! Examples first, then properties for any input.
 
 use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ fn a_foreign_version_is_rotated_at_once_but_only_once_a_day() {
 }
 
 #[test]
-fn names_are_spread_and_stay_within_the_tenth_either_way() {
+fn rotations_are_spread_by_name_within_a_tenth() {
     let policy = Arc::new(Policy::default());
     let mut due: Vec<Timestamp> = Vec::new();
     for n in 0..200 {
@@ -80,7 +80,7 @@ fn names_are_spread_and_stay_within_the_tenth_either_way() {
 }
 
 #[test]
-fn a_person_is_waited_for_by_the_minute_and_the_version_tried_again_each_day() {
+fn a_blocked_token_is_checked_every_minute_and_redeemed_daily() {
     let timing = timing();
 
     let state = timing.after_failure(current(ours()), failure(Remedy::Login), at(0), 0.5);
@@ -95,7 +95,7 @@ fn a_person_is_waited_for_by_the_minute_and_the_version_tried_again_each_day() {
 }
 
 #[test]
-fn a_refusal_that_an_earlier_process_noted_is_the_same_incident() {
+fn a_rejection_recorded_by_an_earlier_process_is_the_same_incident() {
     let noted =
         version(&[(tag::REFUSED_AT, "2025-10-01T00:00:00Z"), (tag::REFUSED_KIND, "entra_unreachable")]);
 
@@ -106,7 +106,7 @@ fn a_refusal_that_an_earlier_process_noted_is_the_same_incident() {
 }
 
 #[test]
-fn a_proof_is_noted_at_most_daily() {
+fn a_proof_is_recorded_at_most_daily() {
     let timing = timing();
     let mut state = current(ours());
 
@@ -118,7 +118,7 @@ fn a_proof_is_noted_at_most_daily() {
 }
 
 #[test]
-fn a_full_budget_of_redemptions_puts_a_proof_off() {
+fn the_daily_redemption_limit_postpones_a_proof() {
     let timing = timing();
     let mut state = State::unknown(at(0));
     (0..24).for_each(|n| state.redemptions.note(at(0) + TimeDelta::minutes(n)));
@@ -157,14 +157,14 @@ proptest! {
     }
 
     #[test]
-    fn the_nearer_the_end_the_shorter_the_wait(attempts in 2u32..100, sample in 0.0..1.0f64, left in 21i64..90 * 24 * 60) {
+    fn waits_get_shorter_near_the_expiry(attempts in 2u32..100, sample in 0.0..1.0f64, left in 21i64..90 * 24 * 60) {
         let wait = retry_wait(attempts, None, Some(TimeDelta::minutes(left)), sample);
 
         prop_assert!(delta(wait) <= TimeDelta::minutes(left) / 20);
         prop_assert!(wait >= SHORTEST);
     }
 
-    /// The quick retries at the beginning of an outage must not use up what the rest of the day needs.
+    /// The quick retries at the beginning of an outage must leave calls for the rest of the day.
     #[test]
     fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
         let timing = timing();
@@ -194,7 +194,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_known_of_a_token_says_nothing_about_the_next() {
+fn facts_about_one_token_do_not_apply_to_the_next() {
     let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "revoked");
     let mut state = timing().after_failure(current(ours()), refused, at(1), 0.5);
     state.newest = Some(Version { id: VersionId("a sign-in".into()), ..ours() });
@@ -207,7 +207,7 @@ fn what_is_known_of_a_token_says_nothing_about_the_next() {
 }
 
 #[test]
-fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
+fn a_timeout_does_not_clear_a_permanent_failure() {
     let timing = timing();
     let refused = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     let state = timing.after_failure(current(ours()), refused, at(0), 0.5);
@@ -227,7 +227,7 @@ fn what_was_settled_is_not_undone_by_an_answer_that_did_not_come() {
 }
 
 #[test]
-fn faults_that_take_turns_are_one_outage() {
+fn alternating_faults_are_one_outage() {
     let timing = timing();
     let mut state = current(ours());
     for turn in 0..10 {
@@ -244,7 +244,7 @@ fn faults_that_take_turns_are_one_outage() {
 }
 
 #[test]
-fn a_useless_value_is_tried_again_when_its_predecessor_may_take_its_place() {
+fn an_invalid_value_is_retried_when_its_predecessor_may_replace_it() {
     let useless = Failure { never_was_a_token: true, ..failure(Remedy::Operator) };
 
     let state = timing().after_failure(current(version(&[])), useless, at(3), 0.5);
@@ -266,7 +266,7 @@ fn a_rotation_waits_for_a_day_with_room_for_all_pages_of_its_list_and_a_proof_do
 }
 
 #[test]
-fn a_successor_that_was_saved_hours_after_its_redemption_is_not_noted_over_and_over() {
+fn a_successor_saved_late_is_not_recorded_repeatedly() {
     let version = Version { created: at(5), ..version(&[(tag::MANAGED_BY, "perennial/0.1.0 run")]) };
     let mut state = samples::proved(version.clone(), at(0));
     let said =

@@ -1,12 +1,13 @@
-//! The verdict on the newest version, as the tag `verdict` holds it for the next process: usable, or what keeps it from
-//! being used.
+//! The verdict on the newest version, stored in the tag `verdict` for the next process: usable, or the kind of
+//! condition.
 //!
-//! The tag holds one word and one time: `usable` and when, or a kind of condition and since when. So `status --monitor`
-//! after `rotate` knows what `rotate` found, and a restart continues the incident. An acceptance is noted at most daily, a
-//! rejection when it changes. A rotation writes the verdict with the new version, at no further request.
+//! The tag holds one word and one time: `usable` and when, or a kind of condition and since when. So after `rotate`,
+//! `status --monitor` knows the result of `rotate`, and a restart continues the incident. An acceptance is recorded at
+//! most daily, a rejection when it changes. A rotation writes the verdict with the new version, without a further
+//! request.
 //!
-//! A refusal by the issuer has tags of its own, and only they can condemn a version (`refused`). A refusal takes the
-//! verdict's place, so that both need no more of the 15 tags than the refusal alone.
+//! A rejection by the issuer has tags of its own, and only they can condemn a version (`refused`). It replaces the
+//! verdict, so that both need no more of the 15 tags than the rejection alone.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};
@@ -14,28 +15,28 @@ use crate::rotation::state::{Blocked, Facts, Noted};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag, verdict};
 
-/// The verdict on a version that the issuer has just redeemed. Where Partner Center is silent, what it said before
-/// stays; what kept the version from being redeemed is over.
+/// The verdict on a version that the issuer has just redeemed. If Partner Center did not answer, its last verdict
+/// stays. A failure to redeem the version is over.
 pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
-    // An acceptance that is older than the version would not be believed.
+    // An acceptance that is older than the version would not be trusted.
     let is_believed = |noted: &Noted| noted.kind.is_some() || version.is_noted_on_it(noted.at);
     facts.heard_since(version.issued_at()).filter(is_believed).or_else(before)
 }
 
-/// Whether the version does not say so yet.
+/// Whether the version's tag differs.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
-        // A note from the future, by a clock that was wrong, is replaced too.
+        // A verdict that a wrong clock has dated in the future is replaced too.
         (Some(new), Some(old)) if new.kind == old.kind => (new.at - old.at).abs() >= MARK_EVERY,
         (None, None) => false,
         _ => true,
     }
 }
 
-/// What keeps a version from being redeemed though nobody refuses the grant, as long as the version does not say so.
-/// Of what cannot be read here only the vault's own refusals are noted: of a file or a variable, the next process
-/// learns by itself.
+/// The kind of failure that blocks a version without a rejected grant, if the version's tag does not have it. Of
+/// unreadable sources only the vault's own rejections are recorded: the next process notices an unreadable file or
+/// variable itself.
 pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
     let failure = &blocked.failure;
     let kind = match (failure.kind, failure.about) {
@@ -99,7 +100,7 @@ mod tests {
         state
     }
 
-    /// The verdict that is to be written, empty where it is taken out; `None` where nothing is written.
+    /// The verdict that would be written, empty if it is removed; `None` if nothing is written.
     fn written(state: &State) -> Option<String> {
         let timing = Timing::new(&Policy::default().into(), &TokenName::new("a"), 0.0);
         match timing.next(state, now()) {
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_partner_center_says_is_noted_when_it_changes_and_a_yes_once_a_day() {
+    fn a_verdict_is_recorded_when_it_changes_and_an_acceptance_daily() {
         let (before, refused) = (now() - hours(40), "partner_center_refused");
         let is_late = now() - hours(24);
         let usable = Some(format!("usable {}", rfc3339(now())));
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_token_from_being_used_is_noted_once_and_never_as_a_refusal_of_the_grant() {
+    fn an_obstacle_is_recorded_once_and_never_as_a_rejected_grant() {
         let since = now() - hours(2);
         let operator = Remedy::Operator;
         let retry = Remedy::Retry;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_grant_takes_the_verdicts_place() {
+    fn a_rejected_grant_replaces_the_verdict() {
         let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "as told");
         let unproved = State { newest: Some(noted(Some(("usable", now())))), ..State::unknown(now()) };
         let state = samples::failed(unproved, failure, now(), 1);

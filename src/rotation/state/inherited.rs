@@ -1,36 +1,36 @@
 //! What the previous process left in the vault, as read at start-up.
 //!
-//! The rules of alerts use it: what a sink was told is not told there again, and its end is told. If somebody wrote a
-//! version while no daemon was there, the marks stand on the version below it. To find them costs one list.
+//! The alert rules use it: a delivered alert is not sent again, and its end is sent. If a version was written while no
+//! daemon ran, the marks are on the version below it. Finding them costs one list.
 
 use super::State;
 use crate::ports::failure::Kind;
 use crate::rotation::told::Marks;
 use crate::token::version::{Version, tag};
 
-/// What the process before left in the vault, as read at the start.
+/// What the previous process left in the vault, as read at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet; a list tells what was there before.
+    /// The newest version is a sign-in that no daemon has proved yet; a list shows the version before it.
     SignIn,
-    /// The first sign-in there is.
+    /// The first sign-in of this secret.
     FirstSignIn,
-    /// What the sinks were told, and not yet that it is over.
+    /// The alerts that were delivered and not resolved.
     Told(Marks),
-    /// The version was refused, and no mark says who was told: the first version of Perennial wrote none, nor does a process
-    /// without sinks.
+    /// The version was rejected, without marks of delivered alerts: neither Perennial's first version nor a process
+    /// without sinks writes any.
     Refused(Kind),
 }
 
 impl Inherited {
-    /// By the notes on the first version that is read.
+    /// From the tags of the first version that is read.
     pub fn on(version: &Version) -> Option<Self> {
         let is_sign_in = version.redeemed_from().is_none();
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))
     }
 
-    /// By the version before a sign-in. Somebody may have signed in more than once before a process looked: of these
-    /// versions none was noted on.
+    /// From the version before a sign-in. Users may have signed in more than once before a process ran: these versions
+    /// have no marks.
     pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
         // Its successor may have been saved in the same second.
         let is_older = |other: &&Version| {
@@ -49,8 +49,7 @@ impl Inherited {
 }
 
 impl State {
-    /// Takes in what stands on the version before a sign-in that was made while no daemon was there, where that is not known
-    /// yet.
+    /// Adopts the marks of the version before a sign-in that was made while no daemon ran, if they are not known yet.
     pub fn inherit_from_before_sign_in(&mut self, versions: &[Version]) {
         let Some(newest) = self.newest.as_ref().filter(|_| self.inherited == Some(Inherited::SignIn)) else {
             return;

@@ -1,40 +1,40 @@
-//! What was done in the last day, for the limits of politeness (promise 6).
+//! Counts of the last day, for the daily limits (promise 6).
 
 use chrono::{DateTime, TimeDelta};
 
 use crate::process::clock::Timestamp;
 
-/// The instants of the last day at which something was done, in whole seconds: there are many of them.
+/// The times of the last day's events, in whole seconds, since there are many.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Vec<u32>);
 
-/// The span over which politeness is counted.
+/// The span of the daily limits.
 pub const DAY: TimeDelta = TimeDelta::days(1);
 
 impl Recent {
-    /// Notes one.
+    /// Counts one.
     pub fn note(&mut self, now: Timestamp) {
         let past = self.0.iter().take_while(|at| instant(**at) + DAY <= now).count();
         self.0.drain(..past);
-        // Rounded up, so that the day that makes room for another is a whole one.
+        // Rounded up, so that a full day passes before the next one.
         let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
         self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
-    /// Whether nothing was done.
+    /// Whether there was none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets what was noted after `now`, by a clock that has been set back since.
+    /// Forgets times after `now`, by a clock that has been set back since.
     pub fn forget_after(&mut self, now: Timestamp) {
-        // What was noted a moment ago may have been rounded up.
+        // An event of this second may have been rounded up.
         let latest = now.timestamp().saturating_add(1);
         self.0.retain(|at| i64::from(*at) <= latest);
     }
 
-    /// The first instant, `now` or later, at which `more` fit under `limit` a day. If no day has room for so many, that
-    /// is `now`: a rotation whose list has more than 50 pages goes before politeness.
+    /// The first instant, `now` or later, at which `more` fit under `limit` a day. If no day has room for so many,
+    /// that is `now`: a rotation whose list has more than 50 pages exceeds the limit.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);
@@ -44,9 +44,9 @@ impl Recent {
         }
     }
 
-    /// When the next of many attempts is made, so that they last until the oldest is a day old: at once while more than two
-    /// thirds of `limit` are left, and then in equal steps. No step is shorter than those that a whole day allows: else one
-    /// crowded hour would come back each day, with a gap behind it.
+    /// When to make the next of many attempts, so that the limit lasts for a day. Attempts are immediate while more
+    /// than two thirds of `limit` are left, and evenly spaced from then on. The spacing is at least that of an even
+    /// distribution over a day. Otherwise one crowded hour would return each day, followed by a gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
@@ -60,31 +60,31 @@ impl Recent {
     }
 }
 
-/// The vault calls of a watch: a few at once, and in a day no more than promise 6 allows (1,500). What somebody writes by
-/// the minute is looked at each time at first, and then as often as that allows.
+/// The vault calls of the checks for a person's action: a few at once, and no more per day than promise 6 allows
+/// (1,500). Frequent writes of another program are checked each time at first, and then as often as that allows.
 ///
-/// One instant holds it, since a watch makes too many calls to note each: when they would all have been made, one after
-/// the other, with this much time for each.
+/// One instant holds it, since there are too many calls to record each: the time at which all of them would have been
+/// made, one after the other, with this much time for each.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchRoom(Option<Timestamp>);
 
 impl WatchRoom {
-    /// With the burst 1,488 in a day; the watch alone needs 1,329.
+    /// With the burst 1,488 in a day; the checks alone need 1,329.
     const EACH: TimeDelta = TimeDelta::milliseconds(61_700);
     const BURST: i32 = 87;
 
-    /// Notes one.
+    /// Counts one.
     pub fn note(&mut self, now: Timestamp) {
         self.0 = Some(self.0.map_or(now, |at| at.max(now)) + Self::EACH);
     }
 
-    /// The first instant, `now` or later, at which so many fit.
+    /// The first instant, `now` or later, at which this many fit.
     pub fn room_at(self, calls: usize, now: Timestamp) -> Timestamp {
         let calls = i32::try_from(calls).unwrap_or(Self::BURST).min(Self::BURST);
         self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))
     }
 
-    /// Corrects what was noted by a clock that has been set back since.
+    /// Corrects times of a clock that has been set back since.
     pub fn correct(&mut self, now: Timestamp) {
         self.0 = self.0.map(|at| at.min(now + Self::EACH * Self::BURST));
     }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_day_is_spread_over_it_once_a_third_is_used() {
+    fn attempts_are_spread_over_the_day_once_a_third_is_used() {
         let mut recent = Recent::default();
         let hours = |hours: i64| at(3_600 * hours);
         (0..3).for_each(|_| recent.note(hours(0)));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_is_not_given_away() {
+    fn fractions_of_a_second_are_rounded_up() {
         let mut recent = Recent::default();
         recent.note(at(0) + TimeDelta::milliseconds(500));
 

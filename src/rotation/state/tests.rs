@@ -1,11 +1,11 @@
-//! What a success ends.
+//! The failures that a success clears.
 
 use super::*;
 use crate::ports::failure::Remedy;
 use crate::rotation::samples;
 
 #[test]
-fn a_success_ends_only_the_failures_about_what_worked() {
+fn a_success_clears_only_failures_of_the_same_subject() {
     let now = Timestamp::UNIX_EPOCH;
     let version = samples::version("v", now);
     let of = |about, remedy| Failure::new(Kind::VaultRefused, remedy, about, "as told");

@@ -1,5 +1,5 @@
-//! Whether a token can be used, beside whether the issuer redeems it: Partner Center's word, and what is noted in the
-//! vault for the next process.
+//! Whether a token can be used, beyond the issuer's answer: Partner Center's verdict, and its record in the vault for
+//! the next process.
 
 use crate::ports::Acceptance;
 use crate::ports::failure::Kind;
@@ -7,17 +7,17 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{Facts, State, Verdict};
 use crate::token::version::{USABLE, Version, VersionId};
 
-/// What a process noted on a version when it last tried it, short of a refusal of the grant.
+/// The recorded result of a process's last attempt with a version, except for a rejection of the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// What keeps it from being used; none where it was usable.
+    /// The failure; `None` if the version was usable.
     pub kind: Option<Kind>,
     /// When it was usable, or since when it is not.
     pub at: Timestamp,
 }
 
 impl Noted {
-    /// The kinds that are noted. A refusal of the grant has tags of its own, and what passes by itself is no verdict.
+    /// The recorded kinds. A rejection of the grant has tags of its own, and a failure that may pass is no verdict.
     const KINDS: [Kind; 5] = [
         Kind::PartnerCenterRefused,
         Kind::MfaRequired,
@@ -26,7 +26,7 @@ impl Noted {
         Kind::NoRefreshToken,
     ];
 
-    /// The note on a version.
+    /// The record on a version.
     pub fn on(version: &Version) -> Option<Self> {
         let (word, at) = version.verdict()?;
         let kind = match word {
@@ -36,7 +36,7 @@ impl Noted {
         Some(Self { kind, at })
     }
 
-    /// Whether it is Partner Center's word, and not what kept it from being asked.
+    /// Whether it is Partner Center's verdict, not a failure before it could be asked.
     pub fn is_partner_centers(self) -> bool {
         matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
     }
@@ -48,7 +48,7 @@ impl Noted {
 }
 
 impl State {
-    /// Takes in what Partner Center says of a version's access token. A rejection that is known already keeps its
+    /// Records Partner Center's verdict on a version's access token. A rejection that is already known keeps its
     /// beginning.
     pub fn hear(&mut self, version: &VersionId, acceptance: Acceptance, now: Timestamp) {
         let objection = acceptance.objection();
@@ -66,8 +66,7 @@ impl State {
 }
 
 impl Facts {
-    /// What Partner Center last said, as it is to be noted on a version that was issued then; nothing where it was not
-    /// asked since.
+    /// Partner Center's last verdict, as a record on a version that was issued then; `None` without an answer since.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
         let kind = verdict.acceptance.objection();

@@ -1,4 +1,4 @@
-//! Who waits, in which order, and for how long.
+//! Which token waits, in which order, and for how long.
 
 use std::cell::RefCell;
 
@@ -19,7 +19,7 @@ async fn use_up(turns: &Turns, what: Limited, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_are_served_in_order_and_the_urgent_first() {
+async fn waiting_tokens_get_permits_in_order_and_urgent_ones_first() {
     let turns = turns();
     use_up(&turns, WRITES, 200).await;
     let order = RefCell::new(Vec::new());
@@ -34,7 +34,7 @@ async fn those_who_wait_are_served_in_order_and_the_urgent_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_holds_nobody_back_and_leaves_nothing() {
+async fn a_cancelled_wait_blocks_no_other_and_leaves_nothing() {
     let turns = turns();
     use_up(&turns, WRITES, 200).await;
     let given_up = tokio::time::timeout(Duration::from_secs(1), turns.take(WRITES, true)).await;
@@ -48,7 +48,7 @@ async fn who_gives_up_waiting_holds_nobody_back_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_is_waited_for_with_nothing_in_hand_but_what_is_scarcer() {
+async fn a_token_waits_for_a_step_with_only_scarcer_permits() {
     let turns = turns();
     let needs = Needs { redemption: None, new_version: Some(1) };
     use_up(&turns, WRITES, 200).await;
@@ -68,7 +68,7 @@ async fn a_step_is_waited_for_with_nothing_in_hand_but_what_is_scarcer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_who_wait_for_one_user_are_let_through_in_time() {
+async fn ten_thousand_tokens_of_one_user_get_their_turn_in_time() {
     let turns = turns();
     let started = tokio::time::Instant::now();
     let what = Limited::Redemptions(Redeemer::of(&crate::rotation::samples::grant("t"), None, None));
@@ -80,7 +80,7 @@ async fn ten_thousand_who_wait_for_one_user_are_let_through_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_limits_nobody_waits() {
+async fn without_limits_no_token_waits() {
     let turns = Turns::default();
     let needs = Needs { redemption: None, new_version: Some(1) };
     for _ in 0..1_000 {

@@ -1,8 +1,8 @@
-//! The simulation made visible: sandbox and daemon in one process, over HTTPS through the shipped adapters,
-//! with a clock that runs some days a second and a story to tell.
+//! The demo: sandbox and daemon in one process, over HTTPS through the shipped adapters, with a clock that runs some
+//! days a second, and a story.
 //!
-//! Owns the story's machinery: time goes on beat by beat, each beat is looked at, and every step waits for
-//! a state with a bound. What is told is what was seen; what is seen is held against docs/promises.md.
+//! Owns the story's mechanics: time advances beat by beat, each beat is observed, and every step waits for a state
+//! within a limit. The demo reports only what it observes, and checks it against docs/promises.md.
 
 mod promise;
 mod secrecy;
@@ -30,24 +30,24 @@ use crate::process::telemetry::Captured;
 use crate::sandbox::server::SandboxError;
 use crate::status::snapshot::TokenState;
 
-/// How a demo is to run.
+/// Options of a demo.
 #[derive(Clone, Copy, Debug)]
 pub struct DemoOptions {
     /// Days a second.
     pub speed: f64,
-    /// Whether it is left up afterwards.
+    /// Whether it keeps running afterwards.
     pub keep: bool,
-    /// Whether colours are printed.
+    /// Whether colors are printed.
     pub colours: bool,
 }
 
-/// Why there is no demo.
+/// Why the demo cannot begin.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// The stand-ins could not be started.
+    /// The simulated services could not be started.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its own configuration is refused.
+    /// Its own configuration is rejected.
     #[error("the demo's own configuration is refused")]
     Configuration(#[from] ConfigProblems),
     /// There is no HTTPS client.
@@ -56,18 +56,18 @@ pub enum DemoError {
     /// The status page cannot be served.
     #[error("the status page cannot be served")]
     Page(#[source] io::Error),
-    /// No directory for its files.
+    /// There is no directory for its files.
     #[error("no directory can be made for the demo's files")]
     Directory(#[source] io::Error),
 }
 
-/// Why the story did not go on.
+/// Why the story stopped.
 #[derive(Debug, Error)]
 enum Stuck {
-    /// A state that the story waits for did not come.
+    /// An expected state was not reached.
     #[error("{0}")]
     Waiting(String),
-    /// Somebody has seen enough.
+    /// The user stopped it.
     #[error("it was interrupted")]
     Interrupted,
     /// A daemon could not be started.
@@ -75,10 +75,10 @@ enum Stuck {
     Broken(#[from] DemoError),
 }
 
-/// Tells the story; says whether it went well and every promise was held. Ends early where `stop` does.
+/// Runs the story. Returns whether it succeeded and every promise was kept. Ends early at `stop`.
 ///
 /// # Errors
-/// Where it cannot begin at all.
+/// If it cannot begin.
 pub async fn run(
     options: DemoOptions,
     say: Box<dyn FnMut(&str)>,
@@ -108,7 +108,7 @@ pub async fn run(
     Ok(well)
 }
 
-/// A demo under way.
+/// A running demo.
 struct Demo {
     options: DemoOptions,
     stage: Stage,
@@ -139,13 +139,13 @@ impl Demo {
         self.stage.clock.now()
     }
 
-    /// One beat of the clock, looked at.
+    /// One beat of the clock, observed.
     async fn beat(&mut self) {
         self.stage.beat().await;
         self.watch.look(&self.stage, &self.daemon, self.second.as_ref(), &mut self.voice);
     }
 
-    /// Lets time go on until something holds; no longer than `within`.
+    /// Lets time pass until something holds; no longer than `within`.
     async fn until(
         &mut self,
         what: &str,
@@ -162,14 +162,14 @@ impl Demo {
         Ok(())
     }
 
-    /// Lets time go on until a day of the story begins.
+    /// Lets time pass until a day of the story begins.
     async fn until_day(&mut self, day: i64) -> Result<(), Stuck> {
         let at = self.stage.since + TimeDelta::days(day);
         let left = (at - self.now()).max(TimeDelta::zero()) + TimeDelta::days(1);
         self.until("the next day", left, |demo| demo.now() >= at).await
     }
 
-    /// Lets so much time go on.
+    /// Lets this much time pass.
     async fn wait(&mut self, span: TimeDelta) -> Result<(), Stuck> {
         let at = self.now() + span;
         self.until("later", span + TimeDelta::days(1), |demo| demo.now() >= at).await

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md), how often each was checked, and what broke.
+//! The promises (docs/promises.md), the number of checks of each, and the violations.
 
 use crate::process::clock::Timestamp;
 
@@ -7,15 +7,15 @@ use crate::process::clock::Timestamp;
 pub(super) enum Promise {
     /// 1: the version that the vault returns can be redeemed.
     Alive,
-    /// 2: nothing is written but a proven successor, and no sign-in stays buried.
+    /// 2: only a proven successor is written, and no sign-in stays buried.
     NeverWorse,
     /// 3: a successor is held until it is in the vault, and its predecessor stays.
     NeverDropped,
-    /// 4: trouble is told soon, once, and when it is over.
+    /// 4: each problem is reported soon and once, and so is its end.
     Told,
     /// 5: no secret is shown.
     Secret,
-    /// 6: nobody is asked too often.
+    /// 6: no service gets too many requests.
     Polite,
     /// 7: the vault is the only store.
     OnlyStore,
@@ -43,7 +43,7 @@ impl Promise {
         self as usize + 1
     }
 
-    /// Its name, and what was looked at.
+    /// Its name, and what was checked.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Alive => ("alive", "the vault's token could be redeemed"),
@@ -59,19 +59,19 @@ impl Promise {
     }
 }
 
-/// How often each was checked, and what broke.
+/// The number of checks and the violations.
 #[derive(Default)]
 pub(super) struct Promises {
     checks: [u64; Promise::ALL.len()],
     failures: [u64; Promise::ALL.len()],
-    /// What broke, each told once.
+    /// The violations, each reported once.
     told: Vec<(Promise, Timestamp, String)>,
     untold: usize,
     closed: bool,
 }
 
 impl Promises {
-    /// Notes a check; `why` says what is wrong where it does not hold.
+    /// Records a check; `why` describes the violation.
     pub(super) fn check(
         &mut self,
         promise: Promise,
@@ -90,29 +90,29 @@ impl Promises {
         }
     }
 
-    /// Notes many checks that all held.
+    /// Records many successful checks.
     pub(super) fn held(&mut self, promise: Promise, times: usize) {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }
 
-    /// The story is over: whoever plays on may break what they like.
+    /// The story is over: a user who plays on may break anything.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
 
-    /// What broke since this was last asked.
+    /// The violations since the last call.
     pub(super) fn news(&mut self) -> Vec<(Promise, Timestamp, String)> {
         let news = self.told[self.untold..].to_vec();
         self.untold = self.told.len();
         news
     }
 
-    /// How often one was checked, and how often it did not hold.
+    /// The numbers of checks and of violations.
     pub(super) fn tally(&self, promise: Promise) -> (u64, u64) {
         (self.checks[promise as usize], self.failures[promise as usize])
     }
 
-    /// Whether all were checked and all held.
+    /// Whether all were checked and all were kept.
     pub(super) fn all_held(&self) -> bool {
         Promise::ALL.iter().all(|promise| matches!(self.tally(*promise), (1.., 0)))
     }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_promise_that_was_never_checked_was_not_held() {
+    fn a_promise_that_was_never_checked_is_not_kept() {
         let mut promises = Promises::default();
         let at = Timestamp::UNIX_EPOCH;
         assert!(!promises.all_held());

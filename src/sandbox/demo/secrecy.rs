@@ -1,7 +1,7 @@
-//! Promise 5 (docs/promises.md): no secret, nor a good part of one, in anything that was shown.
+//! Promise 5 (docs/promises.md): no secret, nor a long part of one, in anything that was shown.
 //!
-//! Owns the search. Every secret of the world is cut into pieces, and every text is looked through for
-//! any of them: a secret in it whole, or at least `2 * PIECE - 1` bytes of it, is found.
+//! Owns the search. Every secret of the world is cut into pieces, and every text is searched for each of them. A whole
+//! secret, or at least `2 * PIECE - 1` bytes of it, is found.
 
 use std::collections::HashSet;
 
@@ -9,17 +9,17 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// Long enough that no innocent text holds one by chance, short enough for half an app's secret.
+/// Long enough not to occur by chance, short enough for half an app's secret.
 const PIECE: usize = 16;
 
-/// What must not be shown, in pieces.
+/// The pieces of all secrets.
 #[derive(Default)]
 pub(super) struct Secrets {
     pieces: HashSet<[u8; PIECE]>,
 }
 
 impl Secrets {
-    /// Learns all secrets that the world knows by now.
+    /// Adds all secrets of the world so far.
     pub(super) fn learn(&mut self, world: &World) {
         for secret in world.secret_texts() {
             self.add(secret.expose_secret());
@@ -31,7 +31,7 @@ impl Secrets {
         self.pieces.extend(pieces);
     }
 
-    /// The first line with a part of a secret in it, by its number.
+    /// The number of the first line with a part of a secret.
     pub(super) fn shown_in(&self, text: &str) -> Option<usize> {
         let shows = |line: &str| {
             let mut windows = line.as_bytes().windows(PIECE);

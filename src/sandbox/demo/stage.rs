@@ -1,7 +1,7 @@
-//! What the story is played on: the world over HTTPS, a configuration, a clock that runs days a second,
-//! and daemons on the shipped adapters.
+//! The demo's setting: the world over HTTPS, a configuration, a clock that runs days a second, and daemons on the
+//! shipped adapters.
 //!
-//! Owns the pace. Invariant: nothing here calls beyond this machine.
+//! Owns the pace. Invariant: no request leaves this machine.
 
 use std::io;
 use std::net::TcpListener;
@@ -33,29 +33,28 @@ use crate::serve::http::Extras;
 use crate::status::board::StatusBoard;
 use crate::token::managed::ManagedToken;
 
-/// What the token is called.
+/// The token's name.
 pub(super) const TOKEN: &str = "partner-center";
 
 /// The vault's name for the story: what secrets begin with.
 const PARTNER: &str = "contoso";
 
-/// Chance is the same in every demo.
+/// Every demo uses the same random numbers.
 const SEED: u64 = 2026;
 
 /// How long the app's first secret lasts.
 pub(super) const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(120);
 
-/// The clock is set going this often.
+/// The interval at which the clock is paced.
 const BEAT: Duration = Duration::from_millis(1);
 
-/// The clock never runs further ahead of the last beat: on a busy machine it waits.
+/// The clock stops when it is this far ahead of the last beat: on a busy machine it waits.
 const LEASH: Duration = Duration::from_millis(12);
 
-/// The same by the clock itself: at high speeds it is this that bounds how late a proof is.
+/// The same on the clock itself: at high speeds this limits how late a proof is.
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
-/// How much faster the clock may get from beat to beat. Whoever fell asleep while it was slow must not
-/// oversleep by hours.
+/// How much faster the clock may get per beat. A task that fell asleep at low speed must not oversleep by hours.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -65,7 +64,7 @@ fn first_day() -> Timestamp {
     Timestamp::from_timestamp(1_767_250_800, 0).expect("2026-01-01T07:00:00Z is in range")
 }
 
-/// A place for the status page, and its address.
+/// A listener for the status page, and its address.
 fn listen() -> io::Result<(TcpListener, String)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -73,7 +72,7 @@ fn listen() -> io::Result<(TcpListener, String)> {
     Ok((listener, page))
 }
 
-/// Everything the story is played on.
+/// The demo's setting.
 pub(super) struct Stage {
     pub(super) sandbox: Sandbox,
     pub(super) world: World,
@@ -83,16 +82,16 @@ pub(super) struct Stage {
     pub(super) since: Timestamp,
     pub(super) files: Files,
     config: Config,
-    /// Where the status page is: the same for every daemon that is shown.
+    /// The status page's address: the same for every daemon that is shown.
     pub(super) page: String,
     listener: TcpListener,
-    /// Days a second: what is wanted, and what the clock does.
+    /// Days a second: the wanted speed, and the clock's.
     wanted: f64,
     speed: f64,
 }
 
 impl Stage {
-    /// Sets it up: a partner whose user has just signed in.
+    /// Sets up a partner whose user has just signed in.
     pub(super) async fn build(speed: f64) -> Result<Self, DemoError> {
         let since = first_day();
         let clock = Clock::running(since, 0.0);
@@ -120,13 +119,12 @@ impl Stage {
         })
     }
 
-    /// What the token's grant looks like to the daemon.
+    /// The daemon's configuration of the token.
     pub(super) fn grant(&self) -> &ManagedToken {
         &self.config.tokens[0]
     }
 
-    /// Starts a daemon as a process would: with nothing but the configuration. `nth` tells processes
-    /// apart where chance is asked.
+    /// Starts a daemon from the configuration alone, like a process. `nth` gives each process its own random numbers.
     pub(super) fn start(&self, nth: u32) -> Result<Process, DemoError> {
         let roots = self.config.cloud.ca_file.clone().map_or(Roots::System, Roots::File);
         let http = Arc::new(Http::new(roots, false)?);
@@ -151,7 +149,7 @@ impl Stage {
         Ok(Process { daemon, calls, served: CancellationToken::new() })
     }
 
-    /// Serves what `run` serves about a daemon, until that ends.
+    /// Serves a daemon's endpoints until it ends.
     pub(super) fn show(&self, daemon: &Process) -> Result<(), DemoError> {
         let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
         let listener = listener.map_err(DemoError::Page)?;
@@ -160,8 +158,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets how fast the clock is to run from now on, in days a second. It slows down at once and
-    /// gathers speed over some beats.
+    /// Sets the clock's speed, in days a second. It slows down at once and speeds up over some beats.
     pub(super) fn run_at(&mut self, speed: f64) {
         self.wanted = speed;
     }
@@ -179,11 +176,11 @@ impl Stage {
     }
 }
 
-/// A daemon of the story. Ends from one moment to the next when it is dropped, as by a power cut.
+/// A daemon of the story. Dropping it ends all tasks at once, like a power cut.
 pub(super) struct Process {
     daemon: Daemon,
     calls: Arc<Calls>,
-    /// Ends what is served about it.
+    /// Stops its server.
     served: CancellationToken,
 }
 
@@ -192,7 +189,7 @@ impl Process {
         self.daemon.board()
     }
 
-    /// Whether its task has ended by itself, which it never should.
+    /// Whether its task has ended by itself, which must not happen.
     pub(super) fn has_ended(&self) -> bool {
         self.daemon.has_ended()
     }
@@ -204,7 +201,7 @@ impl Drop for Process {
     }
 }
 
-/// A directory of the demo's own. Taken away when it is dropped.
+/// A directory of the demo's own, removed when dropped.
 pub(super) struct Files(PathBuf);
 
 impl Files {
@@ -216,12 +213,12 @@ impl Files {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// What is in it, in order.
+    /// The names of its files, in order.
     pub(super) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -233,7 +230,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // What is left in a directory for temporary files is somebody's to sweep.
+        // The system cleans up its directory for temporary files.
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,7 +1,7 @@
 //! The story, from the first sign-in to the last day.
 //!
-//! Owns the order of events and what each is waited for. What people and Microsoft do is told here, since
-//! the story does it; what Perennial does is told by `watch`, which sees it.
+//! Owns the order of events and the states that each waits for. Actions of people and of Microsoft are narrated here,
+//! since the story performs them. `watch` observes and narrates Perennial's.
 
 use chrono::TimeDelta;
 
@@ -14,7 +14,7 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// How long the last part goes on, so that the first rotation after all that is in it.
+/// Length of the last part, which includes the first rotation after all failures.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {
@@ -95,7 +95,7 @@ impl Demo {
         Ok(())
     }
 
-    /// A second instance for a month, as when a deployment is done badly.
+    /// A second instance for a month, as in a faulty deployment.
     async fn second_daemon(&mut self) -> Result<(), Stuck> {
         self.until_day(54).await?;
         self.watch.told.expect(&[]);
@@ -126,7 +126,7 @@ impl Demo {
             "good",
             &format!("The second one is stopped. Together they rotated {rotations} times, without harm."),
         );
-        // Each by itself would have rotated every week.
+        // Each alone would have rotated every week.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
             format!("two rotated {rotations} times in a month")
         });
@@ -177,7 +177,7 @@ impl Demo {
         Ok(())
     }
 
-    /// What must outlive a process: what is open, which token it is, and when it was signed in and ends.
+    /// What must outlive a process: the open incidents, the token, its sign-in and its expiry.
     fn memory(&self) -> [String; 4] {
         let status = self.daemon.board().status();
         let ids: Vec<_> = status.conditions.iter().map(|there| (there.kind.as_str(), there.id)).collect();

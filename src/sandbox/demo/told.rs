@@ -1,7 +1,7 @@
-//! Promise 4 (docs/promises.md): what the conditions on the board have to be like while the story goes on.
+//! Promise 4 (docs/promises.md): the expected conditions on the board during the story.
 //!
-//! Owns the memory of which conditions are open, what the story calls for, and which ids were seen. An
-//! alert is a condition that opened or closed: this is what alerts are made of.
+//! Owns the open conditions, the kinds that the story expects, and the ids so far. Each condition that opens or closes
+//! becomes an alert.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::status::condition::{Condition, Severity};
 
-/// Kind and cause: what makes an incident.
+/// Kind and cause, which identify an incident.
 type Incident = (Kind, String);
 
-/// A condition that was told.
+/// A reported condition.
 #[derive(Clone, Copy)]
 struct Open {
     id: Uuid,
@@ -24,27 +24,27 @@ struct Open {
     severity: Severity,
 }
 
-/// News about conditions.
+/// A change of a condition.
 pub(super) enum News {
-    /// One opened, or became graver.
+    /// One opened, or its severity rose.
     Opened(Box<Condition>),
-    /// One is over.
+    /// One has cleared.
     Closed {
-        /// What it was.
+        /// Its kind.
         kind: Kind,
         /// How long it was open.
         after: TimeDelta,
     },
 }
 
-/// The conditions that are open, and what is known about earlier ones.
+/// The open conditions, and the history of earlier ones.
 #[derive(Default)]
 pub(super) struct OpenConditions {
     open: BTreeMap<Incident, Open>,
     ids: BTreeMap<Incident, Uuid>,
-    /// What the story calls for at present.
+    /// The kinds that the story expects now.
     expected: Vec<Kind>,
-    /// How often each opened since the story last changed what it expects.
+    /// How often each opened since the expectation last changed.
     openings: BTreeMap<Incident, u32>,
     incidents: usize,
 }
@@ -56,7 +56,7 @@ impl OpenConditions {
         self.openings.clear();
     }
 
-    /// Compares with what is on the board.
+    /// Compares with the board.
     pub(super) fn compare(
         &mut self,
         conditions: &[Condition],
@@ -102,7 +102,7 @@ impl OpenConditions {
         self.open.insert(incident, open);
     }
 
-    /// When an open condition of this kind was told.
+    /// When an open condition of this kind was reported.
     pub(super) fn since(&self, kind: Kind) -> Option<Timestamp> {
         self.open.iter().find(|((open, _), _)| *open == kind).map(|(_, open)| open.at)
     }
@@ -112,17 +112,17 @@ impl OpenConditions {
         self.open.keys().map(|(kind, _)| *kind).collect()
     }
 
-    /// The ids of what is open, in order.
+    /// The ids of open conditions, in order.
     pub(super) fn ids(&self) -> Vec<Uuid> {
         self.open.values().map(|open| open.id).collect()
     }
 
-    /// Whether the story calls for this kind at present.
+    /// Whether the story expects this kind now.
     pub(super) fn expects(&self, kind: Kind) -> bool {
         self.expected.contains(&kind)
     }
 
-    /// How many incidents there were.
+    /// The number of incidents so far.
     pub(super) fn incidents(&self) -> usize {
         self.incidents
     }

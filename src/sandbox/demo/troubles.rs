@@ -1,7 +1,6 @@
-//! The story's troubles, each with what must be seen of it.
+//! The story's failures, each with its expected effects.
 //!
-//! Outages are refusals, not hangs: the adapters' patience is by real time, and half a minute of that is
-//! days here.
+//! Outages are rejections, not hangs: the adapters' timeouts use real time, and half a minute of that is days here.
 
 use std::time::Duration;
 
@@ -15,21 +14,21 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use crate::status::snapshot::TokenState;
 
-/// Days a second while minutes matter: two hours. Five minutes are then longer than anything that this
-/// machine does by the way.
+/// Days a second while minutes matter: two hours. Five minutes are then longer than anything this machine does
+/// meanwhile.
 const SLOW: f64 = 2.0 / 24.0;
 
 /// The same while hours matter.
 const HOURS_MATTER: f64 = 0.5;
 
-/// Part of promise 4 (docs/promises.md): known within `prove_every` and this.
+/// Part of promise 4 (docs/promises.md): a dead grant is known within `prove_every` and this.
 const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// How long a write to the vault is held up for the race, in real time.
 const RACE: Duration = Duration::from_millis(400);
 
 impl Demo {
-    /// A day of 429, half a day of being taken for a loop.
+    /// A day of 429, and half a day of AADSTS50196.
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::EntraThrottled]);
         let began = self.now();
@@ -72,7 +71,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// The vault takes no writes when a rotation is due, and then does not answer at all.
+    /// The vault rejects writes when a rotation is due, and then does not answer at all.
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);
@@ -111,7 +110,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 3: what is in the vault is the successor that was held, not another one.
+    /// Promise 3: the vault holds the very successor that was held.
     fn check_saved(&mut self, held_since: Timestamp) {
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let grant = newest.and_then(|token| self.stage.world.grant(token.expose()));
@@ -127,7 +126,7 @@ impl Demo {
         }
     }
 
-    /// The app's own secret ends: nothing is wrong with the token.
+    /// The app's secret expires; the token itself is good.
     pub(super) async fn app_secret_ends(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring, Kind::AppCredentialRefused]);
         let ends = self.stage.since + super::stage::APP_SECRET_LASTS;
@@ -153,7 +152,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 4: told soon, and the app's secret is what is blamed.
+    /// Promise 4: reported soon, with the app's secret as the cause.
     fn check_blame(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound() + TimeDelta::hours(1));
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
@@ -173,7 +172,7 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// A person signs in while a rotation is being written, and is written over.
+    /// A user signs in while a rotation is being written, and is overwritten.
     pub(super) async fn rival_sign_in(&mut self) -> Result<(), Stuck> {
         self.until_day(130).await?;
         self.until("a rotation ahead", TimeDelta::days(3), |demo| {
@@ -191,7 +190,7 @@ impl Demo {
             demo.stage.world.faults().is_empty()
         })
         .await?;
-        // The write is on its way and has not taken effect: the worst moment there is.
+        // The write was sent and has not taken effect: the worst moment.
         let partner = self.stage.partner.clone();
         let theirs = self.stage.world.human_signs_in(&partner);
         let theirs = theirs.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
@@ -217,7 +216,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(2)).await
     }
 
-    /// The one thing that only a person can mend, told before it is noticed.
+    /// The one failure that only a sign-in fixes, reported before any call fails.
     pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
         self.until_day(145).await?;
         self.watch.told.expect(&[Kind::LoginRequired]);
@@ -247,7 +246,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 4: told soon, and as what only a person can mend.
+    /// Promise 4: reported soon, with a sign-in as the action.
     fn check_alarm(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound());
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
@@ -262,12 +261,12 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// What a refusal may take to be told.
+    /// The time limit for reporting a rejection.
     fn told_bound(&self) -> TimeDelta {
         delta(self.stage.grant().policy.prove_every) + TOLD_WITHIN
     }
 
-    /// Waits until everything that was told is over.
+    /// Waits until everything reported has cleared.
     async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
         self.until("the end of all that was told", within, |demo| {
             demo.standing() == TokenState::Current && demo.watch.told.kinds().is_empty()

@@ -1,6 +1,6 @@
-//! What is printed: paragraphs, and lines that begin with the day they are about.
+//! The output: paragraphs, and lines that begin with their day.
 //!
-//! Owns width and colours. Keeps a copy of what was said until it is taken, so that it can be searched.
+//! Owns width and colors. Keeps a copy of the output for the search, until it is taken.
 
 use chrono::TimeDelta;
 
@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 /// Where the text of a dated line begins: `day 123  critical  `.
 const TEXT_AT: usize = 19;
 
-/// How a line is meant.
+/// The tone of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing to worry about.
@@ -21,7 +21,7 @@ pub(super) enum Tone {
     Quiet,
     /// Good news.
     Good,
-    /// Worth a look.
+    /// Needs a look.
     Uneasy,
     /// Bad news.
     Bad,
@@ -39,7 +39,7 @@ impl Tone {
     }
 }
 
-/// Who tells the story.
+/// The narrator.
 pub(super) struct Voice {
     say: Box<dyn FnMut(&str)>,
     colours: bool,
@@ -67,7 +67,7 @@ impl Voice {
         (self.say)(text);
     }
 
-    /// Something that happened, or was found out.
+    /// An event or a finding.
     pub(super) fn dated(&mut self, at: Timestamp, tone: Tone, head: &str, text: &str) {
         let day = format!("day {:>3}", (at - self.since).num_days());
         for (nth, line) in wrapped(text, WIDTH - TEXT_AT).iter().enumerate() {
@@ -81,12 +81,12 @@ impl Voice {
         }
     }
 
-    /// A word in the colour of its tone.
+    /// A word in the color of its tone.
     pub(super) fn coloured(&self, tone: Tone, word: &str) -> String {
         if self.colours { format!("\u{1b}[{}m{word}\u{1b}[0m", tone.code()) } else { word.to_owned() }
     }
 
-    /// What was said since this was last asked.
+    /// The output since the last call.
     pub(super) fn take(&mut self) -> String {
         std::mem::take(&mut self.said)
     }
@@ -102,7 +102,7 @@ pub(super) fn span(of: TimeDelta) -> String {
     }
 }
 
-/// Breaks between words; a word that is wider than a line keeps one to itself.
+/// Breaks between words; a word that is wider than a line gets its own line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_those_who_asked() {
+    fn colors_are_printed_only_on_request() {
         let lines = said(true, |voice| voice.dated(Timestamp::UNIX_EPOCH, Tone::Good, "over", "fine"));
 
         assert_eq!(lines, ["day   0  \u{1b}[32mover    \u{1b}[0m  fine"]);
     }
 
     #[test]
-    fn spans_are_told_as_people_say_them() {
+    fn spans_are_shown_in_words() {
         for (seconds, told) in [
             (20, "less than a minute"),
             (300, "5 min"),

@@ -1,7 +1,7 @@
-//! Looks at everything after each beat of the clock: tells what happened and checks the promises.
+//! Observes everything after each beat of the clock, narrates it and checks the promises.
 //!
-//! Owns the way from what can be observed (the world's ledger and grants, the boards, the log) to the
-//! narration. Nothing is told here that was not seen.
+//! Owns the way from observable facts (the world's ledger and grants, the boards, the log) to the narration, which
+//! says nothing else.
 
 mod checks;
 
@@ -22,13 +22,13 @@ use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::RefreshToken;
 use crate::token::version::VersionId;
 
-/// How often calls are counted up against the limits, and what else takes longer is looked at.
+/// How often calls are counted against the limits, and other slow checks run.
 const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
 
-/// How often what was shown is searched for secrets.
+/// How often the output is searched for secrets.
 const SEARCH_EVERY: TimeDelta = TimeDelta::days(7);
 
-/// What happened, in numbers.
+/// The numbers of events.
 #[derive(Default)]
 pub(super) struct DemoCounts {
     pub(super) sign_ins: usize,
@@ -40,7 +40,7 @@ pub(super) struct DemoCounts {
     pub(super) log_lines: usize,
 }
 
-/// What is going on at one moment.
+/// The observed state at one moment.
 struct Scene<'a> {
     stage: &'a Stage,
     daemon: &'a Process,
@@ -48,31 +48,31 @@ struct Scene<'a> {
     now: Timestamp,
 }
 
-/// Everything that is remembered from beat to beat.
+/// The memory between beats.
 pub(super) struct Watch {
     pub(super) promises: Promises,
     pub(super) told: OpenConditions,
     pub(super) counts: DemoCounts,
-    /// A person's sessions were revoked, and nobody has signed in since.
+    /// A user's sessions were revoked, and no sign-in has followed.
     pub(super) revoked: bool,
-    /// A daemon has just come up: what it shows is not news yet.
+    /// A daemon has just started: its first view is no news.
     pub(super) fresh: bool,
-    /// A second daemon is running, and has been seen at work.
+    /// A second daemon is running, and was seen working.
     pub(super) two: bool,
-    /// When the issuer last redeemed a token of the story's.
+    /// When the issuer last redeemed the story's token.
     pub(super) redeemed_at: Option<Timestamp>,
     log: Captured,
     secrets: Secrets,
-    /// What was shown and not searched yet.
+    /// Output that was not searched yet.
     shown: String,
     calls_seen: Timestamp,
     writes_seen: usize,
     last_sign_in: Option<RefreshToken>,
     buried_since: Option<Timestamp>,
     dead_since: Option<Timestamp>,
-    /// The newest version when a successor was first held that the vault did not take.
+    /// The newest version when a successor was first held that the vault rejected.
     held: Option<VersionId>,
-    /// When a person was last waited for.
+    /// When a person last had to act.
     awaited_at: Option<Timestamp>,
     /// When daemons of the story ended.
     ends: Vec<Timestamp>,
@@ -106,7 +106,7 @@ impl Watch {
         }
     }
 
-    /// Looks at everything, tells what is new, checks what can be checked.
+    /// Observes everything, narrates news, and runs the checks.
     pub(super) fn look(
         &mut self,
         stage: &Stage,
@@ -132,12 +132,12 @@ impl Watch {
         self.tell_broken(voice);
     }
 
-    /// Notes that a daemon has ended.
+    /// Records the end of a daemon.
     pub(super) fn ended(&mut self, at: Timestamp) {
         self.ends.push(at);
     }
 
-    /// The last look: what was shown since the last search, too.
+    /// The last observation, including output since the last search.
     pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
         self.search_at = stage.clock.now();
         self.look(stage, daemon, None, voice);
@@ -203,7 +203,7 @@ impl Watch {
         let status = scene.daemon.board().status();
         let standing = standing(scene.daemon, scene.now);
         if self.fresh {
-            // It shows what it knows once it has looked.
+            // The daemon shows what it knows after its first check.
             self.fresh = standing != TokenState::Current;
             if self.fresh {
                 return;
@@ -224,7 +224,7 @@ impl Watch {
         }
     }
 
-    /// Takes the log over; an ERROR means that a person must act, and the story knows when one must.
+    /// Reads the log. An ERROR means that a person must act, and the story knows when that is so.
     fn read_log(&mut self, scene: &Scene<'_>) {
         let log = self.log.take();
         for line in log.lines() {
@@ -256,7 +256,7 @@ fn tell(voice: &mut Voice, now: Timestamp, condition: &Condition) {
     voice.dated(now, tone, head, &text);
 }
 
-/// Where the token stands by what a daemon shows.
+/// The token's state, as a daemon shows it.
 pub(super) fn standing(daemon: &Process, now: Timestamp) -> TokenState {
     daemon
         .board()

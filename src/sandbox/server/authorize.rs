@@ -1,4 +1,4 @@
-//! The authorization endpoint as a person meets it: choose an account, consent, go back.
+//! The authorization endpoint for a user: choose an account, consent, return.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) fn routes() -> Routes {
     Router::new().route("/{tenant}/oauth2/v2.0/authorize", get(show).post(answer))
 }
 
-/// What the buttons of the pages send.
+/// The form data of the pages' buttons.
 #[derive(Deserialize)]
 struct Pressed {
     #[serde(default)]
@@ -86,7 +86,7 @@ fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
         .response(StatusCode::OK)
 }
 
-/// By a redirect, or by a form that Entra's script would send off by itself.
+/// By a redirect, or by a form that Entra's script would submit.
 fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =

@@ -1,6 +1,6 @@
-//! The controls below `/_sandbox/`: see what the peers see, and make things happen.
+//! The controls below `/_sandbox/`: show the simulated state, and cause events.
 //!
-//! Invariant: nothing here shows a token or a secret; a value is named by a short fingerprint.
+//! Invariant: no token and no secret is shown; a short fingerprint stands for a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/sign-in", post(sign_in))
 }
 
-/// What there is to ask and to do.
+/// The queries and actions.
 const CONTROLS: &str = "\
 GET    /_sandbox/state          users, apps, grants, secrets, requests, faults
 POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}
@@ -142,11 +142,11 @@ fn requests(world: &World) -> BTreeMap<&'static str, BTreeMap<&'static str, usiz
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockForm {
-    /// How far the world is to be ahead of the host.
+    /// How far the world is ahead of the host.
     offset: Option<Span>,
-    /// How far it is to move on.
+    /// How far time advances.
     advance: Option<Span>,
-    /// How fast it is to run.
+    /// The new speed.
     speed: Option<f64>,
 }
 
@@ -168,7 +168,7 @@ async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     Ok(Json(json!({"now": shown(world.now()), "speed": world.speed()})))
 }
 
-/// A third of a year each second; beyond it spans leave what a duration can hold within minutes.
+/// A third of a year each second; faster, spans exceed the range of a duration within minutes.
 const MAX_SPEED: f64 = 10_000_000.0;
 
 async fn faults(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
@@ -187,13 +187,13 @@ async fn clear(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     faults(State(shared)).await
 }
 
-/// Whom a control is about; the first partner where nobody is named.
+/// The user of a control; the first partner's by default.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PersonForm {
     /// Object id or sign-in name.
     user: Option<String>,
-    /// Whether the user's sign-ins carry a second factor from now on.
+    /// Whether the user's sign-ins use MFA from now on.
     mfa: Option<bool>,
 }
 
@@ -233,7 +233,7 @@ async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AppForm {
-    /// The app; the first partner's where none is named.
+    /// The app; the first partner's by default.
     client_id: Option<String>,
 }
 
@@ -245,7 +245,7 @@ async fn expire_secret(State(shared): State<Arc<SandboxState>>, body: Bytes) -> 
     Ok(Json(json!({"expired": app})))
 }
 
-/// Reads a body, whatever `curl -d` calls its type; an empty one is an empty form.
+/// Parses a body, whatever content type `curl -d` sends; an empty one is an empty form.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, Json<Value>)> {
     let body = if body.is_empty() { &b"{}"[..] } else { body };
     serde_json::from_slice(body).map_err(|why| wrong(&why.to_string()))

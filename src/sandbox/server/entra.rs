@@ -1,5 +1,5 @@
-//! Entra over HTTPS: the token endpoint and as much metadata as official clients ask for. The pages that
-//! people see are `authorize`'s and `device`'s.
+//! Entra over HTTPS: the token endpoint and the metadata that official clients request. `authorize` and `device` own
+//! the pages for users.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::sandbox::world::{
 /// How a token of another issuer proves an app (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What a token request is made of.
+/// The fields of a token request.
 type Fields = BTreeMap<String, String>;
 
 pub(super) fn routes() -> Routes {
@@ -85,7 +85,7 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
             correlation_id: Some(&caller.correlation_id()),
         },
     );
-    // A successor is for those who ask for it (docs/azure-facts.md F106).
+    // A successor is returned only if the scope requests it (docs/azure-facts.md F106).
     let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
     let tailored = answer.map(|answer| {
         let refresh_token = answer.refresh_token.filter(|_| asked);
@@ -136,7 +136,7 @@ async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Resp
     answered(caller, answer, None).await
 }
 
-/// The answer to any grant; with `account`, whose it is, for a client that keeps accounts.
+/// The answer to any grant; with `account`, also the user's account, for a client that stores accounts.
 async fn answered(
     caller: &Caller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
@@ -242,7 +242,7 @@ async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
     .into_response()
 }
 
-/// The key of ID tokens. Access tokens are signed by nobody: their audiences look them up.
+/// The key of ID tokens. Access tokens are not signed: their audiences look them up.
 async fn keys(caller: Caller) -> Json<Value> {
     Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }

@@ -1,4 +1,4 @@
-//! What a fault that was asked for looks like to the one who called.
+//! The answers of injected faults.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
-/// Longer than any client's patience; short enough that a forgotten test ends.
+/// Longer than any client's timeout; short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
 impl Caller {
-    /// What a fault looks like to the one who called.
+    /// The answer of a fault.
     pub(super) async fn faulted(&self, peer: Peer, what: FaultEffect) -> Response {
         match what {
             FaultEffect::Transport(transport) => {

@@ -1,6 +1,6 @@
-//! What the sandbox writes for the commands that are to be tried against it.
+//! The files for commands that use the sandbox.
 //!
-//! Invariant: what proves the vault identity is readable by its owner only.
+//! Invariant: only the owner can read the vault identity's credential.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,37 +14,37 @@ use secrecy::ExposeSecret as _;
 use super::{IdentityService, Sandbox, SandboxError, VaultIdentity};
 use crate::sandbox::world::Partner;
 
-/// As long as Kubernetes makes one last at most (aks/workload-identity-overview).
+/// The longest lifetime of Kubernetes' own (aks/workload-identity-overview).
 const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 
-/// What a configuration is to hold.
+/// The content of a configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigRequest<'a> {
-    /// The tokens, each with the name it is to have.
+    /// The tokens with their names.
     pub tokens: &'a [(&'a str, &'a Partner)],
-    /// As the policy is to say; its default where nothing is asked for.
+    /// The policy's value; its default if `None`.
     pub rotate_after: Option<Duration>,
-    /// As the policy is to say; its default where nothing is asked for.
+    /// The policy's value; its default if `None`.
     pub prove_every: Option<Duration>,
-    /// Whether the tokens are to be kept as a strict issuer wants it.
+    /// Whether the tokens are `strict`.
     pub strict: bool,
 }
 
 /// The files that were written.
 #[derive(Clone, Debug)]
 pub struct WrittenFiles {
-    /// The authority to trust.
+    /// The certificate authority to trust.
     pub ca: PathBuf,
     /// The configuration.
     pub config: PathBuf,
 }
 
 impl Sandbox {
-    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory, which is made
-    /// where it does not exist; also what workload identity puts into a pod.
+    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory, which is created if
+    /// missing; also the files that workload identity puts into a pod.
     ///
     /// # Errors
-    /// Where one of them cannot be written.
+    /// A file that cannot be written.
     pub fn write_config(
         &self,
         dir: &Path,
@@ -71,10 +71,10 @@ impl Sandbox {
         Ok(WrittenFiles { ca, config })
     }
 
-    /// Adds to the configuration a sink and a heartbeat that lead to the sandbox's inbox.
+    /// Adds a sink and a heartbeat to the configuration that use the sandbox's inbox.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// A file that cannot be written.
     pub(super) fn add_inbox(&self, written: &WrittenFiles) -> Result<(), SandboxError> {
         let failed = |source| SandboxError::Write { path: written.config.clone(), source };
         let mut config = std::fs::read_to_string(&written.config).map_err(failed)?;
@@ -93,10 +93,10 @@ impl Sandbox {
         write(&written.config, &config, 0o644)
     }
 
-    /// Writes `managed-identity.env` into a directory: what App Service puts into the environment.
+    /// Writes `managed-identity.env` into a directory: the environment of App Service.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// A file that cannot be written.
     pub fn write_identity(&self, dir: &Path, service: &IdentityService) -> Result<(), SandboxError> {
         let (endpoint, header) = (&service.endpoint, service.header.expose_secret());
         let host = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}\n");
@@ -138,7 +138,7 @@ ca_file = {}
         text
     }
 
-    /// What to type next.
+    /// The next commands to type.
     pub fn welcome(&self, written: &WrittenFiles) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
         format!(

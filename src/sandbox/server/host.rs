@@ -1,8 +1,8 @@
-//! The identity service of an Azure host: a virtual machine's metadata service, and what App Service and
-//! Container Apps offer instead.
+//! The identity service of an Azure host: a virtual machine's metadata service, and the one of App Service and
+//! Container Apps.
 //!
-//! Plain HTTP on an address of its own, as on a real host. Its identity is the app that opens the
-//! sandbox's vault. Errors are those of the protocol (docs/azure-facts.md F401, F402).
+//! Plain HTTP on an address of its own, as on a real host. Its identity is the app that opens the sandbox's vault.
+//! Errors are those of the protocol (docs/azure-facts.md F401, F402).
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) fn routes(shared: &Arc<SandboxState>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-/// What is asked for.
+/// The query of a request.
 #[derive(Deserialize)]
 struct IdentityQuery {
     resource: String,

@@ -1,4 +1,4 @@
-//! Bodies that are meant to do harm: too long, too slow, too well packed, or full of what was sent.
+//! Harmful bodies: too long, too slow, compressed to expand hugely, or full of the caller's own data.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use serde_json::json;
 use super::wire::{Caller, set};
 use crate::sandbox::world::{Hostile, Peer};
 
-/// How much a long body holds, packed or not.
+/// The length of a long body, after decompression.
 const LONG_BYTES: usize = 100_000_000;
 
 /// How much of it is made at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Faster than anybody gives up a silent connection, slower than anything useful.
+/// Shorter than any client's idle timeout, longer than any useful answer needs.
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
-/// Such an answer to a caller.
+/// A harmful answer to a caller.
 pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Caller) -> Response {
     match body {
         Hostile::Long => in_pieces(status, LONG_BYTES / CHUNK_BYTES, Bytes::from(vec![b' '; CHUNK_BYTES])),
@@ -57,12 +57,12 @@ fn json_of(status: StatusCode, body: Body) -> Response {
     response
 }
 
-/// Spaces without an end in sight: a gzip member (RFC 1952) of one block with fixed codes (RFC 1951, 3.2.6),
-/// in it a space and then nothing but "the last byte, 258 times". Cut before its end, which nobody gets to.
+/// Endless spaces: a gzip member (RFC 1952) of one block with fixed codes (RFC 1951, 3.2.6), which holds a space and
+/// then only "the last byte, 258 times". Cut before its end, which no client reaches.
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
-    // Not the last block; fixed codes. Numbers go in from their lowest bit, codes from their highest.
+    // Not the last block; fixed codes. Numbers are written from their lowest bit, codes from their highest.
     bits.push([false, true, false]);
     bits.push(code(0x30 + u16::from(b' '), 8));
     for _ in 0..REPEATS {
@@ -73,15 +73,15 @@ fn bomb() -> Vec<u8> {
     bits.bytes
 }
 
-/// The bits of a code, from its highest.
+/// The bits of a code, from the highest.
 fn code(code: u16, length: u32) -> impl Iterator<Item = bool> {
     (0..length).rev().map(move |bit| code >> bit & 1 == 1)
 }
 
-/// Bytes that fill up from their lowest bit.
+/// Bytes that are filled from their lowest bit.
 struct Bits {
     bytes: Vec<u8>,
-    /// How many bits of the last byte are free.
+    /// The number of free bits in the last byte.
     free: u32,
 }
 
@@ -99,11 +99,11 @@ impl Bits {
     }
 }
 
-/// What a caller sent.
+/// The data that a caller sent.
 struct SentText {
-    /// The longest part of it, taken out of its form.
+    /// Its longest part, decoded.
     longest: String,
-    /// All of it, as it came and taken apart.
+    /// All of it, raw and decoded.
     all: String,
     /// The parts that are long enough to be a secret.
     parts: String,
@@ -123,10 +123,10 @@ impl SentText {
     }
 }
 
-/// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
+/// Clears a screen, sets a title, colors by a single C1 character, and reverses the reading direction.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
-/// A token answer or a profile that can be used.
+/// A valid token answer or profile.
 fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let SentText { longest, all, parts } = sent;
     let claims = json!({
@@ -145,7 +145,7 @@ fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Every text that a peer's answer can hold is what was sent, as it came and taken apart.
+/// An answer in which every text is the caller's own data, raw and decoded.
 fn echo(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let (one, all) = (&sent.longest, &sent.all);
     let body = match peer {
@@ -180,10 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_laid_down_as_deflate_wants_them() {
+    fn codes_are_written_in_deflates_bit_order() {
         let mut bits = Bits { bytes: Vec::new(), free: 0 };
 
-        // What zlib makes of the letter "a" in a last block with fixed codes, but for the end of it.
+        // The output of zlib for the letter "a" in a last block with fixed codes, except its end.
         bits.push([true, true, false]);
         bits.push(code(0x30 + u16::from(b'a'), 8));
 

@@ -1,7 +1,7 @@
-//! The inbox: alerts that were sent to the sandbox, as people would see them.
+//! The inbox: alerts that were sent to the sandbox, as people would read them.
 //!
-//! It takes what the sinks of kind `teams`, `slack`, `webhook` and `pagerduty` post, and heartbeats, and shows the texts in them.
-//! Nothing is checked beyond their form, and nothing is kept on disk.
+//! It accepts posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and heartbeats, and shows their texts.
+//! Only their form is checked, and nothing is written to disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use serde_json::Value;
 use super::{Routes, SandboxState, shown};
 use crate::process::text;
 
-/// The newest messages are kept.
+/// The number of messages kept, the newest ones.
 const MOST: usize = 100;
 
-/// What has arrived.
+/// The received messages.
 #[derive(Debug, Default)]
 pub(super) struct Inbox(Mutex<VecDeque<String>>);
 
@@ -85,7 +85,7 @@ fn take(shared: &SandboxState, kind: &str, body: &[u8]) -> (StatusCode, &'static
     (StatusCode::ACCEPTED, "ok")
 }
 
-/// What people would read.
+/// The text for people.
 fn read(kind: &str, body: &Value) -> Option<String> {
     match kind {
         "teams" => {

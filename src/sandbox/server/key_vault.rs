@@ -21,14 +21,14 @@ use super::{Routes, SandboxState};
 use crate::sandbox::world::{Operation, Peer, Trouble, VaultRefusal, VersionsPage};
 use crate::token::secret::{SecretAddress, SecretName};
 
-/// The versions of the API that are answered (docs/azure-facts.md F203).
+/// The supported API versions (docs/azure-facts.md F203).
 const API_VERSIONS: [&str; 10] =
     ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
 
-/// What a page holds where nothing is asked for, and at most.
+/// The default and the maximum length of a page.
 const PAGE: usize = 25;
 
-/// Tells the caller's address as the vault sees it.
+/// The caller's address as the vault sees it.
 const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 
 /// The answer of a call to the world.
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Routes {
         .route("/deletedsecrets/{name}/recover", post(recover))
 }
 
-/// A caller with a token for the vault, who speaks a version of the API that it knows.
+/// A caller with a token for the vault and a supported API version.
 struct Admitted {
     caller: Caller,
     vault: Arc<str>,
@@ -98,7 +98,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
 }
 
 impl Admitted {
-    /// Holds the call up where it is to be slow, makes it, and answers.
+    /// Delays the call if a fault says so, makes it, and answers.
     async fn call<T>(
         &self,
         name: &str,
@@ -137,7 +137,7 @@ impl Admitted {
         (self.query.skip.unwrap_or(0), self.query.maxresults.unwrap_or(PAGE))
     }
 
-    /// The body, or the refusal of one that cannot be read.
+    /// The body, or the rejection of an unreadable one.
     fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, VaultRefusal> {
         serde_json::from_slice(body)
             .map_err(|_| VaultRefusal::bad_parameter("The request body cannot be read."))
@@ -222,7 +222,7 @@ async fn purge(by: Admitted, Path(name): Path<String>) -> Response {
     by.call(&name, Operation::Purge, effect, |()| StatusCode::NO_CONTENT.into_response()).await
 }
 
-/// The vault asks who it is talking to.
+/// The vault requests authentication.
 fn challenge(caller: &Caller, why: &str) -> Response {
     let body = key_vault_error("Unauthorized", None, why);
     let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
@@ -237,7 +237,7 @@ fn challenge(caller: &Caller, why: &str) -> Response {
 
 fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
-        // There is no such host: the nearest that this one can do is not to answer.
+        // There is no such host, which this server simulates by not answering.
         caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);
@@ -248,13 +248,13 @@ fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
     response
 }
 
-/// The headers that every answer of Key Vault's carries.
+/// The headers of every Key Vault answer.
 fn dressed(caller: &Caller, mut response: Response) -> Response {
     set(&mut response, "x-ms-request-id", &caller.world().fresh_id().to_string());
     if let Some(id) = caller.header("x-ms-client-request-id") {
         set(&mut response, "x-ms-client-request-id", id);
     }
-    // A refusal by the firewall has said already whom it saw.
+    // A rejection by the firewall already names the caller's address.
     if !response.headers().contains_key(NETWORK_INFO) {
         set(&mut response, NETWORK_INFO, &network_info(&caller.peer.ip().to_string()));
     }

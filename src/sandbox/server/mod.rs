@@ -1,8 +1,7 @@
-//! The world over HTTPS: what `sandbox` and `demo` serve, so that the shipped adapters and the official
-//! Azure clients talk to it.
+//! The world over HTTPS, for `sandbox` and `demo`: the shipped adapters and the official Azure clients connect to it.
 //!
-//! Owns the wire: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center, all under one
-//! origin, and the controls below `/_sandbox/`. Holds no rule of any peer: those are the world's.
+//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center, all under one origin, and
+//! the controls below `/_sandbox/`. The world owns every rule of the services.
 
 mod authorize;
 mod controls;
@@ -46,7 +45,7 @@ use crate::sandbox::world::{Partner, World};
 /// The routes of one peer.
 type Routes = Router<Arc<SandboxState>>;
 
-/// Far more than a test or a person's own programs take up: the sandbox decides itself what is slow and what is cut.
+/// Far more than a test or a user's own programs need: injected faults, not limits, make the sandbox slow.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 1024,
     // Clients keep idle connections for 90 seconds (`reqwest`).
@@ -56,12 +55,12 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// How long the sandbox's app secret still lasts when it starts.
+/// The remaining life of the sandbox's app secret at the start.
 const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(180);
 
-/// A sandbox that is being served. Ends when it is dropped.
+/// A running sandbox. Stops when dropped.
 pub struct Sandbox {
-    /// Where it listens.
+    /// Its address.
     pub addr: SocketAddr,
     /// The authority that clients must trust, PEM.
     pub ca_pem: String,
@@ -74,7 +73,7 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
-/// The app that opens the vault, as `credential = "client_secret"` names it.
+/// The app that opens the vault, as `credential = "client_secret"` configures it.
 #[derive(Clone, Debug)]
 pub struct VaultIdentity {
     /// Its tenant.
@@ -85,7 +84,7 @@ pub struct VaultIdentity {
     pub client_secret: SecretString,
 }
 
-/// The identity service of an Azure host, as a process on it finds it in its environment.
+/// The identity service of an Azure host, as its environment variables describe it.
 #[derive(Clone, Debug)]
 pub struct IdentityService {
     /// `IDENTITY_ENDPOINT`.
@@ -94,23 +93,23 @@ pub struct IdentityService {
     pub header: SecretString,
 }
 
-/// Why there is no sandbox.
+/// Why the sandbox cannot start.
 #[derive(Debug, Error)]
 pub enum SandboxError {
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// What was asked for.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// The throwaway certificates could not be made.
@@ -119,26 +118,26 @@ pub enum SandboxError {
     /// The key that signs ID tokens could not be made.
     #[error("cannot make a signing key")]
     Key,
-    /// TLS does not take them.
+    /// TLS rejects them.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
 }
 
-/// What all requests share.
+/// The state that all requests share.
 struct SandboxState {
     world: World,
     origin: Arc<str>,
     vault_identity: VaultIdentity,
     /// Signs ID tokens.
     signer: signing::Signer,
-    /// What the host's identity service wants to see, as App Service does.
+    /// The header that the host's identity service requires, as App Service does.
     identity_header: SecretString,
-    /// Alerts that were sent here.
+    /// The received alerts.
     inbox: inbox::Inbox,
 }
 
 impl SandboxState {
-    /// The vault of a request: by host where the world has one of that name, else the sandbox's own.
+    /// The vault of a request: by host if the world has a vault of that name, else the sandbox's own.
     fn vault_at(&self, host: Option<&str>) -> Arc<str> {
         let named = host.map(|host| format!("https://{host}"));
         match named.filter(|url| self.world.has_vault(url)) {
@@ -149,11 +148,11 @@ impl SandboxState {
 }
 
 impl Sandbox {
-    /// Serves a world. Adds to it a vault at the sandbox's own origin, which may do everything, and an
-    /// app that opens it. Access tokens live by the host's clock from now on.
+    /// Serves a world. Adds a vault at the sandbox's own origin with all rights, and an app that opens it. Access
+    /// tokens expire by the host's clock from now on.
     ///
     /// # Errors
-    /// Where the address is taken, or no certificate can be made.
+    /// An address in use, or no certificate can be made.
     pub async fn start(world: World, listen: SocketAddr) -> Result<Self, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
@@ -184,24 +183,24 @@ impl Sandbox {
         &self.shared.world
     }
 
-    /// Serves the identity service of an Azure host too, for as long as the sandbox: a virtual machine's
-    /// below `/metadata/`, App Service's at `/msi/token`. Plain HTTP.
+    /// Also serves the identity service of an Azure host while the sandbox runs: a virtual machine's below
+    /// `/metadata/`, App Service's at `/msi/token`. Plain HTTP.
     ///
     /// # Errors
-    /// Where the address is taken.
+    /// An address in use.
     pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let routes = host::routes(&self.shared);
-        // It ends with the sandbox, which has nothing to learn from how.
+        // It ends with the sandbox, so its result does not matter.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();
         Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
     }
 
-    /// A token by which the app that opens the vault proves itself, as Kubernetes projects one into a pod.
+    /// A token with which the app that opens the vault authenticates, as Kubernetes projects one into a pod.
     pub fn federated_token(&self, lasts: TimeDelta) -> SecretString {
         let token: SecretString = format!("eyJmZWRlcmF0ZWQi.{}", self.world().fresh_id().simple()).into();
         let expires = Some(Clock::host().now() + lasts);
@@ -209,8 +208,8 @@ impl Sandbox {
         token
     }
 
-    /// Adds a partner whose token was signed in and stored some time ago, with an app secret that has
-    /// half a year left.
+    /// Adds a partner whose token was signed in and stored some time ago, with an app secret that is valid for half a
+    /// year more.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
@@ -220,8 +219,8 @@ impl Sandbox {
         partner
     }
 
-    /// Adds people to try sign-ins with, beside the partner's own: a colleague with and one without a second
-    /// factor, a guest, and somebody of another tenant.
+    /// Adds users for sign-ins, beside the partner's own: a colleague with and one without MFA, a guest, and a user of
+    /// another tenant.
     pub fn add_cast(&self, partner: &Partner) {
         let tenant =
             self.world().find_tenant(&partner.tenant_id).map(|tenant| tenant.domain).unwrap_or_default();
@@ -234,10 +233,10 @@ impl Sandbox {
         self.world().add_user(&elsewhere, "stranger@elsewhere.example", true);
     }
 
-    /// Ends it: no new connections, a moment for open requests, then none.
+    /// Stops it: no new connections, and a moment for open requests.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        // It ends by itself, soon after it was told to.
+        // The task ends soon after the cancellation.
         let _ended = (&mut self.serving).await;
     }
 }
@@ -274,41 +273,41 @@ fn routes(shared: &Arc<SandboxState>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-/// Every answer says what time it is in the world.
+/// Every answer carries the world's time.
 async fn dated(State(shared): State<Arc<SandboxState>>, mut response: Response) -> Response {
     wire::set(&mut response, "date", &wire::http_date(shared.world.now()));
     response
 }
 
-/// What `sandbox` is asked for.
+/// Options of `sandbox`.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
-    /// Where the authority, the configuration and the vault identity's secret are written.
+    /// The directory for the certificate authority, the configuration and the vault identity's secret.
     pub dir: PathBuf,
-    /// Where to listen.
+    /// The address.
     pub listen: SocketAddr,
-    /// Where the identity service of an Azure host is to listen, if at all.
+    /// The address of an Azure host's identity service, if wanted.
     pub identity_listen: Option<SocketAddr>,
-    /// How old the stored token is at the start.
+    /// The age of the stored token at the start.
     pub age: Duration,
-    /// What the configuration is to say; its default where nothing is asked for.
+    /// The value in the configuration; its default if `None`.
     pub rotate_after: Option<Duration>,
-    /// What the configuration is to say; its default where nothing is asked for.
+    /// The value in the configuration; its default if `None`.
     pub prove_every: Option<Duration>,
-    /// Whether a spent token that comes back kills its family. Entra's does not.
+    /// Whether the return of a spent token ends its family. Entra does not do that.
     pub strict: bool,
-    /// Whether nobody has signed in yet: there is no stored token to begin with.
+    /// Whether to begin without a stored token.
     pub never_signed_in: bool,
     /// Whether the configuration sends alerts and heartbeats to the inbox.
     pub inbox: bool,
-    /// How many tokens there are, each of a partner of its own; at least one.
+    /// The number of tokens, each with its own partner; at least one.
     pub tokens: usize,
 }
 
-/// Serves a fresh world with its partners until `stop` ends; says once what to type next.
+/// Serves a new world with its partners until `stop` ends; prints once what to type next.
 ///
 /// # Errors
-/// Where the address is taken or the directory cannot be written.
+/// An address in use, or a directory that cannot be written.
 pub async fn serve(
     options: &SandboxOptions,
     stop: impl Future<Output = ()>,
@@ -353,7 +352,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// An instant as the controls show it.
+/// A time in the controls' form.
 fn shown(at: Timestamp) -> String {
     crate::process::clock::rfc3339(at)
 }

@@ -1,6 +1,6 @@
-//! The pages that people see at the sandbox's Entra: plain forms, one style sheet, no script.
+//! The pages of the sandbox's Entra: plain forms, one style sheet, no script.
 //!
-//! Owns the HTML and the policy it is sent with. `maud` escapes everything that is not written in a template.
+//! Owns the HTML and its content security policy. `maud` escapes everything that is not written in a template.
 
 use aws_lc_rs::digest;
 use axum::http::StatusCode;
@@ -22,12 +22,12 @@ input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#5
 pub(super) struct Page {
     pub(super) title: &'static str,
     pub(super) body: Markup,
-    /// Where its form may lead beside this server: a redirect counts too (CSP3, form-action).
+    /// Where its form may lead besides this server: a redirect counts too (CSP3, form-action).
     pub(super) leads_to: Option<String>,
 }
 
 impl Page {
-    /// Its answer.
+    /// The page as an answer.
     pub(super) fn response(self, status: StatusCode) -> Response {
         let Self { title, body, leads_to } = self;
         let html = html! {
@@ -70,7 +70,7 @@ fn origin(url: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
-/// What Entra says on its own page, and never at the redirect.
+/// An error on Entra's own page, never at the redirect.
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
     let code = refused.refusal.trace.code.unwrap_or_default();
     let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn trouble(refused: &EntraRefusal) -> Response {
         .response(StatusCode::BAD_REQUEST)
 }
 
-/// One button a user, the one that is hinted at first, those of the tenant before others.
+/// One button per user: the hinted one first, then those of the tenant.
 pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     users.retain(|user| !user.deleted);
     users.sort_by_key(|user| {
@@ -102,10 +102,10 @@ pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     }
 }
 
-/// More would make the page a list nobody reads.
+/// A longer list would be unusable.
 const MOST_USERS: usize = 50;
 
-/// A field that the person does not see.
+/// A hidden field.
 pub(super) fn hidden(name: &str, value: &str) -> Markup {
     html! { input type="hidden" name=(name) value=(value); }
 }

@@ -35,7 +35,7 @@ impl Signer {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// As the key set shows it (RFC 7517). The point is one byte of form, then both coordinates.
+    /// The public key as a JSON Web Key (RFC 7517). The point is a format byte followed by both coordinates.
     pub(super) fn public_key(&self) -> Value {
         let point = self.0.public_key().as_ref();
         let (x, y) = point[1..].split_at(COORDINATE);

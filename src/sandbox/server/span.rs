@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// A span, forwards or back.
+/// A span, forward or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span(pub(super) TimeDelta);
 
@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for Span {
             Written::Seconds(seconds) => TimeDelta::try_seconds(seconds),
             Written::Text(text) => parse(&text),
         };
-        // Beyond that an instant could leave the range of its type.
+        // A longer span could exceed the range of an instant.
         let fits = |span: &TimeDelta| span.abs() <= TimeDelta::days(36_525);
         span.filter(fits)
             .map(Self)

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::SandboxError;
 
-/// What accepts TLS, and the authority's certificate that clients must trust.
+/// The TLS acceptor, and the authority's certificate that clients must trust.
 pub(super) struct ServerIdentity {
     pub(super) acceptor: TlsAcceptor,
     pub(super) ca_pem: String,

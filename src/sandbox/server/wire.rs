@@ -1,4 +1,4 @@
-//! What all of the sandbox's peers share on the wire: who calls, how faults look, and the world's date.
+//! Common parts of the simulated services' protocols: the caller, injected faults, and the world's date.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,22 +23,22 @@ use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 /// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
 const MAX_SENT_BYTES: usize = 1024 * 1024;
 
-/// One request's sender, as far as the peers look at it.
+/// The sender of a request, as far as the services use it.
 pub(super) struct Caller {
     pub(super) shared: Arc<SandboxState>,
     /// The address it calls from.
     pub(super) peer: SocketAddr,
     pub(super) connection: Connection,
     pub(super) headers: HeaderMap,
-    /// The body, where it was kept.
+    /// The body, if it was kept.
     pub(super) sent: Bytes,
 }
 
-/// A request's body, beside the one that its handler reads.
+/// A copy of a request's body, beside the one that its handler reads.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Bytes);
 
-/// Keeps the body of a request, for a fault that sends it back.
+/// Keeps the body of a request, for a fault that returns it.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match axum::body::to_bytes(body, MAX_SENT_BYTES).await {
@@ -82,7 +82,7 @@ impl Caller {
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     }
 
-    /// Holds the call up, where it is to be slow.
+    /// Delays the call, if a fault says so.
     pub(super) async fn enter(&self, peer: Peer, operation: Operation, subject: &str) {
         let delay = self.world().delay(peer, operation, subject);
         if delay > Duration::ZERO {
@@ -146,7 +146,7 @@ pub(super) fn partner_center_error(code: &str, description: &str) -> Value {
     json!({"code": code, "description": description, "data": [], "source": "PartnerFD"})
 }
 
-/// Sets a header, where the value can stand in one.
+/// Sets a header, if the value is valid in one.
 pub(super) fn set(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);

@@ -1,11 +1,10 @@
-//! The ports over the world: what the simulation runs on.
+//! The ports over the world, for the simulation.
 //!
-//! Owns the way from the world's answers to the ports' errors, which mirrors what the adapters make of
-//! the same answers on the wire.
+//! Owns the conversion of the world's answers to the ports' errors, which mirrors the adapters' treatment of the same
+//! answers on the network.
 //!
-//! Invariant: a call yields exactly once before it takes effect and has no other point to wait at,
-//! short of a latency that was asked for; so a test that polls two actors' futures by hand decides the
-//! order of effects.
+//! Invariant: a call yields exactly once before it takes effect and waits nowhere else, except for a requested
+//! latency. So a test that polls two actors' futures by hand decides the order of effects.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -34,7 +33,7 @@ use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
-/// One instance of a program, as the world sees it: its name stands in the ledger beside each call.
+/// One instance of a program: its name is recorded with each call.
 #[derive(Clone)]
 pub struct Actor {
     world: World,
@@ -76,7 +75,7 @@ impl Actor {
     }
 }
 
-/// Gives way once, whoever polls.
+/// Yields once to the executor.
 async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
@@ -251,7 +250,7 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     }
 }
 
-/// An answer without Key Vault's body: a gateway's, which knows nothing about secrets.
+/// An answer without Key Vault's body: a gateway's, which says nothing about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     match status {
         401 => VaultError::Unauthorized { akv: None },
@@ -299,7 +298,7 @@ impl Resource for Actor {
             Err(Trouble::Fault(FaultEffect::Transport(transport))) => {
                 Err(ResourceError::Unreachable(transport))
             }
-            // Only these two are a verdict; anything else is none.
+            // Only these two are a verdict.
             Err(Trouble::Fault(FaultEffect::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }

@@ -1,4 +1,4 @@
-//! A person signs in on another device: the code they type, and what the program that waits is told.
+//! Sign-in on another device: the code that the user types, and the answers to the program that polls.
 //!
 //! Owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
 
@@ -15,45 +15,45 @@ use super::sign_in::{about, tailored};
 use super::{Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 
-/// How long a code holds (docs/azure-facts.md F136).
+/// The lifetime of a code (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);
 
-/// A request of the program that waits.
+/// A poll of the waiting program.
 #[derive(Clone, Copy)]
 pub struct DeviceRequest<'a> {
-    /// As it stands in the URL: GUID or domain.
+    /// The tenant in the URL: GUID or domain.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
-    /// What the app sends to prove itself; empty for nothing.
+    /// The app's secret; empty for none.
     pub client_secret: &'a str,
-    /// The code that was handed out.
+    /// The issued code.
     pub device_code: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
 }
 
-/// What the program is given to begin with.
+/// The answer to the program's first request.
 #[derive(Clone, Debug)]
 pub struct DeviceAnswer {
-    /// To poll with.
+    /// The code to poll with.
     pub device_code: String,
-    /// To type.
+    /// The code to type.
     pub user_code: String,
-    /// How long both hold.
+    /// The lifetime of both.
     pub expires_in: Duration,
-    /// How often to ask.
+    /// The polling interval.
     pub interval: Duration,
 }
 
-/// How a device code stands.
+/// The state of a device code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceState {
-    /// Nobody has typed it.
+    /// Not typed yet.
     Pending,
     /// A user has signed in, by object id.
     Approved(String),
-    /// Somebody has said no.
+    /// The user has declined.
     Declined,
     /// It was exchanged.
     Spent,
@@ -90,15 +90,15 @@ struct Device {
 }
 
 impl World {
-    /// Sets how often a program may ask. Entra's 5 seconds are long for a test.
+    /// Sets the polling interval. Entra's 5 seconds are long for a test.
     pub fn set_device_interval(&self, interval: Duration) {
         self.lock().devices.interval = interval;
     }
 
-    /// Hands out a code for another device.
+    /// Issues a code for another device.
     ///
     /// # Errors
-    /// A fault, or Entra's refusal.
+    /// A fault, or Entra's rejection.
     pub fn begin_device(
         &self,
         actor: &str,
@@ -115,10 +115,10 @@ impl World {
         )
     }
 
-    /// The app that waits for whoever types this code, while it holds.
+    /// The app that waits for this code, while the code is valid.
     ///
     /// # Errors
-    /// A fault, or what the page says.
+    /// A fault, or the page's error.
     pub fn device_app(&self, actor: &str, user_code: &str) -> Result<String, Trouble<EntraRefusal>> {
         self.call(
             |_| about(actor, Operation::Authorize, "unknown"),
@@ -129,10 +129,10 @@ impl World {
         )
     }
 
-    /// A person types a code, and signs in or declines (no user).
+    /// A user types a code, and signs in or declines (no user).
     ///
     /// # Errors
-    /// A fault, or what the page says.
+    /// A fault, or the page's error.
     pub fn answer_device(
         &self,
         actor: &str,
@@ -148,10 +148,10 @@ impl World {
         )
     }
 
-    /// Exchanges a device code, once somebody has signed in.
+    /// Exchanges a device code after the sign-in.
     ///
     /// # Errors
-    /// A fault, or Entra's refusal: `authorization_pending` for as long as nobody has.
+    /// A fault, or Entra's rejection: `authorization_pending` before the sign-in.
     pub fn exchange_device(
         &self,
         actor: &str,
@@ -166,7 +166,7 @@ impl World {
         )
     }
 
-    /// The codes to be typed that were handed out, oldest first, and how they stand.
+    /// The issued codes to type, oldest first, with their state.
     pub fn device_codes(&self) -> Vec<(String, DeviceState)> {
         let inner = self.lock();
         inner.devices.all.iter().map(|device| (device.user_code.clone(), device.state.clone())).collect()
@@ -230,7 +230,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // A confidential app may send its secret; without one the app must be allowed to do without.
+        // A confidential app may send its secret; a request without one needs an app that allows public clients.
         let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase()).ok_or(Refuse(700_016))?;
         if !(request.client_secret.is_empty() && app.public_flows) {
             self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
@@ -244,7 +244,7 @@ impl Inner {
         if now >= device.issued_at + LASTS {
             return Err(Refuse(70019));
         }
-        // A little early is latency.
+        // A little too early may be latency.
         let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
         device.asked_at = Some(now);
         let oid = match &device.state {

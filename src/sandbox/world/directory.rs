@@ -1,4 +1,4 @@
-//! Entra's directory: tenants, users, apps and the rules a tenant sets.
+//! Entra's directory: tenants, users, apps and a tenant's policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,16 +24,16 @@ pub struct Tenant {
     pub rules: Rules,
     /// Users of other tenants who were invited, by object id.
     pub guests: BTreeSet<String>,
-    /// Who has consented to which app: object id and client id.
+    /// Consents: object id and client id.
     pub consents: BTreeSet<(String, String)>,
 }
 
-/// What a tenant demands of a redemption.
+/// A tenant's policies for redemptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Sign-ins without a second factor are refused (50076).
+    /// Sign-ins without MFA are rejected (50076).
     pub require_mfa: bool,
-    /// Everything is refused (53003).
+    /// Everything is rejected (53003).
     pub blocked: bool,
 }
 
@@ -46,11 +46,11 @@ pub struct User {
     pub upn: String,
     /// Home tenant, by id.
     pub tenant: String,
-    /// Whether their sign-ins carry a second factor.
+    /// Whether their sign-ins use MFA.
     pub mfa: bool,
     /// Whether the account is disabled.
     pub disabled: bool,
-    /// Whether the account is gone.
+    /// Whether the account is deleted.
     pub deleted: bool,
 }
 
@@ -63,42 +63,42 @@ pub struct App {
     pub tenant: String,
     /// Its secrets.
     pub secrets: Vec<AppSecret>,
-    /// Tokens of an issuer that it trusts.
+    /// Tokens of an issuer that the app trusts.
     pub assertions: Vec<AppSecret>,
     /// Whether it is disabled.
     pub disabled: bool,
-    /// Where the answers to its users' sign-ins may go.
+    /// Its redirect URIs.
     pub redirects: Vec<Redirect>,
-    /// Whether it may do without a secret ("Allow public client flows").
+    /// Whether it works without a secret ("Allow public client flows").
     pub public_flows: bool,
-    /// Whether somebody still has to consent to it.
+    /// Whether consent is missing.
     pub consent: Consent,
 }
 
-/// A redirect URI as it is registered.
+/// A registered redirect URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// The URI.
     pub uri: String,
-    /// Under which platform, which decides how its codes are exchanged.
+    /// Its platform, which decides how its codes are exchanged.
     pub platform: Platform,
 }
 
-/// The kinds of platform that a redirect URI is registered under (docs/azure-facts.md F135).
+/// The platforms of a redirect URI (docs/azure-facts.md F135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
     /// With the app's secret.
     Web,
-    /// Without one: a secret is refused.
+    /// Without a secret: one is rejected.
     PublicClient,
-    /// From a script in a browser only, and for a day.
+    /// Only from a script in a browser, and for a day.
     Spa,
 }
 
-/// Whether somebody still has to consent to an app.
+/// Whether consent to an app is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
-    /// An administrator has, for everybody.
+    /// An administrator has consented for all users.
     Given,
     /// Each user is asked.
     Asked,
@@ -109,9 +109,9 @@ pub enum Consent {
 /// One of an app's secrets.
 #[derive(Clone, Debug)]
 pub struct AppSecret {
-    /// What the app sends.
+    /// The secret's value.
     pub value: SecretString,
-    /// When it ends; never where none is set.
+    /// Its expiry, if any.
     pub expires: Option<Timestamp>,
 }
 
@@ -120,9 +120,9 @@ pub(super) struct Directory {
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) users: BTreeMap<String, User>,
     pub(super) apps: BTreeMap<String, App>,
-    /// Whether a spent token that comes back kills its family. Entra's does not.
+    /// Whether the return of a spent token ends its family. Entra does not do that.
     pub(super) strict: bool,
-    /// Whether loops are let through.
+    /// Whether loops are accepted.
     pub(super) loops_allowed: bool,
 }
 
@@ -142,7 +142,7 @@ impl Directory {
         if app.disabled { Err(Refuse(7_000_112)) } else { Ok(app) }
     }
 
-    /// Checks an app and the token of an issuer that it trusts.
+    /// Checks an app and its assertion.
     pub(super) fn trust(
         &self,
         tenant: &Tenant,
@@ -183,7 +183,7 @@ impl World {
         self.put_tenant(id, domain, None);
     }
 
-    /// Adds a customer's tenant, in which the partner's users may act through the apps consented to.
+    /// Adds a customer's tenant, in which the partner's users may act through these apps.
     pub fn add_customer(&self, partner: &str, id: &str, domain: &str, apps: &[&str]) {
         self.put_tenant(id, domain, Some(partner));
         for app in apps {
@@ -204,21 +204,21 @@ impl World {
         self.lock().directory.tenants.insert(id.to_owned(), tenant);
     }
 
-    /// Makes an app known in a tenant.
+    /// Consents to an app in a tenant.
     pub fn consent(&self, tenant: &str, client_id: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.apps.insert(client_id.to_ascii_lowercase());
         }
     }
 
-    /// Takes an app out of a tenant.
+    /// Removes an app from a tenant.
     pub fn withdraw_consent(&self, tenant: &str, client_id: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.apps.remove(&client_id.to_ascii_lowercase());
         }
     }
 
-    /// Adds a user; gives their object id.
+    /// Adds a user; returns their object id.
     pub fn add_user(&self, tenant: &str, upn: &str, mfa: bool) -> String {
         let mut inner = self.lock();
         let oid = inner.fresh_id().to_string();
@@ -228,7 +228,7 @@ impl World {
         oid
     }
 
-    /// Adds an app with a secret that ends at `expires`.
+    /// Adds an app with a secret that expires at `expires`.
     pub fn add_app(&self, tenant: &str, client_id: &str, secret: &str, expires: Option<Timestamp>) {
         let client_id = client_id.to_ascii_lowercase();
         let app = App {
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// Lets an app prove itself by a token of an issuer that it trusts.
+    /// Lets an app authenticate with a token of an issuer that it trusts.
     pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
         if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
             app.assertions.push(AppSecret { value, expires });
@@ -273,14 +273,14 @@ impl World {
         }
     }
 
-    /// Lets a spent token that comes back kill its whole family, as a strict issuer does (RFC 9700,
-    /// 4.14). Entra does not.
+    /// Makes the return of a spent token end its whole family, as a strict issuer does (RFC 9700, 4.14). Entra does
+    /// not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
     }
 
-    /// Whether many redemptions for one user and app within minutes are refused as a loop (50196), as they
-    /// are unless this is switched off.
+    /// Whether many redemptions for one user and app within minutes are rejected as a loop (50196), which is the
+    /// default.
     pub fn set_loop_limit(&self, on: bool) {
         self.lock().directory.loops_allowed = !on;
     }

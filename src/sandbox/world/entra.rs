@@ -1,4 +1,4 @@
-//! The token endpoint: what a redemption is checked for, in Entra's order, and what it brings.
+//! The token endpoint: the checks of a redemption, in Entra's order, and its result.
 
 mod access;
 pub(super) mod codes;
@@ -24,13 +24,13 @@ use crate::token::{AccessToken, RefreshToken};
 /// A request to redeem a refresh token.
 #[derive(Clone, Copy)]
 pub struct RedeemRequest<'a> {
-    /// As it stands in the URL: GUID or domain.
+    /// The tenant in the URL: GUID or domain.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
-    /// What the app sends to prove itself.
+    /// The app's secret.
     pub client_secret: &'a str,
-    /// Space separated; empty for what was consented to.
+    /// Separated by spaces; empty for the consented scopes.
     pub scope: &'a str,
     /// The token.
     pub token: &'a str,
@@ -38,14 +38,14 @@ pub struct RedeemRequest<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// A request for a token of the app's own, for the vault.
+/// A request for a token of the app itself, for the vault.
 #[derive(Clone, Copy)]
 pub struct IdentityRequest<'a> {
-    /// As it stands in the URL.
+    /// The tenant in the URL.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
-    /// What the app sends to prove itself.
+    /// The app's credential.
     pub proof: AppProof<'a>,
     /// As `https://vault.azure.net/.default`.
     pub scope: &'a str,
@@ -53,16 +53,16 @@ pub struct IdentityRequest<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
-/// How an app proves itself.
+/// An app's credential.
 #[derive(Clone, Copy)]
 pub enum AppProof<'a> {
-    /// By a secret.
+    /// A secret.
     Secret(&'a str),
-    /// By a token of an issuer that it trusts.
+    /// A token of an issuer that the app trusts.
     Assertion(&'a str),
 }
 
-/// A good answer.
+/// A success.
 #[derive(Clone, Debug)]
 pub struct TokenAnswer {
     /// For the resource.
@@ -73,14 +73,13 @@ pub struct TokenAnswer {
     pub expires_in: Duration,
     /// The scopes granted.
     pub scope: String,
-    /// How long the refresh token lives, where it is told: of a `spa` redirect's.
+    /// The refresh token's lifetime, if the answer names it: for a `spa` redirect.
     pub refresh_expires_in: Option<Duration>,
-    /// Who has signed in, where the scope asks for `openid`: the claims of an ID token, whose issuer and
-    /// signature are left to whoever serves it.
+    /// The claims of an ID token, if the scope requests `openid`. The server adds issuer and signature.
     pub id_claims: Option<Value>,
 }
 
-/// A refusal with its text.
+/// A rejection with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
     /// The parts a program reads.
@@ -98,14 +97,14 @@ impl fmt::Display for EntraRefusal {
     }
 }
 
-/// What tokens are issued out of: a grant that is redeemed, or a sign-in.
+/// The origin of new tokens: a redeemed grant, or a sign-in.
 pub(super) struct Issue<'a> {
     pub(super) owner: &'a Owner,
     pub(super) mfa: bool,
     pub(super) parent: Option<usize>,
-    /// The scope as it was asked for, which may want an ID token.
+    /// The requested scope, which may include an ID token.
     pub(super) asked: &'a str,
-    /// What that is to hold.
+    /// The nonce of the ID token.
     pub(super) nonce: Option<&'a str>,
 }
 
@@ -115,7 +114,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Scopes that belong to no resource.
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
 
-/// What is granted where no resource is asked for.
+/// The scope if no resource is requested.
 const DEFAULT_SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
 
 /// The resources that every tenant of the world has.
@@ -150,10 +149,10 @@ impl World {
         )
     }
 
-    /// Gives an app a token of its own.
+    /// Issues a token to an app itself.
     ///
     /// # Errors
-    /// A fault, or Entra's refusal.
+    /// A fault, or Entra's rejection.
     pub fn identity_token(
         &self,
         actor: &str,
@@ -174,13 +173,13 @@ impl World {
         )
     }
 
-    /// Whether an access token for the vault is good: right audience, not expired.
+    /// Whether an access token for the vault is valid: right audience, not expired.
     pub fn opens_vault(&self, access_token: &str) -> bool {
         let inner = self.lock();
         inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
     }
 
-    /// The AADSTS code that an app with this secret would be refused with in a tenant now.
+    /// The AADSTS code with which an app with this secret would be rejected in a tenant now.
     pub fn refusal_of_app(&self, tenant: &str, client_id: &str, secret: &str) -> Option<u32> {
         let inner = self.lock();
         let Some(tenant) = inner.directory.tenant(tenant) else { return Some(90002) };
@@ -188,8 +187,8 @@ impl World {
         judged.err().map(|refuse| refuse.0)
     }
 
-    /// A fresh token, as a person's sign-in gives it. Whether it carries a second factor depends on the
-    /// user. None for a user or an app that the world does not know.
+    /// A new token, as from a user's sign-in. The user decides whether it carries MFA. `None` for a user or an app
+    /// that the world does not have.
     pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
         let mut inner = self.lock();
         let user = inner.directory.users.get(user)?.clone();
@@ -198,7 +197,7 @@ impl World {
         Some(inner.issue(owner, user.mfa, None))
     }
 
-    /// Says why, as the HTTPS server does for requests that never reach the rules.
+    /// The rejection with this code, also for the HTTPS server's own checks before the rules.
     pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
         self.lock().explain(Refuse(code), correlation_id)
     }
@@ -212,7 +211,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
+        // The form of the grant is checked before the client: recorded, docs/azure-facts.md F123.
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313));
         }
@@ -256,7 +255,7 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // A stranger's token is a chain of its own: to save it would be to lose the right one.
+        // A foreign user's token is a chain of its own: saving it would lose the right one.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
@@ -288,7 +287,7 @@ impl Inner {
             AppProof::Secret(secret) => {
                 self.directory.authenticate(&tenant, request.client_id, secret, now)?;
             }
-            // Assertions live by the wall clock, as access tokens do.
+            // Assertions expire by the wall clock, as access tokens do.
             AppProof::Assertion(assertion) => {
                 let now = self.time.wall();
                 self.directory.trust(&tenant, request.client_id, assertion, now)?;
@@ -328,7 +327,7 @@ fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
 }
 
-/// The scope that is granted: of one resource, since several are cut to the first.
+/// The granted scope: of one resource, since only the first of several is kept.
 pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);

@@ -1,4 +1,4 @@
-//! What is made to go wrong: which calls, when, how often and how.
+//! Injected faults: which calls, when, how often and how.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use crate::process::clock::Timestamp;
 /// Whether a fault hits a call before or after it takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Nothing happened.
+    /// Before: the call has no effect.
     Before,
-    /// It happened, and the answer is lost or changed.
+    /// After: the call has its effect, and the answer is lost or changed.
     After,
 }
 
-/// How a good answer of the issuer is bent.
+/// How a success of the issuer is altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distortion {
     /// No refresh token in it.
     NoRefreshToken,
     /// An empty one.
     EmptyRefreshToken,
-    /// The tokens of somebody in another tenant.
+    /// The tokens of a user in another tenant.
     OtherTenant,
     /// Tokens for another app.
     OtherApp,
     /// The tokens of another user of the same tenant and app.
     OtherUser,
-    /// An access token whose claims nobody can read.
+    /// An access token with unreadable claims.
     OpaqueAccessToken,
-    /// Neither an ID token nor an access token that anybody can read.
+    /// No ID token, and an unreadable access token.
     NoIdentity,
     /// A refresh token that ends after a day, as those of a `spa` redirect.
     DayToken,
-    /// The refresh token that was redeemed, as issuers that do not rotate return it.
+    /// The redeemed refresh token, as issuers without rotation return it.
     SameRefreshToken,
 }
 
@@ -69,18 +69,18 @@ impl Distortion {
     }
 }
 
-/// A body that is meant to do harm.
+/// A harmful body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
-    /// A hundred megabytes, of which the head says nothing.
+    /// A hundred megabytes, without a length in the head.
     Long,
-    /// A hundred megabytes, packed into less than one.
+    /// A hundred megabytes, compressed into less than one.
     Bomb,
-    /// A byte a second, for as long as anybody listens.
+    /// A byte a second, as long as the client reads.
     Drip,
-    /// An error or a profile in which everything that was sent comes back.
+    /// An error or a profile with all data of the request.
     Echo,
-    /// A good answer. Each of its texts that could be shown holds what was sent, or a terminal's escape sequences.
+    /// A success. Each displayable text holds the request's data, or a terminal's escape sequences.
     Laced,
 }
 
@@ -100,7 +100,7 @@ impl Hostile {
     }
 }
 
-/// What goes wrong.
+/// The failure.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultEffect {
     /// No answer at all.
@@ -134,9 +134,9 @@ pub enum FaultEffect {
         /// The `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// A good status with a page that is no answer.
+    /// A success with a page that is no valid answer.
     Garbage,
-    /// An answer as it stands: what a gateway or a broken server says.
+    /// An unaltered answer of a gateway or a broken server.
     Verbatim {
         /// HTTP status.
         status: u16,
@@ -147,41 +147,40 @@ pub enum FaultEffect {
         /// The body.
         body: String,
     },
-    /// An answer whose body is meant to do harm. In memory there is none, and only the status counts.
+    /// An answer with a harmful body. In memory there is no body, and only the status counts.
     Hostile {
         /// HTTP status.
         status: u16,
-        /// How.
+        /// The kind of body.
         body: Hostile,
     },
-    /// A good answer of the issuer, bent. Only with `When::After`.
+    /// An altered success of the issuer. Only with `When::After`.
     Distort(Distortion),
-    /// The call is held up and then goes on. Only with `When::Before`.
+    /// The call is delayed and then continues. Only with `When::Before`.
     Delay(Duration),
 }
 
-/// One fault. The first that fits a call hits it.
+/// One fault. The first that matches a call affects it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// Whose calls.
+    /// The called service.
     pub peer: Peer,
-    /// Which of them; all where none is named. Tokens for the vault (`Identity`) only when named,
-    /// since their clients cache them.
+    /// The operation; all by default. Tokens for the vault (`Identity`) only if named, since their clients cache them.
     pub operation: Option<Operation>,
     /// Only calls about this secret (by name) or user (by object id).
     pub subject: Option<String>,
     /// Before or after the effect.
     pub when: When,
-    /// How.
+    /// The failure.
     pub what: FaultEffect,
-    /// How many calls it still hits; all where none is set.
+    /// The remaining number of calls; unlimited by default.
     pub times: Option<u32>,
     /// World time at which it ends by itself.
     pub until: Option<Timestamp>,
 }
 
 impl Fault {
-    /// A fault that hits every call to a peer, before any effect, until it is cleared.
+    /// A fault that affects every call to a peer, before any effect, until it is cleared.
     pub fn of(peer: Peer, what: FaultEffect) -> Self {
         let when = if matches!(what, FaultEffect::Distort(_)) { When::After } else { When::Before };
         Self { peer, operation: None, subject: None, when, what, times: None, until: None }
@@ -199,19 +198,19 @@ impl Fault {
         Self { subject: Some(subject.to_owned()), ..self }
     }
 
-    /// After the effect: it happened, and the answer is lost.
+    /// After the effect: the call has its effect, and the answer is lost.
     #[must_use]
     pub fn after_effect(self) -> Self {
         Self { when: When::After, ..self }
     }
 
-    /// Only so many calls.
+    /// Only this many calls.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// Until this moment of the world's time.
+    /// Until this time of the world.
     #[must_use]
     pub fn until(self, at: Timestamp) -> Self {
         Self { until: Some(at), ..self }
@@ -231,7 +230,7 @@ impl Fault {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// The fault that hits a call, if any; uses up one of its times.
+    /// The fault that affects a call, if any; uses up one of its times.
     pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, FaultEffect)> {
         self.take(now, |fault| {
             !matches!(fault.what, FaultEffect::Delay(_))
@@ -239,7 +238,7 @@ impl Faults {
         })
     }
 
-    /// How long a call is held up.
+    /// How long a call is delayed.
     pub(super) fn delay(
         &mut self,
         peer: Peer,
@@ -272,8 +271,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// The fault, if any, that keeps an actor from a token for the vault. A client in memory asks for
-    /// none, so nothing goes into the ledger.
+    /// The fault, if any, that prevents an actor's token for the vault. A client in memory requests none, so the
+    /// ledger records nothing.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -286,7 +285,7 @@ impl World {
         self.lock().faults.0.retain(|fault| peer.is_some_and(|peer| fault.peer != peer));
     }
 
-    /// The faults that still hold.
+    /// The active faults.
     pub fn faults(&self) -> Vec<Fault> {
         let mut inner = self.lock();
         let now = inner.time.now();

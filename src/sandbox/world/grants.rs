@@ -1,4 +1,4 @@
-//! Every refresh token ever issued, and what it descends from.
+//! Every issued refresh token and its parent.
 //!
 //! Invariant: a grant's parent was issued before it, so that walking up ends.
 
@@ -29,13 +29,13 @@ pub struct GrantRecord {
     pub id: usize,
     /// The token.
     pub token: RefreshToken,
-    /// Whose it is and for which app.
+    /// Its user, tenant and app.
     pub owner: Owner,
-    /// Whether the sign-in carried a second factor.
+    /// Whether the sign-in used MFA.
     pub mfa: bool,
     /// World time.
     pub issued_at: Timestamp,
-    /// The grant whose redemption produced it; none for a sign-in.
+    /// The grant whose redemption produced it; `None` for a sign-in.
     pub parent: Option<usize>,
     /// The grant of the sign-in that it descends from: itself for a sign-in.
     pub sign_in: usize,
@@ -45,7 +45,7 @@ pub struct GrantRecord {
     pub revoked: bool,
 }
 
-/// Whom a token was issued to.
+/// A token's user, tenant and app.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
     /// Tenant, by id.
@@ -60,7 +60,7 @@ pub struct Owner {
 pub(super) struct Grants {
     pub(super) records: Vec<GrantRecord>,
     by_text: BTreeMap<String, usize>,
-    /// Sign-ins all of whose tokens a strict issuer has killed.
+    /// Sign-ins whose whole family a strict issuer has ended.
     dead_families: BTreeSet<usize>,
     /// When the grants of a user and app were redeemed lately.
     recent: BTreeMap<(String, String), VecDeque<Timestamp>>,
@@ -75,7 +75,7 @@ impl Grants {
         self.dead_families.insert(sign_in);
     }
 
-    /// Notes a redemption; says whether it is one too many.
+    /// Records a redemption; returns whether it exceeds the limit.
     pub(super) fn is_loop(&mut self, owner: &Owner, now: Timestamp) -> bool {
         let recent = self.recent.entry((owner.user.clone(), owner.app.clone())).or_default();
         recent.push_back(now);
@@ -108,7 +108,7 @@ impl Inner {
         token
     }
 
-    /// Whether this grant is over for good, whoever asks; by the code Entra would give.
+    /// Whether this grant has ended, for any caller; with Entra's code.
     pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
         if user.is_none() {
@@ -145,13 +145,13 @@ impl Inner {
 }
 
 impl World {
-    /// Whether Entra would redeem this token now, given a good app credential and no fault.
+    /// Whether Entra would redeem this token now, with a valid app credential and without a fault.
     pub fn is_alive(&self, token: &str) -> bool {
         self.refusal_of(token).is_none()
     }
 
-    /// The AADSTS code that a redemption of this token would bring now, given a good app credential and
-    /// no fault.
+    /// The AADSTS code that a redemption of this token would return now, with a valid app credential and without a
+    /// fault.
     pub fn refusal_of(&self, token: &str) -> Option<u32> {
         let inner = self.lock();
         match inner.grants.find(token) {
@@ -161,13 +161,13 @@ impl World {
         }
     }
 
-    /// Whether this token will never be redeemed again, whatever anybody does short of a sign-in.
+    /// Whether this token can never be redeemed again.
     pub fn is_gone(&self, token: &str) -> bool {
         let inner = self.lock();
         inner.grants.find(token).is_none_or(|grant| inner.gone(grant).is_err())
     }
 
-    /// What is on record about a token.
+    /// The record of a token.
     pub fn grant(&self, token: &str) -> Option<GrantRecord> {
         self.lock().grants.find(token).cloned()
     }
@@ -177,12 +177,12 @@ impl World {
         self.lock().grants.records.clone()
     }
 
-    /// Whom a token was issued to.
+    /// A token's user, tenant and app.
     pub fn owner_of(&self, token: &str) -> Option<Owner> {
         self.lock().grants.find(token).map(|grant| grant.owner.clone())
     }
 
-    /// Whether a token is another one or came out of redeeming it, at any remove.
+    /// Whether a token equals another one or descends from it.
     pub fn descends_from(&self, token: &str, ancestor: &str) -> bool {
         let inner = self.lock();
         let Some(ancestor) = inner.grants.find(ancestor) else { return false };

@@ -1,6 +1,6 @@
-//! Every call that reached the world, and every write to a vault with its writer.
+//! Every call to the world, and every write to a vault with its writer.
 //!
-//! Owns the questions a test asks about them: how many calls since when, who wrote what.
+//! Owns the queries of tests: how many calls since when, and who wrote what.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::token::RefreshToken;
 use crate::token::secret::SecretAddress;
 use crate::token::version::VersionId;
 
-/// Whom a call goes to.
+/// The called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
     /// The token endpoint.
@@ -40,13 +40,13 @@ impl Peer {
 pub enum Operation {
     /// A refresh token is redeemed.
     Redeem,
-    /// A page to sign in at is asked for, or answered.
+    /// A sign-in page is requested, or answered.
     Authorize,
     /// A code is exchanged for tokens: a browser's, or another device's.
     SignIn,
-    /// A code for another device is asked for.
+    /// A code for another device is requested.
     DeviceCode,
-    /// A token for the vault is asked for with an app's own credential.
+    /// A token for the vault is requested with an app's own credential.
     Identity,
     /// The newest version of a secret is read.
     Get,
@@ -62,13 +62,13 @@ pub enum Operation {
     ListSecrets,
     /// A secret is deleted, softly.
     Delete,
-    /// A deleted secret is looked at.
+    /// A deleted secret is read.
     GetDeleted,
     /// A deleted secret is recovered.
     Recover,
     /// A deleted secret is purged.
     Purge,
-    /// Partner Center's profile is asked for.
+    /// Partner Center's profile is requested.
     Profile,
 }
 
@@ -116,16 +116,16 @@ impl Operation {
     }
 }
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// It did what it was meant to.
+    /// Success.
     Done,
-    /// The peer said no; its code.
+    /// The peer rejected it; its code.
     Refused(String),
-    /// A fault kept it from having any effect.
+    /// A fault prevented any effect.
     NotReached,
-    /// It had its effect, and a fault took the answer.
+    /// It had its effect, and a fault lost the answer.
     Lost,
 }
 
@@ -145,17 +145,17 @@ impl fmt::Display for CallOutcome {
 pub struct Call {
     /// World time.
     pub at: Timestamp,
-    /// Whom it went to.
+    /// The called service.
     pub peer: Peer,
-    /// What it was to do.
+    /// The operation.
     pub operation: Operation,
-    /// Who made it.
+    /// The caller.
     pub actor: String,
-    /// The secret's name, or the object id of the user whose token it is; `unknown` where nobody's.
+    /// The secret's name, or the object id of the token's user; `unknown` if there is none.
     pub subject: String,
-    /// The grant that was redeemed, where the token is known.
+    /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,
-    /// How it ended.
+    /// The result.
     pub outcome: CallOutcome,
 }
 
@@ -164,13 +164,13 @@ pub struct Call {
 pub struct Write {
     /// World time.
     pub at: Timestamp,
-    /// Who wrote it: an actor's name, or `human`.
+    /// The writer: an actor's name, or `human`.
     pub writer: String,
-    /// Where.
+    /// The secret.
     pub secret: SecretAddress,
-    /// The version it made.
+    /// The new version.
     pub version: VersionId,
-    /// What was written.
+    /// The written value.
     pub value: RefreshToken,
 }
 
@@ -181,23 +181,22 @@ pub(super) struct CallLedger {
 }
 
 impl World {
-    /// All calls at or after `since`, oldest first. Looked up by halving, so the world's time must not
-    /// have been set back since.
+    /// All calls at or after `since`, oldest first. A binary search, so the world's time must not have been set back
+    /// since.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
         calls[calls.partition_point(|call| call.at < since)..].to_vec()
     }
 
-    /// How many calls reached, or should have reached, a peer at or after `since`; of one operation
-    /// where one is named.
+    /// The number of calls to a peer at or after `since`, lost ones included; of one operation if named.
     pub fn count_calls(&self, peer: Peer, operation: Option<Operation>, since: Timestamp) -> usize {
         self.count_calls_where(since, |call| {
             call.peer == peer && operation.is_none_or(|operation| call.operation == operation)
         })
     }
 
-    /// How many calls at or after `since` are of a kind.
+    /// The number of calls at or after `since` that match.
     pub fn count_calls_where(&self, since: Timestamp, kind: impl Fn(&Call) -> bool) -> usize {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
@@ -215,7 +214,7 @@ impl World {
         self.lock().ledger.writes.clone()
     }
 
-    /// The writes from a number on, oldest first: for an observer that looks after every step.
+    /// The writes from a number on, oldest first: for an observer that checks after every step.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }

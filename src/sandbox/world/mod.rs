@@ -1,12 +1,11 @@
 //! One in-memory world with the rules of Entra, Key Vault and Partner Center (docs/azure-facts.md).
 //!
-//! Owns what the peers would do: users, apps, grants, secrets with versions, roles, faults, and a ledger
-//! of every call. Its operations are synchronous and serve two callers, so that each rule exists once: the
-//! ports (`actor`), which the simulation runs on, and the HTTPS server of the sandbox. Knows nothing
-//! of Perennial's own decisions.
+//! Owns the services' behavior: users, apps, grants, secrets with versions, roles, faults, and a ledger of every call.
+//! Its operations are synchronous and have two callers, so that each rule exists once: the ports (`actor`) for the
+//! simulation, and the sandbox's HTTPS server. Knows nothing of Perennial's own decisions.
 //!
-//! Invariants: the same seed and the same order of calls give the same world, byte for byte; no type
-//! shows a secret through `Debug`.
+//! Invariants: the same seed and the same order of calls give the same world, byte for byte; no type shows a secret
+//! through `Debug`.
 
 mod actor;
 mod device;
@@ -57,7 +56,7 @@ struct Inner {
     directory: directory::Directory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
-    /// Expired ones are swept out once there are this many.
+    /// Expired ones are removed once there are this many.
     sweep_access_tokens_at: usize,
     sign_ins: sign_in::SignIns,
     devices: device::Devices,
@@ -69,19 +68,19 @@ struct Inner {
     hook: Option<Hook>,
 }
 
-/// What is told of each call, before and after its effect; it may change the world in between.
+/// Observes each call, before and after its effect; it may change the world in between.
 type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
 
-/// Why a call brought no good answer.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble<E> {
     /// An injected fault.
     Fault(FaultEffect),
-    /// The peer said no, by its own rules.
+    /// The peer rejected it by its own rules.
     Refused(E),
 }
 
-/// Who calls what, for the ledger and for faults.
+/// The attributes of a call, for the ledger and for faults.
 struct About<'a> {
     peer: Peer,
     operation: Operation,
@@ -93,8 +92,8 @@ struct About<'a> {
 impl World {
     /// An empty world whose time is `clock`'s, before any offset.
     ///
-    /// The clock's own correction is left out: otherwise a daemon that shares it and learns the
-    /// vault's time would move the world, and then learn again.
+    /// The clock's own correction is ignored. Otherwise a daemon that shares the clock and learns the vault's time
+    /// would move the world, and then learn again.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -115,7 +114,7 @@ impl World {
         })))
     }
 
-    /// The ports, as seen by an instance of that name.
+    /// The ports for an instance of that name.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
@@ -130,7 +129,7 @@ impl World {
         self.lock().time.set_offset(offset);
     }
 
-    /// Moves the world's time on, or back.
+    /// Moves the world's time forward, or back.
     pub fn advance(&self, by: TimeDelta) {
         self.lock().time.advance(by);
     }
@@ -140,41 +139,41 @@ impl World {
         self.lock().time.set_speed(speed);
     }
 
-    /// How fast the world's time runs, as against its clock.
+    /// The speed of the world's time against its clock.
     pub fn speed(&self) -> f64 {
         self.lock().time.speed()
     }
 
-    /// Lets access tokens live by another clock than the world's. The sandbox gives the host's, since
-    /// the Azure clients cache by the wall clock.
+    /// Lets access tokens expire by another clock than the world's. The sandbox uses the host's, since the Azure
+    /// clients cache by the wall clock.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);
     }
 
-    /// Every call takes this long, by tokio's time.
+    /// Sets the duration of every call, by tokio's time.
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
     }
 
-    /// Has each call told to `hook`, before and after its effect, in place of whoever was told before. The
-    /// caller waits meanwhile, so what `hook` does to the world, or to the caller, comes in between.
+    /// Calls `hook` before and after each call's effect, instead of the previous hook. The caller waits meanwhile, so
+    /// changes that `hook` makes to the world, or to the caller, come in between.
     pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// How long the next such call is to be held up before it takes effect: latency and faults.
+    /// The delay of the next such call before its effect: latency and faults.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
         let now = inner.time.now();
         inner.latency + inner.faults.delay(peer, operation, subject, now)
     }
 
-    /// A fresh id out of the world's own randomness.
+    /// A new id from the world's own randomness.
     pub fn fresh_id(&self) -> Uuid {
         self.lock().fresh_id()
     }
 
-    /// Runs one call: faults, effect and ledger, in the one place where they meet.
+    /// Runs one call: the one place where faults, effect and ledger meet.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,
@@ -194,7 +193,7 @@ impl World {
             };
             (call, inner.hook.clone())
         };
-        // Not under the lock: people and crashes come in between.
+        // Not under the lock, since hooks may change the world or end the caller.
         let tell = |call: &Call, when| hook.iter().for_each(|hook| hook(call, when));
         tell(&call, When::Before);
         let mut inner = self.lock();
@@ -218,7 +217,7 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic elsewhere is a failed test already; the world's data stays whole between statements.
+        // A panic elsewhere has already failed the test; the world's data is consistent between statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

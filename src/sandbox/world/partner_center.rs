@@ -1,18 +1,18 @@
-//! Partner Center: whose access token it takes, second factor and all.
+//! Partner Center: which access tokens it accepts, MFA included.
 
 use std::fmt;
 
 use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
 
-/// What Partner Center demands.
+/// Partner Center's requirements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartnerCenterRules {
-    /// Whether tokens without a second factor are refused.
+    /// Whether tokens without MFA are rejected.
     pub enforce_mfa: bool,
-    /// Whether it refuses everybody for lack of a role.
+    /// Whether every user is rejected for lack of a role.
     pub forbidden: bool,
-    /// Whether its answers say if the token has a second factor.
+    /// Whether its answers say if the token carries MFA.
     pub says_mfa: bool,
 }
 
@@ -22,7 +22,7 @@ impl Default for PartnerCenterRules {
     }
 }
 
-/// A good answer.
+/// A success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The tenant the token belongs to.
@@ -31,7 +31,7 @@ pub struct Profile {
     pub company: String,
     /// Its domain.
     pub domain: String,
-    /// The header that tells about the second factor.
+    /// The header about MFA.
     pub mfa_compliant: Option<bool>,
 }
 
@@ -52,14 +52,14 @@ impl fmt::Display for PartnerRefusal {
     }
 }
 
-/// What access tokens for Partner Center name as their audience.
+/// The audience of access tokens for Partner Center.
 const AUDIENCE: &str = "https://api.partnercenter.microsoft.com";
 
 impl World {
-    /// Shows the organisation's profile to the bearer of an access token.
+    /// Returns the organization's profile to the bearer of an access token.
     ///
     /// # Errors
-    /// A fault, or Partner Center's refusal.
+    /// A fault, or Partner Center's rejection.
     pub fn profile(&self, actor: &str, access_token: &str) -> Result<Profile, Trouble<PartnerRefusal>> {
         self.call(
             |inner| {
@@ -76,7 +76,7 @@ impl World {
         )
     }
 
-    /// Sets what Partner Center demands.
+    /// Sets Partner Center's requirements.
     pub fn set_partner_center(&self, demands: PartnerCenterRules) {
         self.lock().partner_center = demands;
     }

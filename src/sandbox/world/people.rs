@@ -1,5 +1,5 @@
-//! What people do: sign in and paste, disable, delete, revoke, replace an app's secret. And what
-//! observers see without making a call.
+//! Actions of people: sign in and paste, disable, delete, revoke, replace an app's secret. And views for observers,
+//! which are no calls.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -12,10 +12,10 @@ use crate::token::secret::{SecretAddress, SecretName};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// The writer of what people write.
+/// The writer name of people.
 pub const HUMAN: &str = "human";
 
-/// A partner as `World::add_partner` sets one up.
+/// A partner, as `World::add_partner` creates it.
 #[derive(Clone, Debug)]
 pub struct Partner {
     /// Tenant.
@@ -24,18 +24,18 @@ pub struct Partner {
     pub client_id: String,
     /// The user who signed in, by object id.
     pub user_oid: String,
-    /// Where the refresh token is: `NAME-refresh-token`.
+    /// The refresh token's address: `NAME-refresh-token`.
     pub refresh_token: SecretAddress,
-    /// Where the app's secret is: `NAME-app-secret`.
+    /// The app secret's address: `NAME-app-secret`.
     pub app_secret: SecretAddress,
 }
 
 impl World {
-    /// Sets up a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in stored
-    /// by a person. The vault is made where it does not exist.
+    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in stored by a person.
+    /// The vault is created if missing.
     ///
     /// # Panics
-    /// Where the name does not fit into a secret's name: letters, digits and dashes.
+    /// If the name is not valid in a secret's name: letters, digits and dashes.
     pub fn add_partner(&self, name: &str, vault: &str, app_secret_expires: Option<Timestamp>) -> Partner {
         if !self.has_vault(vault) {
             self.add_vault(vault);
@@ -62,19 +62,19 @@ impl World {
         partner
     }
 
-    /// The partners that were set up, oldest first.
+    /// The partners, oldest first.
     pub fn partners(&self) -> Vec<Partner> {
         self.lock().partners.clone()
     }
 
-    /// A person signs in and stores the token. None where the user or the app is gone.
+    /// A user signs in and stores the token. `None` if the user or the app is gone.
     pub fn human_signs_in(&self, partner: &Partner) -> Option<RefreshToken> {
         let token = self.sign_in(&partner.user_oid, &partner.client_id)?;
         self.human_writes(&partner.refresh_token, token.expose(), Tags::new());
         Some(token)
     }
 
-    /// A person writes a value. None where the secret is deleted or there is no such vault.
+    /// A person writes a value. `None` if the secret is deleted or the vault does not exist.
     pub fn human_writes(&self, at: &SecretAddress, value: &str, tags: Tags) -> Option<VersionId> {
         let attributes = Attributes::default();
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags })
@@ -90,7 +90,7 @@ impl World {
         Some(VersionId(version.id.into()))
     }
 
-    /// Switches a version on or off; the newest where none is named.
+    /// Enables or disables a version; the newest by default.
     pub fn switch_version(&self, at: &SecretAddress, version: Option<&VersionId>, enabled: bool) {
         self.change_version(at, version, |version| version.attributes.enabled = enabled);
     }
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Revokes a user's sessions: every token issued to them so far is dead.
+    /// Revokes a user's sessions: every token issued to them so far ends.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
@@ -157,14 +157,14 @@ impl World {
         }
     }
 
-    /// Sets whether a user's coming sign-ins carry a second factor.
+    /// Sets whether a user's future sign-ins use MFA.
     pub fn set_user_mfa(&self, oid: &str, mfa: bool) {
         if let Some(user) = self.lock().directory.users.get_mut(oid) {
             user.mfa = mfa;
         }
     }
 
-    /// Replaces an app's secret in Entra. What is stored of it is left as it is.
+    /// Replaces an app's secret in Entra. The stored copy stays.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
         let client_id = client_id.to_ascii_lowercase();
         if let Some(app) = self.lock().directory.apps.get_mut(&client_id) {
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Lets an app's secrets end now.
+    /// Expires an app's secrets now.
     pub fn expire_app_secret(&self, client_id: &str) {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -188,13 +188,13 @@ impl World {
         }
     }
 
-    /// A person stores an app's secret in a vault, with its end.
+    /// A person stores an app's secret in a vault, with its expiry.
     pub fn store_app_secret(&self, at: &SecretAddress, value: &str, expires: Option<Timestamp>) {
         let attributes = Attributes { expires, ..Attributes::default() };
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// What an unversioned read would give, be it enabled or not; none where there is nothing.
+    /// The newest value, enabled or not; `None` if there is none.
     pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
         let inner = self.lock();
         let version = inner.vaults.get(&*at.vault)?.newest(at)?;
@@ -213,8 +213,8 @@ impl World {
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Every text that nobody but its bearer may ever see: tokens of either kind, codes, apps' secrets, and what
-    /// the vaults hold. Access tokens that have expired are left out in time.
+    /// Every text that only its bearer may see: tokens of both kinds, codes, apps' secrets, and the vaults' values.
+    /// Access tokens are left out some time after they expire.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());

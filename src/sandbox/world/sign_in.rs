@@ -1,7 +1,7 @@
-//! A person signs in by browser: what the page is asked for, what it checks, and what its code is good for.
+//! Sign-in by browser: the request, the page's checks, and the code.
 //!
-//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md
-//! F131 to F135), in Entra's order. How pages look is the sandbox's.
+//! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md F131 to
+//! F135), in Entra's order. The server owns the pages' looks.
 
 mod exchange;
 
@@ -20,7 +20,7 @@ use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 
-/// What the authorization endpoint is asked for.
+/// The parameters of an authorization request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AuthorizeRequest {
@@ -28,13 +28,13 @@ pub struct AuthorizeRequest {
     pub client_id: String,
     /// `code`.
     pub response_type: String,
-    /// Where the answer is to go.
+    /// The redirect URI.
     pub redirect_uri: String,
     /// `query` (default) or `form_post`.
     pub response_mode: String,
     /// Space separated.
     pub scope: String,
-    /// Given back as it came.
+    /// Returned unchanged.
     pub state: String,
     /// Put into the ID token.
     pub nonce: String,
@@ -46,7 +46,7 @@ pub struct AuthorizeRequest {
     pub login_hint: String,
 }
 
-/// What the person does on the page.
+/// The user's action on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Signs in.
@@ -59,7 +59,7 @@ pub enum Decision {
     Cancel,
 }
 
-/// Where a page leads.
+/// The result of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignInStep {
     /// The user must be asked to consent.
@@ -68,7 +68,7 @@ pub enum SignInStep {
     Back(Vec<(&'static str, String)>),
 }
 
-/// Every code that was handed out, by its text.
+/// Every issued code.
 #[derive(Default)]
 pub(super) struct SignIns {
     codes: BTreeMap<String, Code>,
@@ -92,11 +92,10 @@ struct Code {
 }
 
 impl World {
-    /// Whether there is a page to show for a request, and in whose name. Errors about the client and the
-    /// redirect stay on Entra's own page.
+    /// Whether a request gets a page, and its app. Errors about the client and the redirect stay on Entra's own page.
     ///
     /// # Errors
-    /// A fault, or what the page says instead.
+    /// A fault, or the page's error.
     pub fn may_authorize(
         &self,
         actor: &str,
@@ -112,10 +111,10 @@ impl World {
         )
     }
 
-    /// A person answers the page.
+    /// A user answers the page.
     ///
     /// # Errors
-    /// A fault, or what the page says instead of going back.
+    /// A fault, or the page's error instead of a redirect.
     pub fn authorize(
         &self,
         actor: &str,
@@ -219,7 +218,7 @@ impl Inner {
         Ok(user.clone())
     }
 
-    /// `Accept` where there is consent, `SignIn` where it must be asked for.
+    /// `Accept` if consent exists, `SignIn` if the user must be asked.
     fn consented(
         &mut self,
         tenant: &Tenant,
@@ -243,8 +242,8 @@ impl Inner {
     }
 }
 
-/// Whether a redirect is the registered one: for `localhost` the port does not matter (docs/azure-facts.md F134), scheme
-/// and path do, and no path is as good as a slash.
+/// Whether a redirect is the registered one. For `localhost` the port is ignored (docs/azure-facts.md F134). Scheme
+/// and path must match, where an empty path equals a slash.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let loopback = registered.host_str() == Some("localhost");

@@ -1,4 +1,4 @@
-//! The world's rules, by way of the ports; here the faults and what holds for all peers.
+//! The world's rules, through the ports; here the faults and the rules for all services.
 
 mod entra;
 mod vault;
@@ -117,7 +117,7 @@ async fn a_fault_before_the_effect_has_none_and_ends_with_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn good_answers_can_be_bent() {
+async fn successes_can_be_altered() {
     let scene = Scene::new();
     let token = scene.token();
     let bend = |distortion| {
@@ -138,7 +138,7 @@ async fn good_answers_can_be_bent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn partner_center_wants_a_fresh_token_with_a_second_factor() {
+async fn partner_center_requires_a_fresh_token_with_mfa() {
     let scene = Scene::new();
     let actor = scene.world.as_actor("one");
     let with = scene.redeem(&scene.token()).await.expect("a token").access_token;

@@ -1,6 +1,6 @@
 //! Key Vault: secrets with versions, attributes, tags, soft delete and data actions.
 //!
-//! Invariants: versions are only ever added, and only a purge takes them away; times are whole seconds.
+//! Invariants: versions are only added, and only a purge removes them; times are whole seconds.
 
 mod model;
 mod refusal;
@@ -19,7 +19,7 @@ use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 
-/// What the world's vaults keep deleted secrets for.
+/// How long the world's vaults keep deleted secrets.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 
 /// Key Vault's bound on a page (docs/azure-facts.md F209).
@@ -29,12 +29,12 @@ pub(super) const MAX_PAGE: usize = 25;
 type VaultAnswer<T> = Result<T, Trouble<VaultRefusal>>;
 
 impl World {
-    /// Adds an empty vault whose caller may do everything.
+    /// Adds an empty vault with all rights.
     pub fn add_vault(&self, url: &str) {
         self.lock().vaults.insert(url.trim_end_matches('/').to_owned(), VaultState::default());
     }
 
-    /// Takes a vault away: its name no longer resolves.
+    /// Removes a vault: its name no longer resolves.
     pub fn remove_vault(&self, url: &str) {
         self.lock().vaults.remove(url);
     }
@@ -44,7 +44,7 @@ impl World {
         self.lock().vaults.contains_key(url)
     }
 
-    /// Changes what a vault allows.
+    /// Changes the rights in a vault.
     pub fn change_vault(&self, url: &str, change: impl FnOnce(&mut VaultState)) {
         if let Some(vault) = self.lock().vaults.get_mut(url) {
             change(vault);
@@ -86,10 +86,10 @@ impl World {
         })
     }
 
-    /// Changes a version's attributes, content type or tags; the newest's where none is named.
+    /// Changes attributes, content type or tags of a version; of the newest by default.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// A fault, or the vault's rejection.
     pub fn update_secret(
         &self,
         actor: &str,
@@ -160,10 +160,10 @@ impl World {
         })
     }
 
-    /// Looks at a deleted secret.
+    /// Reads a deleted secret.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// A fault, or the vault's rejection.
     pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::GetDeleted, at, |vault, inner| {
             vault.allow(Action::ReadMetadata)?;
@@ -221,7 +221,7 @@ impl World {
         self.call(
             |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
             |inner, _| {
-                // Taken out while it is worked on, so that the effect can use the rest of the world.
+                // Removed during the operation, so that the effect can use the rest of the world.
                 let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
                 let now = inner.time.now();
                 vault.settle(now);

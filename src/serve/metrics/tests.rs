@@ -17,7 +17,7 @@ use crate::status;
 use crate::status::condition::conditions;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// Name and labels in order, as a reader of the page sees them, and the value.
+/// Name and labels in order, as in the text, and the value.
 type Sample = (String, Vec<(String, String)>, f64);
 
 struct Family {
@@ -122,7 +122,7 @@ fn the_contract_is_served_with_its_names_and_labels() {
 }
 
 #[test]
-fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
+fn unknown_values_are_absent_and_counters_begin_at_zero() {
     let families = scraped(vec![snapshot("a", &State::unknown(now()))], Calls::default());
 
     for name in ["issued", "expiry", "proved", "last_rotation"] {
@@ -136,7 +136,7 @@ fn what_is_not_known_is_absent_and_counters_begin_at_zero() {
 }
 
 #[test]
-fn every_state_is_counted_and_a_refusal_leaves_no_runway() {
+fn every_state_is_counted_and_a_rejected_token_has_no_runway() {
     let mut rejected = current();
     let said = Acceptance { accepted: false, mfa: None, tenant_id: None, company: None, status: 403 };
     let version = rejected.newest.as_ref().expect("read").id.clone();
@@ -192,7 +192,7 @@ fn the_histogram_ends_with_all_calls() {
     assert_eq!(half.map(|(_, _, count)| *count), Some(1.0));
 }
 
-/// Reads the whole text, and refuses whatever the format does not allow.
+/// Parses the whole text, and rejects everything that the format does not allow.
 fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut open = String::new();

@@ -1,4 +1,4 @@
-//! The page as text: escaping, its policy, and what it says at a glance.
+//! The page as text: escaping, its policy, and its summary.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }
 
-/// The page as it loads itself again.
+/// The page that reloads.
 fn page(status: &Status) -> String {
     render(status, &View::default()).into_string()
 }
@@ -87,7 +87,7 @@ fn names_and_reasons_are_escaped() {
 }
 
 #[test]
-fn one_glance_tells_the_verdict() {
+fn the_page_shows_the_verdict_first() {
     let mut status = status();
     status.tokens = vec![token("a", TokenState::Current), token("b", TokenState::Current)];
     let shown = page(&status);
@@ -148,7 +148,7 @@ fn a_refused_token_has_neither_rotation_nor_end() {
 }
 
 #[test]
-fn what_is_not_known_is_said() {
+fn unknown_values_are_shown_as_unknown() {
     let mut status = status();
     let unknown = TokenStatus {
         issued_at: None,
@@ -174,9 +174,9 @@ fn what_is_not_known_is_said() {
     }
 }
 
-/// What was proved lately and is not known to work now, as while Partner Center does not answer.
+/// A token that was proved lately and is not known to work now, as while Partner Center does not answer.
 #[test]
-fn what_was_proved_is_never_said_not_to_have_been() {
+fn a_proved_token_is_never_shown_as_unproved() {
     let mut status = status();
     status.tokens = vec![token("a", TokenState::Unknown), token("b", TokenState::Current)];
 
@@ -199,7 +199,7 @@ fn two_tokens_need_and_one_needs_a_sign_in() {
 }
 
 #[test]
-fn a_token_that_waits_for_its_turn_is_said_to_wait_and_not_to_be_due() {
+fn a_token_that_waits_for_its_turn_is_shown_as_waiting() {
     let mut status = status();
     let waiting =
         TokenStatus { waits_for_turn: true, next_step_at: Some(now()), ..token("a", TokenState::Unknown) };
@@ -215,7 +215,7 @@ fn a_token_that_waits_for_its_turn_is_said_to_wait_and_not_to_be_due() {
 }
 
 #[test]
-fn what_partner_center_refuses_has_a_state_of_its_own() {
+fn a_token_rejected_by_partner_center_has_a_state_of_its_own() {
     let mut status = status();
     status.tokens = vec![token("a", TokenState::PartnerCenterRefused)];
 
@@ -226,7 +226,7 @@ fn what_partner_center_refuses_has_a_state_of_its_own() {
 }
 
 #[test]
-fn what_is_to_be_typed_stands_out_and_is_escaped() {
+fn commands_stand_out_and_are_escaped() {
     for (text, shown) in [
         (
             "run `perennial login <a>`, then `b`",
@@ -243,7 +243,7 @@ fn what_is_to_be_typed_stands_out_and_is_escaped() {
 }
 
 #[test]
-fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
+fn a_condition_shows_its_beginning_time_left_and_remedy() {
     let mut status = status();
     status.tokens = vec![token("b", TokenState::NeedsLogin)];
     let mut refused = condition(Kind::LoginRequired, Severity::Critical, "b");
@@ -269,7 +269,7 @@ fn a_condition_says_since_when_how_long_is_left_and_who_can_fix_it() {
 }
 
 #[test]
-fn of_many_conditions_the_gravest_stand_open() {
+fn the_gravest_of_many_conditions_are_unfolded() {
     let mut status = status();
     status.tokens = (0..9).map(|n| token(&format!("t{n}"), TokenState::NeedsLogin)).collect();
     let login = |n| condition(Kind::LoginRequired, Severity::Critical, &format!("t{n}"));
@@ -286,7 +286,7 @@ fn of_many_conditions_the_gravest_stand_open() {
 }
 
 #[test]
-fn a_fleet_has_cards_for_trouble_and_rows_for_the_rest() {
+fn a_fleet_has_cards_for_problems_and_rows_for_the_rest() {
     let mut status = status();
     status.tokens = (0..600).map(|n| token(&format!("t{n}"), TokenState::Current)).collect();
     status.tokens[599].state = TokenState::NeedsLogin;
@@ -342,7 +342,7 @@ fn the_page_of_ten_thousand_tokens_stays_small() {
 }
 
 #[test]
-fn a_paused_page_says_so_and_how_to_go_on() {
+fn a_paused_page_says_so_and_how_to_resume() {
     let view = View::of("paused&q=a");
     let (paused, live) = (render(&status(), &view).into_string(), page(&status()));
 

@@ -1,4 +1,4 @@
-//! The tokens: the ones in trouble as cards, a fleet's healthy ones as rows of a table. Pure.
+//! The tokens: those with a problem as cards, a fleet's healthy ones as rows of a table. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,18 +14,18 @@ use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
 use crate::status::snapshot::TokenState;
 
-/// Tokens on one page, the ones in trouble first.
+/// Tokens on one page, those with a problem first.
 pub(super) const PAGE_OF: usize = 200;
-/// So many tokens have a card each; of a fleet, only the ones in trouble.
+/// Up to this many tokens have a card each; in a fleet, only those with a problem.
 const FEW: usize = 6;
-/// Cards of a fleet: where more than these are in trouble, the others are rows.
+/// The most cards in a fleet; further tokens with a problem are rows.
 const MOST_CARDS: usize = 12;
 
 const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last proof", "Next step"];
 
 pub(super) fn section(status: &Status, view: &View) -> Markup {
     let mut gravest: BTreeMap<&str, Severity> = BTreeMap::new();
-    // The gravest come first.
+    // Ordered by severity.
     for condition in &status.conditions {
         for name in &condition.tokens {
             gravest.entry(name).or_insert(condition.severity);
@@ -155,7 +155,7 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
     }
 }
 
-/// A token's life on one line.
+/// One token in a row of the table.
 fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     let (dead, none) = (is_dead(token), "–");
     let end = token.expires_at.filter(|at| !dead || *at <= now);
@@ -172,7 +172,7 @@ fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     }
 }
 
-/// A time in words, or a word for that there is none.
+/// A time in words, or the given word if there is none.
 fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> Markup {
     html! {
         @match at {
@@ -193,7 +193,7 @@ fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 
-/// Refused, expired, or without its app's secret: when it would be replaced, or would end, is beside the point.
+/// Rejected, expired, or without its app's secret: then the dates of rotation and expiry are irrelevant.
 fn is_dead(token: &TokenStatus) -> bool {
     token.runway_seconds == Some(0)
 }
@@ -202,14 +202,13 @@ fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
     token.rotate_at.filter(|_| !is_dead(token))
 }
 
-/// The token's whole life as a bar: how old it is, where it is to be replaced, where its last tenth begins. The words
-/// beside it say the same.
+/// The token's lifetime as a bar: its age, the planned rotation, and the last tenth. The text beside it says the same.
 fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
     html! {
         svg class=(class) aria-hidden="true" {
             rect.late x="90%" width="10%" height="100%" {}
             @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-                // The least width at which a new token shows.
+                // Minimum bar width, so that a new token is visible.
                 @let age = percent(now, issued, expires).max(1.2);
                 rect.age width=(format_args!("{age:.1}%")) height="100%" {}
                 @if let Some(at) = rotates_at(token) {

@@ -1,4 +1,4 @@
-//! What is wrong, a card for each condition: what it is, whom it hits, why, what to do, how long is left. Pure.
+//! A card for each condition: title, tokens, cause, action, time left. Pure.
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ use crate::process::relative;
 use crate::status::condition::{Condition, Severity};
 use crate::status::document::Status;
 
-/// Of more conditions than these, the others are folded.
+/// The number of open cards; further ones are folded.
 const OPEN: usize = 5;
 
 pub(super) fn section(status: &Status) -> Markup {
@@ -29,7 +29,7 @@ pub(super) fn section(status: &Status) -> Markup {
     }
 }
 
-/// A folded one shows what and whom; a browser unfolds it for whoever follows a link to what is inside.
+/// A folded card shows title and tokens; a browser unfolds it when a link leads into it.
 fn card(condition: &Condition, folded: bool, now: Timestamp) -> Markup {
     let look = Look::of_severity(condition.severity);
     let word = match condition.severity {

@@ -1,4 +1,4 @@
-//! What the page calls things: kinds, states, verdicts.
+//! The page's words for kinds, states and verdicts.
 
 use chrono::TimeDelta;
 
@@ -9,7 +9,7 @@ use crate::status::document::{Status, TokenStatus};
 use crate::status::line;
 use crate::status::snapshot::TokenState;
 
-/// How something stands at a glance: a colour's class, a shape of its own and, always, a word beside it.
+/// A status at a glance: a color class, a shape of its own and always a word beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Good,
@@ -28,7 +28,7 @@ impl Look {
         }
     }
 
-    /// The strokes inside the sign: a tick, an exclamation mark, a cross, a question mark.
+    /// The strokes of the icon: a tick, an exclamation mark, a cross, a question mark.
     pub(super) fn strokes(self) -> &'static str {
         match self {
             Self::Good => "M7 12.5l3.4 3.4L17.2 9",
@@ -38,7 +38,7 @@ impl Look {
         }
     }
 
-    /// The same colour where no style sheet reaches: in the icon of a tab.
+    /// The same color without the style sheet: in a tab's icon.
     pub(super) fn plain_colour(self) -> &'static str {
         match self {
             Self::Good => "17734a",
@@ -55,7 +55,7 @@ impl Look {
         }
     }
 
-    /// A token's own colour: what is grave about it, else what is known of it.
+    /// A token's own color: by its gravest condition, else by its state.
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,
@@ -74,7 +74,7 @@ impl Look {
     }
 }
 
-/// The one glance: how all stands, a headline, and a sentence.
+/// The overall status, a headline, and a sentence.
 pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     let count = status.tokens.len();
     if !status.healthy {
@@ -103,7 +103,7 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// How many are not known to work now, and when the oldest of them was proved.
+/// The number of tokens that are not known to work now, and the oldest of their last proofs.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
@@ -119,7 +119,7 @@ fn unconfirmed(status: &Status) -> Option<String> {
     })
 }
 
-/// Those that a critical condition affects.
+/// Tokens with a critical condition.
 fn affected(status: &Status) -> impl Iterator<Item = &str> {
     let names = status.tokens.iter().map(|token| token.name.as_str());
     names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
@@ -129,7 +129,7 @@ pub(super) fn tokens(count: usize) -> String {
     if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
 }
 
-/// How many tokens are in which state.
+/// The number of tokens in each state.
 pub(super) fn tally(status: &Status) -> String {
     let counts = TokenState::ALL.into_iter().filter_map(|standing| {
         let count = status.tokens.iter().filter(|token| token.state == standing).count();
@@ -138,13 +138,13 @@ pub(super) fn tally(status: &Status) -> String {
     counts.collect::<Vec<_>>().join(" · ")
 }
 
-/// How much of its life a token has behind it.
+/// The elapsed part of a token's lifetime.
 pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp) -> String {
     let old = relative::span(now - issued);
     expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
 }
 
-/// When a token ends, or that it has come to that.
+/// When a token expires, or that it has expired.
 pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     if at <= now {
         "expired".to_owned()
@@ -155,7 +155,7 @@ pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     }
 }
 
-/// How long until the first of the tokens ends.
+/// The time until the first token expires.
 pub(super) fn time_left(seconds: i64) -> String {
     if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What to do about each kind of condition: a sentence or two, with the command to type or the page to open.
+//! The action for each kind of condition: a sentence or two, with the command to type or the page to open.
 //!
 //! Pure. Read at night and on a phone: an action fits whole into every message (`alert::forms`).
 
@@ -10,18 +10,18 @@ use crate::status::snapshot::Snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// About this host's clock.
+/// The action for this host's clock.
 pub(super) const CLOCK: &str =
     "set this host's clock: `timedatectl set-ntp true`; until then the vault's time is used";
 
-/// About an alert sink.
+/// The action for an alert sink.
 pub(crate) fn of_sink(name: &str) -> String {
     format!(
         "check the address or key that [[alert]] {name} is given, and the network on the way to it: `perennial check --alerts` sends a test"
     )
 }
 
-/// About a token whose access token Partner Center rejects, second factor and all.
+/// The action for a token whose access token Partner Center rejects, for example without MFA.
 pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     let ManagedToken { name, tenant_id, .. } = grant;
     format!(
@@ -29,7 +29,7 @@ pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     )
 }
 
-/// How the successor that this process holds gets into the vault.
+/// The action for a successor that this process holds.
 fn unsaved(grant: &ManagedToken) -> String {
     let ManagedToken { name, secret, strict, .. } = grant;
     let lost = if *strict {
@@ -40,7 +40,7 @@ fn unsaved(grant: &ManagedToken) -> String {
     format!("give back write access to {secret}; keep this process running until it is saved{lost}")
 }
 
-/// What to do about a token's condition.
+/// The action for a token's condition.
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let ManagedToken { name, secret, .. } = &*of.grant;
     let failure = of.failure_of(kind);
@@ -59,7 +59,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("{}; {picked_up}", advice.text(&subject))
         }
         (Some(advice), _) => advice.text(&subject),
-        // A deleted secret looks the same to a process that has not seen it before, and nothing can be stored over it.
+        // A deleted secret looks like a missing one to a process that has not seen it before, and blocks every write.
         (None, Kind::NeverSignedIn) => format!(
             "sign in with a second factor: `perennial login {name}`; where its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
@@ -83,7 +83,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             };
             stated.map_or_else(again, str::to_owned)
         }
-        // The notes in the vault hold no code.
+        // The tags in the vault hold no code.
         (None, Kind::AppCredentialRefused | Kind::AppMisconfigured) => {
             format!("see which code Entra refuses with, and what to do: `perennial check {name}`")
         }
@@ -109,7 +109,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
                 ),
             }
         }
-        // Entra may have refused the vault's identity.
+        // Entra may have rejected the vault's identity.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)

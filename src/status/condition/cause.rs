@@ -1,4 +1,4 @@
-//! What conditions come from, as their texts name it and as their ids are derived from it.
+//! Causes of conditions: their names in texts, and the source of incident ids.
 
 use std::sync::Arc;
 
@@ -9,15 +9,14 @@ use crate::status::snapshot::Snapshot;
 use crate::token::managed::{Deployment, TokenName};
 use crate::token::secret::SecretAddress;
 
-/// Every id of an incident is in this namespace.
+/// The namespace of all incident ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
 
-/// What a condition comes from.
+/// The cause of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     name: String,
-    /// The first secret of the deployment whose incident it is. None for a token's own secret: that is the same one in
-    /// every deployment.
+    /// The first secret of the deployment. `None` for a token's own secret, which is the same one in every deployment.
     deployment: Option<Arc<str>>,
 }
 
@@ -37,7 +36,7 @@ impl Cause {
         Self::shared(format!("sink:{name}"), deployment)
     }
 
-    /// The app of a token: those that share it share what is wrong with its credential.
+    /// The app of a token. Tokens of one app share the failures of its credential.
     pub(super) fn app(of: &Snapshot) -> Self {
         match of.client_id() {
             Some(client_id) => {
@@ -57,7 +56,8 @@ impl Cause {
         Self::shared(format!("vault:{url}"), &of.grant.deployment)
     }
 
-    /// A token as the first version of Perennial named it: two deployments could have the same one (docs/upgrading.md).
+    /// A token as Perennial's first version identified it: two deployments could have the same name
+    /// (docs/upgrading.md).
     pub fn token_by_name(name: &TokenName) -> Self {
         Self { name: format!("token:{name}"), deployment: None }
     }
@@ -66,12 +66,12 @@ impl Cause {
         Self { name, deployment: Some(deployment.first_secret.clone()) }
     }
 
-    /// As it is shown.
+    /// Its name in texts.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The id of the incident of this kind: the same in every process of a deployment.
+    /// The incident id for this kind: the same in every process of a deployment.
     pub fn incident(&self, kind: Kind) -> Uuid {
         let Self { name, deployment } = self;
         let shared = deployment.as_ref().map_or_else(String::new, |first| format!("@{first}"));
@@ -79,7 +79,7 @@ impl Cause {
     }
 }
 
-/// What a condition of this kind that affects this token may come from.
+/// The possible causes of a condition of this kind that affects this token.
 pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
     match kind {
         Kind::EntraUnreachable | Kind::EntraThrottled => vec![Cause::issuer(of)],
@@ -91,7 +91,7 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }
         Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],
-        // It comes from a sink, of which a token knows nothing.
+        // Its cause is a sink, which a token does not know.
         Kind::AlertUndeliverable => Vec::new(),
         _ => vec![Cause::token(&of.grant.secret)],
     }

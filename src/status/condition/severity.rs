@@ -1,11 +1,11 @@
-//! How grave a condition is, by its kind and by the time that is left. Pure.
+//! The severity of a condition, by its kind and the time left. Pure.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::failure::Kind;
 
-/// How soon somebody must act.
+/// How soon a person must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -15,8 +15,7 @@ pub enum Severity {
     Critical,
 }
 
-/// Critical once a tenth of the lifetime or less is left, and at once where nobody can get an access
-/// token any more.
+/// Critical once a tenth of the lifetime or less is left, and at once if no access token can be obtained.
 pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
     let short = runway.is_some_and(|left| left <= lifetime / 10);
     match kind {

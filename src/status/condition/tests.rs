@@ -1,4 +1,4 @@
-//! Which conditions hold, drawn from states as a daemon has them.
+//! The conditions of states, as a daemon draws them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// The kinds that hold for a token proved three days ago, in that phase and failing so many times.
+/// The kinds for a token proved three days ago, in this phase and with this many failed attempts.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
@@ -52,7 +52,7 @@ fn unsaved() -> Phase {
 }
 
 #[test]
-fn late_is_told_only_where_nothing_else_says_why() {
+fn overdue_is_suppressed_when_another_condition_explains_it() {
     let retry = Remedy::Retry;
     assert_eq!(kinds(Phase::Current, None), [Kind::Overdue]);
     assert_eq!(kinds(Phase::Current, Some((Kind::EntraUnreachable, retry, 2))), [Kind::Overdue]);
@@ -62,7 +62,7 @@ fn late_is_told_only_where_nothing_else_says_why() {
 }
 
 #[test]
-fn a_new_version_that_cannot_be_tried_is_late_after_a_quarter_of_an_hour() {
+fn an_untried_new_version_is_overdue_after_15_minutes() {
     let unproved = |minutes: i64, blocked: Option<Kind>| {
         let due_at = now() - TimeDelta::minutes(minutes);
         let mut state = State::unknown(due_at);
@@ -91,13 +91,13 @@ fn a_write_that_fails_once_is_no_incident() {
 }
 
 #[test]
-fn a_successor_that_was_held_for_days_is_not_late_once_it_is_saved() {
+fn a_successor_held_for_days_is_not_overdue_once_saved() {
     let saved = State { last_rotation_at: Some(now()), ..proved_three_days_ago() };
 
     assert_eq!(kinds_of_state(&saved), []);
 }
 
-/// What to do about a refusal of the vault, or about what the issuer said.
+/// The action for a rejection by the vault, or by the issuer.
 fn action_of(failure: Failure, newest: Version) -> String {
     let unproved = State { newest: Some(newest), ..State::unknown(now()) };
     let state = samples::failed(unproved, failure, now(), 1);
@@ -107,7 +107,7 @@ fn action_of(failure: Failure, newest: Version) -> String {
 }
 
 #[test]
-fn a_refusal_of_the_apps_secret_asks_for_its_own_role_on_its_own_secret() {
+fn a_denied_app_secret_asks_for_a_role_on_that_secret() {
     let refused = VaultError::Forbidden(Forbidden::Rbac {
         action: None,
         caller: Some("0c0ffee0-1111-4111-8111-111111111111".into()),
@@ -135,7 +135,7 @@ fn a_disabled_account_is_named_by_its_object_id_and_by_nothing_else() {
 }
 
 #[test]
-fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
+fn a_rejection_by_a_policy_names_its_correlation_id() {
     let blocked = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "as told");
     let with_id = Failure {
         trace: Trace { correlation_id: Some("c0ffee".into()), ..Trace::default() },
@@ -147,7 +147,7 @@ fn a_refusal_by_a_policy_is_found_by_its_correlation_id() {
 }
 
 #[test]
-fn a_no_of_partner_centers_holds_until_it_says_yes() {
+fn a_rejection_by_partner_center_holds_until_it_accepts() {
     let heard = |accepted, mfa| heard(said(accepted, mfa), now() - TimeDelta::days(3));
 
     assert_eq!(kinds_of_state(&heard(false, None)), [Kind::PartnerCenterRefused]);
@@ -157,7 +157,7 @@ fn a_no_of_partner_centers_holds_until_it_says_yes() {
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
-/// Proved now, with what Partner Center said then.
+/// Proved now, with Partner Center's verdict from then.
 fn heard(said: Acceptance, at: Timestamp) -> State {
     let mut state = samples::proved(version(), now());
     state.hear(&version().id, said, at);
@@ -168,9 +168,9 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
 }
 
-/// The noted verdicts that a process finds at its start, and what it tells before it has asked anybody.
+/// Recorded verdicts at start-up, and the status that they give before any service was asked.
 #[test]
-fn what_the_process_before_noted_of_partner_center_still_holds() {
+fn a_recorded_verdict_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
     for (word, at, kinds, standing, accepted) in [
         ("usable", now(), vec![], TokenState::Current, Some(true)),
@@ -201,7 +201,7 @@ fn what_the_process_before_noted_of_partner_center_still_holds() {
     }
 }
 
-/// A token of a hundred days, in that phase, proved that many days ago.
+/// A token that is a hundred days old, in this phase, proved this many days ago.
 fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
     let version = samples::version("v", now() - TimeDelta::days(100));
     let mut state = State { phase, newest: Some(version.clone()), ..State::unknown(now()) };
@@ -213,7 +213,7 @@ fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> Sta
 }
 
 #[test]
-fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
+fn a_token_past_its_expiry_is_expired_unless_redeemed_since() {
     let unproved = || Phase::Unproved { due_at: now() };
     let end = now() - TimeDelta::days(10);
     let (told, nothing) = (Some(end), None);
@@ -245,7 +245,7 @@ fn a_token_past_its_end_is_expired_unless_it_was_redeemed_after_that() {
 }
 
 #[test]
-fn what_nobody_knows_is_not_shown_as_current() {
+fn an_unknown_state_is_not_shown_as_current() {
     let accepted_at = |at| heard(said(true, None), at);
     let standing = |state: &State| drawn("a", state).standing(now());
 
@@ -267,7 +267,7 @@ fn what_nobody_knows_is_not_shown_as_current() {
 }
 
 #[test]
-fn tokens_of_one_app_share_what_is_said_of_its_secret() {
+fn tokens_of_one_app_share_its_conditions() {
     let ends =
         |days| State { app_secret_expires: Some(now() + TimeDelta::days(days)), ..proved_three_days_ago() };
     let snapshots = [drawn("a", &ends(9)), drawn("b", &ends(9))];
@@ -278,9 +278,9 @@ fn tokens_of_one_app_share_what_is_said_of_its_secret() {
     assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// However long the token itself would live: while no access token can be had, or used, nothing is left.
+/// While no access token can be obtained or used, no time is left, however long the token itself would live.
 #[test]
-fn while_no_access_token_can_be_had_no_time_is_left() {
+fn without_a_usable_access_token_no_time_is_left() {
     let refused = |kind, remedy, about| {
         let failure = Failure::new(kind, remedy, about, "as told");
         samples::failed(proved_three_days_ago(), failure, now(), 1)
@@ -302,9 +302,9 @@ fn while_no_access_token_can_be_had_no_time_is_left() {
     assert!(left > TimeDelta::days(80), "the stored token can still be redeemed");
 }
 
-/// The app's secret has an end that somebody wrote down; the token's own cannot be read.
+/// The app's secret has an expiry in the configuration; the token's own cannot be read.
 #[test]
-fn what_cannot_be_read_has_no_known_end() {
+fn an_unreadable_token_has_no_known_expiry() {
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, "as told");
     let state = samples::failed(State::unknown(now()), failure, now(), 1);
     let grant =
@@ -327,7 +327,7 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }
 
-/// Deployments that know nothing of each other and use one pager.
+/// Independent deployments that use the same pager.
 #[test]
 fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     let operator = Remedy::Operator;

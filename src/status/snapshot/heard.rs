@@ -1,4 +1,4 @@
-//! Partner Center's last verdict, as this process or the one before heard it.
+//! Partner Center's last verdict, to this process or the previous one.
 
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
@@ -7,19 +7,19 @@ use crate::rotation::state::{Noted, Verdict};
 /// Partner Center's last verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Heard {
-    /// When it last gave one.
+    /// When it was last given.
     pub(super) at: Option<Timestamp>,
     /// Whether it accepts the access token.
     pub(super) accepted: Option<bool>,
-    /// Whether the grant carries a second factor, where anybody says.
+    /// Whether the grant carries MFA, if known.
     pub(super) mfa: Option<bool>,
-    /// Since when it has been saying so.
+    /// Since when it has been given.
     pub(super) since: Option<Timestamp>,
 }
 
 impl Heard {
-    /// From this process or, as noted in the vault, from the one before. An acceptance expires with the proof. A rejection
-    /// does not expire; only an acceptance clears it.
+    /// From this process or, as recorded in the vault, from the previous one. An acceptance expires with the proof. A
+    /// rejection does not expire; only an acceptance clears it.
     pub(super) fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
         match (verdict, noted) {
             (Some(Verdict { acceptance, at, since }), _) => {

@@ -1,4 +1,4 @@
-//! What is read off the tags of a version, and what is written there.
+//! Reading and writing of a version's tags.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn composed(from: &Version) -> (NewVersion, Vec<String>) {
 }
 
 #[test]
-fn a_tag_can_hasten_a_rotation_but_never_put_it_off() {
+fn a_tag_can_advance_a_rotation_but_never_delay_it() {
     assert_eq!(version(&[(tag::ISSUED_AT, "2026-02-01T00:00:00Z")]).issued_at(), at("2026-02-01T00:00:00Z"));
     assert_eq!(version(&[(tag::ISSUED_AT, "2027-01-01T00:00:00Z")]).issued_at(), at("2026-03-01T00:00:00Z"));
     assert_eq!(version(&[(tag::ISSUED_AT, "soon")]).issued_at(), at("2026-03-01T00:00:00Z"));
@@ -117,7 +117,7 @@ fn foreign_tags_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_note_that_is_older_than_the_version_was_copied_from_another() {
+fn a_record_older_than_its_version_was_copied() {
     for (noted, is_its_own) in
         [("2026-02-28T23:00:00Z", false), ("2026-02-28T23:59:58Z", true), ("2026-03-01T06:00:00Z", true)]
     {

@@ -1,4 +1,4 @@
-"""Whether a message is what its receiver documents, and what it says.
+"""Whether a message has the form that its receiver documents, and the expected content.
 
 Owns the reading of messages. The schemas lie beside; how a signature is verified is taken from docs/alerting.md.
 """
@@ -24,7 +24,7 @@ SCHEMAS = {
     path.stem: Draft202012Validator(json.loads(path.read_text())) for path in (HERE / "schemas").glob("*.json")
 }
 CONTENT_TYPES = {"webhook": "application/cloudevents+json; charset=utf-8"}
-# Teams takes 28 KB, which is the least that any of them takes.
+# Teams accepts 28 KB, the least of all receivers.
 LARGEST = 28_000
 
 
@@ -65,14 +65,14 @@ def text(kind, message):
 
 
 def pagerduty(message, routing_key):
-    """What is done to which incident, and of what kind it is where that is said."""
+    """The action on an incident, and the incident's kind if the message has it."""
     event = sound(message, "pagerduty")
     assert event["routing_key"] == routing_key
     return event["event_action"], event["dedup_key"], event.get("payload", {}).get("class")
 
 
 def event(message):
-    """What the event says, of which incident, and the event's id."""
+    """The event, its incident and its id."""
     event = sound(message, "webhook")
     assert event["id"] == message.headers["webhook-id"]
     read = from_http(message.headers, message.body)
@@ -129,7 +129,7 @@ def is_genuine_to_others(key, headers, body):
 
 
 def signed_by(key, message):
-    """All three verifiers take the event as it came, and nothing else."""
+    """All three verifiers accept the unchanged event only."""
     headers, body = message.headers, message.body
     later = str(int(headers["webhook-timestamp"]) + 1)
     cases = [
@@ -148,7 +148,7 @@ def signed_by(key, message):
 
 
 def old_events_are_refused():
-    """An event that somebody kept and sends again is not genuine, though its signature is right."""
+    """A replayed event is not genuine, although its signature is right."""
     # The events of the story are signed with a key of the other kind.
     key = "a plain key, of any letters"
     signer = Webhook(base64.b64encode(key.encode()).decode())

@@ -1,4 +1,4 @@
-"""What stands at the other end of every sink: an HTTPS server with a path for each, and two mail servers.
+"""The receivers of all sinks: an HTTPS server with a path for each, and two mail servers.
 
 Owns what was received, by whom and when. Judges nothing. The mail servers are aiosmtpd's.
 """
@@ -22,7 +22,7 @@ MAIL_LOGIN = ("perennial", "canary-mail-password")
 # loopback.
 SOMEWHERE = "[::ffff:127.0.0.1]"
 
-# What each service answers, as documented.
+# The documented answer of each service.
 ANSWERS = {
     "teams": (202, b""),
     "slack": (200, b"ok"),
@@ -54,7 +54,7 @@ class Receivers:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
         web = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        # The handshake is the handler's: nobody waits for somebody else's.
+        # The handler makes the handshake, so that no client waits for another's.
         web.socket = tls.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
         self.origin = f"https://localhost:{web.server_port}"
         threading.Thread(target=web.serve_forever, daemon=True).start()
@@ -73,7 +73,7 @@ class Receivers:
         }
 
     def at(self, sink):
-        """What a sink has received so far."""
+        """The messages of a sink so far."""
         return [one for one in list(self._received) if one.sink == sink]
 
     def _handler(self):

@@ -1,4 +1,4 @@
-"""The outage: what is done, what everybody must have been told of it, and how soon.
+"""The outage: what happens, which messages each receiver must get, and how soon.
 
 Owns the story and the processes in it. Time: the spans in the rules, in the configurations on the page and in the
 promise of "prove_every plus five minutes" are a sixtieth of themselves here, so that a minute lasts a second.
@@ -31,7 +31,7 @@ PROMISED = PROVE_EVERY + 5
 # From the failure's line in the log until the message is there.
 AT_ONCE = 1
 PING_EVERY = 15
-# What the daemon keeps for a restart was told when it is older than two minutes: the vault's clock is put on by this.
+# A condition older than two minutes at a start counts as reported: the vault's clock is advanced by this.
 GROWN_OLD = "4m"
 
 ROUTING_KEY = secrets.token_hex(16)
@@ -43,7 +43,7 @@ processes = []
 
 
 def until(what, wanted, seconds=30):
-    """Waits until something holds, and gives it back."""
+    """Waits until something holds, and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := wanted():
@@ -72,7 +72,7 @@ def stop(process, how=signal.SIGTERM):
 
 
 def said(process, pattern, seconds=30):
-    """What a process has written, by a pattern with one group."""
+    """The output of a process, by a pattern with one group."""
     def found():
         return process.poll() is not None or re.search(pattern, process.log.read_text())
 
@@ -82,7 +82,7 @@ def said(process, pattern, seconds=30):
 
 
 def ended(process):
-    """Waits until a process has done what it was to do."""
+    """Waits until a process has done its part."""
     assert process.wait(60) == 0, process.log.read_text()
 
 
@@ -200,21 +200,21 @@ def watch(receivers, daemon):
 
 
 def sampled(server, query):
-    """What Prometheus says to a query: the first value, or nothing."""
+    """Prometheus' answer to a query: the first value, or nothing."""
     answer = get(f"http://{server.address}/api/v1/query?" + urllib.parse.urlencode({"query": query}))
     result = answer["data"]["result"]
     return result[0]["value"][1] if result else None
 
 
 def incidents(receivers, name):
-    """What Alertmanager has told of an alert: status, labels, annotations, and since when."""
+    """Alertmanager's messages about an alert: status, labels, annotations, and since when."""
     told = [checks.sound(message, "alertmanager") for message in receivers.at("on-call")]
     alerts = [alert for body in told for alert in body["alerts"] if alert["labels"]["alertname"] == name]
     return [(one["status"], one["labels"], one["annotations"], one["startsAt"]) for one in alerts]
 
 
 def told_once(receivers, name, severity, kind):
-    """Alertmanager told people of it once, and once that it was over, and it was the same all the time."""
+    """Alertmanager reported it once, and its end once, as the same alert."""
     told = incidents(receivers, name)
     assert [status for status, *_ in told] == ["firing", "resolved"], (name, told)
     for _, labels, annotations, since in told:
@@ -226,7 +226,7 @@ def told_once(receivers, name, severity, kind):
 
 
 def heard(receivers, sink):
-    """Without the ends of what the receiver does not hold: a start tells them too (docs/alerting.md)."""
+    """Without the ends of incidents that the receiver does not hold: a start sends them too (docs/alerting.md)."""
     held, kept = set(), []
     for message in receivers.at(sink):
         if sink == "pagerduty":
@@ -261,7 +261,7 @@ def soon(what, since, arrivals, within):
 def story(receivers, sandbox):
     controls = sandbox.origin + "/_sandbox"
     configure(receivers)
-    # A first token would be told as a first sign-in to those that keep incidents; this one is under care already.
+    # A first token would be reported as a first sign-in; this one is managed already.
     ended(perennial("rotate", "rotate"))
     first = run("run-1", "127.0.0.1:0")
     listen = said(first, r'"event":"listening".*"address":"([^"]+)"')
@@ -299,14 +299,14 @@ def story(receivers, sandbox):
     # Those that keep incidents get it once more.
     all_told(receivers, 2, ["pagerduty", "webhook"])
 
-    # Somebody signs in.
+    # The user signs in.
     get(f"{controls}/sign-in", {})
     signed_in = time.time()
     second.send_signal(signal.SIGHUP)
     over = all_told(receivers, 2, PEOPLE) | all_told(receivers, 3, ["pagerduty", "webhook"])
     soon("from the sign-in to the message that it is over", signed_in, over, PROMISED)
 
-    # The vault refuses, for so long that Prometheus' rule takes it for serious.
+    # The vault denies access, long enough for Prometheus' rule.
     no_role = {"status": 403, "code": "Forbidden", "inner": "ForbiddenByRbac"}
     get(f"{controls}/faults", {"peer": "key_vault"} | no_role)
     arrivals = all_told(receivers, 3, PEOPLE) | all_told(receivers, 4, ["pagerduty", "webhook"])
@@ -343,7 +343,7 @@ def story(receivers, sandbox):
     until("Alertmanager forgets the watchdog", lambda: "PerennialWatchdog" not in alerts(manager))
     beats, silent = len(receivers.at("dead-mans-switch")), time.monotonic()
     until("five intervals", lambda: time.monotonic() > silent + 5)
-    assert len(receivers.at("dead-mans-switch")) == beats, "the dead man's switch hears what nobody sends"
+    assert len(receivers.at("dead-mans-switch")) == beats, "the dead man's switch got a signal without a sender"
     print(f"dead man's switch: {beats} signals, and none without Prometheus")
     judge(receivers)
     every_word(receivers, controls)
@@ -390,7 +390,7 @@ def every_word(receivers, controls):
 
 
 def alerts(manager):
-    """What Alertmanager's own tool lists."""
+    """The list by Alertmanager's own tool."""
     command = ["amtool", "alert", "query", f"--alertmanager.url=http://{manager.address}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -435,7 +435,7 @@ def judge(receivers):
         assert threads[0] == threads[1] != threads[2] == threads[3], threads
         assert len({letter["Message-ID"] for letter in letters}) == len(letters)
 
-    # A restart told it once more: the same `dedup_key`, the same `id`.
+    # The restart sent it once more: the same `dedup_key`, the same `id`.
     told = [checks.pagerduty(message, ROUTING_KEY) for message in heard(receivers, "pagerduty")]
     (_, login, _), (_, vault, _), (_, test, _) = told[0], told[3], told[-1]
     opened = ("trigger", login, "login_required")
@@ -455,7 +455,7 @@ def judge(receivers):
     checks.old_events_are_refused()
     keep_events(receivers.at("webhook"))
 
-    # Whoever gets the first message can act on it.
+    # The first message must be enough to act on.
     for sink in SINKS:
         body = heard(receivers, sink)[0].body.decode()
         for text in ("perennial login partner-center", "AADSTS50173", f"{RUNBOOK}#login_required"):

@@ -1,6 +1,6 @@
 """Whether main.bicep asks for what deploy.sh put: takes the Bicep file, what was put (see az), and parameters NAME=VALUE.
 
-Reads Bicep by somebody else's grammar and works out as much of the language as the file uses. It knows no types: what
+Parses Bicep with a third-party grammar and evaluates as much of the language as the file uses. It knows no types: what
 properties a resource has is for Bicep's compiler to say; here the Azure CLI's requests are the judge.
 """
 import hashlib
@@ -120,7 +120,7 @@ class File:
             "concat": lambda *lists: sum(lists, []),
             "empty": lambda of: not of,
             "json": json.loads,
-            # Azure's own hash is another, and as good: what goes into it must be the same.
+            # Azure's own hash differs, but the same input must go into it.
             "uniqueString": lambda *of: hashlib.sha256("\0".join(of).encode()).hexdigest()[:13],
             "guid": lambda *of: "-".join(of).replace("/", "|"),
             "loadJsonContent": lambda path: json.loads((FILE.parent / path).read_text()),
@@ -136,7 +136,7 @@ def key(id, body):
     return start if start.endswith("/roleassignments") else id.lower()
 
 
-# Key Vault Secrets User, which nobody makes.
+# Key Vault Secrets User, which exists in Azure.
 BUILT_IN = "4633458b-17de-408a-b874-0445c86b69e6"
 
 
@@ -146,7 +146,7 @@ def is_made(role):
 
 
 def differences(wanted, sent, at=""):
-    """What the Bicep file says and the script did not send. What the CLI adds by itself is its own."""
+    """The parts of the Bicep file that the script did not send. The CLI may add others."""
     if isinstance(wanted, dict) and isinstance(sent, dict):
         there = {name.lower(): value for name, value in sent.items()}
         for name, value in wanted.items():

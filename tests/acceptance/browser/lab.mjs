@@ -1,4 +1,4 @@
-// What the browser tests share: the program, the sandbox and Chromium, all of which end with the test.
+// Shared by the browser tests: the program, the sandbox and Chromium, all of which end with the test.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import { chromium } from 'playwright-core';
 
 export const PERENNIAL = process.argv[2];
 assert.ok(PERENNIAL, 'the first argument is the program to run');
-// On a busy machine a page takes a second; nothing here takes longer than this.
+// On a slow machine a page takes a second; nothing here takes longer than this.
 export const PATIENCE = 30_000;
 
 const children = new Set();

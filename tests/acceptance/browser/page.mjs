@@ -17,7 +17,7 @@ const SCREENS = {
   desktop: { viewport: { width: 1200, height: 800 } },
 };
 const SCHEMES = ['light', 'dark'];
-// The page says 15 seconds. What takes longer on a busy machine looks at a page that is paused.
+// The page reloads after 15 seconds. A slower check uses a paused page.
 const RELOADS_WITHIN = 45_000;
 const PAUSED = '?paused';
 const FLEET = 40;
@@ -184,11 +184,11 @@ async function fleet(browser, url, title, cards) {
       assert.match(await page.title(), title);
       await judge(page, 'fleet');
       assert.equal(await page.locator('article:not(.trouble)').count(), cards);
-      // Rows that a phone shows as blocks are rows of a table to whoever hears them.
+      // Rows that a phone shows as blocks are still table rows to a screen reader.
       const nodes = await tree(page);
       const rows = FLEET - cards;
       assert.deepEqual(['table', 'columnheader', 'row', 'rowheader', 'cell'].map(nodes.count), [1, 7, rows + 1, rows, 6 * rows]);
-      // A link to a folded cure unfolds it.
+      // A link to a folded action unfolds it.
       if (cards > 0) {
         const href = await page.evaluate(() => [...document.querySelectorAll('article:not(.trouble) a')]
           .map((link) => link.getAttribute('href')).find((href) => document.querySelector(`details [id="${href.slice(1)}"]`)));

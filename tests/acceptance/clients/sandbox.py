@@ -30,7 +30,7 @@ PARTNER_CENTER = "https://api.partnercenter.microsoft.com/user_impersonation"
 
 _numbers = itertools.count(1)
 
-# What it warns of are the refusals that the tests ask for.
+# Its warnings are about rejections that the tests cause.
 logging.getLogger("azure.identity").setLevel(logging.ERROR)
 
 
@@ -71,14 +71,14 @@ def partner_app(**changed):
 
 
 def perennial(*words):
-    """What the program prints on stdout."""
+    """The program's stdout."""
     told = subprocess.run([os.environ["PERENNIAL"], *words], capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 0, told.stderr
     return told.stdout
 
 
 def claims(token):
-    """What stands in an access token."""
+    """The claims of an access token."""
     body = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
@@ -97,7 +97,7 @@ def control(name, **form):
 
 
 def state():
-    """What the sandbox shows of itself."""
+    """The sandbox's state."""
     answer = requests.get(f"{ORIGIN}/_sandbox/state", timeout=10)
     answer.raise_for_status()
     return answer.json()

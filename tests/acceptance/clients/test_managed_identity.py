@@ -15,7 +15,7 @@ from azure.identity import WorkloadIdentityCredential
 FOR_VAULTS = "https://vault.azure.net/.default"
 STRANGER = "11111111-1111-1111-1111-111111111111"
 
-# What App Service and Container Apps put into the environment.
+# The environment variables of App Service and Container Apps.
 APP_SERVICE = sandbox.environment("managed-identity.env")
 # Where a client for a virtual machine looks instead of at the metadata service's own address.
 HOST = urllib.parse.urlsplit(APP_SERVICE["IDENTITY_ENDPOINT"])
@@ -93,7 +93,7 @@ class WorkloadIdentity(unittest.TestCase):
             written = client.set_secret(sandbox.fresh_name(), "value")
             self.assertEqual(client.get_secret(written.name).value, "value")
 
-    def test_a_token_of_somebody_else_is_told_by_its_code(self):
+    def test_a_token_of_another_issuer_is_rejected_with_its_code(self):
         # Any file that holds another text.
         credential = self.credential(token_file_path=os.environ["REQUESTS_CA_BUNDLE"])
 

@@ -51,7 +51,7 @@ class Redemption(unittest.TestCase):
 
         token, = printed.splitlines()
         by_perennial = sandbox.claims(token)
-        # What every token has of its own.
+        # The parts that every token has of its own.
         for own in ("iat", "nbf", "exp", "uti"):
             self.assertIsNotNone(by_msal.pop(own, ""))
             by_perennial.pop(own, None)
@@ -125,7 +125,7 @@ class Redemption(unittest.TestCase):
     def test_what_is_no_token_at_all(self):
         self.assertRefused(self.redeem("no token"), "invalid_grant", 9002313)
 
-    def test_a_token_that_nobody_has_issued(self):
+    def test_a_token_that_was_never_issued(self):
         self.assertRefused(self.redeem("0.A" + "x" * 200), "invalid_grant", 70000)
 
     def test_a_resource_that_the_tenant_does_not_know(self):

@@ -15,7 +15,7 @@ from azure.keyvault.secrets import ApiVersion
 
 
 class Forged:
-    """A credential whose tokens nobody has issued."""
+    """A credential with forged tokens."""
 
     def get_token(self, *scopes, **options):
         return AccessToken("forged", int(time.time()) + 3600)

@@ -1,4 +1,4 @@
-# What the parts of tests/acceptance/container/run share. To be sourced, with $lab set.
+# Shared by the parts of tests/acceptance/container/run. To be sourced, with $lab set.
 
 await() {
     local tenths=$1
@@ -17,7 +17,7 @@ if [ "$(stat --file-system --format %T /sys/fs/cgroup)" != cgroup2fs ]; then
     umount --lazy /sys/fs/cgroup
     mount -t cgroup2 none /sys/fs/cgroup
 fi
-# What is kept there is of this run only, and goes with it.
+# The storage belongs to this run only, and is removed with it.
 mount -t tmpfs none /run
 ip link set lo up
 
@@ -41,7 +41,7 @@ asked() {
     curl --silent --show-error --fail --cacert "$lab/perennial/ca.pem" "https://localhost:8443/_sandbox/$1" "${@:2}"
 }
 
-# How many versions the token has in the vault, and who wrote the newest.
+# The number of the token's versions in the vault, and the writer of the newest.
 versions() {
     asked state | python3 -c '
 import json, sys
@@ -50,7 +50,7 @@ versions = secrets["partner-refresh-token"]
 print(len(versions), versions[-1]["tags"].get("managed-by", versions[-1]["writer"]))'
 }
 
-# The health check of the image, as Docker would run it: what is expected, and while what holds.
+# The image's health check, as Docker would run it: the expected result, and the command that must hold meanwhile.
 health() {
     local found=green
     podman healthcheck run perennial > /dev/null || found=red

@@ -67,7 +67,7 @@ def template_of(manifest):
 
 
 def at_odds(template, manifests):
-    """What a pod must have because of what stands beside it."""
+    """Requirements on a pod that follow from the other resources."""
     labels = template["metadata"]["labels"]
     containers = template["spec"].get("initContainers", []) + template["spec"]["containers"]
     ports = [port["name"] for container in containers for port in container.get("ports", [])]

@@ -1,4 +1,4 @@
-// An authorization server that nobody here wrote, in front of one user and one app: oidc-provider, set up to rotate
+// A third-party authorization server in front of one user and one app: oidc-provider, set up to rotate
 // refresh tokens. One that comes back spent ends its whole family (RFC 9700, 4.14).
 //
 // Owns where its token endpoint is: under a tenant's path, as Entra's.

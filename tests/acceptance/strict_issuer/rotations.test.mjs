@@ -14,7 +14,7 @@ const clientId = '0a9d3c52-7b1e-4f6a-8c3d-5e2f1a7b9c04';
 const EACH_WAY = 50;
 const A_DAEMON = 10;
 
-// What happens to the write of some rotations: the vault is down, the answer is lost on its way back.
+// Failures of the write of some rotations: the vault is down, or the answer is lost on its way back.
 const TROUBLE = new Map([
   [20, { operation: 'set', status: 503, times: 1 }],
   [40, { operation: 'set', cut: true, when: 'after', times: 1 }],
@@ -113,7 +113,7 @@ test('without `strict` a proof spends the token and saves nothing: what is looke
   const secret = 'let-go';
   const perennial = await perennialFor(secret, false);
 
-  // A version of somebody else's is rotated at once, strict or not.
+  // A foreign version is rotated at once, strict or not.
   assert.equal((await perennial.rotate()).outcome, 'rotated');
   await assertLive(secret, 'after the first pass');
   assert.equal((await perennial.rotate()).outcome, 'proved');

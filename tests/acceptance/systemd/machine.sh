@@ -16,7 +16,7 @@ root=$machine/root
 cgroups=()
 
 switch_off() {
-    # Whoever ends a group of processes may send this more than once.
+    # The signal may come more than once if a whole process group is ended.
     trap '' HUP INT TERM
     if [ -n "${nspawn:-}" ]; then
         kill "$nspawn" 2>/dev/null || true
@@ -123,20 +123,20 @@ typed() {
         END { exit !found }' "$page"
 }
 
-# Types the lines on stdin there, in /root. What follows is what they are to read, if anything.
+# Types the lines of stdin there, in /root. The arguments become the input of these commands, if any.
 there() {
     { echo "cd /root"; cat; } > "$root/typed"
     inside sh -eu /typed < "${1:-/dev/null}"
 }
 
-# Plays Azure there. Nobody has signed in yet.
+# Runs the simulated Azure there, without a sign-in so far.
 sandbox() {
     install -D "$program" "$root/opt/sandbox/perennial"
     inside systemd-run --quiet --unit=sandbox /opt/sandbox/perennial sandbox --dir /srv/sandbox --never-signed-in
     await 100 grep -qs refresh_token "$root/srv/sandbox/perennial.toml"
 }
 
-# What a key of the sandbox's own configuration says, in the section of that name.
+# The value of a key in a section of the sandbox's own configuration.
 sandbox_says() {
     sed -n "/^\[*$1\]*\$/,/^$/s/^$2 = \"\(.*\)\"/\1/p" "$root/srv/sandbox/perennial.toml"
 }

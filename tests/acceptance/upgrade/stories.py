@@ -19,7 +19,7 @@ OPENED = "Critical: Sign-in required (partner-center)"
 OVER = "Resolved: Sign-in required (partner-center)"
 OF_THE_OLD = "Critical: Somebody must sign in again (partner-center)"
 OVER_OF_THE_OLD = "Over: Somebody must sign in again (partner-center)"
-# The first version takes for told what is older than two minutes by the vault's clock.
+# The first version treats everything older than two minutes by the vault's clock as reported.
 GROWN_OLD = "4m"
 LOOP_RULE = "6m"
 
@@ -38,7 +38,7 @@ def noted(town, tag="refused-kind"):
 
 
 def upgrade_and_back_without_trouble(town):
-    """Old, new, old, new on a token that works: each goes on, and nobody is told."""
+    """Old, new, old, new on a token that works: each continues, without an alert."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves(2)
@@ -59,7 +59,7 @@ def upgrade_and_back_without_trouble(town):
         daemon.proves()
         town.sound()
     town.daemons[-1].stop()
-    # Two rotations behind, Perennial's own versions are disabled, whoever wrote them.
+    # Two rotations behind, Perennial's own versions are disabled, whichever program wrote them.
     on = [version for version in town.versions() if version["enabled"] and version["tags"].get("managed-by")]
     assert len(on) == 2, [version["created"] for version in on]
     assert not town.read() and not town.opened(), (town.read(), town.opened())
@@ -83,7 +83,7 @@ def an_incident_goes_on_in_the_new_version(town):
     [old_id] = town.incidents()[0]
     new = town.run(town.new)
     assert until("the code", lambda: town.newest()["tags"].get("refused-code")) == "AADSTS50173"
-    # The first version kept no note of who was told what, so people read it once more (docs/upgrading.md).
+    # The first version did not record its alerts, so people get one more message (docs/upgrading.md).
     until("people are told again", lambda: len(town.read()) == 2)
     until("it has its new id", lambda: len(town.incidents()[0]) == 1 and old_id not in town.incidents()[0])
     new.look()
@@ -102,7 +102,7 @@ def an_incident_goes_on_in_the_new_version(town):
 
 
 def an_incident_that_ends_between_the_versions(town):
-    """Refused and told before the upgrade, signed in while none runs: the incident is closed where it is kept."""
+    """Rejected and reported before the upgrade, signed in while none runs: receivers that keep incidents get the end."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -157,7 +157,7 @@ def a_rollback_in_the_middle_of_an_incident(town):
 
 
 def a_kind_that_has_a_new_name(town):
-    """What the old version told under a broader kind: no incident stays open under the old name."""
+    """Failures that the old version reported under a broader kind: no incident stays open under the old name."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -240,7 +240,7 @@ def both_at_once(town):
     for daemon in daemons:
         daemon.stop()
     kinds = {kind for kind, _ in town.opened()}
-    # A sign-in that was written over and put back is told, and that two programs write one secret.
+    # A buried and restored sign-in is reported, and so is a second writer.
     assert kinds <= {"buried_sign_in", "foreign_writer"}, town.opened()
     return f"{len(town.versions())} versions"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 SECRET = "partner-refresh-token"
 TOKEN = "partner-center"
-# Below the 14 redemptions of one user and app in five minutes that Entra lets through.
+# Below Entra's limit of 14 redemptions of one user and app in five minutes.
 PROVE_EVERY = "30s"
 
 
@@ -138,7 +138,7 @@ class Town:
         return daemon
 
     def command(self, program, *words, **variables):
-        """What a command ends with, and what it printed."""
+        """A command's exit code and output."""
         done = subprocess.run(
             [program, *words], capture_output=True, text=True, timeout=120, env=self.environment(variables)
         )
@@ -192,12 +192,12 @@ class Town:
         return newest
 
     def incidents(self):
-        """What the webhook's server holds open, and what it was told: (what, kind, incident, event) each."""
+        """The webhook server's open incidents, and its messages: (what, kind, incident, event) each."""
         held, told = {}, []
         for body in self.receivers.at("webhook"):
             what, condition = body["data"]["what"], body["data"]["condition"]
             incident = condition["id"]
-            # A start also tells the end of what may have been told: one that is not held is dropped (docs/alerting.md).
+            # A start also sends the end of incidents that may be open: one that is not held is dropped (docs/alerting.md).
             if what != "resolved" or incident in held:
                 told.append((what, condition["kind"], incident, body["id"]))
             if what == "resolved":

@@ -1,4 +1,4 @@
-//! Days of alerts in seconds: the shipped loops over the world, on tokio's paused clock, and a sink that writes down.
+//! Days of alerts in seconds: the shipped loops over the world, on tokio's paused clock, and a sink that records.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,17 +22,17 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
-/// What was told in one message, and when.
+/// The changes in one message, and its time.
 type Message = (Timestamp, Vec<(EventKind, Kind, usize)>);
 
-/// A sink: what it got, and whether it answers.
+/// A sink: its messages, and whether it answers.
 #[derive(Clone, Default)]
 struct Inbox {
     messages: Rc<RefCell<Vec<Message>>>,
     is_down: Rc<Cell<bool>>,
-    /// Refuses what is about this token.
+    /// Rejects messages about this token.
     refuses: Rc<RefCell<Option<String>>>,
-    /// When it first did.
+    /// When it first rejected one.
     refused_at: Rc<Cell<Option<Timestamp>>>,
     asked: Rc<Cell<usize>>,
     answers_after: Rc<Cell<Duration>>,
@@ -62,7 +62,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// What was told of a kind, in order.
+    /// The notifications of a kind, in order.
     fn told(&self, kind: Kind) -> Vec<(EventKind, usize)> {
         let messages = self.messages.borrow();
         let all = messages.iter().flat_map(|(_, told)| told);
@@ -78,13 +78,13 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// All users' sessions are revoked.
+    /// Revokes all users' sessions.
     fn revoke_all(&self) {
         self.partners.iter().for_each(|partner| self.world.revoke_user(&partner.user_oid));
     }
 }
 
-/// Runs `story` beside the loops of so many tokens of one app, and of one sink for people.
+/// Runs `story` beside the loops of this many tokens of one app, and of one sink for people.
 fn day<T>(count: usize, story: &impl AsyncFn(&Fleet) -> T) -> T {
     day_told(&Destination::Teams { url: Source::Env("URL".into()) }, count, story)
 }
@@ -147,7 +147,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
         let (world, app) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR).await;
         world.expire_app_secret(&app.client_id);
-        // All of them find out within half a minute.
+        // All of them notice within half a minute.
         fleet.daemon.reload();
         pass(HOUR).await;
         let ends = Some(world.now() + TimeDelta::days(180));
@@ -165,7 +165,7 @@ fn five_hundred_tokens_with_one_expired_app_secret_are_one_incident() {
 }
 
 #[test]
-fn a_vault_that_comes_and_goes_for_a_day_is_a_handful_of_messages() {
+fn a_vault_that_fails_on_and_off_for_a_day_causes_few_messages() {
     for minutes in [1, 10, 45] {
         let (messages, told) = day(40, &async |fleet| {
             pass(HOUR).await;
@@ -187,7 +187,7 @@ fn a_vault_that_comes_and_goes_for_a_day_is_a_handful_of_messages() {
 }
 
 #[test]
-fn a_receiver_that_is_down_for_an_hour_is_told_once_when_it_is_back() {
+fn a_receiver_gets_one_message_after_an_hour_of_outage() {
     let inbox = day(3, &async |fleet| {
         pass(HOUR).await;
         fleet.inbox.is_down.set(true);
@@ -224,7 +224,7 @@ fn a_receiver_that_is_slow_delays_no_rotation() {
 }
 
 #[test]
-fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
+fn a_revoked_session_is_reported_within_a_proof_and_five_minutes() {
     let late = day(30, &async |fleet| {
         pass(HOUR * 30).await;
         let revoked_at = fleet.world.now();
@@ -243,7 +243,7 @@ fn a_revoked_session_is_told_within_a_proof_and_five_minutes() {
 }
 
 #[test]
-fn a_refusal_is_told_within_a_second() {
+fn a_rejection_is_reported_within_a_second() {
     let late = day(1, &async |fleet| {
         pass(HOUR).await;
         fleet.revoke_all();
@@ -259,7 +259,7 @@ fn a_refusal_is_told_within_a_second() {
 }
 
 #[test]
-fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
+fn a_rejected_message_delays_no_other() {
     let webhook = Destination::Webhook { url: Source::Env("URL".into()), signing_key: None };
     day_told(&webhook, 3, &async |fleet| {
         let told = || fleet.inbox.told(Kind::LoginRequired);
@@ -284,9 +284,9 @@ fn what_a_receiver_refuses_for_what_it_says_holds_up_nothing_else() {
     });
 }
 
-/// Somebody who signs in each week is no foreign writer: each sign-in has its turn.
+/// A user who signs in each week is no foreign writer: each sign-in is rotated in its turn.
 #[test]
-fn a_weekly_sign_in_is_taken_over_each_time_and_nobody_is_told() {
+fn a_weekly_sign_in_is_rotated_each_time_without_an_alert() {
     day(1, &async |fleet| {
         let (world, partner) = (&fleet.world, &fleet.partners[0]);
         pass(HOUR * 24 * 7).await;

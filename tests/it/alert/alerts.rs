@@ -1,4 +1,4 @@
-//! What arrives at each kind of sink, field by field, and what is made of its answers.
+//! The messages of each kind of sink, field by field, and the meaning of each receiver's answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn now() -> Timestamp {
     "2026-03-08T10:00:00Z".parse().expect("a time")
 }
 
-/// A place for secrets, as an operator would mount them.
+/// A directory for secrets, as an operator would mount them.
 struct Secrets(Scratch);
 
 impl Secrets {
@@ -50,7 +50,7 @@ fn courier(to: Destination) -> Notifier {
     Notifier { sink, here: here().into(), outbound: Outbound { http, calls: Arc::new(Calls::default()) } }
 }
 
-/// A deployment with an instance of its own name and links.
+/// A deployment with a configured instance and links.
 fn here() -> Deployment {
     Deployment {
         runbook_url: Some("https://wiki.example/runbook".into()),
@@ -86,7 +86,7 @@ fn change(what: EventKind, token: &str) -> Notification {
 }
 
 #[tokio::test]
-async fn teams_gets_an_adaptive_card_with_all_that_is_needed_at_night() {
+async fn teams_gets_an_adaptive_card_with_cause_and_action() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/workflows/x/triggers/manual/paths/invoke?sig=abc\n"));
 
@@ -132,7 +132,7 @@ async fn teams_gets_an_adaptive_card_with_all_that_is_needed_at_night() {
 }
 
 #[tokio::test]
-async fn a_digest_is_one_card_that_teams_takes() {
+async fn a_digest_is_one_card_that_teams_accepts() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/t"));
     let names: Vec<String> = (0..300).map(|n| format!("customer-{n}")).collect();
@@ -288,7 +288,7 @@ async fn a_test_goes_the_same_way_and_leaves_nothing_open() {
 }
 
 #[tokio::test]
-async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_address() {
+async fn an_answer_decides_about_retries_and_no_error_shows_an_address() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let path = "/canary-of-a-secret-path";
     let url = secrets.put("url", &inbox.url(path));
@@ -321,7 +321,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_no_error_shows_an_add
     assert_eq!(inbox.letters().len(), 6, "no redirect was followed");
 }
 
-/// Ten app secrets refused, with the longest names, owners in Chinese and ten thousand tokens.
+/// Ten rejected app secrets, with the longest names, Chinese owners and ten thousand tokens.
 fn crowded() -> Vec<Notification> {
     let tokens: Vec<String> = (0..10_000).map(|nth| format!("{nth:0>64}")).collect();
     let one = |nth: usize| {
@@ -349,13 +349,13 @@ async fn the_largest_message_fits_each_receiver() {
         let (kind, before) = (to.as_str(), inbox.letters().len());
         courier(to).send(&crowded(), now()).await.expect("sent");
         let largest = inbox.letters()[before..].iter().map(|letter| letter.body.len()).max().expect("some");
-        // Most of what there is room for is used.
+        // Most of the allowed size is used.
         assert!((most / 8..=most).contains(&largest), "{kind}: {largest} bytes");
     }
 }
 
 #[tokio::test]
-async fn a_message_that_is_refused_for_its_size_is_cut_and_delivered() {
+async fn a_message_rejected_for_its_size_is_cut_and_delivered() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     for (path, answer) in [
         (
@@ -401,7 +401,7 @@ async fn a_body_that_means_failure_is_one() {
 }
 
 #[tokio::test]
-async fn a_signing_key_of_a_wrong_form_signs_nothing() {
+async fn an_invalid_signing_key_signs_nothing() {
     let (inbox, secrets) = (Inbox::open().await, Secrets::new());
     let url = secrets.put("url", &inbox.url("/hook"));
     for key in
@@ -416,7 +416,7 @@ async fn a_signing_key_of_a_wrong_form_signs_nothing() {
 }
 
 #[test]
-fn the_configuration_refuses_what_could_not_work() {
+fn the_configuration_rejects_sinks_that_cannot_work() {
     let base = "[vault]\nurl = \"https://v.example\"\n[[token]]\nname = \"a\"\ntenant_id = \"c.example\"\n\
         client_id = \"00000000-0000-0000-0000-000000000000\"\nclient_secret = { env = \"X\" }\nrefresh_token = \"r\"\n";
     let problems = |more: &str| {

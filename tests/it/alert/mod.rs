@@ -1,4 +1,4 @@
-//! Who is told what, and when.
+//! Alerts: which sink gets which message, and when.
 
 mod alert_days;
 mod alerts;

@@ -1,4 +1,4 @@
-//! What began before a restart and ended during it: every sink hears the end, and nothing is told twice.
+//! Incidents that begin before a restart and end during it: every sink gets the end, and no message twice.
 
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
@@ -94,9 +94,10 @@ fn troubles() -> Vec<Trouble> {
     ]
 }
 
-/// Lasts for hours, so that it is told and noted; then the process ends, what was wrong is mended, and it is started.
+/// Lasts for hours, so that it is reported and marked. Then the process ends, the problem is fixed, and the process
+/// starts.
 #[test]
-fn what_ended_while_the_process_was_stopped_is_told_to_be_over() {
+fn incidents_that_ended_while_stopped_are_resolved() {
     let mut wrong = Vec::new();
     for trouble in troubles() {
         let found = in_town(2, |_, _, _| {}, &async |town| {
@@ -130,9 +131,9 @@ fn what_ended_while_the_process_was_stopped_is_told_to_be_over() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The end is told by the first success, and not by the start.
+/// The first success ends an incident, not the start.
 #[test]
-fn what_still_holds_after_a_restart_is_not_told_to_be_over() {
+fn conditions_that_still_hold_after_a_restart_are_not_resolved() {
     let mut wrong = Vec::new();
     for trouble in troubles() {
         let (before, after, kept) = in_town(2, |_, _, _| {}, &async |town| {
@@ -163,7 +164,7 @@ fn what_still_holds_after_a_restart_is_not_told_to_be_over() {
 }
 
 #[test]
-fn what_a_sink_never_got_is_told_there_as_opened_once_its_address_is_mended() {
+fn a_sink_gets_missed_incidents_as_opened_once_its_address_is_fixed() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start();
@@ -181,7 +182,7 @@ fn what_a_sink_never_got_is_told_there_as_opened_once_its_address_is_mended() {
 }
 
 #[test]
-fn an_app_secret_that_ends_in_half_a_day_is_told_at_the_first_start() {
+fn an_app_secret_that_expires_in_half_a_day_is_reported_at_once() {
     let ends = |_: &perennial::sandbox::world::World, _: &_, _: &mut _| {};
     in_town(1, ends, &async |town| {
         app_secret_ends(town, Some(TimeDelta::hours(12)));
@@ -205,7 +206,7 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
         town.world.revoke_user(&town.partners[0].user_oid);
         town.with(|daemon, _| daemon.reload());
         pass(MINUTE * 5).await;
-        // A vault that tells the wrong time for a moment.
+        // A vault that reports the wrong time for a moment.
         town.with(|_, clock| clock.observe(town.world.now() + TimeDelta::days(400)));
         pass(DAY + HOUR * 7).await;
         pass(DAY).await;
@@ -216,9 +217,9 @@ fn a_reminder_comes_daily_also_after_the_clock_was_wrong() {
     });
 }
 
-/// Neither is about a token: the first tokens keep the marks (found by the simulation of the whole process, seed 0).
+/// Neither has a token: the first tokens keep the marks (found by the simulation of the whole process, seed 0).
 #[test]
-fn what_was_told_of_the_host_and_of_a_sink_is_over_after_a_restart() {
+fn incidents_of_the_host_and_of_a_sink_are_resolved_after_a_restart() {
     in_town(2, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start_ahead(TimeDelta::hours(2));
@@ -236,7 +237,7 @@ fn what_was_told_of_the_host_and_of_a_sink_is_over_after_a_restart() {
 }
 
 #[test]
-fn a_sink_that_still_fails_after_a_restart_is_not_told_to_work() {
+fn a_sink_that_still_fails_after_a_restart_is_not_reported_as_working() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.chat.is_wrong.set(true);
         town.start_ahead(TimeDelta::hours(2));
@@ -251,7 +252,7 @@ fn a_sink_that_still_fails_after_a_restart_is_not_told_to_work() {
 
 /// While a successor is held, no tag is written (found by the simulation of the whole process, seed 22).
 #[test]
-fn a_successor_that_died_with_the_process_is_told_to_be_over() {
+fn an_unsaved_incident_is_resolved_after_the_process_died() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -267,9 +268,9 @@ fn a_successor_that_died_with_the_process_is_told_to_be_over() {
     });
 }
 
-/// Only the version before both says what was told (found by the simulation of the whole process, seed 11).
+/// Only the version before both sign-ins has the marks (found by the simulation of the whole process, seed 11).
 #[test]
-fn two_sign_ins_before_a_restart_end_what_was_told_before_them() {
+fn two_sign_ins_before_a_restart_resolve_earlier_incidents() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -288,10 +289,10 @@ fn two_sign_ins_before_a_restart_end_what_was_told_before_them() {
     });
 }
 
-/// The version before the sign-in cannot be found until the versions may be listed, and by then the token has been rotated
-/// (found by the simulation of the whole process, seed 293).
+/// The version before the sign-in cannot be found until the versions may be listed, and by then the token has been
+/// rotated (found by the simulation of the whole process, seed 293).
 #[test]
-fn what_a_sign_in_ended_is_told_once_its_history_can_be_read() {
+fn a_sign_in_resolves_incidents_once_its_history_can_be_read() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;
@@ -310,10 +311,10 @@ fn what_a_sign_in_ended_is_told_once_its_history_can_be_read() {
     });
 }
 
-/// No tag can be updated and the pager does not answer: the marks go with the successor (found by the simulation of the whole
-/// process, seed 487).
+/// No tag can be updated and the pager does not answer: the marks are written with the successor (found by the
+/// simulation of the whole process, seed 487).
 #[test]
-fn what_was_told_stays_known_through_a_rotation_while_no_tag_can_be_updated() {
+fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.start();
         pass(HOUR).await;

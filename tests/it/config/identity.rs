@@ -1,4 +1,4 @@
-//! Who the program is to the vault: by key, and by what the environment says.
+//! How the program authenticates to Key Vault: by key, and by the environment.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use perennial::config::Config;
 use super::{SMALLEST, load};
 
 #[test]
-fn a_slip_in_the_identity_is_told_with_all_there_are() {
+fn a_misspelled_credential_is_reported_with_all_valid_ones() {
     let slip = load(&SMALLEST.replace("azure_cli", "azurecli")).expect_err("a slip").to_string();
 
     assert_eq!(
@@ -34,7 +34,7 @@ fn identity(lines: &str, env: &[(&str, &str)]) -> Result<Identity, String> {
 }
 
 #[test]
-fn what_no_key_names_is_told_by_the_environment() {
+fn the_environment_supplies_values_without_a_key() {
     let pod = Identity::WorkloadIdentity {
         tenant_id: "contoso.example".into(),
         client_id: "00000000-0000-0000-0000-000000000001".into(),
@@ -56,7 +56,7 @@ fn what_no_key_names_is_told_by_the_environment() {
 }
 
 #[test]
-fn what_an_identity_lacks_is_told_by_key_and_variable() {
+fn a_missing_value_of_an_identity_names_key_and_variable() {
     for (lines, env, says) in [
         (
             "credential = \"workload_identity\"",

@@ -1,4 +1,4 @@
-//! From a file and the environment to a `Config`, or to everything that is wrong.
+//! From a file and the environment to a `Config`, or to all its problems.
 
 mod identity;
 
@@ -26,7 +26,7 @@ const SMALLEST: &str = r#"
     refresh_token = "partner-refresh-token"
 "#;
 
-/// A word that stands for everything that must not be shown.
+/// A word that stands for every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 #[test]
@@ -62,7 +62,7 @@ fn five_mistakes_are_five_lines_and_no_value() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_located_and_not_quoted() {
+fn a_toml_error_is_located_and_not_quoted() {
     let shown = load("[vault]\nurl = \"https://x\"\nclient_secret = \"c4n4ry\" c4n4ry\n")
         .expect_err("not TOML")
         .to_string();
@@ -71,13 +71,13 @@ fn a_file_that_is_no_toml_is_located_and_not_quoted() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let absent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("absent.toml");
 
     let missing = Config::load(&absent, std::iter::empty()).expect_err("absent").to_string();
     let folder = Config::load(absent.parent().expect("a folder"), std::iter::empty());
 
-    assert!(missing.contains("absent.toml: is not there"), "{missing}");
+    assert!(missing.contains("absent.toml: not found"), "{missing}");
     assert!(folder.expect_err("a folder").to_string().ends_with(": is a directory"));
 }
 
@@ -167,7 +167,7 @@ fn a_refresh_token_comes_from_a_vault_and_nowhere_else() {
 }
 
 #[test]
-fn a_source_is_exactly_one_thing() {
+fn a_source_has_exactly_one_key() {
     let replaced = |with: &str| SMALLEST.replace("{ secret = \"partner-app-secret\" }", with);
     let refused = [
         ("{}", "token[0].client_secret"),
@@ -189,7 +189,7 @@ fn a_source_is_exactly_one_thing() {
 }
 
 #[test]
-fn the_vaults_own_key_does_not_lie_in_the_vault() {
+fn the_vaults_own_credential_cannot_be_in_the_vault() {
     let text = SMALLEST.replace(
         "credential = \"azure_cli\"",
         "credential = \"client_secret\"\ntenant_id = \"common\"\nclient_secret = { secret = \"x\" }",
@@ -233,7 +233,7 @@ fn another_cloud_brings_its_own_hosts() {
 }
 
 #[test]
-fn plain_http_is_refused_everywhere() {
+fn plain_http_is_rejected_everywhere() {
     let text = format!(
         "{SMALLEST}\n[cloud]\nauthority = \"http://localhost\"\npartner_center = \"http://localhost\""
     );
@@ -249,7 +249,7 @@ fn a_scope_of_another_app_is_not_shown_to_partner_center() {
 }
 
 #[test]
-fn what_is_optional_is_read() {
+fn optional_keys_are_read() {
     let more = r#"
         owner = "Ops, ext. 12"
         user_oid = "5F2A1F0E-3B86-4B0E-9F7A-1C1D2E3F4A5B"
@@ -289,7 +289,7 @@ fn an_action_names_a_command_as_it_is_typed_here() {
 }
 
 #[test]
-fn a_missing_vault_is_said_once_for_all_tokens() {
+fn a_missing_vault_is_reported_once_for_all_tokens() {
     let text = with_token("refresh_token = \"b\"").replace("url = \"https://contoso.vault.azure.net\"", "");
 
     let problems = load(&text).expect_err("no vault");
@@ -298,7 +298,7 @@ fn a_missing_vault_is_said_once_for_all_tokens() {
 }
 
 #[test]
-fn an_empty_file_says_what_it_lacks() {
+fn problems_of_an_empty_file_name_the_required_keys() {
     assert_eq!(keys(&load("").expect_err("empty")), ["token"]);
     assert_eq!(keys(&load("token = 1\nvault = \"c4n4ry\"").expect_err("wrong kinds")), ["token", "vault"]);
 }
@@ -312,7 +312,7 @@ fn a_name_that_the_merging_crate_takes_for_a_path_does_no_harm() {
 
 proptest! {
     #[test]
-    fn no_file_makes_it_panic_or_talk(text in "[a-z\\[\\]{}=.\"'# \n0-9\\\\\u{e9}\u{1b}]{0,40}", at in 0usize..40) {
+    fn no_file_causes_a_panic_or_a_leak(text in "[a-z\\[\\]{}=.\"'# \n0-9\\\\\u{e9}\u{1b}]{0,40}", at in 0usize..40) {
         let at = text.char_indices().map(|(i, _)| i).nth(at).unwrap_or(text.len());
         let text = format!("{}= \"{CANARY}\"{}", &text[..at], &text[at..]);
 
@@ -320,7 +320,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_under_any_key_makes_it_panic_or_talk(
+    fn no_value_of_any_key_causes_a_panic_or_a_leak(
         values in proptest::collection::vec((any::<prop::sample::Index>(), value()), 1..12),
         variables in proptest::collection::vec(("(VAULT|CLOUD|POLICY|HTTP|TOKEN|X|)(__[A-Z_]{0,9}){0,3}", ".{0,8}"), 0..4),
     ) {
@@ -345,7 +345,7 @@ proptest! {
     }
 }
 
-/// Any TOML value, with the canary wherever text can be.
+/// Any TOML value, with the canary in every text.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -!#-\\[\\]-~\u{e9}]{0,12}".prop_map(|text| format!("\"{text}{CANARY}\"")),
@@ -393,7 +393,7 @@ fn with_token(more: &str) -> String {
     )
 }
 
-/// Where the problems are, in alphabetical order.
+/// The keys with problems, in alphabetical order.
 fn keys(problems: &ConfigProblems) -> Vec<&str> {
     let mut keys: Vec<&str> = problems.problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();

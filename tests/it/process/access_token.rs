@@ -1,4 +1,4 @@
-//! `access-token` prints one token and nothing else, for whoever it is configured, and writes nothing.
+//! `access-token` prints one token and nothing else, with every kind of identity, and writes nothing.
 
 use chrono::TimeDelta;
 use perennial::process::clock::{Clock, Timestamp};
@@ -11,7 +11,7 @@ use super::{Stage, leaks};
 use crate::support::child::{Child, Ended};
 
 impl Stage {
-    /// Everything that was ever asked of the vault that changes something.
+    /// The number of calls that changed the vault.
     pub(super) fn changes(&self) -> usize {
         let changing = [Operation::Set, Operation::Update, Operation::Delete];
         let calls = self.world().calls_since(Timestamp::MIN_UTC);
@@ -22,7 +22,7 @@ impl Stage {
         self.world().count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC)
     }
 
-    /// Keeps the tokens as an issuer wants it that kills spent ones.
+    /// Configures the tokens for an issuer that invalidates redeemed tokens.
     pub(super) fn make_strict(&self) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let strict = text.replace("\nrefresh_token = ", "\nstrict = true\nrefresh_token = ");
@@ -74,7 +74,7 @@ async fn one_token_is_printed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn another_scope_is_asked_for_where_one_is_named() {
+async fn a_scope_option_is_requested() {
     let stage = Stage::set(TimeDelta::days(1)).await;
 
     let ended = stage.access_token(&["--scope", "https://graph.microsoft.com/User.Read"]).await;
@@ -86,7 +86,7 @@ async fn another_scope_is_asked_for_where_one_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_on_the_command_line_is_named_as_it_was_typed() {
+async fn command_line_mistakes_are_named_as_typed() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let customer = "11111111-2222-3333-4444-555555555555";
     stage.world().add_customer(&stage.partner.tenant_id, customer, "customer.onmicrosoft.com", &[]);
@@ -107,7 +107,7 @@ async fn what_is_wrong_on_the_command_line_is_named_as_it_was_typed() {
 }
 
 #[tokio::test]
-async fn a_customers_tenant_is_asked_where_the_app_is_consented_to() {
+async fn a_customers_tenant_works_after_consent_to_the_app() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let customer = "11111111-2222-3333-4444-555555555555";
     let app = stage.partner.client_id.as_str();
@@ -120,7 +120,7 @@ async fn a_customers_tenant_is_asked_where_the_app_is_consented_to() {
 }
 
 #[tokio::test]
-async fn without_a_token_stdout_is_empty_and_the_code_says_who_can_help() {
+async fn without_a_token_stdout_is_empty_and_the_exit_code_says_who_must_act() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let none = async |args: &[&str]| {
         let ended = stage.access_token(args).await;
@@ -150,7 +150,7 @@ async fn without_a_token_stdout_is_empty_and_the_code_says_who_can_help() {
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_else_is_not_handed_out() {
+async fn a_token_of_another_user_is_not_printed() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let pinned = text.replacen(

@@ -1,4 +1,4 @@
-//! An action that is followed literally ends its condition.
+//! Following an action literally ends its condition.
 
 mod hands;
 
@@ -19,7 +19,7 @@ use self::hands::Person;
 use super::Stage;
 use crate::support::child::{eventually, get};
 
-/// When the trouble begins.
+/// When the failure begins.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
     /// Before the daemon is started.
@@ -34,11 +34,11 @@ struct Row {
     name: &'static str,
     when: When,
     cause: fn(&Stage),
-    /// Which of the alternatives in the text apply, by their first words.
+    /// The alternatives in the text that apply, by their first words.
     applies: &'static [&'static str],
 }
 
-/// Kinds whose action nobody can follow here, and why.
+/// Kinds whose action cannot be followed here, and why.
 const OTHERS: [(Kind, &str); 11] = [
     (Kind::EntraUnreachable, "an outage, which time ends"),
     (Kind::EntraThrottled, "time ends it"),
@@ -69,7 +69,7 @@ fn signs_in_without_a_second_factor(stage: &Stage) {
     stage.world().human_signs_in(&stage.partner).expect("may sign in");
 }
 
-/// Adds a line to what the configuration says of the token.
+/// Adds a line to the token's configuration.
 fn configure(stage: &Stage, line: &str) {
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let text = text.replace("name = \"one\"\n", &format!("name = \"one\"\n{line}\n"));
@@ -80,7 +80,7 @@ fn colleague(stage: &Stage) -> String {
     stage.world().add_user(&stage.partner.tenant_id, "colleague@one.onmicrosoft.com", true)
 }
 
-/// Stores the app's own secret again, with another end, or with none.
+/// Stores the app's secret again, with another expiry, or with none.
 fn app_secret_ends(stage: &Stage, after: Option<TimeDelta>) {
     let (world, at) = (stage.world(), &stage.partner.app_secret);
     let value = world.versions_of(at).last().expect("stored").value.clone();
@@ -224,7 +224,7 @@ fn of_the_vault() -> Vec<Row> {
     ]
 }
 
-/// What a daemon says of token `one`.
+/// The status of token `one` by the daemon.
 fn status(address: &str) -> Option<Value> {
     let answer = get(address, "/status");
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
@@ -238,7 +238,7 @@ fn action(status: &Value, kind: Kind) -> Option<String> {
     Some(ours.next()?["action"].as_str()?.to_owned())
 }
 
-/// Causes the trouble, does what the daemon says about it, and waits until the daemon no longer says so.
+/// Causes the failure, follows the daemon's action, and waits until the condition ends.
 async fn follow(row: &Row) -> Result<(), String> {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let mut daemon = if row.when == Before {

@@ -1,4 +1,4 @@
-//! Hosts that give the program less than it may expect: no files to open, and a second program on the same token.
+//! Hosts with too few resources: no free file descriptors, and a second program on the same token.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::support::child::{Child, eventually};
 use crate::support::harness::Scratch;
 use crate::support::lab;
 
-/// The program with a command, which may have this many files open. What it inherits open counts too, and the limit
-/// is one for numbers: where a number below it is taken, it is one higher.
+/// The program with a command, which may have this many open files. Inherited files count too, and the limit is on
+/// descriptor numbers: if a number below it is taken, the limit is one higher.
 pub(super) fn with_at_most(files: u32, command: &str, stage: &Stage) -> Child {
     let shell = format!(
         "limit={files}; number=3; \
@@ -33,13 +33,13 @@ fn address(daemon: &Child) -> Option<String> {
 }
 
 #[tokio::test]
-async fn without_file_descriptors_it_waits_and_goes_on() {
+async fn without_file_descriptors_the_daemon_waits_and_continues() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = with_at_most(14, "run", &stage);
     let place = daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
     let address = eventually("served", || address(&daemon)).await;
 
-    // They wait for what becomes free, and a connection to the vault does.
+    // They wait for free descriptors, as does a connection to the vault.
     let held: Vec<TcpStream> = (0..48).filter_map(|_| TcpStream::connect(&address).ok()).collect();
     stage.world().inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::Cut)).times(4));
     daemon.signal("HUP");
@@ -53,7 +53,7 @@ async fn without_file_descriptors_it_waits_and_goes_on() {
     daemon.logs(place, "proved again", |event| is(event, "proved", "one")).await;
 }
 
-/// A supervisor does not start again on 78; a machine that is short of something may have it in a moment.
+/// A supervisor does not restart after 78, but a missing resource may be back in a moment.
 #[tokio::test]
 async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
     let stage = Stage::set(TimeDelta::days(1)).await;
@@ -67,7 +67,7 @@ async fn a_start_without_file_descriptors_is_no_wrong_configuration() {
 }
 
 #[tokio::test]
-async fn what_it_makes_is_its_users_alone() {
+async fn new_files_are_private_to_the_user() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = Child::start_through(&["sh", "-c", "umask 000 && exec \"$0\" run"], &stage.config);
     daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
@@ -113,7 +113,7 @@ async fn two_programs_on_one_token_lose_nothing_and_write_little() {
     let redeemed =
         world.count_calls(Peer::Entra, Some(Operation::Redeem), chrono::DateTime::<chrono::Utc>::MIN_UTC);
     eprintln!("{written} versions written, {by_first} and {by_second} rotations, {redeemed} redemptions");
-    // Both may find the same one due and both save; no more than that, however long a busy machine took.
+    // Both may find the same token due and both save, but no more than that on a slow machine either.
     let due = usize::try_from((world.now() - started_at).num_seconds() / 10).expect("time passes") + 1;
     assert!(written <= 2 * due, "{written} versions where {due} were due");
     for program in &programs {

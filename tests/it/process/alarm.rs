@@ -1,4 +1,4 @@
-//! What people are told by a daemon as it is shipped: once, in time, and once more when it is over.
+//! Messages to people from the shipped daemon: once, in time, and once more at the end.
 
 use chrono::TimeDelta;
 use perennial::token::version::tag;
@@ -7,7 +7,7 @@ use super::{Stage, failed_with, is};
 use crate::support::child::{Child, eventually};
 use crate::support::inbox::Inbox;
 
-/// Adds sinks to the stage's configuration: name, more keys, and the address that they are given.
+/// Adds sinks to the stage's configuration: name, further keys, and their addresses.
 pub(super) fn add_sinks(stage: &Stage, sinks: &[(&str, &str, String)]) {
     let mut text = std::fs::read_to_string(&stage.config).expect("written");
     for (name, more, url) in sinks {
@@ -34,7 +34,7 @@ async fn told(inbox: &Inbox, count: usize) -> Vec<String> {
 const OPENED: &str = "Critical: Sign-in required (one)";
 const OVER: &str = "Resolved: Sign-in required (one)";
 
-/// Waits until the daemon has tried the token that often again, and again been refused.
+/// Waits until the daemon has retried the token this often and was rejected.
 async fn refused_again(daemon: &Child, mut place: usize, times: usize) {
     for _ in 0..times {
         daemon.signal("HUP");
@@ -43,7 +43,7 @@ async fn refused_again(daemon: &Child, mut place: usize, times: usize) {
 }
 
 #[tokio::test]
-async fn one_alert_then_silence_then_one_word_that_it_is_over() {
+async fn one_alert_is_followed_by_one_resolution() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let inbox = Inbox::open().await;
     add_sinks(&stage, &[("chat", "", inbox.url("/canary-path"))]);
@@ -69,7 +69,7 @@ async fn one_alert_then_silence_then_one_word_that_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
+async fn a_restart_repeats_nothing_and_resolves_what_ended_meanwhile() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let inbox = Inbox::open().await;
     add_sinks(&stage, &[("chat", "", inbox.url("/"))]);
@@ -83,7 +83,7 @@ async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
     eventually("it is noted that this was told", noted).await;
     daemon.signal("TERM");
     daemon.ended("stopped").await;
-    // What is this old was told by the process before.
+    // The previous process has reported a condition of this age.
     stage.world().advance(TimeDelta::minutes(4));
 
     let second = stage.start(&["run"]);
@@ -102,7 +102,7 @@ async fn a_restart_tells_nothing_twice_and_closes_what_ended_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_sink_that_cannot_be_delivered_to_is_told_about_at_the_other() {
+async fn a_failing_sink_is_reported_at_the_other() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (broken, other) = (Inbox::open().await, Inbox::open().await);
     broken.answer(404);

@@ -1,4 +1,4 @@
-//! `status` asks the running daemon first, and says whose view it shows: the daemon's, or that of the vault's notes.
+//! `status` asks the running daemon first, and names its source: the daemon, or the vault's tags.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ async fn shows(address: &str, state: &str) -> Value {
     eventually(state, look).await
 }
 
-/// Something that listens and gives every client this answer. It ends with the test's process.
+/// A listener that gives every client this answer. It ends with the test's process.
 fn stranger(answer: impl Into<Vec<u8>>) -> String {
     let (listener, answer) = (TcpListener::bind("127.0.0.1:0").expect("a free port"), answer.into());
     let address = listener.local_addr().expect("bound").to_string();
@@ -88,7 +88,7 @@ async fn status_shows_what_the_running_daemon_knows_and_leaves_the_vault_alone()
 }
 
 #[tokio::test]
-async fn status_ends_as_the_daemons_conditions_say() {
+async fn the_exit_code_of_status_follows_the_daemons_conditions() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     let address = daemon.address().await;
@@ -120,7 +120,7 @@ async fn status_ends_as_the_daemons_conditions_say() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_of_its_own_status_shows_what_the_vault_notes() {
+async fn without_its_own_daemon_status_reads_the_vault() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     let address = daemon.address().await;
@@ -140,10 +140,10 @@ async fn without_a_daemon_of_its_own_status_shows_what_the_vault_notes() {
     for (whose, at, why) in [
         ("nobody", closed, "no daemon answers at "),
         ("silence", silent.local_addr().expect("bound").to_string(), "no daemon answers at "),
-        ("a web server", stranger(page), "what answers at "),
-        ("a redirect", stranger(to_daemon), "what answers at "),
-        ("an endless body", stranger(endless), "what answers at "),
-        ("another version", stranger(newer), "what answers at "),
+        ("a web server", stranger(page), "the server at "),
+        ("a redirect", stranger(to_daemon), "the server at "),
+        ("an endless body", stranger(endless), "the server at "),
+        ("another version", stranger(newer), "the server at "),
         ("another deployment", address.clone(), "the daemon at "),
     ] {
         let (json, table) = (status_at(&other, &at, &["--json"]).await, status_at(&other, &at, &[]).await);
@@ -167,12 +167,12 @@ async fn without_a_daemon_of_its_own_status_shows_what_the_vault_notes() {
     assert_eq!(json_of(&insisted)["view"], "as the vault's notes say");
     assert_eq!(
         json_of(&stage.run_to_end(&["status", "--json"]).await)["view"],
-        "as the vault's notes say; [http] listen leaves the port open, so no daemon can be asked"
+        "as the vault's notes say; [http] listen has port 0, so no daemon can be asked"
     );
 }
 
 #[tokio::test]
-async fn nothing_that_answers_in_a_daemons_place_reaches_a_terminal_raw() {
+async fn answers_of_another_program_are_never_printed_raw() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (daemon, _) = stage.daemon().await;
     stage.world().expire_app_secret(&stage.partner.client_id);

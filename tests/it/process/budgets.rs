@@ -1,5 +1,5 @@
-//! What one more token costs, as far as it can be said without running: `tests/acceptance/budgets.sh` measures the
-//! rest on the shipped binary.
+//! The cost of one more token, as far as it shows without running: `tests/acceptance/budgets.sh` measures the rest on
+//! the shipped binary.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `check` goes through the steps, names what is missing, and writes only where it is asked to.
+//! `check` runs the steps, names what is missing, and writes only with `--write`.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer};
@@ -100,7 +100,7 @@ async fn each_missing_role_is_named_by_its_data_action() {
 }
 
 #[tokio::test]
-async fn identity_app_secret_sign_in_and_consent_are_told_apart() {
+async fn check_distinguishes_identity_app_secret_sign_in_and_consent() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let told = async |args: &[&str]| {
         let ended = stage.run_to_end(&[&["check", "one", "--json"], args].concat()).await;

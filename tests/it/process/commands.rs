@@ -1,4 +1,4 @@
-//! `status` and `health` as they are typed, and the daemon under a supervisor, against the stand-ins.
+//! The commands `status` and `health`, and the daemon under a supervisor, against the sandbox.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Output;
@@ -20,7 +20,7 @@ fn code(output: &Output) -> Option<i32> {
 }
 
 #[tokio::test]
-async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
+async fn status_shows_the_vaults_tags_and_redeems_nothing() {
     let lab = Lab::start().await;
     let new = lab.output(&["status", "--monitor"], &[]).await;
     assert_eq!(code(&new), Some(3), "nobody has proved it yet: {}", said(&new));
@@ -49,7 +49,7 @@ async fn status_tells_what_the_vault_knows_and_redeems_nothing() {
 }
 
 #[tokio::test]
-async fn every_command_types_the_commands_of_its_actions_as_the_configuration_says() {
+async fn actions_use_the_configured_command() {
     let lab = Lab::start().await;
     let here = ("PERENNIAL__ALERTS__COMMAND", "docker exec -it perennial perennial");
     let all = async |situation: &str| {
@@ -70,7 +70,7 @@ async fn every_command_types_the_commands_of_its_actions_as_the_configuration_sa
 }
 
 #[tokio::test]
-async fn status_knows_a_refusal_from_its_note() {
+async fn status_reads_a_rejection_from_the_tags() {
     let lab = Lab::start().await;
     lab.sandbox.world().retag(&lab.partner.refresh_token, |tags| {
         tags.insert(tag::REFUSED_KIND, "mfa_required");
@@ -90,7 +90,7 @@ async fn status_knows_a_refusal_from_its_note() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_not_told() {
+async fn an_unreadable_token_has_exit_code_1() {
     let lab = Lab::start().await;
     lab.sandbox.world().remove_vault(&lab.sandbox.origin);
     let nowhere = ("PERENNIAL__VAULT__URL", "https://127.0.0.1:1");
@@ -166,7 +166,7 @@ async fn after_kill_9_what_was_found_out_is_still_known() {
     assert!(before.2.is_string(), "it was proved before: {before:?}");
 }
 
-/// Id and beginning of what holds, and when the token was last proved.
+/// Id and beginning of the condition, and when the token was last proved.
 fn incident(status: &str) -> (Value, Value, Value) {
     let status: Value = serde_json::from_str(status).expect("JSON");
     let all = status["conditions"].as_array().expect("a list").iter();
@@ -175,7 +175,7 @@ fn incident(status: &str) -> (Value, Value, Value) {
 }
 
 #[tokio::test]
-async fn systemd_is_told_how_things_stand() {
+async fn systemd_gets_the_status() {
     let lab = Lab::start().await;
     let path = lab.dir.join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");

@@ -1,10 +1,10 @@
-//! C that tests need beside the program: what Rust does not do without `unsafe`. Rust links with `cc`, so it is there.
+//! C code for tests: functions that Rust offers only with `unsafe`. Rust links with `cc`, so a compiler is present.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles a source beside this one. The result has its name only once it is whole, since other runs may use the
-/// same directory.
+/// Compiles a source beside this one. The result gets its name only when complete, since other runs may use the same
+/// directory.
 pub(super) fn compile(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/process").join(source);
     let result = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

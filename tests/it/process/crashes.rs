@@ -1,7 +1,7 @@
-//! `kill -9` at every step of the cycle, and a start afterwards: the token lives, and no sign-in is lost.
+//! `kill -9` at every step of the cycle, and a start afterwards: the token stays valid, and no sign-in is lost.
 //!
-//! The sandbox announces each call before and after its effect; the program is killed there and then, while
-//! it waits for the answer.
+//! The sandbox reports each call before and after its effect. The program is killed at that moment, while it waits for
+//! the answer.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,22 +16,22 @@ use perennial::token::tags::Tags;
 use super::{Stage, is};
 use crate::support::child::eventually;
 
-/// What has happened by the time the program dies.
+/// The events before the program is killed.
 #[derive(Clone, Copy, Debug)]
 enum Before {
     /// The token is old enough to be rotated.
     Old,
-    /// A person signed in, over Perennial's own version.
+    /// A user signed in, over Perennial's own version.
     SignedIn,
-    /// A person pasted something else, a day ago.
+    /// A person pasted an invalid value, a day ago.
     Pasted,
-    /// A person signs in at the very step.
+    /// A user signs in at this very step.
     SigningIn,
-    /// A tool that copies the newest version's tags stores a sign-in at the very step.
+    /// A tool that copies the newest version's tags stores a sign-in at this very step.
     Copying,
-    /// A person pastes something else at the very step.
+    /// A person pastes an invalid value at this very step.
     Pasting,
-    /// The app's secret is replaced at the very step.
+    /// The app's secret is replaced at this very step.
     NewAppSecret,
 }
 
@@ -45,10 +45,10 @@ const ALL: [Before; 7] = [
     Before::NewAppSecret,
 ];
 
-/// The steps of the longest cycle, with some to spare: where there is none, the program lives.
+/// The steps of the longest cycle, and a few more, at which the program survives.
 const STEPS: usize = 22;
 
-/// Which call it is to die at, before or after its effect; and what is known about that.
+/// The call at which the program is killed, before or after its effect, and the state of that.
 struct Trap {
     at: usize,
     passed: AtomicUsize,
@@ -56,7 +56,7 @@ struct Trap {
 }
 
 impl Trap {
-    /// Whether this is the step; it is one only while there is a victim.
+    /// Whether this is the step; only while the victim runs.
     fn springs(&self) -> Option<u32> {
         let mut victim = self.victim.lock().unwrap_or_else(PoisonError::into_inner);
         let here = victim.is_some() && self.passed.fetch_add(1, Ordering::Relaxed) == self.at;
@@ -71,10 +71,10 @@ fn kill(pid: u32) {
 
 const A_DAY: TimeDelta = TimeDelta::minutes(24 * 60 + 1);
 
-/// How many programs are killed at a time.
+/// Programs that are killed concurrently.
 const AT_ONCE: usize = 4;
 
-/// Lets it die at a step; says whether it came to that.
+/// Kills it at a step; returns whether the step was reached.
 async fn dies_at(step: usize, before: Before) -> bool {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world();
@@ -82,7 +82,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
     match before {
         Before::Old | Before::SigningIn | Before::Copying | Before::Pasting | Before::NewAppSecret => {}
         Before::SignedIn | Before::Pasted => {
-            // Perennial has rotated once, and one version is to be retired.
+            // Perennial has rotated once, and one version will be disabled.
             let done = stage.run_to_end(&["rotate", "one", "--force"]).await;
             assert_eq!(done.code, Some(0), "{}", done.stderr);
             world.advance(TimeDelta::days(2));
@@ -92,7 +92,7 @@ async fn dies_at(step: usize, before: Before) -> bool {
         Before::SignedIn => drop(world.human_signs_in(&stage.partner)),
         Before::Pasted => {
             world.human_writes(secret, "pasted rubbish", Tags::new());
-            // From now on the version before it may take its place.
+            // From now on the previous version may replace it.
             world.advance(A_DAY);
         }
         Before::Old | Before::SigningIn | Before::Copying | Before::Pasting | Before::NewAppSecret => {}

@@ -1,4 +1,4 @@
-//! A host's identity service that takes the call and says nothing, or never comes to an end.
+//! A host's identity service that accepts the connection but never answers, or never finishes its answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,18 +13,19 @@ use tokio::time::Instant;
 
 use super::{Stage, is};
 
-/// The asking for a token is given up after 15 seconds. Without a limit of its own it would end by that of all requests.
+/// The token request times out after 15 seconds. Without a timeout of its own it would use the longer one of all
+/// requests.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(30);
 const DRIP_EVERY: Duration = Duration::from_millis(100);
 
-/// Stands before an identity service. Ends with the test's runtime.
+/// A proxy in front of an identity service. Ends with the test's runtime.
 struct Before {
     address: SocketAddr,
     is_deaf: Arc<AtomicBool>,
 }
 
 impl Before {
-    /// Says `first` to whoever asks, and then a space now and then, until it is no longer deaf.
+    /// Sends `first` to each client, and then a space now and then, until it is switched to normal.
     async fn start(service: String, first: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -46,9 +47,9 @@ impl Before {
     }
 }
 
-/// Ends once the caller hangs up.
+/// Ends when the client hangs up.
 async fn drip(mut to: TcpStream, first: &str) -> std::io::Result<()> {
-    // Who answers before there is a question has cut the line, as far as HTTP goes.
+    // For HTTP, a server that answers before the request has broken the connection.
     to.read_u8().await?;
     to.write_all(first.as_bytes()).await?;
     let mut drops = tokio::time::interval(DRIP_EVERY);
@@ -67,7 +68,7 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
     let before = Before::start(behind, first).await;
     *endpoint = format!("http://{}{}", before.address, service.path());
     stage.identify("");
-    // One token: another would wait for its own turn to be told nothing.
+    // One token: a second one would wait for its own turn.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let (text, _other) = text.rsplit_once("\n[[token]]").expect("two of them");
     std::fs::write(&stage.config, text).expect("our own file");
@@ -92,9 +93,9 @@ async fn is_given_up_and_taken_up_again(first: &'static str) {
     daemon.logs(place, "taken up", |event| is(event, "rotated", "one")).await;
 }
 
-/// Side by side, since each takes as long as the program waits.
+/// Concurrently, since each takes as long as the program's timeout.
 #[tokio::test]
-async fn an_identity_service_that_says_nothing_or_never_ends_is_given_up_and_tried_again() {
+async fn a_silent_or_endless_identity_service_times_out_and_is_retried() {
     tokio::join!(
         is_given_up_and_taken_up_again(""),
         is_given_up_and_taken_up_again("HTTP/1.1 200 OK\r\nx-slow: "),

@@ -1,4 +1,4 @@
-//! `demo` as somebody sees it who types it.
+//! `demo` as a user sees it.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -8,11 +8,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Days a second: as fast as it goes.
+/// Days a second: the maximum.
 const FAST: &str = "12";
 
 #[test]
-fn the_story_goes_well_and_all_promises_are_held() {
+fn the_demo_succeeds_and_keeps_all_promises() {
     let home = Home::make("well");
 
     let output = home.demo().output().expect("it was built for this test");
@@ -40,7 +40,7 @@ fn the_story_goes_well_and_all_promises_are_held() {
 }
 
 #[test]
-fn whoever_has_seen_enough_may_leave() {
+fn ctrl_c_ends_the_demo() {
     let home = Home::make("leave");
     let mut demo = Running(home.demo().spawn().expect("it was built for this test"));
     let shown = demo.0.stdout.take().expect("it is piped");
@@ -68,13 +68,13 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// A place of a test's own for files that should not stay.
+/// A directory of a test's own, removed afterwards.
 struct Home(PathBuf);
 
 impl Home {
     fn make(name: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("demo-{name}"));
-        // What an earlier test left there, if it was killed.
+        // A leftover of an earlier test that was killed.
         let _gone = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a directory for temporary files");
         Self(path)
@@ -83,7 +83,7 @@ impl Home {
     fn demo(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(["demo", "--speed", FAST]).env("TMPDIR", &self.0).env_remove("RUST_LOG");
-        // A proxy that is not there must not matter: nothing leaves this machine.
+        // An unreachable proxy must not matter: nothing leaves this machine.
         command.env("HTTPS_PROXY", "http://127.0.0.1:9").stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -93,7 +93,7 @@ impl Home {
     }
 }
 
-/// A process that does not outlive its test.
+/// A process that ends with its test.
 struct Running(Child);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! What the program shows to the network: who is answered, and beside how many others.
+//! The program on the network: which clients get answers, and beside how many others.
 
 use std::net::TcpStream as Blocking;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use tokio::task::JoinSet;
 use super::Stage;
 use crate::support::child::{eventually, get};
 
-/// What takes longer was not answered: a probe of Kubernetes waits for a second.
+/// A slower answer counts as none: a Kubernetes probe waits for a second.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// Clients that keep their connections, more than the program keeps.
+/// Clients with kept connections, more than the program keeps.
 const CLIENTS: usize = 500;
 
-/// Lets this process open as many files as it may: it plays all the clients.
+/// Raises this process's limit of open files: it plays all the clients.
 fn raise_own_limit() {
     let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-    // It is what it was, where that is not allowed.
+    // The limit stays, if raising it is not allowed.
     let _same = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
 }
 
-/// Sends a request as it stands and reads what comes until the server closes.
+/// Sends a request unchanged and reads until the server closes.
 async fn say(address: &str, request: &str) -> String {
     let asking = async {
         let mut connection = TcpStream::connect(address).await?;
@@ -43,14 +43,14 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or(answer)
 }
 
-/// Asks on a connection that is kept; whether it was answered.
+/// Asks on a kept connection; returns whether an answer came.
 async fn ask(connection: &mut TcpStream, address: &str) -> std::io::Result<bool> {
     let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     Ok(connection.read(&mut [0; 1024]).await? > 0)
 }
 
-/// Asks twice a second for as long as it is answered.
+/// Asks twice a second while answers come.
 async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Result<()> {
     let mut turn = tokio::time::interval(Duration::from_millis(500));
     while ask(&mut connection, &address).await? {
@@ -60,7 +60,7 @@ async fn keep_asking(mut connection: TcpStream, address: String) -> std::io::Res
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_on_loopback() {
+async fn a_foreign_host_name_is_rejected_on_loopback() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.start(&["run"]);
     let address = daemon.address().await;

@@ -1,5 +1,4 @@
-//! Five hundred tokens in three vaults, of which one is down, and one token that is dead: the others never
-//! notice.
+//! Five hundred tokens in three vaults, of which one is down, and one dead token: the others are not affected.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::support::lab;
 
 const TOKENS: usize = 500;
 
-/// The limits that they share let them through in seconds. What is left is for a busy machine.
+/// The shared limits allow all of them within seconds. The rest is for a slow machine.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(180);
 
 fn block(nth: usize, vault: &str, partner: &Partner) -> String {
@@ -85,7 +84,8 @@ async fn five_hundred_tokens_in_three_vaults_of_which_one_is_down() {
     assert!(redeemed <= TOKENS, "{redeemed}");
     assert!(requests(Peer::KeyVault) <= 8 * living.len() + 10, "{}", requests(Peer::KeyVault));
 
-    // What is wrong is told by cause: one vault, one grant. Of a fault that may pass, the third attempt is waited for.
+    // Problems are reported by cause: one vault, one grant. A failure that may pass is reported after the third
+    // attempt.
     let status: Value = within(ALL_TRIED_WITHIN, "the vault that is down is told", || {
         let answer = get(&address, "/status");
         let body = answer.split_once("\r\n\r\n").expect("a body").1;

@@ -1,5 +1,5 @@
-//! Peers that send a hundred megabytes, pack them, or drip them: the program stays small, takes it for a fault
-//! that passes, and rotates once it has passed.
+//! Services that send a hundred megabytes, compressed, or byte by byte: the program stays small, treats that as a
+//! failure that passes, and rotates afterwards.
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
@@ -16,13 +16,13 @@ fn hostile(status: u16, body: Hostile) -> FaultEffect {
     FaultEffect::Hostile { status, body }
 }
 
-/// A failure of this kind that is to be tried again by itself.
+/// A failure of this kind that will be retried.
 fn passing(event: &Value, token: &str, kind: &str) -> bool {
     is(event, "attempt_failed", token) && event["kind"] == kind && event["remedy"] == "retry"
 }
 
 impl Stage {
-    /// The peers are themselves again: the daemon proves the token at once.
+    /// The services are normal again: the daemon proves the token at once.
     async fn recovers(&self, daemon: &Child) {
         self.world().clear_faults(None);
         let from = daemon.events(0).len();
@@ -30,7 +30,7 @@ impl Stage {
         daemon.logs(from, "proved again", |event| is(event, "proved", "one")).await;
     }
 
-    /// A process that has redeemed nothing yet: all redemptions of this test together would be a loop to Entra.
+    /// A process without redemptions so far: all redemptions of this test together would be a loop to Entra.
     async fn fresh_daemon(&self) -> Child {
         let daemon = self.start(&["run"]);
         daemon.logs(0, "proved at the start", |event| is(event, "proved", "one")).await;
@@ -53,7 +53,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
+async fn a_hundred_megabytes_compressed_or_not_use_no_memory() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let identity = Fault::of(Peer::Entra, hostile(200, Hostile::Long)).on(Operation::Identity);
     stage.world().inject(identity);
@@ -76,14 +76,14 @@ async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
                 stage.recovers(&daemon).await;
             }
         }
-        // Whatever the resource sends, the token is rotated.
+        // The token is rotated whatever the resource sends.
         let asked = stage.questions();
         stage.world().inject(Fault::of(Peer::PartnerCenter, hostile(200, body)));
         stage.rotates_within_bounds(&daemon).await;
         eventually("it was asked", || (stage.questions() > asked).then_some(())).await;
         stage.recovers(&daemon).await;
     }
-    // The write has its effect, and its answer cannot be read.
+    // The write has its effect, and its answer is unreadable.
     let daemon = stage.fresh_daemon().await;
     let save = Fault::of(Peer::KeyVault, hostile(200, Hostile::Long)).on(Operation::Set);
     stage.world().inject(save.after_effect().times(1).about(stage.partner.refresh_token.name.as_str()));
@@ -91,7 +91,7 @@ async fn a_hundred_megabytes_packed_or_not_pass_and_take_no_room() {
 }
 
 #[tokio::test]
-async fn a_peer_that_drips_is_given_up_on() {
+async fn an_endless_slow_answer_times_out() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
     let drip = || hostile(200, Hostile::Drip);

@@ -1,4 +1,4 @@
-//! What is served: in this process over the world, and by the program as it is shipped.
+//! The HTTP endpoints: in this process over the world, and in the shipped program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 use crate::rotation::daemon::{Daemon, Lab};
 use crate::support::harness;
 
-/// Everything here is on this machine: what takes longer has failed.
+/// Everything runs on this machine: a slower answer is a failure.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// One process's worth of daemon and server, over a world.
+/// One process's daemon and server, over a world.
 struct Served {
     address: SocketAddr,
     daemon: daemon::Daemon,
     stop: CancellationToken,
     client: reqwest::Client,
-    /// Ends all with the test, as a crash would.
+    /// Ends all tasks with the test, as a crash would.
     tasks: JoinSet<()>,
 }
 
@@ -83,7 +83,7 @@ impl Served {
         serde_json::from_str(&self.text(path).await).expect("JSON")
     }
 
-    /// Waits until what is published is as wanted.
+    /// Waits until the published status is as wanted.
     async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut news = self.daemon.board().subscribe();
         let wait = async {
@@ -98,12 +98,12 @@ impl Served {
         tokio::time::timeout(BOUND, wait).await.expect("in time")
     }
 
-    /// Sends bytes as they are and reads until the server closes.
+    /// Sends these bytes and reads until the server closes.
     async fn raw(&self, bytes: &[u8]) -> String {
         let mut connection = TcpStream::connect(self.address).await.expect("it listens");
         connection.write_all(bytes).await.expect("it reads");
         let mut answer = Vec::new();
-        // A connection that is reset has been closed as well.
+        // A connection that is reset is closed as well.
         let _reset = tokio::time::timeout(BOUND, connection.read_to_end(&mut answer)).await.expect("in time");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -114,7 +114,7 @@ fn state_is(status: &Value, state: &str) -> bool {
 }
 
 #[tokio::test]
-async fn all_is_well() {
+async fn a_healthy_daemon_answers_all_endpoints() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
     served.until(|status| state_is(status, "current")).await;
@@ -138,7 +138,7 @@ async fn all_is_well() {
 }
 
 #[tokio::test]
-async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
+async fn a_dead_grant_fails_health_and_not_livez() {
     let (world, partner) = harness::still_world();
     let other = world.add_partner("fabrikam", harness::VAULT, None);
     world.revoke_user(&partner.user_oid);
@@ -160,10 +160,10 @@ async fn a_dead_grant_is_an_alarm_and_no_reason_to_restart() {
 }
 
 #[tokio::test]
-async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
+async fn readyz_succeeds_once_every_token_was_tried() {
     let (world, partner) = harness::still_world();
     world.inject(Fault::of(Peer::KeyVault, FaultEffect::Transport(NoResponse::TimedOut)));
-    // Long enough for both questions to be asked meanwhile.
+    // Long enough for both requests.
     world.set_latency(Duration::from_secs(1));
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -179,7 +179,7 @@ async fn it_is_ready_once_everything_was_tried_whatever_came_of_it() {
 }
 
 #[tokio::test]
-async fn pages_that_name_customers_are_served_only_where_that_was_asked_for() {
+async fn pages_that_name_customers_are_served_only_if_configured() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], false).await;
 
@@ -193,7 +193,7 @@ async fn pages_that_name_customers_are_served_only_where_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn the_page_loads_itself_again_unless_it_was_paused() {
+async fn the_page_reloads_unless_paused() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -205,7 +205,7 @@ async fn the_page_loads_itself_again_unless_it_was_paused() {
 }
 
 #[tokio::test]
-async fn answers_are_guarded_whatever_was_asked() {
+async fn every_answer_has_security_headers() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -240,7 +240,7 @@ async fn answers_are_guarded_whatever_was_asked() {
 }
 
 #[tokio::test]
-async fn odd_input_is_answered_or_closed_and_does_no_harm() {
+async fn malformed_requests_are_answered_or_closed() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
     let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(100_000));
@@ -313,7 +313,7 @@ async fn beyond_loopback_a_proxy_or_a_service_has_its_own_name() {
 }
 
 #[tokio::test]
-async fn clients_that_say_nothing_keep_nobody_out_for_long() {
+async fn silent_clients_do_not_block_others_for_long() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], true).await;
 
@@ -327,7 +327,7 @@ async fn clients_that_say_nothing_keep_nobody_out_for_long() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_the_server_also_while_somebody_is_connected() {
+async fn a_stop_ends_the_server_despite_open_connections() {
     let (world, partner) = harness::still_world();
     let mut served = Served::start(&world, &[("contoso", &partner)], true).await;
     served.until(|status| state_is(status, "current")).await;
@@ -341,7 +341,7 @@ async fn a_stop_ends_the_server_also_while_somebody_is_connected() {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_same_incidents_go_on() {
+async fn after_a_crash_the_same_incidents_continue() {
     let (world, partner) = harness::still_world();
     let healthy = world.add_partner("fabrikam", harness::VAULT, None);
     world.revoke_user(&partner.user_oid);
@@ -360,7 +360,7 @@ async fn after_a_crash_the_same_incidents_go_on() {
     let before = first.until(settled).await;
     drop(first);
     world.advance(TimeDelta::hours(3));
-    // Nobody can be asked: what is shown is what the vault remembers.
+    // No service answers: the status comes from the vault's tags.
     world.inject(Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)));
     let second = Served::start(&world, &partners, true).await;
     let after = second.until(|status| !status["tokens"][1]["version"].is_null()).await;
@@ -392,7 +392,7 @@ async fn the_program_serves_and_stops() {
 }
 
 #[tokio::test]
-async fn a_taken_address_ends_the_program_with_what_and_why() {
+async fn an_address_in_use_ends_the_program_with_the_reason() {
     let lab = Lab::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();

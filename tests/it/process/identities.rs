@@ -1,4 +1,4 @@
-//! Every kind of identity opens the vault: the real program with the environment that such a host gives it.
+//! Every kind of identity opens the vault: the real program with the environment of such a host.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,7 +15,7 @@ use crate::support::child::Child;
 pub(super) type Env = Vec<(String, String)>;
 
 impl Stage {
-    /// Says in the configuration who the program is to the vault.
+    /// Configures the program's identity for Key Vault.
     pub(super) fn identify(&self, lines: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let (vault, rest) = text.split_once("\n[cloud]").expect("two sections");
@@ -24,7 +24,7 @@ impl Stage {
         std::fs::write(&self.config, text).expect("our own file");
     }
 
-    /// What the sandbox wrote for a host of this kind.
+    /// The sandbox's file for a host of this kind.
     fn environment(&self, file: &str) -> Env {
         let text = std::fs::read_to_string(self.dir.0.join(file)).expect("written");
         text.lines()
@@ -33,7 +33,7 @@ impl Stage {
             .collect()
     }
 
-    /// The environment on App Service and Container Apps, where all of HTTP goes to a proxy that is not there.
+    /// The environment on App Service and Container Apps, with an unreachable proxy for all HTTP.
     pub(super) async fn app_service(&self) -> Env {
         let service = self.sandbox.serve_identity(([127, 0, 0, 1], 0).into()).await.expect("any port");
         self.sandbox.write_identity(&self.dir.0, &service).expect("a directory of our own");
@@ -42,7 +42,7 @@ impl Stage {
         env
     }
 
-    /// A token of the program's identity, and the end that is told of it.
+    /// A token of the program's identity, and its expiry in the answer.
     fn vault_token(&self) -> (String, i64) {
         let identity = &self.sandbox.vault_identity;
         let token = self.world().identity_token(
@@ -60,7 +60,7 @@ impl Stage {
         (token.access_token.expose().to_owned(), expires_on)
     }
 
-    /// A machine of a person who is signed in to the Azure CLI.
+    /// The machine of a user who is signed in to the Azure CLI.
     fn azure_cli(&self) -> Env {
         let tools = self.dir.0.join("tools");
         std::fs::create_dir_all(&tools).expect("a directory of our own");
@@ -79,7 +79,7 @@ impl Stage {
         Child::start(&self.config, &["run"], &env)
     }
 
-    /// Starts the daemon so and waits until it has proved a token; who it was to the vault.
+    /// Starts the daemon and waits until it has proved a token; returns its identity.
     async fn proves_in(&self, env: &Env) -> String {
         let daemon = self.start_in(env);
         daemon.logs(0, "proved", |event| is(event, "proved", "one")).await;
@@ -111,9 +111,9 @@ async fn managed_identity_of_app_service_by_name_by_environment_and_by_client_id
     }
 }
 
-/// The SDK reads a text there, and some hosts send a number.
+/// The SDK expects a text there, and some hosts send a number.
 #[tokio::test]
-async fn managed_identity_whose_token_ends_at_a_number() {
+async fn managed_identity_with_a_numeric_expiry() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let host = stage.app_service().await;
     stage.identify("credential = \"managed_identity\"");
@@ -132,7 +132,7 @@ async fn managed_identity_whose_token_ends_at_a_number() {
 }
 
 #[tokio::test]
-async fn an_identity_that_the_host_does_not_have_is_told_and_what_to_do() {
+async fn a_missing_managed_identity_is_reported_with_its_action() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let host = stage.app_service().await;
     stage.identify("client_id = \"00000000-0000-0000-0000-00000000abcd\"");
@@ -171,7 +171,7 @@ async fn an_assertion_is_read_again_at_each_use() {
 }
 
 #[tokio::test]
-async fn the_azure_cli_where_it_is_named() {
+async fn the_azure_cli_if_configured() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let cli = stage.azure_cli();
     stage.identify("credential = \"azure_cli\"");

@@ -1,4 +1,4 @@
-//! `init` writes a configuration that `check` finds nothing wrong with, and keeps one that is there.
+//! `init` writes a configuration that passes `check`, and keeps an existing one.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::Stage;
 use crate::support::child::{Child, Ended};
 
 impl Stage {
-    /// Runs a command with the environment of a pod, for a configuration that says nothing of the cloud.
+    /// Runs a command with the environment of a pod, for a configuration without `[cloud]`.
     async fn in_a_pod(&self, config: &Path, args: &[&str]) -> Ended {
         let pod = std::fs::read_to_string(self.dir.0.join("workload-identity.env")).expect("written");
         let mut env: Vec<(&str, &str)> =
@@ -37,7 +37,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn what_flags_do_not_say_is_found_in_the_vault_and_the_file_passes_check() {
+async fn init_completes_flags_from_the_vault_and_the_file_passes_check() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (file, vault) = (stage.new_file(), stage.sandbox.origin.to_string());
     let flags = ["init", "--vault", &vault, "--tenant", &stage.partner.tenant_id];
@@ -91,7 +91,7 @@ async fn cipps_names_are_known() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_is_kept_without_force() {
+async fn an_existing_file_is_kept_without_force() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let before = std::fs::read_to_string(&stage.config).expect("written");
     let vault = "https://contoso.vault.azure.net";
@@ -125,7 +125,7 @@ async fn a_file_that_is_there_is_kept_without_force() {
 }
 
 #[tokio::test]
-async fn where_the_vault_must_not_be_listed_flags_say_what_it_would_have_told() {
+async fn without_the_right_to_list_flags_suffice() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let (file, vault) = (stage.new_file(), stage.sandbox.origin.to_string());
     stage.world().change_vault(&stage.sandbox.origin, |vault| {

@@ -1,4 +1,4 @@
-//! Nothing secret is printed, even where everything is asked for, in any of the forms it is sent in.
+//! No secret is printed, with the most verbose options, in any of its encodings.
 
 mod echoes;
 mod kernel;
@@ -16,7 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{Stage, failed_with, is};
 use crate::support::child::Child;
 
-/// A token or a secret in the forms that headers, forms, JSON and a careless `Debug` give it.
+/// The encodings of a secret in headers, forms, JSON and a careless `Debug`.
 fn forms(secret: &str) -> Vec<String> {
     let pairs = reqwest::Url::parse_with_params("x:y", [("z", secret)]).expect("a URL");
     let percent = pairs.query().unwrap_or_default().trim_start_matches("z=").to_owned();
@@ -24,7 +24,7 @@ fn forms(secret: &str) -> Vec<String> {
     let bytes = bytes.trim_matches(['[', ']']).to_owned();
     let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut all = vec![secret.to_owned(), percent, bytes, hex.concat()];
-    // Inside a longer text the letters depend on where it begins: without its edges it is found anywhere.
+    // In a longer base64 text the letters depend on the position: without its edges the secret is found anywhere.
     for before in ["", "x", "xx"] {
         let text = format!("{before}{secret}");
         for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
@@ -38,8 +38,7 @@ pub(super) fn leaks(text: &str, secrets: &[String]) -> Vec<String> {
     secrets.iter().flat_map(|secret| forms(secret)).filter(|form| text.contains(form.as_str())).collect()
 }
 
-/// Everything that must not be printed: every token the issuer ever gave, every app's secret, and the one
-/// that opens the vault.
+/// Every text that must not be printed: all tokens of the issuer, all app secrets, and the one that opens the vault.
 pub(super) fn secrets(stage: &Stage) -> Vec<String> {
     let tokens = stage.world().grants().into_iter().map(|grant| grant.token.expose().to_owned());
     let of_apps = stage.world().apps().into_iter().flat_map(|app| app.secrets);
@@ -115,7 +114,7 @@ async fn a_daemon_that_logs_everything_prints_no_secret() {
         let printed = ended.stdout + &ended.stderr;
         assert!(printed.contains("attempt_failed") && printed.contains("rotated"), "{printed}");
         assert_eq!(leaks(&printed, &secrets(&stage)), Vec::<String>::new(), "{printed}");
-        // A readable access token begins like this, whatever it holds.
+        // Every readable access token begins like this.
         assert!(!printed.contains("eyJ") && !printed.contains("Bearer"), "{printed}");
     }
 }

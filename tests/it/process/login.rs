@@ -1,4 +1,4 @@
-//! `login` as it is shipped: a person with a browser signs in, and the vault holds the token or does not.
+//! The shipped `login`: a user signs in with a browser, and the vault holds the token or does not.
 
 mod browser;
 mod crowd;
@@ -16,7 +16,7 @@ use super::{Stage, failed_with, is, leaks};
 use crate::support::child::{Child, Ended, eventually};
 
 impl Stage {
-    /// A token `one` that nobody has signed in for yet.
+    /// A token `one` without a sign-in so far.
     async fn never_signed_in() -> Self {
         let stage = Self::set(TimeDelta::zero()).await;
         stage.world().human_deletes(&stage.partner.refresh_token);
@@ -39,7 +39,7 @@ impl Stage {
         versions.last().expect("stored").clone()
     }
 
-    /// What must hold of a sign-in that was stored by `login` just now.
+    /// The properties of a sign-in that `login` has just stored.
     fn assert_stored(&self, ended: &Ended, user: &str) {
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         let version = self.newest();
@@ -61,20 +61,20 @@ impl Stage {
         self.assert_quiet(ended);
     }
 
-    /// Nothing secret was printed, whatever is in the world by now.
+    /// No secret was printed, of all that are in the world now.
     fn assert_quiet(&self, ended: &Ended) {
         let printed = format!("{}{}", ended.stdout, ended.stderr);
         let mut secrets = leaks::secrets(self);
         secrets.extend(self.world().secret_texts().iter().map(|text| text.expose_secret().to_owned()));
         assert_eq!(leaks::leaks(&printed, &secrets), Vec::<String>::new(), "{printed}");
-        // A nonce may hold the letters anywhere; a token begins with them.
+        // A nonce may contain these letters; a token begins with them.
         let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let holds_token = words.any(|word| word.starts_with("eyJ"));
         assert!(!holds_token && !printed.contains("code=0."), "{printed}");
     }
 }
 
-/// The sign-in page that a login offers, once it does.
+/// The sign-in page of a login.
 pub(super) async fn page_of(login: &Child) -> String {
     let offered = || {
         let told = login.told();
@@ -197,7 +197,7 @@ async fn a_token_from_elsewhere_is_redeemed_and_its_successor_stored() {
 }
 
 #[tokio::test]
-async fn a_daemon_waits_for_the_first_sign_in_and_takes_it_up_at_once_when_told() {
+async fn a_daemon_finds_the_first_sign_in_at_once_after_a_sighup() {
     let stage = Stage::never_signed_in().await;
     let daemon = stage.start(&["run"]);
     let place = daemon.logs(0, "nobody has signed in", |event| failed_with(event, "never_signed_in")).await;

@@ -1,4 +1,4 @@
-//! The real program, as a child process against the stand-ins: signals, exit codes, and what it prints.
+//! The real program, as a child process against the sandbox: signals, exit codes, and output.
 
 mod access_token;
 mod actions;
@@ -53,7 +53,7 @@ use crate::support::child::{Child, Ended, eventually};
 use crate::support::harness::Scratch;
 use crate::support::lab;
 
-/// Stand-ins, and a configuration for the program that is to meet them.
+/// A sandbox, and a configuration for the program.
 struct Stage {
     sandbox: Sandbox,
     partner: Partner,
@@ -63,7 +63,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Two tokens, `one` and `other`, signed in to some time ago.
+    /// Two tokens, `one` and `other`, with a sign-in of this age.
     async fn set(age: TimeDelta) -> Self {
         let sandbox = lab::any_sandbox().await;
         let partner = sandbox.add_partner("one", age);
@@ -99,7 +99,7 @@ impl Stage {
         self.world().versions_of(&self.partner.refresh_token).len()
     }
 
-    /// Starts the daemon and waits until it has taken both tokens over.
+    /// Starts the daemon and waits until it has rotated both tokens.
     async fn daemon(&self) -> (Child, usize) {
         let daemon = self.start(&["run"]);
         let mut place = 0;
@@ -123,7 +123,7 @@ fn results(ended: &Ended) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_daemon_rotates_once_the_age_has_passed_and_stops_when_told() {
+async fn the_daemon_rotates_at_its_age_and_stops_on_sigterm() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
     let taken_over = stage.stored();
@@ -139,7 +139,7 @@ async fn the_daemon_rotates_once_the_age_has_passed_and_stops_when_told() {
     assert_eq!(ended.stdout, "", "logs are no result");
 }
 
-/// The next step is hours away: a stop that waited for it would end with the grace, and with another code.
+/// The next step is hours away: a stop that waited for it would last for the grace period and return another code.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_the_next_step() {
     let stage = Stage::set(TimeDelta::days(1)).await;
@@ -203,7 +203,7 @@ async fn a_pass_that_is_stopped_ends_what_it_has_begun() {
 }
 
 #[tokio::test]
-async fn an_exit_code_says_who_can_help() {
+async fn the_exit_code_says_who_must_act() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let code = async |args: &[&str]| stage.run_to_end(args).await.code;
 
@@ -247,7 +247,7 @@ async fn an_app_secret_made_moments_ago_is_given_time() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_configured_is_wrong_use_and_asks_nobody() {
+async fn an_unknown_name_is_wrong_use_and_sends_nothing() {
     let stage = Stage::set(TimeDelta::zero()).await;
 
     let ended = stage.run_to_end(&["rotate", "one", "nosuch"]).await;
@@ -260,7 +260,7 @@ async fn a_name_that_is_not_configured_is_wrong_use_and_asks_nobody() {
 #[tokio::test]
 async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // Bound and not listening: the port is ours, and nobody answers on it.
+    // Bound but not listening: no other program gets the port, and none answers on it.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     let there = format!("https://localhost:{}", socket.local_addr().expect("bound").port());
@@ -288,7 +288,7 @@ async fn a_vault_that_cannot_be_reached_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hangup_is_a_look_at_once() {
+async fn a_sighup_checks_at_once() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let (daemon, place) = stage.daemon().await;
 
@@ -300,7 +300,7 @@ async fn a_hangup_is_a_look_at_once() {
     daemon.signal("HUP");
     let proved = |event: &Value| is(event, "proved", "one") && event["version"] == *signed_in.0;
 
-    // By itself it looks each minute, for which nothing here waits.
+    // Without the signal it would check each minute, longer than any wait here.
     daemon.logs(place, "the sign-in is taken up", proved).await;
 }
 

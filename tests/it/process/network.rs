@@ -1,4 +1,4 @@
-//! The ways out of a network: proxies, exceptions from them, and private roots.
+//! Networks: proxies, exceptions from them, and private roots.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Stage;
 use crate::support::child::Child;
 
-/// A proxy on this machine that opens tunnels, or refuses to. Ends with the test's runtime.
+/// A proxy on this machine that opens or rejects tunnels. Ends with the test's runtime.
 struct Proxy {
     url: String,
     asked_for: Arc<Mutex<Vec<String>>>,
@@ -77,7 +77,7 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_as_such() {
+async fn a_proxy_that_rejects_is_reported() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let proxy = Proxy::start(false).await;
 
@@ -88,7 +88,7 @@ async fn a_proxy_that_refuses_is_told_as_such() {
     assert!(refused.stderr.contains("proxy"), "{}", refused.stderr);
 }
 
-/// A host's own store, as `update-ca-certificates` fills it, needs no word in the configuration.
+/// A host's own store, as filled by `update-ca-certificates`, needs no configuration.
 #[tokio::test]
 async fn a_private_root_in_the_systems_store_is_trusted() {
     let stage = Stage::set(TimeDelta::days(1)).await;

@@ -1,4 +1,4 @@
-//! A policy that refuses a sign-in made during a rotation: what `rotate` does then, and what it says.
+//! A policy that blocks a sign-in made during a rotation: what `rotate` does and reports then.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -20,9 +20,9 @@ const CODES: [(&str, u32); 4] = [
     ("unauthorized_client", 53005),
 ];
 
-/// The user signs in again as soon as the stored token has been redeemed, and is refused from then on.
+/// The user signs in again as soon as the stored token has been redeemed, and is blocked from then on.
 #[tokio::test]
-async fn a_policy_on_a_new_sign_in_is_an_operators_and_nothing_is_written_over_it() {
+async fn a_sign_in_blocked_by_a_policy_needs_an_operator_and_is_not_overwritten() {
     let sandbox = lab::any_sandbox().await;
     let world = sandbox.world();
     let names = CODES.map(|(_, code)| format!("code-{code}"));

@@ -11,11 +11,11 @@ use super::compiled::compile;
 static LIBRARY: LazyLock<PathBuf> =
     LazyLock::new(|| compile("preload.c", "preload.so", &["-shared", "-fPIC", "-ldl"]));
 
-/// What the name resolver of a host does. IP addresses are not looked up, so they always work.
+/// The behavior of a host's name resolver. IP addresses need no lookup, so they always work.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Resolver {
     Works,
-    /// No look-up returns until the resolver is set to something else.
+    /// No lookup returns until the resolver is set to another behavior.
     Hangs,
     /// The answer for every name is that it does not exist (`EAI_NONAME`).
     KnowsNoName,
@@ -60,8 +60,8 @@ impl Host {
         [("LD_PRELOAD", &self.library), ("PRELOAD_CLOCK", &self.clock), ("PRELOAD_RESOLVER", &self.resolver)]
     }
 
-    /// Sets the time of day: off by a duration (`+365d`, `-10h`, `+0`), or a time in UTC from which the clock goes
-    /// on (`@1970-01-02 00:00:00`). Clocks that nobody can set, as the monotonic one, are always right.
+    /// Sets the time of day: an offset (`+365d`, `-10h`, `+0`), or a time in UTC from which the clock continues
+    /// (`@1970-01-02 00:00:00`). Clocks that cannot be set, such as the monotonic one, are always right.
     pub(super) fn set_clock(&self, to: &str) {
         let (kind, rest) = to.split_at(1);
         let off =
@@ -78,7 +78,7 @@ impl Host {
         replace(&self.clock, &off.num_seconds().to_string());
     }
 
-    /// Sets what the resolver does, from the next look-up on. One that hangs goes on by the new setting.
+    /// Sets the resolver's behavior, from the next lookup on. A hanging lookup continues with the new one.
     pub(super) fn set_resolver(&self, to: Resolver) {
         let word = match to {
             Resolver::Works => "works",
@@ -89,7 +89,7 @@ impl Host {
     }
 }
 
-/// The program never reads half of it.
+/// The program never reads a half-written setting.
 fn replace(path: &str, text: &str) {
     let new = format!("{path}.new");
     std::fs::write(&new, text).expect("our own file");

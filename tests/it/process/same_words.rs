@@ -1,4 +1,4 @@
-//! Every command that meets a refusal says the same about it: the cure, and by the exit code who can help.
+//! Every command reports the same rejection in the same way: the same action, and the same exit code.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -63,7 +63,7 @@ const REFUSALS: &[Refusal] = &[
         cause: |stage| answers(stage, Peer::KeyVault, Operation::Get, 503, "") },
 ];
 
-/// What is wrong with how the commands tell it.
+/// The differences between the commands' reports.
 async fn check(refusal: &Refusal) -> Vec<String> {
     let stage = Stage::set(TimeDelta::days(2)).await;
     (refusal.cause)(&stage);
@@ -76,7 +76,7 @@ async fn check(refusal: &Refusal) -> Vec<String> {
             wrong.push(format!("{}: {command:?} ends with {:?}: {told}", refusal.name, ended.code));
         }
     }
-    // The notes in the vault hold no code: a new client secret is no cure for a disabled app.
+    // The tags in the vault hold no code: a new client secret does not help against a disabled app.
     let status = stage.run_to_end(&["status", "one"]).await.stdout;
     if status.contains("client secret") {
         wrong.push(format!("{}: {status}", refusal.name));
@@ -85,7 +85,7 @@ async fn check(refusal: &Refusal) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_command_names_the_same_cure_and_who_can_help() {
+async fn every_command_reports_the_same_action_and_exit_code() {
     let checks = REFUSALS.iter().map(async |refusal| check(refusal).await);
     let wrong = stream::iter(checks).buffer_unordered(4).collect::<Vec<_>>().await.concat();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

@@ -1,4 +1,4 @@
-//! What is no failure and still worth a word: somebody else who keeps writing, and an end that nobody knows.
+//! Conditions without a failure: another program that keeps writing, and an unknown expiry.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn condition(address: &str, kind: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn who_writes_again_within_a_day_is_told_about_and_has_a_turn_the_day_after() {
+async fn a_foreign_writer_is_reported_and_rotated_the_next_day() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let (daemon, place) = stage.daemon().await;
     let address = daemon.address().await;
@@ -43,7 +43,7 @@ async fn who_writes_again_within_a_day_is_told_about_and_has_a_turn_the_day_afte
 }
 
 #[tokio::test]
-async fn an_app_secret_without_an_end_is_told_about_until_it_has_one() {
+async fn an_app_secret_without_an_expiry_is_reported_until_it_has_one() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let world = stage.world();
     let value = world.newest_value(&stage.partner.app_secret).expect("stored");

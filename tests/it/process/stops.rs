@@ -1,4 +1,4 @@
-//! A stop while something hangs: at once where nothing is held, within the grace where a successor is.
+//! A stop while a call hangs: at once if nothing is held, within the grace period if a successor is.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::preload::{Host, Resolver};
 use super::{Stage, is};
 use crate::support::child::{Child, Ended, eventually};
 
-/// Longer than any test: what hangs is never answered.
+/// Longer than any test: a hanging call is never answered.
 const FOR_EVER: FaultEffect = FaultEffect::Delay(Duration::from_secs(3600));
 
-/// The name of an event and the last words of a process that could not save what it held.
+/// The name of the event and the last log of a process that could not save its successor.
 const UNSAVED: &str = "stopped_unsaved";
 
 fn assert_stopped_at_once(ended: &Ended, what: &str) {
@@ -23,13 +23,13 @@ fn assert_stopped_at_once(ended: &Ended, what: &str) {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_nothing_that_hangs_where_no_successor_is_held() {
+async fn a_stop_without_a_held_successor_does_not_wait_for_a_hanging_call() {
     for (peer, operation, calls) in [
-        // The first call to a vault goes alone.
+        // The first call to a vault is made alone.
         (Peer::KeyVault, Operation::Get, 1),
         (Peer::Entra, Operation::Redeem, 2),
         (Peer::PartnerCenter, Operation::Profile, 2),
-        // Both tokens wait for the first one's.
+        // Both tokens wait for the first one's call.
         (Peer::Entra, Operation::Identity, 1),
     ] {
         let stage = Stage::set(TimeDelta::zero()).await;
@@ -43,9 +43,9 @@ async fn a_stop_waits_for_nothing_that_hangs_where_no_successor_is_held() {
     }
 }
 
-/// A look-up has a thread of its own, which nobody can end.
+/// A lookup has a thread of its own, which cannot be cancelled.
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_name_to_be_found() {
+async fn a_stop_does_not_wait_for_a_dns_lookup() {
     let stage = Stage::set(TimeDelta::zero()).await;
     let host = Host::in_dir(&stage.dir.0);
     host.set_resolver(Resolver::Hangs);
@@ -61,7 +61,7 @@ async fn a_stop_does_not_wait_for_a_name_to_be_found() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_within_the_grace_where_a_successor_is_held_and_the_vault_hangs() {
+async fn a_stop_with_a_held_successor_ends_within_the_grace_period() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let secret = stage.partner.refresh_token.name.as_str();
     stage.world().inject(Fault::of(Peer::KeyVault, FOR_EVER).on(Operation::Set).about(secret).times(1));

@@ -1,4 +1,4 @@
-//! The real program and a token of an issuer that ends a family of tokens when a spent one comes back.
+//! The real program and a token of an issuer that ends a family of tokens when a spent one is sent again.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Stage {
         });
     }
 
-    /// Starts a command and takes the right to write from it between its redemption and its write.
+    /// Starts a command and removes the right to write between its redemption and its write.
     async fn holding(&self, args: &[&str]) -> Child {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(Duration::from_millis(500));
@@ -83,7 +83,7 @@ async fn rotate_holds_a_successor_until_it_is_saved() {
 }
 
 #[tokio::test]
-async fn rotate_that_is_interrupted_while_it_holds_a_successor_tells_the_loss() {
+async fn rotate_interrupted_with_a_held_successor_reports_the_loss() {
     let stage = Stage::strict().await;
     let held = stage.holding(&["rotate", "one", "--json"]).await;
 
@@ -149,7 +149,7 @@ async fn check_write_never_succeeds_with_the_write_untried() {
 }
 
 #[tokio::test]
-async fn check_sees_what_is_no_token_and_what_is_dead() {
+async fn check_finds_invalid_values_and_dead_tokens() {
     let stage = Stage::strict().await;
     let other = &stage.other;
 

@@ -1,5 +1,5 @@
-//! One situation has one word on every surface: page, `/status`, `/health`, metrics, `status`, `status --monitor`, `rotate`,
-//! log and message. What the surfaces said is the table in `docs/surfaces.md`.
+//! One situation has one name on every surface: page, `/status`, `/health`, metrics, `status`, `status --monitor`,
+//! `rotate`, log and message. The table in `docs/surfaces.md` is the result.
 
 mod agree;
 mod message;
@@ -23,14 +23,14 @@ use crate::support::inbox::Inbox;
 const DOCUMENTED: &str = include_str!("../../../docs/surfaces.md");
 const MESSAGES: &str = include_str!("../../../docs/messages.md");
 
-/// What is there before the trouble.
+/// The state before the failure.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
     /// The daemon has rotated the token, and Partner Center has accepted it.
     Good,
     /// The daemon has not been started yet.
     SignIn,
-    /// The same, with a sign-in that is past its end.
+    /// The same, with a sign-in that has expired.
     PastItsEnd,
 }
 use Before::{Good, PastItsEnd, SignIn};
@@ -172,7 +172,7 @@ impl Scene {
         serde_json::from_str(answer.split_once("\r\n\r\n").expect("a head and a body").1).expect("JSON")
     }
 
-    /// Lets the daemon look again and again until it shows the token so.
+    /// Makes the daemon check until it shows the token in this way.
     async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let daemon = self.daemon.as_ref().expect("it runs");
         for looks in 1..3_000 {
@@ -188,7 +188,7 @@ impl Scene {
         panic!("it did not come to this: {what}: {}\n{:.4000}", self.document(), daemon.told());
     }
 
-    /// The first message that says both.
+    /// The first message with both texts.
     async fn letter(&self, title: &str, who: &str) -> Option<String> {
         for _ in 0..600 {
             let mut letters = self.inbox.letters().into_iter().map(|letter| letter.body);
@@ -206,7 +206,7 @@ impl Scene {
     }
 }
 
-/// Plays a situation and compares what each surface says. The row of the table, the message, and what differs.
+/// Creates a situation and compares the surfaces. Returns the table's row, the message, and the differences.
 async fn check(situation: &Situation) -> (String, String, Vec<String>) {
     let mut scene = Scene::set(situation).await;
     if situation.before == Good {
@@ -231,7 +231,7 @@ async fn check(situation: &Situation) -> (String, String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_surface_says_the_same_of_each_situation() {
+async fn every_surface_reports_each_situation_alike() {
     let checks = SITUATIONS.iter().map(async |situation| check(situation).await);
     let all: Vec<(String, String, Vec<String>)> = stream::iter(checks).buffered(4).collect().await;
     let table = all.iter().map(|(row, ..)| row.as_str()).collect::<Vec<_>>().join("\n");

@@ -1,4 +1,4 @@
-//! A resolver that knows no name, or does not answer: told with who can mend it, waited for, and taken up again.
+//! A resolver that knows no name, or does not answer: the report says who must act, and the daemon recovers.
 
 use chrono::TimeDelta;
 
@@ -7,7 +7,7 @@ use super::{Stage, is};
 use crate::support::child::Child;
 
 impl Stage {
-    /// Has the configuration know everything by its number, but for the address of one key.
+    /// Configures IP addresses for everything except one key's address.
     fn name_only(&self, key: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let line = |line: &str| {
@@ -60,20 +60,20 @@ async fn is_told_and_waited_for(
 const UNKNOWN: &str = "the host name does not exist";
 
 #[tokio::test]
-async fn a_vault_whose_name_is_not_known() {
+async fn a_vault_name_that_does_not_resolve() {
     let told = ["vault_unreachable", "operator", UNKNOWN];
     is_told_and_waited_for(Resolver::KnowsNoName, "url", told, false).await;
 }
 
 #[tokio::test]
-async fn an_issuer_whose_name_is_not_known() {
+async fn an_issuer_name_that_does_not_resolve() {
     let told = ["entra_unreachable", "retry", UNKNOWN];
     is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, true).await;
 }
 
-/// The identity that opens the vault is the issuer's to prove.
+/// The issuer authenticates the identity that opens the vault.
 #[tokio::test]
-async fn an_identitys_issuer_whose_name_is_not_known() {
+async fn the_issuer_name_of_an_identity_that_does_not_resolve() {
     let told = ["vault_identity", "operator", UNKNOWN];
     is_told_and_waited_for(Resolver::KnowsNoName, "authority", told, false).await;
 }

@@ -1,5 +1,5 @@
-//! Whether a token can be used is the same on every surface: what `rotate` found out is in its exit code and in its
-//! result, and `status` and `status --monitor` know it afterwards, with no daemon, from the vault alone.
+//! Every surface agrees whether a token can be used. The result of `rotate` is in its exit code and its output, and
+//! `status` and `status --monitor` know it afterwards, without a daemon, from the vault alone.
 
 use chrono::TimeDelta;
 use futures::StreamExt as _;
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::{Stage, results};
 use crate::support::child::{Ended, eventually, get};
 
-/// What is there before `rotate` is tried.
+/// The state before `rotate`.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
-    /// A sign-in that nobody has redeemed yet, so that a rotation is due.
+    /// A sign-in that was not redeemed yet, so that a rotation is due.
     SignIn,
     /// A token that Perennial has rotated and Partner Center has accepted.
     Good,
-    /// A sign-in that is past its end.
+    /// A sign-in that has expired.
     PastItsEnd,
 }
 use Before::{Good, PastItsEnd, SignIn};
@@ -190,7 +190,7 @@ fn json_of(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}{}", ended.stdout, ended.stderr))
 }
 
-/// What is wrong with how this situation is told.
+/// The surfaces that report this situation wrongly.
 async fn check(situation: &Situation) -> Vec<String> {
     let age = if situation.before == PastItsEnd { 100 } else { 2 };
     let stage = Stage::set(TimeDelta::days(age)).await;
@@ -235,7 +235,7 @@ async fn check(situation: &Situation) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_surface_says_whether_a_token_can_be_used() {
+async fn every_surface_reports_whether_a_token_can_be_used() {
     let situations = of_partner_center().into_iter().chain(of_the_grant()).chain(of_everything_else());
     let checks = situations.map(async |situation| check(&situation).await);
     let wrong = stream::iter(checks).buffer_unordered(4).collect::<Vec<_>>().await.concat();
@@ -260,7 +260,7 @@ async fn of_many_tokens_the_gravest_is_the_exit_code() {
 }
 
 #[tokio::test]
-async fn people_read_that_a_token_is_past_its_end_and_never_that_it_is_good() {
+async fn an_expired_token_is_never_shown_as_good() {
     let stage = Stage::set(TimeDelta::days(100)).await;
 
     let status = stage.run_to_end(&["status", "one"]).await;
@@ -280,7 +280,7 @@ async fn people_read_that_a_token_is_past_its_end_and_never_that_it_is_good() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_partner_center_is_one_incident_until_it_accepts_and_condemns_nothing() {
+async fn a_rejection_by_partner_center_is_one_incident_until_it_accepts() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     partner_center_says(stage.world(), 403, "2032");
     let since = async || {
@@ -315,7 +315,7 @@ async fn a_refusal_by_partner_center_is_one_incident_until_it_accepts_and_condem
 }
 
 #[tokio::test]
-async fn a_daemon_says_that_a_token_is_past_its_end_though_nobody_can_prove_it() {
+async fn an_expired_token_is_reported_during_an_outage() {
     let stage = Stage::set(TimeDelta::days(100)).await;
     is_down(stage.world(), Peer::Entra);
     let daemon = stage.start(&["run"]);

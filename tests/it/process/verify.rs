@@ -1,4 +1,4 @@
-//! `verify` says whose a token is and whether Partner Center takes it, and stores nothing.
+//! `verify` shows a token's identity and whether Partner Center accepts it, and stores nothing.
 
 use chrono::TimeDelta;
 use perennial::sandbox::world::{Fault, FaultEffect, Peer};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Stage, results};
 
 #[tokio::test]
-async fn tenant_app_user_second_factor_and_acceptance_are_told() {
+async fn tenant_app_user_mfa_and_acceptance_are_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
 
     let json = stage.run_to_end(&["verify", "--json"]).await;
@@ -34,7 +34,7 @@ async fn tenant_app_user_second_factor_and_acceptance_are_told() {
 }
 
 #[tokio::test]
-async fn a_second_factor_that_is_too_old_is_not_told_as_none() {
+async fn an_mfa_that_is_too_old_is_not_reported_as_missing() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let (code, inner) = ("900421".into(), None);
     let what = FaultEffect::Coded { status: 401, code, inner, retry_after: None };
@@ -56,7 +56,7 @@ async fn a_second_factor_that_is_too_old_is_not_told_as_none() {
 }
 
 #[tokio::test]
-async fn a_sign_in_without_a_second_factor_is_told_with_its_cure() {
+async fn a_sign_in_without_mfa_is_reported_with_its_action() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     stage.world().set_user_mfa(&stage.partner.user_oid, false);
     stage.world().human_signs_in(&stage.partner).expect("signed in");

@@ -1,4 +1,4 @@
-//! Hosts whose clock is wrong, or jumps, beside stand-ins whose clock is right.
+//! Hosts whose clock is wrong, or jumps, with services whose clock is right.
 
 use chrono::TimeDelta;
 use perennial::sandbox::server::ConfigRequest;
@@ -10,18 +10,18 @@ use super::{Stage, is};
 use crate::support::child::{Child, eventually, get};
 
 impl Stage {
-    /// What this host's clock is from now on, to programs that were started by `daemon_by_another_clock`.
+    /// Sets this host's clock for programs that were started by `daemon_by_another_clock`.
     fn set_clock(&self, to: &str) {
         Host::in_dir(&self.dir.0).set_clock(to);
     }
 
-    /// Only the time of day is another one: what passes is measured as ever.
+    /// Only the time of day differs: durations are measured correctly.
     fn daemon_by_another_clock(&self, clock: &str) -> Child {
         self.set_clock(clock);
         Child::start(&self.config, &["run"], &Host::in_dir(&self.dir.0).env())
     }
 
-    /// How long the newest version says that it lasts.
+    /// The lifetime that the newest version declares.
     fn lasts(&self) -> TimeDelta {
         let newest = self.world().newest_version(&self.partner.refresh_token).expect("stored");
         newest.expires.expect("an end") - self.world().now()
@@ -44,7 +44,7 @@ async fn neither_hastens_nor_delays(off: &str) {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.daemon_by_another_clock(off);
 
-    // What a person signed in to is taken over, once.
+    // A user's sign-in is rotated once.
     let place = daemon.logs(0, "rotated", rotated).await;
     let place = daemon.logs(place, "proved", proved).await;
     assert_eq!(stage.versions(), 2, "{off}: not at once again");
@@ -59,15 +59,15 @@ async fn neither_hastens_nor_delays(off: &str) {
     assert!(lasts_90_days(stage.lasts()), "{off}: {}", stage.lasts());
 }
 
-/// The vault is right about the time, whichever way the host is wrong.
+/// The vault has the right time, whichever way the host is wrong.
 #[tokio::test]
-async fn a_clock_that_is_a_year_off_neither_hastens_nor_delays() {
+async fn a_clock_that_is_a_year_off_does_not_move_any_step() {
     tokio::join!(neither_hastens_nor_delays("+365d"), neither_hastens_nor_delays("-365d"));
 }
 
-/// A host that slept: its clock is right again at once, and for what runs on it nothing has passed.
+/// A host that slept: its clock is right at once, and its timers have not advanced.
 #[tokio::test]
-async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
+async fn after_ten_days_of_sleep_due_steps_run_once() {
     let stage = Stage::set(TimeDelta::days(1)).await;
     let daemon = stage.daemon_by_another_clock("+0");
     let place = daemon.logs(0, "taken over", rotated).await;
@@ -76,7 +76,7 @@ async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
     stage.world().advance(TimeDelta::days(10));
     stage.set_clock("+10d");
 
-    // Nobody pokes it: it looks by itself.
+    // Without a signal: it checks by itself.
     let place = daemon.logs(place, "rotated", rotated).await;
     daemon.logs(place, "proved", proved).await;
     assert_eq!(stage.versions(), 3);
@@ -87,7 +87,7 @@ async fn after_ten_days_of_sleep_what_is_due_is_done_once() {
 
 /// As after a flat battery. The sandbox's certificate is from 1975.
 #[tokio::test]
-async fn a_clock_by_which_a_certificate_is_not_valid_is_hinted_at() {
+async fn a_certificate_that_is_invalid_by_the_clock_causes_a_hint() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = stage.daemon_by_another_clock("@1970-01-02 00:00:00");
 
@@ -104,7 +104,7 @@ async fn a_clock_by_which_a_certificate_is_not_valid_is_hinted_at() {
     daemon.logs(place, "goes on", rotated).await;
 }
 
-/// Many tokens share one clock, and the first answer of the vault corrects it for all of them.
+/// Many tokens share one clock, and the vault's first answer corrects it for all of them.
 #[tokio::test]
 async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once() {
     const TOKENS: usize = 40;
@@ -124,9 +124,9 @@ async fn forty_tokens_on_a_host_that_is_ten_hours_ahead_are_all_proved_at_once()
     assert!(names.iter().all(is_proved));
 }
 
-/// The grace of a pass is counted by a clock that nobody can set.
+/// The grace period of a pass is measured by a clock that cannot be set.
 #[tokio::test]
-async fn a_pass_ends_after_its_grace_although_the_hosts_clock_is_set_back_meanwhile() {
+async fn a_pass_ends_after_its_grace_period_although_the_clock_is_set_back() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let secret = stage.partner.refresh_token.name.as_str();
     let no_role = FaultEffect::Coded {

@@ -1,4 +1,4 @@
-//! A configuration with mistakes: all of them at once, by key path, and nothing of what stands there.
+//! A configuration with mistakes: all are reported together, by key path, without any value.
 
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Stage;
 use crate::support::child::{Child, Ended};
 use crate::support::harness::Scratch;
 
-/// A word that stands for everything that must not be shown.
+/// A word that stands for every value that must not be shown.
 const CANARY: &str = "c4n4ry";
 
 const MISTAKES: &str = include_str!("../config/five_mistakes.toml");
@@ -57,7 +57,7 @@ async fn five_mistakes_are_five_events_for_machines() {
 
 /// The daemon and a command that shows conditions: exit code 78 and the key, and no panic.
 #[tokio::test]
-async fn an_app_secret_that_ended_before_there_were_any_is_told_at_the_start() {
+async fn an_impossibly_old_app_secret_expiry_is_reported_at_the_start() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let odd = text.replacen("[[token]]", "[[token]]\napp_secret_expires = \"-262143-01-01\"", 1);
@@ -72,7 +72,7 @@ async fn an_app_secret_that_ended_before_there_were_any_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_span_on_the_command_line_that_nobody_can_mean_is_wrong_use() {
+async fn an_unrealistic_span_on_the_command_line_is_wrong_use() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let dir = stage.dir.0.join("sandbox");
     let dir = dir.to_str().expect("text");

@@ -1,4 +1,4 @@
-//! What is shipped beside the program says what the program needs.
+//! The shipped deployment files match the program's needs.
 
 use std::path::Path;
 use std::process::Command;
@@ -63,7 +63,7 @@ fn a_pass_may_do_no_more_than_the_daemon() {
 }
 
 #[test]
-fn the_packages_example_wants_two_values_and_is_sound_with_them() {
+fn the_packages_example_needs_two_values_and_is_valid_with_them() {
     let example = include_str!("../../../deploy/debian/perennial.toml");
     let parsed = |text: &str| Config::parse(Path::new("perennial.toml"), text, std::iter::empty());
 
@@ -88,10 +88,10 @@ fn the_image_runs_unprivileged_and_builds_what_was_locked() {
     assert!(image.contains("distroless/cc-debian12:nonroot"));
 }
 
-/// The configurations that the ways to deploy start from.
+/// The configurations that the deployment pages start from.
 #[test]
-fn what_is_to_be_filled_in_is_sound() {
-    // What the webhook of AKS puts into a pod's environment.
+fn deployment_configurations_are_valid() {
+    // The variables that the workload identity webhook of AKS sets in a pod.
     let pod = [
         ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
         ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000"),
@@ -112,7 +112,7 @@ fn what_is_to_be_filled_in_is_sound() {
 }
 
 #[test]
-fn every_command_in_compose_and_manifests_can_be_typed() {
+fn every_command_in_compose_and_manifests_parses() {
     let files = [
         "deploy/compose.yaml",
         "deploy/kubernetes/base/deployment.yaml",

@@ -1,4 +1,4 @@
-//! What is written for people at night, and for other programs, is held to the code.
+//! Runbook, reference tables, alert rules and dashboard agree with the code.
 use perennial::ports::diagnosis::{Diagnosis, ROWS};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ fn sections() -> BTreeMap<&'static str, &'static str> {
 }
 
 #[test]
-fn the_runbook_says_for_each_kind_what_it_means_what_is_seen_what_to_do_and_when_it_is_over() {
+fn each_kind_has_a_complete_runbook_section() {
     let sections = sections();
 
     for kind in Kind::ALL.map(Kind::as_str) {
@@ -105,7 +105,7 @@ fn served() -> BTreeSet<String> {
 }
 
 #[test]
-fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+fn rules_and_dashboard_use_existing_metrics() {
     let served = served();
     let asked: BTreeSet<String> = values("expr:").into_iter().flat_map(metrics_in).collect();
     assert!(asked.len() >= 8 && asked.is_subset(&served), "{asked:?}");
@@ -123,7 +123,7 @@ fn rules_and_dashboard_ask_for_metrics_that_there_are() {
     assert_eq!(ids.len(), panels.len());
 }
 
-/// The table of codes is the one that the program has: whoever reads a message finds its code there.
+/// The documented table of codes equals the program's.
 #[test]
 fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     let spans = |codes: &[RangeInclusive<u32>]| {
@@ -156,7 +156,7 @@ fn every_code_that_the_program_knows_is_in_the_table_of_codes() {
     assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:#?}\nstale: {stale:#?}");
 }
 
-/// All sources but those of tests.
+/// All sources except tests.
 fn sources() -> String {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut text = String::new();
@@ -173,7 +173,7 @@ fn sources() -> String {
     text
 }
 
-/// The fields of a line that is logged: what stands before an equals sign, and what stands alone.
+/// The fields of a logged line: names before an equals sign, and names without one.
 fn fields(after_event: &str) -> BTreeSet<String> {
     let end = after_event.find(");").expect("the end of the macro");
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -225,7 +225,7 @@ fn facts_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_holds_each_promise_is_there_under_the_name_that_is_given() {
+fn each_test_named_by_a_promise_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (paths, unknown) = named_by_path(PROMISES);
     let tests: Vec<&str> = quoted(PROMISES)
@@ -281,7 +281,7 @@ fn is_test(root: &Path, path: &str) -> bool {
 }
 
 #[test]
-fn every_fact_that_is_cited_is_stated() {
+fn every_cited_fact_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stated: BTreeSet<String> =
         FACTS.split("- **").skip(1).filter_map(|rest| rest.split("**").next()).map(str::to_owned).collect();

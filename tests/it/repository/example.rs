@@ -1,5 +1,4 @@
-//! `config/perennial.toml` is the documentation of every key: sound as it stands, complete, and right
-//! about the defaults.
+//! `config/perennial.toml` documents every key: it is valid, complete, and right about the defaults.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +8,7 @@ use perennial::config::{Config, KEYS};
 const EXAMPLE: &str = include_str!("../../../config/perennial.toml");
 
 #[test]
-fn the_example_can_be_used_as_it_stands() {
+fn the_example_is_a_valid_configuration() {
     let config = load(EXAMPLE);
 
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
@@ -29,7 +28,7 @@ fn the_example_shows_every_key_and_no_other() {
 }
 
 #[test]
-fn writing_the_defaults_out_changes_nothing() {
+fn the_examples_defaults_are_the_real_ones() {
     let written_out: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| commented_key(line).filter(|key| !key.contains("no default")).unwrap_or(line))
@@ -56,7 +55,7 @@ fn shown_keys() -> BTreeSet<String> {
         } else if let Some(key) = key_of(line) {
             shown.insert(format!("{section}.{key}"));
             let table: toml::Table = toml::from_str(line).expect("a line of TOML");
-            // A source is the same wherever one is taken.
+            // A source has the same keys wherever it is used.
             let parts = table[key].as_table().into_iter().flat_map(toml::Table::keys);
             shown.extend(parts.map(|part| format!("token.client_secret.{part}")));
         }

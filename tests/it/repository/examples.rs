@@ -1,4 +1,4 @@
-//! What help, README and docs tell people to type can be typed, and where it can run here, it does.
+//! Commands in help, README and docs parse, and those that can run here succeed.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn shell_blocks(page: &str) -> String {
 async fn every_example_that_needs_no_person_runs() {
     let lab = Lab::start().await;
     let (world, partner) = (lab.sandbox.world(), &lab.partner);
-    // One after the other, they are more than Entra would bear.
+    // Together they exceed Entra's loop limit.
     world.set_loop_limit(false);
     let customer = "11111111-2222-3333-4444-555555555555";
     world.add_customer(&partner.tenant_id, customer, "customer.onmicrosoft.com", &[&partner.client_id]);
@@ -56,7 +56,7 @@ async fn every_example_that_needs_no_person_runs() {
 }
 
 #[test]
-fn every_command_in_readme_and_docs_can_be_typed() {
+fn every_command_in_readme_and_docs_parses() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let mut pages = vec![README.to_owned()];
     for entry in std::fs::read_dir(docs).expect("a folder") {
@@ -72,7 +72,7 @@ fn every_command_in_readme_and_docs_can_be_typed() {
             let words = call.split_whitespace().take_while(|word| !["<", ">", "|", "&&"].contains(word));
             let parsed = Cli::try_parse_from(words.map(|word| word.trim_matches('"')));
 
-            // Help and the version end the parsing too, without being mistakes.
+            // Help and the version also end the parsing, without being mistakes.
             let mistake = parsed.err().filter(clap::Error::use_stderr);
             assert!(mistake.is_none(), "{call}");
             typed += 1;

@@ -1,9 +1,9 @@
-//! Links between the pages lead somewhere, and the pages keep to plain words.
+//! Links between the pages are valid, and the pages keep to plain words.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Phrases that the house's English does not have.
+/// Phrases that CONTRIBUTING.md rules out.
 const HARD_TO_READ: [&str; 6] =
     ["nobody", "whoever", "there is nothing that", "of no use", "as good as", "it is told that"];
 
@@ -85,7 +85,7 @@ fn every_page_is_linked_from_the_readme() {
 #[test]
 fn pages_keep_to_plain_words() {
     for (path, page) in pages() {
-        // Names of tests stand in back-ticks.
+        // Names of tests are in back-ticks.
         let prose = page.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
         for phrase in HARD_TO_READ {
             assert!(!prose.contains(phrase), "{}: {phrase}", path.display());

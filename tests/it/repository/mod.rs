@@ -1,4 +1,4 @@
-//! What is written is true: documents, examples, deployments, and the house rules.
+//! Documents, examples, deployments and coding rules agree with the code.
 
 mod api_versions;
 mod deploy;

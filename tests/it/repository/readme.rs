@@ -24,7 +24,7 @@ fn readme_and_architecture_stay_short() {
 }
 
 #[test]
-fn its_smallest_configuration_is_one() {
+fn the_readmes_smallest_configuration_is_valid() {
     let text = toml_of(README);
 
     let config = Config::parse(Path::new("README.md"), &text, std::iter::empty()).expect("sound");
@@ -34,7 +34,7 @@ fn its_smallest_configuration_is_one() {
 }
 
 #[test]
-fn the_alerts_of_the_page_on_alerting_are_sound_behind_it() {
+fn the_alerts_of_the_alerting_page_are_valid() {
     let text = toml_of(README) + &toml_of(ALERTING);
 
     let config = Config::parse(Path::new("README.md"), &text, std::iter::empty()).expect("sound");

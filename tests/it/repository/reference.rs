@@ -1,4 +1,4 @@
-//! The reference pages list what the program has, and nothing else.
+//! The reference pages list exactly what the program has.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn quoted(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The one thing in back-ticks that a cell begins with.
+/// The name in back-ticks at the beginning of a cell.
 fn named(cell: &str) -> String {
     cell.split('`').nth(1).unwrap_or_else(|| panic!("{cell:?} names nothing")).to_owned()
 }
@@ -67,7 +67,7 @@ fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
     assert_eq!(example.difference(&documented).collect::<Vec<_>>(), [""; 0], "not in docs/configuration.md");
 }
 
-/// The keys of `config/perennial.toml`, behind `#` or not. A source is the same wherever one is taken.
+/// The keys of `config/perennial.toml`, commented out or not. A source has the same keys wherever it is used.
 fn example_keys() -> BTreeSet<String> {
     let plain = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let (mut section, mut keys) = ("", BTreeSet::new());

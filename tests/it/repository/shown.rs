@@ -1,5 +1,5 @@
-//! No type that holds a secret shows it: by `Debug`, plain and spread over lines, of everything public that can be
-//! made here; and by how the rest is declared.
+//! No type with a secret shows it: by `Debug` of every public type that can be made here, and by the declarations of
+//! the others.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn version() -> Version {
 }
 
 #[test]
-fn values_on_their_way_are_not_shown() {
+fn secrets_in_messages_between_rooms_are_not_shown() {
     let refresh = || RefreshToken::new(CANARY);
     let secret = SecretString::from(CANARY);
     let redeemed = RefreshResponse {
@@ -70,7 +70,7 @@ fn values_on_their_way_are_not_shown() {
 }
 
 #[tokio::test]
-async fn what_the_stand_ins_hold_is_not_shown_and_neither_is_what_the_adapters_do() {
+async fn secrets_of_sandbox_and_adapters_are_not_shown() {
     let lab = lab::Lab::start().await;
     let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
     let grant = harness::grant("one", &partner, &Policy::default());
@@ -94,12 +94,12 @@ async fn what_the_stand_ins_hold_is_not_shown_and_neither_is_what_the_adapters_d
     }
 }
 
-/// A type with a `Debug` of the compiler's own must not have a field that is named like a secret and is text.
+/// A type with a derived `Debug` must not have a text field with a secret's name.
 #[test]
-fn nothing_that_is_named_like_a_secret_is_plain_text_in_a_type_that_can_be_shown() {
+fn no_debug_type_has_a_text_field_named_like_a_secret() {
     let telling = showable_text_fields("struct X {\n    secret: String,\n}", "#[derive(Debug)]\n");
     assert_eq!(telling, ["X.secret"], "it would be found");
-    // What a token or a secret is called, and not what it is.
+    // Fields for a secret's name, not its value.
     let names_only = [
         "InitArgs.refresh_token",
         "CheckStep.token",

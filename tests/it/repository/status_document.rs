@@ -1,4 +1,4 @@
-//! The schema and the page of the status document are those of a real one.
+//! The schema and the page of the status document match a real document.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn document() -> Value {
     serde_json::to_value(status).expect("it can be served")
 }
 
-/// As much of JSON Schema as this schema uses, and more strictly: a field that it does not name is a mistake.
+/// The part of JSON Schema that this schema uses, but stricter: an unknown field is a mistake.
 fn validate(value: &Value, schema: &Value, root: &Value, at: &str) {
     if let Some(path) = schema["$ref"].as_str() {
         let named = root.pointer(path.trim_start_matches('#')).expect("a definition");

@@ -1,15 +1,15 @@
-//! The house rules that a program can check.
+//! Coding rules that a program can check.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use perennial::ports::diagnosis::row_of;
 
-/// Files over the limit that are one idea all the same, and why.
+/// Files that may exceed the limit, since they cover one topic, and the reason.
 const LONG: [(&str, &str); 1] = [("azure/key_vault/tests.rs", "one test per answer of the vault")];
 const LONGEST: usize = 400;
 
-/// Modules that decide: the same answer for the same question, always.
+/// Pure modules: the same input always gives the same output.
 const PURE: [&str; 23] = [
     "process/text",
     "token/mod",
@@ -38,7 +38,7 @@ const PURE: [&str; 23] = [
 
 /// `lib.rs` lists the rooms in dependency order; a room may name only those listed above it.
 #[test]
-fn dependencies_point_up_the_list() {
+fn a_room_uses_only_the_rooms_above_it() {
     let order = modules();
     let place = |name: &str| order.iter().position(|module| module == name);
     let mut looked_at = 0;
@@ -55,9 +55,9 @@ fn dependencies_point_up_the_list() {
     assert!(looked_at > 10, "found only {looked_at} imports");
 }
 
-/// Entra's numbers have one table. The world in memory answers with them, and the server in front of it.
+/// Only one table has Entra's numbers. The simulated Entra has its own, and the server in front of it.
 #[test]
-fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
+fn only_the_table_and_the_sandbox_know_entras_numbers() {
     let mut looked_at = 0;
     for (file, text) in sources() {
         if file.ends_with("tests.rs") || file.starts_with("sandbox/") || file == "ports/diagnosis/table.rs" {
@@ -76,7 +76,7 @@ fn no_code_outside_the_table_and_the_sandbox_knows_a_number_of_entras() {
 }
 
 #[test]
-fn decisions_touch_nothing_outside_themselves() {
+fn pure_modules_have_no_side_effects() {
     for module in PURE {
         let found = sources().any(|(file, _)| is_part(&file, module));
         assert!(found, "{module} is listed, and there is no such module");
@@ -109,7 +109,7 @@ fn only_results_reach_stdout() {
 }
 
 #[test]
-fn nothing_is_left_open_or_waved_through() {
+fn no_unfinished_code_and_no_suppressed_lint() {
     let marks =
         ["#[allow(", "#![allow(", "TODO", "FIXME", "XXX", "unwrap()", "todo!", "unimplemented!", "#[ignore"];
 
@@ -120,7 +120,7 @@ fn nothing_is_left_open_or_waved_through() {
 }
 
 #[test]
-fn every_file_says_what_it_owns_and_stays_readable() {
+fn every_file_has_a_header_and_a_limited_length() {
     let mut long: Vec<String> = Vec::new();
     for (file, text) in sources() {
         assert!(text.starts_with("//! "), "{file} has no header");
@@ -133,7 +133,7 @@ fn every_file_says_what_it_owns_and_stays_readable() {
 }
 
 #[test]
-fn the_changelog_knows_this_version() {
+fn the_changelog_has_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
 
     assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "{heading}");
@@ -199,7 +199,7 @@ fn without_tests(text: &str) -> String {
     code(text.split("#[cfg(test)]").next().unwrap_or_default())
 }
 
-/// A name has one meaning in the whole crate: whoever searches for a type finds one.
+/// A name has one meaning in the whole crate, so that a search for a type finds one.
 #[test]
 fn no_type_name_is_defined_twice() {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -216,7 +216,7 @@ fn no_type_name_is_defined_twice() {
     assert_eq!(twice, Vec::<String>::new());
 }
 
-/// The type that a line defines. What begins further in belongs to an `impl` or to a function.
+/// The type that a line defines. An indented line belongs to an `impl` or to a function.
 fn type_name(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
     let rest = rest.strip_prefix("pub ").unwrap_or(rest);

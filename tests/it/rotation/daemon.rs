@@ -1,4 +1,4 @@
-//! The program as it is shipped, as a child process, against the stand-ins in this one.
+//! The shipped program as a child process, against a sandbox in this one.
 
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -13,7 +13,7 @@ use perennial::sandbox::server::{ConfigRequest, Sandbox};
 use perennial::sandbox::world::{Partner, World};
 use serde_json::Value;
 
-/// The stand-ins, and a folder with a configuration for them.
+/// The sandbox, and a directory with a configuration for it.
 pub(crate) struct Lab {
     pub(crate) sandbox: Sandbox,
     pub(crate) partner: Partner,
@@ -56,7 +56,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // Left behind, it is only untidy.
+        // A leftover is harmless.
         let _untidy = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -74,7 +74,7 @@ impl Daemon {
         let mut child = lab.command(&["run"], env).stdout(Stdio::null()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (sender, address) = tokio::sync::oneshot::channel();
-        // Reads on to the end: a full pipe would stop the daemon.
+        // Reads until the end: a full pipe would stop the daemon.
         std::thread::spawn(move || {
             let mut sender = Some(sender);
             for line in log.lines().map_while(Result::ok) {
@@ -100,7 +100,7 @@ impl Daemon {
         answer.text().await.expect("text")
     }
 
-    /// Asks until the answer holds what is wanted.
+    /// Asks until the answer contains `wanted`.
     pub(crate) async fn until(&self, path: &str, wanted: &str, bound: Duration) -> String {
         let asked = async {
             loop {
@@ -122,7 +122,7 @@ impl Daemon {
         ended.expect("no panic").expect("it was ours")
     }
 
-    /// Ends it from one instant to the next.
+    /// Kills it.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was ours");
@@ -131,7 +131,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It has ended already where a test waited for that.
+        // It has already ended if the test waited for that.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }

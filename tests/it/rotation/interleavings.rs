@@ -1,8 +1,8 @@
 //! Every order in which one save can meet a person's write, a crash and a second instance.
 //!
-//! The shipped rotator runs over the world; each of its calls gives way once before it takes effect, so
-//! polling by hand decides the order. All orders are walked, with time moving between effects and
-//! with all writes in the same second, since the vault's `created` has whole seconds.
+//! The shipped rotator runs over the world. Each of its calls yields once before it takes effect, so polling by hand
+//! decides the order. All orders are tested, with time passing between effects, and with all writes in the same
+//! second, since the vault's `created` has whole seconds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ mod instance;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What takes part besides the first instance.
+/// The participants besides the first instance.
 #[derive(Clone, Copy)]
 enum With {
     SignIn,
@@ -38,7 +38,7 @@ enum With {
     CrashAndRestart,
 }
 
-/// One rotation from beginning to end, as the loop would carry it out, without its waits.
+/// One complete rotation, as the loop carries it out, without its waits.
 async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     let state = State::unknown(rotator.clock.now());
     let mut state = rotator.prove(state, force).await.state;
@@ -50,8 +50,8 @@ async fn rotate_once(mut rotator: Rotator<Actor, Actor, Actor>, force: bool) {
     }
 }
 
-/// Walks every order; `make` sets up a fresh world and its tasks, `check` looks at the outcome.
-/// Returns how many orders there were.
+/// Tests every order; `make` creates a new world and its tasks, `check` judges the result. Returns the number of
+/// orders.
 fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) -> usize {
     let mut orders = 0;
     let mut prefix: Vec<usize> = Vec::new();
@@ -60,14 +60,14 @@ fn walk(second_by_second: bool, make: impl Fn() -> (World, Partner, Vec<Task>)) 
         let taken = run(&world, &partner, tasks, &prefix, second_by_second);
         check(&world, &partner, &taken, true);
         orders += 1;
-        // The next order: the last choice that had another alternative.
+        // The next order: changes the last choice that had another alternative.
         let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
         prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
         prefix.push(taken[at].0 + 1);
     }
 }
 
-/// Runs the tasks in the order that `prefix` begins; says which choices were made out of how many.
+/// Runs the tasks in the order that `prefix` begins; returns the choices made, and out of how many.
 fn run(
     world: &World,
     partner: &Partner,
@@ -92,17 +92,17 @@ fn run(
     taken
 }
 
-/// No sign-in stays buried, and what an unversioned read returns can be redeemed. Where all processes that took part have
-/// done what they can, the first one to start afterwards has nothing to put right.
+/// No sign-in stays buried, and the newest version can be redeemed. If all participants have finished, the next
+/// process finds nothing to repair.
 fn check(world: &World, partner: &Partner, taken: &dyn std::fmt::Debug, is_done: bool) {
-    // What the next proof of a process that has just started finds and does.
+    // What the next proof of a new process finds and does.
     let mut context = Context::from_waker(Waker::noop());
     for round in 0..2 {
         let newest = world.newest_value(&partner.refresh_token).expect("never deleted here");
         let follows = last_sign_ins(world, partner)
             .iter()
             .any(|sign_in| newest == *sign_in || world.descends_from(newest.expose(), sign_in.expose()));
-        // Whatever a person put on top last is theirs to be wrong about, until it is tried.
+        // The last value on top that a person wrote may be invalid until it is tried.
         let rubbish_on_top = !world.is_alive(newest.expose());
         assert!(
             follows || (round == 0 && (rubbish_on_top || !is_done)),
@@ -129,7 +129,7 @@ fn history(world: &World, partner: &Partner) -> String {
     versions.iter().map(line).collect()
 }
 
-/// The last sign-in, and any other of its second: `created` does not tell them apart.
+/// The last sign-in, and any other of its second, which `created` does not distinguish.
 fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
     let grants = world.grants();
     let is_sign_in = |write: &&Write| {
@@ -146,20 +146,20 @@ fn last_sign_ins(world: &World, partner: &Partner) -> Vec<RefreshToken> {
 fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     let (world, partner) = still_world();
     let grant = grant("contoso", &partner, &Policy::default());
-    // One rotation lies behind, so that there is something to retire.
+    // One rotation has been made, so that there is a version to disable.
     let mut context = Context::from_waker(Waker::noop());
     let mut earlier: Task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
     while earlier.as_mut().poll(&mut context).is_pending() {}
     world.advance(TimeDelta::days(8));
 
     let mut tasks: Vec<Task> = Vec::new();
-    // What Partner Center says has no part in a save.
+    // Partner Center's verdict has no part in a save.
     let grant = ManagedToken { verify: Verify::Nothing, ..grant };
     let instance = |name: &'static str, seed| {
-        // The process that comes back has no rotation due: what it finds buried, it must have searched for.
+        // The restarted process has no rotation due: it finds a buried sign-in only by a search.
         let force = name != "again";
         let mut task = Box::pin(rotate_once(rotator(&world, still_clock(), &grant, name, seed), force));
-        // The first poll only leads up to the first call; from then on, each is one effect.
+        // The first poll only leads to the first call; from then on, each is one effect.
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         task
     };
@@ -202,8 +202,8 @@ fn tasks(with: &[With]) -> (World, Partner, Vec<Task>) {
     (world, partner, tasks)
 }
 
-/// The process dies at some call; which one is decided by how often this is polled before the other
-/// tasks: all of them are walked.
+/// The process dies at some call. The number of polls before the other tasks decides which one, and all numbers are
+/// tested.
 async fn crash_and_restart(first: impl Future<Output = ()>, again: impl Future<Output = ()>) {
     {
         let mut first = Box::pin(first);
@@ -273,7 +273,7 @@ fn a_crash_at_any_call_meets_a_persons_write() {
     assert!(orders > 1_000, "{orders}");
 }
 
-/// All orders of three or four are too many to walk each time: as many are drawn as fit into seconds.
+/// All orders of three or four participants are too many for each run, so a random sample is tested for some seconds.
 #[test]
 fn two_instances_meet_a_crash_and_two_sign_ins() {
     let mut rng = fastrand::Rng::with_seed(11);

@@ -1,4 +1,4 @@
-//! Key Vault keeps every version and lists them by 25: what a rotation costs grows with the years.
+//! Key Vault keeps every version and lists 25 per page: the cost of a rotation grows with the years.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Promise 6 (docs/promises.md).
 const VAULT_CALLS_A_DAY: usize = 60;
 
-/// An instance, and what it knows.
+/// An instance and its state.
 struct Instance {
     name: &'static str,
     rotator: WorldRotator,
@@ -37,9 +37,9 @@ impl Instance {
     }
 }
 
-/// Two instances rotate daily in the same second: each sees what the other wrote, and searches below it.
+/// Two instances rotate daily in the same second: each sees the other's write, and searches below it.
 #[tokio::test(start_paused = true)]
-async fn however_many_pages_a_list_has_a_day_stays_polite() {
+async fn daily_vault_calls_stay_within_the_limit_for_long_lists() {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);
     world.set_latency(Duration::from_millis(300));
     let partner = world.add_partner("contoso", harness::VAULT, None);

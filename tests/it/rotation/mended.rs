@@ -1,4 +1,4 @@
-//! How soon a running daemon notices that a person has mended what was wrong: by itself, and after a SIGHUP.
+//! How soon a running daemon notices that a person has fixed a problem: by itself, and after a SIGHUP.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use tokio::task::LocalSet;
 use crate::support::harness;
 use crate::support::harness::Scratch;
 
-/// What is looked at by the minute: one call to the vault, or a local file.
+/// For checks every minute: one call to the vault, or a local file.
 const A_MINUTE: Duration = Duration::from_secs(70);
-/// What takes two calls each time, under 1,500 calls a day.
+/// For checks of two calls, within 1,500 calls a day.
 const TWO_MINUTES: Duration = Duration::from_secs(135);
-/// What only a proof shows, while the access token is what is rejected.
+/// For problems that only a proof shows, while the access token is rejected.
 const NEXT_PROOF: Duration = Duration::from_secs(6 * 3600 + 60);
-/// What only a redemption shows. A refused token is redeemed once a day (promise 6).
+/// For problems that only a redemption shows. A rejected token is redeemed once a day (promise 6).
 const A_DAY: Duration = Duration::from_secs(24 * 3600 + 60);
 /// After a SIGHUP.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Where the app's id and secret are.
+/// The source of the app's id and secret.
 #[derive(Clone, Copy, PartialEq)]
 enum Credential {
     SecretInVault,
@@ -92,7 +92,7 @@ impl Scene {
         })
     }
 
-    /// How long until it works, or does not: none after more than a day.
+    /// The time until it works, or fails; `None` after more than a day.
     async fn until(&self, works: bool) -> Option<Duration> {
         let began = tokio::time::Instant::now();
         while self.works() != works {
@@ -265,7 +265,7 @@ fn of_the_vault() -> Vec<Cause> {
         Cause { name: "role to read given", credential: SecretInVault, noticed_within: A_MINUTE,
             breaks: |scene| scene.allow(Action::GetSecret, false),
             mends: |scene| scene.allow(Action::GetSecret, true) },
-        // A try to save takes two calls.
+        // An attempt to save takes two calls.
         Cause { name: "role to write given", credential: SecretInVault, noticed_within: TWO_MINUTES,
             breaks: |scene| {
                 scene.allow(Action::SetSecret, false);
@@ -292,8 +292,8 @@ fn of_the_vault() -> Vec<Cause> {
                 scene.world.human_purges(&scene.partner.refresh_token);
             },
             mends: Scene::sign_in },
-        // The client in memory asks for a token at each call. The shipped one makes its credential anew once it has
-        // been refused for a minute: azure::key_vault::tests::a_replaced_secret_is_taken_up_in_the_same_call.
+        // The in-memory client requests a token at each call. The shipped one makes a new credential once it has been
+        // rejected for a minute: azure::key_vault::tests::a_replaced_secret_is_used_in_the_same_call.
         Cause { name: "vault's identity refused, given a new secret", credential: SecretInVault,
             noticed_within: A_MINUTE,
             breaks: |scene| {
@@ -308,7 +308,7 @@ fn of_the_vault() -> Vec<Cause> {
     ]
 }
 
-/// How long it takes until the daemon has noticed what was mended so long after it broke.
+/// The time until the daemon notices a fix, which comes this long after the failure.
 fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'static str> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let dir = Scratch::new();
@@ -333,7 +333,7 @@ fn noticed(cause: &Cause, after: Duration, reload: bool) -> Result<Duration, &'s
     })
 }
 
-/// The moments at which it is mended: soon after each of eleven checks and shortly before the next.
+/// The times of the fix: soon after each of eleven checks and shortly before the next.
 fn moments(cause: &Cause) -> Vec<Duration> {
     let apart = if cause.credential == BothInVault { 130 } else { 65 };
     let seconds = if cause.noticed_within > TWO_MINUTES {
@@ -345,7 +345,7 @@ fn moments(cause: &Cause) -> Vec<Duration> {
 }
 
 #[test]
-fn a_mended_cause_is_noticed_in_time_and_at_once_after_a_hangup() {
+fn a_fixed_cause_is_noticed_in_time_and_at_once_after_a_sighup() {
     let mut late = Vec::new();
     for cause in of_the_grant().into_iter().chain(of_the_app()).chain(of_the_vault()) {
         let slowest = moments(&cause).into_iter().map(|after| noticed(&cause, after, false));

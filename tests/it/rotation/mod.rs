@@ -1,4 +1,4 @@
-//! The machine: simulated years, every order of two writers, the loop, the watch over it, long lists.
+//! Rotation: simulated years, every order of two writers, the loop, checks for a person's action, long lists.
 
 mod odd_times;
 mod old_tags;

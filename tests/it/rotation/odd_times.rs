@@ -1,4 +1,4 @@
-//! Dates and spans that nobody can mean, wherever they come from: a mistake is told as one, and nothing panics.
+//! Unrealistic dates and spans from every source: a mistake is reported as one, and nothing panics.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ fn config(policy: &str, token: &str) -> String {
     )
 }
 
-/// The one problem's key and what is wanted there.
+/// The only problem's key and expected form.
 fn problem(text: &str) -> Option<(String, String)> {
     let problems = Config::parse(Path::new("perennial.toml"), text, std::iter::empty()).err()?.problems;
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
@@ -73,7 +73,7 @@ fn problem(text: &str) -> Option<(String, String)> {
 }
 
 #[test]
-fn a_date_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+fn an_unrealistic_date_is_a_configuration_problem() {
     for date in DATES {
         let (key, what) = problem(&config("", &format!("app_secret_expires = {date:?}"))).expect(date);
         assert_eq!(key, "token[0].app_secret_expires", "{date}");
@@ -85,7 +85,7 @@ fn a_date_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
-fn a_span_that_nobody_can_mean_is_a_mistake_of_the_configuration() {
+fn an_unrealistic_span_is_a_configuration_problem() {
     for key in ["rotate_after", "prove_every", "lifetime"] {
         for span in SPANS {
             let (found, _) = problem(&config(&format!("{key} = {span:?}"), "")).expect(span);
@@ -99,15 +99,15 @@ fn address() -> SecretAddress {
     SecretAddress { vault: "https://contoso.vault.azure.net".into(), name }
 }
 
-/// The body of a version that the vault hands out.
+/// The body of a version in the vault's answer.
 fn stored(attributes: &Value, tags: &Value) -> String {
     let id = "https://contoso.vault.azure.net/secrets/token/0123456789abcdef0123456789abcdef";
     json!({"value": "0.AX", "id": id, "attributes": attributes, "tags": tags}).to_string()
 }
 
-/// The vault's time is believed, and everything is added to it.
+/// The vault's time is trusted, and all spans are added to it.
 #[test]
-fn a_date_of_the_vaults_that_nobody_can_mean_is_none() {
+fn an_unrealistic_date_of_the_vault_is_ignored() {
     let body = stored(&json!({"enabled": true, "created": 1_767_225_600}), &json!({}));
     let read_at =
         |date| vault_answers::stored(&address(), Some(date), body.as_bytes()).expect("readable").read_at;
@@ -124,7 +124,7 @@ fn a_date_of_the_vaults_that_nobody_can_mean_is_none() {
     }
 }
 
-/// Versions whose times are all the same, as the vault and its tags can have them.
+/// Versions whose times are all equal, as the vault and its tags may return them.
 fn odd_versions() -> Vec<Version> {
     let ends_of_time: [i64; 9] = [
         i64::MIN,
@@ -165,9 +165,9 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// Everything that is decided and shown of a version, at the ends of what a clock, a policy and a configuration can say.
+/// Every decision and display of a version, at the limits of a clock, a policy and a configuration.
 #[test]
-fn no_time_in_the_vault_makes_a_decision_or_a_page_panic() {
+fn no_time_in_the_vault_causes_a_panic() {
     const DAY: u64 = 86_400;
     let (_, partner) = harness::still_world();
     let versions = odd_versions();

@@ -1,7 +1,7 @@
-//! Tags in the words of the first version of Perennial (commit e4a0424): this version reads them as they were meant.
+//! Tags of Perennial's first version (commit e4a0424): this version reads them with their original meaning.
 //!
-//! The texts here are literal, since constants would follow a change of the tags. `tests/acceptance/upgrade` runs the program
-//! of that commit.
+//! The texts here are literal, since constants would follow a change of the tags. `tests/acceptance/upgrade` runs the
+//! program of that commit.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Failure, FailureSubject, Kind, Remedy};
@@ -18,7 +18,7 @@ use perennial::token::version::{Version, VersionId};
 
 use crate::support::harness;
 
-/// What the first version put on the successor of a rotation, beside two tags of the customer's.
+/// The first version's tags on the successor of a rotation, beside two of the customer's tags.
 const ROTATED: [(&str, &str); 11] = [
     ("client-id", "dabf28d1-6d4a-4e35-bba5-7166b9c1079a"),
     ("cost-center", "4711"),
@@ -33,7 +33,7 @@ const ROTATED: [(&str, &str); 11] = [
     ("zone", "west"),
 ];
 
-/// Every kind that the first version knew, and might note as `refused-kind`.
+/// Every kind that the first version could write as `refused-kind`.
 const KINDS: [&str; 22] = [
     "never_signed_in",
     "login_required",
@@ -82,7 +82,7 @@ fn with(more: &[(&str, &str)]) -> Version {
 }
 
 #[test]
-fn a_rotated_version_says_what_it_said() {
+fn a_rotated_version_of_the_first_release_keeps_its_meaning() {
     let version = version(ROTATED);
 
     assert!(version.is_ours() && !version.is_refused() && version.is_proved_since());
@@ -95,7 +95,7 @@ fn a_rotated_version_says_what_it_said() {
 }
 
 #[test]
-fn a_login_that_nobody_has_proved_yet_is_a_sign_in() {
+fn a_login_without_a_proof_is_a_sign_in() {
     let mut version = version(ROTATED);
     version.tags.remove("redeemed-from");
     version.tags.insert("managed-by", "perennial/0.1.0 login");
@@ -117,9 +117,9 @@ fn each_kind_keeps_its_name_and_a_refusal_without_a_code_is_not_final() {
     }
 }
 
-/// After a rollback the first version takes newer tags for the customer's and hands them on to the successor.
+/// After a rollback the first version treats newer tags as the customer's and copies them to the successor.
 #[test]
-fn newer_tags_that_the_first_version_has_handed_on_are_not_believed() {
+fn newer_tags_copied_by_the_first_version_are_ignored() {
     let handed_on = [
         ("refused-code", "AADSTS50173"),
         ("verdict", "usable 2026-03-01T00:00:00Z"),
@@ -139,7 +139,7 @@ fn newer_tags_that_the_first_version_has_handed_on_are_not_believed() {
     assert!(!schedule::is_known_dead(&blocked), "the code is of the version before");
 }
 
-/// A token that the first version has kept until now, in a world of its own.
+/// A token that the first version has managed so far, in a world of its own.
 struct Kept {
     world: World,
     partner: Partner,
@@ -147,7 +147,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// With these tags more on its newest version.
+    /// With these additional tags on its newest version.
     fn set(more: &[(&str, &str)]) -> Self {
         let (world, partner) = harness::still_world();
         let grant = harness::grant("contoso", &partner, &Policy::default());
@@ -213,7 +213,7 @@ async fn a_token_of_the_first_version_is_proved_and_rotated_with_the_customers_t
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_first_version_is_tried_once_more_and_gets_its_code_or_ends() {
+async fn a_rejection_of_the_first_version_is_retried_and_gets_its_code_or_ends() {
     let marks = [("refused-at", "2026-03-08T00:00:00Z"), ("refused-kind", "login_required")];
     let mut kept = Kept::set(&marks);
 
@@ -236,9 +236,9 @@ async fn a_refusal_of_the_first_version_is_tried_once_more_and_gets_its_code_or_
     assert!(schedule::is_known_dead(&refused));
 }
 
-/// What the tags of this version cost a way back: the first version must find its own ones as it wrote them.
+/// After a rollback the first version must find its own tags as it wrote them.
 #[test]
-fn a_refusal_of_this_version_is_noted_in_the_words_of_the_first() {
+fn a_rejection_of_this_version_is_recorded_in_the_first_versions_words() {
     let failure = Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, "x");
     let now = at("2026-03-08T00:00:00Z");
 

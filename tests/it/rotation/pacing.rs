@@ -1,4 +1,4 @@
-//! Many tokens of one process share the limits of Entra and of their vaults, and nothing else holds them back.
+//! Many tokens of one process share the limits of Entra and of their vaults, and nothing else delays them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::support::harness::WorldRotator;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// How long each request takes.
+/// The duration of each request.
 const LATENCY: Duration = Duration::from_millis(20);
 const VAULTS: [&str; 2] = ["https://contoso.vault.azure.net", "https://fabrikam.vault.azure.net"];
-/// Those of a vault in ten seconds: two thirds of what Key Vault allows.
+/// New versions in a vault within ten seconds: two thirds of Key Vault's limit.
 const NEW_VERSIONS: usize = 200;
 const OTHER_CALLS: usize = 2_666;
 
-/// Tokens, and the process that looks after them.
+/// Tokens, and the process that manages them.
 struct Fleet {
     world: World,
     clock: Clock,
@@ -43,7 +43,7 @@ impl Fleet {
         Self { world, clock, partners: Vec::new(), daemon: None }
     }
 
-    /// Adds so many tokens, each with an app and a user of its own, the vaults in turn.
+    /// Adds this many tokens, each with its own app and user, in the vaults by turns.
     fn add(&mut self, count: usize, vaults: &[&str]) {
         let ends = Some(harness::base() + TimeDelta::days(1000));
         for nth in self.partners.len()..self.partners.len() + count {
@@ -52,7 +52,7 @@ impl Fleet {
         }
     }
 
-    /// Adds so many tokens of one user and app.
+    /// Adds this many tokens of one user and app.
     fn add_of_one_user(&mut self, count: usize) {
         let ends = Some(harness::base() + TimeDelta::days(1000));
         let partner = self.world.add_partner("one", VAULTS[0], ends);
@@ -73,7 +73,7 @@ impl Fleet {
         self.partners.iter().enumerate().map(of).collect()
     }
 
-    /// Starts the process, in place of the one before.
+    /// Starts the process, replacing the previous one.
     fn start(&mut self) -> Timestamp {
         self.daemon = None;
         self.world.forget_calls_before(self.world.now());
@@ -85,7 +85,7 @@ impl Fleet {
         self.daemon.as_ref().expect("started")
     }
 
-    /// How many tokens are current.
+    /// The number of current tokens.
     fn current(&self) -> usize {
         let now = self.clock.now();
         self.daemon()
@@ -93,12 +93,12 @@ impl Fleet {
             .read(|all| all.iter().filter(|of| of.standing(now) == TokenState::Current).count())
     }
 
-    /// How many tokens have been redeemed since then.
+    /// The number of tokens that were redeemed since then.
     fn proved_since(&self, since: Timestamp) -> usize {
         self.daemon().board().read(|all| all.iter().filter(|of| of.proved_at >= Some(since)).count())
     }
 
-    /// Waits until that holds, looking each half second, and says how long it took.
+    /// Waits until `holds`, checking each half second, and returns the time it took.
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Self) -> bool) -> Duration {
         let since = tokio::time::Instant::now();
         while !holds(self) {
@@ -115,7 +115,7 @@ impl Fleet {
         self.daemon().board().drawn(|_, conditions, _| conditions.iter().map(shown).collect())
     }
 
-    /// The calls to one vault since the start: its secrets are those of every second token.
+    /// The calls to one vault since the start, identified by its tokens' secrets.
     fn calls_to(&self, vault: usize) -> Vec<Call> {
         let is_there = |call: &Call| {
             let digits: String = call.subject.chars().filter(char::is_ascii_digit).collect();
@@ -125,7 +125,7 @@ impl Fleet {
     }
 }
 
-/// The most of these calls in any span of that length, its end left out.
+/// The most of these calls in any span of this length, excluding its end.
 fn most_within<'a>(span: Duration, calls: impl Iterator<Item = &'a Call>) -> usize {
     let span = TimeDelta::from_std(span).expect("short");
     let calls: Vec<Timestamp> = calls.map(|call| call.at).collect();
@@ -174,7 +174,7 @@ fn two_hundred_tokens_of_one_user_and_app_are_proved_as_fast_as_the_loop_rule_pe
         let redeemed = redeemed.iter().filter(|call| call.operation == Operation::Redeem);
         assert_eq!(most_within(5 * MINUTE, redeemed.clone()), 14);
         assert_eq!(redeemed.count(), OF_ONE_USER, "each once");
-        // Those of the last day go on: none is late.
+        // Redemptions of the last day still count: no token is overdue.
         tokio::time::sleep(20 * HOUR).await;
         assert_eq!((fleet.current(), fleet.conditions()), (OF_ONE_USER, Vec::new()));
         assert_eq!(refused_as_a_loop(&fleet.world), 0);
@@ -249,13 +249,13 @@ fn one_pass_over_many_tokens_of_one_user_keeps_to_the_loop_rule() {
 }
 
 #[test]
-fn ten_thousand_tokens_in_two_vaults_are_held_back_by_the_limits_alone() {
+fn ten_thousand_tokens_in_two_vaults_are_delayed_by_the_limits_alone() {
     const COUNT: usize = 10_000;
     simulated(async |mut fleet| {
         fleet.add(COUNT, &VAULTS);
         let each = COUNT / VAULTS.len();
 
-        // What a person wrote is due for a rotation: all of them at once.
+        // A person's version is due for a rotation: all of them at once.
         let started = fleet.start();
         let rotated = fleet.until("all are rotated", 10 * MINUTE, |fleet| fleet.current() == COUNT).await;
         let floor = 10 * SECOND * u32::try_from(each / NEW_VERSIONS - 1).expect("small");
@@ -263,7 +263,7 @@ fn ten_thousand_tokens_in_two_vaults_are_held_back_by_the_limits_alone() {
         assert!(rotated <= floor.mul_f64(1.1), "{rotated:?}");
         assert_polite(&fleet);
 
-        // A reload has all of them proved, and nothing to write.
+        // A reload makes all of them prove, and none write.
         fleet.world.forget_calls_before(fleet.world.now());
         let since = fleet.clock.now();
         assert!(since > started);
@@ -313,7 +313,7 @@ fn proofs_do_not_queue_behind_rotations() {
         fleet.add(ROTATIONS, &VAULTS[..1]);
         fleet.add(100, &VAULTS[..1]);
         let due = fleet.partners.split_off(ROTATIONS);
-        // The last hundred are rotated by a process of their own first.
+        // Another process rotates the last hundred first.
         let all = std::mem::replace(&mut fleet.partners, due);
         fleet.start();
         fleet.until("a hundred are current", MINUTE, |fleet| fleet.current() == 100).await;
@@ -344,7 +344,7 @@ fn a_save_is_not_delayed_by_proofs_that_wait() {
         fleet.until("all are current", 10 * MINUTE, |fleet| fleet.current() == PROOFS).await;
         fleet.daemon = None;
         tokio::time::sleep(MINUTE).await;
-        // The first of them was signed in to again, and its first save fails.
+        // The user of the first one signed in again, and its first save fails.
         fleet.world.human_signs_in(&fleet.partners[0]);
         let name = fleet.partners[0].refresh_token.name.as_str().to_owned();
         let down = FaultEffect::Status { status: 503, retry_after: None };

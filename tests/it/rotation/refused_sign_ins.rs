@@ -1,5 +1,5 @@
-//! A sign-in that the issuer refuses stays what an unversioned read returns, unless the answer is known to end its
-//! grant: promise 2, over the codes that Entra gives, in each place where Perennial decides about somebody's version.
+//! A sign-in that the issuer rejects stays the newest version, unless the answer is known to end its grant: promise 2,
+//! for Entra's codes, in each place where Perennial decides about a foreign version.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::Kind;
@@ -23,7 +23,7 @@ mod stopping;
 
 const REFUSED_CODE: &str = "refused-code";
 
-/// Answers that say nothing final about a token: policies, what may heal, and numbers that nobody knows.
+/// Answers that say nothing final about a token: policies, failures that pass, and unknown numbers.
 const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
     ("invalid_grant", Some(53003)),
     ("invalid_grant", Some(53011)),
@@ -56,7 +56,7 @@ const MAY_COME_BACK: [(&str, Option<u32>); 26] = [
 /// Answers that end a grant (docs/azure-facts.md F110, F124).
 const ENDS: [u32; 5] = [50133, 50173, 70008, 700_082, 700_084];
 
-/// One token, whose chain belongs to one user; whoever signs in meanwhile is another, whom a policy may hit alone.
+/// One token, whose chain belongs to one user; another user signs in meanwhile, whom alone a policy may block.
 struct Scene {
     world: World,
     partner: Partner,
@@ -65,7 +65,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// One rotation lies a day behind.
+    /// One rotation was made a day ago.
     async fn set() -> Self {
         let (world, partner) = harness::still_world();
         let grant = harness::grant("contoso", &partner, &Policy::default());
@@ -103,7 +103,7 @@ impl Scene {
         rubbish
     }
 
-    /// The other user's redemptions are refused from now on.
+    /// The other user's redemptions are rejected from now on.
     fn refuse(&self, error: &str, code: Option<u32>) {
         let what = FaultEffect::OAuth { status: 400, error: error.to_owned(), code, suberror: None };
         self.world.inject(Fault::of(Peer::Entra, what).on(Operation::Redeem).about(&self.other));
@@ -133,7 +133,7 @@ impl Scene {
         Version { id, created, enabled, expires: None, tags: found.tags.clone() }
     }
 
-    /// How often the other user's tokens were redeemed, or tried to be, since then.
+    /// The number of attempts to redeem the other user's tokens since then.
     fn redemptions_since(&self, since: Timestamp) -> usize {
         self.world.count_calls_where(since, |call| {
             call.operation == Operation::Redeem && call.subject == self.other
@@ -141,7 +141,7 @@ impl Scene {
     }
 }
 
-/// Takes steps until the next is a matter of time.
+/// Takes steps until only time brings the next.
 async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {
@@ -152,7 +152,7 @@ async fn settle(rotator: &mut WorldRotator, mut state: State) -> State {
     panic!("it does not come to rest: {state:?}")
 }
 
-/// What a hangup leads to.
+/// The effect of a SIGHUP.
 async fn look_now(rotator: &mut WorldRotator, state: State) -> State {
     let state = rotator.reload(state);
     settle(rotator, state).await
@@ -162,7 +162,7 @@ fn kind(state: &State) -> Option<Kind> {
     state.failure().map(|failure| failure.kind)
 }
 
-/// That many hours, as the loop would spend them.
+/// This many hours, as the loop would use them.
 async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hours: usize) -> State {
     for _ in 0..hours * 2 {
         scene.pass(rotator, TimeDelta::minutes(30));
@@ -171,7 +171,7 @@ async fn hours(scene: &Scene, rotator: &mut WorldRotator, mut state: State, hour
     state
 }
 
-/// What the first version of Perennial noted about a version that was refused.
+/// The first version's tags on a rejected version.
 fn mark_without_code(scene: &Scene, kind: Kind) -> Tags {
     let at = perennial::process::clock::rfc3339(scene.world.now() + TimeDelta::minutes(2));
     [(tag::REFUSED_AT, at.as_str()), (tag::REFUSED_KIND, kind.as_str())].into()
@@ -270,7 +270,7 @@ async fn a_mark_of_the_first_version_does_not_condemn() {
     let state = settle(&mut rotator, scene.unknown()).await;
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 
-    // Under rubbish.
+    // Below an invalid value.
     let scene = Scene::set().await;
     let sign_in = scene.signs_in(mark_without_code(&scene, Kind::PolicyBlocked));
     scene.world.advance(TimeDelta::hours(1));
@@ -307,7 +307,7 @@ async fn a_mark_with_a_code_condemns_only_the_version_that_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn after_a_hangup_a_refused_sign_in_is_tried_at_once_but_not_one_that_was_asked_too_often() {
+async fn after_a_sighup_a_rejected_sign_in_is_retried_unless_throttled() {
     for (code, again) in [(53003, 1), (50196, 0)] {
         let scene = Scene::set().await;
         let mut rotator = scene.rotator("run");
@@ -344,7 +344,7 @@ async fn while_a_refused_sign_in_is_on_top_the_next_one_is_noticed_within_minute
 }
 
 #[tokio::test]
-async fn a_final_mark_carries_its_code_and_gives_it_up_when_the_token_works() {
+async fn a_final_mark_has_a_code_until_the_token_works() {
     let scene = Scene::set().await;
     let mut rotator = scene.rotator("run");
     let marks = || {

@@ -1,7 +1,7 @@
-//! Years of trouble in seconds: the shipped loop over the world, on tokio's paused clock.
+//! Years of failures in seconds: the shipped loop over the world, on tokio's paused clock.
 //!
-//! A seed decides policy, faults, crashes, what people do and how many instances run; a broken promise names
-//! the seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs that many, from `n` on.
+//! A seed decides policy, faults, crashes, people's actions and the number of instances. A broken promise names the
+//! seed, and `SIM_SEED=n cargo test simulation` replays it. `SIM_SEEDS=m` runs that many, from `n` on.
 
 mod checks;
 mod nature;
@@ -29,17 +29,17 @@ use tokio_util::sync::CancellationToken;
 use crate::support::harness;
 use perennial::rotation::event::Event;
 
-/// Seeds in the gate; the long form has a command of its own (`just sim`).
+/// Seeds in the gate; the long run is a command of its own (`just sim`).
 const SEEDS: u64 = 40;
 const HOURS: i64 = 365 * 24;
 
-/// What an instance last said about its token.
+/// An instance's last report about its token.
 #[derive(Clone, Default)]
 struct Seen {
     remedy: Option<Remedy>,
     /// Since when a successor has been held.
     unsaved_since: Option<Timestamp>,
-    /// When it last said that it waits for a person.
+    /// When it last reported that a person must act.
     awaited_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
 }
@@ -49,14 +49,14 @@ struct Instance {
     name: String,
     task: JoinHandle<Option<State>>,
     stop: CancellationToken,
-    /// Kept, since its end would end the pokes.
+    /// Kept, since dropping it would end the reloads.
     reload: watch::Sender<u64>,
     seen: Arc<Mutex<Seen>>,
     starts: u64,
     clock: Clock,
 }
 
-/// The usual policy, or one that somebody may have a reason for.
+/// The default policy, or another plausible one.
 fn any_policy(rng: &mut fastrand::Rng) -> Policy {
     const HOUR: u64 = 3600;
     let usual = Policy::default();
@@ -106,7 +106,7 @@ impl Simulation {
         simulation
     }
 
-    /// A process comes up, with nothing but its configuration and a clock that may be off.
+    /// A process starts, with only its configuration and a clock that may be wrong.
     fn start(&mut self, name: &str, starts: u64) -> Instance {
         let skew = if self.rng.u8(0..8) == 0 { nature::any_skew(&mut self.rng) } else { TimeDelta::zero() };
         let clock = Clock::running(self.world.now() + skew, 1.0);
@@ -135,7 +135,7 @@ impl Simulation {
         Instance { name: name.to_owned(), task, stop, reload, seen, starts: starts + 1, clock }
     }
 
-    /// The process is gone from one instant to the next, and comes back.
+    /// The process is killed and restarted.
     fn crash(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         gone.task.abort();
@@ -145,14 +145,14 @@ impl Simulation {
     fn come_back(&mut self, nth: usize) {
         let gone = &self.instances[nth];
         let (name, starts) = (gone.name.clone(), gone.starts);
-        // What the process before waited for counts for the day, whoever waits now.
+        // Checks of the previous process count for the day, whatever the new one waits for.
         let awaited_at = gone.seen.lock().expect("not poisoned").awaited_at;
         let back = self.start(&name, starts);
         back.seen.lock().expect("not poisoned").awaited_at = awaited_at;
         self.instances[nth] = back;
     }
 
-    /// The process is told to stop, and comes back.
+    /// The process is stopped and restarted.
     async fn restart(&mut self, nth: usize) {
         let leaving = &mut self.instances[nth];
         leaving.stop.cancel();
@@ -174,7 +174,7 @@ impl Simulation {
 }
 
 impl Simulation {
-    /// What led up to it, for whoever has to understand it.
+    /// The events before a failure, for its analysis.
     fn record(&self) -> String {
         let short = |text: &str| text.chars().take(6).collect::<String>();
         let mut lines = self.trouble.deeds.iter().rev().take(8).rev().cloned().collect::<Vec<_>>();
@@ -220,7 +220,7 @@ fn simulate(seed: u64) -> Result<(), String> {
 }
 
 #[test]
-fn no_promise_is_broken_in_a_year_of_trouble() {
+fn no_promise_is_broken_in_a_year_of_failures() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
         (Some(first), None) => first..first + 1,

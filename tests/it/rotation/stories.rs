@@ -1,4 +1,4 @@
-//! Stories of other writers, pasted values and vaults, told by the composed daemon in simulated time.
+//! Stories of other writers, pasted values and vaults, with the whole daemon in simulated time.
 
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
@@ -36,7 +36,7 @@ fn an_hourly_foreign_writer_is_one_incident_for_as_long_as_it_writes() {
 }
 
 #[test]
-fn a_sign_in_that_was_asked_for_is_the_cure_and_no_foreign_writer() {
+fn a_requested_sign_in_is_no_foreign_writer() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         town.start();
@@ -61,7 +61,7 @@ fn a_sign_in_that_was_asked_for_is_the_cure_and_no_foreign_writer() {
 }
 
 #[test]
-fn rubbish_with_the_tags_of_the_version_before_is_not_proved() {
+fn an_invalid_value_with_copied_tags_is_not_proved() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, secret) = (&town.world, &town.partners[0].refresh_token);
         town.start();
@@ -86,7 +86,7 @@ fn rubbish_with_the_tags_of_the_version_before_is_not_proved() {
 }
 
 #[test]
-fn what_partner_center_said_of_one_version_says_nothing_of_the_next() {
+fn a_verdict_on_one_version_does_not_apply_to_the_next() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         town.start();
@@ -105,7 +105,7 @@ fn what_partner_center_said_of_one_version_says_nothing_of_the_next() {
 
 const OTHER_VAULT: &str = "https://fabrikam.vault.azure.net";
 
-/// The app's secret lies in a vault of its own.
+/// The app's secret is in a vault of its own.
 fn app_secret_elsewhere(world: &World, _: &perennial::sandbox::world::Partner, grant: &mut ManagedToken) {
     world.add_vault(OTHER_VAULT);
     let Source::Secret(here) = &grant.client_secret else { panic!("it is in a vault") };
@@ -132,7 +132,7 @@ fn the_vault_that_fails_is_the_one_that_is_named() {
 
 /// Promise 6 with a script that overwrites the secret each minute.
 #[test]
-fn a_script_that_writes_rubbish_each_minute_costs_no_more_calls_than_a_watch() {
+fn a_script_that_writes_every_minute_stays_within_the_call_limit() {
     for rubbish in ["rubbish", "two words of rubbish"] {
         in_town(1, |_, _, _| {}, &async |town| {
             let (world, secret) = (&town.world, &town.partners[0].refresh_token);
@@ -154,7 +154,7 @@ fn a_script_that_writes_rubbish_each_minute_costs_no_more_calls_than_a_watch() {
                 world.forget_calls_before(world.now());
             }
             let good = world.human_signs_in(&town.partners[0]).expect("may sign in");
-            // Where each was redeemed, the day's redemptions are used up.
+            // With a redemption of each, the day's redemptions are used up.
             pass(DAY + HOUR).await;
             let value = world.newest_value(secret).expect("stored");
             assert!(world.descends_from(value.expose(), good.expose()) && world.is_alive(value.expose()));
@@ -187,9 +187,9 @@ fn instants_of_every_sink_and_state_survive_a_clock_that_was_ahead() {
     }
 }
 
-/// Nobody's sign-in would be seen, or could be stored (found by the simulation of the whole process, seed 44).
+/// A sign-in could not be noticed, or not be stored (found by the simulation of the whole process, seed 44).
 #[test]
-fn a_refused_token_that_is_deleted_or_cannot_be_read_any_more_is_told_so() {
+fn a_rejected_token_that_becomes_unreadable_is_reported() {
     in_town(1, |_, _, _| {}, &async |town| {
         let (world, partner) = (&town.world, &town.partners[0]);
         let kinds = || town.holding().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
@@ -220,7 +220,7 @@ fn a_refused_token_that_is_deleted_or_cannot_be_read_any_more_is_told_so() {
 }
 
 #[test]
-fn a_secret_that_was_deleted_before_the_start_can_be_recovered_by_what_is_told() {
+fn a_secret_deleted_before_the_start_is_recovered_by_the_action() {
     in_town(1, |_, _, _| {}, &async |town| {
         town.world.human_deletes(&town.partners[0].refresh_token);
         town.start();
@@ -239,8 +239,8 @@ fn a_secret_that_was_deleted_before_the_start_can_be_recovered_by_what_is_told()
     });
 }
 
-/// Its predecessors cannot be tried, and that it is of no use is certain (found by the simulation of the whole process,
-/// seed 55).
+/// Its predecessors cannot be tried, and it is certain that it is invalid (found by the simulation of the whole
+/// process, seed 55).
 #[test]
 fn an_outage_of_entra_does_not_hide_that_the_stored_value_is_no_token() {
     in_town(1, |_, _, _| {}, &async |town| {

@@ -1,4 +1,4 @@
-//! A token of an issuer that ends a family of tokens when a spent one comes back, kept in the small world.
+//! A token of an issuer that ends a family of tokens when a spent one is sent again, in the small world.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::harness;
 mod buried;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// By when what a person has mended is noticed.
+/// The time within which a person's fix is noticed.
 const A_MINUTE: Duration = Duration::from_secs(70);
 
 struct Scene {
@@ -57,7 +57,7 @@ impl Scene {
         });
     }
 
-    /// Ends all that hinders the vault.
+    /// Clears all faults of the vault.
     fn heal(&self) {
         self.world.clear_faults(None);
         self.allow(Action::SetSecret, true);
@@ -78,7 +78,7 @@ impl Scene {
             .is_some_and(|it| self.world.is_alive(it.expose()))
     }
 
-    /// Starts an instance and takes the right to write from it between its redemption and its write.
+    /// Starts an instance and removes the right to write between its redemption and its write.
     async fn holding(&self) -> Daemon {
         let name = self.partner.refresh_token.name.as_str();
         let slow = FaultEffect::Delay(SECOND);
@@ -110,7 +110,7 @@ fn works(daemon: &Daemon) -> bool {
         && daemon.board().read(|all| all[0].blocked.is_none() && all[0].outage.is_none())
 }
 
-/// How long it takes, in whole tenths of a second.
+/// The time it takes, in whole tenths of a second.
 async fn until(what: &str, longest: Duration, done: impl Fn() -> bool) -> Duration {
     let began = tokio::time::Instant::now();
     while !done() {
@@ -170,7 +170,7 @@ fn while_a_successor_is_held_the_token_is_critical_and_has_no_time_left() {
 }
 
 #[test]
-fn a_held_successor_is_saved_within_70_seconds_of_the_cure() {
+fn a_held_successor_is_saved_within_70_seconds_of_the_fix() {
     let down = || Fault::of(Peer::KeyVault, FaultEffect::Status { status: 503, retry_after: None });
     for after in [1, 20, 100, 3_000, 3_033, 30_000] {
         play(async |scene| {
@@ -226,7 +226,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
                 tokio::time::sleep(milliseconds(apart)).await;
                 let second = scene.daemon("second", 2);
 
-                // One whose mark came too late waits for its own.
+                // An instance whose mark came too late waits for its own.
                 tokio::time::sleep(1_800 * SECOND).await;
 
                 assert!(scene.is_alive(), "{latency} {updates_take} {apart}");
@@ -237,7 +237,7 @@ fn two_instances_that_start_at_once_lose_nothing() {
 }
 
 #[test]
-fn a_wrong_user_that_the_version_names_is_seen_before_the_token_is_redeemed() {
+fn a_wrong_user_in_the_tags_is_found_before_a_redemption() {
     play(async |mut scene| {
         let daemon = scene.daemon("run", 1);
         until("rotated", 60 * SECOND, || works(&daemon)).await;
@@ -258,7 +258,7 @@ fn a_wrong_user_that_the_version_names_is_seen_before_the_token_is_redeemed() {
 }
 
 #[test]
-fn the_successor_of_a_wrong_user_is_held_until_somebody_signs_in() {
+fn the_successor_of_a_wrong_user_is_held_until_a_sign_in() {
     play(async |mut scene| {
         let tenant = scene.partner.tenant_id.clone();
         scene.grant.user_oid = Some(scene.world.add_user(&tenant, "right@contoso.com", true));
@@ -285,7 +285,7 @@ fn the_successor_of_a_wrong_user_is_held_until_somebody_signs_in() {
 }
 
 #[test]
-fn a_lost_answer_is_told_as_the_loss_that_it_is() {
+fn a_lost_answer_is_reported_as_a_loss() {
     play(async |scene| {
         let lost = Fault::of(Peer::Entra, FaultEffect::Transport(NoResponse::TimedOut)).on(Operation::Redeem);
         scene.world.inject(lost.after_effect().times(1));
@@ -302,7 +302,7 @@ fn a_lost_answer_is_told_as_the_loss_that_it_is() {
 }
 
 #[test]
-fn an_answer_that_never_came_because_nothing_was_sent_loses_nothing() {
+fn a_request_that_was_never_sent_loses_nothing() {
     play(async |scene| {
         let down = Fault::of(Peer::Entra, FaultEffect::Status { status: 503, retry_after: None });
         scene.world.inject(down.times(3));
@@ -313,7 +313,7 @@ fn an_answer_that_never_came_because_nothing_was_sent_loses_nothing() {
 }
 
 #[test]
-fn the_mark_of_a_process_that_died_is_honored_for_a_while_and_no_longer() {
+fn the_mark_of_a_dead_process_is_respected_for_a_limited_time() {
     play(async |scene| {
         let marked = || scene.world.versions_of(&scene.partner.refresh_token)[0].tags.contains("redeeming");
         // It dies between its mark and its redemption.
@@ -331,7 +331,7 @@ fn the_mark_of_a_process_that_died_is_honored_for_a_while_and_no_longer() {
 }
 
 #[test]
-fn a_mark_that_comes_late_over_another_one_is_no_licence() {
+fn a_late_mark_over_another_one_permits_no_redemption() {
     for after in (600..730).step_by(7) {
         play(async |scene| {
             let late = Fault::of(Peer::KeyVault, FaultEffect::Delay(10 * SECOND));
@@ -351,7 +351,7 @@ fn a_mark_that_comes_late_over_another_one_is_no_licence() {
 }
 
 #[test]
-fn a_spent_predecessor_is_not_tried_below_what_is_no_token() {
+fn a_spent_predecessor_is_not_tried_below_an_invalid_value() {
     play(async |scene| {
         let daemon = scene.daemon("run", 1);
         until("rotated", 60 * SECOND, || works(&daemon)).await;
@@ -371,7 +371,7 @@ fn a_spent_predecessor_is_not_tried_below_what_is_no_token() {
 }
 
 #[test]
-fn whatever_hinders_the_vault_two_instances_lose_nothing() {
+fn two_instances_lose_nothing_under_any_vault_failure() {
     for seed in 0..40 {
         play(async |scene| {
             let mut rng = fastrand::Rng::with_seed(seed);

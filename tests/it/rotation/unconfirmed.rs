@@ -1,4 +1,4 @@
-//! Answers of Entra that may not be the last word: nobody is told before they have been confirmed.
+//! Answers of Entra that may be withdrawn: no alert is sent before a second answer confirms them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::host::on_a_host;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_refusal_that_may_be_a_mistake_is_told_once_a_second_one_has_confirmed_it() {
+fn an_uncertain_rejection_is_reported_after_a_second_one() {
     for (code, times, told) in [
         (70000, 1, vec![]),
         (70000, 2, vec![(Kind::LoginRequired, Remedy::Login)]),
@@ -35,7 +35,7 @@ fn a_refusal_that_may_be_a_mistake_is_told_once_a_second_one_has_confirmed_it() 
 }
 
 #[test]
-fn a_wrong_app_secret_made_moments_ago_is_told_once_it_has_had_time_and_with_who_can_fix_it() {
+fn a_new_wrong_app_secret_is_reported_after_its_settling_time() {
     on_a_host(TimeDelta::zero(), 1, &async |host| {
         tokio::time::sleep(MINUTE * 60).await;
         host.world.store_app_secret(&host.partners[0].app_secret, "not~the~secret", None);

@@ -1,4 +1,5 @@
-//! Rubbish on top of a good token while its versions cannot be listed: told until it is over, and healed by itself.
+//! An invalid value on top of a good token while its versions cannot be listed: reported until it ends, and repaired
+//! without a person.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::support::host::{Host, on_a_host};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What is told of the only token, hour by hour.
+/// The conditions of the only token, hour by hour.
 async fn told_hourly(host: &Host, hours: usize) -> Vec<Vec<Kind>> {
     let mut told = Vec::new();
     for _ in 0..hours {
@@ -27,7 +28,7 @@ fn paste_rubbish(host: &Host) {
 }
 
 #[test]
-fn a_missing_right_to_list_is_told_until_it_is_given_back_and_then_the_token_heals() {
+fn a_missing_right_to_list_is_reported_until_it_is_assigned() {
     for right in [Action::ReadMetadata, Action::GetSecret] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             tokio::time::sleep(HOUR).await;
@@ -55,11 +56,11 @@ fn a_missing_right_to_list_is_told_until_it_is_given_back_and_then_the_token_hea
 }
 
 #[test]
-fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told() {
+fn an_unanswered_list_at_the_start_is_retried_and_reported() {
     for minutes in [1, 10, 50] {
         on_a_host(TimeDelta::zero(), 1, &async |host| {
             paste_rubbish(host);
-            // The first answer of the vault corrects the host's clock: that lengthens no wait.
+            // The vault's first answer corrects the host's clock, which lengthens no wait.
             host.world.advance(TimeDelta::days(2));
             let down = FaultEffect::Status { status: 503, retry_after: None };
             host.world.inject(Fault::of(Peer::KeyVault, down).on(Operation::List));
@@ -67,7 +68,7 @@ fn a_list_that_is_not_answered_at_a_start_is_retried_with_growing_waits_and_told
 
             tokio::time::sleep(MINUTE * minutes).await;
             let calls = host.world.count_calls(Peer::KeyVault, None, since);
-            // Somebody is asked to sign in meanwhile, so the vault is watched by the minute.
+            // A user must sign in meanwhile, so the vault is checked every minute.
             let most = 30 + usize::try_from(minutes).expect("few");
             assert!(calls <= most, "{minutes} min: {calls} calls");
             if minutes > 1 {

@@ -1,4 +1,4 @@
-//! While a person is waited for the vault is looked at: what is news then, and what is not.
+//! Checks of the vault while a person must act: which answers are news, and which are not.
 
 use chrono::TimeDelta;
 use perennial::cli::azure_clients::AzureRotator;
@@ -13,7 +13,7 @@ use perennial::token::version::Version;
 use crate::support::harness;
 use crate::support::lab::{Lab, grant, settle};
 
-/// A token of ours whose user has been switched off, and the process that waits for somebody.
+/// A token of ours whose user is disabled, and the process that waits for a fix.
 async fn refused(lab: &Lab, partner: &Partner) -> (AzureRotator, State) {
     lab.world().disable_user(&partner.user_oid, true);
     let mut rotator = lab.rotator(&grant("partner", partner));
@@ -31,7 +31,7 @@ async fn rotated(lab: &Lab) -> Partner {
 }
 
 #[tokio::test]
-async fn an_account_that_works_again_is_noticed_once_another_process_has_proved_it() {
+async fn an_account_enabled_again_is_noticed_after_another_process_proved_it() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     let (mut rotator, state) = refused(&lab, &partner).await;
@@ -48,7 +48,7 @@ async fn an_account_that_works_again_is_noticed_once_another_process_has_proved_
 }
 
 #[tokio::test]
-async fn a_refusal_that_cannot_be_noted_is_no_news_at_each_look() {
+async fn a_rejection_that_cannot_be_recorded_is_not_reported_at_each_check() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     lab.world().change_vault(&partner.refresh_token.vault, |vault| {
@@ -69,7 +69,7 @@ async fn a_refusal_that_cannot_be_noted_is_no_news_at_each_look() {
 }
 
 #[tokio::test]
-async fn another_reason_why_it_cannot_be_read_is_news() {
+async fn a_new_reason_for_a_read_failure_is_reported() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     let vault = partner.refresh_token.vault.clone();
@@ -91,7 +91,7 @@ async fn another_reason_why_it_cannot_be_read_is_news() {
 }
 
 #[tokio::test]
-async fn a_credential_of_two_secrets_is_looked_for_as_politely_as_one() {
+async fn a_credential_of_two_secrets_is_checked_within_the_same_limit() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     let world = lab.world();
@@ -116,7 +116,7 @@ async fn a_credential_of_two_secrets_is_looked_for_as_politely_as_one() {
 }
 
 #[tokio::test]
-async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
+async fn a_new_version_is_not_covered_by_the_previous_proof() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     let mut rotator = lab.rotator(&grant("partner", &partner));
@@ -131,9 +131,9 @@ async fn what_a_person_puts_there_is_not_proved_by_what_was_there() {
     assert_eq!(state.proved_at(), None, "nobody has redeemed it");
 }
 
-/// A process died between its write and its list, and what it buried brings no successor.
+/// A process died between its write and its list, and the version that it buried returns no successor.
 #[tokio::test]
-async fn a_buried_sign_in_without_a_successor_keeps_nothing_from_being_proved() {
+async fn a_buried_sign_in_without_a_successor_blocks_no_proof() {
     let lab = Lab::start().await;
     let partner = rotated(&lab).await;
     let (world, at) = (lab.world(), &partner.refresh_token);

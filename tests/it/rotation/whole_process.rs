@@ -1,9 +1,9 @@
 //! The whole process in simulated time: the daemon that `run` composes, with its alerts, over the world.
 //!
-//! A seed decides how many tokens there are and what they share, how many instances run and how their hosts' clocks go,
-//! what breaks, what people do, and how the receivers of alerts fail. What every surface says is compared with the world
+//! A seed decides the number of tokens and what they share, the number of instances and their hosts' clocks, faults,
+//! people's actions, and how the receivers of alerts fail. The reports of every surface are compared with the world
 //! each hour. `SIM_SEED=n cargo test whole_process` replays a seed, `SIM_SEEDS=m` runs that many from `n` on, and
-//! `SIM_DAYS=d` makes each that long.
+//! `SIM_DAYS=d` sets the length of each.
 
 mod checks;
 mod deeds;
@@ -28,7 +28,7 @@ use self::receivers::{Link, Receiver};
 use self::setup::Token;
 use crate::support::harness;
 
-/// Seeds and days in the gate; the long form has a command of its own (`just sim-process`).
+/// Seeds and days in the gate; the long run is a command of its own (`just sim-process`).
 const SEEDS: u64 = 6;
 const DAYS: i64 = 20;
 
@@ -37,11 +37,11 @@ struct Running {
     daemon: Daemon,
     clock: Clock,
     started_at: Timestamp,
-    /// Which start of all processes that was.
+    /// The number of this start among all processes.
     start: u64,
 }
 
-/// A place where the daemon runs, or is to run again.
+/// A host on which the daemon runs, or will run again.
 struct Instance {
     name: String,
     running: Option<Running>,
@@ -55,7 +55,7 @@ struct Simulation {
     tokens: Vec<Token>,
     instances: Vec<Instance>,
     receivers: Vec<Receiver>,
-    /// Where addresses and keys of receivers are read from.
+    /// The source of the receivers' addresses and keys.
     secret: Source,
     starts: u64,
     nature: deeds::Nature,
@@ -64,7 +64,7 @@ struct Simulation {
 }
 
 impl Simulation {
-    /// A process comes up on its host, whose clock may be wrong.
+    /// A process starts on its host, whose clock may be wrong.
     fn start(&mut self, nth: usize) {
         let world = self.world.clone();
         let skew = if self.rng.u8(0..8) == 0 { deeds::any_skew(&mut self.rng) } else { TimeDelta::zero() };
@@ -90,7 +90,7 @@ impl Simulation {
         self.nature.note(started_at, &format!("{name} is started, its host's clock off by {skew}"));
     }
 
-    /// From one instant to the next, as by a power cut.
+    /// A crash, as by a power cut.
     fn crash(&mut self, nth: usize, away: TimeDelta) {
         self.note_marks();
         let instance = &mut self.instances[nth];
@@ -131,7 +131,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// What happens in an hour happens at any minute of it.
+    /// Events of an hour happen at any minute of it.
     async fn hour(&mut self, hour: i64) {
         let at = self.rng.u64(0..60);
         for minute in 0..60 {
@@ -145,7 +145,7 @@ impl Simulation {
         }
     }
 
-    /// What led up to it, for whoever has to understand it.
+    /// The events before a failure, for its analysis.
     fn record(&self) -> String {
         let mut lines: Vec<String> = self.nature.deeds.iter().rev().take(14).rev().cloned().collect();
         for (instance, running) in self.running() {
@@ -185,7 +185,7 @@ impl Simulation {
 }
 
 fn simulate(seed: u64, days: i64) -> Result<(), String> {
-    // The waits of the notifiers are drawn from this thread's generator.
+    // The notifiers take their random waits from this thread's generator.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let simulated = async { Simulation::new(seed).days(days).await };
@@ -213,7 +213,7 @@ fn every_surface_and_every_receiver_agrees_with_the_world() {
             let ended = std::panic::catch_unwind(|| simulate(seed, days));
             ended.unwrap_or_else(|_| Err(format!("seed {seed}: it panicked"))).err()
         };
-        // A long run shows at once what it finds, with `--nocapture`.
+        // A long run shows each failure at once, with `--nocapture`.
         let run = |seed| run(seed).inspect(|broken| eprintln!("{broken}\n"));
         mine.filter_map(run).take(5).collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! A host whose clock is wrong, at the start or in the middle: many tokens on one clock, as `run` has them.
+//! A host whose clock is wrong, at the start or later: many tokens on one clock, as in `run`.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn a_clock_that_jumps_in_the_middle_of_a_year_costs_no_token() {
 }
 
 #[test]
-fn a_vault_that_tells_the_wrong_time_once_costs_no_token() {
+fn a_vault_that_once_reports_a_wrong_time_costs_no_token() {
     for by in [TimeDelta::days(400), TimeDelta::days(-400), TimeDelta::hours(3)] {
         on_a_host(TimeDelta::zero(), 4, &async |host| {
             tokio::time::sleep(DAY * 30).await;
@@ -93,9 +93,9 @@ fn a_vault_that_tells_the_wrong_time_once_costs_no_token() {
     }
 }
 
-/// Whatever keeps a task from its first step: nothing of the task's is asked.
+/// For any cause that blocks a task's first step, without asking the task.
 #[test]
-fn a_token_that_was_never_tried_is_told_within_a_quarter_of_an_hour() {
+fn a_token_that_was_never_tried_is_reported_within_15_minutes() {
     for ahead in [TimeDelta::zero(), TimeDelta::days(60), TimeDelta::days(-60)] {
         on_a_host(ahead, 3, &async |host| {
             let grant = harness::grant("stuck", &host.partners[0], &Policy::default());

@@ -51,7 +51,7 @@ async fn a_connection_is_cut_before_or_after_the_effect() {
 }
 
 #[tokio::test]
-async fn a_wrong_control_says_what_is_wanted() {
+async fn a_wrong_control_explains_the_expected_form() {
     let lab = Lab::start().await;
     for (what, body) in [
         ("faults", json!({"peer": "moon", "status": 500})),

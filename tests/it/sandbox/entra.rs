@@ -22,7 +22,7 @@ async fn a_redemption_answers_in_entras_form() {
 }
 
 #[tokio::test]
-async fn a_refusal_has_the_parts_that_support_asks_for() {
+async fn a_rejection_has_the_parts_that_support_needs() {
     let lab = Lab::start().await;
     lab.control("revoke", json!({})).await;
 
@@ -41,7 +41,7 @@ async fn a_refusal_has_the_parts_that_support_asks_for() {
 }
 
 #[tokio::test]
-async fn a_successor_is_for_those_who_ask_for_it() {
+async fn a_successor_needs_offline_access() {
     let lab = Lab::start().await;
 
     let body = lab.redeem_for("https://api.partnercenter.microsoft.com/user_impersonation", &[]).await;
@@ -50,7 +50,7 @@ async fn a_successor_is_for_those_who_ask_for_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_keeps_accounts_learns_whose_token_it_is() {
+async fn a_client_that_stores_accounts_gets_the_tokens_user() {
     let lab = Lab::start().await;
 
     let scope = "https://api.partnercenter.microsoft.com/user_impersonation openid profile";

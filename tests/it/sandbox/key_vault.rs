@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use super::{Lab, json_of};
 
 #[tokio::test]
-async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {
+async fn the_vault_requires_authentication_and_an_api_version() {
     let lab = Lab::start().await;
     let path = "/secrets/partner-refresh-token/?api-version=7.4";
 
@@ -32,7 +32,7 @@ async fn the_vault_asks_who_is_there_and_for_the_version_of_its_api() {
     assert_eq!(greedy.status(), StatusCode::BAD_REQUEST);
     assert_eq!(versionless.status(), StatusCode::BAD_REQUEST);
     assert_eq!(known.status(), StatusCode::OK);
-    // What Microsoft's client for Python asks for unless it is told otherwise.
+    // The default request of Microsoft's Python client.
     let newest = lab.vault("/secrets/partner-refresh-token/?api-version=2026-04-01").await;
     assert_eq!(newest.status(), StatusCode::OK);
     assert!(known.headers()["x-ms-keyvault-network-info"].to_str().expect("text").contains("addr=127.0.0.1"));
@@ -106,7 +106,7 @@ async fn the_official_clients_set_get_list_and_update() {
 }
 
 #[tokio::test]
-async fn a_page_of_versions_holds_twenty_five() {
+async fn a_page_holds_25_versions() {
     let lab = Lab::start().await;
     for n in 0..30 {
         lab.world().human_writes(&lab.partner.refresh_token, &n.to_string(), Tags::new());

@@ -1,4 +1,4 @@
-//! The stand-ins over HTTPS, as a plain client and as the official Azure clients see them.
+//! The sandbox over HTTPS, seen by a plain client and by the official Azure clients.
 
 mod controls;
 mod entra;
@@ -69,7 +69,7 @@ impl Lab {
             .await
     }
 
-    /// Redeems the stored token with the app's credential in the header, and reads the answer.
+    /// Redeems the stored token with the app's credential in the header, and parses the answer.
     async fn redeem_for(&self, scope: &str, more: &[(&str, &str)]) -> Value {
         let secret = self.world().newest_value(&self.partner.app_secret).expect("stored");
         let stored = self.stored();
@@ -161,7 +161,7 @@ async fn json_of(answer: Response) -> Value {
 }
 
 #[tokio::test]
-async fn answers_carry_the_date_of_the_world() {
+async fn answers_have_the_worlds_date() {
     let lab = Lab::start().await;
     let now = lab.control("clock", json!({"advance": "30d"})).await;
 
@@ -174,7 +174,7 @@ async fn answers_carry_the_date_of_the_world() {
 }
 
 #[tokio::test]
-async fn partner_center_says_whether_there_was_a_second_factor() {
+async fn partner_center_reports_mfa() {
     let lab = Lab::start().await;
     let ask = async || {
         let token = json_of(lab.redeem(&lab.stored()).await.expect("an answer")).await;
@@ -197,7 +197,7 @@ async fn partner_center_says_whether_there_was_a_second_factor() {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_shakes_hands_keeps_nobody_waiting() {
+async fn an_unfinished_handshake_delays_no_other_client() {
     let lab = Lab::start().await;
     let _silent = tokio::net::TcpStream::connect(lab.sandbox.addr).await.expect("connected");
 
@@ -208,7 +208,7 @@ async fn a_peer_that_never_shakes_hands_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn the_written_configuration_is_sound() {
+async fn the_written_configuration_is_valid() {
     let lab = Lab::start().await;
     let dir = Scratch::new();
     let request = ConfigRequest {
@@ -229,7 +229,7 @@ async fn the_written_configuration_is_sound() {
 }
 
 #[tokio::test]
-async fn the_command_serves_until_it_is_stopped_and_says_what_to_type() {
+async fn the_sandbox_serves_until_stopped_and_prints_commands() {
     let dir = Scratch::new();
     let options = SandboxOptions {
         identity_listen: None,

@@ -1,4 +1,4 @@
-//! The real program as a child process: started, listened to, signalled, and never left behind.
+//! The real program as a child process: started, observed, signalled, and always reaped.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -14,21 +14,21 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Much longer than anything here takes, so that a busy machine fails no test, and shorter than the minute in which the
-/// daemon looks by itself: what happens after a signal happens because of it.
+/// Much longer than any step here, so that a slow machine fails no test, and shorter than the daemon's check interval
+/// of a minute: an event after a signal is caused by it.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// A little more, where something better is said about the wait that was in vain.
+/// A little more, for a wait with a more specific message.
 const LONGER: Duration = Duration::from_secs(51);
-/// Where the daemon listens, unless a test has a port of its own for it.
+/// The variable for the daemon's address, unless a test has a port of its own.
 const LISTEN: &str = "PERENNIAL__HTTP__LISTEN";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Waits until something is there.
+/// Waits until `look` returns a value.
 pub(crate) async fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(LONGER, what, look).await
 }
 
-/// The same for what may take longer.
+/// The same with another limit.
 pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + longest;
     loop {
@@ -36,12 +36,12 @@ pub(crate) async fn within<T>(longest: Duration, what: &str, mut look: impl FnMu
             return found;
         }
         assert!(Instant::now() < deadline, "in {longest:?} it did not come to this: {what}");
-        // After each look, however long it took: the stand-ins live in this thread and have their turn.
+        // After each check, however long it took: the sandbox runs in this thread too.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// What is served there under this path, head and all.
+/// The whole answer to a GET of this path.
 pub(crate) fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).expect("it is served");
     write!(connection, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").expect("sent");
@@ -58,17 +58,17 @@ pub(crate) struct Child {
     stderr: Pipe,
 }
 
-/// How a child ended.
+/// The end of a child.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    /// The signal that ended it, and whether the kernel says that it left its memory behind.
+    /// The signal that ended it, and whether the kernel reports a core dump.
     pub(crate) signal: Option<i32>,
     pub(crate) dumped: bool,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// What a child writes, while it writes.
+/// The output of a child while it runs.
 struct Pipe {
     text: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
@@ -101,21 +101,21 @@ impl Pipe {
 }
 
 impl Child {
-    /// Starts the program with nothing of this process's own settings, and nothing to read.
+    /// Starts the program without this process's own settings, and with empty input.
     pub(crate) fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Self::start_to_type(config, args, env);
         child.stdin = None;
         child
     }
 
-    /// The same, with a stdin to type into.
+    /// The same, with a writable stdin.
     pub(crate) fn start_to_type(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
         command.args(args).envs(env.iter().copied());
         Self::of(command, config)
     }
 
-    /// The same through another program, which is given the path of this one as its last argument.
+    /// The same through another program, whose last argument is this one's path.
     pub(crate) fn start_through(program: &[&str], config: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
         let mut command = Command::new(first);
@@ -160,14 +160,14 @@ impl Child {
         self.process.id()
     }
 
-    /// Where it serves its pages.
+    /// The address of its pages.
     pub(crate) async fn address(&self) -> String {
         self.logs(0, "listening", |event| event["event"] == "listening").await;
         let address = self.events(0).iter().find_map(|event| Some(event["address"].as_str()?.to_owned()));
         address.expect("listening somewhere")
     }
 
-    /// The most memory that it has ever had in use, in kilobytes.
+    /// Its peak memory, in kilobytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
@@ -193,7 +193,7 @@ impl Child {
         self.stdin = None;
     }
 
-    /// What it has written to stderr so far.
+    /// Its stderr so far.
     pub(crate) fn told(&self) -> String {
         self.stderr.so_far()
     }
@@ -208,10 +208,10 @@ impl Child {
         lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits for an event among those from the given place on; gives the place behind it.
+    /// Waits for an event from the given index on; returns the next index.
     pub(crate) async fn logs(&self, from: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> usize {
         let mut seen = from;
-        // Each event is looked at once: a log of everything is long.
+        // Each event is checked once: a verbose log is long.
         let look = || {
             let events = self.events(seen);
             let found = events.iter().position(&is_it);

@@ -1,4 +1,4 @@
-//! A world with one partner in it, and rotators that act in it.
+//! A world with one partner, and rotators that act in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) fn base() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().expect("a time")
 }
 
-/// A grant as an operator would describe the partner's token.
+/// A token configured for the partner.
 pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedToken {
     ManagedToken {
         deployment: std::sync::Arc::new(Deployment::new(
@@ -74,7 +74,7 @@ pub(crate) fn rotator(
     }
 }
 
-/// A world whose time stands still unless it is moved, with a sign-in of eight days ago.
+/// A world whose time stands still unless moved, with a sign-in of eight days ago.
 pub(crate) fn still_world() -> (World, Partner) {
     let world = World::new(Clock::running(base(), 0.0), 7);
     let partner = world.add_partner("contoso", VAULT, Some(base() + TimeDelta::days(400)));
@@ -82,12 +82,12 @@ pub(crate) fn still_world() -> (World, Partner) {
     (world, partner)
 }
 
-/// A clock that stands still until the vault says what time it is.
+/// A clock that stands still until it learns the vault's time.
 pub(crate) fn still_clock() -> Clock {
     Clock::running(base(), 0.0)
 }
 
-/// A directory of its own that goes away with the test.
+/// A directory of its own, removed with the test.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
@@ -99,12 +99,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Only what a test that failed early has not made is missing.
+        // It is missing only if the test failed before creating it.
         let _gone = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Writes a successor as a process does that dies before it lists: whatever lies below, nobody has looked.
+/// Writes a successor like a process that dies before its list: the versions below are not searched.
 pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partner: &Partner) {
     let provenance = Provenance {
         command: "run",

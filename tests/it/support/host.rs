@@ -1,4 +1,4 @@
-//! A host that looks after tokens of forty days, many on one clock as `run` has them, in simulated time.
+//! A host that manages tokens of forty days, many on one clock as in `run`, in simulated time.
 
 use chrono::TimeDelta;
 use perennial::daemon::Daemon;
@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 
 use crate::support::harness;
 
-/// Tokens of forty days, each with a user of its own, and the host that looks after them.
+/// Tokens of forty days, each with a user of its own, and their host.
 pub(crate) struct Host {
     pub(crate) world: World,
     pub(crate) partners: Vec<Partner>,
@@ -39,7 +39,7 @@ impl Host {
         self.told().into_iter().map(|(kind, _)| kind).collect()
     }
 
-    /// What holds, and who can fix it.
+    /// The current conditions and who must act.
     pub(crate) fn told(&self) -> Vec<(Kind, Remedy)> {
         self.daemon.board().drawn(|_, conditions, _| {
             conditions.iter().map(|condition| (condition.kind, condition.remedy)).collect()
@@ -51,7 +51,7 @@ impl Host {
     }
 }
 
-/// Runs `story` beside the loops of so many tokens on a host whose clock is that far ahead of the vault's.
+/// Runs `story` beside the loops of this many tokens on a host whose clock is this far ahead of the vault's.
 pub(crate) fn on_a_host<T>(ahead: TimeDelta, count: usize, story: &impl AsyncFn(&Host) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     LocalSet::new().block_on(&runtime.expect("a runtime needs nothing"), async {

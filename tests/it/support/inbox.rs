@@ -1,4 +1,4 @@
-//! An inbox on this machine: keeps what is posted to it, and sends it back with the status it is told to answer.
+//! An inbox on this machine: records each post, and returns it with the configured status.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Letter {
     /// As `POST /path?query`.
@@ -20,7 +20,7 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    /// A header's value, empty where there is none.
+    /// A header's value, empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
@@ -30,12 +30,12 @@ impl Letter {
     }
 }
 
-/// Listens for as long as it lives.
+/// Listens until dropped.
 pub(crate) struct Inbox {
     address: SocketAddr,
     letters: Arc<Mutex<Vec<Letter>>>,
     answer: Arc<Mutex<StatusCode>>,
-    /// What is answered to a body longer than this many bytes.
+    /// The answer to a body longer than this many bytes.
     long: Arc<Mutex<Option<(usize, StatusCode, String)>>>,
     task: AbortHandle,
 }
@@ -72,18 +72,18 @@ impl Inbox {
         format!("http://{}{path}", self.address)
     }
 
-    /// Answers so from now on.
+    /// Sets the answer.
     pub(crate) fn answer(&self, status: u16) {
         *self.answer.lock().expect("nobody panicked") = StatusCode::from_u16(status).expect("a status");
     }
 
-    /// Answers so to a body longer than this many bytes.
+    /// Sets the answer to a body longer than this many bytes.
     pub(crate) fn answer_longer_than(&self, most: usize, (status, body): (u16, &str)) {
         let status = StatusCode::from_u16(status).expect("a status");
         *self.long.lock().expect("nobody panicked") = Some((most, status, body.to_owned()));
     }
 
-    /// What has arrived so far.
+    /// The requests so far.
     pub(crate) fn letters(&self) -> Vec<Letter> {
         self.letters.lock().expect("nobody panicked").clone()
     }

@@ -1,4 +1,4 @@
-//! A sandbox in this process and the shipped adapters in front of it, wired into rotators.
+//! A sandbox in this process, and rotators with the shipped adapters in front of it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Lab {
         self.sandbox.world()
     }
 
-    /// A vault adapter that has not been accepted by anybody yet, as after a start.
+    /// A vault adapter that no vault has accepted yet, as after a start.
     pub(crate) fn cold_vault(&self) -> Arc<KeyVault> {
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
         Arc::new(KeyVault::new(self.identity.clone(), self.cloud.clone(), http, calls))
@@ -100,19 +100,19 @@ impl Lab {
         }
     }
 
-    /// Lets time pass in the world, and the rotators know of it.
+    /// Lets time pass in the world and for the rotators.
     pub(crate) fn pass(&self, span: TimeDelta) {
         self.world().advance(span);
         self.clock.observe(self.world().now());
     }
 }
 
-/// A grant under the usual policy.
+/// A token under the default policy.
 pub(crate) fn grant(name: &str, partner: &Partner) -> ManagedToken {
     harness::grant(name, partner, &Policy::default())
 }
 
-/// A sandbox on any port, whose issuer takes as many redemptions as a test has use for.
+/// A sandbox on any port, whose issuer accepts any number of redemptions.
 pub(crate) async fn any_sandbox() -> Sandbox {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let sandbox = Sandbox::start(World::new(Clock::host(), 7), any_port).await.expect("a free port");
@@ -120,7 +120,7 @@ pub(crate) async fn any_sandbox() -> Sandbox {
     sandbox
 }
 
-/// Takes steps until the next is a matter of time.
+/// Takes steps until only time brings the next.
 pub(crate) async fn settle(rotator: &mut AzureRotator, mut state: State) -> State {
     for _ in 0..20 {
         match rotator.timing.next(&state, rotator.clock.now()) {

@@ -1,4 +1,4 @@
-//! What tests in several rooms need: the made-up world, the lab, an inbox, the program as a child.
+//! Helpers for tests in several rooms: the simulated world, the lab, an inbox, the program as a child.
 
 pub(crate) mod child;
 pub(crate) mod harness;

@@ -1,4 +1,4 @@
-//! A daemon that is stopped and started again, and sinks that write down what they are told, in simulated time.
+//! A daemon that is stopped and started again, and sinks that record their messages, in simulated time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::support::harness;
 
-/// One sink: all that it was told, and what it still holds open.
+/// One sink: all its messages, and its open incidents.
 #[derive(Clone, Default)]
 pub(crate) struct Receiver {
     pub(crate) told: Rc<RefCell<Vec<(Timestamp, EventKind, Kind)>>>,
@@ -51,12 +51,12 @@ impl Receiver {
         Ok(())
     }
 
-    /// What was told of a kind, in order.
+    /// The events of a kind, in order.
     pub(crate) fn of(&self, kind: Kind) -> Vec<EventKind> {
         self.told.borrow().iter().filter(|(_, _, of)| *of == kind).map(|(_, what, _)| *what).collect()
     }
 
-    /// What it holds open.
+    /// Its open incidents.
     pub(crate) fn open(&self) -> Vec<Kind> {
         self.open.borrow().values().copied().collect()
     }
@@ -81,7 +81,7 @@ pub(crate) async fn pass(span: Duration) {
 }
 
 impl Town {
-    /// Starts it, on a host whose clock is that far ahead.
+    /// Starts it, on a host whose clock is this far ahead.
     pub(crate) fn start_ahead(&self, ahead: TimeDelta) {
         let clock = Clock::running(self.world.now() + ahead, 1.0);
         let chance = fastrand::u64(..);
@@ -117,25 +117,25 @@ impl Town {
         self.start_ahead(TimeDelta::zero());
     }
 
-    /// Stops it from one moment to the next.
+    /// Stops it abruptly.
     pub(crate) fn stop(&self) {
         let running = self.daemon.borrow_mut().take();
         running.into_iter().flat_map(|(_, _, tasks)| tasks).for_each(|task| task.abort());
     }
 
-    /// Looks at the running daemon.
+    /// Reads from the running daemon.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Daemon, &Clock) -> T) -> T {
         let running = self.daemon.borrow();
         let (daemon, clock, _) = running.as_ref().expect("it runs");
         look(daemon, clock)
     }
 
-    /// Where the first token stands.
+    /// The first token's state.
     pub(crate) fn state(&self) -> TokenState {
         self.with(|daemon, clock| daemon.board().read(|all| all[0].standing(clock.now())))
     }
 
-    /// What holds.
+    /// The current conditions.
     pub(crate) fn holding(&self) -> Vec<(Kind, String)> {
         let told = |of: perennial::status::condition::Condition| (of.kind, of.cause);
         self.with(|daemon, _| {
@@ -154,8 +154,8 @@ fn destination(name: &str) -> Destination {
     }
 }
 
-/// Runs `story` in a town with so many tokens, of which each has an app and a user of its own. `change` may configure them
-/// in another way. Nothing runs yet.
+/// Runs `story` in a town with this many tokens, each with its own app and user. `change` may configure them
+/// differently. Nothing runs yet.
 pub(crate) fn in_town<T>(
     count: usize,
     change: impl Fn(&World, &Partner, &mut ManagedToken),

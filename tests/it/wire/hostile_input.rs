@@ -1,5 +1,5 @@
-//! What must hold of everything that reads what others wrote (`fuzz/checks.rs`): for the saved corpus, and for
-//! answers that are nearly right.
+//! Properties of every parser of foreign data (`fuzz/checks.rs`): for the saved corpus, and for answers that are
+//! nearly valid.
 
 #[path = "../../../fuzz/checks.rs"]
 #[expect(unreachable_pub, reason = "for the fuzz targets it is a library")]
@@ -27,7 +27,7 @@ const CHECKS: [(&str, Check); 5] = [
     ("configuration", checks::configuration),
 ];
 
-/// Every member that is looked at, and a few that are not.
+/// Every member that is parsed, and a few that are not.
 const MEMBERS: [&str; 37] = [
     "id_token",
     "aud",
@@ -69,7 +69,7 @@ const MEMBERS: [&str; 37] = [
 ];
 
 #[test]
-fn the_saved_corpus_holds() {
+fn the_saved_corpus_passes() {
     for (name, check) in CHECKS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
         let mut looked_at = 0;
@@ -111,7 +111,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// JSON in which the members that are looked at hold all kinds of things.
+/// JSON in which the parsed members hold values of all kinds.
 fn json(depth: u32) -> proptest::strategy::BoxedStrategy<Value> {
     let plain = prop_oneof![
         Just(Value::Null),
@@ -139,7 +139,7 @@ fn answer() -> impl Strategy<Value = Value> {
         .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// The body as it is, or cut or changed in one place.
+/// The body unchanged, or cut or changed in one place.
 fn sent(value: &Value, place: usize, change: u8) -> Vec<u8> {
     let mut body = value.to_string().into_bytes();
     let place = place % body.len();
@@ -157,7 +157,7 @@ fn with_status(status: u16, body: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn no_answer_of_the_issuer_makes_it_panic_or_talk(
+    fn no_answer_of_the_issuer_causes_a_panic_or_a_leak(
         value in answer(), status in 100..600u16, place in any::<usize>(), change in any::<u8>(),
     ) {
         let body = sent(&value, place, change);
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn no_access_token_makes_it_panic_or_talk(
+    fn no_access_token_causes_a_panic_or_a_leak(
         claims in answer(), head in text(), place in any::<usize>(), change in any::<u8>(),
     ) {
         let payload = URL_SAFE_NO_PAD.encode(sent(&claims, place, change));
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn no_answer_of_the_vault_makes_it_panic_or_talk(
+    fn no_answer_of_the_vault_causes_a_panic_or_a_leak(
         value in answer(), error in answer(), nested in any::<bool>(),
         status in 100..600u16, place in any::<usize>(), change in any::<u8>(),
     ) {

@@ -1,4 +1,4 @@
-//! What the adapters send, and what they make of every answer.
+//! The adapters' requests, and the meaning of every answer.
 
 mod hostile_input;
 mod odd_claims;

@@ -1,5 +1,5 @@
-//! Whose an answer of the issuer is, by claims that are not as Entra's: of another type, in another token, twice, or not there
-//! at all. What cannot be compared is never taken for equal.
+//! The identity in an issuer's answer, by claims unlike Entra's: of another type, in another token, twice, or missing.
+//! A value that cannot be compared is never accepted as equal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -27,9 +27,9 @@ const ANOTHER: &str = "99999999-9999-4999-8999-999999999999";
 
 /// It is for the right tenant, app and user.
 const RIGHT: &str = "right";
-/// It is not, or says so in a form that cannot be compared: nothing may be stored.
+/// It is not, or names it in a form that cannot be compared: nothing may be stored.
 const WRONG: &str = "wrong";
-/// Nothing can be read. What is not verified is told, and stored.
+/// Nothing can be read. An unverified identity is reported, and the token is stored.
 const NOTHING: &str = "tenant and app and user";
 
 fn jwt(payload: impl AsRef<[u8]>) -> String {
@@ -56,7 +56,7 @@ fn right() -> Value {
     json!({"tid": TENANT, "appid": APP, "oid": USER, "amr": ["pwd", "mfa"], "scp": "user_impersonation"})
 }
 
-/// The claims of an access token of which some are others; null takes one away.
+/// The claims of an access token with these changes; null removes one.
 fn access(changes: &Value) -> String {
     jwt(with(right(), changes).to_string())
 }
@@ -74,7 +74,7 @@ fn with(mut claims: Value, changes: &Value) -> Value {
     claims
 }
 
-/// Far more than a reader of JSON goes down.
+/// Deeper than a JSON parser goes.
 fn deep() -> String {
     [right().to_string().trim_end_matches('}'), ",\"x\":", &"[".repeat(5000), &"]".repeat(5000), "}"].concat()
 }
@@ -157,7 +157,7 @@ fn claims_that_cannot_be_compared_are_not_equal() {
 
 /// For the same token: all of it can be compared, or some, or nothing.
 #[test]
-fn what_neither_token_says_is_not_verified() {
+fn a_fact_in_neither_token_is_unverified() {
     let none = json!({});
     let opaque = "EwBopaque".to_owned();
     check(vec![
@@ -184,7 +184,7 @@ fn what_neither_token_says_is_not_verified() {
     ]);
 }
 
-/// A row's name, the access token, the ID token, and what is made of them.
+/// A row's name, the access token, the ID token, and the expected result.
 type Row = (&'static str, String, Value, &'static str);
 
 fn check(table: Vec<Row>) {
@@ -207,9 +207,9 @@ fn check(table: Vec<Row>) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Where nobody is pinned and the tenant is configured by a domain, only the app is compared.
+/// If no user is pinned and a domain names the tenant, only the app is compared.
 #[test]
-fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_other() {
+fn an_unconfigured_fact_is_compared_only_between_the_tokens() {
     let open = ManagedToken { tenant_id: "contoso.onmicrosoft.com".into(), user_oid: None, ..pinned() };
     let whose = |access_token: &str, id_token: &Value| {
         let whose = answer::check(&open, APP, &answered(access_token, id_token)).expect("for this app");
@@ -226,7 +226,7 @@ fn what_is_not_configured_is_not_compared_unless_the_tokens_contradict_each_othe
     assert_eq!(whose(&access(&json!({"tid": ANOTHER})), &id(&none)), (user(USER), "tenant".to_owned()));
 }
 
-/// The condition that tells of it, and where the token stands.
+/// The condition that reports it, and the token's state.
 fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState) {
     let now = rotator.clock.now();
     let snapshot =
@@ -236,10 +236,10 @@ fn told(rotator: &AzureRotator, state: &State) -> (Option<Condition>, TokenState
     (all.into_iter().find(|condition| condition.kind == Kind::IdentityUnverified), standing)
 }
 
-/// Over HTTPS and through the shipped adapters: nothing is lost by it, nothing is taken for equal, and it is told until an
-/// answer says whose it is.
+/// Over HTTPS and through the shipped adapters: nothing is lost, nothing counts as equal, and the condition is open
+/// until an answer names the identity.
 #[tokio::test]
-async fn a_token_that_does_not_say_whose_it_is_is_kept_alive_and_told() {
+async fn a_token_without_identity_is_kept_alive_and_reported() {
     let lab = lab::Lab::start().await;
     let partner = lab.sandbox.add_partner("one", TimeDelta::days(2));
     let grant = ManagedToken { user_oid: Some(partner.user_oid.clone()), ..lab::grant("one", &partner) };

@@ -1,4 +1,4 @@
-//! The stand-in of Entra's sign-in as any `OpenID` client sees it, and how soon a sign-in is taken up.
+//! The simulated sign-in as any `OpenID` client sees it, and how soon a sign-in is noticed.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Lab {
         format!("{}/{}{path}", self.sandbox.origin, self.partner.tenant_id)
     }
 
-    /// The code that a signed-in user is sent back with.
+    /// The code in a signed-in user's redirect.
     async fn code(&self) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
         let asked = [
@@ -158,7 +158,7 @@ async fn without_offline_access_there_is_no_refresh_token_and_without_openid_no_
 }
 
 #[tokio::test]
-async fn a_device_code_is_pending_too_hasty_and_then_spent() {
+async fn a_device_code_is_pending_then_slow_down_then_spent() {
     let lab = Lab::start().await;
     let form = [("client_id", lab.partner.client_id.as_str()), ("scope", SCOPE)];
     let begun =
@@ -183,7 +183,7 @@ async fn a_device_code_is_pending_too_hasty_and_then_spent() {
 
 /// The steps of the daemon, in the world's own time.
 #[tokio::test]
-async fn a_first_sign_in_is_taken_up_within_about_a_minute() {
+async fn a_first_sign_in_is_noticed_within_about_a_minute() {
     let (world, partner) = harness::still_world();
     world.human_deletes(&partner.refresh_token);
     world.human_purges(&partner.refresh_token);

@@ -1,5 +1,5 @@
-//! Every answer that can meet us, over HTTPS and through the shipped adapters: what it is taken for, who
-//! is told to act, and what the vault holds afterwards.
+//! Every possible answer, over HTTPS and through the shipped adapters: how it is classified, who must act, and what
+//! the vault holds afterwards.
 //!
 //! One row for each answer. A table reports all its failing rows together.
 
@@ -25,29 +25,29 @@ use crate::support::lab::{Lab, grant, settle};
 
 type Arrange = Box<dyn Fn(&World, &Partner, &mut ManagedToken)>;
 
-/// A proof, what it leads to, and a mark.
+/// A proof, its consequences, and an update of tags.
 const MOST_REQUESTS: usize = 12;
 
-/// One answer and what is to come of it.
+/// One answer and the expected result.
 struct Row {
     name: String,
     arrange: Arrange,
-    /// None where the proof succeeds all the same.
+    /// `None` if the proof succeeds.
     means: Option<(Kind, Remedy)>,
-    /// How long the peer asks to be left alone.
+    /// The wait that the peer asks for.
     retry_after: Option<Duration>,
-    /// What the summary must say.
+    /// A text in the summary.
     saying: Option<String>,
-    /// Whether the version is marked as refused: the issuer said no to it.
+    /// Whether the version is marked as rejected by the issuer.
     marked: bool,
-    /// Whether the vault has never seen this process before.
+    /// Whether the vault has not accepted this process before.
     cold: bool,
-    /// Found wrong before anything was sent.
+    /// Problems before any request.
     wrong: Vec<String>,
 }
 
 impl Row {
-    /// A row whose trouble is arranged in the world; the proof succeeds unless `means` says otherwise.
+    /// A row whose failure is arranged in the world; the proof succeeds unless `means` says otherwise.
     fn new(name: &str, arrange: impl Fn(&World, &Partner, &mut ManagedToken) + 'static) -> Self {
         let name = name.to_owned();
         let arrange = Box::new(arrange);
@@ -63,7 +63,7 @@ impl Row {
         }
     }
 
-    /// A row whose trouble is a fault that hits the partner's own user.
+    /// A row whose failure is a fault for the partner's own user.
     fn faulty(name: &str, fault: Fault) -> Self {
         Self::new(name, move |world, partner, _| world.inject(fault.clone().about(&partner.user_oid)))
     }
@@ -89,7 +89,7 @@ impl Row {
         Self { saying: Some(text.to_owned()), ..self }
     }
 
-    /// The refusal is told only once a second one has confirmed it, so it is not noted yet.
+    /// The rejection is reported only once a second one has confirmed it, so it is not recorded yet.
     fn unconfirmed(self) -> Self {
         Self { marked: false, ..self }
     }
@@ -98,7 +98,7 @@ impl Row {
         Self { cold: true, ..self }
     }
 
-    /// Acts it out with a partner of its own, and says what is not as it should be.
+    /// Runs the row with a partner of its own, and returns the differences.
     async fn run(&self, lab: &Lab, nth: usize) -> Vec<String> {
         let mut scene = Scene::set(lab, nth);
         (self.arrange)(lab.world(), &scene.partner, &mut scene.grant);
@@ -137,7 +137,7 @@ impl Row {
         wrong.iter().map(|what| format!("{}: {what}", self.name)).collect()
     }
 
-    /// A line of the table, for whoever runs this with `--nocapture`.
+    /// A line of the table, for `--nocapture`.
     fn show(&self, found: Option<(Kind, Remedy)>, requests: usize, lab: &Lab, scene: &Scene) {
         let (kind, remedy) = match found {
             Some((kind, remedy)) => (kind.as_str(), remedy.as_str()),
@@ -182,8 +182,7 @@ struct Scene {
 
 impl Scene {
     fn set(lab: &Lab, nth: usize) -> Self {
-        // Old enough for the app's secret to have settled, young enough for nothing to be due but what a
-        // person wrote.
+        // Old enough for the app's secret to have settled, and young enough that only a person's version is due.
         let partner = lab.sandbox.add_partner(&format!("row-{nth}"), TimeDelta::days(2));
         Self { grant: grant(&format!("row-{nth}"), &partner), partner }
     }
@@ -195,7 +194,7 @@ impl Scene {
     }
 }
 
-/// Ends what a row has done to all.
+/// Reverts a row's changes to shared state.
 fn restore(lab: &Lab) {
     lab.world().clear_faults(None);
     lab.world().change_vault(&lab.sandbox.origin, |vault| {
@@ -220,12 +219,12 @@ async fn every_code_of_the_issuer_has_its_remedy() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_answers_pass_and_good_ones_for_others_are_not_taken() {
+async fn invalid_answers_pass_and_answers_for_others_are_rejected() {
     check(issuer::rows(), 35).await;
 }
 
 #[tokio::test]
-async fn what_people_do_in_the_directory_is_told_as_what_it_is() {
+async fn each_change_in_the_directory_is_reported_with_its_cause() {
     check(rules::rows(), 20).await;
 }
 
@@ -235,16 +234,16 @@ async fn every_answer_of_the_vault_has_its_remedy() {
 }
 
 #[tokio::test]
-async fn who_this_process_is_to_the_vault_is_a_condition_of_its_own() {
+async fn a_failed_authentication_to_the_vault_is_a_condition_of_its_own() {
     check(vault::identity_rows(), 8).await;
 }
 
 #[tokio::test]
-async fn whatever_the_vault_answers_to_a_save_the_successor_gets_there_once() {
+async fn after_any_answer_to_a_save_the_successor_arrives_once() {
     Box::pin(saving::check_all()).await;
 }
 
 #[tokio::test]
-async fn whatever_partner_center_answers_the_token_is_rotated() {
+async fn the_token_is_rotated_after_any_answer_of_partner_center() {
     partner_center::check_all().await;
 }

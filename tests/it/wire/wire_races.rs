@@ -1,5 +1,5 @@
-//! A person acts at every step of a rotation, over HTTPS and through the shipped adapters: whoever acts, and
-//! whenever, the vault ends up with a living token that follows the last sign-in.
+//! A person acts at every step of a rotation, over HTTPS and through the shipped adapters. After any action at any
+//! step, the vault holds a valid token that follows the last sign-in.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use perennial::token::tags::Tags;
 
 use crate::support::lab::{Lab, grant, settle};
 
-/// What somebody does, and what they do about it later.
+/// A person's action, and their later reaction.
 struct Deed {
     name: &'static str,
     act: fn(&World, &Partner),
@@ -33,7 +33,7 @@ fn recover(world: &World, partner: &Partner) {
     world.human_recovers(&partner.refresh_token);
 }
 
-/// Nothing of the user's is redeemed from now on.
+/// Rejects every redemption of the user's tokens from now on.
 fn sign_in_refused(world: &World, partner: &Partner, code: u32) {
     sign_in(world, partner);
     let error = "invalid_grant".to_owned();
@@ -51,7 +51,7 @@ const DEEDS: [Deed; 14] = [
         name: "signs in twice",
         act: |world, partner| {
             sign_in(world, partner);
-            // Which of two of the same second came last, a list does not tell.
+            // A list does not show which of two versions of one second came last.
             world.advance(TimeDelta::seconds(1));
             sign_in(world, partner);
         },
@@ -144,10 +144,10 @@ const DEEDS: [Deed; 14] = [
     },
 ];
 
-/// The calls of a rotation, each with a before and an after; with some to spare.
+/// The calls of a rotation, each with a before and an after, and a few more.
 const STEPS: usize = 22;
 
-/// Acts once, at the step whose turn it is.
+/// Acts once, at the given step.
 struct Cue {
     left: usize,
     act: fn(&World, &Partner),
@@ -160,13 +160,13 @@ async fn rotate(rotator: &mut AzureRotator, force: bool) -> State {
     settle(rotator, state).await
 }
 
-/// What is wrong in the end, and whether the deed was done while the rotation went on.
+/// The problems at the end, and whether the action happened during the rotation.
 async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let world = lab.world();
     let name = format!("race-{}-{step}", fastrand::u32(..));
     let partner = lab.sandbox.add_partner(&name, TimeDelta::days(20));
     let grant: ManagedToken = grant(&name, &partner);
-    // One rotation lies behind, so that there is something to restore and to retire.
+    // One rotation has been made, so that there is something to restore and to disable.
     rotate(&mut lab.rotator(&grant), true).await;
     lab.pass(TimeDelta::days(8));
 
@@ -194,14 +194,14 @@ async fn meets(lab: &Lab, deed: &Deed, step: usize) -> (Option<String>, bool) {
     let mut state = rotate(&mut rotator, true).await;
     let done = cue.lock().unwrap_or_else(PoisonError::into_inner).take().is_none();
     world.tell_calls_to(|_, _| ());
-    // The same process goes on; a day later it has rescued what can be rescued.
+    // The same process continues; a day later it has rescued what can be rescued.
     (deed.later)(world, &partner);
     for _ in 0..3 {
         lab.pass(TimeDelta::minutes(12 * 60 + 1));
         state = rotator.reload(state);
         state = settle(&mut rotator, state).await;
     }
-    // A process that starts afresh finds nothing to complain about.
+    // A new process finds nothing to repair.
     let fresh = rotate(&mut lab.rotator(&grant), false).await;
     let wrong = wrong_with(world, &partner, &state, &fresh);
     (wrong.map(|what| format!("{} at step {step}: {what}", deed.name)), done)
@@ -236,7 +236,7 @@ fn wrong_with(world: &World, partner: &Partner, state: &State, fresh: &State) ->
 }
 
 #[tokio::test]
-async fn whoever_acts_at_whatever_step_the_last_sign_in_wins() {
+async fn the_last_sign_in_wins_after_any_action_at_any_step() {
     let lab = Lab::start().await;
     let (mut wrong, mut met) = (Vec::new(), 0);
     for deed in &DEEDS {

@@ -1,5 +1,4 @@
-//! What a proof, a rotation and a start cost, counted at the stand-ins; and what a rotation leaves in the
-//! vault.
+//! The requests of a proof, a rotation and a start, counted at the sandbox; and the vault's content after a rotation.
 
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -15,7 +14,7 @@ use perennial::token::version::{CONTENT_TYPE, tag};
 
 use crate::support::lab::{Lab, grant, settle};
 
-/// One token that has been looked after for some weeks.
+/// One token that has been managed for some weeks.
 struct StoredLogin {
     lab: Lab,
     partner: Partner,
@@ -46,7 +45,7 @@ impl StoredLogin {
         self.state = Some(settle(&mut self.rotator, state).await);
     }
 
-    /// Lets time pass and what is due be done; gives the calls that took.
+    /// Lets time pass and runs the due steps; returns the calls.
     async fn pass(&mut self, span: TimeDelta) -> Vec<(Peer, Operation)> {
         let before = calls_of(self.lab.world()).len();
         self.lab.pass(span);
@@ -62,7 +61,7 @@ impl StoredLogin {
     }
 }
 
-/// Every call so far, but for tokens for the vault itself.
+/// Every call so far, except token requests for the vault.
 fn calls_of(world: &World) -> Vec<(Peer, Operation)> {
     let all = world.calls_since(Timestamp::MIN_UTC).into_iter();
     all.map(|call| (call.peer, call.operation)).filter(|(_, what)| *what != Operation::Identity).collect()
@@ -85,7 +84,7 @@ async fn a_proof_is_three_requests_and_one_to_partner_center() {
 }
 
 #[tokio::test]
-async fn a_day_is_four_proofs_and_one_mark() {
+async fn a_day_costs_four_proofs_and_one_tag_update() {
     let mut kept = StoredLogin::usual().await;
 
     let mut calls = Vec::new();
@@ -110,7 +109,7 @@ async fn a_rotation_is_seven_requests_and_one_to_partner_center() {
 }
 
 #[tokio::test]
-async fn an_app_id_in_the_vault_is_one_request_more() {
+async fn an_app_id_in_the_vault_costs_one_more_request() {
     let lab = Lab::start().await;
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     let mut grant = grant("partner", &partner);
@@ -129,7 +128,7 @@ async fn an_app_id_in_the_vault_is_one_request_more() {
 }
 
 #[tokio::test]
-async fn a_start_is_one_challenge_however_many_tokens_there_are() {
+async fn a_start_costs_one_challenge_for_any_number_of_tokens() {
     let lab = Lab::start().await;
 
     let states = prove_twenty(&lab).await;
@@ -146,7 +145,7 @@ async fn a_start_is_one_challenge_however_many_tokens_there_are() {
 }
 
 #[tokio::test]
-async fn a_start_without_an_identity_is_one_question_however_many_tokens_there_are() {
+async fn a_start_without_an_identity_costs_one_request_for_any_number_of_tokens() {
     let lab = Lab::start().await;
     let down = FaultEffect::Status { status: 503, retry_after: None };
     lab.world().inject(Fault::of(Peer::Entra, down).on(Operation::Identity));
@@ -173,7 +172,7 @@ async fn prove_twenty(lab: &Lab) -> Vec<State> {
 }
 
 #[tokio::test]
-async fn a_version_says_where_it_comes_from_and_when_it_ends() {
+async fn a_version_records_its_origin_and_expiry() {
     let lab = Lab::start().await;
     let partner = lab.sandbox.add_partner("partner", TimeDelta::days(8));
     lab.world().retag(&partner.refresh_token, |tags| {
@@ -216,7 +215,7 @@ async fn a_version_says_where_it_comes_from_and_when_it_ends() {
 }
 
 #[tokio::test]
-async fn the_predecessor_stays_and_what_is_older_is_switched_off_at_the_next_rotation() {
+async fn the_predecessor_stays_and_older_versions_are_disabled() {
     let mut kept = StoredLogin::usual().await;
 
     for _ in 0..3 {

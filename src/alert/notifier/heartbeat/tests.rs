@@ -1,4 +1,4 @@
-//! When it speaks, by a clock that tests move.
+//! When the heartbeat is sent, on a clock that the test moves.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn board() -> StatusBoard {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_stands_still_and_a_step_that_is_not_tried_are_silence() {
+async fn a_stalled_task_or_an_untried_step_stops_the_heartbeat() {
     let board = board();
     let publish = Arc::new(board.clone()).publisher(0);
     let next_at = |at| publish(&State::unknown(at), &Next::Wait(at), &[]);

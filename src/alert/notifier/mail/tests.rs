@@ -1,4 +1,4 @@
-//! What a mail server gets to see, and what is made of its answers.
+//! What a mail server receives, and what its answers mean.
 
 use super::*;
 
@@ -20,7 +20,7 @@ use crate::net::address::Roots;
 use crate::net::http::Http;
 use crate::token::secret::Source;
 
-/// A mail server on this machine: writes down what it is told, and answers a command as it was told to.
+/// A mail server on this machine. It records each command and gives the configured answer.
 struct Server {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// Command and answer that differ from the usual.
+    /// A command and an answer that differ from the usual ones.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -48,7 +48,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.expect("a caller");
-                // Who hangs up has ended the conversation.
+                // A client that hangs up ends the conversation.
                 let _ended = converse(tcp, manners.clone()).await;
             }
         });
@@ -161,7 +161,7 @@ fn mail() -> Mail {
 }
 
 #[tokio::test]
-async fn a_mail_says_who_whom_and_what_and_belongs_to_its_incident() {
+async fn a_mail_has_sender_recipients_and_text_and_joins_its_incidents_thread() {
     let server = Server::open(false, PLAIN, None).await;
 
     send(&server.post(None), mail(), &server.outbound()).await.expect("sent");
@@ -181,7 +181,7 @@ async fn a_mail_says_who_whom_and_what_and_belongs_to_its_incident() {
 }
 
 #[tokio::test]
-async fn the_password_is_said_behind_tls_only() {
+async fn the_password_is_sent_over_tls_only() {
     let password = std::env::temp_dir().join(format!("perennial-mail-{}", std::process::id()));
     std::fs::write(&password, "a canary\n").expect("writable");
     let login = Some(("perennial".to_owned(), Source::File(password.clone())));
@@ -206,7 +206,7 @@ async fn the_password_is_said_behind_tls_only() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
+async fn a_server_without_tls_or_with_an_untrusted_certificate_gets_no_mail() {
     let server = Server::open(false, PLAIN, None).await;
     let (post, outbound) = (server.post(None), server.outbound());
 
@@ -229,7 +229,7 @@ async fn a_server_without_tls_or_with_a_strange_certificate_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
+async fn a_mail_servers_answer_decides_about_retries_and_is_never_shown() {
     let long: &str = format!("554 {}", "canary ".repeat(160)).leak();
     for (command, answer, why, settled) in [
         ("RCPT", "550 no such user canary", "the mail server rejected the message (SMTP 550)", true),
@@ -254,7 +254,7 @@ async fn an_answer_says_whether_trying_again_is_of_use_and_is_never_repeated() {
 }
 
 #[tokio::test]
-async fn an_address_that_the_server_cannot_take_is_told_as_that() {
+async fn a_mail_address_that_the_server_cannot_handle_is_reported() {
     let server = Server::open(false, PLAIN, None).await;
     let post = SmtpServer { to: vec!["jürgen@contoso.example".into()], ..server.post(None) };
 
@@ -266,7 +266,7 @@ async fn an_address_that_the_server_cannot_take_is_told_as_that() {
 }
 
 #[tokio::test]
-async fn a_mailbox_that_is_gone_silences_no_other() {
+async fn a_missing_mailbox_does_not_block_the_others() {
     let server = Server::open(false, PLAIN, Some(("RCPT TO:<bob", "550 no such user"))).await;
 
     send(&server.post(None), mail(), &server.outbound()).await.expect("sent to one");
@@ -277,7 +277,7 @@ async fn a_mailbox_that_is_gone_silences_no_other() {
 }
 
 #[test]
-fn only_this_machine_is_spoken_to_without_tls() {
+fn only_loopback_gets_mail_without_tls() {
     let post = |host: &str, tls_first| SmtpServer {
         host: host.into(),
         port: 25,

@@ -1,4 +1,4 @@
-//! What ended while no process was there.
+//! Incidents that ended while no process ran.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::status::samples::snapshot;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
-/// The mark of a process that has told this sink that this kind of condition of the token holds.
+/// The mark of a process that reported this kind of condition of the token to this sink.
 pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(
@@ -23,7 +23,7 @@ pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited
     Inherited::Told(marks)
 }
 
-/// A token that works, of which this was found at the start.
+/// A token that works, with this state inherited from the vault.
 pub(in crate::alert::rules) fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
     let state = State { inherited, ..samples::proved(newest, now()) };
@@ -43,7 +43,7 @@ fn ended(sink: Sink, of: &Snapshot, open: &[Condition]) -> Vec<Kind> {
 }
 
 #[test]
-fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
+fn incidents_that_ended_while_no_process_ran_are_resolved_by_marks() {
     let refused_before = works(Some(told_before(&chat(), Kind::LoginRequired)));
     let other = Sink { name: "other".into(), ..chat() };
     let first = works(Some(Inherited::FirstSignIn));
@@ -68,9 +68,10 @@ fn what_ended_while_nobody_was_there_is_told_by_the_marks_in_the_vault() {
     assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
 }
 
-/// The first version knew the incident by the token's name, and wrote no marks: it is closed, and told under its new id.
+/// The first version identified the incident by the token's name and wrote no marks. It is closed and reported under
+/// its new id.
 #[test]
-fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
+fn a_rejection_reported_by_the_first_version_becomes_one_incident() {
     let found = Some(Inherited::Refused(Kind::LoginRequired));
     let newest = samples::version("a", now());
     let state = State { newest: Some(newest), inherited: found, ..State::unknown(now()) };
@@ -81,7 +82,7 @@ fn a_refusal_that_the_first_version_told_is_one_incident_from_now_on() {
 }
 
 #[test]
-fn a_success_ends_what_was_told_before_and_a_start_does_not() {
+fn a_success_ends_inherited_incidents_and_a_start_does_not() {
     let newest = samples::version("a", now());
     let inherited = Some(told_before(&chat(), Kind::LoginRequired));
     let unproved = State { newest: Some(newest), inherited, ..State::unknown(now()) };
@@ -92,7 +93,7 @@ fn a_success_ends_what_was_told_before_and_a_start_does_not() {
 }
 
 #[test]
-fn what_this_process_has_told_itself_did_not_end_before_it() {
+fn incidents_of_this_process_did_not_end_before_it() {
     let mut ledger = SinkState::new(chat(), now());
     told(&mut ledger, &[refused()], now());
     told(&mut ledger, &[], now());
@@ -102,7 +103,7 @@ fn what_this_process_has_told_itself_did_not_end_before_it() {
 }
 
 #[test]
-fn the_marks_on_the_version_before_a_sign_in_say_what_was_told() {
+fn marks_on_the_version_before_a_sign_in_are_inherited() {
     let version = |id: &str, seconds, tags: &[(&str, &str)]| {
         let tags: Tags = tags.iter().copied().collect();
         Version { tags, ..samples::version(id, now() + TimeDelta::seconds(seconds)) }

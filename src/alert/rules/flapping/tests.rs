@@ -1,4 +1,4 @@
-//! What a sink is told of an incident that begins and ends again and again.
+//! Notifications of an incident that begins and ends repeatedly.
 
 use chrono::TimeDelta;
 
@@ -8,7 +8,7 @@ use crate::ports::failure::Kind;
 use crate::status::condition::{Condition, Severity};
 
 #[test]
-fn what_begins_and_ends_three_times_in_six_hours_is_told_once_as_flapping() {
+fn three_ends_in_six_hours_are_reported_once_as_flapping() {
     let minutes = TimeDelta::minutes;
     let kinds = |told: Vec<(EventKind, Kind)>| told.into_iter().map(|(what, _)| what).collect::<Vec<_>>();
     let mut ledger = SinkState::new(chat(), now());
@@ -41,7 +41,7 @@ fn what_begins_and_ends_three_times_in_six_hours_is_told_once_as_flapping() {
 }
 
 #[test]
-fn what_flaps_and_then_stays_is_told_again_after_an_hour() {
+fn a_flapping_incident_is_reported_again_after_an_hour_without_change() {
     let minutes = TimeDelta::minutes;
     let mut ledger = SinkState::new(chat(), now());
     for nth in 0..7 {
@@ -55,7 +55,7 @@ fn what_flaps_and_then_stays_is_told_again_after_an_hour() {
 }
 
 #[test]
-fn what_ends_rarely_does_not_flap() {
+fn an_incident_that_ends_rarely_does_not_flap() {
     let mut ledger = SinkState::new(chat(), now());
     let ends = (0..10).filter(|nth| {
         let at = now() + TimeDelta::hours(nth * 3);

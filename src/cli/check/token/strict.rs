@@ -1,5 +1,5 @@
-//! The steps for a `strict` token from the redemption on: without `--write` what shows without one, with it one rotation as the
-//! daemon makes it, since a redemption whose successor is not saved would end the token.
+//! The steps for a `strict` token from the redemption on. Without `--write` nothing is redeemed, since a redemption
+//! whose successor is not saved would end the token. With `--write` the token is rotated once, as by the daemon.
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ pub(super) async fn check(
         return steps;
     }
     if !write {
-        let told = "the token is strict, so a redemption has to be saved: --write tries it";
+        let told = "a strict token's redemption must be saved (add --write to test it)";
         return [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)).into();
     }
     let update = super::update(rotator, stored, rotation_id()).await;
@@ -44,7 +44,7 @@ pub(super) async fn check(
     vec![redeemed, asked, update, written]
 }
 
-/// What shows without a redemption: words that are no token, and a refusal that is noted on the version.
+/// Problems that show without a redemption: a value that is no token, and a rejection recorded on the version.
 fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
     let again = format!("perennial login {}", rotator.grant.name);
     if !stored.refresh_token().is_plausible() {

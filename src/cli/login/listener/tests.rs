@@ -1,4 +1,4 @@
-//! What the listener takes, and what it only answers: with a browser's requests written by hand.
+//! Which requests the listener accepts as an answer, tested with handwritten HTTP.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::login::authorization_request::RANDOM_BYTES;
 
-/// `state` of an attempt out of zeros.
+/// `state` of an attempt whose random bytes are zeros.
 const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn served() -> (Served, u16) {
@@ -16,12 +16,12 @@ async fn served() -> (Served, u16) {
     (listener.serve(Arc::new(AuthorizationRequest::new(&[0; RANDOM_BYTES]))), port)
 }
 
-/// Sends a request as it stands and reads the answer to its end.
+/// Sends a request unchanged and reads the whole answer.
 async fn say(port: u16, request: &str) -> String {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("it listens");
     connection.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
-    // A request that is cut off mid-way may end in a reset.
+    // A request that is cut off may end in a reset.
     let _reset = connection.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -48,7 +48,7 @@ fn done() -> ResultPage {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_told_so_and_changes_nothing() {
+async fn a_request_that_is_no_answer_gets_an_explanation_and_changes_nothing() {
     let (mut served, port) = served().await;
     let good = format!("/?code=0.AQ&state={STATE}");
 
@@ -109,7 +109,7 @@ async fn what_is_no_answer_is_told_so_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn one_answer_is_taken_and_its_page_says_what_came_of_it() {
+async fn the_first_answer_counts_and_its_page_shows_the_result() {
     let (mut served, port) = served().await;
     let form = format!("code=0.AQsecret&state={STATE}&session_state=x");
     let request = format!(
@@ -137,7 +137,7 @@ async fn one_answer_is_taken_and_its_page_says_what_came_of_it() {
 }
 
 #[tokio::test]
-async fn a_page_whose_sign_in_is_given_up_does_not_wait_for_ever() {
+async fn the_page_of_a_cancelled_sign_in_does_not_wait_for_ever() {
     let (mut served, port) = served().await;
     let asking =
         tokio::spawn(async move { get(port, &format!("/?error=access_denied&state={STATE}")).await });
@@ -152,7 +152,7 @@ async fn a_page_whose_sign_in_is_given_up_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn a_port_that_somebody_holds_on_either_address_is_taken() {
+async fn a_port_in_use_on_either_address_is_rejected() {
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let port = v4.local_addr().expect("bound").port();
     assert_eq!(Listener::bind(Some(port)).await.err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
@@ -164,7 +164,7 @@ async fn a_port_that_somebody_holds_on_either_address_is_taken() {
     }
 }
 
-/// A form that is announced and not sent.
+/// A form whose body is announced but not sent.
 fn unsent_form(port: u16) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
@@ -173,7 +173,7 @@ fn unsent_form(port: u16) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_does_not_arrive_whole_is_given_up() {
+async fn an_incomplete_request_times_out() {
     let (_served, port) = served().await;
 
     let body = say(port, &unsent_form(port)).await;
@@ -184,7 +184,7 @@ async fn a_request_that_does_not_arrive_whole_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_browser_that_waits_for_the_verdict_keeps_its_connection_however_many_others_come() {
+async fn a_browser_that_waits_for_the_result_keeps_its_connection() {
     let (mut served, port) = served().await;
     let asking = tokio::spawn(async move { get(port, &format!("/?code=0.AQ&state={STATE}")).await });
     let (AuthorizationResponse::Code(_), page) = arrived(&mut served).await else { panic!("a code") };

@@ -1,4 +1,4 @@
-//! Codes times OAuth errors: which of several decides, and that only a known end of a grant condemns.
+//! Codes times OAuth errors: which of several codes decides, and that only a known end of a grant condemns a token.
 
 use super::*;
 use crate::ports::diagnosis::tests::ERRORS;
@@ -9,7 +9,7 @@ fn refusal(error: &str, code: Option<u32>) -> OAuthError {
 }
 
 #[test]
-fn a_loop_of_our_own_is_throttling_and_not_a_dead_token() {
+fn the_loop_rejection_is_throttling_and_not_a_dead_token() {
     let answer = refusal("invalid_grant", Some(50196));
 
     assert_eq!(answer.wait(), Some(LOOP_PAUSE));
@@ -17,7 +17,7 @@ fn a_loop_of_our_own_is_throttling_and_not_a_dead_token() {
 }
 
 #[test]
-fn of_ten_million_numbers_five_condemn_and_those_under_one_error_only() {
+fn only_five_numbers_under_one_error_condemn_a_token() {
     let mut condemning = Vec::new();
     for code in 0..10_000_000u32 {
         if refusal("invalid_grant", Some(code)).condemns_token() {
@@ -37,7 +37,7 @@ fn of_ten_million_numbers_five_condemn_and_those_under_one_error_only() {
 }
 
 #[test]
-fn of_several_numbers_the_one_that_says_most_decides_and_none_may_speak_against_the_end() {
+fn the_most_specific_number_decides_and_all_must_allow_the_end() {
     for (codes, code, ends) in [
         (vec![70002, 70008], Some(70008), true),
         (vec![70000, 50173], Some(50173), true),
@@ -61,7 +61,7 @@ fn of_several_numbers_the_one_that_says_most_decides_and_none_may_speak_against_
 }
 
 #[test]
-fn a_final_mark_names_an_end_and_nothing_else_does() {
+fn only_a_final_mark_records_the_end_of_a_grant() {
     for code in [50133, 50173, 70008, 700_082, 700_084, UNREADABLE] {
         assert!(is_final_mark(&mark_of(Some(code))), "{code}");
     }
@@ -72,7 +72,7 @@ fn a_final_mark_names_an_end_and_nothing_else_does() {
 }
 
 #[test]
-fn only_what_no_issuer_could_read_never_was_a_token() {
+fn only_an_unparsable_value_never_was_a_token() {
     for code in 0..10_000_000u32 {
         let never = refusal("invalid_grant", Some(code)).never_was_a_token();
         assert_eq!(never, code == 9_002_313, "{code}");

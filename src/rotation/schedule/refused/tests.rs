@@ -1,4 +1,4 @@
-//! Marks and how long an answer stands, over ages of the version and room for tags.
+//! Marks, and how long an answer holds, over ages of the version and room for tags.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn marked(version: &Version, failure: &Failure, now: Timestamp) -> Version {
 }
 
 #[test]
-fn somebody_elses_rubbish_is_final_after_a_day_and_a_policy_never() {
+fn a_foreign_invalid_value_is_final_after_a_day_and_a_policy_never() {
     for (failure, version, minutes, is_final_then) in [
         (condemned(), version(0), 0, true),
         (policy(), version(0), 0, false),
@@ -72,7 +72,7 @@ fn a_mark_without_room_for_its_code_is_not_final_and_one_without_any_room_is_not
 }
 
 #[test]
-fn what_is_noted_is_noted_once_and_what_has_changed_is_noted_anew() {
+fn a_rejection_is_recorded_once_and_again_when_it_changes() {
     let dead = marked(&version(0), &condemned(), at(1));
     assert_eq!(refusal_tags(&dead, &condemned(), at(9), at(9)), None);
 
@@ -91,7 +91,7 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
     let copied = Version { created: at(5), ..marked(&version(0), &condemned(), at(1)) };
     assert!(!is_known_dead(&copied));
 
-    // Since when people have been asked to sign in is no time of this version's.
+    // The time of the first request to sign in does not belong to this version.
     let tags = refusal_tags(&copied, &condemned(), at(1), at(9)).expect("its own mark");
     assert!(is_known_dead(&Version { tags, ..copied }));
 }
@@ -106,7 +106,7 @@ fn a_code_that_stands_beside_a_refusal_of_another_kind_does_not_condemn() {
 }
 
 #[test]
-fn an_answer_stands_for_as_long_as_its_remedy_says() {
+fn an_answer_holds_as_long_as_its_remedy_says() {
     let retry = |after| Failure {
         retry_after: after,
         ..Failure::new(Kind::EntraUnreachable, Remedy::Retry, FailureSubject::Grant, "x")
@@ -132,7 +132,7 @@ fn an_answer_stands_for_as_long_as_its_remedy_says() {
 }
 
 #[test]
-fn before_rubbish_is_written_over_it_is_redeemed_once_more() {
+fn an_invalid_value_is_redeemed_once_more_before_it_is_overwritten() {
     let mut state = State::unknown(at(0));
     remember(&mut state, &version(0), &rubbish(), at(1));
 
@@ -141,7 +141,7 @@ fn before_rubbish_is_written_over_it_is_redeemed_once_more() {
 }
 
 #[test]
-fn a_hangup_forgets_what_was_settled_and_nothing_else() {
+fn a_sighup_forgets_final_rejections_and_nothing_else() {
     let mut state = State { searched: Some(version(0).id), ..State::unknown(at(0)) };
     let looping = Failure { remedy: Remedy::Retry, retry_after: Some(Duration::from_secs(900)), ..policy() };
     remember(&mut state, &version(0), &looping, at(0));
@@ -154,7 +154,7 @@ fn a_hangup_forgets_what_was_settled_and_nothing_else() {
 }
 
 #[test]
-fn what_is_remembered_has_a_bound_and_keeps_the_latest() {
+fn only_the_latest_rejections_are_remembered() {
     let mut state = State::unknown(at(0));
     let numbered = |n: i64| samples::version(&format!("v{n}"), at(n));
     for n in 0..99 {

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md) as checks, on what was seen at one moment.
+//! The promises (docs/promises.md) as checks of the observed state at one moment.
 
 use chrono::TimeDelta;
 
@@ -14,18 +14,17 @@ use crate::token::version::{VersionId, tag};
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// The same while a person is waited for.
+/// The same while a person must act.
 const WATCHED: usize = 1_500;
 
-/// A sign-in that was written over is found by the proof after, at the latest.
+/// A sign-in that was overwritten is found by the next proof at the latest.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
-/// What a beat at high speed may be late.
+/// How late a beat may be at high speed.
 const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
-    /// Promise 2: a proven successor, of the right user and app. Promise 3: what it was redeemed from
-    /// can still be read.
+    /// Promise 2: a proven successor, of the right user and app. Promise 3: the redeemed version can still be read.
     pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
         let (world, partner) = (&scene.stage.world, &scene.stage.partner);
         let grant = world.grant(write.value.expose());
@@ -46,7 +45,7 @@ impl Watch {
         }
     }
 
-    /// Promise 3: what a version was redeemed from can still be read.
+    /// Promise 3: the redeemed version can still be read.
     fn check_predecessor(&mut self, scene: &Scene<'_>, version: &VersionId) -> bool {
         let versions = scene.stage.world.versions_of(&scene.stage.partner.refresh_token);
         let find = |id: &str| versions.iter().find(|version| version.id == id);
@@ -58,7 +57,7 @@ impl Watch {
         kept
     }
 
-    /// Promises 1, 2, 3 and 9: what is in the vault, and what is said of it.
+    /// Promises 1, 2, 3 and 9: the vault's content, and the reported state.
     pub(super) fn states(&mut self, scene: &Scene<'_>) {
         let now = scene.now;
         let secret = &scene.stage.partner.refresh_token;
@@ -93,7 +92,7 @@ impl Watch {
         }
     }
 
-    /// Promise 3: whoever holds a successor that the vault did not take holds it until the vault does.
+    /// Promise 3: a process holds a successor that the vault rejected until the vault accepts it.
     fn check_held(&mut self, now: Timestamp, holds: bool, newest: &VersionId) {
         match (holds, self.held.take()) {
             (true, before) => self.held = before.or_else(|| Some(newest.clone())),
@@ -106,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// Promise 9: current means redeemed within twice `prove_every`, and never dead for longer.
+    /// Promise 9: `current` means redeemed within twice `prove_every`, and never dead for longer.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
@@ -117,7 +116,7 @@ impl Watch {
         });
     }
 
-    /// What is looked at a few times a day: promise 6, by the world's own books; 3 and 8.
+    /// Checks that run a few times a day: promise 6, by the world's ledger; 3 and 8.
     pub(super) fn now_and_then(&mut self, scene: &Scene<'_>) {
         self.count_calls(scene);
         if let Some(newest) = scene.stage.world.newest_version(&scene.stage.partner.refresh_token) {
@@ -156,7 +155,7 @@ impl Watch {
         });
     }
 
-    /// Promise 5: what was printed, logged and published since the last search.
+    /// Promise 5: all output, logs and documents since the last search.
     pub(super) fn search(&mut self, scene: &Scene<'_>) {
         self.secrets.learn(&scene.stage.world);
         let published = serde_json::to_string_pretty(&scene.daemon.board().status()).unwrap_or_default();
@@ -164,12 +163,12 @@ impl Watch {
         texts.push_str(&published);
         let found = self.secrets.shown_in(&texts);
         self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
-        // The line itself would show it once more.
+        // The line itself would show the secret again.
         self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
     }
 }
 
-/// Whether a daemon has nothing to complain of; it may be rotating at this moment.
+/// Whether a daemon reports no problem; it may be rotating now.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,
@@ -183,7 +182,7 @@ fn is_well(daemon: &Process, now: Timestamp) -> bool {
     }
 }
 
-/// Whether a daemon holds a successor that the vault did not take so far.
+/// Whether a daemon holds a successor that the vault has not accepted.
 fn holds_successor(daemon: &Process) -> bool {
     let failing = daemon.board().read(|all| all.first().is_some_and(|snapshot| snapshot.failure().is_some()));
     failing && standing(daemon, Timestamp::MIN_UTC) == TokenState::Unsaved

@@ -11,13 +11,13 @@ use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 
-/// What goes wrong is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
+/// The failure is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {
     /// `entra`, `key_vault` or `partner_center`.
     peer: String,
-    /// As the state counts them; all where none is named.
+    /// The name in the state's counters; every operation by default.
     operation: Option<String>,
     /// A secret's name or a user's object id.
     subject: Option<String>,
@@ -29,28 +29,28 @@ pub(super) struct FaultForm {
     /// No answer comes.
     #[serde(default)]
     hang: bool,
-    /// A page that is no answer.
+    /// A page that is no valid answer.
     #[serde(default)]
     garbage: bool,
-    /// One that does harm: `long`, `bomb`, `drip`, `echo` or `laced`.
+    /// A harmful one: `long`, `bomb`, `drip`, `echo` or `laced`.
     body: Option<String>,
-    /// The call is held up.
+    /// The call is delayed.
     delay: Option<Span>,
-    /// A good answer of Entra's is bent.
+    /// A success of Entra is altered.
     distort: Option<String>,
     /// HTTP status.
     status: Option<u16>,
     /// The `Retry-After` header, seconds.
     retry_after: Option<u64>,
-    /// OAuth error; makes it an answer of Entra's.
+    /// OAuth error; makes it an error answer of Entra.
     error: Option<String>,
     /// AADSTS number, or Key Vault's or Partner Center's code.
     code: Option<Value>,
     /// Entra's suberror, or Key Vault's inner code.
     inner: Option<String>,
-    /// How many calls it hits; all where none is set.
+    /// The number of calls it affects; every call by default.
     times: Option<u32>,
-    /// How long it holds, by the world's time.
+    /// How long it is active, by the world's time.
     lasts: Option<Span>,
 }
 
@@ -135,7 +135,7 @@ fn named<T: Copy, const N: usize>(
     })
 }
 
-/// The faults that hold.
+/// The active faults.
 pub(super) fn list(world: &World) -> Vec<Value> {
     let faults = world.faults();
     let listed = faults.iter().map(|fault| {

@@ -1,4 +1,4 @@
-//! Access tokens: what is in them, and what the world remembers of each.
+//! Access tokens: their content, and the world's record of each.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::token::AccessToken;
 pub(in crate::sandbox::world) struct AccessRecord {
     pub(in crate::sandbox::world) audience: String,
     pub(in crate::sandbox::world) tenant: String,
-    /// None for an app's own token.
+    /// `None` for an app's own token.
     pub(in crate::sandbox::world) user: Option<String>,
     pub(in crate::sandbox::world) mfa: bool,
     pub(in crate::sandbox::world) expires: Timestamp,
 }
 
-/// Who an access token is to speak for.
+/// The subject of an access token.
 pub(super) struct Bearer<'a> {
     pub(super) tenant: &'a str,
     pub(super) app: &'a str,
@@ -54,7 +54,7 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Not at each issue: with a fleet's worth of live tokens that would be most of the work.
+        // Not at each issue: with a whole fleet of live tokens that would be most of the work.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);
             self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());

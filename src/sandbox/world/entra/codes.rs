@@ -1,11 +1,11 @@
-//! What Entra says beside each AADSTS code.
+//! Entra's status, error and text for each AADSTS code.
 
 /// Stands for `authorization_declined`, which has no number of its own.
 pub(in crate::sandbox::world) const DECLINED: u32 = 1;
 /// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name (docs/azure-facts.md F136).
 pub(in crate::sandbox::world) const SLOW_DOWN: u32 = 2;
 
-/// A refusal by its AADSTS number alone.
+/// A rejection by its AADSTS number only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
 
@@ -84,7 +84,7 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
     }
 }
 
-/// Those that only a sign-in meets.
+/// Codes that only a sign-in can get.
 fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     match code {
         50011 => (
@@ -139,7 +139,7 @@ fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static
     }
 }
 
-/// Whether the issuer could read this text as one of its refresh tokens at all.
+/// Whether the issuer can parse this text as one of its refresh tokens.
 pub(in crate::sandbox::world) fn is_well_formed(text: &str) -> bool {
     let body = text.strip_prefix("0.A").or_else(|| text.strip_prefix("1.A"));
     body.is_some_and(|body| {

@@ -1,4 +1,4 @@
-//! Who has signed in, told to the app: for requests whose scope holds `openid`.
+//! ID tokens, for requests whose scope includes `openid`.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 use super::super::Inner;
 use super::super::grants::Owner;
 
-/// How long an ID token is good (docs/azure-facts.md F116).
+/// The lifetime of an ID token (docs/azure-facts.md F116).
 const LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 impl Inner {
-    /// The claims of an ID token, where one is asked for.
+    /// The claims of an ID token, if one is requested.
     pub(super) fn id_claims(&self, scope: &str, bearer: &Owner, nonce: Option<&str>) -> Option<Value> {
         let asked = |name: &str| scope.split_whitespace().any(|word| word == name);
         if !asked("openid") {
             return None;
         }
         let issued = self.time.wall();
-        // Neither name nor object id is told to those who do not ask for the profile (id-token-claims-reference).
+        // Name and object id need the scope `profile` (id-token-claims-reference).
         let oid = Some(&bearer.user).filter(|_| asked("profile"));
         let user = oid.and_then(|oid| self.directory.users.get(oid));
         let mut claims = json!({

@@ -1,4 +1,4 @@
-//! Exchanging a browser's code for tokens: what it is checked for, in Entra's order.
+//! Exchanges a browser's code for tokens: the checks, in Entra's order.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -17,11 +17,11 @@ const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);
 /// A request to exchange a code.
 #[derive(Clone, Copy)]
 pub struct CodeRequest<'a> {
-    /// As it stands in the URL: GUID or domain.
+    /// The tenant in the URL: GUID or domain.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
-    /// What the app sends to prove itself.
+    /// The app's secret.
     pub client_secret: &'a str,
     /// The code.
     pub code: &'a str,
@@ -29,7 +29,7 @@ pub struct CodeRequest<'a> {
     pub redirect_uri: &'a str,
     /// PKCE.
     pub code_verifier: &'a str,
-    /// Space separated; empty for what was asked for on the page.
+    /// Separated by spaces; empty for the scope of the page.
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
@@ -66,7 +66,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is looked at before the client: recorded, docs/azure-facts.md F123.
+        // The form of the grant is checked before the client: recorded, docs/azure-facts.md F123.
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313));
         }
@@ -110,13 +110,13 @@ impl Inner {
     }
 }
 
-/// Leaves out what was not asked for.
+/// Removes the parts that the scope does not request.
 pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> TokenAnswer {
     let lasting = asked.split_whitespace().any(|word| word == "offline_access");
     TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }
 }
 
-/// PKCE (RFC 7636, 4.6). What began with a challenge ends with a verifier.
+/// PKCE (RFC 7636, 4.6). A request with a challenge needs a verifier.
 fn verify(request: &AuthorizeRequest, verifier: &str) -> Result<(), Refuse> {
     if request.code_challenge.is_empty() && verifier.is_empty() {
         return Ok(());

@@ -34,7 +34,7 @@ async fn a_token_dies_ninety_days_after_its_issue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_kills_what_was_issued_before_and_nothing_after() {
+async fn a_revocation_ends_tokens_issued_before_it_only() {
     let scene = Scene::new();
     let before = scene.token();
 
@@ -46,7 +46,7 @@ async fn a_revocation_kills_what_was_issued_before_and_nothing_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_form_of_the_grant_is_looked_at_before_the_client() {
+async fn the_form_of_the_grant_is_checked_before_the_client() {
     let scene = Scene::new();
     let wrong = SecretString::from("wrong");
     let client = scene.partner.client_id.as_str();
@@ -79,7 +79,7 @@ async fn an_apps_secret_expires_and_is_replaced_without_harm_to_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_belongs_to_one_app_and_an_unknown_tenant_knows_nobody() {
+async fn a_token_belongs_to_one_app_and_an_unknown_tenant_is_rejected() {
     let scene = Scene::new();
     scene.world.add_app(&scene.partner.tenant_id, "other-app", "s", None);
 
@@ -100,7 +100,7 @@ async fn a_token_belongs_to_one_app_and_an_unknown_tenant_knows_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn accounts_and_policies_refuse_and_heal() {
+async fn disabled_accounts_and_policies_can_be_undone() {
     let scene = Scene::new();
     let token = scene.token();
     scene.world.disable_user(&scene.partner.user_oid, true);
@@ -133,7 +133,7 @@ async fn a_loop_is_stopped_and_forgiven_after_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_strict_issuer_kills_the_family_when_a_spent_token_comes_back() {
+async fn a_strict_issuer_ends_the_family_when_a_spent_token_returns() {
     let scene = Scene::new();
     scene.world.set_strict(true);
     let first = scene.token();
@@ -147,7 +147,7 @@ async fn a_strict_issuer_kills_the_family_when_a_spent_token_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_customers_tenant_takes_the_partners_token_where_the_app_is_consented_to() {
+async fn a_customers_tenant_accepts_the_partners_token_after_consent() {
     let scene = Scene::new();
     let partner = &scene.partner;
     scene.world.add_customer(&partner.tenant_id, "customer", "fabrikam.example", &[&partner.client_id]);

@@ -77,7 +77,7 @@ async fn a_deletion_in_progress_is_a_transition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn roles_and_firewall_say_what_is_missing() {
+async fn missing_roles_and_the_firewall_are_named() {
     let scene = Scene::new();
     let (vault, at) = (scene.world.as_actor("one"), &scene.partner.refresh_token);
     scene.world.change_vault(VAULT, |vault| {
@@ -98,7 +98,7 @@ async fn roles_and_firewall_say_what_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bounds_on_values_and_tags_are_key_vaults() {
+async fn limits_on_values_and_tags_match_key_vault() {
     let scene = Scene::new();
     let (vault, at) = (scene.world.as_actor("one"), &scene.partner.refresh_token);
     let many: Tags = (0..16).map(|n| (format!("t{n}"), String::new())).collect();

@@ -1,4 +1,4 @@
-//! What a vault holds: secrets, versions, attributes; and what is asked of it.
+//! A vault's content: secrets, versions, attributes; and requests to it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use crate::process::clock::Timestamp;
 use crate::token::tags::Tags;
 
-/// What a role allows (Key Vault, built-in roles for data plane).
+/// The rights of a role (Key Vault, built-in roles for data plane).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Reading values.
@@ -39,7 +39,7 @@ impl Action {
         Self::Purge,
     ];
 
-    /// As a refusal names it.
+    /// Its name in a rejection.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GetSecret => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
@@ -56,14 +56,14 @@ impl Action {
 /// A vault.
 #[derive(Clone, Debug)]
 pub struct VaultState {
-    /// What the caller's role allows.
+    /// The rights of the caller's role.
     pub allowed: BTreeSet<Action>,
-    /// The caller's address, where the firewall does not allow it.
+    /// The caller's address, if the firewall rejects it.
     pub firewall_refuses: Option<String>,
     /// How long a deletion or a recovery takes.
     pub transition: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
-    /// When new versions were made lately, and when other calls were.
+    /// The times of recent new versions, and of other recent calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
 
@@ -81,19 +81,19 @@ impl Default for VaultState {
 
 #[derive(Clone, Debug)]
 pub(in crate::sandbox::world) struct SecretState {
-    /// As it was first written: names are compared without regard to case.
+    /// As first written: names are compared ignoring case.
     pub(super) name: String,
     /// Oldest first.
     pub(super) versions: Vec<SecretVersion>,
     pub(super) deleted: Option<Timestamp>,
-    /// A recovery is under way until then.
+    /// A recovery is in progress until then.
     pub(super) recovering_until: Option<Timestamp>,
 }
 
 /// One version of a secret.
 #[derive(Clone, Debug)]
 pub struct SecretVersion {
-    /// The secret's name, as it was first written.
+    /// The secret's name, as first written.
     pub name: String,
     /// 32 hex digits.
     pub id: String,
@@ -131,9 +131,9 @@ impl Default for Attributes {
 /// A new version.
 #[derive(Clone, Debug)]
 pub struct SetRequest {
-    /// What it is to hold.
+    /// The value.
     pub value: SecretString,
-    /// Switches and dates; nothing is taken over from the version before.
+    /// Switches and dates; none is copied from the previous version.
     pub attributes: Attributes,
     /// MIME type.
     pub content_type: Option<String>,
@@ -141,14 +141,14 @@ pub struct SetRequest {
     pub tags: Tags,
 }
 
-/// A change to a version. What is `None` stays.
+/// A change to a version. `None` leaves a part unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateRequest {
-    /// Whether it can be read.
+    /// Whether the version is enabled.
     pub enabled: Option<bool>,
-    /// When it says it ends.
+    /// The new expiry.
     pub expires: Option<Timestamp>,
-    /// When it says it starts.
+    /// The new start.
     pub not_before: Option<Timestamp>,
     /// MIME type.
     pub content_type: Option<String>,
@@ -159,9 +159,9 @@ pub struct UpdateRequest {
 /// A page of a list.
 #[derive(Clone, Debug)]
 pub struct VersionsPage {
-    /// In no promised order. For a list of secrets, each one's newest version.
+    /// In no particular order. For a list of secrets, each one's newest version.
     pub items: Vec<SecretVersion>,
-    /// How many to skip for the next page; none on the last.
+    /// The offset of the next page; `None` on the last.
     pub next: Option<usize>,
 }
 
@@ -172,6 +172,6 @@ pub struct DeletedSecret {
     pub newest: SecretVersion,
     /// When it was deleted.
     pub deleted_at: Timestamp,
-    /// When the vault purges it by itself.
+    /// When the vault purges it.
     pub purged_at: Timestamp,
 }

@@ -1,16 +1,16 @@
-//! What Key Vault says when it says no (docs/azure-facts.md F214).
+//! Key Vault's rejections (docs/azure-facts.md F214).
 
 use std::fmt;
 
 use super::Action;
 
-/// Who is refused, in every answer: the world keeps no ids of its callers.
+/// The caller's id in every rejection: the world has no ids of its callers.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultRefusal {
-    /// HTTP status; 0 where the vault's name does not even resolve.
+    /// HTTP status; 0 if the vault's name does not resolve.
     pub status: u16,
     /// As `Forbidden`.
     pub code: &'static str,
@@ -20,7 +20,7 @@ pub struct VaultRefusal {
     pub text: String,
     /// The data action that no role grants.
     pub action: Option<Action>,
-    /// The caller's address, where it is what is refused.
+    /// The caller's address, if the firewall rejects it.
     pub address: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl VaultRefusal {
     }
 
     pub(super) fn no_role(action: Action) -> Self {
-        // The recorded answer runs over several lines.
+        // The recorded answer has several lines.
         let text = format!(
             "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, please observe propagation time.\r\nCaller: appid=00000000-0000-0000-0000-000000000005;oid={CALLER};iss=https://sts.windows.net/00000000-0000-0000-0000-000000000008/\r\nAction: '{}'\r\nResource: '/vaults/sandbox'\r\nAssignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null",
             action.as_str()
@@ -97,7 +97,7 @@ impl VaultRefusal {
         Self { address: Some(address), ..Self::new(403, "Forbidden", Some("ForbiddenByFirewall"), text) }
     }
 
-    /// The request itself is at fault.
+    /// The request itself is invalid.
     pub fn bad_parameter(text: impl Into<String>) -> Self {
         Self::new(400, "BadParameter", None, text)
     }

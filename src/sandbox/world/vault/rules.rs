@@ -1,4 +1,4 @@
-//! The vault's rules, apart from who calls it.
+//! The vault's rules, independent of the caller.
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
@@ -16,13 +16,13 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, VersionId};
 
-/// Key Vault's bound on a value (docs/azure-facts.md F207).
+/// Key Vault's limit on a value (docs/azure-facts.md F207).
 const MAX_VALUE_BYTES: usize = 25 * 1024;
 
-/// Key Vault's bound on a tag's name and on its value (docs/azure-facts.md F207).
+/// Key Vault's limit on a tag's name and on its value (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
 
-/// New versions that a vault takes in `LIMITS_SPAN`, and other calls (docs/azure-facts.md F216).
+/// New versions that a vault accepts in `LIMITS_SPAN`, and other calls (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 300;
 /// See `NEW_VERSIONS`.
 const OTHER_CALLS: usize = 4_000;
@@ -36,7 +36,7 @@ impl VaultState {
         self.firewall_refuses.clone().map_or(Ok(()), |address| Err(VaultRefusal::firewall(address)))
     }
 
-    /// Counts a call, and refuses it where it is one too many in ten seconds.
+    /// Counts a call, and rejects it above the limit of ten seconds.
     pub(super) fn count(&mut self, operation: Operation, now: Timestamp) -> Ruling<()> {
         let (lately, most) = match operation {
             Operation::Set => (&mut self.lately.0, NEW_VERSIONS),
@@ -56,7 +56,7 @@ impl VaultState {
         if self.allowed.contains(&action) { Ok(()) } else { Err(VaultRefusal::no_role(action)) }
     }
 
-    /// Ends what time has ended: recoveries, and the retention of deleted secrets.
+    /// Completes what is due: recoveries, and the retention of deleted secrets.
     pub(super) fn settle(&mut self, now: Timestamp) {
         self.secrets.retain(|_, secret| secret.deleted.is_none_or(|at| now < at + RETENTION));
         for secret in self.secrets.values_mut() {
@@ -78,7 +78,7 @@ impl VaultState {
         self.secrets.get_mut(&key(at)).ok_or_else(|| VaultRefusal::not_found(at.name.as_str()))
     }
 
-    /// A secret whose deletion has finished.
+    /// A secret whose deletion is complete.
     pub(super) fn deleted(&mut self, at: &SecretAddress, now: Timestamp) -> Ruling<&mut SecretState> {
         let transition = self.transition;
         let secret = self.secrets.get_mut(&key(at));
@@ -122,7 +122,7 @@ impl VaultState {
         self.secrets.values().filter(|secret| secret.deleted.is_none()).map(|secret| secret.name.as_str())
     }
 
-    /// All that is or was stored, deleted or not.
+    /// All values that are or were stored, deleted or not.
     pub(in crate::sandbox::world) fn values(&self) -> impl Iterator<Item = &SecretString> {
         self.secrets.values().flat_map(|secret| &secret.versions).map(|version| &version.value)
     }

@@ -1,7 +1,7 @@
-//! A person who does what an action says, literally: types its commands and opens the pages that it names.
+//! A person who follows an action literally: types its commands and opens the pages that it names.
 //!
-//! Owns what each command of the Azure CLI and each instruction does to the world. Ids, names and dates come out of the text
-//! alone. A text that cannot be followed is an error.
+//! Owns the effect of each Azure CLI command and each instruction on the world. Ids, names and dates come from the
+//! text alone. A text that cannot be followed is an error.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use super::super::Stage;
 use super::super::login::page_of;
 
-/// What is said and asks for nothing.
+/// Sentences that require no action.
 const REMARKS: [&str; 9] = [
     "it replaces the secret permissions that this identity has there",
     "Perennial picks it up ",
@@ -35,11 +35,11 @@ type Told<T> = Result<T, String>;
 
 pub(super) struct Person<'a> {
     pub(super) stage: &'a Stage,
-    /// Which of the alternatives in the text apply, by their first words.
+    /// The alternatives in the text that apply, by their first words.
     pub(super) applies: &'a [&'a str],
-    /// What the last command printed.
+    /// The output of the last command.
     printed: String,
-    /// Whether something was changed that a new process reads at once, and this one does not.
+    /// Whether a change was made that only a new process reads at once.
     pub(super) must_restart: bool,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Person<'a> {
             }
             if let Some(path) = clause.strip_prefix("store it in the file ") {
                 std::fs::write(path, &self.printed).map_err(|error| format!("{path}: {error}"))?;
-                // A process keeps the credential for the vault for a minute.
+                // A process caches the credential for the vault for a minute.
                 (self.must_restart, followed) = (true, true);
             }
             if !followed && !REMARKS.iter().any(|remark| clause.contains(remark)) {
@@ -72,7 +72,7 @@ impl<'a> Person<'a> {
         Ok(())
     }
 
-    /// Does what is to be done in a portal or in a file. False where the text does not ask for that.
+    /// Performs an action in a portal or in a file. False if the text requires none.
     fn by_hand(&mut self, clause: &str, action: &str) -> Told<bool> {
         let Stage { sandbox, partner, .. } = self.stage;
         let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
@@ -139,7 +139,7 @@ impl<'a> Person<'a> {
         }
     }
 
-    /// As the token's user, or as another member of the tenant where that one is gone.
+    /// As the token's user, or as another member of the tenant if that user is gone.
     async fn signs_in(&self, args: &[&str]) -> Told<()> {
         let users = self.stage.world().users();
         let ours = |user: &&perennial::sandbox::world::User| {
@@ -155,9 +155,9 @@ impl<'a> Person<'a> {
         if ended.code == Some(0) { Ok(()) } else { Err(format!("login: {}{}", ended.stdout, ended.stderr)) }
     }
 
-    /// What a line prints.
+    /// The output of a line.
     fn shell(&self, line: &str) -> Told<String> {
-        // What the first command prints goes to the second, unless the first fails.
+        // The first command's output becomes the second's input, unless the first fails.
         if let Some((first, second)) = line.split_once(") && printf %s \"$s\" | ") {
             let first = first.strip_prefix("s=$(").ok_or("what is s?")?;
             return self.command(&words(second)?, self.shell(first)?.trim_end_matches('\n'));
@@ -218,7 +218,7 @@ impl<'a> Person<'a> {
                 let at = self.secret(&mut flags)?;
                 flags.expect(&[("file", "/dev/stdin"), ("output", "none")])?;
                 let expires = flags.take("expires").ok().map(|at| time(&at)).transpose()?;
-                // Without a pipe the person pastes the value that the app has.
+                // Without a pipe the person pastes the app's value.
                 let apps = world.apps();
                 let app = apps.iter().find(|app| app.client_id == partner.client_id).expect("ours");
                 let known = app.secrets[0].value.expose_secret();
@@ -345,7 +345,7 @@ impl Flags {
     }
 }
 
-/// The words of a command. None may be a variable or stand for something else.
+/// The words of a command. None may be a variable or a placeholder.
 fn words(command: &str) -> Told<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in command.chars().chain([' ']) {

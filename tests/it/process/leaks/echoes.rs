@@ -1,5 +1,5 @@
-//! Peers that send back whatever they were sent, in every text that an answer has: none of it is logged,
-//! served or stored, wherever the program has its secrets from.
+//! Services that return all data of the request, in every text of an answer: none of it is logged, served or stored,
+//! whatever the source of the secrets is.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, eventually, get};
 
-/// Everything that the daemon serves, and what it does not.
+/// All endpoints of the daemon, and an unknown one.
 const PATHS: [&str; 10] = [
     "/",
     "/status",
@@ -26,7 +26,7 @@ const PATHS: [&str; 10] = [
     "/no/such/page",
 ];
 
-/// Every call that carries a secret, and the statuses that are read in different ways.
+/// Every call that carries a secret, and the statuses that are parsed in different ways.
 const ECHOES: [(Peer, Operation, &[u16]); 5] = [
     (Peer::Entra, Operation::Redeem, &[200, 400, 401, 503]),
     (Peer::KeyVault, Operation::Get, &[200, 400, 403, 404, 409, 500]),
@@ -39,8 +39,8 @@ fn echo(peer: Peer, operation: Operation, status: u16) -> Fault {
     Fault::of(peer, FaultEffect::Hostile { status, body: Hostile::Echo }).on(operation)
 }
 
-/// The values of all apps and the vault identity's, as the operator gave them: one in a file, the others in
-/// the environment.
+/// The values of all apps and of the vault identity, as the operator supplies them: one in a file, the others in the
+/// environment.
 fn out_of_the_vault(stage: &Stage) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let file = stage.dir.0.join("app-secret");
@@ -68,7 +68,7 @@ pub(super) fn pages(daemon_at: &str) -> String {
     PATHS.iter().map(|path| get(daemon_at, path)).collect::<Vec<_>>().join("\n")
 }
 
-/// What is in the vault for everybody to read: the tags of all versions.
+/// The readable part of the vault: the tags of all versions.
 pub(super) fn tags(stage: &Stage) -> String {
     let secrets = stage.world().secrets();
     let versions = secrets.iter().flat_map(|at| stage.world().versions_of(at));
@@ -76,7 +76,7 @@ pub(super) fn tags(stage: &Stage) -> String {
 }
 
 #[tokio::test]
-async fn what_a_peer_sends_back_gets_no_further() {
+async fn echoed_secrets_are_not_logged_served_or_stored() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world();
     let env = out_of_the_vault(&stage);
@@ -102,7 +102,7 @@ async fn what_a_peer_sends_back_gets_no_further() {
             let calls = || world.count_calls(peer, Some(operation), Timestamp::MIN_UTC);
             let before = calls();
             world.inject(echo(peer, operation, *status));
-            // A week on there is something to save, and a day on something to mark.
+            // After a week a save is due, and after a day an update of tags.
             world.advance(TimeDelta::days(8));
             daemon.signal("HUP");
             eventually(&format!("{operation:?} is answered so: {status}"), || {

@@ -1,4 +1,4 @@
-//! What the machine lets others see of the process: arguments, files below `/proc`, core dumps.
+//! The process as other users of the machine see it: arguments, files below `/proc`, core dumps.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,21 +12,21 @@ use super::super::{Stage, is};
 use super::{leaks, secrets};
 use crate::support::child::{Child, eventually};
 
-/// The files below `/proc` that anybody may read.
+/// The files below `/proc` that every user may read.
 const PUBLIC: [&str; 9] =
     ["cmdline", "comm", "limits", "mountinfo", "sched", "stat", "statm", "status", "cgroup"];
 
 static WITHOUT_RIGHTS: LazyLock<PathBuf> =
     LazyLock::new(|| compile("leaks/without_rights.c", "without-rights", &[]));
 
-/// A program without a right to look into other processes, which root has.
+/// A program without root's right to inspect other processes.
 fn without_rights(program: &str) -> Command {
     let mut command = Command::new(&*WITHOUT_RIGHTS);
     command.arg(program);
     command
 }
 
-/// The program where core dumps would be made if it were not against them: in a directory of the stage's.
+/// The program on a host that would write core dumps into a directory of the stage.
 fn careless(stage: &Stage) -> Child {
     let mut shell = without_rights("sh");
     let program = env!("CARGO_BIN_EXE_perennial");
@@ -53,7 +53,7 @@ fn readable(path: &str) -> bool {
 async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
-    // Reads what never comes, and ends with this test.
+    // Blocks on a pipe, and ends with this test.
     let mut other = without_rights("cat").stdin(Stdio::piped()).spawn().expect("coreutils are installed");
 
     let seen = |id: u32| {
@@ -70,7 +70,7 @@ async fn other_processes_of_the_same_user_see_no_memory_and_no_environment() {
 }
 
 #[tokio::test]
-async fn what_everybody_may_read_of_the_process_holds_no_secret() {
+async fn world_readable_process_files_hold_no_secret() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let daemon = at_work(&stage).await;
 
@@ -79,7 +79,7 @@ async fn what_everybody_may_read_of_the_process_holds_no_secret() {
     assert!(public.contains("perennial\0run\0"), "{public}");
     assert_eq!(leaks(&public, &secrets(&stage)), Vec::<String>::new());
 
-    // Nothing is added to the environment, and no file is left open or written.
+    // The environment stays the same, and no file is left open or written.
     let own = stage.sandbox.vault_identity.client_secret.expose_secret();
     let environ = read("environ").unwrap_or_default();
     let others: Vec<&str> =
@@ -94,7 +94,7 @@ async fn what_everybody_may_read_of_the_process_holds_no_secret() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_no_memory_behind() {
+async fn a_crash_leaves_no_core_dump() {
     for (name, number) in [("ABRT", 6), ("QUIT", 3)] {
         let stage = Stage::set(TimeDelta::days(80)).await;
         let daemon = at_work(&stage).await;

@@ -1,5 +1,5 @@
-//! Text from an issuer, from Partner Center and from the vault's tags: it reaches a terminal, a log and a page only
-//! in a form that can hold neither a secret nor a terminal's escape sequence.
+//! Texts of an issuer, of Partner Center and of the vault's tags reach a terminal, a log and a page only in a form
+//! without a secret or a terminal's escape sequence.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,10 +12,10 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, Ended};
 
-/// Clears a screen, sets a title, colors by a single C1 character, and turns the direction of reading.
+/// Clears a screen, sets a title, colors by a single C1 character, and reverses the reading direction.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}end";
 
-/// What a terminal would act on instead of showing it.
+/// The characters that a terminal would interpret.
 fn raw(text: &str) -> Vec<char> {
     let acts = |c: &char| {
         let hidden = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{2069}'];
@@ -36,9 +36,9 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn claims_that_repeat_the_request_are_not_shown() {
+async fn claims_that_echo_the_request_are_not_shown() {
     let stage = Stage::set(TimeDelta::days(80)).await;
-    // Where the tenant is named by a domain, the tenant that a token claims cannot be compared.
+    // If a domain names the tenant, a token's tenant id cannot be compared.
     let text = std::fs::read_to_string(&stage.config).expect("written");
     let by_domain = text.replace(&stage.partner.tenant_id, "one.onmicrosoft.com");
     assert_ne!(text, by_domain);
@@ -92,7 +92,7 @@ async fn a_refresh_token_that_comes_back_as_an_access_token_is_not_printed() {
     }
 }
 
-/// Tags of every name that Perennial reads, and foreign ones that do not all fit beside its own.
+/// Tags of every name that Perennial reads, and more foreign ones than fit beside its own.
 fn hostile_tags() -> Tags {
     let own = tag::OURS.map(|name| (name.to_owned(), format!("perennial {HOSTILE}")));
     let foreign = (0..15 - own.len()).map(|nth| (format!("{nth}{HOSTILE}"), HOSTILE.to_owned()));
@@ -100,7 +100,7 @@ fn hostile_tags() -> Tags {
 }
 
 #[tokio::test]
-async fn tags_never_reach_a_terminal_a_log_or_a_page_as_they_are() {
+async fn tags_never_reach_a_terminal_a_log_or_a_page_unescaped() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let token = &stage.partner.refresh_token;
     let user = stage.partner.user_oid.clone();
@@ -140,7 +140,7 @@ async fn tags_never_reach_a_terminal_a_log_or_a_page_as_they_are() {
 }
 
 #[tokio::test]
-async fn foreign_tags_that_do_not_fit_are_named_in_a_harmless_form() {
+async fn foreign_tags_that_do_not_fit_are_named_with_escapes() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let foreign = (0..15).map(|nth| (format!("{nth:02}{HOSTILE}"), HOSTILE.to_owned()));
     stage.world().retag(&stage.partner.refresh_token, |tags| *tags = foreign.clone().collect());
@@ -163,7 +163,7 @@ async fn foreign_tags_that_do_not_fit_are_named_in_a_harmless_form() {
 }
 
 #[tokio::test]
-async fn who_wrote_over_a_sign_in_is_named_in_a_harmless_form() {
+async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     let stage = Stage::set(TimeDelta::days(80)).await;
     let world = stage.world().clone();
     let token = stage.partner.refresh_token.clone();

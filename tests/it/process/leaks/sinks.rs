@@ -1,5 +1,5 @@
-//! Sinks of every kind and a heartbeat, whose addresses, keys and password are shown nowhere: where they are
-//! let in, where they are refused, and where nobody is there. Every receiver sends back what it was sent.
+//! Sinks of every kind and a heartbeat, whose addresses, keys and password are never shown: on success, on rejection,
+//! and without a listener. Every receiver returns the data of the request.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::support::inbox::Inbox;
 
 const KINDS: [&str; 5] = ["teams", "slack", "webhook", "pagerduty", "email"];
 
-/// What an operator keeps in files: the last part of each address, two keys and a password.
+/// The operator's secret files: the last part of each address, two keys and a password.
 const SECRETS: [(&str, &str); 7] = [
     ("teams", "canary+of/teams~4711"),
     ("slack", "canary+of/slack~4712"),
@@ -28,10 +28,10 @@ const SECRETS: [(&str, &str); 7] = [
     ("email", "canary of the mail's password 4716"),
     ("signing", "whsec_Y2FuYXJ5IG9mIHRoZSBzaWduaW5nIGtleQ=="),
 ];
-/// What the last of them is in base64, which the program has in memory.
+/// The last of them decoded from base64, as in the program's memory.
 const SIGNING_KEY: &str = "canary of the signing key";
 
-/// What the receivers do.
+/// The receivers' behavior.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Manner {
     LetIn,
@@ -39,7 +39,7 @@ enum Manner {
     AreGone,
 }
 
-/// A mail server on this machine that repeats each word it is told. Ends with the test's runtime.
+/// A mail server on this machine that repeats each word of the client. Ends with the test's runtime.
 struct PostOffice {
     server: String,
     heard: Arc<Mutex<String>>,
@@ -53,7 +53,7 @@ impl PostOffice {
         let kept = Arc::clone(&heard);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                // Who hangs up has ended the conversation.
+                // A client that hangs up ends the conversation.
                 let _ended = converse(tcp, lets_in, &kept).await;
             }
         });
@@ -87,7 +87,7 @@ async fn converse(tcp: TcpStream, lets_in: bool, heard: &Mutex<String>) -> io::R
     }
 }
 
-/// Writes the secrets into files, and into the configuration who is told what they are for.
+/// Writes the secrets into files, and the sinks that use them into the configuration.
 fn add_sinks(stage: &Stage, http: &str, mail: &str) {
     let file = |name: &str| {
         let (_, secret) = SECRETS.iter().find(|(of, _)| *of == name).expect("one of them");
@@ -116,7 +116,7 @@ fn add_sinks(stage: &Stage, http: &str, mail: &str) {
 }
 
 #[tokio::test]
-async fn what_sinks_are_reached_by_gets_no_further() {
+async fn secrets_of_sinks_are_never_shown() {
     for manner in [Manner::LetIn, Manner::Refuse, Manner::AreGone] {
         let stage = Stage::set(TimeDelta::days(80)).await;
         let (inbox, mail) = (Inbox::open().await, PostOffice::open(manner == Manner::LetIn).await);
@@ -124,7 +124,7 @@ async fn what_sinks_are_reached_by_gets_no_further() {
             inbox.answer(403);
         }
         match manner {
-            // Nobody listens on this port.
+            // No program listens on this port.
             Manner::AreGone => add_sinks(&stage, "http://127.0.0.1:1", "smtp://127.0.0.1:1"),
             _ => add_sinks(&stage, &inbox.url(""), &mail.server),
         }
@@ -153,7 +153,7 @@ async fn what_sinks_are_reached_by_gets_no_further() {
         match manner {
             Manner::LetIn => assert!(!undeliverable(), "{}", daemon.told()),
             Manner::Refuse => eventually("told on the page", || undeliverable().then_some(())).await,
-            // It may pass, and is told once it has lasted.
+            // It may pass, and is reported once it has lasted.
             Manner::AreGone => {}
         }
         let served = pages(&address);

@@ -1,4 +1,4 @@
-//! An app secret that lies where the app's id is expected: messages name the place and never the value.
+//! An app secret in the place of the app's id: messages name the place and never the value.
 
 use chrono::TimeDelta;
 use perennial::token::secret::{SecretAddress, SecretName};
@@ -9,10 +9,10 @@ use super::super::Stage;
 use super::{leaks, secrets};
 use crate::support::child::{Child, Ended};
 
-/// Where an operator can keep an app's id, and how messages name that place.
+/// The places of an app's id, and their names in messages.
 const PLACES: [&str; 4] = ["secret", "file", "env", "credential"];
 
-/// What reads the app's id. `login` gives up soon, should it come so far as to wait for anybody.
+/// The commands that read the app's id. `login` times out early, in case it starts to wait for a user.
 const COMMANDS: [&[&str]; 8] = [
     &["check", "one"],
     &["check", "one", "--json", "--no-redeem"],
@@ -25,7 +25,7 @@ const COMMANDS: [&[&str]; 8] = [
 ];
 
 impl Stage {
-    /// Has the app's id of `one` read from a place that holds `content`; says how the place is named.
+    /// Configures a place that holds `content` as the app id of `one`; returns the place's name.
     fn app_id_from(&self, place: &str, content: &str) -> String {
         let dir = self.dir.0.display().to_string();
         std::fs::write(self.dir.0.join("app-id"), content).expect("our own directory");
@@ -49,7 +49,7 @@ impl Stage {
         named
     }
 
-    /// Runs a command with everything that a place may need, and a browser that tells what it was opened with.
+    /// Runs a command with the environment of every place, and a browser that records its arguments.
     async fn run_placed(&self, args: &[&str], content: &str) -> (Ended, String) {
         let opened = self.dir.0.join("opened");
         let script = self.dir.0.join("browser.sh");

@@ -1,4 +1,4 @@
-//! A person with a browser: opens pages, presses buttons, and is sent where the pages lead.
+//! A user with a browser: opens pages, presses buttons, and follows redirects and forms.
 
 use perennial::net::http::http_client;
 use reqwest::{Response, StatusCode, Url};
@@ -20,7 +20,7 @@ impl Browser {
         self.0.post(url).form(fields).send().await.expect("an answer")
     }
 
-    /// Signs in at the page, and says where that leads: nowhere, where Entra keeps the person.
+    /// Signs in at the page, and returns its result: Entra may keep the user on its own page.
     pub(in crate::process) async fn sign_in(&self, url: &str, user: &str) -> Back {
         let page = self.get(url).await;
         assert_eq!(page.status(), StatusCode::OK);
@@ -28,7 +28,7 @@ impl Browser {
         Back::of(self.press(url, &[("user", user)]).await).await
     }
 
-    /// Goes back to the program, as the sign-in page leads: gives what its last page says.
+    /// Returns to the program, and gives the text of its last page.
     pub(in crate::process) async fn go_back(&self, back: Back) -> String {
         let answer = match back {
             Back::Redirect(url) => self.get(url.as_str()).await,
@@ -40,14 +40,14 @@ impl Browser {
     }
 }
 
-/// Where a sign-in page leads.
+/// The result of a sign-in page.
 #[derive(Debug)]
 pub(in crate::process) enum Back {
     /// A redirect.
     Redirect(Url),
     /// A form that is sent to the program.
     Form(String, Vec<(String, String)>),
-    /// The person stays at Entra's page.
+    /// The user stays on Entra's page.
     Kept(String),
 }
 

@@ -1,5 +1,4 @@
-//! A sign-in beside other programs of this machine that hold connections to the listener and send nothing, or never
-//! the end of it.
+//! A sign-in while other local programs hold connections to the listener and send nothing, or no complete request.
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

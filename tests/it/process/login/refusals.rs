@@ -1,4 +1,4 @@
-//! Whatever speaks against a sign-in is told with its cure, and nothing is stored.
+//! If a check fails, `login` reports it with an action, and stores nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::browser::Back;
 use super::page_of;
 use crate::support::child::{Child, Ended, eventually};
 
-/// Three people of the partner's tenant beside the one who keeps the token, and one of another.
+/// Three users of the partner's tenant beside the token's own, and one of another tenant.
 struct Cast {
     colleague: String,
     password_only: String,
@@ -34,7 +34,7 @@ fn cast(stage: &Stage) -> Cast {
 }
 
 impl Stage {
-    /// Signs in as that user and says how it ended, and what the browser's last page says.
+    /// Signs in as that user. Returns the exit, and the text of the browser's last page.
     async fn try_login(&self, user: &str, args: &[&str]) -> (Ended, String) {
         let login = self.login(&[args, &["--timeout", "60s"]].concat());
         let browser = self.browser();
@@ -43,7 +43,7 @@ impl Stage {
         (login.ended("an end").await, page)
     }
 
-    /// A sign-in that must not be stored: the code, why, and the cure.
+    /// A sign-in that must not be stored: the code, the reason, and the action.
     async fn refused(&self, user: &str, code: i32, why: &str, cure: &str) {
         let before = self.versions();
         let (ended, page) = self.try_login(user, &[]).await;
@@ -95,7 +95,7 @@ async fn a_sign_in_by_the_wrong_account_is_not_stored() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_registered_wrongly_is_told_how_to_mend_it() {
+async fn a_wrong_app_registration_is_reported_with_its_action() {
     let stage = Stage::set(TimeDelta::days(3)).await;
     let own = stage.partner.user_oid.clone();
     let register = |platform| {
@@ -155,7 +155,7 @@ async fn consent_is_asked_for_and_may_be_declined() {
 }
 
 #[tokio::test]
-async fn what_entra_shows_on_its_own_page_ends_in_a_hint_after_the_wait() {
+async fn an_error_on_entras_page_ends_in_a_hint_after_the_timeout() {
     let stage = Stage::never_signed_in().await;
     let Cast { stranger, .. } = cast(&stage);
     let browser = stage.browser();
@@ -191,7 +191,7 @@ async fn what_entra_shows_on_its_own_page_ends_in_a_hint_after_the_wait() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_at_once() {
+async fn a_port_in_use_is_reported_at_once() {
     let stage = Stage::never_signed_in().await;
     let holder = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
     let port = holder.local_addr().expect("bound").port().to_string();
@@ -205,7 +205,7 @@ async fn a_port_that_is_taken_is_told_at_once() {
 #[tokio::test]
 async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let stage = Stage::never_signed_in().await;
-    // Long enough for the second to come meanwhile, also on a busy machine.
+    // Long enough for the second request, also on a slow machine.
     let delay = FaultEffect::Delay(Duration::from_secs(3));
     stage.world().inject(Fault::of(Peer::Entra, delay).on(Operation::SignIn));
     let login = stage.login(&["--no-browser"]);
@@ -222,7 +222,7 @@ async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     let astray = back.join("/callback").expect("a URL");
     assert_eq!(browser.get(astray.as_str()).await.status(), 404);
 
-    // The first is being exchanged while the second asks.
+    // The first code is being exchanged when the second request comes.
     let (first, second) = tokio::join!(browser.get(back.as_str()), async {
         eventually("the exchange", || login.told().contains("state mismatch").then_some(())).await;
         browser.get(back.as_str()).await
@@ -256,7 +256,7 @@ async fn a_secret_that_is_deleted_softly_can_be_recovered_or_purged() {
 }
 
 #[tokio::test]
-async fn a_vault_that_refuses_is_told_before_anybody_signs_in() {
+async fn a_vault_that_denies_access_is_reported_before_the_sign_in() {
     let stage = Stage::set(TimeDelta::days(3)).await;
     let no_role = FaultEffect::Coded {
         status: 403,
@@ -273,7 +273,7 @@ async fn a_vault_that_refuses_is_told_before_anybody_signs_in() {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_waited_for_and_no_good_sign_in_is_lost() {
+async fn login_waits_out_passing_failures_and_loses_no_sign_in() {
     let stage = Stage::never_signed_in().await;
     let down = || FaultEffect::Status { status: 503, retry_after: None };
     stage.world().inject(Fault::of(Peer::PartnerCenter, down()).times(1));
@@ -287,7 +287,7 @@ async fn what_passes_by_itself_is_waited_for_and_no_good_sign_in_is_lost() {
 }
 
 #[tokio::test]
-async fn what_was_written_is_not_written_again_where_it_cannot_be_read_back_at_once() {
+async fn login_does_not_write_twice_if_reading_back_fails() {
     let stage = Stage::set(TimeDelta::days(3)).await;
     let world = stage.world().clone();
     stage.world().tell_calls_to(move |call, when| {
@@ -315,7 +315,7 @@ async fn partner_center_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn a_device_code_may_be_declined_mistyped_or_run_out() {
+async fn a_device_code_may_be_declined_mistyped_or_expired() {
     let stage = Stage::never_signed_in().await;
     stage.world().set_device_interval(Duration::from_secs(1));
     let browser = stage.browser();
@@ -348,7 +348,7 @@ async fn a_device_code_may_be_declined_mistyped_or_run_out() {
     assert_eq!(stage.versions(), 0);
 }
 
-/// Neither an ID token nor an access token that can be read: an import has no nonce that would miss the one.
+/// No readable ID token or access token: an import has no nonce, whose absence would be noticed.
 #[tokio::test]
 async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
     let stage = Stage::set(TimeDelta::days(3)).await;
@@ -385,7 +385,7 @@ async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
 }
 
 #[tokio::test]
-async fn what_is_imported_must_be_one_live_token_of_this_app() {
+async fn an_import_must_be_one_valid_token_of_this_app() {
     let stage = Stage::never_signed_in().await;
     let revoked =
         stage.world().sign_in(&stage.partner.user_oid, &stage.partner.client_id).expect("signed in");

@@ -1,4 +1,4 @@
-//! What each surface says of one situation, compared with what `/status` says of it.
+//! The reports of each surface on one situation, compared with `/status`.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{PastItsEnd, Scene, Situation, message};
 use crate::process::results;
 use crate::support::child::{Child, get};
 
-/// A row of the table as it comes about, and what differs.
+/// A row of the table while it is made, and the differences.
 pub(super) struct Row<'a> {
     situation: &'a Situation,
     /// As `/status` has it: the gravest condition, and the token.
@@ -57,7 +57,7 @@ impl<'a> Row<'a> {
         self.severity() == "critical"
     }
 
-    /// Who can fix it, on the page and in a message.
+    /// Who must act, on the page and in a message.
     fn who(&self) -> &'static str {
         let remedies = [Remedy::Login, Remedy::Operator, Remedy::Retry];
         let told = self.gravest["remedy"].as_str();
@@ -133,7 +133,7 @@ impl<'a> Row<'a> {
         self.cells.extend([&status, &monitor].map(|ended| ended.code.unwrap_or(-1).to_string()));
     }
 
-    /// The log, with its fields typed, and the sink's message.
+    /// The log with its typed fields, and the sink's message.
     pub(super) async fn told(&mut self, scene: &Scene, daemon: &Child) {
         let events = daemon.events(0).into_iter().filter(|event| event["token"] == "one");
         let grave = events.filter(|event| event["level"] == "WARN" || event["level"] == "ERROR");
@@ -145,7 +145,7 @@ impl<'a> Row<'a> {
                 && typed("code", Value::is_u64)
                 && typed("status", Value::is_u64);
             self.expect("log", fits, event);
-            // That it is past its end and that Entra refuses it is one condition.
+            // An expired token that Entra rejects is one condition.
             let named = event["kind"].as_str().is_none_or(|kind| self.situation.kinds.contains(&kind));
             self.expect("log", named || self.situation.before == PastItsEnd, event);
         }
@@ -164,12 +164,12 @@ impl<'a> Row<'a> {
         self.cells.push(headline);
     }
 
-    /// `rotate`, a pass by the same facts without the daemon.
+    /// `rotate`, a pass on the same facts without the daemon.
     pub(super) async fn pass(&mut self, scene: &Scene) {
         let rotated = scene.ended(&["rotate", "one", "--json"]).await;
         let result = &results(&rotated)[0];
         let kind = result["kind"].as_str();
-        // Only who saw the secret before it was deleted can tell that from one that never was.
+        // Only a process that saw the secret before its deletion can report a deletion.
         let is_unseen = self.situation.name == "secret deleted" && kind == Some("never_signed_in");
         let known = kind.is_none_or(|kind| self.situation.kinds.contains(&kind));
         self.expect("rotate", known || is_unseen, result);

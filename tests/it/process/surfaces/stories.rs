@@ -1,4 +1,4 @@
-//! Single stories in which surfaces once disagreed.
+//! Single cases in which surfaces once disagreed.
 
 use chrono::TimeDelta;
 use perennial::process::clock::Timestamp;
@@ -13,9 +13,9 @@ use crate::process::{Stage, is, results};
 use crate::support::child::{eventually, get};
 use crate::support::inbox::Inbox;
 
-/// Twenty tokens of one user and app, more than Entra lets through at once. The last row of the table.
+/// Twenty tokens of one user and app, more than Entra's limit allows at once. The last row of the table.
 #[tokio::test]
-async fn tokens_that_wait_for_their_turn_are_neither_late_nor_unready() {
+async fn tokens_that_wait_for_their_turn_are_neither_overdue_nor_unready() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     let partners: Vec<(String, Partner)> = (0..20)
         .map(|nth| {
@@ -61,9 +61,9 @@ async fn tokens_that_wait_for_their_turn_are_neither_late_nor_unready() {
     assert!(DOCUMENTED.contains(row), "{row}");
 }
 
-/// That a grant is over and that Entra cannot be reached are two things: both are shown, and each counts as itself.
+/// An ended grant and an unreachable Entra are two conditions: both are shown, and each counts on its own.
 #[tokio::test]
-async fn an_outage_after_a_settled_refusal_is_shown_and_counted_as_an_outage() {
+async fn an_outage_after_a_permanent_failure_is_shown_and_counted() {
     let revoked = SITUATIONS.iter().find(|situation| situation.name == "revoked").expect("listed");
     let scene = Scene::set(revoked).await;
     let has = |kinds: &'static [&str]| {
@@ -92,9 +92,9 @@ async fn an_outage_after_a_settled_refusal_is_shown_and_counted_as_an_outage() {
     assert_eq!(status.code, Some(3), "{}", status.stdout);
 }
 
-/// A proof of a minute ago is still one, with its time, whatever cannot be reached meanwhile.
+/// A proof of a minute ago still counts, with its time, whatever fails meanwhile.
 #[tokio::test]
-async fn during_a_short_outage_what_was_proved_is_shown_as_proved_with_its_time() {
+async fn during_a_short_outage_the_last_proof_is_still_shown() {
     let current = SITUATIONS.iter().find(|situation| situation.name == "current").expect("listed");
     let scene = Scene::set(current).await;
     let proved = scene.document()["tokens"][0]["proved_at"].as_str().expect("proved").to_owned();
@@ -115,9 +115,9 @@ async fn during_a_short_outage_what_was_proved_is_shown_as_proved_with_its_time(
     assert!(page.contains("<dt>Last proof</dt><dd><time "), "{page}");
 }
 
-/// Daily passes by a timer, with no daemon: what was found out is still said after weeks.
+/// Daily passes by a timer, without a daemon: the result is still reported after weeks.
 #[tokio::test]
-async fn a_monitor_stays_critical_for_as_long_as_daily_passes_find_the_app_secret_expired() {
+async fn a_monitor_stays_critical_while_the_app_secret_is_expired() {
     let stage = Stage::set(TimeDelta::days(2)).await;
     assert_eq!(stage.run_to_end(&["rotate", "one"]).await.code, Some(0));
     stage.world().expire_app_secret(&stage.partner.client_id);
@@ -132,7 +132,7 @@ async fn a_monitor_stays_critical_for_as_long_as_daily_passes_find_the_app_secre
     }
 }
 
-/// Every list of results says what happened in `summary` and what to do in `action`.
+/// Every list of results has the reason in `summary` and the action in `action`.
 #[tokio::test]
 async fn every_json_says_summary_and_action() {
     let stage = Stage::set(TimeDelta::days(2)).await;
@@ -155,7 +155,7 @@ async fn every_json_says_summary_and_action() {
     }
 }
 
-/// Nothing was rotated: nothing is written, counted or logged as a rotation, and nobody is suspected.
+/// Nothing was rotated, so no rotation is written, counted or logged, and no foreign writer is reported.
 #[tokio::test]
 async fn an_issuer_that_returns_the_same_refresh_token_rotates_nothing() {
     let stage = Stage::set(TimeDelta::days(40)).await;

@@ -1,12 +1,13 @@
 //! Orders in which two instances, two people, two crashes and two lost answers meet on one secret.
 //!
-//! A schedule is a list of choices: who goes on by one call, whose answer is lost, who dies and starts again, which person
-//! acts. Each is replayed in a world of its own. A state that was met before is not gone on from: what can follow from it depends
-//! on the vault, the issuer, what each instance has heard, and what may still happen. With `strict` the time is a part of it, too.
+//! A schedule is a list of choices: which process makes its next call, whose answer is lost, which process dies and
+//! restarts, which person acts. Each is replayed in a world of its own. A state that was reached before is not
+//! continued. Its future depends on the vault, the issuer, the answers that each instance has received, and the
+//! remaining events; with `strict`, also on the time.
 //!
-//! Plain `cargo test` replays so many schedules of each cast as fit into seconds, drawn from all that are open.
-//! `ORDERS_LIMIT=0` walks to exhaustion, and `ORDERS_FAULTS` bounds the faults. Each test says how many states there were and how
-//! many schedules were left.
+//! Plain `cargo test` replays a random sample of each cast's open schedules for some seconds. `ORDERS_LIMIT=0` runs
+//! until all are done, and `ORDERS_FAULTS` limits the faults. Each test prints the number of states and of the
+//! schedules that are left.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,29 +23,30 @@ mod judge;
 use super::instance::{Call, Instance, Lost, Names, number};
 use super::*;
 
-/// What takes part, and what may go wrong how often.
+/// The participants, and the number of failures of each kind.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     instances: usize,
     strict: bool,
-    /// Whether each effect takes a second. Else all writes are of one, which the vault cannot tell apart.
+    /// Whether each effect takes a second. Otherwise all writes are in the same one, which the vault does not
+    /// distinguish.
     second_by_second: bool,
     people: &'static [Deed],
-    /// How many crashes and lost requests or answers, of each two at most.
+    /// The number of crashes and of lost requests or answers, at most two of each.
     faults: usize,
 }
 
 /// Of each kind.
 const FAULTS_OF_A_KIND: usize = 2;
 
-/// What a person does.
+/// A person's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     SignsIn,
     PastesRubbish,
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
     Goes(usize),
@@ -53,11 +55,11 @@ enum Choice {
     Acts(usize),
 }
 
-/// How long a `strict` claim settles, and a little.
+/// The settling time of a `strict` claim, and a little more.
 const SETTLED: Duration = Duration::from_millis(2_001);
 type Life = Pin<Box<dyn Future<Output = Option<Failure>>>>;
 
-/// One process, or the next one in its place.
+/// One process, or its successor.
 struct Process {
     ports: Instance,
     life: Option<Life>,
@@ -82,7 +84,7 @@ struct Run<'a> {
     taken: Vec<Choice>,
 }
 
-/// One process's work, as its loop would carry it out without its waits: what fails is tried once more.
+/// One process's work, as its loop carries it out without waits: a failed step is tried once more.
 async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -> Option<Failure> {
     let mut state = State::unknown(rotator.clock.now());
     for _ in 0..2 {
@@ -101,7 +103,7 @@ async fn live(mut rotator: Rotator<Instance, Instance, Instance>, force: bool) -
 }
 
 impl<'a> Run<'a> {
-    /// A world with one rotation behind it, and two processes that have begun.
+    /// A world after one rotation, with two processes that have started.
     fn new(cast: Cast, runtime: &'a Runtime) -> Self {
         let speed = if cast.strict { 1.0 } else { 0.0 };
         let world = World::new(Clock::running(base(), 0.0), 7);
@@ -110,7 +112,7 @@ impl<'a> Run<'a> {
         world.advance(TimeDelta::days(8));
         let grant = grant("contoso", &partner, &Policy::default());
         let grant = ManagedToken { verify: Verify::Nothing, ..grant };
-        // It is done by a rule that needs no time, so that there is something to retire.
+        // Made by a rule that needs no time, so that there is a version to disable.
         let mut earlier: Task =
             Box::pin(rotate_once(rotator(&world, still_clock(), &grant, "earlier", 1), true));
         while earlier.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
@@ -141,7 +143,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// The first poll only leads up to the first call. Who comes back after a crash has no rotation due.
+    /// The first poll only leads to the first call. A process that restarts after a crash has no rotation due.
     fn start(&self, index: usize, lives: usize, speed: f64) -> Process {
         let name = ["first", "second"][index];
         let clock = Clock::running(self.world.now(), speed);
@@ -180,7 +182,7 @@ impl<'a> Run<'a> {
                 choices.push(Choice::Loses(index, Lost::Answer));
                 choices.push(Choice::Loses(index, Lost::Request));
             }
-            // To die after a read, or before any call, is to have come no further than the effect before.
+            // Dying after a read, or before any call, equals dying after the previous effect.
             if last == Call::Effect && may_fail && self.crashes < FAULTS_OF_A_KIND {
                 choices.push(Choice::Dies(index));
             }
@@ -249,7 +251,7 @@ impl<'a> Run<'a> {
         self.names.give(&version.id.0, ("version of", person));
     }
 
-    /// All that what follows depends on.
+    /// Everything on which the future depends.
     fn state(&self) -> u64 {
         let processes: Vec<_> = self
             .processes
@@ -262,7 +264,7 @@ impl<'a> Run<'a> {
         number((self.peers(), processes, self.acted, self.crashes, self.lost, self.passed))
     }
 
-    /// What vault and issuer hold.
+    /// The state of vault and issuer.
     fn peers(&self) -> u64 {
         let versions = self.world.versions_of(&self.partner.refresh_token);
         let versions: Vec<_> = versions
@@ -287,7 +289,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What was walked.
+/// The result of a run.
 #[derive(Debug, Default)]
 struct Walked {
     states: usize,
@@ -295,7 +297,7 @@ struct Walked {
     replays: usize,
     deepest: usize,
     redemptions: usize,
-    /// Schedules that were not gone on with, since the limit was reached.
+    /// Schedules that were not continued, since the limit was reached.
     left: usize,
 }
 
@@ -319,7 +321,7 @@ fn walk_all(cast: Cast, limit: usize) -> Walked {
             let choices = run.choices();
             let Some(first) = choices.first() else {
                 walked.redemptions = walked.redemptions.max(run.redemptions());
-                // Processes that have ended make no difference to what follows, but for whether a fault may excuse it.
+                // Processes that have ended do not affect the future, except for whether a fault may excuse it.
                 if ends.insert((run.peers(), run.crashes + run.lost > 0, run.lost > 0)) {
                     run.judge_end();
                 }
@@ -344,7 +346,7 @@ const RUBBISH_AND_SIGN_IN: &[Deed] = &[Deed::PastesRubbish, Deed::SignsIn];
 /// Replays of one cast in plain `cargo test`.
 const REPLAYS: usize = 3_000;
 
-/// Walks orders of this cast, and says what there was.
+/// Tests orders of this cast, and prints the numbers.
 fn walk_and_tell(cast: Cast) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<usize>().ok());
     let cast = Cast { faults: number("ORDERS_FAULTS").unwrap_or(cast.faults), ..cast };

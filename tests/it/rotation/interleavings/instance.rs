@@ -1,7 +1,7 @@
-//! The ports of one instance over the world: an answer may be lost, and what was heard so far is one number.
+//! The ports of one instance over the world: an answer may be lost, and a number stands for all answers so far.
 //!
-//! Two orders that differ only in what the others did meanwhile lead to the same state of an instance if it heard the same.
-//! Names that the world draws by chance are replaced by who drew them and which of theirs it was.
+//! Two orders that differ only in the others' actions lead to the same state of an instance if it received the same
+//! answers. Random names of the world are replaced by their author and a number.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -24,25 +24,25 @@ use perennial::token::tags::Tags;
 use perennial::token::version::{NewVersion, Stored, Version, VersionId};
 use uuid::Uuid;
 
-/// What an instance does next.
+/// An instance's next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     /// It waits for time to pass.
     None,
-    /// It reads what nobody changes.
+    /// It reads what no other process changes.
     Private,
     /// It reads.
     Read,
-    /// It changes something at a peer, so that its answer can be lost.
+    /// It changes a service's state, so that its answer can be lost.
     Effect,
 }
 
-/// Names for what the world draws by chance. Shared by all instances of a world.
+/// Names for the world's random texts. Shared by all instances of a world.
 #[derive(Clone, Default)]
 pub(super) struct Names(Arc<Mutex<HashMap<String, u64>>>);
 
 impl Names {
-    /// The name of a text; its own where nobody has drawn it.
+    /// The name of a text; its own if it is not random.
     pub(super) fn of(&self, text: &str) -> u64 {
         lock(&self.0).get(text).copied().unwrap_or_else(|| number(text))
     }
@@ -52,7 +52,7 @@ impl Names {
         lock(&self.0).entry(text.to_owned()).or_insert_with(|| number(name));
     }
 
-    /// What tags say to a reader, but for times: those move with the order.
+    /// The meaning of tags to a reader, except for times: those differ with the order.
     pub(super) fn of_tags(&self, tags: &Tags) -> u64 {
         let values = tags.iter().map(|(name, value)| match name {
             "redeemed-from" => (name, self.of(value)),
@@ -73,7 +73,7 @@ struct Ear {
     loses: Option<Lost>,
 }
 
-/// What gets lost of a call.
+/// The lost part of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     /// The request: it has no effect.
@@ -82,7 +82,7 @@ pub(super) enum Lost {
     Answer,
 }
 
-/// One process's ports. Its name and the number of its life tell it from others.
+/// One process's ports, identified by its name and the number of its life.
 #[derive(Clone)]
 pub(super) struct Instance {
     actor: Actor,
@@ -98,13 +98,13 @@ impl Instance {
         Self { actor, token: token.clone(), life, names, ear: Arc::new(Mutex::new(ear)) }
     }
 
-    /// What it does next, and what it has done last.
+    /// Its next call and its last one.
     pub(super) fn calls(&self) -> (Call, Call) {
         let ear = lock(&self.ear);
         (ear.next, ear.last)
     }
 
-    /// All that it can know.
+    /// Everything that it can know.
     pub(super) fn heard(&self) -> u64 {
         lock(&self.ear).heard
     }
@@ -114,7 +114,7 @@ impl Instance {
         lock(&self.ear).loses = Some(what);
     }
 
-    /// The answer to a call, which takes effect when it is polled for the second time; none where the request gets lost.
+    /// The answer to a call, which takes effect at its second poll; `None` if the request gets lost.
     async fn through<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         poll_fn(|context| match lock(&self.ear).loses {
@@ -167,7 +167,7 @@ impl Issuer for Instance {
         if let Some(Ok(answer)) = &answer {
             self.draws(answer.refresh_token.expose());
         }
-        // Of a refusal the ids differ with the order, and nothing is decided by them.
+        // A rejection's ids differ with the order, and no decision depends on them.
         let answer = answer.map(|answer| {
             answer.map_err(|error| match error {
                 IssuerError::Refused(refused) => {

@@ -1,5 +1,5 @@
-//! A sign-in that lies below a version of ours and is refused there: it is tried again once a day, whatever the attempts
-//! meet on their way, and is put on top once it works.
+//! A sign-in that lies below a version of ours and is rejected there: it is retried once a day, whatever the attempts
+//! meet, and is restored once it works.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use perennial::net::no_response::NoResponse;
 use super::*;
 
 impl Scene {
-    /// A process redeems, the other user signs in a minute later, and the process dies after it has written over that.
+    /// A process redeems, the other user signs in a minute later, and the process dies after it has overwritten that.
     pub(super) async fn buries_a_sign_in(&self, tags: Tags) -> RefreshToken {
         self.buries_a_sign_in_after(TimeDelta::minutes(1), tags).await
     }
@@ -28,7 +28,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_works() {
+async fn a_rejected_buried_sign_in_is_retried_daily_and_restored_once_it_works() {
     let scene = Scene::set().await;
     let sign_in = scene.buries_a_sign_in(Tags::new()).await;
     scene.refuse("invalid_grant", Some(530_036));
@@ -50,7 +50,7 @@ async fn a_buried_sign_in_that_is_refused_is_tried_daily_and_put_on_top_once_it_
     assert!(scene.follows(&sign_in) && state.failure().is_none(), "{:?}", state.failure());
 }
 
-/// What may come in the way of the daily attempt, or in its place.
+/// Failures during the daily attempt, or instead of it.
 fn trouble(scene: &Scene) -> Vec<(&'static str, Fault)> {
     let entra = |what: FaultEffect| Fault::of(Peer::Entra, what).on(Operation::Redeem);
     let theirs = |what: FaultEffect| entra(what).about(&scene.other);
@@ -80,7 +80,7 @@ fn trouble(scene: &Scene) -> Vec<(&'static str, Fault)> {
 }
 
 #[tokio::test]
-async fn of_two_sign_ins_of_one_second_the_refused_one_is_put_on_top_once_it_works_and_stays_there() {
+async fn a_rejected_sign_in_of_the_same_second_is_restored_once_it_works() {
     let scene = Scene::set().await;
     let first = scene.world.sign_in(&scene.partner.user_oid, &scene.partner.client_id).expect("may sign in");
     scene.world.human_writes(&scene.partner.refresh_token, first.expose(), Tags::new()).expect("stored");
@@ -103,7 +103,7 @@ async fn of_two_sign_ins_of_one_second_the_refused_one_is_put_on_top_once_it_wor
 }
 
 #[tokio::test]
-async fn trouble_at_the_daily_attempt_does_not_end_the_attempts() {
+async fn a_failure_during_the_daily_attempt_does_not_end_the_attempts() {
     let mut wrong = Vec::new();
     for nth in 0..trouble(&Scene::set().await).len() {
         let scene = Scene::set().await;
@@ -112,7 +112,7 @@ async fn trouble_at_the_daily_attempt_does_not_end_the_attempts() {
         scene.refuse("invalid_grant", Some(53003));
         let mut rotator = scene.rotator("next");
         let mut state = settle(&mut rotator, scene.unknown()).await;
-        // The policy is lifted in the middle of a day of trouble, which covers the next attempt.
+        // The policy is lifted in the middle of a day of failures, which covers the next attempt.
         state = hours(&scene, &mut rotator, state, 12).await;
         scene.allow();
         scene.world.inject(fault);

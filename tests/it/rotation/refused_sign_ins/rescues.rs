@@ -1,4 +1,4 @@
-//! Rubbish on top of a sign-in that is refused: what a rescue puts over it, and what it does not.
+//! An invalid value on top of a sign-in that is rejected: which versions a rescue puts over it, and which not.
 
 use super::*;
 

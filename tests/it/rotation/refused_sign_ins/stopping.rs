@@ -1,4 +1,4 @@
-//! A daemon that is told to stop while somebody's sign-in lies over the successor that it holds, and is refused.
+//! A daemon that is stopped while a rejected foreign sign-in lies over the successor that it holds.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// Somebody signs in while a successor is held, is refused, and the daemon is told to stop.
+/// A user signs in while a successor is held, is rejected, and the daemon is stopped.
 async fn redemptions_while_stopping(error: &str, code: u32) -> usize {
     let world = World::new(Clock::running(harness::base(), 1.0), 7);
     let partner = world.add_partner("contoso", harness::VAULT, None);

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md) as checks, looked at each hour of a simulated year.
+//! The promises (docs/promises.md) as checks, each hour of a simulated year.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use super::{Seen, Simulation};
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// Vault calls a day while somebody is waited for.
+/// Vault calls a day while a person must act.
 const WATCHED: usize = 1_500;
 
-/// What the checks remember from hour to hour.
+/// The memory of the checks between hours.
 #[derive(Default)]
 pub(super) struct Checks {
     writes_seen: usize,
     /// The last sign-in that a person stored.
     last_sign_in: Option<RefreshToken>,
-    /// Since when the newest version has not followed it, or is not alive, without an excuse.
+    /// Since when the newest version has not followed it, or is dead, without an excuse.
     astray_since: Option<Timestamp>,
     starts: BTreeMap<String, Vec<(Timestamp, u64)>>,
 }
@@ -42,7 +42,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 2: nothing is written but a proven successor, for the right user and app.
+    /// Promise 2: only a proven successor is written, for the right user and app.
     fn never_worse(&mut self) -> Result<(), String> {
         let writes = self.world.writes_from(self.checks.writes_seen);
         self.checks.writes_seen += writes.len();
@@ -92,9 +92,9 @@ impl Simulation {
             return Ok(());
         }
         let since = *self.checks.astray_since.get_or_insert(now);
-        // A rotation in flight may bury a sign-in, and rubbish is left alone for a day: both are found
-        // by the proof after. What was off, and is on again with something else on top of it, is found when that is
-        // rotated: nobody else lists.
+        // A rotation in flight may bury a sign-in, and an invalid value is left alone for a day: the next proof finds
+        // both. A version that was off, and is enabled with another one on top of it, is found at the next rotation,
+        // which alone lists.
         let turn = TimeDelta::from_std(self.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let below =
             self.trouble.switched_on_below_at.is_some_and(|at| at + turn + TimeDelta::hours(32) > now);
@@ -112,13 +112,13 @@ impl Simulation {
         trouble.off
             || trouble.deleted
             || trouble.revoked_at.is_some()
-            // Hours without faults and without people are what the bound above is counted in.
+            // The limit above counts hours without faults and without people.
             || trouble.busy_until + TimeDelta::hours(2) > now
             || trouble.person_at + TimeDelta::hours(1) > now
             || !self.world.faults().is_empty()
     }
 
-    /// Promise 6, for each instance and day; a process that starts anew has a new count.
+    /// Promise 6, for each instance and day; a new process has a new count.
     fn polite(&mut self, hour: i64, now: Timestamp) -> Result<(), String> {
         if hour % 6 != 0 {
             return Ok(());
@@ -133,7 +133,7 @@ impl Simulation {
             let processes =
                 usize::try_from(1 + instance.starts - earlier.map_or(0, |(_, count)| *count)).unwrap_or(1);
             let seen = instance.seen.lock().expect("not poisoned").clone();
-            // A role or a person was waited for at some time of the day, by this process or one before.
+            // A role or a person was needed at some time of the day, by this process or an earlier one.
             let watched = seen.awaited_at.is_some_and(|at| at > since) || self.trouble.busy_until > since;
             let vault = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
             for (peer, most) in [
@@ -154,8 +154,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 4: a dead grant is known within `prove_every` and five minutes; and nobody is asked to
-    /// sign in while the stored token is good.
+    /// Promise 4: a dead grant is known within `prove_every` and five minutes; and no sign-in is requested while the
+    /// stored token is good.
     fn told(&self, now: Timestamp) -> Result<(), String> {
         let due =
             TimeDelta::from_std(self.grant.policy.prove_every).unwrap_or_default() + TimeDelta::minutes(5);
@@ -172,7 +172,7 @@ impl Simulation {
                 return Err(format!("{now}: the grant is dead, and {} says nothing", instance.name));
             }
             let asks_login = matches!(seen.remedy, Some(Remedy::Login));
-            // What was refused before an outage is asked for again three hours after an attempt that got no answer.
+            // After an outage, a rejected token is redeemed again three hours after an attempt without an answer.
             let asked_again = self.trouble.busy_until < now - due.max(TimeDelta::minutes(185));
             if asks_login && quiet && calm && asked_again && self.world.is_alive(value.expose()) {
                 return Err(format!("{now}: {} asks for a sign-in while the token is good", instance.name));
@@ -181,7 +181,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A day after the trouble is over, the stored token is younger than `rotate_after` and a day.
+    /// A day after the last failure, the stored token is younger than `rotate_after` and a day.
     fn rotated_when_quiet(&self, now: Timestamp) -> Result<(), String> {
         let quiet_since = now - TimeDelta::hours(26);
         let trouble = &self.trouble;

@@ -1,4 +1,4 @@
-//! What happens to a token in a year: outages, lost answers, people, crashes.
+//! The events of a token's year: outages, lost answers, people, crashes.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use perennial::token::version::VersionId;
 
 use super::Simulation;
 
-/// What is going on, and what people have done that a check must know.
+/// Current events, and people's actions that a check must know.
 pub(super) struct Trouble {
-    /// How often something happens, in thousandths an hour.
+    /// The rate of events, in thousandths per hour.
     rate: u32,
     /// Everything is down but for one hour in twenty-nine days.
     one_hour_a_month: bool,
-    /// When the last outage, role change or other operator's trouble ends.
+    /// When the last outage, role change or other operator's problem ends.
     pub(super) busy_until: Timestamp,
-    /// What people will do later: they clean up after themselves.
+    /// Later actions of people, who clean up after themselves.
     later: Vec<(Timestamp, Deed)>,
     /// The newest version was disabled by a person.
     pub(super) off: bool,
-    /// Which version that was.
+    /// That version.
     switched_off: Option<VersionId>,
-    /// When a version was switched on again that something else lay on top of by then.
+    /// When a version was enabled again below another one.
     pub(super) switched_on_below_at: Option<Timestamp>,
     /// The secret is deleted.
     pub(super) deleted: bool,
@@ -33,7 +33,7 @@ pub(super) struct Trouble {
     pub(super) revoked_at: Option<Timestamp>,
     /// The last time a person did anything.
     pub(super) person_at: Timestamp,
-    /// What happened, for the record.
+    /// The events so far, for the record.
     pub(super) deeds: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub(super) enum Deed {
     /// A host's clock is set wrong, and right again some hours later.
     SetClock,
     SetClockBack(usize, TimeDelta),
-    /// Another token of the process has read the vault, and with that the time.
+    /// Another token of the process has read the vault, and so learned the time.
     OthersRead,
 }
 
@@ -125,7 +125,7 @@ impl Simulation {
             self.all_but_an_hour(hour, now);
             return;
         }
-        // The app's secret is replaced in good time, as a rule.
+        // The app's secret is normally replaced in good time.
         if hour % (24 * 90) == 24 * 60 {
             self.act(Deed::NewAppSecret).await;
         }
@@ -235,7 +235,7 @@ impl Simulation {
         }
     }
 
-    /// What administrators of the tenant and of the vault do.
+    /// Actions of administrators of the tenant and of the vault.
     fn act_on_grant_or_vault(&mut self, deed: Deed, now: Timestamp) {
         let secret = self.partner.refresh_token.clone();
         let user = self.partner.user_oid.clone();
@@ -339,7 +339,7 @@ impl Simulation {
 
     fn sign_in(&mut self) {
         if self.trouble.deleted {
-            // It cannot be stored; they come back.
+            // It cannot be stored; they return later.
             self.later(9, Deed::SignIn);
             return;
         }
@@ -393,8 +393,8 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(self.world.now() + TimeDelta::hours(3));
     }
 
-    /// Somebody signs in again while the successor of their sign-in is on its way, and is refused for some hours: by a
-    /// policy, by a code that nobody knows, or without one. It is tried again a day later at the latest.
+    /// The user signs in again while the successor of their sign-in is being saved, and is rejected for some hours: by
+    /// a policy, by an unknown code, or without one. It is retried a day later at the latest.
     async fn sign_in_refused(&mut self) {
         self.sign_in();
         self.meet_a_save().await;
@@ -407,7 +407,7 @@ impl Simulation {
         self.trouble.busy_until = self.trouble.busy_until.max(until + TimeDelta::hours(26));
     }
 
-    /// Somebody acts in the very seconds in which a successor is on its way, or the process dies.
+    /// A person acts in the very seconds in which a successor is being saved, or the process dies.
     async fn race_save(&mut self) {
         self.meet_a_save().await;
         match self.rng.u8(0..3) {
@@ -423,7 +423,7 @@ impl Simulation {
         }
     }
 
-    /// Waits until some effects of what a reload begins have come about.
+    /// Waits until some effects of a reload have happened.
     async fn meet_a_save(&mut self) {
         self.instances.iter().for_each(|instance| instance.reload.send_modify(|n| *n += 1));
         let effects = self.rng.u32(0..12);

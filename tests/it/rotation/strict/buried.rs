@@ -4,10 +4,10 @@ use perennial::rotation::state::State;
 
 use super::*;
 
-/// A mark on a sign-in that lies below says only that a redemption began. Found by walking every order
+/// A mark on a buried sign-in only says that a redemption began. Found by the test of every order
 /// (`interleavings/exhaustive.rs`).
 #[test]
-fn a_buried_sign_in_is_put_back_on_top_though_its_first_redemption_got_no_answer() {
+fn a_buried_sign_in_is_restored_although_its_first_redemption_got_no_answer() {
     play(async |scene| {
         let clock = Clock::running(scene.world.now(), 1.0);
         let mut dying = harness::rotator(&scene.world, clock, &scene.grant, "dying", 1);

@@ -19,31 +19,31 @@ use super::truth::Truth;
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// Vault calls a day while somebody is waited for.
+/// Vault calls a day while a person must act.
 const WATCHED: usize = 1_500;
 
-/// What the checks remember of one token.
+/// The memory of the checks about one token.
 pub(super) struct Of {
     /// The sign-ins that people have stored in its secret, by the numbers of their grants.
     roots: BTreeSet<usize>,
     last_sign_in: Option<RefreshToken>,
-    /// Since when its newest version has been dead, or buries a sign-in, while it should not.
+    /// Since when its newest version has been dead, or buries a sign-in, without an excuse.
     astray_since: Option<Timestamp>,
     truth: Truth,
     truth_since: Timestamp,
-    /// Since when it has not been good, for whatever reasons.
+    /// Since when it has not been good, for any reason.
     bad_since: Option<Timestamp>,
-    /// The last hour in which its tags could not be written: what was told then may not be noted anywhere.
+    /// The last hour in which its tags could not be written: alerts of that hour may have no mark.
     unmarked_at: Timestamp,
-    /// The last hour in which nothing was in its way.
+    /// The last hour without any obstacle.
     fine_at: Timestamp,
 }
 
-/// What the checks remember from hour to hour.
+/// The memory of the checks between hours.
 pub(super) struct Checks {
     writes_seen: usize,
     pub(super) of: Vec<Of>,
-    /// The token that a check complains about.
+    /// The token of a failed check.
     pub(super) suspect: Option<String>,
     /// When each process was started, and where.
     pub(super) starts: Vec<(Timestamp, String)>,
@@ -65,7 +65,7 @@ impl Checks {
         Self { writes_seen: 0, of, suspect: None, starts: Vec::new() }
     }
 
-    /// Takes note that for a moment at least the token may have been good.
+    /// Records that the token may have been good for a moment.
     pub(super) fn may_have_worked(&mut self, token: usize, now: Timestamp) {
         let of = &mut self.of[token];
         of.bad_since = of.bad_since.map(|_| now);
@@ -130,7 +130,7 @@ impl Simulation {
         }
     }
 
-    /// Promise 2: nothing is written but a proven successor, of a sign-in that somebody stored there.
+    /// Promise 2: only a proven successor is written, of a sign-in that was stored there.
     fn never_worse(&mut self) -> Result<(), String> {
         let writes = self.world.writes_from(self.checks.writes_seen);
         self.checks.writes_seen += writes.len();
@@ -154,7 +154,7 @@ impl Simulation {
         let Some(grant) = self.world.grant(write.value.expose()) else { return };
         let pinned = self.tokens[nth].grant.user_oid.as_ref();
         self.checks.of[nth].roots.insert(grant.sign_in);
-        // An old value that still works is what somebody wants there.
+        // An old value that still works counts as intended.
         let counts = grant.parent.is_none() || self.world.is_alive(write.value.expose());
         let of = &mut self.checks.of[nth];
         if counts && pinned.is_none_or(|user| *user == grant.owner.user) {
@@ -179,7 +179,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Whether some process has run for so long.
+    /// Whether any process has run for this long.
     fn up_for(&self, span: TimeDelta, now: Timestamp) -> bool {
         self.running().any(|(_, running)| running.started_at < now - span)
     }
@@ -200,29 +200,29 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         };
-        // Another user's sign-in that the configuration does not admit stays: nothing is known to be wrong with it.
+        // Another user's sign-in that the configuration does not admit stays: it is not known to be invalid.
         let stranger = of.truth == Truth::Stranger;
         let follows = value == sign_in || self.world.descends_from(value.expose(), sign_in.expose());
         let good = stranger || (self.world.is_alive(value.expose()) && follows);
-        // An app's secret that does not work, and a vault that says no, leave nothing to be done.
+        // With an app secret that does not work, or a vault that denies access, nothing can be done.
         let helpless = matches!(of.truth, Truth::App(_) | Truth::NoAppSecret | Truth::Unreadable);
-        // What somebody wrote and Entra does not redeem any more, or not for a reason that ends a grant for sure, is not written
-        // over (promise 2): a person is asked to sign in.
+        // A foreign version that Entra rejects, now or for a reason that does not surely end a grant, is not
+        // overwritten (promise 2): a user must sign in.
         let is_theirs = newest.is_some_and(|version| !version.is_ours());
         let is_left = is_theirs && matches!(of.truth, Truth::Refused(code) if code != 9_002_313);
         if good || helpless || is_left {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // Two predecessors of rubbish are tried and no more, since each costs a redemption: under more of it a person is asked
-        // to sign in.
+        // Two predecessors of an invalid value are tried and no more, since each costs a redemption: below more of
+        // them a user must sign in.
         let versions = self.world.versions_of(secret);
         let is_rubbish = |version: &&SecretVersion| {
             self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value)).is_none()
         };
         let buried = versions.iter().rev().take_while(is_rubbish).count() > 2;
-        // Below rubbish, nothing of an older sign-in is put over another one that may come back, as one of somebody else may
-        // where the configuration is corrected: a person is asked to sign in.
+        // Below an invalid value, an older sign-in is not put over another one that may work again, as another user's
+        // may after a change of the configuration: a user must sign in.
         let below = versions.iter().rev().find(|version| !is_rubbish(version));
         let is_stranger = |version: &SecretVersion| {
             let grant = self.world.grant(secrecy::ExposeSecret::expose_secret(&version.value));
@@ -232,8 +232,8 @@ impl Simulation {
             self.checks.of[nth].astray_since = None;
             return Ok(());
         }
-        // Rubbish is left alone for a day, and a buried sign-in is found by the proof after or, where a version was
-        // switched on below others, by the next rotation: people's deeds count from then on.
+        // An invalid value is left alone for a day, and a buried sign-in is found by the next proof or, if a version
+        // was enabled below others, by the next rotation: people's actions count from then on.
         let turn = TimeDelta::from_std(token.grant.policy.rotate_after.mul_f64(1.15)).unwrap_or_default();
         let most = TimeDelta::hours(32) + turn;
         let since = *self.checks.of[nth].astray_since.get_or_insert(now);
@@ -258,10 +258,10 @@ impl Simulation {
         Ok(())
     }
 
-    /// Two days after the trouble is over, the stored token is younger than `rotate_after` and a day.
+    /// Two days after the last failure, the stored token is younger than `rotate_after` and a day.
     fn rotated_when_quiet(&self, nth: usize, now: Timestamp) -> Result<(), String> {
         let token = &self.tokens[nth];
-        // A refusal is asked about again after a day, and what it used up of the day's calls comes back a day later.
+        // A rejected token is redeemed again after a day, and the day's calls that it used are free again a day later.
         let quiet = TimeDelta::hours(50);
         let of = &self.checks.of[nth];
         if of.truth != Truth::Good
@@ -280,8 +280,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Promise 6, what tokens share: a process alone never meets the loop rule or a vault's limits. One that was started
-    /// in that hour does not know what the one before it has asked.
+    /// Promise 6, shared limits: one process never exceeds the loop rule or a vault's limits. A process that was
+    /// started in that hour does not know the requests of the previous one.
     fn keeps_the_limits(&self, now: Timestamp) -> Result<(), String> {
         let hour = now - TimeDelta::minutes(60);
         let fresh = self.checks.starts.iter().any(|(at, _)| *at > hour - TimeDelta::minutes(5));
@@ -301,7 +301,7 @@ impl Simulation {
         let since = now - TimeDelta::days(1);
         let counts: RefCell<BTreeMap<(String, Peer, String), usize>> = RefCell::default();
         self.world.count_calls_where(since, |call| {
-            // The checks before this one take seconds: what was done meanwhile belongs to the next day.
+            // The earlier checks take seconds: calls during them belong to the next day.
             if call.at < now && !matches!(call.operation, Operation::SignIn) {
                 let key = (call.actor.clone(), call.peer, call.subject.clone());
                 *counts.borrow_mut().entry(key).or_default() += 1;
@@ -324,7 +324,7 @@ impl Simulation {
                     .flat_map(|partner| [&partner.refresh_token, &partner.app_secret])
                     .map(|at| at.name.as_str())
                     .collect();
-                // The watch ends when a person has acted; its calls are counted for a day after.
+                // The checks end when a person has acted; their calls count for a day after.
                 let calm = |nth: &usize| {
                     self.nature.calm_since(*nth) < since - TimeDelta::hours(26)
                         && self.checks.of[*nth].truth == Truth::Good

@@ -1,4 +1,4 @@
-//! What happens to the process and to its tokens: faults, restarts, wrong clocks, people and scripts.
+//! Events of the process and its tokens: faults, restarts, wrong clocks, people and scripts.
 
 mod breaking;
 
@@ -10,17 +10,17 @@ use super::Simulation;
 use super::receivers::Mood;
 use super::setup::{APPS, Token, VAULTS};
 
-/// What goes on, and what a check must know of it.
+/// Current events, and what a check must know of them.
 pub(super) struct Nature {
-    /// How often something happens, in thousandths an hour.
+    /// The rate of events, in thousandths per hour.
     rate: u32,
-    /// What ends by itself, or what somebody undoes in any case.
+    /// Events that end by themselves, or that a person undoes in any case.
     later: Vec<(Timestamp, Deed)>,
-    /// The last moment at which anything but the process touched a token or what it needs.
+    /// When a token or something that it needs was last changed by anything but the process.
     touched: Vec<Timestamp>,
-    /// Who else writes to a token's secret.
+    /// Other writers of a token's secret.
     writers: Vec<Writer>,
-    /// What happened, for the record.
+    /// The events so far, for the record.
     pub(super) deeds: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ struct Writer {
     token: usize,
     every_minutes: i64,
     until: Timestamp,
-    /// Whether it signs in, or writes what is no token.
+    /// Whether it signs in, or writes an invalid value.
     signs_in: bool,
     count: i64,
 }
@@ -122,7 +122,7 @@ impl Nature {
         self.deeds.push(format!("{} {what}", at.format("%Y-%m-%d %H:%M")));
     }
 
-    /// Since when nothing has touched a token or what it needs.
+    /// Since when a token and what it needs are unchanged.
     pub(super) fn calm_since(&self, token: usize) -> Timestamp {
         self.touched[token]
     }
@@ -164,7 +164,7 @@ impl Simulation {
         Deed::Outage
     }
 
-    /// A span of up to so many hours.
+    /// A span of up to this many hours.
     fn span(&mut self, most_hours: i64) -> TimeDelta {
         TimeDelta::minutes(self.rng.i64(1..most_hours * 60))
     }
@@ -174,7 +174,7 @@ impl Simulation {
         self.nature.later.push((at, deed));
     }
 
-    /// Takes note that something touched all tokens of which this holds.
+    /// Records a change for all tokens for which this holds.
     pub(super) fn touch(&mut self, now: Timestamp, which: impl Fn(&Token) -> bool) {
         for (nth, token) in self.tokens.iter().enumerate() {
             if which(token) {
@@ -183,7 +183,7 @@ impl Simulation {
         }
     }
 
-    /// Takes note of the faults that hold, and of roles that are missing.
+    /// Records the active faults and the missing roles.
     pub(super) fn touch_what_is_disturbed(&mut self, now: Timestamp) {
         let faults = self.world.faults();
         for nth in 0..self.tokens.len() {
@@ -218,7 +218,7 @@ impl Simulation {
                 }
             }
             Deed::SetClockBack(nth, by) => {
-                // After a restart the host's clock is another.
+                // After a restart the host's clock differs.
                 if let Some(running) = &self.instances[nth].running {
                     running.clock.set_by(by);
                 }
@@ -246,7 +246,7 @@ impl Simulation {
         }
     }
 
-    /// How long a process is away: mostly as long as a supervisor takes, sometimes for days.
+    /// How long a process is down: mostly as long as a supervisor takes, sometimes for days.
     fn away(&mut self) -> TimeDelta {
         match self.rng.u8(0..8) {
             0 => self.span(72),
@@ -257,14 +257,14 @@ impl Simulation {
 
     fn script_begins(&mut self, token: usize, now: Timestamp) {
         let every_minutes = [1, 5, 60][self.rng.usize(0..3)];
-        // By the minute it is kept short: each version is one more to list.
+        // A script that writes every minute is kept short: each version is one more to list.
         let most = if every_minutes < 60 { 8 } else { 24 * 14 };
         let until = now + self.span(most);
         let signs_in = self.rng.bool();
         self.nature.writers.push(Writer { token, every_minutes, until, signs_in, count: 0 });
     }
 
-    /// What goes on by the minute.
+    /// Events every minute.
     pub(super) fn every_minute(&mut self) {
         if self.nature.writers.is_empty() {
             return;

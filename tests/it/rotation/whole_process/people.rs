@@ -1,4 +1,4 @@
-//! People: they read what is shown and do what the action says, after a while, or do something else.
+//! People: they read alerts and follow the action, after a while, or do something else.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::Simulation;
 use super::receivers::Mood;
 use super::setup::{APPS, VAULTS};
 
-/// When somebody takes care of each incident.
+/// When a person handles each incident.
 #[derive(Default)]
 pub(super) struct People {
     plans: BTreeMap<Uuid, Timestamp>,
-    /// An action that asks for something and that nobody can follow.
+    /// An action that cannot be followed.
     pub(super) at_a_loss: Option<String>,
 }
 
@@ -81,7 +81,7 @@ impl Simulation {
         }
     }
 
-    /// Does what the action says, as far as the world has it.
+    /// Follows the action, as far as the world supports it.
     fn follow(&mut self, condition: &Condition, now: Timestamp) {
         let Condition { kind, action, remedy, .. } = condition;
         self.nature
@@ -135,7 +135,7 @@ impl Simulation {
         });
     }
 
-    /// The host's clock and the receivers are no token's.
+    /// The host's clock and the receivers belong to no token.
     fn tends_the_host(&mut self, condition: &Condition) -> bool {
         match condition.kind {
             Kind::ClockSkew => {
@@ -155,14 +155,14 @@ impl Simulation {
         }
     }
 
-    /// An administrator of the tenant mends what Entra refused for.
+    /// An administrator of the tenant fixes Entra's reason for a rejection.
     fn clear_refusals(&mut self) {
         self.world.clear_faults(Some(Peer::Entra));
     }
 
     fn change_vaults(&mut self, change: impl Fn(&mut perennial::sandbox::world::VaultState)) {
         let now = self.world.now();
-        // What was refused works from now on, and may do so before something else happens in this hour.
+        // A rejected token works from now on, and may do so before the next event of this hour.
         for nth in 0..self.tokens.len() {
             if !self.has_all_roles(&self.tokens[nth]) {
                 self.checks.may_have_worked(nth, now);
@@ -181,7 +181,7 @@ impl Simulation {
     }
 }
 
-/// What the world plays by a fault, which ends by itself: the text says where to look.
+/// The kinds that the world causes by a fault, which ends by itself: the text says where to look.
 fn is_answered_by_entra(kind: Kind) -> bool {
     matches!(
         kind,

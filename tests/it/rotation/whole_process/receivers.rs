@@ -1,7 +1,7 @@
-//! The receivers of alerts: they take what is handed to the network, and fail in several ways.
+//! The receivers of alerts: they accept messages from the network, and fail in several ways.
 //!
-//! A pager and a webhook keep incidents by their ids, as they stand in the bodies. A mailbox is read by people, who know an
-//! incident by its title and its tokens.
+//! A pager and a webhook keep incidents by the ids in the bodies. People read a mailbox, and know an incident by its
+//! title and its tokens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,21 +20,21 @@ use perennial::token::secret::Source;
 use reqwest::Request;
 use serde_json::Value;
 
-/// How a receiver behaves.
+/// A receiver's behavior.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Works,
     Silent,
     Throttles(Option<u64>),
     Broken,
-    /// It refuses everybody, until somebody corrects its address.
+    /// It rejects all messages, until its address is corrected.
     Unknown,
-    /// It says that it will never answer again.
+    /// It says that it is gone for ever.
     Gone,
 }
 
 impl Mood {
-    /// How long after its end the sink may still wait: the longest wait that such an answer begins.
+    /// How long the sink may still wait afterwards: the longest wait after such an answer.
     fn waits(self) -> TimeDelta {
         match self {
             Self::Works => TimeDelta::zero(),
@@ -45,18 +45,18 @@ impl Mood {
     }
 }
 
-/// An incident as a pager holds it.
+/// An incident in a pager.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) kind: String,
-    /// The tokens that it was last told about, where the message names all.
+    /// The tokens in the last message, if it names all.
     pub(super) tokens: Vec<String>,
-    /// Which start of the process told it last.
+    /// The start of the process that last reported it.
     pub(super) told_by: u64,
     pub(super) told_at: Timestamp,
-    /// Whether that process has had time to note it in the vault.
+    /// Whether that process has had time to mark it in the vault.
     pub(super) is_marked: bool,
-    /// It was told as flapping: its end is told an hour later.
+    /// It was reported as flapping: its end is reported an hour later.
     pub(super) is_flapping: bool,
     /// When it was last seen to hold.
     pub(super) held_at: Timestamp,
@@ -64,16 +64,16 @@ pub(super) struct Incident {
 
 pub(super) struct Inbox {
     mood: Mood,
-    /// From then on nothing that went wrong here is waited for.
+    /// Failures before this time are not waited for.
     pub(super) sure_from: Timestamp,
     /// By their ids.
     pub(super) open: BTreeMap<String, Incident>,
-    /// What people read lately: when, and the text.
+    /// The mails of the last days: time and text.
     pub(super) mails: Vec<(Timestamp, String)>,
     pub(super) messages: u64,
 }
 
-/// One receiver, whoever sends to it.
+/// One receiver, for any sender.
 #[derive(Clone)]
 pub(super) struct Receiver {
     pub(super) name: &'static str,
@@ -109,7 +109,7 @@ impl Receiver {
         inbox.mood == Mood::Works && inbox.sure_from <= self.world.now()
     }
 
-    /// As the configuration has it. Addresses and keys are read from this file at each use.
+    /// As configured. Addresses and keys are read from this file at each use.
     pub(super) fn sink(&self, secret: &Source) -> Sink {
         let to = match self.name {
             "pager" => Destination::PagerDuty {
@@ -129,7 +129,7 @@ impl Receiver {
         Sink { name: self.name.into(), to, min_severity: Severity::Warning, tokens: Vec::new() }
     }
 
-    /// What answers to whoever is connected: nothing of the message is read where it does not work.
+    /// The answer to a connection: without a good one, the message is not read.
     fn greets(&self) -> Result<(), Result<Received, NoResponse>> {
         let answer = |status, retry_after| Err(Ok(Received { status, retry_after, refusal: None }));
         let mut inbox = self.inbox();
@@ -145,7 +145,7 @@ impl Receiver {
     }
 }
 
-/// A start of a process, and the way from there to a receiver.
+/// A start of a process, and its link to a receiver.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) to: Receiver,
@@ -153,7 +153,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A pager goes by action and key (docs/azure-facts.md F503), a webhook's receiver by the incident in the event.
+    /// A pager uses action and key (docs/azure-facts.md F503), a webhook's receiver the incident in the event.
     fn take(&self, kind: &str, body: &Value) {
         let texts = |names: &Value| -> Vec<String> {
             names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,4 +1,5 @@
-//! Who lives in the world: one to forty tokens in two vaults, apps and users of their own or shared, and the processes.
+//! The world's content: one to forty tokens in two vaults, with apps and users of their own or shared, and the
+//! processes.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use super::{Instance, Simulation, checks, deeds, people};
 use crate::support::harness;
 
 pub(super) const VAULTS: [&str; 2] = [harness::VAULT, "https://fabrikam.vault.azure.net"];
-/// Where apps' secrets may lie.
+/// A vault for apps' secrets.
 pub(super) const APPS: &str = "https://apps.vault.azure.net";
 
-/// One token as it is configured, and whose it is.
+/// One configured token and its partner.
 pub(super) struct Token {
     pub(super) name: String,
     pub(super) partner: Partner,
@@ -33,7 +34,7 @@ impl Token {
     }
 }
 
-/// The usual policy, or one that somebody may have a reason for.
+/// The default policy, or another plausible one.
 fn any_policy(rng: &mut fastrand::Rng) -> Policy {
     const HOUR: u64 = 3600;
     let usual = Policy::default();
@@ -51,7 +52,7 @@ fn address(vault: &str, name: &str) -> SecretAddress {
     SecretAddress { vault: vault.into(), name: SecretName::parse(name).expect("letters, digits and dashes") }
 }
 
-/// A new partner, or one who shares the app of an earlier one, and perhaps the user.
+/// A new partner, or one who shares an earlier one's app, and perhaps the user.
 fn any_partner(world: &World, rng: &mut fastrand::Rng, name: &str, before: &[Token]) -> Partner {
     let vault = VAULTS[usize::from(rng.u8(0..3) == 0)];
     let shared =
@@ -119,7 +120,7 @@ impl Simulation {
     }
 }
 
-/// A file that holds an address which is a key as well: each sink reads it at each use.
+/// A file with an address that is also a key: each sink reads it at each use.
 fn keys() -> std::path::PathBuf {
     static WRITTEN: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
     let write = || {
@@ -127,7 +128,7 @@ fn keys() -> std::path::PathBuf {
         std::fs::create_dir_all(&dir.0).expect("a directory of our own");
         let file = dir.0.join("address");
         std::fs::write(&file, "https://receiver.example/hook").expect("a file of our own");
-        // It is read for as long as the tests run.
+        // It is read as long as the tests run.
         std::mem::forget(dir);
         file
     };

@@ -1,4 +1,4 @@
-//! What each surface says at one moment, read as its readers read it.
+//! The reports of each surface at one moment, read in the way of its readers.
 
 use perennial::net::calls::Calls;
 use perennial::serve::metrics::Scrape;
@@ -6,7 +6,7 @@ use perennial::status::board::StatusBoard;
 use perennial::status::document::Status;
 use serde_json::Value;
 
-/// So many conditions stand on the page.
+/// The number of conditions on the page.
 const MOST_CONDITIONS: usize = 50;
 
 /// The document, the metrics and the page of one daemon.
@@ -39,7 +39,7 @@ impl Surfaces {
                 return Err(format!("the metrics lack {line:?}, of {name}"));
             }
         }
-        // Of more conditions than these, the page says how many there are.
+        // For the further conditions, the page shows only their number.
         for condition in self.status.conditions.iter().take(MOST_CONDITIONS) {
             let title = condition.kind.title();
             if !self.page.contains(title) {

@@ -1,4 +1,4 @@
-//! What is true of a token in the world, whatever anybody shows.
+//! The true state of a token in the world, whatever any surface shows.
 
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{Action, Call, Fault, Peer};
@@ -7,11 +7,11 @@ use perennial::token::secret::{SecretAddress, Source};
 use super::Simulation;
 use super::setup::Token;
 
-/// What stands in the way of a token that a redemption would meet now, faults left out: the first of these.
+/// The first obstacle that a redemption would meet now, without faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Truth {
     Good,
-    /// The vault does not let the secret be read.
+    /// The vault does not allow reading the secret.
     Unreadable,
     /// The secret is deleted or purged.
     NoSecret,
@@ -19,13 +19,13 @@ pub(super) enum Truth {
     Off,
     /// The app's secret cannot be read.
     NoAppSecret,
-    /// Entra refuses the app.
+    /// Entra rejects the app.
     App(u32),
-    /// Entra refuses the token.
+    /// Entra rejects the token.
     Refused(u32),
-    /// The token has no second factor, which Partner Center wants.
+    /// The token lacks MFA, which Partner Center requires.
     NoFactor,
-    /// The token is another user's than the configuration says.
+    /// The token belongs to another user than configured.
     Stranger,
 }
 
@@ -41,7 +41,7 @@ impl Truth {
             Self::Refused(50057) => &[Kind::AccountDisabled],
             Self::Refused(53003) => &[Kind::PolicyBlocked],
             Self::Refused(50076) | Self::NoFactor => &[Kind::MfaRequired],
-            // Past its end it is one incident that it is refused, too.
+            // For an expired token, the rejection is part of the same incident.
             Self::Refused(_) => &[Kind::LoginRequired, Kind::TokenExpired],
             Self::Stranger => &[Kind::WrongIdentity],
         }
@@ -60,7 +60,7 @@ impl Simulation {
         }
         let Some(value) = world.newest_value(secret) else { return Truth::NoSecret };
         let refused = world.refusal_of(value.expose());
-        // The form of the grant is looked at before the client, and here before the client's secret is read.
+        // The form of the grant is checked before the client, and here before the client's secret is read.
         if refused == Some(9_002_313) {
             return Truth::Refused(9_002_313);
         }
@@ -95,7 +95,7 @@ impl Simulation {
         allowed
     }
 
-    /// Whether every role that this token needs is there.
+    /// Whether every role for this token is assigned.
     pub(super) fn has_all_roles(&self, token: &Token) -> bool {
         let used = [Action::GetSecret, Action::ReadMetadata, Action::SetSecret, Action::Update];
         let own = used.iter().all(|action| self.allows(token.secret(), *action));

@@ -1,5 +1,5 @@
-//! Entra's codes, as docs/azure-facts.md F124 has them: each code under each error it may come with, who can
-//! help, and the condition that an operator sees.
+//! Entra's codes (docs/azure-facts.md F124): each code under each possible error, who must act, and the operator's
+//! condition.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const ANY: &[&str] = &["invalid_grant", "invalid_request"];
 const FAULTY: &[&str] = &["temporarily_unavailable", "server_error", "invalid_grant"];
 
 const TABLE: &[Codes] = &[
-    // The grant is over.
+    // The grant has ended.
     (&[50173, 700_082, 70008, 70043], GRANT, Remedy::Login, Kind::LoginRequired),
     (&[70000, 700_003, 54005, 50089, 50133, 50132], GRANT, Remedy::Login, Kind::LoginRequired),
     (&[50085, 50135, 50144, 50055, 50056, 50126], GRANT, Remedy::Login, Kind::LoginRequired),
@@ -43,14 +43,14 @@ const TABLE: &[Codes] = &[
     (&[50034, 51004, 90072, 50177], GRANT, Remedy::Operator, Kind::WrongIdentity),
     (&[50020, 50014], ANY, Remedy::Operator, Kind::WrongIdentity),
     (&[7_000_012, 700_007, 700_005], GRANT, Remedy::Operator, Kind::WrongIdentity),
-    // Rules of the tenant.
+    // Policies of the tenant.
     (&[50076, 50078, 50079, 50072, 50074], ASKED, Remedy::Login, Kind::MfaRequired),
     (&[50158], &["interaction_required"], Remedy::Login, Kind::MfaRequired),
     (&[53000, 53001, 53002, 53004, 53009, 53010], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[50005, 50097, 50131], ASKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[53003, 530_032, 530_035, 530_034, 53011], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
     (&[500_212, 500_213, 500_021, 500_022], BLOCKED, Remedy::Operator, Kind::PolicyBlocked),
-    // Numbers that no list names yet are a policy's all the same.
+    // Numbers in the policies' ranges that no list names yet.
     (&[53005, 53999, 530_003, 530_036, 530_084, 530_999], ANY_POLICY, Remedy::Operator, Kind::PolicyBlocked),
     // Consent.
     (&[50105], &["access_denied"], Remedy::Operator, Kind::PolicyBlocked),
@@ -107,7 +107,7 @@ const TABLE: &[Codes] = &[
     ),
 ];
 
-/// Codes that nobody knows: the error alone decides.
+/// Unknown codes: the error alone decides.
 const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("invalid_grant", Remedy::Login, Kind::LoginRequired),
     ("interaction_required", Remedy::Login, Kind::LoginRequired),
@@ -127,7 +127,7 @@ const BY_ERROR: &[(&str, Remedy, Kind)] = &[
     ("out_of_cheese", Remedy::Retry, Kind::UnknownCode),
 ];
 
-/// Every code under each of its errors, and every error without a code and with one that nobody knows.
+/// Every code under each of its errors, and every error without a code and with an unknown one.
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (codes, errors, remedy, kind) in TABLE {
@@ -148,7 +148,7 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     let row = Row::faulty(&format!("{error} {code:?}"), fault).means(kind, remedy).asking(pause(code));
     let is_definite = known && code != Some(70000) || remedy != Remedy::Login;
     let row = if is_definite { row } else { row.unconfirmed() };
-    // What the operator is shown names the code, and says where it is not known.
+    // The operator's text names the code, and says if it is unknown.
     let named = match code {
         Some(code) if known => format!("{error}, AADSTS{code} ("),
         Some(code) => format!("{error}, AADSTS{code} (a code that this version does not know)"),
@@ -157,7 +157,7 @@ fn row(error: &str, code: Option<u32>, remedy: Remedy, kind: Kind, known: bool) 
     row.saying(&named)
 }
 
-/// Entra's loop rule asks for a pause, whatever its answer says.
+/// Entra's loop rule requires a pause, whatever the answer says.
 fn pause(code: Option<u32>) -> Option<Duration> {
     const A_QUARTER_OF_AN_HOUR: Duration = Duration::from_secs(15 * 60);
     (code == Some(50196)).then_some(A_QUARTER_OF_AN_HOUR)

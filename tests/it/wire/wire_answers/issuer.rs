@@ -1,5 +1,4 @@
-//! Answers of the issuer without an OAuth error: throttles, gateways, cut connections, and good answers
-//! that are no good.
+//! Answers of the issuer without an OAuth error: throttling, gateways, cut connections, and unusable successes.
 
 use std::time::Duration;
 

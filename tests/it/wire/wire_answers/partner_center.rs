@@ -1,5 +1,5 @@
-//! Partner Center's answers (docs/azure-facts.md F302, F306): what is published of them, and that none of them
-//! stops a rotation.
+//! Partner Center's answers (docs/azure-facts.md F302, F306): their published form, and that none of them stops a
+//! rotation.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use perennial::status::snapshot::{Periods, Snapshot};
 use super::vault::page;
 use super::{Lab, Scene, restore, settle};
 
-/// What is published: whether it accepts, what it says about the second factor, and the condition.
+/// The published form: acceptance, MFA, and the condition.
 type Published = (Option<bool>, Option<bool>, Option<(Kind, Remedy)>);
 
 const ACCEPTED: Published = (Some(true), Some(true), None);
@@ -24,7 +24,7 @@ const REFUSED: Published = (Some(false), None, Some((Kind::PartnerCenterRefused,
 
 enum Trouble {
     Answer(FaultEffect),
-    /// The rules of the stand-in, and whether the sign-in carries a second factor.
+    /// The simulated rules, and whether the sign-in used MFA.
     Rules(PartnerCenterRules, bool),
 }
 
@@ -86,7 +86,7 @@ async fn run(lab: &Lab, nth: usize, trouble: &Trouble, wanted: &Published) -> Ve
     let next = rotator.timing.next(&state, now);
     let snapshot = Snapshot::of(&rotator.grant, Periods::of(&rotator.timing), &state, Some(&next), now);
     let told = conditions(std::slice::from_ref(&snapshot), TimeDelta::zero(), now);
-    // What a person wrote a moment ago is a foreign version, rotated at once: that is no trouble.
+    // A person's recent version is a foreign version and is rotated at once: that is no failure.
     let told = told.iter().find(|condition| condition.kind != Kind::ForeignWriter);
     let found = (snapshot.accepted(), snapshot.mfa(), told.map(|told| (told.kind, told.remedy)));
     if found != *wanted {

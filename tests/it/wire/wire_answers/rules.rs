@@ -1,4 +1,4 @@
-//! What people do to users, apps, tenants and secrets, judged by the stand-ins' own rules.
+//! People's actions on users, apps, tenants and secrets, judged by the simulated services' own rules.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};

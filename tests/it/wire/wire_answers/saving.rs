@@ -1,4 +1,4 @@
-//! The vault's answers while a successor is on its way: it is held, and gets there exactly once.
+//! The vault's answers while a successor is being saved: it is held, and arrives exactly once.
 
 use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::{Kind, Remedy};
@@ -12,9 +12,9 @@ use super::{Lab, Scene, restore};
 struct Answer {
     name: &'static str,
     fault: Fault,
-    /// None where the save succeeds all the same.
+    /// `None` if the save succeeds.
     means: Option<(Kind, Remedy)>,
-    /// Whether the vault shows the successor already, although nobody was told.
+    /// Whether the vault already shows the successor, although the answer was lost.
     there: bool,
 }
 
@@ -25,7 +25,7 @@ impl Answer {
         Self { name, fault, means: Some(means), there: operation == Operation::List }
     }
 
-    /// The write happens, and its answer does not arrive as it should.
+    /// The write takes effect, and its answer is lost or damaged.
     fn lost(name: &'static str, what: FaultEffect) -> Self {
         let fault = Fault::of(Peer::KeyVault, what).on(Operation::Set).after_effect();
         Self { name, fault, means: Some(UNREACHABLE), there: true }

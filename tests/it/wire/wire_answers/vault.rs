@@ -1,5 +1,5 @@
-//! The vault's answers (docs/azure-facts.md F214) to the read of the token and to that of the app's
-//! secret, and those of Entra to the question who this process is.
+//! The vault's answers (docs/azure-facts.md F214) to the read of the token and to that of the app's secret, and
+//! Entra's answers to the token request of this process's identity.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::Row;
 
 const OPERATOR: Remedy = Remedy::Operator;
 
-/// An answer, and what it means for the token's own secret and for that of the app.
+/// An answer, and its meaning for the token's own secret and for the app's.
 type Answer = (&'static str, FaultEffect, (Kind, Remedy), (Kind, Remedy));
 
 pub(super) fn rows() -> Vec<Row> {
@@ -87,7 +87,7 @@ fn refusals() -> Vec<Answer> {
     ]
 }
 
-/// Each with how long it asks to be left alone.
+/// Each with the wait that it asks for.
 fn passing() -> Vec<(Answer, Option<Duration>)> {
     let after = |name, what, seconds: Option<u64>| {
         let means = (Kind::VaultUnreachable, Remedy::Retry);
@@ -118,7 +118,7 @@ fn passing() -> Vec<(Answer, Option<Duration>)> {
     ]
 }
 
-/// Entra's answers to the question who this process is, at its first call of a vault.
+/// Entra's answers to the token request of this process's identity, at its first call to a vault.
 pub(super) fn identity_rows() -> Vec<Row> {
     let retry = Remedy::Retry;
     let oauth = |status, error: &str, code| FaultEffect::OAuth {

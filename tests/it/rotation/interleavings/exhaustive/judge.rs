@@ -1,12 +1,12 @@
-//! What must hold after each call, and at each end.
+//! The rules after each call, and at each end.
 
 use super::*;
 
-/// Redemptions that one process makes at most, however the others hinder it.
+/// The most redemptions of one process, however the others interfere.
 const REDEMPTIONS_A_LIFE: usize = 5;
 
 impl Run<'_> {
-    /// What an instance writes is a successor that the issuer has handed out, and it is never switched off on top.
+    /// An instance writes only successors that the issuer has returned, and never disables the newest version.
     pub(super) fn judge_writes(&mut self) {
         let newest = self.world.newest_version(&self.partner.refresh_token).expect("never deleted here");
         assert!(newest.enabled, "the newest version was disabled: {:?}", self.taken);
@@ -23,7 +23,7 @@ impl Run<'_> {
         history(&self.world, &self.partner)
     }
 
-    /// How often the token was redeemed; bounded by the number of lives.
+    /// The number of redemptions; limited by the number of lives.
     pub(super) fn redemptions(&self) -> usize {
         let redemptions = self.world.count_calls(Peer::Entra, Some(Operation::Redeem), Timestamp::MIN_UTC);
         let lives: usize = self.processes.iter().map(|process| process.lives + 1).sum();
@@ -35,17 +35,17 @@ impl Run<'_> {
         redemptions
     }
 
-    /// What an end must be like.
+    /// The rules at an end.
     pub(super) fn judge_end(&self) {
         if self.cast.strict {
             self.judge_strict_end();
         } else {
-            // Who has lost an answer waits before it tries again.
+            // A process that has lost an answer waits before it tries again.
             check(&self.world, &self.partner, &self.taken, self.lost == 0);
         }
     }
 
-    /// In quiet time the token works, or it is reported as lost; and only a crash or a lost answer loses one.
+    /// Without faults the token works, or is reported as lost; and only a crash or a lost answer loses one.
     fn judge_strict_end(&self) {
         let mut told = None;
         for _ in 0..2 {
@@ -61,7 +61,7 @@ impl Run<'_> {
         };
         let last = last_sign_ins(&self.world, &self.partner);
         if !last.iter().any(|sign_in| follows(&newest, sign_in)) {
-            // What is left of the last sign-in is spent: whatever came of it, a fault has taken.
+            // The rest of the last sign-in is spent: a fault has lost its successor.
             let versions = self.world.versions_of(&self.partner.refresh_token);
             let values = versions
                 .iter()

@@ -1,4 +1,4 @@
-//! Promise 4: what each receiver believes, against what holds, also across restarts.
+//! Promise 4: each receiver's incidents match the current conditions, also across restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use perennial::token::version::tag;
 use super::super::receivers::{Incident, Receiver};
 use super::super::{Running, Simulation};
 
-/// What begins is told after half a minute, what a token notices alone is looked for each five minutes, and all that
-/// is due is sent one by one: after a look ten minutes apart three times, everybody knows.
+/// A beginning is reported after half a minute, conditions that only a token notices are checked every five minutes,
+/// and due messages are sent one by one: after three checks at ten-minute intervals, every receiver is up to date.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 const LOOKS: usize = 3;
 
 impl Simulation {
-    /// What a receiver that keeps incidents holds open is what holds.
+    /// A receiver that keeps incidents holds exactly the current conditions.
     pub(super) async fn receivers_agree(&mut self) -> Result<(), String> {
         self.note_marks();
         let mut suspects: Option<BTreeSet<String>> = None;
@@ -43,11 +43,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Takes note of what the running processes must have noted in the vault by now: at once, and an hour after an
-    /// update that failed.
+    /// Records what the running processes must have marked in the vault by now: at once, and an hour after a failed
+    /// update.
     ///
-    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one may undo
-    /// the other's note, which is made again after that one's next proof. So of two it is looked for in the vault.
+    /// Two instances write the same tags, and Key Vault has no conditional write (docs/azure-facts.md F211): one may
+    /// undo the other's mark, which is repeated after that one's next proof. So with two instances the test reads the
+    /// vault.
     pub(in super::super) fn note_marks(&self) {
         let now = self.world.now();
         let unmarked = |name: &String| {
@@ -57,7 +58,7 @@ impl Simulation {
                 self.checks.of[place].unmarked_at.max(touched) + TimeDelta::hours(2) > now
             })
         };
-        // What is about no token, the first ones keep.
+        // Marks of conditions without a token are on the first tokens.
         let first: Vec<String> = self.tokens.iter().take(MARKED).map(|token| token.name.clone()).collect();
         for receiver in &self.receivers {
             let sink = SinkState::new(receiver.sink(&self.secret), now);
@@ -93,11 +94,11 @@ impl Simulation {
         newest.is_some_and(|version| version.tags.get(tag::TOLD).is_some_and(|told| told.contains(mark)))
     }
 
-    /// What does not agree now, and a token that it is about.
+    /// Current differences, each with a token that it is about.
     fn disagreements(&self) -> BTreeMap<String, Option<String>> {
         let mut found = BTreeMap::new();
         let now = self.world.now();
-        // Who was started just now has still to look, and one that is away knows nothing.
+        // A process that has just started must check first, and a stopped one knows nothing.
         let settled = |running: &Running| running.started_at + TimeDelta::minutes(20) < now;
         if self.instances.iter().any(|instance| !instance.running.as_ref().is_some_and(settled)) {
             return found;
@@ -108,7 +109,7 @@ impl Simulation {
             if receiver.name == "mailbox" {
                 continue;
             }
-            // A sink is not told about itself.
+            // A sink gets no message about itself.
             let ids = |of: &Vec<Condition>| -> BTreeMap<String, Condition> {
                 let seen = of.iter().filter(|condition| !condition.is_of_sink(receiver.name));
                 seen.map(|condition| (condition.id.to_string(), condition.clone())).collect()
@@ -137,7 +138,7 @@ impl Simulation {
                 let Incident { kind, tokens, told_by, .. } = incident;
                 let what =
                     format!("{} holds {kind} of {tokens:?} open, told by start {told_by}", receiver.name);
-                // What is about no token, the first one keeps.
+                // The mark of a condition without a token is on the first one.
                 let keeper = tokens.first().or_else(|| self.tokens.first().map(|token| &token.name));
                 found.insert(what, keeper.cloned());
             }
@@ -145,10 +146,10 @@ impl Simulation {
         found
     }
 
-    /// Whether an earlier process has told it, and this one has not seen yet that the token works: only a success ends an
-    /// incident. It is bounded by that success, which other checks see to.
+    /// Whether an earlier process has reported it, and this one has not seen the token work yet: only a success ends
+    /// an incident. Other checks limit the time until that success.
     fn may_be_left(&self, _: &Receiver, incident: &Incident) -> bool {
-        // What flaps is closed once it has been quiet for an hour; it is looked at each hour here.
+        // A flapping incident is closed after a quiet hour; this test checks each hour.
         if incident.is_flapping && incident.held_at + TimeDelta::hours(3) > self.world.now() {
             return true;
         }
@@ -156,9 +157,8 @@ impl Simulation {
         if told_now {
             return false;
         }
-        // Without the right to update, and while the vault is away, no tag says what was told (promise 7): the next process
-        // does not know of it.
-        // Of these the end is told at each start.
+        // Without the right to update, and while the vault is unreachable, no tag marks an alert (promise 7): the next
+        // process does not know of it. The end of these incidents is sent at each start.
         let always = [
             "vault_unreachable",
             "vault_identity",

@@ -1,4 +1,4 @@
-//! Promises 4, 9 and 10: what the surfaces of each process say of each token, against what is true.
+//! Promises 4, 9 and 10: each process's surfaces on each token, compared with the truth.
 
 use chrono::TimeDelta;
 use perennial::ports::failure::{Kind, Remedy};
@@ -14,24 +14,24 @@ use super::super::truth::Truth;
 use super::super::{Running, Simulation};
 use super::VAULT_CALLS_A_DAY;
 
-/// Tokens of one user and app wait for their turn: forty of them for a quarter of an hour.
+/// Tokens of one user and app wait for their turn: forty of them for 15 minutes.
 const TURN: TimeDelta = TimeDelta::minutes(15);
-/// A refusal that is not definite is confirmed a minute later, and a step takes its time.
+/// A rejection that is not definite is confirmed a minute later, and a step takes time.
 const CONFIRMED: TimeDelta = TimeDelta::minutes(7);
 
-/// What one process shows of one token, and since when things are as they are.
+/// One process's view of one token, and how long the facts have been unchanged.
 struct Shown<'a> {
     token: &'a TokenStatus,
     told: Vec<&'a Condition>,
     truth: Truth,
     now: Timestamp,
-    /// How long nothing has changed: neither the truth, nor the process, nor anything that was done.
+    /// How long the truth and the process have been unchanged, without any event.
     steady: TimeDelta,
     /// How long it has not been good.
     bad: Option<TimeDelta>,
     prove_every: TimeDelta,
     up: TimeDelta,
-    /// Whether proofs and lists of the versions need more calls to the vault than a day has.
+    /// Whether proofs and lists of the versions need more vault calls than the daily limit.
     is_crowded: bool,
 }
 
@@ -57,8 +57,8 @@ impl Simulation {
         })
     }
 
-    /// A rotation lists the versions, and so does each other instance when it sees the new one; and so does each for a
-    /// sign-in of that day.
+    /// A rotation lists the versions, and so does each other instance when it sees the new one, and each for a sign-in
+    /// of that day.
     fn is_crowded(&self, token: &Token) -> bool {
         let pages = 1 + self.world.versions_of(token.secret()).len() / LISTED_A_PAGE;
         let proofs = usize::try_from(TimeDelta::days(1).num_minutes() / token.prove_every().num_minutes());
@@ -95,7 +95,7 @@ impl Shown<'_> {
         self.told.iter().any(|condition| kinds.contains(&condition.kind))
     }
 
-    /// Promise 9. Nothing excuses it: what cannot be known is shown as unknown.
+    /// Promise 9, without excuse: an unknown state is shown as unknown.
     fn is_green_only_when_usable(&self) -> Result<(), String> {
         let most = self.prove_every * 2 + TimeDelta::minutes(10);
         let green = self.token.state == TokenState::Current;
@@ -109,35 +109,36 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Promises 4 and 10: the cause, who can end it, and that no time is left.
+    /// Promises 4 and 10: the cause, who must act, and that no time is left.
     fn is_told_in_time(&self) -> Result<(), String> {
         let due = self.prove_every + TimeDelta::minutes(5) + CONFIRMED + TURN;
         if self.truth == Truth::Good || self.steady <= due {
             return Ok(());
         }
-        // The day's redemptions or vault calls may be used up by what came before (promise 6): the next step is put off, and
-        // that is told once it is late.
+        // Earlier redemptions or vault calls may have used up the day's limit (promise 6): the next step is postponed,
+        // which is reported once it is overdue.
         let put_off = self.token.next_step_at.zip(self.token.proved_at);
         let put_off = put_off.is_some_and(|(next, proved)| next > proved + self.prove_every + TURN);
         let exhausted = self.tells(&[Kind::Overdue]) || put_off;
         if exhausted && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // What Entra says is asked for again a day after a refusal (promise 6): until then the earlier one is told.
+        // Entra is asked again a day after a rejection (promise 6): until then the earlier one is reported.
         let by_entra =
             matches!(self.truth, Truth::App(_) | Truth::Refused(_) | Truth::NoFactor | Truth::Stranger);
         let refused = self.told.iter().any(|condition| condition.remedy != Remedy::Retry);
         if by_entra && refused && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // The app's secret is read for a redemption only: while Entra's refusal of the token is told, that is a day later.
+        // The app's secret is read only for a redemption: while Entra's rejection of the token is reported, that is a
+        // day later.
         let of_token = |told: &Condition| told.remedy != Remedy::Retry && told.cause.starts_with("token:");
         let by_redeeming = self.truth == Truth::NoAppSecret && self.told.iter().any(|told| of_token(told));
         if by_redeeming && self.steady < TimeDelta::hours(25) + due {
             return Ok(());
         }
-        // Where the app's credential is refused or cannot be read, that comes first: what only a redemption shows of the value
-        // is seen after it.
+        // A rejected or unreadable app credential is reported first: problems of the value that only a redemption
+        // shows come after it.
         let of_app = [Kind::AppCredentialRefused, Kind::VaultRefused];
         let waits_for_app = !by_entra || self.truth == Truth::Refused(9_002_313);
         let is_of_app = |told: &&&Condition| of_app.contains(&told.kind) && !told.cause.starts_with("token:");
@@ -163,19 +164,20 @@ impl Shown<'_> {
         Ok(())
     }
 
-    /// Promises 4 and 9, the other way round: what works is shown as current, and nothing critical is told of it.
+    /// Promises 4 and 9, conversely: a working token is shown as current, without a critical condition.
     fn raises_no_false_alarm(&self) -> Result<(), String> {
-        // A refusal is asked about again after a day, and after an attempt without an answer three hours later; a policy
+        // A rejected token is redeemed again after a day, or three hours after an attempt without an answer; a policy
         // may prove rarely.
         let most = TimeDelta::hours(28).max(self.prove_every * 2) + TURN;
         if self.truth != Truth::Good || self.steady <= most {
             return Ok(());
         }
-        // Beside lists of hundreds of versions not all proofs have room in a day: some are late, and that is told (promise 6).
+        // With lists of hundreds of versions not all proofs fit into a day: some are overdue, which is reported
+        // (promise 6).
         if self.is_crowded && self.token.state == TokenState::Unknown && self.tells(&[Kind::Overdue]) {
             return Ok(());
         }
-        // A rotation may be under way in this very second; a successor that is held for longer is told.
+        // A rotation may be in progress in this very second; a successor that is held for longer is reported.
         let is_saving = self.token.state == TokenState::Unsaved && !self.tells(&[Kind::Unsaved]);
         if self.token.state != TokenState::Current && !is_saving {
             return Err(format!(
@@ -194,7 +196,7 @@ impl Shown<'_> {
                 wrong.kind
             ));
         }
-        // A deed is told for a day after it was last seen.
+        // A past event is reported for a day after it was last seen.
         let lasting = [Kind::AppSecretExpiring, Kind::AppSecretExpiryUnknown, Kind::ClockSkew];
         let day = TimeDelta::hours(28) + self.prove_every * 2;
         let wrong = self.told.iter().find(|condition| !lasting.contains(&condition.kind));

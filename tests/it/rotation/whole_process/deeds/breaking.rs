@@ -1,4 +1,4 @@
-//! How things break: answers that do not come or are wrong, and what people do to tokens, users, apps and vaults.
+//! Failures: answers that are missing or wrong, and people's actions on tokens, users, apps and vaults.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use super::super::Simulation;
 use super::Deed;
 
-/// Refusals of a redemption that Entra gives for reasons of its own: error, number and suberror.
+/// Entra's own reasons for a rejected redemption: error, number and suberror.
 const REFUSALS: [(&str, Option<u32>, Option<&str>); 9] = [
     ("invalid_grant", Some(530_003), Some("message_only")),
     ("invalid_grant", Some(53011), None),
@@ -186,7 +186,7 @@ impl Simulation {
         });
     }
 
-    /// Somebody signs in and stores the token, where the account may and there is a place for it.
+    /// A user signs in and stores the token, if the account may and the vault allows it.
     pub(in super::super) fn sign_in(&mut self, nth: usize, now: Timestamp) {
         let partner = self.tokens[nth].partner.clone();
         let may = self.world.user(&partner.user_oid).is_some_and(|user| !user.disabled && !user.deleted);
