@@ -140,7 +140,7 @@ async fn without_the_right_to_list_flags_suffice() {
 
         assert_eq!((refused.code, file.exists()), (Some(4), false), "{}", refused.stderr);
         assert!(
-            refused.stderr.contains(&format!("say it by {missing} or have somebody")),
+            refused.stderr.contains(&format!("say it by {missing} or run it as a user who")),
             "{}",
             refused.stderr
         );
