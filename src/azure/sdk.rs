@@ -169,7 +169,7 @@ impl HttpClient for CountingTransport {
         let running = self.calls.begin(self.peer, operation(self.peer, request));
         let answer = self.exchange(request).await;
         running.end(outcome(&answer));
-        if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls | NoResponse::NotInTime))) {
+        if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
         // The SDK repeats requests that fail with a connection error, for managed identities more than a minute long

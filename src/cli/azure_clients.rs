@@ -19,6 +19,7 @@ use crate::net::address::Roots;
 use crate::net::calls::Calls;
 use crate::net::http::{Http, HttpError};
 use crate::process::clock::Clock;
+use crate::process::file::FileError;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 use crate::rotation::schedule::Timing;
@@ -129,7 +130,7 @@ async fn has_metadata_service() -> bool {
 
 fn stop(config: &Config, error: HttpError) -> Stop {
     match (error, &config.cloud.ca_file) {
-        (HttpError::CaFile(error), _) if super::is_shortage(&error) => {
+        (HttpError::CaFile(FileError::Unreadable(error)), _) if super::is_shortage(&error) => {
             Stop::Failed(anyhow::Error::new(error).context("cannot read [cloud] ca_file now"))
         }
         (error @ (HttpError::CaFile(_) | HttpError::CaPem), Some(path)) => {

@@ -3,28 +3,29 @@
 //! Invariant: an existing file is replaced only with `--force`, and a configuration is parsed before it is written.
 
 mod draft;
+mod file;
+mod layout;
 mod propose;
 
-use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::io::ErrorKind;
 use std::io::IsTerminal as _;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 
 use self::draft::Draft;
+use self::file::Written;
+use self::layout::Layout;
 use self::propose::Proposal;
 use super::azure_clients::AzureClients;
 use super::{ExitCode, Global, Stop, out};
-use crate::config::Config;
+use crate::config::{Config, Form};
 use crate::login::StepFailure;
 use crate::ports::Vault as _;
 use crate::ports::{Forbidden, SecretRole, VaultError};
 use crate::process::clock::Clock;
+use crate::process::text;
 use crate::token::rotation_id;
 use crate::token::secret::{SecretAddress, SecretName};
 
@@ -33,7 +34,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial init                                            # asks
   perennial init --vault https://contoso.vault.azure.net
-  perennial init --vault https://contoso.vault.azure.net --cipp
+  perennial init --vault https://contoso.vault.azure.net --from cipp
   perennial init --vault https://contoso.vault.azure.net --tenant contoso.onmicrosoft.com \\
     --client-id 00000000-0000-0000-0000-000000000001 \\
     --app-secret partner-app-secret --refresh-token partner-refresh-token
@@ -44,7 +45,8 @@ values that no flag gives, with the identity of the environment or the Azure CLI
 except a tenant's id that is stored under such a name. On a terminal it asks for missing values;
 elsewhere it names them.
 
---cipp uses the secret names of CIPP: ApplicationID, ApplicationSecret, TenantID, RefreshToken.";
+--from takes over the vault of CIPP or of PowerShell scripts, which keep the secrets ApplicationID,
+ApplicationSecret, TenantID and RefreshToken there, and says what is missing.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]
@@ -67,9 +69,9 @@ pub struct InitArgs {
     /// The vault secret for the refresh token
     #[arg(long, value_name = "SECRET")]
     pub refresh_token: Option<String>,
-    /// The names that CIPP gives to its secrets
-    #[arg(long, conflicts_with_all = ["client_id", "app_secret", "refresh_token"])]
-    pub cipp: bool,
+    /// Whose secret names the vault has
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["client_id", "app_secret", "refresh_token"])]
+    pub from: Option<Layout>,
     /// Write over an existing file
     #[arg(long)]
     pub force: bool,
@@ -84,18 +86,28 @@ pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     if path.exists() && !args.force {
         return Err(Stop::Usage(format!("{} is there already; --force writes over it", path.display())));
     }
-    let vault = given_or_asked(args.vault.clone(), "--vault", "The vault's address", None)?;
+    Form::Token.check(&args.name).map_err(|wanted| Stop::Usage(format!("--name {wanted}")))?;
+    let vault = VAULT.given_or_asked(args.vault.clone(), None)?;
     let given = Draft::given(&args, vault.trim_end_matches('/'));
-    let found = if given.missing().is_empty() { Proposal::default() } else { look(path, &given).await? };
+    let is_whole = given.missing().is_empty();
+    let found = if is_whole && args.from.is_none() {
+        Proposal::default()
+    } else {
+        look(path, &given, args.from).await?
+    };
     let draft = complete(given, found)?;
     let text = draft.text();
     parse(path, &text)?;
-    write(path, &text, args.force).map_err(|error| {
+    let written = file::write(path, &text, args.force).map_err(|error| {
         Stop::Failed(anyhow::Error::new(error).context(format!("{} cannot be written", path.display())))
     })?;
     let shown = path.display();
+    let done = match written {
+        Written::New => "is written",
+        Written::Replaced => "was there before and is replaced",
+    };
     let next = format!(
-        "{shown} is written. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # where there is no token yet\n  perennial check --write\n  perennial run",
+        "{shown} {done}. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # where there is no token yet\n  perennial check --write\n  perennial run",
         name = args.name
     );
     out::line(next).map_err(|error| Stop::Failed(error.into()))?;
@@ -110,7 +122,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
 }
 
 /// Lists the vault. If that fails, asks the user at a terminal instead.
-async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
+async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
     let vault: Arc<str> = given.vault.as_str().into();
@@ -119,13 +131,16 @@ async fn look(path: &Path, given: &Draft) -> Result<Proposal, Stop> {
         Ok(listed) => listed,
         Err(error) => {
             let summary = format!("the secrets of {vault} cannot be listed: {error}");
-            if !io::stdin().is_terminal() {
+            if !io::stdin().is_terminal() && !given.missing().is_empty() {
                 return Err(Stop::Refused(unlisted(&error, vault, summary, &given.missing())));
             }
             eprintln!("{summary}");
             return Ok(Proposal::default());
         }
     };
+    for remark in layout.map(|layout| layout.remarks(&listed)).unwrap_or_default() {
+        eprintln!("{remark}");
+    }
     let mut found = Proposal::of(&listed);
     if let (None, Some(name)) = (&found.tenant, &found.tenant_secret) {
         let at = SecretAddress { vault, name: name.clone() };
@@ -153,91 +168,91 @@ fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&st
 
 /// Completes the flags by what the vault holds, and by the user's answers at a terminal.
 fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
-    let ask = |value: Option<String>, flag: &str, what: &str, found: Option<String>| {
-        given_or_asked(value, flag, what, found).map(Some)
-    };
     let app_id =
         if given.app_id_secret.is_some() || given.client_id.is_some() { None } else { found.app_id_secret };
     let client_id = match (&given.app_id_secret, &app_id) {
-        (None, None) => ask(given.client_id, "--client-id", "The app's (client) id", found.client_id)?,
+        (None, None) => Some(CLIENT_ID.given_or_asked(given.client_id, found.client_id)?),
         _ => given.client_id,
     };
     let refresh_token = found.refresh_token.or_else(|| Some("partner-refresh-token".to_owned()));
     Ok(Draft {
-        tenant: ask(given.tenant, "--tenant", "The tenant's id or domain", found.tenant)?,
+        tenant: Some(TENANT.given_or_asked(given.tenant, found.tenant)?),
         client_id,
         app_id_secret: given.app_id_secret.or(app_id),
-        app_secret: ask(
-            given.app_secret,
-            "--app-secret",
-            "The vault secret with the app's secret",
-            found.app_secret,
-        )?,
-        refresh_token: ask(
-            given.refresh_token,
-            "--refresh-token",
-            "The vault secret for the refresh token",
-            refresh_token,
-        )?,
+        app_secret: Some(APP_SECRET.given_or_asked(given.app_secret, found.app_secret)?),
+        refresh_token: Some(REFRESH_TOKEN.given_or_asked(given.refresh_token, refresh_token)?),
         ..given
     })
 }
 
-/// The flag's value; else the user's answer, with the proposal as default; else the proposal.
-fn given_or_asked(
-    given: Option<String>,
-    flag: &str,
-    what: &str,
-    proposal: Option<String>,
-) -> Result<String, Stop> {
-    if let Some(given) = given {
-        return Ok(given);
-    }
-    if !io::stdin().is_terminal() {
-        return proposal
-            .ok_or_else(|| Stop::Usage(format!("{flag} is required: the vault has no such value")));
-    }
-    loop {
-        match &proposal {
-            Some(proposal) => eprint!("{what} [{proposal}]: "),
-            None => eprint!("{what}: "),
-        }
-        let mut line = String::new();
-        let read = io::stdin().read_line(&mut line).map_err(|error| Stop::Failed(error.into()))?;
-        let said = line.trim();
-        if !said.is_empty() {
-            return Ok(said.to_owned());
-        }
-        if let Some(proposal) = &proposal {
-            return Ok(proposal.clone());
-        }
-        if read == 0 {
-            return Err(Stop::Usage(format!("{flag} is missing")));
-        }
-    }
+/// A value that a flag gives, or a person.
+struct Question {
+    flag: &'static str,
+    what: &'static str,
+    example: &'static str,
+    form: Form,
 }
 
-/// A new file is readable by all users, whatever the umask: it holds no secret, and root writes what the daemon reads
-/// as another user.
-fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        std::fs::create_dir_all(parent)?;
-        std::fs::set_permissions(parent, Permissions::from_mode(0o755))?;
-    }
-    let new = !path.exists();
-    let mut options = OpenOptions::new();
-    options.write(true).create(force).truncate(force).create_new(!force);
-    match options.open(path) {
-        Ok(mut file) => {
-            if new {
-                file.set_permissions(Permissions::from_mode(0o644))?;
-            }
-            file.write_all(text.as_bytes())
+const VAULT: Question = Question {
+    flag: "--vault",
+    what: "The vault's address",
+    example: "https://contoso.vault.azure.net",
+    form: Form::Vault,
+};
+const TENANT: Question = Question {
+    flag: "--tenant",
+    what: "The tenant's id or domain",
+    example: "contoso.onmicrosoft.com",
+    form: Form::Tenant,
+};
+const CLIENT_ID: Question = Question {
+    flag: "--client-id",
+    what: "The app's (client) id",
+    example: "8e7d7a5c-3c1e-4f6a-9d2b-5a4c3b2a1f0e",
+    form: Form::Guid,
+};
+const APP_SECRET: Question = Question {
+    flag: "--app-secret",
+    what: "The name of the vault secret with the app's secret",
+    example: "partner-app-secret",
+    form: Form::Secret,
+};
+const REFRESH_TOKEN: Question = Question {
+    flag: "--refresh-token",
+    what: "The name of the vault secret for the refresh token",
+    example: "partner-refresh-token",
+    form: Form::Secret,
+};
+
+impl Question {
+    /// The flag's value; else the user's answer, with the proposal as default; else the proposal. Each is checked at once.
+    fn given_or_asked(&self, given: Option<String>, proposal: Option<String>) -> Result<String, Stop> {
+        let flag = self.flag;
+        if let Some(given) = given {
+            let checked = self.form.check(&given);
+            return checked.map(|()| given).map_err(|wanted| Stop::Usage(format!("{flag} {wanted}")));
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(io::Error::new(
-            ErrorKind::AlreadyExists,
-            "another process has just written it; --force overwrites it",
-        )),
-        Err(error) => Err(error),
+        if !io::stdin().is_terminal() {
+            return proposal
+                .ok_or_else(|| Stop::Usage(format!("{flag} is required: the vault has no such value")));
+        }
+        loop {
+            match &proposal {
+                Some(proposal) => eprint!("{} [{proposal}]: ", self.what),
+                None => eprint!("{} (such as {}): ", self.what, self.example),
+            }
+            let mut line = String::new();
+            let read = io::stdin().read_line(&mut line).map_err(|error| Stop::Failed(error.into()))?;
+            let said = text::bare(&line);
+            match (said, &proposal) {
+                ("", Some(proposal)) => return Ok(proposal.clone()),
+                ("", None) if read == 0 => return Err(Stop::Usage(format!("{flag} is missing"))),
+                ("", None) => {}
+                (said, _) => match self.form.check(said) {
+                    Ok(()) => return Ok(said.to_owned()),
+                    Err(wanted) => eprintln!("It {wanted}."),
+                },
+            }
+        }
     }
 }

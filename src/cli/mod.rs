@@ -36,9 +36,10 @@ use thiserror::Error;
 use crate::config::{Config, ConfigProblems};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
+use crate::process::file::FileError;
 use crate::process::hardening::harden;
 use crate::process::telemetry::LogFormat;
-use crate::process::{build_info, telemetry};
+use crate::process::{build_info, file, telemetry};
 
 /// The longest span on a command line.
 const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -305,15 +306,12 @@ fn mistyped(error: &clap::Error) -> process::ExitCode {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(global: &Global) -> Result<Config, Stop> {
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    if let Err(error) = std::fs::File::open(&global.config)
+    if let Err(FileError::Unreadable(error)) = file::open(&global.config)
         && is_shortage(&error)
     {
         return Err(Stop::Failed(anyhow::Error::new(error).context("cannot read the configuration now")));
     }
-    Ok(Config::load(&global.config, std::env::vars_os().filter_map(text))?)
+    Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
 /// Whether the machine lacks a resource, which may pass, as opposed to a file that cannot be read.

@@ -15,6 +15,7 @@ mod sections;
 mod walk;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,12 +26,14 @@ use config::{Environment, Value, ValueKind};
 use crate::alert::sink::{Heartbeat, Sink};
 use crate::azure::cloud::Cloud;
 use crate::azure::identity::Identity;
+use crate::process::file::FileError;
+use crate::process::{file, text};
 use crate::token::managed::{ManagedToken, Policy};
 pub use crowded::ConfigWarning;
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
-use walk::{Problems, Reported, Section, printable};
+use walk::{Problems, Reported, Section, Wanted, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each of them; a test checks that.
 pub const KEYS: [(&str, &[&str]); 9] = [
@@ -50,6 +53,12 @@ const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert"
 
 /// Lists, which only the file can hold.
 const LISTS: [&str; 2] = ["token", "alert"];
+
+/// The longest file; ten thousand tokens take a quarter of it.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// What names a proxy for addresses that begin with https://. No other address goes through a proxy.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// The prefix of a variable that sets a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
 const PREFIX: &str = "PERENNIAL";
@@ -97,20 +106,28 @@ impl Config {
     ///
     /// # Errors
     /// All problems together.
-    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigProblems> {
+    pub fn load(
+        path: &Path,
+        env: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigProblems> {
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| {
-            let what = match error.kind() {
-                ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
-                ErrorKind::PermissionDenied => "may not be read by the user this runs as",
-                ErrorKind::IsADirectory => "is a directory",
-                _ => "cannot be read",
+        let bytes = file::read(path, MOST_BYTES).map_err(|error| {
+            let what = match &error {
+                FileError::Unreadable(error) => match error.kind() {
+                    ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
+                    ErrorKind::PermissionDenied => "may not be read by the user this runs as",
+                    _ => "cannot be read",
+                },
+                FileError::NotAFile => "is not a regular file",
+                FileError::TooLong(_) => "is longer than 16 MiB",
             };
             ConfigProblems::one(path, &shown, what)
         })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
-        Self::parse(path, &text, env)
+        let text =
+            text::decoded(&bytes).ok_or_else(|| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
+        // What is not UTF-8 gets a replacement character, which no key and no value may hold.
+        let lossy = |text: OsString| text.to_string_lossy().into_owned();
+        Self::parse(path, &text, env.map(|(name, value)| (lossy(name), lossy(value))))
     }
 
     /// Valid settings that cannot have their effect.
@@ -135,11 +152,11 @@ impl Config {
         let tree = merge(path, sections, &overrides)?;
         let keys = overrides.into_keys().map(|variable| (key_of(&variable), variable));
         let problems = Problems::new(keys.collect());
-        for variable in strays {
-            problems.note(
-                printable(&variable),
-                "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert",
-            );
+        for (variable, wanted) in strays {
+            problems.note(printable(&variable), wanted);
+        }
+        for (variable, wanted) in proxies(&env) {
+            problems.note(variable, wanted);
         }
         let config = Self::walk(tree, tokens, alerts, &env, &problems);
         let problems = problems.into_vec();
@@ -197,7 +214,16 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
         let before = String::from_utf8_lossy(&text.as_bytes()[..start]);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        ConfigProblems::one(path, &shown, format!("is not valid TOML at line {line}, column {column}"))
+        // The message has no text of the file, but the key that is there twice is worth naming if it is one of ours.
+        let named = &text[start..error.span().map_or(start, |span| span.end).clamp(start, text.len())];
+        let is_ours = KEYS.iter().any(|(section, keys)| *section == named || keys.contains(&named));
+        let named = if is_ours { format!(" `{named}`") } else { String::new() };
+        let reason = error.message();
+        ConfigProblems::one(
+            path,
+            &shown,
+            format!("is not valid TOML at line {line}, column {column}: {reason}{named}"),
+        )
     })?;
     // The merging crate reads a name such as `"a[9]"` as a path into a list of ten.
     let strange: Vec<Problem> = table
@@ -212,22 +238,41 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// The variables that set a key, and those that look like one.
-fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<String>) {
+/// The variables that set a key, and those that look like one but cannot be used.
+fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(String, Wanted)>) {
     let ours = format!("{PREFIX}{SEPARATOR}");
-    let set = env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty());
-    let (good, bad): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        set.map(|(name, value)| (name.clone(), value.clone())).partition(|(name, _)| {
-            let parts: Vec<&str> = name[ours.len()..].split(SEPARATOR).collect();
-            let word = |part: &&str| {
-                part.starts_with(|c: char| c.is_ascii_uppercase())
-                    && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-            };
-            let section = parts[0].to_ascii_lowercase();
-            let known = SECTIONS.contains(&section.as_str()) && !LISTS.contains(&section.as_str());
-            known && parts.len() >= 2 && parts.iter().all(word)
-        });
-    (good, bad.into_keys().collect())
+    let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
+    for (name, value) in env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty()) {
+        if !sets_a_key(&name[ours.len()..]) {
+            let wanted = "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert";
+            bad.push((name.clone(), wanted));
+        } else if value.contains(char::REPLACEMENT_CHARACTER) {
+            bad.push((name.clone(), "must be text in UTF-8"));
+        } else {
+            good.insert(name.clone(), value.clone());
+        }
+    }
+    (good, bad)
+}
+
+/// Whether the rest of a variable's name is a section and a key.
+fn sets_a_key(rest: &str) -> bool {
+    let parts: Vec<&str> = rest.split(SEPARATOR).collect();
+    let word = |part: &&str| {
+        part.starts_with(|c: char| c.is_ascii_uppercase())
+            && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let section = parts[0].to_ascii_lowercase();
+    let known = SECTIONS.contains(&section.as_str()) && !LISTS.contains(&section.as_str());
+    known && parts.len() >= 2 && parts.iter().all(word)
+}
+
+/// The proxy variables that the HTTP client would silently ignore, so that requests went out directly.
+fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str, Wanted)> {
+    PROXY_VARIABLES.into_iter().filter_map(|name| {
+        let value = env.get(name).filter(|value| !value.is_empty())?;
+        Some((name, rules::proxy(value).err()?))
+    })
 }
 
 /// The key that a variable sets.
@@ -276,6 +321,37 @@ fn plain(value: toml::Value) -> Value {
 /// A tenant's id or domain, if the text has that form.
 pub fn tenant(text: &str) -> Option<String> {
     rules::tenant(text).ok()
+}
+
+/// The form of a value that a person types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A vault's address.
+    Vault,
+    /// A tenant's id or domain.
+    Tenant,
+    /// A GUID.
+    Guid,
+    /// The name of a vault secret.
+    Secret,
+    /// The name of a token.
+    Token,
+}
+
+impl Form {
+    /// Checks a value by the rule of the configuration.
+    ///
+    /// # Errors
+    /// What is expected, without the value.
+    pub fn check(self, text: &str) -> Result<(), &'static str> {
+        match self {
+            Self::Vault => rules::vault_url(text).map(drop),
+            Self::Tenant => rules::tenant(text).map(drop),
+            Self::Guid => rules::guid(text).map(drop),
+            Self::Secret => rules::secret_name(text).map(drop),
+            Self::Token => rules::token_name(text).map(drop),
+        }
+    }
 }
 
 /// Whether a value is a table, as `{ file = "…" }` is.

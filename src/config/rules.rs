@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime};
 use reqwest::Url;
+use uuid::Uuid;
 
 use super::walk::Wanted;
 use crate::net::address::{BaseUrl, BaseUrlError};
@@ -36,8 +37,12 @@ pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
 
 /// A GUID, in lower case.
 pub(super) fn guid(text: &str) -> Result<String, Wanted> {
-    text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")
+    let id = text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")?;
+    if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
+
+/// The examples and the first draft of `init` have zeros in the place of what only their reader knows.
+pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
 /// A concrete tenant: `common` rejects some grants (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
@@ -49,9 +54,14 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
             && !label.ends_with('-')
     };
     let domain = text.contains('.') && text.len() <= 253 && text.split('.').all(label);
-    guid(text).or(if domain { Ok(text.to_ascii_lowercase()) } else { Err("") }).map_err(
-        |_| "must be the tenant's id or a domain of it; `common` and `organizations` are not allowed",
-    )
+    match guid(text) {
+        Err(PLACEHOLDER) => Err(PLACEHOLDER),
+        Ok(id) => Ok(id),
+        Err(_) if domain => Ok(text.to_ascii_lowercase()),
+        Err(_) => {
+            Err("must be the tenant's id or a domain of it; `common` and `organizations` are not allowed")
+        }
+    }
 }
 
 /// An address that secrets may be sent to.
@@ -70,7 +80,24 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     if url.has_path() {
         return Err("must be the vault alone, as https://NAME.vault.azure.net, without a path");
     }
+    // Its certificate does not have this name, which only the private DNS zone uses (docs/azure-facts.md F222).
+    if url.host().contains(".vaultcore.") {
+        return Err(
+            "must be the vault's own name, as https://NAME.vault.azure.net; DNS leads it to the private endpoint",
+        );
+    }
     Ok(url.as_str().trim_end_matches('/').into())
+}
+
+/// The address of a proxy, with or without its scheme.
+pub(super) fn proxy(text: &str) -> Result<(), Wanted> {
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&with_scheme).ok().filter(Url::has_host);
+    match url.as_ref().map(Url::scheme) {
+        Some("http" | "https") => Ok(()),
+        Some(_) => Err("must begin with http:// or https://; no other kind of proxy is supported"),
+        None => Err("must be the URL of a proxy without quotes, as http://proxy.example:3128"),
+    }
 }
 
 /// A span of time with its unit.

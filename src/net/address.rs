@@ -45,6 +45,10 @@ impl BaseUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
+        // A name with its root's dot is the same name, but no certificate has it.
+        if let Some(host) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
+            url.set_host(Some(&host)).map_err(|_| BaseUrlError::NotAUrl)?;
+        }
         Ok(Self(url))
     }
 

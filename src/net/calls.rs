@@ -128,7 +128,7 @@ fn code(outcome: CallResult) -> String {
         Err(NoResponse::NameUnknown) => "name_unknown",
         Err(NoResponse::Lookup) => "lookup",
         Err(NoResponse::Connect) => "connect",
-        Err(NoResponse::Tls | NoResponse::NotInTime) => "tls",
+        Err(NoResponse::Tls(_)) => "tls",
         Err(NoResponse::Proxy) => "proxy",
         Err(NoResponse::TimedOut) => "timed_out",
         Err(NoResponse::Cut) => "cut",
@@ -150,7 +150,12 @@ mod tests {
 
         calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_millis(250));
         calls.record(CallTarget::Entra, "redeem", Ok(200), Duration::from_secs(60));
-        calls.record(CallTarget::KeyVault, "set", Err(NoResponse::Tls), Duration::ZERO);
+        calls.record(
+            CallTarget::KeyVault,
+            "set",
+            Err(NoResponse::Tls(crate::net::no_response::TlsFault::Handshake)),
+            Duration::ZERO,
+        );
 
         assert_eq!(calls.durations().len(), 2);
         assert_eq!(durations(&calls, &CallLabels::new(CallTarget::Entra, "redeem", "200")), Some((2, 60.25)));

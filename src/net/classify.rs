@@ -7,7 +7,7 @@ use std::io;
 
 use tokio_rustls::rustls::CertificateError;
 
-use crate::net::no_response::NoResponse;
+use crate::net::no_response::{NoResponse, TlsFault};
 
 /// Why no answer came, from an error of the HTTP client or of its wrapper. The outermost specific error counts: below
 /// a rejected tunnel there may be the proxy's own DNS lookup.
@@ -31,7 +31,7 @@ fn told_by(error: &(dyn StdError + 'static)) -> Option<NoResponse> {
         return error.is_timeout().then_some(NoResponse::TimedOut);
     }
     if let Some(error) = error.downcast_ref::<tokio_rustls::rustls::Error>() {
-        return Some(told_by_tls(error));
+        return Some(NoResponse::Tls(told_by_tls(error)));
     }
     let text = error.to_string();
     if text.starts_with("tunnel error") {
@@ -42,14 +42,22 @@ fn told_by(error: &(dyn StdError + 'static)) -> Option<NoResponse> {
     Some(if unknown { NoResponse::NameUnknown } else { NoResponse::Lookup })
 }
 
-fn told_by_tls(error: &tokio_rustls::rustls::Error) -> NoResponse {
-    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return NoResponse::Tls };
+fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
+    let tokio_rustls::rustls::Error::InvalidCertificate(error) = error else { return TlsFault::Handshake };
     match error {
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => NoResponse::NotInTime,
-        _ => NoResponse::Tls,
+        | CertificateError::NotValidYetContext { .. } => TlsFault::NotInTime,
+        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsFault::OtherName
+        }
+        // rustls has no case of its own for it, and wraps the error of webpki.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            TlsFault::Authority
+        }
+        _ => TlsFault::Certificate,
     }
 }
 
@@ -99,20 +107,73 @@ mod tests {
         let tls = tokio_rustls::rustls::Error::General("unknown issuer".into());
         let error = io::Error::new(io::ErrorKind::InvalidData, tls);
 
-        assert_eq!(classify(&error), NoResponse::Tls);
+        assert_eq!(classify(&error), NoResponse::Tls(TlsFault::Handshake));
     }
 
     #[test]
-    fn an_expired_certificate_may_mean_a_wrong_clock() {
-        for (error, told) in [
-            (CertificateError::Expired, NoResponse::NotInTime),
-            (CertificateError::NotValidYet, NoResponse::NotInTime),
-            (CertificateError::UnknownIssuer, NoResponse::Tls),
+    fn a_certificate_is_rejected_for_a_reason() {
+        for (error, fault) in [
+            (CertificateError::Expired, TlsFault::NotInTime),
+            (CertificateError::NotValidYet, TlsFault::NotInTime),
+            (CertificateError::UnknownIssuer, TlsFault::UnknownIssuer),
+            (CertificateError::NotValidForName, TlsFault::OtherName),
+            (CertificateError::Revoked, TlsFault::Certificate),
         ] {
             let error = tokio_rustls::rustls::Error::InvalidCertificate(error);
 
-            assert_eq!(classify(&error), told, "{error}");
+            assert_eq!(classify(&error), NoResponse::Tls(fault), "{error}");
         }
+    }
+
+    /// A server with this certificate, and what a client says that trusts that root.
+    async fn shown(
+        certificate: &rcgen::Certificate,
+        key: &rcgen::KeyPair,
+        root: &str,
+        host: &str,
+    ) -> NoResponse {
+        let key =
+            tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = tokio_rustls::rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a server");
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a caller");
+            let _rejected = acceptor.accept(tcp).await;
+        });
+        let client = http_client(Some(root.as_bytes()), false).expect("a client");
+        let error = client.get(format!("https://{host}:{port}/")).send().await.expect_err("not accepted");
+        classify(&error)
+    }
+
+    /// What `openssl req -x509` makes, which curl accepts as a server's certificate once it is trusted.
+    #[tokio::test]
+    async fn a_server_with_an_authoritys_own_certificate_is_told_as_that() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("names");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).expect("a certificate");
+
+        let told = shown(&authority, &key, &authority.pem(), "localhost").await;
+
+        assert_eq!(told, NoResponse::Tls(TlsFault::Authority));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_another_name_or_issuer_is_told_as_that() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["other.example".to_owned()]).expect("names");
+        let own = params.self_signed(&key).expect("a certificate");
+        let stranger =
+            rcgen::generate_simple_self_signed(["x.example".to_owned()]).expect("a certificate").cert;
+
+        assert_eq!(shown(&own, &key, &own.pem(), "localhost").await, NoResponse::Tls(TlsFault::OtherName));
+        let untrusted = shown(&own, &key, &stranger.pem(), "localhost").await;
+        assert_eq!(untrusted, NoResponse::Tls(TlsFault::UnknownIssuer));
     }
 
     #[test]
@@ -150,7 +211,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
 
-        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, NoResponse::Tls);
+        assert_eq!(asked(&format!("https://127.0.0.1:{port}/")).await, NoResponse::Tls(TlsFault::Handshake));
     }
 
     #[tokio::test]

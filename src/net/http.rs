@@ -10,7 +10,6 @@
 //! Invariants: no redirect is followed; no body is read beyond its limit; no text of a peer is kept unchecked.
 
 use std::error::Error as StdError;
-use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ use crate::net::calls::{CallTarget, Calls, Running};
 use crate::net::classify::classify;
 use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
+use crate::process::file;
+use crate::process::file::FileError;
 
 /// A peer that needs longer to accept a connection is useless anyway.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,12 +45,15 @@ const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
 /// A longer `Retry-After` is ignored; the loop limits it further.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// All public roots together have a tenth of it.
+const MAX_CA_FILE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Why no HTTP client can be made. An operator must act.
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The configured CA file.
-    #[error("the file of root certificates cannot be read")]
-    CaFile(#[source] io::Error),
+    #[error("the file of root certificates {0}")]
+    CaFile(#[source] FileError),
     /// Its content.
     #[error("the file of root certificates holds no certificate in PEM")]
     CaPem,
@@ -167,7 +171,7 @@ fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
     match roots {
         Roots::System => Ok(None),
         Roots::Pem(pem) => Ok(Some(pem.clone())),
-        Roots::File(path) => std::fs::read(path).map(Some).map_err(HttpError::CaFile),
+        Roots::File(path) => file::read(path, MAX_CA_FILE_BYTES).map(Some).map_err(HttpError::CaFile),
     }
 }
 
@@ -226,7 +230,7 @@ async fn counted(
     request: reqwest::Request,
 ) -> Result<Answer, NoResponse> {
     let answer = send(client, request).await;
-    if matches!(answer, Err(NoResponse::Tls | NoResponse::NotInTime)) {
+    if matches!(answer, Err(NoResponse::Tls(_))) {
         http.distrust();
     }
     running.end(answer.as_ref().map(|answer| answer.status).map_err(|why| *why));

@@ -327,7 +327,10 @@ mod tests {
             (VaultError::Deleted, "secret recover --vault-name contoso --name pc-token`"),
             (VaultError::Disabled, "--enabled true`"),
             (VaultError::Unreachable(NoResponse::NameUnknown), "https://contoso.vault.azure.net"),
-            (VaultError::Unreachable(NoResponse::Tls), "ca_file of [cloud]"),
+            (
+                VaultError::Unreachable(NoResponse::Tls(crate::net::no_response::TlsFault::UnknownIssuer)),
+                "ca_file of [cloud]",
+            ),
             (VaultError::Unavailable { status: 429, retry_after: None }, "if the throttling lasts"),
             (VaultError::Unavailable { status: 503, retry_after: None }, "https://azure.status.microsoft"),
             (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),

@@ -16,6 +16,7 @@ pub fn host_name() -> String {
 pub mod clock;
 pub mod relative;
 pub mod text;
+pub mod file;
 pub mod telemetry;
 pub mod hardening;
 pub mod build_info;

@@ -3,6 +3,8 @@
 //! Pure. An issuer, a resource, a vault's tags and a secret's source can hold anything: another secret, or a
 //! terminal's escape sequence. Such text is shown only through one of these functions.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 /// The length of `00000000-0000-0000-0000-000000000000`.
@@ -30,6 +32,23 @@ const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{fff9}'..='\u{fffb}',
     '\u{e0000}'..='\u{e007f}',
 ];
+
+/// Text in UTF-8, or in UTF-16 with a byte-order mark, as `>` of Windows PowerShell writes it. Without its byte-order mark.
+pub fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+        if rest.is_empty() { String::from_utf16(&units).ok() } else { None }
+    };
+    match bytes {
+        [0xff, 0xfe, text @ ..] => units(text, u16::from_le_bytes).map(Cow::Owned),
+        [0xfe, 0xff, text @ ..] => units(text, u16::from_be_bytes).map(Cow::Owned),
+        _ => {
+            let text = str::from_utf8(bytes).ok()?;
+            Some(Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)))
+        }
+    }
+}
 
 /// A secret or an id without surrounding white space, a byte-order mark and one pair of quotes, which editors, shells
 /// and environment files add.

@@ -3,8 +3,6 @@
 //! Owns what is read, its limit, and what is trimmed. Knows no vault. Never shows the content: an error names only the
 //! place and the reason.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
@@ -12,11 +10,15 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thiserror::Error;
 
-use crate::process::text;
+use crate::process::file::FileError;
+use crate::process::{file, text};
 use crate::token::secret::Source;
 
 /// The longest secret. systemd admits 1 MB for all credentials together (systemd.exec).
 const MAX_BYTES: usize = 64 * 1024;
+
+/// What is wrong with a longer one.
+const TOO_LONG: &str = "is longer than 64 KiB";
 
 /// Why a secret could not be read. An operator must act.
 #[derive(Debug, Error)]
@@ -78,15 +80,15 @@ fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceErr
 }
 
 fn read_file(path: &Path) -> Result<SecretString, SourceError> {
-    let unreadable = |reason| SourceError::Unreadable { path: path.to_owned(), reason };
-    // A pipe would block the whole program, and could not be read a second time.
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(SourceError::Unusable { place: path.display().to_string(), fault: "is not a file" });
-    }
+    let place = path.display().to_string();
+    // With room for all of it, the vector is never moved, which would leave a copy behind.
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut content).map_err(unreadable)?;
-    usable(&content, &path.display().to_string())
+    match file::read_into(&mut content, path, MAX_BYTES) {
+        Ok(()) => usable(&content, &place),
+        Err(FileError::Unreadable(reason)) => Err(SourceError::Unreadable { path: path.to_owned(), reason }),
+        Err(FileError::NotAFile) => Err(SourceError::Unusable { place, fault: "is not a regular file" }),
+        Err(FileError::TooLong(_)) => Err(SourceError::Unusable { place, fault: TOO_LONG }),
+    }
 }
 
 /// The name of a source's place in messages.
@@ -106,9 +108,11 @@ pub fn place(source: &Source) -> String {
 pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
     let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
     if content.len() > MAX_BYTES {
-        return Err(unusable("is longer than 64 KiB"));
+        return Err(unusable(TOO_LONG));
     }
-    let text = text::bare(std::str::from_utf8(content).map_err(|_| unusable("is not text in UTF-8"))?);
+    let text = text::decoded(content).ok_or_else(|| unusable("is not text in UTF-8"))?;
+    let text = Zeroizing::new(text.into_owned());
+    let text = text::bare(&text);
     if text.is_empty() {
         return Err(unusable("is empty"));
     }
@@ -123,9 +127,19 @@ mod tests {
 
     #[test]
     fn newline_quotes_and_byte_order_mark_are_trimmed_from_a_secret() {
-        let secret = usable("\u{feff}\"s3cr3t\" \r\n".as_bytes(), "x").expect("usable");
+        let utf_16 = |mark: [u8; 2], bytes: fn(u16) -> [u8; 2]| {
+            let text = "\"s3cr3t\"\r\n".encode_utf16().flat_map(bytes);
+            mark.into_iter().chain(text).collect::<Vec<u8>>()
+        };
+        for content in [
+            "\u{feff}\"s3cr3t\" \r\n".as_bytes().to_vec(),
+            utf_16([0xff, 0xfe], u16::to_le_bytes),
+            utf_16([0xfe, 0xff], u16::to_be_bytes),
+        ] {
+            let secret = usable(&content, "x").expect("usable");
 
-        assert_eq!(secret.expose_secret(), "s3cr3t");
+            assert_eq!(secret.expose_secret(), "s3cr3t");
+        }
     }
 
     #[test]
@@ -133,6 +147,7 @@ mod tests {
         let long = "canary".repeat(20_000);
         for (content, fault) in [
             (b"canary\xff".as_slice(), "is not text in UTF-8"),
+            (b"\xff\xfec\0a", "is not text in UTF-8"),
             (b" \n", "is empty"),
             (b"\"\"\n", "is empty"),
             (long.as_bytes(), "is longer than 64 KiB"),
@@ -151,7 +166,7 @@ mod tests {
 
         assert!(read_local(&this).expect("readable").expose_secret().starts_with("[package]"));
         let error = read_local(&directory).expect_err("a directory").to_string();
-        assert!(error.ends_with("is not a file"), "{error}");
+        assert!(error.ends_with("is not a regular file"), "{error}");
         let error = read_local(&missing).expect_err("missing").to_string();
         assert_eq!(error, "cannot read /nonexistent/secret: entity not found");
     }

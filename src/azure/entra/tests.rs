@@ -296,7 +296,10 @@ async fn an_unknown_certificate_is_a_tls_failure_and_is_counted() {
     let mixed = Loopback { http: stranger.http, ..entra };
     let error = redeem(&mixed, &calls).await.expect_err("not trusted");
 
-    assert_eq!(error, IssuerError::Unreachable(NoResponse::Tls));
+    assert_eq!(
+        error,
+        IssuerError::Unreachable(NoResponse::Tls(crate::net::no_response::TlsFault::UnknownIssuer))
+    );
     assert!(calls.durations().contains(&CallLabels::new(CallTarget::Entra, "redeem", "tls")));
     assert!(mixed.lines().is_empty());
 }

@@ -1,6 +1,6 @@
 //! A configuration draft and its text.
 
-use super::InitArgs;
+use super::{InitArgs, layout};
 
 /// The values known so far.
 #[derive(Clone, Debug, Default)]
@@ -16,20 +16,20 @@ pub(super) struct Draft {
 }
 
 /// A placeholder while the vault is listed. Never written.
-const UNKNOWN: &str = "00000000-0000-0000-0000-000000000000";
+const UNKNOWN: &str = "00000000-0000-0000-0000-000000000001";
 
 impl Draft {
     /// The values of the flags.
     pub(super) fn given(args: &InitArgs, vault: &str) -> Self {
-        let cipp = |name: &str| args.cipp.then(|| name.to_owned());
+        let known = |name: &str| args.from.map(|_| name.to_owned());
         Self {
             vault: vault.to_owned(),
             name: args.name.clone(),
             tenant: args.tenant.clone(),
             client_id: args.client_id.clone(),
-            app_id_secret: cipp("ApplicationID"),
-            app_secret: args.app_secret.clone().or_else(|| cipp("ApplicationSecret")),
-            refresh_token: args.refresh_token.clone().or_else(|| cipp("RefreshToken")),
+            app_id_secret: known(layout::APP_ID),
+            app_secret: args.app_secret.clone().or_else(|| known(layout::APP_SECRET)),
+            refresh_token: args.refresh_token.clone().or_else(|| known(layout::REFRESH_TOKEN)),
         }
     }
 

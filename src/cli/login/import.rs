@@ -35,9 +35,9 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 }
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
-    let text = std::str::from_utf8(bytes).ok()?;
+    let text = Zeroizing::new(text::decoded(bytes)?.into_owned());
     // Entra has taken white space and quotes as part of the value since 2019 (reference-breaking-changes).
-    let token = RefreshToken::new(text::bare(text));
+    let token = RefreshToken::new(text::bare(&text));
     token.is_plausible().then_some(token)
 }
 
@@ -55,8 +55,10 @@ mod tests {
 
     #[test]
     fn quotes_and_white_space_around_a_token_are_ignored() {
-        for saved in ["0.AXo\n", "\"0.AXo\"", "\u{feff}0.AXo\r\n", "'0.AXo'\n\n"] {
-            let token = parse(saved.as_bytes()).expect(saved);
+        let utf_16 = b"\xff\xfe0\0.\0A\0X\0o\0\r\0\n\0".as_slice();
+        let texts = ["0.AXo\n", "\"0.AXo\"", "\u{feff}0.AXo\r\n", "'0.AXo'\n\n"];
+        for saved in texts.iter().map(|text| text.as_bytes()).chain([utf_16]) {
+            let token = parse(saved).unwrap_or_else(|| panic!("{saved:?}"));
             assert_eq!(token.expose(), "0.AXo");
         }
         for odd in

@@ -1,6 +1,6 @@
 //! The action if no answer came.
 
-use crate::net::no_response::NoResponse;
+use crate::net::no_response::{NoResponse, TlsFault};
 
 /// What to fix between this host and a host that did not answer.
 pub fn network(why: NoResponse, host: &str) -> String {
@@ -13,14 +13,29 @@ pub fn network(why: NoResponse, host: &str) -> String {
                 "check the network, firewall and proxy on the way to {host}; Perennial tries again by itself"
             )
         }
-        NoResponse::Tls => format!(
-            "check the certificate that {host} shows: where a proxy inspects TLS, or the authority is private, give its root as ca_file of [cloud]"
-        ),
-        NoResponse::NotInTime => format!(
-            "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"
-        ),
+        NoResponse::Tls(fault) => tls(fault, host),
         NoResponse::Proxy => {
             format!("check the proxy (HTTPS_PROXY, NO_PROXY): it refused to connect to {host}")
         }
+    }
+}
+
+fn tls(fault: TlsFault, host: &str) -> String {
+    match fault {
+        TlsFault::Handshake => format!(
+            "check what answers at {host}: it must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
+        ),
+        TlsFault::UnknownIssuer | TlsFault::Certificate => format!(
+            "check the certificate that {host} shows: where a proxy inspects TLS, or the authority is private, give its root as ca_file of [cloud]"
+        ),
+        TlsFault::OtherName => format!(
+            "check the name: {host} shows the certificate of another host; correct the address in the configuration, or exempt the host from the proxy that answers for it"
+        ),
+        TlsFault::Authority => format!(
+            "give the server at {host} a certificate of its own, signed by that authority, and keep the authority's as ca_file of [cloud]"
+        ),
+        TlsFault::NotInTime => format!(
+            "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"
+        ),
     }
 }

@@ -418,7 +418,7 @@ async fn an_invalid_signing_key_signs_nothing() {
 #[test]
 fn the_configuration_rejects_sinks_that_cannot_work() {
     let base = "[vault]\nurl = \"https://v.example\"\n[[token]]\nname = \"a\"\ntenant_id = \"c.example\"\n\
-        client_id = \"00000000-0000-0000-0000-000000000000\"\nclient_secret = { env = \"X\" }\nrefresh_token = \"r\"\n";
+        client_id = \"00000000-0000-0000-0000-000000000001\"\nclient_secret = { env = \"X\" }\nrefresh_token = \"r\"\n";
     let problems = |more: &str| {
         let text = format!("{base}{more}");
         match perennial::config::Config::parse(Path::new("x"), &text, std::iter::empty()) {

@@ -76,7 +76,7 @@ async fn cipps_names_are_known() {
     stage.store("RefreshToken", stage.stored().expose());
     let file = stage.new_file();
 
-    let written = stage.in_a_pod(&file, &["init", "--vault", &stage.sandbox.origin, "--cipp"]).await;
+    let written = stage.in_a_pod(&file, &["init", "--vault", &stage.sandbox.origin, "--from", "cipp"]).await;
     let checked = stage.in_a_pod(&file, &["check"]).await;
 
     assert_eq!(written.code, Some(0), "{}", written.stderr);
@@ -113,7 +113,7 @@ async fn an_existing_file_is_kept_without_force() {
     assert_eq!(kept.code, Some(2));
     assert_eq!(std::fs::read_to_string(&stage.config).expect("kept"), before);
     let wrong = stage.in_a_pod(&stage.new_file(), &[&all[..], &["--name", "no name"]].concat()).await;
-    assert_eq!((wrong.code, stage.new_file().exists()), (Some(78), false), "{}", wrong.stderr);
+    assert_eq!((wrong.code, stage.new_file().exists()), (Some(2), false), "{}", wrong.stderr);
     let forced = stage.run_to_end(&[&all[..], &["--force"]].concat()).await;
 
     assert_eq!(forced.code, Some(0), "{}", forced.stderr);
@@ -134,7 +134,7 @@ async fn without_the_right_to_list_flags_suffice() {
 
     for (given, missing) in [
         (&["--client-id", &*stage.partner.client_id][..], "--tenant, --app-secret, --refresh-token;"),
-        (&["--cipp"], "--tenant;"),
+        (&["--from", "cipp"], "--tenant;"),
     ] {
         let refused = stage.in_a_pod(&file, &[&["init", "--vault", &vault], given].concat()).await;
 

@@ -94,14 +94,14 @@ fn deployment_configurations_are_valid() {
     // The variables that the workload identity webhook of AKS sets in a pod.
     let pod = [
         ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/azure/tokens/azure-identity-token"),
-        ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000000"),
-        ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000000"),
+        ("AZURE_TENANT_ID", "contoso.onmicrosoft.com"),
+        ("AZURE_CLIENT_ID", "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab"),
     ];
     for (path, env) in [
         ("deploy/compose/perennial/perennial.toml", &[][..]),
         ("deploy/kubernetes/overlays/aks/perennial.toml", &pod),
     ] {
-        let text = read(path);
+        let text = super::filled_in(&read(path));
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
 
         let config = Config::parse(Path::new(path), &text, env);
@@ -150,7 +150,7 @@ fn the_version_names_commit_compiler_and_target() {
     assert!(lines[3].strip_prefix("target    ").is_some_and(|target| target.contains("-linux-")), "{text}");
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

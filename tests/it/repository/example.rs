@@ -5,6 +5,8 @@ use std::path::Path;
 
 use perennial::config::{Config, KEYS};
 
+use super::{NIL, filled_in};
+
 const EXAMPLE: &str = include_str!("../../../config/perennial.toml");
 
 #[test]
@@ -12,6 +14,28 @@ fn the_example_is_a_valid_configuration() {
     let config = load(EXAMPLE);
 
     assert_eq!(config.tokens[0].name.as_str(), "partner-center");
+}
+
+/// Each of them as it is, with the zeros that only its reader can replace.
+#[test]
+fn a_placeholder_is_a_mistake() {
+    for (path, keys) in [
+        ("config/perennial.toml", &["token[0].client_id"][..]),
+        ("deploy/compose/perennial/perennial.toml", &["token[0].tenant_id", "token[0].client_id"]),
+        ("deploy/kubernetes/overlays/aks/perennial.toml", &["token[0].tenant_id", "token[0].client_id"]),
+    ] {
+        let text = super::deploy::read(path);
+        assert!(text.contains(NIL), "{path}");
+        let pod = [("AZURE_FEDERATED_TOKEN_FILE", "/x"), ("AZURE_TENANT_ID", "contoso.onmicrosoft.com")];
+        let pod = pod.into_iter().chain([("AZURE_CLIENT_ID", "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab")]);
+        let env = pod.map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+        let problems = Config::parse(Path::new(path), &text, env).expect_err("zeros").problems;
+
+        let found: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(found, keys, "{path}");
+        assert!(problems.iter().all(|problem| problem.what.starts_with("is a placeholder")), "{problems:?}");
+    }
 }
 
 #[test]
@@ -41,7 +65,8 @@ fn the_examples_defaults_are_the_real_ones() {
 }
 
 fn load(text: &str) -> Config {
-    Config::parse(Path::new("config/perennial.toml"), text, std::iter::empty()).expect("a sound file")
+    Config::parse(Path::new("config/perennial.toml"), &filled_in(text), std::iter::empty())
+        .expect("a sound file")
 }
 
 /// The paths of all keys, behind `#` or not.

@@ -27,7 +27,8 @@ fn readme_and_architecture_stay_short() {
 fn the_readmes_smallest_configuration_is_valid() {
     let text = toml_of(README);
 
-    let config = Config::parse(Path::new("README.md"), &text, std::iter::empty()).expect("sound");
+    let config =
+        Config::parse(Path::new("README.md"), &super::filled_in(&text), std::iter::empty()).expect("sound");
 
     assert_eq!(config.vault.identity, Identity::Unnamed { client_id: None });
     assert_eq!(config.tokens.len(), 1);
@@ -37,7 +38,8 @@ fn the_readmes_smallest_configuration_is_valid() {
 fn the_alerts_of_the_alerting_page_are_valid() {
     let text = toml_of(README) + &toml_of(ALERTING);
 
-    let config = Config::parse(Path::new("README.md"), &text, std::iter::empty()).expect("sound");
+    let config =
+        Config::parse(Path::new("README.md"), &super::filled_in(&text), std::iter::empty()).expect("sound");
 
     assert_eq!((config.alerts.len(), config.heartbeat.is_some()), (3, true));
 }

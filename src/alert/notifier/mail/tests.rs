@@ -223,7 +223,7 @@ async fn a_server_without_tls_or_with_an_untrusted_certificate_gets_no_mail() {
     let missed = deliver(&stranger.post(None), tls, mail(), &outbound.calls).await.expect_err("a stranger");
     assert_eq!(
         (missed.why.as_str(), missed.permanent),
-        ("no answer: the TLS certificate or handshake was not accepted", false)
+        ("no answer: the issuer of the TLS certificate is not trusted", false)
     );
     assert!(stranger.heard().is_empty());
 }

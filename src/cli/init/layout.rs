@@ -1,0 +1,86 @@
+//! How other programs lay out a vault (docs/azure-facts.md F222, F223).
+//!
+//! Owns their names for the four values, and what is said of a vault that lacks one. Pure.
+
+use clap::ValueEnum;
+
+use crate::azure::key_vault::Listed;
+use crate::process::text;
+
+/// The program whose layout it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// CIPP
+    Cipp,
+    /// PowerShell scripts that keep the usual four secrets
+    Powershell,
+}
+
+/// The secrets of both layouts. Key Vault compares names without regard to case.
+pub(super) const APP_ID: &str = "ApplicationID";
+pub(super) const APP_SECRET: &str = "ApplicationSecret";
+pub(super) const TENANT: &str = "TenantID";
+pub(super) const REFRESH_TOKEN: &str = "RefreshToken";
+/// A token for Exchange Online of a Microsoft app: of no use for Partner Center.
+const EXCHANGE: &str = "ExchangeRefreshToken";
+
+impl Layout {
+    /// What a vault lacks, and what of it is left alone; one line each.
+    pub(super) fn remarks(self, listed: &[Listed]) -> Vec<String> {
+        let has = |name: &str| listed.iter().any(|secret| secret.name.as_str().eq_ignore_ascii_case(name));
+        let missing = [
+            (APP_ID, "store the app's (client) id there, or pass --client-id instead of --from"),
+            (APP_SECRET, "store the app's client secret there"),
+            (TENANT, "pass --tenant"),
+            (REFRESH_TOKEN, "sign in after this: `perennial login`"),
+        ];
+        let missing = missing.into_iter().filter(|(name, _)| !has(name));
+        let mut remarks: Vec<String> =
+            missing.map(|(name, action)| format!("The vault has no secret {name}: {action}.")).collect();
+        let customers = listed.iter().filter(|secret| text::guid(secret.name.as_str()).is_some()).count();
+        match self {
+            Self::Cipp if customers > 0 => remarks.push(format!(
+                "Secrets named by a tenant's id: {customers}. CIPP keeps a refresh token for each direct tenant there; add a [[token]] for each that Perennial is to keep."
+            )),
+            Self::Powershell if has(EXCHANGE) => remarks.push(format!(
+                "{EXCHANGE} is left alone: it is for Exchange Online, not for Partner Center."
+            )),
+            Self::Cipp | Self::Powershell => {}
+        }
+        remarks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::token::secret::SecretName;
+
+    fn vault(names: &[&str]) -> Vec<Listed> {
+        let one = |name: &&str| Listed {
+            name: SecretName::parse(name).expect("a name"),
+            content_type: None,
+            tags: std::iter::empty::<(String, String)>().collect(),
+        };
+        names.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_a_vault_lacks_is_said_with_what_to_do() {
+        let customer = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
+        let whole = ["applicationid", "ApplicationSecret", "TenantID", "RefreshToken"];
+        assert_eq!(Layout::Cipp.remarks(&vault(&whole)), Vec::<String>::new());
+
+        let cipp = Layout::Cipp.remarks(&vault(&["ApplicationID", "TenantID", customer]));
+        assert_eq!(cipp.len(), 3, "{cipp:?}");
+        assert!(cipp[0].contains("no secret ApplicationSecret") && cipp[1].contains("`perennial login`"));
+        assert!(cipp[2].starts_with("Secrets named by a tenant's id: 1."), "{cipp:?}");
+
+        let scripts = Layout::Powershell.remarks(&vault(&[&whole[..], &[EXCHANGE]].concat()));
+        assert_eq!(
+            scripts,
+            ["ExchangeRefreshToken is left alone: it is for Exchange Online, not for Partner Center."]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Reads files: only regular ones, and never more than a limit.
+//!
+//! Owns both rules. A pipe would block the whole program and could not be read a second time; a device such as `/dev/zero`
+//! never ends.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use thiserror::Error;
+
+/// Why a file could not be read.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The file is missing, or the user of this process may not read it. Only the kind of the error is shown.
+    #[error("cannot be read: {}", .0.kind())]
+    Unreadable(io::Error),
+    /// A directory, a pipe, a socket or a device.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// More bytes than the limit.
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// It is missing, or something else than a regular file.
+pub fn open(path: &Path) -> Result<File, FileError> {
+    // To open a device can have an effect, so its type is looked at first.
+    if !path.metadata().map_err(FileError::Unreadable)?.is_file() {
+        return Err(FileError::NotAFile);
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(FileError::Unreadable)?;
+    if file.metadata().map_err(FileError::Unreadable)?.is_file() {
+        Ok(file)
+    } else {
+        Err(FileError::NotAFile)
+    }
+}
+
+/// Reads a regular file of at most so many bytes into `content`, which is empty before.
+///
+/// # Errors
+/// The reason, without any content.
+pub fn read_into(content: &mut Vec<u8>, path: &Path, most_bytes: usize) -> Result<(), FileError> {
+    let file = open(path)?;
+    let limit = u64::try_from(most_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(content).map_err(FileError::Unreadable)?;
+    if content.len() > most_bytes { Err(FileError::TooLong(most_bytes)) } else { Ok(()) }
+}
+
+/// The same for content that is no secret.
+///
+/// # Errors
+/// The reason, without any content.
+pub fn read(path: &Path, most_bytes: usize) -> Result<Vec<u8>, FileError> {
+    let mut content = Vec::new();
+    read_into(&mut content, path, most_bytes)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_of_a_bounded_length_is_read() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let length = std::fs::metadata(&manifest).expect("there").len();
+        let length = usize::try_from(length).expect("short");
+
+        assert_eq!(read(&manifest, length).expect("readable").len(), length);
+        let error = |path: &Path, most| read(path, most).expect_err("refused").to_string();
+        assert_eq!(error(&manifest, 10), "is longer than 10 bytes");
+        assert_eq!(error(Path::new("/dev/zero"), 10), "is not a regular file");
+        assert_eq!(error(Path::new(env!("CARGO_MANIFEST_DIR")), 10), "is not a regular file");
+        assert_eq!(error(Path::new("/nonexistent"), 10), "cannot be read: entity not found");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_does_not_block() {
+        let name = format!("perennial-pipe-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+
+        let refused = read(&path, 10);
+
+        std::fs::remove_file(&path).expect("removed");
+        assert!(matches!(refused, Err(FileError::NotAFile)), "{refused:?}");
+    }
+}
