@@ -49,7 +49,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsFault::NotInTime,
-        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        // The second one: a trusted authority has the issuer's name, and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }

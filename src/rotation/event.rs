@@ -166,3 +166,34 @@ fn log_failure(token: &TokenName, failure: &Failure, is_new: bool, attempts: Opt
         warn!(event = "attempt_failed", %token, kind, remedy = remedy_name, attempts, code, trace_id, correlation_id, "{summary}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use crate::ports::failure::{FailureSubject, Kind};
+    use crate::process::telemetry::Captured;
+
+    #[test]
+    fn an_error_is_logged_only_for_a_new_failure_that_somebody_must_fix() {
+        let token = TokenName::new("a");
+        for (remedy, is_new, level) in [
+            (Remedy::Login, true, "ERROR"),
+            (Remedy::Login, false, "WARN"),
+            (Remedy::Retry, true, "WARN"),
+            (Remedy::Retry, false, "WARN"),
+        ] {
+            let kept = Captured::default();
+            let lines = tracing_subscriber::fmt::layer().with_writer(kept.clone());
+            let failure = Failure::new(Kind::LoginRequired, remedy, FailureSubject::Grant, "x");
+
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+                log_failure(&token, &failure, is_new, None);
+            });
+
+            assert!(kept.take().contains(level), "{remedy:?} {is_new}");
+        }
+    }
+}

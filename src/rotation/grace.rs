@@ -38,3 +38,19 @@ impl Grace {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lasts_25_seconds_and_allows_an_attempt_every_two() {
+        let grace = Grace::begin();
+        assert_eq!(grace.ends_at() - Instant::now(), GRACE);
+        let mut attempts = 0;
+        while grace.allows_another().await {
+            attempts += 1;
+        }
+        assert_eq!(attempts, 13);
+    }
+}

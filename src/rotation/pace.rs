@@ -203,6 +203,12 @@ impl Usage {
         window.paused_until = window.paused_until.max(until);
     }
 
+    /// Permits that are out.
+    #[cfg(test)]
+    pub(super) fn busy(&self, what: Limited) -> usize {
+        self.windows.get(&what).map_or(0, |window| window.busy)
+    }
+
     /// The number of permits that still count.
     fn refresh(&mut self, what: Limited, span: Duration, now: Duration) -> usize {
         let Some(window) = self.windows.get_mut(&what) else { return 0 };

@@ -357,4 +357,25 @@ mod tests {
         assert!(unsettled(&version, now() + TimeDelta::seconds(59)).is_none());
         assert!(unsettled(&version, now() + minutes(1)).is_some());
     }
+
+    #[test]
+    fn each_failure_says_what_happened_and_what_to_do() {
+        let (_, mark) = sample();
+        let action = |failure: &Failure| String::from(failure.action.clone().unwrap_or_default());
+        let refused = |remedy| Failure {
+            is_definite: false,
+            ..Failure::new(Kind::LoginRequired, remedy, FailureSubject::Grant, "AADSTS70000")
+        };
+
+        let elsewhere = elsewhere(&mark);
+        assert!(elsewhere.summary.contains("another process (`run`)"), "{elsewhere:?}");
+        assert!(action(&elsewhere).starts_with("keep that process running"), "{elsewhere:?}");
+        assert_eq!(action(&no_room()), "take a tag off the newest version");
+        assert!(
+            withheld(refused(Remedy::Operator)).summary.starts_with("AADSTS70000; the stored token is spent")
+        );
+        let lost = lost_answer(refused(Remedy::Login), &mark);
+        assert!(lost.is_definite && lost.summary.contains("its answer was lost"), "{lost:?}");
+        assert!(!lost_answer(refused(Remedy::Retry), &mark).is_definite);
+    }
 }

@@ -345,3 +345,20 @@ pub const ROWS: &[Row] = &[
         "fault on Entra's side that Microsoft has to mend",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row says it by one word, which changes nothing else.
+    #[test]
+    fn a_row_is_unconfirmed_or_ends_the_grant_only_where_it_says_so() {
+        let plain = login(&[1..=1], A::SignIn, "x");
+
+        assert!(plain.diagnosis.is_definite && !plain.diagnosis.ends_grant);
+        let unconfirmed = login(&[1..=1], A::SignIn, "x").unconfirmed().diagnosis;
+        assert!(!unconfirmed.is_definite && !unconfirmed.ends_grant && unconfirmed.remedy == Remedy::Login);
+        let ends = login(&[1..=1], A::SignIn, "x").ends_grant().diagnosis;
+        assert!(ends.is_definite && ends.ends_grant && ends.remedy == Remedy::Login);
+    }
+}

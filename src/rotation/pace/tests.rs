@@ -187,3 +187,18 @@ fn the_user_comes_from_configuration_answer_or_tag() {
     let other_tenant = ManagedToken { tenant_id: "other.example".into(), ..grant.clone() };
     assert_ne!(Redeemer::of(&grant, None, None), Redeemer::of(&other_tenant, None, None));
 }
+
+#[test]
+fn a_permit_moves_to_the_user_that_an_answer_names() {
+    let mut usage = Usage::default();
+    let unknown = Redeemer { app: 1, user: None };
+    let (from, to) = (Limited::Redemptions(unknown), Limited::Redemptions(unknown.with_user("A")));
+    assert_eq!(to, redemptions(1, Some(hash("a"))));
+
+    for _ in 0..3 {
+        usage.take(from, true, NOW).expect("free");
+        usage.carry(from, to);
+    }
+
+    assert_eq!((usage.busy(from), usage.busy(to)), (0, 3));
+}

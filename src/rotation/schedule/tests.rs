@@ -282,3 +282,31 @@ fn a_successor_saved_late_is_not_recorded_repeatedly() {
     let next = timing().next(&state, at(5));
     assert!(!matches!(next, Next::UpdateTags(_)), "{next:?}");
 }
+
+/// The record shows the next process that a daemon has proved the version that `login` wrote.
+#[test]
+fn the_first_proof_of_a_sign_in_is_recorded_and_the_sign_in_itself_is_not() {
+    let (by, time) = ("perennial/0.1.0 login", rfc3339(at(0)));
+    let written = version(&[(tag::MANAGED_BY, by), (tag::PROVED_AT, &time), (tag::ISSUED_AT, &time)]);
+    let recorded = |hours| {
+        let state = samples::proved(written.clone(), at(hours));
+        matches!(timing().next(&state, at(hours)), Next::UpdateTags(_))
+    };
+
+    assert!(!recorded(0));
+    assert!(recorded(1));
+}
+
+#[test]
+fn attempts_are_spread_over_the_day_unless_a_successor_is_held() {
+    let retry_at = |phase| {
+        let mut state = State { phase, ..current(ours()) };
+        (0..20).for_each(|n| state.redemptions.note(at(0) + TimeDelta::minutes(n)));
+        timing().after_failure(state, failure(RETRY), at(1), 0.5).outage.expect("an outage").retry_at
+    };
+
+    let held = retry_at(Phase::Unsaved(Box::new(samples::pending(ours(), at(0)))));
+
+    assert!(held < at(1) + TimeDelta::minutes(5), "{held}");
+    assert!(retry_at(Phase::Current) > at(1) + TimeDelta::minutes(30));
+}

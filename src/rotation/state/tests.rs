@@ -1,8 +1,10 @@
-//! The failures that a success clears.
+//! What a success clears, what versions by others mean, and what is kept of a verdict.
 
 use super::*;
-use crate::ports::failure::Remedy;
+use crate::ports::Acceptance;
+use crate::ports::failure::{Kind, Remedy};
 use crate::rotation::samples;
+use crate::token::managed::Policy;
 
 #[test]
 fn a_success_clears_only_failures_of_the_same_subject() {
@@ -18,4 +20,91 @@ fn a_success_clears_only_failures_of_the_same_subject() {
         state.clear_failures_about(FailureSubject::History);
         assert_eq!(state.failure(), None, "{remedy:?}");
     }
+}
+
+#[test]
+fn facts_move_only_from_the_version_that_they_are_about() {
+    let now = Timestamp::UNIX_EPOCH;
+    let id = |name: &str| VersionId(name.into());
+    let mut state = samples::proved(samples::version("v", now), now);
+
+    state.carry_facts(&id("other"), &id("w"));
+    assert_eq!(state.facts.as_ref().map(|facts| facts.version.clone()), Some(id("v")));
+    state.carry_facts(&id("v"), &id("w"));
+    assert_eq!(state.facts.as_ref().map(|facts| facts.version.clone()), Some(id("w")));
+}
+
+#[test]
+fn a_second_foreign_version_within_a_day_is_reported_and_a_first_one_is_not() {
+    let now = Timestamp::UNIX_EPOCH + DAY * 10;
+    let hour = TimeDelta::hours(1);
+    let mut state = samples::proved(samples::version("v", now), now);
+
+    state.note_foreign_version(now);
+    assert_eq!(state.foreign_writer, None);
+    state.foreign_rotated_at = Some(now - hour);
+    state.note_foreign_version(now);
+    assert_eq!(state.foreign_writer, Some(ForeignWriter { since: now, seen_at: now }));
+    state.foreign_rotated_at = None;
+    state.note_foreign_version(now + hour);
+    assert_eq!(state.foreign_writer, Some(ForeignWriter { since: now, seen_at: now + hour }));
+}
+
+#[test]
+fn a_sign_in_is_expected_after_a_rejection_by_entra_or_by_partner_center() {
+    let now = Timestamp::UNIX_EPOCH;
+    let proved = samples::proved(samples::version("v", now), now);
+    let failed =
+        |remedy| Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::AppCredential, "x");
+    let asked = |state: &State| state.awaits_sign_in();
+
+    assert!(!asked(&proved));
+    assert!(asked(&samples::failed(proved.clone(), failed(Remedy::Login), now, 1)));
+    assert!(!asked(&samples::failed(proved.clone(), failed(Remedy::Operator), now, 1)));
+    for (accepted, mfa, expected) in
+        [(true, None, false), (false, None, true), (true, Some(false), true), (true, Some(true), false)]
+    {
+        let mut heard = proved.clone();
+        heard.hear(&VersionId("v".into()), answer(accepted, mfa), now);
+        assert_eq!(asked(&heard), expected, "{accepted} {mfa:?}");
+    }
+}
+
+fn answer(accepted: bool, mfa: Option<bool>) -> Acceptance {
+    Acceptance { accepted, mfa, tenant_id: None, company: None, status: if accepted { 200 } else { 403 } }
+}
+
+#[test]
+fn a_repeated_verdict_keeps_its_beginning_and_another_one_does_not() {
+    let now = Timestamp::UNIX_EPOCH;
+    let hour = TimeDelta::hours(1);
+    let mut state = samples::proved(samples::version("v", now), now);
+    let mut heard = |accepted, mfa, at| {
+        state.hear(&VersionId("v".into()), answer(accepted, mfa), at);
+        let verdict = state.facts.as_ref().and_then(|facts| facts.verdict.clone()).expect("a verdict");
+        (verdict.since, verdict.at)
+    };
+
+    assert_eq!(heard(false, None, now), (now, now));
+    assert_eq!(heard(false, None, now + hour), (now, now + hour));
+    assert_eq!(heard(false, Some(false), now + hour * 2), (now + hour * 2, now + hour * 2));
+    assert_eq!(heard(true, None, now + hour * 3), (now + hour * 3, now + hour * 3));
+}
+
+#[test]
+fn limits_grow_with_the_proofs_that_the_policy_asks_for() {
+    let of = |prove_every, rotate_after| {
+        let hours = |count: u64| std::time::Duration::from_secs(count * 3600);
+        let policy = Policy {
+            prove_every: hours(prove_every),
+            rotate_after: hours(rotate_after),
+            ..Policy::default()
+        };
+        let limits = Limits::of(&policy);
+        (limits.redemptions, limits.partner_center_calls, limits.vault_calls)
+    };
+
+    assert_eq!(of(6, 168), (24, 12, 60));
+    assert_eq!(of(1, 168), (48, 48, 192));
+    assert_eq!(of(1, 1), (96, 96, 384));
 }

@@ -89,3 +89,32 @@ async fn without_limits_no_token_waits() {
         assert!(turns.take(WRITES, false).await.is_none());
     }
 }
+
+/// A permit that a turn has already is not taken a second time.
+#[tokio::test(start_paused = true)]
+async fn a_turn_takes_only_the_permits_that_it_lacks() {
+    let redeemer = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);
+    let both = Needs { redemption: Some(redeemer), new_version: Some(1) };
+    for first in [
+        Needs { redemption: Some(redeemer), new_version: None },
+        Needs { redemption: None, new_version: Some(1) },
+    ] {
+        let turns = turns();
+        let turn = turns.complete(Turn::default(), first, 1, false).await;
+        let turn = turns.complete(turn, both, 1, false).await;
+        assert!(turn.covers(both));
+        assert_eq!(busy(&turns, redeemer), (1, 1), "{first:?}");
+        drop(turn);
+
+        let mut turn = turns.complete(Turn::default(), first, 1, false).await;
+        assert!(turns.add_at_once(&mut turn, both));
+        assert_eq!(busy(&turns, redeemer), (1, 1), "{first:?}");
+    }
+}
+
+/// The permits that are out: redemptions, and new versions.
+fn busy(turns: &Turns, redeemer: Redeemer) -> (usize, usize) {
+    let state = turns.0.as_ref().expect("limited").lock();
+    let busy = |what| state.usage.busy(what);
+    (busy(Limited::Redemptions(redeemer)), busy(WRITES))
+}

@@ -362,3 +362,24 @@ fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     assert_eq!(shared, [Kind::LoginRequired], "the token itself is the same one");
     assert_eq!(here, told_in("one", &[("renamed", "one")]), "a name may change");
 }
+
+#[test]
+fn a_condition_has_the_ids_that_support_asks_for() {
+    let failure = Failure::new(Kind::PolicyBlocked, Remedy::Operator, FailureSubject::Grant, "x");
+    let failure = Failure { trace: Trace::of(53003), ..failure };
+    let state = samples::failed(proved_three_days_ago(), failure, now(), 1);
+
+    let drawn = conditions(&[drawn("a", &state)], TimeDelta::zero(), now());
+
+    assert_eq!(drawn.iter().map(|condition| condition.trace.code).collect::<Vec<_>>(), [Some(53003)]);
+}
+
+#[test]
+fn a_wrong_clock_is_ahead_or_behind() {
+    let here = samples::grant("a").deployment;
+    for (seconds, said) in [(400, "400 s behind the vault's"), (-400, "400 s ahead of the vault's")] {
+        let condition = clock_skewed(TimeDelta::seconds(seconds), &here, now());
+
+        assert!(condition.summary.ends_with(said), "{}", condition.summary);
+    }
+}
