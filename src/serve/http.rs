@@ -5,7 +5,10 @@
 //!   upgrade should have tried both. A failed attempt counts too, so that the upgrade does not wait for ever.
 //! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one token.
 //! - `/metrics`: for Prometheus.
-//! - `/status`, `/`: JSON and a page. They name customers, hence only with `[http] status`.
+//! - `/status`, `/`: JSON and a page.
+//!
+//! What names tokens names customers: the last two, `/health?token=` and values of single tokens in `/metrics` are served
+//! only with `[http] status`.
 //!
 //! Owns the paths, the headers, the accepted hosts, and the limits on clients. Reads the board and changes nothing.
 //! Has no access to a secret.
@@ -46,7 +49,7 @@ const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 /// The largest head of a request; no more of one is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const NOT_SERVED: &str = "the status names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
+const NOT_SERVED: &str = "this names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
 const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
@@ -149,11 +152,14 @@ struct HealthVerdict {
 }
 
 async fn health(
-    State(ServeState { board, .. }): State<ServeState>,
+    State(ServeState { board, extras }): State<ServeState>,
     Query(asked): Query<HealthQuery>,
 ) -> Response {
-    let status = board.status();
     let token = asked.token.as_deref();
+    if token.is_some() && !extras.status {
+        return (StatusCode::NOT_FOUND, NOT_SERVED).into_response();
+    }
+    let status = board.status();
     if let Some(name) = token
         && !status.tokens.iter().any(|token| token.name == name)
     {
@@ -176,7 +182,7 @@ async fn health(
 /// Piece by piece, as fast as the client reads: a fleet's whole text would be the largest object in memory.
 async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
     let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
-    let text = Scrape { board, calls: extras.calls, conditions, now }.text();
+    let text = Scrape { board, calls: extras.calls, conditions, now, names: extras.status }.text();
     let body = Body::from_stream(futures::stream::iter(text));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }

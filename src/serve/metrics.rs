@@ -41,6 +41,8 @@ pub struct Scrape {
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
+    /// Whether tokens are named. Otherwise values of single tokens are absent, and the others are of all tokens together.
+    pub names: bool,
 }
 
 /// One metric.
@@ -178,16 +180,19 @@ impl Scrape {
     pub fn text(self) -> impl Iterator<Item = Result<String, fmt::Error>> {
         let tokens = self.board.read(<[Snapshot]>::len);
         let scrape = Arc::new(self);
-        let pieces =
-            METRICS.iter().flat_map(move |metric| metric.pieces(tokens).map(move |piece| (metric, piece)));
+        let names = scrape.names;
+        let pieces = METRICS
+            .iter()
+            .flat_map(move |metric| metric.pieces(tokens, names).map(move |piece| (metric, piece)));
         pieces.map(move |(metric, tokens)| Piece { scrape: scrape.clone(), metric, tokens }.text())
     }
 }
 
 impl Metric {
     /// The pieces of its text by ranges of tokens; one piece if its series are not per token.
-    fn pieces(&self, tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let size = if self.labels.first() == Some(&"token") { TOKENS_A_PIECE } else { tokens.max(1) };
+    fn pieces(&self, tokens: usize, names: bool) -> impl Iterator<Item = Range<usize>> + use<> {
+        let is_of_tokens = names && self.labels.first() == Some(&"token");
+        let size = if is_of_tokens { TOKENS_A_PIECE } else { tokens.max(1) };
         (0..tokens.max(1)).step_by(size).map(move |from| from..(from + size).min(tokens))
     }
 }
@@ -264,7 +269,8 @@ fn of_tokens(
     mut to: Samples<'_>,
     value: impl Fn(&Snapshot) -> Option<i64>,
 ) -> fmt::Result {
-    for of in drawn.snapshots {
+    let named = drawn.snapshots.iter().filter(|_| drawn.scrape.names);
+    for of in named {
         if let Some(value) = value(of) {
             to.put(&[of.grant.name.as_str()], &ConstGauge::new(value))?;
         }
@@ -277,9 +283,17 @@ fn instants(drawn: &Drawn<'_>, to: Samples<'_>, at: impl Fn(&Snapshot) -> Option
 }
 
 fn rotations(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
+    let counts = drawn.scrape.board.counts();
+    if !drawn.scrape.names {
+        return RotationOutcome::ALL.into_iter().try_for_each(|outcome| {
+            let of = |place| u64::from(counts.rotations(place, outcome));
+            let all: u64 = (0..drawn.snapshots.len()).map(of).sum();
+            to.put(&["", outcome.as_str()], &ConstCounter::new(all))
+        });
+    }
     for (place, of) in (drawn.first..).zip(drawn.snapshots) {
         for outcome in RotationOutcome::ALL {
-            let count = drawn.scrape.board.counts().rotations(place, outcome);
+            let count = counts.rotations(place, outcome);
             to.put(&[of.grant.name.as_str(), outcome.as_str()], &ConstCounter::new(count))?;
         }
     }
@@ -293,12 +307,12 @@ fn failures(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
         .try_for_each(|kind| to.put(&[kind.as_str()], &ConstCounter::new(counts.failures(kind))))
 }
 
-/// A condition without a token, such as a wrong clock, has an empty label.
+/// A condition without a token, such as a wrong clock, has an empty label, and each has where tokens are not named.
 fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let affected = drawn.scrape.conditions.iter().flat_map(|condition| {
-        let tokens = condition.tokens.iter().map(String::as_str);
-        let nobody = condition.tokens.is_empty().then_some("");
-        tokens.chain(nobody).map(|token| (condition.kind, token))
+        let tokens = condition.tokens.iter().map(String::as_str).filter(|_| drawn.scrape.names);
+        let unnamed = (condition.tokens.is_empty() || !drawn.scrape.names).then_some("");
+        tokens.chain(unnamed).map(|token| (condition.kind, token))
     });
     let affected: BTreeSet<_> = affected.collect();
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))

@@ -67,7 +67,7 @@ fn scrape(snapshots: Vec<Snapshot>, calls: Calls) -> Scrape {
     for (place, snapshot) in snapshots.into_iter().enumerate() {
         board.publish(place, snapshot);
     }
-    Scrape { board, calls: Arc::new(calls), conditions, now: now() }
+    Scrape { board, calls: Arc::new(calls), conditions, now: now(), names: true }
 }
 
 fn scraped(snapshots: Vec<Snapshot>, calls: Calls) -> BTreeMap<String, Family> {
@@ -162,10 +162,31 @@ fn a_fleet_is_written_in_pieces_and_none_is_left_out() {
 
     let families = scraped(fleet, Calls::default());
 
-    assert_eq!(METRICS[2].pieces(130).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
+    assert_eq!(METRICS[2].pieces(130, true).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
     assert_eq!(families["perennial_rotations_total"].samples.len(), 3 * 130);
     assert_eq!(families["perennial_token_issued_timestamp_seconds"].samples.len(), 130);
     assert_eq!(value(&families, "perennial_tokens", &["current"]), Some(130.0));
+}
+
+#[test]
+fn where_tokens_are_not_named_only_what_is_of_all_of_them_is_served() {
+    let fleet: Vec<Snapshot> = (0..130).map(|n| snapshot(&format!("t{n}"), &refused())).collect();
+    let scrape = Scrape { names: false, ..scrape(fleet, Calls::default()) };
+    let id = |name: &str| crate::token::version::VersionId(name.into());
+    for place in 0..130 {
+        let rotated = crate::rotation::event::Event::Rotated(id("a"), id("b"), uuid::Uuid::nil());
+        scrape.board.counts().note(place, &rotated);
+    }
+
+    let text: Result<String, fmt::Error> = scrape.text().collect();
+    let text = text.expect("a string takes it");
+    let families = parse(&text).unwrap_or_else(|problem| panic!("{problem}"));
+
+    assert!(!text.contains("\"t0\"") && !text.contains("token=\"t"), "{text}");
+    assert_eq!(value(&families, "perennial_tokens", &["needs_login"]), Some(130.0));
+    assert_eq!(value(&families, "perennial_condition", &["login_required", ""]), Some(1.0));
+    assert_eq!(value(&families, "perennial_rotations_total", &["", "saved"]), Some(130.0));
+    assert!(!text.contains("\nperennial_token_runway_seconds{"), "{text}");
 }
 
 #[test]

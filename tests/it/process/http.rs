@@ -183,13 +183,15 @@ async fn pages_that_name_customers_are_served_only_if_configured() {
     let (world, partner) = harness::still_world();
     let served = Served::start(&world, &[("contoso", &partner)], false).await;
 
-    for path in ["/", "/status"] {
+    for path in ["/", "/status", "/health?token=contoso", "/health?token=unknown"] {
         let answer = served.ask(Method::GET, path).await;
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
         let text = answer.text().await.expect("text");
         assert!(text.contains("status = true in [http]") && text.lines().count() == 1, "{text}");
     }
     assert_eq!((served.code("/metrics").await, served.code("/health").await), (200, 200));
+    let metrics = served.text("/metrics").await;
+    assert!(metrics.contains("perennial_tokens{") && !metrics.contains("contoso"), "{metrics}");
 }
 
 #[tokio::test]

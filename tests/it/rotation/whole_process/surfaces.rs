@@ -22,8 +22,13 @@ impl Surfaces {
         let status = board.status();
         let document = serde_json::to_value(&status).expect("the document is JSON");
         let conditions = status.conditions.clone();
-        let scrape =
-            Scrape { board: board.clone(), calls: Calls::default().into(), conditions, now: status.now };
+        let scrape = Scrape {
+            board: board.clone(),
+            calls: Calls::default().into(),
+            conditions,
+            now: status.now,
+            names: true,
+        };
         let metrics: Result<String, _> = scrape.text().collect();
         let page =
             perennial::serve::page::render(&status, &perennial::serve::page::View::default()).into_string();
