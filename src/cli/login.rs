@@ -23,6 +23,7 @@ use super::azure_clients::AzureClients;
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out};
 use crate::config::Config;
+use crate::login::judge;
 use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;
 use crate::token::managed::ManagedToken;
@@ -119,7 +120,8 @@ fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     if json {
         return out::json(kept);
     }
-    let user = kept.user_oid.as_deref().unwrap_or("a user");
+    let oid = kept.user_oid.as_deref();
+    let user = oid.map_or_else(|| "a user".to_owned(), |oid| judge::person(oid, kept.user_name.as_deref()));
     let company = kept.company.as_deref().map(|company| format!(" of {company}")).unwrap_or_default();
     out::line(format!(
         "{name}: {user}{company} signed in; stored as version {}, good until {}",

@@ -68,6 +68,11 @@ impl AuthorizationRequest {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
+    /// Whether this is a beginning of the `state` and not all of it: for the message about a pasted address.
+    pub fn begins_with(&self, state: &str) -> bool {
+        state.len() < self.state.len() && self.state.starts_with(state)
+    }
+
     /// BASE64URL(SHA256(verifier)), RFC 7636 4.2.
     pub fn challenge(&self) -> String {
         let verifier = self.verifier.expose_secret().as_bytes();

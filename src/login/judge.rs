@@ -40,9 +40,10 @@ pub struct Expected<'a> {
 pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose, StepFailure> {
     let Expected { grant, client_id, .. } = *expected;
     nonce_matches(expected, answer)?;
+    let name = sign_in_name(answer);
     let whose = answer::compare(grant, client_id, answer)
-        .map_err(|mismatch| not_for_us(&mismatch, grant, client_id))?;
-    same_user(expected, &whose)?;
+        .map_err(|mismatch| not_for_us(&mismatch, grant, client_id, name.as_deref()))?;
+    same_user(expected, &whose, name.as_deref())?;
     let claims = answer.access_token.claims().unwrap_or_default();
     covers(grant, client_id, answer, &claims)?;
     if grant.verify == Verify::PartnerCenter && claims.mfa() == Some(false) {
@@ -60,7 +61,7 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
 /// Login if another account or MFA helps.
 pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), StepFailure> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
-        return Err(wrong(Fact::Tenant, grant, "", None));
+        return Err(wrong(Fact::Tenant, grant, "", ""));
     }
     if said.mfa == Some(false) {
         return Err(StepFailure { summary: SECOND_FACTOR.to_owned(), ..no_second_factor(grant) });
@@ -76,6 +77,18 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
     Ok(())
 }
 
+/// The name that the user typed to sign in, for people: ids are what is compared.
+pub fn sign_in_name(answer: &RefreshResponse) -> Option<String> {
+    let of_access = || answer.access_token.claims()?.sign_in_name().map(str::to_owned);
+    let of_id = answer.id_claims.as_ref().and_then(|id| id.sign_in_name().map(str::to_owned));
+    of_id.or_else(of_access)
+}
+
+/// A user by name and id.
+pub fn person(oid: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| oid.to_owned(), |name| format!("{name} ({oid})"))
+}
+
 fn nonce_matches(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<(), StepFailure> {
     let Some(sent) = expected.nonce else { return Ok(()) };
     let told = answer.id_claims.as_ref().and_then(|id| id.nonce.as_deref());
@@ -89,7 +102,7 @@ fn nonce_matches(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<()
     ))
 }
 
-fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str) -> StepFailure {
+fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: Option<&str>) -> StepFailure {
     if mismatch.is_odd {
         let what = mismatch.fact.as_str();
         return StepFailure::new(
@@ -98,10 +111,10 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str) -> Ste
             "check that [cloud] authority is Entra's: its tokens name tenant, app and user as texts",
         );
     }
-    wrong(mismatch.fact, grant, client_id, mismatch.user_oid.as_deref())
+    wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
 }
 
-fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, oid: Option<&str>) -> StepFailure {
+fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFailure {
     let name = &grant.name;
     let tenant = &grant.tenant_id;
     match fact {
@@ -120,8 +133,7 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, oid: Option<&str>) -
         Fact::User => StepFailure::new(
             Remedy::Login,
             format!(
-                "user {} signed in, and user_oid of {name} admits {} only",
-                shown(oid),
+                "user {who} signed in, and user_oid of {name} admits {} only",
                 grant.user_oid.as_deref().unwrap_or("another"),
             ),
             "sign in with that user, or change user_oid in the configuration",
@@ -135,7 +147,7 @@ fn shown(oid: Option<&str>) -> String {
 
 /// Whether the user is the pinned one and the one of the token in the vault, as far as either is known. A user who
 /// cannot be compared does not match.
-fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> {
+fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
     let now = whose.user_oid.as_deref();
     if let (Some(pinned), None) = (&expected.grant.user_oid, now) {
@@ -154,7 +166,10 @@ fn same_user(expected: &Expected<'_>, whose: &Whose) -> Result<(), StepFailure> 
         .map_or_else(|| "another user's by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
     let summary = match now {
         Some(now) if before.eq_ignore_ascii_case(now) => return Ok(()),
-        Some(now) => format!("user {now} signed in, and the token in the vault is {theirs}"),
+        Some(now) => {
+            let who = person(now, sign_in_name);
+            format!("user {who} signed in, and the token in the vault is {theirs}")
+        }
         None => "the issuer does not say which user signed in, so it may be another than the one whose token is in the vault"
             .to_owned(),
     };

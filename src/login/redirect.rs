@@ -29,6 +29,8 @@ pub enum AuthorizationResponse {
 pub enum NotOurs {
     /// Another attempt's, or forged.
     OtherState,
+    /// The beginning of an address, pasted: its end is missing.
+    Cut,
     /// Neither a code nor an error, or both.
     Unreadable,
 }
@@ -39,6 +41,9 @@ impl NotOurs {
         match self {
             Self::OtherState => {
                 "this redirect belongs to a different sign-in (state mismatch); close older tabs and use the address printed last"
+            }
+            Self::Cut => {
+                "the address seems to be cut short: copy it whole from the address bar, up to its last character"
             }
             Self::Unreadable => "not an authorization response: neither `code` nor `error`",
         }
@@ -80,6 +85,25 @@ pub fn read(
     }
 }
 
+/// Reads a pasted line: the whole address, or its part from `?` on.
+///
+/// # Errors
+/// If it is no answer to `attempt`. An address that ends before the end of `state`, which Entra puts after the code, is
+/// told apart from another sign-in's.
+pub fn read_pasted(attempt: &AuthorizationRequest, line: &str) -> Result<AuthorizationResponse, NotOurs> {
+    let parameters = pasted(line);
+    let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let is_begun = value("code").is_some() || value("error").is_some();
+    let is_cut = match value("state") {
+        Some(state) => attempt.begins_with(state),
+        None => is_begun,
+    };
+    match read(attempt, &parameters) {
+        Err(NotOurs::OtherState) if is_begun && is_cut => Err(NotOurs::Cut),
+        other => other,
+    }
+}
+
 /// The parameters of a query or of a form's body.
 pub fn parameters(encoded: &str) -> Vec<(String, String)> {
     let Ok(mut url) = Url::parse("http://localhost/") else { return Vec::new() };
@@ -87,8 +111,8 @@ pub fn parameters(encoded: &str) -> Vec<(String, String)> {
     url.query_pairs().into_owned().collect()
 }
 
-/// The parameters of a pasted text: the whole address, or its part from `?` on.
-pub fn pasted(line: &str) -> Vec<(String, String)> {
+/// The parameters of a pasted text.
+fn pasted(line: &str) -> Vec<(String, String)> {
     let line = text::bare(line);
     let query = line.split_once('?').map_or(line, |(_, query)| query);
     parameters(query.split('#').next().unwrap_or_default())
@@ -118,6 +142,28 @@ mod tests {
         ] {
             let Ok(AuthorizationResponse::Code(code)) = come(&pasted) else { panic!("{pasted}") };
             assert_eq!(code.expose_secret(), "0.AQ-c+d", "{pasted}");
+        }
+    }
+
+    /// As a terminal cuts it, or a person who did not select all of it.
+    #[test]
+    fn an_address_that_is_cut_short_is_told_from_another_sign_ins() {
+        let attempt = AuthorizationRequest::new(&[0; RANDOM_BYTES]);
+        let whole = format!("http://localhost:8400/?code=0.AQ-c&state={STATE}&session_state=x");
+        let with_state = whole.find("&session_state").expect("there");
+        for end in "http://localhost:8400/?code=".len() + 1..with_state {
+            let told = read_pasted(&attempt, &whole[..end]).err();
+            assert_eq!(told, Some(NotOurs::Cut), "{}", &whole[..end]);
+        }
+        assert!(read_pasted(&attempt, &whole[..with_state]).is_ok());
+        let begin = &whole[..whole.find("&state").expect("there")];
+        for (line, told) in [
+            (format!("{begin}&state={}B", &STATE[1..]), NotOurs::OtherState),
+            (format!("{begin}&state=B"), NotOurs::OtherState),
+            ("http://localhost:8400/".to_owned(), NotOurs::Unreadable),
+            (format!("http://localhost/?state={}", &STATE[..9]), NotOurs::OtherState),
+        ] {
+            assert_eq!(read_pasted(&attempt, &line).err(), Some(told), "{line}");
         }
     }
 

@@ -10,6 +10,9 @@ use uuid::Uuid;
 /// The length of `00000000-0000-0000-0000-000000000000`.
 const GUID_CHARS: usize = 36;
 
+/// Entra admits 64 characters before the `@` and 48 after it.
+const MAX_SIGN_IN_NAME_CHARS: usize = 113;
+
 /// Bounds one scope: the longest known is `https://api.partnercenter.microsoft.com/user_impersonation`.
 const MAX_SCOPE_CHARS: usize = 128;
 
@@ -67,6 +70,19 @@ pub fn guid(text: &str) -> Option<String> {
     (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
 }
 
+/// A sign-in name, if it has the form of one: `name@domain`, of letters, digits and the marks that Entra admits.
+pub fn sign_in_name(text: &str) -> Option<&str> {
+    let (name, domain) = text.split_once('@')?;
+    let fits = |text: &str, marks: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || marks.contains(c))
+    };
+    let is_one = text.chars().count() <= MAX_SIGN_IN_NAME_CHARS
+        && fits(name, "'.-_!#^~+%&$=")
+        && fits(domain, ".-")
+        && domain.contains('.');
+    is_one.then_some(text)
+}
+
 /// Scopes, if each has the form of one: letters, digits and `.` `_` `:` `/` `-`, and there are not too many.
 pub fn scopes(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -102,6 +118,28 @@ pub fn defused(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sign_in_name_has_a_name_and_a_domain_and_nothing_that_a_terminal_acts_on() {
+        let long = format!("{}@contoso.com", "a".repeat(200));
+        for (text, is_one) in [
+            ("dana@contoso.com", true),
+            ("o'brien_x.y-z@sub.contoso.onmicrosoft.com", true),
+            ("ext_guest#EXT#@contoso.com", true),
+            ("dänä@contoso.com", true),
+            ("dana", false),
+            ("dana@localhost", false),
+            ("@contoso.com", false),
+            ("dana@", false),
+            ("dana smith@contoso.com", false),
+            ("dana@contoso.com\u{1b}[2J", false),
+            ("a@b@contoso.com", false),
+            ("\u{202e}dana@contoso.com", false),
+            (long.as_str(), false),
+        ] {
+            assert_eq!(sign_in_name(text).is_some(), is_one, "{text:?}");
+        }
+    }
 
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 

@@ -12,6 +12,8 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::process::text;
+
 /// One claim.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Claim {
@@ -78,6 +80,10 @@ pub struct Claims {
     pub scp: Claim,
     /// In an ID token, the nonce of the authorization request.
     pub nonce: Claim,
+    /// The user's sign-in name: for people only, since it can change (Entra, id-token-claims-reference).
+    pub preferred_username: Claim,
+    /// The same in v1-format access tokens.
+    pub upn: Claim,
 }
 
 impl Claims {
@@ -102,14 +108,16 @@ impl Claims {
             amr: claim("amr"),
             scp: claim("scp"),
             nonce: claim("nonce"),
+            preferred_username: claim("preferred_username"),
+            upn: claim("upn"),
         })
     }
 
     /// Without the claims for whose texts `is_unfit` holds: they become `Odd`, so that they are never shown.
     #[must_use]
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
-        let Self { tid, oid, appid, azp, aud, amr, scp, nonce } = &mut self;
-        let claims = [tid, oid, appid, azp, aud, amr, scp, nonce];
+        let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;
+        let claims = [tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn];
         // All together first, which usually suffices.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
@@ -119,6 +127,12 @@ impl Claims {
             }
         }
         self
+    }
+
+    /// The user's sign-in name, if it has the form of one.
+    pub fn sign_in_name(&self) -> Option<&str> {
+        let names = [&self.preferred_username, &self.upn];
+        names.into_iter().filter_map(Claim::as_deref).find_map(text::sign_in_name)
     }
 
     /// Whether the token's sign-in used MFA; unknown without a list in `amr`.

@@ -12,14 +12,15 @@ use anyhow::Context as _;
 use axum::http::StatusCode;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::listener::{Listener, ListenerEvent, Served};
 use super::page::ResultPage;
+use super::pasted::Lines;
 use super::session::{LoginSession, StoredLogin};
-use super::{LoginArgs, browser, pasted};
+use super::{LoginArgs, browser};
 use crate::azure::entra::CodeExchange;
-use crate::cli::Stop;
+use crate::cli::{Stop, signals};
 use crate::login;
 use crate::login::authorization_request::{AuthorizationRequest, RANDOM_BYTES, Request, ResponseMode};
 use crate::login::redirect::AuthorizationResponse;
@@ -49,7 +50,12 @@ pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<Sto
     let lines = begin(desk, args, &url);
 
     let patience = args.timeout.unwrap_or(PATIENCE);
-    let waited = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines)).await;
+    let waiting = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines));
+    // Ctrl-C ends the wait here, so that the terminal gets its mode back.
+    let waited = tokio::select! {
+        waited = waiting => waited,
+        () = signals::stopped()? => return Err(Stop::Failed(anyhow::anyhow!("interrupted"))),
+    };
     let Ok((arrived, page)) = waited else {
         served.close().await;
         return Err(nobody_came(desk, patience, args.no_browser).into());
@@ -85,7 +91,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
 }
 
 /// Prints the address, and opens the browser or reads what the user pastes.
-fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<mpsc::Receiver<SecretString>> {
+fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<Lines> {
     let name = &desk.grant().name;
     if args.no_browser {
         desk.voice
@@ -94,7 +100,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<mpsc::Recei
             "paste",
             "After sign-in your browser shows an address starting with http://localhost (a \"can't connect\" page is fine). Paste the full address here and press Enter:",
         );
-        return Some(pasted::lines());
+        return Some(Lines::of_stdin());
     }
     desk.voice.say(
         "open",
@@ -109,7 +115,7 @@ async fn wait(
     desk: &LoginSession,
     attempt: &AuthorizationRequest,
     served: &mut Served,
-    mut lines: Option<mpsc::Receiver<SecretString>>,
+    mut lines: Option<Lines>,
 ) -> (AuthorizationResponse, Option<oneshot::Sender<ResultPage>>) {
     loop {
         let odd = tokio::select! {
@@ -123,7 +129,7 @@ async fn wait(
                 if line.expose_secret().trim().is_empty() {
                     continue;
                 }
-                match redirect::read(attempt, &redirect::pasted(line.expose_secret())) {
+                match redirect::read_pasted(attempt, line.expose_secret()) {
                     Ok(arrived) => return (arrived, None),
                     Err(summary) => summary,
                 }
@@ -134,9 +140,9 @@ async fn wait(
 }
 
 /// The next line; pending for ever if stdin has ended, since the browser may still answer.
-async fn next(lines: &mut Option<mpsc::Receiver<SecretString>>) -> SecretString {
+async fn next(lines: &mut Option<Lines>) -> SecretString {
     if let Some(open) = lines {
-        if let Some(line) = open.recv().await {
+        if let Some(line) = open.next().await {
             return line;
         }
         *lines = None;

@@ -42,6 +42,8 @@ pub(super) struct StoredLogin {
     pub(super) name: String,
     pub(super) version: VersionId,
     pub(super) user_oid: Option<String>,
+    /// The name that the user typed.
+    pub(super) user_name: Option<String>,
     pub(super) company: Option<String>,
     pub(super) signed_in_at: String,
     pub(super) expires_at: String,
@@ -118,6 +120,7 @@ impl LoginSession {
             replace_user: self.replace_user,
         };
         let whose = judge::judge(&expected, &answer)?;
+        let user_name = judge::sign_in_name(&answer);
         if whose.unverified.is_any() {
             let text = format!(
                 "The issuer does not say for which {} this is: it is not compared.",
@@ -153,6 +156,7 @@ impl LoginSession {
             name: self.grant().name.to_string(),
             version,
             user_oid,
+            user_name,
             company: acceptance.as_ref().and_then(|said| said.company.clone()),
             signed_in_at: rfc3339(issued_at),
             expires_at: rfc3339(new.expires),

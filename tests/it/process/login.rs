@@ -144,6 +144,29 @@ async fn over_ssh_the_address_is_pasted_and_only_our_own_is_taken() {
     assert_eq!(&stage.newest().tags["team"], "billing", "foreign tags are carried over");
 }
 
+/// A terminal in its usual mode cuts a line at 4,095 bytes.
+#[tokio::test]
+async fn a_long_address_can_be_pasted_into_a_terminal() {
+    let stage = Stage::never_signed_in().await;
+    let args = ["login", "one", "--no-browser"];
+    let mut login = Child::start_on_terminal(&stage.config, &args, &[("BROWSER", "true")]);
+    let url = page_of(&login).await;
+    let Back::Redirect(ended_at) = stage.browser().sign_in(&url, &stage.partner.user_oid).await else {
+        panic!("a redirect")
+    };
+    let long = format!("{ended_at}&session_state={}", "x".repeat(8_000));
+
+    login.types(&long[..long.find("&state=").expect("there") + 20]);
+    eventually("it is cut", || login.told().contains("seems to be cut short").then_some(())).await;
+    login.types(&long);
+
+    let ended = login.ended("stored").await;
+    stage.assert_stored(&ended, &stage.partner.user_oid);
+    let user = stage.world().user(&stage.partner.user_oid).expect("there");
+    let who = format!("one: {} ({}) of ", user.upn, user.oid);
+    assert!(ended.stdout.starts_with(&who), "{}", ended.stdout);
+}
+
 #[tokio::test]
 async fn with_a_forwarded_port_nothing_needs_to_be_pasted() {
     let stage = Stage::never_signed_in().await;

@@ -1,16 +1,16 @@
 //! The real program as a child process: started, observed, signalled, and always reaped.
 
 use std::ffi::OsString;
-use std::io::Read;
-use std::io::Write as _;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::pty::OpenptFlags;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ pub(crate) fn get(address: &str, path: &str) -> String {
 /// A child process. Killed and reaped when it is dropped.
 pub(crate) struct Child {
     process: std::process::Child,
-    stdin: Option<ChildStdin>,
+    stdin: Option<Box<dyn Write + Send>>,
     stdout: Pipe,
     stderr: Pipe,
 }
@@ -115,6 +115,20 @@ impl Child {
         Self::of(command, config)
     }
 
+    /// The same with a terminal as stdin.
+    pub(crate) fn start_on_terminal(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        rustix::pty::grantpt(&master).expect("ours");
+        rustix::pty::unlockpt(&master).expect("ours");
+        let name = rustix::pty::ptsname(&master, Vec::new()).expect("a name").into_string().expect("text");
+        let slave = std::fs::OpenOptions::new().read(true).write(true).open(name).expect("a terminal");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perennial"));
+        command.args(args).envs(env.iter().copied());
+        let mut child = Self::with_stdin(command, config, slave.into());
+        child.stdin = Some(Box::new(std::fs::File::from(master)));
+        child
+    }
+
     /// The same through another program, whose last argument is this one's path.
     pub(crate) fn start_through(program: &[&str], config: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
@@ -124,7 +138,11 @@ impl Child {
     }
 
     /// Starts a command that is, or becomes, the program.
-    pub(crate) fn of(mut command: Command, config: &Path) -> Self {
+    pub(crate) fn of(command: Command, config: &Path) -> Self {
+        Self::with_stdin(command, config, Stdio::piped())
+    }
+
+    fn with_stdin(mut command: Command, config: &Path, stdin: Stdio) -> Self {
         let given: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
         let ours = |name: &String| {
             let name = name.to_ascii_uppercase();
@@ -142,11 +160,11 @@ impl Child {
         if !given.iter().any(|given| given == LISTEN) {
             command.env(LISTEN, "127.0.0.1:0");
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("cargo has built it");
         let stdout = Pipe::of(process.stdout.take().expect("piped"));
         let stderr = Pipe::of(process.stderr.take().expect("piped"));
-        let stdin = process.stdin.take();
+        let stdin = process.stdin.take().map(|stdin| Box::new(stdin) as Box<dyn Write + Send>);
         Self { process, stdin, stdout, stderr }
     }
 
