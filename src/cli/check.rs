@@ -4,8 +4,10 @@
 //! allowed, so that step is skipped. With `--write` it rotates once, by the daemon's own steps, so that no rule of
 //! saving exists twice. A `strict` token is redeemed with `--write` only.
 
+mod report;
 mod token;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -33,6 +35,7 @@ Examples:
   perennial check --write --wait 10m       # a new role takes minutes to take effect
   perennial check --alerts                 # also that every sink accepts a test message
   perennial check --no-redeem              # the configuration and the vault only
+  perennial check --report report.json     # for somebody who helps: no secret, no name
 
 Run it on the host and as the user of `perennial run`, since it tests that identity. If the machine
 has no identity in Azure, it uses the Azure CLI's, and says so.
@@ -62,6 +65,9 @@ pub struct CheckArgs {
     /// Write the steps as JSON
     #[arg(long)]
     pub json: bool,
+    /// Write a file that may be sent for help: steps, configuration and status, without secrets and names
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// Wait between two attempts of `--wait`. Each may redeem twice, and Entra treats 15 in five minutes as a loop
@@ -93,6 +99,9 @@ struct CheckStep {
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
+    /// The company that the summary names, if it names one.
+    #[serde(skip)]
+    company: Option<String>,
 }
 
 impl CheckStep {
@@ -105,6 +114,7 @@ impl CheckStep {
             action: None,
             remedy: None,
             code: ExitCode::Done,
+            company: None,
         }
     }
 
@@ -134,7 +144,13 @@ impl CheckStep {
 /// # Errors
 /// A wrong configuration, or an unknown name. Other failures are in the result and in the exit code.
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
-    let config = load(global)?;
+    let config = match (load(global), &args.report) {
+        (Err(Stop::Configuration(problems)), Some(path)) => {
+            report::write_problems(path, &problems)?;
+            return Err(Stop::Configuration(problems));
+        }
+        (loaded, _) => loaded?,
+    };
     let (interrupt, hold) = (signals::stop()?, Hold::default());
     tokio::select! {
         biased;
@@ -164,7 +180,10 @@ async fn rehearse_until_allowed(
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             _ => {
-                report(&steps, args.json).map_err(|error| Stop::Failed(error.into()))?;
+                show(&steps, args.json).map_err(|error| Stop::Failed(error.into()))?;
+                if let Some(path) = &args.report {
+                    report::write(path, config, &steps).await?;
+                }
                 return Ok(code);
             }
         }
@@ -229,7 +248,7 @@ fn configured(config: &Config, global: &Global) -> CheckStep {
     CheckStep::ok("configuration", format!("{}: {tokens}", global.config.display()))
 }
 
-fn report(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
+fn show(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
     if json {
         return out::json(&steps);
     }

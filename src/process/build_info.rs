@@ -9,6 +9,9 @@ pub const REVISION: &str = env!("PERENNIAL_REVISION");
 /// The compiler's version.
 pub const RUSTC: &str = env!("PERENNIAL_RUSTC");
 
+/// The platform that it was built for.
+pub const TARGET: &str = env!("PERENNIAL_TARGET");
+
 /// All of it, as `--version` prints it.
 pub const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),

@@ -161,8 +161,10 @@ async fn ask(rotator: &AzureRotator, proof: &ProvenToken, id: Uuid) -> CheckStep
 }
 
 fn accepted(said: &Acceptance) -> CheckStep {
-    let company = said.company.as_deref().unwrap_or("it");
-    CheckStep::ok(PARTNER_CENTER, format!("{company} accepts the access token"))
+    let company = said.company.clone();
+    let of_whom = company.as_deref().map(|company| format!(" of {company}")).unwrap_or_default();
+    let summary = format!("Partner Center accepts the access token{of_whom}");
+    CheckStep { company, ..CheckStep::ok(PARTNER_CENTER, summary) }
 }
 
 /// Writes the newest version's tags unchanged, which needs the `update` right.

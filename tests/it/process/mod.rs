@@ -23,6 +23,7 @@ mod login;
 mod network;
 mod policies;
 mod preload;
+mod report;
 mod same_words;
 mod standing;
 mod stops;
