@@ -78,6 +78,16 @@ impl Sink {
 }
 
 impl Destination {
+    /// The sources of its secrets.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Self::Webhook { url, signing_key } => std::iter::once(url).chain(signing_key).collect(),
+            Self::Teams { url } | Self::Slack { url } => vec![url],
+            Self::PagerDuty { routing_key, .. } => vec![routing_key],
+            Self::Email(server) => server.login.iter().map(|(_, password)| password).collect(),
+        }
+    }
+
     /// Its name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {

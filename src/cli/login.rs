@@ -112,7 +112,7 @@ async fn sign_in(
     Ok(match token {
         Some(token) => import::sign_in(&desk, &token).await?,
         None if args.device_code => device::sign_in(&desk, args.timeout).await?,
-        None => code::sign_in(&desk, args).await?,
+        None => code::sign_in(&desk, args, &config.secret_variables()).await?,
     })
 }
 

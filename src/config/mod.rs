@@ -29,6 +29,7 @@ use crate::azure::identity::Identity;
 use crate::process::file::FileError;
 use crate::process::{file, text};
 use crate::token::managed::{ManagedToken, Policy};
+use crate::token::secret::{ConfigValue, Source};
 pub use crowded::ConfigWarning;
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
@@ -128,6 +129,28 @@ impl Config {
         // What is not UTF-8 gets a replacement character, which no key and no value may hold.
         let lossy = |text: OsString| text.to_string_lossy().into_owned();
         Self::parse(path, &text, env.map(|(name, value)| (lossy(name), lossy(value))))
+    }
+
+    /// The environment variables that hold secrets, for programs that are started and need none of them.
+    pub fn secret_variables(&self) -> Vec<&str> {
+        let of_tokens = self.tokens.iter().flat_map(|token| {
+            let id = if let ConfigValue::From(source) = &token.client_id { Some(source) } else { None };
+            id.into_iter().chain([&token.client_secret])
+        });
+        let of_alerts = self.alerts.iter().flat_map(|sink| sink.to.sources());
+        let of_heartbeat = self.heartbeat.iter().map(|heartbeat| &heartbeat.url);
+        let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.client_secret());
+        let named =
+            all.filter_map(|source| if let Source::Env(name) = source { Some(name.as_str()) } else { None });
+        // The Azure SDK's, and the secret of an identity endpoint (docs/azure-facts.md F402).
+        named
+            .chain([
+                "AZURE_CLIENT_SECRET",
+                "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+                "IDENTITY_HEADER",
+                "MSI_SECRET",
+            ])
+            .collect()
     }
 
     /// Valid settings that cannot have their effect.

@@ -4,11 +4,14 @@ use std::process::{Command, Stdio};
 
 use super::Prompter;
 
-/// Starts to open an address. Reports a failure: the address was printed before.
-pub(super) fn open(url: &str, voice: Prompter) {
+/// Starts to open an address, without the variables that hold secrets. Reports a failure: the address was printed before.
+pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
+    for name in secret_variables {
+        command.env_remove(name);
+    }
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {

@@ -32,7 +32,11 @@ use crate::ports::failure::Remedy;
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Signs in and stores the result, which the browser's last page shows.
-pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<StoredLogin, Stop> {
+pub(super) async fn sign_in(
+    desk: &LoginSession,
+    args: &LoginArgs,
+    secret_variables: &[&str],
+) -> Result<StoredLogin, Stop> {
     let attempt = Arc::new(attempt()?);
     let listener = bind(args.port).await?;
     let redirect_uri = format!("http://localhost:{}", listener.port());
@@ -47,7 +51,7 @@ pub(super) async fn sign_in(desk: &LoginSession, args: &LoginArgs) -> Result<Sto
     let endpoint = desk.rotator.issuer.authorize_endpoint(&desk.grant().tenant_id);
     let url = attempt.url(endpoint, &request).to_string();
     let mut served = listener.serve(Arc::clone(&attempt));
-    let lines = begin(desk, args, &url);
+    let lines = begin(desk, args, &url, secret_variables);
 
     let patience = args.timeout.unwrap_or(PATIENCE);
     let waiting = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines));
@@ -91,7 +95,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
 }
 
 /// Prints the address, and opens the browser or reads what the user pastes.
-fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<Lines> {
+fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&str]) -> Option<Lines> {
     let name = &desk.grant().name;
     if args.no_browser {
         desk.voice
@@ -106,7 +110,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str) -> Option<Lines> {
         "open",
         &format!("Opening the browser to sign in for {name}. If nothing opens, go to:\n\n{url}\n"),
     );
-    browser::open(url, desk.voice);
+    browser::open(url, secret_variables, desk.voice);
     None
 }
 

@@ -188,3 +188,36 @@ async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     stage.assert_harmless("login", &(ended.stdout + &ended.stderr));
     stage.assert_harmless("its page", &page);
 }
+
+/// The program that opens the browser gets the address and no secret: not as an argument, and not in its environment.
+#[tokio::test]
+async fn the_program_that_opens_the_browser_gets_no_secret() {
+    let stage = Stage::set(TimeDelta::days(3)).await;
+    let app_secret = stage.world().newest_value(&stage.partner.app_secret).expect("stored");
+    let text = std::fs::read_to_string(&stage.config).expect("written");
+    let place = format!("client_secret = {{ secret = {:?} }}", stage.partner.app_secret.name.as_str());
+    assert!(text.contains(&place), "{text}");
+    std::fs::write(&stage.config, text.replace(&place, "client_secret = { env = \"APP_SECRET\" }"))
+        .expect("ours");
+    let seen = stage.dir.0.join("seen");
+    let script = stage.dir.0.join("browser.sh");
+    let lines = format!("(printf '%s\\n' \"$@\"; env) > '{0}.part'; mv '{0}.part' '{0}'\n", seen.display());
+    std::fs::write(&script, lines).expect("ours");
+    let browser = format!("sh {}", script.display());
+    let env = [
+        ("BROWSER", browser.as_str()),
+        ("APP_SECRET", app_secret.expose()),
+        ("AZURE_CLIENT_SECRET", "c4n4ry"),
+        ("IDENTITY_HEADER", "c4n4ry"),
+        ("KEPT", "for the browser"),
+    ];
+    let login = Child::start(&stage.config, &["login", "one", "--timeout", "20s"], &env);
+
+    let seen =
+        crate::support::child::eventually("it was started", || std::fs::read_to_string(&seen).ok()).await;
+
+    drop(login);
+    assert!(seen.contains("authorize?") && seen.contains("KEPT=for the browser"), "{seen}");
+    assert!(!seen.contains("c4n4ry"), "{seen}");
+    assert_eq!(leaks(&seen, &secrets(&stage)), Vec::<String>::new(), "{seen}");
+}
