@@ -20,8 +20,8 @@ use crate::net::server::Connection;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 
-/// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
-const MAX_SENT_BYTES: usize = 1024 * 1024;
+/// Bounds a request's body. The largest is a backup of 500 values of 25 KB (docs/azure-facts.md F207, F223).
+const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// The sender of a request, as far as the services use it.
 pub(super) struct Caller {
@@ -46,7 +46,11 @@ pub(super) async fn keep(request: Request, next: Next) -> Response {
             parts.extensions.insert(Sent(bytes.clone()));
             next.run(Request::from_parts(parts, Body::from(bytes))).await
         }
-        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => {
+            let body =
+                key_vault_error("RequestTooLarge", None, "The sandbox takes requests of at most 32 MiB.");
+            (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response()
+        }
     }
 }
 
