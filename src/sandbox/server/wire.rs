@@ -41,17 +41,12 @@ pub(super) struct Sent(Bytes);
 /// Keeps the body of a request, for a fault that returns it.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match axum::body::to_bytes(body, MAX_SENT_BYTES).await {
-        Ok(bytes) => {
-            parts.extensions.insert(Sent(bytes.clone()));
-            next.run(Request::from_parts(parts, Body::from(bytes))).await
-        }
-        Err(_) => {
-            let body =
-                key_vault_error("RequestTooLarge", None, "The sandbox takes requests of at most 32 MiB.");
-            (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response()
-        }
-    }
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
+        let body = key_vault_error("RequestTooLarge", None, "The sandbox takes requests of at most 32 MiB.");
+        return (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response();
+    };
+    parts.extensions.insert(Sent(bytes.clone()));
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
 impl FromRequestParts<Arc<SandboxState>> for Caller {

@@ -244,7 +244,9 @@ impl World {
         self.vault_call(actor, Operation::Restore, at, |vault, inner| {
             vault.allow(Action::Restore)?;
             let newest = vault.restore(at, versions)?;
-            versions.iter().for_each(|version| inner.note_write(actor, at, version));
+            for version in versions {
+                inner.note_write(actor, at, version);
+            }
             Ok(newest)
         })
     }

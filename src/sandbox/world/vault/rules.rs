@@ -105,7 +105,9 @@ impl VaultState {
         if self.secrets.contains_key(&key(at)) {
             return Err(VaultRefusal::restore_conflict(at, &newest.id));
         }
-        versions.iter().for_each(|version| self.push(at, version.clone()));
+        for version in versions {
+            self.push(at, version.clone());
+        }
         Ok(newest.clone())
     }
 
