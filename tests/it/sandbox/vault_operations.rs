@@ -36,8 +36,7 @@ impl VaultLab {
 
     /// Sends a request to one of the sandbox's vaults.
     async fn send_to(&self, vault: &str, call: &Call<'_>) -> Response {
-        let separator = if call.path.contains('?') { '&' } else { '?' };
-        let url = self.lab.url(&format!("{}{separator}api-version=7.6", call.path));
+        let url = self.lab.url(&format!("{}?api-version=7.6", call.path));
         let mut request = self.lab.http.request(call.method.clone(), url).bearer_auth(&self.token);
         request = request.header("host", vault.trim_start_matches("https://"));
         if !call.body.is_null() {
