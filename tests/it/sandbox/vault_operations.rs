@@ -357,8 +357,8 @@ async fn a_request_that_is_not_served_answers_in_key_vaults_form() {
         (Method::GET, "/certificates/issuers", 404, "NotFound", "secrets only"),
         (Method::GET, "/storage/x", 404, "NotFound", "secrets only, and has no GET /storage/x"),
         (Method::GET, "/secrets/a/b/c", 404, "NotFound", "has no GET /secrets/a/b/c"),
-        (Method::GET, "/settings", 404, "NotFound", "has no GET /settings"),
-        (Method::GET, "/", 404, "NotFound", "has no GET /"),
+        (Method::GET, "/settings", 404, "NotFound", "The sandbox has no GET /settings."),
+        (Method::GET, "/", 404, "NotFound", "The sandbox has no GET /."),
     ];
     for (method, path, status, code, words) in table {
         let what = format!("{method} {path}");

@@ -74,7 +74,11 @@ fn absent(code: &'static str, kind: &str, name: &str) -> VaultRefusal {
 
 /// The sandbox's own answer, where Key Vault would serve the request or show a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
-    let text = format!("The sandbox simulates Key Vault's secrets only, and has no {method} {path}.");
+    let text = if is_of_a_vault(path) {
+        format!("The sandbox simulates Key Vault's secrets only, and has no {method} {path}.")
+    } else {
+        format!("The sandbox has no {method} {path}.")
+    };
     VaultRefusal::new(404, "NotFound", None, text)
 }
 

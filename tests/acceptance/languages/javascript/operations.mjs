@@ -20,7 +20,7 @@ let first, second, backup;
 const operations = {
   async set() {
     const write = async (value) => {
-      // Its content type is left out: this version of the client sends none.
+      // Without a content type: this version of the client sends none. 4.12.0 does, and needs node 22.
       const written = await vault.setSecret(name, value, { tags: { of: value }, expiresOn });
       return written.properties.version;
     };
