@@ -1,4 +1,4 @@
-//! How other programs lay out a vault (docs/azure-facts.md F222, F223).
+//! How other programs lay out a vault (docs/azure-facts.md F222, F225).
 //!
 //! Owns their names for the four values, and what is said of a vault that lacks one. Pure.
 

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+mod backup;
 mod bodies;
+mod unserved;
 
-use self::bodies::{SetBody, UpdateBody};
+use self::bodies::{RestoreBody, SetBody, UpdateBody};
 use super::wire::{Caller, code, key_vault_error, set};
 use super::{Routes, SandboxState};
-use crate::sandbox::world::{Operation, Peer, Trouble, VaultRefusal, VersionsPage};
+use crate::sandbox::world::{ListPage, Operation, Peer, Trouble, VaultRefusal};
 use crate::token::secret::{SecretAddress, SecretName};
 
 /// The supported API versions (docs/azure-facts.md F203).
@@ -35,7 +38,7 @@ const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 type SecretReply<T> = Result<T, Trouble<VaultRefusal>>;
 
 pub(super) fn routes() -> Routes {
-    let newest = get(get_newest).put(set_secret).patch(update_newest).delete(delete);
+    let newest = get(get_newest).put(set_secret).patch(update_newest).delete(delete).post(restore);
     let deleted = get(get_deleted).delete(purge);
     Router::new()
         .route("/secrets", get(list_secrets))
@@ -44,9 +47,15 @@ pub(super) fn routes() -> Routes {
         .route("/secrets/{name}/", newest)
         .route("/secrets/{name}/versions", get(list_versions))
         .route("/secrets/{name}/{version}", get(get_version).patch(update_version))
+        .route("/secrets/{name}/backup", post(backup))
+        .route("/deletedsecrets", get(list_deleted))
+        .route("/deletedsecrets/", get(list_deleted))
         .route("/deletedsecrets/{name}", deleted.clone())
         .route("/deletedsecrets/{name}/", deleted)
         .route("/deletedsecrets/{name}/recover", post(recover))
+        .method_not_allowed_fallback(not_served)
+        // `wire::keep` has bounded the body already.
+        .layer(DefaultBodyLimit::disable())
 }
 
 /// A caller with a token for the vault and a supported API version.
@@ -124,13 +133,13 @@ impl Admitted {
         dressed(&self.caller, response)
     }
 
-    fn list(&self, path: &str, page: &VersionsPage) -> Response {
+    fn list<T>(&self, path: &str, page: &ListPage<T>, item: impl FnMut(&T) -> Value) -> Response {
         let next = page.next.map(|skip| {
             let version = self.query.api_version.as_deref().unwrap_or("7.4");
             let most = self.query.maxresults.unwrap_or(PAGE);
             format!("{}{path}?api-version={version}&$skiptoken={skip}&maxresults={most}", self.vault)
         });
-        Json(bodies::list(&self.vault, page, path != "/secrets", next.as_deref())).into_response()
+        bodies::list(page, next.as_deref(), item)
     }
 
     fn window(&self) -> (usize, usize) {
@@ -154,6 +163,9 @@ async fn get_newest(by: Admitted, Path(name): Path<String>) -> Response {
 }
 
 async fn get_version(by: Admitted, Path((name, version)): Path<(String, String)>) -> Response {
+    if !is_version(&version) {
+        return by.refused(&unserved::wrong_operation(&Method::GET, &version));
+    }
     let effect = |at: &SecretAddress| by.caller.world().get_secret(by.caller.actor(), at, Some(&version));
     by.call(&name, Operation::GetVersion, effect, |found| bodies::with_value(&by.vault, &found)).await
 }
@@ -176,6 +188,9 @@ async fn update_version(
     Path((name, version)): Path<(String, String)>,
     body: Bytes,
 ) -> Response {
+    if !is_version(&version) {
+        return by.refused(&unserved::wrong_operation(&Method::PATCH, &version));
+    }
     update(&by, &name, Some(&version), &body).await
 }
 
@@ -192,14 +207,24 @@ async fn list_versions(by: Admitted, Path(name): Path<String>) -> Response {
     let (skip, most) = by.window();
     let effect = |at: &SecretAddress| by.caller.world().list_versions(by.caller.actor(), at, skip, most);
     let path = format!("/secrets/{name}/versions");
-    by.call(&name, Operation::List, effect, |page| by.list(&path, &page)).await
+    let item = |version: &_| bodies::bundle(&by.vault, version, true);
+    by.call(&name, Operation::List, effect, |page| by.list(&path, &page, item)).await
 }
 
 async fn list_secrets(by: Admitted) -> Response {
     let (skip, most) = by.window();
     by.caller.enter(Peer::KeyVault, Operation::ListSecrets, "").await;
     let answer = by.caller.world().list_secrets(by.caller.actor(), &by.vault, skip, most);
-    by.answer(answer, |page| by.list("/secrets", &page)).await
+    let item = |newest: &_| bodies::bundle(&by.vault, newest, false);
+    by.answer(answer, |page| by.list("/secrets", &page, item)).await
+}
+
+async fn list_deleted(by: Admitted) -> Response {
+    let (skip, most) = by.window();
+    by.caller.enter(Peer::KeyVault, Operation::ListDeleted, "").await;
+    let answer = by.caller.world().list_deleted_secrets(by.caller.actor(), &by.vault, skip, most);
+    let item = |deleted: &_| bodies::deleted_bundle(&by.vault, deleted, false);
+    by.answer(answer, |page| by.list("/deletedsecrets", &page, item)).await
 }
 
 async fn delete(by: Admitted, Path(name): Path<String>) -> Response {
@@ -220,6 +245,46 @@ async fn recover(by: Admitted, Path(name): Path<String>) -> Response {
 async fn purge(by: Admitted, Path(name): Path<String>) -> Response {
     let effect = |at: &SecretAddress| by.caller.world().purge_secret(by.caller.actor(), at);
     by.call(&name, Operation::Purge, effect, |()| StatusCode::NO_CONTENT.into_response()).await
+}
+
+async fn backup(by: Admitted, Path(name): Path<String>) -> Response {
+    let effect = |at: &SecretAddress| by.caller.world().backup_secret(by.caller.actor(), at);
+    by.call(&name, Operation::Backup, effect, |versions| bodies::backup(&backup::encode(&versions))).await
+}
+
+/// `POST /secrets/restore`; no other name takes this method.
+async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
+    if name != "restore" {
+        return by.refused(&unserved::wrong_method(&Method::POST));
+    }
+    let versions = Admitted::read::<RestoreBody>(&body).map(|body| backup::decode(&body.value));
+    let versions = match versions {
+        Ok(Some(versions)) => versions,
+        Ok(None) => return by.refused(&VaultRefusal::malformed_backup()),
+        Err(refusal) => return by.refused(&refusal),
+    };
+    let name = versions.last().map(|newest| newest.name.clone()).unwrap_or_default();
+    let effect = |at: &SecretAddress| by.caller.world().restore_secret(by.caller.actor(), at, &versions);
+    by.call(&name, Operation::Restore, effect, |newest| bodies::bare(&by.vault, &newest)).await
+}
+
+/// The answer to a path or a method that is not served. A vault authenticates first.
+pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let refusal = unserved::refusal(&parts.method, parts.uri.path());
+    if unserved::is_of_a_vault(parts.uri.path()) {
+        return match Admitted::from_request_parts(&mut parts, &shared).await {
+            Ok(by) => by.refused(&refusal),
+            Err(rejection) => rejection,
+        };
+    }
+    let Ok(caller) = Caller::from_request_parts(&mut parts, &shared).await;
+    dressed(&caller, refuse(&caller, &refusal))
+}
+
+/// A version's id has 32 hex digits (docs/azure-facts.md F206). Key Vault reads anything else as an operation.
+fn is_version(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The vault requests authentication.

@@ -268,6 +268,7 @@ fn routes(shared: &Arc<SandboxState>) -> Router {
         .merge(entra::routes())
         .merge(authorize::routes())
         .merge(device::routes())
+        .fallback(key_vault::not_served)
         .layer(middleware::from_fn(wire::keep))
         .layer(middleware::map_response_with_state(Arc::clone(shared), dated))
         .with_state(Arc::clone(shared))

@@ -20,8 +20,8 @@ use crate::net::server::Connection;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 
-/// Bounds a request's body. A secret has 25 KB (docs/azure-facts.md F207).
-const MAX_SENT_BYTES: usize = 1024 * 1024;
+/// Bounds a request's body. The largest is a backup of 500 values of 25 KB (docs/azure-facts.md F207, F223).
+const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// The sender of a request, as far as the services use it.
 pub(super) struct Caller {
@@ -41,13 +41,12 @@ pub(super) struct Sent(Bytes);
 /// Keeps the body of a request, for a fault that returns it.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match axum::body::to_bytes(body, MAX_SENT_BYTES).await {
-        Ok(bytes) => {
-            parts.extensions.insert(Sent(bytes.clone()));
-            next.run(Request::from_parts(parts, Body::from(bytes))).await
-        }
-        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-    }
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
+        let body = key_vault_error("RequestTooLarge", None, "The sandbox takes requests of at most 32 MiB.");
+        return (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response();
+    };
+    parts.extensions.insert(Sent(bytes.clone()));
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
 impl FromRequestParts<Arc<SandboxState>> for Caller {

@@ -68,13 +68,19 @@ pub enum Operation {
     Recover,
     /// A deleted secret is purged.
     Purge,
+    /// A page of the vault's deleted secrets is listed.
+    ListDeleted,
+    /// All versions of a secret are read as a backup.
+    Backup,
+    /// A secret is restored from a backup.
+    Restore,
     /// Partner Center's profile is requested.
     Profile,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Redeem,
         Self::Authorize,
         Self::SignIn,
@@ -90,6 +96,9 @@ impl Operation {
         Self::GetDeleted,
         Self::Recover,
         Self::Purge,
+        Self::ListDeleted,
+        Self::Backup,
+        Self::Restore,
         Self::Profile,
     ];
 
@@ -111,6 +120,9 @@ impl Operation {
             Self::GetDeleted => "get_deleted",
             Self::Recover => "recover",
             Self::Purge => "purge",
+            Self::ListDeleted => "list_deleted",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
             Self::Profile => "profile",
         }
     }

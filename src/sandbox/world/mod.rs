@@ -40,8 +40,8 @@ pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};
 pub use self::people::{HUMAN, Partner};
 pub use self::sign_in::{AuthorizeRequest, CodeRequest, Decision, SignInStep};
 pub use self::vault::{
-    Action, Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VaultRefusal, VaultState,
-    VersionsPage,
+    Action, Attributes, DeletedSecret, ListPage, SecretVersion, SetRequest, UpdateRequest, VaultRefusal,
+    VaultState,
 };
 use crate::process::clock::{Clock, Timestamp};
 

@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 
 pub(super) use self::model::SecretState;
 pub use self::model::{
-    Action, Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VaultState, VersionsPage,
+    Action, Attributes, DeletedSecret, ListPage, SecretVersion, SetRequest, UpdateRequest, VaultState,
 };
 pub use self::refusal::VaultRefusal;
 use super::ledger::{Operation, Peer};
@@ -117,7 +117,7 @@ impl World {
         at: &SecretAddress,
         skip: usize,
         most: usize,
-    ) -> VaultAnswer<VersionsPage> {
+    ) -> VaultAnswer<ListPage<SecretVersion>> {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let mut versions: Vec<&SecretVersion> = vault.live(at)?.versions.iter().collect();
@@ -137,7 +137,7 @@ impl World {
         url: &str,
         skip: usize,
         most: usize,
-    ) -> VaultAnswer<VersionsPage> {
+    ) -> VaultAnswer<ListPage<SecretVersion>> {
         self.vault_call_on(actor, Operation::ListSecrets, url, "", |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let live = vault.secrets.values().filter(|secret| secret.deleted.is_none());
@@ -171,6 +171,24 @@ impl World {
         })
     }
 
+    /// Lists a page of a vault's deleted secrets.
+    ///
+    /// # Errors
+    /// A fault, or the vault's rejection.
+    pub fn list_deleted_secrets(
+        &self,
+        actor: &str,
+        url: &str,
+        skip: usize,
+        most: usize,
+    ) -> VaultAnswer<ListPage<DeletedSecret>> {
+        self.vault_call_on(actor, Operation::ListDeleted, url, "", |vault, inner| {
+            vault.allow(Action::ReadMetadata)?;
+            let deleted = vault.all_deleted(inner.time.now());
+            Ok(rules::page(&deleted.iter().collect::<Vec<_>>(), skip, most))
+        })
+    }
+
     /// Recovers a deleted secret.
     ///
     /// # Errors
@@ -197,6 +215,39 @@ impl World {
             vault.deleted(at, inner.time.now())?;
             vault.secrets.remove(&key(at));
             Ok(())
+        })
+    }
+
+    /// Reads all versions of a secret, disabled ones too, oldest first.
+    ///
+    /// # Errors
+    /// A fault, or the vault's rejection.
+    pub fn backup_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<Vec<SecretVersion>> {
+        self.vault_call(actor, Operation::Backup, at, |vault, _| {
+            vault.allow(Action::Backup)?;
+            let versions = vault.live(at)?.all();
+            rules::check_backup(versions)?;
+            Ok(versions.to_vec())
+        })
+    }
+
+    /// Writes the versions of a backup, with their ids and dates. Returns the newest.
+    ///
+    /// # Errors
+    /// A fault, or the vault's rejection.
+    pub fn restore_secret(
+        &self,
+        actor: &str,
+        at: &SecretAddress,
+        versions: &[SecretVersion],
+    ) -> VaultAnswer<SecretVersion> {
+        self.vault_call(actor, Operation::Restore, at, |vault, inner| {
+            vault.allow(Action::Restore)?;
+            let newest = vault.restore(at, versions)?;
+            for version in versions {
+                inner.note_write(actor, at, version);
+            }
+            Ok(newest)
         })
     }
 

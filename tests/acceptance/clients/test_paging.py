@@ -66,6 +66,23 @@ class Paging(unittest.TestCase):
         self.assertEqual({item.version for item in listed}, {None})
         self.assertEqual({item.content_type for item in listed if item.name in names}, {"text/plain"})
 
+    def test_the_list_of_deleted_secrets_names_each_once(self):
+        names = [sandbox.fresh_name() for _ in range(VERSIONS)]
+        for name in names:
+            self.vault.set_secret(name, "value", tags={"a": "b"})
+            self.vault.begin_delete_secret(name, _polling_interval=0).wait()
+
+        pages = [list(page) for page in self.vault.list_deleted_secrets(max_page_size=12).by_page()]
+
+        self.assertLessEqual(max(len(page) for page in pages), 12)
+        listed = [item for page in pages for item in page if item.name in names]
+        self.assertEqual(sorted(item.name for item in listed), sorted(names))
+        for item in listed:
+            self.assertEqual(item.recovery_id, f"{sandbox.ORIGIN}/deletedsecrets/{item.name}")
+            self.assertIsNone(item.properties.version)
+            self.assertEqual(item.properties.tags, {"a": "b"})
+            self.assertGreater(item.scheduled_purge_date, item.deleted_date)
+
     def test_there_are_no_versions_of_what_is_not_there(self):
         with self.assertRaises(ResourceNotFoundError):
             list(self.vault.list_properties_of_secret_versions("never-written"))

@@ -3,6 +3,7 @@
 mod controls;
 mod entra;
 mod key_vault;
+mod vault_operations;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

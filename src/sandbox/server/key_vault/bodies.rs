@@ -10,9 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::process::clock::Timestamp;
-use crate::sandbox::world::{
-    Attributes, DeletedSecret, SecretVersion, SetRequest, UpdateRequest, VersionsPage,
-};
+use crate::sandbox::world::{Attributes, DeletedSecret, ListPage, SecretVersion, SetRequest, UpdateRequest};
 use crate::token::tags::Tags;
 
 #[derive(Deserialize)]
@@ -33,6 +31,11 @@ pub(super) struct UpdateBody {
     #[serde(default)]
     attributes: AttributesBody,
     tags: Option<Tags>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RestoreBody {
+    pub(super) value: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,22 +88,33 @@ pub(super) fn bare(vault: &str, version: &SecretVersion) -> Response {
     Json(bundle(vault, version, true)).into_response()
 }
 
+/// A backup.
+pub(super) fn backup(blob: &str) -> Response {
+    Json(json!({"value": blob})).into_response()
+}
+
 /// A deleted secret.
 pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
-    let mut body = bundle(vault, &secret.newest, true);
+    Json(deleted_bundle(vault, secret, true)).into_response()
+}
+
+/// A deleted secret; its id names the newest version in an answer, and none in a list.
+pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: bool) -> Value {
+    let mut body = bundle(vault, &secret.newest, with_version);
     body["recoveryId"] = json!(format!("{vault}/deletedsecrets/{}", secret.newest.name));
     body["deletedDate"] = json!(secret.deleted_at.timestamp());
     body["scheduledPurgeDate"] = json!(secret.purged_at.timestamp());
-    Json(body).into_response()
+    body
 }
 
-/// A page: of versions, or of secrets, whose ids name no version.
-pub(super) fn list(vault: &str, page: &VersionsPage, of_versions: bool, next: Option<&str>) -> Value {
-    let items: Vec<Value> = page.items.iter().map(|item| bundle(vault, item, of_versions)).collect();
-    json!({"value": items, "nextLink": next})
+/// A page of a list.
+pub(super) fn list<T>(page: &ListPage<T>, next: Option<&str>, item: impl FnMut(&T) -> Value) -> Response {
+    let items: Vec<Value> = page.items.iter().map(item).collect();
+    Json(json!({"value": items, "nextLink": next})).into_response()
 }
 
-fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
+/// A version without its value; its id names the version in an answer, and the secret only in a list of secrets.
+pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
     let SecretVersion { name, id, created, updated, attributes, .. } = version;
     let mut shown = json!({
         "enabled": attributes.enabled,

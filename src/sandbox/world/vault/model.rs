@@ -25,11 +25,15 @@ pub enum Action {
     Recover,
     /// Purging.
     Purge,
+    /// Reading all versions as a backup.
+    Backup,
+    /// Writing a backup's versions.
+    Restore,
 }
 
 impl Action {
     /// All of them, as Key Vault Secrets Officer has.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::GetSecret,
         Self::ReadMetadata,
         Self::SetSecret,
@@ -37,6 +41,8 @@ impl Action {
         Self::Delete,
         Self::Recover,
         Self::Purge,
+        Self::Backup,
+        Self::Restore,
     ];
 
     /// Its name in a rejection.
@@ -49,6 +55,8 @@ impl Action {
             Self::Delete => "Microsoft.KeyVault/vaults/secrets/delete",
             Self::Recover => "Microsoft.KeyVault/vaults/secrets/recover/action",
             Self::Purge => "Microsoft.KeyVault/vaults/secrets/purge/action",
+            Self::Backup => "Microsoft.KeyVault/vaults/secrets/backup/action",
+            Self::Restore => "Microsoft.KeyVault/vaults/secrets/restore/action",
         }
     }
 }
@@ -158,9 +166,9 @@ pub struct UpdateRequest {
 
 /// A page of a list.
 #[derive(Clone, Debug)]
-pub struct VersionsPage {
+pub struct ListPage<T> {
     /// In no particular order. For a list of secrets, each one's newest version.
-    pub items: Vec<SecretVersion>,
+    pub items: Vec<T>,
     /// The offset of the next page; `None` on the last.
     pub next: Option<usize>,
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Action;
+use crate::token::secret::SecretAddress;
 
 /// The caller's id in every rejection: the world has no ids of its callers.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
@@ -31,7 +32,12 @@ impl fmt::Display for VaultRefusal {
 }
 
 impl VaultRefusal {
-    fn new(status: u16, code: &'static str, inner: Option<&'static str>, text: impl Into<String>) -> Self {
+    pub(in crate::sandbox) fn new(
+        status: u16,
+        code: &'static str,
+        inner: Option<&'static str>,
+        text: impl Into<String>,
+    ) -> Self {
         Self { status, code, inner, text: text.into(), action: None, address: None }
     }
 
@@ -79,6 +85,21 @@ impl VaultRefusal {
     pub(super) fn being_recovered(name: &str) -> Self {
         let text = format!("Secret {name} is currently being recovered.");
         Self::new(409, "Conflict", Some("ObjectIsBeingRecovered"), text)
+    }
+
+    /// The name of a backup's secret is in use. As recorded.
+    pub(super) fn restore_conflict(at: &SecretAddress, version: &str) -> Self {
+        let text = format!(
+            "There was a conflict restoring the secret '{}/secrets/{}/{version}'. This can happen if either: a second secret with the same name was created after the first secret was deleted; thus trying to restore a secret whose name is already in use. To fix this, rename the second secret to something else so that the restore works. The second probable cause of this exception is when multiple operations are performed in parallel against the secret. To avoid this error, perform operations against a secret in a sequential manner.",
+            at.vault,
+            at.name.as_str()
+        );
+        Self::new(409, "Conflict", None, text)
+    }
+
+    /// What is to be restored is no backup. As recorded.
+    pub fn malformed_backup() -> Self {
+        Self::new(400, "Malformed backup blob", None, "Backup blob contains invalid or corrupt version.")
     }
 
     pub(super) fn no_role(action: Action) -> Self {

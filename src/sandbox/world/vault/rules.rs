@@ -7,8 +7,8 @@ use secrecy::SecretString;
 use super::super::Inner;
 use super::super::ledger::{Operation, Write};
 use super::{
-    Action, DeletedSecret, MAX_PAGE, RETENTION, SecretState, SecretVersion, SetRequest, UpdateRequest,
-    VaultRefusal, VaultState, VersionsPage, key, seconds,
+    Action, DeletedSecret, ListPage, MAX_PAGE, RETENTION, SecretState, SecretVersion, SetRequest,
+    UpdateRequest, VaultRefusal, VaultState, key, seconds,
 };
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
@@ -21,6 +21,9 @@ const MAX_VALUE_BYTES: usize = 25 * 1024;
 
 /// Key Vault's limit on a tag's name and on its value (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
+
+/// The versions that a backup holds at most (docs/azure-facts.md F223).
+const MAX_BACKUP: usize = 500;
 
 /// New versions that a vault accepts in `LIMITS_SPAN`, and other calls (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 300;
@@ -84,6 +87,28 @@ impl VaultState {
         let secret = self.secrets.get_mut(&key(at));
         let done = secret.filter(|secret| secret.deleted.is_some_and(|since| now >= since + transition));
         done.ok_or_else(|| VaultRefusal::not_deleted(at.name.as_str()))
+    }
+
+    /// All secrets whose deletion is complete.
+    pub(super) fn all_deleted(&self, now: Timestamp) -> Vec<DeletedSecret> {
+        let done = self.secrets.values().filter_map(|secret| secret.as_deleted().ok());
+        done.filter(|secret| now >= secret.deleted_at + self.transition).collect()
+    }
+
+    /// Adds the secret of a backup. A deleted secret keeps its name.
+    pub(super) fn restore(
+        &mut self,
+        at: &SecretAddress,
+        versions: &[SecretVersion],
+    ) -> Ruling<SecretVersion> {
+        let newest = versions.last().ok_or_else(VaultRefusal::malformed_backup)?;
+        if self.secrets.contains_key(&key(at)) {
+            return Err(VaultRefusal::restore_conflict(at, &newest.id));
+        }
+        for version in versions {
+            self.push(at, version.clone());
+        }
+        Ok(newest.clone())
     }
 
     fn check_writable(&self, at: &SecretAddress, now: Timestamp) -> Ruling<()> {
@@ -222,6 +247,15 @@ pub(super) fn check_tags(tags: Option<&Tags>) -> Ruling<()> {
     Ok(())
 }
 
+pub(super) fn check_backup(versions: &[SecretVersion]) -> Ruling<()> {
+    if versions.len() > MAX_BACKUP {
+        let text =
+            format!("A backup holds at most {MAX_BACKUP} versions, and the secret has {}.", versions.len());
+        return Err(VaultRefusal::bad_parameter(text));
+    }
+    Ok(())
+}
+
 pub(super) fn apply(version: &mut SecretVersion, change: UpdateRequest, now: Timestamp) {
     let attributes = &mut version.attributes;
     attributes.enabled = change.enabled.unwrap_or(attributes.enabled);
@@ -234,8 +268,8 @@ pub(super) fn apply(version: &mut SecretVersion, change: UpdateRequest, now: Tim
     version.updated = now;
 }
 
-pub(super) fn page(all: &[&SecretVersion], skip: usize, most: usize) -> VersionsPage {
+pub(super) fn page<T: Clone>(all: &[&T], skip: usize, most: usize) -> ListPage<T> {
     let most = most.clamp(1, MAX_PAGE);
     let next = (skip + most < all.len()).then_some(skip + most);
-    VersionsPage { items: all.iter().skip(skip).take(most).copied().cloned().collect(), next }
+    ListPage { items: all.iter().skip(skip).take(most).copied().cloned().collect(), next }
 }
