@@ -19,16 +19,20 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial access-token partner-center
   perennial access-token partner-center --json
-  perennial access-token partner-center --scope https://graph.microsoft.com/.default
+  perennial access-token partner-center \\
+    --scope https://graph.microsoft.com/.default
   perennial access-token partner-center --tenant customer.onmicrosoft.com
-  perennial access-token partner-center --header > header.txt   # curl --header @header.txt
+  # for curl --header @header.txt
+  perennial access-token partner-center --header > header.txt
 
-How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep it. Entra treats
-about 15 identical requests within five minutes as a loop and rejects more (AADSTS50196), the
-daemon's among them. Stay below 5 in five minutes for each token.
+How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep
+it. Entra treats about 15 identical requests within five minutes as a loop and
+rejects more (AADSTS50196), the daemon's among them. Stay below 5 in five
+minutes for each token.
 
-The vault is only read, and the stored refresh token stays valid. With --tenant the app needs
-consent in that customer's tenant, and user_oid is not compared, since it is the partner's.";
+The vault is only read, and the stored refresh token stays valid. With --tenant
+the app needs consent in that customer's tenant, and user_oid is not compared,
+since it is the partner's.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]

@@ -30,18 +30,24 @@ use crate::rotation::rotate::Rotator;
 pub const EXAMPLES: &str = "\
 Examples:
   perennial check
-  perennial check --write                  # also that writing is allowed: rotates once
+  # also test that writing is allowed: rotates once
+  perennial check --write
   perennial check partner-center --json
-  perennial check --write --wait 10m       # a new role takes minutes to take effect
-  perennial check --alerts                 # also that every sink accepts a test message
-  perennial check --no-redeem              # the configuration and the vault only
-  perennial check --report report.json     # for somebody who helps: no secret, no name
+  # keep retrying: a new role takes minutes to take effect
+  perennial check --write --wait 10m
+  # also send a test message to every alert sink
+  perennial check --alerts
+  # test the configuration and the vault only
+  perennial check --no-redeem
+  # also write a file that you can send for help: no secret, no name
+  perennial check --report report.json
 
-Run it on the host and as the user of `perennial run`, since it tests that identity. If the machine
-has no identity in Azure, it uses the Azure CLI's, and says so.
+Run it on the host and as the user of `perennial run`, since it tests that
+identity. If the machine has no identity in Azure, it uses the Azure CLI's, and
+says so.
 
-Rights in the vault: getSecret, readMetadata, setSecret and update on the token's secret,
-getSecret on the app's (deploy/azure/role.json).";
+Rights in the vault: getSecret, readMetadata, setSecret and update on the
+token's secret, getSecret on the app's (deploy/azure/role.json).";
 
 /// What `check` takes.
 #[derive(Clone, Debug, Args)]
@@ -56,16 +62,16 @@ pub struct CheckArgs {
     /// Prove that writing is allowed, by one rotation of each token
     #[arg(long, conflicts_with = "no_redeem")]
     pub write: bool,
-    /// Send a marked test through every sink too, by the way that alerts take
+    /// Also send a test message to every alert sink, and ping the heartbeat
     #[arg(long)]
     pub alerts: bool,
-    /// Try again for so long while the vault refuses
+    /// Keep retrying for this long while the vault denies access
     #[arg(long, value_name = "SPAN", value_parser = super::span)]
     pub wait: Option<Duration>,
     /// Write the steps as JSON
     #[arg(long)]
     pub json: bool,
-    /// Write a file that may be sent for help: steps, configuration and status, without secrets and names
+    /// Also write a file that you can send for help, without secrets and names
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }

@@ -9,9 +9,12 @@ use super::{Cli, ExitCode, Stop, out};
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  perennial completions bash > perennial      # for /usr/share/bash-completion/completions
-  perennial completions zsh > _perennial      # for a folder of $fpath
-  perennial completions fish > perennial.fish # for ~/.config/fish/completions
+  # for /usr/share/bash-completion/completions
+  perennial completions bash > perennial
+  # for a folder of $fpath
+  perennial completions zsh > _perennial
+  # for ~/.config/fish/completions
+  perennial completions fish > perennial.fish
 
 For this shell only:
   . <(perennial completions bash)";

@@ -12,9 +12,9 @@ use crate::sandbox::demo::DemoOptions;
 pub const EXAMPLES: &str = "\
 Examples:
   perennial demo
-  perennial demo --speed 2         # two days a second, for reading along
-  perennial demo --keep            # keeps running afterwards
-  perennial demo --log             # with the log of the daemon, on stderr
+  perennial demo --speed 2   # two days a second, for reading along
+  perennial demo --keep      # keeps running afterwards
+  perennial demo --log       # with the log of the daemon, on stderr
 
 Exit code 1 means that a promise was broken or that the story stopped.";
 

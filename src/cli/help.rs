@@ -16,15 +16,16 @@ Exit codes:
   4   an operator must act: app credential, role, policy or network
   78  the configuration is wrong
 
-Of many tokens the gravest counts: 3 before 4 before 1. `status --monitor` has
-the codes of monitoring plugins: 0 healthy, 1 warning, 2 critical, 3 unknown.
+With several tokens the worst code wins, in the order 3, 4, 1. `status
+--monitor` has the codes of monitoring plugins: 0 healthy, 1 warning,
+2 critical, 3 unknown.
 ";
 
 /// The environment variables of every command.
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   a key of it, outside the token list
+  PERENNIAL__SECTION__KEY   overrides a key of it, except in its lists
   RUST_LOG                  what is logged, for example perennial=debug
   NO_COLOR, TERM=dumb       no colors
   HTTPS_PROXY, NO_PROXY     the proxy, and what is reached without it
@@ -100,7 +101,11 @@ fn metrics() -> String {
 }
 
 fn line(text: &mut String, name: &str, meaning: &str) {
-    write_to(text, &format!("  {name:<23} {meaning}\n"));
+    let mut name = name;
+    for words in wrapped(meaning, 50) {
+        write_to(text, &format!("  {name:<26} {words}\n"));
+        name = "";
+    }
 }
 
 /// Wraps a text at this many characters.

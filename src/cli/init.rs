@@ -32,21 +32,25 @@ use crate::token::secret::{SecretAddress, SecretName};
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  perennial init                                            # asks
+  # asks for what the vault does not say
+  perennial init
   perennial init --vault https://contoso.vault.azure.net
   perennial init --vault https://contoso.vault.azure.net --from cipp
-  perennial init --vault https://contoso.vault.azure.net --tenant contoso.onmicrosoft.com \\
+  perennial init --vault https://contoso.vault.azure.net \\
+    --tenant contoso.onmicrosoft.com \\
     --client-id 00000000-0000-0000-0000-000000000001 \\
     --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
-It writes the file of --config, by default /etc/perennial/perennial.toml. It lists the vault to find
-values that no flag gives, with the identity of the environment or the Azure CLI. It reads no secret,
-except a tenant's id that is stored under such a name. On a terminal it asks for missing values;
-elsewhere it names them.
+It writes the file of --config, by default /etc/perennial/perennial.toml. It
+lists the vault to find values that no flag gives, with the identity of the
+environment or the Azure CLI. It reads no secret, except a tenant's id that is
+stored under such a name. On a terminal it asks for missing values; elsewhere it
+names them.
 
---from takes over the vault of CIPP or of PowerShell scripts, which keep the secrets ApplicationID,
-ApplicationSecret, TenantID and RefreshToken there, and says what is missing.";
+--from takes over the vault of CIPP or of PowerShell scripts, which keep the
+secrets ApplicationID, ApplicationSecret, TenantID and RefreshToken there, and
+says what is missing.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]

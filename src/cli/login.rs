@@ -31,23 +31,31 @@ use crate::token::managed::ManagedToken;
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  perennial login partner-center                            # in this machine's browser
+  # sign in with this machine's browser
+  perennial login partner-center
   perennial login partner-center --login-hint admin@contoso.com
-  perennial login partner-center --no-browser               # over SSH: paste the address
-  perennial login partner-center --no-browser --port 8400   # ssh -L 8400:127.0.0.1:8400
-  perennial login partner-center --replace-user             # another user, on purpose
-  perennial login partner-center --import < token.txt       # a token you have already
-  perennial login partner-center --device-code              # a fallback, see below
+  # over SSH: paste the address at which your browser ends
+  perennial login partner-center --no-browser
+  # over SSH with a forwarded port (ssh -L 8400:127.0.0.1:8400)
+  perennial login partner-center --no-browser --port 8400
+  # replace the token of another user
+  perennial login partner-center --replace-user
+  # store a refresh token that you have
+  perennial login partner-center --import < token.txt
+  # sign in on another device (a fallback, see below)
+  perennial login partner-center --device-code
 
-The app registration needs the redirect URI http://localhost under the platform Web (not
-Single-page application, whose tokens end after 24 hours; not Mobile and desktop). Its port
-does not matter.
+The app registration needs the redirect URI http://localhost under the platform
+Web. Its port does not matter. Tokens of the platform Single-page application
+end after 24 hours, and Mobile and desktop is for apps without a secret.
 
-Nothing is stored unless tenant, app and user are the configured ones, the scope is covered,
-the sign-in carried a second factor and Partner Center accepts the access token.
+Nothing is stored unless tenant, app and user are the configured ones, the scope
+is covered, the sign-in carried a second factor and Partner Center accepts the
+access token.
 
-Device codes are what phishers send: many tenants block them, and a later policy against them
-ends the token. Never type a code that you did not ask for yourself.";
+Device codes are what phishers send: many tenants block them, and a later policy
+against them ends the token. Never type a code that you did not ask for
+yourself.";
 
 /// What `login` takes.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -56,7 +64,7 @@ pub struct LoginArgs {
     /// The token, by name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Open no browser; take the address that the browser ends at, pasted
+    /// Print the sign-in address; you paste back the address where your browser ends
     #[arg(long)]
     pub no_browser: bool,
     /// Sign in on another device with a code (a fallback, see below)
@@ -65,7 +73,7 @@ pub struct LoginArgs {
     /// Read an existing refresh token from stdin, redeem it, and store its successor
     #[arg(long, conflicts_with_all = ["no_browser", "port", "login_hint", "device_code", "timeout"])]
     pub import: bool,
-    /// The user changes on purpose
+    /// Allow another user than the one of the stored token
     #[arg(long)]
     pub replace_user: bool,
     /// The account to offer

@@ -56,7 +56,7 @@ fn span(text: &str) -> Result<Duration, String> {
 /// What stands below the list of commands.
 fn after_help() -> String {
     format!(
-        "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help conditions, states\nor metrics.",
+        "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help TOPIC: exit-codes,\nenvironment, conditions, states, metrics.",
         help::EXIT_CODES,
         help::ENVIRONMENT
     )
@@ -104,7 +104,7 @@ pub enum Verb {
     /// Show token status: from the running daemon, else from Key Vault (redeems nothing)
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-    /// Sign a user in and store the first refresh token
+    /// Sign a user in and store the refresh token, for the first time or again
     #[command(after_help = login::EXAMPLES)]
     Login(login::LoginArgs),
     /// Print a fresh access token, and nothing else
@@ -125,7 +125,7 @@ pub enum Verb {
     /// Run a local simulation of Entra, Key Vault and Partner Center
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::SandboxArgs),
-    /// Run a simulated six months in one minute, without Azure
+    /// Run five simulated months in one minute, without Azure
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::DemoArgs),
     /// Print a shell completion script

@@ -29,9 +29,12 @@ Examples:
   perennial run --config ./perennial.toml --log-format json
 
 Serves at [http] listen (127.0.0.1:9464):
-  /           the status page                  /health    200, or 503 while action is needed
-  /status     the same as JSON                 /livez     200 while every token task runs
-  /metrics    for Prometheus                   /readyz    200 once every token has been tried
+  /          the status page
+  /status    the same as JSON
+  /metrics   for Prometheus
+  /health    200, or 503 while action is needed
+  /livez     200 while every token task runs
+  /readyz    200 once every token has been tried
 
 Signals:
   SIGHUP            check every token now

@@ -17,7 +17,8 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial sandbox --dir ./sandbox
   perennial sandbox --dir ./sandbox --never-signed-in
-  perennial sandbox --dir ./sandbox --age 80d --rotate-after 1m --prove-every 30s
+  perennial sandbox --dir ./sandbox --age 80d --rotate-after 1m \\
+    --prove-every 30s
   perennial sandbox --dir ./sandbox --tokens 40
   perennial sandbox --dir ./sandbox --listen 127.0.0.1:9443 --issuer strict";
 

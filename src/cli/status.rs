@@ -28,18 +28,20 @@ pub const EXAMPLES: &str = "\
 Examples:
   perennial status
   perennial status partner-center --json
-  perennial status --monitor        # one line and 0, 1, 2 or 3, for monitoring plugins
-  perennial status --source vault   # what another host would see
+  # one line and 0, 1, 2 or 3, for monitoring plugins
+  perennial status --monitor
+  # what another host would see
+  perennial status --source vault
 
-It asks the running daemon of this configuration, at [http] listen, and says so. If no daemon
-answers, or one with other tokens, it reads the vault. A proof is recorded there once a day, so the
-daemon knows more.
+It asks the running daemon of this configuration, at [http] listen, and says so.
+If no daemon answers, or one with other tokens, it reads the vault. A proof is
+recorded there once a day, so the daemon knows more.
 
-The exit code follows the critical conditions: 3 if a user must sign in, 4 if an operator must act,
-1 if a token could not be read and a retry may help, else 0.
+The exit code follows the critical conditions: 3 if a user must sign in, 4 if an
+operator must act, 1 if a token could not be read and a retry may help, else 0.
 
-With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example after a mistake in the
-configuration.";
+With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example
+after a mistake in the configuration.";
 
 /// What `status` takes.
 #[derive(Clone, Debug, Args)]

@@ -58,6 +58,9 @@ fn help_fits_80_columns() {
         texts.push(verb.render_long_help().to_string());
         texts.push(verb.render_help().to_string());
     }
+    // As they are written: a wrapped example cannot be typed.
+    let examples = Cli::command();
+    texts.extend(examples.get_subcommands().filter_map(|verb| Some(verb.get_after_help()?.to_string())));
     for line in texts.iter().flat_map(|text| text.lines()) {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -15,12 +15,12 @@ use crate::token::version::VersionId;
 /// Worked examples.
 pub const EXAMPLES: &str = "\
 Examples:
-  perennial verify                      # all of them
+  perennial verify                   # all tokens
   perennial verify partner-center
   perennial verify partner-center --json
 
-Each token is redeemed once, and Partner Center checks its access token. Nothing is stored. How
-often: as for access-token.";
+Each token is redeemed once, and Partner Center checks its access token. Nothing
+is stored. How often: as for access-token.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]

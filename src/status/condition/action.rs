@@ -42,6 +42,18 @@ fn unsaved(grant: &ManagedToken) -> String {
 
 /// The action for a token's condition.
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
+    let action = by_kind(kind, of, now);
+    match kind {
+        // Nothing in the vault shows that the tenant was mended, and to redeem more often would be a waste.
+        Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
+            "{action}; Perennial tries again daily, and at once after `perennial rotate {}`",
+            of.grant.name
+        ),
+        _ => action,
+    }
+}
+
+fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let ManagedToken { name, secret, .. } = &*of.grant;
     let failure = of.failure_of(kind);
     let untraced = Trace::default();

@@ -160,6 +160,12 @@ impl<'a> Row<'a> {
         let headline = format!("{}: {title} (one)", if self.is_critical() { "Critical" } else { "Warning" });
         let agrees = told.as_ref().is_some_and(|body| body.contains(&headline));
         self.message = told.map(|body| message::section(kind, &body)).unwrap_or_default();
+        for kind in &self.situation.kinds[1..] {
+            let title = Kind::parse(kind).expect("a kind").title();
+            let told = scene.letter(title, "").await;
+            self.expect("message", told.is_some(), kind);
+            self.message += &told.map(|body| message::section(kind, &body)).unwrap_or_default();
+        }
         self.expect("message", agrees, &format!("{:?}", scene.inbox.letters()));
         self.cells.push(headline);
     }
