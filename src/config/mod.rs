@@ -8,6 +8,8 @@
 
 mod alerts;
 mod crowded;
+mod environment;
+mod form;
 mod grants;
 mod identity;
 mod rules;
@@ -31,10 +33,12 @@ use crate::process::{file, text};
 use crate::token::managed::{ManagedToken, Policy};
 use crate::token::secret::{ConfigValue, Source};
 pub use crowded::ConfigWarning;
+use environment::{PREFIX, SEPARATOR, key_of, overrides, proxies};
+pub use form::Form;
 use identity::Surroundings;
 pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
-use walk::{Problems, Reported, Section, Wanted, printable};
+use walk::{Problems, Reported, Section, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each of them; a test checks that.
 pub const KEYS: [(&str, &[&str]); 9] = [
@@ -57,13 +61,6 @@ const LISTS: [&str; 2] = ["token", "alert"];
 
 /// The longest file; ten thousand tokens take a quarter of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-
-/// What names a proxy for addresses that begin with https://. No other address goes through a proxy.
-const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-
-/// The prefix of a variable that sets a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
-const PREFIX: &str = "PERENNIAL";
-const SEPARATOR: &str = "__";
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -261,48 +258,6 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// The variables that set a key, and those that look like one but cannot be used.
-fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(String, Wanted)>) {
-    let ours = format!("{PREFIX}{SEPARATOR}");
-    let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
-    for (name, value) in env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty()) {
-        if !sets_a_key(&name[ours.len()..]) {
-            let wanted = "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert";
-            bad.push((name.clone(), wanted));
-        } else if value.contains(char::REPLACEMENT_CHARACTER) {
-            bad.push((name.clone(), "must be text in UTF-8"));
-        } else {
-            good.insert(name.clone(), value.clone());
-        }
-    }
-    (good, bad)
-}
-
-/// Whether the rest of a variable's name is a section and a key.
-fn sets_a_key(rest: &str) -> bool {
-    let parts: Vec<&str> = rest.split(SEPARATOR).collect();
-    let word = |part: &&str| {
-        part.starts_with(|c: char| c.is_ascii_uppercase())
-            && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-    };
-    let section = parts[0].to_ascii_lowercase();
-    let known = SECTIONS.contains(&section.as_str()) && !LISTS.contains(&section.as_str());
-    known && parts.len() >= 2 && parts.iter().all(word)
-}
-
-/// The proxy variables that the HTTP client would silently ignore, so that requests went out directly.
-fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str, Wanted)> {
-    PROXY_VARIABLES.into_iter().filter_map(|name| {
-        let value = env.get(name).filter(|value| !value.is_empty())?;
-        Some((name, rules::proxy(value).err()?))
-    })
-}
-
-/// The key that a variable sets.
-fn key_of(variable: &str) -> String {
-    variable[PREFIX.len() + SEPARATOR.len()..].to_ascii_lowercase().replace(SEPARATOR, ".")
-}
-
 /// Merges both. Values stay text: `try_parsing` would turn the id 0123 into 123.
 fn merge(
     path: &Path,
@@ -346,74 +301,7 @@ pub fn tenant(text: &str) -> Option<String> {
     rules::tenant(text).ok()
 }
 
-/// The form of a value that a person types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A vault's address.
-    Vault,
-    /// A tenant's id or domain.
-    Tenant,
-    /// A GUID.
-    Guid,
-    /// The name of a vault secret.
-    Secret,
-    /// The name of a token.
-    Token,
-}
-
-impl Form {
-    /// Checks a value by the rule of the configuration.
-    ///
-    /// # Errors
-    /// What is expected, without the value.
-    pub fn check(self, text: &str) -> Result<(), &'static str> {
-        match self {
-            Self::Vault => rules::vault_url(text).map(drop),
-            Self::Tenant => rules::tenant(text).map(drop),
-            Self::Guid => rules::guid(text).map(drop),
-            Self::Secret => rules::secret_name(text).map(drop),
-            Self::Token => rules::token_name(text).map(drop),
-        }
-    }
-}
-
 /// Whether a value is a table, as `{ file = "…" }` is.
 fn is_table(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Table(_))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn env(pairs: &[(&str, &str)]) -> Surroundings {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    #[test]
-    fn variables_of_other_programs_are_ignored() {
-        let (good, bad) = overrides(&env(&[
-            ("PERENNIAL_CONFIG", "x"),
-            ("PERENNIAL_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
-            ("PERENNIAL__HTTP__STATUS", ""),
-            ("HOME", "/"),
-        ]));
-
-        assert!(good.is_empty() && bad.is_empty());
-    }
-
-    #[test]
-    fn a_variable_sets_a_key_outside_the_token_list() {
-        let (good, bad) = overrides(&env(&[
-            ("PERENNIAL__VAULT__CLIENT_SECRET__FILE", "/x"),
-            ("PERENNIAL__TOKEN[0]__NAME", "x"),
-            ("PERENNIAL__TOKEN__NAME", "x"),
-            ("PERENNIAL__VAULT", "x"),
-            ("PERENNIAL__HTTP____X", "x"),
-            ("PERENNIAL__http__listen", "x"),
-        ]));
-
-        assert_eq!(good.keys().map(|name| key_of(name)).collect::<Vec<_>>(), ["vault.client_secret.file"]);
-        assert_eq!(bad.len(), 5);
-    }
 }

@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub mode: ResponseMode,
     /// The account to offer.
     pub login_hint: Option<&'a str>,
+    /// The claims that Entra asked for when it rejected the stored token, unchanged (docs/azure-facts.md F131).
+    pub claims: Option<&'a str>,
 }
 
 /// How the answer reaches the redirect URI.
@@ -100,7 +102,8 @@ impl AuthorizationRequest {
             .append_pair("code_challenge", &self.challenge())
             .append_pair("code_challenge_method", "S256")
             .append_pair("prompt", prompt)
-            .extend_pairs(request.login_hint.map(|hint| ("login_hint", hint)));
+            .extend_pairs(request.login_hint.map(|hint| ("login_hint", hint)))
+            .extend_pairs(request.claims.map(|claims| ("claims", claims)));
         endpoint
     }
 }
@@ -154,6 +157,7 @@ mod tests {
             scope: "api/x offline_access openid profile",
             mode: ResponseMode::FormPost,
             login_hint: None,
+            claims: None,
         };
 
         let url = attempt.url(endpoint, &request);
@@ -167,6 +171,9 @@ mod tests {
         let hinted = Request { login_hint: Some("a@b"), mode: ResponseMode::Query, ..request };
         let url = attempt.url("https://login.example".parse().expect("a URL"), &hinted);
         assert!(url.as_str().ends_with("&prompt=login&login_hint=a%40b"), "{url}");
+        let challenged = Request { claims: Some("{\"access_token\":{}}"), ..request };
+        let url = attempt.url("https://login.example".parse().expect("a URL"), &challenged);
+        assert!(url.as_str().ends_with("&claims=%7B%22access_token%22%3A%7B%7D%7D"), "{url}");
     }
 
     #[test]

@@ -41,12 +41,14 @@ pub(super) async fn sign_in(
     let listener = bind(args.port).await?;
     let redirect_uri = format!("http://localhost:{}", listener.port());
     let scope = login::scopes(&desk.grant().scope);
+    let claims = desk.challenge().await;
     let request = Request {
         client_id: desk.client_id(),
         redirect_uri: &redirect_uri,
         scope: &scope,
         mode: if args.no_browser { ResponseMode::Query } else { ResponseMode::FormPost },
         login_hint: args.login_hint.as_deref(),
+        claims: claims.as_deref(),
     };
     let endpoint = desk.rotator.issuer.authorize_endpoint(&desk.grant().tenant_id);
     let url = attempt.url(endpoint, &request).to_string();

@@ -77,6 +77,20 @@ impl LoginSession {
         Ok(desk)
     }
 
+    /// The claims that Entra wants of the next sign-in: what a policy asks for, which the stored token does not have. Only a
+    /// token that is marked as rejected is redeemed to learn that, and never a `strict` one. Without an answer the sign-in
+    /// goes on without claims, as it would without the policy.
+    pub(super) async fn challenge(&self) -> Option<String> {
+        let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
+        if self.grant().strict || !stored.version.is_refused() {
+            return None;
+        }
+        match self.rotator.exchange(&stored.refresh_token(), &self.credential, self.id).await {
+            Err(IssuerError::Refused(refusal)) => refusal.claims,
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     pub(super) fn grant(&self) -> &ManagedToken {
         &self.rotator.grant
     }

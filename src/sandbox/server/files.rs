@@ -3,12 +3,15 @@
 //! Invariant: only the owner can read the vault identity's credential.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
 use super::{IdentityService, Sandbox, SandboxError, VaultIdentity};
@@ -37,6 +40,18 @@ pub struct WrittenFiles {
     pub ca: PathBuf,
     /// The configuration.
     pub config: PathBuf,
+}
+
+/// Takes a folder for one sandbox, for as long as the file is open: the files of a second one would replace its own.
+pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
+    let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let file = File::create(dir.join(".lock")).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(SandboxError::InUse(dir.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 impl Sandbox {

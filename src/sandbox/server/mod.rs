@@ -112,6 +112,9 @@ pub enum SandboxError {
         /// The reason.
         source: io::Error,
     },
+    /// Another sandbox has its files there.
+    #[error("another sandbox uses {}: stop it, or give this one a folder of its own with --dir", .0.display())]
+    InUse(PathBuf),
     /// The throwaway certificates could not be made.
     #[error("cannot make certificates")]
     Certificate(#[from] rcgen::Error),
@@ -314,6 +317,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
     say: impl FnOnce(&str),
 ) -> Result<(), SandboxError> {
+    let _lock = files::lock(&options.dir)?;
     let world = World::new(Clock::host(), fastrand::u64(..));
     world.set_strict(options.strict);
     let sandbox = Sandbox::start(world, options.listen).await?;

@@ -9,11 +9,20 @@ use perennial::token::secret::{SecretAddress, SecretName};
 use perennial::token::tags::Tags;
 
 use super::Stage;
-use crate::support::child::{Child, Ended};
+use crate::support::child::{Child, Ended, eventually};
 
 impl Stage {
     /// Runs a command with the environment of a pod, for a configuration without `[cloud]`.
     async fn in_a_pod(&self, config: &Path, args: &[&str]) -> Ended {
+        self.start_in_a_pod(config, args, Child::start).ended(&args.join(" ")).await
+    }
+
+    fn start_in_a_pod(
+        &self,
+        config: &Path,
+        args: &[&str],
+        start: fn(&Path, &[&str], &[(&str, &str)]) -> Child,
+    ) -> Child {
         let pod = std::fs::read_to_string(self.dir.0.join("workload-identity.env")).expect("written");
         let mut env: Vec<(&str, &str)> =
             pod.lines().map(|line| line.split_once('=').expect("a variable")).collect();
@@ -22,7 +31,7 @@ impl Stage {
         env.push(("PERENNIAL__CLOUD__AUTHORITY", origin));
         env.push(("PERENNIAL__CLOUD__PARTNER_CENTER", origin));
         env.push(("PERENNIAL__CLOUD__CA_FILE", &ca));
-        Child::start(config, args, &env).ended(&args.join(" ")).await
+        start(config, args, &env)
     }
 
     fn new_file(&self) -> PathBuf {
@@ -88,6 +97,50 @@ async fn cipps_names_are_known() {
     );
     assert!(!text.contains(secret.expose()) && !written.stderr.contains(secret.expose()));
     assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+}
+
+#[tokio::test]
+async fn on_a_terminal_each_answer_is_checked_as_it_is_given() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let (file, vault) = (stage.new_file(), stage.sandbox.origin.to_string());
+    let mut init = stage.start_in_a_pod(&file, &["init"], Child::start_on_terminal);
+
+    let mut asked = 0;
+    for (prompt, wrong, right) in [
+        ("The vault's address (such as https://", "contoso", vault.as_str()),
+        ("The app's (client) id (such as ", "00000000-0000-0000-0000-000000000000", &stage.partner.client_id),
+        (
+            "The tenant's id or domain (such as contoso.onmicrosoft.com)",
+            "common",
+            "  'contoso.onmicrosoft.com' ",
+        ),
+        ("The name of the vault secret with the app's secret [one-app-secret]", "two words", ""),
+        ("The name of the vault secret for the refresh token [one-refresh-token]", "a/b", "mine"),
+    ] {
+        eventually(prompt, || init.told()[asked..].contains(prompt).then_some(())).await;
+        asked = init.told().len();
+        init.types(wrong);
+        eventually("it is refused", || init.told()[asked..].contains("It ").then_some(())).await;
+        let told = init.told();
+        assert!(
+            told[asked..].contains("It must be") || told[asked..].contains("It is a placeholder"),
+            "{told}"
+        );
+        init.types(right);
+    }
+    let ended = init.ended("written").await;
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let text = std::fs::read_to_string(&file).expect("written");
+    for line in [
+        format!("url = {vault:?}"),
+        "tenant_id = \"contoso.onmicrosoft.com\"".to_owned(),
+        format!("client_id = {:?}", stage.partner.client_id),
+        "client_secret = { secret = \"one-app-secret\" }".to_owned(),
+        "refresh_token = \"mine\"".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

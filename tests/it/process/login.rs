@@ -1,6 +1,7 @@
 //! The shipped `login`: a user signs in with a browser, and the vault holds the token or does not.
 
 mod browser;
+mod claims;
 mod crowd;
 mod refusals;
 

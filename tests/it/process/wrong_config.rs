@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::Stage;
-use crate::support::child::{Child, Ended};
+use crate::support::child::{Child, Ended, eventually};
 use crate::support::harness::Scratch;
 
 /// A word that stands for every value that must not be shown.
@@ -87,4 +87,28 @@ async fn an_unrealistic_span_on_the_command_line_is_wrong_use() {
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains("must be"), "{args:?}: {}", ended.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_second_sandbox_does_not_replace_the_files_of_the_first() {
+    let stage = Stage::set(TimeDelta::days(2)).await;
+    let dir = stage.dir.0.join("sandbox");
+    let args = ["sandbox", "--dir", dir.to_str().expect("text"), "--listen", "127.0.0.1:0"];
+    let first = stage.start(&args);
+    eventually("it has written its files", || dir.join("perennial.toml").exists().then_some(())).await;
+    let before = std::fs::read(dir.join("ca.pem")).expect("written");
+
+    let second = stage.run_to_end(&args).await;
+
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains("another sandbox uses"), "{}", second.stderr);
+    assert_eq!(std::fs::read(dir.join("ca.pem")).expect("kept"), before);
+    first.signal("TERM");
+    assert_eq!(first.ended("stopped").await.code, Some(0));
+    let third = stage.start(&args);
+    eventually("it has files of its own", || {
+        (std::fs::read(dir.join("ca.pem")).ok()? != before).then_some(())
+    })
+    .await;
+    drop(third);
 }

@@ -135,6 +135,11 @@ impl<'a> Person<'a> {
         let words = words(line)?;
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["perennial", "login", "one", ref args @ ..] => self.signs_in(args).await,
+            ["perennial", "rotate", "one"] => {
+                let ended = self.stage.run_to_end(&["rotate", "one"]).await;
+                let told = || format!("rotate: {}{}", ended.stdout, ended.stderr);
+                if ended.code == Some(0) { Ok(()) } else { Err(told()) }
+            }
             _ => Err(format!("{line:?} is not known")),
         }
     }
