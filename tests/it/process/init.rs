@@ -21,7 +21,7 @@ impl Stage {
         &self,
         config: &Path,
         args: &[&str],
-        start: fn(&Path, &[&str], &[(&str, &str)]) -> Child,
+        start: impl Fn(&Path, &[&str], &[(&str, &str)]) -> Child,
     ) -> Child {
         let pod = std::fs::read_to_string(self.dir.0.join("workload-identity.env")).expect("written");
         let mut env: Vec<(&str, &str)> =
