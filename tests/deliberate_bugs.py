@@ -22,7 +22,7 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # Modules whose own tests must notice: nothing else is built for them.
 UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told", "status::condition"}
+         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify"}
 # Both kinds have tests of this name.
 BOTH = {"daemon"}
 
@@ -208,6 +208,47 @@ BUGS = [
      "known.failure.about == FailureSubject::Token && failure.about == FailureSubject::Grant;", ["unlisted", "refused_sign_ins", "stories"]),
     ("the sign-in that was asked for is another writer's", "src/rotation/state/foreign.rs",
      "let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);\n", "", ["stories", "refused_sign_ins", "foreign"]),
+    ("a mail has no MIME version", "src/alert/notifier/mail.rs", "        .header(header::MIME_VERSION_1_0)\n", "", ["mail::tests"]),
+    ("a user and a password in an alert's address are dropped", "src/net/address.rs",
+     "|| url.password().is_some() {\n            return Err(TargetUrlError::UserInfo);", "&& url.password().is_some() {\n            return Err(TargetUrlError::UserInfo);",
+     ["net::address"]),
+    ("a test message looks like a warning", "src/alert/forms.rs",
+     "(EventKind::Test, _) => return TEST_TITLE.to_owned(),", "(EventKind::Test, _) => \"Warning\",", ["alert::forms", "alert::rules"]),
+    ("a message does not name its instance", "src/alert/forms.rs",
+     "    facts.push((\"Instance\", here.instance.clone()));\n", "", ["alert::forms", "alert::rules"]),
+    ("what begins again has the old event's id", "src/alert/rules.rs",
+     "let since = since.timestamp();", "let since = since.timestamp() * 0;", ["alert::rules"]),
+    ("the heartbeat is not rehearsed", "src/cli/check.rs",
+     "config.heartbeat.as_ref().filter(|_| args.alerts)", "config.heartbeat.as_ref().filter(|_| args.alerts && args.json)", ["leaks::sinks", "process::check", "process::alarm"]),
+    ("metrics beyond loopback name tokens", "src/serve/metrics.rs",
+     "let named = drawn.snapshots.iter().filter(|_| drawn.scrape.names);", "let named = drawn.snapshots.iter();", ["serve::metrics"]),
+    ("an address that is cut short is another sign-in's", "src/login/redirect.rs",
+     "if is_begun && is_cut => Err(NotOurs::Cut),", "if is_begun && is_cut && line.is_empty() => Err(NotOurs::Cut),", ["login::redirect"]),
+    ("a placeholder is an id", "src/config/rules.rs",
+     "if id == Uuid::nil().to_string() {", "if id.is_empty() {", ["config::values", "repository::example"]),
+    ("a proxy that cannot be used is ignored", "src/config/environment.rs",
+     "Some((name, rules::proxy(value).err()?))", "Some((name, rules::proxy(value.trim_matches('\"')).err()?))", ["config::values"]),
+    ("a private endpoint's name is a vault", "src/config/rules.rs",
+     'if url.host().contains(".vaultcore.") {', 'if url.host().contains("..") {', ["config::values"]),
+    ("the browser gets the secrets of the environment", "src/cli/login/browser.rs",
+     "        command.env_remove(name);\n", "        let _kept = name;\n", ["leaks::shown"]),
+    ("a terminal cuts a long address", "src/cli/login/pasted.rs",
+     "mode.local_modes.remove(LocalModes::ICANON);", "mode.local_modes.remove(LocalModes::TOSTOP);", ["process::login"]),
+    ("a report names people", "src/cli/check/report.rs",
+     "if text::sign_in_name(piece).is_some() {", "if piece.is_empty() {", ["check::report"]),
+    ("a policy's claims are forgotten", "src/cli/login/session.rs",
+     "Err(IssuerError::Refused(refusal)) => refusal.claims,", "Err(IssuerError::Refused(refusal)) => refusal.claims.filter(String::is_empty),", ["login::claims"]),
+    ("a second sandbox replaces the files of the first", "src/sandbox/server/files.rs",
+     "Err(Errno::WOULDBLOCK) => Err(SandboxError::InUse(dir.to_owned())),", "Err(Errno::WOULDBLOCK) => Ok(file),", ["wrong_config"]),
+    ("an authority's own certificate is not told as that", "src/net/classify.rs",
+     'contains("CaUsedAsEndEntity")', 'contains("NoSuchError")', ["net::classify"]),
+    ("an invalid signing key signs", "src/alert/forms/signing.rs",
+     "STANDARD.decode(rest).ok().filter(fits).ok_or(FORM)?", "STANDARD.decode(rest).ok().filter(fits).unwrap_or_default()", ["alert::alerts"]),
+    ("an event's character set is in capitals", "src/alert/notifier.rs",
+     "application/cloudevents+json; charset=utf-8", "application/cloudevents+json; charset=UTF-8", ["alert::alerts"]),
+    ("a sink on loopback is reached through the proxy", "src/net/http.rs",
+     "let client = if leads_to_this_machine(request.url()) {", "let client = if leads_to_this_machine(request.url()) && request.body().is_none() {",
+     ["process::network"]),
 ]
 
 

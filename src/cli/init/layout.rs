@@ -21,7 +21,7 @@ pub(super) const APP_ID: &str = "ApplicationID";
 pub(super) const APP_SECRET: &str = "ApplicationSecret";
 pub(super) const TENANT: &str = "TenantID";
 pub(super) const REFRESH_TOKEN: &str = "RefreshToken";
-/// A token for Exchange Online of a Microsoft app: of no use for Partner Center.
+/// A token for Exchange Online of a Microsoft app, which Partner Center does not take.
 const EXCHANGE: &str = "ExchangeRefreshToken";
 
 impl Layout {

@@ -8,7 +8,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Stage;
+use super::alarm::add_sinks;
 use crate::support::child::Child;
+use crate::support::inbox::Inbox;
 
 /// A proxy on this machine that opens or rejects tunnels. Ends with the test's runtime.
 struct Proxy {
@@ -74,6 +76,28 @@ async fn a_proxy_of_the_environment_is_used_and_so_are_its_exceptions() {
     let here = format!("localhost:{}", stage.sandbox.addr.port());
     assert!(!tunnels.is_empty() && tunnels.iter().all(|target| *target == here), "{tunnels:?}");
     assert_eq!(proxy.asked_for(), tunnels, "an exception is one");
+}
+
+/// Their addresses are secrets, and a proxy would read them.
+#[tokio::test]
+async fn a_sink_and_a_heartbeat_on_loopback_bypass_the_proxy() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    let (inbox, proxy) = (Inbox::open().await, Proxy::start(true).await);
+    add_sinks(&stage, &[("chat", "", inbox.url("/chat"))]);
+    let file = stage.dir.0.join("heartbeat");
+    std::fs::write(&file, inbox.url("/ping")).expect("writable");
+    let config = std::fs::read_to_string(&stage.config).expect("written");
+    let more = format!("\n[heartbeat]\nurl = {{ file = \"{}\" }}\n", file.display());
+    std::fs::write(&stage.config, config + &more).expect("writable");
+
+    let env = [("HTTP_PROXY", proxy.url.as_str()), ("http_proxy", proxy.url.as_str())];
+    let args = ["check", "one", "--no-redeem", "--alerts"];
+    let checked = Child::start(&stage.config, &args, &env).ended("checked").await;
+
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+    let lines: Vec<String> = inbox.letters().into_iter().map(|letter| letter.line).collect();
+    assert_eq!(lines, ["POST /chat", "POST /ping"]);
+    assert_eq!(proxy.asked_for(), Vec::<String>::new());
 }
 
 #[tokio::test]
