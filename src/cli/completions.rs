@@ -15,6 +15,8 @@ Examples:
   perennial completions zsh > _perennial
   # for ~/.config/fish/completions
   perennial completions fish > perennial.fish
+  # for a line `. ./perennial.ps1` in $PROFILE
+  perennial completions powershell > perennial.ps1
 
 For this shell only:
   . <(perennial completions bash)";
@@ -36,6 +38,9 @@ pub enum Shell {
     Zsh,
     /// `fish`
     Fish,
+    /// `PowerShell`
+    #[value(name = "powershell")]
+    PowerShell,
 }
 
 /// Writes the script to stdout.
@@ -48,6 +53,7 @@ pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Stop> {
         Shell::Bash => generate(shells::Bash, &mut words, "perennial", &mut script),
         Shell::Zsh => generate(shells::Zsh, &mut words, "perennial", &mut script),
         Shell::Fish => generate(shells::Fish, &mut words, "perennial", &mut script),
+        Shell::PowerShell => generate(shells::PowerShell, &mut words, "perennial", &mut script),
     }
     let script = String::from_utf8_lossy(&script);
     out::line(script.trim_end()).map_err(|error| Stop::Failed(error.into()))?;
