@@ -74,7 +74,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
-            "{} is strict: its issuer kills a spent token, so that every successor has to be saved, and this command saves none",
+            "{} is strict: its issuer ends a token once it is redeemed, so the new token must be saved, and this command does not save it",
             grant.name
         );
         let action = format!("`perennial rotate {}` instead, which saves what it redeems", grant.name);

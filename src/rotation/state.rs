@@ -94,7 +94,7 @@ pub struct State {
 /// The phase of a token.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// Not proved by this process: at start-up, with a version that it has not seen, and after a rejected proof.
+    /// Not proved by this process: it has just started, the version is new to it, or the last proof was rejected.
     Unproved {
         /// When to begin, unless something blocks it.
         due_at: Timestamp,

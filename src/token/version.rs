@@ -259,8 +259,8 @@ impl NewVersion {
 }
 
 /// The number of the 15 tags that Perennial reserves for records that it may add later. A rejection replaces the
-/// verdict, so they never exist together. A rejection's code has no reserved tag: without it the mark is not final,
-/// and no foreign tag is dropped for it. Nor have the marks of delivered alerts: without them a restart sends the
+/// verdict, so they never exist together. No tag is reserved for a rejection's code: if it does not fit, the rejection
+/// is not recorded as final, and no foreign tag is dropped to make room. Nor have the marks of delivered alerts: without them a restart sends the
 /// alerts again. Nor has the mark of a redemption, which may replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 

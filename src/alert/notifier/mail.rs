@@ -171,11 +171,13 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
 
 /// A required feature that the server does not offer.
 fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
-    let is_about_letters = error.source().is_some_and(|why| why.to_string().contains("non-ascii"));
-    if is_about_letters {
+    let says = |text: &str| error.source().is_some_and(|why| why.to_string().contains(text));
+    if says("non-ascii") {
         "an address has letters outside ASCII, and the mail server does not support SMTPUTF8"
+    } else if says("STARTTLS") {
+        "the mail server does not support STARTTLS: give an address that begins with smtps://"
     } else {
-        "the mail server supports neither STARTTLS nor a known way to log in"
+        "the mail server supports no way to log in that Perennial knows"
     }
 }
 

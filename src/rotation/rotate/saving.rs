@@ -70,7 +70,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 
-    /// Rule 1: re-read; replace only the redeemed version, or one that is known to be invalid.
+    /// Reads again, and replaces only the redeemed version or one that is known to be invalid (`save.rs`).
     async fn bring(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
@@ -254,7 +254,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Nothing is held any more: this version is on top, and works.
+/// Ends the save: no successor is pending, and this version is the newest one and works.
 fn let_go(state: &mut State, newest: Version) {
     state.claim = None;
     state.newest = Some(newest);

@@ -91,7 +91,7 @@ pub enum Platform {
     Web,
     /// Without a secret: one is rejected.
     PublicClient,
-    /// Only from a script in a browser, and for a day.
+    /// Redeemed only by a script in a browser; its refresh token lasts a day.
     Spa,
 }
 

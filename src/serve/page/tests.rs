@@ -1,4 +1,4 @@
-//! The page as text: escaping, its policy, and its summary.
+//! The HTML of the page: escaping, the content security policy, and the summary.
 
 use super::*;
 

@@ -337,3 +337,24 @@ fn marks_survive_a_rotation_while_tags_cannot_be_updated() {
         assert!(!town.pager.open().contains(&Kind::LoginRequired), "{:?}", town.pager.open());
     });
 }
+
+/// A read that works ends what kept the vault from being read, whatever fails after it.
+#[test]
+fn a_vault_that_can_be_read_again_ends_its_condition_although_entra_is_down() {
+    let (before, after) = in_town(2, |_, _, _| {}, &async |town| {
+        town.start();
+        pass(HOUR).await;
+        allow(town, Action::GetSecret, false);
+        town.with(|daemon, _| daemon.reload());
+        pass(HOUR).await;
+        let kinds = || town.holding().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+        let before = kinds();
+        town.world.inject(down(Peer::Entra));
+        allow(town, Action::GetSecret, true);
+        town.with(|daemon, _| daemon.reload());
+        pass(HOUR * 2).await;
+        (before, kinds())
+    });
+
+    assert_eq!((before, after), (vec![Kind::VaultRefused], vec![Kind::EntraUnreachable]));
+}

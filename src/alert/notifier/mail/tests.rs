@@ -214,7 +214,7 @@ async fn a_server_without_tls_or_with_an_untrusted_certificate_gets_no_mail() {
     let missed = deliver(&post, tls, mail(), &outbound.calls).await.expect_err("no TLS");
     assert_eq!(
         (missed.why.as_str(), missed.permanent),
-        ("the mail server supports neither STARTTLS nor a known way to log in", true)
+        ("the mail server does not support STARTTLS: give an address that begins with smtps://", true)
     );
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")), "{:#?}", server.heard());
 
