@@ -112,3 +112,21 @@ fn each_action_names_a_command_or_a_portal_page() {
         assert_eq!(action.matches('`').count() % 2, 0, "{action}");
     }
 }
+
+#[test]
+fn every_form_names_the_instance() {
+    let here = Deployment::new("https://login.microsoftonline.com/", "perennial-1", "x");
+    let now = Timestamp::default();
+    let change = crate::alert::rules::test_message("chat", &here, now);
+    let changes = std::slice::from_ref(&change);
+
+    for message in [
+        teams(changes, &here, now, TEAMS_BYTES),
+        slack(changes, &here, now, SLACK_BYTES),
+        pagerduty(&change, "key", &here, now),
+        cloud_event(&change, &here, now),
+    ] {
+        assert!(message.to_string().contains("perennial-1"), "{message}");
+    }
+    assert!(mail(changes, &here, now).text.contains("perennial-1"));
+}
