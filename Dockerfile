@@ -1,16 +1,16 @@
-# The image: the program, glibc and root certificates; no shell, no package manager. docs/deploy-container.md says how to
-# build, run and pin it.
+# The image holds the program, glibc and root certificates. It has no shell and no package manager. docs/deploy-container.md
+# says how to build, run and pin the image.
 #
-# A tag can be moved by its owner. The builder's names one release of Rust; distroless has no narrower tag than this one.
-# To pin both by digest: --build-arg BUILDER=…@sha256:… --build-arg RUNTIME=…@sha256:…
+# The owner of a tag can move it to another image. The builder's tag names one release of Rust. The distroless project has no
+# more specific tag. To pin both base images by digest: --build-arg BUILDER=…@sha256:… --build-arg RUNTIME=…@sha256:…
 ARG BUILDER=docker.io/library/rust:1.95.0-slim-bookworm
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILDER} AS build
 WORKDIR /src
-# Where the build has to be quick and the program may be large: --build-arg CARGO_PROFILE_RELEASE_LTO=off
+# For a faster build and a larger program: --build-arg CARGO_PROFILE_RELEASE_LTO=off
 ARG CARGO_PROFILE_RELEASE_LTO
-# The dependencies are a layer of their own, made anew only when they change.
+# The dependencies are a separate layer. Docker rebuilds this layer only when they change.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY deploy/release/build deploy/release/build
 RUN mkdir src \
@@ -25,7 +25,7 @@ RUN PERENNIAL_REVISION=${REVISION} deploy/release/build
 
 FROM ${RUNTIME}
 COPY --from=build /src/target/release/perennial /usr/local/bin/perennial
-# Beyond loopback; a variable wins over the file.
+# Listens on all addresses, not only on loopback. A variable overrides the configuration file.
 ENV PERENNIAL__HTTP__LISTEN="[::]:9464"
 USER 65532:65532
 EXPOSE 9464

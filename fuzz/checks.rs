@@ -1,8 +1,8 @@
-//! Properties of every parser of foreign data, for any input: it terminates, it does not panic,
-//! and no secret gets into anything that can be shown.
+//! Properties of every parser of foreign data, for any input. The parser terminates and does not panic. No secret gets
+//! into a text that can be shown.
 //!
-//! One function for each kind of input. The fuzzer calls them with generated input, `tests/it/wire/hostile_input.rs`
-//! with the saved corpus and with answers that are nearly valid.
+//! There is one function for each kind of input. The fuzzer calls it with generated input.
+//! `tests/it/wire/hostile_input.rs` calls it with the saved corpus and with nearly valid answers.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -20,16 +20,16 @@ use perennial::token::version::{NewVersion, Provenance, Stored, Version};
 use perennial::token::{AccessToken, RefreshToken};
 use secrecy::ExposeSecret as _;
 
-/// A secret that was sent, or is stored where it must stay: the seeds put it wherever a peer could.
+/// A secret that was sent, or that is stored where it must stay. The seeds put it wherever a peer could.
 pub const CANARY: &str = "0.AXcanary-0123456789_abcdefghij.klmno~pqrst";
 
-/// An app secret that looks like a word or an id.
+/// An app secret that looks like a GUID. A check for the form of an id does not stop it.
 pub const GUID_CANARY: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
 
 /// The shortest secret that is searched for in displayed texts.
 const TELLING_BYTES: usize = 8;
 
-/// The answer of the token endpoint to a redemption, status 200.
+/// Checks an answer of the token endpoint to a redemption, with status 200.
 pub fn token_answer(body: &[u8]) {
     match entra::redeemed(body, &[CANARY, GUID_CANARY]) {
         Ok(redeemed) => good_answer(&redeemed),
@@ -57,7 +57,7 @@ fn good_answer(redeemed: &RefreshResponse) {
     }
 }
 
-/// An answer of the token endpoint that is not a success: two bytes of status, then the body.
+/// Checks an answer of the token endpoint that is not a success. The input is two bytes of status and then the body.
 pub fn entra_error(input: &[u8]) {
     let (status, body) = status_and_body(input);
     let error = entra::refused(status, body, None, &[CANARY, GUID_CANARY]);
@@ -65,7 +65,7 @@ pub fn entra_error(input: &[u8]) {
     fails_silently(&error.failure(), &error.to_string());
 }
 
-/// An access token, which an attacker may have made up.
+/// Checks an access token, which an attacker may have made up.
 pub fn access_token(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let token = AccessToken::new(text);
@@ -81,13 +81,13 @@ pub fn access_token(text: &[u8]) {
         id_claims: claims,
     };
     match answer::check(&grant(), APP, &redeemed) {
-        // It goes into a tag, which many can read.
+        // The user's id goes into a tag, which many people can read.
         Ok(whose) => assert!(whose.user_oid.is_none_or(|user| user.len() == 36 && user != CANARY)),
         Err(failure) => fails_silently(&failure, ""),
     }
 }
 
-/// An answer of Key Vault: two bytes of status, then the body of a secret, of a list or of an error.
+/// Checks an answer of Key Vault. The input is two bytes of status and then the body of a secret, a list or an error.
 pub fn vault_answer(input: &[u8]) {
     let (status, body) = status_and_body(input);
     let at = address();
@@ -97,7 +97,7 @@ pub fn vault_answer(input: &[u8]) {
         assert_eq!(format!("{:?}", stored.refresh_token()), "RefreshToken([REDACTED])");
         let other = Stored { value: "another".into(), ..stored.clone() };
         assert_eq!(format!("{stored:?}"), format!("{other:?}"), "the value makes a difference");
-        // Many can read tags: a secret that another program wrote there is not ours to hide.
+        // Many people can read tags. If another program writes a secret into a tag, Perennial does not hide it.
         keeps_silent(
             &Stored { version: Version { tags: [].into(), ..stored.version.clone() }, ..other },
             &[CANARY],
@@ -111,7 +111,7 @@ pub fn vault_answer(input: &[u8]) {
         assert!(versions.len() < body.len() && link.is_none_or(|link| link.len() < body.len()));
         versions.iter().for_each(successor);
     }
-    // A status line is text too: the text after the body's first line stands for the header.
+    // A header is text too. The text after the body's first line stands for the header.
     let network_info =
         body.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     for network_info in [None, network_info] {
@@ -121,7 +121,7 @@ pub fn vault_answer(input: &[u8]) {
     }
 }
 
-/// The value that would overwrite such a version.
+/// Checks the value that would overwrite such a version.
 fn successor(version: &Version) {
     assert!(version.issued_at() <= version.created && version.signed_in_at() <= version.created);
     let provenance = Provenance {
@@ -142,7 +142,7 @@ fn successor(version: &Version) {
     keeps_silent(&new.value, &[CANARY]);
 }
 
-/// A configuration: the text of a file, and after a NUL the lines of an environment.
+/// Checks a configuration. The input is the text of a file and, after a NUL, the lines of an environment.
 pub fn configuration(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
     let (text, env) = input.split_once('\0').unwrap_or((input, ""));
@@ -162,7 +162,7 @@ pub fn configuration(input: &[u8]) {
     }
 }
 
-/// Whether the canary is, or is in, a key of the text.
+/// Whether a key of the text is the canary or contains it.
 fn names_a_key(text: &str) -> bool {
     fn within(value: &toml::Value) -> bool {
         match value {
@@ -183,7 +183,7 @@ fn status_and_body(input: &[u8]) -> (u16, &[u8]) {
     }
 }
 
-/// The displayed text of a failure holds no secret, and is not empty.
+/// Checks that the displayed text of a failure is not empty and holds no secret.
 fn fails_silently(failure: &Failure, displayed: &str) {
     assert!(!failure.summary.is_empty());
     keeps_silent(failure, &[CANARY, GUID_CANARY]);

@@ -1,7 +1,7 @@
 //! Perennial keeps Microsoft Partner Center refresh tokens alive.
 //!
-//! The rooms are listed in reading order, which is also dependency order. A room may use only the rooms above it;
-//! `tests/it/repository/tidy.rs` checks this.
+//! The modules ("rooms") are listed in reading order, which is also dependency order. A room may use only the rooms
+//! above it. `tests/it/repository/tidy.rs` checks this.
 
 pub mod process;
 pub mod token;

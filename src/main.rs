@@ -1,4 +1,5 @@
-//! Parse, run, exit code: everything else is in the library.
+//! The entry point: parses the command line, runs the command, and sets the exit code. All other code is in the
+//! library.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Shows that the demo notices when Perennial is broken: a check counts only once it has been seen to fail.
+# Shows that the demo notices bugs in Perennial. A check is useful only if it can fail.
 #
-# Builds a copy of the tree with one deliberate bug at a time and runs its demo, which has to end with
-# code 1 and to name what broke. Takes some minutes; not part of the tests.
+# Adds one deliberate bug at a time to a copy of the source, builds it, and runs its demo. The demo must end with exit code 1
+# and name the broken promise. Takes some minutes. Not part of the tests.
 #
 #   tests/demo_bugs.sh            all bugs
 #   tests/demo_bugs.sh forgets    one of them
@@ -15,7 +15,7 @@ CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/demo-bugs
 export CARGO_TARGET_DIR
 failed=0
 
-# bug NAME FILE SED EXPECTED: what is done to a file, and what the demo has to say about it.
+# bug NAME FILE SED EXPECTED: edits a file, and expects this text in the demo's output.
 bug() {
     case " ${wanted:-$1} " in *" $1 "*) ;; *) return 0 ;; esac
     (cd "$root" && git ls-files -z | tar --null -T - -cf -) | tar -xf - -C "$copy"
@@ -40,32 +40,32 @@ bug() {
 
 wanted=$*
 
-# A successor that could not be saved for a day is dropped.
+# The program drops a new token that it could not save for a day.
 bug forgets src/rotation/rotate/saving.rs \
     's|^        pending.read_at = newest.read_at;$|&\n        if pending.successor.issued_at + chrono::TimeDelta::days(1) < self.clock.now() { return Ok(Pass::LetGo(pending.successor.redeemed.clone())); }|' \
     'Promise 3'
 
-# The log contains the successor.
+# The log contains the new token.
 bug blabs src/rotation/rotate/saving.rs \
     's|^        let successor = &pending.successor;$|&\n        tracing::info!(text = successor.token.expose());|' \
     'Promise 5'
 
-# The token is proved once a day, whatever the configuration says.
+# The program proves the token once a day and ignores the configuration.
 bug sleeps src/rotation/schedule.rs \
     's|prove_every: delta(policy.prove_every.mul_f64(|prove_every: delta(policy.prove_every.mul_f64(4.0 * |' \
     'Promise [49]'
 
-# A buried sign-in is not searched for.
+# The program does not search for an overwritten sign-in.
 bug buries src/rotation/save.rs \
     's|^    let own = root_of(newest, versions, place);$|    if newest.enabled { return None; }\n&|' \
     'the sign-in to be found was expected'
 
-# A dead token is treated as an outage.
+# The program treats a dead token as an outage.
 bug hopes src/ports/diagnosis/table.rs \
     's|row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)|row(codes, Remedy::Retry, Kind::EntraUnreachable, advice, meaning)|' \
     'the dead token to be told was expected\|Promise 4'
 
-# The predecessor is disabled as soon as its successor is written.
+# The program disables the previous version as soon as it has written the new one.
 bug cuts src/rotation/save.rs \
     's|version.created < from.created)|version.created <= from.created)|' \
     'Promise 3'

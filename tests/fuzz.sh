@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every fuzz target for some seconds (20, or as many as the argument says) from the saved corpus, which it does not
-# change: whatever a peer, a vault or a file says, the program does not panic, does not grow and does not talk. An
-# input that breaks this is kept below `fuzz/artifacts/`. For hours instead of seconds, with cargo-fuzz:
+# Runs every fuzz target for 20 seconds, or for the number of seconds in the argument. It starts from the saved corpus and
+# does not change it. Whatever a service, a vault or a file contains, the program must not panic, use too much memory or show
+# a secret. The script keeps an input that breaks this rule below `fuzz/artifacts/`. To run for hours, with cargo-fuzz:
 # `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET --sanitizer none`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ fuzz() {
     local runs new peak
     stat() { sed -n "s/^stat::$1: *//p" "$found/$name.log"; }
     runs=$(stat number_of_executed_units) new=$(stat new_units_added) peak=$(stat peak_rss_mb)
-    # A target that does not see where it gets to, or hardly runs, would hold for nothing.
+    # A target without coverage data, or with too few runs, would prove nothing.
     if [ "$new" -lt 20 ] || [ "$runs" -lt 1000 ]; then
         cat "$found/$name.log" >&2
         return 1
@@ -36,7 +36,7 @@ running=()
 for corpus in fuzz/corpus/*/; do
     fuzz "$(basename "$corpus")" &
     running+=($!)
-    # Two at a time.
+    # Runs two targets at a time.
     if [ ${#running[@]} -eq 2 ]; then
         wait "${running[0]}" || broken=1
         running=("${running[1]}")

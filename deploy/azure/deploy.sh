@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Perennial on Azure Container Apps by the Azure CLI: the same as main.bicep, and idempotent like it. A vault that is there
-# already is taken as it is, if it uses roles. Needs az (signed in), jq and bash, as in Azure's Cloud Shell, and the right
-# to assign roles. Of az, 2.91 or later: Key Vault rejects what older ones ask for from 27 February 2027 (F221).
+# Deploys Perennial on Azure Container Apps with the Azure CLI. It creates the same resources as main.bicep, and you can
+# repeat it in the same way. The script does not change a vault that exists already, but the vault must use roles. Needs az
+# (signed in), jq and bash, as in Azure's Cloud Shell, and the right to assign roles. Needs az 2.91 or later: from 27
+# February 2027, Key Vault rejects requests of older versions (docs/azure-facts.md F221).
 #
-# Tested: shellcheck, and every command and option by the Azure CLI's own parser (tests/acceptance/azure.sh). It
-# was not run against Azure.
+# Tested: shellcheck, and every command and option with the Azure CLI's own parser (tests/acceptance/azure.sh). The script
+# has not been run against Azure.
 set -euo pipefail
 here=$(dirname "$0")
 
@@ -98,7 +99,7 @@ people=$(az monitor action-group create --name "$name" "${on[@]}" --short-name p
     --action email owner "$ALERT_EMAIL" usecommonalertschema --query id --output tsv)
 az eventgrid system-topic create --name "$name-vault" "${on[@]}" --location "$vault_location" \
     --source "$vault_id" --topic-type Microsoft.KeyVault.vaults --output none
-# The command for subscriptions does not know alerts as a destination; the service does.
+# The CLI's command for event subscriptions does not support alerts as a destination, but the service does.
 az rest --method put --output none \
     --url "$group/providers/Microsoft.EventGrid/systemTopics/$name-vault/eventSubscriptions/near-expiry?api-version=2025-02-15" \
     --body "$(jq --null-input --arg people "$people" '{properties: {
@@ -116,10 +117,10 @@ az monitor diagnostic-settings create --name logs --resource "$environment" --wo
     --export-to-resource-specific true --output none \
     --logs '[{"category": "ContainerAppConsoleLogs", "enabled": true}, {"category": "ContainerAppSystemLogs", "enabled": true}]'
 
-# Everything in one request: the command for apps supports neither probes nor files. Secrets go through pipes and
-# the environment, never through arguments.
+# One request creates the app, since the CLI's command for apps supports neither probes nor files. Secrets go through pipes
+# and the environment, never through arguments.
 export ALERT_URL=${ALERT_URL:-}
-# A secret's change alone starts no new revision, so a hash of the secrets' content is part of it.
+# A changed secret alone starts no new revision, so the template contains a hash of the secrets' content.
 hash=$(printf '%s\0%s' "$(cat "$CONFIGURATION")" "$ALERT_URL" | sha256sum | cut -c 1-13)
 wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
     --arg client "$client" --arg name "$name" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{

@@ -1,10 +1,10 @@
-// Perennial on Azure Container Apps: an identity, a vault, a role on Perennial's secrets and on nothing else, the vault's
-// audit log, and an alarm that works without Perennial. deploy.sh does the same with the Azure CLI; docs/deploy-azure.md
+// Deploys Perennial on Azure Container Apps: an identity, a vault, a role on Perennial's secrets only, the vault's audit
+// log, and an expiry alarm that works without Perennial. deploy.sh does the same with the Azure CLI. docs/deploy-azure.md
 // shows the whole deployment.
 //
-// Tested: it parses, and every name in it is declared (tests/acceptance/azure.sh, with a third-party parser). Not tested:
-// it was not compiled and not deployed, since neither Bicep's compiler nor Azure was at hand. Run `az bicep build` and
-// `az deployment group what-if` before you trust it.
+// Tested: this file parses, and every name in it is declared (tests/acceptance/azure.sh, with a third-party parser). Not
+// tested: this file was not compiled and not deployed, since neither the Bicep compiler nor Azure was available. Run `az
+// bicep build` and `az deployment group what-if` before you rely on it.
 targetScope = 'resourceGroup'
 
 @description('The name of the resources, and the prefix of others.')
@@ -72,14 +72,14 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
-    // Final: neither the vault nor a secret in it can be purged before its 90 days are over.
+    // This cannot be undone: a deleted vault or secret cannot be purged before its 90 days are over.
     enablePurgeProtection: true
-    // Container Apps without a network of their own have no address that a firewall could name.
+    // Container Apps without a virtual network have no fixed address for a firewall rule.
     publicNetworkAccess: 'Enabled'
   }
 }
 
-// A role's name is unique in the tenant, so it carries the resource group's.
+// A role's name must be unique in the tenant, so it contains the name of the resource group.
 resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(group.id, rotator.Name)
   properties: {
@@ -99,7 +99,7 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
-// By name: a secret need not be there yet.
+// The role assignment names the secret. The secret need not exist yet.
 resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = [for secretName in secrets: {
   parent: vault
   name: secretName
@@ -120,7 +120,7 @@ resource readSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = [f
   name: secretName
 }]
 
-// Key Vault Secrets User, a role of Azure's own.
+// Key Vault Secrets User, a built-in role of Azure.
 resource mayRead 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (secretName, place) in readSecrets: {
   name: guid(vault.id, secretName, identity.id, 'read')
   scope: readSecret[place]
@@ -142,7 +142,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   }
 }
 
-// Who read and wrote which secret: table AZKVAuditLogs, which audit.kql asks.
+// The table AZKVAuditLogs shows who read and wrote which secret. audit.kql queries this table.
 resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'audit'
   scope: vault
@@ -183,8 +183,8 @@ resource events 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   }
 }
 
-// The vault itself says it, 30 days before a secret's end, whatever has become of Perennial. A rotated token never comes
-// that near. Only versions written after this subscription was made count (docs/azure-facts.md F219).
+// Key Vault sends this event 30 days before a secret expires, even if Perennial does not run. A token that Perennial rotates
+// never gets so old. The event exists only for versions that are written after this subscription (docs/azure-facts.md F219).
 resource nearExpiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = {
   parent: events
   name: 'near-expiry'
@@ -256,12 +256,12 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
   properties: {
     environmentId: environment.id
     configuration: {
-      // No ingress: it cannot be reached from outside.
+      // No ingress: the app cannot be reached from outside.
       activeRevisionsMode: 'Single'
       secrets: values
     }
     template: {
-      // A stop goes on saving for 25 seconds.
+      // When it stops, Perennial tries for 25 seconds to save a new token that is not in the vault yet.
       terminationGracePeriodSeconds: 40
       containers: [
         {
@@ -288,18 +288,18 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               name: 'PERENNIAL__HTTP__LISTEN'
               value: '0.0.0.0:9464'
             }
-            // The name in alerts. A replica's host name changes.
+            // The name of this deployment in alerts. The host name of a replica changes.
             {
               name: 'PERENNIAL__ALERTS__INSTANCE'
               value: name
             }
-            // A secret's change alone starts no new revision, so a hash of the secrets' content is part of it.
+            // A changed secret alone starts no new revision, so the template contains a hash of the secrets' content.
             {
               name: 'CONFIGURATION_HASH'
               value: uniqueString(configuration, alertUrl)
             }
           ]
-          // A dead grant fails none of these: it is an alert, and no restart would cure it.
+          // A dead token opens an alert and fails no probe, since a restart cannot fix it.
           probes: [
             {
               type: 'Liveness'
@@ -337,8 +337,8 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
           secrets: files
         }
       ]
-      // One: a second would redeem and save the same tokens beside it. While a revision replaces another there are two for a
-      // moment, which does no harm.
+      // One replica: a second one would redeem and save the same tokens. While a new revision replaces the old one, two
+      // replicas run for a moment. That does no harm.
       scale: {
         minReplicas: 1
         maxReplicas: 1

@@ -1,6 +1,7 @@
-//! The form of a message for each kind of sink.
+//! The message formats of each kind of sink.
 //!
-//! Owns the wire forms. Pure. Its only secrets are `PagerDuty`'s routing key and the webhook's signing key.
+//! This module is pure and owns the wire formats of messages. The only secrets in messages are the routing key of
+//! `PagerDuty` and the signing key of the webhook.
 
 use std::fmt::Write as _;
 
@@ -19,12 +20,12 @@ mod signing;
 pub use self::event::{cloud_event, pagerduty};
 pub use self::signing::SigningKey;
 
-/// How much of a message is shown.
+/// The size limits of one message.
 #[derive(Clone, Copy, Debug)]
 struct Size {
-    /// Incidents shown in full.
+    /// The maximum number of incidents shown in full.
     incidents: usize,
-    /// Characters of a text from another service; longer texts are cut.
+    /// The maximum number of characters of a text from another service. Longer texts are cut.
     chars: usize,
 }
 
@@ -32,23 +33,23 @@ const fn size(incidents: usize, chars: usize) -> Size {
     Size { incidents, chars }
 }
 
-/// From the largest to the smallest. The first size that the receiver accepts is used. The first size never cuts an
-/// action.
+/// The sizes of a message, from the largest to the smallest. The largest size that the receiver accepts is used. The
+/// first size never cuts an action.
 const SIZES: [Size; 6] =
     [size(10, 600), size(10, 300), size(10, 150), size(5, 150), size(3, 100), size(1, 60)];
-/// Token names shown for one incident.
+/// The maximum number of token names shown for one incident.
 const MOST_NAMES: usize = 10;
-/// Bytes of a message that Teams accepts, less a margin for its envelope (docs/azure-facts.md F501).
+/// The maximum size of a Teams message in bytes, with a margin for its envelope (docs/azure-facts.md F501).
 pub const TEAMS_BYTES: usize = 24_000;
-/// Bytes of a message that Slack accepts (docs/azure-facts.md F502).
+/// The maximum size of a Slack message in bytes (docs/azure-facts.md F502).
 pub const SLACK_BYTES: usize = 12_000;
-/// Characters of a section's text that Slack accepts (docs/azure-facts.md F502).
+/// The maximum length of a Slack section's text in characters (docs/azure-facts.md F502).
 const SLACK_SECTION: usize = 2_900;
 
 /// The title of a test message.
 const TEST_TITLE: &str = "Test message";
 
-/// The message in the largest size that fits into this many bytes.
+/// Formats a message in the largest size that fits into `most_bytes`.
 fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
     let [largest, smaller @ ..] = SIZES;
     let mut sizes = smaller.into_iter();
@@ -60,7 +61,7 @@ fn within(most_bytes: usize, form: impl Fn(Size) -> Value) -> Value {
     message
 }
 
-/// The headline of a message.
+/// The headline of a message, which also serves as the subject of a mail.
 pub fn headline(changes: &[Notification]) -> String {
     if let [change] = changes {
         return format!("{}{}", title(change), of_whom(&change.condition));
@@ -80,7 +81,7 @@ fn is_critical(change: &Notification) -> bool {
     change.what != EventKind::Test && change.condition.severity == Severity::Critical
 }
 
-/// What happened to which condition.
+/// The title of a notification: what happened to which condition.
 fn title(Notification { what, condition, .. }: &Notification) -> String {
     let word = match (what, condition.severity) {
         (EventKind::Test, _) => return TEST_TITLE.to_owned(),
@@ -118,7 +119,7 @@ fn left(condition: &Condition) -> Option<String> {
     })
 }
 
-/// Name and value of each fact about an incident.
+/// The facts of a notification, each as a name and a value.
 fn facts(
     change: &Notification,
     here: &Deployment,
@@ -176,7 +177,7 @@ fn facts(
     facts
 }
 
-/// The runbook section of a condition: its heading is the kind.
+/// The link to the runbook section of a condition. The section's name is the kind of the condition.
 pub fn runbook(condition: &Condition, here: &Deployment) -> String {
     let section = condition.kind.as_str();
     match &here.runbook_url {
@@ -185,14 +186,14 @@ pub fn runbook(condition: &Condition, here: &Deployment) -> String {
     }
 }
 
-/// How many incidents are not shown.
+/// A text with the number of incidents that are not shown.
 fn unshown(changes: &[Notification], size: Size, here: &Deployment) -> Option<String> {
     let more = changes.len().checked_sub(size.incidents).filter(|more| *more > 0)?;
     let page = here.page_url.as_deref().unwrap_or("the status page");
     Some(format!("and {more} more: see {page}"))
 }
 
-/// An Adaptive Card for a Workflows webhook, within this many bytes (docs/azure-facts.md F501).
+/// Formats an Adaptive Card for a Teams Workflows webhook, of at most `most_bytes` (docs/azure-facts.md F501).
 pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let calm = changes.iter().all(|change| matches!(change.what, EventKind::Resolved | EventKind::Test));
     let colour = if changes.iter().any(|change| change.what != EventKind::Resolved && is_critical(change)) {
@@ -228,8 +229,8 @@ pub fn teams(changes: &[Notification], here: &Deployment, now: Timestamp, most_b
     })
 }
 
-/// A message for an incoming webhook, within this many bytes (docs/azure-facts.md F502: three characters are
-/// escaped).
+/// Formats a message for a Slack incoming webhook, of at most `most_bytes`. Slack requires escapes for three characters
+/// (docs/azure-facts.md F502).
 pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_bytes: usize) -> Value {
     let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
@@ -251,21 +252,22 @@ pub fn slack(changes: &[Notification], here: &Deployment, now: Timestamp, most_b
     })
 }
 
-/// A mail in plain text.
+/// A plain-text mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// One line.
+    /// The subject, which is one line.
     pub subject: String,
-    /// The whole body.
+    /// The body of the mail.
     pub text: String,
-    /// The same for the same message of this instance, so that a reader can recognize a duplicate.
+    /// The id of the mail. A repeated message of the same instance has the same id, so that a reader can recognize a
+    /// duplicate.
     pub id: Uuid,
-    /// The incident of this instance, if the mail is about one. Mail programs show mails with the same reference as a
-    /// thread.
+    /// The id of the incident and instance, if the mail is about a single incident. Mail programs group mails with the
+    /// same reference into a thread.
     pub thread: Option<Uuid>,
 }
 
-/// A mail about all changes of a message.
+/// Formats a mail about all changes of a message.
 pub fn mail(changes: &[Notification], here: &Deployment, now: Timestamp) -> Mail {
     let size = SIZES[0];
     let mut text = String::new();

@@ -1,6 +1,7 @@
-//! Alerts: which sink gets which message, and its delivery.
+//! Alerts: decides which sink gets which message, and delivers it.
 //!
-//! `rules` decides what is due, `forms` formats it, `notifier` delivers it. `sink` is the configured destination.
+//! `rules` decides which notifications are due, `forms` formats them and `notifier` delivers them. `sink` defines the
+//! configured destinations.
 
 pub mod rules;
 pub mod sink;

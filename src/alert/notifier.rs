@@ -1,10 +1,10 @@
 //! Delivers alerts to sinks, with retries. `heartbeat` reports that this process is alive.
 //!
-//! Owns one task per sink: find what is due, send it, repeat. A failed message stays due. It is retried after a wait
-//! that doubles, or at the time that the receiver asked for.
+//! This module owns one task per sink. The task finds due notifications, sends them and repeats. A failed message stays
+//! due. A retry follows after a wait that doubles each time, or at the time that the receiver requested.
 //!
-//! Invariants: an address or a key is read for each use and never shown; nothing is sent without TLS except to
-//! loopback; no redirect is followed.
+//! Invariants: URLs and keys are read for each use and never shown. Messages are sent only over TLS, except to
+//! loopback. Redirects are not followed.
 
 mod answer;
 mod heartbeat;
@@ -44,33 +44,33 @@ use crate::token::local_secret::read_local;
 use crate::token::managed::Deployment;
 use crate::token::secret::Source;
 
-/// Timeout of one delivery; a slower receiver is retried.
+/// The timeout of one delivery. Delivery to a slower receiver is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Changes within this time are sent in one message.
+/// Changes that occur within this time are sent in one message.
 const SETTLES: Duration = Duration::from_millis(250);
-/// People get at most one message in this time.
+/// The minimum time between two messages to a sink.
 const PACE: Duration = Duration::from_secs(5);
-/// The first wait after a failure, and the longest one.
+/// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// Some conditions begin only because time passes, so the board is also checked at this interval.
+/// How often the board is checked without a change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// A rejected message is split at most this often in a row.
+/// The maximum number of times that a rejected message is split in a row.
 const MOST_SPLITS: usize = 8;
-/// At start-up, alerts wait until all tokens were tried, so that they are sent in one message; but no longer than
-/// this.
+/// The maximum time that alerts wait at start-up until all tokens have been tried. The wait lets all alerts go into one
+/// message.
 const ALL_TRIED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Carries a finished message to its receiver.
+/// Sends formatted messages to their receivers.
 pub trait Carrier: Clone + Send + Sync + 'static {
-    /// Sends a request to a receiver of that kind and returns its answer.
+    /// Sends a request to a receiver of kind `kind` and returns the response.
     fn post(
         &self,
         kind: &'static str,
         request: Request,
     ) -> impl Future<Output = Result<Received, NoResponse>> + Send;
 
-    /// Hands a mail to a server.
+    /// Sends a mail through a mail server.
     fn mail(
         &self,
         server: &SmtpServer,
@@ -81,25 +81,25 @@ pub trait Carrier: Clone + Send + Sync + 'static {
 /// Sends messages over HTTP and SMTP.
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    /// The shared HTTP client.
+    /// The HTTP client that all adapters share.
     pub http: Arc<Http>,
-    /// Where its calls are counted.
+    /// The recorder that counts each call.
     pub calls: Arc<Calls>,
 }
 
-/// Sends to one sink.
+/// Sends notifications to one sink.
 #[derive(Clone, Debug)]
 pub struct Notifier<C = Outbound> {
-    /// The destination.
+    /// The sink that receives the notifications.
     pub sink: Sink,
-    /// The instance and links that messages name.
+    /// The deployment, whose instance and links appear in messages.
     pub here: Arc<Deployment>,
-    /// The carrier.
+    /// The carrier that sends the messages.
     pub outbound: C,
 }
 
 impl<C: Carrier> Notifier<C> {
-    /// Sends these changes in one message; sinks that keep incidents get one message per change.
+    /// Sends these changes in one message. A sink that tracks incidents by id gets one message per change.
     ///
     /// # Errors
     /// The delivery failed, or its result is unknown.
@@ -135,10 +135,10 @@ impl<C: Carrier> Notifier<C> {
         }
     }
 
-    /// Sends a test message in the same way. If it opens an incident, closes that too.
+    /// Sends a test message like any other message. If the test opens an incident, also closes it.
     ///
     /// # Errors
-    /// As `send`.
+    /// The delivery failed, or its result is unknown, as in `send`.
     pub async fn test(&self, now: Timestamp) -> Result<(), Undelivered> {
         let test = test_message(&self.sink.name, &self.here, now);
         self.send(std::slice::from_ref(&test), now).await?;
@@ -148,7 +148,8 @@ impl<C: Carrier> Notifier<C> {
         Ok(())
     }
 
-    /// Sends a message within this many bytes, and within a quarter of that if the receiver rejects the first one.
+    /// Sends a message of at most `most_bytes`. If the receiver rejects the message, sends one of at most a quarter of
+    /// that size.
     async fn post_within(
         &self,
         most_bytes: usize,
@@ -171,7 +172,7 @@ impl<C: Carrier> Notifier<C> {
         self.exchange(request).await
     }
 
-    /// The headers are those of Standard Webhooks 1.0 ("Webhook headers").
+    /// Sends a `CloudEvents` event. With a key, adds the headers of Standard Webhooks 1.0 ("Webhook headers").
     async fn post_event(
         &self,
         url: &TargetUrl,
@@ -245,7 +246,7 @@ fn address(source: &Source) -> Result<TargetUrl, Undelivered> {
     })
 }
 
-/// Delivers alerts to one sink until cancelled. `index` is the sink's on the board.
+/// Delivers alerts to one sink until canceled. `index` is the sink's index on the board.
 pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, index: usize) {
     let (sink, courier) = (courier.sink.clone(), Arc::new(courier));
     let send = move |changes: Vec<Notification>, now| {
@@ -255,7 +256,7 @@ pub async fn keep_told<C: Carrier>(courier: Notifier<C>, board: StatusBoard, ind
     keep_told_by(send, &sink, &board, index).await;
 }
 
-/// The same with any `send`, so that tests can simulate days.
+/// Delivers alerts with any `send` function, so that tests can simulate days.
 pub async fn keep_told_by<S>(
     send: impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -267,12 +268,12 @@ pub async fn keep_told_by<S>(
     let mut news = board.subscribe_to_news();
     let all_tried = async {
         while !board.is_ready() {
-            // Cannot fail: the board, which is held here, owns the sender.
+            // `changed` cannot fail, because the board owns the sender and lives longer than this loop.
             let _news = news.changed().await;
         }
     };
     let _late = tokio::time::timeout(ALL_TRIED_WITHIN, all_tried).await;
-    // Incidents are dated by the vault's time, which is known only now.
+    // Incidents are dated by the vault's time, which is known only after the tokens have been tried.
     let mut ledger = SinkState::new(sink.clone(), board.clock().now()).beside(board.deliveries().names());
     let mut retries = Retries::new();
     loop {
@@ -301,7 +302,7 @@ pub async fn keep_told_by<S>(
     }
 }
 
-/// Sends messages and records deliveries. A receiver that does not answer is tried once.
+/// Sends messages and records the deliveries. If the receiver does not respond, the remaining messages wait.
 async fn deliver<S>(
     send: &impl Fn(Vec<Notification>, Timestamp) -> S,
     sink: &Sink,
@@ -340,7 +341,7 @@ async fn deliver<S>(
                     }
                 }
             }
-            // The message may be too long, or the receiver may reject one of the changes in it.
+            // The message may be too long, or the receiver may reject only one of the changes in it.
             Err(missed) if missed.message_rejected && message.len() > 1 && splits < MOST_SPLITS => {
                 splits += 1;
                 let (first, second) = message.split_at(message.len() / 2);
@@ -367,7 +368,8 @@ async fn deliver<S>(
     board.missed(index, Miss { why: missed.why, permanent: missed.permanent, severity });
 }
 
-/// Adopts the failures of sinks that the previous process reported, before any of them is reported as cleared.
+/// Adopts the sink failures that the previous process reported. The adoption must happen before any of these failures
+/// is reported as cleared.
 fn inherit_trouble(board: &StatusBoard) {
     let sinks = board.deliveries().names();
     let was_told = |sink: &str| board.read(|snapshots| was_undeliverable(sink, snapshots, &sinks));
@@ -375,7 +377,8 @@ fn inherit_trouble(board: &StatusBoard) {
     troubled.for_each(|place| board.inherit_trouble(place));
 }
 
-/// The message for a sink that missed changes that are over by now: only a delivery shows that the sink works.
+/// Creates a message for a sink that missed changes whose conditions have cleared. Only a delivery shows that the sink
+/// works.
 fn works_again(sink: &Sink, here: &Deployment, since: Timestamp) -> Notification {
     let why = "earlier messages could not be delivered and their conditions have since cleared";
     let condition = undeliverable(&sink.name, here, why, (Severity::Warning, since));

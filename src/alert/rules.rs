@@ -1,15 +1,15 @@
-//! Alert rules: what is due at each sink.
+//! Alert rules: decides which notifications are due at each sink.
 //!
-//! Owns the rules of opened, changed, reminder, flapping and resolved. There is no queue. A sink's `SinkState`
-//! compares the delivered changes with the current conditions, so nothing overflows, and a failed delivery stays due.
-//! A condition that begins and ends between two deliveries is never reported. Pure: `notifier` delivers, `forms`
-//! formats.
+//! This module owns the rules for opened, changed, reminder, flapping and resolved notifications. There is no queue. A
+//! sink's `SinkState` compares delivered notifications with the current conditions. So no queue can overflow, and a
+//! failed delivery stays due. A condition that begins and ends between two deliveries is never reported. This module is
+//! pure: `notifier` delivers, `forms` formats.
 //!
-//! Delivered incidents are marked in the tags of a few tokens (`rotation::told`). After a start, sinks that keep
-//! incidents themselves (`PagerDuty`, `webhook`) get everything again under the same ids. People get only what no
-//! mark records as delivered, and the daily reminder. The same marks show which incidents ended meanwhile. While a
-//! vault denies access, nothing can be marked: sinks that keep incidents get the end of such incidents at each start,
-//! as soon as the token works.
+//! Delivered incidents are marked in the tags of a few tokens (`rotation::told`). Some sinks (`PagerDuty`, `webhook`)
+//! keep incidents: they track each incident by its id. After a start, these sinks get all current incidents again under
+//! the same ids. All other sinks get only unmarked incidents and the daily reminder. The marks also show which
+//! incidents ended while no process ran. While a vault denies access, nothing can be marked. So sinks that keep
+//! incidents get the end of such incidents at each start, as soon as the token works.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,15 +32,15 @@ mod flapping;
 pub use self::before::was_undeliverable;
 use self::flapping::Flaps;
 
-/// Interval of reminders for an incident that lasts.
+/// The interval of reminders for an incident that continues.
 pub const REMIND_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// A condition that may clear by itself is reported once it has lasted this long. After a start, an overdue step is
-/// usually done within seconds.
+/// How long a condition with remedy `Retry` must last before it is reported. After a start, an overdue step is usually
+/// done within seconds.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
 
-/// Tokens that join an incident are reported after this wait, which doubles each time. An outage that tokens notice
-/// one by one is one incident and not a hundred messages.
+/// How long tokens that join an incident wait before they are reported. The wait doubles each time. So an outage that
+/// affects tokens one by one does not cause a hundred messages.
 const JOIN_WAIT: TimeDelta = TimeDelta::minutes(1);
 const JOIN_WAIT_DOUBLES: u32 = 10;
 
@@ -49,20 +49,20 @@ const JOIN_WAIT_DOUBLES: u32 = 10;
 pub enum EventKind {
     /// The incident is new.
     Opened,
-    /// Its severity rose, or tokens joined it.
+    /// The severity rose, tokens joined the incident, or the remedy or the owners changed.
     Changed,
-    /// It still holds.
+    /// The incident continues, and its daily reminder is due.
     Reminder,
-    /// It has cleared.
+    /// The incident has ended.
     Resolved,
-    /// It began and ended several times. The next message follows when it has not changed for an hour.
+    /// The incident began and ended several times. The next message follows after an hour without a change.
     Flapping,
-    /// A test of the sink; nothing is wrong.
+    /// The notification is a test of the sink, and no problem exists.
     Test,
 }
 
 impl EventKind {
-    /// Its name in messages.
+    /// The event's name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -75,21 +75,22 @@ impl EventKind {
     }
 }
 
-/// One notification.
+/// A notification about one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// Its kind.
+    /// The kind of event.
     pub what: EventKind,
-    /// The incident. A resolved one is as last reported, with all tokens that were ever in it.
+    /// The incident's condition. For a resolved incident, it is the last reported condition with all tokens ever
+    /// affected.
     pub condition: Condition,
-    /// How long a resolved incident lasted, if its beginning is known.
+    /// How long a resolved incident lasted, if its start is known.
     pub lasted: Option<TimeDelta>,
-    /// The day, counted from 1970: each day's reminder has its own id.
+    /// The day of the notification, counted from 1970. The day gives each daily reminder a different id.
     pub day: i64,
 }
 
 impl Notification {
-    /// An id that is the same for the same notification, also in another process.
+    /// The id of this notification. Every process computes the same id for the same notification.
     pub fn id(&self) -> Uuid {
         let Condition { id, since, severity, remedy, tokens, owners, .. } = &self.condition;
         let since = since.timestamp();
@@ -105,47 +106,47 @@ impl Notification {
     }
 }
 
-/// A test message for a sink.
+/// Creates a test message for a sink.
 pub fn test_message(sink: &str, here: &Deployment, now: Timestamp) -> Notification {
     let mut condition = sink_health::undeliverable(sink, here, "", (Severity::Warning, now));
-    // Each test is an incident of its own.
+    // Each test counts as a separate incident.
     condition.id = Uuid::new_v5(&condition.id, format!("test/{}", now.timestamp()).as_bytes());
     condition.summary = format!("this is a test of the alert sink {sink}; nothing is wrong");
     "nothing: this test shows that alerts reach you".clone_into(&mut condition.action);
     Notification { what: EventKind::Test, condition, lasted: None, day: day(now) }
 }
 
-/// What one sink has received so far.
+/// The notifications that one sink has received so far.
 #[derive(Clone, Debug)]
 pub struct SinkState {
     sink: Sink,
     others: Vec<Arc<str>>,
     started: Timestamp,
     told: BTreeMap<Uuid, Notified>,
-    /// Incidents that are not reported yet, and when this process first saw them.
+    /// Incidents that are not reported yet, with the time when this process first saw each.
     pending: BTreeMap<Uuid, Timestamp>,
-    /// Incidents that this process has reported.
+    /// Incidents that this process has already reported.
     known: BTreeSet<Uuid>,
-    /// Incidents that have ended lately.
+    /// Incidents that ended recently, with their recent ends.
     flaps: BTreeMap<Uuid, Flaps>,
-    /// Tokens, by index, whose incidents from the previous process are all dealt with.
+    /// Indices of tokens for which no incident of the previous process remains to be ended.
     settled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Notified {
-    /// As last reported, without the tokens that have left since.
+    /// The condition as last reported, without the tokens that have left since.
     condition: Condition,
-    /// All tokens that were ever in it.
+    /// All tokens that the incident has ever affected.
     tokens: BTreeSet<String>,
     remind_at: Timestamp,
-    /// Tokens that join are reported from this time on.
+    /// When tokens that join are reported.
     joins_at: Timestamp,
     changes: u32,
 }
 
 impl SinkState {
-    /// The state of a process that began at `started` and has sent nothing.
+    /// Creates the state of a process that began at `started` and has sent no notifications.
     pub fn new(sink: Sink, started: Timestamp) -> Self {
         Self {
             sink,
@@ -159,13 +160,13 @@ impl SinkState {
         }
     }
 
-    /// The same, also reporting delivery failures of the sinks with these names.
+    /// Sets the names of all sinks, so that this sink can end their delivery failures.
     #[must_use]
     pub fn beside(self, sinks: Vec<Arc<str>>) -> Self {
         Self { others: sinks, ..self }
     }
 
-    /// Notifications that are due: the most severe first, resolved ones last.
+    /// Returns the due notifications: the most severe first, resolved ones last.
     pub fn due(
         &mut self,
         snapshots: &[Snapshot],
@@ -205,7 +206,7 @@ impl SinkState {
         due
     }
 
-    /// Corrects times that were taken from a wrong clock: no wait is longer than one that begins now.
+    /// Limits times that a wrong clock may have set in the future. No wait is longer than one that begins now.
     fn correct(&mut self, now: Timestamp) {
         self.started = self.started.min(now);
         for since in self.pending.values_mut() {
@@ -220,7 +221,7 @@ impl SinkState {
         }
     }
 
-    /// Records a delivery.
+    /// Records that a notification was delivered.
     pub fn note(&mut self, change: &Notification, now: Timestamp) {
         let id = change.condition.id;
         self.known.insert(id);
@@ -245,7 +246,7 @@ impl SinkState {
         self.told.insert(id, Notified { condition, tokens, remind_at, joins_at, changes });
     }
 
-    /// When time alone may next make something due.
+    /// When a notification may become due next without any change of conditions.
     pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
         let times = self.told.values().flat_map(|told| [told.remind_at, told.joins_at]);
         let times = times.chain(self.pending.values().map(|since| *since + HELD_FOR));
@@ -253,8 +254,8 @@ impl SinkState {
         times.filter(|at| *at > now).min()
     }
 
-    /// The current conditions as this sink may see them: none about itself; none below its severity, unless reported
-    /// before; each drawn from the sink's own tokens only.
+    /// The current conditions that this sink may see. The sink's own delivery failure is excluded. Conditions below the
+    /// sink's minimum severity are excluded, unless already reported. Only data of the sink's own tokens is included.
     fn seen(&self, snapshots: &[Snapshot], holding: &[Condition], now: Timestamp) -> Vec<Condition> {
         let mut seen = if self.sink.tokens.is_empty() {
             holding.to_vec()
@@ -273,12 +274,12 @@ impl SinkState {
         self.sink.is_about(of.grant.name.as_str())
     }
 
-    /// The mark that records a delivered incident.
+    /// The mark for an incident that was delivered to this sink.
     pub fn mark(&self, incident: Uuid) -> u32 {
         before::mark(incident, &self.sink.name)
     }
 
-    /// Adopts the incidents that the previous process reported to people.
+    /// Adopts an incident that the previous process reported to people, so that it is not reported again.
     fn adopt(&mut self, snapshots: &[Snapshot], condition: &Condition, now: Timestamp) {
         let id = condition.id;
         if self.sink.to.keeps_incidents() || self.known.contains(&id) || self.told.contains_key(&id) {
@@ -301,7 +302,7 @@ impl SinkState {
             let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;
             return (!passes).then_some(EventKind::Opened);
         };
-        // A token that has left may join again.
+        // A token that has left the incident may join it again.
         let affected: BTreeSet<&String> = condition.tokens.iter().collect();
         told.condition.tokens.retain(|token| affected.contains(token));
         let joined = told.condition.tokens.len() < affected.len();
@@ -325,7 +326,7 @@ fn day(now: Timestamp) -> i64 {
     now.timestamp().div_euclid(REMIND_EVERY.num_seconds())
 }
 
-/// The next whole number of days after the beginning.
+/// The next time that is a whole number of days after `since`.
 fn next_reminder(since: Timestamp, now: Timestamp) -> Timestamp {
     let days = (now - since).num_days() + 1;
     since + REMIND_EVERY * i32::try_from(days).unwrap_or(i32::MAX)

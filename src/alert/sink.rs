@@ -1,6 +1,6 @@
-//! Where alerts and the heartbeat go, as configured.
+//! Configuration of the alert sinks and the heartbeat.
 //!
-//! Pure data. Addresses and keys are secrets, so this holds only where to read them.
+//! This module contains only data. URLs and keys are secrets, so these types contain only their sources.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,76 +9,77 @@ use crate::net::address::TargetUrl;
 use crate::status::condition::Severity;
 use crate::token::secret::Source;
 
-/// A configured alert destination.
+/// A configured destination of alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sink {
-    /// Its name.
+    /// The sink's name in the configuration.
     pub name: Arc<str>,
-    /// Its kind and address.
+    /// The kind of the sink and its address.
     pub to: Destination,
-    /// Less severe conditions are not sent.
+    /// The minimum severity of conditions that are sent to this sink.
     pub min_severity: Severity,
-    /// Patterns of the tokens whose conditions are sent (`*` stands for any letters); empty for all.
+    /// Name patterns of the tokens whose conditions are sent. In a pattern, `*` stands for any characters. An empty
+    /// list matches all tokens.
     pub tokens: Vec<String>,
 }
 
-/// Where alerts go. Addresses and keys are secrets, so this holds only where to read them.
+/// Where alerts are sent. URLs and keys are secrets, so this type contains only their sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// `CloudEvents`, one for each change.
+    /// A webhook that receives one `CloudEvents` event for each change.
     Webhook {
-        /// The address.
+        /// The source of the webhook's URL.
         url: Source,
-        /// The key that signs what is sent.
+        /// The source of the key that signs events.
         signing_key: Option<Source>,
     },
-    /// A Microsoft Teams channel, by a Workflows webhook.
+    /// A Microsoft Teams channel with a Workflows webhook.
     Teams {
-        /// The address.
+        /// The source of the webhook's URL.
         url: Source,
     },
-    /// A Slack channel, by an incoming webhook.
+    /// A Slack channel with an incoming webhook.
     Slack {
-        /// The address.
+        /// The source of the webhook's URL.
         url: Source,
     },
-    /// A `PagerDuty` service, by its Events API.
+    /// A `PagerDuty` service with its Events API.
     PagerDuty {
-        /// The integration key.
+        /// The source of the service's integration key.
         routing_key: Source,
-        /// The API's server.
+        /// The base URL of the Events API.
         endpoint: TargetUrl,
     },
-    /// Mailboxes.
+    /// One or more mailboxes, reached through a mail server.
     Email(SmtpServer),
 }
 
 /// A mail server, the sender and the recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpServer {
-    /// The server's name or address.
+    /// The mail server's host name or address.
     pub host: String,
-    /// Its port.
+    /// The mail server's port.
     pub port: u16,
-    /// Whether TLS begins with the connection; otherwise STARTTLS is required.
+    /// Whether the connection starts with TLS. Otherwise STARTTLS is required.
     pub tls_first: bool,
-    /// The sender.
+    /// The sender's mail address.
     pub from: String,
-    /// The recipients.
+    /// The recipients' mail addresses.
     pub to: Vec<String>,
-    /// User and password, if the server requires authentication.
+    /// The user name and the source of the password, if the server requires authentication.
     pub login: Option<(String, Source)>,
 }
 
 impl Sink {
-    /// Whether conditions of this token are sent.
+    /// Whether conditions of this token are sent to this sink.
     pub fn is_about(&self, token: &str) -> bool {
         self.tokens.is_empty() || self.tokens.iter().any(|pattern| fits(pattern, token))
     }
 }
 
 impl Destination {
-    /// The sources of its secrets.
+    /// The sources of the destination's secrets.
     pub fn sources(&self) -> Vec<&Source> {
         match self {
             Self::Webhook { url, signing_key } => std::iter::once(url).chain(signing_key).collect(),
@@ -88,7 +89,7 @@ impl Destination {
         }
     }
 
-    /// Its name in the configuration.
+    /// The kind's name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Webhook { .. } => "webhook",
@@ -99,23 +100,23 @@ impl Destination {
         }
     }
 
-    /// Whether the receiver recognizes an incident by its id. Such a receiver gets one message per incident and
-    /// tolerates duplicates.
+    /// Whether the receiver identifies incidents by their id. A receiver that tracks incidents by id gets one message
+    /// per incident and tolerates duplicates.
     pub fn keeps_incidents(&self) -> bool {
         matches!(self, Self::Webhook { .. } | Self::PagerDuty { .. })
     }
 }
 
-/// The monitor that raises an alarm when this process stops.
+/// The heartbeat to a monitor. The monitor raises an alarm when this process stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The address that is pinged; a secret.
+    /// The source of the heartbeat's URL, which is a secret.
     pub url: Source,
-    /// The interval.
+    /// The interval between heartbeats.
     pub every: Duration,
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any letters. Case is ignored.
+/// Whether a name matches a pattern. In a pattern, `*` stands for any characters. Case is ignored.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };

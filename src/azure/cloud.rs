@@ -8,29 +8,28 @@ use crate::net::address::BaseUrl;
 /// A cloud and the addresses of its services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloud {
-    /// Its name.
     pub name: CloudName,
-    /// Entra's token endpoints.
+    /// The base address of Entra's token endpoints.
     pub authority: BaseUrl,
-    /// Partner Center's API.
+    /// The base address of Partner Center's API.
     pub partner_center: BaseUrl,
-    /// Additional trusted root certificates, PEM.
+    /// A PEM file with additional trusted root certificates.
     pub ca_file: Option<PathBuf>,
 }
 
-/// A national cloud.
+/// Azure public or a national cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudName {
-    /// Azure public, GCC included.
+    /// Azure public, which includes GCC.
     Public,
-    /// US Government, GCC High and `DoD`.
+    /// Azure US Government, which includes GCC High and `DoD`.
     UsGov,
-    /// China, run by 21Vianet.
+    /// Azure China, which 21Vianet operates.
     China,
 }
 
 impl CloudName {
-    /// Entra's address (docs/azure-facts.md F139).
+    /// Returns Entra's address (docs/azure-facts.md F139).
     pub fn authority(self) -> BaseUrl {
         known(match self {
             Self::Public => "https://login.microsoftonline.com",
@@ -39,7 +38,7 @@ impl CloudName {
         })
     }
 
-    /// What a token for the vault is issued for (docs/azure-facts.md F202).
+    /// Returns the audience of access tokens for the vault (docs/azure-facts.md F202).
     pub fn vault_audience(self) -> BaseUrl {
         known(match self {
             Self::Public => "https://vault.azure.net",
@@ -48,8 +47,8 @@ impl CloudName {
         })
     }
 
-    /// Partner Center's API, which is also its tokens' audience. US Government partners use the public one
-    /// (docs/azure-facts.md F301).
+    /// Returns the address of Partner Center's API, which is also the audience of its tokens. US Government partners
+    /// use the public address (docs/azure-facts.md F301).
     pub fn partner_center(self) -> BaseUrl {
         known(match self {
             Self::Public | Self::UsGov => "https://api.partnercenter.microsoft.com",
@@ -57,13 +56,13 @@ impl CloudName {
         })
     }
 
-    /// The scope that is requested when a token for Partner Center is redeemed.
+    /// Returns the default scope of a redemption for a Partner Center access token.
     pub fn usual_scope(self) -> Arc<str> {
         String::from(self.partner_center().with_path(&["user_impersonation"])).into()
     }
 }
 
-/// One of the addresses above.
+/// Parses an address that this file contains.
 fn known(address: &'static str) -> BaseUrl {
     BaseUrl::parse(address).expect("a test parses every address of every cloud")
 }

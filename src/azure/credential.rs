@@ -1,10 +1,10 @@
 //! How this process authenticates to Key Vault.
 //!
 //! Owns the construction of the SDK's credentials and the translation of their errors. `key_vault` decides when to
-//! make a new credential, which also reads its secret again.
+//! create a new credential. A new credential also reads its secret again.
 //!
-//! Invariants: the authority is HTTPS (`BaseUrl`). An error text is our own, never the SDK's, which may quote a peer
-//! or a tool.
+//! Invariants: the authority is HTTPS (`BaseUrl`). Perennial writes each error text itself. The SDK's texts are not
+//! shown, since they may quote a peer or a tool.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,10 +34,10 @@ use crate::ports::{IssuerError, VaultError};
 use crate::token::local_secret::read_local;
 use crate::token::secret::Source;
 
-/// Makes the credential of an identity. Reads its secret, but requests no token yet.
+/// Creates the credential of an identity. Reads the identity's secret, but requests no token yet.
 ///
 /// # Errors
-/// `NoIdentity`, not transient.
+/// Returns `NoIdentity`, which is not transient.
 pub fn make(
     identity: &Identity,
     authority: &BaseUrl,
@@ -91,8 +91,8 @@ fn asserting(
     })?)
 }
 
-/// A client assertion, read again for each exchange. The SDK's own workload identity credential caches it for ten
-/// minutes (docs/azure-facts.md F404).
+/// A client assertion that is read again for each exchange. The SDK's own workload identity credential caches it for
+/// ten minutes (docs/azure-facts.md F404).
 #[derive(Debug)]
 struct Assertion(Source);
 
@@ -106,7 +106,7 @@ impl ClientAssertion for Assertion {
     }
 }
 
-/// Address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK has the same address.
+/// The address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK uses the same address.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 fn of_host(
@@ -120,7 +120,7 @@ fn of_host(
     };
     let server = BaseUrl::of_host(&address)
         .ok_or_else(|| settled("IDENTITY_ENDPOINT in the environment is not a URL".into()))?;
-    // The service rejects proxied requests, and a proxy must not see the token.
+    // The service rejects proxied requests. A proxy must not see the token either.
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
     let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
@@ -144,14 +144,14 @@ fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> 
         CountingTransport::new(Arc::clone(http), Arc::clone(calls), CallTarget::Entra, authority.clone());
     ClientOptions {
         transport: Some(wire.into_transport()),
-        // The loop's retries are the only ones.
+        // Only the loop retries, so the SDK must not.
         retry: RetryOptions::none(),
         cloud: Some(Arc::new(cloud.into())),
         ..ClientOptions::default()
     }
 }
 
-/// Issues tokens for one cloud's vaults only, whatever audience a vault asks for (docs/azure-facts.md F201, F202).
+/// Issues tokens only for the vaults of one cloud, whatever audience a vault asks for (docs/azure-facts.md F201, F202).
 #[derive(Debug)]
 pub(super) struct ForVaults {
     pub(super) credential: Arc<dyn TokenCredential>,
@@ -173,7 +173,7 @@ impl TokenCredential for ForVaults {
     }
 }
 
-/// Whether an error of the SDK is about getting a token, not about using it.
+/// Whether an SDK error is about getting a token. An error about using a token does not count.
 pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     let mut link: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = link {
@@ -186,12 +186,12 @@ pub(super) fn is_about_identity(error: &azure_core::Error) -> bool {
     false
 }
 
-/// The error in our own words.
+/// Translates an SDK error into a text of Perennial.
 pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     match SdkError::in_error(error) {
         Some(SdkError::NoToken(refused)) => refused_by_entra(refused.clone()),
-        // DNS does not know the authority: the name is wrong, or this network cannot resolve it. Waiting does not
-        // help.
+        // DNS does not know the authority. The authority's name is wrong, or this network cannot resolve the name. A
+        // wait does not help.
         Some(SdkError::Unreachable(NoResponse::NameUnknown)) => advised(
             IssuerError::Unreachable(NoResponse::NameUnknown).to_string(),
             "check DNS on this host, and authority of [cloud]",
@@ -213,7 +213,8 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
     }
 }
 
-/// The SDK runs the Azure CLI and returns its output. Only known phrases are recognized (docs/azure-facts.md F405).
+/// Translates an error of the Azure CLI, which the SDK runs. The SDK returns its output, and only known phrases are
+/// recognized (docs/azure-facts.md F405).
 fn of_tool(text: &str) -> VaultError {
     if text.contains("az login") {
         advised("the Azure CLI is not signed in".into(), "sign in to the Azure CLI: `az login`")
@@ -247,7 +248,7 @@ fn refused_by_entra(refused: IssuerError) -> VaultError {
     }
 }
 
-/// Adds the action for a rejection of this identity by Entra.
+/// Adds the action for Entra's rejection of this identity.
 pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &BaseUrl) -> VaultError {
     let VaultError::NoIdentity { why, transient, refused: Some(refused), action: None } = error else {
         return error;
@@ -259,7 +260,7 @@ pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &Ba
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // The caller replaces this by the command as it is typed in this deployment (`Deployment`).
+        // The caller replaces this text with the command as a person types it in this deployment (`Deployment`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

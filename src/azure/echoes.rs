@@ -1,26 +1,27 @@
-//! Whether a peer's answer contains a secret that was sent to it or that it has just issued.
+//! Checks whether a peer's answer contains a secret. The secret may be one that was sent to the peer, or one that the
+//! peer has just issued.
 //!
-//! Owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both sides, so a slower
-//! search would let it keep this process busy.
+//! Owns the definition of a part of a secret, and a search in O(n log n). A peer can choose both the text and the
+//! secret. A slower search would let the peer keep this process busy.
 
-/// A shorter text counts as no secret: it may occur in an ordinary word.
+/// The length below which a text counts as no secret. A shorter text may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
-/// A piece of this length identifies a longer secret, wherever the secret is cut.
+/// The length of a piece. A piece of this length identifies a longer secret, wherever the secret is cut.
 const PIECE_BYTES: usize = 16;
 
-/// Whether one of a peer's texts holds one of the secrets or a long part of it, ignoring case.
+/// Whether one of a peer's texts holds one of the secrets or a long part of it. Ignores case.
 pub(crate) fn echoes(texts: &[&str], secrets: &[&str]) -> bool {
     holds_one_of::<u128>(texts, secrets)
 }
 
-/// `Piece` is `u128`, which holds exactly one piece.
+/// Whether one of the texts holds one of the secrets. `Piece` is `u128`, which holds exactly one piece.
 ///
-/// The pieces of the texts are sorted, not those of the secrets: texts are short, and no secret is copied unless a
-/// peer sent it back. Sorting replaces hashing because a peer could choose texts with colliding hashes.
+/// The search sorts the pieces of the texts, not those of the secrets. Texts are short. The search copies no secret
+/// unless a peer sent the secret back. The search does not hash, since a peer could choose texts with colliding hashes.
 fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bool {
     let mut told: Vec<Piece> = Vec::new();
-    // Few pieces of a secret share an ending with a piece of a text; the others need no search.
+    // Few pieces of a secret have the same ending as a piece of a text. The other pieces need no search.
     let mut ends = [false; ENDS];
     for piece in texts.iter().flat_map(|text| pieces(text.as_bytes())) {
         ends[end(piece)] = true;
@@ -37,16 +38,16 @@ fn holds_one_of<Piece: Ord + From<u128>>(texts: &[&str], secrets: &[&str]) -> bo
     })
 }
 
-/// Number of distinct endings.
+/// The number of distinct endings.
 const ENDS: usize = 1 << 12;
 
-/// A number for the last three bytes of a piece; different endings may share it.
+/// Returns a number for the last three bytes of a piece. Different endings may have the same number.
 fn end(piece: u128) -> usize {
     let [last, before, first, ..] = piece.to_le_bytes();
     (usize::from(last) ^ usize::from(before) << 4 ^ usize::from(first) << 8) % ENDS
 }
 
-/// Every piece of a text, ignoring case.
+/// Returns every piece of a text, in lower case.
 fn pieces(text: &[u8]) -> impl Iterator<Item = u128> {
     let mut last = 0;
     let ends = text.iter().map(move |byte| {
@@ -83,7 +84,7 @@ mod tests {
         assert!(!echoes(&[&secret[..15], &secret[15..30]], &[secret]), "each text stands for itself");
     }
 
-    /// The answer by definition: each piece of each secret against each position of the text.
+    /// Computes the answer by definition. Compares each piece of each secret with each position of the text.
     fn by_definition<Byte: Ord + From<u8>>(texts: &[&str], secrets: &[&str]) -> bool {
         let bytes = |text: &&str| text.bytes().map(|b| b.to_ascii_lowercase().into()).collect::<Vec<Byte>>();
         let texts: Vec<Vec<Byte>> = texts.iter().map(bytes).collect();
@@ -99,7 +100,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// A small alphabet, so that short secrets often occur by chance; long ones are planted.
+        /// The alphabet is small, so short secrets often occur by chance. The test plants long ones.
         #[test]
         fn the_search_agrees_with_the_definition(
             text in "[abAB~ü@`]{0,40}",
@@ -124,7 +125,7 @@ mod tests {
         static COMPARED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Counts its comparisons.
+    /// A piece that counts its comparisons.
     #[derive(PartialEq, Eq)]
     struct Counted(u128);
 
@@ -147,13 +148,13 @@ mod tests {
         }
     }
 
-    /// Two texts of this many bytes without a common piece, but with near misses everywhere.
+    /// Returns two texts of this many bytes without a common piece. Near misses are everywhere.
     fn near_misses(bytes: usize) -> (String, String) {
         let text = |last: &str| ["a".repeat(PIECE_BYTES - 2).as_str(), last].concat().repeat(bytes / 15);
         (text("b"), text("c"))
     }
 
-    /// Two texts of this many bytes whose pieces are all different.
+    /// Returns two texts of this many bytes. All their pieces are different.
     fn strangers(bytes: usize) -> (String, String) {
         let text = |letters: &[u8]| -> String {
             let mut chance = fastrand::Rng::with_seed(1);
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_search_is_not_quadratic_in_a_peers_text() {
-        // The logarithm of the longest answer that is read: for each of two secrets, and twice for the sort.
+        // The logarithm of the longest answer's length is 16. The search may make 16 comparisons per byte for each of
+        // two secrets, and 32 for the sort.
         const BOUND: u64 = 4 * 16;
         let compared = |search: fn(&[&str], &[&str]) -> bool, (text, secret): (String, String)| {
             COMPARED.set(0);
@@ -178,7 +180,7 @@ mod tests {
                 assert!(each <= BOUND, "{each} comparisons for each of {bytes} bytes");
             }
         }
-        // The naive search exceeds the bound, so the test can fail.
+        // The naive search exceeds the bound. So the test can fail.
         assert!(compared(by_definition::<Counted>, near_misses(1_500)) > BOUND);
     }
 }

@@ -1,11 +1,11 @@
-//! The issuer: Entra's token endpoint (v2).
+//! The issuer: an adapter for Entra's token endpoint (v2).
 //!
-//! Owns the form of the request and the parsing of the answer, here for redemptions and in `sign_in` for sign-ins.
-//! `ports::oauth_error` decides what a rejection means. Entra's descriptions are not kept: they can name the user,
-//! and a hostile peer could put the request into them.
+//! Owns the form of the request and the parsing of the answer. This file handles redemptions, and `sign_in` handles
+//! sign-ins. `ports::oauth_error` decides what a rejection means. Entra's descriptions are not kept. A description can
+//! name the user, and a hostile peer could copy the request into it.
 //!
-//! Invariant: nothing kept from an error body can hold a token or a secret. It is a GUID, a number or a short
-//! lower-case word, or it was searched for what was sent.
+//! Invariant: the kept parts of an error body cannot hold a token or a secret. Each part is a GUID, a number or a short
+//! lower-case word. Any other part was searched for the values that were sent.
 
 mod sign_in;
 
@@ -33,16 +33,17 @@ use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
 
-/// The access token's lifetime if the answer omits it: the shortest that a policy can set (docs/azure-facts.md F105).
+/// The lifetime of an access token if the answer names none: the shortest lifetime that a policy can set
+/// (docs/azure-facts.md F105).
 const LEAST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The longest lifetime with continuous access evaluation (docs/azure-facts.md F105).
+/// The longest lifetime of an access token, with continuous access evaluation (docs/azure-facts.md F105).
 const MOST_LIFETIME: Duration = Duration::from_secs(28 * 60 * 60);
 
-/// Claims challenges and scopes are a few hundred bytes.
+/// The limit for claims challenges and scopes, which have a few hundred bytes.
 const MAX_TEXT_BYTES: usize = 2048;
 
-/// Entra's token endpoint.
+/// The client of Entra's token endpoint.
 #[derive(Clone, Debug)]
 pub struct Entra {
     authority: BaseUrl,
@@ -51,7 +52,7 @@ pub struct Entra {
 }
 
 impl Entra {
-    /// Takes the authority, as `https://login.microsoftonline.com`.
+    /// Creates the client of an authority, such as `https://login.microsoftonline.com`.
     pub fn new(authority: BaseUrl, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { authority, http, calls }
     }
@@ -65,7 +66,8 @@ impl Entra {
         form: &[(&str, &str)],
     ) -> Result<Answer, IssuerError> {
         let url = self.authority.with_path(&[tenant, "oauth2", "v2.0", endpoint]);
-        // No `Origin`: with it Entra refuses confidential clients in every flow (docs/azure-facts.md F103).
+        // The request has no `Origin` header. With this header, Entra rejects confidential clients in every flow
+        // (docs/azure-facts.md F103).
         let request = self
             .http
             .client()
@@ -98,7 +100,7 @@ impl Issuer for Entra {
     }
 }
 
-/// The body of a success, or the error. `secrets` is what was sent.
+/// Returns the body of a success, or the error. `secrets` are the values that were sent.
 fn success<'a>(answer: &'a Answer, secrets: &[&str]) -> Result<&'a [u8], IssuerError> {
     let body = answer.body.as_deref().map(Vec::as_slice);
     match answer.status {
@@ -121,24 +123,25 @@ struct TokenBody {
     id_token: Value,
 }
 
-/// Parses the body of a success. `secrets` is what was sent and must not appear in what is shown.
+/// Parses the body of a success. `secrets` are the values that were sent. No displayed text may contain a sent value.
 ///
 /// # Errors
-/// Retry if it is no token answer; Operator if only the refresh token is missing.
+/// The remedy is `Retry` if the body is no token answer. The remedy is `Operator` if only the refresh token is missing.
 pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
     let parsed: TokenBody =
         serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token answer"))?;
-    // Wrapped before any check, so that each token is wiped even if the other is missing.
+    // The access token and the refresh token are wrapped before any check. So each token is wiped even if the other one
+    // is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
     let refresh_token = parsed.refresh_token.map(RefreshToken::new);
-    // An ID token of another JSON type is ignored; the rest of the answer is still good.
+    // An ID token of another JSON type is ignored, since the rest of the answer is still good.
     let id_token = match parsed.id_token {
         Value::String(text) => Some(Zeroizing::new(text)),
         _ => None,
     };
     let access_token = access_token
         .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
-        // `access-token` prints it, and Partner Center receives it.
+        // `access-token` prints the access token, and Partner Center receives it. So its characters are checked.
         .filter(|token| {
             !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
         })
@@ -161,7 +164,7 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, Issuer
     })
 }
 
-/// v2 answers with an integer, v1 with a string.
+/// Reads a lifetime. Entra's v2 endpoint answers with an integer, and the v1 endpoint with a string.
 fn lifetime(expires_in: &Value) -> Duration {
     seconds(expires_in).map_or(LEAST_LIFETIME, |seconds| Duration::from_secs(seconds).min(MOST_LIFETIME))
 }
@@ -170,7 +173,8 @@ fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Parses an answer that is not a success. `secrets` is what was sent and must not come back.
+/// Parses an answer that is not a success. `secrets` are the values that were sent. The result must not contain a sent
+/// value.
 pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets: &[&str]) -> IssuerError {
     let unavailable = IssuerError::Unavailable { status, retry_after };
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return unavailable };
@@ -194,7 +198,7 @@ pub fn refused(status: u16, body: &[u8], retry_after: Option<Duration>, secrets:
     }))
 }
 
-/// The numbers in the description, then those of `error_codes`: each may hold several.
+/// Returns the numbers in the description, then the numbers of `error_codes`. Each of the two may hold several.
 fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Item = u32> {
     let number = |code: &Value| {
         let plain = code.as_u64().and_then(|code| u32::try_from(code).ok());
@@ -204,7 +208,7 @@ fn codes(description: Option<&str>, listed: Option<&Value>) -> impl Iterator<Ite
     description.into_iter().flat_map(codes_in).chain(listed)
 }
 
-/// A claims challenge, a JSON object that is passed unchanged to the next sign-in.
+/// Returns a claims challenge: a JSON object that the next sign-in sends unchanged.
 fn challenge(text: &str) -> Option<String> {
     let text = printable(text)?;
     let object = serde_json::from_str(text).is_ok_and(|value: Value| value.is_object());

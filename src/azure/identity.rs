@@ -1,6 +1,6 @@
 //! The identities with which this process can authenticate to Key Vault.
 //!
-//! `config` chooses one when it reads the configuration.
+//! `config` chooses the identity when it reads the configuration.
 
 use std::path::PathBuf;
 
@@ -9,62 +9,62 @@ use crate::token::secret::Source;
 /// How this process authenticates to Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// An app, with a token that Kubernetes projects into the pod.
+    /// An app that authenticates with a token that Kubernetes projects into the pod.
     WorkloadIdentity {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
-        /// The app.
+        /// The app's client id.
         client_id: String,
-        /// The token's file. Kubernetes replaces it, so it is read again at each use.
+        /// The file with the projected token. Kubernetes replaces the file, so each use reads it again.
         token_file: PathBuf,
     },
     /// The managed identity of the Azure host.
     ManagedIdentity {
-        /// The client id of a user-assigned identity; `None` for the host's own.
+        /// The client id of a user-assigned identity. `None` means the host's own identity.
         client_id: Option<String>,
-        /// The service that issues its tokens.
+        /// The service that issues the identity's tokens.
         host: IdentityHost,
     },
-    /// An app with a secret.
+    /// An app that authenticates with a client secret.
     ClientSecret {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
-        /// The app.
+        /// The app's client id.
         client_id: String,
-        /// The app's secret, which never comes from Key Vault.
+        /// The source of the app's secret. The secret never comes from Key Vault.
         client_secret: Source,
     },
-    /// An app, with a token of an issuer that the app trusts.
+    /// An app that authenticates with a token of an issuer that the app trusts.
     ClientAssertion {
         /// The vault's tenant: a GUID or a domain.
         tenant_id: String,
-        /// The app.
+        /// The app's client id.
         client_id: String,
-        /// The token's source; read again at each use.
+        /// The source of the token. Each use reads the source again.
         client_assertion: Source,
     },
     /// The user who is signed in to the Azure CLI.
     AzureCli,
-    /// The environment names no identity: a virtual machine's own identity or, for interactive commands on any other
-    /// machine, the Azure CLI.
+    /// The environment names no identity. Perennial then uses a virtual machine's own identity. On any other machine,
+    /// an interactive command uses the Azure CLI.
     Unnamed {
-        /// As for a managed identity.
+        /// The client id of a user-assigned identity. `None` means the host's own identity.
         client_id: Option<String>,
     },
 }
 
-/// The service that issues a managed identity's tokens. The SDK chooses by the same variables (docs/azure-facts.md
-/// F403).
+/// The service that issues a managed identity's tokens. The SDK uses the same variables to choose one
+/// (docs/azure-facts.md F403).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityHost {
-    /// App Service, Functions or Container Apps, at this address (docs/azure-facts.md F402).
+    /// The service of App Service, Functions or Container Apps, at this address (docs/azure-facts.md F402).
     AppService(String),
     /// The instance metadata service of a virtual machine (docs/azure-facts.md F401).
     Imds,
 }
 
 impl Identity {
-    /// Tenant and app, if the identity is an app.
+    /// Returns the tenant and the app if the identity is an app.
     pub fn app(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::WorkloadIdentity { tenant_id, client_id, .. }
@@ -77,7 +77,7 @@ impl Identity {
         }
     }
 
-    /// The source of its client secret, if it has one.
+    /// Returns the source of the client secret if the identity has one.
     pub fn client_secret(&self) -> Option<&Source> {
         match self {
             Self::ClientSecret { client_secret, .. } => Some(client_secret),
@@ -89,7 +89,7 @@ impl Identity {
         }
     }
 
-    /// Its name in the configuration and the log.
+    /// Returns the identity's name in the configuration and the log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::WorkloadIdentity { .. } => "workload_identity",

@@ -1,10 +1,10 @@
-//! The vault: Key Vault's secrets, through the official client.
+//! The vault: an adapter for Key Vault's secrets that uses the official client.
 //!
-//! Owns the clients, one per vault, and when they are made anew: daily, and after Key Vault or Entra rejected this
-//! process. `vault_answers` decides what an answer means.
+//! Owns one client per vault, and decides when to replace it. A client is replaced daily, and after Key Vault or Entra
+//! has rejected this process. `vault_answers` decides what an answer means.
 //!
-//! Invariants: only one caller at a time tries a cold vault, however many wait. A request is repeated only after a
-//! 401 or if no token was obtained, when it had no effect.
+//! Invariants: only one caller at a time tries a cold vault, whose client has had no success yet. Other callers wait. A
+//! request is repeated only after a 401 or if no token was obtained. In both cases, the first request had no effect.
 
 mod listing;
 
@@ -43,20 +43,20 @@ use crate::ports::{SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
-/// Bounds one call, including the challenge and the access token.
+/// The time limit of one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds a list to 25,000 versions. Four rotations a day, as a strict issuer needs them, fill it in seventeen years.
-/// A secret that cannot be listed cannot be confirmed as saved.
+/// The largest number of pages in a list: 25,000 versions. A strict issuer needs four rotations a day, which fill the
+/// list in seventeen years. If a secret's versions cannot be listed, a save cannot be confirmed.
 const MAX_PAGES: usize = 1000;
 
-/// How long clients, credential and the secret behind it are used.
+/// The time that clients, their credential and its secret are used.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Shortest time before they are made anew, however often they are rejected.
+/// The shortest time between two replacements, however often Key Vault rejects the client.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// Key Vault.
+/// The adapter for all vaults.
 #[derive(Debug)]
 pub struct KeyVault {
     identity: Identity,
@@ -66,7 +66,7 @@ pub struct KeyVault {
     made: Mutex<Made>,
 }
 
-/// What is made anew together.
+/// The clients and the credential, which are replaced together.
 #[derive(Debug)]
 struct Made {
     at: Instant,
@@ -81,13 +81,13 @@ impl Made {
 }
 
 impl KeyVault {
-    /// Takes the identity. Reads and sends nothing before the first call.
+    /// Creates the adapter for an identity. Reads and sends nothing before the first call.
     pub fn new(identity: Identity, cloud: Cloud, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()) }
     }
 
-    /// Makes a call. If Key Vault rejects this process, makes everything anew and repeats the call: the process's
-    /// secret may have been replaced.
+    /// Makes a call. If Key Vault rejects this process, replaces the clients and the credential and repeats the call.
+    /// The process's secret may have been replaced.
     async fn call<T, F, Fut>(&self, vault: &Arc<str>, what: F) -> Result<T, VaultError>
     where
         F: Fn(Arc<VaultConnection>) -> Fut,
@@ -107,7 +107,7 @@ impl KeyVault {
         answer.map_err(|error| credential::with_advice(error, &self.identity, &self.cloud.authority))
     }
 
-    /// The client of a vault, made at the first call of the day.
+    /// Returns the client of a vault. The first call of the day creates it.
     fn line(&self, vault: &Arc<str>) -> Result<Arc<VaultConnection>, VaultError> {
         let mut made = self.lock();
         if made.at.elapsed() >= FRESH_FOR {
@@ -134,7 +134,7 @@ impl KeyVault {
         Ok(line)
     }
 
-    /// Drops what was rejected. Returns whether something else can be tried now.
+    /// Drops the rejected client. Returns whether another client or credential can be tried now.
     fn renew(&self, vault: &Arc<str>, refused: &Arc<VaultConnection>) -> bool {
         let mut made = self.lock();
         if made.lines.get(vault).is_none_or(|line| !Arc::ptr_eq(line, refused)) {
@@ -250,8 +250,8 @@ impl fmt::Debug for VaultConnection {
     }
 }
 
-/// The client of one vault. It sends the process's token only to hosts of the vault's own domain. An emulator on this
-/// machine may ask for any audience.
+/// Creates the client of one vault. The client sends the process's token only to hosts in the vault's own domain. An
+/// emulator on this machine may ask for any audience.
 pub(super) fn client(
     vault: &str,
     credential: Arc<dyn TokenCredential>,
@@ -264,7 +264,7 @@ pub(super) fn client(
     let options = SecretClientOptions {
         client_options: ClientOptions {
             transport: Some(transport),
-            // The loop does all retries; the SDK would repeat a PUT.
+            // The loop does all retries. The SDK would repeat a PUT.
             retry: RetryOptions::none(),
             ..ClientOptions::default()
         },
@@ -291,7 +291,7 @@ async fn list(client: &SecretClient, at: &SecretAddress, id: Uuid) -> Result<Vec
         let Some(page) = bounded(pages.try_next()).await? else { return Ok(versions) };
         let (on_it, next) = vault_answers::listed(at, &page.into_body())?;
         versions.extend(on_it);
-        // The transport rejects a link to another server. A repeated link would never end.
+        // The transport rejects a link to another server. A repeated link would make the list endless.
         if next.is_some_and(|link| !links.insert(link)) {
             break;
         }

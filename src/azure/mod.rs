@@ -1,6 +1,7 @@
-//! Microsoft's side of the ports: Entra, Key Vault and Partner Center over HTTPS, and the identity for Key Vault.
+//! The adapters for Entra, Key Vault and Partner Center over HTTPS, and the identity for Key Vault.
 //!
-//! Adapters decide nothing: `ports` says what an error means. No text of a peer is kept unchecked.
+//! The adapters make no decisions. `ports` says what an error means. Each text from a peer is checked before it is
+//! kept.
 
 pub mod cloud;
 pub mod identity;

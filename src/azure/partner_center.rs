@@ -1,7 +1,7 @@
-//! The resource that accepts the access token: Partner Center.
+//! The resource that accepts the access token: an adapter for Partner Center.
 //!
-//! Owns one request, the organization's profile with `ValidateMfa`, and the parsing of its answer. The profile holds
-//! personal data; only tenant and company are kept.
+//! Owns one request and the parsing of its answer. The request reads the organization's profile with `ValidateMfa`. The
+//! profile holds personal data, and only the tenant and the company are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::process::text;
 use crate::process::text::guid;
 use crate::token::AccessToken;
 
-/// Bounds the whole request: it must never delay a rotation.
+/// The time limit of the whole request. The request must never delay a rotation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Partner Center's code for a token without MFA (docs/azure-facts.md F306).
+/// The code with which Partner Center rejects a token without MFA (docs/azure-facts.md F306).
 const MFA_REQUIRED: u64 = 900_421;
 
-/// Partner Center's API.
+/// The client of Partner Center's API.
 #[derive(Clone, Debug)]
 pub struct PartnerCenter {
     base: BaseUrl,
@@ -35,7 +35,7 @@ pub struct PartnerCenter {
 }
 
 impl PartnerCenter {
-    /// Takes the API's base, as `https://api.partnercenter.microsoft.com`.
+    /// Creates the client for a base address, such as `https://api.partnercenter.microsoft.com`.
     pub fn new(base: BaseUrl, http: Arc<Http>, calls: Arc<Calls>) -> Self {
         Self { base, http, calls }
     }
@@ -52,8 +52,8 @@ impl Resource for PartnerCenter {
             .bearer_auth(token.expose())
             .header("accept", "application/json")
             .header("validatemfa", "true")
-            // The idempotency key of one call, and the id of all calls that belong together (docs/azure-facts.md
-            // F303).
+            // `ms-requestid` is the idempotency key of one call. `ms-correlationid` is the id of all calls that belong
+            // together (docs/azure-facts.md F303).
             .header("ms-requestid", Uuid::new_v4().to_string())
             .header("ms-correlationid", id.to_string())
             .header("ms-contract-version", "v1")
@@ -67,11 +67,12 @@ impl Resource for PartnerCenter {
     }
 }
 
-/// 200, 401 and 403 are verdicts. Anything else is none, including a gateway's page with status 200.
+/// Reads the verdict. Status 200, 401 and 403 are verdicts. Any other answer is no verdict. A gateway's page with
+/// status 200 is no verdict.
 fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceError> {
     let status = answer.status;
     let body = answer.body.as_deref().map_or(&[][..], Vec::as_slice);
-    // Some of Partner Center's bodies begin with a byte-order mark (docs/azure-facts.md F307).
+    // Some bodies from Partner Center begin with a byte-order mark (docs/azure-facts.md F307).
     let json: Value =
         serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).unwrap_or_default();
     match status {
@@ -97,7 +98,8 @@ fn verdict(answer: &Answer, token: &AccessToken) -> Result<Acceptance, ResourceE
     }
 }
 
-/// The header, or the member of the same name that some clients read (docs/azure-facts.md F305). Both may be missing.
+/// Reads the MFA result from the header. Otherwise reads the JSON member of the same name, as some clients do
+/// (docs/azure-facts.md F305). The header and the member may both be missing.
 fn mfa_compliant(answer: &Answer, json: &Value) -> Option<bool> {
     let member = json.get("isMfaCompliant");
     let text = answer.header("ismfacompliant").or_else(|| member?.as_str());

@@ -1,9 +1,9 @@
-//! The transport below the Azure SDK: our HTTP client with our bounds.
+//! The transport below the Azure SDK: Perennial's HTTP client with its limits.
 //!
-//! Owns what the SDK leaves open: a limit on the size of an answer, one server per client whatever a `nextLink` says,
-//! typed errors, and the count of calls. Adds no retry.
+//! Owns the checks that the SDK lacks. The transport limits the size of an answer, types the errors, and counts the
+//! calls. A client talks to one server only, even if a `nextLink` names another. The transport adds no retry.
 //!
-//! Invariant: no request, and so no access token, goes to another server than the one it was made for.
+//! Invariant: a request goes only to the server that it was made for. So an access token also goes only to that server.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -25,32 +25,31 @@ use crate::net::http::{Http, retry_after};
 use crate::net::no_response::NoResponse;
 use crate::ports::IssuerError;
 
-/// Bounds one answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
+/// The largest answer of the vault. A page holds 25 versions with 15 tags of 512 characters (docs/azure-facts.md F207).
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Bounds the token request, which is part of a call to the vault. It is shorter than the call's own timeout, so that
+/// The time limit of the token request, which is part of a call to the vault. The limit of the whole call is longer. So
 /// the error names the silent service.
 const TOKEN_WITHIN: Duration = Duration::from_secs(15);
 
-/// Why the SDK got no answer from its transport.
+/// The reason why the SDK got no answer from its transport.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum SdkError {
-    /// No response.
     #[error("{0}")]
     Unreachable(NoResponse),
-    /// The answer exceeded the limit; its status.
+    /// The answer exceeded the limit. Holds its status.
     #[error("the answer is too long")]
     TooLong(u16),
-    /// The request was addressed to another server.
+    /// The SDK addressed the request to another server.
     #[error("the request would have gone to another server")]
     Astray,
     /// The vault asked for a token with another audience than this cloud's vaults.
     #[error("the vault asks for a token of another cloud")]
     OtherAudience,
-    /// Entra rejected the token request. Kept here, since the SDK loses codes if a text holds escapes.
+    /// Entra rejected the token request. Holds the error, since the SDK loses codes if a text holds escapes.
     #[error("{0}")]
     NoToken(IssuerError),
-    /// The host's identity service rejected the token request; its status.
+    /// The host's identity service rejected the token request. Holds the status.
     #[error("{}", said_by_host(*.0))]
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
@@ -58,12 +57,12 @@ pub(super) enum SdkError {
         "no managed identity endpoint answers on this host ({0}); elsewhere than in Azure, name another identity in [vault] credential"
     )]
     NoHost(NoResponse),
-    /// The client assertion cannot be read; names its source.
+    /// The client assertion cannot be read. Names its source.
     #[error("{0}")]
     NoAssertion(String),
 }
 
-/// The meaning of an answer of a host's identity service (docs/azure-facts.md F401).
+/// Returns the meaning of an answer of a host's identity service (docs/azure-facts.md F401).
 fn said_by_host(status: u16) -> &'static str {
     match status {
         400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",
@@ -75,7 +74,7 @@ fn said_by_host(status: u16) -> &'static str {
 }
 
 impl SdkError {
-    /// The `SdkError` in an error of the SDK, at any depth.
+    /// Finds the `SdkError` in an error of the SDK, at any depth.
     pub(super) fn in_error(error: &azure_core::Error) -> Option<&Self> {
         let mut link: Option<&(dyn StdError + 'static)> = Some(error);
         while let Some(error) = link {
@@ -106,7 +105,7 @@ impl CountingTransport {
         Self { http, calls, peer, server }
     }
 
-    /// Wraps it for the SDK.
+    /// Wraps the transport for the SDK.
     pub(super) fn into_transport(self) -> SdkTransport {
         SdkTransport::new(Arc::new(self))
     }
@@ -172,8 +171,8 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
-        // The SDK repeats requests that fail with a connection error, for managed identities more than a minute long
-        // and with any settings. The loop does all retries, so this error has another kind.
+        // The SDK repeats requests that fail with a connection error, whatever its settings. For managed identities, it
+        // repeats them for more than a minute. The loop does all retries, so this error gets another kind.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }
@@ -183,8 +182,8 @@ fn has_number(error: &IssuerError) -> bool {
     matches!(error, IssuerError::Refused(refusal) if refusal.trace.code.is_some())
 }
 
-/// The answer of a host's identity service as the SDK parses it: some send `expires_on` as a number
-/// (azure-sdk-for-rust 2390).
+/// Converts the answer of a host's identity service into the form that the SDK parses. Some services send `expires_on`
+/// as a number (azure-sdk-for-rust 2390).
 fn with_texts(body: Vec<u8>) -> Vec<u8> {
     let Ok(serde_json::Value::Object(mut members)) = serde_json::from_slice(&body) else { return body };
     match members.get_mut("expires_on") {
@@ -196,7 +195,6 @@ fn with_texts(body: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// A header's value.
 pub(super) fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a str> {
     headers.get_optional_str(&HeaderName::from_static(name))
 }
@@ -221,7 +219,8 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // Not produced by an exchange: nothing was sent, or the error carries no information.
+        // An exchange does not produce these errors. In these cases, no request was sent, or the error carries no
+        // information.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

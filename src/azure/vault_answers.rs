@@ -1,10 +1,10 @@
-//! What Key Vault's answers mean. Pure.
+//! The meaning of Key Vault's answers. Pure.
 //!
-//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214) and the conversion of the SDK's
-//! models to ours. Error bodies are parsed here again, since the SDK cannot parse those with an escape.
+//! Owns the table from status and codes to `VaultError` (docs/azure-facts.md F214). Also converts the SDK's models to
+//! Perennial's. This file parses error bodies again, since the SDK cannot parse a body with an escape.
 //!
-//! Invariant: of an error body only a data action, an IP address and a short code are kept, each checked character by
-//! character.
+//! Invariant: only a data action, an IP address and a short code are kept from an error body. Each is checked character
+//! by character.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,19 +28,21 @@ use crate::token::meant;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{Stored, Version, VersionId};
 
-/// Codes are single words of letters; the longest known is `ObjectIsDeletedButRecoverable`.
+/// The largest length of a code. Codes are single words of letters. The longest known code is
+/// `ObjectIsDeletedButRecoverable`.
 const MAX_CODE_CHARS: usize = 48;
 
-/// Bounds `Microsoft.KeyVault/vaults/secrets/readMetadata/action` and its like.
+/// The largest length of a data action, such as `Microsoft.KeyVault/vaults/secrets/readMetadata/action`.
 const MAX_ACTION_CHARS: usize = 100;
 
-/// Known numbers have five digits.
+/// The largest number of digits in an AKV number. Known numbers have five digits.
 const MAX_AKV_DIGITS: usize = 6;
 
-/// Key Vault's ids are 32 hex digits (docs/azure-facts.md F206); emulators are not as strict.
+/// The largest length of a version's id. Key Vault's ids are 32 hex digits (docs/azure-facts.md F206). Emulators are
+/// less strict.
 const MAX_VERSION_CHARS: usize = 64;
 
-/// What an error of the SDK means.
+/// Converts an error of the SDK into a `VaultError`.
 pub(super) fn failed(error: &azure_core::Error) -> VaultError {
     if credential::is_about_identity(error) {
         return credential::no_identity(error);
@@ -69,13 +71,12 @@ pub(super) fn failed(error: &azure_core::Error) -> VaultError {
 /// The parts of an answer that is not a success.
 #[derive(Clone, Copy)]
 pub struct RefusedCall<'a> {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// The unparsed body.
     pub body: &'a [u8],
-    /// The header `x-ms-keyvault-network-info`.
+    /// The value of the header `x-ms-keyvault-network-info`.
     pub network_info: Option<&'a str>,
-    /// The wait that the peer asked for.
+    /// The wait that Key Vault asked for.
     pub retry_after: Option<Duration>,
 }
 
@@ -88,17 +89,17 @@ struct Body {
 struct Error {
     code: Option<String>,
     message: Option<String>,
-    // Older answers write it with a capital letter.
+    // Older answers spell this member with a capital letter.
     #[serde(alias = "innerError")]
     innererror: Option<Box<Error>>,
 }
 
-/// Reads an answer that is not a success: by status, then by inner code, then by code.
+/// Reads an answer that is not a success. The status counts first, then the inner code, then the code.
 pub fn refused(answer: &RefusedCall<'_>) -> VaultError {
     let &RefusedCall { status, retry_after, .. } = answer;
     let body: Body = serde_json::from_slice(answer.body).unwrap_or_default();
-    // An answer without Key Vault's error comes from a gateway or a captive portal: its status says nothing about the
-    // secret.
+    // An answer without Key Vault's error comes from a gateway or a captive portal. The status of such an answer says
+    // nothing about the secret.
     let known = body.error.is_some();
     let error = body.error.unwrap_or_default();
     let message = error.message.unwrap_or_default();
@@ -142,7 +143,7 @@ fn forbidden(code: &str, message: &str, network_info: Option<&str>) -> VaultErro
     })
 }
 
-/// Key Vault's fixed phrases, for answers without an inner code: the message contains each of these words
+/// Key Vault's fixed phrases, for answers without an inner code. The message contains each of these words
 /// (docs/azure-facts.md F214).
 const DISABLED: &[&str] = &["disabled secret"];
 const DELETED: &[&str] = &["deleted but recoverable"];
@@ -156,21 +157,21 @@ fn says(message: &str, phrase: &[&str]) -> bool {
     phrase.iter().all(|words| message.contains(words))
 }
 
-/// The number of an answer of 401, as 10032 in `AKV10032: ...`.
+/// Returns the number in a message of a 401 answer, such as 10032 in `AKV10032: ...`.
 fn akv_in(message: &str) -> Option<u32> {
     let (_, rest) = message.split_once("AKV")?;
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest[..end.min(MAX_AKV_DIGITS)].parse().ok()
 }
 
-/// Our object id, as `Caller: appid=...;oid=...;iss=...` names it.
+/// Returns the object id of this process, which `Caller: appid=...;oid=...;iss=...` names.
 fn caller_in(message: &str) -> Option<Box<str>> {
     let (_, rest) = message.split_once("oid=")?;
     let end = rest.find([';', '\r', '\n', '\'']).unwrap_or(rest.len());
     text::guid(&rest[..end]).map(Into::into)
 }
 
-/// The data action that the message quotes, as `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
+/// Returns the data action that the message quotes, such as `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
 fn data_action(message: &str) -> Option<String> {
     let start = message.find("Microsoft.KeyVault/vaults/")?;
     let found = &message[start..];
@@ -188,17 +189,17 @@ fn address_after(text: &str, label: &str) -> Option<String> {
     Some(address.to_string())
 }
 
-/// A code, if it has the form of one. A token or a secret has not.
+/// Returns the text if it has the form of a code. A token or a secret does not have that form.
 fn word(code: &str) -> String {
     let fits = (1..=MAX_CODE_CHARS).contains(&code.len());
     let clean = code.bytes().all(|b| b.is_ascii_alphabetic());
     if fits && clean { code.to_owned() } else { "no code".into() }
 }
 
-/// Parses the body of a secret with its value; `date` is the header of that name.
+/// Parses the body of a secret with its value. `date` is the value of the `Date` header.
 ///
 /// # Errors
-/// `NotUnderstood`.
+/// Returns `NotUnderstood` for an invalid body.
 pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Stored, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
     let value = SecretString::from(secret.value.ok_or(VaultError::NotUnderstood)?);
@@ -212,18 +213,19 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
 /// Parses the body of the answer to a write.
 ///
 /// # Errors
-/// `NotUnderstood`: the write may have had its effect.
+/// Returns `NotUnderstood` for an invalid body. The write may still have had its effect.
 pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
-    // The answer repeats the written value, which is wiped.
+    // The answer repeats the written value. The wrapper wipes it.
     drop(secret.value.map(SecretString::from));
     version(at, secret.id.as_deref(), secret.attributes, secret.tags)
 }
 
-/// Parses a page of a list: its versions and the link to the next page.
+/// Parses a page of a list. Returns its versions and the link to the next page.
 ///
 /// # Errors
-/// `NotUnderstood`: one unreadable version invalidates the list, since it could be a sign-in.
+/// Returns `NotUnderstood` if one version cannot be read. The whole list is then invalid, since that version could be a
+/// sign-in.
 pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<String>), VaultError> {
     let page: ListSecretPropertiesResult =
         serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
@@ -232,8 +234,8 @@ pub fn listed(at: &SecretAddress, body: &[u8]) -> Result<(Vec<Version>, Option<S
     Ok((versions.collect::<Result<_, _>>()?, page.next_link.filter(|link| !link.is_empty())))
 }
 
-/// A version from the members that a secret and an item of a list have in common. It must belong to the requested
-/// secret, and its id must be valid in a later request.
+/// Builds a version from the members that a secret and a list item share. The version must belong to the requested
+/// secret. The version's id must be valid in a later request.
 fn version(
     at: &SecretAddress,
     id: Option<&str>,
@@ -250,7 +252,7 @@ fn version(
     })
 }
 
-/// The last part of `https://{vault}/secrets/{name}/{version}`.
+/// Returns the last part of `https://{vault}/secrets/{name}/{version}`.
 fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
     let (_, path) = id.split_once("/secrets/")?;
     let (name, version) = path.split_once('/')?;
@@ -258,7 +260,7 @@ fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
     (ours && is_version_id(version)).then(|| VersionId(version.into()))
 }
 
-/// Whether this can stand in a path: the SDK inserts it unescaped, and a tag can hold anything.
+/// Whether a text is safe as an id in a path. The SDK inserts the id unescaped, and a tag can hold any text.
 pub(super) fn is_version_id(text: &str) -> bool {
     (1..=MAX_VERSION_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }

@@ -1,9 +1,10 @@
-//! One caller at a time for a cold vault.
+//! Lets one caller at a time use a cold vault: one that has not accepted this process yet.
 //!
 //! Owns who may call before Key Vault has accepted this process. A cold client costs each caller a challenge and a
-//! token request; ten callers at once would pay ten times.
+//! token request. Ten callers at once would pay ten times.
 //!
-//! Invariant: a failed warm-up costs one call, however many wait, and all of them get its error.
+//! Invariant: a failed warm-up costs one call, however many callers wait. All of these callers get the error of that
+//! call.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,18 +12,18 @@ use tokio::sync::Mutex;
 
 use crate::ports::VaultError;
 
-/// The gate of one vault's client, closed until a call shows that the vault accepts this process.
+/// The gate of one vault's client. The gate is closed until a call shows that the vault accepts this process.
 #[derive(Debug, Default)]
 pub(super) struct WarmUp {
     open: AtomicBool,
-    /// Locked by the caller that tries; holds the last failure.
+    /// The last failure. The caller that tries the vault holds the lock.
     turn: Mutex<Option<VaultError>>,
     failures: AtomicU64,
 }
 
 impl WarmUp {
-    /// Makes a call: alone while the gate is closed. A caller that waited for a failed one gets the same failure and
-    /// makes no call.
+    /// Makes a call. While the gate is closed, only one call runs at a time. A caller that waited for a failed call
+    /// gets the same failure and makes no call.
     pub(super) async fn through<T>(
         &self,
         call: impl Future<Output = Result<T, VaultError>>,

@@ -1,6 +1,6 @@
 //! `access-token`: prints a fresh access token and nothing else.
 //!
-//! Invariant: no other command prints a token. Nothing is written to the vault.
+//! Invariant: no other command prints a token. This command writes nothing to the vault.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::login::StepFailure;
 use crate::process::clock::Clock;
 use crate::token::rotation_id;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial access-token partner-center
@@ -65,7 +65,7 @@ struct Printed<'a> {
 /// Redeems the stored token and prints the access token.
 ///
 /// # Errors
-/// A wrong configuration or name, and every failure of a step, with its action.
+/// Returns an error for a wrong configuration, an unknown name and each failure of a step. The error has an action.
 pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let mut grant = select(&config, std::slice::from_ref(&args.name))?[0].clone();
@@ -92,7 +92,7 @@ pub async fn run(args: AccessTokenArgs, global: &Global) -> Result<ExitCode, Sto
     Ok(ExitCode::Done)
 }
 
-/// An action that names the command-line flag, not the configuration key that the flag replaced.
+/// Returns an action that names the command-line flag, not the configuration key that the flag replaced.
 fn by_flag(mut refused: StepFailure, args: &AccessTokenArgs) -> StepFailure {
     let mut name = |key: &str, flag: &str| refused.action = refused.action.replace(key, flag);
     if args.tenant.is_some() {

@@ -1,4 +1,4 @@
-//! The clients of Azure's services, built from the configuration, for all commands.
+//! The clients of Azure's services. All commands build them from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ use crate::rotation::schedule::Timing;
 use crate::rotation::turns::Turns;
 use crate::token::managed::ManagedToken;
 
-/// A rotator over these clients.
+/// A rotator that uses these clients.
 pub type AzureRotator = Rotator<Arc<Entra>, Arc<KeyVault>, Arc<PartnerCenter>>;
 
-/// Entra, the vaults and Partner Center: one of each for the whole process.
+/// The clients of Entra, the vaults and Partner Center. The whole process has one of each.
 #[derive(Debug)]
 pub struct AzureClients {
     entra: Arc<Entra>,
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
-    /// Counts of calls, for the metrics.
+    /// The counts of calls, for the metrics.
     pub calls: Arc<Calls>,
     http: Arc<Http>,
     /// The name of the identity for Key Vault.
@@ -46,10 +46,10 @@ pub struct AzureClients {
 }
 
 impl AzureClients {
-    /// Builds the clients; sends nothing.
+    /// Builds the clients and sends nothing.
     ///
     /// # Errors
-    /// A root certificate that cannot be read, or a host without any.
+    /// Returns an error if a root certificate cannot be read, or if the host has no root certificates.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, Stop> {
         Self::of(config, config.vault.identity.clone(), clock)
     }
@@ -76,11 +76,11 @@ impl AzureClients {
         })
     }
 
-    /// The same for an interactive command, which falls back to the Azure CLI if the machine has no identity in
-    /// Azure. A daemon must not depend on a user's sign-in.
+    /// Builds the clients for an interactive command. The command uses the Azure CLI if the machine has no identity in
+    /// Azure. A daemon must not depend on a user's sign-in, so it uses `new`.
     ///
     /// # Errors
-    /// As `new`.
+    /// Returns the same errors as `new`.
     pub async fn for_person(config: &Config, clock: Clock) -> Result<Self, Stop> {
         let identity = match &config.vault.identity {
             Identity::Unnamed { .. } if !has_metadata_service().await => Identity::AzureCli,
@@ -89,17 +89,17 @@ impl AzureClients {
         Self::of(config, identity, clock)
     }
 
-    /// The carrier of alerts and the heartbeat.
+    /// Returns the carrier of alerts and the heartbeat.
     pub fn outbound(&self) -> Outbound {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
 
-    /// The vaults, for commands that need them before there is a token.
+    /// Returns the vaults, for commands that need them before a token exists.
     pub(super) fn vault(&self) -> &KeyVault {
         &self.vault
     }
 
-    /// A rotator for one token, under the name of the command that runs it.
+    /// Returns a rotator for one token. The rotator records the name of the running command.
     pub fn rotator(&self, grant: &ManagedToken, command: &'static str) -> AzureRotator {
         Rotator {
             issuer: self.entra.clone(),
@@ -117,8 +117,8 @@ impl AzureClients {
     }
 }
 
-/// Whether this is a virtual machine in Azure, as far as one second shows. The metadata service rejects this request,
-/// which is an answer. Some networks accept every connection and never answer.
+/// Whether this is a virtual machine in Azure, as far as a request of one second shows. The metadata service rejects
+/// this request, and the rejection counts as an answer. Some networks accept every connection and never answer.
 async fn has_metadata_service() -> bool {
     let asking = async {
         let mut service = TcpStream::connect(credential::IMDS).await?;

@@ -1,8 +1,9 @@
 //! `check`: tests the setup step by step, with the action for each failure.
 //!
-//! Owns the steps and their order. Without `--write` the vault is only read. Only a write shows whether writing is
-//! allowed, so that step is skipped. With `--write` it rotates once, by the daemon's own steps, so that no rule of
-//! saving exists twice. A `strict` token is redeemed with `--write` only.
+//! Owns the steps and their order. Without `--write`, the command only reads the vault. Only a write shows whether
+//! writing is allowed, so the command skips that step. With `--write`, the command rotates each token once. The command
+//! uses the daemon's own steps, so that each rule of saving exists only once. A `strict` token is redeemed only with
+//! `--write`.
 
 mod report;
 mod token;
@@ -26,7 +27,7 @@ use crate::process::clock::Clock;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial check
@@ -76,8 +77,8 @@ pub struct CheckArgs {
     pub report: Option<PathBuf>,
 }
 
-/// Wait between two attempts of `--wait`. Each may redeem twice, and Entra treats 15 in five minutes as a loop
-/// (docs/azure-facts.md F126).
+/// The wait between two attempts of `--wait`. Each attempt may redeem twice. Entra treats 15 redemptions in five
+/// minutes as a loop (docs/azure-facts.md F126).
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The result of a step.
@@ -90,22 +91,22 @@ enum StepOutcome {
     Warning,
 }
 
-/// One step.
+/// One step of the check, with its result.
 #[derive(Debug, Serialize)]
 struct CheckStep {
     token: Option<String>,
     #[serde(rename = "step")]
     name: &'static str,
     outcome: StepOutcome,
-    /// The finding or the failure.
+    /// The finding of the step, or its failure.
     summary: String,
-    /// What to do; null if nothing failed.
+    /// The action against the failure. Null if the step needs no action.
     action: Option<String>,
-    /// Who must act.
+    /// The kind of action, which shows who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: ExitCode,
-    /// The company that the summary names, if it names one.
+    /// The company that the summary names, if any.
     #[serde(skip)]
     company: Option<String>,
 }
@@ -145,10 +146,11 @@ impl CheckStep {
     }
 }
 
-/// Runs the steps.
+/// Runs the steps of `check`.
 ///
 /// # Errors
-/// A wrong configuration, or an unknown name. Other failures are in the result and in the exit code.
+/// Returns an error for a wrong configuration or an unknown name. Other failures are in the result and in the exit
+/// code.
 pub async fn run(args: CheckArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = match (load(global), &args.report) {
         (Err(Stop::Configuration(problems)), Some(path)) => {
@@ -204,7 +206,7 @@ async fn rehearse(
     interrupt: &CancellationToken,
 ) -> Result<Vec<CheckStep>, Stop> {
     let grants = select(config, &args.names)?;
-    // Made anew for each attempt: a new role assignment may need a fresh access token.
+    // Each attempt builds new clients. A new role assignment may need a new access token.
     let shipped = AzureClients::for_person(config, clock.clone()).await?;
     let mut steps = Vec::new();
     for grant in grants {

@@ -6,7 +6,7 @@ use clap_complete::{generate, shells};
 
 use super::{Cli, ExitCode, Stop, out};
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   # for /usr/share/bash-completion/completions
@@ -46,7 +46,7 @@ pub enum Shell {
 /// Writes the script to stdout.
 ///
 /// # Errors
-/// When stdout cannot be written.
+/// Returns an error if stdout cannot be written.
 pub fn run(args: &CompletionsArgs) -> Result<ExitCode, Stop> {
     let (mut words, mut script) = (Cli::command(), Vec::new());
     match args.shell {

@@ -1,4 +1,4 @@
-//! `demo`: the whole product on this machine, without Azure, in about a minute.
+//! `demo`: shows the whole product on this machine, without Azure, in about a minute.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use crate::process::telemetry::LogFormat;
 use crate::sandbox::demo;
 use crate::sandbox::demo::DemoOptions;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial demo
@@ -18,7 +18,7 @@ Examples:
 
 Exit code 1 means that a promise was broken or that the story stopped.";
 
-/// Days a second: a slower demo takes too long, and no machine keeps up with a faster one.
+/// The allowed speeds in days per second. A slower demo takes too long, and no machine keeps up with a faster one.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
 
 /// What `demo` takes.
@@ -41,10 +41,10 @@ fn speed(text: &str) -> Result<f64, String> {
     if SPEEDS.contains(&speed) { Ok(speed) } else { Err(format!("{least} to {most} days a second")) }
 }
 
-/// Runs the demo. Its log is kept in memory and searched, so the demo sets up its own logging.
+/// Runs the demo. The demo keeps its log in memory and searches it, so it sets up its own logging.
 ///
 /// # Errors
-/// When the demo cannot begin.
+/// Returns an error if the demo cannot begin.
 pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
     end_on_panic();
     let asked = std::env::var_os("RUST_LOG").is_some_and(|directives| !directives.is_empty());
@@ -56,14 +56,14 @@ pub async fn run(args: DemoArgs, format: LogFormat) -> Result<ExitCode, Stop> {
         Ok(true) => Ok(ExitCode::Done),
         Ok(false) => Ok(ExitCode::Failed),
         Err(error) => {
-            // Not through the log, which is in memory.
+            // The error goes to stderr and not to the log, since the log is in memory.
             eprintln!("error: {:#}", anyhow::Error::new(error));
             Ok(ExitCode::Failed)
         }
     }
 }
 
-/// A panic in any task fails the demo, even if it would not end the process by itself.
+/// Makes a panic in any task fail the demo, even if the panic would not end the process.
 fn end_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -1,11 +1,11 @@
-//! `health`: checks that the running daemon is alive. For container health checks.
+//! `health`: checks that the running daemon is alive. Container health checks use it.
 
 use clap::Args;
 
 use super::running_daemon::{ask, reached_at};
 use super::{ExitCode, Global, Stop, load, out};
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial health
@@ -18,10 +18,10 @@ In a Dockerfile, without a shell:
 #[derive(Clone, Debug, Args)]
 pub struct HealthArgs {}
 
-/// Asks `/livez` at the configured address.
+/// Sends a request to `/livez` at the configured address.
 ///
 /// # Errors
-/// A wrong configuration, or port 0 in it.
+/// Returns an error for a wrong configuration, or for port 0 in it.
 pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     let listen = load(global)?.http.listen;
     if listen.port() == 0 {

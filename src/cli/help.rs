@@ -1,4 +1,4 @@
-//! `perennial help TOPIC`: what the names in results, metrics and exit codes mean.
+//! `perennial help TOPIC`: explains the names in results, metrics and exit codes.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::ports::failure::Kind;
 use crate::serve::metrics::METRICS;
 use crate::status::snapshot::TokenState;
 
-/// The exit codes, shown below every command's help.
+/// The exit codes. Each command's help shows them at its end.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done
@@ -21,7 +21,7 @@ With several tokens the worst code wins, in the order 3, 4, 1. `status
 2 critical, 3 unknown.
 ";
 
-/// The environment variables of every command.
+/// The environment variables that every command uses.
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
@@ -31,10 +31,10 @@ Environment:
   HTTPS_PROXY, NO_PROXY     the proxy, and what is reached without it
 ";
 
-/// A topic and its text.
+/// The name of a topic and the function that returns its text.
 type Topic = (&'static str, fn() -> String);
 
-/// All topics.
+/// All help topics.
 pub const TOPICS: [Topic; 5] = [
     ("exit-codes", || EXIT_CODES.to_owned()),
     ("environment", || ENVIRONMENT.to_owned()),
@@ -43,7 +43,7 @@ pub const TOPICS: [Topic; 5] = [
     ("metrics", metrics),
 ];
 
-/// The text of the requested topic; `None` if the words ask for a command's help.
+/// Returns the text of the requested topic. Returns `None` if the words ask for a command's help.
 pub fn asked(words: &[String]) -> Option<String> {
     let [help, topic] = words else { return None };
     if help != "help" {
@@ -108,7 +108,7 @@ fn line(text: &mut String, name: &str, meaning: &str) {
     }
 }
 
-/// Wraps a text at this many characters.
+/// Wraps a text after at most this many characters.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,6 +1,7 @@
-//! `init`: writes a first configuration from flags, from the vault and from answers at a terminal, in this order.
+//! `init`: writes a first configuration. The values come from flags, then from the vault, then from answers at a
+//! terminal.
 //!
-//! Invariant: an existing file is replaced only with `--force`, and a configuration is parsed before it is written.
+//! Invariant: only `--force` replaces an existing file. A configuration is parsed before it is written.
 
 mod draft;
 mod file;
@@ -29,7 +30,7 @@ use crate::process::text;
 use crate::token::rotation_id;
 use crate::token::secret::{SecretAddress, SecretName};
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   # asks for what the vault does not say
@@ -84,7 +85,7 @@ pub struct InitArgs {
 /// Collects the values, writes the file and prints the next steps.
 ///
 /// # Errors
-/// An existing file, a missing value, or a value that the configuration does not admit.
+/// Returns an error for an existing file, a missing value or an invalid value.
 pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let path = &global.config;
     if path.exists() && !args.force {
@@ -125,7 +126,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, Stop> {
     Ok(Config::parse(path, text, text_only)?)
 }
 
-/// Lists the vault. If that fails, asks the user at a terminal instead.
+/// Lists the vault. If the list fails, asks the user at a terminal.
 async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Proposal, Stop> {
     let config = parse(path, &given.text())?;
     let shipped = AzureClients::for_person(&config, Clock::host()).await?;
@@ -148,7 +149,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     let mut found = Proposal::of(&listed);
     if let (None, Some(name)) = (&found.tenant, &found.tenant_secret) {
         let at = SecretAddress { vault, name: name.clone() };
-        // A client id is no secret, although it is stored as one.
+        // A tenant's id is not secret, although the vault stores it as a secret.
         match shipped.vault().newest(&at, id).await {
             Ok(stored) => found.tenant = propose::tenant(&stored.value),
             Err(error) => eprintln!("The tenant's id in {at} cannot be read: {error}"),
@@ -157,7 +158,8 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     Ok(found)
 }
 
-/// Listing a whole vault needs more rights than Perennial needs otherwise; flags do as well.
+/// Returns the error for a failed list. A list of a whole vault needs more rights than Perennial needs otherwise. The
+/// user can give the missing values by flags instead.
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
@@ -170,7 +172,7 @@ fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&st
     StepFailure::new(failure.remedy, summary, action)
 }
 
-/// Completes the flags by what the vault holds, and by the user's answers at a terminal.
+/// Completes the flags with the vault's content and with the user's answers at a terminal.
 fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
     let app_id =
         if given.app_id_secret.is_some() || given.client_id.is_some() { None } else { found.app_id_secret };
@@ -189,7 +191,7 @@ fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
     })
 }
 
-/// A value that a flag gives, or a person.
+/// A value that a flag or a person provides.
 struct Question {
     flag: &'static str,
     what: &'static str,
@@ -229,7 +231,8 @@ const REFRESH_TOKEN: Question = Question {
 };
 
 impl Question {
-    /// The flag's value; else the user's answer, with the proposal as default; else the proposal. Each is checked at once.
+    /// Returns the flag's value if there is one. Otherwise asks the user, with the proposal as the default. Without a
+    /// terminal, returns the proposal. Checks each value at once.
     fn given_or_asked(&self, given: Option<String>, proposal: Option<String>) -> Result<String, Stop> {
         let flag = self.flag;
         if let Some(given) = given {

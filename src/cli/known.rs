@@ -1,8 +1,8 @@
-//! A token's state by all that one command knows: its own steps, and the tags of earlier processes in the vault.
+//! A token's state as one command knows it. The sources are the command's own steps and the tags of earlier processes.
 //!
-//! The exit code follows from that by one rule for `rotate`, `rotate --dry-run` and `status`: each failure and each
-//! critical condition counts, and of many the gravest by remedy. `rotate` ends with 1 if Entra redeemed the token and
-//! Partner Center has given no verdict for 36 hours (under the default policy).
+//! The exit code follows from the state by one rule for `rotate`, `rotate --dry-run` and `status`. Each failure and
+//! each critical condition counts. If several count, the gravest remedy decides. `rotate` also ends with 1 if Entra
+//! redeemed the token but Partner Center has given no verdict for 36 hours (under the default policy).
 
 use chrono::TimeDelta;
 
@@ -17,7 +17,7 @@ use crate::status::condition::{Condition, Severity, conditions};
 use crate::status::snapshot::{Periods, Snapshot, TokenState};
 use crate::token::version::{Version, tag};
 
-/// The snapshot of a token after a command's steps, completed by the vault's tags.
+/// Returns the snapshot of a token after a command's steps, completed with the vault's tags.
 pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapshot {
     let now = rotator.clock.now();
     let mut state = as_noted(state, now);
@@ -29,13 +29,13 @@ pub(super) fn draw<I, V, R>(rotator: &Rotator<I, V, R>, state: State) -> Snapsho
         state.outage = Some(Box::new(Outage { failure, since, attempts: 1, retry_at: now }));
     }
     let mut periods = Periods::of(&rotator.timing);
-    // Tags record a proof at most daily, so a recorded proof counts for that much longer.
+    // A tag records a proof at most daily. So a recorded proof counts for up to a day longer.
     periods.prove_every += (MARK_EVERY / 2).to_std().unwrap_or_default();
-    // Only a daemon has a next step.
+    // A command has no next step. Only a daemon has one.
     Snapshot::of(&rotator.grant, periods, &state, None, now)
 }
 
-/// The state that a daemon would have after these steps and with these tags.
+/// Returns the state that a daemon would have after these steps and with these tags.
 fn as_noted(mut state: State, now: Timestamp) -> State {
     if let Some((failure, since)) = noted(&state, now) {
         let version = state.newest.as_ref().map(|newest| newest.id.clone());
@@ -47,8 +47,8 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
     state
 }
 
-/// A recorded failure that still holds, since the version was not redeemed in this pass, and its beginning. A missing
-/// answer does not clear it.
+/// Returns a recorded failure that still holds, and its start. The failure holds if this pass did not redeem the
+/// version. A missing answer does not clear it.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
@@ -71,7 +71,7 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
-/// The recorded failure of redeeming this version; a rejection by Partner Center is drawn in the snapshot.
+/// Returns the recorded failure to redeem this version. The snapshot shows a rejection by Partner Center.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {
@@ -90,8 +90,8 @@ fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))
 }
 
-/// What blocks a token, and the exit code for it: failures and critical conditions count, and of many the gravest by
-/// remedy. A token that was switched off does not count.
+/// Returns the problem that blocks a token, and the exit code for it. Failures and critical conditions count, and the
+/// gravest remedy decides. A token that was switched off does not count.
 pub(super) fn in_the_way(of: &Snapshot, now: Timestamp) -> (ExitCode, Option<Condition>) {
     let failed = of.failure().map(|failure| failure.kind);
     let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now);

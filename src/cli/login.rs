@@ -1,9 +1,10 @@
 //! `login`: signs a user in and stores the first refresh token.
 //!
-//! Owns the order of steps: check that the vault can be written, let the user sign in, judge the answer, store the
-//! token, read it back. `login::judge` decides what may be stored.
+//! Owns the order of steps: check write access to the vault, sign the user in, judge the answer, store the token, read
+//! it back. `login::judge` decides which tokens may be stored.
 //!
-//! Invariants: nothing is written before all checks pass; a code is exchanged once; no code and no token is printed.
+//! Invariants: the command writes nothing before all checks pass. The command exchanges a code once. The command prints
+//! no code and no token.
 
 mod browser;
 mod code;
@@ -28,7 +29,7 @@ use crate::process::clock::Clock;
 use crate::process::telemetry::LogFormat;
 use crate::token::managed::ManagedToken;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   # sign in with this machine's browser
@@ -90,10 +91,11 @@ pub struct LoginArgs {
     pub json: bool,
 }
 
-/// Signs in and stores.
+/// Signs a user in and stores the token.
 ///
 /// # Errors
-/// A wrong configuration or name, and every reason not to store, each with its action.
+/// Returns an error for a wrong configuration, for an unknown name, and for each reason not to store. Each error has an
+/// action.
 pub async fn run(args: LoginArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, std::slice::from_ref(&args.name))?;
@@ -137,7 +139,7 @@ fn report(name: &str, kept: &StoredLogin, json: bool) -> std::io::Result<()> {
     ))
 }
 
-/// Prints to the user on stderr: only results go to stdout.
+/// Prints to the user on stderr, since only results go to stdout.
 #[derive(Clone, Copy, Debug)]
 struct Prompter {
     json: bool,

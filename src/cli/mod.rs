@@ -1,7 +1,7 @@
 //! The command line: arguments and exit codes.
 //!
-//! Owns the exit codes and the sequence from arguments to exit. Each command is one file below this one. Results go
-//! to stdout by `out`, everything else to stderr.
+//! Owns the exit codes and the steps from arguments to exit. Each command is one file below this one. Results go to
+//! stdout through `out`. All other text goes to stderr.
 
 pub mod access_token;
 pub mod check;
@@ -41,10 +41,10 @@ use crate::process::hardening::harden;
 use crate::process::telemetry::LogFormat;
 use crate::process::{build_info, file, telemetry};
 
-/// The longest span on a command line.
+/// The longest span of time that the command line accepts.
 const LONGEST_SPAN: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// A span of time, as `90s`, `5m` or `7d`.
+/// Parses a span of time, such as `90s`, `5m` or `7d`.
 fn span(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if span <= LONGEST_SPAN => Ok(span),
@@ -53,7 +53,7 @@ fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What stands below the list of commands.
+/// Returns the text below the list of commands.
 fn after_help() -> String {
     format!(
         "{}\n{}\nResults are written to stdout, logs to stderr. More: perennial help TOPIC: exit-codes,\nenvironment, conditions, states, metrics.",
@@ -133,43 +133,43 @@ pub enum Verb {
     Completions(completions::CompletionsArgs),
 }
 
-/// Tokens that a command reads or proves concurrently.
+/// The number of tokens that a command reads or proves concurrently.
 const AT_ONCE: usize = 16;
 
 /// The exit code of the process. The numbers are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
-    /// Done.
+    /// The command succeeded.
     Done,
-    /// Failed; trying again may help.
+    /// The command failed, and a retry may help.
     Failed,
-    /// Wrong use of the command.
+    /// The command was used wrongly.
     Usage,
     /// A person must sign in.
     Login,
-    /// An operator must act: app credential, role, policy or network.
+    /// An operator must fix the app credential, a role, a policy or the network.
     Operator,
-    /// The configuration is wrong; a supervisor must not start again on it.
+    /// The configuration is wrong. A supervisor must not start the program again with it.
     Configuration,
-    /// A monitoring plugin's verdict, which has numbers of its own (`status --monitor`).
+    /// The verdict of a monitoring plugin, which has its own numbers (`status --monitor`).
     Monitored(Monitored),
 }
 
 /// The verdict of a monitoring plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Monitored {
-    /// OK.
+    /// The plugin's OK: no action is needed.
     Healthy,
-    /// WARNING: there is time.
+    /// The plugin's WARNING: a condition is open, but there is time to act.
     Attention,
-    /// CRITICAL.
+    /// The plugin's CRITICAL: a critical condition needs an action.
     ActionNeeded,
-    /// UNKNOWN.
+    /// The plugin's UNKNOWN: the state cannot be determined.
     CannotTell,
 }
 
 impl ExitCode {
-    /// The number; 78 is `EX_CONFIG` of sysexits.h.
+    /// Returns the number of the exit code. 78 is `EX_CONFIG` of sysexits.h.
     pub fn number(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -185,12 +185,12 @@ impl ExitCode {
         }
     }
 
-    /// The graver of two, for a command on many tokens: a needed sign-in before an operator's action, and that before
-    /// a failure that may pass.
+    /// Returns the graver of two exit codes, for a command on many tokens. A needed sign-in comes first, then an
+    /// operator's action, then a transient failure.
     #[must_use]
     pub fn gravest(self, other: Self) -> Self {
         let gravity = |code: Self| match code {
-            // A verdict is a whole command's, never one of many.
+            // A monitoring verdict is about the whole command, never about one token.
             Self::Done | Self::Monitored(_) => 0,
             Self::Failed => 1,
             Self::Operator => 2,
@@ -218,25 +218,25 @@ impl From<ExitCode> for process::ExitCode {
     }
 }
 
-/// Why a command ended before it had a result.
+/// The reason why a command ended without a result.
 #[derive(Debug, Error)]
 pub enum Stop {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigProblems),
-    /// Arguments that the command rejects, such as an unknown token.
+    /// The command rejects its arguments, for example an unknown token.
     #[error("{0}")]
     Usage(String),
-    /// A sign-in was not stored.
+    /// A step failed. For example, a sign-in was not stored.
     #[error(transparent)]
     Refused(#[from] StepFailure),
-    /// Something outside failed.
+    /// Any other failure, for example of a service or of the system.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
 
 impl Stop {
-    /// What the end of the process says about it.
+    /// Returns the exit code for this reason.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Configuration(_) => ExitCode::Configuration,
@@ -262,10 +262,10 @@ pub fn main() -> process::ExitCode {
     if !matches!(cli.verb, Verb::Sandbox(_)) {
         harden();
     }
-    // The user who signs in reads stderr, so its log is pretty even if stderr is no terminal.
+    // The user who signs in reads stderr. So the log of `login` is pretty even if stderr is no terminal.
     let usual = if matches!(cli.verb, Verb::Login(_)) { LogFormat::Pretty } else { LogFormat::usual() };
     let format = cli.global.log_format.unwrap_or(usual);
-    // The demo keeps its log in memory.
+    // The demo keeps its log in memory, so it sets up its own logging.
     if !matches!(cli.verb, Verb::Demo(_)) {
         telemetry::start(format);
     }
@@ -288,8 +288,8 @@ pub fn main() -> process::ExitCode {
     finish(outcome, format)
 }
 
-/// Prints the parser's message: help and version on stdout, mistakes on stderr. For `status --monitor` wrong use is
-/// UNKNOWN: 2 would mean CRITICAL.
+/// Prints the parser's message. Help and version go to stdout, and mistakes go to stderr. For `status --monitor`, wrong
+/// use ends with UNKNOWN, since the code 2 would mean CRITICAL.
 fn mistyped(error: &clap::Error) -> process::ExitCode {
     let told = error.print();
     if !error.use_stderr() {
@@ -301,10 +301,10 @@ fn mistyped(error: &clap::Error) -> process::ExitCode {
     if monitors { ExitCode::Monitored(Monitored::CannotTell) } else { ExitCode::Usage }.into()
 }
 
-/// Reads the configuration that `global` names.
+/// Reads the configuration file that `global` names.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Returns all problems of the configuration.
 pub fn load(global: &Global) -> Result<Config, Stop> {
     if let Err(FileError::Unreadable(error)) = file::open(&global.config)
         && is_shortage(&error)
@@ -314,16 +314,16 @@ pub fn load(global: &Global) -> Result<Config, Stop> {
     Ok(Config::load(&global.config, std::env::vars_os())?)
 }
 
-/// Whether the machine lacks a resource, which may pass, as opposed to a file that cannot be read.
+/// Whether the machine lacks a resource. A lack of resources is transient, unlike a file that cannot be read.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// Runs a command on one thread, which suffices for waiting and fits the memory budget.
+/// Runs a command on one thread. One thread suffices for waiting and fits the memory budget.
 ///
 /// # Errors
-/// The command's own, and a machine without free timers or sockets.
+/// Returns the command's own errors, and an error if the machine has no free timers or sockets.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
@@ -331,19 +331,18 @@ pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result
         .and_then(|()| build())
         .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;
     let outcome = runtime.block_on(command);
-    // A pending DNS lookup runs on a thread of its own, which ends with the process.
+    // A pending DNS lookup runs on its own thread, which ends with the process.
     runtime.shutdown_background();
     outcome
 }
 
-/// Whether the runtime can open the files that it needs: with fewer than two it panics (tokio 1.54,
-/// `signal/unix.rs`).
+/// Whether the runtime can open the files that it needs. With fewer than two, it panics (tokio 1.54, `signal/unix.rs`).
 fn have_descriptors() -> std::io::Result<()> {
     const PAIRS: usize = 4;
     (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)
 }
 
-/// Prints the reason for the exit, if any, and returns its code.
+/// Prints the reason for the exit, if there is one. Returns the exit code.
 pub fn finish(outcome: Result<ExitCode, Stop>, format: LogFormat) -> process::ExitCode {
     let stop = match outcome {
         Ok(code) => return code.into(),

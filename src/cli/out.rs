@@ -1,4 +1,4 @@
-//! The only place that writes to stdout, so that nothing but results gets there.
+//! The only place that writes to stdout. So stdout holds nothing but results.
 
 use std::fmt::Display;
 use std::io;
@@ -14,10 +14,10 @@ pub fn has_colors() -> bool {
     may_have_colors(io::stdout().is_terminal())
 }
 
-/// Writes a line of a result. A closed pipe, as after `head`, is no failure.
+/// Writes a line of a result. A pipe that the reader has closed, for example `head`, is not an error.
 ///
 /// # Errors
-/// When stdout cannot be written, as on a full disk.
+/// Returns an error if stdout cannot be written, for example on a full disk.
 pub fn line(text: impl Display) -> io::Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }
@@ -25,7 +25,7 @@ pub fn line(text: impl Display) -> io::Result<()> {
 /// Writes a result as JSON, on lines of its own.
 ///
 /// # Errors
-/// As [`line`].
+/// Returns the same errors as [`line`].
 pub fn json(value: &impl Serialize) -> io::Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }

@@ -1,9 +1,9 @@
-//! One redemption whose successor is dropped, for commands that need only its access token or its result. Entra
+//! Redeems a token once and drops the successor, for commands that need only the access token or the result. Entra
 //! leaves the stored token valid.
 //!
-//! Owns its steps, each with the action for its failure. Writes nothing.
+//! Owns the steps of the redemption, each with the action for its failure. Writes nothing.
 //!
-//! Invariant: a `strict` token, whose redemption ends the stored one, is not redeemed here.
+//! Invariant: this module redeems no `strict` token, since that redemption would end the stored token.
 
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use crate::status::condition::action;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::Stored;
 
-/// An answer for the right tenant, app and user.
+/// A redeemed token whose answer is for the right tenant, app and user.
 pub(super) struct ProvenToken {
     pub(super) redeemed: RefreshResponse,
     pub(super) facts: TokenFacts,
@@ -37,8 +37,8 @@ pub(super) struct ProvenToken {
     pub(super) proved_at: Timestamp,
 }
 
-/// The facts about an access token that may be shown: each has the expected form and contains no secret that was sent
-/// or received.
+/// The facts about an access token that may be shown. Each fact has the expected form and contains no secret that was
+/// sent or received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TokenFacts {
     pub(super) tenant_id: Option<String>,
@@ -62,7 +62,8 @@ impl TokenFacts {
     }
 }
 
-/// Reads the stored token and the app's credential, redeems, and checks whose the answer is.
+/// Reads the stored token and the app's credential. Redeems the token and checks that the answer is for the right
+/// tenant, app and user.
 pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToken, StepFailure> {
     may_be_redeemed(&rotator.grant)?;
     let stored = read(rotator, id).await?;
@@ -70,7 +71,7 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
     redeem(rotator, stored, &credential, id).await
 }
 
-/// Rejects a token whose every redemption must be saved.
+/// Rejects a `strict` token, since each of its redemptions must be saved.
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
@@ -107,7 +108,7 @@ pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCr
     })
 }
 
-/// Redeems what is stored.
+/// Redeems the stored token.
 pub(super) async fn redeem(
     rotator: &AzureRotator,
     stored: Stored,
@@ -130,7 +131,7 @@ pub(super) async fn redeem(
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
-        // The daemon's own classification: the same rejection gives the same exit code.
+        // The classification is the daemon's own. So the same rejection gives the same exit code.
         StepFailure::new(rotator.refused(&error, credential).remedy, explained.summary, explained.action)
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
@@ -159,7 +160,7 @@ pub(super) async fn redeem(
     })
 }
 
-/// Asks Partner Center, if configured. A rejection is a refusal; no answer is a failure that may pass.
+/// Asks Partner Center, if the token's checks use it. A rejection is an error. A missing answer is a transient failure.
 pub(super) async fn ask(
     rotator: &AzureRotator,
     proof: &ProvenToken,
@@ -175,8 +176,8 @@ pub(super) async fn ask(
     Ok(Some(said))
 }
 
-/// The objection to a verdict: another tenant or missing MFA, which a sign-in fixes, or a rejection, which an
-/// operator investigates first. The daemon classifies it in the same way.
+/// Returns the objection to a verdict. A sign-in fixes a wrong tenant or missing MFA. An operator investigates a
+/// rejection first. The daemon classifies verdicts in the same way.
 pub(super) fn objection(grant: &ManagedToken, said: &Acceptance) -> Option<StepFailure> {
     let refused = judge::judge_acceptance(grant, said).err()?;
     if said.objection() == Some(Kind::PartnerCenterRefused) {
@@ -200,7 +201,7 @@ mod tests {
 
     const ID: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
     const SENT: &str = "0.AXoA-sent_token.of-some-length";
-    /// Secrets that have the form of something else.
+    /// An app secret that looks like a word. The next constant looks like an id.
     const LIKE_A_WORD: &str = "AppSecretOfLettersOnly";
     const LIKE_AN_ID: &str = "c0ffee00-cafe-4bad-8bad-0ddba11feed5";
     const SUCCESSOR: &str = "0.AXoA-successor.of-some-length";

@@ -1,7 +1,7 @@
-//! `rotate`: one pass, then exit. For cron, CI and Kubernetes `CronJobs`.
+//! `rotate`: makes one pass, then exits. For cron, CI and Kubernetes `CronJobs`.
 //!
-//! Owns the pass: the daemon's own steps, once for each token. It waits only for a successor that is not saved yet,
-//! and for another process that redeems a `strict` token.
+//! Owns the pass, which uses the daemon's own steps once for each token. The pass waits only for a successor that is
+//! not saved yet, and for another process that redeems a `strict` token.
 
 use clap::Args;
 use futures::StreamExt as _;
@@ -21,7 +21,7 @@ use crate::status::snapshot::TokenState;
 use crate::token::managed::ManagedToken;
 use crate::token::version::{Version, VersionId};
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial rotate                          # prove all, rotate what is due
@@ -50,20 +50,20 @@ pub struct RotateArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
-    /// `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`, `off` or
-    /// `failed`.
+    /// The outcome: `rotated`, `proved`, `would_rotate`, `would_prove`, `refused_would_prove`, `expired_would_prove`,
+    /// `off` or `failed`.
     outcome: &'static str,
-    /// Whether the token can be used. If not, or if it is unknown, the last four members say why.
+    /// Whether the token can be used. If it cannot, or if this is unknown, the last four members say why.
     state: TokenState,
     version: Option<VersionId>,
     issued_at: Option<String>,
     expires_at: Option<String>,
     rotate_at: Option<String>,
     partner_center_accepts: Option<bool>,
-    /// The condition; null also if Partner Center does not answer, which is no condition.
+    /// The kind of the condition. Also null if Partner Center does not answer, since that is no condition.
     kind: Option<&'static str>,
     remedy: Option<Remedy>,
-    /// False if the rejection may be withdrawn: the daemon asks a second time before it alerts.
+    /// False if the rejection may be withdrawn. The daemon asks a second time before it alerts.
     confirmed: Option<bool>,
     summary: Option<String>,
     action: Option<String>,
@@ -71,10 +71,11 @@ struct Report {
     code: ExitCode,
 }
 
-/// Proves the tokens and rotates what is due, or all with `--force`.
+/// Proves the tokens and rotates those that are due. With `--force`, rotates all of them.
 ///
 /// # Errors
-/// A wrong configuration, or an unknown name. A token's failures are in the result and in the exit code.
+/// Returns an error for a wrong configuration or an unknown name. A token's failures are in the result and in the exit
+/// code.
 pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
@@ -94,8 +95,8 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
             }
         }
     });
-    // All concurrently: each waits for its turn. A stop lets tokens that hold a successor finish, and starts no
-    // other.
+    // All passes run concurrently, and each waits for its turn. A stop lets tokens that hold a successor finish, and
+    // starts no other pass.
     let begun = stream::iter(passes).take_until(stop.cancelled());
     let outcomes: Vec<_> = begun.buffered(all.max(1)).filter_map(future::ready).collect().await;
     report(&outcomes, args.json).map_err(|error| Stop::Failed(error.into()))?;
@@ -108,10 +109,10 @@ pub async fn run(args: RotateArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(outcomes.iter().fold(ExitCode::Done, |worst, outcome| worst.gravest(outcome.code)))
 }
 
-/// The tokens of those names, or all.
+/// Returns the tokens of those names. Without names, returns all tokens.
 ///
 /// # Errors
-/// A name that is not configured.
+/// Returns an error for a name that is not configured.
 pub fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ManagedToken>, Stop> {
     if let Some(unknown) = names.iter().find(|name| !config.tokens.iter().any(|g| g.name.as_str() == **name))
     {
@@ -143,7 +144,8 @@ async fn pass(mut rotator: AzureRotator, args: &RotateArgs, stop: &CancellationT
     summarise(&rotator, state, done, false)
 }
 
-/// The result by all that is known after the pass. A dry run asks no service, so an unknown state is no failure.
+/// Returns the result from everything that is known after the pass. A dry run asks no service, so an unknown state is
+/// no failure.
 fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal: bool) -> Report {
     let failed = state.failure().is_some();
     let refused = state.newest.as_ref().is_some_and(Version::is_refused);
@@ -187,7 +189,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
     }
 }
 
-/// The result for a token that Entra redeemed while Partner Center has given no recent verdict.
+/// Returns the result for a token that Entra redeemed while Partner Center has given no recent verdict.
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";

@@ -1,6 +1,6 @@
-//! `run`: the daemon.
+//! `run`: runs the daemon.
 //!
-//! Owns its composition: one task per token, the server, the alerts, signals, and the shutdown.
+//! Owns the parts of the daemon's process: one task per token, the server, the alerts, the signals, and the shutdown.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ use crate::serve::http::Extras;
 use crate::serve::{http, systemd};
 use crate::status::journal::keep_journal;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial run
@@ -44,10 +44,11 @@ Signals:
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {}
 
-/// Keeps all configured tokens alive until a signal stops it.
+/// Keeps all configured tokens alive until a signal stops the daemon.
 ///
 /// # Errors
-/// A wrong configuration, an address in use, or no signal handlers. A peer that does not answer does not end it.
+/// Returns an error for a wrong configuration, an address in use, or missing signal handlers. A peer that does not
+/// answer does not end the daemon.
 pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut config = load(global)?;
     let (listener, address) = bind(config.http.listen).await?;
@@ -59,7 +60,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let mut stopped = Box::pin(stopped()?);
     let mut hangup = listen(SignalKind::hangup())?;
 
-    // From here on, only its rotator holds a token's configuration.
+    // From here on, only the rotator of a token holds its configuration.
     let tokens = std::mem::take(&mut config.tokens);
     let here = tokens[0].deployment.clone();
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
@@ -97,14 +98,14 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
                 daemon.reload();
             }
             _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
-            // The supervisor restarts it.
+            // The supervisor restarts the process.
             broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }
     }
     info!(event = "stopping");
     systemd::stopping();
     let all_saved = daemon.stop().await;
-    // The server stops last, so that health checks get correct answers until then.
+    // The server stops last. So health checks get correct answers until then.
     served.cancel();
     if !all_saved {
         return Ok(ExitCode::Failed);
@@ -114,7 +115,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(ExitCode::Done)
 }
 
-/// Binds the address before anything else starts; logs the port if the system chose it.
+/// Binds the address before any other part starts. Logs the port if the system chose it.
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Stop> {
     let bound = async {
         let listener = TcpListener::bind(listen).await?;

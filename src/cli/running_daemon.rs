@@ -1,7 +1,7 @@
-//! The running daemon of the same configuration, asked by a command over HTTP at `[http] listen`.
+//! Asks the running daemon of the same configuration over HTTP at `[http] listen`.
 //!
-//! Owns its address and the limits of the request. No proxy, no redirect. The answering program may be any, so its
-//! answer is checked.
+//! Owns the daemon's address and the limits of the request. The request uses no proxy and follows no redirect. Any
+//! program may answer at that address, so the answer is checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -14,37 +14,37 @@ use crate::net::classify::classify;
 use crate::net::http::{http_client, read_bounded};
 use crate::status::document::Status;
 
-/// A healthy daemon answers at once.
+/// The time limit for an answer. A healthy daemon answers at once.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Limits a status document, with a share for each token.
+/// The size limit of a status document. Each token adds `STATUS_BYTES_A_TOKEN` to it.
 const STATUS_BYTES: usize = 64 * 1024;
 const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 
-/// Why the daemon's view is missing.
+/// The reason why the daemon's status is missing.
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
-    /// Port 0: the system chose the port.
+    /// The configured port is 0, so the system chose the port.
     #[error("[http] listen has port 0, so no daemon can be asked")]
     OpenPort,
-    /// Nothing listens there, or it did not answer in time.
+    /// No program listens at this address, or it did not answer in time.
     #[error("no daemon answers at {0}")]
     Silent(SocketAddr),
-    /// Beyond loopback, `/status` is served only if configured.
+    /// The daemon serves `/status` beyond loopback only if that is configured.
     #[error("the server at {0} serves no status: see [http] status")]
     NotServed(SocketAddr),
-    /// Another program, or another version.
+    /// Another program answered, or another version of Perennial.
     #[error("the server at {0} is not a Perennial of this version")]
     Stranger(SocketAddr),
-    /// Another deployment, or an older configuration.
+    /// The daemon of another deployment answered, or one with an older configuration.
     #[error("the daemon at {0} keeps other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }
 
-/// The running daemon's status of this configuration's tokens.
+/// Returns the running daemon's status of this configuration's tokens.
 ///
 /// # Errors
-/// This host has no root certificates, so no HTTP client can be made.
+/// Returns an error if this host has no root certificates. Then no HTTP client can be created.
 pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonView>, Stop> {
     let listen = config.http.listen;
     if listen.port() == 0 {
@@ -66,15 +66,15 @@ pub(super) async fn status(config: &Config) -> Result<Result<Status, NoDaemonVie
     Ok(Err(NoDaemonView::Silent(listen)))
 }
 
-/// Sends the request; the error says why no answer came.
+/// Sends the request. The error says why no answer came.
 pub(super) async fn ask(address: SocketAddr, path: &str) -> Result<Result<reqwest::Response, String>, Stop> {
     let client = http_client(None, false).map_err(|error| Stop::Failed(error.into()))?;
     let request = client.get(format!("http://{address}{path}")).timeout(ANSWERS_WITHIN);
     Ok(request.send().await.map_err(|error| classify(&error).to_string()))
 }
 
-/// The addresses at which this machine reaches the listener: an unspecified address stands for loopback. `[::]` is
-/// also tried by IPv4, since a container's network may lack IPv6, even on loopback.
+/// Returns the addresses at which this machine reaches the listener. An unspecified address stands for loopback. For
+/// `[::]`, IPv4 is also tried. A container's network may lack IPv6, even on loopback.
 pub(super) fn reached_at(listen: SocketAddr) -> Vec<SocketAddr> {
     let hosts: Vec<IpAddr> = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],

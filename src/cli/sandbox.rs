@@ -1,4 +1,4 @@
-//! `sandbox`: simulated Entra, Key Vault and Partner Center.
+//! `sandbox`: serves simulated Entra, Key Vault and Partner Center.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::sandbox::server;
 use crate::sandbox::server::SandboxOptions;
 use crate::token::managed::Policy;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial sandbox --dir ./sandbox
@@ -66,7 +66,7 @@ pub enum IssuerRules {
     Strict,
 }
 
-/// A span that `run` will accept in the generated configuration.
+/// Parses a span that `run` will accept in the generated configuration.
 fn policy_span(text: &str) -> Result<Duration, String> {
     let span = super::span(text)?;
     let longest = Policy::default().lifetime / 3;
@@ -80,7 +80,7 @@ fn policy_span(text: &str) -> Result<Duration, String> {
 /// Serves the simulated services until the process is stopped.
 ///
 /// # Errors
-/// An address in use, or a directory that cannot be written.
+/// Returns an error for an address in use, or for a directory that cannot be written.
 pub async fn run(args: SandboxArgs) -> Result<ExitCode, Stop> {
     let options = SandboxOptions {
         dir: args.dir,

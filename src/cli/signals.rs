@@ -8,16 +8,16 @@ use super::Stop;
 /// Listens for one signal from now on.
 ///
 /// # Errors
-/// The signal handler cannot be installed.
+/// Returns an error if the signal handler cannot be installed.
 pub fn listen(kind: SignalKind) -> Result<Signal, Stop> {
     let cannot = |error| anyhow::Error::new(error).context("cannot install signal handlers");
     signal(kind).map_err(cannot).map_err(Stop::Failed)
 }
 
-/// A token that SIGTERM or SIGINT cancels; listens from now on.
+/// Returns a cancellation token that SIGTERM or SIGINT cancels. Listens from now on.
 ///
 /// # Errors
-/// As [`listen`].
+/// Returns the same errors as [`listen`].
 pub fn stop() -> Result<CancellationToken, Stop> {
     let stop = CancellationToken::new();
     let (stopped, stopping) = (stopped()?, stop.clone());
@@ -28,10 +28,10 @@ pub fn stop() -> Result<CancellationToken, Stop> {
     Ok(stop)
 }
 
-/// Completes at SIGTERM or SIGINT; listens from now on.
+/// Completes at SIGTERM or SIGINT. Listens from now on.
 ///
 /// # Errors
-/// As [`listen`].
+/// Returns the same errors as [`listen`].
 pub fn stopped() -> Result<impl Future<Output = ()>, Stop> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;

@@ -1,7 +1,8 @@
-//! `status`: shows the tokens' status from the running daemon, else from the vault. Redeems nothing.
+//! `status`: shows the tokens' status. The source is the running daemon or, without a daemon, the vault. Redeems
+//! nothing.
 //!
-//! Owns the choice between the two, and the vault's view: each token's newest version and its tags, as the document
-//! that a daemon serves. Values that only a daemon knows are null in it.
+//! Owns the choice of the source, and the vault's view. The vault's view is each token's newest version and its tags,
+//! in the form of the daemon's document. Values that only a daemon knows are null in the vault's view.
 
 mod table;
 
@@ -23,7 +24,7 @@ use crate::status::condition::Severity;
 use crate::status::document::{Status, StatusSource};
 use crate::status::snapshot::Snapshot;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial status
@@ -60,7 +61,7 @@ pub struct StatusArgs {
     pub monitor: bool,
 }
 
-/// Whom `status` asks.
+/// The source that `status` reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AskedSource {
     /// The running daemon only.
@@ -72,7 +73,8 @@ pub enum AskedSource {
 /// Asks the daemon or reads the vault, and prints the status.
 ///
 /// # Errors
-/// A wrong configuration, an unknown name, or no daemon with `--source daemon`; none of them with `--monitor`.
+/// Returns an error for a wrong configuration, an unknown name, or a missing daemon with `--source daemon`. Returns no
+/// such error with `--monitor`.
 pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     let found = look(&args, global).await;
     let written = |outcome: std::io::Result<()>| outcome.map_err(|error| Stop::Failed(error.into()));
@@ -95,13 +97,13 @@ pub async fn run(args: StatusArgs, global: &Global) -> Result<ExitCode, Stop> {
     Ok(codes.fold(ExitCode::Done, ExitCode::gravest))
 }
 
-/// Token names in a plugin's line.
+/// The largest number of token names in a plugin's line.
 const MOST_NAMES: usize = 3;
 
-/// The status and its source.
+/// A status document with its source.
 #[derive(Serialize)]
 struct Viewed {
-    /// In words; the document's `source` has the code.
+    /// The source in words. The document's `source` has the code.
     view: String,
     #[serde(flatten)]
     status: Status,
@@ -131,7 +133,7 @@ async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     Ok(Viewed { view, status })
 }
 
-/// Reads a token's newest version and draws its status from that.
+/// Reads a token's newest version and draws its status from that version.
 pub async fn peek<I, V, R>(mut rotator: Rotator<I, V, R>) -> Snapshot
 where
     I: Issuer + Sync,
@@ -142,7 +144,7 @@ where
     known::draw(&rotator, peeked.logged(&rotator.grant.name))
 }
 
-/// The verdict for a monitoring plugin.
+/// Returns the verdict for a monitoring plugin.
 pub fn verdict(status: &Status) -> Monitored {
     match status.gravest(None) {
         Some(Severity::Critical) => Monitored::ActionNeeded,
@@ -153,7 +155,7 @@ pub fn verdict(status: &Status) -> Monitored {
 }
 
 impl Viewed {
-    /// The summary, then performance data behind a bar as plugins write it.
+    /// Returns the summary, then a bar, then performance data in the format of monitoring plugins.
     fn line(&self) -> String {
         let Status { tokens, conditions, .. } = &self.status;
         let count = |severity| conditions.iter().filter(|one| one.severity == severity).count();
@@ -185,17 +187,17 @@ fn word(verdict: Monitored) -> &'static str {
     }
 }
 
-/// The span until then, or a dash.
+/// Returns the span from now until that time, or a dash.
 fn left(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::until(at, now))
 }
 
-/// The span since then, or a dash.
+/// Returns the span from that time until now, or a dash.
 fn passed(at: Option<Timestamp>, now: Timestamp) -> String {
     at.map_or_else(|| "-".to_owned(), |at| relative::ago(at, now))
 }
 
-/// An age, or a dash.
+/// Returns an age, or a dash.
 fn age(at: Option<Timestamp>, now: Timestamp) -> String {
     let none = TimeDelta::zero();
     at.map_or_else(|| "-".to_owned(), |at| relative::span((now - at).max(none)))

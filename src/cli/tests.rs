@@ -1,4 +1,4 @@
-//! Arguments, and the documented exit codes.
+//! Tests of the arguments and of the documented exit codes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +47,8 @@ fn every_command_has_examples() {
     }
 }
 
-/// The help of the commands, and of the topics, on the narrowest usual terminal and where no terminal tells a width.
+/// The help of all commands and topics fits the narrowest usual terminal. The help also fits if no terminal reports a
+/// width.
 #[test]
 fn help_fits_80_columns() {
     let mut texts: Vec<String> = help::TOPICS.iter().map(|(_, text)| text()).collect();
@@ -58,7 +59,7 @@ fn help_fits_80_columns() {
         texts.push(verb.render_long_help().to_string());
         texts.push(verb.render_help().to_string());
     }
-    // As they are written: a wrapped example cannot be typed.
+    // The examples are not wrapped, since a wrapped example cannot be typed.
     let examples = Cli::command();
     texts.extend(examples.get_subcommands().filter_map(|verb| Some(verb.get_after_help()?.to_string())));
     for line in texts.iter().flat_map(|text| text.lines()) {

@@ -1,4 +1,4 @@
-//! `verify`: redeems, asks Partner Center, and shows the token's identity. Writes nothing.
+//! `verify`: redeems a token, asks Partner Center, and shows the token's identity. Writes nothing.
 
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::process::clock::{Clock, rfc3339};
 use crate::token::rotation_id;
 use crate::token::version::VersionId;
 
-/// Worked examples.
+/// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
   perennial verify                   # all tokens
@@ -45,25 +45,26 @@ struct Verified {
     /// The values that could not be compared with the configuration.
     unverified: Option<String>,
     scopes: Option<String>,
-    /// Whether the sign-in used MFA: by the token itself, else by Partner Center.
+    /// Whether the sign-in used MFA. The token itself says so, or otherwise Partner Center.
     mfa: Option<bool>,
     partner_center_accepts: Option<bool>,
     version: Option<VersionId>,
     proved_at: Option<String>,
-    /// The problem; null if the token is good.
+    /// The problem. Null if the token is good.
     summary: Option<String>,
-    /// What to do.
+    /// The action against the problem.
     action: Option<String>,
-    /// Who must act.
+    /// The kind of action, which shows who must act.
     remedy: Option<Remedy>,
     #[serde(skip)]
     code: Option<ExitCode>,
 }
 
-/// Redeems and asks, one token after the other.
+/// Redeems and asks Partner Center, one token after the other.
 ///
 /// # Errors
-/// A wrong configuration, or an unknown name. A token's problems are in the result and in the exit code.
+/// Returns an error for a wrong configuration or an unknown name. A token's problems are in the result and in the exit
+/// code.
 pub async fn run(args: VerifyArgs, global: &Global) -> Result<ExitCode, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;

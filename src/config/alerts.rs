@@ -15,7 +15,7 @@ use crate::status::condition::Severity;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// Keys of `[[alert]]`.
+/// The keys of `[[alert]]`.
 pub(super) const ALERT: &[&str] = &[
     "name",
     "kind",
@@ -31,17 +31,18 @@ pub(super) const ALERT: &[&str] = &[
     "min_severity",
     "tokens",
 ];
-/// Keys that are valid for some kinds only.
+/// The keys of `[[alert]]` that are valid only for some kinds of sink.
 const OF_A_KIND: [&str; 9] =
     ["url", "signing_key", "routing_key", "endpoint", "server", "from", "to", "username", "password"];
-/// Keys whose value is a secret's source.
+/// The keys whose value is a secret's source.
 const SECRETS: [&str; 4] = ["url", "signing_key", "routing_key", "password"];
-/// Keys of `[heartbeat]`.
+/// The keys of `[heartbeat]`.
 pub(super) const HEARTBEAT: &[&str] = &["url", "every"];
 
-/// Default interval of the heartbeat.
+/// The default interval of the heartbeat.
 const BEAT: Duration = Duration::from_secs(5 * 60);
-/// The shortest interval: a receiver may drop more than five pings a minute (docs/azure-facts.md F505).
+/// The shortest interval of the heartbeat. A receiver may drop more than five pings a minute (docs/azure-facts.md
+/// F505).
 const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -68,7 +69,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     Ok(sinks)
 }
 
-/// A pattern that matches no token is a mistake: its sink would never get a message.
+/// Reports each pattern that matches no token. Such a pattern is a mistake, since its sink would never get a message.
 pub(super) fn narrowed_to_some(root: &Section<'_>, sinks: &[Sink], tokens: &[ManagedToken]) -> Checked<()> {
     let mut all = Ok(());
     for (index, sink) in sinks.iter().enumerate() {
@@ -90,7 +91,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let tokens = list(&section, "tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
-        // A secret written into the file is reported too.
+        // A secret that is written into the file is reported too.
         section.present(&SECRETS).into_iter().map(url).for_each(drop);
     }
     let kind = kind?;
@@ -126,7 +127,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     })
 }
 
-/// A mail server and the recipients.
+/// Parses a mail server and the recipients.
 fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
@@ -171,18 +172,19 @@ fn severity(text: &str) -> Result<Severity, Wanted> {
     }
 }
 
-/// `PagerDuty`'s default endpoint (Events API v2, docs/azure-facts.md F503).
+/// Returns `PagerDuty`'s default endpoint (Events API v2, docs/azure-facts.md F503).
 fn pagerduty() -> TargetUrl {
     TargetUrl::parse("https://events.pagerduty.com").expect("it begins with https://")
 }
 
-/// An HTTPS server, or a simulated one on loopback.
+/// Parses the address of an HTTPS server, or of a simulated server on loopback.
 fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
     let stand_in = text.starts_with("http://").then(|| TargetUrl::parse(text).ok()).flatten();
     stand_in.map_or_else(|| rules::base_url(text).map(TargetUrl::from), Ok)
 }
 
-/// Whether TLS comes first, the host and the port: 587 for submission, 465 with TLS from the start (RFC 8314, 3.3).
+/// Parses the address of a mail server. Returns whether TLS comes first, the host, and the port. The default port is
+/// 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
     const WANTED: &str = "must be smtps://host or smtp://host, with a port where it is not 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;
@@ -204,7 +206,7 @@ fn mailbox(text: &str) -> Result<String, Wanted> {
 
 const TOKENS: &str = "must be a list of names in quotes; `*` stands for any letters";
 
-/// A list of texts that is not empty, or `None`.
+/// Parses a list of texts that is not empty. Returns `None` if the key is missing.
 fn list<T>(
     section: &Section<'_>,
     key: &str,

@@ -1,6 +1,7 @@
-//! Whether Entra's limits allow all tokens to be redeemed as often as `prove_every` asks.
+//! Checks whether Entra's limits allow a redemption of every token as often as `prove_every` asks.
 //!
-//! A warning and not a problem: tokens wait for their turn, and each is still proved, only later than configured.
+//! The result is a warning and not a problem. Tokens wait for their turn, and each token is still proved, only later
+//! than configured.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,17 @@ use crate::rotation::pace::{Redeemer, redeemable_within};
 use crate::token::managed::{ManagedToken, Policy};
 use crate::token::secret::ConfigValue;
 
-/// A valid setting that cannot have its effect.
+/// A warning about a valid setting that cannot have its full effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning {
-    /// The effect and the reason.
+    /// The effect of the setting and the reason for it.
     pub summary: String,
-    /// What to do.
+    /// The action that a person can take against the problem.
     pub action: String,
 }
 
-/// One warning for each user and app, as far as the configuration distinguishes them.
+/// Returns one warning for each user and app that has too many tokens. Users and apps are told apart as far as the
+/// configuration names them.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();
     for token in tokens {

@@ -1,6 +1,6 @@
-//! Environment variables: those that set keys, and those of proxies.
+//! The environment variables that set keys, and those that name proxies.
 //!
-//! Owns their names. Pure.
+//! Owns the names of these variables. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::identity::Surroundings;
 use super::walk::Wanted;
 use super::{LISTS, SECTIONS, rules};
 
-/// What names a proxy for addresses that begin with https://. No other address goes through a proxy.
+/// The variables that name a proxy for https:// addresses. Other addresses do not go through a proxy.
 const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// The prefix of a variable that sets a key: `PERENNIAL__HTTP__LISTEN` is `http.listen`.
+/// The prefix of a variable that sets a key. For example, `PERENNIAL__HTTP__LISTEN` sets `http.listen`.
 pub(super) const PREFIX: &str = "PERENNIAL";
 pub(super) const SEPARATOR: &str = "__";
 
-/// The variables that set a key, and those that look like one but cannot be used.
+/// Returns the variables that set a key. Also returns the variables that look like one but cannot be used.
 pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(String, Wanted)>) {
     let ours = format!("{PREFIX}{SEPARATOR}");
     let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
@@ -44,7 +44,7 @@ fn sets_a_key(rest: &str) -> bool {
     known && parts.len() >= 2 && parts.iter().all(word)
 }
 
-/// The proxy variables that the HTTP client would silently ignore, so that requests went out directly.
+/// Returns the proxy variables that the HTTP client would silently ignore. Requests would then go out directly.
 pub(super) fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str, Wanted)> {
     PROXY_VARIABLES.into_iter().filter_map(|name| {
         let value = env.get(name).filter(|value| !value.is_empty())?;
@@ -52,7 +52,7 @@ pub(super) fn proxies(env: &Surroundings) -> impl Iterator<Item = (&'static str,
     })
 }
 
-/// The key that a variable sets.
+/// Returns the key that a variable sets.
 pub(super) fn key_of(variable: &str) -> String {
     variable[PREFIX.len() + SEPARATOR.len()..].to_ascii_lowercase().replace(SEPARATOR, ".")
 }

@@ -1,15 +1,14 @@
-//! The forms of values that a person types, by the rules of the configuration.
+//! The forms of values that a person types. The rules are those of the configuration.
 
 use super::rules;
 
-/// The form of a value that a person types.
+/// A form of a value that a person types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A vault's address.
+    /// The address of a vault.
     Vault,
-    /// A tenant's id or domain.
+    /// The id or domain of a tenant.
     Tenant,
-    /// A GUID.
     Guid,
     /// The name of a vault secret.
     Secret,
@@ -18,10 +17,10 @@ pub enum Form {
 }
 
 impl Form {
-    /// Checks a value by the rule of the configuration.
+    /// Checks a value by the configuration's rule for its form.
     ///
     /// # Errors
-    /// What is expected, without the value.
+    /// Returns the expected form, without the value.
     pub fn check(self, text: &str) -> Result<(), &'static str> {
         match self {
             Self::Vault => rules::vault_url(text).map(drop),

@@ -1,4 +1,4 @@
-//! Parses `[[token]]`: the tokens, the sources of their secrets, and combinations that are not allowed.
+//! Parses `[[token]]`: the tokens and the sources of their secrets. Reports combinations that are not allowed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::azure::cloud::Cloud;
 use crate::token::managed::{Deployment, ManagedToken, Policy, Verify};
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
-/// Keys of `[[token]]`.
+/// The keys of `[[token]]`.
 pub(super) const TOKEN: &[&str] = &[
     "name",
     "tenant_id",
@@ -27,10 +27,10 @@ pub(super) const TOKEN: &[&str] = &[
     "strict",
 ];
 
-/// Keys of a secret's source.
+/// The keys of a secret's source.
 pub(super) const SOURCE: &[&str] = &["secret", "vault", "file", "env", "credential"];
 
-/// Values that tokens inherit from other sections, if those could be parsed.
+/// The values that tokens inherit from other sections, if those sections could be parsed.
 pub(super) struct Defaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
     pub(super) cloud: &'a Checked<Cloud>,
@@ -39,17 +39,17 @@ pub(super) struct Defaults<'a> {
     pub(super) deployment: &'a Checked<Arc<Deployment>>,
 }
 
-/// Names for the rules across tokens. Kept apart from the tokens, so that a mistake in one key does not hide a
-/// collision.
+/// The names that the rules across tokens compare. The names are kept apart from the tokens, so that a mistake in one
+/// key does not hide a collision.
 #[derive(Default)]
 struct Named {
-    /// Tokens without a vault.
+    /// The tokens without a vault.
     homeless: Vec<String>,
-    /// Token names, in lower case.
+    /// The names of the tokens, in lower case.
     names: Vec<(String, String)>,
-    /// Secrets that Perennial writes.
+    /// The secrets that Perennial writes.
     owned: Vec<(String, SecretAddress)>,
-    /// Secrets that Perennial only reads.
+    /// The secrets that Perennial only reads.
     read: Vec<(String, SecretAddress)>,
 }
 
@@ -160,7 +160,7 @@ fn own_vault(section: &Section<'_>, defaults: &Defaults<'_>, named: &mut Named) 
     })
 }
 
-/// A refresh token must be in a vault, since its successors are written back.
+/// Parses the address of a refresh token. The token must be in a vault, since its successors are written back there.
 fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<SecretAddress> {
     const WANTED: &str = "must be the name of the vault secret that holds the token: 1 to 127 letters, digits and \
                           dashes; it cannot come from anywhere else, since successors are written back";
@@ -178,12 +178,12 @@ fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Config
     section.required("client_id", rules::guid).map(ConfigValue::Plain)
 }
 
-/// A secret's source outside any vault: the credential for Key Vault cannot be stored in it.
+/// Parses a secret's source outside any vault. The credential for Key Vault cannot be stored in Key Vault itself.
 pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
     local_source(section, key, "must not be a vault secret: it is what opens the vault")
 }
 
-/// A source on this machine; otherwise says why a vault is not allowed.
+/// Parses a source on this machine. If it is in a vault, reports why a vault is not allowed.
 pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
     let table = source_table(section, key)?;
     if table.get("secret").is_some() {
@@ -241,7 +241,7 @@ fn read_source(
 }
 
 impl Named {
-    /// Reports names that are used twice, and a missing vault once, however many tokens need it.
+    /// Reports names that are used twice. Reports a missing vault once, however many tokens need it.
     fn collisions(&self, problems: &Problems) {
         if let Some(first) = self.homeless.first() {
             problems.note("vault.url", format!("is missing, and so is {first}"));
@@ -268,7 +268,7 @@ impl Named {
     }
 }
 
-/// A secret's address, for comparison: the vault ignores the case of names.
+/// Returns a secret's address for comparison. The vault ignores the case of names.
 fn place(address: &SecretAddress) -> (&str, String) {
     (&address.vault, address.name.as_str().to_ascii_lowercase())
 }

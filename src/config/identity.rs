@@ -1,8 +1,9 @@
-//! How this process authenticates to Key Vault: `[vault] credential`, and the environment if that is `auto`.
+//! Parses how this process authenticates to Key Vault: `[vault] credential`, or the environment for `credential =
+//! "auto"`.
 //!
-//! Owns the choice, which is made once, when the configuration is read, from the host's environment variables and
-//! without a request. If they name no identity, an interactive command looks for a metadata service, for a second at
-//! most, before it uses the Azure CLI (`cli::azure_clients`).
+//! Owns the choice of the identity. The choice is made once, when the configuration is read. The choice uses the host's
+//! environment variables and needs no request. If the variables name no identity, an interactive command looks for a
+//! metadata service for at most a second. After that, the command uses the Azure CLI (`cli::azure_clients`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use super::walk::{Checked, Section, Wanted};
 use super::{grants, rules};
 use crate::azure::identity::{Identity, IdentityHost};
 
-/// The values of `credential`.
+/// The values of the key `credential`.
 #[derive(Clone, Copy)]
 enum CredentialKind {
     Auto,
@@ -36,7 +37,7 @@ impl CredentialKind {
         }
     }
 
-    /// The keys that this credential uses.
+    /// Returns the keys that this credential uses.
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Auto | Self::WorkloadIdentity => &["tenant_id", "client_id"],
@@ -48,10 +49,10 @@ impl CredentialKind {
     }
 }
 
-/// Environment variables that are not Perennial's settings.
+/// All environment variables of the process.
 pub(super) type Surroundings = BTreeMap<String, String>;
 
-/// Reads the identity's keys of `[vault]`.
+/// Reads the keys of `[vault]` that choose the identity.
 pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     let credential = section.optional("credential", CredentialKind::parse)?.unwrap_or(CredentialKind::Auto);
     let keys = ["tenant_id", "client_id", "client_secret", "client_assertion"];
@@ -132,7 +133,7 @@ fn workload(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     Ok(Identity::WorkloadIdentity { tenant_id: tenant_id?, client_id: client_id?, token_file: token_file? })
 }
 
-/// A key's value, else that of a variable.
+/// Returns the value of a key. If the key is missing, returns the value of a variable.
 fn set_or(
     section: &Section<'_>,
     key: &str,
@@ -149,7 +150,8 @@ fn set_or(
     parse(found).map_err(|wanted| section.note(key, format!("comes from {variable}, which {wanted}")))
 }
 
-/// Variables that hosts set (docs/azure-facts.md F402; Azure Arc and Service Fabric set some of them too).
+/// The variables that a host sets for its identity service (docs/azure-facts.md F402). Azure Arc and Service Fabric set
+/// some of these variables too.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";

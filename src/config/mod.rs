@@ -1,10 +1,10 @@
 //! Reads a TOML file and the environment into a checked `Config`.
 //!
-//! Owns the keys, their defaults and the checks. All problems are reported together, by key path and never with the
-//! value: a secret pasted into the wrong place must not reach a log. The `config` crate merges. Its errors and those
-//! of the TOML parser quote values, so they are never shown.
+//! Owns the keys, their defaults and the checks. All problems are reported together. A problem names the key path and
+//! never the value. A secret in the wrong place must not reach a log. The `config` crate merges the file and the
+//! environment. The errors of the `config` crate and of the TOML parser quote values, so Perennial never shows them.
 //!
-//! Invariant: a `Config` holds no secret, only where to find one.
+//! Invariant: a `Config` holds only the sources of secrets, and no secret.
 
 mod alerts;
 mod crowded;
@@ -40,7 +40,7 @@ pub use sections::SHORTEST_SPAN;
 pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
-/// Every key, by section. `config/perennial.toml` shows each of them; a test checks that.
+/// Every key, by section. `config/perennial.toml` shows each key, and a test checks that.
 pub const KEYS: [(&str, &[&str]); 9] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
@@ -53,13 +53,13 @@ pub const KEYS: [(&str, &[&str]); 9] = [
     ("heartbeat", alerts::HEARTBEAT),
 ];
 
-/// The sections.
+/// The names of the sections.
 const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "alerts", "heartbeat"];
 
-/// Lists, which only the file can hold.
+/// The sections that are lists. Only the file can hold them.
 const LISTS: [&str; 2] = ["token", "alert"];
 
-/// The longest file; ten thousand tokens take a quarter of it.
+/// The largest size of the file. Ten thousand tokens take a quarter of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// A checked configuration.
@@ -69,33 +69,32 @@ pub struct Config {
     pub vault: VaultSettings,
     /// The cloud and the addresses of its services.
     pub cloud: Cloud,
-    /// The intervals, shared by all tokens.
+    /// The intervals that all tokens share.
     pub policy: Arc<Policy>,
-    /// The HTTP endpoints.
     pub http: HttpSection,
-    /// At least one, in the order of the file.
+    /// The tokens in the order of the file. There is at least one.
     pub tokens: Vec<ManagedToken>,
-    /// Alert destinations, in the order of the file.
+    /// The alert destinations in the order of the file.
     pub alerts: Vec<Sink>,
-    /// The monitor that raises an alarm when this process stops.
+    /// The dead-man's switch: a monitor that raises an alarm when this process stops.
     pub heartbeat: Option<Heartbeat>,
 }
 
 /// The default vault and the identity for Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
-    /// The vault of every token that names no other; a base URL without a trailing slash.
+    /// The default vault of tokens that name no other vault. The value is a base URL without a trailing slash.
     pub url: Option<Arc<str>>,
-    /// The identity of this process.
+    /// The identity of this process for Key Vault.
     pub identity: Identity,
 }
 
-/// The HTTP endpoints.
+/// The settings of the HTTP endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSection {
-    /// The address.
+    /// The address on which the endpoints listen.
     pub listen: SocketAddr,
-    /// Whether pages that name customers are served beyond loopback.
+    /// Whether pages that name customers are also served beyond loopback.
     pub status: bool,
 }
 
@@ -103,7 +102,7 @@ impl Config {
     /// Reads the file and the environment.
     ///
     /// # Errors
-    /// All problems together.
+    /// Returns all problems together.
     pub fn load(
         path: &Path,
         env: impl Iterator<Item = (OsString, OsString)>,
@@ -123,12 +122,13 @@ impl Config {
         })?;
         let text =
             text::decoded(&bytes).ok_or_else(|| ConfigProblems::one(path, &shown, "is not text in UTF-8"))?;
-        // What is not UTF-8 gets a replacement character, which no key and no value may hold.
+        // Bytes that are not UTF-8 become a replacement character. No key and no value may hold this character.
         let lossy = |text: OsString| text.to_string_lossy().into_owned();
         Self::parse(path, &text, env.map(|(name, value)| (lossy(name), lossy(value))))
     }
 
-    /// The environment variables that hold secrets, for programs that are started and need none of them.
+    /// Returns the environment variables that hold secrets. Perennial hides them from the programs that it starts,
+    /// since these programs need none of them.
     pub fn secret_variables(&self) -> Vec<&str> {
         let of_tokens = self.tokens.iter().flat_map(|token| {
             let id = if let ConfigValue::From(source) = &token.client_id { Some(source) } else { None };
@@ -139,7 +139,7 @@ impl Config {
         let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.client_secret());
         let named =
             all.filter_map(|source| if let Source::Env(name) = source { Some(name.as_str()) } else { None });
-        // The Azure SDK's, and the secret of an identity endpoint (docs/azure-facts.md F402).
+        // The variables of the Azure SDK, and the secret of an identity endpoint (docs/azure-facts.md F402).
         named
             .chain([
                 "AZURE_CLIENT_SECRET",
@@ -150,22 +150,22 @@ impl Config {
             .collect()
     }
 
-    /// Valid settings that cannot have their effect.
+    /// Returns a warning for each valid setting that cannot have its full effect.
     pub fn warnings(&self) -> Vec<ConfigWarning> {
         crowded::crowded(&self.tokens, &self.policy)
     }
 
-    /// The same for a file's text; `path` only names the file in problems.
+    /// Reads the text of a file and the environment. `path` only names the file in problems.
     ///
     /// # Errors
-    /// All problems together.
+    /// Returns all problems together.
     pub fn parse(
         path: &Path,
         text: &str,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigProblems> {
         let mut sections = read(path, text)?;
-        // Tokens come from the file only, so hundreds of them need no merging.
+        // Tokens come only from the file. So hundreds of tokens need no merge.
         let [tokens, alerts] = LISTS.map(|list| sections.remove(list));
         let env: Surroundings = env.collect();
         let (overrides, strays) = overrides(&env);
@@ -226,7 +226,8 @@ impl Config {
     }
 }
 
-/// The file's sections, or the line of a TOML error. The parser's own message quotes the line.
+/// Returns the file's sections, or the line of a TOML error. The parser's own message is not shown, since it quotes the
+/// line.
 fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     let shown = path.display().to_string();
     let table = toml::from_str::<toml::Table>(text).map_err(|error| {
@@ -234,7 +235,8 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
         let before = String::from_utf8_lossy(&text.as_bytes()[..start]);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        // The message has no text of the file, but the key that is there twice is worth naming if it is one of ours.
+        // The message has no text of the file. If it is about a duplicate key, and Perennial knows the key, the problem
+        // names the key.
         let named = &text[start..error.span().map_or(start, |span| span.end).clamp(start, text.len())];
         let is_ours = KEYS.iter().any(|(section, keys)| *section == named || keys.contains(&named));
         let named = if is_ours { format!(" `{named}`") } else { String::new() };
@@ -245,7 +247,7 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
             format!("is not valid TOML at line {line}, column {column}: {reason}{named}"),
         )
     })?;
-    // The merging crate reads a name such as `"a[9]"` as a path into a list of ten.
+    // The `config` crate reads a name such as `"a[9]"` as a path into a list of ten items.
     let strange: Vec<Problem> = table
         .keys()
         .filter(|key| printable(key) != **key)
@@ -258,7 +260,7 @@ fn read(path: &Path, text: &str) -> Result<toml::Table, ConfigProblems> {
     }
 }
 
-/// Merges both. Values stay text: `try_parsing` would turn the id 0123 into 123.
+/// Merges the file and the environment. Values stay text, since `try_parsing` would turn the id 0123 into 123.
 fn merge(
     path: &Path,
     sections: toml::Table,
@@ -274,13 +276,13 @@ fn merge(
         .into_iter()
         .try_fold(config::Config::builder(), |all, (name, section)| all.set_default(name, plain(section)))
         .and_then(|all| all.add_source(environment).build());
-    // The keys were checked and the variables are text, so merging cannot fail.
+    // The keys were checked and the variables are text. So the merge cannot fail.
     merged
         .map(|merged| merged.cache)
         .map_err(|_| ConfigProblems::one(path, path.display().to_string(), "cannot be merged with variables"))
 }
 
-/// A value of the file in the merging crate's type. Times become text, quoted or not.
+/// Converts a value of the file into the type of the `config` crate. Times become text, quoted or not.
 fn plain(value: toml::Value) -> Value {
     let kind = match value {
         toml::Value::String(text) => ValueKind::String(text),
@@ -296,12 +298,12 @@ fn plain(value: toml::Value) -> Value {
     Value::new(None, kind)
 }
 
-/// A tenant's id or domain, if the text has that form.
+/// Returns a tenant's id or domain if the text has that form.
 pub fn tenant(text: &str) -> Option<String> {
     rules::tenant(text).ok()
 }
 
-/// Whether a value is a table, as `{ file = "…" }` is.
+/// Whether a value is a table, such as `{ file = "…" }`.
 fn is_table(value: &Value) -> bool {
     matches!(value.kind, ValueKind::Table(_))
 }

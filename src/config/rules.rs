@@ -1,6 +1,6 @@
-//! The form of single values. Each rule parses a text or says what is expected.
+//! The rules for single values. Each rule parses a text or says what it expects.
 //!
-//! Pure. The answers never repeat the text.
+//! Pure. The errors never repeat the text.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::token::managed::TokenName;
 use crate::token::meant;
 use crate::token::secret::SecretName;
 
-/// A token's name: a metric label, a word on a command line and part of a URL.
+/// Parses a token's name. The name is a metric label, a word on a command line and part of a URL.
 pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let fits = text.len() <= 64 && text.bytes().all(inner);
@@ -30,21 +30,22 @@ pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
     }
 }
 
-/// The name of a vault secret.
+/// Parses the name of a vault secret.
 pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
     SecretName::parse(text).ok_or("must be the name of a vault secret: 1 to 127 letters, digits and dashes")
 }
 
-/// A GUID, in lower case.
+/// Parses a GUID and returns it in lower case.
 pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     let id = text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")?;
     if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
 
-/// The examples and the first draft of `init` have zeros in the place of what only their reader knows.
+/// The problem with a placeholder GUID of zeros. The examples and the first draft of `init` have zeros where only the
+/// reader knows the GUID.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
-/// A concrete tenant: `common` rejects some grants (docs/azure-facts.md F101).
+/// Parses a concrete tenant. The tenant `common` rejects some grants (docs/azure-facts.md F101).
 pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     let label = |label: &str| {
         !label.is_empty()
@@ -64,7 +65,7 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// An address that secrets may be sent to.
+/// Parses an address that secrets may be sent to.
 pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     BaseUrl::parse(text).map_err(|error| match error {
         BaseUrlError::NotAUrl => "must be an address, as https://host.example",
@@ -74,13 +75,13 @@ pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     })
 }
 
-/// A vault's address in normal form, which is part of a secret's identity: no trailing slash.
+/// Parses a vault's address and returns it without a trailing slash. This normal form is part of a secret's identity.
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
     if url.has_path() {
         return Err("must be the vault alone, as https://NAME.vault.azure.net, without a path");
     }
-    // Its certificate does not have this name, which only the private DNS zone uses (docs/azure-facts.md F222).
+    // Only the private DNS zone uses this name. The vault's certificate does not have it (docs/azure-facts.md F222).
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be the vault's own name, as https://NAME.vault.azure.net; DNS leads it to the private endpoint",
@@ -89,7 +90,7 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     Ok(url.as_str().trim_end_matches('/').into())
 }
 
-/// The address of a proxy, with or without its scheme.
+/// Checks the address of a proxy, with or without its scheme.
 pub(super) fn proxy(text: &str) -> Result<(), Wanted> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&with_scheme).ok().filter(Url::has_host);
@@ -100,12 +101,12 @@ pub(super) fn proxy(text: &str) -> Result<(), Wanted> {
     }
 }
 
-/// A span of time with its unit.
+/// Parses a span of time with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
     humantime::parse_duration(text).map_err(|_| "must be a number with a unit, as \"7d\", \"6h\" or \"90s\"")
 }
 
-/// A day, which means its first moment, or an instant.
+/// Parses a day or an instant. A day means its first moment.
 pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN).and_utc());
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
@@ -114,7 +115,7 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
         .ok_or("must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z, from 2000 to 2199")
 }
 
-/// One line of free text.
+/// Parses one line of free text.
 pub(super) fn line(text: &str) -> Result<String, Wanted> {
     if text.chars().count() <= 200 && !text.contains(char::is_control) {
         Ok(text.trim().to_owned())
@@ -123,13 +124,13 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// A command as it is typed; actions show it between back-ticks.
+/// Parses a command as a person types it. Actions show the command between back-ticks.
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
     if command.contains('`') { Err("must hold no back-tick") } else { Ok(command.trim().to_owned()) }
 }
 
-/// The instance name in messages.
+/// Parses the instance name that messages show.
 pub(super) fn instance(text: &str) -> Result<String, Wanted> {
     let name = text.trim();
     if !name.is_empty() && name.chars().count() <= 64 && !name.contains(char::is_control) {
@@ -139,7 +140,7 @@ pub(super) fn instance(text: &str) -> Result<String, Wanted> {
     }
 }
 
-/// The address of a page that people open.
+/// Parses the address of a page that people open.
 pub(super) fn link(text: &str) -> Result<String, Wanted> {
     const WANTED: &str =
         "must be the URL of a page, at most 300 characters, without a user, a password or a `#`";
@@ -149,7 +150,7 @@ pub(super) fn link(text: &str) -> Result<String, Wanted> {
     if is_page && is_open && url.as_str().len() <= 300 { Ok(url.into()) } else { Err(WANTED) }
 }
 
-/// OAuth scopes, separated by blanks.
+/// Parses OAuth scopes that are separated by blanks.
 pub(super) fn scope(text: &str) -> Result<Arc<str>, Wanted> {
     let clean = |b: u8| (b.is_ascii_graphic() && b != b'"' && b != b'\\') || b == b' ';
     if text.bytes().all(clean) {
@@ -159,18 +160,18 @@ pub(super) fn scope(text: &str) -> Result<Arc<str>, Wanted> {
     }
 }
 
-/// A file.
+/// Parses the path of a file.
 pub(super) fn file(text: &str) -> Result<PathBuf, Wanted> {
     if text.contains('\0') { Err("must be the path of a file") } else { Ok(PathBuf::from(text)) }
 }
 
-/// The name of an environment variable.
+/// Parses the name of an environment variable.
 pub(super) fn variable(text: &str) -> Result<String, Wanted> {
     let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if clean { Ok(text.to_owned()) } else { Err("must be the name of an environment variable") }
 }
 
-/// The id of a systemd credential: a file name without `:` (systemd.exec, `LoadCredential=`).
+/// Parses the id of a systemd credential: a file name without `:` (systemd.exec, `LoadCredential=`).
 pub(super) fn credential(text: &str) -> Result<String, Wanted> {
     let clean = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
     if clean && text != "." && text != ".." {

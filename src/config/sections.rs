@@ -1,4 +1,4 @@
-//! `[vault]`, `[cloud]`, `[policy]` and `[http]`: their keys, defaults and rules.
+//! Parses `[vault]`, `[cloud]`, `[policy]`, `[alerts]` and `[http]`: their keys, defaults and rules.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,28 +12,30 @@ use crate::azure::identity::Identity;
 use crate::process::host_name;
 use crate::token::managed::{Deployment, Policy};
 
-/// Keys of `[vault]`.
+/// The keys of `[vault]`.
 pub(super) const VAULT: &[&str] =
     &["url", "credential", "tenant_id", "client_id", "client_secret", "client_assertion"];
-/// Keys of `[cloud]`.
+/// The keys of `[cloud]`.
 pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
-/// Keys of `[policy]`.
+/// The keys of `[policy]`.
 pub(super) const POLICY: &[&str] = &["rotate_after", "prove_every", "lifetime"];
-/// Keys of `[alerts]`.
+/// The keys of `[alerts]`.
 pub(super) const ALERTS: &[&str] = &["command", "instance", "runbook_url", "page_url"];
-/// Keys of `[http]`.
+/// The keys of `[http]`.
 pub(super) const HTTP: &[&str] = &["listen", "status"];
 
-/// The default address.
+/// The default address of the HTTP endpoints.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// A shorter span would be a loop; the sandbox uses little more.
+/// The shortest interval in `[policy]`. A shorter one would make a busy loop. The intervals of the sandbox are only a
+/// little longer.
 pub const SHORTEST_SPAN: Duration = Duration::from_secs(10);
 
-/// Ten years: longer than any issuer's lifetimes, and safe to add to a date.
+/// The longest interval in `[policy]`: ten years. No issuer has a longer lifetime, and ten years are safe to add to a
+/// date.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// The default vault and the identity: a mistake in one does not hide the other.
+/// Parses the default vault and the identity. A mistake in one does not hide a mistake in the other.
 pub(super) fn vault(
     root: &Section<'_>,
     env: &Surroundings,
@@ -59,8 +61,8 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     })
 }
 
-/// The settings that all tokens share: `[alerts]`, and Entra's address. The first token's secret is added once all
-/// tokens are parsed.
+/// Parses the settings that all tokens share: `[alerts]` and Entra's address. The first token's secret is added after
+/// all tokens are parsed.
 pub(super) fn deployment(root: &Section<'_>, cloud: &Checked<Cloud>) -> Checked<Arc<Deployment>> {
     let section = root.section("alerts", ALERTS)?;
     let command = section.optional("command", rules::command);

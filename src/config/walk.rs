@@ -1,6 +1,6 @@
-//! Reads the merged tree of file and environment, key by key, and collects its problems.
+//! Reads the merged tree of file and environment, key by key, and collects the problems in it.
 //!
-//! Owns the form of a problem: its key path and what is expected, never the value. Knows no key by name.
+//! Owns the form of a problem: its key path and the expected value, never the actual value. Knows no key by name.
 //!
 //! Invariant: no value of the configuration gets into a problem.
 
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-/// One problem.
+/// A problem with one key, variable or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// A key path such as `token[0].client_secret`, a variable, or the file.
     pub key: String,
-    /// What is expected.
+    /// The description of the problem, without the value.
     pub what: String,
 }
 
@@ -26,12 +26,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of a configuration, one line each.
+/// All problems of a configuration. Each problem is displayed on a line of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblems {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// At least one.
+    /// The problems. There is at least one.
     pub problems: Vec<Problem>,
 }
 
@@ -51,21 +51,21 @@ impl fmt::Display for ConfigProblems {
 
 impl std::error::Error for ConfigProblems {}
 
-/// A problem has been recorded.
+/// Shows that a problem has been recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reported;
 
 /// A value, or `Reported` if its problem has been recorded.
 pub(super) type Checked<T> = Result<T, Reported>;
 
-/// What is expected instead of the value.
+/// The text that says what is expected instead of the value.
 pub(super) type Wanted = &'static str;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
-    /// The variable that set each key, so that a problem names the variable.
+    /// The variable that has set each key, so that a problem can name the variable.
     variables: BTreeMap<String, String>,
 }
 
@@ -89,7 +89,7 @@ impl Problems {
     }
 }
 
-/// A table of the configuration.
+/// One table of the configuration.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     path: String,
@@ -118,7 +118,7 @@ impl<'a> Section<'a> {
         Ok(section)
     }
 
-    /// The path of a key of this table.
+    /// Returns the path of a key of this table.
     pub(super) fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -128,33 +128,33 @@ impl<'a> Section<'a> {
         self.problems.note(self.at(key), what)
     }
 
-    /// The unparsed value.
+    /// Returns the unparsed value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         debug_assert!(self.known.contains(&key), "{key} is missing from the list of keys");
         self.table.get(key)
     }
 
-    /// The collection for problems.
+    /// Returns the collection of problems.
     pub(super) fn problems(&self) -> &'a Problems {
         self.problems
     }
 
-    /// Whether the table has unknown keys, which have been reported.
+    /// Whether the table has unknown keys. The unknown keys have already been reported.
     pub(super) fn has_strangers(&self) -> bool {
         self.table.keys().any(|key| !self.known.contains(&key.as_str()))
     }
 
-    /// The keys among `keys` that are set.
+    /// Returns the keys among `keys` that are set.
     pub(super) fn present<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
         keys.iter().copied().filter(|key| self.get(key).is_some()).collect()
     }
 
-    /// A table within this one.
+    /// Opens a table within this one.
     pub(super) fn section(&self, key: &str, known: &'static [&'static str]) -> Checked<Section<'a>> {
         Section::open(&self.at(key), self.get(key).cloned(), known, self.problems)
     }
 
-    /// Text, not blank.
+    /// Returns a text that is not blank.
     pub(super) fn text(&self, key: &str) -> Checked<Option<&str>> {
         match self.get(key).map(|value| &value.kind) {
             None => Ok(None),
@@ -164,7 +164,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Text that `parse` accepts; otherwise records what is expected.
+    /// Returns a text that `parse` accepts. Otherwise records what is expected.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -174,12 +174,12 @@ impl<'a> Section<'a> {
         parse(text).map(Some).map_err(|wanted| self.note(key, wanted))
     }
 
-    /// The same for a required key.
+    /// Returns a required text that `parse` accepts. Otherwise records what is expected.
     pub(super) fn required<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, Wanted>) -> Checked<T> {
         self.optional(key, parse)?.ok_or_else(|| self.note(key, "is missing"))
     }
 
-    /// `true` or `false`; from a variable it is text.
+    /// Returns `true` or `false`. A variable holds the value as text.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);
         match kind {
@@ -192,9 +192,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The message for an unknown key, with the most similar known one.
+/// Returns the message for an unknown key, with the most similar known key.
 fn unknown(key: &str, known: &[&str]) -> String {
-    /// A key with more than two differing letters is not similar.
+    /// The largest number of differing letters in a similar key.
     const SLIPS: usize = 2;
     let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
     match nearest.filter(|candidate| strsim::damerau_levenshtein(key, candidate) <= SLIPS) {
@@ -203,7 +203,7 @@ fn unknown(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// A key that is safe to show: short and without control characters.
+/// Returns a key in a form that is safe to show: short and without control characters.
 pub(super) fn printable(key: &str) -> String {
     const MOST: usize = 40;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -1,6 +1,6 @@
-//! The whole daemon: a task for each token, tasks for alerts and the heartbeat, and the board that they share.
+//! The whole daemon: one task per token, the tasks for alerts and the heartbeat, and the board that all tasks share.
 //!
-//! Owns the order of its start and of its stop. `run`, the demo and the tests use the same one. Knows nothing of
+//! Owns the order of the daemon's start and stop. `run`, the demo and the tests use this same daemon. Knows no
 //! configuration files, command lines, systemd or HTTP.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::rotation::turns::Turns;
 use crate::status::board::StatusBoard;
 use crate::status::snapshot::Snapshot;
 
-/// A daemon in this process. Dropping it ends all tasks at once, like a power cut.
+/// A daemon in this process. Dropping the daemon ends all tasks at once, like a power cut.
 #[derive(Debug)]
 pub struct Daemon {
     board: Arc<StatusBoard>,
@@ -30,13 +30,13 @@ pub struct Daemon {
     stop: CancellationToken,
     holds: Holds,
     tokens: JoinSet<Option<State>>,
-    /// These end with the process: an undelivered message is still due after the next start.
+    /// The notifiers end with the process. An undelivered message is still due after the next start.
     notifiers: JoinSet<()>,
 }
 
 impl Daemon {
-    /// A daemon for the tokens of these rotators, which share one clock. It is not started yet. `board` completes the
-    /// board, for example by its sinks.
+    /// Creates a daemon for the tokens of these rotators, which share one clock. The daemon does not run yet. `board`
+    /// completes the board, for example with its sinks.
     pub fn new<I, V, R>(
         rotators: Vec<Rotator<I, V, R>>,
         clock: &Clock,
@@ -47,7 +47,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         R: Resource + Send + Sync + 'static,
     {
-        // All tokens start at once; only the limits that they share delay them.
+        // All tokens start at once. Only the limits that they share delay them.
         let turns = Turns::new(clock.clone());
         let grants = rotators.iter().map(|rotator| (&rotator.grant, &rotator.timing));
         let mut daemon = Self {
@@ -84,7 +84,7 @@ impl Daemon {
         self.notifiers.spawn(task);
     }
 
-    /// The board that the tasks publish to and everything else reads.
+    /// Returns the board. The tasks publish to it, and all other parts read it.
     pub fn board(&self) -> &StatusBoard {
         &self.board
     }
@@ -94,7 +94,8 @@ impl Daemon {
         self.reloads.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a task ends by itself, which breaks an invariant, and names it. The process must be restarted.
+    /// Waits until a task ends by itself, and returns the task's name. A task that ends by itself breaks an invariant,
+    /// so the process must be restarted.
     pub async fn broken(&mut self) -> String {
         let Self { tokens, notifiers, .. } = self;
         tokio::select! {
@@ -107,8 +108,8 @@ impl Daemon {
         }
     }
 
-    /// Stops: at once if no successor is held, else when all are saved, or after the grace period. Returns whether
-    /// all are saved.
+    /// Stops the daemon. Stops at once if no successor is held. Otherwise stops when all successors are saved, or after
+    /// the grace period. Returns whether all are saved.
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
@@ -136,12 +137,12 @@ impl Daemon {
         in_time
     }
 
-    /// Whether a token's task has ended by itself, which must not happen. Each task has a receiver while it runs.
+    /// Whether a token's task has ended by itself, which breaks an invariant. Each task has a receiver while it runs.
     pub fn has_ended(&self) -> bool {
         self.reloads.receiver_count() < self.tokens.len()
     }
 
-    /// The number of its tokens.
+    /// Returns the number of tokens.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }

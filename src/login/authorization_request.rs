@@ -1,6 +1,6 @@
-//! One authorization request and the three secrets that tie the response to it.
+//! An authorization request and the three secrets that connect the response to the request.
 //!
-//! Owns PKCE (RFC 7636), `state` and `nonce`, and the request's address. Randomness is an argument.
+//! This module owns PKCE (RFC 7636), `state` and `nonce`, and the URL of the request. Random bytes are an argument.
 
 use std::fmt;
 
@@ -11,79 +11,80 @@ use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
-/// 256 bits each for verifier, `state` and `nonce`. The verifier becomes 43 characters, the minimum of RFC 7636
-/// (4.1), and SHA-256 holds no more.
+/// The number of random bytes: 32 each for the verifier, `state` and `nonce`. The verifier then has 43 characters, the
+/// minimum of RFC 7636 (4.1). More bytes would not help, because SHA-256 has only 256 bits.
 pub const RANDOM_BYTES: usize = 96;
 
-/// Verifier, `state` and `nonce` of one attempt. Used once.
+/// The verifier, `state` and `nonce` of one authorization request. These values are used only once.
 pub struct AuthorizationRequest {
     verifier: SecretString,
     state: String,
     nonce: String,
 }
 
-/// The parameters of the request.
+/// The parameters of an authorization request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// App.
+    /// The app's client id.
     pub client_id: &'a str,
     /// The redirect URI.
     pub redirect_uri: &'a str,
-    /// Scopes, `openid` and `offline_access` among them.
+    /// The requested scopes, including `openid` and `offline_access`.
     pub scope: &'a str,
-    /// How the response is returned.
+    /// How the response reaches the redirect URI.
     pub mode: ResponseMode,
-    /// The account to offer.
+    /// The account that the sign-in page suggests.
     pub login_hint: Option<&'a str>,
-    /// The claims that Entra asked for when it rejected the stored token, unchanged (docs/azure-facts.md F131).
+    /// The claims challenge from Entra's rejection of the stored token, sent unchanged (docs/azure-facts.md F131).
     pub claims: Option<&'a str>,
 }
 
-/// How the answer reaches the redirect URI.
+/// How the response reaches the redirect URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMode {
-    /// In a form: the code stays out of the browser's history.
+    /// The response is a form, so the code does not appear in the browser's history.
     FormPost,
-    /// In the URL, which a person can copy.
+    /// The response is in the URL, so a user can copy it.
     Query,
 }
 
 impl AuthorizationRequest {
-    /// Makes an attempt from fresh random bytes.
+    /// Creates an authorization request from fresh random bytes.
     pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
         let part = |place: usize| URL_SAFE_NO_PAD.encode(&random[32 * place..32 * (place + 1)]);
         Self { verifier: part(0).into(), state: part(1), nonce: part(2) }
     }
 
-    /// The verifier, which proves to the token endpoint that the same program made the request.
+    /// The PKCE verifier, which proves to the token endpoint that the same program sent the authorization request.
     pub fn verifier(&self) -> &SecretString {
         &self.verifier
     }
 
-    /// The nonce that the ID token must repeat.
+    /// The nonce that the ID token must contain.
     pub fn nonce(&self) -> &str {
         &self.nonce
     }
 
-    /// Whether a response belongs to this attempt. Compares in constant time.
+    /// Whether a response with this `state` belongs to this request. Compares in constant time.
     pub fn is_ours(&self, state: &str) -> bool {
         constant_time::verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
-    /// Whether this is a beginning of the `state` and not all of it: for the message about a pasted address.
+    /// Whether `state` is an incomplete beginning of this request's `state`. The message about an incomplete pasted
+    /// address uses this check.
     pub fn begins_with(&self, state: &str) -> bool {
         state.len() < self.state.len() && self.state.starts_with(state)
     }
 
-    /// BASE64URL(SHA256(verifier)), RFC 7636 4.2.
+    /// The PKCE challenge: BASE64URL(SHA256(verifier)), see RFC 7636 (4.2).
     pub fn challenge(&self) -> String {
         let verifier = self.verifier.expose_secret().as_bytes();
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier))
     }
 
-    /// The page to open (docs/azure-facts.md F131). It holds no secret: only a hash of the verifier.
+    /// The URL of the sign-in page (docs/azure-facts.md F131). The verifier is not in the URL, only its hash.
     ///
-    /// It always asks for an account, so that the browser does not use a remembered one unnoticed.
+    /// The page always asks for an account. So the browser cannot silently use a remembered account.
     pub fn url(&self, mut endpoint: Url, request: &Request<'_>) -> Url {
         let mode = match request.mode {
             ResponseMode::FormPost => "form_post",

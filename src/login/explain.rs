@@ -1,4 +1,4 @@
-//! Explains Entra's rejections to the user who signs in, in the words of `ports::diagnosis`.
+//! Explains Entra's rejections to the user who signs in. The texts come from `ports::diagnosis`.
 
 use super::StepFailure;
 use crate::ports::IssuerError;
@@ -25,16 +25,16 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     StepFailure::new(failure.remedy, format!("{}{traced}", failure.summary), action)
 }
 
-/// Explains a rejection that came to the redirect URI.
+/// Explains a rejection that arrived at the redirect URI.
 pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
-    // Without a number, the user declined (RFC 6749, 4.1.2.1).
+    // `access_denied` without an AADSTS number means that the user declined (RFC 6749, 4.1.2.1).
     if refusal.error == "access_denied" && refusal.trace.code.is_none() {
         return StepFailure::new(Remedy::Login, "the sign-in was declined", Advice::StartAgain.text(subject));
     }
     of(&IssuerError::Refused(Box::new(refusal.clone())), subject)
 }
 
-/// The redirect is registered as a single-page app's.
+/// The failure for a redirect URI that is registered as one of a single-page app.
 pub fn registered_as_spa(token: &ManagedToken, client_id: &str) -> StepFailure {
     let trace = Trace::default();
     let action = Advice::RedirectAsWeb.text(&Subject::of(token, client_id, &trace, Timestamp::default()));

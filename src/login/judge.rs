@@ -1,8 +1,8 @@
-//! Whether the answer of a sign-in may be stored: tenant, app, user, scopes, MFA, the token's lifetime, and Partner
-//! Center's verdict.
+//! Decides whether the response of a sign-in may be stored. Checks tenant, app, user, scopes, MFA, the token's
+//! lifetime, and Partner Center's verdict.
 //!
-//! Owns the order of the checks and the text of each rejection. Tags are hints: the user in the newest version's tags
-//! is compared so that a user is not replaced by accident. `--replace-user` skips that.
+//! This module owns the order of the checks and the text of each rejection. The check compares the user with the user
+//! in the newest version's tags. So a user is not replaced by accident. `--replace-user` skips this comparison.
 
 use std::time::Duration;
 
@@ -14,29 +14,30 @@ use crate::process::text;
 use crate::token::claims::Claims;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// Tokens of a `spa` redirect end 24 hours after the sign-in, and so do their successors (docs/azure-facts.md F108).
-/// All others live for weeks.
+/// The minimum lifetime of an acceptable refresh token. Tokens from a `spa` redirect and their successors end 24 hours
+/// after the sign-in (docs/azure-facts.md F108). All other tokens live for weeks.
 const SHORT_LIVED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// The expected values.
+/// The values that a response must match.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The token, as configured.
+    /// The configuration of the token.
     pub grant: &'a ManagedToken,
-    /// The app's id, as configured or read.
+    /// The app's client id, as configured or read from its source.
     pub client_id: &'a str,
-    /// The nonce of the request, if it had one.
+    /// The nonce of the authorization request, if it had one.
     pub nonce: Option<&'a str>,
-    /// The user of the token in the vault, if a tag names one.
+    /// The user of the stored token, if a tag names the user.
     pub user_before: Option<&'a str>,
-    /// Whether another user is intended.
+    /// Whether the operator wants to replace the user.
     pub replace_user: bool,
 }
 
-/// Judges an answer before Partner Center is asked. Returns its tenant and user, if it names them.
+/// Judges a response before Partner Center is called. Returns the tenant and user, if the response names them.
 ///
 /// # Errors
-/// Login if another sign-in helps, Operator if the app's registration must change.
+/// The remedy is Login if another sign-in helps, or Operator if the configuration or the app registration must change.
+/// The remedy is Retry if the nonce differs.
 pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose, StepFailure> {
     let Expected { grant, client_id, .. } = *expected;
     nonce_matches(expected, answer)?;
@@ -58,7 +59,7 @@ pub fn judge(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<Whose,
 /// Judges Partner Center's verdict on the access token.
 ///
 /// # Errors
-/// Login if another account or MFA helps.
+/// The remedy is Login, because another account or MFA helps.
 pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), StepFailure> {
     if answer::is_other_tenant(grant, said.tenant_id.as_deref()) {
         return Err(wrong(Fact::Tenant, grant, "", ""));
@@ -77,14 +78,14 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
     Ok(())
 }
 
-/// The name that the user typed to sign in, for people: ids are what is compared.
+/// The user's sign-in name, which is only displayed. Users are compared by their ids.
 pub fn sign_in_name(answer: &RefreshResponse) -> Option<String> {
     let of_access = || answer.access_token.claims()?.sign_in_name().map(str::to_owned);
     let of_id = answer.id_claims.as_ref().and_then(|id| id.sign_in_name().map(str::to_owned));
     of_id.or_else(of_access)
 }
 
-/// A user by name and id.
+/// A text with the user's name and id.
 pub fn person(oid: &str, name: Option<&str>) -> String {
     name.map_or_else(|| oid.to_owned(), |name| format!("{name} ({oid})"))
 }
@@ -145,7 +146,7 @@ fn shown(oid: Option<&str>) -> String {
     answer::object_id(oid).unwrap_or_else(|| "(unknown)".to_owned())
 }
 
-/// Whether the user is the pinned one and the one of the token in the vault, as far as either is known. A user who
+/// Checks that the user is the configured one and the same as in the vault's tags, if those are known. A user who
 /// cannot be compared does not match.
 fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>) -> Result<(), StepFailure> {
     let name = &expected.grant.name;
@@ -182,8 +183,8 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
     ))
 }
 
-/// Whether the granted scopes include those that each redemption requests. `.default` stands for all consented
-/// scopes. A scope that the answer does not mention is not held against it.
+/// Checks that the granted scopes include those that each redemption requests. `.default` stands for all consented
+/// scopes. If the response names no scopes, the check passes.
 fn covers(
     grant: &ManagedToken,
     client_id: &str,

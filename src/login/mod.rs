@@ -1,11 +1,11 @@
-//! Signing a user in: the request, the valid answers, and whether an answer may be stored.
+//! Signing in a user: the request, the valid responses, and whether a response may be stored.
 //!
-//! Owns every decision of the interactive sign-in (OAuth authorization code with PKCE, device code, and an imported
-//! token), and the text of each rejection with its action. Pure: randomness and time are arguments; `cli::login` and
-//! `azure` own sockets and requests.
+//! This module owns every decision of an interactive sign-in and the text of each rejection with its action. The
+//! methods are the OAuth authorization code with PKCE, the device code, and an imported token. This module is pure:
+//! random bytes and time are arguments. `cli::login` and `azure` own sockets and requests.
 //!
-//! Invariants: only answers to this program's own request are accepted (`state`, `nonce`, verifier); no text shows a
-//! code, a token or a peer's words.
+//! Invariants: Only responses to this program's own request are accepted (`state`, `nonce`, verifier). No text shows a
+//! code, a token or text from a peer.
 
 pub mod authorization_request;
 pub mod explain;
@@ -21,25 +21,25 @@ use secrecy::SecretString;
 use crate::ports::failure::Remedy;
 use crate::token::managed::Deployment;
 
-/// A device code (RFC 8628, 3.2).
+/// A device code and its user code (RFC 8628, 3.2).
 #[derive(Clone, Debug)]
 pub struct DeviceCode {
-    /// The code that this program polls with.
+    /// The code with which this program polls the token endpoint.
     pub device_code: SecretString,
     /// The code that the user types.
     pub user_code: String,
-    /// The page on which the user types it.
+    /// The URL of the page on which the user types the user code.
     pub verification_uri: String,
-    /// How long both codes are valid.
+    /// How long the device code and the user code are valid.
     pub expires_in: Duration,
     /// The polling interval.
     pub interval: Duration,
 }
 
-/// Why a step failed, who must act, and how.
+/// Why a sign-in step failed, who must act, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
-    /// What happened.
+    /// One sentence that says what failed and why.
     pub summary: String,
     /// What to do.
     pub action: String,
@@ -48,12 +48,12 @@ pub struct StepFailure {
 }
 
 impl StepFailure {
-    /// Combines summary and action.
+    /// Creates a failure from its summary and action.
     pub fn new(remedy: Remedy, summary: impl Into<String>, action: impl Into<String>) -> Self {
         Self { summary: summary.into(), action: action.into(), remedy }
     }
 
-    /// The same, with Perennial's commands as they are typed in this deployment.
+    /// Replaces `perennial` in the commands of the action by this deployment's command.
     #[must_use]
     pub fn typed(self, here: &Deployment) -> Self {
         Self { action: here.typed(&self.action), ..self }
@@ -68,11 +68,11 @@ impl fmt::Display for StepFailure {
 
 impl std::error::Error for StepFailure {}
 
-/// The scopes of each sign-in and redemption: the token's own, a refresh token, and an ID token that names tenant,
-/// app and user, as in Microsoft's own libraries.
+/// The scopes of each sign-in and redemption. The result contains the token's own scopes and those for a refresh token
+/// and an ID token. Microsoft's libraries request the same scopes.
 ///
-/// Entra names the user only if `profile` is requested (id-token-claims-reference). If the token's scope names
-/// `openid`, nothing is added: another issuer may reject a scope that was not granted (RFC 6749, 6).
+/// Entra names the user only if `profile` is requested (id-token-claims-reference). If the token's scope contains
+/// `openid`, only `offline_access` is added. Another issuer may reject a scope that was not granted (RFC 6749, 6).
 pub fn scopes(of_grant: &str) -> String {
     let mut words: Vec<&str> = of_grant.split_ascii_whitespace().collect();
     let more = if words.contains(&"openid") { &[][..] } else { &["openid", "profile"] };

@@ -1,4 +1,4 @@
-//! Polling for a device code: interval, duration, and the meaning of each answer (RFC 8628, 3.5).
+//! Polling with a device code: interval, duration, and the meaning of each response (RFC 8628, 3.5).
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 
-/// The interval if the issuer names none (RFC 8628, 3.2).
+/// The polling interval if the issuer does not specify one (RFC 8628, 3.2).
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The increase on `slow_down` (RFC 8628, 3.5).
+/// The increase of the interval after `slow_down` (RFC 8628, 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 
-/// The longest interval, whatever the issuer or the network asks for.
+/// The maximum polling interval. This maximum also applies to intervals that the issuer requests.
 const SLOWEST: Duration = Duration::from_secs(60);
 
-/// The longest wait for a code; Entra's lasts 15 minutes.
+/// The maximum duration of polling. Entra's device codes last 15 minutes.
 const LONGEST: TimeDelta = TimeDelta::minutes(30);
 
-/// The next poll and the deadline.
+/// The polling interval and the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Polling {
     interval: Duration,
     ends_at: Timestamp,
 }
 
-/// What an answer without tokens means.
+/// The next action after a response without tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollingTurn {
-    /// Ask again after this long.
+    /// Poll again after this duration.
     Again(Duration),
-    /// Stop: the answer says why.
+    /// Stop polling, because the response is a final rejection.
     Over,
-    /// Stop: the code has expired.
+    /// Stop polling, because the device code has expired.
     Expired,
 }
 
 impl Polling {
-    /// Starts with the issuer's values for the code.
+    /// Starts polling with the interval and lifetime that the issuer returned.
     pub fn new(interval: Duration, expires_in: Duration, now: Timestamp) -> Self {
         let interval = if interval.is_zero() { USUAL_INTERVAL } else { interval.min(SLOWEST) };
         let lasts = TimeDelta::from_std(expires_in).unwrap_or(LONGEST).min(LONGEST);
@@ -53,7 +53,7 @@ impl Polling {
         self.interval
     }
 
-    /// Reads an answer.
+    /// Decides how to continue after a response without tokens.
     pub fn after(&mut self, answer: &IssuerError, now: Timestamp) -> PollingTurn {
         match answer {
             IssuerError::Refused(refusal) => match refusal.error.as_str() {
@@ -65,7 +65,7 @@ impl Polling {
                     Remedy::Retry | Remedy::Login | Remedy::Operator => return PollingTurn::Over,
                 },
             },
-            // A timeout requires exponential backoff (RFC 8628, 3.5).
+            // After a timeout, exponential backoff is required (RFC 8628, 3.5).
             IssuerError::Unreachable(_) => self.ease(None),
             IssuerError::Unavailable { retry_after, .. } => self.ease(*retry_after),
             IssuerError::NotUnderstood(_) | IssuerError::NoRefreshToken => return PollingTurn::Over,

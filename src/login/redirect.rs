@@ -1,7 +1,7 @@
-//! Requests to the redirect URI: a code, a rejection, or no answer to this sign-in.
+//! Parses requests to the redirect URI. A request contains a code, a rejection, or no response to this sign-in.
 //!
-//! Owns the parsing, from a query, a form or a pasted line. Nothing else is read before `state` matches (RFC 6749,
-//! 10.12).
+//! This module owns the parsing of a query, a form or a pasted line. No code or error is used before `state` matches
+//! (RFC 6749, 10.12).
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -12,31 +12,31 @@ use crate::ports::oauth_error;
 use crate::ports::oauth_error::OAuthError;
 use crate::process::text;
 
-/// Longer than any redirect: codes are one to two thousand characters.
+/// The maximum size of a redirect. Authorization codes have one to two thousand characters.
 pub const MAX_BYTES: usize = 16 * 1024;
 
-/// An answer to this attempt.
+/// The response to an authorization request.
 #[derive(Debug)]
 pub enum AuthorizationResponse {
-    /// To be exchanged once, within ten minutes.
+    /// The authorization code. The authorization code can be exchanged once, within ten minutes.
     Code(SecretString),
     /// The issuer rejected the request, or the user declined.
     Refused(Box<OAuthError>),
 }
 
-/// Why a request is no answer to this attempt.
+/// Why a redirect is not a response to this authorization request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
-    /// Another attempt's, or forged.
+    /// The redirect belongs to another authorization request, or is forged.
     OtherState,
-    /// The beginning of an address, pasted: its end is missing.
+    /// The pasted address is incomplete, because its end is missing.
     Cut,
-    /// Neither a code nor an error, or both.
+    /// The redirect has neither a code nor an error, or has both.
     Unreadable,
 }
 
 impl NotOurs {
-    /// The text for the user.
+    /// The message for the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OtherState => {
@@ -53,12 +53,12 @@ impl NotOurs {
 /// Reads the parameters of a redirect.
 ///
 /// # Errors
-/// If they are no answer to `attempt`.
+/// The parameters are not a response to `attempt`.
 pub fn read(
     attempt: &AuthorizationRequest,
     parameters: &[(String, String)],
 ) -> Result<AuthorizationResponse, NotOurs> {
-    // A parameter may appear only once (RFC 6749, 3.1): of two codes, the right one is unknown.
+    // A parameter may appear only once (RFC 6749, 3.1). If `code` appears twice, the right value is unknown.
     let one = |name: &str| {
         let mut found = parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (found.next(), found.next()) {
@@ -85,11 +85,11 @@ pub fn read(
     }
 }
 
-/// Reads a pasted line: the whole address, or its part from `?` on.
+/// Reads a pasted line, which is the whole address or its part after `?`.
 ///
 /// # Errors
-/// If it is no answer to `attempt`. An address that ends before the end of `state`, which Entra puts after the code, is
-/// told apart from another sign-in's.
+/// The line is not a response to `attempt`. Entra puts `state` after the code. So an address that ends within `state`
+/// is reported as cut, not as another sign-in.
 pub fn read_pasted(attempt: &AuthorizationRequest, line: &str) -> Result<AuthorizationResponse, NotOurs> {
     let parameters = pasted(line);
     let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -104,14 +104,14 @@ pub fn read_pasted(attempt: &AuthorizationRequest, line: &str) -> Result<Authori
     }
 }
 
-/// The parameters of a query or of a form's body.
+/// Parses the parameters of a query or of a form body.
 pub fn parameters(encoded: &str) -> Vec<(String, String)> {
     let Ok(mut url) = Url::parse("http://localhost/") else { return Vec::new() };
     url.set_query(Some(encoded));
     url.query_pairs().into_owned().collect()
 }
 
-/// The parameters of a pasted text.
+/// Parses the parameters of a pasted line.
 fn pasted(line: &str) -> Vec<(String, String)> {
     let line = text::bare(line);
     let query = line.split_once('?').map_or(line, |(_, query)| query);
@@ -125,7 +125,7 @@ mod tests {
     use super::super::authorization_request::RANDOM_BYTES;
     use super::*;
 
-    /// `state` of this attempt: 32 zero bytes in BASE64URL.
+    /// The `state` of this attempt: 32 zero bytes in BASE64URL.
     const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn come(query: &str) -> Result<AuthorizationResponse, NotOurs> {
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// As a terminal cuts it, or a person who did not select all of it.
+    /// A terminal may cut the address, or a user may not select all of it.
     #[test]
     fn an_address_that_is_cut_short_is_told_from_another_sign_ins() {
         let attempt = AuthorizationRequest::new(&[0; RANDOM_BYTES]);

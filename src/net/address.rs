@@ -1,7 +1,7 @@
-//! Addresses that may be contacted, and the certificates that are trusted there.
+//! URLs that Perennial may contact, and the root certificates that it trusts.
 //!
-//! Owns both kinds of address. An address of either type may be contacted: the TLS rules are checked only when an
-//! address is parsed.
+//! This module owns both URL types. The TLS rules are checked once, when a URL is parsed. So Perennial may contact
+//! every URL of these types.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,29 +9,29 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-/// The base URL of a peer: HTTPS, a host, perhaps a port and a path; no user, no query, no slash after the path. The
-/// host's own identity service is the one exception (`of_host`).
+/// The base URL of a peer. The URL uses HTTPS and may have a port and a path. The URL has no user, no query, and no
+/// slash after the path. The host's own identity endpoint is the only exception (`of_host`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// Why a text is no base URL.
+/// Why a text is not a valid base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BaseUrlError {
-    /// It is no URL, or names no host.
+    /// The text is not a URL, or the URL has no host.
     NotAUrl,
-    /// Its scheme is not `https`.
+    /// The URL's scheme is not `https`.
     NotHttps,
-    /// It holds a user name or a password.
+    /// The URL contains a user name or a password.
     UserInfo,
-    /// It has a query or a fragment.
+    /// The URL has a query or a fragment.
     Query,
 }
 
 impl BaseUrl {
-    /// Parses a peer's URL.
+    /// Parses the URL of a peer.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// Returns the first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
         let mut url = Url::parse(text).map_err(|_| BaseUrlError::NotAUrl)?;
         if url.scheme() != "https" {
@@ -45,61 +45,61 @@ impl BaseUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        // A name with its root's dot is the same name, but no certificate has it.
+        // A host name may end with the dot of the DNS root. Certificates never include that dot.
         if let Some(host) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
             url.set_host(Some(&host)).map_err(|_| BaseUrlError::NotAUrl)?;
         }
         Ok(Self(url))
     }
 
-    /// Accepts the address of a host's own identity service, which speaks plain HTTP and is on this host or
+    /// Accepts the URL of the host's own identity endpoint. That endpoint uses plain HTTP and is on this host or
     /// link-local (docs/azure-facts.md F401, F402).
     pub(crate) fn of_host(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(Self(url))
     }
 
-    /// As text, with a trailing slash if there is no path.
+    /// The URL as text. If the URL has no path, the text ends with a slash.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The host, without a port.
+    /// The host without the port.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// Whether it has a path.
+    /// Whether the URL has a path.
     pub fn has_path(&self) -> bool {
         self.0.path() != "/"
     }
 
-    /// This URL with a path added. Each segment is escaped.
+    /// Returns this URL with path segments added. Each segment is escaped.
     pub fn with_path(&self, segments: &[&str]) -> Url {
         joined(&self.0, segments)
     }
 
-    /// Whether `url` is on the same server.
+    /// Whether `url` has the same origin as this URL.
     pub fn is_origin_of(&self, url: &Url) -> bool {
         self.0.origin() == url.origin()
     }
 
-    /// Whether it is on loopback: an emulator or the sandbox.
+    /// Whether the URL's host is loopback, as for an emulator or the sandbox.
     pub fn is_loopback(&self) -> bool {
         leads_to_this_machine(&self.0)
     }
 }
 
-/// The address of an alert's receiver: HTTPS, or plain HTTP to loopback. It may have a path and a query. All of it
-/// may be secret, so `Debug` shows nothing.
+/// The URL of an alert receiver: HTTPS, or plain HTTP to loopback. The URL may have a path and a query. Any part of the
+/// URL may be secret, so `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetUrl(Url);
 
 impl TargetUrl {
-    /// Parses a URL whose requests cannot be read on the network.
+    /// Parses a URL. Accepts the URL only if others on the network cannot read the requests to it.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// Returns the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, TargetUrlError> {
         let url = Url::parse(text).map_err(|_| TargetUrlError::NotPrivate)?;
         let is_private = match url.scheme() {
@@ -110,26 +110,26 @@ impl TargetUrl {
         if !is_private {
             return Err(TargetUrlError::NotPrivate);
         }
-        // The HTTP client would silently drop them.
+        // The HTTP client would silently ignore the user name and password.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetUrlError::UserInfo);
         }
         Ok(Self(url))
     }
 
-    /// This URL with a path added. Each segment is escaped.
+    /// Returns this URL with path segments added. Each segment is escaped.
     #[must_use]
     pub fn with_path(&self, segments: &[&str]) -> Self {
         Self(joined(&self.0, segments))
     }
 }
 
-/// Why a URL is not accepted.
+/// Why the URL of an alert receiver is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetUrlError {
-    /// It is no URL, or requests to it could be read on the network.
+    /// The text is not a URL, or others on the network could read the requests to the URL.
     NotPrivate,
-    /// It holds a user name or a password.
+    /// The URL contains a user name or a password.
     UserInfo,
 }
 
@@ -151,23 +151,24 @@ impl From<TargetUrl> for Url {
     }
 }
 
-/// The trusted root certificates.
+/// The root certificates that Perennial trusts.
 #[derive(Clone, Debug)]
 pub enum Roots {
-    /// The system's.
+    /// The system's root certificates.
     System,
-    /// The system's and those in this PEM text.
+    /// The system's root certificates and those in this PEM text.
     Pem(Vec<u8>),
-    /// The system's and those in this file, which is read again whenever the client is rebuilt.
+    /// The system's root certificates and those in this file. The file is read again whenever the HTTP client is
+    /// rebuilt.
     File(PathBuf),
 }
 
-/// Whether a host is loopback, without asking a resolver. An IPv6 address has no brackets.
+/// Whether a host is loopback. This check does not use DNS. An IPv6 address in `host` must not have brackets.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// Whether a URL is on loopback.
+/// Whether a URL's host is loopback.
 pub(crate) fn leads_to_this_machine(url: &Url) -> bool {
     is_loopback(url.host_str().unwrap_or_default().trim_matches(['[', ']']))
 }

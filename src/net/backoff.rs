@@ -1,32 +1,35 @@
-//! Waits after a failure: doubling, jitter, and `Retry-After`.
+//! Computes waits after a failure: doubling, jitter, and `Retry-After`.
 //!
-//! Pure: attempts, `Retry-After` and randomness are arguments. The callers own the limits.
+//! This module is pure: attempts, `Retry-After` and random samples are arguments. Each caller sets its own limits.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-/// After this many doublings the longest wait is reached: a second has become 136 years.
+/// The maximum number of doublings. After 32 doublings, one second becomes 136 years, so every limit is reached.
 const MOST_DOUBLINGS: usize = 32;
 
-/// `first`, doubled for each attempt that failed before, up to `longest`. Exact for whole seconds.
+/// Returns `first`, doubled once for each earlier failed attempt, up to `longest`. The result is exact for whole
+/// seconds.
 pub fn doubled(first: Duration, longest: Duration, attempts: usize) -> Duration {
     let spans = ExponentialBuilder::default().with_factor(2.0).with_max_times(MOST_DOUBLINGS);
     let mut spans = spans.with_min_delay(first).with_max_delay(longest).build();
     spans.nth(attempts).unwrap_or(longest)
 }
 
-/// A wait up to the span, by a sample in `[0, 1)`: clients that failed together return one by one.
+/// Returns a wait between zero and `span`. The random wait makes clients that failed together retry at different times.
+/// `sample` is in `[0, 1)`.
 pub fn full_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(sample)
 }
 
-/// A wait in the upper half of the span, by a sample in `[0, 1)`: no attempt follows another at once.
+/// Returns a wait between half of `span` and `span`, so that a retry never follows immediately. `sample` is in `[0,
+/// 1)`.
 pub fn equal_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(0.5 + sample / 2.0)
 }
 
-/// Raises a wait to the peer's `Retry-After`, which counts up to `most`.
+/// Extends a wait to the peer's `Retry-After`. A longer `Retry-After` than `most` is reduced to `most`.
 pub fn heed(wait: Duration, asked: Option<Duration>, most: Duration) -> Duration {
     wait.max(asked.unwrap_or_default().min(most))
 }

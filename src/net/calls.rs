@@ -1,8 +1,9 @@
-//! Durations and results of calls to other services.
+//! Records the durations and results of calls to other services.
 //!
-//! Owns the histograms behind `http_client_request_duration_seconds`. Does not know what a call is for.
+//! This module owns the histograms behind `http_client_request_duration_seconds`. It does not know the purpose of a
+//! call.
 //!
-//! Invariant: every call is counted once, a cancelled one included.
+//! Invariant: every call is counted once, even if it is canceled.
 
 use std::time::Duration;
 
@@ -13,19 +14,19 @@ use tokio::time::Instant;
 
 use crate::net::no_response::NoResponse;
 
-/// Upper bounds of the histogram buckets, in seconds. The last one is the timeout of a call.
+/// The upper bounds of the histogram buckets, in seconds. The last bound is the timeout of a call.
 pub const BUCKETS: [f64; 9] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// The called service.
+/// The service that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CallTarget {
-    /// The token endpoint.
+    /// Entra's token endpoint.
     Entra,
-    /// The vault.
+    /// Azure Key Vault.
     KeyVault,
-    /// The resource.
+    /// Partner Center, the resource that checks access tokens.
     PartnerCenter,
-    /// The service that issues a managed identity's tokens.
+    /// The endpoint that issues the managed identity's tokens.
     IdentityHost,
     /// A receiver of alerts.
     AlertSink,
@@ -34,7 +35,7 @@ pub enum CallTarget {
 }
 
 impl CallTarget {
-    /// The name in metrics.
+    /// The service's name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Entra => "entra",
@@ -47,10 +48,10 @@ impl CallTarget {
     }
 }
 
-/// The result of a call: an HTTP status, or the reason for no answer.
+/// The result of a call: an HTTP status, or the reason why there was no response.
 pub type CallResult = Result<u16, NoResponse>;
 
-/// The labels of a call. A peer controls only the status.
+/// The metric labels of a call. The called service can influence only the label `code`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallLabels {
     peer: &'static str,
@@ -59,14 +60,14 @@ pub struct CallLabels {
 }
 
 impl CallLabels {
-    /// Labels for a call to `peer` for `operation`, such as `redeem` or `set`, with an HTTP status or a reason for no
-    /// answer.
+    /// Creates the labels for a call to `peer`. The operation is a word such as `redeem` or `set`. The code is an HTTP
+    /// status or the reason why there was no response.
     pub fn new(peer: CallTarget, operation: &'static str, code: impl Into<String>) -> Self {
         Self { peer: peer.as_str(), operation, code: code.into() }
     }
 }
 
-/// The recorder, shared by all adapters.
+/// Records calls for the metrics. All adapters share one recorder.
 #[derive(Debug)]
 pub struct Calls(Family<CallLabels, Histogram>);
 
@@ -77,18 +78,18 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// Counts a call.
+    /// Counts one call.
     pub fn record(&self, peer: CallTarget, operation: &'static str, outcome: CallResult, took: Duration) {
         let labels = CallLabels::new(peer, operation, code(outcome));
         self.0.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Starts a call. It is counted when it ends, or as timed out when it is dropped.
+    /// Starts measuring a call. The call is counted by [`Running::end`], or as timed out if it is dropped first.
     pub fn begin(&self, peer: CallTarget, operation: &'static str) -> Running<'_> {
         Running { calls: self, peer, operation, since: Instant::now(), ended: false }
     }
 
-    /// Durations of calls, in seconds.
+    /// The durations of all calls, in seconds.
     pub fn durations(&self) -> &Family<CallLabels, Histogram> {
         &self.0
     }
@@ -105,7 +106,7 @@ pub struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Records the result.
+    /// Records the result of the call.
     pub fn end(mut self, outcome: CallResult) {
         self.ended = true;
         self.calls.record(self.peer, self.operation, outcome, self.since.elapsed());
@@ -113,7 +114,7 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
-    /// A call is dropped only by a timeout around it.
+    /// Counts the call as timed out, because only a timeout drops a running call.
     fn drop(&mut self) {
         if !self.ended {
             let took = self.since.elapsed();

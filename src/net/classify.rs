@@ -1,6 +1,6 @@
-//! Classifies errors of the HTTP client.
+//! Classifies the errors of the HTTP client.
 //!
-//! Owns the mapping to `NoResponse`. Keeps no text of an error, which may hold a URL.
+//! This module owns the mapping from errors to `NoResponse`. Error texts are not kept, because they may contain a URL.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,8 +9,9 @@ use tokio_rustls::rustls::CertificateError;
 
 use crate::net::no_response::{NoResponse, TlsFault};
 
-/// Why no answer came, from an error of the HTTP client or of its wrapper. The outermost specific error counts: below
-/// a rejected tunnel there may be the proxy's own DNS lookup.
+/// Finds out why there was no response, from an error of the HTTP client or an error around it. If several errors are
+/// nested, the outermost specific error is used. For example, the error of a rejected tunnel can contain an error of
+/// the proxy's own DNS lookup.
 pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
     let mut connecting = false;
     let mut link = Some(error);
@@ -19,7 +20,7 @@ pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
             return told;
         }
         connecting |= error.downcast_ref().is_some_and(reqwest::Error::is_connect);
-        // The `source` of an I/O error skips the error inside it, so the inner one is checked directly.
+        // `source` of an I/O error skips the error inside it, so this checks the inner error directly.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = inner.map_or_else(|| error.source(), |inner| Some(inner));
     }
@@ -49,12 +50,12 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsFault::NotInTime,
-        // The second one: a trusted authority has the issuer's name, and another key.
+        // `BadSignature` means that a trusted certificate authority has the issuer's name, but a different key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }
-        // rustls has no case of its own for it, and wraps the error of webpki.
+        // rustls has no variant for a certificate authority's own certificate. It wraps the error of webpki.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             TlsFault::Authority
         }
@@ -62,8 +63,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
     }
 }
 
-/// The C libraries' texts for a name that does not exist (`EAI_NONAME`, `EAI_NODATA`): glibc and musl. Their other
-/// texts are about the resolver.
+/// The texts of glibc and musl for a host name that does not exist (`EAI_NONAME`, `EAI_NODATA`). All their other texts
+/// mean a resolver failure.
 const NAME_UNKNOWN: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -126,7 +127,7 @@ mod tests {
         }
     }
 
-    /// A server with this certificate, and what a client says that trusts that root.
+    /// Starts a server with `certificate` and returns why a client that trusts only `root` rejects it.
     async fn shown(
         certificate: &rcgen::Certificate,
         key: &rcgen::KeyPair,
@@ -151,7 +152,7 @@ mod tests {
         classify(&error)
     }
 
-    /// What `openssl req -x509` makes, which curl accepts as a server's certificate once it is trusted.
+    /// `openssl req -x509` creates such a certificate. curl accepts it as a server certificate if it is trusted.
     #[tokio::test]
     async fn a_server_with_an_authoritys_own_certificate_is_told_as_that() {
         let key = rcgen::KeyPair::generate().expect("a key");

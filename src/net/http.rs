@@ -1,13 +1,15 @@
-//! The HTTP client of all adapters.
+//! The HTTP client that all adapters use.
 //!
-//! The only place that makes HTTP clients. Owns limits on time and size, fresh root certificates, and `Retry-After`.
-//! It does not retry; the loop does.
+//! Only this module creates HTTP clients. The module owns time and size limits, reloading of root certificates, and
+//! `Retry-After`. The client does not retry; the rotation loop does.
 //!
-//! HTTP/1.1 only (`Cargo.toml` leaves `http2` out). HTTP/2 made the program half a megabyte larger, and no test
-//! reached it, since the simulated services do not speak it. A few kept connections are enough for proofs that go in
-//! turn. Answers are requested uncompressed, and the Azure SDK is built without gzip and deflate.
+//! The client uses only HTTP/1.1, because `Cargo.toml` omits the feature `http2`. HTTP/2 would make the program half a
+//! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. Proofs run one after
+//! the other, so a few kept connections suffice. Requests ask for uncompressed responses, and the Azure SDK is built
+//! without gzip and deflate.
 //!
-//! Invariants: no redirect is followed; no body is read beyond its limit; no text of a peer is kept unchecked.
+//! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is never kept
+//! unchecked.
 
 use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
@@ -27,46 +29,46 @@ use crate::process::clock::Timestamp;
 use crate::process::file;
 use crate::process::file::FileError;
 
-/// A peer that needs longer to accept a connection is useless anyway.
+/// The maximum time for connecting. A peer that needs longer is not usable anyway.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bounds one request, including the answer's body.
+/// The maximum time of one request, including the response's body.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bounds an answer of Entra or Partner Center; real ones are a tenth of it.
+/// The maximum size of a response from Entra or Partner Center. Real responses are about a tenth of this size.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Root certificates change: a process that runs for years must read them again.
+/// The maximum age of an HTTP client. Root certificates change, so a process that runs for years must reload them.
 const CLIENT_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A client is not rebuilt sooner, however often TLS fails.
+/// The minimum age of an HTTP client. A younger client is not rebuilt, even if TLS fails often.
 const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// A longer `Retry-After` is ignored; the loop limits it further.
+/// The maximum `Retry-After`; longer values are cut to it. The rotation loop limits the wait further.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All public roots together have a tenth of it.
+/// The maximum size of a CA file. All public root certificates together are a tenth of this size.
 const MAX_CA_FILE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why no HTTP client can be made. An operator must act.
+/// Why an HTTP client could not be created. An operator must fix it.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// The configured CA file.
+    /// The configured CA file cannot be read.
     #[error("the file of root certificates {0}")]
     CaFile(#[source] FileError),
-    /// Its content.
+    /// The CA file has no certificate in PEM format.
     #[error("the file of root certificates holds no certificate in PEM")]
     CaPem,
-    /// Usually a container image without ca-certificates.
+    /// The HTTP library failed. The usual cause is a container image without ca-certificates.
     #[error("no HTTPS client can be made, are root certificates installed?")]
     Client(#[source] reqwest::Error),
 }
 
-/// Makes an HTTP client: the only place that does. It trusts the system's roots and those of `ca_pem`, and uses a
-/// proxy of the environment if `proxy` is set.
+/// Creates an HTTP client; no other function does. The client trusts the system's root certificates and those in
+/// `ca_pem`. If `proxy` is set, it uses the proxy from the environment.
 ///
 /// # Errors
-/// Operator: unreadable or missing root certificates.
+/// Root certificates are missing or unreadable. An operator must fix it.
 pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client, HttpError> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
     let mut builder = reqwest::Client::builder()
@@ -74,7 +76,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TOTAL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        // A small compressed body can expand to a large one before the size limit applies.
+        // A small compressed body could expand to a large one before the size limit applies.
         .no_gzip()
         .no_deflate();
     if let Some(pem) = ca_pem {
@@ -90,7 +92,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
     builder.build().map_err(HttpError::Client)
 }
 
-/// A client that is rebuilt daily, and after a TLS failure. Shared by all adapters.
+/// An HTTP client that is rebuilt daily and after a TLS failure. All adapters share it.
 #[derive(Debug)]
 pub struct Http {
     roots: Roots,
@@ -101,24 +103,24 @@ pub struct Http {
 #[derive(Debug)]
 struct Held {
     client: reqwest::Client,
-    /// The same without a proxy, for loopback. Made at its first use.
+    /// A client without a proxy, for loopback. The client is created at its first use.
     direct: Option<reqwest::Client>,
     built_at: Instant,
     distrusted: bool,
 }
 
 impl Http {
-    /// Makes the first client.
+    /// Creates the first client.
     ///
     /// # Errors
-    /// Operator: see `http_client`.
+    /// An operator must fix it: see `http_client`.
     pub fn new(roots: Roots, proxy: bool) -> Result<Self, HttpError> {
         let client = build(&roots, proxy)?;
         let held = Mutex::new(Held { client, direct: None, built_at: Instant::now(), distrusted: false });
         Ok(Self { roots, proxy, held })
     }
 
-    /// The same without a proxy.
+    /// Returns a client that does not use the proxy.
     fn direct_client(&self) -> reqwest::Client {
         let shared = self.client();
         if !self.proxy {
@@ -126,13 +128,14 @@ impl Http {
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.direct.is_none() {
-            // This build has just succeeded once; if it fails now, nothing can be sent.
+            // This build can hardly fail, because the same build with a proxy has succeeded. If it fails, the shared
+            // client is used.
             held.direct = build(&self.roots, false).ok();
         }
         held.direct.clone().unwrap_or(shared)
     }
 
-    /// The current client. If a new one cannot be made, the old one stays.
+    /// Returns the current client and rebuilds it if due. If rebuilding fails, the old client stays in use.
     pub fn client(&self) -> reqwest::Client {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let due = if held.distrusted { CLIENT_KEPT_FOR } else { CLIENT_FRESH_FOR };
@@ -149,15 +152,15 @@ impl Http {
         held.client.clone()
     }
 
-    /// The additional trusted roots, freshly read, in PEM.
+    /// Reads the additional trusted root certificates again and returns them in PEM format.
     ///
     /// # Errors
-    /// Operator: they cannot be read.
+    /// The root certificates cannot be read. An operator must fix it.
     pub fn own_roots(&self) -> Result<Option<Vec<u8>>, HttpError> {
         pem(&self.roots)
     }
 
-    /// Requests a new client, after a TLS failure or a 401.
+    /// Requests a new client after a TLS failure or an HTTP status 401.
     pub fn distrust(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).distrusted = true;
     }
@@ -175,12 +178,12 @@ fn pem(roots: &Roots) -> Result<Option<Vec<u8>>, HttpError> {
     }
 }
 
-/// An answer, read completely or up to its limit.
+/// A response whose body was read completely or up to its limit.
 pub struct Answer {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
     pub(crate) headers: HeaderMap,
-    /// Wiped when dropped; `None` if it exceeded its limit.
+    /// The body, which is wiped from memory when dropped. `None` if it exceeded its limit.
     pub(crate) body: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -189,16 +192,16 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The wait that the peer asks for.
+    /// The wait that the peer requests in `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(self.header("retry-after")?, self.header("date"))
     }
 }
 
-/// Sends a request and reads the answer. Counted in `calls`.
+/// Sends a request and reads the response. Counts the call in `calls`.
 ///
 /// # Errors
-/// No answer.
+/// There was no response.
 pub async fn exchange(
     http: &Http,
     calls: &Calls,
@@ -209,10 +212,10 @@ pub async fn exchange(
     counted(http, &client, calls.begin(peer, operation), request).await
 }
 
-/// The same for an address that is secret: on loopback it bypasses the proxy.
+/// Sends a request to a secret URL and reads the response. A request to loopback bypasses the proxy.
 ///
 /// # Errors
-/// No answer.
+/// There was no response.
 pub async fn exchange_unseen(
     http: &Http,
     calls: &Calls,
@@ -247,21 +250,21 @@ async fn send(client: &reqwest::Client, request: reqwest::Request) -> Result<Ans
     Ok(Answer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
 }
 
-/// Why a body could not be read completely.
+/// Why a response body could not be read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
-    /// It exceeds the limit.
+    /// The body exceeds the limit.
     #[error("the answer is too long")]
     NotUnderstood,
-    /// It did not arrive.
+    /// The body did not arrive completely.
     #[error("{0}")]
     Unreachable(NoResponse),
 }
 
-/// Reads a body of at most `limit` bytes, and stops reading a longer one.
+/// Reads a body of at most `limit` bytes. Stops reading if the body is longer.
 ///
 /// # Errors
-/// Retry, by the caller's port.
+/// The caller's port decides when to retry.
 pub async fn read_bounded(
     response: &mut reqwest::Response,
     limit: usize,
@@ -270,7 +273,7 @@ pub async fn read_bounded(
     if announced.is_some_and(|length| length.map_or(true, |length| length > limit)) {
         return Err(ReadError::NotUnderstood);
     }
-    // Allocated at full size: growing would leave copies that are not wiped.
+    // The vector is allocated at its full size. If it grew, copies would stay in memory without being wiped.
     let mut body = Zeroizing::new(Vec::with_capacity(announced.and_then(Result::ok).unwrap_or(limit)));
     let unreachable = |error: reqwest::Error| ReadError::Unreachable(classify(&error));
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -282,7 +285,7 @@ pub async fn read_bounded(
     Ok(body)
 }
 
-/// The wait of a `Retry-After`: seconds, or a date, which is compared with the peer's own `Date`.
+/// Parses `Retry-After`: a number of seconds, or a date. A date is compared with the peer's own `Date` header.
 pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let wait = match value.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -291,7 +294,7 @@ pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// An instant of a header, as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+/// Parses a date from a header, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
 pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
     Some(DateTime::parse_from_rfc2822(text.trim()).ok()?.to_utc())
 }

@@ -1,4 +1,4 @@
-//! An HTTPS server on this machine for the adapters' own tests, with a certificate of its own making.
+//! An HTTPS server on this machine for the adapters' unit tests. The server creates its own certificate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::net::http::Http;
 use crate::net::server;
 use crate::net::server::ClientLimits;
 
-/// More than any test needs.
+/// These limits are higher than any test needs.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 128,
     head_within: Duration::from_secs(60),
@@ -29,24 +29,22 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// A received request.
+/// A request that the server received.
 pub(crate) struct Seen {
-    /// Method and path with its query, as `GET /a?b=c`.
+    /// The method and the path with its query, such as `GET /a?b=c`.
     pub(crate) line: String,
-    /// Its headers.
     pub(crate) headers: HeaderMap,
-    /// Its body.
     pub(crate) body: String,
 }
 
 impl Seen {
-    /// A header's value, empty if it is missing.
+    /// The value of a header, or an empty text if the header is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }
 
-/// Makes an answer.
+/// Builds a response.
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
     let response = headers
         .iter()
@@ -54,24 +52,24 @@ pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>
     response.body(body.into()).expect("a response")
 }
 
-/// A server that runs as long as the test.
+/// A test server that runs until the test ends.
 pub(crate) struct Loopback {
-    /// Its address.
+    /// The base URL of the server.
     pub(crate) base: BaseUrl,
-    /// A client that trusts it.
+    /// An HTTP client that trusts the server's certificate.
     pub(crate) http: Arc<Http>,
-    /// The received requests.
+    /// All requests received so far.
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Loopback {
-    /// The request lines received, in order.
+    /// The request lines received so far, in order.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.seen.lock().expect("nobody panicked").iter().map(|seen| seen.line.clone()).collect()
     }
 }
 
-/// Answers every request by `answer`, on a port of its own.
+/// Starts a server on a free port that answers every request with `answer`.
 pub(crate) async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> Loopback {
     let (acceptor, ca_pem) = certificate();
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,6 +1,6 @@
-//! HTTP to and from other processes: one client, one server, one type of address, and the reasons for no answer.
+//! HTTP to and from other processes: the client, the server, URL types, and reasons for missing responses.
 //!
-//! `azure` owns Microsoft's protocols.
+//! Microsoft's protocols are in the module `azure`.
 
 pub mod http;
 pub mod classify;

@@ -1,51 +1,52 @@
-//! Why a request got no answer.
+//! Reasons why a request got no response.
 //!
-//! Owns the cases that callers distinguish. Keeps no text of an error, which may hold a URL.
+//! This module owns the cases that callers distinguish. Error texts are not kept, because they may contain a URL.
 
 use thiserror::Error;
 
-/// Why a request got no answer.
+/// Why a request got no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NoResponse {
-    /// The name does not resolve: it does not exist.
+    /// The host name does not exist in DNS.
     #[error("the host name does not exist")]
     NameUnknown,
-    /// The resolver did not answer.
+    /// The DNS resolver did not respond.
     #[error("the host name could not be looked up")]
     Lookup,
-    /// The connection was refused or could not be made.
+    /// The peer refused the connection, or no connection could be made.
     #[error("the connection was refused or could not be made")]
     Connect,
-    /// No TLS connection could be made.
+    /// The TLS connection failed.
     #[error("{0}")]
     Tls(TlsFault),
     /// The proxy rejected the request.
     #[error("the proxy refused to connect")]
     Proxy,
-    /// No answer in time.
+    /// The response did not arrive before the timeout.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection ended before the answer was complete: the request may have had its effect.
+    /// The connection ended before the response was complete. The peer may have carried out the request.
     #[error("the connection was cut before the answer was complete")]
     Cut,
 }
 
-/// Why no TLS connection could be made.
+/// Why a TLS connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TlsFault {
-    /// The peer does not speak TLS as this host does, or something on the way cut the handshake.
+    /// The peer does not use TLS in a way this host supports, or the handshake was interrupted on the network.
     #[error("the TLS handshake failed")]
     Handshake,
-    /// No trusted root signed the certificate.
+    /// No trusted root certificate signed the server's certificate.
     #[error("the issuer of the TLS certificate is not trusted")]
     UnknownIssuer,
-    /// The certificate names other hosts.
+    /// The certificate is for other host names.
     #[error("the TLS certificate is for another host name")]
     OtherName,
-    /// The server shows the certificate of a certificate authority. curl accepts one that is trusted; rustls does not.
+    /// The server uses the certificate of a certificate authority. If that certificate is trusted, curl accepts it, but
+    /// rustls does not.
     #[error("the TLS certificate is a certificate authority's own, which a server must not use")]
     Authority,
-    /// The certificate has expired or is not valid yet, by this host's clock, which may be wrong.
+    /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.
     #[error("the TLS certificate has expired or is not valid yet by this host's clock: check that first")]
     NotInTime,
     /// The certificate was rejected for another reason.

@@ -1,14 +1,15 @@
-//! Serves HTTP: the daemon's endpoints, the listener of a sign-in, and the sandbox.
+//! An HTTP server for the daemon's endpoints, for the listener of a sign-in, and for the sandbox.
 //!
-//! Owns the accept loop and the limits on clients: connections, file descriptors, time and memory. A new connection
-//! is always accepted. If all slots are taken, it gets the slot of the connection that has been idle for longest.
-//! When new connections waited in the kernel instead, health checks failed while other clients kept theirs open. An
-//! HTTP client repeats a request whose kept connection was closed. The connection on which a browser waits for the
-//! result of `login` is never closed (`Connection::keep`).
+//! This module owns the accept loop and the limits on clients: connections, file descriptors, time and memory.
 //!
-//! Invariant: a connection is opened in its own task, so that a slow TLS handshake delays no other client.
+//! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
+//! longest. Letting new connections wait in the kernel made health checks fail while other clients kept their
+//! connections open. An HTTP client repeats a request if the server closes an idle connection. During `login`, the
+//! browser's connection is never closed (`Connection::keep`).
 //!
-//! HTTP/1 over hyper: `axum::serve` has no timeout and no limit on connections.
+//! Invariant: each connection is opened in its own task, so that a slow TLS handshake delays no other client.
+//!
+//! The server uses HTTP/1 over hyper, because `axum::serve` has no timeouts and no limit on connections.
 
 use std::future::{Ready, pending, ready};
 use std::io;
@@ -35,38 +36,38 @@ use tokio_util::task::TaskTracker;
 
 use crate::net::address::is_loopback;
 
-/// How long answers in progress may take when a connection, or the server, must end.
+/// How long responses in progress may continue when the connection or the server must close.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// A handshake takes milliseconds. A client that takes longer is not served.
+/// The maximum time for a TLS handshake. Normally a handshake takes milliseconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// The wait after a failed accept, for example without free file descriptors.
+/// The wait after a failed accept, for example if there are no free file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Clients may use one in so many of the process's file descriptors. The process needs the others for itself.
+/// Client connections may use one fourth of the process's file descriptors. The process itself needs the rest.
 const SHARE_OF_DESCRIPTORS: u64 = 4;
 
-/// Connections served even if the process may open very few files.
+/// The minimum number of connections, even if the process may open very few files.
 const FEWEST: usize = 2;
 
-/// The limits on clients.
+/// The limits on HTTP clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// Connections served at once; fewer where the process may open few files.
+    /// The maximum number of simultaneous connections. The limit is lower if the process may open only a few files.
     pub connections: usize,
-    /// How long a request's head may take, and how long a connection may be idle.
+    /// How long receiving a request's head may take, and how long a connection may be idle.
     pub head_within: Duration,
-    /// The largest head of a request; no more of a request is held in memory.
+    /// The maximum size of a request's head. Only this much of a request is held in memory.
     pub head_bytes: usize,
-    /// How long a connection lives, so that a client that does not read cannot keep its slot.
+    /// The maximum lifetime of a connection, so that a client that does not read cannot keep its slot.
     pub connection_lives: Duration,
     /// Whether a connection serves more than one request.
     pub keep_alive: bool,
 }
 
-/// Serves until `stop`; then answers in progress have a moment to end. `open` turns an accepted connection into the
-/// stream for HTTP: `plain`, or a TLS handshake.
+/// Serves until `stop`, then gives responses in progress a moment to finish. `open` turns an accepted TCP connection
+/// into the stream for HTTP. The function is either `plain` or a TLS handshake.
 pub async fn serve<O, F, S>(
     listeners: Vec<TcpListener>,
     open: O,
@@ -96,16 +97,16 @@ pub async fn serve<O, F, S>(
     }
     drop(listeners);
     connections.close();
-    // Each connection ends within `LAST_ANSWERS`.
+    // Each connection closes within `LAST_ANSWERS`.
     connections.wait().await;
 }
 
-/// HTTP without TLS: the TCP connection as it is.
+/// Returns the TCP connection unchanged, for HTTP without TLS.
 pub fn plain(tcp: TcpStream) -> Ready<io::Result<TcpStream>> {
     ready(Ok(tcp))
 }
 
-/// The number of connections that leaves enough file descriptors for everything else.
+/// The number of connections that leaves enough file descriptors for the rest of the process.
 fn affordable() -> usize {
     let files = rustix::process::getrlimit(Resource::Nofile).current;
     let share =
@@ -120,7 +121,8 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // Lets the new connection run before the next accept, and lets a connection that lost its slot close.
+        // Yielding lets the new connection start before the next accept. Yielding also lets a connection without a slot
+        // close.
         tokio::task::yield_now().await;
     }
 }
@@ -129,7 +131,7 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// Waits until a connection is open. `None` if it fails, takes too long, or must end before.
+/// Waits until a connection is open. `None` if opening fails or takes too long, or if the connection must close first.
 async fn opened<S>(
     opening: impl Future<Output = io::Result<S>>,
     slot: &Slot,
@@ -161,7 +163,7 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
         async move {
             let answer = answer.await;
             if slot.lost.is_cancelled() {
-                // The connection ends below, and nothing more is sent on it.
+                // The connection closes below, so this request is never answered.
                 pending::<()>().await;
             }
             slot.is_now(Activity::Idle);
@@ -175,7 +177,7 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
         .keep_alive(limits.keep_alive)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
-    // How the connection ended makes no difference here.
+    // The result is ignored, because the reason for the end does not matter here.
     tokio::select! {
         _ended = &mut serving => return,
         () = slot.lost.cancelled() => return,
@@ -186,27 +188,27 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
     let _ended = tokio::time::timeout(LAST_ANSWERS, serving).await;
 }
 
-/// What a connection is doing.
+/// The current activity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
-    /// It has not sent a whole head yet.
+    /// The client has not sent a complete request head yet.
     New,
-    /// Its request is being read or answered.
+    /// The request is being read or answered.
     Busy,
-    /// It was answered.
+    /// The last request was answered.
     Idle,
-    /// Its request is being answered, and it must not be closed meanwhile.
+    /// The request is being answered, and the connection must not be closed until then.
     Kept,
 }
 
-/// The connections under way.
+/// All open connections and their maximum number.
 #[derive(Clone)]
 struct Slots {
     most: usize,
     table: Arc<Mutex<Table>>,
 }
 
-/// Ordered by the time of their last activity, oldest first.
+/// The open connections, ordered by the time of their last activity, oldest first.
 #[derive(Default)]
 struct Table {
     next: u64,
@@ -224,7 +226,7 @@ impl Slots {
         Self { most, table: Arc::default() }
     }
 
-    /// A slot for one more connection.
+    /// Takes a slot for a new connection. If no slot is free, closes another connection.
     fn take(&self) -> Slot {
         let mut table = self.lock();
         while table.connections.len() >= self.most && table.free_one() {}
@@ -235,7 +237,7 @@ impl Slots {
         Slot { id, lost, slots: self.clone() }
     }
 
-    /// Closes the connection with the least to lose. False if there is none, or every one must be kept.
+    /// Closes one connection to free a slot. Returns false if no connection may be closed.
     fn free_one(&self) -> bool {
         self.lock().free_one()
     }
@@ -246,7 +248,8 @@ impl Slots {
 }
 
 impl Table {
-    /// Closes the connection that has been idle for longest. If none is idle, the one that has waited for longest.
+    /// Closes the connection that has been idle longest. If none is idle, closes the least recently active connection,
+    /// except those that must be kept.
     fn free_one(&mut self) -> bool {
         let of =
             |wanted: fn(Activity) -> bool| self.connections.iter().position(|entry| wanted(entry.activity));
@@ -261,7 +264,7 @@ impl Table {
     }
 }
 
-/// One connection's slot, free again when it is dropped.
+/// The slot of one connection. Dropping it frees the slot.
 struct Slot {
     id: u64,
     lost: CancellationToken,
@@ -288,7 +291,8 @@ impl Drop for Slot {
     }
 }
 
-/// The connection that a request came by: an extension of every request, beside `ConnectInfo` with the peer's address.
+/// The connection on which a request arrived. The server adds it to every request as an extension, next to
+/// `ConnectInfo` with the peer's address.
 #[derive(Clone)]
 pub struct Connection {
     id: u64,
@@ -296,14 +300,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Keeps its slot until it is answered, however many others come.
+    /// Keeps this connection open until its request is answered, even if many new connections arrive.
     pub fn keep(&self) {
         if let Some(entry) = self.slots.lock().connections.iter_mut().find(|entry| entry.id == self.id) {
             entry.activity = Activity::Kept;
         }
     }
 
-    /// Sends nothing more: the client sees the connection end without an answer.
+    /// Closes the connection without a response.
     pub fn cut(&self) {
         if let Some(entry) = self.slots.lock().take(self.id) {
             entry.lost.cancel();
@@ -311,25 +315,26 @@ impl Connection {
     }
 }
 
-/// Reads a request's body.
+/// Reads the body of a request.
 ///
 /// # Errors
-/// The status to answer with: it is too long, or does not arrive in time.
+/// Returns the response status if the body is too long or does not arrive in time.
 pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Bytes, StatusCode> {
     let read = tokio::time::timeout(within, axum::body::to_bytes(body, most)).await;
     read.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
 }
 
-/// Whether every host that a request names is this machine. A browser always names the host of the page's address,
-/// which an attacker's DNS can resolve to this machine (DNS rebinding). A request without a host is not a browser's.
+/// Whether every host name in a request is this machine. This check prevents DNS rebinding, in which an attacker's
+/// domain resolves to this machine. A browser then still sends the attacker's host name. A request without a host name
+/// does not come from a browser.
 pub fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let target = uri.authority().map(axum::http::uri::Authority::as_str);
     target.into_iter().chain(named).all(|host| names_this_machine(host, None))
 }
 
-/// Whether a host, with or without a port, is `localhost` or a loopback address. With a wanted port, another port
-/// does not match.
+/// Whether a host, with or without a port, is `localhost` or a loopback address. If `wanted` is set, another port does
+/// not match.
 pub fn names_this_machine(host: &str, wanted: Option<u16>) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => match address.parse::<Ipv6Addr>() {

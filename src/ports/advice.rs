@@ -1,21 +1,21 @@
-//! What helps against a failure, as a type. `diagnosis` chooses it and owns its texts.
+//! The advice that helps against a failure, as a type. `diagnosis` chooses the advice and owns its texts.
 
 use crate::net::no_response::NoResponse;
 
-/// What helps. Each value has one text for each sign-in method.
+/// The advice that helps against a failure. The text of an advice can depend on the sign-in method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Sign in again.
     SignIn,
-    /// Sign in again, as a policy demands from time to time.
+    /// Sign in again, because a policy limits how long a sign-in lasts.
     SignInFrequency,
     /// Sign in with MFA.
     SecondFactor,
     /// Change the password, then sign in.
     NewPassword,
-    /// Begin the sign-in again: its code is used, invalid or too old.
+    /// Start the sign-in again, because its code was used, invalid or too old.
     StartAgain,
-    /// Accept the consent that was declined.
+    /// Sign in again and accept the consent that was declined.
     AcceptConsent,
     /// Sign in from a device that the tenant accepts.
     Device,
@@ -27,70 +27,70 @@ pub enum Advice {
     UnblockAccount,
     /// Assign the user to the enterprise application.
     AssignUser,
-    /// Sign in with an account of that tenant, or correct the tenant.
+    /// Sign in with an account of the configured tenant, or correct the tenant.
     AccountOrTenant,
-    /// Adapt a conditional access policy.
+    /// Change a conditional access policy.
     Policy,
-    /// Clear the user's risk.
+    /// Dismiss or remediate the user's risk in Entra.
     Risk,
-    /// Let an administrator consent.
+    /// Let an administrator consent to the app's permissions.
     Consent,
-    /// Add the permission to the app registration, then consent.
+    /// Add the permission to the app registration, then let an administrator consent.
     Permission,
-    /// Make and store a new client secret.
+    /// Create and store a new client secret.
     ClientSecret,
-    /// Store a client secret, or allow public clients: the request had none.
+    /// Store a client secret or allow public clients, because the request had no client secret.
     NoClientSecret,
-    /// Compare the app's id with the registration.
+    /// Compare the app's client id with the app registration.
     AppId,
     /// Enable the app.
     EnableApp,
-    /// Make the app's service principal in the tenant.
+    /// Create the app's service principal in the tenant.
     ServicePrincipal,
     /// Make the app a confidential client.
     AppPlatform,
-    /// Register the redirect URI under the platform Web.
+    /// Move the redirect URI to the platform Web.
     RedirectAsWeb,
-    /// Register the redirect URI.
+    /// Register the redirect URI under the platform Web.
     RedirectUri,
-    /// Compare the assertion's certificate or key with the registration.
+    /// Compare the certificate or key of the client assertion with the app registration.
     Assertion,
-    /// Compare issuer, subject and audience of the federated credential.
+    /// Compare issuer, subject and audience with the federated credential.
     FederatedCredential,
     /// Set this host's clock.
     Clock,
-    /// Compare the tenant.
+    /// Compare the tenant in the configuration with the partner tenant.
     Tenant,
-    /// Compare the cloud.
+    /// Compare the cloud in the configuration with the tenant's cloud.
     Cloud,
-    /// Correct the scope.
+    /// Correct the scope in the configuration.
     Scope,
-    /// Correct the app or the scope: the app requests a token for itself.
+    /// Correct the app or the scope, because the app requests a token for itself.
     TokenForItself,
-    /// Ask for the permissions that the app has.
+    /// Request the resource's default scope.
     DefaultScope,
     /// Check that the resource exists and is enabled in the tenant.
     Resource,
-    /// The request was malformed: a proxy, or a value in the configuration.
+    /// Check the configuration and the proxy, because the request was malformed.
     Request,
-    /// Ask Microsoft's support.
+    /// Contact Microsoft's support.
     Support,
-    /// Wait: too many requests.
+    /// Wait, because there were too many requests.
     Throttled,
-    /// Wait: an outage of personal accounts, which are the wrong kind of account.
+    /// Wait for the end of an outage of personal Microsoft accounts, or use a work account.
     PersonalAccount,
-    /// Wait: an outage on the other side.
+    /// Wait for the end of an outage at Entra.
     Outage,
-    /// Look the number up.
+    /// Look up the error number.
     LookUp,
-    /// Fix the network to the peer: there was no answer, for this reason.
+    /// Fix the network to the service, because there was no response for this reason.
     Network(NoResponse),
-    /// Another server on the way answered in the peer's place.
+    /// Exempt the service from interception, because another server responded in its place.
     Intercepted,
 }
 
 impl Advice {
-    /// The same for an app that authenticates as itself, where a user cannot sign in.
+    /// Adapts the advice for an app that authenticates as itself, because no user can sign in.
     #[must_use]
     pub fn for_an_app(self) -> Self {
         match self {
@@ -103,7 +103,7 @@ impl Advice {
         }
     }
 
-    /// Whether this rejection may mean a credential so new that some of Entra's servers do not know it yet
+    /// Whether a new credential may cause this rejection, because some of Entra's servers do not know it yet
     /// (docs/azure-facts.md F115).
     pub fn may_be_propagation(self) -> bool {
         matches!(self, Self::ClientSecret | Self::Assertion | Self::FederatedCredential)

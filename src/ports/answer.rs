@@ -1,14 +1,15 @@
-//! Whether an answer of the issuer is for the configured tenant, app and user. Pure.
+//! Checks whether the issuer's response is for the configured tenant, app and user. This module is pure.
 //!
-//! The ID token and the access token both count. An access token belongs to its resource and may become opaque, so
-//! each redemption asks for an ID token too (`login::scopes`). One rule holds for tenant, app and user:
+//! Both the ID token and the access token are checked. An access token is meant for its resource and may become opaque.
+//! So each redemption also requests an ID token (`login::scopes`). The same rules apply to tenant, app and user:
 //!
-//! - One token names another value: the answer is rejected. Saving a foreign token is worse than stopping with an
+//! - If any token names another value, the response is rejected. Saving a foreign token is worse than stopping with an
 //!   alert.
-//! - One token names the right value: it matches.
-//! - A claim is present in a form that cannot be compared: the answer is rejected.
-//! - Neither token names a value, or none is configured and the two tokens disagree: unverified. The condition
-//!   `identity_unverified` reports it, and the successor is saved all the same, since a token that is not rotated dies.
+//! - If at least one token names the right value and none names another, the response matches.
+//! - If a claim is present only in a form that cannot be compared, the response is rejected.
+//! - If no token names a value, the value is unverified. It is also unverified if no value is configured and the tokens
+//!   disagree. The condition `identity_unverified` reports an unverified value. The successor is saved nevertheless,
+//!   because a token that is never rotated expires.
 
 use std::fmt;
 
@@ -18,19 +19,19 @@ use crate::process::text;
 use crate::token::claims::Claim;
 use crate::token::managed::ManagedToken;
 
-/// The facts that are compared with the configuration.
+/// A fact that is compared with the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// The tenant.
+    /// The tenant that issued the token.
     Tenant,
-    /// The app.
+    /// The app to which the token was issued.
     App,
-    /// The user pinned by `user_oid`.
+    /// The user that the configuration sets by `user_oid`.
     User,
 }
 
 impl Fact {
-    /// The word for it.
+    /// The name of the fact in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
@@ -40,41 +41,41 @@ impl Fact {
     }
 }
 
-/// Why an answer does not match.
+/// Why a response does not match the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The fact that differs.
     pub fact: Fact,
     /// Whether the claim has a form that cannot be compared.
     pub is_odd: bool,
-    /// The user in the answer instead of the pinned one, if it is an object id.
+    /// The user in the response, if it is an object id and differs from the configured one.
     pub user_oid: Option<String>,
 }
 
-/// Tenant and user of an answer that matches.
+/// The tenant and user of a matching response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Whose {
-    /// The tenant's id, if it is a GUID.
+    /// The tenant's id, if the claim is a GUID.
     pub tenant_id: Option<String>,
-    /// The user's object id, if it is one.
+    /// The user's object id, if the claim is a GUID.
     pub user_oid: Option<String>,
     /// The facts that could not be compared.
     pub unverified: Unverified,
 }
 
-/// Facts that could not be compared with the configuration: neither token names one, or the two disagree.
+/// The facts that could not be compared with the configuration, because no token names them or the tokens disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unverified {
-    /// The tenant.
+    /// Whether the tenant is unverified.
     pub tenant: bool,
-    /// The app.
+    /// Whether the app is unverified.
     pub app: bool,
-    /// The user.
+    /// Whether the user is unverified.
     pub user: bool,
 }
 
 impl Unverified {
-    /// Whether there is any.
+    /// Whether at least one fact is unverified.
     pub fn is_any(self) -> bool {
         self.tenant || self.app || self.user
     }
@@ -88,10 +89,10 @@ impl fmt::Display for Unverified {
     }
 }
 
-/// Rejects an answer for another tenant, app or user. Returns tenant and user, if the answer names them.
+/// Rejects a response for another tenant, app or user. Returns the tenant and the user, if the response names them.
 ///
 /// # Errors
-/// Operator: the configuration or the sign-in is for the wrong tenant, app or user.
+/// The configuration or the sign-in is for the wrong tenant, app or user. An operator must fix it.
 pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) -> Result<Whose, Failure> {
     compare(grant, client_id, answer).map_err(|mismatch| {
         let what = mismatch.fact.as_str();
@@ -108,10 +109,10 @@ pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) ->
     })
 }
 
-/// Compares the tokens of an answer with the configuration.
+/// Compares the tokens of a response with the configuration.
 ///
 /// # Errors
-/// The first difference, in the order tenant, app, user.
+/// Returns the first difference, in the order tenant, app, user.
 pub fn compare(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) -> Result<Whose, Mismatch> {
     let id = answer.id_claims.clone().unwrap_or_default();
     let access = answer.access_token.claims().unwrap_or_default();
@@ -136,13 +137,13 @@ pub fn compare(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) 
         }
     }
     let guid = |claims: [&Claim; 2]| claims.into_iter().find_map(|claim| object_id(claim.as_deref()));
-    // If two claims disagree, neither is shown or stored.
+    // If two claims disagree, neither of them is shown or stored.
     let tenant_id = guid(tenants).filter(|_| !unverified.tenant);
     let user_oid = guid(users).filter(|_| !unverified.user);
     Ok(Whose { tenant_id, user_oid, unverified })
 }
 
-/// The combined result of all claims about one fact.
+/// The combined result of comparing all claims about one fact.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Same,
@@ -154,7 +155,7 @@ enum Said {
 fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     let mut texts = claims.iter().filter_map(|claim| claim.as_deref());
     let Some(configured) = configured else {
-        // Nothing is configured, so any value is accepted; two that disagree count as none.
+        // If no value is configured, any value is accepted. If two claims disagree, the fact counts as not named.
         let first = texts.next().unwrap_or_default();
         return if texts.all(|text| text.eq_ignore_ascii_case(first)) { Said::Same } else { Said::Nothing };
     };
@@ -166,7 +167,7 @@ fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     }
 }
 
-/// The app that an ID token is for. Several may be named (`OpenID` Connect Core 2).
+/// The app that an ID token is for. The audience can name several apps (`OpenID` Connect Core 2).
 fn audience(aud: &Claim, client_id: &str) -> Claim {
     match aud {
         Claim::List(apps) => {
@@ -177,18 +178,18 @@ fn audience(aud: &Claim, client_id: &str) -> Claim {
     }
 }
 
-/// The configured tenant, if it can be compared: a verified domain may stand for the tenant's GUID.
+/// The configured tenant, if it is a GUID. A verified domain cannot be compared with the tenant's GUID.
 fn tenant(grant: &ManagedToken) -> Option<&str> {
     Some(grant.tenant_id.as_str()).filter(|tenant| uuid::Uuid::try_parse(tenant).is_ok())
 }
 
-/// The user's object id, if it has that form. It is shown and written into a tag, and any other text could be a
+/// Returns a user's object id if it is a GUID. The id is shown and written into a tag, and any other text could be a
 /// secret.
 pub fn object_id(claimed: Option<&str>) -> Option<String> {
     claimed.and_then(text::guid)
 }
 
-/// Whether a tenant differs from the configured one, if both can be compared.
+/// Whether a tenant differs from the configured one. Returns false if the tenants cannot be compared.
 pub fn is_other_tenant(grant: &ManagedToken, answered: Option<&str>) -> bool {
     let configured = tenant(grant);
     configured.zip(answered).is_some_and(|(configured, answered)| !answered.eq_ignore_ascii_case(configured))

@@ -1,12 +1,12 @@
-//! What a rejection by Entra means: who must act, which condition it opens, whether the stored token is lost, and
-//! what helps.
+//! Explains Entra's rejections: who must act, which condition opens, whether the stored token is lost, and what helps.
 //!
-//! Owns the only table of AADSTS numbers, OAuth errors and suberrors (`table`) and the text of each action (`texts`).
-//! The daemon, every command, the page, the alerts and the runbook read it. The simulated world keeps a table of its
-//! own, so that the two can disagree. Pure.
+//! This module owns the action texts (`texts`) and the only table of AADSTS numbers, OAuth errors and suberrors
+//! (`table`). The daemon, the commands, the status page, the alerts and the runbook use this table. The simulated world
+//! has its own table, so that tests can detect errors in this one. This module is pure.
 //!
-//! Microsoft asks programs to act on `error` and changes numbers without notice (docs/azure-facts.md F122). A known
-//! number is more specific than the error. An unknown number falls back to the error and is reported as unknown.
+//! Microsoft asks programs to act on `error` and changes the numbers without notice (docs/azure-facts.md F122). A known
+//! number is used first, because it is more specific than `error`. For an unknown number, `error` decides, and the
+//! number is reported as unknown.
 
 mod end_of_grant;
 mod network;
@@ -23,20 +23,21 @@ use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};
 use crate::ports::oauth_error::OAuthError;
 
-/// The meaning of a rejection.
+/// The meaning of a rejection by Entra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
     /// Who must act.
     pub remedy: Remedy,
-    /// The condition that it opens.
+    /// The kind of the condition that the rejection opens.
     pub kind: Kind,
-    /// What helps.
+    /// What helps against the rejection.
     pub advice: Advice,
-    /// A few words of meaning; empty if no number of the answer is known.
+    /// The meaning in a few words. The text is empty if the response has no known number.
     pub meaning: &'static str,
-    /// Whether the grant has ended: this token can never be redeemed again.
+    /// Whether the rejection ends the grant, so that the refresh token can never be redeemed again.
     pub ends_grant: bool,
-    /// Whether the answer counts at once. Otherwise a second one must confirm it before a person is alerted.
+    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
+    /// an alert is sent.
     pub is_definite: bool,
 }
 
@@ -50,7 +51,8 @@ impl Diagnosis {
     }
 }
 
-/// Diagnoses a rejection by its decisive number, else by suberror, else by error and status.
+/// Diagnoses a rejection by its most specific number. Without a known number, uses the suberror, then the error and the
+/// HTTP status.
 pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     if let Some(row) = refusal.trace.code.and_then(|code| row_of(code, &refusal.error)) {
         return row.diagnosis;
@@ -58,7 +60,8 @@ pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
     by_suberror(refusal.suberror.as_deref()).unwrap_or_else(|| by_error(&refusal.error, refusal.status))
 }
 
-/// The row of a number. 70002 means invalid credentials of the client or of the grant; the error says which.
+/// Finds the table row of a number. The number 70002 means invalid credentials of the client or of the grant, and
+/// `error` tells which.
 pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;
@@ -66,7 +69,7 @@ pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.codes.iter().any(|span| span.contains(&code)))
 }
 
-/// MSAL's suberrors (docs/azure-facts.md F121).
+/// Diagnoses a rejection by a suberror that MSAL documents (docs/azure-facts.md F121).
 fn by_suberror(suberror: Option<&str>) -> Option<Diagnosis> {
     let login = |advice| Diagnosis::by_error(Remedy::Login, Kind::LoginRequired, advice).unconfirmed();
     let operator = |kind, advice| Diagnosis::by_error(Remedy::Operator, kind, advice);

@@ -1,7 +1,7 @@
-//! Failures, reduced to what the loop decides on and what may be shown.
+//! Describes failures. A failure contains only what the rotation loop needs for its decisions and what may be shown.
 //!
-//! Owns the remedies, the kinds of condition and their titles. A failure never holds a token, a header or a body.
-//! Pure.
+//! This module owns the remedies, the kinds of condition and their titles. A failure never contains a token, a header
+//! or a body. This module is pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::advice::Advice;
 
-/// Who must act. The loop branches only on this.
+/// Who must act on a failure. The rotation loop branches only on this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// The failure may pass, and Perennial retries.
+    /// The failure may be temporary, and Perennial retries.
     Retry,
     /// A user must sign in.
     Login,
@@ -23,7 +23,7 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// Its name in a status.
+    /// The remedy's name in the status document.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -32,7 +32,7 @@ impl Remedy {
         }
     }
 
-    /// Who must act, in the words of messages and the page.
+    /// Who must act, as worded in messages and on the status page.
     pub fn who(self) -> &'static str {
         match self {
             Self::Login => "anyone who can sign in as the integration user",
@@ -42,15 +42,15 @@ impl Remedy {
     }
 }
 
-/// The kind of a condition. The names are part of the contract: they appear in metrics, alerts and the runbook.
+/// The kind of a condition. The names are a public contract, because they appear in metrics, alerts and the runbook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The token's own secret does not exist yet.
+    /// The token's vault secret does not exist yet.
     NeverSignedIn,
-    /// The grant has ended.
+    /// The refresh token's grant has ended.
     LoginRequired,
-    /// The grant lacks a required second factor.
+    /// The sign-in lacked a required second factor.
     MfaRequired,
     /// A policy or a setting of the tenant blocks the token.
     PolicyBlocked,
@@ -58,13 +58,13 @@ pub enum Kind {
     AccountDisabled,
     /// Entra rejects the app or its secret.
     AppCredentialRefused,
-    /// The app's secret expires soon.
+    /// The app's client secret expires soon.
     AppSecretExpiring,
-    /// The client secret's expiry is unknown.
+    /// The expiry of the app's client secret is unknown.
     AppSecretExpiryUnknown,
-    /// No usable answer from Entra.
+    /// Entra sent no usable response.
     EntraUnreachable,
-    /// No usable answer from the vault.
+    /// Key Vault sent no usable response.
     VaultUnreachable,
     /// Key Vault denies access.
     VaultRefused,
@@ -72,11 +72,11 @@ pub enum Kind {
     Unsaved,
     /// A rotation or a proof is overdue.
     Overdue,
-    /// The answer was for another tenant, app or user.
+    /// Entra's response was for another tenant, app or user.
     WrongIdentity,
-    /// The answer does not name the tenant, app or user.
+    /// Entra's response does not name the tenant, app or user.
     IdentityUnverified,
-    /// The answer held no refresh token.
+    /// Entra's response had no refresh token.
     NoRefreshToken,
     /// Partner Center does not accept the access token.
     PartnerCenterRefused,
@@ -84,7 +84,7 @@ pub enum Kind {
     ForeignWriter,
     /// A newer sign-in was overwritten and then restored.
     BuriedSignIn,
-    /// The newest version is disabled, which switches the token off.
+    /// The newest version is disabled in the vault, so Perennial does not use the token.
     TurnedOff,
     /// This machine's clock is wrong.
     ClockSkew,
@@ -92,22 +92,22 @@ pub enum Kind {
     VaultIdentity,
     /// An alert could not be delivered.
     AlertUndeliverable,
-    /// The token's computed expiry has passed without a redemption.
+    /// The computed expiry of the token has passed, and no redemption has succeeded.
     TokenExpired,
     /// Entra throttles the requests.
     EntraThrottled,
     /// The app's registration, scope, tenant, cloud or redirect URI is wrong.
     AppMisconfigured,
-    /// The issuer returned the same refresh token.
+    /// Entra returned the redeemed refresh token instead of a new one.
     SameRefreshToken,
-    /// Entra rejected the request with a number and an error that this version does not know.
+    /// Entra rejected the request with a number and an error that this version of Perennial does not know.
     UnknownCode,
-    /// The token's secret was deleted.
+    /// The token's vault secret was deleted.
     SecretDeleted,
 }
 
 impl Kind {
-    /// Every kind, for counters that start at zero and for documents that must be complete.
+    /// All kinds. Metrics start a counter for each kind, and documentation tests check that every kind is described.
     pub const ALL: [Self; 29] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
@@ -140,7 +140,7 @@ impl Kind {
         Self::SecretDeleted,
     ];
 
-    /// Its name in metrics, alerts, tags and the runbook.
+    /// The kind's name in metrics, alerts, tags and the runbook.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NeverSignedIn => "never_signed_in",
@@ -175,7 +175,7 @@ impl Kind {
         }
     }
 
-    /// Its title for people.
+    /// The kind's title for people.
     pub fn title(self) -> &'static str {
         match self {
             Self::NeverSignedIn => "No sign-in yet",
@@ -210,50 +210,50 @@ impl Kind {
         }
     }
 
-    /// The kind with this name.
+    /// Finds a kind by its name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
-/// What failed, which is also what Perennial checks for a change.
+/// The object that failed. Perennial checks the same object to detect a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
     /// The token's own secret in the vault.
     Token,
-    /// The list of that secret's versions.
+    /// The list of versions of the token's secret.
     History,
-    /// Writing a version or a tag, which is tested before a `strict` token is redeemed.
+    /// Writing a version or a tag. Perennial tests this before it redeems a `strict` token.
     Saving,
-    /// The app's id or secret, as the issuer sees it.
+    /// The app's id or secret, which the issuer rejected.
     AppCredential,
-    /// The source of the app's id or secret.
+    /// The place from which the app's id or secret is read.
     CredentialSource,
-    /// The grant, as the issuer sees it.
+    /// The grant, which the issuer rejected.
     Grant,
 }
 
-/// The identifiers of a failure in Microsoft's logs and in ours.
+/// Identifiers of a failure in Microsoft's logs and in Perennial's log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// AADSTS number or HTTP status, if there was an answer.
+    /// The AADSTS number or HTTP status, if there was a response.
     pub code: Option<u32>,
     /// Entra's trace id, which Microsoft's support needs.
     pub trace_id: Option<String>,
-    /// The id in both logs: an echo of ours, or Entra's own (docs/azure-facts.md F114).
+    /// The correlation id in both logs. Entra returns Perennial's id or assigns its own (docs/azure-facts.md F114).
     pub correlation_id: Option<String>,
 }
 
 impl Trace {
-    /// A code only: an AADSTS number or an HTTP status.
+    /// Creates a trace with only a code: an AADSTS number or an HTTP status.
     pub fn of(code: impl Into<Option<u32>>) -> Self {
         Self { code: code.into(), ..Self::default() }
     }
 
-    /// Each known part, as support needs it: "AADSTS50173", "trace ...", "correlation ...".
+    /// The known identifiers in the form that support needs: "AADSTS50173", "trace ...", "correlation ...".
     pub fn parts(&self) -> Vec<String> {
-        // No HTTP status has four digits, and no AADSTS number has fewer.
+        // HTTP statuses have three digits, and AADSTS numbers have at least four.
         let code = |code| if code > 999 { format!("AADSTS{code}") } else { format!("HTTP {code}") };
         let parts = [
             self.code.map(code),
@@ -267,41 +267,42 @@ impl Trace {
 /// A failure of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The condition that it opens.
+    /// The kind of the condition that this failure opens.
     pub kind: Kind,
     /// Who must act.
     pub remedy: Remedy,
-    /// What failed.
+    /// The object that failed.
     pub about: FailureSubject,
-    /// What failed and why, in one sentence without a secret.
+    /// One sentence, without secrets, that says what failed and why.
     pub summary: String,
-    /// What helps, if a rejection says it; `diagnosis` owns the words.
+    /// What helps against this failure, if a rejection says so. `diagnosis` owns the texts.
     pub advice: Option<Advice>,
-    /// What to do, if it depends on the peer that rejected the request.
+    /// What to do, if that depends on the service that rejected the request.
     pub action: Option<Box<str>>,
-    /// Whether the answer counts at once. Otherwise a second one must confirm it before a person is alerted.
+    /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
+    /// an alert is sent.
     pub is_definite: bool,
-    /// The vault that was asked, if any: the app's secret may be in another one than the token.
+    /// The vault that was called, if any. The app's secret may be in another vault than the token.
     pub vault: Option<Arc<str>>,
-    /// The wait that the peer asks for.
+    /// The wait that the service requested in `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Identifiers in the peer's logs.
+    /// Identifiers of this failure in the service's logs.
     pub trace: Trace,
-    /// The value in the vault can never be redeemed: a proven token may replace it.
+    /// Whether the stored token can never be redeemed again, so that a proven token may replace it.
     pub token_condemned: bool,
-    /// The value never was a token: an enabled predecessor may be tried (rescue).
+    /// Whether the stored value was never a token. In that case, Perennial may try an enabled older version.
     pub never_was_a_token: bool,
 }
 
 impl Failure {
-    /// Whether the issuer rejected the grant, as opposed to no request or no answer. A success without a successor is
-    /// no rejection: the stored token still works.
+    /// Whether the issuer rejected the grant. A missing response is not a rejection. A success without a new refresh
+    /// token is not a rejection either, because the stored token still works.
     pub fn token_refused(&self) -> bool {
         let settled = !matches!(self.remedy, Remedy::Retry);
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
-    /// A failure with the required fields only.
+    /// Creates a failure with only the required fields.
     pub fn new(kind: Kind, remedy: Remedy, about: FailureSubject, summary: impl Into<String>) -> Self {
         Self {
             kind,

@@ -1,8 +1,8 @@
-//! The three services as the loop sees them: issuer, vault, and the resource that accepts the access token. Each has
-//! two shipped implementations: Azure's, and the simulated world.
+//! Interfaces to the three services: the issuer, the vault, and the resource that accepts the access token. Each has
+//! two implementations in this program: one for Azure and one for the simulated world.
 //!
-//! Owns the traits, their errors and what each error of Entra means (the vault's: `vault`). Errors differ by what a
-//! caller can do, and never hold a secret or a body.
+//! This module owns the traits, their errors and the meaning of Entra's errors. The meaning of Key Vault's errors is in
+//! `vault`. Error variants differ by what a caller can do. Errors never contain a secret or a body.
 
 use std::time::Duration;
 
@@ -33,34 +33,33 @@ pub use self::vault::{Forbidden, VaultError};
 /// The parameters of a redemption.
 #[derive(Debug)]
 pub struct RefreshRequest<'a> {
-    /// Tenant: GUID or verified domain.
+    /// The tenant: a GUID or a verified domain.
     pub tenant: &'a str,
-    /// App.
+    /// The app's client id.
     pub client_id: &'a str,
-    /// The app's secret.
     pub client_secret: &'a SecretString,
-    /// What for.
+    /// The requested scope.
     pub scope: &'a str,
-    /// The token.
+    /// The refresh token to redeem.
     pub token: &'a RefreshToken,
-    /// Sent as the client request id.
+    /// The rotation's id, which is sent as the client request id.
     pub rotation_id: Uuid,
 }
 
-/// The issuer's successful answer.
+/// The issuer's successful response.
 #[derive(Clone, Debug)]
 pub struct RefreshResponse {
     /// The access token for the resource.
     pub access_token: AccessToken,
-    /// The successor.
+    /// The successor of the redeemed refresh token.
     pub refresh_token: RefreshToken,
     /// The access token's lifetime.
     pub expires_in: Duration,
-    /// The scopes granted, as answered.
+    /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the answer names it: Entra's usually does not (docs/azure-facts.md F107).
+    /// The refresh token's lifetime, if the response names it. Entra's usually does not (docs/azure-facts.md F107).
     pub refresh_expires_in: Option<Duration>,
-    /// The ID token's claims, if there is one that can be parsed.
+    /// The claims of the ID token, if there is one and it can be parsed.
     pub id_claims: Option<Claims>,
 }
 
@@ -68,12 +67,12 @@ pub struct RefreshResponse {
 pub trait Issuer {
     /// Exchanges a refresh token for an access token and its successor.
     ///
-    /// Not idempotent: if the answer is lost, an unknown successor may exist. Entra keeps the redeemed token valid
-    /// (docs/azure-facts.md F109); an issuer that rotates strictly does not (`rotation::strict`).
+    /// Not idempotent: if the response is lost, an unknown successor may exist. Entra keeps the redeemed token valid
+    /// (docs/azure-facts.md F109). An issuer with strict rotation invalidates the redeemed token (`rotation::strict`).
     ///
     /// # Errors
-    /// Retry for no answer, 5xx and 429; Login, Operator or Retry for a rejection, by `OAuthError::remedy`; Operator
-    /// for a success without a successor.
+    /// No response, 5xx and 429 have the remedy Retry. A rejection has the remedy Login, Operator or Retry
+    /// (`diagnosis`). A success without a successor has the remedy Operator.
     fn redeem(
         &self,
         what: &RefreshRequest<'_>,
@@ -83,29 +82,29 @@ pub trait Issuer {
 /// Why a redemption returned no successor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IssuerError {
-    /// No answer.
+    /// There was no response.
     #[error("no answer from Entra: {0}")]
     Unreachable(NoResponse),
-    /// An answer without an OAuth body: a gateway, a proxy, a throttle (docs/azure-facts.md F127).
+    /// The response has no OAuth body. A gateway, a proxy or a throttle sent the response (docs/azure-facts.md F127).
     #[error("Entra answered with status {status}")]
     Unavailable {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The wait that the peer asks for.
+        /// The wait that the service requested in `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// A 2xx that is no token answer.
+    /// The response has a 2xx status but is not a valid token response.
     #[error("Entra's answer could not be read: {0}")]
     NotUnderstood(&'static str),
-    /// A success without a refresh token: the old one stays.
+    /// The response has no refresh token, so the old one stays in use.
     #[error("Entra returned no refresh token")]
     NoRefreshToken,
-    /// An OAuth error.
+    /// Entra returned an OAuth error.
     #[error("Entra refused: {}", refusal_text(.0))]
     Refused(Box<OAuthError>),
 }
 
-/// The error and its number, with a few words of meaning.
+/// Describes a rejection by its OAuth error and number, with the meaning in a few words.
 fn refusal_text(refusal: &OAuthError) -> String {
     let meaning = diagnosis::diagnose(refusal).meaning;
     match refusal.trace.code {
@@ -121,7 +120,7 @@ fn refusal_text(refusal: &OAuthError) -> String {
 }
 
 impl IssuerError {
-    /// The remedy and the text.
+    /// Converts this error to a failure with its remedy and text.
     pub fn failure(&self) -> Failure {
         let retry = |kind, advice| Failure {
             advice: Some(advice),
@@ -166,28 +165,28 @@ impl IssuerError {
     }
 }
 
-/// A change to a version in the vault. `None` leaves a part unchanged.
+/// A change to a version in the vault. A field that is `None` leaves that part unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretUpdate {
     /// Whether the version is enabled.
     pub enabled: Option<bool>,
-    /// All its tags: the vault replaces the set as a whole (docs/azure-facts.md F210).
+    /// The complete new set of tags, because the vault replaces all tags at once (docs/azure-facts.md F210).
     pub tags: Option<Tags>,
 }
 
-/// Key Vault's secrets. `id` is sent as the client request id.
+/// The secrets of Key Vault. Each `id` is sent as the client request id.
 pub trait Vault {
-    /// Reads the newest version.
+    /// Reads the newest version of a secret.
     ///
     /// # Errors
-    /// By `VaultError::failure`; `Disabled` if the newest version is disabled.
+    /// `VaultError::failure` gives the remedy of each error. The error is `Disabled` if the newest version is disabled.
     fn newest(&self, at: &SecretAddress, id: Uuid)
     -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
     /// Reads one version.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn read(
         &self,
         at: &SecretAddress,
@@ -195,20 +194,20 @@ pub trait Vault {
         id: Uuid,
     ) -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
-    /// Lists all versions without their values, in no particular order. One request per 25 versions.
+    /// Lists all versions without their values, in no particular order. Sends one request per 25 versions.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn versions(
         &self,
         at: &SecretAddress,
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<Version>, VaultError>> + Send;
 
-    /// Creates a new version, which becomes the newest. Not idempotent: if the answer is lost, the version may exist.
+    /// Creates a new version, which becomes the newest. Not idempotent: if the response is lost, the version may exist.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn write(
         &self,
         at: &SecretAddress,
@@ -216,10 +215,10 @@ pub trait Vault {
         id: Uuid,
     ) -> impl Future<Output = Result<Version, VaultError>> + Send;
 
-    /// Changes a version's attributes or tags, never its value. Idempotent.
+    /// Changes the attributes or tags of a version, but never its value. Idempotent.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn update(
         &self,
         at: &SecretAddress,
@@ -229,36 +228,36 @@ pub trait Vault {
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 }
 
-/// The role of a secret in a call: the token's own, which may not exist yet, or a source.
+/// The role of a secret in a vault call: the token's own secret or a source. The own secret may not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
-    /// The secret that Perennial owns.
+    /// The secret in which Perennial stores the token.
     Own,
-    /// A secret that the app's id or secret is read from.
+    /// A secret from which the app's id or client secret is read.
     Source,
 }
 
-/// The resource's verdict on an access token.
+/// A resource's verdict on an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
-    /// Whether the resource accepted it.
+    /// Whether the resource accepted the access token.
     pub accepted: bool,
-    /// Whether the token carries MFA, if the resource says so.
+    /// Whether the access token carries MFA, if the resource says so.
     pub mfa: Option<bool>,
-    /// The tenant it belongs to, as the resource sees it.
+    /// The tenant of the access token, according to the resource.
     pub tenant_id: Option<String>,
-    /// The company's name, for people.
+    /// The company's name, which is only displayed.
     pub company: Option<String>,
-    /// HTTP status of the answer.
+    /// The HTTP status of the response.
     pub status: u16,
 }
 
-/// The objection for `Kind::MfaRequired`: the access token itself may still name a second factor.
+/// The objection for `Kind::MfaRequired`. The access token's own claims may still name a second factor.
 pub const SECOND_FACTOR: &str =
     "Partner Center wants a fresh second factor: the one of the sign-in is missing or too old";
 
 impl Acceptance {
-    /// The objection to the token; `None` if it may be used.
+    /// Why the token cannot be used, as a kind of condition. `None` if it can be used.
     pub fn objection(&self) -> Option<Kind> {
         match (self.mfa, self.accepted) {
             (Some(false), _) => Some(Kind::MfaRequired),
@@ -268,12 +267,13 @@ impl Acceptance {
     }
 }
 
-/// The service that accepts the access token: Partner Center.
+/// The service that accepts the access token, which is Partner Center.
 pub trait Resource {
-    /// Asks whether the token is accepted, including MFA. Idempotent. The implementation bounds its time.
+    /// Checks whether the resource accepts the token, including MFA. Idempotent. The implementation limits the time.
     ///
     /// # Errors
-    /// Only if there is no verdict: no answer, throttled, 5xx. Never a reason to stop rotating.
+    /// The resource gives no verdict if it does not respond, throttles or returns a 5xx status. Rotation continues
+    /// after such an error.
     fn accepts(
         &self,
         token: &AccessToken,
@@ -281,16 +281,16 @@ pub trait Resource {
     ) -> impl Future<Output = Result<Acceptance, ResourceError>> + Send;
 }
 
-/// Why there is no verdict.
+/// Why the resource gave no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ResourceError {
-    /// No answer.
+    /// There was no response.
     #[error("no answer from Partner Center: {0}")]
     Unreachable(NoResponse),
-    /// Throttled, or an error of the service.
+    /// The resource throttled the request or had an internal error.
     #[error("Partner Center answered with status {status}")]
     Unavailable {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
     },
 }

@@ -1,49 +1,50 @@
-//! An error answer of Entra's token endpoint: the parts that may be kept, and how its words and numbers are parsed.
+//! An error response of Entra's token endpoint. Defines which parts may be kept and how they are parsed.
 //!
-//! Owns the forms of errors, suberrors and AADSTS numbers. `diagnosis` says what a number means. Pure.
+//! This module owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. This module
+//! is pure.
 
 use std::time::Duration;
 
 use crate::ports::failure::Trace;
 
-/// The parts of an error body that may be kept: everything but the description, which can name the
-/// user.
+/// The parts of an error response that may be kept. The description is not kept, because it can name the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OAuthError {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// OAuth error, as `invalid_grant`.
+    /// The OAuth error, such as `invalid_grant`.
     pub error: String,
-    /// Its AADSTS number is the most specific one, if the answer holds several.
+    /// The identifiers of the response. If the response has several AADSTS numbers, this field contains the most
+    /// specific one.
     pub trace: Trace,
-    /// The other AADSTS numbers in the answer.
+    /// The other AADSTS numbers in the response.
     pub further_codes: Vec<u32>,
-    /// The number of Azure AD B2C, which has its own numbers: 90129 in `AADB2C90129`.
+    /// The number of Azure AD B2C, such as 90129 in `AADB2C90129`. B2C uses its own numbers.
     pub b2c_code: Option<u32>,
-    /// Entra's finer distinction, as `bad_token`.
+    /// Entra's suberror, such as `bad_token`.
     pub suberror: Option<String>,
-    /// A claims challenge for the next sign-in.
+    /// The claims challenge for the next sign-in.
     pub claims: Option<String>,
-    /// The wait that the peer asks for.
+    /// The wait that Entra requested in `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
-/// OAuth errors and suberrors are words; the longest known is `device_authentication_failed`.
+/// The maximum length of an OAuth error or suberror. The longest known one is `device_authentication_failed`.
 const MAX_WORD_CHARS: usize = 48;
 
-/// An OAuth error is a word in lower case. A refresh token or a secret is not.
+/// Returns an OAuth error if it is a lower-case word. Refresh tokens and secrets do not have this form.
 pub fn word(text: &str) -> Option<String> {
     let fits = (1..=MAX_WORD_CHARS).contains(&text.len());
     let clean = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     (fits && clean).then(|| text.to_owned())
 }
 
-/// The numbers in a description, as 50173 in `AADSTS50173: …`.
+/// Extracts the numbers from a description, such as 50173 from `AADSTS50173: …`.
 pub fn codes_in(description: &str) -> impl Iterator<Item = u32> {
     numbers_after("AADSTS", description)
 }
 
-/// The first number of Azure AD B2C in a description.
+/// Extracts the first Azure AD B2C number from a description.
 pub fn b2c_code_in(description: &str) -> Option<u32> {
     numbers_after("AADB2C", description).next()
 }
@@ -55,7 +56,7 @@ fn numbers_after(prefix: &'static str, description: &str) -> impl Iterator<Item 
     })
 }
 
-/// The first number.
+/// Extracts the first AADSTS number from a description.
 pub fn code_in(description: &str) -> Option<u32> {
     codes_in(description).next()
 }

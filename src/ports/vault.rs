@@ -1,6 +1,7 @@
-//! Why a call to Key Vault failed, what that means, who must act, and with which command.
+//! Maps failed calls to Key Vault to their cause, who must act, and the command that fixes them.
 //!
-//! Pure. Owns the Azure CLI commands for each rejection of Key Vault (docs/azure-facts.md F204, F214).
+//! This module is pure and owns the Azure CLI commands for each rejection of Key Vault (docs/azure-facts.md F204,
+//! F214).
 
 use std::time::Duration;
 
@@ -11,62 +12,62 @@ use crate::net::no_response::NoResponse;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::secret::SecretAddress;
 
-/// Why Key Vault answers 403.
+/// Why Key Vault returned HTTP status 403.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forbidden {
-    /// No role with the data action, which the answer may name.
+    /// No role assignment grants the data action. The response may name the action.
     Rbac {
-        /// As `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
+        /// The data action, such as `Microsoft.KeyVault/vaults/secrets/setSecret/action`.
         action: Option<String>,
-        /// Our object id in the answer.
+        /// The object id of Perennial's identity, as named in the response.
         caller: Option<Box<str>>,
     },
-    /// An access policy lacks the right.
+    /// The access policy does not grant the permission.
     Policy {
-        /// Our object id in the answer.
+        /// The object id of Perennial's identity, as named in the response.
         caller: Option<Box<str>>,
     },
-    /// The client's address is not allowed.
+    /// The vault's firewall does not allow this host's address.
     Firewall {
-        /// Our address in the answer.
+        /// This host's address, as named in the response.
         address: Option<String>,
     },
-    /// Only private endpoints may connect.
+    /// The vault accepts connections only through private endpoints.
     Connection,
-    /// Another reason.
+    /// Key Vault denied access for another reason.
     Other,
 }
 
 /// Why a call to Key Vault failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum VaultError {
-    /// No answer.
+    /// There was no response.
     #[error("no answer from Key Vault: {0}")]
     Unreachable(NoResponse),
-    /// An error or throttling of the service.
+    /// Key Vault had an internal error or throttled the request.
     #[error("{}", unavailable_text(*.status))]
     Unavailable {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The wait that the peer asks for.
+        /// The wait that Key Vault requested in `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// This process could not get a token for the vault.
+    /// This process could not get an access token for Key Vault.
     #[error("cannot authenticate to Key Vault: {why}")]
     NoIdentity {
-        /// The credential's error, without a secret.
+        /// The error of the credential, without secrets.
         why: String,
-        /// Whether it may pass.
+        /// Whether the failure may be temporary.
         transient: bool,
-        /// Entra's rejection, if there was one.
+        /// Entra's rejection, if Entra rejected the request.
         refused: Option<Box<IssuerError>>,
-        /// What to do, if the credential knows it.
+        /// What to do, if the credential can say so.
         action: Option<Box<str>>,
     },
-    /// Key Vault rejects this process's token.
+    /// Key Vault rejected this process's access token.
     #[error("Key Vault does not accept this process's access token ({})", unauthorized_text(*.akv))]
     Unauthorized {
-        /// Key Vault's number, as 10032 in `AKV10032`.
+        /// Key Vault's error number, such as 10032 in `AKV10032`.
         akv: Option<u32>,
     },
     /// Key Vault denies access to this identity.
@@ -84,21 +85,21 @@ pub enum VaultError {
     /// The secret is being deleted or recovered right now.
     #[error("the secret is being deleted or recovered")]
     InTransition,
-    /// Key Vault rejects the request: our mistake, or a limit.
+    /// Key Vault rejected the request because of an error in Perennial or a limit.
     #[error("Key Vault rejected the request (status {status}, {code})")]
     Rejected {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// Key Vault's code, reduced to letters and digits.
+        /// Key Vault's error code, reduced to letters and digits.
         code: String,
     },
-    /// A 2xx that cannot be parsed.
+    /// Key Vault's response has a 2xx status but could not be parsed.
     #[error("Key Vault's answer could not be read")]
     NotUnderstood,
 }
 
 impl VaultError {
-    /// No token for the vault, for a reason that did not come from Entra.
+    /// Creates an error for a missing vault access token whose cause is not a rejection by Entra.
     pub fn no_identity(why: impl Into<String>, transient: bool) -> Self {
         Self::NoIdentity { why: why.into(), transient, refused: None, action: None }
     }
@@ -111,7 +112,7 @@ fn unavailable_text(status: u16) -> String {
     }
 }
 
-/// The texts of Key Vault's numbers for 401 (docs/azure-facts.md F214).
+/// Describes Key Vault's error numbers for HTTP status 401 (docs/azure-facts.md F214).
 fn unauthorized_text(akv: Option<u32>) -> String {
     match akv {
         Some(akv @ 10022) => format!("AKV{akv}: it was issued for another audience"),
@@ -134,7 +135,7 @@ fn forbidden_text(why: &Forbidden) -> String {
 }
 
 impl VaultError {
-    /// The remedy and the text.
+    /// Converts this error to a failure with its remedy and text.
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
             SecretRole::Own => FailureSubject::Token,
@@ -146,7 +147,7 @@ impl VaultError {
             ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
         };
         match self {
-            // The name resolves only while the vault exists (docs/azure-facts.md F215).
+            // DNS has the vault's name only while the vault exists (docs/azure-facts.md F215).
             Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultUnreachable, Remedy::Operator),
             Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
@@ -156,8 +157,8 @@ impl VaultError {
             },
             Self::NoIdentity { refused: Some(refused), .. } => {
                 let found = refused.failure();
-                // An outage of Entra stays one, whichever token was requested. An app needs no sign-in, so an
-                // operator must act instead.
+                // An outage of Entra is reported as an outage, regardless of the token requested. An app cannot sign in
+                // like a user, so an operator must act on a `Login` remedy.
                 let (kind, remedy) = match found.remedy {
                     Remedy::Retry => (found.kind, Remedy::Retry),
                     Remedy::Login | Remedy::Operator => (Kind::VaultIdentity, Remedy::Operator),
@@ -175,8 +176,9 @@ impl VaultError {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
             },
-            // Also a soft-deleted secret: a read gets 404, and only a write gets 409 (docs/azure-facts.md F213).
-            // Distinguishing them needs a right on deleted secrets that Perennial otherwise does not need.
+            // A soft-deleted secret also gives 404 on a read; only a write gives 409 (docs/azure-facts.md F213).
+            // Telling the cases apart would require a permission on deleted secrets that Perennial does not otherwise
+            // need.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
@@ -185,13 +187,13 @@ impl VaultError {
         }
     }
 
-    /// The command to type; `None` if a user must sign in.
+    /// The command that fixes the failure. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
-            // This right holds for all secrets of the vault.
+            // An access policy applies to all secrets of the vault.
             Self::Forbidden(Forbidden::Policy { caller }) => {
                 let (rights, more) = match asked {
                     SecretRole::Own => ("get list set", ""),
@@ -259,7 +261,7 @@ impl VaultError {
     }
 }
 
-/// The value of `[cloud] name` for a vault at this address.
+/// The value of `[cloud] name` for the vault at this URL.
 fn cloud_of(vault: &str) -> &'static str {
     if vault.ends_with(".usgovcloudapi.net") {
         "usgov"
@@ -270,7 +272,7 @@ fn cloud_of(vault: &str) -> &'static str {
     }
 }
 
-/// The command that assigns the missing role on one secret.
+/// The command that assigns the missing role for one secret.
 fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> String {
     let (name, vault) = (at.name.as_str(), at.vault_name());
     let (role, unless) = match asked {

@@ -1,18 +1,18 @@
 //! The origin of this program, as recorded by `build.rs`.
 
-/// The released version.
+/// The version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit, with `-dirty` if the source was modified; `unknown` if the build was not told.
+/// The source commit, with `-dirty` if the source was modified. If the build had no revision, the value is `unknown`.
 pub const REVISION: &str = env!("PERENNIAL_REVISION");
 
-/// The compiler's version.
+/// The version of the Rust compiler.
 pub const RUSTC: &str = env!("PERENNIAL_RUSTC");
 
-/// The platform that it was built for.
+/// The target platform of this build.
 pub const TARGET: &str = env!("PERENNIAL_TARGET");
 
-/// All of it, as `--version` prints it.
+/// All build information, as `--version` prints it.
 pub const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nrevision  ",

@@ -1,8 +1,9 @@
-//! The only reader of the time.
+//! The only module that reads the time.
 //!
-//! Owns the meaning of "now". Before the first answer of a vault, it is the host's clock. From then on it is the
-//! vault's time, advanced by a clock that cannot be set, so a change of the host's clock has no effect. Such a change
-//! only makes every token check the vault once (`Jumps::host`). Everything else takes `now` as an argument.
+//! This module owns the meaning of "now". Until the first response of a vault, "now" is the time of the host's clock.
+//! After that, "now" is the vault's time, advanced by a monotonic clock. So setting the host's clock does not change
+//! "now". A change of the host's clock only makes every token check the vault once (`Jumps::host`). All other code
+//! takes `now` as an argument.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,16 +12,17 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// Differences up to this, in real time, are latency and the whole seconds of a `Date` header, not a wrong clock.
+/// Real-time differences up to this limit do not mean a wrong clock. Latency and the whole seconds of a `Date` header
+/// cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
-/// Waits on this clock end early when it moves by more than this. A smaller move delays nothing important.
+/// A wait on this clock ends early if the clock moves by more than this limit. A smaller move delays nothing important.
 const JUMP: TimeDelta = TimeDelta::minutes(5);
 
-/// An instant in UTC.
+/// A point in time, in UTC.
 pub type Timestamp = DateTime<Utc>;
 
-/// A clock. Cheap to clone; all clones share what was learned from the vault.
+/// A cheap-to-clone clock. All clones share the time learned from the vault.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<ClockState>);
 
@@ -31,12 +33,12 @@ struct ClockState {
     jumps: watch::Sender<Jumps>,
 }
 
-/// The jumps so far. A wait that began before a jump may have the wrong length after it.
+/// The clock jumps so far. A wait that began before a jump may be too long or too short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jumps {
     /// The total correction from the host's time to the vault's.
     pub corrected: TimeDelta,
-    /// How often the host's clock was set, or the host slept: then only a vault knows the time.
+    /// How often the host's clock was set or the host slept. After such an event, only a vault knows the correct time.
     pub host: u32,
 }
 
@@ -46,21 +48,21 @@ enum TimeSource {
     Running(Mutex<Run>),
 }
 
-/// One moment on both clocks of a source.
+/// One reading of both clocks of a time source.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// The time of day, which can be set.
     wall: Timestamp,
-    /// How long the source has run. It cannot be set, and stops while the host sleeps.
+    /// How long the time source has run. This time cannot be set. It stops while the host sleeps.
     run: TimeDelta,
 }
 
-/// The vault's time, and when it was received.
+/// The vault's time and the moment when it was received.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     time: Timestamp,
     run: TimeDelta,
-    /// The difference of both clocks at that time: a change of it is a jump of the host's clock.
+    /// The host's clock at that moment. If its distance from `run` changes, the host's clock has jumped.
     wall: Timestamp,
 }
 
@@ -69,17 +71,17 @@ impl Anchor {
         self.time + (reading.run - self.run)
     }
 
-    /// How far the host's clock has moved against the one that cannot be set.
+    /// How far the host's clock has moved relative to the monotonic clock.
     fn moved(&self, reading: Reading) -> TimeDelta {
         (reading.wall - self.wall) - (reading.run - self.run)
     }
 }
 
-/// A simulated clock since its last change of speed.
+/// A simulated clock since the last change of its speed.
 #[derive(Debug)]
 struct Run {
     base: Timestamp,
-    /// How long it had run before that.
+    /// How long the clock had run before that change.
     before: TimeDelta,
     since: Instant,
     speed: f64,
@@ -95,13 +97,13 @@ impl Run {
 }
 
 impl Clock {
-    /// The host's clock.
+    /// Creates a clock that follows the host's clock.
     pub fn host() -> Self {
         let (_, started) = host_times();
         Self::of(TimeSource::Host { started })
     }
 
-    /// A clock that starts at `base` and runs `speed` times as fast as tokio's.
+    /// Creates a clock that starts at `base` and runs `speed` times as fast as tokio's clock.
     pub fn running(base: Timestamp, speed: f64) -> Self {
         let before = TimeDelta::zero();
         let run = Run { base, before, since: Instant::now(), speed, leash: Duration::MAX };
@@ -113,8 +115,9 @@ impl Clock {
         Self(Arc::new(ClockState { source, anchor: Mutex::new(None), jumps }))
     }
 
-    /// Sets the speed of a simulated clock. It stops if this is not called again within `leash` of real time, so that
-    /// a busy machine slows the clock down instead of making every task late. The host's clock cannot be paced.
+    /// Sets the speed of a simulated clock. The clock stops unless this function is called again within `leash` of real
+    /// time. So a busy machine slows the clock down instead of making every task late. A host's clock has no speed, so
+    /// it is not changed.
     pub fn pace(&self, speed: f64, leash: Duration) {
         if let TimeSource::Running(run) = &self.0.source {
             let mut run = lock(run);
@@ -123,14 +126,14 @@ impl Clock {
         }
     }
 
-    /// Moves the time of day of a simulated clock, as an administrator or a time server does on a host.
+    /// Moves a simulated clock's time of day, as an administrator or a time server does on a real host.
     pub fn set_by(&self, by: TimeDelta) {
         if let TimeSource::Running(run) = &self.0.source {
             lock(run).base += by;
         }
     }
 
-    /// The current time: the vault's, if known.
+    /// The current time: the vault's time, if known, else the host's time.
     pub fn now(&self) -> Timestamp {
         let reading = self.read();
         let mut anchor = lock(&self.0.anchor);
@@ -143,17 +146,17 @@ impl Clock {
         anchor.now(reading)
     }
 
-    /// The host's clock, right or wrong.
+    /// The host's time, even if the host's clock is wrong.
     pub fn host_now(&self) -> Timestamp {
         self.read().wall
     }
 
-    /// How long this clock has run, regardless of changes to it.
+    /// How long this clock has run. Setting the clock does not affect this time.
     pub fn uptime(&self) -> TimeDelta {
         self.read().run
     }
 
-    /// Learns the vault's time from an answer that has just arrived.
+    /// Learns the vault's time from a response that has just arrived.
     pub fn observe(&self, vault_time: Timestamp) {
         let unnoticed = self.unnoticed();
         let reading = self.read();
@@ -168,25 +171,25 @@ impl Clock {
         });
     }
 
-    /// How far the vault is ahead of this host.
+    /// How far the vault's clock is ahead of the host's clock.
     pub fn skew(&self) -> TimeDelta {
         let reading = self.read();
         let skew = lock(&self.0.anchor).as_ref().map(|anchor| anchor.now(reading) - reading.wall);
         skew.filter(|skew| skew.abs() > self.unnoticed()).unwrap_or_default()
     }
 
-    /// Reports each jump of the time from now on.
+    /// Subscribes to later jumps of the time.
     pub fn jumps(&self) -> watch::Receiver<Jumps> {
         self.0.jumps.subscribe()
     }
 
-    /// Waits until `at`, but at most for `most`, both on this clock.
+    /// Waits until `at` on this clock, but at most for the time span `most`.
     pub fn sleep_until(&self, at: Timestamp, most: Duration) -> Sleep {
         let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO).min(most);
         tokio::time::sleep(self.real(wait))
     }
 
-    /// A span of this clock in real time.
+    /// Converts a time span of this clock to real time.
     pub fn real(&self, span: Duration) -> Duration {
         match &self.0.source {
             TimeSource::Host { .. } => span,
@@ -194,7 +197,7 @@ impl Clock {
         }
     }
 
-    /// Latency is real time: on a fast clock it is longer.
+    /// `UNNOTICED` in this clock's time. A clock that runs fast counts more time during the same latency.
     fn unnoticed(&self) -> TimeDelta {
         let speed = match &self.0.source {
             TimeSource::Host { .. } => 1.0,
@@ -220,17 +223,18 @@ fn host_times() -> (Timestamp, std::time::Instant) {
 }
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The value is consistent between statements, even after a panic in another thread.
+    // The value stays consistent between statements, even if another thread panicked.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `chrono` from `std`, cut to a century, which can be added to any realistic instant.
+/// Converts a `std` duration to a `chrono` duration of at most a century. The limit makes it safe to add to any
+/// realistic time.
 pub fn delta(span: Duration) -> TimeDelta {
     const LONGEST: TimeDelta = TimeDelta::days(36_525);
     TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))
 }
 
-/// The form of every time in a tag and in a status: RFC 3339, UTC, whole seconds.
+/// Formats a time for tags and for the status: RFC 3339, UTC, whole seconds.
 pub fn rfc3339(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -1,7 +1,7 @@
-//! Reads files: only regular ones, and never more than a limit.
+//! Reads regular files up to a size limit.
 //!
-//! Owns both rules. A pipe would block the whole program and could not be read a second time; a device such as `/dev/zero`
-//! never ends.
+//! This module owns the file type check and the size limit. A pipe would block the whole program, and its content can
+//! be read only once. A device such as `/dev/zero` never ends.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,13 +15,13 @@ use thiserror::Error;
 /// Why a file could not be read.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The file is missing, or the user of this process may not read it. Only the kind of the error is shown.
+    /// The file is missing, or the user of this process may not read it. The message shows only the error's kind.
     #[error("cannot be read: {}", .0.kind())]
     Unreadable(io::Error),
-    /// A directory, a pipe, a socket or a device.
+    /// The path is a directory, a pipe, a socket or a device.
     #[error("is not a regular file")]
     NotAFile,
-    /// More bytes than the limit.
+    /// The file has more bytes than the limit.
     #[error("is longer than {0} bytes")]
     TooLong(usize),
 }
@@ -29,9 +29,9 @@ pub enum FileError {
 /// Opens a regular file.
 ///
 /// # Errors
-/// It is missing, or something else than a regular file.
+/// The file is missing or is not a regular file.
 pub fn open(path: &Path) -> Result<File, FileError> {
-    // To open a device can have an effect, so its type is looked at first.
+    // Opening a device can have an effect, so this checks the file type first.
     if !path.metadata().map_err(FileError::Unreadable)?.is_file() {
         return Err(FileError::NotAFile);
     }
@@ -45,10 +45,10 @@ pub fn open(path: &Path) -> Result<File, FileError> {
     }
 }
 
-/// Reads a regular file of at most so many bytes into `content`, which is empty before.
+/// Reads a regular file of at most `most_bytes` into `content`, which must be empty.
 ///
 /// # Errors
-/// The reason, without any content.
+/// The file cannot be read, is not regular, or is too long. The error contains no content.
 pub fn read_into(content: &mut Vec<u8>, path: &Path, most_bytes: usize) -> Result<(), FileError> {
     let file = open(path)?;
     let limit = u64::try_from(most_bytes).unwrap_or(u64::MAX).saturating_add(1);
@@ -56,10 +56,10 @@ pub fn read_into(content: &mut Vec<u8>, path: &Path, most_bytes: usize) -> Resul
     if content.len() > most_bytes { Err(FileError::TooLong(most_bytes)) } else { Ok(()) }
 }
 
-/// The same for content that is no secret.
+/// Reads a regular file that contains no secret.
 ///
 /// # Errors
-/// The reason, without any content.
+/// The file cannot be read, is not regular, or is too long. The error contains no content.
 pub fn read(path: &Path, most_bytes: usize) -> Result<Vec<u8>, FileError> {
     let mut content = Vec::new();
     read_into(&mut content, path, most_bytes)?;

@@ -1,10 +1,11 @@
-//! Privileges that the process gives up at its start, since it will hold secrets in memory.
+//! Drops privileges at start-up, because the process will hold secrets in memory.
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Disables core dumps, keeps other processes of the same user from reading this one's memory, and makes new files
-/// private to the user. A failure is ignored: the unit and the image set the same limits.
+/// Disables core dumps and makes new files private to the user. Also prevents other processes of the same user from
+/// reading the memory of this process. Ignores failures, because the systemd unit and the container image set the same
+/// limits.
 pub fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let outcomes = [

@@ -1,14 +1,15 @@
 //! Basics of a long-running program: time, log, hardening, and build information.
 //!
-//! Knows nothing of tokens.
+//! These modules do not use the types of tokens.
 
-/// Whether a stream may have colors: it is a terminal that supports them, and `NO_COLOR` is not set.
+/// Whether output to a stream may have colors. The stream must be a terminal that supports colors, and `NO_COLOR` must
+/// not be set.
 pub fn may_have_colors(is_terminal: bool) -> bool {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     is_terminal && !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
 
-/// This host's name, as messages show it.
+/// The host name, as shown in messages.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,17 +1,17 @@
-//! Relative times in words: so long ago, in so long. Pure.
+//! Formats relative times in words, such as `2 h ago` or `in 3 d`. This module is pure.
 
 use chrono::TimeDelta;
 
 use crate::process::clock::Timestamp;
 
-/// A span in its two largest units, as `6 d 4 h`. Negative spans are shown as none.
+/// Formats a time span in its two largest units, such as `6 d 4 h`. A negative span is shown as `0 s`.
 pub fn span(span: TimeDelta) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let seconds = span.num_seconds().max(0);
     let Some(first) = UNITS.iter().position(|(size, _)| seconds >= *size) else { return "0 s".to_owned() };
     let (size, unit) = UNITS[first];
     let whole = format!("{} {unit}", seconds / size);
-    // Seconds beside hours, or hours beside months, are noise.
+    // Seconds are noise next to hours, and hours are noise next to months.
     let rest = seconds % size;
     match UNITS.get(first + 1).map(|(size, unit)| (rest / size, unit)) {
         Some((more, unit)) if more > 0 && seconds < 30 * 86_400 && *unit != "s" => {
@@ -21,13 +21,13 @@ pub fn span(span: TimeDelta) -> String {
     }
 }
 
-/// How long ago, or `just now`.
+/// Formats how long ago `at` was, or `just now`.
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     let since = now - at;
     if since < TimeDelta::seconds(1) { "just now".to_owned() } else { format!("{} ago", span(since)) }
 }
 
-/// In how long, or `now` if the time has come.
+/// Formats the time left until `at`, or `now` if `at` has passed.
 pub fn until(at: Timestamp, now: Timestamp) -> String {
     let left = at - now;
     if left < TimeDelta::seconds(1) { "now".to_owned() } else { format!("in {}", span(left)) }

@@ -1,9 +1,9 @@
-//! The log: one line per event on stderr, pretty on a terminal and flat JSON elsewhere.
+//! The log on stderr: one line per event, readable on a terminal and flat JSON elsewhere.
 //!
-//! Owns the format, the filter and the in-memory log of `demo`. Knows nothing of the events.
+//! This module owns the log format, the filter and the in-memory log of `demo`. It does not define the log's events.
 //!
-//! Invariant: dependencies log at most warnings, whatever `RUST_LOG` says. HTTP and TLS crates print headers,
-//! addresses and frames at their lower levels.
+//! Invariant: dependencies log only warnings and errors, regardless of `RUST_LOG`. At lower levels, HTTP and TLS crates
+//! log headers, addresses and frames.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -22,32 +22,33 @@ use people::ForPeople;
 
 mod people;
 
-/// The default filter.
+/// The default log filter.
 const USUAL: &str = "warn,perennial=info";
 
 /// The filter of the in-memory log.
 const EVERYTHING: &str = "warn,perennial=trace";
 
-/// The most verbose level of other crates.
+/// The most verbose level that other crates may log.
 const OTHERS: Level = Level::WARN;
 
-/// How events are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Readable lines for people.
     Pretty,
 }
 
 impl LogFormat {
-    /// The default for the current stderr.
+    /// The default format: readable lines if stderr is a terminal, else JSON.
     pub fn usual() -> Self {
         if std::io::stderr().is_terminal() { Self::Pretty } else { Self::Json }
     }
 }
 
-/// Starts logging to stderr, filtered by `RUST_LOG`. Once per process; later calls change nothing.
+/// Starts logging to stderr, filtered by `RUST_LOG`. Logging can start only once per process; later calls have no
+/// effect.
 pub fn start(format: LogFormat) {
     let (filter, readable) = filter();
     let log = tracing_subscriber::registry().with(layer(format, colour(), filter, io::stderr));
@@ -56,23 +57,24 @@ pub fn start(format: LogFormat) {
     }
 }
 
-/// Starts logging everything to memory, and to stderr if a format is given. Once per process, instead of [`start`].
+/// Starts logging everything to memory, and also to stderr if a format is given. Logging can start only once per
+/// process, so a program calls either this function or [`start`].
 pub fn capture(shown: Option<LogFormat>) -> Captured {
     let captured = Captured::default();
     let kept = layer(LogFormat::Json, false, targets(EVERYTHING), captured.clone());
     let shown = shown.map(|format| layer(format, colour(), filter().0, io::stderr));
-    // Only tests start a second log in one process, and each reads its own.
+    // Only tests start a second log in one process, and each test reads its own log.
     let _started =
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(kept).with(shown));
     captured
 }
 
-/// The log in memory: one JSON object per line. All clones share the same log.
+/// An in-memory log with one JSON object per line. All clones share the same log.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    /// The lines since the last call.
+    /// Returns the lines logged since the last call.
     pub fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         String::from_utf8_lossy(&bytes).into_owned()
@@ -97,7 +99,7 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
-/// The filter of `RUST_LOG`, or the default, and whether `RUST_LOG` could be parsed.
+/// Returns the filter of `RUST_LOG` or the default filter, and whether `RUST_LOG` could be parsed.
 fn filter() -> (Targets, bool) {
     let wanted = std::env::var("RUST_LOG").ok().filter(|directives| !directives.trim().is_empty());
     match wanted.as_deref().map(str::parse) {
@@ -115,7 +117,7 @@ fn colour() -> bool {
     super::may_have_colors(io::stderr().is_terminal())
 }
 
-/// Writes events as lines to `writer`.
+/// Creates a layer that writes each event as a line to `writer`.
 fn layer<S, W>(format: LogFormat, colour: bool, filter: Targets, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

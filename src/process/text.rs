@@ -1,29 +1,30 @@
-//! Foreign text: its normal form for use, and its safe form for display.
+//! Normalizes text from outside the program and makes it safe to display.
 //!
-//! Pure. An issuer, a resource, a vault's tags and a secret's source can hold anything: another secret, or a
-//! terminal's escape sequence. Such text is shown only through one of these functions.
+//! This module is pure. An issuer, a resource, a vault's tags or a secret's source can return any text. That text can
+//! be another secret or a terminal escape sequence. Only the functions of this module prepare such text for display.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
-/// The length of `00000000-0000-0000-0000-000000000000`.
+/// The length of a GUID such as `00000000-0000-0000-0000-000000000000`.
 const GUID_CHARS: usize = 36;
 
-/// Entra admits 64 characters before the `@` and 48 after it.
+/// Entra allows 64 characters before the `@` and 48 after it.
 const MAX_SIGN_IN_NAME_CHARS: usize = 113;
 
-/// Bounds one scope: the longest known is `https://api.partnercenter.microsoft.com/user_impersonation`.
+/// The maximum length of one scope. The longest known scope is
+/// `https://api.partnercenter.microsoft.com/user_impersonation`.
 const MAX_SCOPE_CHARS: usize = 128;
 
-/// Bounds how many scopes are shown.
+/// The maximum number of scopes shown.
 const MAX_SCOPES: usize = 100;
 
-/// Limits other displayed texts.
+/// The maximum length of other displayed text.
 const MAX_SHOWN_CHARS: usize = 128;
 
-/// Characters that are invisible, or that change how their neighbors are read: soft hyphen, direction marks,
-/// zero-width spaces, line and paragraph separators, annotations, tags.
+/// Characters that are invisible or change how neighboring characters are displayed. Examples are soft hyphens,
+/// direction marks, zero-width spaces, line and paragraph separators, annotations and tags.
 const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{ad}'..='\u{ad}',
     '\u{61c}'..='\u{61c}',
@@ -36,7 +37,8 @@ const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
     '\u{e0000}'..='\u{e007f}',
 ];
 
-/// Text in UTF-8, or in UTF-16 with a byte-order mark, as `>` of Windows PowerShell writes it. Without its byte-order mark.
+/// Decodes UTF-8, or UTF-16 with a byte-order mark, and removes the byte-order mark. Windows PowerShell writes UTF-16
+/// when it redirects output with `>`.
 pub fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let (pairs, rest) = bytes.as_chunks::<2>();
@@ -53,8 +55,8 @@ pub fn decoded(bytes: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A secret or an id without surrounding white space, a byte-order mark and one pair of quotes, which editors, shells
-/// and environment files add.
+/// Removes surrounding white space, a byte-order mark and one pair of quotes from a secret or an id. Editors, shells
+/// and environment files add such characters.
 pub fn bare(text: &str) -> &str {
     let text = trimmed(text);
     let unquoted = ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
@@ -65,12 +67,13 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
-/// A GUID in its usual form, in lower case. Any other form could be a secret.
+/// Parses a GUID in its usual form and returns it in lower case. Rejects all other forms, because such a text could be
+/// a secret.
 pub fn guid(text: &str) -> Option<String> {
     (text.len() == GUID_CHARS).then(|| Uuid::try_parse(text).ok())?.map(|id| id.to_string())
 }
 
-/// A sign-in name, if it has the form of one: `name@domain`, of letters, digits and the marks that Entra admits.
+/// Returns `text` if it has the form of a sign-in name: `name@domain`, with only the characters that Entra allows.
 pub fn sign_in_name(text: &str) -> Option<&str> {
     let (name, domain) = text.split_once('@')?;
     let fits = |text: &str, marks: &str| {
@@ -83,7 +86,8 @@ pub fn sign_in_name(text: &str) -> Option<&str> {
     is_one.then_some(text)
 }
 
-/// Scopes, if each has the form of one: letters, digits and `.` `_` `:` `/` `-`, and there are not too many.
+/// Returns the scopes if there are at most 100 and all are well formed. A scope has only letters, digits and `.` `_`
+/// `:` `/` `-`.
 pub fn scopes(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let fits = |word: &&str| {
@@ -94,7 +98,7 @@ pub fn scopes(text: &str) -> Option<String> {
     fit.then(|| words.join(" "))
 }
 
-/// The beginning of any other text, for people, with a terminal's control characters escaped.
+/// Shortens any other text for display and escapes control characters.
 pub fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", defused(&text[..end])),
@@ -102,7 +106,7 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// The same without a limit, for a text whose length is already limited.
+/// Escapes control characters in a text whose length is already limited.
 pub fn defused(text: &str) -> String {
     let mut defused = String::with_capacity(text.len());
     for c in text.chars() {
@@ -153,7 +157,7 @@ mod tests {
             ("'s3cr3t'\n\n", "s3cr3t"),
             ("\u{feff}\" s3cr3t \" ", "s3cr3t"),
             ("\"\u{feff}s3cr3t\"", "s3cr3t"),
-            // Only one pair, and only a complete pair.
+            // Only one complete pair of quotes is removed.
             ("\"\"s3cr3t\"\"", "\"s3cr3t\""),
             ("\"s3cr3t", "\"s3cr3t"),
             ("s3cr3t'", "s3cr3t'"),
@@ -179,7 +183,7 @@ mod tests {
             format!("urn:uuid:{ID}"),
             format!("{ID} "),
             format!("{}\u{1b}", &ID[1..]),
-            // As long as a GUID, but none.
+            // This text is as long as a GUID, but is not a GUID.
             "abc8Q~0123456789abcdef0123456789abcd".into(),
             "x".repeat(36),
         ] {

@@ -1,6 +1,8 @@
-//! One task per token: decide, wait for its turn, carry out one step, publish, wait; and a graceful stop.
+//! The loop of one token's task. The loop decides, waits for its turn, carries out one step, publishes the state, and
+//! waits. A stop ends the loop in order.
 //!
-//! Owns the loop and nothing else. A stop cancels waits, and a step that holds nothing. No other step is cancelled.
+//! Owns the loop and nothing else. A stop cancels waits, and cancels a step whose loss costs nothing. No other step is
+//! cancelled.
 
 use std::time::Duration;
 
@@ -19,29 +21,29 @@ use crate::rotation::state::{Inherited, State};
 use crate::rotation::strict;
 use crate::rotation::told::Told;
 
-/// The longest wait, so that a suspended host or a changed clock is noticed without special code. Waking costs a few
-/// comparisons. Part of promise 4 (docs/promises.md).
+/// The longest wait of the loop. Short waits notice a suspended host or a changed clock without special code. One
+/// wake-up costs a few comparisons. Part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
-/// The signals to a token's task: stop, and check now.
+/// The signals to a token's task: to stop, and to check the token now.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Stops the task, once nothing is unsaved.
+    /// Stops the task once no successor is unsaved.
     pub stop: CancellationToken,
-    /// Any change makes the task check now. Its sender must outlive the tasks.
+    /// Each change of this value makes the task check the token now. The sender must outlive the tasks.
     pub reload: watch::Receiver<u64>,
-    /// The marks of delivered alerts.
+    /// The marks of the alerts that sinks have received about this token.
     pub told: Told,
 }
 
-/// Keeps one token alive until it is stopped; then continues only while a successor is unsaved. A stop cancels a step
-/// that holds nothing, so it does not wait for a service that hangs.
+/// Keeps one token alive until a stop. After the stop, the task continues only while a successor is unsaved. A stop
+/// cancels a step that holds neither a successor nor an answer. So a stop does not wait for a service that hangs.
 ///
-/// `publish` is called with each new state, with what comes next, and with the events since the last call. `pulse`
-/// beats at each turn of the loop: before each step, and at least each `LOOK_EVERY` while it waits for a time or for
-/// its turn. Returns the last state, or `None` if a step was cancelled.
+/// The loop calls `publish` with each new state, the next step, and the events since the last call. The loop calls
+/// `pulse` before each step, and at least each `LOOK_EVERY` during a wait. Returns the last state, or `None` if the
+/// stop cancelled a step.
 ///
-/// Not an `async fn`, which would hold its arguments twice for as long as the task lives.
+/// This is not an `async fn`. An `async fn` would store its arguments twice for as long as the task lives.
 pub fn keep<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
@@ -68,11 +70,11 @@ where
             state.shift_waits(jumped.corrected - before.corrected);
             rotator.timing.correct(&mut state, now);
             is_news |= jumped != before;
-            // The host slept, or its clock was set: only the vault knows the time now.
+            // The host slept, or its clock was set. Only the vault knows the time now.
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
-            // The incidents that a sign-in ended are known once the versions were listed.
+            // A list of the versions shows which incidents a sign-in ended.
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -87,7 +89,7 @@ where
                 state.in_line = false;
             }
             if is_news {
-                // Taken, not cleared, so that a waiting task keeps no memory for them.
+                // `take` frees the memory of the events. `clear` would keep the memory while the task waits.
                 publish(&state, &next, &std::mem::take(&mut events));
             }
             is_news = true;
@@ -103,12 +105,12 @@ where
                     () = told.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                // Boxed: a waiting task keeps memory for the state, but not for a step.
+                // The step is boxed, so that a waiting task keeps memory for the state but not for a step.
                 step => {
                     if !Box::pin(in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish)).await {
                         continue;
                     }
-                    // The wait may have been long: this turn also answers requests that came meanwhile.
+                    // The wait may have been long. This turn also answers reload requests that came during the wait.
                     if reload.has_changed().unwrap_or_default() {
                         reload.mark_unchanged();
                         state = rotator.reload(state);
@@ -122,7 +124,8 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // The waits that a step begins already use the time that it has corrected.
+                            // A step may correct the time. The waits that the step begins already use the corrected
+                            // time.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,
@@ -134,8 +137,8 @@ where
     }
 }
 
-/// Waits for the token's turn, with signs of life, and publishes once that it waits. Returns false if a stop ended the
-/// wait, which happens only if nothing is held.
+/// Waits for the token's turn and keeps its pulse beating. Publishes once that the token waits. Returns false if a stop
+/// ended the wait. A stop ends the wait only if the token holds nothing.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,
@@ -168,8 +171,9 @@ where
     }
 }
 
-/// Proves a token once. A `strict` one is retried within the grace period while nothing is redeemed and the obstacle
-/// may pass: another process redeems it, or the vault is unreachable. For commands, which end.
+/// Proves a token once, for commands, which end soon. Retries a `strict` token within the grace period if nothing was
+/// redeemed and the obstacle is transient. Transient obstacles are another process that redeems the token, and an
+/// unreachable vault.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,
@@ -191,7 +195,8 @@ where
     }
 }
 
-/// The state of a command that drops the only copy of a token: the token is lost, and only a sign-in replaces it.
+/// Returns the state after a command has dropped the only copy of a token. The token is lost, and only a new sign-in
+/// replaces it.
 pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     let now = rotator.clock.now();
     match strict::lost(&mut state, now) {
@@ -200,7 +205,7 @@ pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     }
 }
 
-/// Writes a command's findings into the version's tags, unless they are there.
+/// Writes a command's findings into the version's tags, unless the tags already hold these findings.
 pub async fn note<I, V, R>(rotator: &mut Rotator<I, V, R>, state: State) -> State
 where
     I: Issuer + Sync,
@@ -213,8 +218,8 @@ where
     }
 }
 
-/// Tries to save the held successor for the grace period at most, and only while `wanted` holds for the state. The
-/// only copy of a token is retried until a stop, and for the grace period after it. For commands, which end.
+/// Tries to save the held successor for at most the grace period, and only while `wanted` returns true for the state.
+/// Retries the only copy of a token until a stop, and then for the grace period. For commands, which end soon.
 pub async fn save_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -1,6 +1,6 @@
 //! The events of a step, for the log, the counters and the status board.
 //!
-//! Owns the events and their lines in the log, with level, name and fields. Knows nothing of metrics.
+//! Owns the events and their log lines with level, name and fields. Knows no metrics.
 
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -12,18 +12,17 @@ use crate::rotation::state::State;
 use crate::token::managed::TokenName;
 use crate::token::version::VersionId;
 
-/// A state after a step, and the events of the step.
+/// The state after a step, together with the events of the step.
 #[derive(Debug)]
 #[must_use]
 pub struct Stepped {
-    /// The state.
     pub state: State,
-    /// In their order.
+    /// The events in the order in which they happened.
     pub events: Vec<Event>,
 }
 
 impl Stepped {
-    /// Logs the events and returns the state: for commands, which count nothing.
+    /// Logs the events and returns the state. For commands, which keep no counters.
     pub fn logged(self, token: &TokenName) -> State {
         for event in &self.events {
             event.log(token);
@@ -35,56 +34,55 @@ impl Stepped {
 /// An event of one token.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The newest version has changed.
+    /// A read shows that the newest version has changed.
     VersionSeen(VersionId),
     /// The issuer redeemed the stored token.
     Proved(VersionId, Uuid),
-    /// The vault shows the successor of the first version as the second one.
+    /// A rotation is saved. The vault shows the successor of the first version as the second version.
     Rotated(VersionId, VersionId, Uuid),
-    /// Another writer's newer version works and is kept; the held successor is dropped.
+    /// A newer version by another writer works, so it stays. Perennial drops the held successor.
     YieldedToNewerVersion(VersionId),
     /// An attempt failed.
     Failed {
-        /// The failure.
         failure: Box<Failure>,
-        /// Whether no failure of this kind was open before.
+        /// Whether this kind of failure is new, that is, no such failure was open before.
         is_new: bool,
-        /// Failed attempts in a row, if the failure may pass.
+        /// The number of failed attempts in a row, if the failure is transient.
         attempts: Option<u32>,
-        /// Whether it blocked the save of a successor.
+        /// Whether the failure blocked the save of a successor.
         saving: bool,
     },
-    /// The newest version was disabled, which switches the token off.
+    /// The newest version was disabled, which turns the token off.
     TurnedOff,
-    /// A check found a change by a person.
+    /// A check found that a person has changed something.
     VersionChanged,
     /// Partner Center rejects the access token.
     PartnerCenterRefused(Box<Acceptance>),
-    /// Partner Center gave no verdict; the reason.
+    /// Partner Center gave no verdict. Holds the reason.
     PartnerCenterUnknown(String),
-    /// The identity facts that the issuer did not name.
+    /// The issuer did not name these identity facts.
     IdentityUnverified(Unverified),
-    /// A version belongs to another user than its tag says.
+    /// A version belongs to a different user than its tag says.
     UserChanged(VersionId),
-    /// A rotation in flight wrote the second version over the first, a sign-in. The sign-in works and is put on top
-    /// again.
+    /// A rotation in flight wrote the second version over the first version, which is a sign-in. The sign-in works, so
+    /// Perennial puts its successor on top.
     BuriedSignIn(VersionId, VersionId),
-    /// The same, but the issuer rejects the sign-in for now.
+    /// A rotation buried a sign-in, as in `BuriedSignIn`, but the issuer rejects the sign-in for now.
     BuriedSignInRefused(VersionId, VersionId),
-    /// The first version works. It lies below the second, which is no usable token.
+    /// The first version works. The first version lies below the second version, which is no usable token.
     Rescued(VersionId, VersionId),
-    /// The versions could not be listed, for this reason, and the step continued without the list.
+    /// The versions could not be listed, so the step continued without a list. Holds the reason.
     HistoryUnread(String),
-    /// The tags of a version could not be updated, for this reason.
+    /// The tags of a version could not be updated. Holds the reason.
     TagsNotUpdated(VersionId, String),
-    /// These foreign tags do not fit into a new version.
+    /// A new version has no room for these foreign tags.
     TagsDropped(String),
-    /// A replaced version could not be disabled, for this reason.
+    /// A replaced version could not be disabled. Holds the reason.
     RetireFailed(VersionId, String),
 }
 
 impl Event {
-    /// Writes it to the log.
+    /// Writes the event to the log.
     pub fn log(&self, token: &TokenName) {
         match self {
             Self::VersionSeen(version) => {
@@ -155,7 +153,7 @@ impl Event {
     }
 }
 
-/// The first failure needs a person's attention; a repetition does not.
+/// Logs a failure. A new failure that a person must fix is an error. A repeated or transient failure is a warning.
 fn log_failure(token: &TokenName, failure: &Failure, is_new: bool, attempts: Option<u32>) {
     let Failure { kind, remedy, summary, trace: Trace { code, trace_id, correlation_id }, .. } = failure;
     let (kind, remedy_name) = (kind.as_str(), remedy.as_str());

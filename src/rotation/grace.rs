@@ -1,12 +1,12 @@
-//! The grace period: how long a stopping process or a command keeps trying to save.
+//! The grace period: the time that a stopping process or a command keeps trying to save a successor.
 //!
-//! Measured by a clock that cannot be set, since the vault's time and the host's may jump.
+//! A monotonic clock measures the period, since the vault's time and the host's time may jump.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a stop keeps trying to save a successor; supervisors must allow more.
+/// The time that a stop keeps trying to save a successor. A supervisor must allow more time than this.
 pub const GRACE: Duration = Duration::from_secs(25);
 
 /// The wait between two attempts within the grace period.
@@ -19,12 +19,11 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// Begins now.
+    /// Starts a grace period now.
     pub fn begin() -> Self {
         Self { ends_at: Instant::now() + GRACE }
     }
 
-    /// When it ends.
     pub fn ends_at(self) -> Instant {
         self.ends_at
     }

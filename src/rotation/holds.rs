@@ -1,7 +1,8 @@
-//! What each token would lose if the process ended: a successor that the vault does not show yet, or the answer to a
-//! redemption. A stop waits for the successor as long as it may, for the answer a moment, and for nothing else.
+//! The possible loss of each token if the process ended now: an unsaved successor, or the answer to a redemption. A
+//! stop waits for an unsaved successor until the end of the grace period. A stop waits a moment for an answer, and for
+//! nothing else.
 //!
-//! One byte per token, shared by all tasks.
+//! All tasks share one byte array, with one byte per token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,23 +12,24 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The loss if a token's step were cancelled now.
+/// The loss if the process cancelled a token's step now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stake {
-    /// Nothing: everything in progress can be repeated.
+    /// No loss: the step can be repeated.
     Nothing,
-    /// The answer to a redemption; Entra leaves the redeemed token valid.
+    /// The answer to a redemption would be lost. Entra leaves the redeemed token valid.
     Answer,
-    /// A successor that the vault may not show: its predecessor may be spent.
+    /// A successor would be lost that the vault may not show yet. The predecessor of that successor may already be
+    /// invalid.
     Successor,
 }
 
-/// How long a stop waits for the answer to a redemption. Most come sooner, and then the successor is saved too.
-/// Without the answer nothing is lost: Entra leaves the redeemed token valid. A `strict` token counts as a successor
-/// from just before it is marked.
+/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the successor is
+/// saved too. A lost answer costs nothing, since Entra leaves the redeemed token valid. A `strict` token has the stake
+/// `Successor` from just before its version is marked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// The stakes of a process's tasks. Cheap to clone.
+/// The stakes of all tasks in a process. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Holds(Arc<HoldsState>);
 
@@ -38,25 +40,25 @@ struct HoldsState {
 }
 
 impl Holds {
-    /// For this many tasks, none of which holds anything.
+    /// Creates the stakes for this many tasks. All stakes begin as `Nothing`.
     pub fn new(tasks: usize) -> Self {
         let stakes = (0..tasks).map(|_| AtomicU8::new(Stake::Nothing as u8)).collect();
         Self(Arc::new(HoldsState { stakes, changed: Notify::new() }))
     }
 
-    /// The stake of one task.
+    /// Returns the handle to one task's stake.
     pub fn of(&self, task: usize) -> Hold {
         Hold { all: self.clone(), task }
     }
 
-    /// The number of tasks that hold a successor.
+    /// Returns the number of tasks that hold a successor.
     pub fn successors(&self) -> usize {
         let is_held = |stake: &&AtomicU8| stake.load(Ordering::Relaxed) == Stake::Successor as u8;
         self.0.stakes.iter().filter(is_held).count()
     }
 }
 
-/// One task's stake.
+/// The handle to one task's stake.
 #[derive(Clone, Debug)]
 pub struct Hold {
     all: Holds,
@@ -64,14 +66,13 @@ pub struct Hold {
 }
 
 impl Default for Hold {
-    /// For a process with one task.
+    /// Creates the stake of a process with a single task.
     fn default() -> Self {
         Holds::new(1).of(0)
     }
 }
 
 impl Hold {
-    /// Records the stake.
     pub fn set(&self, stake: Stake) {
         let Some(known) = self.all.0.stakes.get(self.task) else { return };
         if known.swap(stake as u8, Ordering::Relaxed) != stake as u8 {
@@ -79,7 +80,7 @@ impl Hold {
         }
     }
 
-    /// Whether it is a successor, so that its requests go before those of others.
+    /// Whether the task holds a successor. Then its requests go before those of other tasks.
     pub fn is_successor(&self) -> bool {
         self.is(Stake::Successor)
     }
@@ -88,12 +89,12 @@ impl Hold {
         self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }
 
-    /// Completes once `stop` is requested and nothing is held: then everything in progress may be cancelled.
+    /// Completes once a stop is requested and the task holds nothing. The caller may then cancel all work of the task.
     pub async fn may_end(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         let answered_by = Instant::now() + ANSWER_WITHIN;
         loop {
-            // Registered before the check, so that a change between the two is not missed.
+            // The code registers for changes before it checks the stake. So it misses no change between the two.
             let changed = self.all.0.changed.notified();
             if self.is(Stake::Nothing) {
                 return;

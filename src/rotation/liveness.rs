@@ -1,9 +1,9 @@
-//! Whether every token's task makes progress.
+//! Tells whether every token's task makes progress.
 //!
-//! Owns the last sign of life of each task and nothing else: a supervisor acts on a stalled task. Eight bytes per
-//! token.
+//! Owns the last sign of life of each task, and nothing else. A supervisor acts on a stalled task. One task needs eight
+//! bytes.
 //!
-//! Time is tokio's, which stops while the host is suspended: a host that wakes up is not stalled.
+//! The time is tokio's, which stops while the host is suspended. So a host that wakes up does not look stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,34 +11,35 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A task whose last sign of life is older than this is stalled. Each wait ends within four minutes. The longest step,
-/// a save that yields repeatedly while services answer just in time, ends within twelve.
+/// A task is stalled if its last sign of life is older than this. Each wait of a task ends within four minutes. The
+/// longest step is a save that yields repeatedly while each service answers just in time. The longest step ends within
+/// twelve minutes.
 pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// The pulses of all tasks. Cheap to clone.
+/// The pulses of all tasks. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct LivenessOfAll(Arc<Beats>);
 
 #[derive(Debug)]
 struct Beats {
     since: Instant,
-    /// Milliseconds after `since`.
+    /// The last sign of life of each task, in milliseconds after `since`.
     last: Box<[AtomicU64]>,
 }
 
 impl LivenessOfAll {
-    /// For this many tasks, which all show life now.
+    /// Creates the pulses for this many tasks. All tasks show life now.
     pub fn new(tasks: usize) -> Self {
         let last = (0..tasks).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Beats { since: Instant::now(), last }))
     }
 
-    /// The pulse of one task.
+    /// Returns the pulse of one task.
     pub fn of(&self, task: usize) -> Liveness {
         Liveness { all: Some(self.clone()), task }
     }
 
-    /// The age of the oldest sign of life.
+    /// Returns the age of the oldest sign of life.
     pub fn oldest(&self) -> Duration {
         let oldest = self.0.last.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
         let now = self.0.since.elapsed();
@@ -59,7 +60,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Shows life.
+    /// Records a sign of life now.
     pub fn beat(&self) {
         let Some(LivenessOfAll(all)) = &self.all else { return };
         if let Some(beat) = all.last.get(self.task) {

@@ -1,8 +1,8 @@
-//! Rotation: decides what is due for each token, and does it.
+//! Rotation: decides which step each token needs, and carries it out.
 //!
 //! `state`, `schedule`, `save`, `strict` and `pace` decide and are pure. `turns` orders the tokens, `rotate` acts
-//! through the ports, and `daemon` is the loop around it. A successor that the vault does not hold yet exists in one
-//! place only, and is never dropped.
+//! through the ports, and `daemon` is the loop around them. A successor that the vault does not hold yet is in one
+//! place only and is never dropped.
 
 pub mod state;
 pub mod schedule;

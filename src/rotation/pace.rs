@@ -1,11 +1,11 @@
-//! The limits of Entra and of the vaults that all tokens of a process share: whether one more request is allowed, and
-//! when.
+//! The limits of Entra and of the vaults that all tokens of a process share. Decides whether one more request is
+//! allowed now, and otherwise when.
 //!
-//! Pure. Owns the numbers of promise 6 (docs/promises.md) that are not a token's own; those are in `state`. Instants
-//! are spans since any fixed moment, by a clock that is never set.
+//! Pure. Owns the shared numbers of promise 6 (docs/promises.md). `state` owns the limits of one token. An instant is a
+//! span since any fixed moment, measured by a clock that is never set.
 //!
-//! A permit counts from the moment it is taken until its span after the answer, since the request may arrive at any
-//! moment between.
+//! A permit counts from the moment it is taken. The permit stops counting when its span has passed after the answer.
+//! The request may reach the service at any moment between permit and answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -16,32 +16,33 @@ use crate::token::managed::ManagedToken;
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, tag};
 
-/// A limited resource. Names are hashed, so that a key is small; two names with the same hash share a limit.
+/// A limited resource. Names are hashed, which keeps a key small. Two names with the same hash share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
-    /// Steps in progress, each of which makes one request at a time.
+    /// Steps in progress. Each step makes one request at a time.
     Steps,
-    /// Steps in progress for the tokens of one vault, so that a vault that hangs leaves some to the others.
+    /// Steps in progress for the tokens of one vault. The limit leaves steps to other vaults when this vault hangs.
     Vault(u64),
-    /// Requests to a vault, except new versions.
+    /// Requests to a vault, without new versions.
     Calls(u64),
-    /// New versions in a vault.
+    /// New versions that are written to a vault.
     NewVersions(u64),
     /// Redemptions of one user and app.
     Redemptions(Redeemer),
 }
 
-/// User and app of a redemption: Entra treats many redemptions of one user and app as a loop (docs/azure-facts.md
-/// F126).
+/// The user and the app of a redemption. Entra treats many redemptions of one user and app as a loop
+/// (docs/azure-facts.md F126).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Redeemer {
     app: u64,
-    /// `None` while unknown: it may be any user of this app.
+    /// The user, or `None` if it is unknown. An unknown user may be any user of this app.
     user: Option<u64>,
 }
 
 impl Redeemer {
-    /// User and app of this version, by the configuration, by an earlier answer or by its tag.
+    /// Returns the user and the app of this version. The configuration, an earlier answer or the version's tag names
+    /// them.
     pub fn of(grant: &ManagedToken, version: Option<&Version>, facts: Option<&Facts>) -> Self {
         let facts = facts.filter(|facts| version.is_some_and(|of| of.id == facts.version));
         let answered = facts.and_then(|facts| facts.user_oid.as_deref());
@@ -50,7 +51,7 @@ impl Redeemer {
         Self { app: app(grant), user: user.map(hash) }
     }
 
-    /// The same app with the user that an answer names.
+    /// Returns the same app with the user that an answer names.
     #[must_use]
     pub fn with_user(self, user_oid: &str) -> Self {
         Self { user: Some(hash(user_oid)), ..self }
@@ -65,30 +66,30 @@ fn app(grant: &ManagedToken) -> u64 {
     }
 }
 
-/// The key of a vault by its URL, or of a user. Case is ignored.
+/// Hashes the URL of a vault or the id of a user. Ignores case.
 pub fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.to_ascii_lowercase().hash(&mut hasher);
     hasher.finish()
 }
 
-/// Requests in flight at the same time.
+/// The largest number of requests in flight at the same time.
 const STEPS: usize = 64;
-/// Entra rejects the 15th identical redemption (AADSTS50196) in `LOOP_SPAN`.
+/// The number of identical redemptions within `LOOP_SPAN`. Entra rejects the 15th one (AADSTS50196).
 const LOOP: usize = 14;
-/// See `LOOP`.
+/// The span in which Entra counts identical redemptions.
 pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);
-/// Two thirds of a vault's 300 new versions in `VAULT_SPAN` (docs/azure-facts.md F216).
+/// The number of new versions within `VAULT_SPAN`: two thirds of a vault's limit of 300 (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 200;
-/// Two thirds of a vault's 4,000 other requests.
+/// The number of other requests within `VAULT_SPAN`: two thirds of a vault's limit of 4,000.
 const CALLS: usize = 2_666;
-/// See `NEW_VERSIONS`.
+/// The span in which a vault counts requests.
 const VAULT_SPAN: Duration = Duration::from_secs(10);
-/// Steps and requests to a vault that are reserved for tokens that hold a successor.
+/// The number of steps and of vault requests that are reserved for tokens with a held successor.
 const KEPT_FREE: usize = 8;
 
 impl Limited {
-    /// The number of permits, and how long each counts after its answer.
+    /// Returns the number of permits, and how long each permit counts after its answer.
     fn limit(self, urgent: bool) -> (usize, Duration) {
         let kept_free = if urgent { 0 } else { KEPT_FREE };
         match self {
@@ -101,20 +102,20 @@ impl Limited {
     }
 }
 
-/// The number of tokens of one user and app that the loop rule allows within a span.
+/// Returns the number of tokens of one user and app that Entra's loop rule allows within a span.
 pub fn redeemable_within(span: Duration) -> usize {
     let most = span.as_secs().saturating_mul(LOOP as u64) / LOOP_SPAN.as_secs();
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// The permits of one limit that still count.
+/// The permits of one limit that still count against it.
 #[derive(Debug, Default)]
 struct Window {
-    /// Taken, and not answered yet.
+    /// The number of permits whose requests have no answer yet.
     busy: usize,
-    /// The times of the other answers, in order.
+    /// The times of the answers that still count, in order.
     ended: VecDeque<Duration>,
-    /// Until then only urgent requests get a permit: the peer has asked for a pause.
+    /// The end of a pause that the peer has asked for. Until then, only urgent requests get a permit.
     paused_until: Duration,
 }
 
@@ -134,22 +135,23 @@ impl Window {
     }
 }
 
-/// The permits of all limits that still count.
+/// The permits of all limits that still count against them.
 #[derive(Debug, Default)]
 pub struct Usage {
     windows: BTreeMap<Limited, Window>,
-    /// Idle windows are removed once there are this many.
+    /// The number of windows at which idle windows are removed.
     sweep_at: usize,
 }
 
-/// Fewer windows than this are not cleaned up.
+/// The number of windows below which no window is removed.
 const FEW: usize = 64;
 
 impl Usage {
-    /// Takes a permit, if one is free.
+    /// Takes a permit if one is free.
     ///
     /// # Errors
-    /// When to ask again; `None` for as soon as a taken one is given back.
+    /// Returns the time of the next attempt. Returns `None` if the caller must wait until any taken permit is given
+    /// back.
     pub fn take(&mut self, what: Limited, urgent: bool, now: Duration) -> Result<(), Option<Duration>> {
         let (most, span) = what.limit(urgent);
         let paused_until = self.windows.get(&what).map_or(Duration::ZERO, |window| window.paused_until);
@@ -171,23 +173,24 @@ impl Usage {
         Ok(())
     }
 
-    /// Gives a permit back. An unused one never counted.
+    /// Gives a permit back. A permit that was not used does not count.
     pub fn give_back(&mut self, what: Limited, was_used: bool, now: Duration) {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
         if was_used && what.limit(true).1 > Duration::ZERO {
-            // Most users have one token, and a span sees one redemption of it.
+            // Most users have one token, and one span contains one redemption of that token. So this reserves room for
+            // one time.
             window.ended.reserve_exact(usize::from(window.ended.is_empty()));
             window.ended.push_back(now);
         }
     }
 
-    /// Counts requests that had no permit of their own: the further pages of a list.
+    /// Counts requests that had no permit: the further pages of a list.
     pub fn note(&mut self, what: Limited, count: usize, now: Duration) {
         self.windows.entry(what).or_default().ended.extend(std::iter::repeat_n(now, count));
     }
 
-    /// Moves a permit to the user that is known now.
+    /// Moves a permit from an unknown user to the user that is known now.
     pub fn carry(&mut self, from: Limited, to: Limited) {
         let Some(window) = self.windows.get_mut(&from) else { return };
         window.busy = window.busy.saturating_sub(1);
@@ -197,19 +200,19 @@ impl Usage {
         self.windows.entry(to).or_default().busy += 1;
     }
 
-    /// Gives permits only to urgent requests until then.
+    /// Gives permits only to urgent requests until this time.
     pub fn pause(&mut self, what: Limited, until: Duration) {
         let window = self.windows.entry(what).or_default();
         window.paused_until = window.paused_until.max(until);
     }
 
-    /// Permits that are out.
+    /// The number of permits that are in use.
     #[cfg(test)]
     pub(super) fn busy(&self, what: Limited) -> usize {
         self.windows.get(&what).map_or(0, |window| window.busy)
     }
 
-    /// The number of permits that still count.
+    /// Removes expired answers and returns the number of permits that still count.
     fn refresh(&mut self, what: Limited, span: Duration, now: Duration) -> usize {
         let Some(window) = self.windows.get_mut(&what) else { return 0 };
         window.forget(span, now);
@@ -220,8 +223,8 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// The permits that Entra may count together: for a known user also those of unknown users, for an unknown user
-    /// those of the busiest user of its app.
+    /// Returns the other limit that Entra may count together with this one. For a known user, that is the limit of
+    /// unknown users of the app. For an unknown user, it is the limit of the app's busiest user.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });
@@ -237,7 +240,7 @@ impl Usage {
         by_use.max().map(|(_, what)| what)
     }
 
-    /// Whether other vaults have steps in progress.
+    /// Whether other vaults have steps in progress, so that this vault must leave room.
     fn is_shared(&self, what: Limited) -> bool {
         let Limited::Vault(_) = what else { return false };
         let mut vaults = self.windows.range(Limited::Vault(0)..=Limited::Vault(u64::MAX));

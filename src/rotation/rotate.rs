@@ -1,10 +1,10 @@
-//! The steps that change the world for one token: prove, save, check the vault, update tags.
+//! The steps of one token that call services: prove, save, check the vault, update tags.
 //!
-//! Owns the order of reads, redemptions and writes. Knows nothing of timing (`schedule`), of the meaning of a list of
-//! versions (`save`), or of Azure.
+//! Owns the order of reads, redemptions and writes. Knows no timing (`schedule`), no meaning of a list of versions
+//! (`save`), and no Azure.
 //!
-//! Invariant: once a redemption that must be saved has returned, its successor is in `Phase::Unsaved` until the vault
-//! shows it, unless the process ends.
+//! Invariant: after a redemption whose successor must be saved, the successor is in `Phase::Unsaved` until the vault
+//! shows it. Only the end of the process breaks this.
 
 use std::sync::Arc;
 
@@ -36,32 +36,31 @@ pub(crate) use self::redeeming::AppCredential;
 /// Carries out the steps for one token.
 #[derive(Debug)]
 pub struct Rotator<I, V, R> {
-    /// The authorization server.
+    /// The authorization server that redeems the tokens.
     pub issuer: I,
-    /// The vaults.
+    /// The vaults that hold the tokens and the app secrets.
     pub vault: V,
     /// The service that accepts the access token.
     pub resource: R,
-    /// The time.
     pub clock: Clock,
-    /// The token, as configured.
+    /// The token as configured.
     pub grant: Arc<ManagedToken>,
-    /// Its times.
+    /// The token's rotation and proof times.
     pub timing: Timing,
-    /// The running command, for the `managed-by` tag.
+    /// The name of the running command, for the `managed-by` tag.
     pub command: &'static str,
-    /// Randomness for jitter.
+    /// The source of randomness for jitter.
     pub rng: fastrand::Rng,
-    /// Whether a stop must wait for this token.
+    /// The stake of this token, for which a stop may have to wait.
     pub hold: Hold,
-    /// The limits that it shares with other tokens. By default there are none.
+    /// The limits that this token shares with other tokens. By default there are none.
     pub turns: Turns,
-    /// The permits for its current step.
+    /// The permits for the token's current step.
     pub turn: Option<Box<Turn>>,
 }
 
-/// The context of one step: the id for the logs, the app's credential, which is read once, the permits, and the
-/// events.
+/// The context of one step: the id for the logs, the app's credential, the permits, and the events. The credential is
+/// read once per step.
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
@@ -87,7 +86,7 @@ impl Attempt {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Carries out one step. A failure is recorded in the state and loses nothing.
+    /// Carries out one step. A failure is recorded in the state and loses no token.
     pub async fn step(&mut self, mut state: State, next: Next) -> Stepped {
         state.in_line = false;
         let stepped = match next {
@@ -102,7 +101,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` if a rotation is due or forced. If the
-    /// version needs more permits than this token has, it redeems nothing and waits for its turn (`State::in_line`).
+    /// version needs more permits than this token has, the step redeems nothing. The token then waits for its turn
+    /// (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         state.in_line = false;
@@ -110,7 +110,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.done(state, done, attempt)
     }
 
-    /// Only reads the newest version: for a dry run.
+    /// Only reads the newest version, for a dry run.
     pub async fn peek(&mut self, mut state: State) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         let done = self.read_newest(&mut state, &mut attempt).await.map(|_| ());
@@ -131,7 +131,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         force: bool,
         attempt: &mut Attempt,
     ) -> Result<(), Failure> {
-        // An unplanned rotation may exceed today's limits; then it waits before anything is held.
+        // An unplanned rotation may exceed today's limits. Then it waits before it redeems the token.
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
@@ -167,7 +167,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let is_same = successor.token == successor.redeemed_value;
         let facts = state.facts_of(&version.id);
         facts.same_token_at = is_same.then_some(facts.same_token_at.unwrap_or(now));
-        // An issuer that returns the same token has not rotated it: there is nothing to save.
+        // An issuer that returns the same token has not rotated it. Then no successor needs a save.
         if is_same {
             self.release(state, version, attempt).await;
         }
@@ -181,8 +181,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Records a certain failure of the newest version although its rescue was interrupted: a passing failure must not
-    /// hide it.
+    /// Records a certain failure of the newest version although its rescue was interrupted. A transient failure must
+    /// not hide a certain one.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {
@@ -191,7 +191,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Checks everything: a person reports a change (SIGHUP).
+    /// Schedules a full check, because a person reports a change (SIGHUP).
     pub fn reload(&self, mut state: State) -> State {
         let due_at = self.clock.now();
         schedule::ask_again(&mut state);
@@ -202,7 +202,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Writes tags to the newest version. If that fails, only a note is lost.
+    /// Writes tags to the newest version. A failed write loses only a record.
     async fn update_tags(&mut self, mut state: State, tags: Tags) -> Stepped {
         let now = self.clock.now();
         let mut events = Vec::new();
@@ -224,7 +224,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // No process could have renewed its mark meanwhile.
+            // During the outage, no process could have renewed its mark. So the wait for the mark starts again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;
@@ -236,7 +236,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Some(known) if known.id == version.id => {}
             Some(_) => {
                 attempt.note(Event::VersionSeen(version.id.clone()));
-                // A sign-in was requested, so this version's author is no foreign writer.
+                // The user was asked to sign in. So the author of this version is no foreign writer.
                 if state.awaits_sign_in() {
                     state.foreign_rotated_at = None;
                 } else if !version.is_ours() {
@@ -249,14 +249,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
         }
         state.newest = Some(version.clone());
-        // A successful read clears read failures. A failure to save a successor stays.
+        // A successful read clears read failures. Save failures stay.
         if !state.is_unsaved() {
             state.clear_failures_about(FailureSubject::Token);
         }
         Ok(newest)
     }
 
-    /// Asks the resource about a version's access token. Its answer is published and never blocks a rotation.
+    /// Asks the resource whether it accepts a version's access token. The answer is published and never blocks a
+    /// rotation.
     async fn ask_resource(
         &self,
         state: &mut State,
@@ -295,8 +296,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// The failure of a read of the token's own secret. A secret that existed before was deleted, and can be recovered
-    /// while the vault keeps it.
+    /// Returns the failure of a read of the token's own secret. If the secret existed before, it was deleted. Key Vault
+    /// can recover it during the retention period.
     fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
             return error.failure(SecretRole::Own, &self.grant.secret);

@@ -1,4 +1,4 @@
-//! Samples for unit tests: a token, a version and a successor. Each test changes what matters.
+//! Sample tokens, versions and successors for unit tests. Each test changes only the fields that it needs.
 
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// An address in a vault.
+/// Returns an address in a vault.
 pub(crate) fn address(name: &str) -> SecretAddress {
     SecretAddress {
         vault: "https://contoso.vault.azure.net".into(),
@@ -21,7 +21,7 @@ pub(crate) fn address(name: &str) -> SecretAddress {
     }
 }
 
-/// A token under the default policy, without checks by Partner Center.
+/// Returns a token under the default policy, without checks by Partner Center.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
         deployment: Arc::new(Deployment::new(
@@ -44,12 +44,12 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
     }
 }
 
-/// A version by a person or a script.
+/// Returns a version that a person or a script has written.
 pub(crate) fn version(id: &str, created: Timestamp) -> Version {
     Version { id: VersionId(id.into()), created, enabled: true, expires: None, tags: Tags::new() }
 }
 
-/// A successor of that version that is not in the vault yet.
+/// Returns a successor of that version that is not in the vault yet.
 pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
     PendingSave::of(Successor {
         token: RefreshToken::new("successor"),
@@ -63,7 +63,7 @@ pub(crate) fn pending(redeemed: Version, issued_at: Timestamp) -> PendingSave {
     })
 }
 
-/// A version that the issuer redeemed at this time, as the newest one.
+/// Returns the state after a proof: the issuer redeemed the newest version at this time.
 pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     let facts = Facts { proved_at: Some(proved_at), ..Facts::of(newest.id.clone()) };
     State {
@@ -74,8 +74,8 @@ pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     }
 }
 
-/// The same state with a failure since then, after this many attempts. A failure that does not pass waits for a
-/// person.
+/// Returns the same state with a failure since this time, after this many attempts. A failure that is not transient
+/// waits for a person.
 pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
     if failure.remedy == Remedy::Retry {
         let outage = Outage { failure, since, attempts, retry_at: since };

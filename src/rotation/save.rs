@@ -1,19 +1,20 @@
-//! The rules that make a save safe in a vault without compare-and-swap (promises 2 and 3, docs/promises.md).
+//! The rules that make a save safe, although Key Vault has no compare-and-swap (promises 2 and 3, docs/promises.md).
 //!
-//! Owns the meaning of a re-read and of a list while a successor is held. Pure: `rotate` acts on it.
+//! Owns the meaning of a repeated read and of a list while Perennial holds a successor. Pure: `rotate` acts on the
+//! result.
 //!
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
-//! version that did not come from a redemption: a person, a script or `login` wrote it. Every version that Perennial
-//! writes in a rotation points at the version it was redeemed from, so the pointers lead from any version to its
-//! sign-in.
+//! version that did not come from a redemption. A person, a script or `login` wrote it. Each version of a rotation
+//! points at the version that was redeemed for it. So the pointers lead from any version to its sign-in.
 //!
-//! The rule covers the whole list, not only the versions between the redeemed one and ours. A search between the two
-//! misses a sign-in once another writer has rotated on top of the write that buried it. It also mistakes our own older
-//! write for a sign-in when a buried one is restored. Key Vault cannot write conditionally (docs/azure-facts.md F211).
-//! If it could, the list would not be needed.
+//! The rule covers the whole list, not only the versions between the redeemed one and the written one. A search of that
+//! range fails in two cases. The search misses a sign-in if another writer has rotated on top of the write that buried
+//! the sign-in. The search also mistakes an older write of Perennial for a sign-in when a buried sign-in is restored.
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional writes, the list would not be
+//! needed.
 //!
-//! Invariants: nothing is written while the newest value is another writer's and untried; only our own versions that
-//! are strictly older than the redeemed one are disabled.
+//! Invariants: Perennial writes nothing while the newest value is another writer's and untried. Perennial disables only
+//! its own versions, and only if they are strictly older than the redeemed one.
 
 use std::cmp::Ordering;
 
@@ -22,17 +23,17 @@ use crate::rotation::schedule::is_known_dead;
 use crate::rotation::state::{PendingSave, RefusedVersion};
 use crate::token::version::{Stored, Version, VersionId, tag};
 
-/// Versions disabled after one save; a backlog takes several saves.
+/// The number of versions that one save disables. A backlog takes several saves.
 pub const RETIRED_A_SAVE: usize = 2;
 
-/// The meaning of the newest version for a held successor, before the write.
+/// What the newest version means for a held successor, before the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRead {
-    /// It holds the redeemed value, or may be replaced: write.
+    /// The version holds the redeemed value or may be replaced. Write the successor.
     Write,
-    /// It is our own successor; the answer to an earlier write was lost.
+    /// The version is the held successor itself. The answer to an earlier write was lost.
     AlreadyThere,
-    /// It is another writer's: it is tried before ours is written.
+    /// The version is another writer's. Redeem it before the successor is written.
     Theirs,
 }
 
@@ -50,16 +51,16 @@ pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
     }
 }
 
-/// The meaning of the list of versions for a written successor.
+/// What the list of versions means for a written successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterList {
-    /// The vault does not show our version: it counts as not written (docs/azure-facts.md F217).
+    /// The vault does not show the written version, so it counts as not written (docs/azure-facts.md F217).
     NotSeen,
-    /// Our write buried this sign-in, or its descendant: it must be redeemed, and its successor put on top.
+    /// The write buried this sign-in or its descendant. Redeem it and put its successor on top.
     Buried(Version),
-    /// The successor is safe, and these versions are no longer needed.
+    /// The successor is safe.
     Settled {
-        /// To be disabled.
+        /// The versions that are no longer needed and are to be disabled.
         retire: Vec<VersionId>,
     },
 }
@@ -69,9 +70,10 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // Times are whole seconds. A sign-in of the same second as the redeemed version may be older or newer, unless that
-    // second was over at the last read of the newest version. Trying it costs one redemption; missing it would cost
-    // the sign-in. Of two sign-ins of one second either may end on top: both are good.
+    // The vault's times are whole seconds. A sign-in of the same second as the redeemed version may be older or newer.
+    // The order is known only if that second was over at the last read of the newest version. An attempt with a sign-in
+    // costs one redemption. A missed sign-in would be lost. If two sign-ins share a second, either may end on top,
+    // since both are good.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -80,40 +82,44 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     }
 }
 
-/// Whether sign-ins of the same second count as newer.
+/// Which sign-ins of the same second count as newer than the version on top.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
-    /// Those of this second and later do; all, if it is `None`. Only while the tried ones are known.
+    /// Sign-ins of this second or later count as newer. `None` makes all of them count. Used only while the tried
+    /// sign-ins are known.
     Since(Option<Timestamp>),
-    /// Only those that were rejected below our version, by these entries or by their tags: they are retried until they
-    /// work. A new process would otherwise retry all others at each start.
+    /// Only sign-ins that were rejected below Perennial's version count as newer. The given entries or a sign-in's tags
+    /// show the rejection. Rejected sign-ins are retried until they work. Without this rule, each new process would
+    /// retry all others at its start.
     Refused(&'a [RefusedVersion]),
 }
 
-/// The youngest usable version of the newest sign-in that `newest` does not descend from, if that sign-in is newer
-/// than its own. `known` are versions that need no further check.
+/// Returns the youngest usable version of the newest sign-in that `newest` does not descend from. Returns `None` if
+/// that sign-in is older than the sign-in of `newest`. `known` are versions that need no further check.
 ///
-/// Also the check at start-up: a process that died between its write and its list may have left a sign-in buried,
-/// which only this check finds.
+/// The check at start-up uses this function too. An earlier process may have died between its write and its list, and
+/// may have left a sign-in buried. Only this check finds that sign-in.
 ///
-/// A disabled sign-in does not count. If a user enables it later, it is not the newest version, so only the list after
-/// the next save finds and restores it (simulation, seed 866).
+/// A disabled sign-in does not count. A user may enable it later, but it is not the newest version then. So only the
+/// list after the next save finds and restores it (simulation, seed 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
     known: &[VersionId],
     ties: Ties<'_>,
 ) -> Option<&'a Version> {
-    // A version on top of it is the newest, and will be proved in its turn.
+    // If another version is on top of this one, the other version is the newest. A later step proves that version.
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
         return None;
     }
-    // Among versions of one second, our own precedes any copy of its tags. At start-up, the newest version came last.
+    // Among versions of one second, Perennial's own version precedes any copy of its tags. At start-up, the newest
+    // version came last.
     let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
     let own = root_of(newest, versions, place);
     let may_be_later = |version: &Version, sign_in: &Version| match ties {
         Ties::Since(at) => at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp()),
-        // If both are marked, the one on top has worked since: the two would replace each other for ever.
+        // A marked sign-in counts only if the version on top has no mark. If both are marked, the version on top has
+        // worked since then. Without this rule, the two would replace each other forever.
         Ties::Refused(remembered) => {
             let is_marked = sign_in.is_refused() && !own.is_refused();
             is_marked || remembered.iter().any(|refused| refused.is_buried && refused.id == version.id)
@@ -137,25 +143,25 @@ pub fn buried_under<'a>(
         .map(|(version, _)| version)
 }
 
-/// The sign-in that one of our versions descends from.
+/// Returns the sign-in that a version of Perennial descends from.
 pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version {
     root_of(ours, versions, Place { of: &ours.id, first: true })
 }
 
-/// The order of one version among those of its second, which a list does not show.
+/// The order of one version among the versions of its second. A list does not show this order.
 ///
-/// A tool may copy the tags of our version in the very second in which we wrote it. By the ids alone the copy could
-/// pass for ours, and the real sign-in in it for buried. A process that was killed between its write and its list
-/// showed this.
+/// A tool may copy the tags of Perennial's version within the second of the write. If the ids alone decided, the copy
+/// could pass for Perennial's version. Then the real sign-in in the copy could pass for buried. A test killed a process
+/// between its write and its list, and showed this.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,
-    /// Before all others, or after them.
+    /// Whether the version comes before all others of its second. If false, it comes after them.
     first: bool,
 }
 
 impl Place<'_> {
-    /// Whether `one` may precede `other`.
+    /// Whether `one` may be older than `other`.
     fn may_precede(self, one: &Version, other: &Version) -> bool {
         match one.created.cmp(&other.created) {
             Ordering::Less => true,
@@ -167,10 +173,10 @@ impl Place<'_> {
     }
 }
 
-/// The sign-in that a version descends from: the version itself, if it came from no redemption.
+/// Returns the sign-in that a version descends from. A version that came from no redemption is its own sign-in.
 fn root_of<'a>(version: &'a Version, versions: &'a [Version], place: Place<'_>) -> &'a Version {
     let mut at = version;
-    // No chain is longer than the list; a loop of pointers ends here too.
+    // No chain is longer than the list. So a loop of pointers also ends here.
     for _ in 0..versions.len() {
         match parent(at, versions, place) {
             Some(parent) => at = parent,
@@ -185,9 +191,9 @@ fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> O
     (from.created <= version.created && is_genuine(version, versions, place)).then_some(from)
 }
 
-/// Whether the tags that mark a version as ours were written with it. A tool that copies tags to its version also
-/// copies the rotation id, which we never use for two values. If each of two may be the other's copy, both count as
-/// sign-ins, so that neither seems buried by the other.
+/// Whether Perennial wrote the tags together with this version. A tool that copies tags to its own version also copies
+/// the rotation id. Perennial never uses one rotation id for two values. If each of two versions may be the copy of the
+/// other, both count as sign-ins. Then neither seems to bury the other.
 fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {
@@ -196,8 +202,8 @@ fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool
     version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
 }
 
-/// Our own versions that were created strictly before the redeemed one. The redeemed one stays, since other writers
-/// may still hold it; so does everything of its second, since the order is unknown.
+/// Returns Perennial's own versions that are strictly older than the redeemed one. The redeemed version stays, since
+/// other writers may still hold it. Versions of its second also stay, since their order is unknown.
 fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
     let Some(from) = find(versions, redeemed) else { return Vec::new() };
     let place = Place { of: &ours.id, first: true };
@@ -210,9 +216,11 @@ fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<Ve
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
 }
 
-/// The youngest enabled versions below an invalid one that are not known to be dead, each with its sign-in.
+/// Returns the youngest enabled versions below an invalid one, each with its sign-in. Leaves out versions that are
+/// known to be dead.
 pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
-    /// An ended grant invalidates its whole chain; two chains are tried, to survive one bad write.
+    /// The number of chains that are tried. An ended grant invalidates its whole chain. Two chains survive one bad
+    /// write.
     const TRIED: usize = 2;
     let mut old: Vec<&Version> = versions
         .iter()

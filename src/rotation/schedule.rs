@@ -1,6 +1,6 @@
-//! Every timing decision about one token: what is next, and how long to wait after a failure.
+//! Decides every time of one token: the next step, and the wait after a failure.
 //!
-//! Pure: time and randomness are arguments. Knows nothing of vaults or issuers beyond `State`.
+//! Pure: time and randomness are arguments. Knows vaults and issuers only through `State`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,53 +26,56 @@ pub use self::refused::{
     standing,
 };
 
-/// Interval of the checks while a person must act: about a minute. Together with everything else on such a day, that
-/// stays below 1,500 calls (promise 6, docs/promises.md).
+/// The interval of the checks while a person must act: about a minute. All calls of such a day stay below 1,500
+/// (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
-/// One in this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`] that makes 1,396
-/// calls a day, and leaves 104 for attempts, each with its list of versions.
+/// One in this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`], the checks make
+/// 1,396 calls a day. The remaining 104 calls are for attempts, each with its list of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
-/// An app's id and secret may be in two vaults, and are then checked half as often.
+/// The longest interval of checks. An app's id and secret may be in two vaults, and then each check makes two calls.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
-/// Interval of saves while a person must act: two calls each.
+/// The interval of save attempts while a person must act. Each attempt makes two calls.
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
-/// When a rejected version is redeemed again: accounts are enabled and policies change.
+/// The time after which a rejected version is redeemed again. Accounts are enabled and policies change.
 pub const AGAIN_AFTER: TimeDelta = DAY;
-/// When a rejection that is not definite is confirmed by a second one, before a person is alerted.
+/// The time after which a second redemption confirms a rejection that is not definite. Only then is a person alerted.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// Interval of redemptions with a new credential, whose source is checked every minute meanwhile.
+/// The interval of redemptions with a new credential. Meanwhile, the source of the credential is checked every minute.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
-/// The next redemption if that brought no answer. The checks continue meanwhile, so this is not hourly.
+/// The wait for the next redemption if the last one brought no answer. The checks continue meanwhile, so an hourly
+/// redemption is not needed.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// How often a proof is recorded in the vault. That is a step of its own: one request beside the proof's three.
+/// The interval at which a proof is recorded in the vault. The record is a step of its own, with one request beside the
+/// proof's three.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// The wait after a failed update of tags.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
-/// How often a foreign version is rotated, so that Perennial does not race another writer.
+/// The shortest interval between rotations of foreign versions. The interval keeps Perennial from racing another
+/// writer.
 pub const FOREIGN_EVERY: TimeDelta = DAY;
-/// A younger foreign version is never replaced, even if it is invalid.
+/// The age below which a foreign version is never replaced, even if it is invalid.
 pub const RESCUE_AFTER: TimeDelta = DAY;
 
-/// The first waits after a failure, before jitter; most faults are over by then.
+/// The first waits after a failure, before jitter. Most faults are over by then.
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// The shortest of the later waits.
+/// The shortest wait after the quick ones.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// The widest range of a random wait. It is far beyond the limit, so in a long outage nearly every wait is the
+/// The widest range of a random wait. The range is far beyond `LONGEST`, so in a long outage nearly every wait is the
 /// longest.
 const WIDEST: Duration = Duration::from_secs(60 << 12);
-/// The longest wait: promise 1 relies on one hour in thirty days.
+/// The longest wait after a failure. Promise 1 relies on a wait of at most one hour in thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// With less time left, waits are no longer shortened.
+/// The time before the expiry in which waits are not shortened any further.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
-/// The fraction of `rotate_after` by which tokens are spread, earlier or later.
+/// The fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
 const SPREAD: f64 = 0.1;
-/// The fraction of `rotate_after` by which processes are spread.
+/// The fraction by which a process moves its times, so that several processes do not act at once.
 const PROCESS_JITTER: f64 = 0.02;
 
 /// The next step of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Read, redeem, check; leads to a save if a rotation is due.
+    /// Read, redeem and check the newest version. Leads to a save if a rotation is due.
     Prove,
     /// Write the held successor to the vault.
     Save,
@@ -80,11 +83,11 @@ pub enum Next {
     CheckVault,
     /// Write these tags to the newest version.
     UpdateTags(Tags),
-    /// Nothing before this time.
+    /// Wait until this time.
     Wait(Timestamp),
 }
 
-/// The times of a token, from its policy, its name and one sample in `[0, 1)` per process.
+/// The times of a token. The policy, the token's name, and one sample in `[0, 1)` per process determine them.
 #[derive(Clone, Debug)]
 pub struct Timing {
     policy: Arc<Policy>,
@@ -93,38 +96,37 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Spreads tokens over a tenth of the policy either way, and processes over a fiftieth.
+    /// Spreads tokens by up to a tenth of the policy's times either way. Spreads processes by up to a fiftieth.
     pub fn new(policy: &Arc<Policy>, name: &TokenName, process_sample: f64) -> Self {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
-            // Only earlier: `prove_every` is the limit for noticing a dead grant.
+            // The sample only makes proofs earlier. `prove_every` is the upper limit for noticing a dead grant.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
         }
     }
 
-    /// Its policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The daily limits under this policy.
+    /// Returns the daily limits under this policy.
     pub fn limits(&self) -> Limits {
         Limits::of(&self.policy)
     }
 
-    /// The age at which a version is rotated.
+    /// Returns the age at which a version is rotated.
     pub fn rotate_after(&self) -> TimeDelta {
         self.rotate_after
     }
 
-    /// When this version is rotated.
+    /// Returns the time at which this version is rotated.
     pub fn rotate_at(&self, version: &Version) -> Timestamp {
         version.issued_at() + self.rotate_after
     }
 
-    /// When this version's token expires, by the time of its issue.
+    /// Returns the time at which this version's token expires, counted from its issue.
     pub fn expires_at(&self, version: &Version) -> Timestamp {
         version.issued_at() + delta(self.policy.lifetime)
     }
@@ -154,14 +156,14 @@ impl Timing {
         if at <= now { step } else { Next::Wait(at) }
     }
 
-    /// Vault calls that a proof may need, including the rotation if one is due.
+    /// Returns the number of vault calls that a proof may need, including the rotation if one is due.
     fn calls_of_a_proof(&self, state: &State, at: Timestamp) -> usize {
         let due = state.newest.as_ref().is_some_and(|version| self.rotation_is_due(version, state, at));
         if due { state.calls_of_a_rotation() } else { VAULT_CALLS_A_STEP }
     }
 
-    /// The first instant, `now` or later, at which the limits allow this many calls to the vault. While Perennial
-    /// checks for a person's action, these checks have a limit of their own.
+    /// Returns the first instant, `now` or later, at which the limits allow this many calls to the vault. Checks for a
+    /// person's action have a limit of their own.
     pub fn room_for_vault_calls(&self, state: &State, calls: usize, now: Timestamp) -> Timestamp {
         if calls == 0 || state.is_watching() {
             return now;
@@ -182,9 +184,9 @@ impl Timing {
         }
     }
 
-    /// The step while a person must act: check for the action, or redeem again.
+    /// Returns the step while a person must act: check for the action, or redeem again.
     fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
-        // A due proof only waits for the limits; a check would not speed it up.
+        // The redemption is due and waits only for the limits. A check would not make it earlier.
         if blocked.again_at <= now {
             return (Next::Prove, blocked.again_at);
         }
@@ -196,7 +198,7 @@ impl Timing {
         }
     }
 
-    /// When a current token is due for a proof or a rotation.
+    /// Returns the time at which a current token is due for a proof or a rotation.
     fn due_at(&self, state: &State, now: Timestamp) -> Timestamp {
         let prove_at = state.proved_at().map_or(now, |at| at + self.prove_every);
         match &state.newest {
@@ -208,15 +210,15 @@ impl Timing {
     }
 
     /// Whether the redeemed version is rotated now. A foreign version is due as soon as a proof, a SIGHUP or a check
-    /// finds it. Checking every minute for one would exceed the 60 calls a day.
+    /// finds it. A search for foreign versions every minute would exceed the limit of 60 calls a day.
     pub fn rotation_is_due(&self, version: &Version, state: &State, now: Timestamp) -> bool {
         let foreign = !version.is_ours() && may_rotate(version, state, now);
         foreign || self.rotate_at(version) <= now
     }
 
-    /// Records a failure: one that may pass is retried, any other waits for a person.
+    /// Records a failure. A transient failure is retried. Any other failure waits for a person.
     pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        // A new credential is checked like one that a person must replace.
+        // A rejected new credential is checked like a credential that a person must replace.
         if is_passing(failure.remedy) && failure.is_definite {
             self.after_outage(state, failure, now, sample)
         } else {
@@ -224,12 +226,12 @@ impl Timing {
         }
     }
 
-    /// A timeout does not clear a permanent failure; only a success does.
+    /// Records a transient failure. A timeout does not clear a permanent failure. Only a success does.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
-        // A failure belongs to the version that failed. A user who signs in while Entra is down has done what was
-        // requested: the old rejection must not request a sign-in again. Whether the new token works is unknown until
-        // it is proved.
+        // A failure belongs to the version that failed. A user may sign in while Entra is down, and has then done what
+        // was requested. The old rejection must not request a sign-in again. The state of the new token is unknown
+        // until it is proved.
         let is_of_another = |known: &mut Box<Blocked>| {
             known.failure.about == FailureSubject::Grant && known.version != newest
         };
@@ -249,7 +251,7 @@ impl Timing {
         if !state.is_unsaved() && !is_looked_for {
             retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
-        // Its predecessors are tried once this obstacle is gone (promise 1).
+        // The predecessors of the invalid value are tried once this obstacle is gone (promise 1).
         if let Some(blocked) = state.blocked.as_mut().filter(|blocked| blocked.failure.never_was_a_token) {
             blocked.again_at = retry_at;
         }
@@ -259,7 +261,8 @@ impl Timing {
     }
 }
 
-/// The state in which a person must fix this failure. The failure is an answer, which ends an outage.
+/// Returns the state in which a person must fix this failure. The failure is an answer of a service, so it ends an
+/// outage.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let passes = is_passing(failure.remedy);
@@ -269,11 +272,11 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
             now + if passes { FRESH_AGAIN_EVERY } else { CONFIRM_AFTER }
         }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
-        // A rejected foreign version is read but not redeemed again (`standing`).
+        // A rejected foreign version is read, but it is not redeemed again (`standing`).
         FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
             now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
         }
-        // Checking again would cost a redemption.
+        // Another check would cost a redemption.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
@@ -293,15 +296,16 @@ fn is_passing(remedy: Remedy) -> bool {
     matches!(remedy, Remedy::Retry)
 }
 
-/// When a rejected version is redeemed again. A value that is no token is redeemed as soon as its predecessor may
-/// replace it.
+/// Returns the time at which a rejected version is redeemed again. A value that is no token is redeemed as soon as its
+/// predecessor may replace it.
 fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Timestamp {
     let rescue_at =
         newest.filter(|_| failure.never_was_a_token).map(|version| version.created + RESCUE_AFTER);
     rescue_at.filter(|at| *at > now).unwrap_or(now + AGAIN_AFTER)
 }
 
-/// A finding that an earlier process recorded is the same incident.
+/// Returns the start of a failure that an earlier process recorded. This process continues the incident of the earlier
+/// process.
 fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
     let newest = newest?;
     if let Some(noted) = Noted::on(newest).filter(|noted| noted.kind == Some(failure.kind)) {
@@ -311,20 +315,21 @@ fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp>
     (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
 
-/// Whether the issuer returns the token that it received: then it cannot be rotated, and is only proved.
+/// Whether the issuer returns the same token that it received. Perennial cannot rotate such a token, and only proves
+/// it.
 pub fn is_same_token(state: &State) -> bool {
     state.known().is_some_and(|facts| facts.same_token_at.is_some())
 }
 
-/// A foreign version is rotated early at most once a day.
+/// Whether this version may be rotated before its time. A foreign version may be at most once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
 }
 
-/// The wait after a failed attempt; `attempts` counts the failures before it.
+/// Returns the wait after a failed attempt. `attempts` counts the failures before this one.
 ///
-/// Full jitter over a doubling span, limited to between a minute and an hour after the first quick ones. A peer's
-/// `Retry-After` raises the wait up to that hour. The nearer the expiry, the shorter.
+/// The first waits are quick. Later waits have full jitter over a span that doubles, between a minute and an hour. A
+/// peer's `Retry-After` raises the wait to at most an hour. Waits become shorter as the expiry comes nearer.
 pub fn retry_wait(
     attempts: u32,
     retry_after: Option<Duration>,
@@ -343,7 +348,7 @@ pub fn retry_wait(
     heed(wait, retry_after, LONGEST)
 }
 
-/// A number in `[0, 1)` that depends only on the name (FNV-1a).
+/// Returns a number in `[0, 1)` that depends only on the name (FNV-1a).
 fn fraction(name: &TokenName) -> f64 {
     let hash = name
         .as_str()

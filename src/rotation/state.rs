@@ -1,8 +1,8 @@
-//! A process's knowledge of one token between two steps.
+//! The state of one token between two steps, as this process knows it.
 //!
-//! Owns the state and the counters behind the daily limits. Pure data: `schedule` decides on it, `rotate` changes it.
+//! Owns the state and the counters of the daily limits. Pure data: `schedule` decides on it, and `rotate` changes it.
 //!
-//! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and nowhere else.
+//! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and in no other place.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -31,75 +31,75 @@ pub use self::pending::{PendingSave, Successor};
 pub use self::recent::{DAY, Recent, WatchRoom};
 pub use self::verdict::Noted;
 
-/// Versions on one page of a list: Key Vault's maximum (docs/azure-facts.md F209).
+/// The number of versions on one page of a list: Key Vault's maximum (docs/azure-facts.md F209).
 pub const LISTED_A_PAGE: usize = 25;
 
-/// One token, as this process knows it.
+/// The state of one token, as this process knows it.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Its phase.
     pub phase: Phase,
-    /// A failure that a person must fix. Only a success or a new version clears it.
+    /// A failure that a person must fix. Only a success or a new version clears this failure.
     pub blocked: Option<Box<Blocked>>,
-    /// A failure that may pass. Any answer clears it.
+    /// A transient failure. Any answer of the service clears it.
     pub outage: Option<Box<Outage>>,
     /// The newest version at the last read.
     pub newest: Option<Version>,
-    /// Facts about one version, which do not apply to another.
+    /// Facts about one version, which do not apply to any other version.
     pub facts: Option<Box<Facts>>,
-    /// What the previous process left, by the first version that this one read.
+    /// What the previous process left in the vault, according to the first version that this process read.
     pub inherited: Option<Inherited>,
-    /// Marks of delivered alerts that belong on the newest version; `None` without sinks.
+    /// The marks of delivered alerts that belong on the newest version. `None` without sinks.
     pub told: Option<Marks>,
-    /// The newest version at the last search of its history for a buried sign-in.
+    /// The newest version at the time of the last search for a buried sign-in.
     pub searched: Option<VersionId>,
     /// Versions that were rejected lately and may be redeemed again.
     pub refused: Vec<RefusedVersion>,
-    /// The length of the last list of versions.
+    /// The number of versions in the last list.
     pub listed: usize,
-    /// When this process last saved a successor.
+    /// The time at which this process last saved a successor.
     pub last_rotation_at: Option<Timestamp>,
-    /// When a foreign version was last rotated: at most once a day.
+    /// The time of the last rotation of a foreign version. Perennial rotates foreign versions at most once a day.
     pub foreign_rotated_at: Option<Timestamp>,
-    /// Another writer that keeps writing the secret.
+    /// Another writer that keeps writing to the secret.
     pub foreign_writer: Option<ForeignWriter>,
-    /// The invalid version whose predecessors have been tried.
+    /// The invalid version whose predecessors were already tried.
     pub rescued: Option<VersionId>,
-    /// When a buried sign-in was last found and restored.
+    /// The time at which a buried sign-in was last found and restored.
     pub unburied_at: Option<Timestamp>,
-    /// When the app's secret expires, if the vault says.
+    /// The expiry of the app's secret, if the vault names it.
     pub app_secret_expires: Option<Timestamp>,
-    /// When the app's credential was first read.
+    /// The time at which the app's credential was first read.
     pub credential_read_at: Option<Timestamp>,
-    /// A fingerprint of the app credential last used, to notice a replacement.
+    /// A fingerprint of the app credential in the last redemption. A change shows that the credential was replaced.
     pub credential_used: Option<u64>,
-    /// This process's unfinished redemption, as marked on the version (`strict`).
+    /// The unfinished redemption of this process, as marked on the version of a `strict` token.
     pub claim: Option<Uuid>,
-    /// The mark of another process at the last read, and since when it is unchanged.
+    /// The mark of another process at the last read, and the time since which it is unchanged.
     pub sighted: Option<Box<(Mark, Timestamp)>>,
-    /// Whether its next step is due and waits for its turn: other tokens share its limits (`pace`).
+    /// Whether the next step is due but waits for its turn, since other tokens share its limits (`pace`).
     pub in_line: bool,
-    /// The earliest next update of tags.
+    /// The earliest time of the next update of tags.
     pub mark_after: Option<Timestamp>,
-    /// Redemptions of the last day.
+    /// The redemptions of the last day.
     pub redemptions: Recent,
-    /// Requests to Partner Center of the last day.
+    /// The requests to Partner Center of the last day.
     pub partner_center_calls: Recent,
-    /// Vault calls of the last day, without the checks for a person's action.
+    /// The vault calls of the last day. Checks for a person's action are not included.
     pub vault_calls: Recent,
-    /// Vault calls of these checks.
+    /// The vault calls of the checks for a person's action.
     pub watch: WatchRoom,
 }
 
-/// The phase of a token.
+/// The phase of a token between two steps.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// Not proved by this process: it has just started, the version is new to it, or the last proof was rejected.
+    /// This process has not proved the newest version. The process has just started, the version is new, or the last
+    /// proof was rejected.
     Unproved {
-        /// When to begin, unless something blocks it.
+        /// The time of the first proof, unless a failure blocks it.
         due_at: Timestamp,
     },
-    /// The newest version was redeemed; only time brings the next step.
+    /// The newest version was redeemed. Only time brings the next step.
     Current,
     /// The issuer returned a successor that the vault does not show yet.
     Unsaved(Box<PendingSave>),
@@ -108,65 +108,62 @@ pub enum Phase {
 /// A failure that a person must fix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blocked {
-    /// What failed.
     pub failure: Failure,
-    /// Its beginning.
+    /// The start of the failure.
     pub since: Timestamp,
-    /// The newest version at that time.
+    /// The newest version at the start of the failure.
     pub version: Option<VersionId>,
     /// The next check for a person's action.
     pub next_check_at: Timestamp,
-    /// The next attempt without any change: to redeem, or to save the held successor.
+    /// The time of the next attempt without any change. The attempt redeems the token or saves the held successor.
     pub again_at: Timestamp,
-    /// The number of these checks.
+    /// The number of checks for a person's action.
     pub checks: u32,
-    /// Whether it is certain, by its kind or by a repetition. Until then no alert is sent.
+    /// Whether the failure is certain, by its kind or by a repetition. No alert is sent until then.
     pub is_confirmed: bool,
 }
 
-/// A failure that may pass.
+/// A transient failure: it may end by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outage {
-    /// The last failure.
     pub failure: Failure,
-    /// The beginning of failures of this kind.
+    /// The start of the failures of this kind.
     pub since: Timestamp,
-    /// Failed attempts in a row.
+    /// The number of failed attempts in a row.
     pub attempts: u32,
-    /// The next attempt.
+    /// The time of the next attempt.
     pub retry_at: Timestamp,
 }
 
 /// What this process knows about one version.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The version.
+    /// The version that the facts are about.
     pub version: VersionId,
-    /// When the issuer last redeemed it.
+    /// The time at which the issuer last redeemed the version.
     pub proved_at: Option<Timestamp>,
-    /// Its user, if the issuer names one.
+    /// The version's user, if the issuer names one.
     pub user_oid: Option<String>,
-    /// The identity facts that could not be compared, and since when.
+    /// The identity facts that could not be compared, and the time since when.
     pub unverified: Option<(Unverified, Timestamp)>,
-    /// Partner Center's verdict on its access token.
+    /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
-    /// Since when the issuer returns this same token.
+    /// The time since which the issuer returns the same token that it received.
     pub same_token_at: Option<Timestamp>,
 }
 
-/// Partner Center's verdict.
+/// Partner Center's verdict on an access token.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Its answer.
     pub acceptance: Acceptance,
-    /// The time of its last repetition.
+    /// The time of the last answer with this verdict.
     pub at: Timestamp,
-    /// The time at which it began.
+    /// The time of the first answer with this verdict.
     pub since: Timestamp,
 }
 
 impl Facts {
-    /// No facts yet.
+    /// Creates empty facts about a version.
     pub fn of(version: VersionId) -> Self {
         Self {
             version,
@@ -182,19 +179,18 @@ impl Facts {
 /// A version that was rejected and may be redeemed again.
 #[derive(Clone, Debug)]
 pub struct RefusedVersion {
-    /// The version.
     pub id: VersionId,
-    /// When it was last redeemed.
+    /// The time of the last redemption.
     pub at: Timestamp,
-    /// The answer.
+    /// The issuer's answer.
     pub failure: Failure,
-    /// Whether it was found below a version of ours, not on top. Only then it may be the later of two sign-ins of one
-    /// second: a version read on top came last.
+    /// Whether the version was rejected below a version that Perennial wrote. Only such a version may be the later of
+    /// two sign-ins of one second. A version that was read on top came last.
     pub is_buried: bool,
 }
 
 impl State {
-    /// A token without any knowledge, to be proved at `due_at`.
+    /// Creates the state of a token without any knowledge. The token is to be proved at `due_at`.
     pub fn unknown(due_at: Timestamp) -> Self {
         Self {
             phase: Phase::Unproved { due_at },
@@ -226,37 +222,38 @@ impl State {
         }
     }
 
-    /// The facts about the newest version.
+    /// Returns the facts about the newest version.
     pub fn known(&self) -> Option<&Facts> {
         let newest = &self.newest.as_ref()?.id;
         self.facts.as_deref().filter(|facts| facts.version == *newest)
     }
 
-    /// When the issuer last redeemed the newest version.
+    /// Returns the time at which the issuer last redeemed the newest version.
     pub fn proved_at(&self) -> Option<Timestamp> {
         self.known()?.proved_at
     }
 
-    /// The facts about a version, to be extended. Facts about another one are dropped.
+    /// Returns the facts about a version, for changes. Drops facts about any other version.
     pub fn facts_of(&mut self, version: &VersionId) -> &mut Facts {
         let known = self.facts.take().filter(|facts| facts.version == *version);
         self.facts.insert(known.unwrap_or_else(|| Box::new(Facts::of(version.clone()))))
     }
 
-    /// Applies the facts about one version to this one too: it was redeemed from it, or holds the same value.
+    /// Applies the facts about one version to another one. The second was redeemed from the first or holds the same
+    /// value.
     pub fn carry_facts(&mut self, from: &VersionId, to: &VersionId) {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.version == *from) {
             facts.version = to.clone();
         }
     }
 
-    /// The open failure; of two, the graver one.
+    /// Returns the open failure. If two failures are open, returns the graver one.
     pub fn failure(&self) -> Option<&Failure> {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
     }
 
-    /// Whether the vault has nothing to update, or does not answer.
+    /// Whether the vault holds no version to update, or does not answer.
     pub fn vault_is_away(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| blocked.failure.kind);
         let outage = self.outage.as_ref().map(|outage| outage.failure.kind);
@@ -273,7 +270,7 @@ impl State {
         (self.blocked, self.outage) = (None, None);
     }
 
-    /// Clears failures about this subject only.
+    /// Clears only the failures about this subject.
     pub fn clear_failures_about(&mut self, about: FailureSubject) {
         self.blocked.take_if(|blocked| blocked.failure.about == about);
         self.outage.take_if(|outage| outage.failure.about == about);
@@ -289,8 +286,8 @@ impl State {
         }
     }
 
-    /// Keeps the length of waits after failures when the clock is corrected: promise 1 relies on the wait that an
-    /// outage has reached.
+    /// Moves the waits after failures when the clock is corrected, so that they keep their length. Promise 1 relies on
+    /// the wait that an outage has reached.
     pub fn shift_waits(&mut self, by: TimeDelta) {
         if let Some(blocked) = &mut self.blocked {
             blocked.next_check_at += by;
@@ -302,7 +299,7 @@ impl State {
     }
 
     /// Counts a vault call. Checks for a person's action have a limit of their own, so that they do not use up the
-    /// normal one.
+    /// normal limit.
     pub fn note_vault_call(&mut self, now: Timestamp) {
         if self.is_watching() {
             self.watch.note(now);
@@ -311,18 +308,18 @@ impl State {
         }
     }
 
-    /// Counts several.
+    /// Counts several vault calls.
     pub fn note_vault_calls(&mut self, calls: usize, now: Timestamp) {
         (0..calls).for_each(|_| self.note_vault_call(now));
     }
 
-    /// Vault calls of a list: one per page.
+    /// Returns the number of vault calls that a list needs: one per page.
     pub fn calls_of_a_list(&self) -> usize {
         1 + self.listed / LISTED_A_PAGE
     }
 
-    /// Vault calls without which continuing a save is pointless: the write is followed by a list, and replaced
-    /// versions are disabled.
+    /// Returns the number of vault calls that a save needs at least. A list follows the write, and replaced versions
+    /// are disabled. With fewer calls, the save should not continue.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
             Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
@@ -330,29 +327,30 @@ impl State {
         }
     }
 
-    /// Vault calls that a rotation may need.
+    /// Returns the number of vault calls that a rotation may need.
     ///
     /// A rotation makes up to 7 calls for a secret of 25 versions, and one more for each further page of its list.
-    /// Versions cannot be deleted (docs/azure-facts.md F211), so with weekly rotations it is 8 after half a year and 9
-    /// after a year. With daily rotations a year's list has 18 pages. Steps that can wait are postponed to a day with
-    /// room for all calls: a rotation before its redemption, the search of a history until a later proof, the list
-    /// after a write with the successor held. Two instances that rotated in one second made 70 calls before this rule
-    /// (simulation, seed 2407).
+    /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
+    /// half a year and 9 after a year. With daily rotations, a year's list has 18 pages. Steps that can wait are
+    /// postponed to a day with room for all calls. A rotation waits before its redemption. The search of a history
+    /// waits for a later proof. The list after a write waits with the successor held. Before this rule, two instances
+    /// that rotated in one second made 70 calls (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }
 
-    /// Whether a successor is held that the vault does not show.
+    /// Whether this process holds a successor that the vault does not show.
     pub fn is_unsaved(&self) -> bool {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
-    /// Whether that successor is the only copy of the token: the issuer has invalidated the version in the vault.
+    /// Whether the held successor is the only copy of the token. Then the issuer has invalidated the version in the
+    /// vault.
     pub fn holds_only_copy(&self) -> bool {
         matches!(&self.phase, Phase::Unsaved(pending) if pending.successor.is_only_copy)
     }
 
-    /// The held successor on its way to the vault.
+    /// Returns the held successor on its way to the vault.
     pub fn pending(&mut self) -> Option<&mut PendingSave> {
         match &mut self.phase {
             Phase::Unsaved(pending) => Some(pending),
@@ -360,13 +358,13 @@ impl State {
         }
     }
 
-    /// What the end of the process would lose between two steps.
+    /// Returns the loss if the process ended between two steps.
     pub fn stake(&self) -> Stake {
         if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
     }
 
-    /// Whether the vault is checked every minute: for a person's action, to save the only copy of a token, or until
-    /// another process has saved it.
+    /// Whether the vault is checked every minute. There are three reasons: a person must act, the only copy of a token
+    /// is unsaved, or another process must save it.
     pub fn is_watching(&self) -> bool {
         let elsewhere = self.outage.as_ref().is_some_and(|outage| strict::is_elsewhere(&outage.failure));
         self.awaits_person() || self.holds_only_copy() || elsewhere

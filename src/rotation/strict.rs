@@ -1,21 +1,24 @@
 //! The rule for a `strict` token: a redemption invalidates the stored token. So each redemption is announced by a mark
-//! on the version, is made once, and ends with a successor that is saved or reported as lost.
+//! on the version and happens once. Each redemption ends with a saved successor, or with a successor that is reported
+//! as lost.
 //!
 //! Pure. Owns the mark, its lifetime, and the texts. `rotate/claiming.rs` carries out the rule.
 //!
-//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem the same version,
-//! as long as the vault shows a write to all reads that begin after its answer:
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem the same version.
+//! The rule relies on one fact: each read that begins after the answer to a write shows that write.
 //!
-//! 1. A process reads the version, and continues only without another process's mark on it.
-//! 2. It writes its mark. At most [`SETTLES`] may pass from the start of that read to the answer to this write.
-//! 3. It waits for [`SETTLES`] and reads again. Only if the mark is still its own, it redeems.
+//! 1. A process reads the version. The process stops here if the version has another process's mark.
+//! 2. The process writes its own mark. At most [`SETTLES`] may pass from the start of the read in step 1 to the answer
+//!    to this write.
+//! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the mark is still its
+//!    own.
 //!
-//! If another process overwrites the mark in time, step 3 notices. A process that overwrites it later took longer than
-//! step 2 allows.
+//! If another process overwrites the mark in time, step 3 notices. A process that overwrites the mark later took longer
+//! than step 2 allows.
 //!
-//! The mark of a dead process is taken over. Its age does not show that the process is dead: in an outage of the
-//! vault, no process can renew its mark. So a process that takes over first sees the old mark, and then its own,
-//! unchanged for a while.
+//! A process takes over the mark of a dead process. The age of a mark does not show that its process is dead. In an
+//! outage of the vault, no process can renew its mark. So a process that takes over first sees the old mark unchanged
+//! for a while. Then it sees its own mark unchanged for a while.
 
 use std::time::Duration;
 
@@ -30,28 +33,30 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, NewVersion, Stored, Version, tag};
 
-/// See the three steps of a claim. A read and a write of Key Vault take about a tenth of it.
+/// The time that the three steps of a claim use. A read and a write of Key Vault take about a tenth of it.
 pub const SETTLES: Duration = Duration::from_secs(2);
-/// How long a mark is respected after its last write. Then its process counts as dead, and its successor as lost.
+/// The time for which other processes always respect a mark after its last write. After that, a process may take over a
+/// mark that it has seen unchanged for `SEEN_FOR`. The mark's process then counts as dead, and its successor as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
-/// How long a process must have seen the mark unchanged, in a working vault, before it overwrites the mark, and then
-/// its own mark unchanged: a process that holds the successor writes its mark again at its next attempt to save.
+/// The time that a mark must stay unchanged in a working vault before a process overwrites it. The process's own mark
+/// must then stay unchanged as long. A process that holds the successor writes its mark again at its next attempt to
+/// save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
-/// A mark of this age need not be observed for long: `rotate` ends sooner.
+/// The age at which a mark's process counts as dead without observation. `rotate` ends before that age.
 const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
-/// Interval at which a process that holds a successor renews its mark.
+/// The interval at which a process that holds a successor renews its mark.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
-/// The longest redemption and save without an obstacle.
+/// The longest duration of a redemption and its save without an obstacle.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
-/// Interval of checks while another process redeems the token. Also the longest interval of saves while this process
-/// holds the only copy of the token.
+/// The interval of checks while another process redeems the token. Also the longest interval of saves while this
+/// process holds the only copy of the token.
 pub const LOOK_EVERY: Duration = Duration::from_secs(65);
-/// Vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write, list, disable
-/// two.
+/// The number of vault calls from the claim of a version to the end of its save: read, trial, mark, read, read, write,
+/// list, disable two.
 pub const CALLS_OF_A_REDEMPTION: usize = 9;
 
-/// A redemption in progress, as recorded in the tag `redeeming`: its beginning, the last renewal, its id, and the
-/// command.
+/// A redemption in progress, as recorded in the tag `redeeming`. The tag holds the start, the last renewal, the id and
+/// the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     since: Timestamp,
@@ -61,14 +66,14 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// A redemption of this version that begins now.
+    /// Creates the mark of a redemption of this version that begins now.
     pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
-        // Not before the version: such a mark counts as a copy.
+        // The mark is not older than the version. An older mark counts as a copy.
         let since = now.trunc_subsecs(0).max(version.created);
         Self { since, said_at: since, by, command: command.into() }
     }
 
-    /// The mark on a version. A mark that is older than the version was copied by a tool.
+    /// Reads the mark on a version. Ignores a mark that is older than the version, since a tool has copied it.
     pub fn on(version: &Version) -> Option<Self> {
         let mut words = version.tags.get(tag::REDEEMING)?.splitn(4, ' ');
         let mut time = || words.next()?.parse::<Timestamp>().ok();
@@ -78,30 +83,31 @@ impl Mark {
         (since >= version.created).then_some(Self { since, said_at, by, command })
     }
 
-    /// The same mark, renewed.
+    /// Returns the same mark with a new time of renewal.
     #[must_use]
     pub fn renewed(self, now: Timestamp) -> Self {
         Self { said_at: now.trunc_subsecs(0), ..self }
     }
 
-    /// Whether it is due for renewal.
+    /// Whether the mark is due for renewal.
     pub fn is_to_be_renewed(&self, now: Timestamp) -> bool {
         now - self.said_at >= RENEWED_EVERY
     }
 
-    /// Whether this redemption wrote it.
+    /// Whether this redemption wrote the mark.
     pub fn is_of(&self, by: Uuid) -> bool {
         self.by == by
     }
 
-    /// Whether processes that have seen it since then must wait. A mark from the future was written by a wrong clock.
+    /// Whether a process that has seen the mark since that time must wait. Ignores a mark from the future, since a
+    /// wrong clock has written it.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
     }
 
-    /// A version's tags with the mark. Without room, it replaces a tag that a failed redemption would restore. `None`
-    /// if foreign tags leave no room.
+    /// Returns a version's tags with the mark. If there is no room, the mark replaces a tag that a failed redemption
+    /// would restore. Returns `None` if foreign tags leave no room.
     pub fn put(&self, tags: &Tags) -> Option<Tags> {
         let mut tags = tags.clone();
         let Self { since, said_at, by, command } = self;
@@ -116,18 +122,18 @@ impl Mark {
     }
 }
 
-/// A version's tags without the mark.
+/// Returns a version's tags without the mark.
 pub fn unmarked(version: &Version) -> Tags {
     let mut tags = version.tags.clone();
     tags.remove(tag::REDEEMING);
     tags
 }
 
-/// Whether this version may be redeemed now, as just read. Returns the mark of an earlier redemption without a
-/// successor, whose answer was lost.
+/// Checks whether a version that was just read may be redeemed now. Returns the mark of an earlier redemption whose
+/// answer was lost and that left no successor.
 ///
 /// # Errors
-/// Another process redeems it, or holds its successor.
+/// Returns a failure if another process redeems the version or holds its successor.
 pub fn may_be_claimed(
     state: &mut State,
     version: &Version,
@@ -145,8 +151,8 @@ pub fn may_be_claimed(
     if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
 }
 
-/// Whether an old mark may still belong to a process that holds the successor: then this process's own mark must also
-/// stand for a while, beginning now.
+/// Whether an old mark may still belong to a process that holds the successor. Then this process's own mark must also
+/// stand for a while, from now on.
 pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
     let contest = before.is_some_and(|before| {
         !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
@@ -155,7 +161,7 @@ pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Ti
     contest
 }
 
-/// Another process redeems the version.
+/// Returns the failure for a version that another process redeems.
 pub fn elsewhere(mark: &Mark) -> Failure {
     let Mark { since, command, .. } = mark;
     let summary = format!(
@@ -170,15 +176,15 @@ pub fn elsewhere(mark: &Mark) -> Failure {
     Failure { action: Some(action.into()), ..failure }
 }
 
-/// The daily limit leaves no room for a redemption and its save.
+/// Returns the failure for a daily limit without room for a redemption and its save.
 pub fn no_calls_left() -> Failure {
     let summary =
         "daily Key Vault call limit reached; the redemption is postponed until its successor can be saved";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// Another process has been redeeming the version for longer than a redemption and its save take, and since when: by
-/// its mark, for commands that only read.
+/// Returns a failure and its start if another process has redeemed the version for too long. The time limit covers a
+/// redemption and its save. For commands that only read the mark.
 pub fn unsettled(version: &Version, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let mark = Mark::on(version).filter(|mark| now - mark.since >= SETTLED_WITHIN)?;
     Some((elsewhere(&mark), mark.since))
@@ -189,21 +195,22 @@ pub fn is_elsewhere(failure: &Failure) -> bool {
     failure.kind == Kind::Unsaved && failure.about == FailureSubject::Grant
 }
 
-/// The vault took too long for a safe claim.
+/// Returns the failure for a vault that took too long for a safe claim.
 pub fn too_slow() -> Failure {
     let summary = "Key Vault answers too slowly to be sure that no other process redeems this token";
     Failure::new(Kind::VaultUnreachable, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// Foreign tags leave no room for the mark.
+/// Returns the failure for foreign tags that leave no room for the mark.
 pub fn no_room() -> Failure {
     let summary = format!("the newest version has {MAX_TAGS} tags, so a redemption cannot be marked on it");
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
     Failure { action: Some("take a tag off the newest version".into()), ..failure }
 }
 
-/// A new version that Key Vault rejects for its number of tags (docs/azure-facts.md F207), and earlier if this process
-/// may not write: a trial without effect. A vault that accepts it all the same holds the same token.
+/// Returns a new version that Key Vault rejects because it has too many tags (docs/azure-facts.md F207). If this
+/// process may not write, Key Vault rejects it earlier. So it is a trial without effect. A vault that accepts the trial
+/// still holds the same token.
 pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     let mut tags = unmarked(&stored.version);
     for nth in 0..=MAX_TAGS {
@@ -212,8 +219,8 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     NewVersion { value: stored.refresh_token(), expires, tags }
 }
 
-/// The version's tag names another user than the configured one, which shows before anything is spent. A tag is no
-/// proof: the answer is compared in any case.
+/// Returns a failure if the version's tag names another user than the configuration. The check runs before the token is
+/// spent. A tag is no proof, so the answer is compared in any case.
 pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
@@ -223,7 +230,8 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     })
 }
 
-/// The answer was for another user: its successor is held, since nothing else is left of the chain.
+/// Returns the failure for an answer to another user. Perennial holds the successor, since the chain has no other token
+/// left.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
         "{}; the stored token is spent, and its successor is held and not saved: it is lost when this process ends",
@@ -232,7 +240,8 @@ pub fn withheld(failure: Failure) -> Failure {
     Failure { summary, ..failure }
 }
 
-/// The issuer rejects a version whose mark stayed: an earlier redemption spent it, and its answer was lost.
+/// Returns the failure for a rejected version whose mark stayed. An earlier redemption spent the version, and its
+/// answer was lost.
 pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     if failure.remedy != Remedy::Login {
         return failure;
@@ -243,12 +252,12 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
         failure.summary,
         rfc3339(*since)
     );
-    // A second redemption is not needed to know that it is spent.
+    // One rejection is enough to know that the version is spent.
     Failure { summary, is_definite: true, ..failure }
 }
 
-/// The report of a command that ends while it holds the only copy of a token: the token is lost. `None` if it holds
-/// none.
+/// Returns the report of a command that ends while it holds the only copy of a token. The token is lost. Returns `None`
+/// if the command holds no such token.
 pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     if !state.holds_only_copy() {
         return None;
@@ -279,7 +288,7 @@ mod tests {
         Version { tags: mark.put(&version.tags).expect("there is room"), ..version.clone() }
     }
 
-    /// Marked now, by a redemption of another process.
+    /// Returns a version that another process's redemption has just marked, and the mark.
     fn sample() -> (Version, Mark) {
         let version = samples::version("v", now() - minutes(60));
         let mark = Mark::new(&version, BY, "run", now());

@@ -1,7 +1,7 @@
-//! The alerts that sinks have received about each token, as marks in a tag for the next process.
+//! Records which alerts the sinks have received about each token. A tag holds them as marks for the next process.
 //!
-//! Owns the marks and their way from the sinks' tasks to the tokens' tasks. Knows neither incidents nor sinks:
-//! `alert::rules` combines both into one mark.
+//! Owns the marks and their way from the sinks' tasks to the tokens' tasks. Knows neither incidents nor sinks.
+//! `alert::rules` combines an incident and a sink into one mark.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 use crate::token::tags::Tags;
 use crate::token::version::tag;
 
-/// The number of marks that fit into a tag (docs/azure-facts.md F207).
+/// The largest number of marks that fit into a tag (docs/azure-facts.md F207).
 const MOST: usize = 28;
 
-/// Marks in order, without duplicates.
+/// A sorted set of marks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks(Vec<u32>);
 
 impl Marks {
-    /// The marks in a version's tags.
+    /// Reads the marks in a version's tags.
     pub fn on(tags: &Tags) -> Self {
         let words = tags.get(tag::TOLD).unwrap_or_default().split_whitespace().take(MOST);
         let mut marks = Self::default();
@@ -28,17 +28,15 @@ impl Marks {
         marks
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this one is among them.
     pub fn contains(&self, mark: u32) -> bool {
         self.0.binary_search(&mark).is_ok()
     }
 
-    /// Adds a mark. Returns whether it is new and fits.
+    /// Adds a mark. Returns whether the mark is new and fits into the tag.
     pub fn add(&mut self, mark: u32) -> bool {
         match self.0.binary_search(&mark) {
             Err(place) if self.0.len() < MOST => {
@@ -49,13 +47,13 @@ impl Marks {
         }
     }
 
-    /// Removes a mark. Returns whether it was there.
+    /// Removes a mark. Returns whether it was in the set.
     fn remove(&mut self, mark: u32) -> bool {
         let place = self.0.binary_search(&mark);
         place.map(|place| self.0.remove(place)).is_ok()
     }
 
-    /// Writes them into a version's tags.
+    /// Writes the marks into a version's tags.
     pub fn put(&self, tags: &mut Tags) {
         if self.is_empty() {
             tags.remove(tag::TOLD);
@@ -66,7 +64,7 @@ impl Marks {
     }
 }
 
-/// The marks of all tokens. Cheap to clone.
+/// The marks of all tokens. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct ToldOfAll(Arc<[MarksOfOne]>);
 
@@ -76,8 +74,8 @@ struct MarksOfOne {
     news: Notify,
 }
 
-/// The marks of this process, and those that it has cleared and that may still be in the tag. Marks of another
-/// instance stay.
+/// The marks that this process has set, and the cleared marks that may still be in the tag. Marks of another instance
+/// stay in the tag.
 #[derive(Debug, Default)]
 struct OwnMarks {
     told: Marks,
@@ -100,12 +98,12 @@ impl OwnMarks {
 }
 
 impl ToldOfAll {
-    /// For this many tokens, without marks.
+    /// Creates the marks of this many tokens. All sets are empty.
     pub fn new(tokens: usize) -> Self {
         Self((0..tokens).map(|_| MarksOfOne::default()).collect())
     }
 
-    /// One token's marks.
+    /// Returns the handle to one token's marks.
     pub fn of(&self, token: usize) -> Told {
         Told { all: self.clone(), token }
     }
@@ -117,7 +115,7 @@ impl ToldOfAll {
         }
     }
 
-    /// Clears a mark, whatever token holds it.
+    /// Clears a mark from every token that has it.
     pub fn forget(&self, mark: u32) {
         self.0.iter().for_each(|record| record.change(|marks| marks.forget(mark)));
     }
@@ -135,7 +133,7 @@ impl MarksOfOne {
     }
 }
 
-/// The marks of one token. By default there are no sinks.
+/// The handle to one token's marks. The default handle has no sinks.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     all: ToldOfAll,
@@ -143,7 +141,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// The marks that belong into these tags; `None` without sinks.
+    /// Returns the marks that belong into these tags. Returns `None` without sinks.
     pub fn on(&self, tags: &Tags) -> Option<Marks> {
         let mut own = self.all.0.get(self.token)?.marks();
         let mut noted = Marks::on(tags);
@@ -164,7 +162,7 @@ impl Told {
         }
     }
 
-    /// Completes at the next change.
+    /// Completes at the next change of the marks.
     pub async fn changed(&self) {
         match self.all.0.get(self.token) {
             Some(record) => record.news.notified().await,

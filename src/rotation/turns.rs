@@ -1,9 +1,10 @@
-//! Turns: how a process's tokens share the limits of `pace`, in order, with tokens that hold a successor first.
+//! Turns: the order in which a process's tokens use the shared limits of `pace`. Tokens that hold a successor go first.
 //!
-//! Owns the waiting. A token waits for its turn before its step begins, and holds nothing meanwhile. Of all that wait
-//! for one limit only the first in each line asks for a permit, so that ten thousand waiting tokens cost little.
+//! Owns the waiting. A token waits for its turn before its step begins, and holds no permit meanwhile. In each line for
+//! a limit, only the first token asks for a permit. So ten thousand waiting tokens cost little.
 //!
-//! Time is the clock's uptime, which cannot be set: it stops while the host sleeps, and runs fast in the demo.
+//! The time is the clock's uptime, which cannot be set. The uptime stops while the host sleeps, and runs fast in the
+//! demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +17,11 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// The longest wait for a returned permit before the next attempt: tokens of an unknown user may block those of a
-/// known one.
+/// The longest wait for a returned permit before the next attempt. Tokens of an unknown user may block those of a known
+/// one.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The turns of one process. Cheap to clone; all clones share the same limits. The default has no limits.
+/// The turns of one process. Cloning is cheap, and all clones share the same limits. The default has no limits.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Option<Arc<TurnsState>>);
 
@@ -33,7 +34,7 @@ struct TurnsState {
 #[derive(Debug, Default)]
 struct Shared {
     usage: Usage,
-    /// Only limits with waiting tokens.
+    /// The queues of limits with waiting tokens. Other limits have no queue.
     queues: BTreeMap<Limited, Arc<Queue>>,
 }
 
@@ -42,12 +43,12 @@ struct Shared {
 struct Queue {
     urgent: Line<()>,
     ordinary: Line<()>,
-    /// The length of the urgent line.
+    /// The number of tokens in the urgent line.
     hurried: AtomicUsize,
     freed: Notify,
 }
 
-/// A permit, held until dropped.
+/// A permit for one request or step. Dropping the permit gives it back.
 #[derive(Debug)]
 pub struct Permit {
     turns: Arc<TurnsState>,
@@ -58,25 +59,25 @@ pub struct Permit {
 /// The permits that a token needs for a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// A redemption for this user and app.
+    /// The redemption for this user and app, if the step needs one.
     pub redemption: Option<Redeemer>,
-    /// A new version in this vault.
+    /// The vault that receives a new version, if the step writes one.
     pub new_version: Option<u64>,
 }
 
-/// A token's permits for its steps, kept until it waits for something else.
+/// A token's permits for its steps. The token keeps them until it waits for something else.
 #[derive(Debug, Default)]
 pub struct Turn {
     step: Option<Permit>,
     vault: Option<Permit>,
-    /// The permit for the redemption.
+    /// The permit for the redemption, if the turn has one.
     pub redemption: Option<Permit>,
-    /// The permit for the new version.
+    /// The permit for the new version, if the turn has one.
     pub new_version: Option<Permit>,
 }
 
 impl Turn {
-    /// Whether it covers these needs.
+    /// Whether the turn has all permits for these needs.
     pub fn covers(&self, needs: Needs) -> bool {
         let has = |permit: &Option<Permit>, what: Option<Limited>| {
             what.is_none_or(|what| permit.as_ref().is_some_and(|permit| permit.what == what))
@@ -87,13 +88,13 @@ impl Turn {
 }
 
 impl Turns {
-    /// Turns by this clock.
+    /// Creates the turns of a process, measured by this clock.
     pub fn new(clock: Clock) -> Self {
         Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
     }
 
-    /// Adds the permits for a step, in the order that blocks others least: the longest wait comes first, without the
-    /// permit to begin a step.
+    /// Adds the permits for a step. The longest wait comes first, before the permit to begin a step. This order blocks
+    /// other tokens least.
     pub async fn complete(&self, mut turn: Turn, needs: Needs, vault: u64, urgent: bool) -> Turn {
         if self.0.is_none() || (turn.step.is_some() && turn.covers(needs)) {
             return turn;
@@ -114,7 +115,7 @@ impl Turns {
         turn
     }
 
-    /// Adds further permits if they are free now. Returns whether they were.
+    /// Adds further permits if they are free now. Returns whether they were free.
     pub fn add_at_once(&self, turn: &mut Turn, needs: Needs) -> bool {
         let Some(turns) = &self.0 else { return true };
         if let Some(redeemer) = needs.redemption
@@ -130,7 +131,7 @@ impl Turns {
         turn.covers(needs)
     }
 
-    /// Waits for a permit in order; an urgent request goes before the others. `None` without limits.
+    /// Waits for a permit in order. An urgent request goes before the others. Returns `None` without limits.
     pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
         let turns = self.0.as_ref()?;
         if let Some(permit) = turns.take_at_once(what) {
@@ -139,10 +140,10 @@ impl Turns {
         Some(turns.take_in_line(what, urgent).await)
     }
 
-    /// The same before all requests that are not urgent, for this long at most.
+    /// Waits for a permit for at most this time, before all requests that are not urgent.
     ///
     /// # Errors
-    /// No permit became free in time.
+    /// Returns an error if no permit became free in time.
     pub async fn take_within(&self, span: Duration, what: Limited) -> Result<Option<Permit>, Elapsed> {
         let Some(turns) = &self.0 else { return Ok(None) };
         if let Some(permit) = turns.take_at_once(what) {
@@ -151,14 +152,14 @@ impl Turns {
         tokio::time::timeout(turns.clock.real(span), turns.take_in_line(what, true)).await.map(Some)
     }
 
-    /// Counts requests that had no permit of their own.
+    /// Counts requests that had no permit.
     pub fn note(&self, what: Limited, count: usize) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.note(what, count, turns.now());
         }
     }
 
-    /// Gives permits only to urgent requests for this long: the peer has asked for a pause.
+    /// Gives permits only to urgent requests for this long, because the peer has asked for a pause.
     pub fn pause(&self, what: Limited, span: Duration) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.pause(what, turns.now().saturating_add(span));
@@ -176,7 +177,7 @@ impl TurnsState {
         self.clock.uptime().to_std().unwrap_or_default()
     }
 
-    /// Takes a permit if no other token waits for one.
+    /// Takes a permit if no other token waits for a permit.
     fn take_at_once(self: &Arc<Self>, what: Limited) -> Option<Permit> {
         let mut shared = self.lock();
         if shared.queues.contains_key(&what) {
@@ -195,7 +196,7 @@ impl TurnsState {
         let _first = line.lock().await;
         loop {
             let mut freed = std::pin::pin!(place.queue.freed.notified());
-            // Registered before the check, so that a permit returned between the two is not missed.
+            // The code registers for returned permits before it checks. So it misses no permit between the two.
             freed.as_mut().enable();
             let wait = match self.look(what, urgent, &place.queue) {
                 Ok(permit) => return permit,
@@ -205,7 +206,7 @@ impl TurnsState {
         }
     }
 
-    /// Takes a permit if one is free and no other token goes first; else returns how long to wait.
+    /// Takes a permit if one is free and no other token goes first. Otherwise returns the time to wait.
     fn look(self: &Arc<Self>, what: Limited, urgent: bool, queue: &Queue) -> Result<Permit, Duration> {
         if !urgent && queue.hurried.load(Ordering::Relaxed) > 0 {
             return Err(AGAIN);
@@ -228,7 +229,7 @@ impl TurnsState {
     }
 }
 
-/// A place in a queue, until dropped.
+/// A place in a queue. Dropping this value leaves the queue.
 struct Waiting {
     turns: Arc<TurnsState>,
     what: Limited,
@@ -243,7 +244,7 @@ impl Drop for Waiting {
             self.queue.freed.notify_waiters();
         }
         let mut shared = self.turns.lock();
-        // Held by the map and by this one; each waiting token holds one, too.
+        // The map and this value hold one reference each. Each other waiting token holds one more.
         if Arc::strong_count(&self.queue) == 2 {
             shared.queues.remove(&self.what);
         }
@@ -251,17 +252,17 @@ impl Drop for Waiting {
 }
 
 impl Permit {
-    /// Whether the permit is for this limit.
+    /// Whether the permit belongs to this limit.
     pub fn is(&self, what: Limited) -> bool {
         self.what == what
     }
 
-    /// The request is sent: from now on it counts.
+    /// Marks the permit as used, since the request is sent now. From now on, the permit counts.
     pub fn begin(&mut self) {
         self.was_used = true;
     }
 
-    /// Counts it for the user that the answer names.
+    /// Counts the permit for the user that the answer names.
     pub fn belongs_to(&mut self, user_oid: &str) {
         let Limited::Redemptions(redeemer) = self.what else { return };
         let to = Limited::Redemptions(redeemer.with_user(user_oid));

@@ -1,17 +1,18 @@
-//! The HTTP endpoints: health, metrics and, if configured, the status as JSON and as a page.
+//! The HTTP endpoints for health and metrics and, if configured, for the status as JSON and as a page.
 //!
-//! - `/livez`, `/healthz`: 200 while every token's task makes progress. They fail only for what a restart can fix.
-//! - `/readyz`: 200 once every token has been tried. A vault may serve one token and reject another, and a rolling
-//!   upgrade should have tried both. A failed attempt counts too, so that the upgrade does not wait for ever.
-//! - `/health`: the verdict, 503 while any condition is critical; `?token=NAME` for one token.
-//! - `/metrics`: for Prometheus.
-//! - `/status`, `/`: JSON and a page.
+//! - `/livez`, `/healthz`: 200 while every token task makes progress. These checks fail only if a restart can help.
+//! - `/readyz`: 200 once every token has been tried. A vault may serve one token and reject another, so a rolling
+//!   upgrade waits until all have been tried. A failed attempt counts, too, so an outage cannot block the upgrade.
+//! - `/health`: the verdict, with 503 while any condition is critical. The query `?token=NAME` limits the verdict to
+//!   one token.
+//! - `/metrics`: the metrics for Prometheus.
+//! - `/status`, `/`: the status as JSON and as a page.
 //!
-//! What names tokens names customers: the last two, `/health?token=` and values of single tokens in `/metrics` are served
+//! Token names may reveal customer names. So `/status`, `/`, `/health?token=` and metrics of single tokens are served
 //! only with `[http] status`.
 //!
-//! Owns the paths, the headers, the accepted hosts, and the limits on clients. Reads the board and changes nothing.
-//! Has no access to a secret.
+//! This module owns the paths, the headers, the accepted hosts, and the limits on clients. It reads the status board
+//! and never changes it. It has no access to secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,28 +38,29 @@ use crate::status::board::StatusBoard;
 use crate::status::condition::Severity;
 use crate::status::document::Status;
 
-/// Concurrent connections. Health checks and a scraper need a handful. A further client gets the slot of an idle one.
+/// The maximum number of connections. Health checks and a scraper need only a few. If all are in use, a new client
+/// replaces an idle one.
 pub const CONNECTIONS: usize = 128;
 
-/// Timeout for a request's head and for an idle connection.
+/// The timeout for a request's head and for an idle connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(3);
 
-/// The longest life of a connection, so that a client that does not read cannot keep its slot.
+/// The maximum lifetime of a connection, so that a client that does not read cannot keep its slot.
 const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 
-/// The largest head of a request; no more of one is held in memory.
+/// The maximum size of a request's head. Only this much of a request is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
 const NOT_SERVED: &str = "this names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
 const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
-/// Further inputs of the endpoints.
+/// Settings and data of the endpoints, in addition to the status board.
 #[derive(Clone, Debug)]
 pub struct Extras {
-    /// Calls to other servers, for the metrics.
+    /// The recorder of calls to other services, for the metrics.
     pub calls: Arc<Calls>,
-    /// Whether `/status` and the page are served.
+    /// Whether `/status` and the status page are served.
     pub status: bool,
 }
 
@@ -68,7 +70,7 @@ struct ServeState {
     extras: Extras,
 }
 
-/// Serves until `stop`; then answers in progress have a moment to end.
+/// Serves until `stop`, then gives responses in progress a moment to finish.
 pub async fn serve(listener: TcpListener, board: StatusBoard, extras: Extras, stop: CancellationToken) {
     let address = listener.local_addr();
     let is_beyond = address.is_ok_and(|address| !address.ip().to_canonical().is_loopback());
@@ -93,13 +95,14 @@ fn routes(shared: ServeState, is_beyond_loopback: bool) -> Router {
         .route("/status", get(status))
         .route("/", get(front))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND));
-    // Beyond loopback a proxy or a service has another host name, and the network decides who may connect.
+    // Outside loopback, a proxy or a service uses another host name, and the network decides who may connect.
     let routes =
         if is_beyond_loopback { routes } else { routes.layer(middleware::from_fn(for_this_machine)) };
     routes.layer(middleware::map_response(guarded)).with_state(shared)
 }
 
-/// Rejects requests for another host: a web page whose name resolves to this machine (DNS rebinding).
+/// Rejects requests for other host names. This check prevents DNS rebinding, in which a web page's host name resolves
+/// to this machine.
 async fn for_this_machine(request: Request, next: Next) -> Response {
     if server::is_for_this_machine(request.uri(), request.headers()) {
         next.run(request).await
@@ -108,7 +111,7 @@ async fn for_this_machine(request: Request, next: Next) -> Response {
     }
 }
 
-/// Answers must not be cached, framed, sniffed or sent as a referrer.
+/// Adds headers so that a response is not cached, framed or sniffed and sends no referrer.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -143,7 +146,7 @@ struct HealthQuery {
     token: Option<String>,
 }
 
-/// The verdict by kind of condition, without names.
+/// The health verdict: kinds of conditions without token names.
 #[derive(Serialize)]
 struct HealthVerdict {
     healthy: bool,
@@ -179,7 +182,8 @@ async fn health(
     (code, axum::Json(verdict)).into_response()
 }
 
-/// Piece by piece, as fast as the client reads: a fleet's whole text would be the largest object in memory.
+/// Streams the metrics piece by piece, as fast as the client reads. The whole text for many tokens would be the largest
+/// object in memory.
 async fn scrape(State(ServeState { board, extras }): State<ServeState>) -> Response {
     let (conditions, now) = board.drawn(|_, conditions, now| (conditions, now));
     let text = Scrape { board, calls: extras.calls, conditions, now, names: extras.status }.text();

@@ -1,13 +1,13 @@
-//! Every metric: its name, type, labels and meaning, and the text of a scrape.
+//! All metrics with their names, types, labels and meanings. Also writes the text of a scrape.
 //!
-//! Owns `METRICS`, the table that documents the metrics and that alone defines them. `prometheus-client` writes the
-//! text format. Reads the board.
+//! This module owns `METRICS`, the only table that defines the metrics. The documentation is tested against it.
+//! `prometheus-client` writes the text format. It reads the status board.
 //!
-//! A collector draws the series from the snapshots at each scrape: gauges and counters in a registry would hold each
-//! series of a token a second time.
+//! A collector creates the series from the snapshots at each scrape. A registry of gauges and counters would store each
+//! token's values a second time.
 //!
-//! Invariants: an unknown value is absent, never 0; counters exist from the start; no series appears twice; no label
-//! holds a secret, an id of a request or free text.
+//! Invariants: An unknown value is absent, never 0. Counters exist from the start. No series appears twice. Labels
+//! never contain secrets, request ids or free text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,34 +31,35 @@ use crate::status::counts::RotationOutcome;
 use crate::status::sink_health;
 use crate::status::snapshot::{Snapshot, TokenState};
 
-/// The content type of the text.
+/// The content type of the metrics text.
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// The input of one scrape. Conditions and time are the same in the whole text.
+/// The input of one scrape. All pieces of the text use the same conditions and time.
 #[derive(Debug)]
 pub struct Scrape {
     pub board: StatusBoard,
     pub calls: Arc<Calls>,
     pub conditions: Vec<Condition>,
     pub now: Timestamp,
-    /// Whether tokens are named. Otherwise values of single tokens are absent, and the others are of all tokens together.
+    /// Whether the metrics name tokens. Otherwise metrics of single tokens are omitted, and other metrics cover all
+    /// tokens together.
     pub names: bool,
 }
 
-/// One metric.
+/// The definition of one metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// As in Prometheus: a counter's name ends in `_total`.
+    /// The metric's name in Prometheus. The name of a counter ends in `_total`.
     pub name: &'static str,
     pub kind: MetricType,
-    /// The labels of each series, in their order.
+    /// The names of the labels of each series, in their order.
     pub labels: &'static [&'static str],
-    /// What it means, with its unit.
+    /// The meaning of the metric, with its unit.
     pub help: &'static str,
     samples: fn(&Drawn<'_>, Samples<'_>) -> fmt::Result,
 }
 
-/// All metrics.
+/// The definitions of all metrics.
 pub const METRICS: [Metric; 15] = [
     Metric {
         name: "perennial_build_info",
@@ -172,11 +173,11 @@ pub const METRICS: [Metric; 15] = [
     },
 ];
 
-/// Tokens per piece of text: a fleet's text is never in memory as a whole.
+/// The number of tokens per piece of text. The text of many tokens is never in memory as a whole.
 const TOKENS_A_PIECE: usize = 64;
 
 impl Scrape {
-    /// The text, piece by piece. A piece is encoded when it is requested.
+    /// Returns the metrics text in pieces. Each piece is encoded when it is requested.
     pub fn text(self) -> impl Iterator<Item = Result<String, fmt::Error>> {
         let tokens = self.board.read(<[Snapshot]>::len);
         let scrape = Arc::new(self);
@@ -189,7 +190,7 @@ impl Scrape {
 }
 
 impl Metric {
-    /// The pieces of its text by ranges of tokens; one piece if its series are not per token.
+    /// Splits the metric's text into pieces by ranges of tokens. A metric without a token label has one piece.
     fn pieces(&self, tokens: usize, names: bool) -> impl Iterator<Item = Range<usize>> + use<> {
         let is_of_tokens = names && self.labels.first() == Some(&"token");
         let size = if is_of_tokens { TOKENS_A_PIECE } else { tokens.max(1) };
@@ -197,7 +198,7 @@ impl Metric {
     }
 }
 
-/// One metric's series of the tokens in a range.
+/// One metric's series for a range of tokens.
 #[derive(Debug)]
 struct Piece {
     scrape: Arc<Scrape>,
@@ -215,7 +216,7 @@ impl Piece {
         if is_first {
             return Ok(text);
         }
-        // The encoder begins each piece with the lines HELP and TYPE. A scrape has them once per metric.
+        // The encoder begins each piece with HELP and TYPE lines. A scrape may have these lines only once per metric.
         Ok(text.split_inclusive('\n').skip(2).collect())
     }
 }
@@ -223,7 +224,7 @@ impl Piece {
 impl Collector for Piece {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self { scrape, metric, tokens } = self;
-        // The encoder adds the suffix of counters.
+        // The encoder adds the suffix `_total` to counters.
         let name = metric.name.strip_suffix("_total").unwrap_or(metric.name);
         let encoder = encoder.encode_descriptor(name, metric.help, None, metric.kind)?;
         let samples = Samples { labels: metric.labels, encoder };
@@ -238,11 +239,11 @@ impl Collector for Piece {
 struct Drawn<'a> {
     scrape: &'a Scrape,
     snapshots: &'a [Snapshot],
-    /// The index of the first snapshot on the board.
+    /// The board index of the first snapshot.
     first: usize,
 }
 
-/// The output of one metric's series.
+/// The output for the series of one metric.
 struct Samples<'a> {
     labels: &'static [&'static str],
     encoder: MetricEncoder<'a>,
@@ -263,7 +264,7 @@ fn tokens(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     })
 }
 
-/// One series for each token that has a value.
+/// Writes one series for each token that has a value.
 fn of_tokens(
     drawn: &Drawn<'_>,
     mut to: Samples<'_>,
@@ -307,7 +308,8 @@ fn failures(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
         .try_for_each(|kind| to.put(&[kind.as_str()], &ConstCounter::new(counts.failures(kind))))
 }
 
-/// A condition without a token, such as a wrong clock, has an empty label, and each has where tokens are not named.
+/// Writes the current conditions. The token label is empty for a condition without a token, such as a wrong clock. The
+/// label is always empty if the metrics do not name tokens.
 fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let affected = drawn.scrape.conditions.iter().flat_map(|condition| {
         let tokens = condition.tokens.iter().map(String::as_str).filter(|_| drawn.scrape.names);
@@ -318,7 +320,7 @@ fn conditions(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     affected.into_iter().try_for_each(|(kind, token)| to.put(&[kind.as_str(), token], &ConstGauge::new(1)))
 }
 
-/// Tokens of one app may have different values for its expiry: the first counts.
+/// Writes the expiry of each app's secret. If the tokens of one app have different values, the earliest is used.
 fn app_secrets(drawn: &Drawn<'_>, mut to: Samples<'_>) -> fmt::Result {
     let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for of in drawn.snapshots {

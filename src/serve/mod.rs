@@ -1,4 +1,4 @@
-//! What the running daemon shows: metrics, the status page and its JSON, health, and notifications to systemd.
+//! The outputs of the running daemon: metrics, the status page and its JSON, health, and notifications to systemd.
 
 pub mod http;
 pub mod metrics;

@@ -1,11 +1,11 @@
-//! The status page: one glance shows whether all is well, a second one what to do.
+//! The status page. The page shows first whether all tokens work, and then what to do.
 //!
-//! Owns the HTML. Rendered on the server, without script: a header makes the browser reload it, unless the reader has
-//! paused it. Every length that depends on data is an SVG attribute, since the policy admits one style sheet and no
-//! `style` attribute. Pure.
+//! This module owns the HTML. The server renders the page without scripts. A header makes the browser reload the page,
+//! unless the reader has paused it. The policy allows one style sheet and no `style` attributes. So every length that
+//! depends on data is an SVG attribute. This module is pure.
 //!
-//! Invariants: `maud` escapes everything except the templates' own text and the style sheet; color is never the only
-//! sign; an unknown state is never green.
+//! Invariants: `maud` escapes everything except the templates' own text and the style sheet. Color is never the only
+//! sign of a state. An unknown state is never green.
 
 mod tokens;
 mod trouble;
@@ -22,25 +22,27 @@ use crate::status::document::Status;
 
 const STYLE: &str = include_str!("page/style.css");
 
-/// The content security policy: one style sheet, named by its hash, one icon, and a form that goes to this server. No
-/// script, no font, no frame, no other host.
+/// The content security policy. The policy allows one style sheet, given by its hash, one icon, and forms that are sent
+/// to this server. Scripts, fonts, frames and other hosts are not allowed.
 pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-oLVoH1djfhbwVvmY4oX/UOgEwfpdN2iMBb5PlXZYbCU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The `Refresh` header: the page reloads after 15 seconds, unless the reader has paused it. Accessibility rules
-/// forbid a `meta` refresh that the reader cannot stop (axe-core reports it).
+/// Returns the value of the `Refresh` header, which reloads the page after 15 seconds. A paused page does not send this
+/// header. A `meta` element cannot be used, because accessibility rules forbid a refresh that the reader cannot stop
+/// (axe-core reports it).
 ///
-/// The header names an address. Without one, Chromium does not reload a page whose address has a fragment, as after a
-/// click on one of its links, and shows yesterday's page for ever. With it, Chromium also keeps the scroll position.
-/// The style sheet marks a page that could not be reloaded (`.stale`).
+/// The header contains a URL. Without this URL, Chromium does not reload a page whose address has a fragment. A click
+/// on a link within the page adds a fragment, so the page would stay outdated. With the URL, Chromium also keeps the
+/// scroll position. The style sheet marks a page that could not be reloaded (`.stale`).
 pub fn reload(view: &View) -> String {
     format!("15;url={}", view.address())
 }
 
-/// Limits of conditions, and of names in one: a browser reloads the page every few seconds.
+/// The maximum number of conditions shown. The limit keeps the page small, because browsers reload it every few
+/// seconds.
 const MOST_CONDITIONS: usize = 50;
 const MOST_NAMES: usize = 20;
 
-/// The page, with the tokens that the view chooses.
+/// Renders the page with the tokens that the view selects.
 pub fn render(status: &Status, view: &View) -> Markup {
     let paused = view.paused;
     let (look, headline, sentence) = words::verdict(status);
@@ -116,7 +118,7 @@ fn leaf() -> Markup {
     }
 }
 
-/// The icon of a verdict.
+/// The icon of the verdict.
 fn sign(look: Look) -> Markup {
     html! {
         svg viewBox="0 0 24 24" aria-hidden="true" stroke-width="2.2" stroke-linecap="round" stroke-linejoin="round" {
@@ -126,19 +128,19 @@ fn sign(look: Look) -> Markup {
     }
 }
 
-/// A near day with its hour, a distant one with its year.
+/// Formats a near date with its time of day, and a distant date with its year.
 fn date(at: Timestamp, now: Timestamp) -> String {
     let near = (at - now).abs() < TimeDelta::days(60);
     at.format(if near { "%-d %b, %H:%M" } else { "%-d %b %Y" }).to_string()
 }
 
-/// A time in words, with the exact time for machines and in the tooltip.
+/// Renders a time in words. The exact time is in the `datetime` attribute and the tooltip.
 fn time(at: Timestamp, words: &str) -> Markup {
     let exact = rfc3339(at);
     html! { time datetime=(exact) title=(exact) { (words) } }
 }
 
-/// A sentence with capital letter and full stop; text in backticks becomes code.
+/// Renders a sentence with a capital letter and a full stop. Text in back-ticks becomes code.
 fn sentence(text: &str) -> Markup {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -156,7 +158,7 @@ fn sentence(text: &str) -> Markup {
     }
 }
 
-/// The note on a list that shows `most` of `all`.
+/// Renders a note if a list shows only `most` of `all` entries.
 fn left_out(all: usize, most: usize) -> Markup {
     html! {
         @if all > most {

@@ -1,6 +1,7 @@
-//! Notifications to systemd: ready, a status line, the watchdog, and stopping.
+//! Sends notifications to systemd: ready, a status line, watchdog pings, and stopping.
 //!
-//! Owns the messages and their times. Without `NOTIFY_SOCKET` nothing is sent and no timer runs (`sd_notify(3)`).
+//! This module owns the messages and their timing. Without `NOTIFY_SOCKET`, the module sends no messages and starts no
+//! timer (`sd_notify(3)`).
 
 use std::time::Duration;
 
@@ -10,26 +11,27 @@ use tokio::time::MissedTickBehavior;
 use crate::status::board::StatusBoard;
 use crate::status::line::line;
 
-/// Changes within this time are sent in one line: at start-up, every token changes.
+/// How long to wait after a change, so that several changes are sent in one line. At start-up, every token changes.
 const SETTLES: Duration = Duration::from_millis(500);
 
-/// Reports that the process listens. It does not report that tokens work: an outage must not restart the unit.
+/// Reports that the process listens. The report does not mean that tokens work, because an outage must not restart the
+/// unit.
 pub fn ready() {
     send(&NotifyState::Ready);
 }
 
-/// Reports that the process is about to end.
+/// Reports that the process is about to stop.
 pub fn stopping() {
     send(&NotifyState::Stopping);
 }
 
-/// Sends status lines, and watchdog pings while every task makes progress. Never ends.
+/// Sends status lines. Also sends watchdog pings while every token task makes progress. This function never returns.
 pub async fn keep_told(board: StatusBoard) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return std::future::pending().await;
     }
     let mut news = board.subscribe();
-    // Half the watchdog's period: one ping may be late.
+    // The ping interval is half the watchdog's timeout, so that one ping may be late.
     let mut ping = sd_notify::watchdog_enabled().map(|watched| tokio::time::interval(watched / 2));
     if let Some(ping) = &mut ping {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,7 +55,7 @@ pub async fn keep_told(board: StatusBoard) {
                     send(&NotifyState::Watchdog);
                 }
             }
-            // Cannot fail: the board, which is held here, owns the sender.
+            // `changed` cannot fail, because the board owns the sender and lives longer than this loop.
             _ = news.changed() => {
                 tokio::time::sleep(SETTLES).await;
                 news.mark_unchanged();

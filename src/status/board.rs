@@ -1,7 +1,7 @@
-//! The status board: the tokens' tasks publish to it, and everything else reads it.
+//! The status board. The tokens' tasks publish to it, and all other parts of the process read it.
 //!
-//! Each task writes only its own entry; readers draw a status from all of them. A `watch` channel, so that a reader
-//! may also wait for changes. Beside the snapshots it holds the counters and the tasks' signs of life.
+//! Each task writes only its own entry, and readers build a status from all entries. The board uses a `watch` channel
+//! so that readers can wait for changes. The board also holds the counters and the liveness of the tasks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,31 +24,31 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// The number of an incident's tokens that carry the mark of a delivered alert.
+/// How many tokens of an incident carry the mark of a delivered alert.
 pub const MARKED: usize = 3;
 
-/// All tokens' snapshots. Cheap to clone; all clones are the same board.
+/// The snapshots of all tokens. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
-    /// Notifies of changes other than the time of the next step. While a person must act, the vault is checked every
-    /// minute, which is no reason to recompute all conditions for each sink.
+    /// Signals all changes except those of the next step's time. While a person must act, the vault is checked every
+    /// minute. Sinks need not recompute all conditions after each of those checks.
     news: watch::Sender<()>,
-    /// The host clock's error when it was last published, in seconds.
+    /// The host clock's last published error, in seconds.
     skew: Arc<AtomicI64>,
-    /// Since when the error exceeds the tolerance.
+    /// When the clock error first exceeded the tolerance.
     skewed_since: Arc<Mutex<Option<Timestamp>>>,
     counts: Arc<Counts>,
     pulses: LivenessOfAll,
     deliveries: SinkHealth,
     told: ToldOfAll,
     clock: Clock,
-    /// The clock's uptime when the board was made.
+    /// The uptime of the clock when the board was created.
     since: TimeDelta,
 }
 
 impl StatusBoard {
-    /// A board without any knowledge yet.
+    /// Creates a board on which all tokens are unknown.
     pub fn new<'a>(tokens: impl Iterator<Item = (&'a Arc<ManagedToken>, &'a Timing)>, clock: Clock) -> Self {
         let now = clock.now();
         let unknown = State::unknown(now);
@@ -71,47 +71,47 @@ impl StatusBoard {
         }
     }
 
-    /// The same board, with the alert sinks of these names.
+    /// Sets the alert sinks of the board.
     #[must_use]
     pub fn with_sinks(mut self, sinks: impl Iterator<Item = Arc<str>>) -> Self {
         self.deliveries = SinkHealth::new(sinks);
         self
     }
 
-    /// Records that everything due at this sink was delivered. If that changes a condition, all readers are notified.
+    /// Records that all due alerts were delivered to this sink. If this changes a condition, all readers are notified.
     pub fn all_delivered(&self, sink: usize) {
         if self.deliveries.all_delivered(sink) {
             self.tell();
         }
     }
 
-    /// Records a failed delivery.
+    /// Records a failed delivery. If this changes a condition, all readers are notified.
     pub fn missed(&self, sink: usize, miss: Miss) {
         if self.deliveries.missed(sink, miss, self.clock.now()) {
             self.tell();
         }
     }
 
-    /// The health of the sinks.
+    /// The health of the alert sinks.
     pub fn deliveries(&self) -> &SinkHealth {
         &self.deliveries
     }
 
-    /// Records a delivery failure of the previous process: only a delivery shows that the sink works.
+    /// Adopts a delivery failure of the previous process. The failure lasts until a delivery shows that the sink works.
     pub fn inherit_trouble(&self, sink: usize) {
         if self.deliveries.inherit(sink, self.clock.now()) {
             self.tell();
         }
     }
 
-    /// The marks of delivered alerts of each token.
+    /// The marks of delivered alerts for each token.
     pub fn told(&self) -> &ToldOfAll {
         &self.told
     }
 
-    /// Records an alert that was delivered about these tokens. A few of them keep the mark for all: an outage of many
-    /// tokens is not worth an update of each. The first tokens keep the marks of conditions without a token, such as
-    /// the host's clock.
+    /// Records that an alert about these tokens was delivered. Only the first few tokens carry the mark, because
+    /// updating every token's tags is not worthwhile. For a condition without tokens, such as a wrong host clock, the
+    /// board's first tokens carry the mark.
     pub fn note_told(&self, mark: u32, tokens: &[String]) {
         self.read(|all| {
             if tokens.is_empty() {
@@ -125,7 +125,8 @@ impl StatusBoard {
         });
     }
 
-    /// The function that a token's task calls with each new state: it counts the events and publishes.
+    /// Returns the function that a token's task calls with each new state. The function counts the events and publishes
+    /// the state.
     pub fn publisher(self: &Arc<Self>, place: usize) -> impl Fn(&State, &Next, &[Event]) + Send + use<> {
         let board = Arc::clone(self);
         move |state, next, events| {
@@ -147,7 +148,7 @@ impl StatusBoard {
         }
     }
 
-    /// Writes one token's entry.
+    /// Replaces the snapshot of one token.
     pub fn publish(&self, place: usize, snapshot: Snapshot) {
         self.snapshots.send_modify(|all| {
             if let Some(known) = all.get_mut(place) {
@@ -163,14 +164,14 @@ impl StatusBoard {
         self.news.send_replace(());
     }
 
-    /// The current status.
+    /// Builds the current status.
     pub fn status(&self) -> Status {
         self.drawn(|snapshots, conditions, now| {
             Status::with(snapshots, conditions, now, StatusSource::Daemon)
         })
     }
 
-    /// Draws from the snapshots, the current conditions, and the time.
+    /// Calls `draw` with the snapshots, the current conditions and the time.
     pub fn drawn<T>(&self, draw: impl FnOnce(&[Snapshot], Vec<Condition>, Timestamp) -> T) -> T {
         let (skew, now) = (self.clock.skew(), self.clock.now());
         let snapshots = self.snapshots.borrow();
@@ -187,7 +188,8 @@ impl StatusBoard {
         draw(&snapshots, holding, now)
     }
 
-    /// Snapshots do not hold the beginning of a wrong clock, so it is recorded when it is first seen.
+    /// Sets the start of a clock-skew condition. Snapshots do not contain this start, so the board records when the
+    /// skew was first seen.
     fn date_clock_skew(&self, holding: &mut [Condition], now: Timestamp) {
         let skewed = holding.iter_mut().find(|told| told.kind == Kind::ClockSkew);
         let mut since = self.skewed_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,7 +198,7 @@ impl StatusBoard {
             return;
         };
         let first = since.get_or_insert(condition.since);
-        // The error began when the clock was further ahead than it is now.
+        // The start can be in the future if the host's clock has been set back since.
         *first = (*first).min(now);
         condition.since = *first;
     }
@@ -206,38 +208,37 @@ impl StatusBoard {
         look(&self.snapshots.borrow())
     }
 
-    /// Notifies of each change from now on.
+    /// Subscribes to all later changes.
     pub fn subscribe(&self) -> watch::Receiver<Vec<Snapshot>> {
         self.snapshots.subscribe()
     }
 
-    /// Notifies of each change that may need an alert.
+    /// Subscribes to later changes that may need an alert.
     pub fn subscribe_to_news(&self) -> watch::Receiver<()> {
         self.news.subscribe()
     }
 
-    /// Whether every token has been tried, or waits for its turn, so that the status is known.
+    /// Whether the status is known: every token has been tried or waits for its turn.
     pub fn is_ready(&self) -> bool {
         self.read(|all| all.iter().all(|of| of.was_tried() || of.in_line))
     }
 
-    /// The counters since the process began.
+    /// The counters since the start of the process.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// The tasks' signs of life.
+    /// The liveness of the tokens' tasks.
     pub fn pulses(&self) -> &LivenessOfAll {
         &self.pulses
     }
 
-    /// The clock of the board.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 }
 
-/// Whether more has changed than the time of the next step and the trace of the last request.
+/// Whether snapshots differ in more than the times of checks and the trace of the last request.
 fn differ(mut before: Snapshot, now: &Snapshot) -> bool {
     before.next_step_at = now.next_step_at;
     if let (Some(before), Some(now)) = (&mut before.blocked, &now.blocked) {

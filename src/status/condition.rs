@@ -1,7 +1,8 @@
-//! Conditions: problems that a person should know about, each with its remedy and action.
+//! Conditions: problems that an operator or a user must know, each with who must act and the action.
 //!
-//! Owns the way from snapshots to conditions: which hold, which tokens share one, their severity, and, in `action`,
-//! what to do. Pure: the same snapshots give the same conditions, so that a restart continues the same incident.
+//! Derives conditions from snapshots: which conditions hold, which tokens share one, and their severity. The submodule
+//! `action` owns the action texts. This module is pure: the same snapshots always give the same conditions. So an
+//! incident keeps its id after a restart.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,56 +27,57 @@ pub use self::cause::{Cause, causes};
 pub use self::severity::Severity;
 pub(crate) use self::severity::severity;
 
-/// A failure that may pass is reported once the quick attempts have failed too.
+/// A temporary failure is reported after this many failed attempts.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
-/// The warning time before the app's secret expires: it leaves time for a maintenance window.
+/// How long before its expiry the app's secret is reported. The warning leaves time for a maintenance window.
 const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
-/// A larger error of the host clock may break TLS and token lifetimes.
+/// The maximum tolerated error of the host's clock. A larger error may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
-/// After this uptime every token must have been tried once.
+/// The uptime after which every token must have been tried once.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
-/// How long a buried sign-in and a foreign writer are reported.
+/// How long a restored sign-in (`BuriedSignIn`) and a foreign writer stay reported.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
-/// A problem that a person should know about.
+/// A problem that an operator or a user must know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// The incident: the same across restarts.
+    /// The incident's id, which stays the same across restarts.
     pub id: Uuid,
-    /// Its kind.
+    /// The kind of the problem.
     pub kind: Kind,
-    /// Its cause: a token, an app, a vault, an issuer.
+    /// The name of the cause: a token, an app, a vault or an issuer.
     pub cause: String,
     /// How soon a person must act.
     pub severity: Severity,
-    /// Its beginning.
+    /// When the condition began.
     pub since: Timestamp,
-    /// The tokens it affects, in order.
+    /// The names of the affected tokens, in order.
     pub tokens: Vec<String>,
     /// Who must act.
     pub remedy: Remedy,
-    /// What failed and why.
+    /// One sentence that says what failed and why.
     pub summary: String,
-    /// What to do.
+    /// The action that ends the condition.
     pub action: String,
-    /// Seconds until the first affected token expires; null if unknown.
+    /// Seconds until the first affected token expires, or null if unknown.
     pub runway_seconds: Option<i64>,
     /// The owners of the affected tokens.
     pub owners: Vec<String>,
-    /// The identifiers for support.
+    /// The identifiers that support needs.
     #[serde(flatten)]
     pub trace: Trace,
 }
 
 impl Condition {
-    /// A condition without a token: `kind` and `cause` identify its incident, and its time left is unknown.
+    /// Creates a condition without tokens. `kind` and `cause` determine its incident id. The time left is unknown.
     pub fn new(kind: Kind, cause: &Cause, (severity, remedy): (Severity, Remedy), since: Timestamp) -> Self {
         Self {
             id: cause.incident(kind),
             kind,
             cause: cause.name().to_owned(),
             severity,
-            // As precise as a tag: a restart, which reads it from there, must not change it.
+            // A restart reads this time from a tag, which has whole seconds. Without truncation, the restart would
+            // change the time.
             since: since.trunc_subsecs(0),
             tokens: Vec::new(),
             remedy,
@@ -87,12 +89,12 @@ impl Condition {
         }
     }
 
-    /// Whether it reports a delivery failure of this sink.
+    /// Whether this condition reports that delivery to `sink` fails.
     pub fn is_of_sink(&self, sink: &str) -> bool {
         self.kind == Kind::AlertUndeliverable && self.cause.strip_prefix("sink:") == Some(sink)
     }
 
-    /// The same for one token, with its owner and time left.
+    /// Sets the condition's token, the token's owner and the time left.
     #[must_use]
     pub fn of_token(self, of: &Snapshot, now: Timestamp) -> Self {
         Self {
@@ -103,7 +105,7 @@ impl Condition {
         }
     }
 
-    /// The first few token names, and the number of the others.
+    /// The names of the first `most` tokens, followed by the number of the other tokens.
     pub fn names(&self, most: usize) -> String {
         let named = self.tokens.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
         match self.tokens.len().saturating_sub(most) {
@@ -112,14 +114,14 @@ impl Condition {
         }
     }
 
-    /// The same with summary and action.
+    /// Sets the summary and the action.
     #[must_use]
     pub fn with_texts(self, summary: String, action: String) -> Self {
         Self { summary, action, ..self }
     }
 }
 
-/// All current conditions, the gravest first.
+/// All current conditions, the most severe first.
 pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp) -> Vec<Condition> {
     let mut all = of_tokens(snapshots.iter(), now);
     let skewed = snapshots.first().filter(|_| clock_skew.abs() > CLOCK_TOLERANCE);
@@ -128,7 +130,7 @@ pub fn conditions(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp)
     all
 }
 
-/// The conditions of these tokens only: nothing in them comes from another token.
+/// Limits conditions to the tokens in `to`. The result contains no data of other tokens.
 pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<Condition> {
     let names: BTreeSet<&str> = to.iter().map(|of| of.grant.name.as_str()).collect();
     let is_theirs = |name: &String| names.contains(name.as_str());
@@ -145,7 +147,7 @@ pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<
     all
 }
 
-/// The conditions of these tokens, joined by cause.
+/// The conditions of these tokens. Symptoms with the same cause become one condition.
 fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) -> Vec<Condition> {
     let mut found: BTreeMap<Uuid, Condition> = BTreeMap::new();
     for snapshot in snapshots {
@@ -162,8 +164,8 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
     found.into_values().collect()
 }
 
-/// Tokens that were not tried although the process has run for `up`, and that do not wait for their turn: they count
-/// as overdue for any reason. Measured by a clock that cannot be set.
+/// Reports tokens as overdue that have not been tried although the process has run for `up`. Tokens that wait for their
+/// turn are not reported. `up` comes from a monotonic clock.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -179,7 +181,7 @@ pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Con
         .collect()
 }
 
-/// The gravest first, then the oldest.
+/// Sorts the most severe conditions first, then the oldest.
 pub fn sort(conditions: &mut [Condition]) {
     conditions.sort_by(|one, other| {
         let key = |of: &Condition| (std::cmp::Reverse(of.severity), of.since, of.kind);
@@ -187,7 +189,7 @@ pub fn sort(conditions: &mut [Condition]) {
     });
 }
 
-/// One token's part of a condition.
+/// The part of a condition that one token causes.
 struct Symptom {
     kind: Kind,
     cause: Cause,
@@ -258,7 +260,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         );
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
-    // Suppressed when another condition explains it.
+    // Overdue is suppressed if another condition explains it.
     if let Some(at) = overdue_since(of, now).filter(|_| told_since.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
@@ -295,20 +297,21 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
     format!("the token expired on {day}, {days} days after it was issued")
 }
 
-/// Failures to report: at once if a person must act, else once they have lasted, or if no further attempt follows.
+/// The failures to report. A failure that needs a person is reported immediately, others after several attempts. If no
+/// further attempt follows, all are reported.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    // An unconfirmed failure is not reported, unless no further attempt follows.
+    // An unconfirmed failure is reported only if no further attempt follows.
     let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
     let blocked = of.blocked.as_deref().filter(is_told).map(|blocked| (&blocked.failure, blocked.since));
     let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
     let outage = of.outage.as_deref().filter(lasts).map(|outage| (&outage.failure, outage.since));
-    // Of two failures of one kind, the one that a person must fix is reported.
+    // If two failures have the same kind, only the one that a person must fix is reported.
     let outage = outage.filter(|(failure, _)| blocked.is_none_or(|(known, _)| known.kind != failure.kind));
     blocked.into_iter().chain(outage).map(|(failure, since)| failed(failure, since, of, now)).collect()
 }
 
 fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) -> Symptom {
-    // A rejection after the expiry is the same incident as the expiry.
+    // A rejection after the expiry belongs to the same incident as the expiry.
     let expired_at = of.expired_at(now).filter(|end| failure.kind == Kind::LoginRequired && *end <= since);
     let expiry = expired_at.map_or_else(String::new, |at| format!("; {}", expired(of, at)));
     let kind = if expired_at.is_some() { Kind::TokenExpired } else { failure.kind };
@@ -330,9 +333,9 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// Since when a step is overdue: a proof by twice its period, the first proof of a new version by 15 minutes, a
-/// rotation by a day beyond its spread. A successor that was saved just now, perhaps after days, gets time for its
-/// proof. A token that waits for its turn is not overdue, since the limits require it.
+/// When the token's next step became overdue. `None` if it is not overdue. A proof is overdue after twice its interval,
+/// and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. A save resets
+/// the time for the next proof, because it may have taken days. A token that waits for its turn is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;
@@ -363,7 +366,7 @@ fn clock_skewed(skew: TimeDelta, here: &Deployment, now: Timestamp) -> Condition
         .with_texts(summary, action::CLOCK.into())
 }
 
-/// The kinds of each token's conditions.
+/// The kinds of conditions of each token.
 pub fn kinds_by_token(conditions: &[Condition]) -> BTreeMap<&str, Vec<Kind>> {
     let mut kinds: BTreeMap<&str, Vec<Kind>> = BTreeMap::new();
     for condition in conditions {

@@ -1,29 +1,28 @@
-//! Counters since the process began: rotations by token and outcome, failures by kind.
+//! Counters since the start of the process: rotations by token and outcome, failures by kind.
 //!
-//! Owns the counters behind `rotations_total` and `failures_total`, and which event counts where. Knows nothing of
-//! metric formats. Twelve bytes per token.
+//! This module owns the counters behind `rotations_total` and `failures_total` and the rules for counting events. It
+//! does not know metric formats. The counters use twelve bytes per token.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ports::failure::Kind;
 use crate::rotation::event::Event;
 
-/// The result of an attempt to save a successor.
+/// The result of an attempt to save a new refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RotationOutcome {
-    /// The vault shows the successor.
+    /// The vault's newest version is the new refresh token.
     Saved,
-    /// Another writer's newer sign-in works and was kept.
+    /// Another program stored a newer sign-in that works. Perennial kept that sign-in instead of the new refresh token.
     GaveWay,
-    /// The successor is still held and will be tried again.
+    /// Saving failed. Perennial holds the new refresh token in memory and retries.
     Failed,
 }
 
 impl RotationOutcome {
-    /// All outcomes, for counters that start at zero.
     pub const ALL: [Self; 3] = [Self::Saved, Self::GaveWay, Self::Failed];
 
-    /// The word in metrics.
+    /// The outcome's name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Saved => "saved",
@@ -33,7 +32,7 @@ impl RotationOutcome {
     }
 }
 
-/// The counters. In memory only: a restart begins at zero, as readers of counters expect.
+/// All counters, held only in memory. A restart resets them to zero, as metrics systems expect.
 #[derive(Debug)]
 pub struct Counts {
     failures: [AtomicU64; Kind::ALL.len()],
@@ -41,7 +40,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All at zero, for this many tokens.
+    /// Creates counters at zero for this many tokens.
     pub fn new(tokens: usize) -> Self {
         Self {
             failures: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -49,13 +48,13 @@ impl Counts {
         }
     }
 
-    /// Failed attempts of this kind, of all tokens.
+    /// The number of failures of this kind, summed over all tokens.
     pub fn failures(&self, kind: Kind) -> u64 {
         let place = Kind::ALL.iter().position(|known| *known == kind);
         place.map_or(0, |place| self.failures[place].load(Ordering::Relaxed))
     }
 
-    /// Rotations of one token with this outcome.
+    /// The number of rotations of one token with this outcome.
     pub fn rotations(&self, token: usize, outcome: RotationOutcome) -> u32 {
         self.rotations.get(token).map_or(0, |of| of[outcome as usize].load(Ordering::Relaxed))
     }

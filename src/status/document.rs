@@ -1,6 +1,7 @@
-//! The published status: one document for the endpoints, the page, the metrics and `status`.
+//! The published status document. The HTTP endpoints, the status page, the metrics and the command `status` use it.
 //!
-//! Pure: drawn from snapshots. Holds no secret. The field names are part of the contract.
+//! This module is pure: it builds documents from snapshots. A document contains no secrets. The field names are a
+//! public contract.
 
 use std::borrow::Cow;
 
@@ -15,50 +16,50 @@ use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
 use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
 
-/// The version of this document's form; an incompatible change raises it.
+/// The version of the document's format. An incompatible change increases it.
 const SCHEMA: u32 = 2;
 
-/// The source of a status.
+/// The origin of a status document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusSource {
-    /// A running daemon.
+    /// The document comes from a running daemon.
     Daemon,
-    /// The vault only: values that only a daemon knows are null.
+    /// The document is built only from the vault. Values that only a daemon knows are null.
     Vault,
 }
 
-/// The whole status at one moment.
+/// The status of all tokens at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     schema: u32,
-    /// False while any condition is critical.
+    /// Whether no condition is critical.
     pub healthy: bool,
-    /// The program's version.
+    /// The version of the program.
     pub version: Cow<'static, str>,
-    /// The time of the status.
+    /// The time at which the document was built.
     #[serde(serialize_with = "time")]
     pub now: Timestamp,
-    /// The source.
+    /// The origin of the document.
     pub source: StatusSource,
-    /// The tokens, as configured.
+    /// The tokens, in the order of the configuration.
     pub tokens: Vec<TokenStatus>,
-    /// The current conditions, the gravest first.
+    /// The current conditions, the most severe first.
     pub conditions: Vec<Condition>,
 }
 
-/// One token at one moment. Unknown values are null.
+/// The status of one token at one moment. Unknown values are null.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenStatus {
-    /// Its name.
+    /// The token's name in the configuration.
     pub name: String,
-    /// The vault secret that holds it.
+    /// The vault secret in which the token is stored.
     pub stored_in: String,
-    /// Its state.
+    /// The token's state.
     pub state: TokenState,
-    /// The newest version.
+    /// The newest version of the vault secret.
     pub version: Option<VersionId>,
-    /// When its token was issued.
+    /// When the issuer returned the token.
     #[serde(serialize_with = "maybe_time")]
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
@@ -67,35 +68,37 @@ pub struct TokenStatus {
     /// When the token expires.
     #[serde(serialize_with = "maybe_time")]
     pub expires_at: Option<Timestamp>,
-    /// When the issuer last redeemed it.
+    /// When the issuer last redeemed the token.
     #[serde(serialize_with = "maybe_time")]
     pub proved_at: Option<Timestamp>,
-    /// Seconds until the token or the app secret expires, whichever is first; zero once rejected.
+    /// Seconds until the token or the app's secret expires, whichever is first. The value is zero if the token or the
+    /// app was rejected.
     pub runway_seconds: Option<i64>,
-    /// When this process last saved a successor.
+    /// When this process last saved a new refresh token.
     #[serde(serialize_with = "maybe_time")]
     pub last_rotation_at: Option<Timestamp>,
-    /// When it is due for rotation.
+    /// When the token is due for rotation.
     #[serde(serialize_with = "maybe_time")]
     pub rotate_at: Option<Timestamp>,
-    /// When the next step is due.
+    /// When the token's next step is due.
     #[serde(serialize_with = "maybe_time")]
     pub next_step_at: Option<Timestamp>,
-    /// Whether that step is due and waits for shared limits: it is not overdue.
+    /// Whether the next step is due but waits because of limits shared with other tokens. A waiting step is not
+    /// overdue.
     pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
-    /// The kinds of its conditions.
+    /// The kinds of the token's conditions.
     pub conditions: Vec<Kind>,
 }
 
 impl Status {
-    /// Draws the status.
+    /// Builds the status from snapshots and derives the conditions from them.
     pub fn of(snapshots: &[Snapshot], clock_skew: TimeDelta, now: Timestamp, source: StatusSource) -> Self {
         Self::with(snapshots, conditions(snapshots, clock_skew, now), now, source)
     }
 
-    /// Draws the status with these conditions.
+    /// Builds the status from snapshots and the given conditions.
     pub fn with(
         snapshots: &[Snapshot],
         conditions: Vec<Condition>,
@@ -118,8 +121,8 @@ impl Status {
         }
     }
 
-    /// Parses a daemon's document. `None` if it is anything else, or has another form. Texts from any source are made
-    /// safe for a terminal.
+    /// Parses a document that a daemon served. Returns `None` for any other content and for another format version.
+    /// Texts in the document are made safe for a terminal.
     pub fn parse(served: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(served).ok()?;
         defuse(&mut value);
@@ -127,14 +130,14 @@ impl Status {
         (status.schema == SCHEMA && status.source == StatusSource::Daemon).then_some(status)
     }
 
-    /// The conditions that affect one token, or all.
+    /// The conditions that affect one token. For `None`, returns all conditions.
     pub fn touching(&self, token: Option<&str>) -> impl Iterator<Item = &Condition> {
         self.conditions.iter().filter(move |condition| {
             token.is_none_or(|name| condition.tokens.iter().any(|affected| affected == name))
         })
     }
 
-    /// The highest severity, for one token or for all.
+    /// The highest severity of the conditions of one token. For `None`, considers all conditions.
     pub fn gravest(&self, token: Option<&str>) -> Option<Severity> {
         self.touching(token).map(|condition| condition.severity).max()
     }

@@ -1,4 +1,4 @@
-//! The log's lines about conditions: one when a condition opens, with its action, and one when it ends.
+//! Logs each condition when it opens, with its action, and again when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,16 +13,17 @@ use crate::process::relative;
 use crate::status::board::StatusBoard;
 use crate::status::condition::{Condition, Severity};
 
-/// A condition that may pass is logged after this time, as for sinks.
+/// How long a condition with remedy `Retry` must last before it is logged. Alert sinks use the same delay.
 const HELD_FOR: TimeDelta = TimeDelta::seconds(30);
-/// Changes within this time are evaluated together: that takes milliseconds for ten thousand tokens.
+/// How long to wait after a change, so that several changes are evaluated together. An evaluation takes milliseconds
+/// for ten thousand tokens.
 const SETTLES: Duration = Duration::from_secs(5);
-/// Some conditions begin only because time passes, so they are also evaluated at this interval.
+/// How often conditions are evaluated without a change. Some conditions begin only because time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Token names in one line.
+/// The maximum number of token names in a log line.
 const MOST_NAMES: usize = 10;
 
-/// Logs conditions as long as the process runs.
+/// Logs conditions until the process ends.
 pub async fn keep_journal(board: StatusBoard) {
     let mut news = board.subscribe_to_news();
     let mut journal = Journal::default();
@@ -40,11 +41,11 @@ pub async fn keep_journal(board: StatusBoard) {
     }
 }
 
-/// The conditions that were logged.
+/// The conditions that the log contains so far.
 #[derive(Default)]
 struct Journal {
     open: BTreeMap<Uuid, Condition>,
-    /// Conditions that are not logged yet, and when they were first seen.
+    /// Conditions that are not logged yet, with the time when each was first seen.
     pending: BTreeMap<Uuid, Timestamp>,
 }
 
@@ -55,7 +56,7 @@ enum JournalEntry {
 }
 
 impl Journal {
-    /// The lines that are due.
+    /// Returns the log entries that are due.
     fn entries(&mut self, holding: &[Condition], now: Timestamp) -> Vec<JournalEntry> {
         let mut entries = Vec::new();
         let holds: BTreeSet<Uuid> = holding.iter().map(|condition| condition.id).collect();

@@ -3,7 +3,8 @@
 use crate::process::clock::Timestamp;
 use crate::status::snapshot::{Snapshot, TokenState};
 
-/// One line for people. The next step has its time of day: a relative time would become wrong.
+/// Formats the status as one line. The line gives the next step's time of day, because a relative time would become
+/// outdated.
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
@@ -24,7 +25,7 @@ pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     }
 }
 
-/// The words for this many tokens in a state.
+/// Describes `count` tokens in a state.
 pub fn words(state: TokenState, count: usize) -> &'static str {
     match (state, count) {
         (TokenState::Current, _) => "current",

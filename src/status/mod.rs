@@ -1,6 +1,6 @@
-//! The known status of all tokens in forms that may be shown: snapshots, conditions, counters, JSON, and one sentence.
+//! The status of all tokens in displayable forms: snapshots, conditions, counters, JSON, and one sentence.
 //!
-//! Holds no secret and decides nothing about a token.
+//! These modules contain no secrets and make no decisions about tokens.
 
 pub mod snapshot;
 pub mod condition;

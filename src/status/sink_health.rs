@@ -1,9 +1,9 @@
-//! The health of the alert sinks: deliveries of each, and which of them fail.
+//! The health of the alert sinks: delivery counts of each sink and the sinks that fail.
 //!
-//! Owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. Knows neither the
-//! messages nor their forms.
+//! This module owns the counters behind `alert_deliveries_total` and the condition `alert_undeliverable`. It does not
+//! know the messages or their formats.
 //!
-//! Invariant: only a delivery ends the condition.
+//! Invariant: only a successful delivery ends the condition.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +12,13 @@ use crate::process::clock::Timestamp;
 use crate::status::condition::{Cause, Condition, Severity, action};
 use crate::token::managed::Deployment;
 
-/// A failure that may pass is reported after this many attempts in a row.
+/// A temporary failure is reported after this many failed attempts in a row.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 
-/// The outcomes in metrics.
+/// The outcomes of a delivery in metrics.
 pub const OUTCOMES: [&str; 2] = ["delivered", "failed"];
 
-/// All sinks, in the order of the configuration. Cheap to clone.
+/// The health of all sinks, in the order of the configuration. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct SinkHealth(Arc<[Mutex<Record>]>);
 
@@ -27,7 +27,7 @@ struct Record {
     sink: Arc<str>,
     counts: [u64; OUTCOMES.len()],
     trouble: Option<Trouble>,
-    /// Whether the previous process's failures have been adopted.
+    /// Whether the previous process's failure was already adopted.
     has_inherited: bool,
 }
 
@@ -40,39 +40,39 @@ struct Trouble {
     severity: Severity,
 }
 
-/// A failed attempt.
+/// A failed delivery attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Miss {
-    /// The reason, without any address or secret.
+    /// The reason for the failure, without addresses or secrets.
     pub why: String,
-    /// Whether retries are useless until a person acts.
+    /// Whether retries fail until a person acts.
     pub permanent: bool,
-    /// The highest severity among the undelivered changes.
+    /// The highest severity among the undelivered alerts.
     pub severity: Severity,
 }
 
 impl SinkHealth {
-    /// Sinks of these names, without any attempt yet.
+    /// Creates records for these sinks, without any deliveries.
     pub fn new(sinks: impl Iterator<Item = Arc<str>>) -> Self {
         let records = sinks
             .map(|sink| Mutex::new(Record { sink, counts: [0; 2], trouble: None, has_inherited: false }));
         Self(records.collect())
     }
 
-    /// Counts a delivery.
+    /// Counts a successful delivery.
     pub fn delivered(&self, place: usize) {
         if let Some(mut record) = self.record(place) {
             record.counts[0] += 1;
         }
     }
 
-    /// Records that everything due was delivered. Returns whether that ends a condition.
+    /// Records that all due alerts were delivered. Returns whether this ends a condition.
     pub fn all_delivered(&self, place: usize) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         record.trouble.take().is_some_and(|trouble| trouble.is_told())
     }
 
-    /// Counts a failed attempt. Returns whether that begins or worsens a condition.
+    /// Counts a failed attempt. Returns whether this opens or changes a condition.
     pub fn missed(&self, place: usize, miss: Miss, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         record.counts[1] += 1;
@@ -91,7 +91,8 @@ impl SinkHealth {
         is_news
     }
 
-    /// Adopts a failure of the previous process, once. Returns whether that is news: the sink was not tried yet.
+    /// Adopts a failure of the previous process, at most once. Returns whether a condition opened, which is false if
+    /// this process has already seen a failure.
     pub fn inherit(&self, place: usize, now: Timestamp) -> bool {
         let Some(mut record) = self.record(place) else { return false };
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
@@ -103,22 +104,22 @@ impl SinkHealth {
         true
     }
 
-    /// The sinks' names, in order.
+    /// The names of the sinks, in the order of the configuration.
     pub fn names(&self) -> Vec<Arc<str>> {
         (0..self.0.len()).filter_map(|place| Some(self.record(place)?.sink.clone())).collect()
     }
 
-    /// Since when attempts fail, if the last one did.
+    /// When deliveries began to fail, if the last attempt failed.
     pub fn troubled_since(&self, place: usize) -> Option<Timestamp> {
         self.record(place)?.trouble.as_ref().map(|trouble| trouble.since)
     }
 
-    /// The sinks' conditions. None begins after `now`: a clock that was ahead has been set back since.
+    /// The conditions of the sinks. If the clock was set back, a condition's start is limited to `now`.
     pub fn conditions(&self, here: &Deployment, now: Timestamp) -> Vec<Condition> {
         (0..self.0.len()).filter_map(|place| self.condition(place, here, now)).collect()
     }
 
-    /// Names and counts, in a fixed order.
+    /// The name and the delivery counts of each sink, in the order of the configuration.
     pub fn counts(&self) -> Vec<(Arc<str>, [u64; OUTCOMES.len()])> {
         let all = (0..self.0.len()).filter_map(|place| self.record(place));
         all.map(|record| (record.sink.clone(), record.counts)).collect()
@@ -144,7 +145,7 @@ impl Trouble {
     }
 }
 
-/// The condition of a sink whose deliveries fail.
+/// Creates the condition for a sink whose deliveries fail.
 pub fn undeliverable(
     sink: &str,
     here: &Deployment,

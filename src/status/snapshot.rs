@@ -1,6 +1,7 @@
-//! The public view of one token, drawn from the state after each step.
+//! The public view of one token, built from the token's state after each step.
 //!
-//! Pure. Holds no secret. Small, since every token has one as long as the process lives.
+//! This module is pure. A snapshot contains no secrets. A snapshot is small, because the process holds one per token
+//! for its whole life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,30 +23,30 @@ mod heard;
 
 use self::heard::Heard;
 
-/// A token's state in one word.
+/// The state of a token, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// Redeemed, and its access token accepted, within twice `prove_every`, without a later failure.
+    /// The token was redeemed and its access token accepted within twice `prove_every`. No failure followed.
     Current,
-    /// A successor is held that is not in the vault yet.
+    /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
     /// A user must sign in.
     NeedsLogin,
     /// An operator must act.
     NeedsOperator,
-    /// Entra redeems it, and Partner Center rejects its access token.
+    /// Entra redeems the token, but Partner Center rejects its access token.
     PartnerCenterRefused,
-    /// Past its expiry, and not redeemed since: a user must sign in.
+    /// The token's expiry has passed and it was not redeemed since. A user must sign in.
     Expired,
-    /// Switched off in the vault.
+    /// The token's newest version is disabled in the vault.
     Off,
-    /// Unknown; never shown as green.
+    /// The token's state is unknown. An unknown state is never shown in green.
     Unknown,
 }
 
 impl TokenState {
-    /// All states, for metrics that count each.
+    /// All states, for metrics with one series per state.
     pub const ALL: [Self; 8] = [
         Self::Current,
         Self::Unsaved,
@@ -57,7 +58,7 @@ impl TokenState {
         Self::Unknown,
     ];
 
-    /// Its name in a status and in metrics.
+    /// The state's name in the status document and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Current => "current",
@@ -75,81 +76,81 @@ impl TokenState {
 /// The public view of one token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The token, as configured.
+    /// The token's configuration.
     pub grant: Arc<ManagedToken>,
-    /// Its state after the last step.
+    /// The state after the last step, without the effect of time.
     phase: TokenState,
-    /// The newest version, when last read.
+    /// The newest version, as last read from the vault.
     pub version: Option<VersionId>,
     /// What the previous process left in the vault.
     pub inherited: Option<Inherited>,
-    /// When its token was issued.
+    /// When the issuer returned the token.
     pub issued_at: Option<Timestamp>,
     /// When the user signed in.
     pub signed_in_at: Option<Timestamp>,
-    /// Its user, while their account causes the failure.
+    /// The user's object id, set only while a disabled account causes the failure.
     pub user_oid: Option<Box<str>>,
-    /// Its computed expiry; unknown once it was redeemed after that.
+    /// The computed expiry. `None` if the token was redeemed after that time.
     pub expires_at: Option<Timestamp>,
-    /// When it is due for rotation.
+    /// When the token is due for rotation.
     pub rotate_at: Option<Timestamp>,
-    /// When the issuer last redeemed it, by this process or by one before it.
+    /// When the issuer last redeemed the token, for this process or an earlier one.
     pub proved_at: Option<Timestamp>,
-    /// When the first proof of the newest version was due, if no process has proved it.
+    /// When the first proof of the newest version was due. `None` after the first proof.
     pub first_proof_due_at: Option<Timestamp>,
-    /// Whether the previous process recorded a rejection after that proof.
+    /// Whether the previous process recorded a rejection after the last proof.
     refused_since: bool,
-    /// When a successor was last saved.
+    /// When this process last saved a new refresh token.
     pub last_rotation_at: Option<Timestamp>,
-    /// When the next step is due. `None` after a command, which has no next step.
+    /// When the next step is due. `None` after a one-time command.
     pub next_step_at: Option<Timestamp>,
-    /// Whether that step is due and waits for its turn behind other tokens.
+    /// Whether the next step is due but waits for its turn behind other tokens.
     pub in_line: bool,
-    /// Partner Center's verdict, to this process or an earlier one.
+    /// Partner Center's last verdict, received by this process or an earlier one.
     heard: Heard,
     /// When the app's secret expires, if known.
     pub app_secret_expires: Option<Timestamp>,
-    /// When the app's credential was first read: only then an unknown expiry counts as unknown.
+    /// When the app's secret was first read. Until the first read, an unknown expiry of the secret is not reported.
     pub credential_read_at: Option<Timestamp>,
-    /// The failure that a person must fix.
+    /// The current failure that a person must fix.
     pub blocked: Option<Box<Blocked>>,
-    /// The failure that may pass.
+    /// The current failure that may be temporary.
     pub outage: Option<Box<Outage>>,
-    /// The identity facts of the last proof that could not be compared, and since when.
+    /// The facts (tenant, app, user) that the last proof could not compare, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
-    /// Another program that keeps writing the secret.
+    /// Another program that keeps replacing the secret.
     pub foreign_writer: Option<ForeignWriter>,
-    /// When a buried sign-in was last restored.
+    /// When Perennial last restored a sign-in that a rotation had overwritten.
     pub unburied_at: Option<Timestamp>,
-    /// Since when the issuer returns the token that it received.
+    /// When the issuer first returned the same refresh token instead of a new one.
     pub same_token_at: Option<Timestamp>,
-    /// Its times by the policy.
+    /// The token's intervals from its policy.
     periods: Periods,
 }
 
-/// A policy's times for one token, with its spread.
+/// The intervals of one token, with the random spread of its rotation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Periods {
-    /// The age at which it is rotated.
+    /// The age at which the token is rotated.
     pub rotate_after: TimeDelta,
-    /// How often it is proved.
+    /// The interval between proofs.
     pub prove_every: Duration,
 }
 
 impl Periods {
-    /// The periods of a token's timing.
+    /// Takes the intervals from a token's timing.
     pub fn of(timing: &Timing) -> Self {
         Self { rotate_after: timing.rotate_after(), prove_every: timing.policy().prove_every }
     }
 
-    /// How long a proof, or an acceptance by Partner Center, is valid (promise 9, docs/promises.md).
+    /// How long a proof or an acceptance by Partner Center stays valid (promise 9, docs/promises.md).
     fn counts_for(self) -> TimeDelta {
         delta(2 * self.prove_every)
     }
 }
 
 impl Snapshot {
-    /// Draws a token after a step. `next` is the following step, if any.
+    /// Builds the snapshot of a token after a step. `next` is the following step, if any.
     pub fn of(
         grant: &Arc<ManagedToken>,
         periods: Periods,
@@ -165,7 +166,8 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // The expiry is computed. A later redemption disproves it: then it is unknown.
+        // The expiry is only computed. A redemption after the computed expiry proves it wrong, so the expiry becomes
+        // unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -213,54 +215,54 @@ impl Snapshot {
         }
     }
 
-    /// Draws it again after a further step. Returns the previous view.
+    /// Rebuilds this snapshot after another step. Returns the previous snapshot.
     #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
         std::mem::replace(self, Self::of(&self.grant, self.periods, state, Some(next), now))
     }
 
-    /// Whether Partner Center accepts the access token; unknown until asked.
+    /// Whether Partner Center accepts the access token. `None` if unknown.
     pub fn accepted(&self) -> Option<bool> {
         self.heard.accepted
     }
 
-    /// Whether the grant carries MFA, if known.
+    /// Whether the grant carries MFA. `None` if unknown.
     pub fn mfa(&self) -> Option<bool> {
         self.heard.mfa
     }
 
-    /// Since when this verdict has been given.
+    /// When Partner Center first gave its current verdict.
     pub fn verdict_since(&self) -> Option<Timestamp> {
         self.heard.since
     }
 
-    /// When Partner Center's last verdict expires. `None` without a verdict, or with `verify = "nothing"`.
+    /// When Partner Center's last verdict expires. `None` if there is no verdict or if `verify = "nothing"`.
     pub fn verdict_expires_at(&self) -> Option<Timestamp> {
         self.heard.at.map(|at| at + self.periods.counts_for())
     }
 
-    /// How often it is proved.
+    /// The interval between proofs.
     pub fn prove_every(&self) -> Duration {
         self.periods.prove_every
     }
 
-    /// Its failures; the one that a person must fix is first.
+    /// The token's failures. The failure that a person must fix comes first.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         let blocked = self.blocked.iter().map(|blocked| &blocked.failure);
         blocked.chain(self.outage.iter().map(|outage| &outage.failure))
     }
 
-    /// Its failure; of two, the graver one.
+    /// The token's most important failure.
     pub fn failure(&self) -> Option<&Failure> {
         self.failures().next()
     }
 
-    /// Its failure of this kind.
+    /// The token's failure of this kind, if any.
     pub fn failure_of(&self, kind: Kind) -> Option<&Failure> {
         self.failures().find(|failure| failure.kind == kind)
     }
 
-    /// The app, if the configuration names its id.
+    /// The app's client id, if the configuration contains it.
     pub fn client_id(&self) -> Option<&str> {
         match &self.grant.client_id {
             ConfigValue::Plain(id) => Some(id),
@@ -268,14 +270,14 @@ impl Snapshot {
         }
     }
 
-    /// The lifetime of its tokens.
+    /// The lifetime of the token's refresh tokens.
     pub fn lifetime(&self) -> TimeDelta {
         delta(self.grant.policy.lifetime)
     }
 
-    /// Its state now: a proof or an acceptance that is too old no longer counts. An outage of Partner Center makes a
-    /// token unknown and opens no condition, since no operator can end it. A token that Partner Center never accepted
-    /// is unknown, too.
+    /// The token's state at `now`, after old proofs and acceptances have expired. During an outage of Partner Center,
+    /// the state becomes unknown. No condition opens, because no operator can end the outage. A token that Partner
+    /// Center has never accepted is unknown, too.
     pub fn standing(&self, now: Timestamp) -> TokenState {
         let fresh = self.proved_at.is_some_and(|at| at + self.periods.counts_for() >= now)
             && (self.grant.verify == Verify::Nothing
@@ -294,21 +296,22 @@ impl Snapshot {
         }
     }
 
-    /// When the token expired, if it has. A token that is off does not count, nor does one whose successor is held.
+    /// When the token expired, if it has. `None` for a token that is off, and while a new refresh token is not saved
+    /// yet.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)
     }
 
-    /// Time until the token or the app secret expires, whichever is first. Zero while no usable access token can be
-    /// obtained; unknown if the token's own expiry is.
+    /// Time until the token or the app's secret expires, whichever is first. The time is zero while no usable access
+    /// token can be obtained. `None` if the token's expiry is unknown.
     pub fn runway(&self, now: Timestamp) -> Option<TimeDelta> {
         let refused = self.blocked.as_ref().is_some_and(|blocked| {
             let of_the_app = blocked.failure.about == FailureSubject::AppCredential;
             let is_gone = matches!(blocked.failure.kind, Kind::NeverSignedIn | Kind::SecretDeleted);
             blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app || is_gone)
         });
-        // The strict token in the vault is spent while this process or another one holds the successor.
+        // A strict issuer has already invalidated the vault's token while a process holds the new refresh token.
         let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();
         let is_spent = self.grant.strict && is_held;
         if refused || is_spent || self.lacks_mfa() || self.accepted() == Some(false) {
@@ -318,8 +321,8 @@ impl Snapshot {
         Some((ends - now).max(TimeDelta::zero()))
     }
 
-    /// Whether the current facts show that a condition of this kind has ended, whichever process reported it. Only a
-    /// success does.
+    /// Whether the current facts show that a condition of this kind has ended, even if another process reported it.
+    /// Only a success ends a condition.
     pub fn shows_the_end_of(&self, kind: Kind) -> bool {
         let works = self.phase == TokenState::Current && self.outage.is_none();
         let is_asked = self.grant.verify == Verify::PartnerCenter;
@@ -331,24 +334,24 @@ impl Snapshot {
         }
     }
 
-    /// Whether a successor is held that is not in the vault yet.
+    /// Whether Perennial holds a new refresh token that is not saved in the vault yet.
     pub fn holds_successor(&self) -> bool {
         self.phase == TokenState::Unsaved
     }
 
-    /// Whether a step has been tried: the vault was read, or reading failed.
+    /// Whether the token was tried: the vault was read, or reading it failed.
     pub fn was_tried(&self) -> bool {
         self.version.is_some() || self.failure().is_some()
     }
 
-    /// Whether MFA is known to be missing.
+    /// Whether MFA is known to be missing from the grant.
     pub fn lacks_mfa(&self) -> bool {
         self.mfa() == Some(false)
     }
 }
 
 fn standing(state: &State) -> TokenState {
-    // Until a rejection is confirmed, the state is unknown.
+    // The state stays unknown until a rejection is confirmed.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
     let remedy = blocked.map(|blocked| blocked.failure.remedy);
     match (&state.phase, remedy) {
@@ -361,7 +364,7 @@ fn standing(state: &State) -> TokenState {
     }
 }
 
-/// The token's user. A tag can hold anything: only an object id may appear in a command.
+/// The object id of the token's user. A tag can contain any text, so only GUIDs are accepted for use in a command.
 fn user(grant: &ManagedToken, state: &State) -> Option<Box<str>> {
     let noted = state.newest.as_ref().and_then(|version| version.tags.get(tag::USER_OID));
     let proved = state.known().and_then(|facts| facts.user_oid.as_deref());

@@ -1,5 +1,5 @@
-//! The verdict of a status document: what blocks a token, and what is unknown. Pure: the same document has the same
-//! verdict, whether a daemon or the vault's tags are its source.
+//! Derives from a status document which problems block tokens and which tokens are unknown. This module is pure:
+//! documents of a daemon and of the vault's tags give the same result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ use crate::status::snapshot::TokenState;
 use crate::token::managed::ManagedToken;
 
 impl Status {
-    /// The conditions that matter to a user of these tokens now: critical ones, and those that explain why a token is
-    /// not `current`. A token that was switched off does not count.
+    /// The conditions that matter now to a user of these tokens. Critical conditions matter, and conditions that
+    /// explain why a token is not `current`. Tokens that are off are ignored.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Condition> {
         let is_hit = |condition: &Condition, token: &TokenStatus| match token.state {
             TokenState::Off => false,
@@ -28,12 +28,12 @@ impl Status {
         })
     }
 
-    /// The number of tokens that are not known to work.
+    /// The number of tokens whose state is unknown.
     pub fn unknown(&self) -> usize {
         self.tokens.iter().filter(|token| token.state == TokenState::Unknown).count()
     }
 
-    /// The number of tokens that could not be read.
+    /// The number of tokens that could not be read from the vault.
     pub fn unread(&self) -> usize {
         let unread =
             |kind: &Kind| matches!(kind, Kind::VaultUnreachable | Kind::VaultRefused | Kind::VaultIdentity);
@@ -41,7 +41,7 @@ impl Status {
         self.tokens.iter().filter(is_unread).count()
     }
 
-    /// Whether it covers exactly these tokens, each in the same vault secret.
+    /// Whether the document covers exactly these tokens, each in the same vault secret.
     pub fn is_of(&self, tokens: &[ManagedToken]) -> bool {
         let ours: BTreeSet<(&str, String)> =
             tokens.iter().map(|token| (token.name.as_str(), token.secret.to_string())).collect();
@@ -49,7 +49,7 @@ impl Status {
         self.tokens.len() == tokens.len() && ours == theirs.collect()
     }
 
-    /// The same for some of its tokens only, with the conditions that have no token.
+    /// Limits the document to some of its tokens. Conditions without a token are kept.
     #[must_use]
     pub fn narrowed(mut self, to: &[&ManagedToken]) -> Self {
         if to.len() == self.tokens.len() {
@@ -85,7 +85,8 @@ impl Status {
     }
 }
 
-/// Whether such a condition explains why a token is not current. The others are advice, or report only a delay.
+/// Whether a condition of this kind explains why a token is not `current`. All other kinds are advice or report a
+/// delay.
 fn keeps_from_use(kind: Kind) -> bool {
     !matches!(
         kind,
@@ -115,7 +116,7 @@ mod tests {
         Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
     }
 
-    /// A token with an owner of its own.
+    /// Creates a token with a secret and an owner of its own.
     fn grant(name: &str) -> ManagedToken {
         ManagedToken {
             secret: samples::address(name),
@@ -124,7 +125,7 @@ mod tests {
         }
     }
 
-    /// One outage of Entra, while one token has five days left and another eighty.
+    /// Creates the status during an outage of Entra. One token has five days left and another one 80 days.
     fn outage() -> Status {
         let drawn = |name, age| {
             let proved = samples::proved(samples::version("v", now() - TimeDelta::days(age)), now());

@@ -1,8 +1,8 @@
-//! A token's claims, as far as Perennial uses them: for diagnosis, and to compare tenant, app and user (`answer`).
+//! Claims of a token. Perennial uses them for diagnosis and to compare the tenant, app and user (`answer`).
 //!
-//! Pure. Each claim is parsed on its own: an unexpected type in one leaves the others unaffected. No signature is
-//! checked: both tokens come from the token endpoint itself over TLS, which replaces it (`OpenID` Connect Core
-//! 3.1.3.7, 6).
+//! This module is pure. Each claim is parsed separately, so a claim of an unexpected type does not affect the others.
+//! Signatures are not checked, because both tokens come directly from the token endpoint over TLS. `OpenID` Connect
+//! Core 3.1.3.7 (6) permits TLS instead of a signature check.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use uuid::Uuid;
 
 use crate::process::text;
 
-/// One claim.
+/// The value of one claim.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Claim {
-    /// Missing, or null.
+    /// The claim is missing or null.
     #[default]
     Absent,
-    /// A text.
+    /// The claim is a string.
     Text(String),
-    /// A list of texts.
+    /// The claim is a list of strings.
     List(Vec<String>),
-    /// Any other type, which cannot be compared.
+    /// The claim has any other type and cannot be compared.
     Odd,
 }
 
@@ -41,7 +41,7 @@ impl Claim {
         }
     }
 
-    /// Its texts.
+    /// Iterates over the claim's strings.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::Text(text) => (Some(text), &[][..]),
@@ -51,7 +51,7 @@ impl Claim {
         one.into_iter().chain(many).map(String::as_str)
     }
 
-    /// The text, if it is one.
+    /// The string, if the claim is a single string.
     pub fn as_deref(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -60,42 +60,44 @@ impl Claim {
     }
 }
 
-/// The claims that Perennial uses, of an access token or an ID token. `Debug` shows only GUIDs: a token can claim
-/// anything.
+/// The claims of an access token or ID token that Perennial uses. `Debug` shows only GUIDs, because a claim can contain
+/// any text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Tenant.
+    /// The tenant id.
     pub tid: Claim,
-    /// User's object id.
+    /// The user's object id.
     pub oid: Claim,
-    /// App (client) id in v1-format access tokens, which Partner Center uses (Entra, access-token-claims-reference).
+    /// The app's client id in v1 access tokens. Partner Center uses v1 tokens (Entra, access-token-claims-reference).
     pub appid: Claim,
-    /// App (client) id in v2-format ones.
+    /// The app's client id in v2 access tokens.
     pub azp: Claim,
-    /// The audience: the app of an ID token, the resource of an access token.
+    /// The audience. The audience of an ID token is the app, and that of an access token is the resource.
     pub aud: Claim,
-    /// How the user authenticated; Partner Center requires `mfa`.
+    /// The methods with which the user authenticated. Partner Center requires `mfa`.
     pub amr: Claim,
-    /// Delegated scopes, separated by blanks.
+    /// The delegated scopes, separated by spaces.
     pub scp: Claim,
-    /// In an ID token, the nonce of the authorization request.
+    /// The nonce of the authorization request. Only an ID token has it.
     pub nonce: Claim,
-    /// The user's sign-in name: for people only, since it can change (Entra, id-token-claims-reference).
+    /// The user's sign-in name. Perennial only displays the name, because it can change (Entra,
+    /// id-token-claims-reference).
     pub preferred_username: Claim,
-    /// The same in v1-format access tokens.
+    /// The user's sign-in name in v1 access tokens.
     pub upn: Claim,
 }
 
 impl Claims {
-    /// Reads the payload of a JWT. `None` if it is not one: Entra calls access tokens opaque.
+    /// Reads the claims of a JWT. `None` if the text is not a JWT, because Entra does not guarantee the format of
+    /// access tokens.
     pub fn of_jwt(jwt: &str) -> Option<Self> {
         let payload = jwt.split('.').nth(1)?;
         let json = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-        // Of two claims of one name the last one counts (RFC 7519, 4).
+        // If two claims have the same name, the last one is used (RFC 7519, 4).
         Self::of(serde_json::from_slice(&json).ok()?)
     }
 
-    /// Reads a payload. `None` if it is no object.
+    /// Reads the claims of a JWT payload. `None` if the payload is not a JSON object.
     pub fn of(payload: Value) -> Option<Self> {
         let Value::Object(mut members) = payload else { return None };
         let mut claim = |name: &str| members.remove(name).map_or(Claim::Absent, Claim::of);
@@ -113,12 +115,12 @@ impl Claims {
         })
     }
 
-    /// Without the claims for whose texts `is_unfit` holds: they become `Odd`, so that they are never shown.
+    /// Replaces each claim for which `is_unfit` returns true by `Odd`, so that it is never shown.
     #[must_use]
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;
         let claims = [tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn];
-        // All together first, which usually suffices.
+        // One check of all claims together usually suffices.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
                 if is_unfit(&claim.texts().collect::<Vec<_>>()) {
@@ -129,13 +131,13 @@ impl Claims {
         self
     }
 
-    /// The user's sign-in name, if it has the form of one.
+    /// The user's sign-in name, if a claim has the form of a sign-in name.
     pub fn sign_in_name(&self) -> Option<&str> {
         let names = [&self.preferred_username, &self.upn];
         names.into_iter().filter_map(Claim::as_deref).find_map(text::sign_in_name)
     }
 
-    /// Whether the token's sign-in used MFA; unknown without a list in `amr`.
+    /// Whether the user signed in with MFA. `None` if `amr` is not a list.
     pub fn mfa(&self) -> Option<bool> {
         match &self.amr {
             Claim::List(methods) => Some(methods.iter().any(|method| method == "mfa")),

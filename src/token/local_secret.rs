@@ -1,7 +1,7 @@
-//! Reads secrets on this machine: files, environment variables, systemd credentials.
+//! Reads secrets on this machine from files, environment variables and systemd credentials.
 //!
-//! Owns what is read, its limit, and what is trimmed. Knows no vault. Never shows the content: an error names only the
-//! place and the reason.
+//! This module owns the reading, the size limit and the trimming of secrets on this machine. It does not access a
+//! vault. An error names the location and the reason, but never the content.
 
 use std::path::{Path, PathBuf};
 use std::{env, io};
@@ -14,49 +14,49 @@ use crate::process::file::FileError;
 use crate::process::{file, text};
 use crate::token::secret::Source;
 
-/// The longest secret. systemd admits 1 MB for all credentials together (systemd.exec).
+/// The maximum size of a secret. systemd allows 1 MB for all credentials together (systemd.exec).
 const MAX_BYTES: usize = 64 * 1024;
 
-/// What is wrong with a longer one.
+/// The error text for a secret that is too long.
 const TOO_LONG: &str = "is longer than 64 KiB";
 
-/// Why a secret could not be read. An operator must act.
+/// Why a secret could not be read. An operator must fix it.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// The file is missing or may not be read.
+    /// The file is missing or this process may not read it.
     #[error("cannot read {}: {}", path.display(), reason.kind())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The reason; only its kind is shown.
+        /// The I/O error. The message shows only its kind.
         reason: io::Error,
     },
-    /// The variable is not set.
+    /// The environment variable is not set.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
-    /// The content cannot be a secret.
+    /// The content is not usable as a secret.
     #[error("{place} {fault}")]
     Unusable {
-        /// The place: a path or a variable.
+        /// The location: a path or the name of a variable.
         place: String,
-        /// What is wrong with it.
+        /// The reason why the content is not usable.
         fault: &'static str,
     },
-    /// Not started by systemd with credentials.
+    /// systemd did not start this process with credentials.
     #[error("there is no credential {0}: CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit)")]
     NoCredentials(String),
-    /// The id of a systemd credential is a plain file name.
+    /// The id of a systemd credential is not a plain file name.
     #[error("{0:?} cannot be the id of a systemd credential")]
     BadCredential(String),
-    /// The secret is in a vault, which this module does not read.
+    /// The secret is in a vault. This module does not read vaults.
     #[error("the secret {0} is in a vault and cannot be read from this machine")]
     InVault(String),
 }
 
-/// Reads a secret from this machine and trims it ([`text::bare`]). Reads again at each call.
+/// Reads a secret from this machine and trims it ([`text::bare`]). Each call reads the source again.
 ///
 /// # Errors
-/// Operator: they name the place, never the content.
+/// An operator must fix every error. Errors name the location, never the content.
 pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     match source {
         Source::File(path) => read_file(path),
@@ -81,7 +81,7 @@ fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceErr
 
 fn read_file(path: &Path) -> Result<SecretString, SourceError> {
     let place = path.display().to_string();
-    // With room for all of it, the vector is never moved, which would leave a copy behind.
+    // The vector has room for the whole file. If it had to grow, a copy of the secret would stay in memory.
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     match file::read_into(&mut content, path, MAX_BYTES) {
         Ok(()) => usable(&content, &place),
@@ -91,7 +91,7 @@ fn read_file(path: &Path) -> Result<SecretString, SourceError> {
     }
 }
 
-/// The name of a source's place in messages.
+/// The name of a source in messages.
 pub fn place(source: &Source) -> String {
     match source {
         Source::Secret(address) => address.to_string(),
@@ -101,10 +101,10 @@ pub fn place(source: &Source) -> String {
     }
 }
 
-/// The secret in a source's content: the one rule for all sources, including vaults.
+/// Extracts the secret from a source's content. All sources, including vaults, use this function.
 ///
 /// # Errors
-/// Operator: they name the place, never the content.
+/// An operator must fix every error. Errors name the location, never the content.
 pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> {
     let unusable = |fault| SourceError::Unusable { place: place.to_owned(), fault };
     if content.len() > MAX_BYTES {

@@ -1,6 +1,6 @@
 //! The configuration of one token: its name, app, vault secret and policy.
 //!
-//! Pure data: `config` fills it in, everything else reads it.
+//! This module contains only data. `config` creates these types, and all other modules read them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,17 +9,16 @@ use std::time::Duration;
 use crate::process::clock::Timestamp;
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
-/// The operator's name for a token: it appears in logs, metrics and alerts.
+/// The operator's name for a token, as it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenName(Arc<str>);
 
 impl TokenName {
-    /// Takes any text; `config` decides which names it admits.
+    /// Accepts any text. `config` decides which names are allowed.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,28 +30,28 @@ impl fmt::Display for TokenName {
     }
 }
 
-/// The check of an access token after a proof.
+/// How an access token is checked after a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Partner Center must accept it, including MFA.
+    /// Partner Center must accept the access token, which includes an MFA check.
     PartnerCenter,
-    /// No check.
+    /// The access token is not checked.
     Nothing,
 }
 
-/// The intervals.
+/// The time intervals of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Age at which the stored token is rotated.
+    /// The stored token is rotated when it reaches this age.
     pub rotate_after: Duration,
-    /// Interval of redemptions that prove the stored token.
+    /// The interval between proofs. A proof redeems the stored token to show that it works.
     pub prove_every: Duration,
     /// The lifetime of the issuer's refresh tokens.
     pub lifetime: Duration,
 }
 
 impl Default for Policy {
-    /// Entra's 90 days leave room for a dozen rotations (docs/azure-facts.md F108).
+    /// The default intervals leave room for a dozen rotations within Entra's 90 days (docs/azure-facts.md F108).
     fn default() -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self {
@@ -63,25 +62,26 @@ impl Default for Policy {
     }
 }
 
-/// The settings that all tokens share, for texts about them.
+/// The settings that all tokens share. Messages about tokens use them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
-    /// Entra's base URL, for the pages that an action names.
+    /// Entra's base URL. Messages use it for links to admin pages.
     pub authority: String,
-    /// Perennial's command as it is typed here, such as `docker exec -it perennial perennial`.
+    /// The command that starts Perennial on this system, such as `docker exec -it perennial perennial`.
     pub command: String,
-    /// The vault secret of its first token, which distinguishes its incidents from those of another deployment.
+    /// The vault secret of the first token. This secret distinguishes the incidents of this deployment from those of
+    /// other deployments.
     pub first_secret: Arc<str>,
-    /// The name of this process in messages: the host's name, or the configured one.
+    /// The name of this process in messages. The default is the host's name.
     pub instance: String,
-    /// The runbook's address, without a section.
+    /// The URL of the runbook, without a section.
     pub runbook_url: Option<String>,
-    /// The status page's address.
+    /// The URL of the status page.
     pub page_url: Option<String>,
 }
 
 impl Deployment {
-    /// A deployment without links, where commands are typed unchanged.
+    /// Creates a deployment without links. Commands start with `perennial`.
     pub fn new(authority: &str, instance: &str, first_secret: &str) -> Self {
         Self {
             authority: authority.to_owned(),
@@ -93,13 +93,14 @@ impl Deployment {
         }
     }
 
-    /// A text with its commands as they are typed here. In the program's texts, commands are in back-ticks.
+    /// Replaces `perennial` in the commands of a text by this deployment's command. The program's texts enclose
+    /// commands in back-ticks.
     pub fn typed(&self, text: &str) -> String {
         typed(text, &self.command)
     }
 }
 
-/// The same for a given command. A second application changes nothing.
+/// Replaces `perennial` in the commands of a text by `command`. A second call has no effect.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");
@@ -115,39 +116,40 @@ pub fn typed(text: &str, command: &str) -> String {
     whole + rest
 }
 
-/// One token as configured.
+/// The configuration of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedToken {
-    /// The settings that it shares with the other tokens.
+    /// The settings shared by all tokens.
     pub deployment: Arc<Deployment>,
-    /// Its name.
     pub name: TokenName,
     /// The tenant: a GUID or a verified domain.
     pub tenant_id: String,
-    /// The app's id.
+    /// The app's client id.
     pub client_id: ConfigValue,
-    /// The app's secret.
+    /// The source of the app's secret.
     pub client_secret: Source,
-    /// The vault secret that Perennial owns.
+    /// The vault secret in which Perennial stores the token.
     pub secret: SecretAddress,
-    /// The scope of a redemption. Most tokens share the default.
+    /// The scope that Perennial requests when it redeems the token. Most tokens share the default scope.
     pub scope: Arc<str>,
-    /// The check of the access token.
+    /// How the access token is checked.
     pub verify: Verify,
-    /// The only user it may belong to, by object id.
+    /// The object id of the only user to whom the token may belong.
     pub user_oid: Option<String>,
-    /// Its owner; free text for alerts.
+    /// The token's owner, as free text for alerts.
     pub owner: Option<String>,
-    /// When the app's secret expires, if the vault does not say.
+    /// When the app's secret expires, according to the configuration. Perennial uses this date only if the vault does
+    /// not have it.
     pub app_secret_expires: Option<Timestamp>,
-    /// The issuer invalidates redeemed tokens: every successor is saved.
+    /// Whether the issuer invalidates a refresh token when it is redeemed. For such an issuer, Perennial saves every
+    /// new refresh token.
     pub strict: bool,
-    /// The intervals.
+    /// The token's time intervals.
     pub policy: Arc<Policy>,
 }
 
 impl ManagedToken {
-    /// The vaults that it needs, its own first.
+    /// The vaults that the token needs. The vault that stores the token comes first.
     pub fn vaults(&self) -> Vec<Arc<str>> {
         let mut vaults = vec![self.secret.vault.clone()];
         let id = if let ConfigValue::From(source) = &self.client_id { Some(source) } else { None };

@@ -1,9 +1,9 @@
-//! Tokens and their storage: the token types here; beside them each token's configuration (`managed`), the places of
-//! secret values (`secret`, `local_secret`), and a vault secret's versions with their tags.
+//! Tokens and their storage. This file has the token types. The submodules cover the configuration of a token and the
+//! sources of secret values. Other submodules cover the versions and tags of a vault secret.
 //!
-//! No type here makes a decision or uses a clock, a vault or the network.
+//! The types in these modules make no decisions and use no clock, vault or network.
 //!
-//! Invariant: no type here shows a secret through `Debug` or `Display`.
+//! Invariant: `Debug` and `Display` of these types never show a secret.
 
 pub mod managed;
 pub mod secret;
@@ -22,8 +22,8 @@ use uuid::Uuid;
 use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 
-/// A realistic instant, as read from a tag, a header or the configuration. Adding or subtracting any span of this
-/// program stays in the range of the type.
+/// Returns the time if its year is 2000 to 2199. Adding a duration to such a time cannot overflow. This function checks
+/// times from tags, headers and the configuration.
 pub fn meant(at: Timestamp) -> Option<Timestamp> {
     (2000..2200).contains(&at.year()).then_some(at)
 }
@@ -33,19 +33,19 @@ pub fn meant(at: Timestamp) -> Option<Timestamp> {
 pub struct RefreshToken(SecretString);
 
 impl RefreshToken {
-    /// Takes the text unchanged.
+    /// Creates a token from its unchanged text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The text, for the two places that send it: the issuer and the vault.
+    /// The token's text. Only requests to the issuer and to the vault may contain this text.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Whether this can be a refresh token: not empty, one word, without quotes.
+    /// Whether this text can be a refresh token. A refresh token is a single non-empty word without quotes.
     ///
-    /// Whitespace and quotes have been significant to Entra since 2019 (docs/azure-facts.md F104).
+    /// White space and quotes have been significant to Entra since 2019 (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
         let text = self.expose();
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'')
@@ -64,17 +64,17 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
-/// An access token. Wiped when dropped and never printed.
+/// An access token. Its text is wiped from memory when dropped, and is never printed.
 #[derive(Clone)]
 pub struct AccessToken(SecretString);
 
 impl AccessToken {
-    /// Takes the text unchanged.
+    /// Creates a token from its unchanged text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The text, for the resource that accepts it and for `access-token`.
+    /// The token's text. Only the resource and the command `access-token` receive this text.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// A new id that connects one rotation's records here, at Entra and in the vault's log.
+/// Creates an id that connects the records of one rotation in Perennial, Entra and the vault's log.
 pub fn rotation_id() -> Uuid {
     Uuid::new_v4()
 }

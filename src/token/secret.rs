@@ -1,25 +1,24 @@
-//! The place of a secret value: a vault, a file, the environment, or the configuration.
+//! Where a secret value is stored: in a vault, a file, the environment or the configuration.
 //!
-//! Owns the names and places, never the values.
+//! This module owns names and locations. It never holds a secret's value.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The name of a Key Vault secret. Compared ignoring case, as the vault does.
+/// The name of a Key Vault secret. Comparisons ignore case, as in Key Vault.
 #[derive(Clone, Debug)]
 pub struct SecretName(String);
 
 impl SecretName {
-    /// Accepts what Key Vault accepts: 1 to 127 letters, digits and dashes (docs/azure-facts.md F206). The SDK puts
-    /// the name into the path unescaped, so this check also keeps `../` out.
+    /// Accepts the names that Key Vault accepts: 1 to 127 letters, digits and dashes (docs/azure-facts.md F206). The
+    /// SDK does not escape the name in the URL path, so this check also rejects `../`.
     pub fn parse(name: &str) -> Option<Self> {
         let fits = (1..=127).contains(&name.len());
         let clean = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         (fits && clean).then(|| Self(name.to_owned()))
     }
 
-    /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -33,18 +32,17 @@ impl PartialEq for SecretName {
 
 impl Eq for SecretName {}
 
-/// The address of a secret: a vault and a name in it.
+/// The address of a vault secret: the vault's URL and the secret's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAddress {
-    /// The vault's base URL, without a trailing slash. Text, since it identifies secrets and incidents, and the tokens
-    /// of one vault share it.
+    /// The vault's base URL, without a trailing slash. The URL is a text, because the text identifies secrets and
+    /// incidents. Tokens of the same vault share the text.
     pub vault: Arc<str>,
-    /// The secret's name.
     pub name: SecretName,
 }
 
 impl SecretAddress {
-    /// `contoso` of `https://contoso.vault.azure.net`, as Azure CLI commands need it.
+    /// The vault's short name for Azure CLI commands, such as `contoso` for `https://contoso.vault.azure.net`.
     pub fn vault_name(&self) -> &str {
         let host = self.vault.trim_start_matches("https://");
         host.split(['.', ':', '/']).next().unwrap_or(host)
@@ -57,25 +55,25 @@ impl fmt::Display for SecretAddress {
     }
 }
 
-/// The source of a secret value. Read again at each use.
+/// The source of a secret value. The source is read again at each use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A vault secret's newest version.
+    /// The newest version of a vault secret.
     Secret(SecretAddress),
-    /// A file's content.
+    /// The content of a file.
     File(PathBuf),
     /// An environment variable.
     Env(String),
-    /// A systemd credential, by id, below `$CREDENTIALS_DIRECTORY`.
+    /// The id of a systemd credential below `$CREDENTIALS_DIRECTORY`.
     Credential(String),
 }
 
-/// A value in the configuration, or its source.
+/// A configuration value, given directly or by its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigValue {
-    /// Written in the configuration.
+    /// The value itself, written in the configuration.
     Plain(String),
-    /// Looked up.
+    /// The source from which the value is read.
     From(Source),
 }
 

@@ -1,40 +1,38 @@
-//! A version's tags, as in Key Vault: names and values, ordered by name.
+//! The tags of a Key Vault version, as names and values ordered by name.
 //!
-//! Pure. One text instead of a map: every token holds its version's tags as long as the process lives, and they rarely
-//! change.
+//! This module is pure. Tags are stored as one text instead of a map to save memory. Every token holds its version's
+//! tags for the life of the process, and tags rarely change.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
 
 use serde::{Deserialize, Serialize};
 
-/// A version's tags.
+/// The tags of one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Tags {
-    /// Name, value, name, value, without separators.
+    /// All names and values in turn, without separators.
     text: Box<str>,
-    /// The end of each of them.
+    /// The end positions of all names and values in `text`.
     ends: Box<[u32]>,
 }
 
 impl Tags {
-    /// No tags.
+    /// Creates an empty set of tags.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The number of tags.
     pub fn len(&self) -> usize {
         self.ends.len() / 2
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Names and values, ordered by name.
+    /// Iterates over names and values, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut from = 0;
         let mut next = move |end: u32| {
@@ -44,29 +42,29 @@ impl Tags {
         self.ends.chunks_exact(2).map(move |ends| (next(ends[0]), next(ends[1])))
     }
 
-    /// The same, as owned texts.
+    /// Iterates over names and values as owned strings, ordered by name.
     pub fn owned(&self) -> impl Iterator<Item = (String, String)> {
         self.iter().map(|(name, value)| (name.into(), value.into()))
     }
 
-    /// The value under a name.
+    /// The value of the tag `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Whether this name exists.
+    /// Whether the tag `name` exists.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Sets the value of a name.
+    /// Adds or replaces the tag `name`.
     pub fn insert(&mut self, name: &str, value: &str) {
         let mut all: BTreeMap<&str, &str> = self.iter().collect();
         all.insert(name, value);
         *self = all.into_iter().collect();
     }
 
-    /// Removes a name.
+    /// Removes the tag `name`.
     pub fn remove(&mut self, name: &str) {
         *self = self.iter().filter(|(known, _)| *known != name).collect();
     }

@@ -1,9 +1,9 @@
-//! One version of a vault secret, and Perennial's metadata beside the value (promise 7, docs/promises.md).
+//! Versions of a vault secret and the metadata that Perennial stores with them (promise 7, docs/promises.md).
 //!
-//! Owns the names of tags and the rules for reading them. Tags are hints, never permission: they can make Perennial
-//! act earlier or check more closely, but only the configuration permits a write.
+//! This module owns the tag names and the rules for reading tags. Tags are hints: they can make Perennial act earlier
+//! or check more closely. Tags never permit a write; only the configuration does.
 //!
-//! Invariant: tags hold no secret.
+//! Invariant: tags contain no secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,56 +19,57 @@ use crate::process::text;
 use crate::token::tags::Tags;
 use crate::token::{RefreshToken, meant};
 
-/// Content type of a version by Perennial.
+/// The content type of versions that Perennial writes.
 pub const CONTENT_TYPE: &str = "application/vnd.oauth.refresh-token";
 
 /// Key Vault's limit on tags per version (docs/azure-facts.md F207).
 pub const MAX_TAGS: usize = 15;
 
-/// Key Vault's older pages limit a tag's value to 256 characters; the newer to 512 (docs/azure-facts.md F207). This
-/// stays below both.
+/// Key Vault's older documentation limits a tag's value to 256 characters, and its newer documentation to 512
+/// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// A successor is issued, recorded as proved and then written. If that takes longer, the record is not trusted and the
-/// next proof renews it.
+/// The maximum time between a proof record and the vault's write of that version. If writing takes longer, the record
+/// is not trusted and the next proof renews it.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// The names of Perennial's tags.
+/// The names of Perennial's tags in Key Vault.
 pub mod tag {
-    /// Program, version and command that wrote the version.
+    /// The program, program version and command that wrote this version.
     pub const MANAGED_BY: &str = "managed-by";
     /// When the issuer returned the token.
     pub const ISSUED_AT: &str = "issued-at";
-    /// The sign-in that the token descends from.
+    /// When the user signed in to get the first token of this chain.
     pub const SIGNED_IN_AT: &str = "signed-in-at";
-    /// Tenant of the token.
+    /// The token's tenant.
     pub const TENANT_ID: &str = "tenant-id";
-    /// App of the token.
+    /// The token's app.
     pub const CLIENT_ID: &str = "client-id";
-    /// User of the token, by object id.
+    /// The object id of the token's user.
     pub const USER_OID: &str = "user-oid";
-    /// The version whose redemption produced it.
+    /// The older version whose token was redeemed to get this token.
     pub const REDEEMED_FROM: &str = "redeemed-from";
-    /// Connects the records of one rotation.
+    /// The id that connects all records of one rotation.
     pub const ROTATION_ID: &str = "rotation-id";
-    /// When it was last redeemed; written at most daily.
+    /// When the token was last redeemed. Perennial writes this tag at most once a day.
     pub const PROVED_AT: &str = "proved-at";
-    /// Since when the issuer rejects it.
+    /// When the issuer first rejected the token.
     pub const REFUSED_AT: &str = "refused-at";
-    /// The kind of the rejection.
+    /// The kind of the issuer's rejection.
     pub const REFUSED_KIND: &str = "refused-kind";
-    /// Except for a rejection by the issuer: when the token was last known to be usable, or the failure that blocks it
-    /// and since when (`Version::verdict`).
+    /// When the token was last known to be usable, or which failure blocks it and since when (`Version::verdict`). A
+    /// rejection by the issuer is not stored in this tag.
     pub const VERDICT: &str = "verdict";
-    /// The code of a final rejection; a mark without it is not final.
+    /// The code of a final rejection. A rejection without this tag is not final.
     pub const REFUSED_CODE: &str = "refused-code";
-    /// The delivered alerts that have not ended, as marks (`rotation::told`).
+    /// The active alerts that were delivered, as marks (`rotation::told`).
     pub const TOLD: &str = "told";
 
-    /// A redemption of a `strict` token in progress: its beginning, the last renewal, its id, and the command.
+    /// A redemption of a `strict` token in progress. The tag contains the start, the last renewal, the id and the
+    /// command of the redemption.
     pub const REDEEMING: &str = "redeeming";
 
-    /// All of them. Every other tag is foreign and is carried over.
+    /// All tags of Perennial. All other tags are foreign and are copied to the next version.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -88,10 +89,10 @@ pub mod tag {
     ];
 }
 
-/// The verdict for a token that the issuer redeemed and whose access token was accepted.
+/// The verdict for a token that the issuer redeemed and whose access token the resource accepted.
 pub const USABLE: &str = "usable";
 
-/// A version's id: 32 hex digits, chosen by the vault. Shared, since many places hold it.
+/// The id of a version: 32 hex digits, chosen by the vault. The text is shared, because many places hold it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VersionId(pub Arc<str>);
 
@@ -101,86 +102,85 @@ impl std::fmt::Display for VersionId {
     }
 }
 
-/// A version without its value, as in a list.
+/// A version without its secret value, as in a list of versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// Its id.
     pub id: VersionId,
-    /// When the vault stored it. Whole seconds: two versions may have the same.
+    /// When the vault stored this version, in whole seconds. Two versions can have the same time.
     pub created: Timestamp,
-    /// A disabled version cannot be read (docs/azure-facts.md F212).
+    /// Whether this version is enabled. A disabled version cannot be read (docs/azure-facts.md F212).
     pub enabled: bool,
-    /// Its declared expiry; the vault does not enforce it.
+    /// The declared expiry time. The vault does not enforce it.
     pub expires: Option<Timestamp>,
-    /// Its tags.
     pub tags: Tags,
 }
 
 impl Version {
-    /// Whether any of Perennial's commands wrote it.
+    /// Whether a Perennial command wrote this version.
     pub fn is_ours(&self) -> bool {
         self.tags.get(tag::MANAGED_BY).is_some_and(|by| by.starts_with("perennial"))
     }
 
-    /// The version whose redemption produced this one; `None` for a sign-in.
+    /// The older version whose redemption produced this one. `None` for a sign-in.
     pub fn redeemed_from(&self) -> Option<VersionId> {
         let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
         Some(VersionId(from.into()))
     }
 
-    /// Whether its tags record a rejection by the issuer: for now, or for good (`schedule::is_known_dead`).
+    /// Whether this version's tags record a rejection by the issuer. The rejection can be temporary or final
+    /// (`schedule::is_known_dead`).
     pub fn is_refused(&self) -> bool {
         self.tags.contains(tag::REFUSED_AT)
     }
 
-    /// The recorded verdict: `usable` or a kind of condition, and its time.
+    /// The recorded verdict and its time. The verdict is `usable` or a kind of condition.
     pub fn verdict(&self) -> Option<(&str, Timestamp)> {
         let (word, at) = self.tags.get(tag::VERDICT)?.split_once(' ')?;
         Some((word, parsed(at)?))
     }
 
-    /// The recorded time of its last redemption.
+    /// When this version's token was last redeemed, according to its tags.
     pub fn proved_at(&self) -> Option<Timestamp> {
         self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
     }
 
-    /// Whether a record of that time can be about this version. An older one was copied from the previous version, by
-    /// a tool that copies tags.
+    /// Whether a record from time `at` can belong to this version. A tool that copies tags can copy an older record
+    /// from the previous version.
     pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
         at + WRITTEN_WITHIN >= self.created
     }
 
-    /// Whether it was redeemed after it was written: `login` records its own redemption on the version that it writes.
+    /// Whether the token was redeemed after this version was written. `login` records its own redemption on the version
+    /// that it writes.
     pub fn is_proved_since(&self) -> bool {
         let noted = self.proved_at();
         noted.is_some_and(|at| Some(at) != self.time(tag::ISSUED_AT))
     }
 
-    /// A tag's instant, if it is valid and realistic.
+    /// Reads a tag as a time. `None` if the tag is missing, invalid or unrealistic.
     pub fn time(&self, tag: &str) -> Option<Timestamp> {
         parsed(self.tags.get(tag)?)
     }
 
-    /// When its token was issued: the earlier of tag and vault, so that a tag can advance a rotation but never delay
-    /// it.
+    /// When the token was issued: the earlier of the tag's time and the vault's time. So a tag can bring a rotation
+    /// forward but cannot delay it.
     pub fn issued_at(&self) -> Timestamp {
         self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
     }
 
-    /// When the user signed in: the tag of the sign-in that it descends from, else its own creation.
+    /// When the user signed in: the earlier of the tag's time and the time when the vault stored this version.
     pub fn signed_in_at(&self) -> Timestamp {
         self.time(tag::SIGNED_IN_AT).map_or(self.created, |at| at.min(self.created))
     }
 }
 
-/// A version with its value.
+/// A version with its secret value.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// The version.
     pub version: Version,
-    /// The value, without surrounding whitespace. `Debug` of `SecretString` shows nothing.
+    /// The secret value without surrounding white space. The `Debug` output of `SecretString` does not contain it.
     pub value: SecretString,
-    /// The vault's own time of the answer (`Date` header; docs/azure-facts.md F218).
+    /// The vault's time of the response, from its `Date` header (docs/azure-facts.md F218).
     pub read_at: Option<Timestamp>,
 }
 
@@ -191,45 +191,44 @@ impl Stored {
     }
 }
 
-/// A version to write.
+/// A version to write to the vault.
 #[derive(Clone, Debug)]
 pub struct NewVersion {
-    /// The value.
+    /// The refresh token, which becomes the secret value.
     pub value: RefreshToken,
-    /// When the token expires.
+    /// When the refresh token expires.
     pub expires: Timestamp,
-    /// Its tags.
     pub tags: Tags,
 }
 
-/// The facts about a token that is about to be written.
+/// Facts about a token that Perennial is about to write.
 #[derive(Clone, Debug)]
 pub struct Provenance<'a> {
-    /// `run`, `rotate`, `login` or `check`.
+    /// The command that writes the token: `run`, `rotate`, `login` or `check`.
     pub command: &'static str,
     /// When the issuer returned the token.
     pub issued_at: Timestamp,
     /// When the user signed in.
     pub signed_in_at: Timestamp,
-    /// The tenant, as configured.
+    /// The tenant as written in the configuration.
     pub tenant_id: &'a str,
-    /// The app.
+    /// The app's client id.
     pub client_id: &'a str,
-    /// The user, if the access token names one.
+    /// The user's object id, if the access token names the user.
     pub user_oid: Option<&'a str>,
-    /// The version it was redeemed from; `None` for a sign-in.
+    /// The version whose redemption produced the token. `None` for a sign-in.
     pub redeemed_from: Option<&'a VersionId>,
-    /// Its verdict, if there is one already.
+    /// The token's verdict, if already known.
     pub verdict: Option<(&'static str, Timestamp)>,
-    /// Tags of the versions before it: those that are not Perennial's are carried over.
+    /// The previous version's tags. Only foreign tags are copied to the new version.
     pub foreign: Tags,
-    /// Connects the records of the rotation.
+    /// The id that connects all records of the rotation.
     pub rotation_id: Uuid,
 }
 
 impl NewVersion {
-    /// Makes a version from a token and the facts about it. Returns also the foreign tags that did not fit, in
-    /// displayable form.
+    /// Creates a version from a token and facts about it. Also returns the names of foreign tags that did not fit,
+    /// escaped for display.
     pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
         let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
         let mut put = |name, value| tags.push((name, value));
@@ -250,7 +249,7 @@ impl NewVersion {
             put(tag::VERDICT, verdict(word, at));
         }
         let dropped = carry_over(&from.foreign, &mut tags);
-        // A rotation does not end an incident.
+        // A rotation does not end an alert, so the marks of delivered alerts are kept.
         if let Some(told) = from.foreign.get(tag::TOLD).filter(|_| tags.len() < MAX_TAGS) {
             tags.push((tag::TOLD, told.to_owned()));
         }
@@ -258,10 +257,12 @@ impl NewVersion {
     }
 }
 
-/// The number of the 15 tags that Perennial reserves for records that it may add later. A rejection replaces the
-/// verdict, so they never exist together. No tag is reserved for a rejection's code: if it does not fit, the rejection
-/// is not recorded as final, and no foreign tag is dropped to make room. Nor have the marks of delivered alerts: without them a restart sends the
-/// alerts again. Nor has the mark of a redemption, which may replace another tag (`rotation::strict`).
+/// The number of tags, out of 15, that Perennial reserves for its own records.
+///
+/// Four of Perennial's tags have no reserved place. The verdict needs no reserved place, because a rejection replaces
+/// the verdict. Without room for a rejection's code, the rejection is not recorded as final. Without the marks of
+/// delivered alerts, a restart sends the alerts again. The mark of a redemption may replace another tag
+/// (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
@@ -278,7 +279,7 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
     dropped
 }
 
-/// A verdict as the text of its tag.
+/// Formats a verdict as the text of its tag.
 pub fn verdict(word: &str, at: Timestamp) -> String {
     format!("{word} {}", rfc3339(at))
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# deploy/azure, as far as it can be judged without Azure: deploy.sh is run by the real Azure CLI with Azure played behind it
-# (azure/az), main.bicep must ask for the same resources (azure/compare.py), and Perennial must work with just the files,
-# variables and probes that the container app gets, against the sandbox, as the managed identity.
+# Tests deploy/azure as far as possible without Azure. The real Azure CLI runs deploy.sh against a simulated Azure
+# (azure/az). main.bicep must ask for the same resources (azure/compare.py). Then Perennial runs against the sandbox, with
+# the managed identity and only the files, variables and probes of the container app.
 #
-# Not tested: whether Azure accepts it, and what only Bicep's compiler checks.
+# Not tested: whether Azure accepts the requests, and the checks that only the Bicep compiler makes.
 #
 # Takes the program to run. Needs Python 3.11 with venv, curl, jq, shellcheck, iproute2, and the right to make a network
-# namespace. What it installs (azure-cli, 750 MB) goes below the build's target directory, or where AZURE_VENV says.
+# namespace. Installs azure-cli (750 MB) below the build's target directory, or in the directory of AZURE_VENV.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,7 +18,7 @@ if ! cmp -s tests/acceptance/azure/requirements.txt "$venv/requirements.txt"; th
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-virtualenv -r tests/acceptance/azure/requirements.txt
     cp tests/acceptance/azure/requirements.txt "$venv/requirements.txt"
 fi
-# In a network of its own: the app's port is free there, and nothing can be asked of the world.
+# The script runs in its own network namespace. The app's port is free there, and no request can leave the machine.
 if [ "${2:-}" != apart ]; then
     exec unshare --net --map-root-user "$0" "$program" apart
 fi
@@ -32,7 +32,7 @@ pids+=($!)
 await 200 grep -qs PERENNIAL_CONFIG "$lab/said"
 of_vault() { sed -n "/^\[vault\]/,/^\[cloud\]/s/^$1 = \"\(.*\)\"/\1/p" "$lab/sandbox/perennial.toml"; }
 
-# Steps 2 and 3 as they stand in the guide; where the sandbox is, is all that is added.
+# Takes steps 2 and 3 from the guide as they are, and adds only the addresses of the sandbox.
 block() { awk -v nth="$1" '/^```sh/ { on = ++n == nth; next } /^```/ { on = 0 } on' docs/deploy-azure.md; }
 of_token() { sed -n "/^\[\[token\]\]/,\$s/^$1 = \"\(.*\)\"/\1/p" "$lab/sandbox/perennial.toml"; }
 TENANT_ID=$(of_token tenant_id) APP_ID=$(of_token client_id)
@@ -74,7 +74,7 @@ refused() {
 refused 2 'ALERT_EMAIL is missing' env -u ALERT_EMAIL
 ALERT_URL=https://alerts.example/x deploy
 same alertUrl=https://alerts.example/x
-# The CLI chooses the version of the vault's interface itself. Older ones end (docs/azure-facts.md F221).
+# The CLI chooses the version of the Key Vault API itself. Older versions end (docs/azure-facts.md F221).
 oldest=$(sed -n "s|.*'Microsoft.KeyVault/vaults@\([0-9-]*\)'.*|\1|p" deploy/azure/main.bicep)
 jq --exit-status --arg oldest "$oldest" \
     '[to_entries[] | select(.key | test("/vaults/[^/]*$")) | .value.api] | length > 0 and all(. >= $oldest)' "$AZURE_PLAYED" > "$lab/apis"
@@ -89,7 +89,7 @@ jq 'map_values(if .is.properties.vaultUri then .is.properties.enableRbacAuthoriz
     "$AZURE_PLAYED" > "$lab/policies"
 refused 1 'uses access policies' env AZURE_PLAYED="$lab/policies"
 
-# The container, but for its walls.
+# Runs the program as in the container, but without a container.
 app() { jq --raw-output "[.[] | select(.sent.properties.template)][0].sent.properties$1" "$AZURE_PLAYED"; }
 mkdir "$lab/files"
 while read -r secret file; do

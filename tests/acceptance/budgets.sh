@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The budgets of the shipped binary, measured on this machine against the sandbox: a table, and failure where
-# one is broken. Takes the program as it is shipped, or builds it. Needs curl. About four minutes. With `--many` first, 100,
-# 1,000 and 10,000 tokens are measured too, which takes a quarter of an hour.
+# Measures the budgets of the shipped program on this machine, against the sandbox. Prints a table, and fails if a budget is
+# broken. Takes the shipped program, or builds it. Needs curl. Takes about four minutes. With `--many` as first argument, it
+# also measures 100, 1,000 and 10,000 tokens. That takes a quarter of an hour.
 #
-# A MB is 1024 kB here, as the kernel counts. Memory is RSS after every token is current and nothing has been
-# due for a while; times are between the start of the process and the timestamp of a log line, the best of five.
+# A MB is 1024 kB here, as the kernel counts. Memory is the RSS when every token is current and no step has been due for a
+# while. A time runs from the start of the process to the timestamp of a log line. It is the best of five.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -36,7 +36,7 @@ row() {
 rss() { sed -n 's/^VmRSS:\s*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
 
-# The milliseconds from a start in nanoseconds to the first such event in a log.
+# The milliseconds from a start (in nanoseconds) to the first event of this name in a log.
 after() {
     local at
     at=$(sed -n "s/.*\"timestamp\":\"\([^\"]*\)\".*\"event\":\"$2\".*/\1/p" "$1" | head -1)
@@ -54,7 +54,7 @@ end() {
     kill "$1"
     wait "$1" || true
 }
-# Asked of the log: to be asked for its metrics all the time is work too.
+# Counts in the log, since frequent requests for metrics would cost processor time too.
 rotated() { [ "$(grep -c '"event":"rotated"' "$lab/log")" -ge "$1" ]; }
 address() { sed -n 's/.*"event":"listening".*"address":"\([^"]*\)".*/\1/p' "$lab/log"; }
 current() {
@@ -66,11 +66,11 @@ requests() {
     counts=$(curl -s "http://$(address)/metrics" | sed -n 's/^perennial_http_client_request_duration_seconds_count{.*} //p' | paste -sd+)
     echo $((counts))
 }
-# What the limits allow at best, in milliseconds: 200 new versions in ten seconds, all in one vault.
+# The shortest time that the limits allow, in milliseconds: 200 new versions in ten seconds, all in one vault.
 floor() { echo $((($1 - 1) / 200 * 10000)); }
 
-# Starts stand-ins with so many tokens, each of a tenant, a user, an app and a task of its own, so that no loop rule holds
-# one up.
+# Starts a sandbox with this number of tokens. Each has its own tenant, user, app and task, so that no loop rule delays a
+# token.
 stand_in() {
     "$program" sandbox --dir "$lab/$1" --listen 127.0.0.1:0 --tokens "$1" > "$lab/sandbox.log" 2>&1 &
     sandbox=$!
@@ -78,7 +78,7 @@ stand_in() {
     await 300 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
 }
 
-# Rotates so many tokens, measures until nothing is due any more, and leaves the process idle.
+# Rotates this number of tokens, measures until no step is due, and leaves the process idle.
 rotate_all() {
     stand_in "$1"
     run "$lab/$1/perennial.toml"
@@ -86,7 +86,8 @@ rotate_all() {
     took=$((($(date +%s%N) - started) / 1000000))
     worked=$(ticks "$pid")
     await 100 current "$1"
-    # With the start and all that a rotation needs: reads, a redemption, a question to Partner Center, a write, a list.
+    # Includes the start and everything that a rotation needs: reads, a redemption, a call to Partner Center, a write, a
+    # list.
     each=$((worked * 1000000 / $(getconf CLK_TCK) / $1))
     printf '%-40s %9s ms, %s requests, %s ms at best\n' "$1 tokens, all rotated after" "$took" "$(requests)" "$(floor "$1")"
     sleep 2
@@ -126,7 +127,7 @@ sleep 10
 row "processor, 10 s idle" $(($(ticks "$pid") - before)) ticks 0
 end_all
 
-# From some to many, since the open connections are as many in both, and not more with more tokens.
+# Compares two runs with many tokens, since both have the same number of open connections.
 rotate_all $some
 fewer=$all
 end_all

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The Debian package on a machine with a real systemd: installed, upgraded, removed, purged, with the commands of
-# docs/deploy-systemd.md. Takes the program to package. Needs root, and installs what deploy/debian/package and machine.sh need.
+# Tests the Debian package on a machine with a real systemd. It installs, upgrades, removes and purges the package with the
+# commands of docs/deploy-systemd.md. Takes the program to package. Needs root. Installs the packages that
+# deploy/debian/package and machine.sh need.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=$(realpath "${1:?the program to package}")
@@ -8,14 +9,14 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 . tests/acceptance/systemd/machine.sh
 needs dpkg-shlibdeps:dpkg-dev
 
-# One program under two versions.
+# Packages the same program under two versions.
 for version in 0.1.0-1 0.1.1-1; do
     deploy/debian/package "$lab" "$program" --fast --deb-version "$version" > /dev/null
 done
 
 boot
 sandbox
-# A command of the page; what apt has to say is shown where it fails.
+# Types a command of the page. Shows the output of apt only if the command fails.
 apt() {
     typed "$@" | there > "$lab/said" 2>&1 || { cat "$lab/said" >&2; exit 1; }
 }
@@ -53,7 +54,7 @@ shows 'it ends with 78' is perennial ExecMainStatus 78
 shows 'and is not tried again' is perennial SubState failed
 shows 'the log says what to fill in' logged perennial '"key":"token\[0\].tenant_id"'
 
-# The sandbox's own configuration, with the vault's secret by way of a credential in plain text.
+# The sandbox's own configuration. The secret for the vault comes from a credential in plain text.
 typed '2. Configure' | filled_in | there > /dev/null
 config=$root/etc/perennial/perennial.toml
 sed 's|{ file = "/srv/sandbox/vault-client-secret" }|{ credential = "vault-secret" }|' "$root/srv/sandbox/perennial.toml" > "$config"

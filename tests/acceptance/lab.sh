@@ -1,4 +1,4 @@
-# A place for a script's files, and the processes that it starts: all of them end with it. To be sourced.
+# A folder for a script's files, and its background processes. All of them end with the script, which sources this file.
 lab=$(mktemp -d)
 pids=()
 finish() {
@@ -10,7 +10,7 @@ finish() {
 }
 trap finish EXIT
 
-# Waits until a command holds, for so many tenths of a second.
+# Waits until a command succeeds. The first argument is the limit in tenths of a second.
 await() {
     local tenths=$1
     shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A running daemon's metrics and the alert rules, checked by Prometheus' own checker.
-# Takes the program to run. Needs promtool (Debian: prometheus) and curl.
+# Checks a running daemon's metrics and the alert rules with promtool, the checker of Prometheus. Takes the program to run.
+# Needs promtool (Debian: prometheus) and curl.
 set -euo pipefail
 
 program=${1:?the program to run}
@@ -14,7 +14,7 @@ pids+=($!)
 await 200 grep -qs PERENNIAL_CONFIG "$lab/sandbox.log"
 PERENNIAL__HTTP__LISTEN=127.0.0.1:0 "$program" run --config "$lab/perennial.toml" --log-format json 2> "$lab/run.log" &
 pids+=($!)
-# Once there is something to be seen: a rotation, and calls to all peers.
+# Waits until the metrics contain a rotation, and calls to all services.
 await 200 grep -qs '"event":"rotated"' "$lab/run.log"
 address=$(sed -n 's/.*"event":"listening".*"address":"\([^"]*\)".*/\1/p' "$lab/run.log")
 

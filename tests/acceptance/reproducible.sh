@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Two builds of the same source are the same, byte for byte: from two directories, with two homes of cargo, in two time
-# zones. Takes a program that deploy/release/build made of this source as the first of them, or makes both. Minutes: each is
-# a release build from nothing.
+# Checks that two builds of the same source have the same bytes. They use two directories, two cargo homes and two time
+# zones. Takes a program that deploy/release/build made from this source as the first build, or makes both. Takes some
+# minutes, since each build starts from nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 . tests/acceptance/lab.sh
-# The copies are no checkouts, as a source archive is none.
+# The copies are not git checkouts, as a source archive is not one either.
 PERENNIAL_REVISION=${PERENNIAL_REVISION:-$(git rev-parse --short=12 HEAD)}
 export PERENNIAL_REVISION
 cargo fetch --locked --quiet
 
-# Only what is downloaded is shared; where it seems to lie is not.
+# Both builds share only the downloaded crates, under different paths.
 home=${CARGO_HOME:-$HOME/.cargo}
 mkdir "$lab/home"
 for part in registry config.toml; do

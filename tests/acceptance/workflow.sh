@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The forge's workflows, as far as they can be judged without the forge, and that this notices mistakes:
+# Checks the workflows as far as possible without the forge, and checks that these checkers notice mistakes:
 #   check-jsonschema   their schema
-#   actionlint         expressions, names of jobs, steps and outputs, rights, labels; each script by shellcheck
-#   zizmor             what is unsafe: unpinned actions, injected text, rights too wide
+#   actionlint         expressions, names of jobs, steps and outputs, rights, labels; each script with shellcheck
+#   zizmor             unsafe parts: unpinned actions, injected text, too many rights
 #   the rules below    a job that may write runs no code of this repository and builds nothing
-# Needs Python 3.11 with venv, shellcheck, and the registries of Python and Go. What it installs goes below the build's
-# target directory: Debian's own Go is too old for actionlint.
+# Needs Python 3.11 with venv, shellcheck, and the registries of Python and Go. Installs its tools below the build's target
+# directory. Debian's own Go is too old for actionlint.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,7 +17,7 @@ if [ "$(cat "$venv/wanted" 2> /dev/null)" != "$wanted" ]; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --require-virtualenv "${packages[@]}"
-    # Only what is asked for: no newer Go, and a cache that can be removed.
+    # Installs only the named version of Go, into a cache that can be removed.
     env -u GOROOT GOPATH="$venv/go" GOBIN="$venv/bin" GOCACHE="$venv/go/cache" GOTOOLCHAIN=local GOFLAGS=-modcacherw \
         "$venv/bin/go" install "$actionlint"
     rm -rf "$venv/go"
@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 from ruamel.yaml import YAML
 
-# What a job that may write can start: programs that the runner has, none that a registry delivers.
+# The programs that a job with write access may start. The runner has them, so none comes from a registry.
 MAY_RUN = {"cosign", "docker", "gh", "jq", "printf", "sha256sum"}
 MAY_USE = {"actions/download-artifact", "actions/upload-artifact", "actions/attest-build-provenance", "sigstore/cosign-installer"}
 SHELL = {"for", "do", "done"}
@@ -64,7 +64,7 @@ for path in map(Path, sys.argv[1:]):
             lines = [line for line in script.splitlines() if not line.lstrip().startswith("#")]
             commands = re.findall(r"(?:^|[|;&(])\s*(?:\w+=[^\s$()]*\s+)*([\w./-]+)(?![\w./=-])", "\n".join(lines), re.MULTILINE)
             found += [f"{where}: may write, and runs {command}" for command in commands if command not in MAY_RUN | SHELL]
-        # An owner's name may have capitals; an image's may not.
+        # The name of an owner may have capital letters, but the name of an image may not.
         if re.search(r"ghcr\.io/\$\{\{", str(job)):
             found.append(f"{where}: the image's name is not in lower case")
     if re.search(r"ghcr\.io/\$\{\{", str(workflow.get("env"))):
@@ -73,7 +73,7 @@ print("\n".join(found) or f"{writers} jobs may write, and build nothing")
 sys.exit(bool(found))
 EOF_PYTHON
 
-# All of them on a directory with workflows; the first complaint ends it.
+# Runs all checkers on a directory with workflows. The first error ends the check.
 judge() {
     local workflows=("$1"/.github/workflows/*.yml)
     "$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows "${workflows[@]}"
@@ -82,7 +82,7 @@ judge() {
     "$venv/bin/python" "$lab/rules.py" "${workflows[@]}"
 }
 
-# A mistake: what it is called, the edit of release.yml, and some words of the complaint.
+# Adds a mistake. Takes its name, the edit of release.yml, and some words of the expected error.
 mistakes=0
 mistake() {
     local name=$1 edit=$2 complaint=$3 copy=$lab/copy
@@ -94,7 +94,7 @@ mistake() {
         echo "$name: the edit changes nothing" >&2
         exit 1
     fi
-    # In a shell of its own: what is asked by `if` does not end at the first failure.
+    # Uses a separate shell, since a command that `if` tests does not end at its first failure.
     if (set +e; bash -c "set -euo pipefail; $(declare -f judge); venv=$venv lab=$lab; judge $copy") > "$lab/said" 2>&1; then
         echo "$name: not noticed" >&2
         exit 1

@@ -1,4 +1,4 @@
-//! Events for receivers that keep incidents: `PagerDuty` and webhooks.
+//! Formats events for `PagerDuty` and for webhooks. These receivers track incidents by id.
 
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -9,15 +9,15 @@ use crate::process::clock::{Timestamp, rfc3339};
 use crate::status::condition::{Condition, Severity};
 use crate::token::managed::Deployment;
 
-/// Bytes of an event that `PagerDuty` accepts, and of one for a webhook (docs/azure-facts.md F503, F504).
+/// The maximum size of an event in bytes, for `PagerDuty` and for webhooks (docs/azure-facts.md F503, F504).
 const EVENT_BYTES: usize = 64_000;
-/// `PagerDuty`'s limit on a summary (docs/azure-facts.md F503).
+/// The maximum length of a `PagerDuty` summary in characters (docs/azure-facts.md F503).
 const PAGERDUTY_SUMMARY: usize = 1024;
-/// The version of `data` in an event; an incompatible change raises it.
+/// The beginning of every event's type. The type ends with the version of the event's data, such as `v1`.
 const EVENT_TYPE: &str = "dev.perennial.alert";
 
-/// An event of `PagerDuty`'s Events API v2. The incident's id is the `dedup_key`: a repeated trigger updates the open
-/// incident, and a resolve without an open incident is dropped.
+/// Formats an event for the Events API v2 of `PagerDuty`. The incident's id is the `dedup_key`. A repeated trigger
+/// updates the open incident. A resolve without an open incident is ignored.
 pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, .. } = change;
     let dedup_key = condition.id.to_string();
@@ -42,7 +42,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
             "class": class(change),
             "custom_details": details(size),
         }});
-        // Missing values are left out: the API accepts no null (docs/azure-facts.md F503).
+        // Missing values are omitted, because the API rejects null (docs/azure-facts.md F503).
         if let Some(page) = &here.page_url {
             event["client_url"] = page.as_str().into();
         }
@@ -53,7 +53,7 @@ pub fn pagerduty(change: &Notification, routing_key: &str, here: &Deployment, no
     })
 }
 
-/// The severity in the receivers' vocabulary.
+/// The severity as the receivers name it.
 fn severity(Notification { what, condition, .. }: &Notification) -> &'static str {
     match (what, condition.severity) {
         (EventKind::Test, _) => "info",
@@ -62,13 +62,13 @@ fn severity(Notification { what, condition, .. }: &Notification) -> &'static str
     }
 }
 
-/// The kind of a condition; a test has none.
+/// The kind of the condition, or `test` for a test message.
 fn class(Notification { what, condition, .. }: &Notification) -> &'static str {
     if *what == EventKind::Test { "test" } else { condition.kind.as_str() }
 }
 
-/// A `CloudEvents` 1.0 event in the structured form (docs/azure-facts.md F504). `source` and `id` together are the
-/// same for the same notification.
+/// Formats a `CloudEvents` 1.0 event in structured mode (docs/azure-facts.md F504). A repeated notification has the
+/// same `source` and `id`.
 pub fn cloud_event(change: &Notification, here: &Deployment, now: Timestamp) -> Value {
     let Notification { what, condition, lasted, .. } = change;
     let named = condition.tokens.len();
@@ -101,14 +101,14 @@ pub fn cloud_event(change: &Notification, here: &Deployment, now: Timestamp) -> 
     event
 }
 
-/// An instance as a URI reference, which `source` must be.
+/// The instance as a URI reference, as `CloudEvents` requires for `source`.
 fn source(here: &Deployment) -> String {
     let mut url = Url::parse("https://perennial/").expect("a URL");
     url.set_path(&here.instance);
     format!("/perennial{}", url.path())
 }
 
-/// A link to the runbook's section, if `runbook_url` is configured.
+/// The link to the runbook's section. `None` if `runbook_url` is not configured.
 fn link(condition: &Condition, here: &Deployment) -> Option<String> {
     here.runbook_url.as_ref().map(|_| runbook(condition, here))
 }

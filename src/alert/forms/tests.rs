@@ -1,4 +1,4 @@
-//! Every message shows an action in full, and each action names a command or a place to look.
+//! Tests that messages show each action in full and that each action names a command or a page.
 
 use super::*;
 use crate::net::no_response::NoResponse;
@@ -13,14 +13,14 @@ use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 
 const GUID: &str = "00000000-0000-0000-0000-000000000001";
 
-/// Kinds whose action names no command, and why.
+/// Kinds whose action names no command, each with the reason.
 const WITHOUT: [(Kind, &str); 3] = [
     (Kind::BuriedSignIn, "it is over already"),
     (Kind::Unsaved, "what keeps it from being saved is a condition of its own, with its command"),
     (Kind::Overdue, "what is late passes by itself, and why is in the log"),
 ];
 
-/// The longest secret name in the longest vault name.
+/// The address of a secret with the longest name in a vault with the longest name.
 fn address() -> SecretAddress {
     let vault = format!("https://{}.vault.usgovcloudapi.net", "v".repeat(24)).into();
     SecretAddress { vault, name: SecretName::parse(&"s".repeat(127)).expect("as long as may be") }
@@ -70,7 +70,7 @@ fn failures() -> Vec<Failure> {
     all
 }
 
-/// Every action, at its longest.
+/// Every action in its longest form.
 fn actions() -> Vec<(Kind, String)> {
     let now = Timestamp::default();
     let mut all = Vec::new();

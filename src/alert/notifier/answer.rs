@@ -1,6 +1,7 @@
-//! What a receiver's answer means for a message: by its HTTP status, and by its body whatever the status is.
+//! Interprets a receiver's response by its HTTP status and its body. A body can report a failure even if the status is
+//! 200.
 //!
-//! Only known forms are parsed. Of a body only a status or a lower-case word is ever shown.
+//! Only known body formats are parsed. Of a body, only a status or a lower-case word is ever shown.
 
 use std::time::Duration;
 
@@ -8,32 +9,32 @@ use serde_json::Value;
 
 use crate::net::no_response::NoResponse;
 
-/// The longest wait that a receiver may ask for.
+/// The maximum wait that a receiver may request.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
-/// The wait after 410 Gone (docs/azure-facts.md F504).
+/// The wait after HTTP status 410 Gone (docs/azure-facts.md F504).
 pub(super) const GONE_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A receiver's answer.
+/// The response of a receiver.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// The wait that the receiver asks for.
+    /// The wait that the receiver requested in `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The reason for a rejection, if the body has one in a known form.
+    /// The reason for a rejection, if the body has one in a known format.
     pub refusal: Option<Refusal>,
 }
 
 /// A failed delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
-    /// The reason in our own words, without an address or a secret.
+    /// The reason in Perennial's own words, without a URL or a secret.
     pub why: String,
-    /// Whether an operator must act.
+    /// Whether an operator must act, because retries cannot succeed.
     pub permanent: bool,
-    /// Whether the receiver rejected this message; others may be accepted.
+    /// Whether the receiver rejected this particular message. The receiver may accept other messages.
     pub message_rejected: bool,
-    /// The wait that the receiver asks for.
+    /// The wait that the receiver requested.
     pub after: Option<Duration>,
 }
 
@@ -42,13 +43,13 @@ impl Undelivered {
         Self { permanent: true, ..Self::passing(why) }
     }
 
-    /// A failure that may pass.
+    /// Creates a failure that may be temporary.
     pub fn passing(why: impl Into<String>) -> Self {
         Self { why: why.into(), permanent: false, message_rejected: false, after: None }
     }
 }
 
-/// What an answer means for the message.
+/// Decides what a response means for the message.
 pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undelivered> {
     let answer = answer.map_err(|why| Undelivered::passing(format!("no answer: {why}")))?;
     let Received { status, retry_after, refusal } = answer;
@@ -74,10 +75,10 @@ pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undeliv
     }
 }
 
-/// A refusal in a body.
+/// A rejection that a response body reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The status of the service behind the webhook: Teams answers 200 and puts 413 or 429 into the text
+    /// The HTTP status of the service behind the webhook. Teams returns status 200 and writes 413 or 429 into the text
     /// (docs/azure-facts.md F501).
     Status(u16),
     /// Slack's error code (docs/azure-facts.md F502).
@@ -85,7 +86,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Reads a body. `None` if it holds no rejection.
+    /// Reads a response body. `None` if the body does not report a rejection.
     pub fn in_body(body: &[u8]) -> Option<Self> {
         const TEAMS: &str = "Microsoft Teams endpoint returned HTTP error ";
         let text = std::str::from_utf8(body).ok()?.trim();
@@ -102,7 +103,7 @@ impl Refusal {
     }
 }
 
-/// Such as `invalid_blocks`. A word without an underscore may be ordinary text.
+/// Whether a text is an error code such as `invalid_blocks`. A word without an underscore may be ordinary text.
 fn is_word(text: &str) -> bool {
     let is_short = (3..=40).contains(&text.len()) && text.contains('_');
     is_short && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

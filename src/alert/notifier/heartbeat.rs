@@ -1,4 +1,4 @@
-//! Sends the heartbeat. A monitor that expects it raises an alarm when no heartbeat arrives.
+//! Sends the heartbeat. A monitor expects heartbeats and raises an alarm if they stop.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::status::line::line;
 use crate::status::snapshot::Snapshot;
 use crate::token::secret::Source;
 
-/// Wait after a failed ping.
+/// The wait after a heartbeat that failed.
 const PING_AGAIN: Duration = Duration::from_secs(30);
 
-/// Pings while every token task makes progress and due steps are tried. A process that is gone or stuck sends no
-/// ping, and the monitor raises the alarm (docs/azure-facts.md F505: a POST is a success).
+/// Sends heartbeats while every token task makes progress and due steps are tried. If the process is gone or stalled,
+/// no heartbeat is sent, and the monitor raises an alarm. Monitors count a POST as success (docs/azure-facts.md F505).
 pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: StatusBoard) {
     let mut failing = false;
     loop {
@@ -40,18 +40,18 @@ pub async fn keep_beating(heartbeat: Heartbeat, outbound: Outbound, board: Statu
     }
 }
 
-/// The body of a ping, or `None` to withhold it.
+/// The body of a heartbeat. `None` if it must not be sent.
 fn sign_of_life(board: &StatusBoard) -> Option<String> {
     let line = board.drawn(|snapshots, _, now| are_tried(snapshots, now).then(|| line(snapshots, now)));
     line.filter(|_| board.pulses().all_turn())
 }
 
-/// Whether no token's next step is overdue by more than a step can take.
+/// Whether all due steps are tried. Returns false if any token's next step is overdue by more than `TRIED_WITHIN`.
 fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
     snapshots.iter().filter_map(|of| of.next_step_at).all(|at| at + TRIED_WITHIN >= now)
 }
 
-/// Sends one heartbeat, as `check --alerts` does.
+/// Sends one test heartbeat, for `check --alerts`.
 ///
 /// # Errors
 /// The delivery failed.

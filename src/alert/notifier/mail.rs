@@ -1,10 +1,11 @@
 //! Delivers alerts as mail through an SMTP server.
 //!
-//! Owns the requirements on the connection and the meaning of answers. The protocol is `lettre`'s. A mail whose
-//! delivery is uncertain is sent again under the same `Message-ID`.
+//! This module owns the security of the connection and the meaning of the server's replies. `lettre` implements the
+//! protocol. If a delivery is uncertain, the mail is sent again under the same `Message-ID`.
 //!
-//! Invariants: mail and password travel only over TLS, except to loopback. No key turns that off. If STARTTLS is not
-//! offered, neither is sent. Of a server's answer only its number is shown, since the text may repeat what was sent.
+//! Invariants: The mail and the password are sent only over TLS, except to loopback. No configuration key disables TLS.
+//! If the server does not offer STARTTLS, no mail and no password is sent. Only the number of a reply is shown, because
+//! its text may repeat the mail.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -26,15 +27,15 @@ use crate::net::calls::{CallTarget, Calls};
 use crate::net::no_response::NoResponse;
 use crate::process::host_name;
 
-/// A server may look the sender up in several lists before it answers.
+/// The timeout of one reply. A server may look up the sender in several block lists before it replies.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// Bounds the whole conversation.
+/// The timeout of the whole SMTP session.
 const SENT_WITHIN: Duration = Duration::from_secs(45);
-/// The code for an accepted mail (RFC 5321, 4.2.3).
+/// The SMTP code for an accepted mail (RFC 5321, 4.2.3).
 const TAKEN: u16 = 250;
 
-/// Sends a mail to all recipients in one transaction. If the server rejects that, sends it to each recipient alone,
-/// so that one missing mailbox does not block the others.
+/// Sends a mail to all recipients in one transaction. If the server rejects the transaction, sends the mail to each
+/// recipient separately. So one missing mailbox does not block the others.
 pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> Result<(), Undelivered> {
     let security = security(post);
     let tls = match security {
@@ -61,11 +62,11 @@ pub(super) async fn send(post: &SmtpServer, mail: Mail, outbound: &Outbound) -> 
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Security {
-    /// TLS begins with the connection (RFC 8314, 3.3).
+    /// The connection starts with TLS (RFC 8314, 3.3).
     First,
-    /// TLS by STARTTLS, before anything else is sent (RFC 3207).
+    /// The client starts TLS with STARTTLS before it sends anything confidential (RFC 3207).
     Asked,
-    /// Loopback needs no TLS.
+    /// The server is on loopback and needs no TLS.
     Loopback,
 }
 
@@ -77,7 +78,7 @@ fn security(post: &SmtpServer) -> Security {
     }
 }
 
-/// The same roots as for everything else.
+/// Creates TLS parameters with the same root certificates as for all other connections.
 fn trusted(post: &SmtpServer, outbound: &Outbound) -> Result<TlsParameters, Undelivered> {
     let settled = |error: &dyn std::fmt::Display| Undelivered::settled(error.to_string());
     let mut tls = TlsParameters::builder(post.host.clone());
@@ -127,7 +128,7 @@ fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
         .subject(mail.subject)
         .message_id(Some(id(mail.id)))
         .header(header::MIME_VERSION_1_0)
-        // Suppresses automatic replies (RFC 3834, 5).
+        // This header suppresses automatic replies (RFC 3834, 5).
         .raw_header(header::HeaderValue::new(
             header::HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -142,14 +143,14 @@ fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
     letter.body(mail.text).map_err(|_| Undelivered::settled("cannot build the message"))
 }
 
-/// Why there was no answer.
+/// Why the server sent no reply.
 fn why(error: &lettre::transport::smtp::Error) -> NoResponse {
     if error.is_timeout() { NoResponse::TimedOut } else { crate::net::classify::classify(error) }
 }
 
 fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
     match error.status().map(u16::from) {
-        // A user name or password that is rejected (RFC 4954, 6).
+        // The server rejected the user name or password (RFC 4954, 6).
         Some(code @ (530 | 534 | 535)) => {
             Undelivered::settled(format!("the mail server rejected the user name or password (SMTP {code})"))
         }
@@ -157,10 +158,10 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
             Undelivered::settled(format!("the mail server rejected the message (SMTP {code})"))
         }
         Some(code) => Undelivered::passing(format!("the mail server deferred the message (SMTP {code})")),
-        // A missing feature stays missing for a while: STARTTLS, or an AUTH mechanism.
+        // The server lacks STARTTLS or a supported AUTH mechanism. Retries cannot help.
         None if error.is_client() => Undelivered::settled(missing(error)),
-        // The library stops at 1,000 characters of a line (RFC 5321, 4.5.3.1.5, allows 512) and drops the code. Lines
-        // of that length are rejections with a reason.
+        // `lettre` fails at a line of more than 1,000 characters and drops the SMTP code. RFC 5321 (4.5.3.1.5) allows
+        // only 512 characters. A reply with such a long line is a rejection with a reason.
         None if error.source().is_some_and(|why| why.to_string() == "SMTP response line too long") => {
             Undelivered::settled("the mail server's answer has a line of more than 1,000 characters")
         }
@@ -169,7 +170,7 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
     }
 }
 
-/// A required feature that the server does not offer.
+/// Names the required feature that the server does not offer.
 fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
     let says = |text: &str| error.source().is_some_and(|why| why.to_string().contains(text));
     if says("non-ascii") {

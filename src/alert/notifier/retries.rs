@@ -1,7 +1,7 @@
-//! When a due message is sent to a sink.
+//! Decides when a due message is sent to a sink.
 //!
-//! One rule: nothing is sent before the receiver's next time, and a rejected message not before its own next time. So
-//! a message that a receiver always rejects delays no other.
+//! Each receiver and each rejected message has a next attempt time. A message is sent only after both times have
+//! passed. So a message that a receiver always rejects does not delay other messages.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Retries {
     messages: BTreeMap<Uuid, Retry>,
 }
 
-/// The next attempt after a number of failed attempts in a row.
+/// The time of the next attempt and the number of failed attempts in a row.
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     attempts: u32,
@@ -33,25 +33,25 @@ impl Retry {
 }
 
 impl Retries {
-    /// The state before any failure.
+    /// Creates the state before any failure.
     pub(super) fn new() -> Self {
         let receiver = Retry { attempts: 0, at: Instant::now() };
         Self { receiver, messages: BTreeMap::new() }
     }
 
-    /// The due messages that may be sent now. Forgets messages that are no longer due.
+    /// Returns the due messages that may be sent now. Forgets messages that are no longer due.
     pub(super) fn ready(&mut self, due: Vec<Notification>) -> Vec<Notification> {
         let now = Instant::now();
         self.messages.retain(|id, _| due.iter().any(|change| change.id() == *id));
         due.into_iter().filter(|change| self.at(change) <= now).collect()
     }
 
-    /// When the first of these may be sent.
+    /// When the first of the due messages may be sent.
     pub(super) fn next_at(&self, due: &[Notification]) -> Option<Instant> {
         due.iter().map(|change| self.at(change)).min()
     }
 
-    /// Records a delivery.
+    /// Records a successful delivery.
     pub(super) fn delivered(&mut self, message: &[Notification]) {
         for change in message {
             self.messages.remove(&change.id());
@@ -73,7 +73,7 @@ impl Retries {
         }
     }
 
-    /// Whether a rejected message is waiting.
+    /// Whether any rejected message waits for its next attempt.
     pub(super) fn has_refused(&self) -> bool {
         !self.messages.is_empty()
     }

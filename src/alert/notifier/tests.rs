@@ -1,4 +1,4 @@
-//! Waits between two attempts at a receiver.
+//! Tests of the wait between two delivery attempts.
 
 use super::*;
 

@@ -1,7 +1,8 @@
-//! Incidents that the previous process may have left open at a sink, and their end.
+//! Ends incidents at a sink that the previous process may have left open.
 //!
-//! Read from the marks in the vault's tags (`rotation::told`). Some incidents cannot be marked. Sinks that keep
-//! incidents are sent an end for each of these, and drop an end for an incident that they do not hold.
+//! Finds these incidents by the marks in the vault's tags (`rotation::told`). Some incidents cannot be marked. For each
+//! unmarked incident, the module sends an end to sinks that track incidents by id. Such a sink ignores an end for an
+//! unknown incident.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::status::condition;
 use crate::status::condition::{Cause, Condition, Severity};
 use crate::status::snapshot::Snapshot;
 
-/// Incidents that may be open without a mark: the vault was unreachable, denied access or rejected the new token.
+/// Kinds of incidents that can be open without a mark. If the vault is unreachable or denies access, an incident cannot
+/// be marked.
 pub(super) const UNMARKED: [Kind; 7] = [
     Kind::VaultUnreachable,
     Kind::VaultIdentity,
@@ -29,11 +31,11 @@ pub(super) const UNMARKED: [Kind; 7] = [
     Kind::Overdue,
 ];
 
-/// A sink that takes one incident at a time gets at most this many such ends at once.
+/// The maximum number of earlier incidents that end at once at a sink that tracks incidents by id.
 const ENDS_AT_ONCE: usize = 8;
 
 impl SinkState {
-    /// Incidents that the previous process reported and that are over by now.
+    /// Incidents that the previous process reported and that have ended since.
     pub(super) fn ended_before(&mut self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let most = if self.sink.to.keeps_incidents() { ENDS_AT_ONCE } else { usize::MAX };
         let mut ended: BTreeMap<Uuid, Condition> = BTreeMap::new();
@@ -57,7 +59,8 @@ impl SinkState {
         ended.into_values().take(most).collect()
     }
 
-    /// Incidents that the first version reported about rejected tokens: they continue under another id.
+    /// Incidents of rejected tokens that Perennial's first version reported. These incidents end, because they continue
+    /// under another id.
     pub(super) fn renamed(&self, snapshots: &[Snapshot], now: Timestamp) -> Vec<Condition> {
         let keeps = self.sink.to.keeps_incidents();
         let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
@@ -76,7 +79,8 @@ impl SinkState {
         }
     }
 
-    /// Incidents of this token that may be open at this sink: by the marks, or because nothing could be marked.
+    /// Incidents of this token that may be open at this sink. Either a mark shows the incident, or the incident could
+    /// not be marked.
     fn may_be_open(&self, of: &Snapshot, now: Timestamp) -> Vec<Condition> {
         let is_first = of.inherited == Some(Inherited::FirstSignIn);
         let keeps = self.sink.to.keeps_incidents();
@@ -103,7 +107,7 @@ impl SinkState {
     }
 }
 
-/// Whether the previous process reported this sink's delivery failure to one of these sinks.
+/// Whether the previous process reported the delivery failure of `sink` to any of `sinks`.
 pub fn was_undeliverable(sink: &str, snapshots: &[Snapshot], sinks: &[Arc<str>]) -> bool {
     let Some(of) = snapshots.first() else { return false };
     let incident = Cause::sink(sink, &of.grant.deployment).incident(Kind::AlertUndeliverable);
@@ -118,7 +122,8 @@ pub(super) fn marks(of: &Snapshot) -> Option<&Marks> {
     }
 }
 
-/// An incident that ended while no process ran. Its beginning is unknown, so each process reports its own end.
+/// Creates an incident that ended while no process was running. Its start is unknown, so the start of this process is
+/// used.
 fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp, Timestamp)) -> Condition {
     let told = Condition::new(kind, cause, (Severity::Critical, Remedy::Login), started);
     let told = match kind {
@@ -128,7 +133,7 @@ fn ended_of(kind: Kind, cause: &Cause, of: &Snapshot, (started, now): (Timestamp
     told.with_texts("first reported before the last restart".to_owned(), "nothing".to_owned())
 }
 
-/// The mark that records an incident delivered to a sink.
+/// The mark for an incident that was delivered to a sink.
 pub(super) fn mark(incident: Uuid, sink: &str) -> u32 {
     Uuid::new_v5(&incident, sink.as_bytes()).as_fields().0
 }

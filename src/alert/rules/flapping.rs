@@ -1,5 +1,5 @@
-//! An incident that begins and ends repeatedly is reported once as flapping. The next report follows when it has not
-//! changed for an hour.
+//! Detects flapping: an incident that begins and ends repeatedly. Flapping is reported once. The next report follows
+//! after an hour without a change.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::{EventKind, SinkState};
 use crate::process::clock::Timestamp;
 
-/// An incident flaps after this many ends within `WITHIN`.
+/// The number of ends within `WITHIN` that makes an incident flap.
 const ENDS: usize = 3;
-/// See `ENDS`.
+/// The time in which `ENDS` ends make an incident flap.
 const WITHIN: TimeDelta = TimeDelta::hours(6);
-/// A flapping incident is reported again after this long without a change.
+/// How long a flapping incident must stay unchanged before it is reported again.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// The recent ends of one incident.
@@ -37,12 +37,12 @@ impl Flaps {
         self.quiet_at().is_some_and(|at| at <= now)
     }
 
-    /// When a flapping incident will have been quiet for `QUIET_FOR`.
+    /// When the quiet time of a flapping incident ends. `None` if the incident is not flapping.
     pub(super) fn quiet_at(&self) -> Option<Timestamp> {
         self.is_told.then_some(self.changed_at + QUIET_FOR)
     }
 
-    /// Corrects times that were taken from a wrong clock.
+    /// Limits times to `now`, because a wrong clock may have set them in the future.
     pub(super) fn correct(&mut self, now: Timestamp) {
         self.changed_at = self.changed_at.min(now);
         for end in &mut self.ends {
@@ -52,7 +52,7 @@ impl Flaps {
 }
 
 impl SinkState {
-    /// Records beginnings and ends since the last call.
+    /// Records which incidents began or ended since the last call.
     pub(super) fn watch_flapping(&mut self, holds: &BTreeSet<Uuid>, now: Timestamp) {
         for id in self.told.keys() {
             let new = || Flaps { ends: Vec::new(), holds: true, changed_at: now, is_told: false };
@@ -72,7 +72,7 @@ impl SinkState {
         self.flaps.retain(|id, flaps| told.contains_key(id) || !flaps.ends.is_empty());
     }
 
-    /// The notification for a reported incident that no longer holds.
+    /// The notification for a reported incident that has ended. `None` while a flapping incident is not quiet yet.
     pub(super) fn end_of(&self, id: Uuid, now: Timestamp) -> Option<EventKind> {
         match self.flaps.get(&id) {
             Some(flaps) if flaps.is_told => flaps.is_quiet(now).then_some(EventKind::Resolved),
@@ -81,7 +81,7 @@ impl SinkState {
         }
     }
 
-    /// Records a delivery.
+    /// Records that a notification about this incident was delivered.
     pub(super) fn note_flapping(&mut self, id: Uuid, what: EventKind) {
         let Some(flaps) = self.flaps.get_mut(&id) else { return };
         match what {

@@ -1,4 +1,4 @@
-//! Every alert rule: what a sink receives, and when.
+//! Tests of the alert rules: what a sink receives, and when.
 
 use super::*;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
@@ -48,7 +48,7 @@ pub(super) fn refused() -> Condition {
     condition(Kind::LoginRequired, Severity::Critical, &["a"], now())
 }
 
-/// Event and token of each due notification, which is then recorded as delivered.
+/// Returns the event and the condition's kind of each due notification, and records each as delivered.
 pub(super) fn told(ledger: &mut SinkState, holding: &[Condition], at: Timestamp) -> Vec<(EventKind, Kind)> {
     let due = ledger.due(&[], holding, at);
     for change in &due {
@@ -129,7 +129,7 @@ fn a_token_that_leaves_an_incident_may_join_again() {
     assert_eq!(back, [(EventKind::Changed, Kind::EntraUnreachable)]);
 }
 
-/// A token whose vault denies access, with an owner and an app secret that expires in this many days.
+/// Creates a token whose vault denies access. The token has an owner and an app secret that expires in `days` days.
 fn refused_by_vault(name: &str, days: i64) -> Snapshot {
     let refused = "Key Vault refused to read this secret";
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, refused);
@@ -294,7 +294,7 @@ fn each_notification_has_an_id_of_its_own() {
     all.push(Notification { condition: other, ..change(EventKind::Changed) });
     let other = Condition { owners: vec!["Ben".into()], ..condition.clone() };
     all.push(Notification { condition: other, ..change(EventKind::Changed) });
-    // The same incident at another time: a receiver that drops known ids must not drop it.
+    // The same incident begins again later. A receiver that drops known ids must not drop its notifications.
     let again = Condition { since: now() + TimeDelta::hours(1), ..condition.clone() };
     all.extend(
         [EventKind::Opened, EventKind::Resolved]

@@ -1,4 +1,4 @@
-//! Error texts of the vault identity's credentials when there is no token.
+//! Tests of the error texts for a vault credential that gets no token.
 
 use super::*;
 
@@ -10,7 +10,7 @@ use crate::azure::{key_vault, vault_answers};
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 
-/// A vault that asks for tokens of this audience.
+/// A fake vault that asks for tokens of this audience.
 #[derive(Debug)]
 struct Asking(&'static str);
 
@@ -25,7 +25,7 @@ impl HttpClient for Asking {
     }
 }
 
-/// A credential that fails in the way of the SDK's.
+/// A fake credential that fails like the SDK's credentials.
 #[derive(Debug)]
 struct Failing(&'static str);
 
@@ -47,7 +47,7 @@ async fn read(vault: &str, asks_for: &'static str, says: &'static str) -> VaultE
     vault_answers::failed(&client.get_secret("x", None).await.expect_err("no token"))
 }
 
-/// The action for a rejection of the app that opens the vault.
+/// Entra rejects the app that opens the vault, so the error names an action.
 #[test]
 fn a_rejection_of_the_vaults_identity_names_its_action() {
     let identity = Identity::ClientSecret {
@@ -92,7 +92,8 @@ async fn a_vault_cannot_ask_for_another_domains_token() {
     assert_eq!(error, settled("the vault asks for a token that is not for its own domain".into()));
 }
 
-/// A name outside the vault's domain may resolve to any host: it asks for the right audience and gets no token.
+/// A host name outside the vault's domain may resolve to any host. The host asks for the right audience, but gets no
+/// token.
 #[tokio::test]
 async fn a_host_outside_the_vaults_domain_gets_no_token() {
     for host in

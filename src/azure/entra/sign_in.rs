@@ -1,9 +1,9 @@
 //! The issuer's side of a sign-in: authorization codes and device codes.
 //!
-//! Owns the requests and the parsing of their answers; `login` judges them.
+//! Owns the requests of a sign-in and the parsing of their answers. `login` judges the answers.
 //!
-//! These are methods of `Entra` and no port: only `login` needs them, and the daemon's `Issuer` keeps one operation.
-//! Tests run them against the sandbox over HTTPS.
+//! These are methods of `Entra` and not a port, since only `login` needs them. So the daemon's `Issuer` keeps one
+//! operation. Tests run the methods against the sandbox over HTTPS.
 
 use std::time::Duration;
 
@@ -18,66 +18,66 @@ use super::{Entra, printable, redeemed, seconds, success};
 use crate::login::DeviceCode;
 use crate::ports::{IssuerError, RefreshResponse};
 
-/// Entra's device codes last 15 minutes and are polled every 5 seconds (docs/azure-facts.md F136).
+/// The lifetime of Entra's device codes in seconds: 15 minutes (docs/azure-facts.md F136).
 const DEVICE_CODE_LASTS: u64 = 15 * 60;
 
-/// See `DEVICE_CODE_LASTS`.
+/// The interval between two polls of a device code, in seconds (docs/azure-facts.md F136).
 const DEVICE_CODE_INTERVAL: u64 = 5;
 
-/// The grant of RFC 8628, 3.4.
+/// The grant type for device codes (RFC 8628, 3.4).
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// An authorization code to exchange. It works once.
+/// The values for the exchange of an authorization code. A code works once.
 #[derive(Debug)]
 pub struct CodeExchange<'a> {
-    /// Tenant: GUID or verified domain.
+    /// The tenant's GUID or verified domain.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
     /// The app's secret.
     pub client_secret: &'a SecretString,
-    /// As in the authorization request.
+    /// The same scope as in the authorization request.
     pub scope: &'a str,
-    /// As in the authorization request.
+    /// The same redirect URI as in the authorization request.
     pub redirect_uri: &'a str,
-    /// The code.
+    /// The authorization code.
     pub code: &'a SecretString,
-    /// The PKCE verifier of the challenge.
+    /// The PKCE verifier that matches the challenge.
     pub verifier: &'a SecretString,
-    /// Sent as the client request id.
+    /// The id that is sent as the client request id.
     pub id: Uuid,
 }
 
-/// One poll: has the user signed in on the other device?
+/// The values for one poll. A poll asks whether the user has signed in on the other device.
 #[derive(Debug)]
 pub struct DevicePoll<'a> {
-    /// Tenant: GUID or verified domain.
+    /// The tenant's GUID or verified domain.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret: the grant must belong to the confidential app that redeems it later.
+    /// The app's secret. The grant must belong to the confidential app that redeems it later.
     pub client_secret: &'a SecretString,
-    /// The issued device code.
+    /// The device code that Entra issued.
     pub device_code: &'a SecretString,
-    /// Sent as the client request id.
+    /// The id that is sent as the client request id.
     pub id: Uuid,
 }
 
 impl Entra {
-    /// The authority, with a trailing slash.
+    /// Returns the authority with a trailing slash.
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }
 
-    /// The address at which a browser begins the sign-in.
+    /// Returns the address at which a browser begins the sign-in.
     pub fn authorize_endpoint(&self, tenant: &str) -> Url {
         self.authority.with_path(&[tenant, "oauth2", "v2.0", "authorize"])
     }
 
-    /// Exchanges an authorization code for tokens. Must not be repeated: a code works once.
+    /// Exchanges an authorization code for tokens. The caller must not repeat the call, since a code works once.
     ///
     /// # Errors
-    /// As `Issuer::redeem`.
+    /// Returns the same errors as `Issuer::redeem`.
     pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<RefreshResponse, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.code.expose_secret());
         let verifier = what.verifier.expose_secret();
@@ -98,7 +98,7 @@ impl Entra {
     /// Requests a code that the user types on another device.
     ///
     /// # Errors
-    /// As `Issuer::redeem`.
+    /// Returns the same errors as `Issuer::redeem`.
     pub async fn begin_device_code(
         &self,
         tenant: &str,
@@ -117,7 +117,7 @@ impl Entra {
     /// Polls for the user's sign-in.
     ///
     /// # Errors
-    /// As `Issuer::redeem`; `login::polling` says what an error means.
+    /// Returns the same errors as `Issuer::redeem`. `login::polling` says what an error means.
     pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<RefreshResponse, IssuerError> {
         let (secret, code) = (what.client_secret.expose_secret(), what.device_code.expose_secret());
         let form = [
@@ -145,7 +145,7 @@ struct DeviceCodeBody {
 }
 
 impl DeviceCodeBody {
-    /// Code and address are shown to the user: both must be printable, and the address must be HTTPS.
+    /// Checks the answer. The user sees the code and the address, so both must be printable. The address must be HTTPS.
     fn read(self) -> Option<DeviceCode> {
         let device_code = SecretString::from(self.device_code);
         let of = |value: &Value, usual| Duration::from_secs(seconds(value).unwrap_or(usual));

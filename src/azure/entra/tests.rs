@@ -1,4 +1,4 @@
-//! Answers of Entra and of other servers, as the adapter parses them.
+//! Tests how the adapter parses the answers of Entra and of other servers.
 
 use super::*;
 

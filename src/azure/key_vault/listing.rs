@@ -1,4 +1,4 @@
-//! Lists a vault's secrets by name, to propose a configuration. The loop never lists a vault.
+//! Lists a vault's secrets by name, for a proposed configuration. The loop never lists a vault.
 
 use std::sync::Arc;
 
@@ -13,22 +13,20 @@ use crate::ports::VaultError;
 use crate::token::secret::SecretName;
 use crate::token::tags::Tags;
 
-/// A secret in the list of a vault.
+/// A secret in a vault's list of secrets.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Its name.
     pub name: SecretName,
-    /// Its declared content type.
     pub content_type: Option<String>,
-    /// The tags of its newest version.
+    /// The tags of the secret's newest version.
     pub tags: Tags,
 }
 
 impl KeyVault {
-    /// Lists the vault's secrets without their values, by name: 25,000 at most.
+    /// Lists the names of the vault's secrets without their values. Returns at most 25,000 secrets.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` converts the error.
     pub async fn secrets(&self, vault: &Arc<str>, id: Uuid) -> Result<Vec<Listed>, VaultError> {
         let mut found = self
             .call(vault, |line| async move {

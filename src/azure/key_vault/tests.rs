@@ -1,4 +1,4 @@
-//! The vault's adapter against a local server that is both vault and Entra.
+//! Tests of the vault's adapter against a local server. The server is both Key Vault and Entra.
 
 use super::*;
 
@@ -24,7 +24,7 @@ const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https:/
 const FIRST: &str = "0123456789abcdef0123456789abcdef";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A vault under test, with the secret of its identity in a file.
+/// A vault under test. A file holds the secret of its identity.
 struct Fixture {
     server: Loopback,
     vault: KeyVault,
@@ -34,7 +34,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A vault that answers each caller with a token by `answer`.
+    /// Creates a vault that answers authenticated callers with `answer`.
     async fn new(answer: impl Fn(&Seen) -> Answer + Clone + Send + Sync + 'static) -> Self {
         Self::with_entra(|_| granted(), answer).await
     }
@@ -77,7 +77,7 @@ impl Fixture {
         self.server.lines().iter().filter(|seen| seen.starts_with(line)).count()
     }
 
-    /// Makes the cached clients this much older.
+    /// Makes the cached clients older by this time.
     fn age(&self, by: Duration) {
         let mut made = self.vault.lock();
         made.at = made.at.checked_sub(by).expect("the machine has been up for longer");
@@ -204,7 +204,7 @@ async fn an_update_leaves_out_unchanged_parts() {
     assert_eq!(bodies, [r#"{"attributes":{"enabled":false}}"#, r#"{"tags":{}}"#]);
 }
 
-/// A page of one version with a link to the next.
+/// Returns a page with one version and a link to the next page.
 fn page(version: &str, next: &str) -> Answer {
     let body = serde_json::json!({
         "value": [{"id": id(version), "attributes": {"enabled": false, "created": 1_760_000_001}}],
@@ -307,7 +307,7 @@ async fn an_oversized_answer_is_not_read() {
     assert_eq!(fixture.newest().await.expect_err("too long"), VaultError::NotUnderstood);
 }
 
-/// The reason for a missing token, whether it may pass, and whether an action is given.
+/// Returns the reason for a missing token, whether the failure is transient, and whether an action is given.
 fn told(error: &VaultError) -> (&str, bool, bool) {
     let VaultError::NoIdentity { why, transient, action, .. } = error else { panic!("{error}") };
     (why, *transient, action.is_some())

@@ -1,4 +1,4 @@
-//! Each answer of the vault and the error that it becomes.
+//! Tests which error each answer of the vault becomes.
 
 use super::*;
 

@@ -1,7 +1,7 @@
-//! `check --report FILE`: what somebody needs to help, in a file that may be sent to them.
+//! `check --report FILE`: writes a file that a user can send to a helper.
 //!
-//! Owns its content and its redaction. It holds no secret, since none is collected. Names, ids and addresses are replaced
-//! by words that stay the same in the whole file: `token-1`, `vault-1`, `guid-1`.
+//! Owns the report's content and its redaction. The report holds no secret, since it collects none. Words replace
+//! names, ids and addresses: `token-1`, `vault-1`, `guid-1`. A word means the same thing in the whole file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -21,13 +21,13 @@ use crate::process::clock::{Clock, rfc3339};
 use crate::process::{host_name, text};
 use crate::token::secret::{ConfigValue, Source};
 
-/// Variables whose presence changes what happens. Their values are not in the report.
+/// The prefixes of variables that change the program's behavior. The report says which are set, but has no values.
 const VARIABLES: [&str; 5] = ["AZURE_", "IDENTITY_", "MSI_", "PERENNIAL", "CREDENTIALS_DIRECTORY"];
 
 /// Writes the report of a check.
 ///
 /// # Errors
-/// The file exists or cannot be written.
+/// Returns an error if the file exists or cannot be written.
 pub(super) async fn write(path: &Path, config: &Config, steps: &[CheckStep]) -> Result<(), Stop> {
     let daemon = match running_daemon::status(config).await? {
         Ok(status) => json!({ "status": status }),
@@ -47,7 +47,7 @@ pub(super) async fn write(path: &Path, config: &Config, steps: &[CheckStep]) -> 
 /// Writes the report of a configuration that cannot be used.
 ///
 /// # Errors
-/// As [`write`].
+/// Returns the same errors as [`write`].
 pub(super) fn write_problems(path: &Path, problems: &ConfigProblems) -> Result<(), Stop> {
     let found =
         problems.problems.iter().map(|problem| json!({ "key": problem.key, "problem": problem.what }));
@@ -149,11 +149,11 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The words that stand for names.
+/// The words that replace names.
 #[derive(Debug, Default)]
 struct Pseudonyms {
     known: BTreeMap<String, String>,
-    /// The lengths of the names, the longest first, so that no part of a name is replaced.
+    /// The lengths of the names, longest first. This order keeps a part of a name from being replaced.
     lengths: Vec<usize>,
     guids: BTreeMap<String, usize>,
     people: BTreeMap<String, usize>,
@@ -200,7 +200,7 @@ impl Pseudonyms {
                 format!("{what}-{count}")
             });
         }
-        // Commands name a vault by the first label of its host.
+        // Commands name a vault by the first label of its host name.
         let labels: Vec<_> = known
             .iter()
             .filter(|(_, word)| word.starts_with("vault-"))
@@ -228,7 +228,7 @@ impl Pseudonyms {
         }
     }
 
-    /// A text with words in the place of names. A name counts where no letter, digit, `-` or `_` touches it.
+    /// Returns a text with words in place of names. A name counts only if no letter, digit, `-` or `_` touches it.
     fn text(&mut self, text: &str) -> String {
         let mut redacted = String::with_capacity(text.len());
         let mut before = ' ';
@@ -244,7 +244,7 @@ impl Pseudonyms {
         redacted
     }
 
-    /// The word for the name that a text begins with, and the name's length.
+    /// Returns the word for the name that a text begins with, and the name's length.
     fn replaced(&mut self, text: &str) -> Option<(String, usize)> {
         let ends = |length: usize| !text[length..].chars().next().is_some_and(is_word);
         let named = |length: &usize| {

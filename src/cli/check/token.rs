@@ -1,5 +1,5 @@
-//! The steps for one token: identity, reading, listing, the app's credential, redeeming, Partner Center and, on
-//! request, writing.
+//! The steps of `check` for one token: identity, read, list, the app's credential, redemption, Partner Center and, on
+//! request, write.
 
 mod strict;
 
@@ -29,13 +29,13 @@ const PARTNER_CENTER: &str = "partner center";
 const UPDATE: &str = "update";
 const WRITE: &str = "write";
 
-/// Whether a missing right in the vault caused this failure: a new role assignment takes effect within minutes.
+/// Whether a missing right in the vault caused this failure. A new role assignment takes effect within minutes.
 pub(super) fn may_come_by_itself(step: &CheckStep) -> bool {
     let of_the_vault = [IDENTITY, READ, LIST, CREDENTIAL, UPDATE, WRITE].contains(&step.name);
     step.outcome == StepOutcome::Failed && of_the_vault && step.code != crate::cli::ExitCode::Login
 }
 
-/// Runs the steps until one makes the next impossible.
+/// Runs the steps in order. Stops after a step whose failure makes the next step impossible.
 pub(super) async fn check(
     mut rotator: AzureRotator,
     identity: &str,
@@ -167,7 +167,7 @@ fn accepted(said: &Acceptance) -> CheckStep {
     CheckStep { company, ..CheckStep::ok(PARTNER_CENTER, summary) }
 }
 
-/// Writes the newest version's tags unchanged, which needs the `update` right.
+/// Writes the newest version's tags unchanged. The write needs the `update` right.
 async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep {
     let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
@@ -180,7 +180,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     }
 }
 
-/// Rotates once, by the daemon's own steps: only a proven successor is written.
+/// Rotates once with the daemon's own steps, so it writes only a proven successor.
 async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
     let started = rotator.clock.now();
     let state = if rotator.grant.strict {

@@ -1,25 +1,25 @@
-//! A configuration draft and its text.
+//! A draft of a configuration and its text.
 
 use super::{InitArgs, layout};
 
-/// The values known so far.
+/// The values of the draft that are known so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     pub(super) vault: String,
     pub(super) name: String,
     pub(super) tenant: Option<String>,
     pub(super) client_id: Option<String>,
-    /// The vault secret that holds the app's id, if the id is stored there.
+    /// The name of the vault secret that holds the app's id, if the id is stored there.
     pub(super) app_id_secret: Option<String>,
     pub(super) app_secret: Option<String>,
     pub(super) refresh_token: Option<String>,
 }
 
-/// A placeholder while the vault is listed. Never written.
+/// A placeholder for use while the vault is listed. The placeholder is never written to the file.
 const UNKNOWN: &str = "00000000-0000-0000-0000-000000000001";
 
 impl Draft {
-    /// The values of the flags.
+    /// Creates a draft from the values of the flags.
     pub(super) fn given(args: &InitArgs, vault: &str) -> Self {
         let known = |name: &str| args.from.map(|_| name.to_owned());
         Self {
@@ -33,7 +33,7 @@ impl Draft {
         }
     }
 
-    /// The flags for the values that are still missing.
+    /// Returns the flags for the values that are still missing.
     pub(super) fn missing(&self) -> Vec<&'static str> {
         let known = [
             ("--tenant", self.tenant.is_some()),
@@ -44,7 +44,7 @@ impl Draft {
         known.into_iter().filter(|(_, known)| !known).map(|(flag, _)| flag).collect()
     }
 
-    /// As TOML.
+    /// Returns the draft as TOML.
     pub(super) fn text(&self) -> String {
         let known = |value: &Option<String>, unknown: &str| quoted(value.as_deref().unwrap_or(unknown));
         let client_id = match &self.app_id_secret {
@@ -73,7 +73,7 @@ refresh_token = {}
     }
 }
 
-/// A text as a TOML basic string, which has JSON's form.
+/// Returns a text as a TOML basic string, which has the same form as a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

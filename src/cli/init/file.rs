@@ -1,6 +1,6 @@
-//! Writes the configuration as a whole or not at all.
+//! Writes the configuration file completely or not at all.
 //!
-//! Owns its modes. The file holds no secret, and root writes what the daemon reads as another user.
+//! Owns the file's mode. The file holds no secret. Root writes it, and the daemon reads it as another user.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
@@ -10,17 +10,17 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// What became of the file.
+/// What the write did to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     New,
     Replaced,
 }
 
-/// Writes a file beside the path and renames it. Replaces an existing file only with `force`, and keeps its mode and owner. A
-/// new file can be read by all users, whatever the umask, and so can new folders.
+/// Writes a file beside the path and renames it. Replaces an existing file only with `force`, and keeps its mode and
+/// owner. All users can read a new file and enter a new folder, whatever the umask.
 pub(super) fn write(path: &Path, text: &str, force: bool) -> io::Result<Written> {
-    // A link stays one: the file that it leads to is replaced.
+    // A symbolic link stays. The write replaces the file that it leads to.
     let path = if path.is_symlink() { &path.canonicalize()? } else { path };
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folders(folder)?;

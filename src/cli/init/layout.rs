@@ -1,13 +1,13 @@
-//! How other programs lay out a vault (docs/azure-facts.md F222, F225).
+//! The secret names that other programs use in a vault (docs/azure-facts.md F222, F225).
 //!
-//! Owns their names for the four values, and what is said of a vault that lacks one. Pure.
+//! Owns their names for the four values, and the remarks about a vault that lacks one. Pure.
 
 use clap::ValueEnum;
 
 use crate::azure::key_vault::Listed;
 use crate::process::text;
 
-/// The program whose layout it is.
+/// The program that named the secrets of a vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
     /// CIPP
@@ -16,16 +16,16 @@ pub enum Layout {
     Powershell,
 }
 
-/// The secrets of both layouts. Key Vault compares names without regard to case.
+/// The names of the secrets in both layouts. Key Vault ignores case when it compares names.
 pub(super) const APP_ID: &str = "ApplicationID";
 pub(super) const APP_SECRET: &str = "ApplicationSecret";
 pub(super) const TENANT: &str = "TenantID";
 pub(super) const REFRESH_TOKEN: &str = "RefreshToken";
-/// A token for Exchange Online of a Microsoft app, which Partner Center does not take.
+/// The name of a Microsoft app's token for Exchange Online. Partner Center does not accept this token.
 const EXCHANGE: &str = "ExchangeRefreshToken";
 
 impl Layout {
-    /// What a vault lacks, and what of it is left alone; one line each.
+    /// Returns remarks about missing secrets and about secrets that Perennial leaves alone. Each remark is one line.
     pub(super) fn remarks(self, listed: &[Listed]) -> Vec<String> {
         let has = |name: &str| listed.iter().any(|secret| secret.name.as_str().eq_ignore_ascii_case(name));
         let missing = [

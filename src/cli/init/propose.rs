@@ -1,4 +1,4 @@
-//! The likely meaning of a vault's secrets, by content type, tags and name (docs/azure-facts.md F222). Pure.
+//! Proposes a meaning for a vault's secrets from content type, tags and name (docs/azure-facts.md F222). Pure.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -9,11 +9,11 @@ use crate::process::text;
 use crate::token::secret::SecretName;
 use crate::token::version::{CONTENT_TYPE, tag};
 
-/// The proposal.
+/// The proposed configuration.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proposal {
     pub(super) tenant: Option<String>,
-    /// The secret that holds the tenant's id.
+    /// The name of the secret that holds the tenant's id.
     pub(super) tenant_secret: Option<SecretName>,
     pub(super) client_id: Option<String>,
     pub(super) app_id_secret: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    /// Reads the list. The tags of a token that Perennial has written name its tenant and app.
+    /// Creates a proposal from the list. If Perennial has written a token, its tags name its tenant and app.
     pub(super) fn of(listed: &[Listed]) -> Self {
         let named = |words: &[&str]| {
             listed.iter().find(|secret| {
@@ -34,14 +34,14 @@ impl Proposal {
             .iter()
             .find(|secret| is_ours(secret))
             .or_else(|| listed.iter().find(|secret| is_token(secret)));
-        // A tag can hold anything, and the proposal is shown on a terminal.
+        // A tag can hold any text, and the proposal is shown on a terminal. So the text is checked.
         let told = |tag: &str| token?.tags.get(tag);
         let text = |secret: &Listed| secret.name.as_str().to_owned();
         let client_id = told(tag::CLIENT_ID).and_then(text::guid);
         Self {
             tenant: told(tag::TENANT_ID).and_then(config::tenant),
             tenant_secret: named(&["tenantid"]).map(|secret| secret.name.clone()),
-            // If a tag names the id, no secret needs to be read for it.
+            // If a tag names the id, no secret needs to be read.
             app_id_secret: match client_id {
                 Some(_) => None,
                 None => named(&["applicationid", "appid", "clientid"]).map(text),
@@ -53,7 +53,7 @@ impl Proposal {
     }
 }
 
-/// A tenant's id, if the value is one.
+/// Returns a tenant's id if the value is one.
 pub(super) fn tenant(value: &SecretString) -> Option<String> {
     text::guid(text::bare(value.expose_secret()))
 }
@@ -66,7 +66,7 @@ fn is_token(secret: &Listed) -> bool {
     is_ours(secret) || plain(secret.name.as_str()).contains("refreshtoken")
 }
 
-/// A name without the characters that spellings differ by.
+/// Returns a name without the characters that differ between spellings.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use super::Prompter;
 
-/// Starts to open an address, without the variables that hold secrets. Reports a failure: the address was printed before.
+/// Starts to open an address. The opener does not inherit the variables that hold secrets. Reports a failure only as a
+/// message, since the address was already printed.
 pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     let browser = std::env::var("BROWSER").ok();
     let mut words = command(browser.as_deref(), std::env::consts::OS, url).into_iter();
@@ -15,7 +16,7 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {
-            // The thread reaps the opener and reports its failure; some openers run as long as the browser.
+            // The thread reaps the opener and reports its failure. Some openers run as long as the browser.
             std::thread::spawn(move || {
                 if child.wait().is_ok_and(|status| !status.success()) {
                     voice.say("no_browser", NOT_OPENED);
@@ -28,14 +29,15 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
 
 const NOT_OPENED: &str = "No browser could be opened here. Open the address yourself in a browser on this machine, or stop (Ctrl-C) and use --no-browser.";
 
-/// The command line: the first entry of `BROWSER` (`%s` stands for the address, which is otherwise appended), or the
-/// system's own opener. No shell parses it.
+/// Returns the command line: the first entry of `BROWSER`, or the system's own opener. In `BROWSER`, the address
+/// replaces `%s` or is appended. No shell parses the line.
 fn command(browser: Option<&str>, system: &str, url: &str) -> Vec<String> {
     let first = browser.and_then(|all| all.split(':').map(str::trim).find(|one| !one.is_empty()));
     let Some(first) = first else {
         let opener: &[&str] = match system {
             "macos" => &["open"],
-            // `start` is built into the shell; its first quoted word would be a title, and `&` ends a command.
+            // `start` is built into the Windows shell. `start` takes its first quoted word as a title, and `&` ends a
+            // command.
             "windows" => {
                 return vec![
                     "cmd".into(),

@@ -1,7 +1,7 @@
-//! Sign-in by browser: the authorization code flow, by a loopback redirect or by pasting.
+//! Sign-in by browser with the authorization code flow. The code comes by a loopback redirect, or the user pastes it.
 //!
-//! The browser's last page waits for the result, so that it can show whether the token was stored. The answer comes
-//! as a form post, which keeps the code out of addresses and history. With `--no-browser` it comes in the address,
+//! The browser's last page waits for the result, so it can show whether the token was stored. The answer comes as a
+//! form post, which keeps the code out of addresses and history. With `--no-browser`, the code comes in the address,
 //! since the user has to copy it.
 
 use std::io::ErrorKind;
@@ -28,10 +28,10 @@ use crate::login::{StepFailure, explain, redirect};
 use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
-/// Long enough to find a phone; a code itself lasts ten minutes.
+/// The default wait for the user, which is long enough to find a phone. An authorization code lasts ten minutes.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// Signs in and stores the result, which the browser's last page shows.
+/// Signs a user in and stores the token. The browser's last page shows the result.
 pub(super) async fn sign_in(
     desk: &LoginSession,
     args: &LoginArgs,
@@ -57,7 +57,7 @@ pub(super) async fn sign_in(
 
     let patience = args.timeout.unwrap_or(PATIENCE);
     let waiting = tokio::time::timeout(patience, wait(desk, &attempt, &mut served, lines));
-    // Ctrl-C ends the wait here, so that the terminal gets its mode back.
+    // Ctrl-C ends the wait here, so that the terminal gets its normal mode back.
     let waited = tokio::select! {
         waited = waiting => waited,
         () = signals::stopped()? => return Err(Stop::Failed(anyhow::anyhow!("interrupted"))),
@@ -73,7 +73,7 @@ pub(super) async fn sign_in(
         }
     };
     if let Some(page) = page {
-        // A closed browser misses nothing: the terminal shows the same.
+        // The browser may be closed. The terminal shows the same result.
         let _left = page.send(told(&outcome));
     }
     served.close().await;
@@ -96,7 +96,7 @@ async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
     }
 }
 
-/// Prints the address, and opens the browser or reads what the user pastes.
+/// Prints the address. Opens the browser, or reads the address that the user pastes.
 fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&str]) -> Option<Lines> {
     let name = &desk.grant().name;
     if args.no_browser {
@@ -116,7 +116,7 @@ fn begin(desk: &LoginSession, args: &LoginArgs, url: &str, secret_variables: &[&
     None
 }
 
-/// The first answer to this attempt, from the browser or pasted.
+/// Returns the first answer to this attempt, from the browser or from a paste.
 async fn wait(
     desk: &LoginSession,
     attempt: &AuthorizationRequest,
@@ -145,7 +145,7 @@ async fn wait(
     }
 }
 
-/// The next line; pending for ever if stdin has ended, since the browser may still answer.
+/// Returns the next line. Waits forever if stdin has ended, since the browser may still answer.
 async fn next(lines: &mut Option<Lines>) -> SecretString {
     if let Some(open) = lines {
         if let Some(line) = open.next().await {
@@ -193,7 +193,7 @@ fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
     }
 }
 
-/// Errors about the app or its redirect stay on Entra's own page (docs/azure-facts.md F133).
+/// Explains why no answer came. Entra's own page shows errors about the app or its redirect (docs/azure-facts.md F133).
 fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {

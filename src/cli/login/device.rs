@@ -1,6 +1,6 @@
-//! `--device-code`: the user signs in on another device, and this program polls until then.
+//! `--device-code`: the user signs in on another device. Meanwhile, this program polls Entra.
 //!
-//! The poll carries the app's secret too: the grant must belong to the confidential app that redeems it later.
+//! Each poll also sends the app's secret. The grant must belong to the confidential app that redeems it later.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const WARNING: &str = "\
 Warning: device codes are what phishers send, so many tenants block this flow, and a policy made later ends
 tokens that came from it. It may also carry no second factor. Prefer the browser: --no-browser works over SSH.";
 
-/// Signs in and stores the result.
+/// Signs a user in and stores the token.
 pub(super) async fn sign_in(
     desk: &LoginSession,
     timeout: Option<Duration>,
@@ -46,7 +46,7 @@ async fn wait(
     timeout: Option<Duration>,
 ) -> Result<RefreshResponse, StepFailure> {
     let (begun_at, since) = (desk.rotator.clock.now(), Instant::now());
-    // Measured by a clock that cannot be set.
+    // A clock that cannot be set measures the time.
     let now = || begun_at + crate::process::clock::delta(since.elapsed());
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);

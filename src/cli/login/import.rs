@@ -1,6 +1,6 @@
-//! `--import`: an existing refresh token from stdin.
+//! `--import`: reads an existing refresh token from stdin.
 //!
-//! It is redeemed first. Its successor is stored, after the same checks as for any sign-in.
+//! The command redeems the token first. Then the command stores the successor after the same checks as for any sign-in.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -15,10 +15,10 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::process::text;
 use crate::token::RefreshToken;
 
-/// Ten times the longest observed token (docs/azure-facts.md F112).
+/// The largest input: ten times the longest observed token (docs/azure-facts.md F112).
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// Reads one token, without whitespace and quotes around it.
+/// Reads one token. Removes whitespace and quotes around it.
 pub(super) fn read() -> Result<RefreshToken, Stop> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -36,7 +36,7 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
     let text = Zeroizing::new(text::decoded(bytes)?.into_owned());
-    // Entra has taken white space and quotes as part of the value since 2019 (reference-breaking-changes).
+    // Since 2019, Entra treats whitespace and quotes as part of the value (reference-breaking-changes).
     let token = RefreshToken::new(text::bare(&text));
     token.is_plausible().then_some(token)
 }

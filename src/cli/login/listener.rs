@@ -1,12 +1,12 @@
 //! The loopback listener for the redirect (RFC 8252, 7.3).
 //!
-//! Owns the sockets and the limits per client. Accepts one answer; every other request gets an explanation only.
-//! `login::redirect` decides what an answer is. A foreign `state` gets 400 and a line on the terminal, and the
-//! listener keeps waiting: an old tab, or a page that guesses the port, must not end a sign-in.
+//! Owns the sockets and the limits per client. The listener accepts one answer. Every other request only gets an
+//! explanation. `login::redirect` decides which request is an answer. A foreign `state` gets 400 and a line on the
+//! terminal, and the listener keeps waiting. An old tab, or a page that guesses the port, must not end a sign-in.
 //!
-//! Invariants: it listens on loopback only, on both `127.0.0.1` and `::1`, and rejects a port that another program
-//! holds on either. `localhost` may mean each, and the other program would get the code. A request with another
-//! `Host` (DNS rebinding) is rejected.
+//! Invariants: the listener uses only loopback, on both `127.0.0.1` and `::1`. The listener rejects a port that another
+//! program holds on either address. The name `localhost` may mean either address, so the other program would get the
+//! code. The listener rejects a request with another `Host` (DNS rebinding).
 
 use std::io;
 use std::io::ErrorKind;
@@ -32,34 +32,35 @@ use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
-/// A browser opens a handful. The rest is room for local programs that connect and send nothing. When all slots are
-/// taken, the oldest connection is closed.
+/// The largest number of connections. A browser opens a handful. The rest is room for local programs that connect and
+/// send nothing. If all slots are taken, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
-/// Bounds the arrival of a request's head, and of its body.
+/// The time limit for the head of a request, and for its body.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Longer than the result takes: the code exchange, Partner Center and the vault need two minutes at most.
+/// The time limit for the result of the sign-in. The code exchange, Partner Center and the vault need two minutes at
+/// most.
 const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 
-/// Attempts at a free port until one is free on both addresses.
+/// The number of attempts to find a port that is free on both addresses.
 const PORTS_TRIED: usize = 10;
 
-/// Bound sockets that are not served yet.
+/// Bound sockets. The listener does not serve them yet.
 pub(super) struct Listener {
     sockets: Vec<TcpListener>,
     port: u16,
 }
 
-/// Events from the browser.
+/// An event from the user's browser.
 pub(super) enum ListenerEvent {
-    /// The one answer, with a channel for the result that the page shows.
+    /// The one accepted answer, with a channel for the result that the page shows.
     Arrived(AuthorizationResponse, oneshot::Sender<ResultPage>),
-    /// A request that is no answer.
+    /// A request that is not an answer.
     Odd(NotOurs),
 }
 
-/// A running listener. Stops when dropped.
+/// A running listener. Dropping this value stops the listener.
 pub(super) struct Served {
     pub(super) events: mpsc::Receiver<ListenerEvent>,
     stop: CancellationToken,
@@ -96,7 +97,7 @@ impl Listener {
         self.port
     }
 
-    /// Starts serving.
+    /// Starts to serve the sockets.
     pub(super) fn serve(self, attempt: Arc<AuthorizationRequest>) -> Served {
         let (sender, events) = mpsc::channel(1);
         let shared = ListenerState { attempt, events: sender, taken: Arc::default(), port: self.port };
@@ -118,7 +119,7 @@ impl Listener {
 }
 
 impl Served {
-    /// Accepts no more connections and lets the last page be sent.
+    /// Accepts no more connections and lets the browser receive the last page.
     pub(super) async fn close(mut self) {
         self.stop.cancel();
         // The task ends soon after the cancellation.
@@ -162,7 +163,7 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let arrived = match redirect::read(&shared.attempt, &parameters) {
         Ok(arrived) => arrived,
         Err(summary) => {
-            // A full channel already holds such an event, so this one may be lost.
+            // A full channel already holds such an event. So this event may be lost.
             let _told = shared.events.try_send(ListenerEvent::Odd(summary));
             return ResultPage::wrong(StatusCode::BAD_REQUEST, summary.as_str());
         }

@@ -1,4 +1,4 @@
-//! The browser's last page: the result of the sign-in, and no parameter of the redirect.
+//! The browser's last page, which shows the result of the sign-in and no parameter of the redirect.
 
 use aws_lc_rs::digest;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = ":root{color-scheme:light dark}body{font:18px/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;overflow-wrap:anywhere}";
 
-/// The texts of the page.
+/// The texts of the browser's last page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResultPage {
     pub(super) status: StatusCode,
@@ -23,8 +23,8 @@ impl ResultPage {
         Self { status, title: "Not signed in", text: text.to_owned() }
     }
 
-    /// An answer that must not be cached, framed or sent as a referrer: its address may hold the code (RFC 6749,
-    /// 10.5).
+    /// Returns the page as a response. The browser must not cache it, frame it or send its address as a referrer. The
+    /// address may hold the code (RFC 6749, 10.5).
     pub(super) fn response(&self) -> Response {
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let policy = format!(

@@ -1,7 +1,7 @@
-//! What the user pastes: lines of stdin, read concurrently.
+//! The lines that the user pastes into stdin. A separate thread reads them.
 //!
-//! A terminal in its usual mode cuts a line at 4,095 bytes (`termios(3)`), and an address with a code can be longer. So it is
-//! asked for characters as they come, and its mode is put back at the end.
+//! A terminal in its usual mode cuts a line at 4,095 bytes (`termios(3)`). An address with a code can be longer. So
+//! this module switches the terminal to a mode without line buffering, and switches back at the end.
 
 use std::io;
 use std::io::IsTerminal as _;
@@ -14,17 +14,18 @@ use tokio::sync::mpsc;
 
 use crate::login::redirect::MAX_BYTES;
 
-/// The lines, while it lives.
+/// The lines of stdin. Dropping this value restores the terminal's usual mode.
 pub(super) struct Lines {
     lines: mpsc::Receiver<SecretString>,
-    /// `None` if stdin is no terminal.
+    /// The changed mode of the terminal. `None` if stdin is no terminal.
     _mode: Option<Unbuffered>,
 }
 
 impl Lines {
-    /// Lines of stdin until it ends. A line over the limit is cut, so it cannot be an answer.
+    /// Returns the lines of stdin until it ends. A line over the limit is cut, so it cannot be an answer.
     ///
-    /// Reads on a thread of its own, which the process does not wait for: a read of a terminal cannot be cancelled.
+    /// A separate thread reads, since a read of a terminal cannot be canceled. The process does not wait for this
+    /// thread.
     pub(super) fn of_stdin() -> Self {
         let mode = Unbuffered::set();
         let (sender, lines) = mpsc::channel(1);
@@ -43,13 +44,14 @@ impl Lines {
         Self { lines, _mode: mode }
     }
 
-    /// The next line; `None` once stdin has ended.
+    /// Returns the next line. Returns `None` once stdin has ended.
     pub(super) async fn next(&mut self) -> Option<SecretString> {
         self.lines.recv().await
     }
 }
 
-/// A line as its user edited it: in this mode the terminal passes on the keys that erase a character or all of them.
+/// Returns a line with the user's edits applied. In this mode, the terminal passes on the keys that erase one character
+/// or all of them.
 fn edited(line: &str) -> SecretString {
     let mut edited = Zeroizing::new(String::with_capacity(line.len()));
     for c in line.chars() {
@@ -62,7 +64,7 @@ fn edited(line: &str) -> SecretString {
     SecretString::from(edited.as_str())
 }
 
-/// The terminal passes on characters as they come, until this is dropped.
+/// A terminal without line buffering. Dropping this value restores the usual mode.
 struct Unbuffered {
     before: Termios,
 }
@@ -83,7 +85,7 @@ impl Unbuffered {
 
 impl Drop for Unbuffered {
     fn drop(&mut self) {
-        // A terminal that is gone needs no mode.
+        // If the terminal is gone, its mode does not matter.
         let _gone = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

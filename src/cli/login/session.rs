@@ -1,6 +1,6 @@
-//! The part that all sign-in methods share: checks before, and storing after.
+//! The part of a sign-in that all methods share: the checks before it, and the store after it.
 //!
-//! Owns the checks and the store, in that order.
+//! Owns the checks and the store, in this order.
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -23,20 +23,20 @@ use crate::token::managed::{ManagedToken, Verify};
 use crate::token::rotation_id;
 use crate::token::version::{NewVersion, Provenance, Stored, USABLE, Version, VersionId, tag};
 
-/// The trace of a sign-in that was not rejected.
+/// The trace of a sign-in that Entra did not reject.
 static UNTRACED: Trace = Trace { code: None, trace_id: None, correlation_id: None };
 
 /// A sign-in in progress.
 pub(super) struct LoginSession {
     pub(super) rotator: AzureRotator,
     pub(super) voice: Prompter,
-    /// Sent with every request, and stored as the version's `rotation-id`.
+    /// The id of this sign-in. Every request sends it, and the stored version has it as `rotation-id`.
     pub(super) id: Uuid,
     credential: AppCredential,
     replace_user: bool,
 }
 
-/// The stored version.
+/// The version that a sign-in has stored.
 #[derive(Debug, Serialize)]
 pub(super) struct StoredLogin {
     pub(super) name: String,
@@ -58,7 +58,7 @@ struct Before {
 }
 
 impl LoginSession {
-    /// Checks whether a sign-in could be stored and exchanged, so that a user does not sign in in vain.
+    /// Checks whether a sign-in could be stored and exchanged. Otherwise, the user would sign in for nothing.
     pub(super) async fn open(
         rotator: AzureRotator,
         voice: Prompter,
@@ -77,9 +77,9 @@ impl LoginSession {
         Ok(desk)
     }
 
-    /// The claims that Entra wants of the next sign-in: what a policy asks for, which the stored token does not have. Only a
-    /// token that is marked as rejected is redeemed to learn that, and never a `strict` one. Without an answer the sign-in
-    /// goes on without claims, as it would without the policy.
+    /// Returns the claims that a policy of Entra demands of the next sign-in. The stored token lacks them. Redeems the
+    /// stored token to learn them, but only if it is marked as rejected, and never if it is `strict`. Without an
+    /// answer, the sign-in continues without claims, as if no policy existed.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
         if self.grant().strict || !stored.version.is_refused() {
@@ -116,14 +116,14 @@ impl LoginSession {
         Subject { way, ..Subject::of(self.grant(), self.client_id(), &UNTRACED, self.rotator.clock.now()) }
     }
 
-    /// Judges an answer, and stores its refresh token if all checks pass.
+    /// Judges an answer. Stores its refresh token if all checks pass.
     pub(super) async fn keep(
         &self,
         answer: RefreshResponse,
         nonce: Option<&str>,
     ) -> Result<StoredLogin, StepFailure> {
         self.voice.say("checking", "Signed in. Checking tenant, app, user, scope and second factor …");
-        // Read again: minutes may have passed.
+        // Minutes may have passed since the first read, so this reads again.
         let before = self.before().await?;
         let tags = before.newest.as_ref().map(|version| &version.tags);
         let expected = Expected {
@@ -188,7 +188,7 @@ impl LoginSession {
                 Ok(Before { newest: Some(stored.version), off: false })
             }
             Err(VaultError::NotFound) => Ok(Before::default()),
-            // A disabled version cannot be read, but its tags are listed.
+            // A disabled version cannot be read, but a list shows its tags.
             Err(VaultError::Disabled) => {
                 let listed = self.rotator.vault.versions(at, self.id).await;
                 let versions = listed.map_err(|error| self.vault_refused(&error))?;
@@ -215,7 +215,7 @@ impl LoginSession {
         }
     }
 
-    /// Writes until it succeeds, and checks that the vault returns the written version.
+    /// Writes until a write succeeds. Then checks that the vault returns the written version.
     async fn store(&self, new: &NewVersion, before: Option<&VersionId>) -> Result<VersionId, StepFailure> {
         let at = &self.grant().secret;
         let grace = Grace::begin();
@@ -231,10 +231,10 @@ impl LoginSession {
             if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
                 return Err(self.vault_refused(error));
             }
-            // Also after a lost answer: the version may have been written.
+            // The read also follows a lost answer, since the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
                 Ok(stored) if stored.refresh_token() == new.value => return Ok(stored.version.id),
-                // Not the previous version, which a vault may return for a moment longer.
+                // The vault may return the previous version for a moment longer. The previous version does not count.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));
                 }

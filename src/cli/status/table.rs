@@ -1,4 +1,4 @@
-//! The table of `status`.
+//! The table that `status` prints.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::status::snapshot::TokenState;
 const HEADINGS: [&str; 6] = ["TOKEN", "STATE", "PROVED", "AGE", "ROTATES", "EXPIRES"];
 const STATE: usize = 1;
 
-/// Token names shown for a condition.
+/// The largest number of token names that a condition shows.
 const MOST_NAMES: usize = 10;
 
 const RED: &str = "31";
@@ -21,7 +21,7 @@ const YELLOW: &str = "33";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 
-/// Tokens in columns, then the conditions with their actions, and the source of the view.
+/// Returns the tokens in columns, then the conditions with their actions, and the source of the view.
 pub(super) fn of(status: &Status, view: &str, colour: bool) -> String {
     let rows: Vec<[String; 6]> = status.tokens.iter().map(|token| row(token, status.now)).collect();
     let widths: [usize; 6] = std::array::from_fn(|column| {
@@ -86,7 +86,7 @@ fn hue(state: TokenState) -> &'static str {
     }
 }
 
-/// A row. Padded before it is colored, since color codes have no width; no trailing blanks.
+/// Adds a row. Pads a cell before it adds color codes, since they have no width. Leaves no trailing blanks.
 fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, &str) -> String) {
     let mut gap = 0;
     for (column, cell) in row.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Each check alone: what passes, and the text of a rejection.
+//! Tests each check of a sign-in separately: which responses pass, and the text of each rejection.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,7 +49,7 @@ fn judged(grant: &ManagedToken, answer: &RefreshResponse) -> Result<Option<Strin
     judge(&expected, answer).map(|whose| whose.user_oid)
 }
 
-/// The judgment when one claim has another value.
+/// Judges a sign-in in which one claim has another value.
 fn with(name: &str, value: Value) -> Result<Option<String>, StepFailure> {
     let mut changed = claims();
     changed[name] = value;
@@ -221,7 +221,7 @@ fn partner_center_has_the_last_word() {
 
     assert_eq!(judged(&said(true, Some(true), TENANT)), Ok(()));
     assert_eq!(judged(&said(true, None, TENANT)), Ok(()));
-    // The token may name a second factor that Partner Center no longer accepts.
+    // The access token may name a second factor that Partner Center no longer accepts.
     assert_eq!(judged(&said(true, Some(false), TENANT)).expect_err("mfa").summary, SECOND_FACTOR);
     assert!(judged(&said(false, None, TENANT)).expect_err("role").action.contains("role"));
     let elsewhere = said(true, Some(true), "22222222-2222-4222-8222-222222222222");

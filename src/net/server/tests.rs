@@ -1,4 +1,4 @@
-//! Which hosts are loopback, which connection gives up its slot, and how a connection begins and ends.
+//! Tests for loopback host names, for the choice of the connection to close, and for opening and closing connections.
 
 use super::*;
 
@@ -75,7 +75,7 @@ fn every_name_that_a_request_gives_counts() {
     assert!(!is_for_us("/status", &["größe"]));
 }
 
-/// Which of the slots has been lost.
+/// Returns the indices of the slots that other connections have taken.
 fn lost(all: &[Slot]) -> Vec<usize> {
     let lost = |(index, slot): (usize, &Slot)| slot.lost.is_cancelled().then_some(index);
     all.iter().enumerate().filter_map(lost).collect()
@@ -142,7 +142,7 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: false,
 };
 
-/// Serves on a port of its own. The first connection never opens if `first_is_slow`.
+/// Starts a server on a free port. If `first_is_slow`, the first connection never opens.
 async fn served(routes: Router, first_is_slow: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -155,7 +155,7 @@ async fn served(routes: Router, first_is_slow: bool) -> SocketAddr {
     address
 }
 
-/// All that comes back on a connection.
+/// Sends a request and returns everything received until the connection ends.
 async fn answer(client: &mut TcpStream) -> String {
     client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
     let mut answer = String::new();

@@ -1,6 +1,6 @@
-//! Which rejection ends a grant, and how a version's tag records it.
+//! Decides which rejections end a grant and how a version's tag records the end.
 //!
-//! Owns which of several numbers decides. Pure.
+//! This module owns the choice of the decisive number among several. This module is pure.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::row_of;
 use super::table::{GENERAL, LOOP, UNREADABLE};
 use crate::ports::oauth_error::OAuthError;
 
-/// Entra asks a looping client to pause; an earlier retry may get the same rejection (docs/azure-facts.md F126).
+/// The pause after Entra has detected a loop. An earlier retry may get the same rejection (docs/azure-facts.md F126).
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl OAuthError {
-    /// How long to wait before the next request: as long as Entra asks, and 15 minutes after a loop.
+    /// The wait before the next request. The wait is as long as Entra asks, and at least 15 minutes after a loop.
     pub fn wait(&self) -> Option<Duration> {
         if self.trace.code == Some(LOOP) {
             return Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE));
@@ -20,18 +20,18 @@ impl OAuthError {
         self.retry_after
     }
 
-    /// Whether the answer is known to end the grant: this token can never be redeemed again.
+    /// Whether this rejection ends the grant, so that the token can never be redeemed again.
     ///
-    /// Only such a token may be replaced by a proven one. A policy, a disabled account, a rejected app or an unknown
-    /// number says nothing about the token. Of several numbers each must end the grant, or say no more than the error
-    /// does.
+    /// Only a condemned token may be replaced by a proven token. A policy, a disabled account, a rejected app or an
+    /// unknown number does not condemn a token. If there are several numbers, each must end the grant or be general
+    /// (`GENERAL`).
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && self.trace.code.is_some_and(ends_a_grant)
             && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
-    /// Whether the issuer could not parse the value as a token, as opposed to a revoked token.
+    /// Whether the issuer could not parse the value as a token. A revoked token is a different case.
     pub fn never_was_a_token(&self) -> bool {
         self.trace.code == Some(UNREADABLE)
     }
@@ -41,21 +41,21 @@ fn ends_a_grant(code: u32) -> bool {
     row_of(code, "invalid_grant").is_some_and(|row| row.diagnosis.ends_grant)
 }
 
-/// The mark of a value that was never sent to the issuer.
+/// The mark for a value that was never sent to the issuer.
 const NOT_A_TOKEN: &str = "not_a_token";
 
-/// The mark for a code; a value that was never sent to the issuer has none.
+/// The mark for an AADSTS number. `None` gives the mark for a value that was never sent to the issuer.
 pub fn mark_of(code: Option<u32>) -> String {
     code.map_or_else(|| NOT_A_TOKEN.to_owned(), |code| format!("AADSTS{code}"))
 }
 
-/// Whether a mark means an ended grant, or a value that never was a token.
+/// Whether a mark means that the grant has ended or that the value was never a token.
 pub fn is_final_mark(text: &str) -> bool {
     let code = text.strip_prefix("AADSTS").and_then(|code| code.parse().ok());
     text == NOT_A_TOKEN || code.is_some_and(|code| ends_a_grant(code) || code == UNREADABLE)
 }
 
-/// The most specific of several numbers in one answer, and the others.
+/// Picks the most specific number of a response and returns it with the others.
 pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
     let mut further: Vec<u32> = Vec::new();
     for code in codes {
@@ -63,7 +63,7 @@ pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
             further.push(code);
         }
     }
-    // A general number is only a prefix, and an unknown number says nothing.
+    // A general number is less specific than an unknown one. A known specific number is more specific than both.
     let telling = |code: &u32| match GENERAL.iter().position(|general| general == code) {
         Some(place) => place,
         None if row_of(*code, "invalid_client").is_some() => GENERAL.len() + 1,

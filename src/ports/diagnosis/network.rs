@@ -1,8 +1,8 @@
-//! The action if no answer came.
+//! Action texts for network failures.
 
 use crate::net::no_response::{NoResponse, TlsFault};
 
-/// What to fix between this host and a host that did not answer.
+/// Says what to fix on the network between this host and `host`, which did not respond.
 pub fn network(why: NoResponse, host: &str) -> String {
     match why {
         NoResponse::NameUnknown | NoResponse::Lookup => {

@@ -1,7 +1,7 @@
-//! The subject of an action: token, app, tenant, the source of its credentials, and the sign-in method.
+//! Details that an action text needs: token, app, tenant, the source of credentials, and the sign-in method.
 //!
-//! Owns the parts that several actions share: the sign-in command, the page with the rejection, and the line that
-//! creates a client secret.
+//! This module owns the parts that several action texts share. These are the sign-in command, the log page with the
+//! rejection, and the command that creates a client secret.
 
 use chrono::TimeDelta;
 
@@ -10,66 +10,65 @@ use crate::process::clock::Timestamp;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// Lifetime of a new client secret: Microsoft recommends six months at most.
+/// The lifetime of a new client secret. Microsoft recommends at most six months.
 const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
 
-/// The sign-in method.
+/// The method of a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
-    /// A browser, with or without a listener.
+    /// Sign-in in a browser, with or without a listener for the redirect.
     Code,
-    /// A code typed on another device.
+    /// Sign-in with a code that the user types on another device.
     DeviceCode,
-    /// A token brought from elsewhere.
+    /// Import of a token that was obtained elsewhere.
     Import,
-    /// No sign-in: the stored token.
+    /// No sign-in: Perennial uses the stored token.
     Stored,
 }
 
-/// The credentials that Entra rejected.
+/// The place of the credentials that Entra rejected.
 #[derive(Clone, Copy, Debug)]
 pub enum CredentialPlace<'a> {
-    /// A token's app.
+    /// The credentials of the token's app.
     App {
-        /// The source of its client secret.
+        /// The source of the app's client secret.
         client_secret: &'a Source,
-        /// When a new secret would begin.
+        /// The current time, from which a new client secret is valid.
         now: Timestamp,
     },
-    /// The identity configured in `[vault]`.
+    /// The credentials of the identity that `[vault]` configures.
     Vault {
-        /// The source of its client secret; `None` if it has none.
+        /// The source of the identity's client secret. `None` if it has none.
         client_secret: Option<&'a Source>,
     },
 }
 
-/// The subject of an action.
+/// The token, app and tenant that an action text is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The token's name.
     pub name: &'a str,
-    /// As configured.
+    /// The configured tenant.
     pub tenant: &'a str,
-    /// As configured or read.
+    /// The app's client id, as configured or read from its source.
     pub client_id: &'a str,
     /// Entra's base URL.
     pub authority: &'a str,
-    /// How Perennial's command is typed in this deployment.
+    /// The command that starts Perennial in this deployment.
     pub command: &'a str,
-    /// As configured.
+    /// The configured scope.
     pub scope: &'a str,
-    /// The sign-in method.
     pub way: LoginMethod,
-    /// The rejected credentials.
+    /// The place of the rejected credentials.
     pub place: CredentialPlace<'a>,
     /// The user's object id, if known.
     pub user_oid: Option<&'a str>,
-    /// The identifiers of the rejection.
+    /// The identifiers of Entra's rejection.
     pub trace: &'a Trace,
 }
 
 impl<'a> Subject<'a> {
-    /// A rejection of a stored token.
+    /// Creates the subject for a rejection of a stored token.
     pub fn of(token: &'a ManagedToken, client_id: &'a str, trace: &'a Trace, now: Timestamp) -> Self {
         Self {
             name: token.name.as_str(),
@@ -95,7 +94,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The configuration key of the app's id.
+    /// The configuration key that sets the app's id.
     pub(super) fn client_id_key(&self) -> String {
         match self.place {
             CredentialPlace::App { .. } => format!("client_id of {}", self.name),
@@ -115,7 +114,8 @@ impl<'a> Subject<'a> {
             Some(id) => format!("correlation id {id}"),
             None => format!("app {}", self.client_id),
         };
-        // A redemption appears only in this tab of Entra's logs; the first tab shows browser sign-ins only.
+        // Entra lists a redemption only under the non-interactive sign-ins. The first tab of the page shows only
+        // browser sign-ins.
         let tab = match (self.place, self.way) {
             (CredentialPlace::Vault { .. }, _) => "Service principal sign-ins",
             (CredentialPlace::App { .. }, LoginMethod::Code | LoginMethod::DeviceCode) => {
@@ -128,7 +128,7 @@ impl<'a> Subject<'a> {
         format!("Entra admin center, Sign-in logs, {tab}, {}, by {by}", self.in_tenant())
     }
 
-    /// The tenant by name; a managed identity's tenant is unknown here.
+    /// The tenant in words. Perennial does not know the tenant of a managed identity.
     pub(super) fn in_tenant(&self) -> String {
         match self.place {
             CredentialPlace::Vault { .. } if self.tenant.is_empty() => {
@@ -138,7 +138,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The user and the app.
+    /// The user and the app in words.
     pub(super) fn who(&self) -> String {
         match self.place {
             CredentialPlace::App { .. } => format!("{}'s user and app", self.name),
@@ -154,8 +154,8 @@ impl<'a> Subject<'a> {
         format!("{}/{}/adminconsent?client_id={}", self.entra(), self.tenant, self.client_id)
     }
 
-    /// One line that creates a client secret and, if it belongs in a vault, stores it. Its value is in no argument
-    /// list. Nothing is stored if the creation fails.
+    /// A command line that creates a client secret and, if the secret belongs in a vault, stores it there. The secret
+    /// never appears in an argument list. If the creation fails, nothing is stored.
     pub fn new_client_secret(&self) -> String {
         let app = self.client_id;
         let make = |ends: &str| {

@@ -1,6 +1,6 @@
-//! Entra's numbers, each with its meaning (docs/azure-facts.md F110, F124, F135, F136).
+//! The table of Entra's error numbers and their meanings (docs/azure-facts.md F110, F124, F135, F136).
 //!
-//! The order of the rows has no meaning: no number is in two of them.
+//! The order of the rows does not matter, because each number is in only one row.
 
 use std::ops::RangeInclusive;
 
@@ -8,24 +8,24 @@ use super::Diagnosis;
 use crate::ports::advice::Advice;
 use crate::ports::failure::{Kind, Remedy};
 
-/// Numbers with the same meaning.
+/// A table row: numbers with the same meaning.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The numbers, as ranges.
+    /// The numbers, as a list of ranges.
     pub codes: &'static [RangeInclusive<u32>],
-    /// What they mean.
+    /// The meaning of these numbers.
     pub diagnosis: Diagnosis,
 }
 
-/// "Credentials not valid", of the client or of the grant: older answers begin with this number and name the reason
-/// after it.
+/// "Credentials not valid", of the client or of the grant. Older responses begin with this number and add the specific
+/// reason's number.
 pub const CREDENTIALS: u32 = 70002;
-/// Numbers that are no more specific than the OAuth error, the least specific first: the credential or the grant was
-/// rejected, or the token could not be issued.
+/// Numbers that are no more specific than the OAuth error, ordered from the least specific. These numbers mean that the
+/// credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
-/// The request or the value cannot be parsed (docs/azure-facts.md F110, F124).
+/// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
-/// The same request too often (docs/azure-facts.md F126).
+/// The number for too many identical requests (docs/azure-facts.md F126).
 pub const LOOP: u32 = 50196;
 
 type Codes = &'static [RangeInclusive<u32>];
@@ -35,12 +35,12 @@ const fn row(codes: Codes, remedy: Remedy, kind: Kind, advice: Advice, meaning: 
     Row { codes, diagnosis }
 }
 
-/// Only a sign-in helps.
+/// Creates a row for numbers that only a sign-in fixes.
 const fn login(codes: Codes, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)
 }
 
-/// An operator of the tenant must act.
+/// Creates a row for numbers that an operator of the tenant must fix.
 const fn operator(codes: Codes, kind: Kind, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Operator, kind, advice, meaning)
 }
@@ -50,12 +50,12 @@ const fn retry(codes: Codes, kind: Kind, advice: Advice, meaning: &'static str) 
 }
 
 impl Row {
-    /// The grant has ended.
+    /// Marks the row's numbers as an end of the grant.
     const fn ends_grant(self) -> Self {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Entra has answered this for a token that it redeemed a minute later.
+    /// Marks the row as unconfirmed: Entra has sent this number for a token and redeemed the token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -64,10 +64,11 @@ impl Row {
 use Advice as A;
 use Kind as K;
 
-/// The table.
+/// All rows of the table.
 pub const ROWS: &[Row] = &[
-    // The grant has ended. Not here: 70043, since a sign-in frequency is a policy; 70000; and whatever an operator
-    // can undo (an account, a device, consent, the app).
+    // The grant has ended. Number 70043 is not in this group, because a sign-in frequency is a policy. Number 70000 is
+    // too general for this group. This group has no numbers whose cause an operator can undo (account, device, consent,
+    // app).
     login(&[50173..=50173], A::SignIn, "sessions revoked or password reset").ends_grant(),
     login(&[50133..=50133], A::SignIn, "session ended by a new password").ends_grant(),
     login(&[70008..=70008], A::SignIn, "token expired or revoked").ends_grant(),
@@ -79,7 +80,7 @@ pub const ROWS: &[Row] = &[
         "token of a single-page app, over after a day",
     )
     .ends_grant(),
-    // A sign-in helps.
+    // The user must sign in.
     login(&[70000..=70000], A::SignIn, "grant not accepted").unconfirmed(),
     login(&[70043..=70043], A::SignInFrequency, "sign-in frequency exceeded"),
     login(&[50089..=50089], A::SignIn, "sign-in expired"),
@@ -117,7 +118,7 @@ pub const ROWS: &[Row] = &[
         A::SignInFrequency,
         "second factor too old for a policy",
     ),
-    // The user's account.
+    // An operator must fix the user's account.
     operator(&[50057..=50057], K::AccountDisabled, A::EnableAccount, "account disabled"),
     operator(
         &[50053..=50053],
@@ -138,7 +139,7 @@ pub const ROWS: &[Row] = &[
         "account is not a full member of this tenant",
     ),
     operator(&[50105..=50105], K::PolicyBlocked, A::AssignUser, "user not assigned to the app"),
-    // Policies. They have ranges of their own, and Microsoft keeps adding to them.
+    // A policy blocks the token. Policies have their own number ranges, to which Microsoft keeps adding.
     operator(
         &[53004..=53004, 53011..=53011, 530_034..=530_034],
         K::PolicyBlocked,
@@ -173,7 +174,7 @@ pub const ROWS: &[Row] = &[
     ),
     operator(&[500_021..=500_022], K::PolicyBlocked, A::Policy, "blocked by tenant restrictions of a proxy"),
     operator(&[500_212..=500_213], K::PolicyBlocked, A::Policy, "blocked by a cross-tenant access policy"),
-    // Consent.
+    // Consent of an administrator or user is missing.
     operator(&[65001..=65001, 90094..=90095], K::PolicyBlocked, A::Consent, "no consent for the app"),
     operator(&[90099..=90099], K::PolicyBlocked, A::Consent, "app not authorized in the customer's tenant"),
     operator(
@@ -183,7 +184,7 @@ pub const ROWS: &[Row] = &[
         "permission missing in the app registration",
     ),
     operator(&[65002..=65002], K::AppMisconfigured, A::AppId, "app of Microsoft's own used"),
-    // The app's credential.
+    // Entra rejects the app's credential.
     operator(&[7_000_215..=7_000_215], K::AppCredentialRefused, A::ClientSecret, "wrong client secret"),
     operator(&[7_000_222..=7_000_222], K::AppCredentialRefused, A::ClientSecret, "client secret expired"),
     operator(
@@ -223,7 +224,7 @@ pub const ROWS: &[Row] = &[
         A::FederatedCredential,
         "no federated credential matches",
     ),
-    // The app.
+    // The app is missing, disabled or not the app of the token.
     operator(
         &[700_011..=700_011, 700_016..=700_016, 700_038..=700_038],
         K::AppCredentialRefused,
@@ -244,7 +245,7 @@ pub const ROWS: &[Row] = &[
         A::Tenant,
         "token was issued by another tenant",
     ),
-    // Registration, scope, tenant, cloud.
+    // The registration, scope, tenant or cloud is wrong.
     operator(
         &[28002..=28003, 70011..=70011, 700_022..=700_023, 901_002..=901_002],
         K::AppMisconfigured,
@@ -312,7 +313,7 @@ pub const ROWS: &[Row] = &[
         A::Request,
         "request not understood",
     ),
-    // Failures that pass.
+    // The failure is usually temporary.
     retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the same request too often"),
     retry(&[50088..=50088, 90055..=90055], K::EntraThrottled, A::Throttled, "too many requests"),
     retry(
@@ -350,7 +351,7 @@ pub const ROWS: &[Row] = &[
 mod tests {
     use super::*;
 
-    /// A row says it by one word, which changes nothing else.
+    /// `unconfirmed` and `ends_grant` each change only one field of a row.
     #[test]
     fn a_row_is_unconfirmed_or_ends_the_grant_only_where_it_says_so() {
         let plain = login(&[1..=1], A::SignIn, "x");

@@ -1,4 +1,4 @@
-//! The table as a whole: no number twice, policies in ranges, and the rules for every row.
+//! Tests of the whole table: numbers are unique, policies cover ranges, and rules hold for every row.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! The text of each action: what to do, in one or two sentences, with the command to type or the page to open.
+//! Action texts for people. Each text has one or two sentences and names a command to type or a page to open.
 //!
-//! Owns the texts for Entra's rejections. Following an action ends the condition: it names the object, its dates are
-//! computed, no variable is left unset, and no secret is in an argument list.
+//! This module owns the texts for Entra's rejections. Following an action must end the condition. So each text names
+//! the object, contains computed dates and has no unset variable. No command has a secret in its argument list.
 
 use super::network::network;
 use super::subject::{CredentialPlace, LoginMethod, Subject};
@@ -60,7 +60,7 @@ impl Subject<'_> {
             "find the refusal in {logs} and change the conditional access policy that it names so that it admits the user and this host, or exclude the user from it"
         );
         match self.way {
-            // Microsoft recommends blocking the flow by policy (docs/azure-facts.md F137).
+            // Microsoft recommends blocking the device code flow by policy (docs/azure-facts.md F137).
             LoginMethod::DeviceCode => format!(
                 "many tenants block the device code flow: sign in by browser, `perennial login {name}`; or {adapt}"
             ),
@@ -103,7 +103,7 @@ impl Subject<'_> {
         )
     }
 
-    /// How the redirect URI is to be registered.
+    /// How to register the redirect URI.
     fn redirect_uri(&self, advice: Advice) -> String {
         let (app, login) = (self.client_id, self.login());
         match advice {
@@ -127,7 +127,7 @@ impl Subject<'_> {
         )
     }
 
-    /// What is wrong with a scope.
+    /// How to correct the scope.
     fn scope(&self, advice: Advice) -> String {
         const USUAL: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
         let (name, app, scope) = (self.name, self.client_id, self.scope);
@@ -170,7 +170,7 @@ impl Subject<'_> {
 }
 
 impl Advice {
-    /// The action in words.
+    /// The action text for this advice and subject.
     pub fn text(self, of: &Subject<'_>) -> String {
         typed(&self.words(of), of.command)
     }

@@ -1,7 +1,7 @@
-//! The log's form for people: `2026-11-27T01:43:08.430609Z INFO  proved partner-center (version 93fe…)`.
+//! The log format for people: `2026-11-27T01:43:08.430609Z INFO  proved partner-center (version 93fe…)`.
 //!
-//! Owns the order of an event's parts: what happened, to which token, why, the other fields, and what to do on a line of
-//! its own. Values of other parties are shown without what a terminal would act on.
+//! This module owns the order of an event's parts: event, token, reason and other fields. The action follows on a line
+//! of its own. Control characters in foreign values are escaped, so that a terminal does not act on them.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::process::text;
 
-/// Writes one event as one line, and its action as a second one.
+/// Writes an event as one line and its action, if any, as a second line.
 pub(super) struct ForPeople;
 
 impl<S, N> FormatEvent<S, N> for ForPeople
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// The parts of an event that have a place of their own, and the others in the order in which they were logged.
+/// The parts of one event. Four fields have fixed places. All other fields keep the order in which they were logged.
 #[derive(Default)]
 struct Parts {
     event: Option<String>,

@@ -1,5 +1,5 @@
-//! The loop over minimal peers: an issuer that always answers, and a vault that accepts writes once the test allows
-//! it.
+//! Tests of the loop with minimal peers. The issuer always answers. The vault rejects writes until the test allows
+//! them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,11 +24,11 @@ use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 use crate::token::{AccessToken, RefreshToken};
 
-/// All three peers.
+/// The issuer, the vault and the resource in one type.
 #[derive(Default)]
 struct Peers {
     written: Mutex<Vec<Stored>>,
-    /// The number of writes that are rejected first.
+    /// The number of writes that the vault still rejects.
     refusals: Mutex<u32>,
 }
 
@@ -125,7 +125,7 @@ fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
     }
 }
 
-/// Runs the loop and stops it once `when` holds for a state.
+/// Runs the loop and stops it once `when` returns true for a state.
 async fn stopped_when(peers: &Peers, when: impl Fn(&State) -> bool) -> State {
     let rotator = rotator(peers);
     let state = State::unknown(rotator.clock.now());
@@ -164,7 +164,7 @@ async fn a_stop_keeps_saving_until_the_vault_accepts() {
     assert!(started.elapsed() <= GRACE, "{:?}", started.elapsed());
 }
 
-/// A suspended host: its clock has moved on, its timers have not.
+/// Simulates a suspended host: the clock has moved on, but the timers have not.
 #[tokio::test(start_paused = true)]
 async fn after_ten_days_asleep_the_vault_is_checked_within_minutes() {
     const INSTANT: Duration = Duration::from_millis(1);

@@ -1,10 +1,11 @@
 //! Checks whether a person has acted: a new sign-in, a new credential, a new role assignment.
 //!
-//! Owns what is read for that, and which answers are news. Redeems nothing.
+//! Owns which secrets a check reads, and which answers are news. Redeems nothing.
 //!
-//! It reads the newest version and does not list the versions. A list costs one request per 25 versions, has no order
-//! and has ties. The newest version is what other programs read too. It always costs one request, and it needs no
-//! right that a proof does not need. For a `strict` token it tries the writes that block its redemption.
+//! A check reads the newest version and does not list the versions. A list costs one request per 25 versions, has no
+//! order, and has ties. Other programs read the newest version too. A read of the newest version always costs one
+//! request, and needs no right beyond those of a proof. For a `strict` token, a check also tries the writes that block
+//! the redemption.
 
 use uuid::Uuid;
 
@@ -19,21 +20,21 @@ use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Checks whether a person has acted: one vault call, one call for each secret of the app, or a local read.
+    /// Checks whether a person has acted. Costs one vault call, one call for each secret of the app, or a local read.
     pub async fn check_vault(&mut self, mut state: State) -> Stepped {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
-        // A credential of two secrets takes two calls, and is checked half as often.
+        // A credential of two secrets takes two calls. So it is checked half as often.
         let is_credential = matches!(about, FailureSubject::AppCredential | FailureSubject::CredentialSource);
         let mut calls = if is_credential { self.credential_secrets() } else { 1 };
         let changed = match about {
-            // The user may also have signed in again, so some checks read the token too.
+            // The user may also have signed in again. So some checks read the token too.
             FailureSubject::AppCredential | FailureSubject::CredentialSource => {
                 self.credential_changed(&mut state, about, id).await
                     || (checks % schedule::TOKEN_READ_EACH == 0 && self.token_changed(&mut state, id).await)
             }
-            // A new right to list and a new sign-in are equally likely, so the checks alternate.
+            // A new right to list and a new sign-in are equally likely. So the checks alternate between the two.
             FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
             FailureSubject::Saving => {
                 let (saving, costly) = self.may_save(&mut state).await;
@@ -44,7 +45,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // Trials of a save count their own calls.
+        // A trial of a save counts its own calls.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }
@@ -60,7 +61,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// The number of vault secrets with the app's credential, at least one.
+    /// Returns the number of vault secrets in the app's credential. The minimum is one.
     fn credential_secrets(&self) -> i32 {
         let id = matches!(self.grant.client_id, ConfigValue::From(Source::Secret(_)));
         let secret = matches!(self.grant.client_secret, Source::Secret(_));
@@ -71,8 +72,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vaults().newest(&self.grant.secret, id).await {
-            // After a rejected token, a new version is news, and so is a mark that another process removed because it
-            // proved the same version. After a vault that rejected calls, any answer is news.
+            // After a rejected token, a new version is news. A removed mark is also news, since another process removes
+            // a mark when it has proved the version. After a vault that rejected calls, any answer is news.
             Ok(Stored { version, .. }) => {
                 let known = state.newest.as_ref().filter(|known| known.id == version.id);
                 unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
@@ -93,7 +94,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether the versions can be listed now, or the reason for the failure has changed.
+    /// Whether the versions can be listed now, or whether the reason for the failure has changed.
     async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
         match self.vaults().versions(&self.grant.secret, id).await {
             Ok(_) => true,
@@ -102,9 +103,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether this read failure differs in kind from the one already reported, which is news. If only its text differs,
-/// for example after a role assignment that leaves a firewall, the text is updated. A rejected token that cannot be
-/// read any more, or is deleted, is news too: a sign-in could not be noticed.
+/// Whether this read failure differs in kind from the one already reported. A difference in kind is news. If only the
+/// text differs, the text is updated. For example, a new role assignment may leave a firewall in the way. A rejected
+/// token that can no longer be read, or is deleted, is news too. Perennial could not notice a sign-in then.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.blocked else { return false };
     let hides_cure = known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;

@@ -1,6 +1,6 @@
 //! The claim of a `strict` token before its redemption, and the removal of its mark.
 //!
-//! Owns the order of calls; `strict` owns the rule.
+//! Owns the order of the calls. `strict` owns the rule.
 
 use tokio::time::Instant;
 
@@ -18,10 +18,10 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Claims a version of a `strict` token for one redemption: tries the writes of the save, marks the version, and
-    /// makes sure that no other process has. Returns the mark of an earlier redemption whose answer was lost.
+    /// Claims a version of a `strict` token for one redemption. Tries the writes of the save, marks the version, and
+    /// checks that no other process has marked it. Returns the mark of an earlier redemption whose answer was lost.
     ///
-    /// A stop waits for it: the mark would make the next process wait.
+    /// A stop waits for the claim, since a mark left behind would make the next process wait.
     pub(super) async fn claim(
         &self,
         state: &mut State,
@@ -45,7 +45,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.retag(state, &version, tags, attempt).await.map_err(|error| self.unwritable(state, &error))?;
         let settles = self.clock.real(SETTLES);
         if began.elapsed() > settles {
-            // It may stand over the mark of another process that redeems, so it permits nothing, not even this
+            // The late mark may have overwritten the mark of another process that redeems. So the mark permits no
             // redemption.
             state.claim = None;
             return Err(strict::too_slow());
@@ -60,13 +60,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         match Mark::on(&version) {
             Some(found) if found == mark => Ok(before),
             Some(other) => Err(strict::elsewhere(&other)),
-            // The tags were replaced meanwhile: the next attempt begins again.
+            // The tags were replaced after the claim. The next attempt starts a new claim.
             None => Err(strict::too_slow()),
         }
     }
 
-    /// Whether no other process redeems this version, as far as the tags show. Checked before anything else is read
-    /// for its redemption.
+    /// Whether the tags show no other process that redeems this version. Called before any other read for the
+    /// redemption.
     pub(super) fn may_be_claimed(&self, state: &mut State, version: &Version) -> Result<(), Failure> {
         if !self.grant.strict {
             return Ok(());
@@ -74,7 +74,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         strict::may_be_claimed(state, version, self.clock.now()).map(drop).map_err(|failure| *failure)
     }
 
-    /// Sends a write that the vault must reject: any other answer shows a missing right, a firewall or an outage.
+    /// Sends a write that the vault must reject. Any other answer shows a missing right, a firewall or an outage.
     pub(super) async fn try_to_write(
         &self,
         state: &mut State,
@@ -93,8 +93,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// The failure that blocks a claim, for the checks: `None` if the tags can be written too. Also returns whether it
-    /// took three calls.
+    /// Returns the failure that blocks a claim, for the checks. Returns `Ok` if the tags can be written too. Also
+    /// returns whether the trial took three calls.
     pub(super) async fn may_save(&self, state: &mut State) -> (Result<(), Failure>, bool) {
         let mut attempt = Attempt::new(rotation_id());
         let newest = match self.vaults().newest(&self.grant.secret, attempt.id).await {
@@ -109,7 +109,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         (updated.map_err(|error| self.unwritable(state, &error)), true)
     }
 
-    /// Renews the mark on a spent version while its successor is held. `version` was just read.
+    /// Renews the mark on a spent version while this process holds the successor. The caller has just read `version`.
     pub(super) async fn renew_mark(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         let now = self.clock.now();
         let is_spent = state.holds_only_copy()
@@ -117,7 +117,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !is_spent {
             return;
         }
-        // Another process's mark stands there by mistake: this process holds the successor.
+        // Another process's mark is there by mistake, since this process holds the successor.
         let known = Mark::on(version).filter(|mark| state.claim.is_some_and(|ours| mark.is_of(ours)));
         if known.as_ref().is_some_and(|mark| !mark.is_to_be_renewed(now)) {
             return;
@@ -163,13 +163,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         read.map(|stored| stored.version).map_err(|error| self.unwritable(state, &error))
     }
 
-    /// A failure that blocks a claim is checked on its own: a successful read does not clear it.
+    /// Returns the failure that blocks a claim. A successful read does not clear this failure. A check must try the
+    /// write again.
     fn unwritable(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::Saving, ..self.own(state, error) }
     }
 }
 
-/// Whether an error shows that the redeemed token is still valid: an answer without a successor, or a request that was
+/// Whether an error shows that the redeemed token is still valid. The issuer returned no successor, or the request was
 /// never sent.
 pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
     match error {

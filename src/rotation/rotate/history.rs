@@ -1,6 +1,6 @@
-//! Older versions of a secret: a buried sign-in, or a predecessor of an invalid value.
+//! Searches older versions of a secret for a buried sign-in, or for a working predecessor of an invalid value.
 //!
-//! Owns the order of calls; `save` owns the meaning of a list of versions.
+//! Owns the order of the calls. `save` owns the meaning of a list of versions.
 
 use uuid::Uuid;
 
@@ -14,21 +14,21 @@ use crate::rotation::strict::Mark;
 use crate::rotation::{save, schedule};
 use crate::token::version::{Version, VersionId};
 
-/// The result of redeeming a version that is not the newest.
+/// The result of the redemption of a version that is not the newest.
 pub(super) enum Tried {
-    /// It works.
+    /// The version works.
     Works(Box<Successor>),
-    /// It is rejected, or returns no successor, and that may change.
+    /// The version is rejected or returns no successor, but may work later.
     MayComeBack,
-    /// It is invalid for good, or switched off.
+    /// The version is invalid for good, or disabled.
     Useless,
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Searches the history of one of our versions that this process has not searched: another process may have died
-    /// between its write and its list. The test of every order of one save found this case
-    /// (`tests/it/rotation/interleavings.rs`). It costs one more request at start-up, and when a second instance
-    /// rotates.
+    /// Searches the history of a version that Perennial wrote and this process has not searched. An earlier process may
+    /// have died between its write and its list. The test of every order of one save found this case
+    /// (`tests/it/rotation/interleavings.rs`). The search costs one more request at start-up and after a rotation by a
+    /// second instance.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -36,7 +36,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            // The incidents that it ended are marked on the version before it. The next list looks again.
+            // The version below the sign-in has the marks of the incidents that the sign-in ended. The next list shows
+            // them.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {
@@ -50,7 +51,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let versions = match self.list(state, state.calls_of_a_rotation(), attempt.id).await {
             Ok(versions) => versions,
-            // This does not prevent the proof; the next proof searches again.
+            // A failed search does not prevent the proof. The next proof searches again.
             Err(failure) => {
                 attempt.note(Event::HistoryUnread(failure.summary));
                 return Ok(None);
@@ -71,8 +72,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(None)
     }
 
-    /// Lists the versions, unless today's limit has no room for the calls of the list and of the steps after it: a
-    /// list can wait.
+    /// Lists the versions. Returns a failure if today's limit has no room for the list and the steps after it. A list
+    /// can wait.
     pub(super) async fn list(
         &self,
         state: &mut State,
@@ -86,12 +87,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;
         if let Ok(versions) = &listed {
-            // Clears failures of listing only.
+            // The success clears only the failures of lists.
             state.clear_failures_about(FailureSubject::History);
             state.inherit_from_before_sign_in(versions);
         }
-        // Each proof of a strict token is a rotation. If it waited for its list, the token would be proved less and
-        // less often.
+        // Each proof of a `strict` token is a rotation. So the length of its list must not delay its proofs.
         if let Ok(versions) = &listed
             && !self.grant.strict
         {
@@ -102,13 +102,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         listed.map_err(|error| self.unlisted(state, &error))
     }
 
-    /// Reads and redeems an overwritten sign-in, and returns the result.
+    /// Reads and redeems a sign-in that another version buries, and returns the result.
     ///
-    /// A sign-in that is rejected for now stays below the version that works: its value on top would replace a working
-    /// token. The log reports it, and it is tried again after a day, at start-up and at a SIGHUP.
+    /// A sign-in that is rejected for now stays below the version that works. On top, its value would replace a working
+    /// token. The log reports the rejection. Perennial tries the sign-in again after a day, at start-up and at a
+    /// SIGHUP.
     ///
-    /// A marked `strict` sign-in is spent if its successor is in the vault. Otherwise the answer was lost, or another
-    /// process holds the successor: the rule for a claim says when it may be redeemed once more.
+    /// A marked `strict` sign-in is spent if its successor is in the vault. Otherwise its answer was lost, or another
+    /// process holds the successor. The rule for a claim decides when the sign-in may be redeemed once more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -137,7 +138,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(turn)
     }
 
-    /// Reads and redeems a version that is not the newest; records a rejection on it.
+    /// Reads and redeems a version that is not the newest. Records a rejection on that version.
     async fn redeem_version(
         &self,
         state: &mut State,
@@ -154,7 +155,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         schedule::remember_buried(state, &version.id);
         match answer {
             Ok(proof) => {
-                // Otherwise the restored version's verdict would stay unknown until the next proof.
+                // Without this request, the verdict on the restored version would stay unknown until the next proof.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
                 Ok(Tried::Works(Box::new(proof.successor)))
             }
@@ -163,15 +164,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let is_final = schedule::is_final(&failure, version, self.clock.now());
                 Ok(if is_final { Tried::Useless } else { Tried::MayComeBack })
             }
-            // It works, but returns no successor that could be put on top.
+            // The version works, but returns no successor that Perennial could put on top.
             Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Tried::MayComeBack),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Tries the youngest predecessors of a value that never was a token, once for each such value, and never over a
-    /// foreign version younger than a day. An older sign-in is not put over one that may work again. Then no version
-    /// works, and a user must sign in.
+    /// Tries the youngest predecessors of a value that never was a token. Tries them once for each such value. Never
+    /// replaces a foreign version younger than a day. Does not put an older sign-in over one that may work again. If no
+    /// version works, a user must sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,
@@ -187,7 +188,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut may_come_back: Option<&Version> = None;
         for (version, sign_in) in save::predecessors(useless, &versions) {
             let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
-            // A redeemed one is spent, and would end its whole family.
+            // A redeemed `strict` token is spent. A second redemption would end its whole family of tokens.
             let is_spent = self.grant.strict && Mark::on(version).is_some();
             if is_spent || !may_come_back.is_none_or(may_follow) {
                 continue;
@@ -203,14 +204,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 Tried::Useless => {}
             }
         }
-        // A sign-in that may work again is tried at the next attempt, too.
+        // The next attempt also tries a sign-in that may work again.
         if may_come_back.is_none() {
             state.rescued = Some(useless.id.clone());
         }
         Ok(None)
     }
 
-    /// Records on a version that it is rejected. If that is final, later processes do not try it again.
+    /// Records on a version that the issuer rejects it. Later processes do not try a version whose rejection is final.
     pub(super) async fn note_refusal(
         &self,
         state: &mut State,

@@ -1,4 +1,4 @@
-//! Redeems one stored value: the app's credential, the daily limits, and the check of the answer.
+//! Redeems one stored value: reads the app's credential, respects the daily limits, and checks the answer.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -26,11 +26,11 @@ use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::{Stored, Version, tag};
 use crate::token::{RefreshToken, local_secret};
 
-/// A new secret works on some of Entra's servers before others (docs/azure-facts.md F115). Until it has this age,
-/// Perennial waits after a rejection of it.
+/// The age below which Perennial waits after a rejection of a new app secret. Some of Entra's servers accept a new
+/// secret later than others (docs/azure-facts.md F115).
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
 
-/// The app's id and secret, read once per step.
+/// The app's id and secret. A step reads them once.
 pub(crate) struct AppCredential {
     pub(crate) client_id: String,
     pub(crate) secret: SecretString,
@@ -72,7 +72,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let credential = attempt.credential.as_ref().expect("read above");
         let now = self.clock.now();
         state.redemptions.note(now);
-        // From now on a strict issuer may have spent the token in the vault.
+        // From now on, a strict issuer may have spent the token in the vault.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -125,7 +125,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if user_oid.is_some() {
             facts.user_oid.clone_from(&user_oid);
         }
-        // A chain keeps its user: an answer that does not name the user does not erase it.
+        // The user stays the same along a chain of rotations. An answer that names no user does not erase the known
+        // one.
         let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| version.is_ours())));
         let successor = self.successor(stored, redeemed.refresh_token, client_id, user_oid, attempt);
         Ok(Proof { successor: Successor { issued_at, ..successor }, access_token: redeemed.access_token })
@@ -151,7 +152,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Redeems a token once, as this app. The caller checks, counts and keeps the answer.
+    /// Redeems a token once, as this app. The caller checks and counts the request, and keeps the answer.
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
@@ -169,8 +170,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.issuer.redeem(&request).await
     }
 
-    /// Redeems a version that Perennial did not choose itself, unless the issuer's last answer still holds: a stop and
-    /// `rotate` try to save every two seconds.
+    /// Redeems another writer's version, unless the issuer's last answer about it still holds. A stop and `rotate` try
+    /// to save every two seconds.
     pub(super) async fn redeem_theirs(
         &self,
         state: &mut State,
@@ -188,7 +189,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// The failure for a rejection; with a new credential it means waiting.
+    /// Returns the failure for a rejection. If the credential is new, the failure asks Perennial to wait.
     pub(crate) fn refused(&self, error: &IssuerError, credential: &AppCredential) -> Failure {
         let failure = error.failure();
         let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
@@ -200,7 +201,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Reads the app's id and secret; also returns the number of vault calls.
+    /// Reads the app's id and secret. Also returns the number of vault calls.
     pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(AppCredential, usize), Failure> {
         let mut calls = 0;
         let client_id = match &self.grant.client_id {
@@ -208,7 +209,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             ConfigValue::From(source) => {
                 let (value, version) = self.read_source(source, id).await?;
                 calls += usize::from(version.is_some());
-                // The id is shown and sent unencrypted, and the source may hold a secret instead.
+                // The app's id is shown and sent unencrypted. The check keeps a secret in its place from leaking.
                 text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?
             }
         };

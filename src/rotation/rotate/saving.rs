@@ -1,12 +1,12 @@
-//! Writes a held successor to the vault: re-read, yield or write, list, restore a buried sign-in, disable replaced
+//! Writes a held successor to the vault: read again, yield or write, list, restore a buried sign-in, disable replaced
 //! versions.
 //!
-//! Owns the order of calls; `save` owns the meaning of the answers.
+//! Owns the order of the calls. `save` owns the meaning of the answers.
 //!
-//! While a successor is held, only other writers' versions are redeemed, so a grant that is revoked meanwhile shows
-//! once the successor is saved. An obstacle to the save is reported all the time.
+//! While Perennial holds a successor, it redeems only the versions of other writers. So Perennial notices a revoked
+//! grant only after the save. An obstacle to the save is reported at once.
 //!
-//! Invariant: a held successor stays in the state; a failure on the way cannot lose it.
+//! Invariant: a held successor stays in the state. No failure during the save can lose it.
 
 use super::history::Tried;
 use super::{Attempt, Proof, Rotator};
@@ -21,27 +21,27 @@ use crate::token::rotation_id;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
-/// A save that yields more often than this races another writer, and pauses first.
+/// The number of passes in one save. A save that needs more passes races another writer, so it pauses first.
 const MAX_ROUNDS: usize = 6;
 
 /// The result of one pass over a held successor.
 enum Pass {
-    /// Continue with the successor that is held now.
+    /// Continue with the successor that is now held.
     Again,
-    /// The vault shows our version, and nothing is buried.
+    /// The vault shows the version that Perennial wrote, and no sign-in is buried.
     Saved(Version),
-    /// Another writer's version works and continues the chain; ours is dropped.
+    /// Another writer's version works and continues the chain. Perennial drops its own successor.
     LetGo(Version),
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Retries the save at once: a stop was requested.
+    /// Makes the next attempt to save due at once, because a stop was requested.
     pub fn hurry(&self, mut state: State) -> State {
         state.try_again_at(self.clock.now());
         state
     }
 
-    /// Continues until the held successor is saved, was dropped, or must wait.
+    /// Continues until the held successor is saved or dropped, or until the save must wait.
     pub async fn save(&mut self, mut state: State) -> Stepped {
         let Some(pending) = state.pending() else { return Stepped { state, events: Vec::new() } };
         let mut attempt = Attempt::new(pending.successor.rotation_id);
@@ -70,7 +70,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 
-    /// Reads again, and replaces only the redeemed version or one that is known to be invalid (`save.rs`).
+    /// Reads the newest version again. Replaces it only if it is the redeemed version or is known to be invalid
+    /// (`save.rs`).
     async fn bring(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
@@ -105,9 +106,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let successor = &pending.successor;
         let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
-        // Foreign tags are also taken from the version that is on top now.
+        // The new version also takes over the foreign tags of the version that is on top now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
-        // No version may hold the marks of delivered alerts yet.
+        // The marks of delivered alerts may still be missing in both versions.
         if let Some(told) = &state.told {
             told.put(&mut foreign);
         }
@@ -141,8 +142,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// The other writer's version is redeemed before ours is written. If it works, it continues the chain. Ours
-    /// replaces it only if it is known to be invalid for good.
+    /// Redeems the other writer's version before Perennial writes its own. If the other version works, it continues the
+    /// chain. Perennial replaces the other version only if that version is known to be invalid for good.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -175,7 +176,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Rules 2 and 3: list; restore a buried sign-in, else disable replaced versions.
+    /// Carries out rules 2 and 3. Lists the versions, and restores a buried sign-in. Disables replaced versions if no
+    /// sign-in is buried.
     async fn confirm(
         &mut self,
         state: &mut State,
@@ -191,8 +193,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // Its chain has been on top: within this save it is not restored again, even if a copy of its tags
-                // from the same second looks like a sign-in.
+                // The chain of this version has been on top. So this save does not restore it again. A copy of its tags
+                // from the same second may look like a sign-in.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -200,7 +202,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             AfterList::Settled { retire } => retire,
         };
-        // The vault shows the successor; only cleaning up is left.
+        // The vault shows the successor. Only the clean-up of old versions is left.
         self.hold.set(Stake::Nothing);
         for old in retire {
             state.note_vault_call(self.clock.now());
@@ -213,7 +215,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Pass::Saved(ours.expect("settled means that it was found in this list")))
     }
 
-    /// Puts the successor of a buried sign-in on top of the version that buries it.
+    /// Puts the successor of a buried sign-in on top of the version that buries the sign-in.
     async fn lift(
         &mut self,
         state: &mut State,
@@ -246,7 +248,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.foreign_rotated_at = Some(now);
         }
         state.last_rotation_at = Some(now);
-        // The verdict on the redeemed version is from this rotation and the same grant.
+        // The verdict on the redeemed version is from this rotation and from the same grant.
         state.carry_facts(&redeemed.id, &version.id);
         state.facts_of(&version.id).proved_at = Some(issued_at);
         state.searched = Some(version.id.clone());
@@ -254,7 +256,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Ends the save: no successor is pending, and this version is the newest one and works.
+/// Ends the save. No successor is pending, and this version is the newest one and works.
 fn let_go(state: &mut State, newest: Version) {
     state.claim = None;
     state.newest = Some(newest);

@@ -1,9 +1,9 @@
-//! A token's turn: the permits for its next step, and the count of each request.
+//! A token's turn: the permits for its next step. Also counts each request.
 //!
-//! Owns which permits are needed when. `pace` owns the limits, `turns` the waiting.
+//! Owns which permits a step needs, and when. `pace` owns the limits, and `turns` owns the waiting.
 //!
-//! A rotation takes the permit for its new version before its redemption: between the two a successor is held, which
-//! may be the only valid copy of a `strict` token.
+//! A rotation takes the permit for its new version before its redemption. After the redemption, the process holds a
+//! successor. For a `strict` token, that may be the only valid copy.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::rotation::turns::{Needs, Permit, Turns};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
-/// The longest wait of a running step for a further redemption: by then the first ones no longer count.
+/// The longest wait of a running step for a further redemption. After this time, the first redemptions no longer count.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Waits until it is this token's turn for that step. If cancelled, it has taken nothing.
+    /// Waits for this token's turn for that step. A cancelled wait has taken no permit.
     pub fn wait_turn(&mut self, state: &State, next: &Next) -> impl Future<Output = ()> + use<'_, I, V, R> {
         let (needs, urgent) = (self.needs(state, next, false), state.is_unsaved());
         self.wait_turn_for(needs, urgent)
@@ -37,7 +37,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.turn = Some(Box::new(turn));
     }
 
-    /// Proves the token in its turn, however long that takes.
+    /// Proves the token in its turn. The wait may take any time.
     pub async fn prove_in_turn(&mut self, mut state: State, force: bool) -> Stepped {
         let mut events = Vec::new();
         loop {
@@ -51,8 +51,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// The permits of limits that few tokens share. Before the first read, the user is unknown unless configured, and
-    /// so is whether a rotation is due: then the token is read first.
+    /// Returns the permits of the limits that few tokens share. Before the first read, the user is unknown unless it is
+    /// configured. The need for a rotation is unknown too. So the token is read first.
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();
@@ -71,7 +71,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether it is still this token's turn for the version that was just read. If not, it stays in line.
+    /// Whether the token's permits still suffice for the version that was just read. If not, the token waits for its
+    /// turn again.
     pub(super) fn may_go_on(&mut self, state: &mut State, force: bool, attempt: &mut Attempt) -> bool {
         let needs = self.needs(state, &Next::Prove, force);
         let turn = self.turn.get_or_insert_default();
@@ -82,8 +83,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         !state.in_line
     }
 
-    /// The permit for one redemption: the one that this step began with, or a further one, before tokens that have not
-    /// begun.
+    /// Returns the permit for one redemption: the step's first permit, or a further one. A further one goes before
+    /// tokens that have not begun their step.
     pub(super) async fn redemption_permit(
         &self,
         redeemer: Redeemer,
@@ -99,7 +100,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         })
     }
 
-    /// The permit for one new version.
+    /// Takes the permit for one new version.
     pub(super) async fn new_version_permit(&self, attempt: &mut Attempt) -> Option<Permit> {
         match attempt.new_version.take() {
             Some(permit) => Some(permit),
@@ -107,13 +108,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// The vaults, within their limits.
+    /// Returns the vaults, with their limits applied.
     pub(crate) fn vaults(&self) -> Paced<'_, V> {
         Paced { vault: &self.vault, turns: &self.turns, urgent: self.hold.is_successor() }
     }
 }
 
-/// The vaults, with each request counted and in turn. The caller has the permit for a new version.
+/// The vaults, with a permit and a count for each request. The caller has the permit for a new version.
 #[derive(Debug)]
 pub(crate) struct Paced<'a, V> {
     vault: &'a V,
@@ -134,7 +135,7 @@ impl<V> Paced<'_, V> {
         self.heeded(at, call.await)
     }
 
-    /// If the vault asks for a pause, no other token begins a step there before its end.
+    /// Applies a pause that the vault asks for. Until its end, no other token begins a step in that vault.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
         if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
             self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
@@ -154,7 +155,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // Only the answer shows the number of further pages.
+        // The number of further pages is known only from the answer.
         self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
         Ok(listed)
     }

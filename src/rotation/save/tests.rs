@@ -1,4 +1,4 @@
-//! Examples first, then properties for any input.
+//! Tests of the rules for a save: first examples, then properties for any input.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -16,12 +16,12 @@ fn id(name: &str) -> VersionId {
     VersionId(name.into())
 }
 
-/// A version by a person or a script.
+/// Returns a version that a person or a script has written.
 fn foreign(name: &str, second: i64) -> Version {
     samples::version(name, at(second))
 }
 
-/// A version by a rotation.
+/// Returns a version that a rotation has written.
 fn ours(name: &str, second: i64, from: &str) -> Version {
     let tags = [
         (tag::MANAGED_BY, "perennial/0.1.0 run".to_owned()),
@@ -162,9 +162,9 @@ fn the_later_of_two_versions_with_the_same_tags_is_the_copy() {
         let copy = Version { id: id(stored), ..ours.clone() };
         let versions = [foreign("r", 0), ours.clone(), copy.clone()];
 
-        // At start-up the newest version came last, whatever the ids are.
+        // At start-up, the newest version counts as the last one of its second, whatever its id is.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
-        // Our own version precedes the copy, which is a sign-in.
+        // Perennial's own version precedes the copy, and the copy counts as a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
@@ -180,7 +180,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
-/// Marked as rejected, with a code or without one.
+/// Returns the version with a mark of rejection, with or without a code.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");
@@ -245,7 +245,8 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     assert_eq!(tried, ["o3", "o1"]);
 }
 
-/// Random histories: each entry has a time and, if it is ours, the earlier entry that it points at.
+/// Generates random histories. Each entry has a time. An entry of Perennial also has the earlier entry that it points
+/// at.
 fn histories() -> impl Strategy<Value = Vec<Version>> {
     prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
         .prop_map(|entries| {

@@ -1,14 +1,14 @@
 //! Corrects the times that a wrong clock has left in a state.
 //!
-//! Pure. Each instant of a state has its line here, so that none of them can make a token sleep.
+//! Pure. The function `correct` handles each instant of a state, so that no wrong instant can make a token sleep.
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Facts, ForeignWriter, Outage, Phase, State, Verdict};
 
 impl Timing {
-    /// Corrects times that were taken from a wrong clock: no past event lies after `now`, and no wait is longer than
-    /// one of its kind that begins now.
+    /// Corrects times that came from a wrong clock. Afterwards, no past event lies after `now`. No wait is longer than
+    /// a wait of its kind that begins now.
     pub fn correct(&self, state: &mut State, now: Timestamp) {
         let State {
             phase,
@@ -26,7 +26,7 @@ impl Timing {
             rescued: _,
             refused,
             unburied_at,
-            // From the vault or the configuration, not from this clock.
+            // These times come from the vault or the configuration, not from this clock.
             app_secret_expires: _,
             credential_read_at,
             credential_used: _,
@@ -44,7 +44,7 @@ impl Timing {
             Phase::Unproved { .. } | Phase::Current => AGAIN_AFTER,
         };
         if let Phase::Unproved { due_at } = phase {
-            // If a failure blocks the token, the failure's own times count.
+            // If a failure blocks the token, the times of the failure count.
             *due_at = (*due_at).min(now);
         }
         if let Some(Blocked {

@@ -1,5 +1,5 @@
-//! The later effects of a rejected version: whether the rejection is final, its record in the tags, and when the
-//! version may be redeemed again.
+//! The effects of a rejected version: whether the rejection is final, how the tags record it, and when the version may
+//! be redeemed again.
 //!
 //! Pure. A foreign version may be replaced only if its rejection is final.
 
@@ -13,30 +13,32 @@ use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
-/// The shortest time that an answer that may pass holds if it names no time itself: a stop tries for 25 seconds.
+/// The shortest time that a transient failure holds if the answer names no time. A stop tries to save for 25 seconds.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
-/// The number of remembered versions.
+/// The number of rejected versions that a process remembers.
 const REMEMBERED: usize = 8;
 
-/// Whether this version is invalid for good: its grant is known to have ended, or it never was a token. A foreign
-/// version of the latter kind is kept for a day, also while a successor is held: it may be a good token in quotes.
+/// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. A
+/// foreign version whose value never was a token is kept for a day, even while Perennial holds a successor. The value
+/// may be a good token in quotes.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
-/// Whether a version's tags say that it is invalid for good. A policy's mark does not, nor does a mark of Perennial's
-/// first version, which recorded no codes, nor a mark that is older than the version, which a tool has copied. Each
-/// process tries a version with such a mark once more. The first version also passes a code on to a sign-in that it
-/// stores, and may record another rejection beside it: the code counts only with the kind that it belongs to.
+/// Whether a version's tags show that it is invalid for good. Three marks do not show it: a policy's mark, a mark older
+/// than its version, and a mark of Perennial's first release. A mark older than its version was copied by a tool. The
+/// first release recorded no codes. Each process tries a version with such a mark once more. The first release also
+/// passes a code on to a sign-in that it stores, and may record another rejection beside it. So the code counts only
+/// together with its own kind.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
     final_code && its_kind && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
 }
 
-/// The version's tags with the rejection. `None` if they have it already, or have no room. The code makes the mark
-/// final, and is left out without room for it.
+/// Returns the version's tags with the rejection. Returns `None` if the tags hold it already or have no room. The code
+/// makes the mark final. The code is left out if it has no room.
 pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now: Timestamp) -> Option<Tags> {
     let mut tags = version.tags.clone();
     tags.insert(tag::REFUSED_AT, &rfc3339(since.max(version.created)));
@@ -56,15 +58,16 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     (!is_noted && noted.tags.len() <= MAX_TAGS).then_some(noted.tags)
 }
 
-/// The issuer's last answer about this version, while it holds: then the version is not redeemed again.
+/// Returns the issuer's last answer about this version while that answer holds. The version is not redeemed again until
+/// then.
 pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
     let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
-    // The version is redeemed once more before it is replaced.
+    // The version is redeemed once more before another version replaces it.
     let stands = stands(refused, now) && !is_final(&refused.failure, version, now);
     stands.then_some(&refused.failure)
 }
 
-/// Remembers a rejected version, unless the rejection is final: then its tags say so.
+/// Remembers a rejected version. A final rejection is in the version's tags, so it is not remembered here.
 pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Timestamp) {
     forget(state, version);
     let asked = matches!(failure.about, FailureSubject::Grant | FailureSubject::AppCredential);
@@ -76,25 +79,26 @@ pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Ti
     }
 }
 
-/// Records that this version was rejected below a version of ours.
+/// Records that this version was rejected below a version that Perennial wrote.
 pub fn remember_buried(state: &mut State, id: &VersionId) {
     for refused in state.refused.iter_mut().filter(|refused| refused.id == *id) {
         refused.is_buried = true;
     }
 }
 
-/// The version was redeemed, or is gone.
+/// Forgets a rejected version, because it was redeemed or is gone.
 pub fn forget(state: &mut State, version: &Version) {
     state.refused.retain(|refused| refused.id != version.id);
 }
 
-/// Whether a version was rejected so long ago that it may be redeemed again: policies change, and accounts are
-/// enabled. An answer that may pass prevents no later attempt, even after a rejection of the same version.
+/// Whether a version was rejected so long ago that it may be redeemed again. Policies change, and accounts are enabled.
+/// A transient failure prevents no later attempt, even after a rejection of the same version.
 pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
     state.refused.iter().any(|refused| !stands(refused, now))
 }
 
-/// A person reports a change, so rejected versions are redeemed again. A pause that a peer asked for still holds.
+/// Makes all rejected versions due for a redemption, because a person reports a change. A pause that a peer asked for
+/// still holds.
 pub fn ask_again(state: &mut State) {
     if state.refused.iter().any(is_settled) {
         state.refused.retain(|refused| !is_settled(refused));
@@ -106,10 +110,10 @@ fn is_settled(refused: &RefusedVersion) -> bool {
     !is_passing(refused.failure.remedy) && refused.failure.about == FailureSubject::Grant
 }
 
-/// A rejection holds for a day, an answer that may pass for as long as the peer asks. So a stop and `rotate`, which
-/// try to save every two seconds, redeem the version once or twice.
+/// Whether an answer still holds. A rejection holds for a day. A transient failure holds as long as the peer asks. So a
+/// stop and `rotate`, which try to save every two seconds, redeem the version only once or twice.
 ///
-/// The clock may be set back: an answer from the future does not hold.
+/// The clock may be set back. An answer from the future does not hold.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
     let lasts = match refused.failure.retry_after {
         _ if is_settled(refused) => AGAIN_AFTER,

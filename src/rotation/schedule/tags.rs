@@ -1,6 +1,6 @@
-//! The tags that the newest version lacks: a rejection, a proof, a verdict, and the marks of delivered alerts.
+//! The tags that the newest version still lacks: a rejection, a proof, a verdict, and the marks of delivered alerts.
 //!
-//! Pure. `refused` and `verdict` own the meaning of theirs.
+//! Pure. `refused` and `verdict` own the meaning of their tags.
 
 use chrono::SubsecRound as _;
 
@@ -12,8 +12,9 @@ use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, tag};
 
 impl Timing {
-    /// The newest version's tags with the marks of delivered alerts, if they differ and today's limit has room for
-    /// more than that. `None` while the vault cannot accept it.
+    /// Returns the newest version's tags with the marks of delivered alerts. Returns `None` if the marks are already
+    /// there or today's limit has no room for more than this write. Also returns `None` while the vault cannot accept
+    /// the write.
     pub(super) fn told_tags(&self, state: &State, now: Timestamp) -> Option<Tags> {
         let (version, told) = (state.newest.as_ref()?, state.told.as_ref()?);
         if *told == Marks::on(&version.tags) || state.mark_after.is_some_and(|at| at > now) {
@@ -29,9 +30,9 @@ impl Timing {
     }
 }
 
-/// The tags that the newest version lacks.
+/// Returns the tags of the newest version with the records that they lack.
 ///
-/// A proof is recorded at most daily, a rejection and a verdict when they change.
+/// A proof is recorded at most daily. A rejection or a verdict is recorded when it changes.
 pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
     let version = state.newest.as_ref()?;
     if state.mark_after.is_some_and(|at| at > now) {
@@ -58,10 +59,11 @@ pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
 fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
     let facts = state.known()?;
     let proved_at = facts.proved_at?;
-    // A successor that was saved late was proved before its version: then only the next proof is worth recording.
+    // A successor that was saved late was proved before its version was created. Then only the next proof is worth a
+    // record.
     let outdated = version.is_noted_on_it(proved_at)
         && version.proved_at().is_none_or(|at| {
-            // The record shows the next process that a daemon has proved the version that `login` wrote.
+            // The record tells the next process that a daemon has proved the version that `login` wrote.
             let first = version.redeemed_from().is_none() && !version.is_proved_since();
             at + MARK_EVERY <= proved_at || (first && at < proved_at.trunc_subsecs(0))
         });

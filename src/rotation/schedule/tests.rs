@@ -1,4 +1,4 @@
-//! Examples first, then properties for any input.
+//! Tests of the times of a token: first examples, then properties for any input.
 
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ proptest! {
         prop_assert!(wait >= SHORTEST);
     }
 
-    /// The quick retries at the beginning of an outage must leave calls for the rest of the day.
+    /// The quick retries at the start of an outage must leave calls for the rest of the day.
     #[test]
     fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
         let timing = timing();
@@ -283,7 +283,7 @@ fn a_successor_saved_late_is_not_recorded_repeatedly() {
     assert!(!matches!(next, Next::UpdateTags(_)), "{next:?}");
 }
 
-/// The record shows the next process that a daemon has proved the version that `login` wrote.
+/// The record tells the next process that a daemon has proved the version that `login` wrote.
 #[test]
 fn the_first_proof_of_a_sign_in_is_recorded_and_the_sign_in_itself_is_not() {
     let (by, time) = ("perennial/0.1.0 login", rfc3339(at(0)));

@@ -1,13 +1,13 @@
-//! The verdict on the newest version, stored in the tag `verdict` for the next process: usable, or the kind of
+//! The verdict on the newest version. The tag `verdict` stores it for the next process: usable, or the kind of
 //! condition.
 //!
-//! The tag holds one word and one time: `usable` and when, or a kind of condition and since when. So after `rotate`,
-//! `status --monitor` knows the result of `rotate`, and a restart continues the incident. An acceptance is recorded at
-//! most daily, a rejection when it changes. A rotation writes the verdict with the new version, without a further
-//! request.
+//! The tag holds one word and one time. The word `usable` comes with the time of the verdict. A kind of condition comes
+//! with its start. So after `rotate`, `status --monitor` knows the result of `rotate`, and a restart continues the
+//! incident. An acceptance is recorded at most daily, a rejection when it changes. A rotation writes the verdict with
+//! the new version and needs no further request.
 //!
-//! A rejection by the issuer has tags of its own, and only they can condemn a version (`refused`). It replaces the
-//! verdict, so that both need no more of the 15 tags than the rejection alone.
+//! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). A rejection
+//! replaces the verdict. So both together need no more of the 15 tags than the rejection alone.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};
@@ -15,16 +15,16 @@ use crate::rotation::state::{Blocked, Facts, Noted};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag, verdict};
 
-/// The verdict on a version that the issuer has just redeemed. If Partner Center did not answer, its last verdict
-/// stays. A failure to redeem the version is over.
+/// Returns the verdict on a version that the issuer has just redeemed. If Partner Center did not answer, its last
+/// verdict stays. An earlier failure to redeem the version is over.
 pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
-    // An acceptance that is older than the version would not be trusted.
+    // The next process would not trust an acceptance that is older than the version.
     let is_believed = |noted: &Noted| noted.kind.is_some() || version.is_noted_on_it(noted.at);
     facts.heard_since(version.issued_at()).filter(is_believed).or_else(before)
 }
 
-/// Whether the version's tag differs.
+/// Whether the verdict differs from the version's tag.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
         // A verdict that a wrong clock has dated in the future is replaced too.
@@ -34,8 +34,8 @@ pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     }
 }
 
-/// The kind of failure that blocks a version without a rejected grant, if the version's tag does not have it. Of
-/// unreadable sources only the vault's own rejections are recorded: the next process notices an unreadable file or
+/// Returns the kind of failure that blocks a version, if the version's tag lacks it. A rejected grant is not included.
+/// Of the unreadable sources, only rejections by the vault are recorded. The next process notices an unreadable file or
 /// variable itself.
 pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
     let failure = &blocked.failure;
@@ -50,7 +50,7 @@ pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> 
     news.then_some(Noted { kind: Some(kind), at: blocked.since })
 }
 
-/// Writes it into the tags of its version.
+/// Writes the verdict into the tags of its version.
 pub(super) fn put(tags: &mut Tags, noted: Option<Noted>) {
     match noted {
         Some(noted) => tags.insert(tag::VERDICT, &verdict(noted.word(), noted.at)),
@@ -79,7 +79,7 @@ mod tests {
         TimeDelta::hours(count)
     }
 
-    /// A version of ours, a day old and proved an hour ago, with this verdict on it.
+    /// Returns a version that Perennial wrote a day ago and proved an hour ago. The version has this verdict.
     fn noted(verdict: Option<(&str, Timestamp)>) -> Version {
         let mut version = samples::version("v", now() - hours(24));
         version.tags.insert(tag::MANAGED_BY, "perennial");
@@ -100,7 +100,8 @@ mod tests {
         state
     }
 
-    /// The verdict that would be written, empty if it is removed; `None` if nothing is written.
+    /// Returns the verdict that would be written. Returns an empty text if it is removed, and `None` if no tag is
+    /// written.
     fn written(state: &State) -> Option<String> {
         let timing = Timing::new(&Policy::default().into(), &TokenName::new("a"), 0.0);
         match timing.next(state, now()) {

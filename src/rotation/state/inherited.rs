@@ -1,38 +1,38 @@
-//! What the previous process left in the vault, as read at start-up.
+//! The alerts and rejections that the previous process left in the vault, as read at start-up.
 //!
-//! The alert rules use it: a delivered alert is not sent again, and its end is sent. If a version was written while no
-//! daemon ran, the marks are on the version below it. Finding them costs one list.
+//! The alert rules use this state. A delivered alert is not sent again, and its end is sent. If a version was written
+//! while no daemon ran, the marks are on the version below it. One list finds them.
 
 use super::State;
 use crate::ports::failure::Kind;
 use crate::rotation::told::Marks;
 use crate::token::version::{Version, tag};
 
-/// What the previous process left in the vault, as read at start-up.
+/// The record that the previous process left in the vault, as read at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet; a list shows the version before it.
+    /// The newest version is a sign-in that no daemon has proved yet. A list shows the version below it.
     SignIn,
-    /// The first sign-in of this secret.
+    /// The newest version is the first sign-in of this secret.
     FirstSignIn,
-    /// The alerts that were delivered and not resolved.
+    /// The alerts that were delivered and are not resolved.
     Told(Marks),
-    /// The version was rejected, without marks of delivered alerts: neither Perennial's first version nor a process
-    /// without sinks writes any.
+    /// The version was rejected and has no marks of delivered alerts. Perennial's first release writes no marks, nor
+    /// does a process without sinks.
     Refused(Kind),
 }
 
 impl Inherited {
-    /// From the tags of the first version that is read.
+    /// Reads the state from the tags of the first version that this process reads.
     pub fn on(version: &Version) -> Option<Self> {
         let is_sign_in = version.redeemed_from().is_none();
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))
     }
 
-    /// From the version before a sign-in. Users may have signed in more than once before a process ran: these versions
-    /// have no marks.
+    /// Reads the state from the version below a sign-in. Users may have signed in several times before a process ran.
+    /// Sign-ins from that time have no marks.
     pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
-        // Its successor may have been saved in the same second.
+        // The successor of the sign-in may have been saved in the same second.
         let is_older = |other: &&Version| {
             other.id != sign_in.id
                 && other.created <= sign_in.created
@@ -49,12 +49,13 @@ impl Inherited {
 }
 
 impl State {
-    /// Adopts the marks of the version before a sign-in that was made while no daemon ran, if they are not known yet.
+    /// Adopts the marks of the version below a sign-in if these marks are still unknown. Used for a sign-in from a time
+    /// without a daemon.
     pub fn inherit_from_before_sign_in(&mut self, versions: &[Version]) {
         let Some(newest) = self.newest.as_ref().filter(|_| self.inherited == Some(Inherited::SignIn)) else {
             return;
         };
-        // Its successor may have been saved since.
+        // The successor of the sign-in may have been saved since then.
         let sign_in = newest.redeemed_from().unwrap_or_else(|| newest.id.clone());
         if let Some(sign_in) = versions.iter().find(|version| version.id == sign_in) {
             self.inherited = Inherited::before(sign_in, versions);

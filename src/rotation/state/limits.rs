@@ -2,27 +2,27 @@
 
 use crate::token::managed::Policy;
 
-/// The maximum per token and day (promise 6, docs/promises.md).
+/// The largest number of calls per token and day (promise 6, docs/promises.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Redemptions.
+    /// The limit of redemptions.
     pub redemptions: usize,
-    /// Requests to Partner Center.
+    /// The limit of requests to Partner Center.
     pub partner_center_calls: usize,
-    /// Vault calls while no person must act.
+    /// The limit of vault calls while no person must act.
     pub vault_calls: usize,
 }
 
 impl Limits {
-    /// The limits under any policy.
+    /// The usual limits.
     ///
-    /// 24 redemptions a day win over every other rule, also over the shorter waits near the expiry
-    /// (`schedule::retry_wait`). In an outage of Entra they are therefore spread over the day once a third is used
-    /// (`Recent::spread_at`): gaps are at most four hours on the first days, and an hour from then on. Promise 1
-    /// relies on no more.
+    /// The limit of 24 redemptions a day overrides every other rule. The limit also overrides the shorter waits near
+    /// the expiry (`schedule::retry_wait`). So in an outage of Entra, redemptions are spread over the day once a third
+    /// of them is used (`Recent::spread_at`). The gaps are at most four hours on the first days, and an hour after
+    /// that. Promise 1 relies on no more redemptions.
     const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
-    /// The usual limits, or higher ones if the operator configured more proofs than fit.
+    /// Returns the usual limits. Returns higher ones if the operator configured more proofs than fit.
     pub fn of(policy: &Policy) -> Self {
         const DAY_SECONDS: u64 = 86_400;
         let proofs = usize::try_from(DAY_SECONDS / policy.prove_every.as_secs().max(1)).unwrap_or(usize::MAX);
@@ -40,5 +40,5 @@ impl Limits {
     }
 }
 
-/// The calls that a step may need at once, so that the limit does not stop it half-way.
+/// The number of vault calls that one step may need at once. The limit must not stop a step half-way.
 pub const VAULT_CALLS_A_STEP: usize = 8;

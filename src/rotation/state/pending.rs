@@ -1,4 +1,4 @@
-//! A successor on its way from the issuer into the vault.
+//! A successor on its way from the issuer to the vault.
 
 use uuid::Uuid;
 
@@ -10,47 +10,48 @@ use crate::token::version::{Version, VersionId};
 /// A successor and its origin.
 #[derive(Clone, Debug)]
 pub struct Successor {
-    /// The token.
+    /// The new refresh token.
     pub token: RefreshToken,
-    /// When the issuer returned it.
+    /// The time at which the issuer returned the token.
     pub issued_at: Timestamp,
-    /// The app it was issued to.
+    /// The app that received the token.
     pub client_id: String,
-    /// The user it was issued to, if the issuer names one.
+    /// The token's user, if the issuer names one.
     pub user_oid: Option<String>,
     /// The version that was redeemed.
     pub redeemed: Version,
-    /// That version's value.
+    /// The value of the version that was redeemed.
     pub redeemed_value: RefreshToken,
-    /// Connects the logs and records of this rotation.
+    /// The id that connects the logs and records of this rotation.
     pub rotation_id: Uuid,
-    /// Whether the token is `strict`: then the redeemed value is invalid.
+    /// Whether the token is `strict`. Then the redeemed value is invalid, and this successor is the only copy.
     pub is_only_copy: bool,
 }
 
-/// A successor on its way into the vault.
+/// A successor that is being saved.
 #[derive(Clone, Debug)]
 pub struct PendingSave {
     /// The successor to save.
     pub successor: Successor,
-    /// A version that may be replaced although its value is not the redeemed one: it is known to be invalid, or it
-    /// buries the sign-in that was redeemed.
+    /// A version that may be replaced although its value is not the redeemed one. The version is known to be invalid,
+    /// or buries the sign-in that was redeemed.
     pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write: the write does not bury versions from before.
+    /// The vault's time at the last read before the write. The write does not bury versions from before that time.
     pub read_at: Option<Timestamp>,
-    /// Our version, once the vault has acknowledged it.
+    /// The version that Perennial wrote, once the vault has acknowledged it.
     pub written: Option<VersionId>,
-    /// Versions that proved invalid for good while this was held: they may be replaced.
+    /// Versions that proved invalid for good during this save and may be replaced.
     pub dead: Vec<VersionId>,
-    /// Versions that need no further check within this save: a sign-in whose chain was on top, and a buried one that
-    /// was rejected.
+    /// Versions that need no further check within this save. Examples are a sign-in whose chain was on top, and a
+    /// buried sign-in that was rejected.
     pub seen: Vec<VersionId>,
-    /// Why it must not be written: the successor of a `strict` token of another user is only held.
+    /// The reason why the successor must not be written. For example, the successor of a `strict` token may belong to
+    /// another user. Then Perennial only holds it.
     pub withheld: Option<Box<Failure>>,
 }
 
 impl PendingSave {
-    /// Only the redeemed version may be replaced.
+    /// Creates a save that may replace only the redeemed version.
     pub fn of(successor: Successor) -> Self {
         Self {
             successor,

@@ -1,10 +1,10 @@
-//! Counts of the last day, for the daily limits (promise 6).
+//! Counts the events of the last day, for the daily limits (promise 6).
 
 use chrono::{DateTime, TimeDelta};
 
 use crate::process::clock::Timestamp;
 
-/// The times of the last day's events, in whole seconds, since there are many.
+/// The times of the last day's events. Whole seconds save memory, since there are many.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Vec<u32>);
 
@@ -12,29 +12,29 @@ pub struct Recent(Vec<u32>);
 pub const DAY: TimeDelta = TimeDelta::days(1);
 
 impl Recent {
-    /// Counts one.
+    /// Counts one event at `now`.
     pub fn note(&mut self, now: Timestamp) {
         let past = self.0.iter().take_while(|at| instant(**at) + DAY <= now).count();
         self.0.drain(..past);
-        // Rounded up, so that a full day passes before the next one.
+        // The time is rounded up, so that a full day passes before the count is free again.
         let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
         self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 
-    /// Whether there was none.
+    /// Whether the last day had no event.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets times after `now`, by a clock that has been set back since.
+    /// Drops times after `now`, which come from a clock that was set back since then.
     pub fn forget_after(&mut self, now: Timestamp) {
-        // An event of this second may have been rounded up.
+        // An event of this second may have been rounded up to the next one.
         let latest = now.timestamp().saturating_add(1);
         self.0.retain(|at| i64::from(*at) <= latest);
     }
 
-    /// The first instant, `now` or later, at which `more` fit under `limit` a day. If no day has room for so many,
-    /// that is `now`: a rotation whose list has more than 50 pages exceeds the limit.
+    /// Returns the first instant, `now` or later, at which `more` events fit under `limit` a day. If no day has room
+    /// for so many, returns `now`. For example, a rotation whose list has more than 50 pages exceeds the limit.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);
@@ -44,9 +44,9 @@ impl Recent {
         }
     }
 
-    /// When to make the next of many attempts, so that the limit lasts for a day. Attempts are immediate while more
-    /// than two thirds of `limit` are left, and evenly spaced from then on. The spacing is at least that of an even
-    /// distribution over a day. Otherwise one crowded hour would return each day, followed by a gap.
+    /// Returns the time of the next of many attempts, so that the limit lasts for a day. Attempts are immediate while
+    /// more than two thirds of `limit` are left. After that, they are evenly spaced. The spacing is at least that of an
+    /// even distribution over a day. With a shorter spacing, one crowded hour would return each day, followed by a gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
@@ -60,31 +60,32 @@ impl Recent {
     }
 }
 
-/// The vault calls of the checks for a person's action: a few at once, and no more per day than promise 6 allows
-/// (1,500). Frequent writes of another program are checked each time at first, and then as often as that allows.
+/// The vault calls of the checks for a person's action. A few may happen at once. A day has no more than promise 6
+/// allows (1,500). If another program writes often, each write is checked at first. Later, the checks are as frequent
+/// as the limit allows.
 ///
-/// One instant holds it, since there are too many calls to record each: the time at which all of them would have been
-/// made, one after the other, with this much time for each.
+/// There are too many calls to record each one. So one instant holds them all. Each call moves this instant by the time
+/// `EACH`. The instant is the end of all calls if each call takes that time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchRoom(Option<Timestamp>);
 
 impl WatchRoom {
-    /// With the burst 1,488 in a day; the checks alone need 1,329.
+    /// The time for each call. With the burst, a day has at most 1,488 calls. The checks alone need 1,329.
     const EACH: TimeDelta = TimeDelta::milliseconds(61_700);
     const BURST: i32 = 87;
 
-    /// Counts one.
+    /// Counts one call at `now`.
     pub fn note(&mut self, now: Timestamp) {
         self.0 = Some(self.0.map_or(now, |at| at.max(now)) + Self::EACH);
     }
 
-    /// The first instant, `now` or later, at which this many fit.
+    /// Returns the first instant, `now` or later, at which this many calls fit.
     pub fn room_at(self, calls: usize, now: Timestamp) -> Timestamp {
         let calls = i32::try_from(calls).unwrap_or(Self::BURST).min(Self::BURST);
         self.0.map_or(now, |at| (at - Self::EACH * (Self::BURST - calls)).max(now))
     }
 
-    /// Corrects times of a clock that has been set back since.
+    /// Corrects a time that comes from a clock that was set back since then.
     pub fn correct(&mut self, now: Timestamp) {
         self.0 = self.0.map(|at| at.min(now + Self::EACH * Self::BURST));
     }

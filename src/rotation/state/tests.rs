@@ -1,4 +1,5 @@
-//! What a success clears, what versions by others mean, and what is kept of a verdict.
+//! Tests of the state: which failures a success clears, what other writers' versions mean, and how long a verdict
+//! stays.
 
 use super::*;
 use crate::ports::Acceptance;

@@ -1,5 +1,4 @@
-//! Whether a token can be used, beyond the issuer's answer: Partner Center's verdict, and its record in the vault for
-//! the next process.
+//! Partner Center's verdict on a token, and the record of the verdict in the vault. The next process reads the record.
 
 use crate::ports::Acceptance;
 use crate::ports::failure::Kind;
@@ -7,17 +6,18 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{Facts, State, Verdict};
 use crate::token::version::{USABLE, Version, VersionId};
 
-/// The recorded result of a process's last attempt with a version, except for a rejection of the grant.
+/// The recorded result of a process's last attempt with a version. A rejection of the grant is not recorded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// The failure; `None` if the version was usable.
+    /// The kind of failure. `None` if the version was usable.
     pub kind: Option<Kind>,
-    /// When it was usable, or since when it is not.
+    /// The time at which the version was usable, or since which it is not.
     pub at: Timestamp,
 }
 
 impl Noted {
-    /// The recorded kinds. A rejection of the grant has tags of its own, and a failure that may pass is no verdict.
+    /// The kinds of failure that are recorded. A rejection of the grant has tags of its own. A transient failure is no
+    /// verdict.
     const KINDS: [Kind; 5] = [
         Kind::PartnerCenterRefused,
         Kind::MfaRequired,
@@ -26,7 +26,7 @@ impl Noted {
         Kind::NoRefreshToken,
     ];
 
-    /// The record on a version.
+    /// Reads the record on a version.
     pub fn on(version: &Version) -> Option<Self> {
         let (word, at) = version.verdict()?;
         let kind = match word {
@@ -36,20 +36,19 @@ impl Noted {
         Some(Self { kind, at })
     }
 
-    /// Whether it is Partner Center's verdict, not a failure before it could be asked.
+    /// Whether the record is Partner Center's verdict. A failure before the request to Partner Center is not.
     pub fn is_partner_centers(self) -> bool {
         matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
     }
 
-    /// The word in the tag.
+    /// Returns the word for the tag.
     pub fn word(self) -> &'static str {
         self.kind.map_or(USABLE, Kind::as_str)
     }
 }
 
 impl State {
-    /// Records Partner Center's verdict on a version's access token. A rejection that is already known keeps its
-    /// beginning.
+    /// Records Partner Center's verdict on a version's access token. A rejection that is already known keeps its start.
     pub fn hear(&mut self, version: &VersionId, acceptance: Acceptance, now: Timestamp) {
         let objection = acceptance.objection();
         let newest = self.newest.as_ref().filter(|newest| newest.id == *version);
@@ -66,7 +65,8 @@ impl State {
 }
 
 impl Facts {
-    /// Partner Center's last verdict, as a record on a version that was issued then; `None` without an answer since.
+    /// Returns Partner Center's last verdict as a record on a version that was issued at this time. Returns `None` if
+    /// Partner Center has not answered since then.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
         let kind = verdict.acceptance.objection();

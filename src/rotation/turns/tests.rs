@@ -1,4 +1,4 @@
-//! Which token waits, in which order, and for how long.
+//! Tests which token waits, in which order, and for how long.
 
 use std::cell::RefCell;
 
@@ -90,7 +90,7 @@ async fn without_limits_no_token_waits() {
     }
 }
 
-/// A permit that a turn has already is not taken a second time, which would wait where it was the last one.
+/// A turn does not take a permit that it already has. If it were the last permit, the turn would wait for itself.
 #[tokio::test(start_paused = true)]
 async fn a_turn_takes_only_the_permits_that_it_lacks() {
     let redeemer = Redeemer::of(&crate::rotation::samples::grant("a"), None, None);
@@ -114,7 +114,7 @@ async fn a_turn_takes_only_the_permits_that_it_lacks() {
     }
 }
 
-/// The permits that are out: redemptions, and new versions.
+/// Returns the numbers of permits in use for redemptions and for new versions.
 fn busy(turns: &Turns, redeemer: Redeemer) -> (usize, usize) {
     let state = turns.0.as_ref().expect("limited").lock();
     let busy = |what| state.usage.busy(what);

@@ -1,8 +1,8 @@
-//! The demo: sandbox and daemon in one process, over HTTPS through the shipped adapters, with a clock that runs some
-//! days a second, and a story.
+//! The demo: a story that runs the sandbox and the daemon in one process. The shipped adapters use HTTPS. The clock
+//! runs some days per second.
 //!
-//! Owns the story's mechanics: time advances beat by beat, each beat is observed, and every step waits for a state
-//! within a limit. The demo reports only what it observes, and checks it against docs/promises.md.
+//! Owns the mechanics of the story. Time advances beat by beat, the demo observes each beat, and every step waits a
+//! limited time for a state. The demo reports only what it observes, and checks it against docs/promises.md.
 
 mod promise;
 mod secrecy;
@@ -30,55 +30,55 @@ use crate::process::telemetry::Captured;
 use crate::sandbox::server::SandboxError;
 use crate::status::snapshot::TokenState;
 
-/// Options of a demo.
+/// The options of a demo.
 #[derive(Clone, Copy, Debug)]
 pub struct DemoOptions {
-    /// Days a second.
+    /// The speed in days per second.
     pub speed: f64,
-    /// Whether it keeps running afterwards.
+    /// Whether the demo keeps running after the story.
     pub keep: bool,
-    /// Whether colors are printed.
+    /// Whether the demo prints colors.
     pub colours: bool,
 }
 
-/// Why the demo cannot begin.
+/// The reason why the demo cannot begin.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// The simulated services could not be started.
+    /// The demo could not start the simulated services.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Its own configuration is rejected.
+    /// The demo's own configuration is rejected.
     #[error("the demo's own configuration is refused")]
     Configuration(#[from] ConfigProblems),
-    /// There is no HTTPS client.
+    /// The HTTPS client could not be created.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// The status page cannot be served.
     #[error("the status page cannot be served")]
     Page(#[source] io::Error),
-    /// There is no directory for its files.
+    /// The directory for the demo's files could not be created.
     #[error("no directory can be made for the demo's files")]
     Directory(#[source] io::Error),
 }
 
-/// Why the story stopped.
+/// The reason why the story stopped.
 #[derive(Debug, Error)]
 enum Stuck {
-    /// An expected state was not reached.
+    /// The demo did not reach an expected state in time.
     #[error("{0}")]
     Waiting(String),
-    /// The user stopped it.
+    /// The user stopped the story.
     #[error("it was interrupted")]
     Interrupted,
-    /// A daemon could not be started.
+    /// The demo could not start a daemon.
     #[error(transparent)]
     Broken(#[from] DemoError),
 }
 
-/// Runs the story. Returns whether it succeeded and every promise was kept. Ends early at `stop`.
+/// Runs the story. Returns whether it succeeded and every promise was kept. A cancellation of `stop` ends it early.
 ///
 /// # Errors
-/// If it cannot begin.
+/// Returns an error if the demo cannot begin.
 pub async fn run(
     options: DemoOptions,
     say: Box<dyn FnMut(&str)>,
@@ -108,7 +108,7 @@ pub async fn run(
     Ok(well)
 }
 
-/// A running demo.
+/// The state of a running demo.
 struct Demo {
     options: DemoOptions,
     stage: Stage,
@@ -116,7 +116,7 @@ struct Demo {
     second: Option<Process>,
     voice: Voice,
     watch: Watch,
-    /// How many daemons were started.
+    /// The number of daemons that the demo has started.
     starts: u32,
     started: tokio::time::Instant,
 }
@@ -139,13 +139,13 @@ impl Demo {
         self.stage.clock.now()
     }
 
-    /// One beat of the clock, observed.
+    /// Waits for one beat of the clock and observes it.
     async fn beat(&mut self) {
         self.stage.beat().await;
         self.watch.look(&self.stage, &self.daemon, self.second.as_ref(), &mut self.voice);
     }
 
-    /// Lets time pass until something holds; no longer than `within`.
+    /// Lets time pass until a condition holds, for at most `within`.
     async fn until(
         &mut self,
         what: &str,

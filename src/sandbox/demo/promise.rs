@@ -1,27 +1,27 @@
-//! The promises (docs/promises.md), the number of checks of each, and the violations.
+//! The promises (docs/promises.md), with the number of checks and the violations of each promise.
 
 use crate::process::clock::Timestamp;
 
-/// What Perennial promises; the numbers are those of docs/promises.md.
+/// A promise of Perennial. The numbers are those of docs/promises.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
-    /// 1: the version that the vault returns can be redeemed.
+    /// Promise 1: the version that the vault returns can be redeemed.
     Alive,
-    /// 2: only a proven successor is written, and no sign-in stays buried.
+    /// Promise 2: Perennial writes only a proven successor, and no sign-in stays buried.
     NeverWorse,
-    /// 3: a successor is held until it is in the vault, and its predecessor stays.
+    /// Promise 3: a process holds a successor until it is in the vault, and its predecessor stays.
     NeverDropped,
-    /// 4: each problem is reported soon and once, and so is its end.
+    /// Promise 4: Perennial reports each problem soon and once. It also reports the end of each problem.
     Told,
-    /// 5: no secret is shown.
+    /// Promise 5: Perennial shows no secret.
     Secret,
-    /// 6: no service gets too many requests.
+    /// Promise 6: no service gets too many requests.
     Polite,
-    /// 7: the vault is the only store.
+    /// Promise 7: the vault is the only store.
     OnlyStore,
-    /// 8: two at once do no harm.
+    /// Promise 8: two instances at once do no harm.
     TwoAtOnce,
-    /// 9: green means usable.
+    /// Promise 9: a green state means that the token is usable.
     Green,
 }
 
@@ -38,12 +38,12 @@ impl Promise {
         Self::Green,
     ];
 
-    /// Its number, as people count.
+    /// Returns the number of the promise, counted from 1.
     pub(super) fn number(self) -> usize {
         self as usize + 1
     }
 
-    /// Its name, and what was checked.
+    /// Returns the name of the promise, and what the demo has checked.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Alive => ("alive", "the vault's token could be redeemed"),
@@ -59,19 +59,19 @@ impl Promise {
     }
 }
 
-/// The number of checks and the violations.
+/// The number of checks and the violations of each promise.
 #[derive(Default)]
 pub(super) struct Promises {
     checks: [u64; Promise::ALL.len()],
     failures: [u64; Promise::ALL.len()],
-    /// The violations, each reported once.
+    /// The violations. Each one is reported once.
     told: Vec<(Promise, Timestamp, String)>,
     untold: usize,
     closed: bool,
 }
 
 impl Promises {
-    /// Records a check; `why` describes the violation.
+    /// Records a check. `why` describes the violation.
     pub(super) fn check(
         &mut self,
         promise: Promise,
@@ -95,24 +95,24 @@ impl Promises {
         self.checks[promise as usize] += u64::try_from(times).unwrap_or(u64::MAX);
     }
 
-    /// The story is over: a user who plays on may break anything.
+    /// Ends the checks after the story. A user who plays on may break anything.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
 
-    /// The violations since the last call.
+    /// Returns the violations since the last call.
     pub(super) fn news(&mut self) -> Vec<(Promise, Timestamp, String)> {
         let news = self.told[self.untold..].to_vec();
         self.untold = self.told.len();
         news
     }
 
-    /// The numbers of checks and of violations.
+    /// Returns the number of checks and the number of violations.
     pub(super) fn tally(&self, promise: Promise) -> (u64, u64) {
         (self.checks[promise as usize], self.failures[promise as usize])
     }
 
-    /// Whether all were checked and all were kept.
+    /// Whether all promises were checked and all were kept.
     pub(super) fn all_held(&self) -> bool {
         Promise::ALL.iter().all(|promise| matches!(self.tally(*promise), (1.., 0)))
     }

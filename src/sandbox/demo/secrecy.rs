@@ -1,7 +1,7 @@
-//! Promise 5 (docs/promises.md): no secret, nor a long part of one, in anything that was shown.
+//! Promise 5 (docs/promises.md): no displayed text holds a secret or a long part of one.
 //!
-//! Owns the search. Every secret of the world is cut into pieces, and every text is searched for each of them. A whole
-//! secret, or at least `2 * PIECE - 1` bytes of it, is found.
+//! Owns the search. The search cuts every secret of the world into pieces and looks for each piece in every text. The
+//! search finds a whole secret, or a part of at least `2 * PIECE - 1` bytes.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::sandbox::world::World;
 
-/// Long enough not to occur by chance, short enough for half an app's secret.
+/// The length of a piece. A piece is too long to occur by chance, and short enough for half an app's secret.
 const PIECE: usize = 16;
 
 /// The pieces of all secrets.
@@ -19,7 +19,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Adds all secrets of the world so far.
+    /// Adds all secrets that the world has so far.
     pub(super) fn learn(&mut self, world: &World) {
         for secret in world.secret_texts() {
             self.add(secret.expose_secret());
@@ -31,7 +31,7 @@ impl Secrets {
         self.pieces.extend(pieces);
     }
 
-    /// The number of the first line with a part of a secret.
+    /// Returns the number of the first line that holds a part of a secret.
     pub(super) fn shown_in(&self, text: &str) -> Option<usize> {
         let shows = |line: &str| {
             let mut windows = line.as_bytes().windows(PIECE);

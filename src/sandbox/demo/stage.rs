@@ -1,7 +1,6 @@
-//! The demo's setting: the world over HTTPS, a configuration, a clock that runs days a second, and daemons on the
-//! shipped adapters.
+//! The setting of the demo: the world over HTTPS, a configuration, a fast clock, and daemons with the shipped adapters.
 //!
-//! Owns the pace. Invariant: no request leaves this machine.
+//! Owns the pace of the clock. Invariant: no request leaves this machine.
 
 use std::io;
 use std::net::TcpListener;
@@ -33,38 +32,39 @@ use crate::serve::http::Extras;
 use crate::status::board::StatusBoard;
 use crate::token::managed::ManagedToken;
 
-/// The token's name.
+/// The name of the story's token.
 pub(super) const TOKEN: &str = "partner-center";
 
-/// The vault's name for the story: what secrets begin with.
+/// The partner's name, which is the prefix of its secrets in the vault.
 const PARTNER: &str = "contoso";
 
-/// Every demo uses the same random numbers.
+/// The seed of random numbers. Every demo uses the same numbers.
 const SEED: u64 = 2026;
 
-/// How long the app's first secret lasts.
+/// The lifetime of the app's first secret.
 pub(super) const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(120);
 
-/// The interval at which the clock is paced.
+/// The interval, in real time, at which the demo paces the clock.
 const BEAT: Duration = Duration::from_millis(1);
 
-/// The clock stops when it is this far ahead of the last beat: on a busy machine it waits.
+/// The longest time that the clock runs after a beat, in real time. Then it stops and waits for the next beat, for
+/// example on a busy machine.
 const LEASH: Duration = Duration::from_millis(12);
 
-/// The same on the clock itself: at high speeds this limits how late a proof is.
+/// The longest time that the clock runs after a beat, in its own time. At high speeds, this limits how late a proof is.
 const LEASH_BY_CLOCK: Duration = Duration::from_secs(40 * 60);
 
-/// How much faster the clock may get per beat. A task that fell asleep at low speed must not oversleep by hours.
+/// The largest growth of the clock's speed per beat. A task that fell asleep at low speed must not oversleep by hours.
 const GATHERS: f64 = 1.15;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// The moment the first person signs in.
+/// Returns the moment at which the first person signs in.
 fn first_day() -> Timestamp {
     Timestamp::from_timestamp(1_767_250_800, 0).expect("2026-01-01T07:00:00Z is in range")
 }
 
-/// A listener for the status page, and its address.
+/// Returns a listener for the status page, and its address.
 fn listen() -> io::Result<(TcpListener, String)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -78,20 +78,20 @@ pub(super) struct Stage {
     pub(super) world: World,
     pub(super) clock: Clock,
     pub(super) partner: Partner,
-    /// When it began.
+    /// The world's time at the start of the demo.
     pub(super) since: Timestamp,
     pub(super) files: Files,
     config: Config,
-    /// The status page's address: the same for every daemon that is shown.
+    /// The address of the status page. All displayed daemons use the same address.
     pub(super) page: String,
     listener: TcpListener,
-    /// Days a second: the wanted speed, and the clock's.
+    /// The wanted speed in days per second. The clock has a speed of its own.
     wanted: f64,
     speed: f64,
 }
 
 impl Stage {
-    /// Sets up a partner whose user has just signed in.
+    /// Creates a partner whose user has just signed in.
     pub(super) async fn build(speed: f64) -> Result<Self, DemoError> {
         let since = first_day();
         let clock = Clock::running(since, 0.0);
@@ -119,7 +119,7 @@ impl Stage {
         })
     }
 
-    /// The daemon's configuration of the token.
+    /// Returns the token as the daemon's configuration has it.
     pub(super) fn grant(&self) -> &ManagedToken {
         &self.config.tokens[0]
     }
@@ -149,7 +149,7 @@ impl Stage {
         Ok(Process { daemon, calls, served: CancellationToken::new() })
     }
 
-    /// Serves a daemon's endpoints until it ends.
+    /// Serves a daemon's endpoints until the daemon ends.
     pub(super) fn show(&self, daemon: &Process) -> Result<(), DemoError> {
         let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
         let listener = listener.map_err(DemoError::Page)?;
@@ -158,12 +158,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets the clock's speed, in days a second. It slows down at once and speeds up over some beats.
+    /// Sets the clock's speed in days per second. The clock slows down at once and speeds up over several beats.
     pub(super) fn run_at(&mut self, speed: f64) {
         self.wanted = speed;
     }
 
-    /// Waits for the next beat, and lets the clock go on to the one after.
+    /// Waits for the next beat. Then lets the clock run until the beat after it.
     pub(super) async fn beat(&mut self) {
         self.pace();
         tokio::time::sleep(BEAT).await;
@@ -176,11 +176,11 @@ impl Stage {
     }
 }
 
-/// A daemon of the story. Dropping it ends all tasks at once, like a power cut.
+/// A daemon of the story. Dropping the daemon ends all its tasks at once, like a power cut.
 pub(super) struct Process {
     daemon: Daemon,
     calls: Arc<Calls>,
-    /// Stops its server.
+    /// Stops the daemon's server.
     served: CancellationToken,
 }
 
@@ -189,7 +189,7 @@ impl Process {
         self.daemon.board()
     }
 
-    /// Whether its task has ended by itself, which must not happen.
+    /// Whether the daemon's task has ended by itself, which breaks an invariant.
     pub(super) fn has_ended(&self) -> bool {
         self.daemon.has_ended()
     }
@@ -201,7 +201,7 @@ impl Drop for Process {
     }
 }
 
-/// A directory of the demo's own, removed when dropped.
+/// A directory of the demo. Dropping this value removes the directory.
 pub(super) struct Files(PathBuf);
 
 impl Files {
@@ -213,12 +213,11 @@ impl Files {
         Ok(Self(path))
     }
 
-    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The names of its files, in order.
+    /// Returns the names of the directory's files, in order.
     pub(super) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -230,7 +229,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // The system cleans up its directory for temporary files.
+        // The operating system cleans up its directory for temporary files.
         let _left = std::fs::remove_dir_all(&self.0);
     }
 }

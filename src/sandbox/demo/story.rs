@@ -1,7 +1,7 @@
 //! The story, from the first sign-in to the last day.
 //!
-//! Owns the order of events and the states that each waits for. Actions of people and of Microsoft are narrated here,
-//! since the story performs them. `watch` observes and narrates Perennial's.
+//! Owns the order of events, and the state that each event waits for. This file narrates the actions of people and of
+//! Microsoft, since the story performs them. `watch` observes and narrates Perennial's actions.
 
 use chrono::TimeDelta;
 
@@ -14,11 +14,11 @@ use crate::sandbox::world::World;
 use crate::status::snapshot::TokenState;
 use crate::token::RefreshToken;
 
-/// Length of the last part, which includes the first rotation after all failures.
+/// The length of the last part, which includes the first rotation after all failures.
 const CALM: TimeDelta = TimeDelta::days(9);
 
 impl Demo {
-    /// From the first day to the last.
+    /// Tells the story from the first day to the last.
     pub(super) async fn story(&mut self) -> Result<(), Stuck> {
         self.opening();
         let first = self.stage.world.newest_value(&self.stage.partner.refresh_token);
@@ -65,7 +65,7 @@ impl Demo {
         self.until_day(16).await
     }
 
-    /// The counter-example: what happens to a token that is not rotated.
+    /// Tells the counter-example: a token that is not rotated expires.
     async fn first_token_dies(&mut self, first: &RefreshToken) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring]);
         let dead = |world: &World, token: &RefreshToken| world.refusal_of(token.expose()).is_some();
@@ -95,7 +95,7 @@ impl Demo {
         Ok(())
     }
 
-    /// A second instance for a month, as in a faulty deployment.
+    /// Runs a second instance for a month, as a faulty deployment does.
     async fn second_daemon(&mut self) -> Result<(), Stuck> {
         self.until_day(54).await?;
         self.watch.told.expect(&[]);
@@ -126,14 +126,14 @@ impl Demo {
             "good",
             &format!("The second one is stopped. Together they rotated {rotations} times, without harm."),
         );
-        // Each alone would have rotated every week.
+        // A single instance rotates every week. Two instances together must rotate about as often.
         self.watch.promises.check(Promise::TwoAtOnce, now, (4..=10).contains(&rotations), || {
             format!("two rotated {rotations} times in a month")
         });
         Ok(())
     }
 
-    /// The process is killed, and another one starts.
+    /// Kills the process and starts another one.
     async fn restart(&mut self) -> Result<(), Stuck> {
         self.until("a condition to be carried over", TimeDelta::days(10), |demo| {
             demo.is_open(Kind::AppSecretExpiring)
@@ -177,7 +177,7 @@ impl Demo {
         Ok(())
     }
 
-    /// What must outlive a process: the open incidents, the token, its sign-in and its expiry.
+    /// Returns the data that must outlive a process: the open incidents, the token, its sign-in and its expiry.
     fn memory(&self) -> [String; 4] {
         let status = self.daemon.board().status();
         let ids: Vec<_> = status.conditions.iter().map(|there| (there.kind.as_str(), there.id)).collect();
@@ -209,7 +209,7 @@ impl Demo {
         Ok(())
     }
 
-    /// When the next rotation is planned.
+    /// Returns the time of the next planned rotation.
     pub(super) fn rotate_at(&self) -> Timestamp {
         let now = self.now();
         self.daemon.board().read(|all| all.first().and_then(|snapshot| snapshot.rotate_at)).unwrap_or(now)

@@ -1,15 +1,15 @@
-//! The summary: the token's events, and the promises.
+//! Prints the summary: the token's events, and the promises.
 
 use super::promise::Promise;
 use super::voice::Tone;
 use super::{Demo, Stuck};
 use crate::process::clock::rfc3339;
 
-/// Days a second while the demo keeps running: one hour.
+/// The speed, in days per second, while the demo keeps running: one hour per second.
 const KEPT_AT: f64 = 1.0 / 24.0;
 
 impl Demo {
-    /// Prints the summary. Returns whether all went well.
+    /// Prints the summary. Returns whether the story succeeded and all promises were kept.
     pub(super) fn summary(&mut self, told: &Result<(), Stuck>) -> bool {
         if let Err(stuck) = told {
             let text = format!("The demo stopped: {stuck}.");

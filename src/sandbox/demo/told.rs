@@ -1,6 +1,6 @@
-//! Promise 4 (docs/promises.md): the expected conditions on the board during the story.
+//! Promise 4 (docs/promises.md): compares the conditions on the board with the conditions that the story expects.
 //!
-//! Owns the open conditions, the kinds that the story expects, and the ids so far. Each condition that opens or closes
+//! Owns the open conditions, the kinds that the story expects, and all ids so far. Each condition that opens or closes
 //! becomes an alert.
 
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::status::condition::{Condition, Severity};
 
-/// Kind and cause, which identify an incident.
+/// The kind and the cause, which identify an incident.
 type Incident = (Kind, String);
 
-/// A reported condition.
+/// An open condition that was reported.
 #[derive(Clone, Copy)]
 struct Open {
     id: Uuid,
@@ -26,13 +26,13 @@ struct Open {
 
 /// A change of a condition.
 pub(super) enum News {
-    /// One opened, or its severity rose.
+    /// A condition opened, or its severity rose.
     Opened(Box<Condition>),
-    /// One has cleared.
+    /// A condition has cleared.
     Closed {
-        /// Its kind.
+        /// The kind of the condition.
         kind: Kind,
-        /// How long it was open.
+        /// The time that the condition was open.
         after: TimeDelta,
     },
 }
@@ -42,21 +42,21 @@ pub(super) enum News {
 pub(super) struct OpenConditions {
     open: BTreeMap<Incident, Open>,
     ids: BTreeMap<Incident, Uuid>,
-    /// The kinds that the story expects now.
+    /// The kinds of condition that the story expects now.
     expected: Vec<Kind>,
-    /// How often each opened since the expectation last changed.
+    /// The number of times that each incident opened since the expectation last changed.
     openings: BTreeMap<Incident, u32>,
     incidents: usize,
 }
 
 impl OpenConditions {
-    /// A new part of the story, with the kinds that belong to it.
+    /// Begins a new part of the story. These kinds of condition belong to it.
     pub(super) fn expect(&mut self, kinds: &[Kind]) {
         self.expected = kinds.to_vec();
         self.openings.clear();
     }
 
-    /// Compares with the board.
+    /// Compares the open conditions with the board and returns the changes.
     pub(super) fn compare(
         &mut self,
         conditions: &[Condition],
@@ -102,27 +102,27 @@ impl OpenConditions {
         self.open.insert(incident, open);
     }
 
-    /// When an open condition of this kind was reported.
+    /// Returns the time at which an open condition of this kind was reported.
     pub(super) fn since(&self, kind: Kind) -> Option<Timestamp> {
         self.open.iter().find(|((open, _), _)| *open == kind).map(|(_, open)| open.at)
     }
 
-    /// The kinds that are open.
+    /// Returns the kinds of the open conditions.
     pub(super) fn kinds(&self) -> Vec<Kind> {
         self.open.keys().map(|(kind, _)| *kind).collect()
     }
 
-    /// The ids of open conditions, in order.
+    /// Returns the ids of open conditions, in order.
     pub(super) fn ids(&self) -> Vec<Uuid> {
         self.open.values().map(|open| open.id).collect()
     }
 
-    /// Whether the story expects this kind now.
+    /// Whether the story expects this kind of condition now.
     pub(super) fn expects(&self, kind: Kind) -> bool {
         self.expected.contains(&kind)
     }
 
-    /// The number of incidents so far.
+    /// Returns the number of incidents so far.
     pub(super) fn incidents(&self) -> usize {
         self.incidents
     }

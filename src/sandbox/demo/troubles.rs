@@ -1,6 +1,7 @@
-//! The story's failures, each with its expected effects.
+//! The failures of the story, each with its expected effects.
 //!
-//! Outages are rejections, not hangs: the adapters' timeouts use real time, and half a minute of that is days here.
+//! An outage is a rejection, not a hang. The adapters' timeouts use real time, and half a minute of real time is days
+//! in the demo.
 
 use std::time::Duration;
 
@@ -14,21 +15,20 @@ use crate::process::clock::{Timestamp, delta};
 use crate::sandbox::world::{Fault, FaultEffect, Operation, Peer};
 use crate::status::snapshot::TokenState;
 
-/// Days a second while minutes matter: two hours. Five minutes are then longer than anything this machine does
-/// meanwhile.
+/// The speed while minutes matter: two hours per second. Five minutes are then longer than any work of this machine.
 const SLOW: f64 = 2.0 / 24.0;
 
-/// The same while hours matter.
+/// The speed in days per second while hours matter.
 const HOURS_MATTER: f64 = 0.5;
 
-/// Part of promise 4 (docs/promises.md): a dead grant is known within `prove_every` and this.
+/// The extra time in which a dead grant is reported, beyond `prove_every`. Part of promise 4 (docs/promises.md).
 const TOLD_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// How long a write to the vault is held up for the race, in real time.
+/// The time that a write to the vault is delayed for the race, in real time.
 const RACE: Duration = Duration::from_millis(400);
 
 impl Demo {
-    /// A day of 429, and half a day of AADSTS50196.
+    /// Entra answers with 429 for a day, and with AADSTS50196 for half a day.
     pub(super) async fn busy_issuer(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::EntraThrottled]);
         let began = self.now();
@@ -71,7 +71,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// The vault rejects writes when a rotation is due, and then does not answer at all.
+    /// The vault rejects writes when a rotation is due. Then it does not answer at all.
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);
@@ -110,7 +110,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 3: the vault holds the very successor that was held.
+    /// Checks promise 3: the vault now holds the same successor that the process held.
     fn check_saved(&mut self, held_since: Timestamp) {
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let grant = newest.and_then(|token| self.stage.world.grant(token.expose()));
@@ -126,7 +126,7 @@ impl Demo {
         }
     }
 
-    /// The app's secret expires; the token itself is good.
+    /// The app's secret expires. The token itself is still good.
     pub(super) async fn app_secret_ends(&mut self) -> Result<(), Stuck> {
         self.watch.told.expect(&[Kind::AppSecretExpiring, Kind::AppCredentialRefused]);
         let ends = self.stage.since + super::stage::APP_SECRET_LASTS;
@@ -152,7 +152,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 4: reported soon, with the app's secret as the cause.
+    /// Checks promise 4: Perennial reported the failure soon and named the app's secret as the cause.
     fn check_blame(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound() + TimeDelta::hours(1));
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
@@ -172,7 +172,7 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// A user signs in while a rotation is being written, and is overwritten.
+    /// A user signs in while a rotation is being written. The rotation overwrites the sign-in.
     pub(super) async fn rival_sign_in(&mut self) -> Result<(), Stuck> {
         self.until_day(130).await?;
         self.until("a rotation ahead", TimeDelta::days(3), |demo| {
@@ -190,7 +190,7 @@ impl Demo {
             demo.stage.world.faults().is_empty()
         })
         .await?;
-        // The write was sent and has not taken effect: the worst moment.
+        // The write was sent but has not taken effect. A sign-in at this moment is the worst case.
         let partner = self.stage.partner.clone();
         let theirs = self.stage.world.human_signs_in(&partner);
         let theirs = theirs.ok_or_else(|| Stuck::Waiting("a sign-in was expected to work".into()))?;
@@ -216,7 +216,8 @@ impl Demo {
         self.calm_again(TimeDelta::days(2)).await
     }
 
-    /// The one failure that only a sign-in fixes, reported before any call fails.
+    /// A user's sessions are revoked. Of all failures here, only this one needs a sign-in. Perennial reports it before
+    /// any call fails.
     pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
         self.until_day(145).await?;
         self.watch.told.expect(&[Kind::LoginRequired]);
@@ -246,7 +247,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// Promise 4: reported soon, with a sign-in as the action.
+    /// Checks promise 4: Perennial reported the failure soon and named a sign-in as the action.
     fn check_alarm(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound());
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
@@ -261,12 +262,12 @@ impl Demo {
         self.tell(Tone::Plain, "", &text);
     }
 
-    /// The time limit for reporting a rejection.
+    /// Returns the time limit for the report of a rejection.
     fn told_bound(&self) -> TimeDelta {
         delta(self.stage.grant().policy.prove_every) + TOLD_WITHIN
     }
 
-    /// Waits until everything reported has cleared.
+    /// Waits until all reported conditions have cleared.
     async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
         self.until("the end of all that was told", within, |demo| {
             demo.standing() == TokenState::Current && demo.watch.told.kinds().is_empty()

@@ -1,29 +1,29 @@
-//! The output: paragraphs, and lines that begin with their day.
+//! Prints the output of the demo: paragraphs, and lines that begin with their day.
 //!
-//! Owns width and colors. Keeps a copy of the output for the search, until it is taken.
+//! Owns width and colors. Keeps a copy of the output for the search until the search takes it.
 
 use chrono::TimeDelta;
 
 use crate::process::clock::Timestamp;
 
-/// No line is wider.
+/// The largest width of a line.
 const WIDTH: usize = 80;
 
-/// Where the text of a dated line begins: `day 123  critical  `.
+/// The column at which the text of a dated line begins, after `day 123 critical `.
 const TEXT_AT: usize = 19;
 
-/// The tone of a line.
+/// The tone of a line, which decides its color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// Nothing to worry about.
+    /// A neutral event.
     Plain,
-    /// Routine.
+    /// A routine event.
     Quiet,
-    /// Good news.
+    /// An event that is good news.
     Good,
-    /// Needs a look.
+    /// An event that needs attention.
     Uneasy,
-    /// Bad news.
+    /// An event that is bad news.
     Bad,
 }
 
@@ -39,7 +39,7 @@ impl Tone {
     }
 }
 
-/// The narrator.
+/// The narrator, who prints the story.
 pub(super) struct Voice {
     say: Box<dyn FnMut(&str)>,
     colours: bool,
@@ -52,7 +52,7 @@ impl Voice {
         Self { say, colours, since, said: String::new() }
     }
 
-    /// A paragraph, or a heading.
+    /// Prints a paragraph or a heading.
     pub(super) fn paragraph(&mut self, text: &str) {
         for line in wrapped(text, WIDTH - 2) {
             self.line(&format!("  {line}"));
@@ -60,14 +60,14 @@ impl Voice {
         self.line("");
     }
 
-    /// A line as it stands.
+    /// Prints a line without any change.
     pub(super) fn line(&mut self, text: &str) {
         self.said.push_str(text);
         self.said.push('\n');
         (self.say)(text);
     }
 
-    /// An event or a finding.
+    /// Prints an event or a finding.
     pub(super) fn dated(&mut self, at: Timestamp, tone: Tone, head: &str, text: &str) {
         let day = format!("day {:>3}", (at - self.since).num_days());
         for (nth, line) in wrapped(text, WIDTH - TEXT_AT).iter().enumerate() {
@@ -81,18 +81,18 @@ impl Voice {
         }
     }
 
-    /// A word in the color of its tone.
+    /// Returns a word in the color of its tone.
     pub(super) fn coloured(&self, tone: Tone, word: &str) -> String {
         if self.colours { format!("\u{1b}[{}m{word}\u{1b}[0m", tone.code()) } else { word.to_owned() }
     }
 
-    /// The output since the last call.
+    /// Returns the output since the last call.
     pub(super) fn take(&mut self) -> String {
         std::mem::take(&mut self.said)
     }
 }
 
-/// A span as people say it.
+/// Returns a span of time in everyday words.
 pub(super) fn span(of: TimeDelta) -> String {
     match (of.num_days(), of.num_hours(), of.num_minutes()) {
         (days @ 2.., _, _) => format!("{days} days"),
@@ -102,7 +102,7 @@ pub(super) fn span(of: TimeDelta) -> String {
     }
 }
 
-/// Breaks between words; a word that is wider than a line gets its own line.
+/// Breaks a text between words. A word that is wider than a line gets its own line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

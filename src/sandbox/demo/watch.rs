@@ -1,7 +1,7 @@
-//! Observes everything after each beat of the clock, narrates it and checks the promises.
+//! Observes everything after each beat of the clock. Narrates the changes and checks the promises.
 //!
-//! Owns the way from observable facts (the world's ledger and grants, the boards, the log) to the narration, which
-//! says nothing else.
+//! Owns the way from observable facts to the narration. The facts are the world's ledger and grants, the boards, and
+//! the log. The narration says nothing else.
 
 mod checks;
 
@@ -22,13 +22,13 @@ use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::RefreshToken;
 use crate::token::version::VersionId;
 
-/// How often calls are counted against the limits, and other slow checks run.
+/// The interval at which calls are counted against the limits and other slow checks run.
 const COUNT_EVERY: TimeDelta = TimeDelta::hours(6);
 
-/// How often the output is searched for secrets.
+/// The interval at which the output is searched for secrets.
 const SEARCH_EVERY: TimeDelta = TimeDelta::days(7);
 
-/// The numbers of events.
+/// The numbers of observed events.
 #[derive(Default)]
 pub(super) struct DemoCounts {
     pub(super) sign_ins: usize,
@@ -40,7 +40,7 @@ pub(super) struct DemoCounts {
     pub(super) log_lines: usize,
 }
 
-/// The observed state at one moment.
+/// The observed state at one moment of the story.
 struct Scene<'a> {
     stage: &'a Stage,
     daemon: &'a Process,
@@ -48,33 +48,33 @@ struct Scene<'a> {
     now: Timestamp,
 }
 
-/// The memory between beats.
+/// The observer's memory between beats.
 pub(super) struct Watch {
     pub(super) promises: Promises,
     pub(super) told: OpenConditions,
     pub(super) counts: DemoCounts,
-    /// A user's sessions were revoked, and no sign-in has followed.
+    /// Whether a user's sessions were revoked and no sign-in has followed.
     pub(super) revoked: bool,
-    /// A daemon has just started: its first view is no news.
+    /// Whether a daemon has just started, so that its first state is no news.
     pub(super) fresh: bool,
-    /// A second daemon is running, and was seen working.
+    /// Whether a second daemon is running and was seen at work.
     pub(super) two: bool,
-    /// When the issuer last redeemed the story's token.
+    /// The time at which the issuer last redeemed the story's token.
     pub(super) redeemed_at: Option<Timestamp>,
     log: Captured,
     secrets: Secrets,
-    /// Output that was not searched yet.
+    /// The output that was not searched yet.
     shown: String,
     calls_seen: Timestamp,
     writes_seen: usize,
     last_sign_in: Option<RefreshToken>,
     buried_since: Option<Timestamp>,
     dead_since: Option<Timestamp>,
-    /// The newest version when a successor was first held that the vault rejected.
+    /// The version that was the newest when the daemon first held a successor that the vault rejected.
     held: Option<VersionId>,
-    /// When a person last had to act.
+    /// The time at which a person last had to act.
     awaited_at: Option<Timestamp>,
-    /// When daemons of the story ended.
+    /// The times at which daemons of the story ended.
     ends: Vec<Timestamp>,
     count_at: Timestamp,
     search_at: Timestamp,
@@ -106,7 +106,7 @@ impl Watch {
         }
     }
 
-    /// Observes everything, narrates news, and runs the checks.
+    /// Observes everything, narrates the changes, and runs the checks.
     pub(super) fn look(
         &mut self,
         stage: &Stage,
@@ -137,7 +137,7 @@ impl Watch {
         self.ends.push(at);
     }
 
-    /// The last observation, including output since the last search.
+    /// Makes the last observation. Also searches the output since the last search.
     pub(super) fn finish(&mut self, stage: &Stage, daemon: &Process, voice: &mut Voice) {
         self.search_at = stage.clock.now();
         self.look(stage, daemon, None, voice);
@@ -203,7 +203,7 @@ impl Watch {
         let status = scene.daemon.board().status();
         let standing = standing(scene.daemon, scene.now);
         if self.fresh {
-            // The daemon shows what it knows after its first check.
+            // The daemon shows a complete state only after its first check.
             self.fresh = standing != TokenState::Current;
             if self.fresh {
                 return;
@@ -224,7 +224,7 @@ impl Watch {
         }
     }
 
-    /// Reads the log. An ERROR means that a person must act, and the story knows when that is so.
+    /// Reads the log. A log line with the level ERROR means that a person must act. The story knows when that is so.
     fn read_log(&mut self, scene: &Scene<'_>) {
         let log = self.log.take();
         for line in log.lines() {
@@ -256,7 +256,7 @@ fn tell(voice: &mut Voice, now: Timestamp, condition: &Condition) {
     voice.dated(now, tone, head, &text);
 }
 
-/// The token's state, as a daemon shows it.
+/// Returns the token's state as a daemon shows it.
 pub(super) fn standing(daemon: &Process, now: Timestamp) -> TokenState {
     daemon
         .board()

@@ -1,4 +1,4 @@
-//! The authorization endpoint for a user: choose an account, consent, return.
+//! The authorization endpoint for a user. The user chooses an account, consents, and returns to the app.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) fn routes() -> Routes {
     Router::new().route("/{tenant}/oauth2/v2.0/authorize", get(show).post(answer))
 }
 
-/// The form data of the pages' buttons.
+/// The form data that a button on a page sends.
 #[derive(Deserialize)]
 struct Pressed {
     #[serde(default)]
@@ -86,7 +86,7 @@ fn ask_consent(request: &AuthorizeRequest, user: &str) -> Response {
         .response(StatusCode::OK)
 }
 
-/// By a redirect, or by a form that Entra's script would submit.
+/// Returns the user to the app by a redirect, or by a form that Entra's script would submit.
 fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Response {
     if request.response_mode == "form_post" {
         let fields: BTreeMap<&str, &str> =
@@ -106,7 +106,7 @@ fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Re
     };
     target.query_pairs_mut().extend_pairs(parameters);
     let mut response = StatusCode::FOUND.into_response();
-    // An empty fragment, as Entra appends it (docs/azure-facts.md F131).
+    // Entra appends an empty fragment to the address (docs/azure-facts.md F131).
     set(&mut response, "location", &format!("{target}#"));
     set(&mut response, "cache-control", "no-store");
     response

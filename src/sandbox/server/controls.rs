@@ -1,6 +1,6 @@
-//! The controls below `/_sandbox/`: show the simulated state, and cause events.
+//! The controls below `/_sandbox/`, which show the simulated state and cause events.
 //!
-//! Invariant: no token and no secret is shown; a short fingerprint stands for a value.
+//! Invariant: the controls show no token and no secret. A short fingerprint stands for a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Partner, SecretVersion, World, fingerprint};
 use crate::token::tags::Tags;
 
-/// The state shows this many of the newest grants: thousands would bury the rest.
+/// The number of the newest grants that the state shows. Thousands of grants would hide the rest of the state.
 const GRANTS_SHOWN: usize = 100;
 
 type Reply = Result<Json<Value>, (StatusCode, Json<Value>)>;
@@ -40,7 +40,7 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/sign-in", post(sign_in))
 }
 
-/// The queries and actions.
+/// The list of queries and actions.
 const CONTROLS: &str = "\
 GET    /_sandbox/state          users, apps, grants, secrets, requests, faults
 POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}
@@ -142,11 +142,11 @@ fn requests(world: &World) -> BTreeMap<&'static str, BTreeMap<&'static str, usiz
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClockForm {
-    /// How far the world is ahead of the host.
+    /// The time by which the world is ahead of the host.
     offset: Option<Span>,
-    /// How far time advances.
+    /// The time by which the world's time advances.
     advance: Option<Span>,
-    /// The new speed.
+    /// The new speed of the world's time.
     speed: Option<f64>,
 }
 
@@ -168,7 +168,8 @@ async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     Ok(Json(json!({"now": shown(world.now()), "speed": world.speed()})))
 }
 
-/// A third of a year each second; faster, spans exceed the range of a duration within minutes.
+/// The highest speed: a third of a year per second. At higher speeds, spans exceed the range of a duration within
+/// minutes.
 const MAX_SPEED: f64 = 10_000_000.0;
 
 async fn faults(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
@@ -187,11 +188,11 @@ async fn clear(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
     faults(State(shared)).await
 }
 
-/// The user of a control; the first partner's by default.
+/// The user that a control is about. The default is the first partner's user.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PersonForm {
-    /// Object id or sign-in name.
+    /// The user's object id or sign-in name.
     user: Option<String>,
     /// Whether the user's sign-ins use MFA from now on.
     mfa: Option<bool>,
@@ -233,7 +234,7 @@ async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AppForm {
-    /// The app; the first partner's by default.
+    /// The app that a control is about. The default is the first partner's app.
     client_id: Option<String>,
 }
 
@@ -245,7 +246,7 @@ async fn expire_secret(State(shared): State<Arc<SandboxState>>, body: Bytes) -> 
     Ok(Json(json!({"expired": app})))
 }
 
-/// Parses a body, whatever content type `curl -d` sends; an empty one is an empty form.
+/// Parses a body with any content type, since `curl -d` sends its own. An empty body is an empty form.
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, (StatusCode, Json<Value>)> {
     let body = if body.is_empty() { &b"{}"[..] } else { body };
     serde_json::from_slice(body).map_err(|why| wrong(&why.to_string()))

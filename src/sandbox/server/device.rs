@@ -1,4 +1,4 @@
-//! The device code flow over HTTPS: the endpoint that issues a code, and the page for it.
+//! The device code flow over HTTPS: the endpoint that issues a code, and the page on which a user types the code.
 
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ use super::wire::{Caller, oauth_error};
 use super::{Routes, pages};
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, Trouble};
 
-/// The page for the code; Entra's is `microsoft.com/devicelogin`.
+/// The path of the page for the code. Entra's page is `microsoft.com/devicelogin`.
 const PAGE: &str = "/devicelogin";
 
 pub(super) fn routes() -> Routes {

@@ -1,4 +1,4 @@
-//! Entra over HTTPS: the token endpoint and the metadata that official clients request. `authorize` and `device` own
+//! Entra over HTTPS: the token endpoint, and the metadata that official clients request. `authorize` and `device` own
 //! the pages for users.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::sandbox::world::{
     RedeemRequest, TokenAnswer, Trouble,
 };
 
-/// How a token of another issuer proves an app (RFC 7523, 2.2).
+/// The type of a client assertion: a token of another issuer that proves an app (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The fields of a token request.
@@ -85,7 +85,7 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
             correlation_id: Some(&caller.correlation_id()),
         },
     );
-    // A successor is returned only if the scope requests it (docs/azure-facts.md F106).
+    // Entra returns a successor only if the scope requests it (docs/azure-facts.md F106).
     let asked = scope.is_empty() || scope.split_whitespace().any(|word| word == "offline_access");
     let tailored = answer.map(|answer| {
         let refresh_token = answer.refresh_token.filter(|_| asked);
@@ -136,7 +136,7 @@ async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Resp
     answered(caller, answer, None).await
 }
 
-/// The answer to any grant; with `account`, also the user's account, for a client that stores accounts.
+/// Returns the answer to any grant. With `account`, it also has the user's account, for a client that stores accounts.
 async fn answered(
     caller: &Caller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
@@ -212,7 +212,7 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
     fields.get(name).map_or("", String::as_str)
 }
 
-/// `client_secret_basic`, which Entra takes too (docs/azure-facts.md F102).
+/// Reads `client_secret_basic`, which Entra also accepts (docs/azure-facts.md F102).
 fn basic(caller: &Caller) -> Option<(String, String)> {
     let encoded = caller.header("authorization")?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
@@ -242,7 +242,7 @@ async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
     .into_response()
 }
 
-/// The key of ID tokens. Access tokens are not signed: their audiences look them up.
+/// Returns the key of ID tokens. Access tokens are not signed, since their audiences look them up in the world.
 async fn keys(caller: Caller) -> Json<Value> {
     Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }

@@ -15,11 +15,11 @@ use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 
-/// Longer than any client's timeout; short enough that a forgotten test ends.
+/// The duration of a hang. A hang is longer than any client's timeout, and short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
 impl Caller {
-    /// The answer of a fault.
+    /// Returns the answer of a fault.
     pub(super) async fn faulted(&self, peer: Peer, what: FaultEffect) -> Response {
         match what {
             FaultEffect::Transport(transport) => {

@@ -1,4 +1,4 @@
-//! The files for commands that use the sandbox.
+//! Writes the files for commands that use the sandbox.
 //!
 //! Invariant: only the owner can read the vault identity's credential.
 
@@ -17,32 +17,32 @@ use secrecy::ExposeSecret as _;
 use super::{IdentityService, Sandbox, SandboxError, VaultIdentity};
 use crate::sandbox::world::Partner;
 
-/// The longest lifetime of Kubernetes' own (aks/workload-identity-overview).
+/// The longest lifetime of a token that Kubernetes projects (aks/workload-identity-overview).
 const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 
-/// The content of a configuration.
+/// The values for a generated configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigRequest<'a> {
-    /// The tokens with their names.
+    /// The tokens with their names and partners.
     pub tokens: &'a [(&'a str, &'a Partner)],
-    /// The policy's value; its default if `None`.
+    /// The value of `rotate_after` in the policy. `None` means its default.
     pub rotate_after: Option<Duration>,
-    /// The policy's value; its default if `None`.
+    /// The value of `prove_every` in the policy. `None` means its default.
     pub prove_every: Option<Duration>,
     /// Whether the tokens are `strict`.
     pub strict: bool,
 }
 
-/// The files that were written.
+/// The files that the sandbox has written.
 #[derive(Clone, Debug)]
 pub struct WrittenFiles {
-    /// The certificate authority to trust.
+    /// The file with the certificate authority that clients must trust.
     pub ca: PathBuf,
-    /// The configuration.
     pub config: PathBuf,
 }
 
-/// Takes a folder for one sandbox, for as long as the file is open: the files of a second one would replace its own.
+/// Locks a folder for one sandbox while the returned file is open. A second sandbox would replace the files of the
+/// first one.
 pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
     let failed = |source| SandboxError::Write { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;
@@ -55,11 +55,11 @@ pub(super) fn lock(dir: &Path) -> Result<File, SandboxError> {
 }
 
 impl Sandbox {
-    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory, which is created if
-    /// missing; also the files that workload identity puts into a pod.
+    /// Writes `ca.pem`, `vault-client-secret` and a ready `perennial.toml` into a directory. Creates the directory if
+    /// it is missing. Also writes the files that workload identity puts into a pod.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// Returns an error if a file cannot be written.
     pub fn write_config(
         &self,
         dir: &Path,
@@ -86,10 +86,10 @@ impl Sandbox {
         Ok(WrittenFiles { ca, config })
     }
 
-    /// Adds a sink and a heartbeat to the configuration that use the sandbox's inbox.
+    /// Adds a sink and a heartbeat to the configuration. Both use the sandbox's inbox.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// Returns an error if a file cannot be written.
     pub(super) fn add_inbox(&self, written: &WrittenFiles) -> Result<(), SandboxError> {
         let failed = |source| SandboxError::Write { path: written.config.clone(), source };
         let mut config = std::fs::read_to_string(&written.config).map_err(failed)?;
@@ -108,10 +108,10 @@ impl Sandbox {
         write(&written.config, &config, 0o644)
     }
 
-    /// Writes `managed-identity.env` into a directory: the environment of App Service.
+    /// Writes `managed-identity.env` into a directory. The file has the environment variables of App Service.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// Returns an error if a file cannot be written.
     pub fn write_identity(&self, dir: &Path, service: &IdentityService) -> Result<(), SandboxError> {
         let (endpoint, header) = (&service.endpoint, service.header.expose_secret());
         let host = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}\n");
@@ -153,7 +153,7 @@ ca_file = {}
         text
     }
 
-    /// The next commands to type.
+    /// Returns the next commands to type.
     pub fn welcome(&self, written: &WrittenFiles) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
         format!(
@@ -214,7 +214,7 @@ fn push(text: &mut String, more: &str) {
     write!(text, "{more}").expect("a string takes whatever is written to it");
 }
 
-/// A path as a TOML string and, for ordinary paths, as a word of a shell.
+/// Returns a path as a TOML string. For ordinary paths, the text is also a word of a shell.
 fn quoted(path: &Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }

@@ -1,8 +1,8 @@
-//! The identity service of an Azure host: a virtual machine's metadata service, and the one of App Service and
-//! Container Apps.
+//! The identity services of an Azure host: the metadata service of a virtual machine, and the service of App Service
+//! and Container Apps.
 //!
-//! Plain HTTP on an address of its own, as on a real host. Its identity is the app that opens the sandbox's vault.
-//! Errors are those of the protocol (docs/azure-facts.md F401, F402).
+//! The services use plain HTTP on an address of their own, as on a real host. The identity of the host is the app that
+//! opens the sandbox's vault. Errors follow the protocol (docs/azure-facts.md F401, F402).
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) fn routes(shared: &Arc<SandboxState>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-/// The query of a request.
+/// The query parameters of a request.
 #[derive(Deserialize)]
 struct IdentityQuery {
     resource: String,
@@ -72,7 +72,7 @@ async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRe
     }
 }
 
-/// The host has no such identity.
+/// The error if the host has no such identity.
 struct NotFound;
 
 async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, NotFound> {
@@ -116,7 +116,7 @@ fn refused_by_imds(error: &str, description: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-/// App Service has a form of its own, and Microsoft's clients read nothing else.
+/// App Service has its own form of errors. Microsoft's clients read no other form.
 fn refused_by_app_service(caller: &Caller, status: StatusCode, message: &str) -> Response {
     let id = caller.world().fresh_id().to_string();
     let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": id});

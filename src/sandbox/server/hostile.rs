@@ -1,4 +1,4 @@
-//! Harmful bodies: too long, too slow, compressed to expand hugely, or full of the caller's own data.
+//! Harmful bodies: too long, too slow, compressed so that they expand hugely, or full of the caller's own data.
 
 use std::time::Duration;
 
@@ -15,16 +15,17 @@ use serde_json::json;
 use super::wire::{Caller, set};
 use crate::sandbox::world::{Hostile, Peer};
 
-/// The length of a long body, after decompression.
+/// The length of a long body in bytes, after decompression.
 const LONG_BYTES: usize = 100_000_000;
 
-/// How much of it is made at once.
+/// The number of bytes that are generated at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Shorter than any client's idle timeout, longer than any useful answer needs.
+/// The interval between two bytes of a slow body. The interval is shorter than any client's idle timeout. The whole
+/// body takes longer than any useful answer.
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
-/// A harmful answer to a caller.
+/// Returns a harmful answer to a caller.
 pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Caller) -> Response {
     match body {
         Hostile::Long => in_pieces(status, LONG_BYTES / CHUNK_BYTES, Bytes::from(vec![b' '; CHUNK_BYTES])),
@@ -57,28 +58,30 @@ fn json_of(status: StatusCode, body: Body) -> Response {
     response
 }
 
-/// Endless spaces: a gzip member (RFC 1952) of one block with fixed codes (RFC 1951, 3.2.6), which holds a space and
-/// then only "the last byte, 258 times". Cut before its end, which no client reaches.
+/// Returns endless spaces as a gzip member (RFC 1952). The member has one block with fixed codes (RFC 1951, 3.2.6). The
+/// block holds a space, and then only "the last byte, 258 times". The member is cut before its end, which no client
+/// reaches.
 fn bomb() -> Vec<u8> {
     const REPEATS: usize = LONG_BYTES / 258;
     let mut bits = Bits { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], free: 0 };
-    // Not the last block; fixed codes. Numbers are written from their lowest bit, codes from their highest.
+    // The three bits say that the block is not the last one and has fixed codes. Numbers are written from their lowest
+    // bit, codes from their highest.
     bits.push([false, true, false]);
     bits.push(code(0x30 + u16::from(b' '), 8));
     for _ in 0..REPEATS {
-        // Length 258 (symbol 285), then distance 1 (symbol 0).
+        // The length is 258 (symbol 285), and the distance is 1 (symbol 0).
         bits.push(code(0b1100_0101, 8));
         bits.push(code(0, 5));
     }
     bits.bytes
 }
 
-/// The bits of a code, from the highest.
+/// Returns the bits of a code, from the highest to the lowest.
 fn code(code: u16, length: u32) -> impl Iterator<Item = bool> {
     (0..length).rev().map(move |bit| code >> bit & 1 == 1)
 }
 
-/// Bytes that are filled from their lowest bit.
+/// Bytes that are filled from their lowest bit to their highest.
 struct Bits {
     bytes: Vec<u8>,
     /// The number of free bits in the last byte.
@@ -99,13 +102,13 @@ impl Bits {
     }
 }
 
-/// The data that a caller sent.
+/// The data that a caller has sent.
 struct SentText {
-    /// Its longest part, decoded.
+    /// The longest part of the data, decoded.
     longest: String,
-    /// All of it, raw and decoded.
+    /// All data, both raw and decoded.
     all: String,
-    /// The parts that are long enough to be a secret.
+    /// The parts of the data that are long enough to be a secret.
     parts: String,
 }
 
@@ -123,10 +126,11 @@ impl SentText {
     }
 }
 
-/// Clears a screen, sets a title, colors by a single C1 character, and reverses the reading direction.
+/// A text that attacks a terminal. The text clears the screen, sets a title and a color, and reverses the reading
+/// direction. A single C1 character sets the color.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
-/// A valid token answer or profile.
+/// Returns a valid token answer or profile with harmful texts.
 fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let SentText { longest, all, parts } = sent;
     let claims = json!({
@@ -145,7 +149,7 @@ fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// An answer in which every text is the caller's own data, raw and decoded.
+/// Returns an answer in which every text is the caller's own data, raw and decoded.
 fn echo(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let (one, all) = (&sent.longest, &sent.all);
     let body = match peer {
@@ -175,7 +179,7 @@ mod tests {
         let bomb = bomb();
 
         assert!(bomb.len() < 1_000_000, "{}", bomb.len());
-        // A space of eight bits after a header of three, then thirteen bits for each 258 bytes.
+        // The header of a block has three bits, and the space has eight. Each 258 bytes take thirteen bits.
         assert_eq!(bomb.len(), 10 + (3 + 8 + 13 * (LONG_BYTES / 258)).div_ceil(8));
     }
 
@@ -183,7 +187,7 @@ mod tests {
     fn codes_are_written_in_deflates_bit_order() {
         let mut bits = Bits { bytes: Vec::new(), free: 0 };
 
-        // The output of zlib for the letter "a" in a last block with fixed codes, except its end.
+        // The expected bytes are zlib's output for the letter "a" in a last block with fixed codes, without its end.
         bits.push([true, true, false]);
         bits.push(code(0x30 + u16::from(b'a'), 8));
 

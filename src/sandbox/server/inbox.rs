@@ -1,7 +1,7 @@
-//! The inbox: alerts that were sent to the sandbox, as people would read them.
+//! The inbox, which shows alerts that were sent to the sandbox, as people would read them.
 //!
-//! It accepts posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and heartbeats, and shows their texts.
-//! Only their form is checked, and nothing is written to disk.
+//! The inbox accepts heartbeats and the posts of the sinks `teams`, `slack`, `webhook` and `pagerduty`, and shows their
+//! texts. The inbox checks only the form of a post, and writes nothing to disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Routes, SandboxState, shown};
 use crate::process::text;
 
-/// The number of messages kept, the newest ones.
+/// The largest number of messages that the inbox keeps. The newest ones stay.
 const MOST: usize = 100;
 
 /// The received messages.
@@ -85,7 +85,7 @@ fn take(shared: &SandboxState, kind: &str, body: &[u8]) -> (StatusCode, &'static
     (StatusCode::ACCEPTED, "ok")
 }
 
-/// The text for people.
+/// Returns the text of a message for people.
 fn read(kind: &str, body: &Value) -> Option<String> {
     match kind {
         "teams" => {

@@ -1,4 +1,4 @@
-//! Key Vault's secrets over HTTPS, with the challenge in front.
+//! Key Vault's secrets over HTTPS. A challenge asks each caller to authenticate.
 
 use std::sync::Arc;
 
@@ -24,17 +24,17 @@ use super::{Routes, SandboxState};
 use crate::sandbox::world::{ListPage, Operation, Peer, Trouble, VaultRefusal};
 use crate::token::secret::{SecretAddress, SecretName};
 
-/// The supported API versions (docs/azure-facts.md F203).
+/// The API versions that the sandbox supports (docs/azure-facts.md F203).
 const API_VERSIONS: [&str; 10] =
     ["2016-10-01", "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"];
 
-/// The default and the maximum length of a page.
+/// The default and largest number of items on a page.
 const PAGE: usize = 25;
 
-/// The caller's address as the vault sees it.
+/// The header with the caller's address, as the vault sees it.
 const NETWORK_INFO: &str = "x-ms-keyvault-network-info";
 
-/// The answer of a call to the world.
+/// The result of a call to the world.
 type SecretReply<T> = Result<T, Trouble<VaultRefusal>>;
 
 pub(super) fn routes() -> Routes {
@@ -54,11 +54,11 @@ pub(super) fn routes() -> Routes {
         .route("/deletedsecrets/{name}/", deleted)
         .route("/deletedsecrets/{name}/recover", post(recover))
         .method_not_allowed_fallback(not_served)
-        // `wire::keep` has bounded the body already.
+        // `wire::keep` has already limited the size of the body.
         .layer(DefaultBodyLimit::disable())
 }
 
-/// A caller with a token for the vault and a supported API version.
+/// A caller that has a token for the vault and uses a supported API version.
 struct Admitted {
     caller: Caller,
     vault: Arc<str>,
@@ -107,7 +107,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
 }
 
 impl Admitted {
-    /// Delays the call if a fault says so, makes it, and answers.
+    /// Makes a call and returns its answer. Delays the call if a fault says so.
     async fn call<T>(
         &self,
         name: &str,
@@ -146,7 +146,7 @@ impl Admitted {
         (self.query.skip.unwrap_or(0), self.query.maxresults.unwrap_or(PAGE))
     }
 
-    /// The body, or the rejection of an unreadable one.
+    /// Parses the body, or returns the rejection of an invalid one.
     fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, VaultRefusal> {
         serde_json::from_slice(body)
             .map_err(|_| VaultRefusal::bad_parameter("The request body cannot be read."))
@@ -252,7 +252,7 @@ async fn backup(by: Admitted, Path(name): Path<String>) -> Response {
     by.call(&name, Operation::Backup, effect, |versions| bodies::backup(&backup::encode(&versions))).await
 }
 
-/// `POST /secrets/restore`; no other name takes this method.
+/// Serves `POST /secrets/restore`. No other name accepts this method.
 async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
     if name != "restore" {
         return by.refused(&unserved::wrong_method(&Method::POST));
@@ -268,7 +268,7 @@ async fn restore(by: Admitted, Path(name): Path<String>, body: Bytes) -> Respons
     by.call(&name, Operation::Restore, effect, |newest| bodies::bare(&by.vault, &newest)).await
 }
 
-/// The answer to a path or a method that is not served. A vault authenticates first.
+/// Answers a request for a path or a method that is not served. A vault checks the caller's token first.
 pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let refusal = unserved::refusal(&parts.method, parts.uri.path());
@@ -282,12 +282,13 @@ pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request:
     dressed(&caller, refuse(&caller, &refusal))
 }
 
-/// A version's id has 32 hex digits (docs/azure-facts.md F206). Key Vault reads anything else as an operation.
+/// Whether a text is the id of a version. An id has 32 hex digits (docs/azure-facts.md F206). Key Vault reads any other
+/// text as an operation.
 fn is_version(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The vault requests authentication.
+/// Returns the challenge with which the vault requests authentication.
 fn challenge(caller: &Caller, why: &str) -> Response {
     let body = key_vault_error("Unauthorized", None, why);
     let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
@@ -302,7 +303,7 @@ fn challenge(caller: &Caller, why: &str) -> Response {
 
 fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
-        // There is no such host, which this server simulates by not answering.
+        // The host name does not exist. The server simulates this and sends no answer.
         caller.connection.cut();
     }
     let body = key_vault_error(refused.code, refused.inner, &refused.text);
@@ -313,7 +314,7 @@ fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
     response
 }
 
-/// The headers of every Key Vault answer.
+/// Adds the headers that every answer of Key Vault has.
 fn dressed(caller: &Caller, mut response: Response) -> Response {
     set(&mut response, "x-ms-request-id", &caller.world().fresh_id().to_string());
     if let Some(id) = caller.header("x-ms-client-request-id") {

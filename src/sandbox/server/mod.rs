@@ -1,7 +1,8 @@
-//! The world over HTTPS, for `sandbox` and `demo`: the shipped adapters and the official Azure clients connect to it.
+//! Serves the world over HTTPS, for `sandbox` and `demo`. The shipped adapters and the official Azure clients connect
+//! to it.
 //!
-//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center, all under one origin, and
-//! the controls below `/_sandbox/`. The world owns every rule of the services.
+//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center. All of them share one
+//! origin, with the controls below `/_sandbox/`. The world owns every rule of the services.
 
 mod authorize;
 mod controls;
@@ -42,10 +43,11 @@ use crate::net::server::ClientLimits;
 use crate::process::clock::{Clock, Timestamp};
 use crate::sandbox::world::{Partner, World};
 
-/// The routes of one peer.
+/// The routes of one service.
 type Routes = Router<Arc<SandboxState>>;
 
-/// Far more than a test or a user's own programs need: injected faults, not limits, make the sandbox slow.
+/// The limits of the server, which are far higher than a test or a user's own programs need. Only injected faults make
+/// the sandbox slow.
 const LIMITS: ClientLimits = ClientLimits {
     connections: 1024,
     // Clients keep idle connections for 90 seconds (`reqwest`).
@@ -55,16 +57,16 @@ const LIMITS: ClientLimits = ClientLimits {
     keep_alive: true,
 };
 
-/// The remaining life of the sandbox's app secret at the start.
+/// The remaining lifetime of the sandbox's app secret at the start.
 const APP_SECRET_LASTS: TimeDelta = TimeDelta::days(180);
 
-/// A running sandbox. Stops when dropped.
+/// A running sandbox. Dropping this value stops the sandbox.
 pub struct Sandbox {
-    /// Its address.
+    /// The address on which the sandbox listens.
     pub addr: SocketAddr,
-    /// The authority that clients must trust, PEM.
+    /// The certificate of the authority that clients must trust, as PEM.
     pub ca_pem: String,
-    /// Its base URL: Entra's authority, the vault and Partner Center in one.
+    /// The base URL of the sandbox, which is the address of Entra's authority, the vault and Partner Center.
     pub origin: Arc<str>,
     /// The app that opens the vault.
     pub vault_identity: VaultIdentity,
@@ -73,55 +75,50 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
-/// The app that opens the vault, as `credential = "client_secret"` configures it.
+/// The app that opens the vault. The configuration names it with `credential = "client_secret"`.
 #[derive(Clone, Debug)]
 pub struct VaultIdentity {
-    /// Its tenant.
     pub tenant_id: String,
-    /// Its client id.
     pub client_id: String,
-    /// Its secret.
     pub client_secret: SecretString,
 }
 
-/// The identity service of an Azure host, as its environment variables describe it.
+/// The identity service of an Azure host. Environment variables describe it.
 #[derive(Clone, Debug)]
 pub struct IdentityService {
-    /// `IDENTITY_ENDPOINT`.
+    /// The value of `IDENTITY_ENDPOINT`.
     pub endpoint: String,
-    /// `IDENTITY_HEADER`.
+    /// The value of `IDENTITY_HEADER`.
     pub header: SecretString,
 }
 
-/// Why the sandbox cannot start.
+/// The reason why the sandbox cannot start.
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// The address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// The reason.
+        /// The reason of the failure.
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// The reason.
+        /// The reason of the failure.
         source: io::Error,
     },
-    /// Another sandbox has its files there.
+    /// Another sandbox uses this directory for its files.
     #[error("another sandbox uses {}: stop it, or give this one a folder of its own with --dir", .0.display())]
     InUse(PathBuf),
-    /// The throwaway certificates could not be made.
+    /// The throwaway certificates could not be created.
     #[error("cannot make certificates")]
     Certificate(#[from] rcgen::Error),
-    /// The key that signs ID tokens could not be made.
+    /// The key that signs ID tokens could not be created.
     #[error("cannot make a signing key")]
     Key,
-    /// TLS rejects them.
+    /// TLS rejects the throwaway certificates.
     #[error("cannot set up TLS")]
     Tls(#[from] tokio_rustls::rustls::Error),
 }
@@ -131,16 +128,17 @@ struct SandboxState {
     world: World,
     origin: Arc<str>,
     vault_identity: VaultIdentity,
-    /// Signs ID tokens.
+    /// The signer of ID tokens.
     signer: signing::Signer,
-    /// The header that the host's identity service requires, as App Service does.
+    /// The secret header that the host's identity service requires. App Service requires one too.
     identity_header: SecretString,
     /// The received alerts.
     inbox: inbox::Inbox,
 }
 
 impl SandboxState {
-    /// The vault of a request: by host if the world has a vault of that name, else the sandbox's own.
+    /// Returns the vault of a request. If the world has a vault with the request's host name, that vault is used.
+    /// Otherwise it is the sandbox's own vault.
     fn vault_at(&self, host: Option<&str>) -> Arc<str> {
         let named = host.map(|host| format!("https://{host}"));
         match named.filter(|url| self.world.has_vault(url)) {
@@ -151,11 +149,11 @@ impl SandboxState {
 }
 
 impl Sandbox {
-    /// Serves a world. Adds a vault at the sandbox's own origin with all rights, and an app that opens it. Access
-    /// tokens expire by the host's clock from now on.
+    /// Serves a world. Adds a vault at the sandbox's own origin with all rights, and an app that opens it. From now on,
+    /// access tokens expire by the host's clock.
     ///
     /// # Errors
-    /// An address in use, or no certificate can be made.
+    /// Returns an error for an address in use, or if no certificate can be created.
     pub async fn start(world: World, listen: SocketAddr) -> Result<Self, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
@@ -181,29 +179,30 @@ impl Sandbox {
         Ok(Self { addr, ca_pem, origin, vault_identity, shared, stop, serving })
     }
 
-    /// The world behind it.
+    /// Returns the simulated world.
     pub fn world(&self) -> &World {
         &self.shared.world
     }
 
-    /// Also serves the identity service of an Azure host while the sandbox runs: a virtual machine's below
-    /// `/metadata/`, App Service's at `/msi/token`. Plain HTTP.
+    /// Also serves the identity service of an Azure host while the sandbox runs. A virtual machine's service is below
+    /// `/metadata/`, and App Service's is at `/msi/token`. Both use plain HTTP.
     ///
     /// # Errors
-    /// An address in use.
+    /// Returns an error for an address in use.
     pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         let routes = host::routes(&self.shared);
-        // It ends with the sandbox, so its result does not matter.
+        // The server ends with the sandbox, so its result does not matter.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
         let header = self.shared.identity_header.clone();
         Ok(IdentityService { endpoint: format!("http://{addr}/msi/token"), header })
     }
 
-    /// A token with which the app that opens the vault authenticates, as Kubernetes projects one into a pod.
+    /// Returns a token with which the app that opens the vault authenticates. Kubernetes projects such a token into a
+    /// pod.
     pub fn federated_token(&self, lasts: TimeDelta) -> SecretString {
         let token: SecretString = format!("eyJmZWRlcmF0ZWQi.{}", self.world().fresh_id().simple()).into();
         let expires = Some(Clock::host().now() + lasts);
@@ -211,8 +210,8 @@ impl Sandbox {
         token
     }
 
-    /// Adds a partner whose token was signed in and stored some time ago, with an app secret that is valid for half a
-    /// year more.
+    /// Adds a partner whose user signed in some time ago. The vault stores the token, and the app's secret is valid for
+    /// another half a year.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
@@ -222,8 +221,8 @@ impl Sandbox {
         partner
     }
 
-    /// Adds users for sign-ins, beside the partner's own: a colleague with and one without MFA, a guest, and a user of
-    /// another tenant.
+    /// Adds users for sign-ins, beside the partner's own user. The added users are a colleague with MFA, a colleague
+    /// without MFA, a guest, and a user of another tenant.
     pub fn add_cast(&self, partner: &Partner) {
         let tenant =
             self.world().find_tenant(&partner.tenant_id).map(|tenant| tenant.domain).unwrap_or_default();
@@ -236,7 +235,7 @@ impl Sandbox {
         self.world().add_user(&elsewhere, "stranger@elsewhere.example", true);
     }
 
-    /// Stops it: no new connections, and a moment for open requests.
+    /// Stops the sandbox. Accepts no new connections, and gives open requests a moment to end.
     pub async fn stop(mut self) {
         self.stop.cancel();
         // The task ends soon after the cancellation.
@@ -277,41 +276,41 @@ fn routes(shared: &Arc<SandboxState>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
-/// Every answer carries the world's time.
+/// Adds the world's time to every answer.
 async fn dated(State(shared): State<Arc<SandboxState>>, mut response: Response) -> Response {
     wire::set(&mut response, "date", &wire::http_date(shared.world.now()));
     response
 }
 
-/// Options of `sandbox`.
+/// The options of `sandbox`.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
     /// The directory for the certificate authority, the configuration and the vault identity's secret.
     pub dir: PathBuf,
-    /// The address.
+    /// The address on which the sandbox listens.
     pub listen: SocketAddr,
-    /// The address of an Azure host's identity service, if wanted.
+    /// The address of an Azure host's identity service. `None` starts no such service.
     pub identity_listen: Option<SocketAddr>,
     /// The age of the stored token at the start.
     pub age: Duration,
-    /// The value in the configuration; its default if `None`.
+    /// The value of `rotate_after` in the configuration. `None` means its default.
     pub rotate_after: Option<Duration>,
-    /// The value in the configuration; its default if `None`.
+    /// The value of `prove_every` in the configuration. `None` means its default.
     pub prove_every: Option<Duration>,
     /// Whether the return of a spent token ends its family. Entra does not do that.
     pub strict: bool,
-    /// Whether to begin without a stored token.
+    /// Whether the sandbox begins without a stored token.
     pub never_signed_in: bool,
     /// Whether the configuration sends alerts and heartbeats to the inbox.
     pub inbox: bool,
-    /// The number of tokens, each with its own partner; at least one.
+    /// The number of tokens, at least one. Each token has its own partner.
     pub tokens: usize,
 }
 
-/// Serves a new world with its partners until `stop` ends; prints once what to type next.
+/// Serves a new world with its partners until `stop` completes. Prints the next commands to type once.
 ///
 /// # Errors
-/// An address in use, or a directory that cannot be written.
+/// Returns an error for an address in use, or for a directory that cannot be written.
 pub async fn serve(
     options: &SandboxOptions,
     stop: impl Future<Output = ()>,
@@ -357,7 +356,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// A time in the controls' form.
+/// Returns a time in the format of the controls.
 fn shown(at: Timestamp) -> String {
     crate::process::clock::rfc3339(at)
 }

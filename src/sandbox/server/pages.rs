@@ -1,6 +1,6 @@
-//! The pages of the sandbox's Entra: plain forms, one style sheet, no script.
+//! The pages of the sandbox's Entra, with plain forms, one style sheet, and no script.
 //!
-//! Owns the HTML and its content security policy. `maud` escapes everything that is not written in a template.
+//! Owns the HTML and its content security policy. `maud` escapes each text that is not part of a template.
 
 use aws_lc_rs::digest;
 use axum::http::StatusCode;
@@ -18,16 +18,16 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;mar
 button{font:inherit;display:block;width:100%;margin:.5rem 0;padding:.6rem;text-align:left;border:1px solid #56635b;border-radius:.4rem;background:#fff;color:inherit;cursor:pointer}\
 input{font:inherit;padding:.5rem;width:100%;box-sizing:border-box}small{color:#56635b}code{overflow-wrap:anywhere}";
 
-/// A page.
+/// A page of the sandbox's Entra.
 pub(super) struct Page {
     pub(super) title: &'static str,
     pub(super) body: Markup,
-    /// Where its form may lead besides this server: a redirect counts too (CSP3, form-action).
+    /// The other address that the page's form may lead to. A redirect counts too (CSP3, form-action).
     pub(super) leads_to: Option<String>,
 }
 
 impl Page {
-    /// The page as an answer.
+    /// Returns the page as an answer.
     pub(super) fn response(self, status: StatusCode) -> Response {
         let Self { title, body, leads_to } = self;
         let html = html! {
@@ -70,7 +70,7 @@ fn origin(url: &str) -> Option<String> {
     matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
-/// An error on Entra's own page, never at the redirect.
+/// Shows an error on Entra's own page, never at the redirect URI.
 pub(super) fn trouble(refused: &EntraRefusal) -> Response {
     let code = refused.refusal.trace.code.unwrap_or_default();
     let trace = refused.refusal.trace.trace_id.as_deref().unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn trouble(refused: &EntraRefusal) -> Response {
         .response(StatusCode::BAD_REQUEST)
 }
 
-/// One button per user: the hinted one first, then those of the tenant.
+/// Returns one button per user. The hinted user comes first, then the users of the tenant.
 pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     users.retain(|user| !user.deleted);
     users.sort_by_key(|user| {
@@ -102,10 +102,10 @@ pub(super) fn people(mut users: Vec<User>, tenant: &str, hint: &str) -> Markup {
     }
 }
 
-/// A longer list would be unusable.
+/// The largest number of users on the page. A longer list would be unusable.
 const MOST_USERS: usize = 50;
 
-/// A hidden field.
+/// Returns a hidden form field.
 pub(super) fn hidden(name: &str, value: &str) -> Markup {
     html! { input type="hidden" name=(name) value=(value); }
 }

@@ -1,4 +1,4 @@
-//! Partner Center over HTTPS: the one call that proves a user's access token.
+//! Partner Center over HTTPS: the one request that proves a user's access token.
 
 use axum::response::IntoResponse as _;
 use axum::response::Response;

@@ -1,6 +1,7 @@
 //! The key that signs the sandbox's ID tokens, and its public half as a JSON Web Key.
 //!
-//! Entra signs with RSA; the curve makes a key in no time. Made anew for each sandbox and never written.
+//! Entra signs with RSA. The sandbox uses an elliptic curve, since such a key is created at once. Each sandbox creates
+//! a new key and never writes it to disk.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::KeyPair as _;
@@ -11,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::SandboxError;
 
-/// The only key there is.
+/// The id of the only signing key.
 const KEY_ID: &str = "sandbox-1";
 
-/// Half of an uncompressed point of P-256.
+/// The length of one coordinate in bytes: half of an uncompressed point of P-256.
 const COORDINATE: usize = 32;
 
-/// Signs with ES256 (RFC 7518, 3.4).
+/// A key that signs with ES256 (RFC 7518, 3.4).
 pub(super) struct Signer(EcdsaKeyPair);
 
 impl Signer {
@@ -26,7 +27,7 @@ impl Signer {
         Ok(Self(key))
     }
 
-    /// A compact JWS of these claims. None only where the machine has no randomness left.
+    /// Returns a compact JWS of these claims. Returns `None` only if the machine has no randomness left.
     pub(super) fn sign(&self, claims: &Value) -> Option<String> {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"typ": "JWT", "alg": "ES256", "kid": KEY_ID});
@@ -35,7 +36,7 @@ impl Signer {
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The public key as a JSON Web Key (RFC 7517). The point is a format byte followed by both coordinates.
+    /// Returns the public key as a JSON Web Key (RFC 7517). The point is a format byte followed by both coordinates.
     pub(super) fn public_key(&self) -> Value {
         let point = self.0.public_key().as_ref();
         let (x, y) = point[1..].split_at(COORDINATE);

@@ -1,10 +1,10 @@
-//! A span of time in a control's body: seconds as a number, or text with a unit, as `"30d"`.
+//! A span of time in a control's body: a number of seconds, or a text with a unit such as `"30d"`.
 
 use chrono::TimeDelta;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// A span, forward or back.
+/// A span of time, forward or backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span(pub(super) TimeDelta);
 

@@ -1,4 +1,4 @@
-//! TLS for the sandbox: a throwaway authority and a certificate for this machine.
+//! TLS for the sandbox: a throwaway certificate authority, and a certificate for this machine.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct ServerIdentity {
     pub(super) ca_pem: String,
 }
 
-/// Makes an authority and a certificate for the names of this machine. Neither key is ever written.
+/// Creates an authority and a certificate for the names of this machine. Neither key is ever written to disk.
 pub(super) fn identity() -> Result<ServerIdentity, SandboxError> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Perennial sandbox");

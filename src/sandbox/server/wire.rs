@@ -1,4 +1,4 @@
-//! Common parts of the simulated services' protocols: the caller, injected faults, and the world's date.
+//! The common parts of the simulated protocols: the caller, injected faults, and the world's date.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,25 +20,26 @@ use crate::net::server::Connection;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 
-/// Bounds a request's body. The largest is a backup of 500 values of 25 KB (docs/azure-facts.md F207, F223).
+/// The largest size of a request's body. The largest request is a backup of 500 values of 25 KB (docs/azure-facts.md
+/// F207, F223).
 const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
-/// The sender of a request, as far as the services use it.
+/// The parts of a request's sender that the services use.
 pub(super) struct Caller {
     pub(super) shared: Arc<SandboxState>,
-    /// The address it calls from.
+    /// The address that the request came from.
     pub(super) peer: SocketAddr,
     pub(super) connection: Connection,
     pub(super) headers: HeaderMap,
-    /// The body, if it was kept.
+    /// The body of the request, if it was kept.
     pub(super) sent: Bytes,
 }
 
-/// A copy of a request's body, beside the one that its handler reads.
+/// A copy of a request's body. The request's handler reads the body itself.
 #[derive(Clone, Default)]
 pub(super) struct Sent(Bytes);
 
-/// Keeps the body of a request, for a fault that returns it.
+/// Keeps the body of a request for a fault that returns it.
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
@@ -66,7 +67,7 @@ impl Caller {
         &self.shared.world
     }
 
-    /// The name in the ledger: the program's, as it gives it.
+    /// Returns the caller's name for the ledger. The program gives this name.
     pub(super) fn actor(&self) -> &str {
         let agent = self.header("user-agent").unwrap_or("unnamed");
         agent.split_whitespace().next().unwrap_or("unnamed")
@@ -81,7 +82,7 @@ impl Caller {
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     }
 
-    /// Delays the call, if a fault says so.
+    /// Delays the call if a fault says so.
     pub(super) async fn enter(&self, peer: Peer, operation: Operation, subject: &str) {
         let delay = self.world().delay(peer, operation, subject);
         if delay > Duration::ZERO {
@@ -89,7 +90,7 @@ impl Caller {
         }
     }
 
-    /// The caller's own id for the request, or a fresh one.
+    /// Returns the caller's own id for the request, or a new one.
     pub(super) fn correlation_id(&self) -> String {
         let own = self.header("client-request-id").map(str::to_owned);
         own.unwrap_or_else(|| self.world().fresh_id().to_string())
@@ -100,7 +101,7 @@ pub(super) fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Entra's error body (docs/azure-facts.md F121), in the single-space form of 2026's captures.
+/// Returns Entra's error body (docs/azure-facts.md F121). The form with single spaces is from recordings of 2026.
 pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     let refusal = &refused.refusal;
     let named = &refusal.trace;
@@ -131,7 +132,7 @@ pub(super) fn oauth_error(refused: &EntraRefusal, now: Timestamp) -> Response {
     response
 }
 
-/// Key Vault's error body.
+/// Returns Key Vault's error body.
 pub(super) fn key_vault_error(code: &str, inner: Option<&str>, message: &str) -> Value {
     let mut error = json!({"code": code, "message": message});
     if let Some(inner) = inner {
@@ -140,19 +141,19 @@ pub(super) fn key_vault_error(code: &str, inner: Option<&str>, message: &str) ->
     json!({"error": error})
 }
 
-/// Partner Center's error body.
+/// Returns Partner Center's error body.
 pub(super) fn partner_center_error(code: &str, description: &str) -> Value {
     json!({"code": code, "description": description, "data": [], "source": "PartnerFD"})
 }
 
-/// Sets a header, if the value is valid in one.
+/// Sets a header if the value is valid in a header.
 pub(super) fn set(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
 }
 
-/// A `Date` header's form (RFC 9110, 5.6.7).
+/// Returns a time in the format of a `Date` header (RFC 9110, 5.6.7).
 pub(super) fn http_date(at: Timestamp) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -1,9 +1,9 @@
-//! The ports over the world, for the simulation.
+//! Implements the ports over the world, for the simulation.
 //!
-//! Owns the conversion of the world's answers to the ports' errors, which mirrors the adapters' treatment of the same
-//! answers on the network.
+//! Owns the conversion of the world's answers to the ports' errors. The adapters convert the same answers on the
+//! network in the same way.
 //!
-//! Invariant: a call yields exactly once before it takes effect and waits nowhere else, except for a requested
+//! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a requested
 //! latency. So a test that polls two actors' futures by hand decides the order of effects.
 
 use std::future::poll_fn;
@@ -33,7 +33,7 @@ use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
-/// One instance of a program: its name is recorded with each call.
+/// One instance of a program. Each call is recorded with its name.
 #[derive(Clone)]
 pub struct Actor {
     world: World,
@@ -45,7 +45,7 @@ impl Actor {
         Self { world, name: name.to_owned() }
     }
 
-    /// The world it acts in.
+    /// Returns the world of this actor.
     pub fn world(&self) -> &World {
         &self.world
     }
@@ -250,7 +250,7 @@ fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
     }
 }
 
-/// An answer without Key Vault's body: a gateway's, which says nothing about secrets.
+/// Converts an answer without Key Vault's body. A gateway sends such an answer, which says nothing about secrets.
 fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
     match status {
         401 => VaultError::Unauthorized { akv: None },
@@ -298,7 +298,7 @@ impl Resource for Actor {
             Err(Trouble::Fault(FaultEffect::Transport(transport))) => {
                 Err(ResourceError::Unreachable(transport))
             }
-            // Only these two are a verdict.
+            // Only these two statuses are a verdict.
             Err(Trouble::Fault(FaultEffect::Coded { status: status @ (401 | 403), code, .. })) => {
                 Ok(refused(status, &code))
             }

@@ -1,4 +1,4 @@
-//! Sign-in on another device: the code that the user types, and the answers to the program that polls.
+//! Sign-in on another device: the code that the user types, and the answers to the polling program.
 //!
 //! Owns the rules of the device code flow (RFC 8628; docs/azure-facts.md F136).
 
@@ -15,19 +15,19 @@ use super::sign_in::{about, tailored};
 use super::{Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 
-/// The lifetime of a code (docs/azure-facts.md F136).
+/// The lifetime of a device code (docs/azure-facts.md F136).
 const LASTS: TimeDelta = TimeDelta::minutes(15);
 
 /// A poll of the waiting program.
 #[derive(Clone, Copy)]
 pub struct DeviceRequest<'a> {
-    /// The tenant in the URL: GUID or domain.
+    /// The tenant in the URL: a GUID or a domain.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret; empty for none.
+    /// The app's secret. Empty if there is none.
     pub client_secret: &'a str,
-    /// The issued code.
+    /// The device code that was issued.
     pub device_code: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
@@ -36,26 +36,26 @@ pub struct DeviceRequest<'a> {
 /// The answer to the program's first request.
 #[derive(Clone, Debug)]
 pub struct DeviceAnswer {
-    /// The code to poll with.
+    /// The code with which the program polls.
     pub device_code: String,
-    /// The code to type.
+    /// The code that the user types.
     pub user_code: String,
-    /// The lifetime of both.
+    /// The lifetime of both codes.
     pub expires_in: Duration,
-    /// The polling interval.
+    /// The interval between two polls.
     pub interval: Duration,
 }
 
 /// The state of a device code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceState {
-    /// Not typed yet.
+    /// No user has typed the code yet.
     Pending,
-    /// A user has signed in, by object id.
+    /// A user has signed in. Holds the user's object id.
     Approved(String),
     /// The user has declined.
     Declined,
-    /// It was exchanged.
+    /// The code was exchanged for tokens.
     Spent,
 }
 
@@ -65,14 +65,14 @@ pub(super) struct Devices {
 }
 
 impl Default for Devices {
-    /// Entra asks for 5 seconds (docs/azure-facts.md F136).
+    /// The default interval is Entra's 5 seconds (docs/azure-facts.md F136).
     fn default() -> Self {
         Self { interval: Duration::from_secs(5), all: Vec::new() }
     }
 }
 
 impl Devices {
-    /// The codes that programs poll with.
+    /// Returns the codes with which programs poll.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|device| device.secret.as_str())
     }
@@ -90,7 +90,7 @@ struct Device {
 }
 
 impl World {
-    /// Sets the polling interval. Entra's 5 seconds are long for a test.
+    /// Sets the polling interval. Entra's 5 seconds are too long for a test.
     pub fn set_device_interval(&self, interval: Duration) {
         self.lock().devices.interval = interval;
     }
@@ -98,7 +98,7 @@ impl World {
     /// Issues a code for another device.
     ///
     /// # Errors
-    /// A fault, or Entra's rejection.
+    /// Returns a fault or Entra's rejection.
     pub fn begin_device(
         &self,
         actor: &str,
@@ -115,10 +115,10 @@ impl World {
         )
     }
 
-    /// The app that waits for this code, while the code is valid.
+    /// Returns the app that waits for this code while the code is valid.
     ///
     /// # Errors
-    /// A fault, or the page's error.
+    /// Returns a fault or the page's error.
     pub fn device_app(&self, actor: &str, user_code: &str) -> Result<String, Trouble<EntraRefusal>> {
         self.call(
             |_| about(actor, Operation::Authorize, "unknown"),
@@ -129,10 +129,10 @@ impl World {
         )
     }
 
-    /// A user types a code, and signs in or declines (no user).
+    /// Lets a user type a code. The user signs in, or declines if `user` is `None`.
     ///
     /// # Errors
-    /// A fault, or the page's error.
+    /// Returns a fault or the page's error.
     pub fn answer_device(
         &self,
         actor: &str,
@@ -151,7 +151,7 @@ impl World {
     /// Exchanges a device code after the sign-in.
     ///
     /// # Errors
-    /// A fault, or Entra's rejection: `authorization_pending` before the sign-in.
+    /// Returns a fault or Entra's rejection. Before the sign-in, the rejection is `authorization_pending`.
     pub fn exchange_device(
         &self,
         actor: &str,
@@ -166,7 +166,7 @@ impl World {
         )
     }
 
-    /// The issued codes to type, oldest first, with their state.
+    /// Returns the issued codes for users, oldest first, with their state.
     pub fn device_codes(&self) -> Vec<(String, DeviceState)> {
         let inner = self.lock();
         inner.devices.all.iter().map(|device| (device.user_code.clone(), device.state.clone())).collect()
@@ -184,7 +184,7 @@ impl Inner {
         granted(scope)?;
         let (tenant, app) = (tenant.id.clone(), app.client_id.clone());
         let device_code: String = (0..60).map(|_| self.rng.alphanumeric()).collect();
-        // Without vowels, so that no word comes out (RFC 8628, 6.1).
+        // The letters have no vowels, so that no code is a word (RFC 8628, 6.1).
         let letters = b"BCDFGHJKLMNPQRSTVWXZ";
         let user_code: String =
             (0..9).map(|_| char::from(letters[self.rng.usize(..letters.len())])).collect();
@@ -230,7 +230,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // A confidential app may send its secret; a request without one needs an app that allows public clients.
+        // A confidential app may send its secret. A request without a secret needs an app that allows public clients.
         let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase()).ok_or(Refuse(700_016))?;
         if !(request.client_secret.is_empty() && app.public_flows) {
             self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
@@ -244,7 +244,7 @@ impl Inner {
         if now >= device.issued_at + LASTS {
             return Err(Refuse(70019));
         }
-        // A little too early may be latency.
+        // A poll that comes a little too early may be caused by latency.
         let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
         device.asked_at = Some(now);
         let oid = match &device.state {

@@ -1,4 +1,4 @@
-//! Entra's directory: tenants, users, apps and a tenant's policies.
+//! Entra's directory: tenants, their policies, users and apps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,44 +9,44 @@ use super::World;
 use super::entra::codes::Refuse;
 use crate::process::clock::Timestamp;
 
-/// A tenant.
+/// A tenant of Entra.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    /// Its GUID.
+    /// The tenant's GUID.
     pub id: String,
-    /// A verified domain, which stands for the id in a URL.
+    /// A verified domain, which stands for the GUID in a URL.
     pub domain: String,
-    /// The apps it knows, by client id.
+    /// The client ids of the apps that the tenant knows.
     pub apps: BTreeSet<String>,
-    /// The partner tenant whose users may act here, for a customer's tenant.
+    /// The partner tenant whose users may act in this tenant. Only a customer's tenant has one.
     pub partner: Option<String>,
-    /// Conditional access.
+    /// The tenant's conditional access policies.
     pub rules: Rules,
-    /// Users of other tenants who were invited, by object id.
+    /// The object ids of invited users from other tenants.
     pub guests: BTreeSet<String>,
-    /// Consents: object id and client id.
+    /// The users' consents: pairs of object id and client id.
     pub consents: BTreeSet<(String, String)>,
 }
 
 /// A tenant's policies for redemptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Sign-ins without MFA are rejected (50076).
+    /// Whether sign-ins without MFA are rejected (50076).
     pub require_mfa: bool,
-    /// Everything is rejected (53003).
+    /// Whether every redemption is rejected (53003).
     pub blocked: bool,
 }
 
-/// A user.
+/// A user of Entra.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Object id.
+    /// The user's object id.
     pub oid: String,
-    /// Sign-in name.
+    /// The user's sign-in name.
     pub upn: String,
-    /// Home tenant, by id.
+    /// The id of the user's home tenant.
     pub tenant: String,
-    /// Whether their sign-ins use MFA.
+    /// Whether the user's sign-ins use MFA.
     pub mfa: bool,
     /// Whether the account is disabled.
     pub disabled: bool,
@@ -57,61 +57,59 @@ pub struct User {
 /// An app registration.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// Client id.
+    /// The app's client id.
     pub client_id: String,
-    /// Home tenant, by id.
+    /// The id of the app's home tenant.
     pub tenant: String,
-    /// Its secrets.
+    /// The app's secrets.
     pub secrets: Vec<AppSecret>,
-    /// Tokens of an issuer that the app trusts.
+    /// The client assertions that prove the app: tokens of an issuer that the app trusts.
     pub assertions: Vec<AppSecret>,
-    /// Whether it is disabled.
+    /// Whether the app is disabled.
     pub disabled: bool,
-    /// Its redirect URIs.
+    /// The app's redirect URIs.
     pub redirects: Vec<Redirect>,
-    /// Whether it works without a secret ("Allow public client flows").
+    /// Whether the app works without a secret ("Allow public client flows").
     pub public_flows: bool,
-    /// Whether consent is missing.
+    /// Whether consent to the app is missing.
     pub consent: Consent,
 }
 
 /// A registered redirect URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// The URI.
     pub uri: String,
-    /// Its platform, which decides how its codes are exchanged.
+    /// The platform of the URI, which decides how codes are exchanged.
     pub platform: Platform,
 }
 
 /// The platforms of a redirect URI (docs/azure-facts.md F135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
-    /// With the app's secret.
+    /// A code is exchanged with the app's secret.
     Web,
-    /// Without a secret: one is rejected.
+    /// A code is exchanged without a secret. A request with a secret is rejected.
     PublicClient,
-    /// Redeemed only by a script in a browser; its refresh token lasts a day.
+    /// Only a script in a browser exchanges a code. The refresh token lasts a day.
     Spa,
 }
 
-/// Whether consent to an app is missing.
+/// The state of the consent to an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
     /// An administrator has consented for all users.
     Given,
-    /// Each user is asked.
+    /// Each user is asked for consent.
     Asked,
-    /// Only an administrator can.
+    /// Only an administrator can consent.
     AdminOnly,
 }
 
 /// One of an app's secrets.
 #[derive(Clone, Debug)]
 pub struct AppSecret {
-    /// The secret's value.
     pub value: SecretString,
-    /// Its expiry, if any.
+    /// The expiry of the secret, if it has one.
     pub expires: Option<Timestamp>,
 }
 
@@ -122,7 +120,7 @@ pub(super) struct Directory {
     pub(super) apps: BTreeMap<String, App>,
     /// Whether the return of a spent token ends its family. Entra does not do that.
     pub(super) strict: bool,
-    /// Whether loops are accepted.
+    /// Whether redemption loops are accepted.
     pub(super) loops_allowed: bool,
 }
 
@@ -142,7 +140,7 @@ impl Directory {
         if app.disabled { Err(Refuse(7_000_112)) } else { Ok(app) }
     }
 
-    /// Checks an app and its assertion.
+    /// Checks an app and its client assertion.
     pub(super) fn trust(
         &self,
         tenant: &Tenant,
@@ -183,7 +181,7 @@ impl World {
         self.put_tenant(id, domain, None);
     }
 
-    /// Adds a customer's tenant, in which the partner's users may act through these apps.
+    /// Adds a customer's tenant. The partner's users may act there through these apps.
     pub fn add_customer(&self, partner: &str, id: &str, domain: &str, apps: &[&str]) {
         self.put_tenant(id, domain, Some(partner));
         for app in apps {
@@ -218,7 +216,7 @@ impl World {
         }
     }
 
-    /// Adds a user; returns their object id.
+    /// Adds a user. Returns the user's object id.
     pub fn add_user(&self, tenant: &str, upn: &str, mfa: bool) -> String {
         let mut inner = self.lock();
         let oid = inner.fresh_id().to_string();
@@ -273,34 +271,34 @@ impl World {
         }
     }
 
-    /// Makes the return of a spent token end its whole family, as a strict issuer does (RFC 9700, 4.14). Entra does
-    /// not.
+    /// Sets whether the return of a spent token ends its whole family. A strict issuer does this (RFC 9700, 4.14), but
+    /// Entra does not.
     pub fn set_strict(&self, strict: bool) {
         self.lock().directory.strict = strict;
     }
 
-    /// Whether many redemptions for one user and app within minutes are rejected as a loop (50196), which is the
-    /// default.
+    /// Sets whether many redemptions for one user and app within minutes are rejected as a loop (50196). The default is
+    /// yes.
     pub fn set_loop_limit(&self, on: bool) {
         self.lock().directory.loops_allowed = !on;
     }
 
-    /// The tenant of that id or domain.
+    /// Returns the tenant with that id or domain.
     pub fn find_tenant(&self, id_or_domain: &str) -> Option<Tenant> {
         self.lock().directory.tenant(id_or_domain).cloned()
     }
 
-    /// All tenants.
+    /// Returns all tenants of the world.
     pub fn tenants(&self) -> Vec<Tenant> {
         self.lock().directory.tenants.values().cloned().collect()
     }
 
-    /// All users.
+    /// Returns all users of the world.
     pub fn users(&self) -> Vec<User> {
         self.lock().directory.users.values().cloned().collect()
     }
 
-    /// The user of that object id or sign-in name.
+    /// Returns the user with that object id or sign-in name.
     pub fn user(&self, oid_or_upn: &str) -> Option<User> {
         let inner = self.lock();
         let users = &inner.directory.users;
@@ -308,7 +306,7 @@ impl World {
         users.get(oid_or_upn).or_else(by_name).cloned()
     }
 
-    /// All apps.
+    /// Returns all apps of the world.
     pub fn apps(&self) -> Vec<App> {
         self.lock().directory.apps.values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The token endpoint: the checks of a redemption, in Entra's order, and its result.
+//! The token endpoint, which makes the checks of a redemption in Entra's order and returns the result.
 
 mod access;
 pub(super) mod codes;
@@ -24,30 +24,30 @@ use crate::token::{AccessToken, RefreshToken};
 /// A request to redeem a refresh token.
 #[derive(Clone, Copy)]
 pub struct RedeemRequest<'a> {
-    /// The tenant in the URL: GUID or domain.
+    /// The tenant in the URL: a GUID or a domain.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
     /// The app's secret.
     pub client_secret: &'a str,
-    /// Separated by spaces; empty for the consented scopes.
+    /// The requested scopes, separated by spaces. An empty text means the consented scopes.
     pub scope: &'a str,
-    /// The token.
+    /// The refresh token.
     pub token: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
 }
 
-/// A request for a token of the app itself, for the vault.
+/// A request for an access token for the vault. The token belongs to the app itself.
 #[derive(Clone, Copy)]
 pub struct IdentityRequest<'a> {
     /// The tenant in the URL.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
     /// The app's credential.
     pub proof: AppProof<'a>,
-    /// As `https://vault.azure.net/.default`.
+    /// The scope, such as `https://vault.azure.net/.default`.
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
@@ -56,33 +56,33 @@ pub struct IdentityRequest<'a> {
 /// An app's credential.
 #[derive(Clone, Copy)]
 pub enum AppProof<'a> {
-    /// A secret.
+    /// An app secret.
     Secret(&'a str),
     /// A token of an issuer that the app trusts.
     Assertion(&'a str),
 }
 
-/// A success.
+/// A successful answer of the token endpoint.
 #[derive(Clone, Debug)]
 pub struct TokenAnswer {
-    /// For the resource.
+    /// The access token for the resource.
     pub access_token: AccessToken,
-    /// The successor.
+    /// The new refresh token, if the scope requests one.
     pub refresh_token: Option<RefreshToken>,
-    /// How long the access token lives.
+    /// The lifetime of the access token.
     pub expires_in: Duration,
-    /// The scopes granted.
+    /// The scopes that were granted.
     pub scope: String,
-    /// The refresh token's lifetime, if the answer names it: for a `spa` redirect.
+    /// The refresh token's lifetime, if the answer names it. Only the answer for a `spa` redirect does.
     pub refresh_expires_in: Option<Duration>,
-    /// The claims of an ID token, if the scope requests `openid`. The server adds issuer and signature.
+    /// The claims of an ID token, if the scope requests `openid`. The server adds the issuer and the signature.
     pub id_claims: Option<Value>,
 }
 
-/// A rejection with its text.
+/// A rejection by Entra, with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraRefusal {
-    /// The parts a program reads.
+    /// The parts of the rejection that a program reads.
     pub refusal: Box<OAuthError>,
     /// The sentence for people, without the AADSTS prefix.
     pub text: &'static str,
@@ -108,13 +108,13 @@ pub(super) struct Issue<'a> {
     pub(super) nonce: Option<&'a str>,
 }
 
-/// How long a `spa` redirect's refresh token lives (docs/azure-facts.md F108).
+/// The lifetime of a refresh token for a `spa` redirect (docs/azure-facts.md F108).
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Scopes that belong to no resource.
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
 
-/// The scope if no resource is requested.
+/// The scope that is granted if the request names no resource.
 const DEFAULT_SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
 
 /// The resources that every tenant of the world has.
@@ -125,7 +125,7 @@ impl World {
     /// Redeems a refresh token.
     ///
     /// # Errors
-    /// A fault, or Entra's refusal.
+    /// Returns a fault or Entra's rejection.
     pub fn redeem(
         &self,
         actor: &str,
@@ -152,7 +152,7 @@ impl World {
     /// Issues a token to an app itself.
     ///
     /// # Errors
-    /// A fault, or Entra's rejection.
+    /// Returns a fault or Entra's rejection.
     pub fn identity_token(
         &self,
         actor: &str,
@@ -173,13 +173,13 @@ impl World {
         )
     }
 
-    /// Whether an access token for the vault is valid: right audience, not expired.
+    /// Whether an access token for the vault is valid: it has the right audience and is not expired.
     pub fn opens_vault(&self, access_token: &str) -> bool {
         let inner = self.lock();
         inner.access(access_token).is_some_and(|record| record.audience == "https://vault.azure.net")
     }
 
-    /// The AADSTS code with which an app with this secret would be rejected in a tenant now.
+    /// Returns the AADSTS code of a rejection of this app and secret in a tenant now.
     pub fn refusal_of_app(&self, tenant: &str, client_id: &str, secret: &str) -> Option<u32> {
         let inner = self.lock();
         let Some(tenant) = inner.directory.tenant(tenant) else { return Some(90002) };
@@ -187,8 +187,8 @@ impl World {
         judged.err().map(|refuse| refuse.0)
     }
 
-    /// A new token, as from a user's sign-in. The user decides whether it carries MFA. `None` for a user or an app
-    /// that the world does not have.
+    /// Returns a new refresh token, as a user's sign-in creates it. The user decides whether it carries MFA. Returns
+    /// `None` if the world has no such user or app.
     pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
         let mut inner = self.lock();
         let user = inner.directory.users.get(user)?.clone();
@@ -197,7 +197,7 @@ impl World {
         Some(inner.issue(owner, user.mfa, None))
     }
 
-    /// The rejection with this code, also for the HTTPS server's own checks before the rules.
+    /// Returns the rejection with this code. The HTTPS server also uses it for its own checks before the rules.
     pub fn entra_refusal(&self, code: u32, correlation_id: Option<&str>) -> EntraRefusal {
         self.lock().explain(Refuse(code), correlation_id)
     }
@@ -211,7 +211,7 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is checked before the client: recorded, docs/azure-facts.md F123.
+        // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
         if !is_well_formed(request.token) {
             return Err(Refuse(9_002_313));
         }
@@ -255,7 +255,7 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // A foreign user's token is a chain of its own: saving it would lose the right one.
+        // A foreign user's token belongs to a chain of its own. A save of it would lose the right token.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),
@@ -320,14 +320,14 @@ impl Inner {
     }
 }
 
-/// Whether the owner of a grant may act in the tenant that it is redeemed against.
+/// Checks whether the owner of a grant may act in the tenant of the redemption.
 fn admit(tenant: &Tenant, grant: &GrantRecord) -> Result<(), Refuse> {
     let at_home = tenant.id == grant.owner.tenant;
     let as_partner = tenant.partner.as_ref() == Some(&grant.owner.tenant);
     if at_home || as_partner { Ok(()) } else { Err(Refuse(50034)) }
 }
 
-/// The granted scope: of one resource, since only the first of several is kept.
+/// Returns the granted scope. The scope is for one resource, since Entra keeps only the first of several resources.
 pub(super) fn granted(asked: &str) -> Result<String, Refuse> {
     let scope = asked.split_whitespace().find(|scope| !OPENID_SCOPES.contains(scope));
     let scope = scope.unwrap_or(DEFAULT_SCOPE);

@@ -1,4 +1,4 @@
-//! Injected faults: which calls, when, how often and how.
+//! Injected faults: the affected calls, and the time, number and kind of the failures.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use crate::process::clock::Timestamp;
 /// Whether a fault hits a call before or after it takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Before: the call has no effect.
+    /// The fault comes before the effect, so the call has none.
     Before,
-    /// After: the call has its effect, and the answer is lost or changed.
+    /// The fault comes after the effect. The answer is lost or changed.
     After,
 }
 
-/// How a success of the issuer is altered.
+/// The way in which a success of the issuer is altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distortion {
-    /// No refresh token in it.
+    /// The answer has no refresh token.
     NoRefreshToken,
-    /// An empty one.
+    /// The answer has an empty refresh token.
     EmptyRefreshToken,
-    /// The tokens of a user in another tenant.
+    /// The answer has the tokens of a user in another tenant.
     OtherTenant,
-    /// Tokens for another app.
+    /// The answer has tokens for another app.
     OtherApp,
-    /// The tokens of another user of the same tenant and app.
+    /// The answer has the tokens of another user of the same tenant and app.
     OtherUser,
-    /// An access token with unreadable claims.
+    /// The answer has an access token with unreadable claims.
     OpaqueAccessToken,
-    /// No ID token, and an unreadable access token.
+    /// The answer has no ID token, and an unreadable access token.
     NoIdentity,
-    /// A refresh token that ends after a day, as those of a `spa` redirect.
+    /// The answer has a refresh token that ends after a day, like those of a `spa` redirect.
     DayToken,
-    /// The redeemed refresh token, as issuers without rotation return it.
+    /// The answer has the redeemed refresh token. Issuers without rotation return it.
     SameRefreshToken,
 }
 
 impl Distortion {
-    /// All of them.
+    /// All kinds of altered success.
     pub const ALL: [Self; 9] = [
         Self::NoRefreshToken,
         Self::EmptyRefreshToken,
@@ -53,7 +53,7 @@ impl Distortion {
         Self::SameRefreshToken,
     ];
 
-    /// The name in fault forms.
+    /// Returns the name in fault forms.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRefreshToken => "no_refresh_token",
@@ -69,26 +69,26 @@ impl Distortion {
     }
 }
 
-/// A harmful body.
+/// The kind of a harmful body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
-    /// A hundred megabytes, without a length in the head.
+    /// A body of a hundred megabytes, without a length in the head.
     Long,
-    /// A hundred megabytes, compressed into less than one.
+    /// A body of a hundred megabytes that is compressed to less than one.
     Bomb,
-    /// A byte a second, as long as the client reads.
+    /// A body that sends a byte per second for as long as the client reads.
     Drip,
-    /// An error or a profile with all data of the request.
+    /// An error or a profile that holds all data of the request.
     Echo,
     /// A success. Each displayable text holds the request's data, or a terminal's escape sequences.
     Laced,
 }
 
 impl Hostile {
-    /// All of them.
+    /// All kinds of harmful body.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
-    /// The name in fault forms.
+    /// Returns the name in fault forms.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Long => "long",
@@ -100,117 +100,118 @@ impl Hostile {
     }
 }
 
-/// The failure.
+/// The failure that a fault causes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultEffect {
-    /// No answer at all.
+    /// The call gets no answer at all.
     Transport(NoResponse),
-    /// A bare status, as gateways and throttles give it.
+    /// The answer is a status without a body, as gateways and throttles send it.
     Status {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The `Retry-After` header.
+        /// The value of the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// An OAuth error of Entra's.
+    /// The answer is an OAuth error of Entra.
     OAuth {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// As `invalid_grant`.
+        /// The error, such as `invalid_grant`.
         error: String,
-        /// AADSTS number.
+        /// The AADSTS number.
         code: Option<u32>,
-        /// Entra's finer distinction.
+        /// The suberror, which refines the error.
         suberror: Option<String>,
     },
-    /// An error of Key Vault's or Partner Center's shape.
+    /// The answer is an error in the form of Key Vault or Partner Center.
     Coded {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// As `Forbidden` or `900421`.
+        /// The code, such as `Forbidden` or `900421`.
         code: String,
-        /// Key Vault's inner code, as `ForbiddenByRbac`.
+        /// Key Vault's inner code, such as `ForbiddenByRbac`.
         inner: Option<String>,
-        /// The `Retry-After` header.
+        /// The value of the `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// A success with a page that is no valid answer.
+    /// The answer is a success with a page that is not valid.
     Garbage,
-    /// An unaltered answer of a gateway or a broken server.
+    /// The answer is exactly this text, as a gateway or a broken server sends it.
     Verbatim {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The `Content-Type` header.
+        /// The value of the `Content-Type` header.
         content_type: &'static str,
-        /// The `Retry-After` header, whatever it holds.
+        /// The value of the `Retry-After` header, valid or not.
         retry_after: Option<String>,
-        /// The body.
+        /// The body of the answer.
         body: String,
     },
-    /// An answer with a harmful body. In memory there is no body, and only the status counts.
+    /// The answer has a harmful body. In memory there is no body, so only the status counts.
     Hostile {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The kind of body.
+        /// The kind of harmful body.
         body: Hostile,
     },
-    /// An altered success of the issuer. Only with `When::After`.
+    /// The success of the issuer is altered. Valid only with `When::After`.
     Distort(Distortion),
-    /// The call is delayed and then continues. Only with `When::Before`.
+    /// The call is delayed and then continues. Valid only with `When::Before`.
     Delay(Duration),
 }
 
-/// One fault. The first that matches a call affects it.
+/// One injected fault. The first fault that matches a call affects it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// The called service.
     pub peer: Peer,
-    /// The operation; all by default. Tokens for the vault (`Identity`) only if named, since their clients cache them.
+    /// The operation. The default is every operation except `Identity`. A fault must name `Identity`, since clients
+    /// cache their tokens for the vault.
     pub operation: Option<Operation>,
-    /// Only calls about this secret (by name) or user (by object id).
+    /// The secret (by name) or the user (by object id) of the affected calls. The default is all.
     pub subject: Option<String>,
-    /// Before or after the effect.
+    /// Whether the fault comes before or after the effect.
     pub when: When,
-    /// The failure.
+    /// The failure that the fault causes.
     pub what: FaultEffect,
-    /// The remaining number of calls; unlimited by default.
+    /// The remaining number of affected calls. The default is unlimited.
     pub times: Option<u32>,
-    /// World time at which it ends by itself.
+    /// The world's time at which the fault ends by itself.
     pub until: Option<Timestamp>,
 }
 
 impl Fault {
-    /// A fault that affects every call to a peer, before any effect, until it is cleared.
+    /// Creates a fault that affects every call to a service, before any effect, until it is cleared.
     pub fn of(peer: Peer, what: FaultEffect) -> Self {
         let when = if matches!(what, FaultEffect::Distort(_)) { When::After } else { When::Before };
         Self { peer, operation: None, subject: None, when, what, times: None, until: None }
     }
 
-    /// Only calls of this operation.
+    /// Limits the fault to calls of this operation.
     #[must_use]
     pub fn on(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Only calls about this secret or user.
+    /// Limits the fault to calls about this secret or user.
     #[must_use]
     pub fn about(self, subject: &str) -> Self {
         Self { subject: Some(subject.to_owned()), ..self }
     }
 
-    /// After the effect: the call has its effect, and the answer is lost.
+    /// Moves the fault after the effect. The call has its effect, and its answer is lost.
     #[must_use]
     pub fn after_effect(self) -> Self {
         Self { when: When::After, ..self }
     }
 
-    /// Only this many calls.
+    /// Limits the fault to this number of calls.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Self { times: Some(times), ..self }
     }
 
-    /// Until this time of the world.
+    /// Limits the fault to the time before this time of the world.
     #[must_use]
     pub fn until(self, at: Timestamp) -> Self {
         Self { until: Some(at), ..self }
@@ -230,7 +231,7 @@ impl Fault {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// The fault that affects a call, if any; uses up one of its times.
+    /// Returns the fault that affects a call, if any. Uses up one of its times.
     pub(super) fn strike(&mut self, call: &Call, now: Timestamp) -> Option<(When, FaultEffect)> {
         self.take(now, |fault| {
             !matches!(fault.what, FaultEffect::Delay(_))
@@ -238,7 +239,7 @@ impl Faults {
         })
     }
 
-    /// How long a call is delayed.
+    /// Returns the time by which a call is delayed.
     pub(super) fn delay(
         &mut self,
         peer: Peer,
@@ -271,8 +272,8 @@ impl World {
         self.lock().faults.0.push(fault);
     }
 
-    /// The fault, if any, that prevents an actor's token for the vault. A client in memory requests none, so the
-    /// ledger records nothing.
+    /// Returns the fault that prevents an actor's token for the vault, if any. A client in memory requests no such
+    /// token, so the ledger records nothing.
     pub(super) fn identity_fault(&self, actor: &str) -> Option<FaultEffect> {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -280,12 +281,12 @@ impl World {
         hit.map(|(_, what)| what)
     }
 
-    /// Ends all faults of a peer, or of all peers.
+    /// Ends all faults of one service, or of all services.
     pub fn clear_faults(&self, peer: Option<Peer>) {
         self.lock().faults.0.retain(|fault| peer.is_some_and(|peer| fault.peer != peer));
     }
 
-    /// The active faults.
+    /// Returns the active faults.
     pub fn faults(&self) -> Vec<Fault> {
         let mut inner = self.lock();
         let now = inner.time.now();

@@ -1,6 +1,6 @@
-//! Every issued refresh token and its parent.
+//! Every refresh token that the world has issued, and its parent.
 //!
-//! Invariant: a grant's parent was issued before it, so that walking up ends.
+//! Invariant: a grant's parent was issued before the grant. So a walk from parent to parent ends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::DefaultHasher;
@@ -13,46 +13,47 @@ use super::{Inner, World};
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
 
-/// How long a refresh token lives from its issue (docs/azure-facts.md F108).
+/// The lifetime of a refresh token from its issue (docs/azure-facts.md F108).
 const LIFETIME: TimeDelta = TimeDelta::days(90);
 
-/// More redemptions than this in `LOOP_WINDOW` for one user and app are a loop (50196; docs/azure-facts.md F126).
+/// The number of redemptions for one user and app in `LOOP_WINDOW`. More redemptions count as a loop (50196;
+/// docs/azure-facts.md F126).
 const LOOP_LIMIT: usize = 15;
 
-/// See `LOOP_LIMIT`.
+/// The window in which redemptions count towards `LOOP_LIMIT`.
 const LOOP_WINDOW: TimeDelta = TimeDelta::minutes(5);
 
-/// One refresh token that was issued.
+/// The record of one issued refresh token.
 #[derive(Clone, Debug)]
 pub struct GrantRecord {
-    /// Its number, in the order of issue.
+    /// The number of the grant, in the order of issue.
     pub id: usize,
-    /// The token.
+    /// The refresh token.
     pub token: RefreshToken,
-    /// Its user, tenant and app.
+    /// The token's user, tenant and app.
     pub owner: Owner,
     /// Whether the sign-in used MFA.
     pub mfa: bool,
-    /// World time.
+    /// The world's time at the issue.
     pub issued_at: Timestamp,
-    /// The grant whose redemption produced it; `None` for a sign-in.
+    /// The grant whose redemption produced this one. `None` for a sign-in.
     pub parent: Option<usize>,
-    /// The grant of the sign-in that it descends from: itself for a sign-in.
+    /// The grant of the sign-in that this grant descends from. A sign-in names itself.
     pub sign_in: usize,
-    /// Whether it was redeemed at least once.
+    /// Whether the token was redeemed at least once.
     pub spent: bool,
-    /// Whether the user's sessions were revoked after its issue.
+    /// Whether the user's sessions were revoked after the issue.
     pub revoked: bool,
 }
 
 /// A token's user, tenant and app.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Tenant, by id.
+    /// The id of the tenant.
     pub tenant: String,
-    /// User, by object id.
+    /// The object id of the user.
     pub user: String,
-    /// App, by client id.
+    /// The client id of the app.
     pub app: String,
 }
 
@@ -60,9 +61,9 @@ pub struct Owner {
 pub(super) struct Grants {
     pub(super) records: Vec<GrantRecord>,
     by_text: BTreeMap<String, usize>,
-    /// Sign-ins whose whole family a strict issuer has ended.
+    /// The sign-ins whose whole family a strict issuer has ended.
     dead_families: BTreeSet<usize>,
-    /// When the grants of a user and app were redeemed lately.
+    /// The times of recent redemptions for each user and app.
     recent: BTreeMap<(String, String), VecDeque<Timestamp>>,
 }
 
@@ -75,7 +76,7 @@ impl Grants {
         self.dead_families.insert(sign_in);
     }
 
-    /// Records a redemption; returns whether it exceeds the limit.
+    /// Records a redemption. Returns whether it exceeds the loop limit.
     pub(super) fn is_loop(&mut self, owner: &Owner, now: Timestamp) -> bool {
         let recent = self.recent.entry((owner.user.clone(), owner.app.clone())).or_default();
         recent.push_back(now);
@@ -108,7 +109,7 @@ impl Inner {
         token
     }
 
-    /// Whether this grant has ended, for any caller; with Entra's code.
+    /// Checks whether this grant has ended for any caller. Returns Entra's code if it has.
     pub(super) fn gone(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         let user = self.directory.users.get(&grant.owner.user).filter(|user| !user.deleted);
         if user.is_none() {
@@ -127,7 +128,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether Entra would redeem this grant in its own tenant and for its own app.
+    /// Checks whether Entra would redeem this grant in its own tenant and for its own app.
     pub(super) fn judge(&self, grant: &GrantRecord) -> Result<(), Refuse> {
         self.gone(grant)?;
         if self.directory.users[&grant.owner.user].disabled {
@@ -150,8 +151,7 @@ impl World {
         self.refusal_of(token).is_none()
     }
 
-    /// The AADSTS code that a redemption of this token would return now, with a valid app credential and without a
-    /// fault.
+    /// Returns the AADSTS code of a redemption of this token now. Assumes a valid app credential and no fault.
     pub fn refusal_of(&self, token: &str) -> Option<u32> {
         let inner = self.lock();
         match inner.grants.find(token) {
@@ -167,17 +167,17 @@ impl World {
         inner.grants.find(token).is_none_or(|grant| inner.gone(grant).is_err())
     }
 
-    /// The record of a token.
+    /// Returns the record of a token.
     pub fn grant(&self, token: &str) -> Option<GrantRecord> {
         self.lock().grants.find(token).cloned()
     }
 
-    /// Every grant ever issued, in the order of issue.
+    /// Returns all grants in the order of issue.
     pub fn grants(&self) -> Vec<GrantRecord> {
         self.lock().grants.records.clone()
     }
 
-    /// A token's user, tenant and app.
+    /// Returns a token's user, tenant and app.
     pub fn owner_of(&self, token: &str) -> Option<Owner> {
         self.lock().grants.find(token).map(|grant| grant.owner.clone())
     }
@@ -197,7 +197,7 @@ impl World {
     }
 }
 
-/// A short name for a secret text that does not give it away.
+/// Returns a short name for a secret text. The name does not reveal the text.
 pub fn fingerprint(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

@@ -1,6 +1,6 @@
-//! Every call to the world, and every write to a vault with its writer.
+//! The ledger of every call to the world, and of every write to a vault with its writer.
 //!
-//! Owns the queries of tests: how many calls since when, and who wrote what.
+//! Owns the queries that tests use: the number of calls since a time, and the writer of a version.
 
 use std::fmt;
 
@@ -13,19 +13,19 @@ use crate::token::version::VersionId;
 /// The called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
-    /// The token endpoint.
+    /// Entra's token endpoint.
     Entra,
-    /// The vault.
+    /// Key Vault.
     KeyVault,
-    /// Partner Center.
+    /// Partner Center's API.
     PartnerCenter,
 }
 
 impl Peer {
-    /// All of them.
+    /// All services of the world.
     pub const ALL: [Self; 3] = [Self::Entra, Self::KeyVault, Self::PartnerCenter];
 
-    /// The name in fault forms and counters.
+    /// Returns the name in fault forms and counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Entra => "entra",
@@ -35,14 +35,14 @@ impl Peer {
     }
 }
 
-/// What a call does.
+/// The operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// A refresh token is redeemed.
     Redeem,
     /// A sign-in page is requested, or answered.
     Authorize,
-    /// A code is exchanged for tokens: a browser's, or another device's.
+    /// A code from a browser or from another device is exchanged for tokens.
     SignIn,
     /// A code for another device is requested.
     DeviceCode,
@@ -60,7 +60,7 @@ pub enum Operation {
     Update,
     /// A page of the vault's secrets is listed.
     ListSecrets,
-    /// A secret is deleted, softly.
+    /// A secret is deleted (soft delete).
     Delete,
     /// A deleted secret is read.
     GetDeleted,
@@ -79,7 +79,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations of the world.
     pub const ALL: [Self; 19] = [
         Self::Redeem,
         Self::Authorize,
@@ -102,7 +102,7 @@ impl Operation {
         Self::Profile,
     ];
 
-    /// The name in fault forms and counters.
+    /// Returns the name in fault forms and counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redeem => "redeem",
@@ -131,13 +131,13 @@ impl Operation {
 /// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// Success.
+    /// The call succeeded.
     Done,
-    /// The peer rejected it; its code.
+    /// The service rejected the call. Holds its code.
     Refused(String),
-    /// A fault prevented any effect.
+    /// A fault stopped the call before any effect.
     NotReached,
-    /// It had its effect, and a fault lost the answer.
+    /// The call had its effect, but a fault lost the answer.
     Lost,
 }
 
@@ -152,37 +152,35 @@ impl fmt::Display for CallOutcome {
     }
 }
 
-/// One call.
+/// The record of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// World time.
+    /// The world's time of the call.
     pub at: Timestamp,
     /// The called service.
     pub peer: Peer,
-    /// The operation.
     pub operation: Operation,
-    /// The caller.
+    /// The name of the caller.
     pub actor: String,
-    /// The secret's name, or the object id of the token's user; `unknown` if there is none.
+    /// The secret's name, or the object id of the token's user. `unknown` if there is none.
     pub subject: String,
     /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,
-    /// The result.
+    /// The result of the call.
     pub outcome: CallOutcome,
 }
 
-/// One new version in a vault.
+/// The record of one new version in a vault.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// World time.
+    /// The world's time of the write.
     pub at: Timestamp,
-    /// The writer: an actor's name, or `human`.
+    /// The name of the writer: an actor's name, or `human`.
     pub writer: String,
-    /// The secret.
+    /// The address of the secret.
     pub secret: SecretAddress,
-    /// The new version.
     pub version: VersionId,
-    /// The written value.
+    /// The value that was written.
     pub value: RefreshToken,
 }
 
@@ -193,22 +191,23 @@ pub(super) struct CallLedger {
 }
 
 impl World {
-    /// All calls at or after `since`, oldest first. A binary search, so the world's time must not have been set back
-    /// since.
+    /// Returns all calls at or after `since`, oldest first. The search is binary. So the world's time must not have
+    /// been set back since then.
     pub fn calls_since(&self, since: Timestamp) -> Vec<Call> {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
         calls[calls.partition_point(|call| call.at < since)..].to_vec()
     }
 
-    /// The number of calls to a peer at or after `since`, lost ones included; of one operation if named.
+    /// Returns the number of calls to a service at or after `since`, including calls with a lost answer. Counts only
+    /// the named operation, if there is one.
     pub fn count_calls(&self, peer: Peer, operation: Option<Operation>, since: Timestamp) -> usize {
         self.count_calls_where(since, |call| {
             call.peer == peer && operation.is_none_or(|operation| call.operation == operation)
         })
     }
 
-    /// The number of calls at or after `since` that match.
+    /// Returns the number of calls at or after `since` that match.
     pub fn count_calls_where(&self, since: Timestamp, kind: impl Fn(&Call) -> bool) -> usize {
         let inner = self.lock();
         let calls = &inner.ledger.calls;
@@ -216,22 +215,22 @@ impl World {
         calls[start..].iter().filter(|call| kind(call)).count()
     }
 
-    /// Forgets calls before an instant, so that a long run stays small.
+    /// Drops calls before an instant, so that a long run stays small.
     pub fn forget_calls_before(&self, at: Timestamp) {
         self.lock().ledger.calls.retain(|call| call.at >= at);
     }
 
-    /// All writes to vaults, oldest first.
+    /// Returns all writes to vaults, oldest first.
     pub fn writes(&self) -> Vec<Write> {
         self.lock().ledger.writes.clone()
     }
 
-    /// The writes from a number on, oldest first: for an observer that checks after every step.
+    /// Returns the writes from a number on, oldest first. For an observer that checks after every step.
     pub fn writes_from(&self, number: usize) -> Vec<Write> {
         self.lock().ledger.writes.iter().skip(number).cloned().collect()
     }
 
-    /// Who wrote a version.
+    /// Returns the name of the writer of a version.
     pub fn writer_of(&self, version: &VersionId) -> Option<String> {
         let inner = self.lock();
         let write = inner.ledger.writes.iter().rev().find(|write| write.version == *version)?;

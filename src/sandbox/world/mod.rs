@@ -1,10 +1,10 @@
 //! One in-memory world with the rules of Entra, Key Vault and Partner Center (docs/azure-facts.md).
 //!
 //! Owns the services' behavior: users, apps, grants, secrets with versions, roles, faults, and a ledger of every call.
-//! Its operations are synchronous and have two callers, so that each rule exists once: the ports (`actor`) for the
-//! simulation, and the sandbox's HTTPS server. Knows nothing of Perennial's own decisions.
+//! The operations are synchronous. The callers are the simulation, through the ports (`actor`), and the sandbox's HTTPS
+//! server. So each rule exists only once. Knows none of Perennial's own decisions.
 //!
-//! Invariants: the same seed and the same order of calls give the same world, byte for byte; no type shows a secret
+//! Invariants: the same seed and the same order of calls give the same world, byte for byte. No type shows a secret
 //! through `Debug`.
 
 mod actor;
@@ -45,7 +45,7 @@ pub use self::vault::{
 };
 use crate::process::clock::{Clock, Timestamp};
 
-/// The world. Cheap to clone; all clones are the same world.
+/// The simulated world. Cloning is cheap, and all clones are the same world.
 #[derive(Clone)]
 pub struct World(Arc<Mutex<Inner>>);
 
@@ -56,7 +56,7 @@ struct Inner {
     directory: directory::Directory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
-    /// Expired ones are removed once there are this many.
+    /// The number of access tokens at which expired ones are removed.
     sweep_access_tokens_at: usize,
     sign_ins: sign_in::SignIns,
     devices: device::Devices,
@@ -68,15 +68,15 @@ struct Inner {
     hook: Option<Hook>,
 }
 
-/// Observes each call, before and after its effect; it may change the world in between.
+/// A function that observes each call before and after its effect. The function may change the world at both points.
 type Hook = Arc<dyn Fn(&Call, When) + Send + Sync>;
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble<E> {
-    /// An injected fault.
+    /// An injected fault prevented the call or its answer.
     Fault(FaultEffect),
-    /// The peer rejected it by its own rules.
+    /// The service rejected the call by its own rules.
     Refused(E),
 }
 
@@ -90,10 +90,10 @@ struct About<'a> {
 }
 
 impl World {
-    /// An empty world whose time is `clock`'s, before any offset.
+    /// Creates an empty world. The world's time is the time of `clock`, before any offset.
     ///
-    /// The clock's own correction is ignored. Otherwise a daemon that shares the clock and learns the vault's time
-    /// would move the world, and then learn again.
+    /// The world ignores the clock's own correction. A daemon may share the clock and learn the vault's time. With the
+    /// correction, the daemon would move the world, and would then learn again.
     pub fn new(clock: Clock, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             time: time::WorldTime::new(clock),
@@ -114,22 +114,22 @@ impl World {
         })))
     }
 
-    /// The ports for an instance of that name.
+    /// Returns the ports for a program instance with that name.
     pub fn as_actor(&self, name: &str) -> Actor {
         Actor::new(self.clone(), name)
     }
 
-    /// The world's time.
+    /// Returns the world's time.
     pub fn now(&self) -> Timestamp {
         self.lock().time.now()
     }
 
-    /// Sets how far the world is ahead of its clock.
+    /// Sets the time by which the world is ahead of its clock.
     pub fn set_offset(&self, offset: TimeDelta) {
         self.lock().time.set_offset(offset);
     }
 
-    /// Moves the world's time forward, or back.
+    /// Moves the world's time forward or backward.
     pub fn advance(&self, by: TimeDelta) {
         self.lock().time.advance(by);
     }
@@ -139,41 +139,41 @@ impl World {
         self.lock().time.set_speed(speed);
     }
 
-    /// The speed of the world's time against its clock.
+    /// Returns the speed of the world's time relative to its clock.
     pub fn speed(&self) -> f64 {
         self.lock().time.speed()
     }
 
-    /// Lets access tokens expire by another clock than the world's. The sandbox uses the host's, since the Azure
+    /// Lets access tokens expire by another clock than the world's. The sandbox uses the host's clock, since the Azure
     /// clients cache by the wall clock.
     pub fn access_tokens_live_by(&self, clock: Clock) {
         self.lock().time.set_wall(clock);
     }
 
-    /// Sets the duration of every call, by tokio's time.
+    /// Sets the duration of every call, measured by tokio's time.
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
     }
 
-    /// Calls `hook` before and after each call's effect, instead of the previous hook. The caller waits meanwhile, so
-    /// changes that `hook` makes to the world, or to the caller, come in between.
+    /// Calls `hook` before and after each call's effect, and replaces the previous hook. The caller waits for `hook`.
+    /// So `hook` may change the world or the caller before the call continues.
     pub fn tell_calls_to(&self, hook: impl Fn(&Call, When) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// The delay of the next such call before its effect: latency and faults.
+    /// Returns the delay of the next such call before its effect. Latency and faults cause it.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
         let now = inner.time.now();
         inner.latency + inner.faults.delay(peer, operation, subject, now)
     }
 
-    /// A new id from the world's own randomness.
+    /// Returns a new id from the world's own randomness.
     pub fn fresh_id(&self) -> Uuid {
         self.lock().fresh_id()
     }
 
-    /// Runs one call: the one place where faults, effect and ledger meet.
+    /// Runs one call. Only here do faults, effect and ledger meet.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,
@@ -193,7 +193,7 @@ impl World {
             };
             (call, inner.hook.clone())
         };
-        // Not under the lock, since hooks may change the world or end the caller.
+        // The lock is free during a hook, since a hook may change the world or end the caller.
         let tell = |call: &Call, when| hook.iter().for_each(|hook| hook(call, when));
         tell(&call, When::Before);
         let mut inner = self.lock();
@@ -217,7 +217,7 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic elsewhere has already failed the test; the world's data is consistent between statements.
+        // A panic in another thread has already failed the test. The world's data is consistent between statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,18 +1,18 @@
-//! Partner Center: which access tokens it accepts, MFA included.
+//! Partner Center's rules: which access tokens it accepts, and whether they need MFA.
 
 use std::fmt;
 
 use super::ledger::{Operation, Peer};
 use super::{About, Inner, Trouble, World};
 
-/// Partner Center's requirements.
+/// The requirements that Partner Center has for access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartnerCenterRules {
     /// Whether tokens without MFA are rejected.
     pub enforce_mfa: bool,
     /// Whether every user is rejected for lack of a role.
     pub forbidden: bool,
-    /// Whether its answers say if the token carries MFA.
+    /// Whether Partner Center's answers say that the token carries MFA.
     pub says_mfa: bool,
 }
 
@@ -22,27 +22,27 @@ impl Default for PartnerCenterRules {
     }
 }
 
-/// A success.
+/// A successful answer of Partner Center.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The tenant the token belongs to.
+    /// The tenant that the token belongs to.
     pub tenant_id: String,
-    /// Its company's name.
+    /// The name of the tenant's company.
     pub company: String,
-    /// Its domain.
+    /// The domain of the tenant.
     pub domain: String,
-    /// The header about MFA.
+    /// The value of the header about MFA.
     pub mfa_compliant: Option<bool>,
 }
 
-/// A refusal.
+/// A rejection by Partner Center.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerRefusal {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// Partner Center's code.
+    /// Partner Center's error code.
     pub code: &'static str,
-    /// Its text.
+    /// The text of the error.
     pub text: &'static str,
 }
 
@@ -59,7 +59,7 @@ impl World {
     /// Returns the organization's profile to the bearer of an access token.
     ///
     /// # Errors
-    /// A fault, or Partner Center's rejection.
+    /// Returns a fault or Partner Center's rejection.
     pub fn profile(&self, actor: &str, access_token: &str) -> Result<Profile, Trouble<PartnerRefusal>> {
         self.call(
             |inner| {
@@ -90,7 +90,7 @@ impl Inner {
         let tenant = self.directory.tenants.get(&record.tenant).ok_or(denied)?;
         let role = PartnerRefusal { status: 403, code: "2032", text: "The caller lacks the role" };
         let user = record.user.as_ref().and_then(|oid| self.directory.users.get(oid));
-        // A guest has no role in another's Partner Center (docs/azure-facts.md F308).
+        // A guest has no role in the Partner Center of another tenant (docs/azure-facts.md F308).
         let is_guest = user
             .is_some_and(|user| user.tenant != tenant.id && Some(&user.tenant) != tenant.partner.as_ref());
         if record.user.is_none() || is_guest || self.partner_center.forbidden {

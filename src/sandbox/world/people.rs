@@ -1,5 +1,5 @@
-//! Actions of people: sign in and paste, disable, delete, revoke, replace an app's secret. And views for observers,
-//! which are no calls.
+//! Actions of people: sign in, paste a token, disable, delete, revoke, replace an app's secret. Also has views for
+//! observers, which do not count as calls.
 
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -12,30 +12,30 @@ use crate::token::secret::{SecretAddress, SecretName};
 use crate::token::tags::Tags;
 use crate::token::version::{Version, VersionId};
 
-/// The writer name of people.
+/// The writer's name in the ledger for people.
 pub const HUMAN: &str = "human";
 
 /// A partner, as `World::add_partner` creates it.
 #[derive(Clone, Debug)]
 pub struct Partner {
-    /// Tenant.
+    /// The id of the tenant.
     pub tenant_id: String,
-    /// App.
+    /// The client id of the app.
     pub client_id: String,
-    /// The user who signed in, by object id.
+    /// The object id of the user who signed in.
     pub user_oid: String,
-    /// The refresh token's address: `NAME-refresh-token`.
+    /// The address of the refresh token: `NAME-refresh-token`.
     pub refresh_token: SecretAddress,
-    /// The app secret's address: `NAME-app-secret`.
+    /// The address of the app secret: `NAME-app-secret`.
     pub app_secret: SecretAddress,
 }
 
 impl World {
-    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in stored by a person.
-    /// The vault is created if missing.
+    /// Creates a tenant, a user with MFA, an app with a secret in the vault, and a first sign-in that a person has
+    /// stored. Creates the vault if it is missing.
     ///
     /// # Panics
-    /// If the name is not valid in a secret's name: letters, digits and dashes.
+    /// Panics if the name is not valid in a secret's name. Letters, digits and dashes are valid.
     pub fn add_partner(&self, name: &str, vault: &str, app_secret_expires: Option<Timestamp>) -> Partner {
         if !self.has_vault(vault) {
             self.add_vault(vault);
@@ -62,19 +62,19 @@ impl World {
         partner
     }
 
-    /// The partners, oldest first.
+    /// Returns the partners, oldest first.
     pub fn partners(&self) -> Vec<Partner> {
         self.lock().partners.clone()
     }
 
-    /// A user signs in and stores the token. `None` if the user or the app is gone.
+    /// Lets a user sign in and store the token. Returns `None` if the user or the app is gone.
     pub fn human_signs_in(&self, partner: &Partner) -> Option<RefreshToken> {
         let token = self.sign_in(&partner.user_oid, &partner.client_id)?;
         self.human_writes(&partner.refresh_token, token.expose(), Tags::new());
         Some(token)
     }
 
-    /// A person writes a value. `None` if the secret is deleted or the vault does not exist.
+    /// Lets a person write a value. Returns `None` if the secret is deleted or the vault does not exist.
     pub fn human_writes(&self, at: &SecretAddress, value: &str, tags: Tags) -> Option<VersionId> {
         let attributes = Attributes::default();
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags })
@@ -90,7 +90,7 @@ impl World {
         Some(VersionId(version.id.into()))
     }
 
-    /// Enables or disables a version; the newest by default.
+    /// Enables or disables a version. The default is the newest version.
     pub fn switch_version(&self, at: &SecretAddress, version: Option<&VersionId>, enabled: bool) {
         self.change_version(at, version, |version| version.attributes.enabled = enabled);
     }
@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// A person deletes a secret, softly.
+    /// Lets a person delete a secret. The vault keeps it (soft delete).
     pub fn human_deletes(&self, at: &SecretAddress) {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -123,34 +123,34 @@ impl World {
         }
     }
 
-    /// A person recovers a secret.
+    /// Lets a person recover a secret.
     pub fn human_recovers(&self, at: &SecretAddress) {
         if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
             vault.mark_deleted(at, None);
         }
     }
 
-    /// A person purges a deleted secret.
+    /// Lets a person purge a deleted secret.
     pub fn human_purges(&self, at: &SecretAddress) {
         if let Some(vault) = self.lock().vaults.get_mut(&*at.vault) {
             vault.drop_deleted(at);
         }
     }
 
-    /// Revokes a user's sessions: every token issued to them so far ends.
+    /// Revokes a user's sessions. Every token that the user has so far ends.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
     }
 
-    /// Disables or enables an account.
+    /// Disables or enables a user's account.
     pub fn disable_user(&self, oid: &str, disabled: bool) {
         if let Some(user) = self.lock().directory.users.get_mut(oid) {
             user.disabled = disabled;
         }
     }
 
-    /// Deletes an account.
+    /// Deletes a user's account.
     pub fn delete_user(&self, oid: &str) {
         if let Some(user) = self.lock().directory.users.get_mut(oid) {
             user.deleted = true;
@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// Replaces an app's secret in Entra. The stored copy stays.
+    /// Replaces an app's secret in Entra. The copy in the vault stays as it is.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
         let client_id = client_id.to_ascii_lowercase();
         if let Some(app) = self.lock().directory.apps.get_mut(&client_id) {
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// Expires an app's secrets now.
+    /// Makes an app's secrets expire now.
     pub fn expire_app_secret(&self, client_id: &str) {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -188,33 +188,33 @@ impl World {
         }
     }
 
-    /// A person stores an app's secret in a vault, with its expiry.
+    /// Lets a person store an app's secret in a vault, with its expiry.
     pub fn store_app_secret(&self, at: &SecretAddress, value: &str, expires: Option<Timestamp>) {
         let attributes = Attributes { expires, ..Attributes::default() };
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// The newest value, enabled or not; `None` if there is none.
+    /// Returns the newest value, enabled or not. Returns `None` if there is none.
     pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
         let inner = self.lock();
         let version = inner.vaults.get(&*at.vault)?.newest(at)?;
         Some(RefreshToken::new(version.value.expose_secret()))
     }
 
-    /// The newest version without its value.
+    /// Returns the newest version without its value.
     pub fn newest_version(&self, at: &SecretAddress) -> Option<Version> {
         Some(bare(self.lock().vaults.get(&*at.vault)?.newest(at)?))
     }
 
-    /// All versions of a secret with their values, oldest first.
+    /// Returns all versions of a secret with their values, oldest first.
     pub fn versions_of(&self, at: &SecretAddress) -> Vec<SecretVersion> {
         let inner = self.lock();
         let secret = inner.vaults.get(&*at.vault).and_then(|vault| vault.live(at).ok());
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Every text that only its bearer may see: tokens of both kinds, codes, apps' secrets, and the vaults' values.
-    /// Access tokens are left out some time after they expire.
+    /// Returns every text that only its bearer may see: tokens of both kinds, codes, apps' secrets, and the vaults'
+    /// values. Leaves out access tokens some time after they expire.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());
@@ -226,7 +226,7 @@ impl World {
         tokens.chain(access).chain(apps).chain(stored).chain(codes).collect()
     }
 
-    /// The addresses of all secrets that are not deleted.
+    /// Returns the addresses of all secrets that are not deleted.
     pub fn secrets(&self) -> Vec<SecretAddress> {
         let inner = self.lock();
         let all = inner.vaults.iter().flat_map(|(url, vault)| {
@@ -238,7 +238,7 @@ impl World {
     }
 }
 
-/// A version as the ports show it.
+/// Returns a version in the form of the ports.
 pub(super) fn bare(version: &SecretVersion) -> Version {
     Version {
         id: VersionId(version.id.as_str().into()),

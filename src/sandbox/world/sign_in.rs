@@ -1,7 +1,7 @@
-//! Sign-in by browser: the request, the page's checks, and the code.
+//! Sign-in by browser: the request, the checks of the page, and the code.
 //!
 //! Owns the rules of the authorization endpoint and of the `authorization_code` grant (docs/azure-facts.md F131 to
-//! F135), in Entra's order. The server owns the pages' looks.
+//! F135), in Entra's order. The server owns the look of the pages.
 
 mod exchange;
 
@@ -24,38 +24,38 @@ use crate::process::clock::Timestamp;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AuthorizeRequest {
-    /// App.
+    /// The client id of the app.
     pub client_id: String,
-    /// `code`.
+    /// The response type, which must be `code`.
     pub response_type: String,
-    /// The redirect URI.
+    /// The redirect URI of the app.
     pub redirect_uri: String,
-    /// `query` (default) or `form_post`.
+    /// The response mode: `query` (default) or `form_post`.
     pub response_mode: String,
-    /// Space separated.
+    /// The scopes, separated by spaces.
     pub scope: String,
-    /// Returned unchanged.
+    /// A value that Entra returns unchanged.
     pub state: String,
-    /// Put into the ID token.
+    /// A value that Entra puts into the ID token.
     pub nonce: String,
-    /// PKCE.
+    /// The PKCE challenge.
     pub code_challenge: String,
-    /// `S256`.
+    /// The PKCE method, which must be `S256`.
     pub code_challenge_method: String,
-    /// The account to offer first.
+    /// The account that the page offers first.
     pub login_hint: String,
 }
 
 /// The user's action on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Signs in.
+    /// The user signs in.
     SignIn,
-    /// Signs in and consents.
+    /// The user signs in and consents.
     Accept,
-    /// Signs in and declines to consent.
+    /// The user signs in and declines to consent.
     Decline,
-    /// Goes back without signing in.
+    /// The user goes back without a sign-in.
     Cancel,
 }
 
@@ -64,18 +64,18 @@ pub enum Decision {
 pub enum SignInStep {
     /// The user must be asked to consent.
     AskConsent,
-    /// Back to the redirect URI, with these parameters.
+    /// The browser goes back to the redirect URI with these parameters.
     Back(Vec<(&'static str, String)>),
 }
 
-/// Every issued code.
+/// Every code that Entra has issued.
 #[derive(Default)]
 pub(super) struct SignIns {
     codes: BTreeMap<String, Code>,
 }
 
 impl SignIns {
-    /// The codes themselves.
+    /// Returns the texts of the issued codes.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.codes.keys().map(String::as_str)
     }
@@ -92,10 +92,11 @@ struct Code {
 }
 
 impl World {
-    /// Whether a request gets a page, and its app. Errors about the client and the redirect stay on Entra's own page.
+    /// Checks whether a request gets a page, and returns its app. Errors about the client and the redirect stay on
+    /// Entra's own page.
     ///
     /// # Errors
-    /// A fault, or the page's error.
+    /// Returns a fault or the page's error.
     pub fn may_authorize(
         &self,
         actor: &str,
@@ -111,10 +112,10 @@ impl World {
         )
     }
 
-    /// A user answers the page.
+    /// Lets a user answer the page.
     ///
     /// # Errors
-    /// A fault, or the page's error instead of a redirect.
+    /// Returns a fault, or the page's error instead of a redirect.
     pub fn authorize(
         &self,
         actor: &str,
@@ -200,7 +201,7 @@ impl Inner {
         Ok(SignInStep::Back(vec![("code", text), ("state", state), ("session_state", session)]))
     }
 
-    /// Whether a user may sign in to a tenant.
+    /// Checks whether a user may sign in to a tenant.
     pub(super) fn may_sign_in(&self, tenant: &Tenant, oid: &str) -> Result<User, Refuse> {
         let user = self.directory.users.get(oid).filter(|user| !user.deleted).ok_or(Refuse(50034))?;
         if user.tenant != tenant.id && !tenant.guests.contains(oid) {
@@ -218,7 +219,7 @@ impl Inner {
         Ok(user.clone())
     }
 
-    /// `Accept` if consent exists, `SignIn` if the user must be asked.
+    /// Returns `Accept` if consent exists, and `SignIn` if the user must be asked.
     fn consented(
         &mut self,
         tenant: &Tenant,
@@ -242,8 +243,8 @@ impl Inner {
     }
 }
 
-/// Whether a redirect is the registered one. For `localhost` the port is ignored (docs/azure-facts.md F134). Scheme
-/// and path must match, where an empty path equals a slash.
+/// Whether a redirect URI is the registered one. For `localhost`, the port is ignored (docs/azure-facts.md F134).
+/// Scheme and path must match. An empty path equals a slash.
 fn matches(registered: &str, asked: &str) -> bool {
     let (Ok(registered), Ok(asked)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let loopback = registered.host_str() == Some("localhost");

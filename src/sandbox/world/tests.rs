@@ -1,4 +1,4 @@
-//! The world's rules, through the ports; here the faults and the rules for all services.
+//! Tests of the world's rules through the ports. This file tests the faults and the rules for all services.
 
 mod entra;
 mod vault;

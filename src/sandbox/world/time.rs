@@ -7,7 +7,7 @@ use crate::process::clock::{Clock, Timestamp};
 pub(super) struct WorldTime {
     clock: Clock,
     wall: Option<Clock>,
-    /// The same moment on the clock and in the world.
+    /// One moment, in the clock's time and in the world's time.
     anchor: (Timestamp, Timestamp),
     speed: f64,
 }
@@ -23,7 +23,7 @@ impl WorldTime {
         self.anchor.1 + scaled(passed, self.speed)
     }
 
-    /// The clock by which access tokens expire.
+    /// Returns the clock by which access tokens expire.
     pub(super) fn wall(&self) -> Timestamp {
         self.wall.as_ref().map_or_else(|| self.now(), uncorrected)
     }

@@ -1,6 +1,6 @@
 //! Key Vault: secrets with versions, attributes, tags, soft delete and data actions.
 //!
-//! Invariants: versions are only added, and only a purge removes them; times are whole seconds.
+//! Invariants: an operation only adds versions, and only a purge removes them. Times are whole seconds.
 
 mod model;
 mod refusal;
@@ -19,10 +19,10 @@ use super::{About, Inner, Trouble, World};
 use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 
-/// How long the world's vaults keep deleted secrets.
+/// The time for which the world's vaults keep deleted secrets.
 pub(super) const RETENTION: TimeDelta = TimeDelta::days(90);
 
-/// Key Vault's bound on a page (docs/azure-facts.md F209).
+/// The largest page that Key Vault returns (docs/azure-facts.md F209).
 pub(super) const MAX_PAGE: usize = 25;
 
 /// The result of an operation on a vault.
@@ -34,12 +34,12 @@ impl World {
         self.lock().vaults.insert(url.trim_end_matches('/').to_owned(), VaultState::default());
     }
 
-    /// Removes a vault: its name no longer resolves.
+    /// Removes a vault, so that its name no longer resolves.
     pub fn remove_vault(&self, url: &str) {
         self.lock().vaults.remove(url);
     }
 
-    /// Whether there is such a vault.
+    /// Whether the world has such a vault.
     pub fn has_vault(&self, url: &str) -> bool {
         self.lock().vaults.contains_key(url)
     }
@@ -51,10 +51,10 @@ impl World {
         }
     }
 
-    /// Reads a version, or the newest.
+    /// Reads a version. The default is the newest version.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn get_secret(
         &self,
         actor: &str,
@@ -72,10 +72,10 @@ impl World {
         })
     }
 
-    /// Writes a new version, which becomes the newest.
+    /// Writes a new version, which becomes the newest one.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn set_secret(&self, actor: &str, at: &SecretAddress, new: SetRequest) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Set, at, |vault, inner| {
             vault.allow(Action::SetSecret)?;
@@ -86,10 +86,10 @@ impl World {
         })
     }
 
-    /// Changes attributes, content type or tags of a version; of the newest by default.
+    /// Changes the attributes, content type or tags of a version. The default is the newest version.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn update_secret(
         &self,
         actor: &str,
@@ -110,7 +110,7 @@ impl World {
     /// Lists a page of a secret's versions.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn list_versions(
         &self,
         actor: &str,
@@ -121,7 +121,7 @@ impl World {
         self.vault_call(actor, Operation::List, at, |vault, _| {
             vault.allow(Action::ReadMetadata)?;
             let mut versions: Vec<&SecretVersion> = vault.live(at)?.versions.iter().collect();
-            // Ids are random: their order is arbitrary, and the same on every page.
+            // The ids are random, so their order is arbitrary. The order is the same on every page.
             versions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
             Ok(rules::page(&versions, skip, most))
         })
@@ -130,7 +130,7 @@ impl World {
     /// Lists a page of a vault's secrets.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn list_secrets(
         &self,
         actor: &str,
@@ -146,10 +146,10 @@ impl World {
         })
     }
 
-    /// Deletes a secret, softly.
+    /// Deletes a secret. The vault keeps it (soft delete).
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn delete_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::Delete, at, |vault, inner| {
             vault.allow(Action::Delete)?;
@@ -163,7 +163,7 @@ impl World {
     /// Reads a deleted secret.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn deleted_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<DeletedSecret> {
         self.vault_call(actor, Operation::GetDeleted, at, |vault, inner| {
             vault.allow(Action::ReadMetadata)?;
@@ -174,7 +174,7 @@ impl World {
     /// Lists a page of a vault's deleted secrets.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn list_deleted_secrets(
         &self,
         actor: &str,
@@ -192,7 +192,7 @@ impl World {
     /// Recovers a deleted secret.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn recover_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<SecretVersion> {
         self.vault_call(actor, Operation::Recover, at, |vault, inner| {
             vault.allow(Action::Recover)?;
@@ -208,7 +208,7 @@ impl World {
     /// Purges a deleted secret.
     ///
     /// # Errors
-    /// A fault, or the vault's refusal.
+    /// Returns a fault or the vault's rejection.
     pub fn purge_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<()> {
         self.vault_call(actor, Operation::Purge, at, |vault, inner| {
             vault.allow(Action::Purge)?;
@@ -218,10 +218,10 @@ impl World {
         })
     }
 
-    /// Reads all versions of a secret, disabled ones too, oldest first.
+    /// Reads all versions of a secret, oldest first. Includes disabled versions.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn backup_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<Vec<SecretVersion>> {
         self.vault_call(actor, Operation::Backup, at, |vault, _| {
             vault.allow(Action::Backup)?;
@@ -231,10 +231,10 @@ impl World {
         })
     }
 
-    /// Writes the versions of a backup, with their ids and dates. Returns the newest.
+    /// Writes the versions of a backup with their ids and dates. Returns the newest version.
     ///
     /// # Errors
-    /// A fault, or the vault's rejection.
+    /// Returns a fault or the vault's rejection.
     pub fn restore_secret(
         &self,
         actor: &str,
@@ -272,7 +272,8 @@ impl World {
         self.call(
             |_| About { peer: Peer::KeyVault, operation, actor, subject: name.to_owned(), grant: None },
             |inner, _| {
-                // Removed during the operation, so that the effect can use the rest of the world.
+                // The vault is removed from the map during the operation, so that the effect can use the rest of the
+                // world.
                 let mut vault = inner.vaults.remove(url).ok_or_else(VaultRefusal::no_vault)?;
                 let now = inner.time.now();
                 vault.settle(now);
@@ -289,7 +290,7 @@ fn key(at: &SecretAddress) -> String {
     at.name.as_str().to_ascii_lowercase()
 }
 
-/// Key Vault keeps whole seconds (docs/azure-facts.md F208).
+/// Rounds a time down to whole seconds, as Key Vault does (docs/azure-facts.md F208).
 fn seconds(at: Timestamp) -> Timestamp {
     at.duration_trunc(TimeDelta::seconds(1)).unwrap_or(at)
 }

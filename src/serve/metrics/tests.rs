@@ -1,4 +1,4 @@
-//! The text of a scrape, read by a strict parser of the format (Prometheus, `exposition_formats`).
+//! Tests of the metrics text with a strict parser of the format (Prometheus, `exposition_formats`).
 
 use super::*;
 
@@ -17,7 +17,7 @@ use crate::status;
 use crate::status::condition::conditions;
 use crate::token::managed::{ManagedToken, Verify};
 
-/// Name and labels in order, as in the text, and the value.
+/// A sample: its name, its labels in their order, and its value.
 type Sample = (String, Vec<(String, String)>, f64);
 
 struct Family {
@@ -213,7 +213,7 @@ fn the_histogram_ends_with_all_calls() {
     assert_eq!(half.map(|(_, _, count)| *count), Some(1.0));
 }
 
-/// Parses the whole text, and rejects everything that the format does not allow.
+/// Parses the metrics text. Rejects everything that the format does not allow.
 fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();
     let mut open = String::new();

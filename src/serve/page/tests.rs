@@ -1,4 +1,4 @@
-//! The HTML of the page: escaping, the content security policy, and the summary.
+//! Tests of the page's HTML: escaping, the content security policy, and the summary.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn condition(kind: Kind, severity: Severity, token: &str) -> Condition {
     .with_texts("it said \"no\"".to_owned(), "sign in <again>".to_owned())
 }
 
-/// The page that reloads.
+/// Renders the page that reloads itself.
 fn page(status: &Status) -> String {
     render(status, &View::default()).into_string()
 }
@@ -174,7 +174,7 @@ fn unknown_values_are_shown_as_unknown() {
     }
 }
 
-/// A token that was proved lately and is not known to work now, as while Partner Center does not answer.
+/// While Partner Center does not respond, a token is unconfirmed, even if it was proved recently.
 #[test]
 fn a_proved_token_is_never_shown_as_unproved() {
     let mut status = status();
@@ -327,7 +327,7 @@ fn a_reader_turns_pages_searches_and_filters() {
     assert!(!page(&status).contains("<form"), "six tokens need no search");
 }
 
-/// Names and reasons as long as they may be, and each of ten thousand tokens in trouble of its own.
+/// All names and reasons have their maximum length, and each of ten thousand tokens has a problem of its own.
 #[test]
 fn the_page_of_ten_thousand_tokens_stays_small() {
     let mut status = status();

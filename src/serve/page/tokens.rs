@@ -1,4 +1,5 @@
-//! The tokens: those with a problem as cards, a fleet's healthy ones as rows of a table. Pure.
+//! The list of tokens. Tokens with a problem are cards; in a large list, healthy tokens are table rows. This module is
+//! pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,18 +15,18 @@ use crate::status::condition::Severity;
 use crate::status::document::{Status, TokenStatus};
 use crate::status::snapshot::TokenState;
 
-/// Tokens on one page, those with a problem first.
+/// The maximum number of tokens on one page. Tokens with a problem come first.
 pub(super) const PAGE_OF: usize = 200;
-/// Up to this many tokens have a card each; in a fleet, only those with a problem.
+/// The maximum number of tokens that are all shown as cards. With more tokens, only those with a problem have cards.
 const FEW: usize = 6;
-/// The most cards in a fleet; further tokens with a problem are rows.
+/// The maximum number of cards in a large list. Further tokens with a problem are table rows.
 const MOST_CARDS: usize = 12;
 
 const COLUMNS: [&str; 7] = ["Token", "State", "Age", "Rotates", "Expires", "Last proof", "Next step"];
 
 pub(super) fn section(status: &Status, view: &View) -> Markup {
     let mut gravest: BTreeMap<&str, Severity> = BTreeMap::new();
-    // Ordered by severity.
+    // The conditions are sorted by severity, so the first one of a token is its most severe.
     for condition in &status.conditions {
         for name in &condition.tokens {
             gravest.entry(name).or_insert(condition.severity);
@@ -68,7 +69,7 @@ pub(super) fn section(status: &Status, view: &View) -> Markup {
     }
 }
 
-/// The form by which a reader chooses tokens.
+/// The form with which a reader searches and filters tokens.
 fn search(view: &View) -> Markup {
     html! {
         form.search role="search" method="get" action="./" {
@@ -88,7 +89,7 @@ fn search(view: &View) -> Markup {
     }
 }
 
-/// Which tokens are on this page, and the way to the pages beside it.
+/// The range of tokens on this page, with links to the previous and next pages.
 fn pages(page: &View, found: usize) -> Markup {
     let first = page.number * PAGE_OF;
     let last = found.min(first + PAGE_OF);
@@ -155,7 +156,7 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
     }
 }
 
-/// One token in a row of the table.
+/// Renders one token as a table row.
 fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     let (dead, none) = (is_dead(token), "–");
     let end = token.expires_at.filter(|at| !dead || *at <= now);
@@ -172,7 +173,7 @@ fn row(token: &TokenStatus, look: Look, now: Timestamp) -> Markup {
     }
 }
 
-/// A time in words, or the given word if there is none.
+/// Renders a time in words. Without a time, renders the text `none`.
 fn words_or(at: Option<Timestamp>, none: &str, words: impl Fn(Timestamp) -> String) -> Markup {
     html! {
         @match at {
@@ -193,7 +194,8 @@ fn step(token: &TokenStatus, at: Timestamp, now: Timestamp) -> String {
     format!("{} {}", words::next_step(token), relative::until(at, now))
 }
 
-/// Rejected, expired, or without its app's secret: then the dates of rotation and expiry are irrelevant.
+/// Whether the token is rejected, expired or without a valid app secret. The dates of rotation and expiry are then
+/// irrelevant.
 fn is_dead(token: &TokenStatus) -> bool {
     token.runway_seconds == Some(0)
 }
@@ -202,13 +204,14 @@ fn rotates_at(token: &TokenStatus) -> Option<Timestamp> {
     token.rotate_at.filter(|_| !is_dead(token))
 }
 
-/// The token's lifetime as a bar: its age, the planned rotation, and the last tenth. The text beside it says the same.
+/// Renders the token's lifetime as a bar with its age, the planned rotation and the last tenth. The text next to it has
+/// the same information.
 fn bar(token: &TokenStatus, class: &str, now: Timestamp) -> Markup {
     html! {
         svg class=(class) aria-hidden="true" {
             rect.late x="90%" width="10%" height="100%" {}
             @if let (Some(issued), Some(expires)) = (token.issued_at, token.expires_at) {
-                // Minimum bar width, so that a new token is visible.
+                // The minimum width keeps a new token visible.
                 @let age = percent(now, issued, expires).max(1.2);
                 rect.age width=(format_args!("{age:.1}%")) height="100%" {}
                 @if let Some(at) = rotates_at(token) {

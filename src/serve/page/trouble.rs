@@ -1,4 +1,4 @@
-//! A card for each condition: title, tokens, cause, action, time left. Pure.
+//! A card for each condition, with title, tokens, cause, action and time left. This module is pure.
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ use crate::process::relative;
 use crate::status::condition::{Condition, Severity};
 use crate::status::document::Status;
 
-/// The number of open cards; further ones are folded.
+/// The number of cards that are open. Further cards are folded.
 const OPEN: usize = 5;
 
 pub(super) fn section(status: &Status) -> Markup {
@@ -29,7 +29,8 @@ pub(super) fn section(status: &Status) -> Markup {
     }
 }
 
-/// A folded card shows title and tokens; a browser unfolds it when a link leads into it.
+/// Renders a card. A folded card shows only the title and tokens. A browser unfolds a card when a link leads into the
+/// card.
 fn card(condition: &Condition, folded: bool, now: Timestamp) -> Markup {
     let look = Look::of_severity(condition.severity);
     let word = match condition.severity {

@@ -1,30 +1,31 @@
-//! Which part of the page is shown: which tokens, which of their pages, and whether it reloads itself.
+//! The view of the status page. It selects the tokens, the page of the list, and whether the page reloads itself.
 //!
-//! Owns the page's query, `?q=contoso&state=needs_login&page=2&paused`. A value that makes no sense is left out. Pure.
+//! This module owns the query string of the page, such as `?q=contoso&state=needs_login&page=2&paused`. Invalid values
+//! are ignored. This module is pure.
 
 use form_urlencoded::{Serializer, parse};
 
 use crate::status::document::TokenStatus;
 use crate::status::snapshot::TokenState;
 
-/// The longest text to search for, in characters. No name of a token and no address of a secret is longer.
+/// The maximum length of the search text in characters. Token names and secret addresses are shorter.
 pub(super) const MOST_SEARCHED: usize = 256;
 
-/// What a reader chose.
+/// The view that a reader chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// The page does not reload itself: for slow readers and screen readers.
+    /// Whether the page does not reload itself. A page without reloads helps slow readers and users of screen readers.
     pub paused: bool,
-    /// Part of a token's name or of the address of its secret, in any case.
+    /// The search text: a part of a token's name or of its secret's address. Case is ignored.
     pub(super) search: String,
-    /// Only tokens in this state.
+    /// The state of the tokens to show. `None` shows tokens in every state.
     pub(super) state: Option<TokenState>,
-    /// Counted from 0.
+    /// The page of the list, counted from 0.
     pub(super) number: usize,
 }
 
 impl View {
-    /// What a query asks for.
+    /// Parses a query string.
     pub fn of(query: &str) -> Self {
         let mut view = Self::default();
         for (key, value) in parse(query.as_bytes()) {
@@ -39,7 +40,7 @@ impl View {
         view
     }
 
-    /// The address of this view, relative to the page.
+    /// The URL of this view, relative to the status page.
     pub(super) fn address(&self) -> String {
         let mut query = Serializer::new(String::new());
         if !self.search.is_empty() {
@@ -60,22 +61,22 @@ impl View {
         }
     }
 
-    /// The same tokens, on a page that reloads itself or that does not.
+    /// Returns this view with or without automatic reloading.
     pub(super) fn pausing(&self, paused: bool) -> Self {
         Self { paused, ..self.clone() }
     }
 
-    /// The same tokens, another page of them.
+    /// Returns this view with another page of the list.
     pub(super) fn turned_to(&self, number: usize) -> Self {
         Self { number, ..self.clone() }
     }
 
-    /// Whether some tokens are left out by choice.
+    /// Whether the view hides some tokens.
     pub(super) fn filters(&self) -> bool {
         !self.search.is_empty() || self.state.is_some()
     }
 
-    /// Whether a token is one of those that were asked for.
+    /// Whether this view shows a token.
     pub(super) fn shows(&self, token: &TokenStatus) -> bool {
         let wanted = self.search.to_lowercase();
         let found = |text: &str| text.to_lowercase().contains(&wanted);

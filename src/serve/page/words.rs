@@ -1,4 +1,4 @@
-//! The page's words for kinds, states and verdicts.
+//! The page's texts for kinds, states and verdicts.
 
 use chrono::TimeDelta;
 
@@ -9,7 +9,7 @@ use crate::status::document::{Status, TokenStatus};
 use crate::status::line;
 use crate::status::snapshot::TokenState;
 
-/// A status at a glance: a color class, a shape of its own and always a word beside it.
+/// The look of a status: a color and an icon. A word always appears next to the icon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Good,
@@ -28,7 +28,7 @@ impl Look {
         }
     }
 
-    /// The strokes of the icon: a tick, an exclamation mark, a cross, a question mark.
+    /// The SVG path of the icon: a check mark, an exclamation mark, a cross or a question mark.
     pub(super) fn strokes(self) -> &'static str {
         match self {
             Self::Good => "M7 12.5l3.4 3.4L17.2 9",
@@ -38,7 +38,7 @@ impl Look {
         }
     }
 
-    /// The same color without the style sheet: in a tab's icon.
+    /// The color as hexadecimal digits, for the browser tab's icon, which does not use the style sheet.
     pub(super) fn plain_colour(self) -> &'static str {
         match self {
             Self::Good => "17734a",
@@ -55,7 +55,7 @@ impl Look {
         }
     }
 
-    /// A token's own color: by its gravest condition, else by its state.
+    /// The look of a token. Its most severe condition determines the look, or its state if it has no condition.
     pub(super) fn of_token(token: &TokenStatus, gravest: Option<Severity>) -> Self {
         match (gravest, token.state) {
             (Some(Severity::Critical), _) => Self::Bad,
@@ -74,7 +74,7 @@ impl Look {
     }
 }
 
-/// The overall status, a headline, and a sentence.
+/// The overall status as a look, a headline and a sentence.
 pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     let count = status.tokens.len();
     if !status.healthy {
@@ -103,7 +103,8 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
     (Look::Good, "All is well", format!("{each}.{next}"))
 }
 
-/// The number of tokens that are not known to work now, and the oldest of their last proofs.
+/// A sentence with the number of unconfirmed tokens and the oldest of their last proofs. `None` if there are no such
+/// tokens.
 fn unconfirmed(status: &Status) -> Option<String> {
     let count = status.tokens.len();
     let unknown = || status.tokens.iter().filter(|token| token.state == TokenState::Unknown);
@@ -119,7 +120,7 @@ fn unconfirmed(status: &Status) -> Option<String> {
     })
 }
 
-/// Tokens with a critical condition.
+/// The names of the tokens with a critical condition.
 fn affected(status: &Status) -> impl Iterator<Item = &str> {
     let names = status.tokens.iter().map(|token| token.name.as_str());
     names.filter(|name| status.gravest(Some(name)) == Some(Severity::Critical))
@@ -129,7 +130,7 @@ pub(super) fn tokens(count: usize) -> String {
     if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
 }
 
-/// The number of tokens in each state.
+/// A text with the number of tokens in each state.
 pub(super) fn tally(status: &Status) -> String {
     let counts = TokenState::ALL.into_iter().filter_map(|standing| {
         let count = status.tokens.iter().filter(|token| token.state == standing).count();
@@ -138,13 +139,13 @@ pub(super) fn tally(status: &Status) -> String {
     counts.collect::<Vec<_>>().join(" · ")
 }
 
-/// The elapsed part of a token's lifetime.
+/// A token's age, with its lifetime if the expiry is known.
 pub(super) fn age(issued: Timestamp, expires: Option<Timestamp>, now: Timestamp) -> String {
     let old = relative::span(now - issued);
     expires.map_or_else(|| old.clone(), |at| format!("{old} of {}", relative::span(at - issued)))
 }
 
-/// When a token expires, or that it has expired.
+/// The time until a token expires, or a text that it has expired or is rejected.
 pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     if at <= now {
         "expired".to_owned()
@@ -155,12 +156,12 @@ pub(super) fn end(at: Timestamp, dead: bool, now: Timestamp) -> String {
     }
 }
 
-/// The time until the first token expires.
+/// Formats the time left, which is given in seconds.
 pub(super) fn time_left(seconds: i64) -> String {
     if seconds > 0 { relative::span(TimeDelta::seconds(seconds)) } else { "none".to_owned() }
 }
 
-/// A state in words.
+/// The name of a state.
 pub(super) fn state(state: TokenState) -> &'static str {
     match state {
         TokenState::Current => "Current",
@@ -174,7 +175,7 @@ pub(super) fn state(state: TokenState) -> &'static str {
     }
 }
 
-/// The next step in words, without its time.
+/// The name of the next step, without its time.
 pub(super) fn next_step(token: &TokenStatus) -> &'static str {
     match token.state {
         TokenState::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",

@@ -1,6 +1,8 @@
-//! The action for each kind of condition: a sentence or two, with the command to type or the page to open.
+//! Action texts for each kind of condition. Each text has one or two sentences and names a command to type or a page to
+//! open.
 //!
-//! Pure. Read at night and on a phone: an action fits whole into every message (`alert::forms`).
+//! This module is pure. Operators may read an action at night on a phone, so it must fit into every message
+//! (`alert::forms`).
 
 use crate::ports::advice::Advice;
 use crate::ports::diagnosis::Subject;
@@ -10,11 +12,11 @@ use crate::status::snapshot::Snapshot;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
-/// The action for this host's clock.
+/// The action for a wrong host clock.
 pub(super) const CLOCK: &str =
     "set this host's clock: `timedatectl set-ntp true`; until then the vault's time is used";
 
-/// The action for an alert sink.
+/// The action for an alert sink to which delivery fails.
 pub(crate) fn of_sink(name: &str) -> String {
     format!(
         "check the address or key that [[alert]] {name} is given, and the network on the way to it: `perennial check --alerts` sends a test"
@@ -29,7 +31,7 @@ pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     )
 }
 
-/// The action for a successor that this process holds.
+/// The action for a new refresh token that is held in memory and not saved.
 fn unsaved(grant: &ManagedToken) -> String {
     let ManagedToken { name, secret, strict, .. } = grant;
     let lost = if *strict {
@@ -40,11 +42,11 @@ fn unsaved(grant: &ManagedToken) -> String {
     format!("give back write access to {secret}; keep this process running until it is saved{lost}")
 }
 
-/// The action for a token's condition.
+/// The action for a condition of a token.
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
-        // Nothing in the vault shows that the tenant was mended, and to redeem more often would be a waste.
+        // The vault does not show when an operator fixes the tenant, and more frequent redemptions would be a waste.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial tries again daily, and at once after `perennial rotate {}`",
             of.grant.name
@@ -71,7 +73,8 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("{}; {picked_up}", advice.text(&subject))
         }
         (Some(advice), _) => advice.text(&subject),
-        // A deleted secret looks like a missing one to a process that has not seen it before, and blocks every write.
+        // A process that has not seen the secret before cannot tell a deleted secret from a missing one. A deleted
+        // secret blocks every write.
         (None, Kind::NeverSignedIn) => format!(
             "sign in with a second factor: `perennial login {name}`; where its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
@@ -95,7 +98,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             };
             stated.map_or_else(again, str::to_owned)
         }
-        // The tags in the vault hold no code.
+        // If the rejection was read from the vault's tags, its code is unknown.
         (None, Kind::AppCredentialRefused | Kind::AppMisconfigured) => {
             format!("see which code Entra refuses with, and what to do: `perennial check {name}`")
         }
@@ -110,7 +113,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             let ends =
                 format!("az ad app credential list --id {app} --query 'max([].endDateTime)' --output tsv");
             match &of.grant.client_secret {
-                // Key Vault's `--expires` takes whole seconds only.
+                // `--expires` of the Azure CLI accepts only whole seconds.
                 Source::Secret(at) => format!(
                     "note the end of the app's secret (the latest, if the app has several): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
                     at.vault_name(),
@@ -121,7 +124,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
                 ),
             }
         }
-        // Entra may have rejected the vault's identity.
+        // Entra may also have rejected the vault's identity, and then the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)

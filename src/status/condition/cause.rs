@@ -1,4 +1,4 @@
-//! Causes of conditions: their names in texts, and the source of incident ids.
+//! Causes of conditions. A cause has a name for texts and determines the incident ids.
 
 use std::sync::Arc;
 
@@ -9,24 +9,25 @@ use crate::status::snapshot::Snapshot;
 use crate::token::managed::{Deployment, TokenName};
 use crate::token::secret::SecretAddress;
 
-/// The namespace of all incident ids.
+/// The UUID namespace of all incident ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7065_7265_6e6e_6961_6c00_0000_0000_0001);
 
 /// The cause of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     name: String,
-    /// The first secret of the deployment. `None` for a token's own secret, which is the same one in every deployment.
+    /// The first secret of the deployment. `None` if the cause is a token's own secret, which is the same in every
+    /// deployment.
     deployment: Option<Arc<str>>,
 }
 
 impl Cause {
-    /// A token, by the vault secret that holds it.
+    /// A token, identified by its vault secret.
     pub fn token(secret: &SecretAddress) -> Self {
         Self { name: format!("token:{secret}"), deployment: None }
     }
 
-    /// The host that the process runs on.
+    /// The host on which the process runs.
     pub fn host(deployment: &Deployment) -> Self {
         Self::shared("host".to_owned(), deployment)
     }
@@ -36,7 +37,7 @@ impl Cause {
         Self::shared(format!("sink:{name}"), deployment)
     }
 
-    /// The app of a token. Tokens of one app share the failures of its credential.
+    /// The app of a token. All tokens of one app share failures of its credential.
     pub(super) fn app(of: &Snapshot) -> Self {
         match of.client_id() {
             Some(client_id) => {
@@ -46,7 +47,7 @@ impl Cause {
         }
     }
 
-    /// Entra.
+    /// Entra, as the token's issuer.
     pub(super) fn issuer(of: &Snapshot) -> Self {
         Self::shared(format!("issuer:{}", of.grant.deployment.authority), &of.grant.deployment)
     }
@@ -56,7 +57,7 @@ impl Cause {
         Self::shared(format!("vault:{url}"), &of.grant.deployment)
     }
 
-    /// A token as Perennial's first version identified it: two deployments could have the same name
+    /// A token identified by its name, as in Perennial's first version. Two deployments could then have the same name
     /// (docs/upgrading.md).
     pub fn token_by_name(name: &TokenName) -> Self {
         Self { name: format!("token:{name}"), deployment: None }
@@ -66,12 +67,12 @@ impl Cause {
         Self { name, deployment: Some(deployment.first_secret.clone()) }
     }
 
-    /// Its name in texts.
+    /// The name of the cause in texts.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The incident id for this kind: the same in every process of a deployment.
+    /// The incident id of this cause for a kind of condition. All processes of a deployment compute the same id.
     pub fn incident(&self, kind: Kind) -> Uuid {
         let Self { name, deployment } = self;
         let shared = deployment.as_ref().map_or_else(String::new, |first| format!("@{first}"));
@@ -79,7 +80,7 @@ impl Cause {
     }
 }
 
-/// The possible causes of a condition of this kind that affects this token.
+/// All causes that a condition of this kind can have if it affects this token.
 pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
     match kind {
         Kind::EntraUnreachable | Kind::EntraThrottled => vec![Cause::issuer(of)],
@@ -91,7 +92,7 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }
         Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],
-        // Its cause is a sink, which a token does not know.
+        // The cause is an alert sink, which a token does not know.
         Kind::AlertUndeliverable => Vec::new(),
         _ => vec![Cause::token(&of.grant.secret)],
     }

@@ -1,4 +1,4 @@
-//! The severity of a condition, by its kind and the time left. Pure.
+//! The severity of a condition, which depends on its kind and on the time left. This module is pure.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,14 @@ use crate::ports::failure::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// There is time.
+    /// There is time to act.
     Warning,
-    /// Action now.
+    /// A person must act now.
     Critical,
 }
 
-/// Critical once a tenth of the lifetime or less is left, and at once if no access token can be obtained.
+/// Computes the severity. Conditions that prevent access tokens are critical. Some other conditions become critical
+/// when a tenth of the lifetime or less is left.
 pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
     let short = runway.is_some_and(|left| left <= lifetime / 10);
     match kind {

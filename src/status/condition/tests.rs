@@ -1,4 +1,4 @@
-//! The conditions of states, as a daemon draws them.
+//! Tests of the conditions that a daemon derives from token states.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn now() -> Timestamp {
     Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
 }
 
-/// The kinds for a token proved three days ago, in this phase and with this many failed attempts.
+/// The kinds of conditions of a token proved three days ago, in the given phase and with the given failure.
 fn kinds(phase: Phase, failing: Option<(Kind, Remedy, u32)>) -> Vec<Kind> {
     let state = State { phase, ..proved_three_days_ago() };
     let Some((kind, remedy, attempts)) = failing else { return kinds_of_state(&state) };
@@ -97,7 +97,7 @@ fn a_successor_held_for_days_is_not_overdue_once_saved() {
     assert_eq!(kinds_of_state(&saved), []);
 }
 
-/// The action for a rejection by the vault, or by the issuer.
+/// The action text for a rejection by the vault or the issuer.
 fn action_of(failure: Failure, newest: Version) -> String {
     let unproved = State { newest: Some(newest), ..State::unknown(now()) };
     let state = samples::failed(unproved, failure, now(), 1);
@@ -157,7 +157,7 @@ fn a_rejection_by_partner_center_holds_until_it_accepts() {
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
-/// Proved now, with Partner Center's verdict from then.
+/// Creates a token state proved now, with Partner Center's verdict from `at`.
 fn heard(said: Acceptance, at: Timestamp) -> State {
     let mut state = samples::proved(version(), now());
     state.hear(&version().id, said, at);
@@ -168,7 +168,7 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
 }
 
-/// Recorded verdicts at start-up, and the status that they give before any service was asked.
+/// Cases: a recorded verdict at start-up, and the status that follows from it before any service was called.
 #[test]
 fn a_recorded_verdict_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
@@ -201,7 +201,7 @@ fn a_recorded_verdict_of_partner_center_still_holds() {
     }
 }
 
-/// A token that is a hundred days old, in this phase, proved this many days ago.
+/// Creates the state of a token that was issued a hundred days ago. The arguments give its phase and its last proof.
 fn old(phase: Phase, proved_days_ago: Option<i64>, failing: Option<Kind>) -> State {
     let version = samples::version("v", now() - TimeDelta::days(100));
     let mut state = State { phase, newest: Some(version.clone()), ..State::unknown(now()) };
@@ -278,7 +278,7 @@ fn tokens_of_one_app_share_its_conditions() {
     assert_eq!(told.iter().map(|condition| condition.tokens.len()).collect::<Vec<_>>(), [2]);
 }
 
-/// While no access token can be obtained or used, no time is left, however long the token itself would live.
+/// If no access token can be obtained or used, no time is left, even if the refresh token has not expired.
 #[test]
 fn without_a_usable_access_token_no_time_is_left() {
     let refused = |kind, remedy, about| {
@@ -302,7 +302,7 @@ fn without_a_usable_access_token_no_time_is_left() {
     assert!(left > TimeDelta::days(80), "the stored token can still be redeemed");
 }
 
-/// The app's secret has an expiry in the configuration; the token's own cannot be read.
+/// The configuration contains the expiry of the app's secret, but the token's expiry cannot be read.
 #[test]
 fn an_unreadable_token_has_no_known_expiry() {
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Token, "as told");
@@ -327,7 +327,7 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }
 
-/// Independent deployments that use the same pager.
+/// Two independent deployments use the same pager.
 #[test]
 fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     let operator = Remedy::Operator;

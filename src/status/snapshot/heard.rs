@@ -1,25 +1,25 @@
-//! Partner Center's last verdict, to this process or the previous one.
+//! Partner Center's last verdict on a token. This process or the previous one received the verdict.
 
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
 use crate::rotation::state::{Noted, Verdict};
 
-/// Partner Center's last verdict.
+/// Partner Center's last verdict on a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Heard {
-    /// When it was last given.
+    /// When Partner Center last gave this verdict.
     pub(super) at: Option<Timestamp>,
-    /// Whether it accepts the access token.
+    /// Whether Partner Center accepts the access token.
     pub(super) accepted: Option<bool>,
     /// Whether the grant carries MFA, if known.
     pub(super) mfa: Option<bool>,
-    /// Since when it has been given.
+    /// When Partner Center first gave this verdict.
     pub(super) since: Option<Timestamp>,
 }
 
 impl Heard {
-    /// From this process or, as recorded in the vault, from the previous one. An acceptance expires with the proof. A
-    /// rejection does not expire; only an acceptance clears it.
+    /// Uses this process's verdict. If this process has no verdict, uses the previous process's verdict from the vault.
+    /// An acceptance before `counts_from` has expired. A rejection does not expire; only an acceptance clears it.
     pub(super) fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
         match (verdict, noted) {
             (Some(Verdict { acceptance, at, since }), _) => {

@@ -1,4 +1,4 @@
-//! Reading and writing of a version's tags.
+//! Tests for reading and writing a version's tags.
 
 use super::*;
 

@@ -1,6 +1,7 @@
-"""Whether a message has the form that its receiver documents, and the expected content.
+"""Checks that a message has the form that its receiver documents, and the expected content.
 
-Owns the reading of messages. The schemas lie beside; how a signature is verified is taken from docs/alerting.md.
+Owns the parsing of messages. The schemas are in the folder beside this file. The code that verifies signatures comes from
+docs/alerting.md.
 """
 
 import base64
@@ -24,19 +25,19 @@ SCHEMAS = {
     path.stem: Draft202012Validator(json.loads(path.read_text())) for path in (HERE / "schemas").glob("*.json")
 }
 CONTENT_TYPES = {"webhook": "application/cloudevents+json; charset=utf-8"}
-# Teams accepts 28 KB, the least of all receivers.
+# Teams accepts 28 KB, which is the lowest limit of all receivers.
 LARGEST = 28_000
 
 
 def block(language, mark):
-    """The block of the page on alerting that has this text in it."""
+    """Returns the code block of docs/alerting.md that contains this text."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.S | re.M)
     [found] = [text for text in blocks if mark in text]
     return found
 
 
 def sound(message, schema):
-    """A message's JSON, once it is as documented."""
+    """Checks a message against its documented form, and returns its JSON."""
     assert message.headers["content-type"] == CONTENT_TYPES.get(schema, "application/json"), message.headers
     assert len(message.body) <= LARGEST, f"{len(message.body)} bytes"
     body = json.loads(message.body)
@@ -46,21 +47,21 @@ def sound(message, schema):
 
 
 def teams(message):
-    """The headline."""
+    """Returns the headline."""
     return sound(message, "teams")["attachments"][0]["content"]["body"][0]["text"]
 
 
 def slack(message):
-    """The headline."""
+    """Returns the headline."""
     return sound(message, "slack")["text"]
 
 
 def text(kind, message):
-    """All that people read of a message, once it is as documented."""
+    """Checks a message against its documented form, and returns all text that people read."""
     if kind == "email":
         letter = mail(message)
         return f"{letter['Subject']}\n{letter.get_content()}"
-    # Letters of JSON stand for themselves here: no text that is looked for has any other.
+    # The JSON is not parsed: the tests search it for text that has no escaped characters.
     return json.dumps(sound(message, kind), ensure_ascii=False)
 
 
@@ -72,7 +73,7 @@ def pagerduty(message, routing_key):
 
 
 def event(message):
-    """The event, its incident and its id."""
+    """Returns the event, its incident and its id."""
     event = sound(message, "webhook")
     assert event["id"] == message.headers["webhook-id"]
     read = from_http(message.headers, message.body)
@@ -83,20 +84,20 @@ def event(message):
 
 
 def webhook(message, key):
-    """The same, once its signature is verified."""
+    """Verifies the signature, and returns the event, its incident and its id."""
     signed_by(key, message)
     return event(message)
 
 
 def mail(message):
-    """The letter, once it is one of those that Perennial is to send."""
+    """Checks that Perennial may send this mail, and returns it."""
     assert message.sender == "perennial@contoso.com"
     assert message.recipients == ["on-call@contoso.com", "second@contoso.com"]
     letter = email.message_from_bytes(message.body, policy=email.policy.default)
     assert not letter.defects, letter.defects
     for header in ("From", "To", "Date", "Subject", "Message-ID", "MIME-Version"):
         assert len(letter.get_all(header, [])) == 1, f"{header}: {letter.get_all(header)}"
-    # A letter about several incidents belongs to no thread.
+    # A mail about several incidents belongs to no thread.
     assert len(letter.get_all("References", [])) <= 1, letter.get_all("References")
     assert letter["Auto-Submitted"] == "auto-generated"
     assert letter.get_content_type() == "text/plain"
@@ -109,7 +110,7 @@ is_genuine = _page["is_genuine"]
 
 
 def is_genuine_by_hand(key, headers, body):
-    """The same by the shell lines of the page."""
+    """Verifies the signature with the shell commands of docs/alerting.md."""
     names = {"ID": "webhook-id", "TIMESTAMP": "webhook-timestamp", "SIGNATURE": "webhook-signature"}
     given = {name: headers[header] for name, header in names.items()}
     with tempfile.NamedTemporaryFile() as file:
@@ -120,7 +121,7 @@ def is_genuine_by_hand(key, headers, body):
 
 
 def is_genuine_to_others(key, headers, body):
-    """The same by Standard Webhooks' own library, for a key that begins with `whsec_`."""
+    """Verifies the signature with the library of Standard Webhooks, for a key that begins with `whsec_`."""
     try:
         Webhook(key).verify(body, headers)
         return True
@@ -129,7 +130,7 @@ def is_genuine_to_others(key, headers, body):
 
 
 def signed_by(key, message):
-    """All three verifiers accept the unchanged event only."""
+    """Checks that all three verifiers accept the event, and reject a changed one."""
     headers, body = message.headers, message.body
     later = str(int(headers["webhook-timestamp"]) + 1)
     cases = [
@@ -148,8 +149,8 @@ def signed_by(key, message):
 
 
 def old_events_are_refused():
-    """A replayed event is not genuine, although its signature is right."""
-    # The events of the story are signed with a key of the other kind.
+    """Checks that the verifiers reject a replayed event, although its signature is valid."""
+    # The events of the scenario are signed with a key of the other kind.
     key = "a plain key, of any letters"
     signer = Webhook(base64.b64encode(key.encode()).decode())
     for age, wanted in [(0, True), (3600, False), (-3600, False)]:

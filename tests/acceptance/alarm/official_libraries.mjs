@@ -1,5 +1,5 @@
-// The events that the scenario's webhook received, read by the official JavaScript libraries of CloudEvents and Standard
-// Webhooks. Takes the events as JSON (headers, body in base64) and the signing key in EVENTS_KEY.
+// Reads the events of the scenario's webhook with the official JavaScript libraries of CloudEvents and Standard Webhooks.
+// Takes the events as JSON (headers, body in base64) and the signing key in EVENTS_KEY.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,7 @@ for (const { headers, body: encoded } of events) {
   assert.equal(event.id, headers["webhook-id"]);
   assert.equal(event.data.condition.kind.length > 0, true);
 }
-// A receiver that took any character set would not show that ours is the one it knows.
+// A receiver that accepts any character set could not show that Perennial's is the right one.
 const [{ headers, body }] = events;
 const upper = { ...headers, "content-type": "application/cloudevents+json; charset=UTF-8" };
 assert.throws(() => HTTP.toEvent({ headers: upper, body: Buffer.from(body, "base64").toString("utf8") }).validate());

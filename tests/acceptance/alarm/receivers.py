@@ -1,6 +1,6 @@
-"""The receivers of all sinks: an HTTPS server with a path for each, and two mail servers.
+"""The receivers of all sinks: an HTTPS server with a path for each sink, and two mail servers.
 
-Owns what was received, by whom and when. Judges nothing. The mail servers are aiosmtpd's.
+Records the messages, the sink and the time of each. Does not check messages. The mail servers use aiosmtpd.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-# It warns of what it does itself.
+# aiosmtpd warns of its own deprecated calls.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 MAIL_LOGIN = ("perennial", "canary-mail-password")
 
-# 127.0.0.1 to the kernel, and to Perennial a server somewhere: it insists on STARTTLS there, and does without on
-# loopback.
+# The kernel treats this address as 127.0.0.1, but Perennial treats it as another host. So Perennial requires STARTTLS here.
+# On loopback it does not.
 SOMEWHERE = "[::ffff:127.0.0.1]"
 
 # The documented answer of each service.
@@ -36,7 +36,7 @@ ANSWERS = {
 
 @dataclass
 class Received:
-    """One message."""
+    """A received message."""
 
     sink: str
     at: float
@@ -47,14 +47,14 @@ class Received:
 
 
 class Receivers:
-    """All of them, listening on ports of their own."""
+    """All receivers, each on its own port."""
 
     def __init__(self, certificate, key):
         self._received = []
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate, key)
         web = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        # The handler makes the handshake, so that no client waits for another's.
+        # The handler does the TLS handshake, so that no client waits for the handshake of another.
         web.socket = tls.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
         self.origin = f"https://localhost:{web.server_port}"
         threading.Thread(target=web.serve_forever, daemon=True).start()
@@ -100,7 +100,7 @@ class Receivers:
 
 
 class _Mailbox:
-    """What aiosmtpd hands a mail to."""
+    """The handler to which aiosmtpd passes each mail."""
 
     def __init__(self, sink, received):
         self.sink, self.received = sink, received

@@ -1,8 +1,8 @@
-"""The outage: what happens, which messages each receiver must get, and how soon.
+"""The outage: the story, the messages that each receiver must get, and their delays.
 
-Owns the story and the processes in it. Time: the spans in the rules, in the configurations on the page and in the
-promise of "prove_every plus five minutes" are a sixtieth of themselves here, so that a minute lasts a second.
-Nothing else about them is changed but addresses, and who is trusted.
+Owns the story and its processes. All times are divided by sixty, so that a minute lasts a second: the times in the rules, in
+the configurations on the page, and in the promise "prove_every plus five minutes". Only the addresses and the trusted
+certificates differ too.
 """
 
 import base64
@@ -28,10 +28,10 @@ RULES = Path(__file__).parent / "../../../deploy/prometheus/rules.yml"
 PROVE_EVERY = 25  # below the 14 redemptions of one user and app in five minutes
 # Of the promise "within prove_every plus five minutes".
 PROMISED = PROVE_EVERY + 5
-# From the failure's line in the log until the message is there.
+# The time from the log line of the failure until the message arrives.
 AT_ONCE = 1
 PING_EVERY = 15
-# A condition older than two minutes at a start counts as reported: the vault's clock is advanced by this.
+# At a start, a condition older than two minutes counts as reported. So the test advances the vault's clock by this time.
 GROWN_OLD = "4m"
 
 ROUTING_KEY = secrets.token_hex(16)
@@ -43,7 +43,7 @@ processes = []
 
 
 def until(what, wanted, seconds=30):
-    """Waits until something holds, and returns it."""
+    """Waits until the function returns a true value, and returns this value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := wanted():
@@ -52,12 +52,12 @@ def until(what, wanted, seconds=30):
     raise AssertionError(f"in vain: {what}")
 
 
-# Where the messages are to lead.
+# The addresses to which the messages link.
 RUNBOOK = "https://wiki.contoso.com/runbook"
 
 
 def start(name, *command, **variables):
-    """Starts a process; what it says goes to a file."""
+    """Starts a process. Its output goes to a file."""
     with open(LAB / f"{name}.log", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | variables)
     processes.append(process)
@@ -66,13 +66,13 @@ def start(name, *command, **variables):
 
 
 def stop(process, how=signal.SIGTERM):
-    """Ends it, and gives back how it ended."""
+    """Stops the process, and returns its exit code."""
     process.send_signal(how)
     return process.wait(30)
 
 
 def said(process, pattern, seconds=30):
-    """The output of a process, by a pattern with one group."""
+    """Searches the output of a process with a pattern that has one group."""
     def found():
         return process.poll() is not None or re.search(pattern, process.log.read_text())
 
@@ -82,12 +82,12 @@ def said(process, pattern, seconds=30):
 
 
 def ended(process):
-    """Waits until a process has done its part."""
+    """Waits until a process has finished."""
     assert process.wait(60) == 0, process.log.read_text()
 
 
 def events(daemon, name, **fields):
-    """Lines of the daemon's log."""
+    """Returns lines of the daemon's log."""
     lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line.endswith("}")]
     lines = [line for line in lines if line.get("event") == name]
     return [line for line in lines if all(line.get(field) == value for field, value in fields.items())]
@@ -98,7 +98,7 @@ def logged_at(event):
 
 
 def get(url, body=None, method=None):
-    """JSON from one of the servers here."""
+    """Reads JSON from one of the servers of this test."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, method=method)
     trust = ssl.create_default_context(cafile=LAB / "roots.pem")
@@ -107,7 +107,7 @@ def get(url, body=None, method=None):
 
 
 def hastened(text):
-    """The same with every span a sixtieth of itself."""
+    """Divides every time in a text by sixty."""
     spans = re.compile(r"\b(for|keep_firing_for|group_wait|\w+_interval): (\d+)([smh])\b")
     units = {"s": 1, "m": 60, "h": 3600}
     return spans.sub(lambda span: f"{span[1]}: {int(span[2]) * units[span[3]] * 1000 // 60}ms", text)
@@ -121,7 +121,7 @@ def file(name, text):
 
 
 def configure(receivers):
-    """The sandbox's ready configuration, with every sink there is."""
+    """Writes the sandbox's configuration with every kind of sink."""
     def source(name, value):
         return f'{{ file = "{file(name, value)}" }}'
 
@@ -146,24 +146,24 @@ def configure(receivers):
 
 
 def perennial(name, *command, **variables):
-    """One of its commands, which trusts the sandbox and the receivers."""
+    """Runs a command of Perennial that trusts the sandbox and the receivers."""
     variables |= {"PERENNIAL_CONFIG": str(LAB / "perennial.toml"), "PERENNIAL__CLOUD__CA_FILE": str(LAB / "roots.pem")}
     return start(name, PROGRAM, *command, "--log-format", "json", **variables)
 
 
 def run(name, listen):
-    """The daemon."""
+    """Starts the daemon."""
     return perennial(name, "run", PERENNIAL__HTTP__LISTEN=listen)
 
 
 def exchanged(text, written, address):
-    """The same with this address for the one that is written there, once."""
+    """Replaces an address in a text. It must occur once."""
     assert text.count(written) == 1, written
     return text.replace(written, address)
 
 
 def watch(receivers, daemon):
-    """Prometheus and Alertmanager, as the page says: as it stands by their own checkers, then hastened."""
+    """Starts Prometheus and Alertmanager as on the page: first checks the configuration, then shortens its times."""
     prometheus, alertmanager = checks.block("yaml", "# prometheus.yml"), checks.block("yaml", "# alertmanager.yml")
     file("verbatim/rules.yml", RULES.read_text())
     checkers = [(["promtool", "check", "config"], prometheus), (["amtool", "check-config"], alertmanager)]
@@ -192,7 +192,8 @@ def watch(receivers, daemon):
     )
     server.address = said(server, r'msg="Listening on" address=(\S+)')
     said(server, "(Server is ready to receive web requests)")
-    # Prometheus may wait for five seconds before it scrapes anything: hastened, that is five minutes without Perennial.
+    # Prometheus may wait five seconds before the first scrape. With the shortened times, that is five minutes without
+    # Perennial.
     until("a scrape", lambda: sampled(server, "perennial_token_proved_timestamp_seconds"))
     file("rules.yml", hastened(RULES.read_text()))
     server.send_signal(signal.SIGHUP)
@@ -200,21 +201,21 @@ def watch(receivers, daemon):
 
 
 def sampled(server, query):
-    """Prometheus' answer to a query: the first value, or nothing."""
+    """Returns the first value of Prometheus' answer to a query, or nothing."""
     answer = get(f"http://{server.address}/api/v1/query?" + urllib.parse.urlencode({"query": query}))
     result = answer["data"]["result"]
     return result[0]["value"][1] if result else None
 
 
 def incidents(receivers, name):
-    """Alertmanager's messages about an alert: status, labels, annotations, and since when."""
+    """Returns Alertmanager's messages about an alert: status, labels, annotations, and start time."""
     told = [checks.sound(message, "alertmanager") for message in receivers.at("on-call")]
     alerts = [alert for body in told for alert in body["alerts"] if alert["labels"]["alertname"] == name]
     return [(one["status"], one["labels"], one["annotations"], one["startsAt"]) for one in alerts]
 
 
 def told_once(receivers, name, severity, kind):
-    """Alertmanager reported it once, and its end once, as the same alert."""
+    """Checks that Alertmanager reported the alert once, and its end once."""
     told = incidents(receivers, name)
     assert [status for status, *_ in told] == ["firing", "resolved"], (name, told)
     for _, labels, annotations, since in told:
@@ -226,7 +227,7 @@ def told_once(receivers, name, severity, kind):
 
 
 def heard(receivers, sink):
-    """Without the ends of incidents that the receiver does not hold: a start sends them too (docs/alerting.md)."""
+    """Drops the ends of incidents that the receiver does not have. A start sends them too (docs/alerting.md)."""
     held, kept = set(), []
     for message in receivers.at(sink):
         if sink == "pagerduty":
@@ -243,7 +244,7 @@ def heard(receivers, sink):
 
 
 def all_told(receivers, count, sinks=SINKS):
-    """When the message of this number was at every sink."""
+    """Returns the time when every sink had the message with this number."""
     def arrived():
         return all(len(heard(receivers, sink)) >= count for sink in sinks)
 
@@ -252,7 +253,7 @@ def all_told(receivers, count, sinks=SINKS):
 
 
 def soon(what, since, arrivals, within):
-    """Prints how long it took, and holds it to its bound."""
+    """Prints the delay, and checks it against its limit."""
     took = {sink: at - since for sink, at in arrivals.items()}
     print(f"{what}: " + ", ".join(f"{sink} {span:.2f} s" for sink, span in took.items()))
     assert max(took.values()) < within, f"{what}: more than {within} s"
@@ -261,7 +262,7 @@ def soon(what, since, arrivals, within):
 def story(receivers, sandbox):
     controls = sandbox.origin + "/_sandbox"
     configure(receivers)
-    # A first token would be reported as a first sign-in; this one is managed already.
+    # Perennial would report a first token as a first sign-in. This token is managed already.
     ended(perennial("rotate", "rotate"))
     first = run("run-1", "127.0.0.1:0")
     listen = said(first, r'"event":"listening".*"address":"([^"]+)"')
@@ -282,7 +283,7 @@ def story(receivers, sandbox):
     until("Alertmanager tells it", lambda: incidents(receivers, "PerennialActionNeeded"))
     print(f"from the revocation to Alertmanager's message: {receivers.at('on-call')[0].at - revoked:.1f} s")
 
-    # The process is killed, and started again once that was noticed.
+    # The process is killed. Once that is noticed, it starts again.
     def noted():
         versions = [secret["versions"] for secret in get(f"{controls}/state")["secrets"]]
         return any("refused-kind" in version["tags"] for of in versions for version in of)
@@ -296,7 +297,7 @@ def story(receivers, sandbox):
         until("refused again", lambda: len(events(second, "attempt_failed", kind="login_required")) > attempt)
         second.send_signal(signal.SIGHUP)
     until("Prometheus has it again", lambda: sampled(prometheus, 'perennial_condition{kind="login_required"}'))
-    # Those that keep incidents get it once more.
+    # The sinks that keep incidents get the message once more.
     all_told(receivers, 2, ["pagerduty", "webhook"])
 
     # The user signs in.
@@ -306,7 +307,7 @@ def story(receivers, sandbox):
     over = all_told(receivers, 2, PEOPLE) | all_told(receivers, 3, ["pagerduty", "webhook"])
     soon("from the sign-in to the message that it is over", signed_in, over, PROMISED)
 
-    # The vault denies access, long enough for Prometheus' rule.
+    # The vault denies access for long enough to trigger Prometheus' rule.
     no_role = {"status": 403, "code": "Forbidden", "inner": "ForbiddenByRbac"}
     get(f"{controls}/faults", {"peer": "key_vault"} | no_role)
     arrivals = all_told(receivers, 3, PEOPLE) | all_told(receivers, 4, ["pagerduty", "webhook"])
@@ -320,7 +321,7 @@ def story(receivers, sandbox):
     for name in ("PerennialActionNeeded", "PerennialWarning"):
         until(f"Alertmanager tells that {name} is over", lambda: incidents(receivers, name)[-1][0] == "resolved")
 
-    # It is killed and stays away: two pings would have been due.
+    # The process is killed and does not start again. Meanwhile two pings would be due.
     assert stop(second, signal.SIGKILL) == -signal.SIGKILL
     killed = time.time()
     until("Alertmanager tells that it is gone", lambda: incidents(receivers, "PerennialGone"))
@@ -333,10 +334,10 @@ def story(receivers, sandbox):
     until("a proof", lambda: events(third, "proved"))
     metrics(listen)
     assert stop(third) == 0 and events(third, "stopped")
-    # A marked test at every sink, by the same path.
+    # A test message, marked as a test, goes to every sink in the same way.
     ended(perennial("check", "check", "--alerts"))
 
-    # The dead man's switch: without Prometheus its signal ends.
+    # The dead man's switch: without Prometheus, its signal stops.
     beats = receivers.at("dead-mans-switch")
     assert all(checks.sound(beat, "alertmanager")["status"] == "firing" for beat in beats)
     stop(prometheus)
@@ -350,7 +351,7 @@ def story(receivers, sandbox):
 
 
 def every_word(receivers, controls):
-    """All there is to tell of one incident, at each sink: what changes by time comes with the vault's clock."""
+    """Checks all messages about one incident, at each sink. Moves the vault's clock to get the later messages."""
     kind, title = "vault_refused", "Key Vault denied access"
     daemon = run("run-4", "127.0.0.1:0")
     until("a proof", lambda: events(daemon, "proved"))
@@ -359,7 +360,7 @@ def every_word(receivers, controls):
     def told(sink, what, word):
         messages = receivers.at(sink)[seen[sink]:]
         if sink == "webhook":
-            # To verify it, a receiver would need a clock that is as far on.
+            # To verify this event, a receiver would need a clock that is ahead by the same time.
             told = [checks.event(message) for message in messages]
             return any((done, of) == (what, kind) for done, _, of, _ in told)
         if sink == "pagerduty":
@@ -376,11 +377,11 @@ def every_word(receivers, controls):
         for sink in SINKS:
             until(f"{what} at {sink}", lambda: told(sink, what, word))
 
-    # The vault still tells the time with the token, but no longer gives the app secret.
+    # The vault still answers reads of the token, which tells the time. It no longer returns the app secret.
     no_role = {"status": 403, "code": "Forbidden", "inner": "ForbiddenByRbac"}
     get(f"{controls}/faults", {"peer": "key_vault", "subject": "partner-app-secret"} | no_role)
     hear("opened", "Warning")
-    # A tenth of the token's 90 days is left: now it is grave.
+    # A tenth of the token's 90 days is left, so the condition is critical now.
     hear("changed", "Changed, critical", advance="83d")
     hear("reminder", "Still critical", advance="25h")
     get(f"{controls}/faults", method="DELETE")
@@ -390,13 +391,13 @@ def every_word(receivers, controls):
 
 
 def alerts(manager):
-    """The list by Alertmanager's own tool."""
+    """Returns the list that Alertmanager's own tool prints."""
     command = ["amtool", "alert", "query", f"--alertmanager.url=http://{manager.address}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def heartbeat(receivers, killed, restarted):
-    """Pings came while it ran, and none while it was dead."""
+    """Checks that pings came while the daemon ran, and none while it was dead."""
     pings = receivers.at("heartbeat")
     assert all(b"1 token" in ping.body for ping in pings), pings
     silent = [ping.at for ping in pings if killed < ping.at < restarted]
@@ -408,7 +409,7 @@ def heartbeat(receivers, killed, restarted):
 
 
 def metrics(listen):
-    """By Perennial's own count too, no delivery failed."""
+    """Checks that Perennial's own metric counts no failed delivery."""
     with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
         served = answer.read().decode()
     failed = re.findall(r'^perennial_alert_deliveries_total\{.*outcome="failed".*\} (\d+)', served, re.M)
@@ -435,7 +436,7 @@ def judge(receivers):
         assert threads[0] == threads[1] != threads[2] == threads[3], threads
         assert len({letter["Message-ID"] for letter in letters}) == len(letters)
 
-    # The restart sent it once more: the same `dedup_key`, the same `id`.
+    # The restart sent the message again, with the same `dedup_key` and the same `id`.
     told = [checks.pagerduty(message, ROUTING_KEY) for message in heard(receivers, "pagerduty")]
     (_, login, _), (_, vault, _), (_, test, _) = told[0], told[3], told[-1]
     opened = ("trigger", login, "login_required")
@@ -455,7 +456,7 @@ def judge(receivers):
     checks.old_events_are_refused()
     keep_events(receivers.at("webhook"))
 
-    # The first message must be enough to act on.
+    # The first message must contain everything that a person needs.
     for sink in SINKS:
         body = heard(receivers, sink)[0].body.decode()
         for text in ("perennial login partner-center", "AADSTS50173", f"{RUNBOOK}#login_required"):
@@ -475,7 +476,7 @@ def judge(receivers):
 
 
 def keep_events(messages):
-    """For `official_libraries.mjs`."""
+    """Writes the events for `official_libraries.mjs`."""
     kept = [
         {"headers": message.headers, "body": base64.b64encode(message.body).decode()} for message in messages
     ]

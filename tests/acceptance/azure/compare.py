@@ -1,7 +1,8 @@
-"""Whether main.bicep asks for what deploy.sh put: takes the Bicep file, what was put (see az), and parameters NAME=VALUE.
+"""Checks that main.bicep asks for the same resources that deploy.sh sent.
 
-Parses Bicep with a third-party grammar and evaluates as much of the language as the file uses. It knows no types: what
-properties a resource has is for Bicep's compiler to say; here the Azure CLI's requests are the judge.
+Takes the Bicep file, the file of sent resources (see az), and parameters NAME=VALUE. Parses Bicep with a third-party grammar
+and evaluates the part of the language that the file uses. It knows no types, so it cannot check which properties a resource
+has. That is the task of the Bicep compiler. Here the requests of the Azure CLI are the reference.
 """
 import hashlib
 import json
@@ -35,7 +36,7 @@ def parsed(path):
 
 
 class Resource(dict):
-    """One that the file declares: `id`, `name`, `properties` as Azure would tell them; `body` is what is asked for."""
+    """A resource of the file: `id`, `name` and `properties` as Azure would return them; `body` is the request."""
 
 
 class File:
@@ -129,19 +130,19 @@ class File:
 
 
 def key(id, body):
-    """What makes it the same thing: its id, but for what has a made-up name."""
+    """The identity of a resource: its id, without generated names."""
     start, _, _ = id.lower().rpartition("/")
     if start.endswith("/roledefinitions"):
         return f"{start}/{body['properties']['roleName']}"
     return start if start.endswith("/roleassignments") else id.lower()
 
 
-# Key Vault Secrets User, which exists in Azure.
+# Key Vault Secrets User, a built-in role of Azure.
 BUILT_IN = "4633458b-17de-408a-b874-0445c86b69e6"
 
 
 def is_made(role):
-    """Whether the file and the script each make it up."""
+    """Whether both the file and the script generate this value."""
     return "/roleDefinitions/" in role and not role.endswith(BUILT_IN)
 
 

@@ -1,5 +1,5 @@
-// An alert as Teams shows it: the daemon's Adaptive Card, read and drawn by Microsoft's own library. With a folder as second
-// argument the picture of docs/messages.md is written there.
+// Reads and draws the daemon's Adaptive Card with Microsoft's own library, to show an alert as Teams shows it. With a folder
+// as second argument, the test writes the picture of docs/messages.md there.
 
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -16,10 +16,10 @@ instance = "perennial-1"
 runbook_url = "https://wiki.contoso.com/runbook"
 page_url = "https://perennial.contoso.com/"
 `;
-// As Teams draws a card: its width, its font, its colors.
+// The width, font and colors with which Teams draws a card.
 const STYLE = 'body { margin: 0; background: #f5f5f5; font-family: "Segoe UI", sans-serif; } #card { width: 600px; margin: 16px; background: #fff; border-radius: 6px; }';
 
-/** The first message that comes to a Teams sink. */
+/** Returns the first message to a Teams sink. */
 async function receiver() {
   let arrived;
   const first = new Promise((resolve) => { arrived = resolve; });
@@ -55,7 +55,7 @@ await lab(async ({ browser, config, dir, sandbox }) => {
     const card = new AdaptiveCards.AdaptiveCard();
     card.hostConfig = new AdaptiveCards.HostConfig({ fontFamily: 'Segoe UI, sans-serif', spacing: { padding: 16 } });
     card.parse(payload, context);
-    // Markdown is the host's to draw: what it would change stays as it is written.
+    // The host of a card draws Markdown. Here the text stays as it is written.
     AdaptiveCards.AdaptiveCard.onProcessMarkdown = (text, result) => { result.didProcess = false; };
     const drawn = card.render();
     document.getElementById('card').append(drawn);

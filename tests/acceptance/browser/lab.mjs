@@ -1,4 +1,4 @@
-// Shared by the browser tests: the program, the sandbox and Chromium, all of which end with the test.
+// Shared by the browser tests. The program, the sandbox and Chromium end with the test.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,12 +11,12 @@ import { chromium } from 'playwright-core';
 
 export const PERENNIAL = process.argv[2];
 assert.ok(PERENNIAL, 'the first argument is the program to run');
-// On a slow machine a page takes a second; nothing here takes longer than this.
+// On a slow machine a page takes a second. No step takes longer than this.
 export const PATIENCE = 30_000;
 
 const children = new Set();
 
-/** Starts the program; `line(pattern)` waits for a line of either output, `ended` for its end. */
+/** Starts the program. `line(pattern)` waits for a line of its output, `ended` waits for its end. */
 export function start(args, env = {}) {
   const child = spawn(PERENNIAL, args, { env: { ...process.env, BROWSER: 'true', ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   children.add(child);
@@ -49,7 +49,7 @@ export function start(args, env = {}) {
   return { child, line, ended };
 }
 
-/** Runs a test with a sandbox, its ready configuration, and a browser with an empty profile of its own. */
+/** Runs a test with a sandbox, its configuration, and a browser with an empty profile. */
 export async function lab(test, ...options) {
   const dir = await mkdtemp(join(tmpdir(), 'perennial-browser-'));
   let browser;
@@ -120,7 +120,7 @@ export async function daemon(config) {
   const status = async () => (await fetch(`${url}status`)).json();
   return {
     url,
-    /** Looks at everything now, and waits until the status is as it should be. */
+    /** Makes the daemon check everything now, and waits until the status is as expected. */
     look: async (what, holds) => {
       running.child.kill('SIGHUP');
       await until(what, async () => holds(await status()));

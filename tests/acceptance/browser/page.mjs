@@ -1,6 +1,6 @@
-// The status page in Chromium, served by the daemon: fine, in trouble, for a fleet and before anything is known; on a
-// phone and at a desk, light and dark. Judged by axe-core, by the browser's own complaints and by its accessibility
-// tree. With a folder as second argument the pictures of the README are written there.
+// Tests the daemon's status page in Chromium: healthy, with problems, with many tokens, and before the first answer. Each is
+// shown on a phone and on a desktop, light and dark. axe-core, the browser's own errors and its accessibility tree judge the
+// page. With a folder as second argument, the test writes the pictures of the README there.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
@@ -21,13 +21,13 @@ const SCHEMES = ['light', 'dark'];
 const RELOADS_WITHIN = 45_000;
 const PAUSED = '?paused';
 const FLEET = 40;
-// As long as a name may be, and no place to break it.
+// The longest possible name, without a place to break it.
 const LONG_NAME = 'W'.repeat(64);
 
 const DAY = 86_400_000;
 const ago = (days) => new Date(Date.now() - days * DAY).toISOString();
 
-/** A token of the configuration, by another name, with secrets of its own. */
+/** A token of the configuration under another name, with its own secrets. */
 function named(token, name, own = {}) {
   const put = (text, key, value) => text.replace(new RegExp(`^${key} = .*`, 'm'), `${key} = ${value}`);
   let text = put(put(token, 'name', `"${name}"`), 'refresh_token', `"${name}-token"`);
@@ -35,13 +35,13 @@ function named(token, name, own = {}) {
   return own.owner ? `${text}owner = "${own.owner}"\n` : text;
 }
 
-/** A version as a rotation some days ago would have left it. */
+/** A version as a rotation some days ago would have stored it. */
 const rotated = (value, age, signed_in) => ({
   value,
   tags: { 'managed-by': 'perennial run', 'issued-at': ago(age), 'signed-in-at': ago(signed_in), 'rotation-id': randomUUID() },
 });
 
-/** Opens the page and runs `look`; the browser must have nothing to complain of. */
+/** Opens the page and runs `look`. The browser must report no error. */
 async function open(browser, url, options, look) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(PATIENCE);
@@ -66,7 +66,7 @@ async function judge(page, what) {
   assert.ok(found.passes.some((rule) => rule.id === 'color-contrast'), `${what}: axe looked`);
 }
 
-/** Nothing scrolls sideways: on the narrowest phone, and at a desk with everything twice as large. */
+/** Checks that the page never scrolls sideways, on the narrowest phone and on a desktop at double size. */
 async function narrow(page, what) {
   for (const width of [320, 640]) {
     await page.setViewportSize({ width, height: 640 });
@@ -93,7 +93,7 @@ async function combinations(browser, url, state, title) {
   console.log(`ok: ${state}: axe, policy, title and width, on a phone and at a desk, light and dark`);
 }
 
-/** What stands in the browser's accessibility tree, by role. */
+/** The content of the browser's accessibility tree, by role. */
 async function tree(page) {
   const session = await page.context().newCDPSession(page);
   const { nodes } = await session.send('Accessibility.getFullAXTree');
@@ -132,7 +132,7 @@ async function keyboard(browser, url) {
   console.log('ok: by keyboard: every link in order, each focus seen; landmarks and headings in order');
 }
 
-/** The verdict changes by itself, without script; the reader's place stays; a paused page stays. */
+/** The verdict changes without script, and the scroll position stays. A paused page does not change. */
 async function reloads(browser, url, change) {
   const context = await browser.newContext({ viewport: { width: 320, height: 480 }, javaScriptEnabled: false });
   const at = async (address) => {
@@ -158,7 +158,7 @@ async function reloads(browser, url, change) {
   assert.match(await paused.title(), /^Action needed/);
   await context.close();
 
-  // A page that is no longer loaded again says so.
+  // The page says so when it no longer reloads.
   await open(browser, url + PAUSED, SCREENS.phone, async (page) => {
     const stale = page.getByText('Out of date:');
     assert.equal(await stale.isVisible(), false);
@@ -169,7 +169,7 @@ async function reloads(browser, url, change) {
   console.log('ok: it loads itself again without script; paused it stays, and says when it is old');
 }
 
-/** Without news a page stays where its reader is. */
+/** Without changes, a page keeps its scroll position. */
 async function place(browser, url) {
   await open(browser, url, { viewport: { width: 320, height: 480 } }, async (page) => {
     await page.evaluate(() => scrollTo(0, 333));
@@ -184,11 +184,11 @@ async function fleet(browser, url, title, cards) {
       assert.match(await page.title(), title);
       await judge(page, 'fleet');
       assert.equal(await page.locator('article:not(.trouble)').count(), cards);
-      // Rows that a phone shows as blocks are still table rows to a screen reader.
+      // On a phone, rows are shown as blocks. A screen reader must still see table rows.
       const nodes = await tree(page);
       const rows = FLEET - cards;
       assert.deepEqual(['table', 'columnheader', 'row', 'rowheader', 'cell'].map(nodes.count), [1, 7, rows + 1, rows, 6 * rows]);
-      // A link to a folded action unfolds it.
+      // A link to a folded action opens it.
       if (cards > 0) {
         const href = await page.evaluate(() => [...document.querySelectorAll('article:not(.trouble) a')]
           .map((link) => link.getAttribute('href')).find((href) => document.querySelector(`details [id="${href.slice(1)}"]`)));
@@ -221,7 +221,7 @@ await lab(async ({ browser, dir, sandbox }) => {
   await few.shows('all are current', (status) => status.healthy && status.tokens.every(({ state }) => state === 'current'));
   await combinations(browser, few.url, 'healthy', /^All is well · Perennial$/);
 
-  // The user's sessions are revoked, and he signs in again for all but one; an app's secret is about to end.
+  // The user's sessions are revoked. The user signs in again for all tokens but one. An app secret expires soon.
   const trouble = async () => {
     await control('revoke');
     await control('sign-in');
@@ -238,7 +238,7 @@ await lab(async ({ browser, dir, sandbox }) => {
   await keyboard(browser, few.url);
   await few.stop();
 
-  // Many, one with a long name; then all of them in trouble.
+  // Many tokens, one with a long name. Later all of them have problems.
   const names = [LONG_NAME, ...Array.from({ length: FLEET - 1 }, (_, n) => `tenant-${n + 1}`)];
   for (const [n, name] of names.entries()) {
     const [, secret] = blocks[n].match(/^refresh_token = "(.*)"/m);
@@ -253,7 +253,7 @@ await lab(async ({ browser, dir, sandbox }) => {
   await many.stop();
   console.log(`ok: ${FLEET} tokens, fine and in trouble: rows to eye and ear, whatever a name's length`);
 
-  // Nothing is known before the vault has answered.
+  // Before the vault has answered, the page knows nothing.
   await control('faults', { peer: 'key_vault', delay: '1h' });
   const first = await daemon(await configured('first.toml', [named(block, 'partner-center')]));
   await open(browser, first.url + PAUSED, SCREENS.phone, async (page) => {

@@ -1,6 +1,6 @@
-// A person signs in with a real browser: `perennial login` against `perennial sandbox`, in Chromium.
-// Shows what a scripted client cannot: that the pages' policies let a browser through, forms and redirects to the
-// loopback address included, and that no code is left on the last page.
+// Tests a sign-in with a real browser: `perennial login` against `perennial sandbox`, in Chromium. A scripted client cannot
+// show two things. The content security policies let the browser through, including forms and redirects to the loopback
+// address. The last page contains no code.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -17,7 +17,7 @@ async function login(browser, config, args, person) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true });
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
-  // A policy that stops something says so here.
+  // If a policy blocks something, the browser says so here.
   const complaints = [];
   page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
   page.on('pageerror', (error) => complaints.push(String(error)));
@@ -33,7 +33,7 @@ async function login(browser, config, args, person) {
 const choose = (page, upn) => page.getByRole('button', { name: upn }).click();
 
 await lab(async ({ browser, config, sandbox }) => {
-  // By form: the code never stands in an address.
+  // The answer is a form, so the code is never part of an address.
   const first = await login(browser, config, [], async (page, program) => {
     await page.goto(await program.line(AUTHORIZE));
     await choose(page, INTEGRATION);
@@ -53,7 +53,7 @@ await lab(async ({ browser, config, sandbox }) => {
   assert.deepEqual(status.conditions.filter((condition) => condition.severity === 'critical'), []);
   console.log('ok: the vault holds it, and nothing is critical');
 
-  // By redirect, to the listener that --no-browser keeps open for a forwarded port.
+  // The answer is a redirect, to the port that --no-browser keeps open for port forwarding.
   const second = await login(browser, config, ['--no-browser'], async (page, program) => {
     await page.goto(await program.line(AUTHORIZE));
     await choose(page, INTEGRATION);
@@ -63,7 +63,7 @@ await lab(async ({ browser, config, sandbox }) => {
   assert.equal(second.code, 0, second.all);
   console.log('ok: signed in by redirect');
 
-  // Without a second factor: the page says why nothing was stored.
+  // Without a second factor, the page says why no token was stored.
   const third = await login(browser, config, ['--replace-user'], async (page, program) => {
     await page.goto(await program.line(AUTHORIZE));
     await choose(page, PASSWORD_ONLY);
@@ -75,7 +75,7 @@ await lab(async ({ browser, config, sandbox }) => {
   assert.match(third.shown, /second factor/);
   console.log('ok: without a second factor nothing is stored, and the page says why');
 
-  // On another device.
+  // The user signs in on another device.
   const fourth = await login(browser, config, ['--device-code'], async (page, program) => {
     const told = await program.line(/Open https:\/\/\S+ on any device and type \S+/);
     const [, address, code] = told.match(/Open (\S+) on any device and type (\S+)/);

@@ -1,6 +1,6 @@
-"""The sandbox as its ready configuration describes it, and Microsoft's clients set up for it.
+"""Sets up Microsoft's clients for the sandbox, as its configuration describes it.
 
-Owns what the tests share: where the sandbox is, who may do what there, its controls below `/_sandbox/`.
+Owns what the tests share: the sandbox's address, its identities and rights, and its controls below `/_sandbox/`.
 """
 
 import base64
@@ -30,12 +30,12 @@ PARTNER_CENTER = "https://api.partnercenter.microsoft.com/user_impersonation"
 
 _numbers = itertools.count(1)
 
-# Its warnings are about rejections that the tests cause.
+# The client warns of rejections. The tests cause them on purpose.
 logging.getLogger("azure.identity").setLevel(logging.ERROR)
 
 
 def environment(file):
-    """The variables in a file that lies beside the configuration."""
+    """The variables of a file in the folder of the configuration."""
     path = os.path.join(os.path.dirname(os.environ["PERENNIAL_CONFIG"]), file)
     with open(path, encoding="utf-8") as lines:
         return dict(line.strip().split("=", 1) for line in lines)
@@ -47,19 +47,19 @@ def fresh_name():
 
 
 def credential(**changed):
-    """The app that may open the sandbox's vault, as azure-identity knows it."""
+    """The app with access to the sandbox's vault, as azure-identity knows it."""
     known = {"tenant_id": VAULT_TENANT, "client_id": VAULT_CLIENT, "client_secret": VAULT_CLIENT_SECRET}
     return ClientSecretCredential(**known | changed, authority=ORIGIN, disable_instance_discovery=True)
 
 
 def vault(by=None, **options):
-    """Key Vault's client. It does not try again unless it is asked to, so that refusals show at once."""
+    """Key Vault's client. It does not retry unless the test asks for it, so that rejections show at once."""
     options = {"retry_total": 0, "verify_challenge_resource": False} | options
     return SecretClient(ORIGIN, by or credential(), **options)
 
 
 def partner_app(**changed):
-    """The partner's app as msal knows it; its secret is in the vault."""
+    """The partner's app as msal knows it. The vault holds its secret."""
     with vault() as client:
         secret = client.get_secret(TOKEN["client_secret"]["secret"]).value
     known = {
@@ -105,7 +105,7 @@ def state():
 
 @contextlib.contextmanager
 def fault(peer, **form):
-    """Lets something go wrong for as long as it is entered."""
+    """Adds a fault for the duration of the `with` block."""
     control("faults", peer=peer, **form)
     try:
         yield

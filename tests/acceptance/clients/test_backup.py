@@ -1,4 +1,4 @@
-"""Backups, and what the vault says to requests that the sandbox does not serve."""
+"""Backups, and the vault's answers to requests that the sandbox does not serve."""
 
 import unittest
 

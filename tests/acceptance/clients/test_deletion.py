@@ -1,4 +1,4 @@
-"""Soft delete: gone, still there, back again, purged."""
+"""Soft delete: delete, get, recover and purge a secret."""
 
 import datetime
 import unittest

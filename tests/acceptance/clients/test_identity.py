@@ -1,4 +1,4 @@
-"""The app that opens the vault, by azure-identity and by msal."""
+"""The app with access to the vault signs in with azure-identity and with msal."""
 
 import time
 import unittest

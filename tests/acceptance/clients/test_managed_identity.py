@@ -1,4 +1,4 @@
-"""Identities that need no secret: the host's own, and the one that Kubernetes puts into a pod."""
+"""Identities without a secret: managed identity of the host, and workload identity in a Kubernetes pod."""
 
 import os
 import time
@@ -17,7 +17,7 @@ STRANGER = "11111111-1111-1111-1111-111111111111"
 
 # The environment variables of App Service and Container Apps.
 APP_SERVICE = sandbox.environment("managed-identity.env")
-# Where a client for a virtual machine looks instead of at the metadata service's own address.
+# A client for a virtual machine uses this address instead of the metadata service's own.
 HOST = urllib.parse.urlsplit(APP_SERVICE["IDENTITY_ENDPOINT"])
 VIRTUAL_MACHINE = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"{HOST.scheme}://{HOST.netloc}"}
 POD = sandbox.environment("workload-identity.env")
@@ -25,7 +25,7 @@ POD = sandbox.environment("workload-identity.env")
 
 class ManagedIdentity(unittest.TestCase):
     def on(self, host):
-        """Puts the test on a host."""
+        """Runs the test as on this kind of host."""
         self.enterContext(unittest.mock.patch.dict(os.environ, host))
 
     def credential(self, **options):
@@ -67,7 +67,7 @@ class ManagedIdentity(unittest.TestCase):
             self.credential().get_token(FOR_VAULTS)
 
     def test_a_request_that_says_nothing_about_metadata_is_turned_away(self):
-        # No client of Microsoft's forgets it; a page in a browser cannot set it.
+        # Every client of Microsoft sets this header. A page in a browser cannot set it.
         answer = requests.get(
             VIRTUAL_MACHINE["AZURE_POD_IDENTITY_AUTHORITY_HOST"] + "/metadata/identity/oauth2/token",
             params={"api-version": "2018-02-01", "resource": "https://vault.azure.net"},
@@ -94,7 +94,7 @@ class WorkloadIdentity(unittest.TestCase):
             self.assertEqual(client.get_secret(written.name).value, "value")
 
     def test_a_token_of_another_issuer_is_rejected_with_its_code(self):
-        # Any file that holds another text.
+        # Any file with a different text.
         credential = self.credential(token_file_path=os.environ["REQUESTS_CA_BUNDLE"])
 
         with self.assertRaisesRegex(ClientAuthenticationError, "AADSTS700213"):

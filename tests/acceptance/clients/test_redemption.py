@@ -1,4 +1,4 @@
-"""Redeeming refresh tokens by msal: what comes back, and how it is refused."""
+"""Redeeming refresh tokens with msal: the answers and the rejections."""
 
 import unittest
 import uuid
@@ -8,13 +8,13 @@ import sandbox
 from msal.exceptions import MsalServiceError
 from sandbox import PARTNER_CENTER
 
-# More than this in five minutes for one user and app is a loop, to Entra.
+# More redemptions of one user and app than this in five minutes are a loop to Entra.
 NO_LOOP = 15
 
 
 class Redemption(unittest.TestCase):
     def setUp(self):
-        # The redemptions of the tests before are over.
+        # The redemptions of the earlier tests no longer count.
         sandbox.control("clock", advance="6m")
         self.app = sandbox.partner_app()
 
@@ -51,7 +51,7 @@ class Redemption(unittest.TestCase):
 
         token, = printed.splitlines()
         by_perennial = sandbox.claims(token)
-        # The parts that every token has of its own.
+        # The parts that differ between all tokens.
         for own in ("iat", "nbf", "exp", "uti"):
             self.assertIsNotNone(by_msal.pop(own, ""))
             by_perennial.pop(own, None)
@@ -156,7 +156,7 @@ class Redemption(unittest.TestCase):
             if suberror:
                 fault["inner"] = suberror
             with self.subTest(code), sandbox.fault("entra", **fault):
-                # A fresh app: msal answers by itself for a while after a refusal.
+                # A new app, since msal answers from its cache for a while after a rejection.
                 self.assertRefused(self.redeem(stored, sandbox.partner_app()), error, code, suberror)
 
     def test_the_correlation_id_is_the_callers_own(self):
@@ -175,7 +175,7 @@ class Redemption(unittest.TestCase):
         with sandbox.fault("entra", operation="redeem", status=429, retry_after=60):
             before = redemptions()
             for _ in range(2):
-                # The answer is plain text, which msal does not make anything of.
+                # The answer is plain text, which msal cannot parse.
                 with self.assertLogs("msal.oauth2cli.oauth2", "ERROR"), self.assertRaises(ValueError):
                     self.redeem(stored)
             self.assertEqual(redemptions(), before + 1)
@@ -189,5 +189,5 @@ class Redemption(unittest.TestCase):
 
 
 def redemptions():
-    """How many the issuer has seen."""
+    """The number of redemptions that the issuer has seen."""
     return sandbox.state()["requests"]["entra"].get("redeem", 0)

@@ -22,7 +22,7 @@ class Forged:
 
 
 class ForAnotherAudience:
-    """A credential that brings a good token for something else."""
+    """A credential with a valid token for another resource."""
 
     def get_token(self, *scopes, **options):
         return sandbox.credential().get_token("https://graph.microsoft.com/.default")

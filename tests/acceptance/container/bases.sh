@@ -1,8 +1,9 @@
-# Stand-ins for the Dockerfile's two base images, made of Debian's packages and this machine's toolchain, under the names
-# that the Dockerfile gives them. To be sourced by `run`: takes $lab, and `await` of lab.sh.
-# They have what the real ones are relied upon for; what else is in the real ones cannot be seen from here.
+# Makes substitutes for the Dockerfile's two base images from Debian's packages and this machine's toolchain. They get the
+# names that the Dockerfile uses. `run` sources this file. Takes $lab, and `await` of lab.sh. The substitutes have the parts
+# of the real images that the Dockerfile needs. The other parts of the real images are not tested.
 
-# distroless/cc: packages unpacked without dpkg, so that nothing comes with them; a user; a bundle of root certificates.
+# distroless/cc: some packages, unpacked without dpkg so that no other package comes with them, a user, and root
+# certificates.
 runtime_base() {
     local root=$lab/runtime debs=$lab/debs
     mkdir -p "$root" "$debs"
@@ -20,7 +21,7 @@ runtime_base() {
     image "$1" "$root" --user 65532 --workingdir /home/nonroot --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 }
 
-# rust:slim: Debian with a C compiler, and the toolchain that runs this.
+# rust:slim: Debian with a C compiler, and the Rust toolchain of this machine.
 builder_base() {
     local root=$lab/builder
     debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev bookworm "$root" > "$lab/debootstrap.log"
@@ -28,13 +29,13 @@ builder_base() {
     mkdir -p "$root/usr/local/cargo"
     cp -a "$(rustc --print sysroot)" "$root/usr/local/rust"
     rm -rf "$root"/usr/local/rust/share/doc
-    # Whom this machine trusts, and where its packages come from, is the machine's to say.
+    # The container uses this machine's root certificates and package sources.
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     image "$1" "$root" --env CARGO_HOME=/usr/local/cargo \
         --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 }
 
-# A name, a root, and what is to be configured.
+# Arguments: a name, a root directory, and the image configuration.
 image() {
     local name=$1 root=$2 container mounted
     shift 2

@@ -1,4 +1,4 @@
-# Shared by the parts of tests/acceptance/container/run. To be sourced, with $lab set.
+# Shared by the parts of tests/acceptance/container/run, which source this file with $lab set.
 
 await() {
     local tenths=$1
@@ -12,12 +12,12 @@ await() {
     exit 1
 }
 
-# Where systemd is at home the kernel's groups are mounted in a form that podman knows; elsewhere it may take a mount of its own.
+# On a host with systemd, the kernel's control groups are mounted in a form that podman knows. Other hosts may need a mount.
 if [ "$(stat --file-system --format %T /sys/fs/cgroup)" != cgroup2fs ]; then
     umount --lazy /sys/fs/cgroup
     mount -t cgroup2 none /sys/fs/cgroup
 fi
-# The storage belongs to this run only, and is removed with it.
+# The storage belongs to this run only. The run removes it at the end.
 mount -t tmpfs none /run
 ip link set lo up
 
@@ -41,7 +41,7 @@ asked() {
     curl --silent --show-error --fail --cacert "$lab/perennial/ca.pem" "https://localhost:8443/_sandbox/$1" "${@:2}"
 }
 
-# The number of the token's versions in the vault, and the writer of the newest.
+# Prints the number of the token's versions in the vault, and the writer of the newest version.
 versions() {
     asked state | python3 -c '
 import json, sys
@@ -50,7 +50,7 @@ versions = secrets["partner-refresh-token"]
 print(len(versions), versions[-1]["tags"].get("managed-by", versions[-1]["writer"]))'
 }
 
-# The image's health check, as Docker would run it: the expected result, and the command that must hold meanwhile.
+# Runs the image's health check as Docker would. Takes the expected result and the command that must succeed meanwhile.
 health() {
     local found=green
     podman healthcheck run perennial > /dev/null || found=red
@@ -58,8 +58,8 @@ health() {
     echo "$1: $2"
 }
 
-# Types one of the shell blocks below a heading of the page, by its number, as it stands there. What differs is the network,
-# which is this lab's, and the limits that the kernel's groups would keep.
+# Types a shell block of the page exactly as it is. Takes the heading above the block and the block's number. Only the
+# network and the limits of control groups differ.
 typed() {
     local block
     block=$(awk -v heading="## $1" -v number="$2" '

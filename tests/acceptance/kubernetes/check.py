@@ -1,5 +1,5 @@
-"""Reads rendered manifests on stdin and says what is wrong with them: fields that Kubernetes does not know, and what a
-namespace of the restricted Pod Security Standard would refuse. Takes the kinds that there must be, and no others."""
+"""Reads rendered manifests on stdin and reports mistakes: fields that Kubernetes does not know, and settings that the
+restricted Pod Security Standard forbids. Takes the expected kinds, and allows no others."""
 
 import sys
 
@@ -7,10 +7,10 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-# The first with sidecars, and the newest that there are schemas for.
+# The first version with sidecar containers, and the newest version with available schemas.
 VERSIONS = ["1.29.0", "1.37.0"]
 
-# The schemas are Kubernetes' own and know no PodMonitor: this is the part of it that is used here.
+# Kubernetes' own schemas contain no PodMonitor. These are the fields that Perennial uses.
 LABELS = {"type": "object", "additionalProperties": {"type": "string"}}
 POD_MONITOR = {
     "type": "object",
@@ -80,7 +80,7 @@ def at_odds(template, manifests):
             yield "the webhook would pass by: no azure.workload.identity/use"
         if other["kind"] == "PodMonitor" and not other["spec"]["selector"]["matchLabels"].items() <= labels.items():
             yield "the monitor selects something else"
-        # A job is over before it could be scraped.
+        # A job ends before Prometheus could scrape it.
         if other["kind"] == "PodMonitor" and template["spec"].get("restartPolicy") != "Never":
             for endpoint in other["spec"]["podMetricsEndpoints"]:
                 if endpoint["port"] not in ports:
@@ -88,7 +88,7 @@ def at_odds(template, manifests):
 
 
 def refused_by_restricted(pod):
-    """The standard, and what is promised beyond it: a read-only root and no token for the API server."""
+    """The restricted standard, and more: a read-only root file system and no token for the API server."""
     whole = pod.get("securityContext", {})
     wanted = [
         ("runAsNonRoot", whole.get("runAsNonRoot") is True),

@@ -1,7 +1,7 @@
-// A third-party authorization server in front of one user and one app: oidc-provider, set up to rotate
-// refresh tokens. One that comes back spent ends its whole family (RFC 9700, 4.14).
+// A third-party authorization server (oidc-provider) for one user and one app. It rotates refresh tokens. If a client
+// redeems a used token again, the server ends all tokens of that sign-in (RFC 9700, 4.14).
 //
-// Owns where its token endpoint is: under a tenant's path, as Entra's.
+// Serves its token endpoint under a tenant's path, as Entra does.
 import { once } from 'node:events';
 import https from 'node:https';
 import { Provider } from 'oidc-provider';
@@ -26,7 +26,7 @@ export class StrictIssuer {
     issuer.provider.on('grant.error', (_, error) => issuer.refused.push(error.error_detail ?? error.message));
     const answer = issuer.provider.callback();
     server.on('request', (request, response) => {
-      // As a framework does that mounts a handler below a path.
+      // The same as in a framework that mounts a handler below a path.
       request.originalUrl = request.url;
       request.url = request.url.replace(`/${tenantId}`, '');
       answer(request, response);
@@ -34,7 +34,7 @@ export class StrictIssuer {
     return issuer;
   }
 
-  // The first refresh token of a family, as a sign-in gives it.
+  // Returns the first refresh token of a family (all tokens of one sign-in), as a sign-in would.
   async signIn() {
     const { Client, Grant, RefreshToken } = this.provider;
     const grant = new Grant({ accountId: 'user', clientId: this.clientId });

@@ -1,4 +1,4 @@
-// The program under test, and the vault that it writes to: the sandbox's, seen through the host's managed identity.
+// The program under test, and its vault: the one of the sandbox, reached with the host's managed identity.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 const PATIENCE_MS = 30_000;
 const LOOK_EVERY_MS = 10;
 
-// Waits until something holds; `what` says what was waited for in vain.
+// Waits until a condition holds. `what` names it in the error message.
 export async function eventually(what, holds) {
   const giveUpAt = Date.now() + PATIENCE_MS;
   while (!await holds()) {
@@ -39,7 +39,7 @@ export class Vault {
     await this.call('PUT', `/secrets/${name}`, { value });
   }
 
-  // Lets calls to the vault go wrong, by a control of the sandbox's.
+  // Adds faults to calls to the vault, with a control of the sandbox.
   async goesWrong(fault) {
     await this.call('POST', '/_sandbox/faults', { peer: 'key_vault', ...fault });
   }
@@ -61,7 +61,7 @@ export class Vault {
   }
 }
 
-// One way to run the program: a configuration for one token, and the environment of its host.
+// A way to run the program: a configuration for one token, and the environment of its host.
 export class Perennial {
   constructor({ program, file, identity, vault, issuer, tenantId, caFile, secret, strict }) {
     this.program = program;

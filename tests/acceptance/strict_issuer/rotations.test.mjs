@@ -1,5 +1,5 @@
-// A hundred rotations against an issuer that forgives nothing: a token that was redeemed and whose successor was not
-// saved is lost, and with it the whole family.
+// A hundred rotations against a strict issuer. If a redeemed token's successor is not saved, the token is lost, and with it
+// all tokens of that sign-in.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ const clientId = '0a9d3c52-7b1e-4f6a-8c3d-5e2f1a7b9c04';
 const EACH_WAY = 50;
 const A_DAEMON = 10;
 
-// Failures of the write of some rotations: the vault is down, or the answer is lost on its way back.
+// Faults during the write of some rotations: the vault is down, or its answer is lost.
 const TROUBLE = new Map([
   [20, { operation: 'set', status: 503, times: 1 }],
   [40, { operation: 'set', cut: true, when: 'after', times: 1 }],
@@ -63,14 +63,14 @@ test('a hundred rotations, none lost', async (t) => {
     }
   });
 
-  // A process redeems one user's token at most fourteen times in five minutes: more would be a loop to Entra.
+  // A process redeems the token of one user at most fourteen times in five minutes. More would be a loop to Entra.
   await t.test(`${EACH_WAY} by daemons that are told to look by SIGHUP, ${A_DAEMON} each`, async () => {
     for (let before = 0; before < EACH_WAY; before += A_DAEMON) {
       const daemon = perennial.run();
       const ended = once(daemon, 'close');
       try {
         for (let count = 1; count <= A_DAEMON; count += 1) {
-          // A start looks by itself.
+          // A new process checks the vault at its start.
           if (count > 1) daemon.kill('SIGHUP');
           const rotated = () => daemon.logged.split('"event":"rotated"').length - 1;
           await eventually(() => `rotation ${before + count}, in ${daemon.logged.slice(-2000)}`, () => {
@@ -113,7 +113,7 @@ test('without `strict` a proof spends the token and saves nothing: what is looke
   const secret = 'let-go';
   const perennial = await perennialFor(secret, false);
 
-  // A foreign version is rotated at once, strict or not.
+  // Perennial rotates a foreign version at once, strict or not.
   assert.equal((await perennial.rotate()).outcome, 'rotated');
   await assertLive(secret, 'after the first pass');
   assert.equal((await perennial.rotate()).outcome, 'proved');

@@ -1,28 +1,29 @@
-# A Debian 12 machine with a real systemd as PID 1, in a container that sees nothing but its own loopback: `boot` starts it,
-# `inside` runs a command in it, and it ends with the script. To be sourced, from the repository's root, once `program` and
-# `target` are set. Needs root.
+# A Debian 12 machine with a real systemd as PID 1, in a container that sees only its own loopback. `boot` starts the
+# machine, and `inside` runs a command in it. It ends with the script. A script sources this file from the repository's root,
+# after it has set `program` and `target`. Needs root.
 #
-# Its root is made once, below the build's target directory; what a script changes in it lies above it and is dropped.
+# The root file system is made once, below the build's target directory. The changes of a script are in an overlay, which is
+# removed at the end.
 
 . tests/acceptance/lab.sh
 
 page=docs/deploy-systemd.md
 packages=ca-certificates,curl,dbus,systemd,systemd-sysv
 base=$target/debian-12
-# Overlays want a file system of their own kind: a temporary directory may be another overlay, or too small.
+# An overlay needs a suitable file system. A temporary directory may be an overlay itself, or too small.
 mkdir -p "$target"
 machine=$(mktemp -d "$target/machine.XXXXXX")
 root=$machine/root
 cgroups=()
 
 switch_off() {
-    # The signal may come more than once if a whole process group is ended.
+    # The signal may come more than once if a whole process group is killed.
     trap '' HUP INT TERM
     if [ -n "${nspawn:-}" ]; then
         kill "$nspawn" 2>/dev/null || true
         wait "$nspawn" 2>/dev/null || true
     fi
-    # Lazily: where the script was killed, something may still be on its way out.
+    # A lazy unmount: if the script was killed, a process may still use the mount.
     if mountpoint -q "$root"; then umount --lazy "$root"; fi
     rm -rf "$machine"
     for group in "${cgroups[@]}"; do
@@ -33,7 +34,7 @@ switch_off() {
 trap switch_off EXIT
 trap 'exit 1' HUP INT TERM
 
-# Installs what this needs and the host lacks.
+# Installs the packages that this needs and that the host lacks.
 needs() {
     local missing=() pair
     for pair in systemd-nspawn:systemd-container debootstrap:debootstrap "$@"; do
@@ -56,7 +57,7 @@ boot() {
     mount -t overlay overlay -o "lowerdir=$base,upperdir=$machine/upper,workdir=$machine/work" "$root"
     : > "$root/etc/machine-id"
     echo '127.0.0.1 localhost' > "$root/etc/hosts"
-    # Groups of our own, in which systemd's are made and with which they can be removed.
+    # Creates separate control groups for systemd's own groups, so that they can be removed at the end.
     local hierarchy
     for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
         if [ -d "$hierarchy" ]; then cgroups+=("$hierarchy/$(basename "$machine")"); fi
@@ -82,8 +83,8 @@ inside() {
     nsenter -t "$init" -m -u -i -n -p -- "$@"
 }
 
-# A claim, and the command that fails where it does not hold. It may take half a minute to come true. (No `grep -q` in these:
-# it ends the pipe early, and `pipefail` takes that for a failure.)
+# Takes a claim, and the command that must succeed within half a minute. Do not use `grep -q` in such a command: it closes
+# the pipe early, and `pipefail` counts that as a failure.
 shows() {
     local claim=$1 until=$((EPOCHSECONDS + 30))
     shift
@@ -104,7 +105,7 @@ fails() {
     ! "$@" 2> /dev/null
 }
 
-# One property of a unit, as `systemctl show` has it.
+# Checks a property of a unit, as `systemctl show` prints it.
 is() {
     [ "$(inside systemctl show "$1" --property="$2" --value)" = "$3" ]
 }
@@ -113,7 +114,7 @@ logged() {
     inside journalctl --unit="$1" --output=cat --no-pager | grep "$2"
 }
 
-# The commands of a section of docs/deploy-systemd.md, or of one of its blocks.
+# Prints the commands of a section of docs/deploy-systemd.md, or of one of its blocks.
 typed() {
     awk -v heading="## $1" -v nth="${2:-0}" '
         /^## / { here = $0 == heading }
@@ -123,13 +124,13 @@ typed() {
         END { exit !found }' "$page"
 }
 
-# Types the lines of stdin there, in /root. The arguments become the input of these commands, if any.
+# Types the lines of stdin in the machine, in /root. An argument names the file that these commands get as input.
 there() {
     { echo "cd /root"; cat; } > "$root/typed"
     inside sh -eu /typed < "${1:-/dev/null}"
 }
 
-# Runs the simulated Azure there, without a sign-in so far.
+# Runs the simulated Azure in the machine, without a stored sign-in.
 sandbox() {
     install -D "$program" "$root/opt/sandbox/perennial"
     inside systemd-run --quiet --unit=sandbox /opt/sandbox/perennial sandbox --dir /srv/sandbox --never-signed-in
@@ -141,14 +142,14 @@ sandbox_says() {
     sed -n "/^\[*$1\]*\$/,/^$/s/^$2 = \"\(.*\)\"/\1/p" "$root/srv/sandbox/perennial.toml"
 }
 
-# The placeholders of the page, replaced by what the sandbox has.
+# Replaces the placeholders of the page with the values of the sandbox.
 filled_in() {
     sed -e "s|https://contoso.vault.azure.net|$(sandbox_says vault url)|" \
         -e "s|0\{8\}-.*0001$|$(sandbox_says token tenant_id)|" -e "s|0\{8\}-.*0002$|$(sandbox_says token client_id)|" \
         -e "s|0\{8\}-.*0003$|$(sandbox_says vault tenant_id)|" -e "s|0\{8\}-.*0004$|$(sandbox_says vault client_id)|"
 }
 
-# Asks one of the sandbox's controls.
+# Calls a control of the sandbox.
 control() {
     inside curl --silent --show-error --fail --cacert /srv/sandbox/ca.pem "https://localhost:8443/_sandbox/$@"
 }

@@ -1,7 +1,7 @@
-"""What happens to a token and to those who are told when the version of Perennial changes.
+"""Tests the effects of an upgrade or rollback on a token and on the receivers of alerts.
 
-Each story has a world of its own. After each, nothing is lost; what people are told once more is what docs/upgrading.md
-says.
+Each story has its own simulated world. After each story, no token is lost. docs/upgrading.md describes the messages that
+people get a second time.
 """
 
 import random
@@ -19,13 +19,13 @@ OPENED = "Critical: Sign-in required (partner-center)"
 OVER = "Resolved: Sign-in required (partner-center)"
 OF_THE_OLD = "Critical: Somebody must sign in again (partner-center)"
 OVER_OF_THE_OLD = "Over: Somebody must sign in again (partner-center)"
-# The first version treats everything older than two minutes by the vault's clock as reported.
+# The first version treats conditions older than two minutes, by the vault's clock, as reported.
 GROWN_OLD = "4m"
 LOOP_RULE = "6m"
 
 
 def rotated(town, program):
-    """One rotation by a command."""
+    """Rotates once, with a command."""
     before = town.newest()["id"]
     code, said = town.apart(lambda: town.command(program, "rotate", "--force", "--json"))
     assert code == 0, said
@@ -38,12 +38,12 @@ def noted(town, tag="refused-kind"):
 
 
 def upgrade_and_back_without_trouble(town):
-    """Old, new, old, new on a token that works: each continues, without an alert."""
+    """Old, new, old, new version on a working token: each continues without an alert."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves(2)
     old.stop()
-    # Partner Center's acceptance is not noted by the first version.
+    # The first version does not record that Partner Center accepted the token.
     code, said = town.command(town.new, "status", "--monitor")
     assert code == 3 and "UNKNOWN" in said, (code, said)
     new = town.run(town.new)
@@ -59,14 +59,14 @@ def upgrade_and_back_without_trouble(town):
         daemon.proves()
         town.sound()
     town.daemons[-1].stop()
-    # Two rotations behind, Perennial's own versions are disabled, whichever program wrote them.
+    # Perennial's own versions are disabled once they are two rotations old, whichever program wrote them.
     on = [version for version in town.versions() if version["enabled"] and version["tags"].get("managed-by")]
     assert len(on) == 2, [version["created"] for version in on]
     assert not town.read() and not town.opened(), (town.read(), town.opened())
 
 
 def an_incident_goes_on_in_the_new_version(town):
-    """Refused before the upgrade, signed in after it: one incident at a time, closed under its old id and its new one."""
+    """Rejected before the upgrade, signed in after it: one open incident, closed under its old id and its new one."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -102,7 +102,7 @@ def an_incident_goes_on_in_the_new_version(town):
 
 
 def an_incident_that_ends_between_the_versions(town):
-    """Rejected and reported before the upgrade, signed in while none runs: receivers that keep incidents get the end."""
+    """Rejected and reported before the upgrade, signed in while no daemon runs: the pager and the webhook get the end."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -122,7 +122,7 @@ def an_incident_that_ends_between_the_versions(town):
 
 
 def a_rollback_in_the_middle_of_an_incident(town):
-    """Refused under the new version, signed in under the old one; and forward again."""
+    """Rejected under the new version, signed in under the old version, then a second upgrade."""
     rotated(town, town.new)
     new = town.run(town.new)
     new.proves()
@@ -148,7 +148,7 @@ def a_rollback_in_the_middle_of_an_incident(town):
     rotated(town, town.old)
     new = town.run(town.new)
     new.proves(2)
-    # The old version knew nothing of the new one's incident, and kept no mark of it: it is closed by hand
+    # The old version did not know the incident of the new version and kept no mark of it. A person closes it by hand
     # (docs/upgrading.md).
     assert [*town.incidents()[0]] == [new_id], town.incidents()
     assert town.read() == [OPENED, OVER_OF_THE_OLD], town.read()
@@ -157,7 +157,7 @@ def a_rollback_in_the_middle_of_an_incident(town):
 
 
 def a_kind_that_has_a_new_name(town):
-    """Failures that the old version reported under a broader kind: no incident stays open under the old name."""
+    """The old version reported these failures under a broader kind: no incident stays open under the old name."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -181,7 +181,7 @@ def a_kind_that_has_a_new_name(town):
 
 
 def a_policys_mark_without_a_code(town):
-    """A sign-in that a policy refuses, noted by the old version: it is never taken for dead."""
+    """A policy rejects a sign-in, and the old version records that: the new version does not count it as dead."""
     rotated(town, town.old)
     old = town.run(town.old)
     old.proves()
@@ -202,7 +202,7 @@ def a_policys_mark_without_a_code(town):
 
 
 def both_at_once(town):
-    """Both daemons and both commands on one secret, with people who sign in meanwhile."""
+    """Both daemons and both commands on one secret, while users sign in."""
     rng = random.Random(7)
     daemons = [town.run(program) for program in PROGRAMS]
     for daemon in daemons:
@@ -225,10 +225,11 @@ def both_at_once(town):
             daemon.look()
         for command in commands:
             command.join()
-        # To a daemon the moved clock is a wrong one that was set right: its day of 24 redemptions goes on, and ends with it.
+        # To a daemon, the moved clock was wrong and is now correct. So its day with 24 redemptions continues and ends
+        # normally.
         if round % 4 == 3:
             for index, program in enumerate(PROGRAMS):
-                # It dies with whatever it has begun.
+                # The daemon dies in the middle of its work.
                 daemons[index].stop(signal.SIGKILL if round // 4 % 2 == index else signal.SIGTERM)
                 daemons[index] = town.run(program)
         for daemon in daemons:
@@ -240,13 +241,13 @@ def both_at_once(town):
     for daemon in daemons:
         daemon.stop()
     kinds = {kind for kind, _ in town.opened()}
-    # A buried and restored sign-in is reported, and so is a second writer.
+    # Perennial reports an overwritten and restored sign-in, and also a second writer.
     assert kinds <= {"buried_sign_in", "foreign_writer"}, town.opened()
     return f"{len(town.versions())} versions"
 
 
 def a_strict_token(town):
-    """An issuer that kills spent tokens: old, new, old, new, one after the other."""
+    """An issuer that ends used tokens: old, new, old, new version, one after the other."""
     for program in [town.old, town.new] * 2:
         rotated(town, program)
         daemon = town.run(program)
@@ -258,7 +259,7 @@ def a_strict_token(town):
 
 
 def a_configuration_of_the_new_version(town):
-    """Keys that the first version does not know end it with 78, by name; without them it runs."""
+    """The first version ends with 78 and names the keys that it does not know. Without these keys it runs."""
     variable = {"PERENNIAL__ALERTS__COMMAND": "docker exec perennial perennial"}
     code, said = town.command(town.new, "rotate", **variable)
     assert code == 0, said

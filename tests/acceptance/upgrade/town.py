@@ -1,6 +1,6 @@
-"""A vault with one token, both versions of Perennial beside it, and who is told.
+"""A vault with one token, both versions of Perennial, and the receivers of their alerts.
 
-Owns the processes, the sandbox's controls and the two receivers. `sound` says whether anything was lost.
+Owns the processes, the sandbox's controls and the two receivers. `sound` checks that no token is lost.
 """
 
 import json
@@ -22,7 +22,7 @@ PROVE_EVERY = "30s"
 
 
 def until(what, wanted, seconds=30):
-    """Waits until something holds, and gives it back."""
+    """Waits until the function returns a true value, and returns this value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := wanted():
@@ -32,7 +32,7 @@ def until(what, wanted, seconds=30):
 
 
 class Receivers:
-    """A webhook's server, which keeps incidents, and a room where people read."""
+    """A webhook server that keeps incidents, and a chat room that people read."""
 
     def __init__(self, lab):
         self._received = received = []
@@ -52,19 +52,19 @@ class Receivers:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(lab / "server.pem", lab / "server.key")
         web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # Who is killed while it delivers does not wait for the answer.
+        # A client that is killed during a delivery does not wait for the answer.
         web.handle_error = lambda *_: None
         web.socket = tls.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
         self.origin = f"https://localhost:{web.server_port}"
         threading.Thread(target=web.serve_forever, daemon=True).start()
 
     def at(self, sink):
-        """The bodies that came in, in order."""
+        """The received bodies, in order."""
         return [body for to, body in list(self._received) if to == sink]
 
 
 class Daemon:
-    """A `perennial run` of one of the versions."""
+    """A `perennial run` of one of the two versions."""
 
     def __init__(self, town, program, name, variables):
         self.path = town.lab / f"{name}.log"
@@ -74,13 +74,13 @@ class Daemon:
             )
 
     def events(self, name, **fields):
-        """Lines of its log."""
+        """Returns lines of the daemon's log."""
         lines = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
         lines = [line for line in lines if line.get("event") == name]
         return [line for line in lines if all(line.get(field) == value for field, value in fields.items())]
 
     def proves(self, more=1):
-        """Waits for so many further proofs; each is asked for by a hangup."""
+        """Waits for this number of further proofs, and triggers each with SIGHUP."""
         wanted = len(self.events("proved")) + more
         until("the daemon serves", lambda: self.events("listening"))
         until("its first look", lambda: self.events("proved") or self.events("attempt_failed"))
@@ -90,11 +90,11 @@ class Daemon:
             until(f"a proof in {self.path.name}", lambda: len(self.events("proved")) > seen)
 
     def look(self):
-        """What a person types after a change: systemctl reload."""
+        """Reloads the daemon, as `systemctl reload` does after a change."""
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self, how=signal.SIGTERM):
-        """Ends it as systemd does."""
+        """Stops the daemon as systemd does."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         code = self.process.wait(40)
@@ -102,7 +102,7 @@ class Daemon:
 
 
 class Town:
-    """One story's own world."""
+    """The simulated world of one story."""
 
     def __init__(self, programs, lab, name, *sandbox):
         self.old, self.new = programs
@@ -131,43 +131,43 @@ class Town:
         return os.environ | {name: str(value) for name, value in known.items()}
 
     def run(self, program, **variables):
-        """A daemon of that version."""
+        """Starts a daemon of this version."""
         version = "old" if program == self.old else "new"
         daemon = Daemon(self, program, f"{len(self.daemons)}-{version}", variables)
         self.daemons.append(daemon)
         return daemon
 
     def command(self, program, *words, **variables):
-        """A command's exit code and output."""
+        """Runs a command, and returns its exit code and output."""
         done = subprocess.run(
             [program, *words], capture_output=True, text=True, timeout=120, env=self.environment(variables)
         )
         return done.returncode, done.stdout + done.stderr
 
     def control(self, name, body=None, method=None):
-        """One of the sandbox's controls."""
+        """Calls a control of the sandbox."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.origin}/_sandbox/{name}", data, method=method)
         with urllib.request.urlopen(request, timeout=10, context=self.trust) as answer:
             return json.load(answer)
 
     def passes(self, span):
-        """Time, in the world and by the vault's clock."""
+        """Advances the time of the simulated world and of the vault's clock."""
         self.control("clock", {"advance": span})
 
     def apart(self, write):
-        """A write in a second of its own: of two versions of one second, the vault does not say which came first."""
+        """Writes in a separate second, since the vault does not order two versions of the same second."""
         self.passes("2s")
         done = write()
         self.passes("2s")
         return done
 
     def signs_in(self):
-        """A person stores a new sign-in; gives its version back."""
+        """Stores a new sign-in of a user, and returns its version."""
         return self.apart(lambda: self.control("sign-in", {})["version"])
 
     def versions(self):
-        """The token's versions, in the order in which the vault took them."""
+        """Returns the token's versions, in the order in which the vault stored them."""
         [secret] = [secret for secret in self.control("state")["secrets"] if secret["name"] == SECRET]
         return secret["versions"]
 
@@ -175,7 +175,7 @@ class Town:
         return self.versions()[-1]
 
     def sound(self, sign_in=None):
-        """Nothing is lost: the newest version is on, works, and descends from the last sign-in."""
+        """Checks that no token is lost: the newest version is enabled, works, and descends from the last sign-in."""
         state = self.control("state")
         [secret] = [secret for secret in state["secrets"] if secret["name"] == SECRET]
         grants = {grant["fingerprint"]: grant for grant in state["grants"]["newest"]}
@@ -192,12 +192,13 @@ class Town:
         return newest
 
     def incidents(self):
-        """The webhook server's open incidents, and its messages: (what, kind, incident, event) each."""
+        """Returns the webhook server's open incidents, and its messages: (what, kind, incident, event) each."""
         held, told = {}, []
         for body in self.receivers.at("webhook"):
             what, condition = body["data"]["what"], body["data"]["condition"]
             incident = condition["id"]
-            # A start also sends the end of incidents that may be open: one that is not held is dropped (docs/alerting.md).
+            # A start also sends the end of incidents that may be open. A server drops the end of an unknown incident
+            # (docs/alerting.md).
             if what != "resolved" or incident in held:
                 told.append((what, condition["kind"], incident, body["id"]))
             if what == "resolved":
@@ -207,14 +208,14 @@ class Town:
         return {incident: kind for incident, kind in held.items() if kind != "clock_skew"}, told
 
     def opened(self):
-        """Each incident once: an event that comes again has the same id, and a server drops it."""
+        """Returns each event once. A repeated event has the same id, and a server drops it."""
         _, told = self.incidents()
-        # The stories move the vault's clock, which is the world's, away from this host's.
+        # The stories move the vault's clock, which is also the clock of the simulated world, away from this host's clock.
         told = [(kind, event) for what, kind, _, event in told if what == "opened" and kind != "clock_skew"]
         return sorted(set(told))
 
     def read(self):
-        """The headlines that people read, but for the clock that the stories move."""
+        """Returns the headlines that people read, without the times, since the stories move the clock."""
         read = [body["text"] for body in self.receivers.at("slack")]
         return [headline for headline in read if "This host's clock is wrong" not in headline]
 

@@ -1,4 +1,4 @@
-//! When the heartbeat is sent, on a clock that the test moves.
+//! Tests when the heartbeat is sent, on a simulated clock.
 
 use std::sync::Arc;
 

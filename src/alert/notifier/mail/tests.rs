@@ -1,4 +1,4 @@
-//! What a mail server receives, and what its answers mean.
+//! Tests what a mail server receives and what its replies mean.
 
 use super::*;
 
@@ -20,7 +20,7 @@ use crate::net::address::Roots;
 use crate::net::http::Http;
 use crate::token::secret::Source;
 
-/// A mail server on this machine. It records each command and gives the configured answer.
+/// A mail server on this machine. The server records each command and sends the configured reply.
 struct Server {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -33,7 +33,7 @@ struct Manners {
     tls: TlsAcceptor,
     tls_first: bool,
     offers: &'static str,
-    /// A command and an answer that differ from the usual ones.
+    /// A command and a reply that differs from the usual one.
     but: Option<(&'static str, &'static str)>,
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -48,7 +48,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.expect("a caller");
-                // A client that hangs up ends the conversation.
+                // If the client hangs up, the conversation ends.
                 let _ended = converse(tcp, manners.clone()).await;
             }
         });
@@ -106,7 +106,7 @@ async fn converse(mut tcp: tokio::net::TcpStream, manners: Manners) -> std::io::
     Ok(())
 }
 
-/// One conversation, up to its end or to STARTTLS.
+/// Holds one SMTP conversation until its end or until STARTTLS.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     manners: &Manners,
@@ -194,7 +194,7 @@ async fn the_password_is_sent_over_tls_only() {
         deliver(&post, tls, mail(), &outbound.calls).await.expect("sent");
 
         let heard = server.heard();
-        // RFC 4616: NUL, the user, NUL, the password.
+        // The order is NUL, the user, NUL, the password (RFC 4616).
         assert!(heard.contains(&"tls AUTH PLAIN AHBlcmVubmlhbABhIGNhbmFyeQ==".to_owned()), "{heard:#?}");
         let clear = heard.iter().filter(|line| !line.starts_with("tls "));
         assert!(

@@ -1,4 +1,4 @@
-//! Incidents that ended while no process ran.
+//! Tests of incidents that ended while no process was running.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::status::samples::snapshot;
 use crate::token::tags::Tags;
 use crate::token::version::{Version, tag};
 
-/// The mark of a process that reported this kind of condition of the token to this sink.
+/// The mark left by a process that reported this kind of condition to this sink.
 pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited {
     let mut marks = Marks::default();
     marks.add(
@@ -23,7 +23,7 @@ pub(in crate::alert::rules) fn told_before(sink: &Sink, kind: Kind) -> Inherited
     Inherited::Told(marks)
 }
 
-/// A token that works, with this state inherited from the vault.
+/// Creates a token that works and whose snapshot has the given inherited state.
 pub(in crate::alert::rules) fn works(inherited: Option<Inherited>) -> Snapshot {
     let newest = samples::version("a", now());
     let state = State { inherited, ..samples::proved(newest, now()) };
@@ -68,8 +68,8 @@ fn incidents_that_ended_while_no_process_ran_are_resolved_by_marks() {
     assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
 }
 
-/// The first version identified the incident by the token's name and wrote no marks. It is closed and reported under
-/// its new id.
+/// Perennial's first version identified an incident by the token's name and wrote no marks. An incident of the first
+/// version is closed and reported under its new id.
 #[test]
 fn a_rejection_reported_by_the_first_version_becomes_one_incident() {
     let found = Some(Inherited::Refused(Kind::LoginRequired));

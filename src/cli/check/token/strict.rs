@@ -1,5 +1,6 @@
-//! The steps for a `strict` token from the redemption on. Without `--write` nothing is redeemed, since a redemption
-//! whose successor is not saved would end the token. With `--write` the token is rotated once, as by the daemon.
+//! The steps of `check` for a `strict` token, from the redemption on. Without `--write`, the command redeems nothing,
+//! since a redemption without a save would end the token. With `--write`, the command rotates the token once, as the
+//! daemon does.
 
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,7 @@ pub(super) async fn check(
     vec![redeemed, asked, update, written]
 }
 
-/// Problems that show without a redemption: a value that is no token, and a rejection recorded on the version.
+/// Returns a problem that shows without a redemption: the value is no token, or the version has a recorded rejection.
 fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
     let again = format!("perennial login {}", rotator.grant.name);
     if !stored.refresh_token().is_plausible() {

@@ -1,4 +1,4 @@
-//! Which requests the listener accepts as an answer, tested with handwritten HTTP.
+//! Tests which requests the listener accepts as an answer. The tests write the HTTP by hand.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::login::authorization_request::RANDOM_BYTES;
 
-/// `state` of an attempt whose random bytes are zeros.
+/// The `state` of an attempt whose random bytes are all zero.
 const STATE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn served() -> (Served, u16) {
@@ -21,7 +21,7 @@ async fn say(port: u16, request: &str) -> String {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("it listens");
     connection.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
-    // A request that is cut off may end in a reset.
+    // The server may reset the connection if it cuts off the request.
     let _reset = connection.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -164,7 +164,7 @@ async fn a_port_in_use_on_either_address_is_rejected() {
     }
 }
 
-/// A form whose body is announced but not sent.
+/// Returns a request that announces the body of a form but does not send it.
 fn unsent_form(port: u16) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
@@ -197,7 +197,7 @@ async fn a_browser_that_waits_for_the_result_keeps_its_connection() {
         other.write_all(sent.as_bytes()).await.expect("the kernel takes it");
         others.push(other);
     }
-    // Connections are accepted in turn, so all of them have been by now.
+    // The listener accepts connections in order. So it has accepted all of them by now.
     assert_eq!(status(&get(port, "/favicon.ico").await), "404");
     page.send(done()).expect("it waits");
 

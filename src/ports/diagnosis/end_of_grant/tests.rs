@@ -1,4 +1,4 @@
-//! Codes times OAuth errors: which of several codes decides, and that only a known end of a grant condemns a token.
+//! Tests combinations of codes and OAuth errors: which code decides, and which codes condemn a token.
 
 use super::*;
 use crate::ports::diagnosis::tests::ERRORS;

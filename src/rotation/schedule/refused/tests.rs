@@ -1,4 +1,4 @@
-//! Marks, and how long an answer holds, over ages of the version and room for tags.
+//! Tests of marks and of how long an answer holds. Versions differ in age and in room for tags.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
     let copied = Version { created: at(5), ..marked(&version(0), &condemned(), at(1)) };
     assert!(!is_known_dead(&copied));
 
-    // The time of the first request to sign in does not belong to this version.
+    // The time of the first request to sign in belongs to another version.
     let tags = refusal_tags(&copied, &condemned(), at(1), at(9)).expect("its own mark");
     assert!(is_known_dead(&Version { tags, ..copied }));
 }

@@ -1,4 +1,4 @@
-//! The promises (docs/promises.md) as checks of the observed state at one moment.
+//! Checks the promises (docs/promises.md) against the observed state at one moment.
 
 use chrono::TimeDelta;
 
@@ -10,21 +10,22 @@ use crate::sandbox::world::{Operation, Peer, Write};
 use crate::status::snapshot::TokenState;
 use crate::token::version::{VersionId, tag};
 
-/// Promise 6, for each process, token and day.
+/// The limit of redemptions for each process, token and day (promise 6).
 const REDEMPTIONS_A_DAY: usize = 24;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
-/// The same while a person must act.
+/// The limit of vault calls for each process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// A sign-in that was overwritten is found by the next proof at the latest.
+/// The longest time that a sign-in stays buried. The next proof finds it at the latest.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
-/// How late a beat may be at high speed.
+/// The largest delay of a beat at high speed.
 const BEAT_IS_LATE: TimeDelta = TimeDelta::hours(1);
 
 impl Watch {
-    /// Promise 2: a proven successor, of the right user and app. Promise 3: the redeemed version can still be read.
+    /// Checks promises 2 and 3. The written version is a proven successor of the right user and app. The redeemed
+    /// version can still be read.
     pub(super) fn check_write(&mut self, scene: &Scene<'_>, write: &Write) {
         let (world, partner) = (&scene.stage.world, &scene.stage.partner);
         let grant = world.grant(write.value.expose());
@@ -45,7 +46,7 @@ impl Watch {
         }
     }
 
-    /// Promise 3: the redeemed version can still be read.
+    /// Checks promise 3: the redeemed version can still be read.
     fn check_predecessor(&mut self, scene: &Scene<'_>, version: &VersionId) -> bool {
         let versions = scene.stage.world.versions_of(&scene.stage.partner.refresh_token);
         let find = |id: &str| versions.iter().find(|version| version.id == id);
@@ -57,7 +58,7 @@ impl Watch {
         kept
     }
 
-    /// Promises 1, 2, 3 and 9: the vault's content, and the reported state.
+    /// Checks promises 1, 2, 3 and 9 against the vault's content and the reported state.
     pub(super) fn states(&mut self, scene: &Scene<'_>) {
         let now = scene.now;
         let secret = &scene.stage.partner.refresh_token;
@@ -92,7 +93,7 @@ impl Watch {
         }
     }
 
-    /// Promise 3: a process holds a successor that the vault rejected until the vault accepts it.
+    /// Checks promise 3. A process holds a successor that the vault rejected until the vault accepts it.
     fn check_held(&mut self, now: Timestamp, holds: bool, newest: &VersionId) {
         match (holds, self.held.take()) {
             (true, before) => self.held = before.or_else(|| Some(newest.clone())),
@@ -105,7 +106,8 @@ impl Watch {
         }
     }
 
-    /// Promise 9: `current` means redeemed within twice `prove_every`, and never dead for longer.
+    /// Checks promise 9. The state `current` means that the token was redeemed within twice `prove_every`. The token
+    /// has also not been dead for longer than that.
     fn check_green(&mut self, scene: &Scene<'_>, daemon: &Process) {
         let fresh_for = delta(2 * scene.stage.grant().policy.prove_every) + BEAT_IS_LATE;
         let late = |at: Option<Timestamp>| at.is_none_or(|at| at + fresh_for < scene.now);
@@ -116,7 +118,8 @@ impl Watch {
         });
     }
 
-    /// Checks that run a few times a day: promise 6, by the world's ledger; 3 and 8.
+    /// Runs the checks that need to run only a few times a day. Checks promise 6 against the world's ledger, and
+    /// promises 3 and 8.
     pub(super) fn now_and_then(&mut self, scene: &Scene<'_>) {
         self.count_calls(scene);
         if let Some(newest) = scene.stage.world.newest_version(&scene.stage.partner.refresh_token) {
@@ -155,7 +158,7 @@ impl Watch {
         });
     }
 
-    /// Promise 5: all output, logs and documents since the last search.
+    /// Checks promise 5 for all output, logs and documents since the last search.
     pub(super) fn search(&mut self, scene: &Scene<'_>) {
         self.secrets.learn(&scene.stage.world);
         let published = serde_json::to_string_pretty(&scene.daemon.board().status()).unwrap_or_default();
@@ -163,12 +166,12 @@ impl Watch {
         texts.push_str(&published);
         let found = self.secrets.shown_in(&texts);
         self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
-        // The line itself would show the secret again.
+        // The text of the line would show the secret again. So the message leaves it out.
         self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
     }
 }
 
-/// Whether a daemon reports no problem; it may be rotating now.
+/// Whether a daemon reports no problem. The daemon may be rotating now.
 fn is_well(daemon: &Process, now: Timestamp) -> bool {
     match standing(daemon, now) {
         TokenState::Current => true,

@@ -1,4 +1,4 @@
-//! A fault as JSON: `{"peer":"entra","operation":"redeem","status":503,"times":3}`.
+//! A fault as JSON, for example `{"peer":"entra","operation":"redeem","status":503,"times":3}`.
 
 use std::time::Duration;
 
@@ -11,46 +11,47 @@ use crate::net::no_response::NoResponse;
 use crate::process::clock::Timestamp;
 use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, Peer, When, World};
 
-/// The failure is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or `status`.
+/// A fault in a control's body. The failure is one of `cut`, `hang`, `garbage`, `body`, `delay`, `distort`, `error` or
+/// `status`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {
-    /// `entra`, `key_vault` or `partner_center`.
+    /// The service: `entra`, `key_vault` or `partner_center`.
     peer: String,
-    /// The name in the state's counters; every operation by default.
+    /// The name of an operation in the state's counters. The default is every operation.
     operation: Option<String>,
-    /// A secret's name or a user's object id.
+    /// The name of a secret or the object id of a user.
     subject: Option<String>,
-    /// `before` (default) or `after` the effect.
+    /// Whether the fault comes `before` (default) or `after` the effect.
     when: Option<String>,
     /// The connection ends without an answer.
     #[serde(default)]
     cut: bool,
-    /// No answer comes.
+    /// The call gets no answer.
     #[serde(default)]
     hang: bool,
-    /// A page that is no valid answer.
+    /// The answer is a page that is not valid.
     #[serde(default)]
     garbage: bool,
-    /// A harmful one: `long`, `bomb`, `drip`, `echo` or `laced`.
+    /// The kind of harmful body: `long`, `bomb`, `drip`, `echo` or `laced`.
     body: Option<String>,
-    /// The call is delayed.
+    /// The time by which the call is delayed.
     delay: Option<Span>,
-    /// A success of Entra is altered.
+    /// The way in which a success of Entra is altered.
     distort: Option<String>,
-    /// HTTP status.
+    /// The HTTP status.
     status: Option<u16>,
-    /// The `Retry-After` header, seconds.
+    /// The value of the `Retry-After` header in seconds.
     retry_after: Option<u64>,
-    /// OAuth error; makes it an error answer of Entra.
+    /// The OAuth error. With this field, the answer is an error of Entra.
     error: Option<String>,
-    /// AADSTS number, or Key Vault's or Partner Center's code.
+    /// The AADSTS number, or the code of Key Vault or Partner Center.
     code: Option<Value>,
-    /// Entra's suberror, or Key Vault's inner code.
+    /// The suberror of Entra, or the inner code of Key Vault.
     inner: Option<String>,
-    /// The number of calls it affects; every call by default.
+    /// The number of calls that the fault affects. The default is every call.
     times: Option<u32>,
-    /// How long it is active, by the world's time.
+    /// The time for which the fault is active, measured by the world's time.
     lasts: Option<Span>,
 }
 
@@ -135,7 +136,7 @@ fn named<T: Copy, const N: usize>(
     })
 }
 
-/// The active faults.
+/// Returns the active faults.
 pub(super) fn list(world: &World) -> Vec<Value> {
     let faults = world.faults();
     let listed = faults.iter().map(|fault| {

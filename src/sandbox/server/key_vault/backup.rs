@@ -1,4 +1,5 @@
-//! The blob of a backup: all versions of one secret, encoded. Key Vault's own is encrypted (docs/azure-facts.md F223).
+//! The blob of a backup: an encoded text of all versions of one secret. Key Vault's own blob is encrypted
+//! (docs/azure-facts.md F223).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,10 +12,10 @@ use crate::sandbox::world::{Attributes, SecretVersion};
 use crate::token::secret::SecretName;
 use crate::token::tags::Tags;
 
-/// Begins each blob, as Key Vault's begin with a name and a version of their own.
+/// The start of each blob. Key Vault's blobs begin with their own name and version.
 const MARK: &str = "(PerennialSandboxSecretBackupV1.";
 
-/// A version as a blob holds it. Times are Unix seconds.
+/// A version in a blob, with times in Unix seconds.
 #[derive(Deserialize, Serialize)]
 struct SavedVersion {
     name: String,
@@ -29,14 +30,14 @@ struct SavedVersion {
     tags: Tags,
 }
 
-/// The blob of a secret's versions.
+/// Returns the blob of a secret's versions.
 pub(super) fn encode(versions: &[SecretVersion]) -> String {
     let saved: Vec<SavedVersion> = versions.iter().map(SavedVersion::of).collect();
     let body = serde_json::to_vec(&saved).unwrap_or_default();
     URL_SAFE_NO_PAD.encode(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(body)))
 }
 
-/// The versions in a blob, oldest first; `None` if it is not one, or damaged.
+/// Returns the versions in a blob, oldest first. Returns `None` if the text is not a blob, or is damaged.
 pub(super) fn decode(blob: &str) -> Option<Vec<SecretVersion>> {
     let bytes = URL_SAFE_NO_PAD.decode(blob.trim_end_matches('=')).ok()?;
     let body = URL_SAFE_NO_PAD.decode(bytes.strip_prefix(MARK.as_bytes())?).ok()?;

@@ -1,4 +1,4 @@
-//! Key Vault's JSON: what is sent and what is shown.
+//! Key Vault's JSON bodies for requests and answers.
 
 use axum::Json;
 use axum::response::IntoResponse as _;
@@ -76,29 +76,29 @@ fn at(seconds: i64) -> Option<Timestamp> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// A version as reading and writing show it.
+/// Returns the answer to a read or a write: a version with its value.
 pub(super) fn with_value(vault: &str, version: &SecretVersion) -> Response {
     let mut body = bundle(vault, version, true);
     body["value"] = json!(version.value.expose_secret());
     Json(body).into_response()
 }
 
-/// A version without its value.
+/// Returns the answer with a version but without its value.
 pub(super) fn bare(vault: &str, version: &SecretVersion) -> Response {
     Json(bundle(vault, version, true)).into_response()
 }
 
-/// A backup.
+/// Returns the answer to a backup.
 pub(super) fn backup(blob: &str) -> Response {
     Json(json!({"value": blob})).into_response()
 }
 
-/// A deleted secret.
+/// Returns the answer with a deleted secret.
 pub(super) fn deleted(vault: &str, secret: &DeletedSecret) -> Response {
     Json(deleted_bundle(vault, secret, true)).into_response()
 }
 
-/// A deleted secret; its id names the newest version in an answer, and none in a list.
+/// Returns a deleted secret as JSON. In an answer, its id names the newest version. In a list, the id names no version.
 pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: bool) -> Value {
     let mut body = bundle(vault, &secret.newest, with_version);
     body["recoveryId"] = json!(format!("{vault}/deletedsecrets/{}", secret.newest.name));
@@ -107,13 +107,14 @@ pub(super) fn deleted_bundle(vault: &str, secret: &DeletedSecret, with_version: 
     body
 }
 
-/// A page of a list.
+/// Returns the answer with a page of a list.
 pub(super) fn list<T>(page: &ListPage<T>, next: Option<&str>, item: impl FnMut(&T) -> Value) -> Response {
     let items: Vec<Value> = page.items.iter().map(item).collect();
     Json(json!({"value": items, "nextLink": next})).into_response()
 }
 
-/// A version without its value; its id names the version in an answer, and the secret only in a list of secrets.
+/// Returns a version as JSON, without its value. In an answer, its id names the version. In a list of secrets, the id
+/// names only the secret.
 pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
     let SecretVersion { name, id, created, updated, attributes, .. } = version;
     let mut shown = json!({

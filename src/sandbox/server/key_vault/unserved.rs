@@ -1,11 +1,11 @@
-//! Key Vault's answers to requests that the sandbox does not serve: keys, certificates, other paths and methods
-//! (docs/azure-facts.md F224).
+//! Key Vault's answers to requests that the sandbox does not serve. These are keys, certificates, other paths and other
+//! methods (docs/azure-facts.md F224).
 
 use axum::http::Method;
 
 use crate::sandbox::world::VaultRefusal;
 
-/// The first segments of a vault's paths.
+/// The first segments of the paths that a vault has.
 const OF_A_VAULT: [&str; 9] = [
     "secrets",
     "deletedsecrets",
@@ -18,24 +18,24 @@ const OF_A_VAULT: [&str; 9] = [
     "rng",
 ];
 
-/// Whether a path is a vault's.
+/// Whether a path belongs to a vault.
 pub(super) fn is_of_a_vault(path: &str) -> bool {
     segments(path).first().is_some_and(|first| OF_A_VAULT.contains(first))
 }
 
-/// Why a request is not served.
+/// Returns the reason why a request is not served.
 pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     match (method.as_str(), &segments(path)[..]) {
         (_, ["secrets" | "deletedsecrets", _, operation]) => wrong_operation(method, operation),
         (_, ["secrets" | "deletedsecrets"] | ["secrets" | "deletedsecrets", _]) => wrong_method(method),
-        // These make or configure objects of a kind that the sandbox lacks.
+        // These requests create or configure objects of a kind that the sandbox lacks.
         ("PUT", ["keys", _])
         | (
             "POST",
             ["keys" | "certificates", "restore"] | ["keys" | "certificates", _, "create" | "import"],
         )
         | (_, ["certificates", "contacts" | "issuers", ..]) => not_here(method, path),
-        // All others name an object that does not exist.
+        // All other requests name an object that does not exist.
         (_, ["certificates", name, "pending"]) => {
             let text = format!("Pending certificate not found: {name}");
             VaultRefusal::new(404, "PendingCertificateNotFound", None, text)
@@ -53,18 +53,19 @@ pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
     }
 }
 
-/// A segment after a secret's name is no operation of this method. As recorded.
+/// Returns the error for a segment after a secret's name that is no operation of this method. The text was recorded
+/// from Key Vault.
 pub(super) fn wrong_operation(method: &Method, operation: &str) -> VaultRefusal {
     VaultRefusal::bad_parameter(format!("Method {method} does not allow operation '{operation}'"))
 }
 
-/// The path has other methods.
+/// Returns the error for a path that exists only with other methods.
 pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
     let text = format!("The requested resource does not support http method '{method}'.");
     VaultRefusal::new(405, "MethodNotAllowed", None, text)
 }
 
-/// As recorded.
+/// Returns the error for a missing object. The text was recorded from Key Vault.
 fn absent(code: &'static str, kind: &str, name: &str) -> VaultRefusal {
     let text = format!(
         "A {kind} with (name/id) {name} was not found in this key vault. If you recently deleted this {kind} you may be able to recover it using the correct recovery command."
@@ -72,7 +73,7 @@ fn absent(code: &'static str, kind: &str, name: &str) -> VaultRefusal {
     VaultRefusal::new(404, code, None, text)
 }
 
-/// The sandbox's own answer, where Key Vault would serve the request or show a web page.
+/// Returns the sandbox's own error. Key Vault would serve the request or show a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
         format!("The sandbox simulates Key Vault's secrets only, and has no {method} {path}.")

@@ -11,11 +11,11 @@ use super::super::Inner;
 use crate::process::clock::Timestamp;
 use crate::token::AccessToken;
 
-/// What an access token was issued for.
+/// The record of one issued access token.
 pub(in crate::sandbox::world) struct AccessRecord {
     pub(in crate::sandbox::world) audience: String,
     pub(in crate::sandbox::world) tenant: String,
-    /// `None` for an app's own token.
+    /// The user. `None` for an app's own token.
     pub(in crate::sandbox::world) user: Option<String>,
     pub(in crate::sandbox::world) mfa: bool,
     pub(in crate::sandbox::world) expires: Timestamp,
@@ -33,7 +33,7 @@ pub(super) struct Bearer<'a> {
 impl Inner {
     pub(super) fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
         let issued = self.time.wall();
-        // Random between 60 and 90 minutes (docs/azure-facts.md F105).
+        // The lifetime is random between 60 and 90 minutes (docs/azure-facts.md F105).
         let seconds = self.rng.u32(3600..5400);
         let expires = issued + TimeDelta::seconds(i64::from(seconds));
         let audience = audience(bearer.scope).to_owned();
@@ -54,7 +54,8 @@ impl Inner {
             let header = part(json!({"typ": "JWT", "alg": "RS256"}).to_string());
             format!("{header}.{}.{signature}", part(payload.to_string()))
         };
-        // Not at each issue: with a whole fleet of live tokens that would be most of the work.
+        // Expired tokens are not removed at each issue. With a whole fleet of live tokens, that would be most of the
+        // work.
         if self.access_tokens.len() >= self.sweep_access_tokens_at {
             self.access_tokens.retain(|_, record| record.expires > issued);
             self.sweep_access_tokens_at = 64.max(2 * self.access_tokens.len());

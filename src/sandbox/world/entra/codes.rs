@@ -1,15 +1,16 @@
-//! Entra's status, error and text for each AADSTS code.
+//! Entra's HTTP status, error and text for each AADSTS code.
 
-/// Stands for `authorization_declined`, which has no number of its own.
+/// A number that stands for `authorization_declined`, which has no AADSTS number.
 pub(in crate::sandbox::world) const DECLINED: u32 = 1;
-/// Stands for `slow_down` (RFC 8628, 3.5), which Entra's page does not name (docs/azure-facts.md F136).
+/// A number that stands for `slow_down` (RFC 8628, 3.5). Entra's page does not name this error (docs/azure-facts.md
+/// F136).
 pub(in crate::sandbox::world) const SLOW_DOWN: u32 = 2;
 
-/// A rejection by its AADSTS number only.
+/// A rejection that holds only its AADSTS number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
 
-/// Status, error, suberror and text of a code (docs/azure-facts.md F124).
+/// Returns the status, error, suberror and text of a code (docs/azure-facts.md F124).
 pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     let bad_token = Some("bad_token");
     match code {
@@ -84,7 +85,7 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
     }
 }
 
-/// Codes that only a sign-in can get.
+/// Returns the meaning of a code that only a sign-in can get.
 fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
     match code {
         50011 => (
@@ -132,7 +133,7 @@ fn of_a_sign_in(code: u32) -> (u16, &'static str, Option<&'static str>, &'static
             None,
             "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
         ),
-        // Neither has a number in Entra's pages: the device code flow's own words (docs/azure-facts.md F136).
+        // Entra's pages have no number for these two errors of the device code flow (docs/azure-facts.md F136).
         DECLINED => (400, "authorization_declined", None, "The user declined the authorization request."),
         SLOW_DOWN => (400, "slow_down", None, "Polling too often."),
         _ => (400, "invalid_request", None, "The request is invalid."),

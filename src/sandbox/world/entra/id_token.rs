@@ -10,14 +10,14 @@ use super::super::grants::Owner;
 const LIFETIME: TimeDelta = TimeDelta::hours(1);
 
 impl Inner {
-    /// The claims of an ID token, if one is requested.
+    /// Returns the claims of an ID token, if the scope requests one.
     pub(super) fn id_claims(&self, scope: &str, bearer: &Owner, nonce: Option<&str>) -> Option<Value> {
         let asked = |name: &str| scope.split_whitespace().any(|word| word == name);
         if !asked("openid") {
             return None;
         }
         let issued = self.time.wall();
-        // Name and object id need the scope `profile` (id-token-claims-reference).
+        // The claims for name and object id need the scope `profile` (id-token-claims-reference).
         let oid = Some(&bearer.user).filter(|_| asked("profile"));
         let user = oid.and_then(|oid| self.directory.users.get(oid));
         let mut claims = json!({

@@ -1,4 +1,4 @@
-//! Exchanges a browser's code for tokens: the checks, in Entra's order.
+//! Exchanges a browser's code for tokens. Makes the checks in Entra's order.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -11,25 +11,25 @@ use crate::sandbox::world::entra::{Issue, granted};
 use crate::sandbox::world::fault::Distortion;
 use crate::sandbox::world::{EntraRefusal, Inner, Operation, Platform, TokenAnswer, Trouble, World};
 
-/// A code lives about this long (docs/azure-facts.md F132).
+/// The approximate lifetime of a code (docs/azure-facts.md F132).
 const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);
 
 /// A request to exchange a code.
 #[derive(Clone, Copy)]
 pub struct CodeRequest<'a> {
-    /// The tenant in the URL: GUID or domain.
+    /// The tenant in the URL: a GUID or a domain.
     pub tenant: &'a str,
-    /// App.
+    /// The client id of the app.
     pub client_id: &'a str,
     /// The app's secret.
     pub client_secret: &'a str,
-    /// The code.
+    /// The authorization code.
     pub code: &'a str,
-    /// As in the authorization request.
+    /// The same redirect URI as in the authorization request.
     pub redirect_uri: &'a str,
-    /// PKCE.
+    /// The PKCE verifier.
     pub code_verifier: &'a str,
-    /// Separated by spaces; empty for the scope of the page.
+    /// The requested scopes, separated by spaces. An empty text means the scope of the page.
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
@@ -39,7 +39,7 @@ impl World {
     /// Exchanges a code for tokens.
     ///
     /// # Errors
-    /// A fault, or Entra's refusal.
+    /// Returns a fault or Entra's rejection.
     pub fn exchange_code(
         &self,
         actor: &str,
@@ -66,13 +66,13 @@ impl Inner {
     ) -> Result<TokenAnswer, Refuse> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // The form of the grant is checked before the client: recorded, docs/azure-facts.md F123.
+        // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
         if !request.code.starts_with("0.A") {
             return Err(Refuse(9_002_313));
         }
         let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
         match code.platform {
-            // This server sees no `Origin` from a daemon: a browser's script would send one.
+            // A browser's script would send an `Origin` header. A daemon sends none, so the exchange is rejected.
             Platform::Spa => return Err(Refuse(9_002_327)),
             Platform::PublicClient if !request.client_secret.is_empty() => return Err(Refuse(700_025)),
             Platform::PublicClient => {}
@@ -116,7 +116,7 @@ pub(in crate::sandbox::world) fn tailored(answer: TokenAnswer, asked: &str) -> T
     TokenAnswer { refresh_token: answer.refresh_token.filter(|_| lasting), ..answer }
 }
 
-/// PKCE (RFC 7636, 4.6). A request with a challenge needs a verifier.
+/// Checks the PKCE verifier (RFC 7636, 4.6). A request with a challenge needs a verifier.
 fn verify(request: &AuthorizeRequest, verifier: &str) -> Result<(), Refuse> {
     if request.code_challenge.is_empty() && verifier.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Entra's rules.
+//! Tests of Entra's rules.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Key Vault's rules.
+//! Tests of Key Vault's rules.
 
 use super::*;
 

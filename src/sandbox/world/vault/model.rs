@@ -1,4 +1,4 @@
-//! A vault's content: secrets, versions, attributes; and requests to it.
+//! The content of a vault (secrets, versions, attributes), and the requests to it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,31 +8,31 @@ use secrecy::SecretString;
 use crate::process::clock::Timestamp;
 use crate::token::tags::Tags;
 
-/// The rights of a role (Key Vault, built-in roles for data plane).
+/// A right of a role (Key Vault, built-in roles for data plane).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Reading values.
+    /// The right to read values.
     GetSecret,
-    /// Listing, without values.
+    /// The right to list secrets and versions without their values.
     ReadMetadata,
-    /// Writing new versions.
+    /// The right to write new versions.
     SetSecret,
-    /// Changing attributes and tags.
+    /// The right to change attributes and tags.
     Update,
-    /// Deleting, softly.
+    /// The right to delete a secret (soft delete).
     Delete,
-    /// Recovering.
+    /// The right to recover a deleted secret.
     Recover,
-    /// Purging.
+    /// The right to purge a deleted secret.
     Purge,
-    /// Reading all versions as a backup.
+    /// The right to read all versions as a backup.
     Backup,
-    /// Writing a backup's versions.
+    /// The right to write the versions of a backup.
     Restore,
 }
 
 impl Action {
-    /// All of them, as Key Vault Secrets Officer has.
+    /// All rights. The role Key Vault Secrets Officer has them.
     pub const ALL: [Self; 9] = [
         Self::GetSecret,
         Self::ReadMetadata,
@@ -45,7 +45,7 @@ impl Action {
         Self::Restore,
     ];
 
-    /// Its name in a rejection.
+    /// Returns the name of the right in a rejection.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::GetSecret => "Microsoft.KeyVault/vaults/secrets/getSecret/action",
@@ -61,17 +61,17 @@ impl Action {
     }
 }
 
-/// A vault.
+/// The state of one vault.
 #[derive(Clone, Debug)]
 pub struct VaultState {
     /// The rights of the caller's role.
     pub allowed: BTreeSet<Action>,
-    /// The caller's address, if the firewall rejects it.
+    /// The caller's address if the firewall rejects it.
     pub firewall_refuses: Option<String>,
-    /// How long a deletion or a recovery takes.
+    /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
-    /// The times of recent new versions, and of other recent calls.
+    /// The times of recent new versions, and the times of other recent calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
 
@@ -89,44 +89,43 @@ impl Default for VaultState {
 
 #[derive(Clone, Debug)]
 pub(in crate::sandbox::world) struct SecretState {
-    /// As first written: names are compared ignoring case.
+    /// The name as it was first written. Key Vault ignores case when it compares names.
     pub(super) name: String,
-    /// Oldest first.
+    /// The versions, oldest first.
     pub(super) versions: Vec<SecretVersion>,
     pub(super) deleted: Option<Timestamp>,
-    /// A recovery is in progress until then.
+    /// The end of a recovery that is in progress.
     pub(super) recovering_until: Option<Timestamp>,
 }
 
 /// One version of a secret.
 #[derive(Clone, Debug)]
 pub struct SecretVersion {
-    /// The secret's name, as first written.
+    /// The secret's name as it was first written.
     pub name: String,
-    /// 32 hex digits.
+    /// The id of the version: 32 hex digits.
     pub id: String,
-    /// What it holds.
+    /// The value of the version.
     pub value: SecretString,
-    /// When it was written.
+    /// The time at which the version was written.
     pub created: Timestamp,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated: Timestamp,
-    /// Switches and dates.
+    /// The enabled switch and the dates.
     pub attributes: Attributes,
-    /// MIME type, or anything.
+    /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
-    /// Its tags.
     pub tags: Tags,
 }
 
-/// The attributes a caller may set.
+/// The attributes that a caller may set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// A disabled version cannot be read.
+    /// Whether the version is enabled. A disabled version cannot be read.
     pub enabled: bool,
-    /// Informational only.
+    /// The expiry date, which is only informational.
     pub expires: Option<Timestamp>,
-    /// Informational only.
+    /// The start of validity, which is only informational.
     pub not_before: Option<Timestamp>,
 }
 
@@ -136,16 +135,16 @@ impl Default for Attributes {
     }
 }
 
-/// A new version.
+/// A request to write a new version.
 #[derive(Clone, Debug)]
 pub struct SetRequest {
-    /// The value.
+    /// The value of the new version.
     pub value: SecretString,
-    /// Switches and dates; none is copied from the previous version.
+    /// The enabled switch and the dates. None of them is copied from the previous version.
     pub attributes: Attributes,
-    /// MIME type.
+    /// The content type of the new version.
     pub content_type: Option<String>,
-    /// All its tags.
+    /// All tags of the new version.
     pub tags: Tags,
 }
 
@@ -154,32 +153,32 @@ pub struct SetRequest {
 pub struct UpdateRequest {
     /// Whether the version is enabled.
     pub enabled: Option<bool>,
-    /// The new expiry.
+    /// The new expiry of the version.
     pub expires: Option<Timestamp>,
-    /// The new start.
+    /// The new start of validity.
     pub not_before: Option<Timestamp>,
-    /// MIME type.
+    /// The new content type of the version.
     pub content_type: Option<String>,
-    /// All its tags.
+    /// All tags of the version after the change.
     pub tags: Option<Tags>,
 }
 
 /// A page of a list.
 #[derive(Clone, Debug)]
 pub struct ListPage<T> {
-    /// In no particular order. For a list of secrets, each one's newest version.
+    /// The items in no particular order. In a list of secrets, an item is the newest version of a secret.
     pub items: Vec<T>,
-    /// The offset of the next page; `None` on the last.
+    /// The offset of the next page. `None` on the last page.
     pub next: Option<usize>,
 }
 
-/// A deleted secret.
+/// A secret that was deleted and is not purged yet.
 #[derive(Clone, Debug)]
 pub struct DeletedSecret {
-    /// Its newest version.
+    /// The newest version of the secret.
     pub newest: SecretVersion,
-    /// When it was deleted.
+    /// The time of the deletion.
     pub deleted_at: Timestamp,
-    /// When the vault purges it.
+    /// The time at which the vault purges the secret.
     pub purged_at: Timestamp,
 }

@@ -5,23 +5,23 @@ use std::fmt;
 use super::Action;
 use crate::token::secret::SecretAddress;
 
-/// The caller's id in every rejection: the world has no ids of its callers.
+/// The caller's id in every rejection. The world has no ids of its callers.
 const CALLER: &str = "00000000-0000-0000-0000-000000000009";
 
-/// A refusal.
+/// A rejection by Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultRefusal {
-    /// HTTP status; 0 if the vault's name does not resolve.
+    /// The HTTP status, or 0 if the vault's name does not resolve.
     pub status: u16,
-    /// As `Forbidden`.
+    /// The code, such as `Forbidden`.
     pub code: &'static str,
-    /// As `ForbiddenByRbac`.
+    /// The inner code, such as `ForbiddenByRbac`.
     pub inner: Option<&'static str>,
-    /// The text, without a secret.
+    /// The text of the rejection, without a secret.
     pub text: String,
-    /// The data action that no role grants.
+    /// The data action that the caller's role does not grant.
     pub action: Option<Action>,
-    /// The caller's address, if the firewall rejects it.
+    /// The caller's address if the firewall rejects it.
     pub address: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl VaultRefusal {
         Self::new(409, "Conflict", Some("ObjectIsBeingRecovered"), text)
     }
 
-    /// The name of a backup's secret is in use. As recorded.
+    /// Returns the error for a backup whose secret name is in use. The text was recorded from Key Vault.
     pub(super) fn restore_conflict(at: &SecretAddress, version: &str) -> Self {
         let text = format!(
             "There was a conflict restoring the secret '{}/secrets/{}/{version}'. This can happen if either: a second secret with the same name was created after the first secret was deleted; thus trying to restore a secret whose name is already in use. To fix this, rename the second secret to something else so that the restore works. The second probable cause of this exception is when multiple operations are performed in parallel against the secret. To avoid this error, perform operations against a secret in a sequential manner.",
@@ -97,7 +97,7 @@ impl VaultRefusal {
         Self::new(409, "Conflict", None, text)
     }
 
-    /// What is to be restored is no backup. As recorded.
+    /// Returns the error for a blob that is no backup. The text was recorded from Key Vault.
     pub fn malformed_backup() -> Self {
         Self::new(400, "Malformed backup blob", None, "Backup blob contains invalid or corrupt version.")
     }
@@ -118,7 +118,7 @@ impl VaultRefusal {
         Self { address: Some(address), ..Self::new(403, "Forbidden", Some("ForbiddenByFirewall"), text) }
     }
 
-    /// The request itself is invalid.
+    /// Returns the error for an invalid request.
     pub fn bad_parameter(text: impl Into<String>) -> Self {
         Self::new(400, "BadParameter", None, text)
     }

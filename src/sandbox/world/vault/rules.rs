@@ -1,4 +1,4 @@
-//! The vault's rules, independent of the caller.
+//! The vault's rules, which do not depend on the caller.
 
 use chrono::TimeDelta;
 use secrecy::ExposeSecret as _;
@@ -16,20 +16,20 @@ use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, VersionId};
 
-/// Key Vault's limit on a value (docs/azure-facts.md F207).
+/// The largest value that Key Vault accepts, in bytes (docs/azure-facts.md F207).
 const MAX_VALUE_BYTES: usize = 25 * 1024;
 
-/// Key Vault's limit on a tag's name and on its value (docs/azure-facts.md F207).
+/// The largest length of a tag's name and of a tag's value in Key Vault (docs/azure-facts.md F207).
 const MAX_TAG_CHARS: usize = 512;
 
-/// The versions that a backup holds at most (docs/azure-facts.md F223).
+/// The largest number of versions in a backup (docs/azure-facts.md F223).
 const MAX_BACKUP: usize = 500;
 
-/// New versions that a vault accepts in `LIMITS_SPAN`, and other calls (docs/azure-facts.md F216).
+/// The number of new versions that a vault accepts in `LIMITS_SPAN` (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 300;
-/// See `NEW_VERSIONS`.
+/// The number of other calls that a vault accepts in `LIMITS_SPAN`.
 const OTHER_CALLS: usize = 4_000;
-/// See `NEW_VERSIONS`.
+/// The span in which a vault counts new versions and other calls.
 const LIMITS_SPAN: TimeDelta = TimeDelta::seconds(10);
 
 type Ruling<T> = Result<T, VaultRefusal>;
@@ -39,7 +39,7 @@ impl VaultState {
         self.firewall_refuses.clone().map_or(Ok(()), |address| Err(VaultRefusal::firewall(address)))
     }
 
-    /// Counts a call, and rejects it above the limit of ten seconds.
+    /// Counts a call. Rejects the call if it exceeds the limit of ten seconds.
     pub(super) fn count(&mut self, operation: Operation, now: Timestamp) -> Ruling<()> {
         let (lately, most) = match operation {
             Operation::Set => (&mut self.lately.0, NEW_VERSIONS),
@@ -59,7 +59,7 @@ impl VaultState {
         if self.allowed.contains(&action) { Ok(()) } else { Err(VaultRefusal::no_role(action)) }
     }
 
-    /// Completes what is due: recoveries, and the retention of deleted secrets.
+    /// Completes recoveries that are due. Purges deleted secrets whose retention is over.
     pub(super) fn settle(&mut self, now: Timestamp) {
         self.secrets.retain(|_, secret| secret.deleted.is_none_or(|at| now < at + RETENTION));
         for secret in self.secrets.values_mut() {
@@ -81,7 +81,7 @@ impl VaultState {
         self.secrets.get_mut(&key(at)).ok_or_else(|| VaultRefusal::not_found(at.name.as_str()))
     }
 
-    /// A secret whose deletion is complete.
+    /// Returns a secret whose deletion is complete.
     pub(super) fn deleted(&mut self, at: &SecretAddress, now: Timestamp) -> Ruling<&mut SecretState> {
         let transition = self.transition;
         let secret = self.secrets.get_mut(&key(at));
@@ -89,13 +89,13 @@ impl VaultState {
         done.ok_or_else(|| VaultRefusal::not_deleted(at.name.as_str()))
     }
 
-    /// All secrets whose deletion is complete.
+    /// Returns all secrets whose deletion is complete.
     pub(super) fn all_deleted(&self, now: Timestamp) -> Vec<DeletedSecret> {
         let done = self.secrets.values().filter_map(|secret| secret.as_deleted().ok());
         done.filter(|secret| now >= secret.deleted_at + self.transition).collect()
     }
 
-    /// Adds the secret of a backup. A deleted secret keeps its name.
+    /// Adds the secret of a backup. The name of a deleted secret is still in use.
     pub(super) fn restore(
         &mut self,
         at: &SecretAddress,
@@ -142,12 +142,12 @@ impl VaultState {
         self.secrets.retain(|name, secret| *name != key(at) || secret.deleted.is_none());
     }
 
-    /// The names of the secrets that are not deleted.
+    /// Returns the names of the secrets that are not deleted.
     pub(in crate::sandbox::world) fn names(&self) -> impl Iterator<Item = &str> {
         self.secrets.values().filter(|secret| secret.deleted.is_none()).map(|secret| secret.name.as_str())
     }
 
-    /// All values that are or were stored, deleted or not.
+    /// Returns all values that are or were stored, deleted or not.
     pub(in crate::sandbox::world) fn values(&self) -> impl Iterator<Item = &SecretString> {
         self.secrets.values().flat_map(|secret| &secret.versions).map(|version| &version.value)
     }
@@ -177,7 +177,7 @@ impl SecretState {
         found.ok_or_else(|| VaultRefusal::not_found(&self.name))
     }
 
-    /// Oldest first.
+    /// Returns all versions, oldest first.
     pub(in crate::sandbox::world) fn all(&self) -> &[SecretVersion] {
         &self.versions
     }

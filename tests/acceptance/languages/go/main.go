@@ -1,4 +1,4 @@
-// Each operation that Microsoft's Go client has on secrets, once. VAULT_URL names the vault, and AZURE_* who opens it.
+// Runs each operation of Microsoft's Go client on secrets once. VAULT_URL names the vault, and AZURE_* the client identity.
 package main
 
 import (
@@ -22,7 +22,7 @@ var (
 	ctx     = context.Background()
 	expires = time.Date(2031, 6, 7, 8, 9, 10, 0, time.UTC)
 	vault   *azsecrets.Client
-	// The two versions that are written, and the backup of both.
+	// The two versions that the program writes, and the backup of both.
 	first, second string
 	backup        []byte
 )
@@ -69,7 +69,7 @@ func connect() {
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: entra, DisableInstanceDiscovery: true},
 	)
 	if err == nil {
-		// The sandbox's host is not below Key Vault's domain.
+		// The sandbox's host name is not below Key Vault's domain.
 		options := &azsecrets.ClientOptions{DisableChallengeResourceVerification: true}
 		vault, err = azsecrets.NewClient(os.Getenv("VAULT_URL"), credential, options)
 	}

@@ -15,13 +15,13 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.stream.Collectors;
 
-/** Each operation that Microsoft's Java client has on secrets, once. VAULT_URL names the vault, and AZURE_* who opens it. */
+/** Runs each operation of Microsoft's Java client on secrets once. VAULT_URL names the vault, AZURE_* the client. */
 public final class Operations {
     private static final String NAME = "from-java";
     private static final OffsetDateTime EXPIRES = OffsetDateTime.parse("2031-06-07T08:09:10Z");
 
     private final SecretClient vault = connect();
-    // The two versions that are written, and the backup of both.
+    // The two versions that the program writes, and the backup of both.
     private String first;
     private String second;
     private byte[] backup;
@@ -65,7 +65,7 @@ public final class Operations {
                 .clientSecret(System.getenv("AZURE_CLIENT_SECRET"))
                 .disableInstanceDiscovery()
                 .build())
-            // The sandbox's host is not below Key Vault's domain.
+            // The sandbox's host name is not below Key Vault's domain.
             .disableChallengeResourceVerification()
             .buildClient();
     }

@@ -1,4 +1,5 @@
-// Each operation that Microsoft's JavaScript client has on secrets, once. VAULT_URL names the vault, and AZURE_* who opens it.
+// Runs each operation of Microsoft's JavaScript client on secrets once. VAULT_URL names the vault, and AZURE_* the client
+// identity.
 import assert from "node:assert/strict";
 import { ClientSecretCredential } from "@azure/identity";
 import { SecretClient } from "@azure/keyvault-secrets";
@@ -8,19 +9,19 @@ const credential = new ClientSecretCredential(AZURE_TENANT_ID, AZURE_CLIENT_ID, 
   authorityHost: AZURE_AUTHORITY_HOST,
   disableInstanceDiscovery: true,
 });
-// The sandbox's host is not below Key Vault's domain.
+// The sandbox's host name is not below Key Vault's domain.
 const vault = new SecretClient(VAULT_URL, credential, { disableChallengeResourceVerification: true });
 
 const name = "from-javascript";
 const expiresOn = new Date("2031-06-07T08:09:10Z");
 const quickly = { intervalInMs: 50 };
-// The two versions that are written, and the backup of both.
+// The two versions that the program writes, and the backup of both.
 let first, second, backup;
 
 const operations = {
   async set() {
     const write = async (value) => {
-      // Without a content type: this version of the client sends none. 4.12.0 does, and needs node 22.
+      // This version of the client sends no content type. Version 4.12.0 sends one, but needs node 22.
       const written = await vault.setSecret(name, value, { tags: { of: value }, expiresOn });
       return written.properties.version;
     };
