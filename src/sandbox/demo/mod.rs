@@ -48,7 +48,7 @@ pub enum DemoError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The demo's own configuration is rejected.
-    #[error("the demo's own configuration is refused")]
+    #[error("the demo's own configuration is not valid")]
     Configuration(#[from] ConfigProblems),
     /// The HTTPS client could not be created.
     #[error(transparent)]
@@ -57,7 +57,7 @@ pub enum DemoError {
     #[error("the status page cannot be served")]
     Page(#[source] io::Error),
     /// The directory for the demo's files could not be created.
-    #[error("no directory can be made for the demo's files")]
+    #[error("cannot create a directory for the demo's files")]
     Directory(#[source] io::Error),
 }
 
@@ -95,7 +95,7 @@ pub async fn run(
         () = &mut stop => Err(Stuck::Interrupted),
     };
     if let Err(Stuck::Interrupted) = told {
-        demo.tell(Tone::Plain, "end", "Interrupted: nothing is concluded.");
+        demo.tell(Tone::Plain, "end", "Interrupted: the demo has no result.");
         return Ok(false);
     }
     let well = demo.summary(&told);

@@ -46,14 +46,14 @@ impl Promise {
     /// Returns the name of the promise, and what the demo has checked.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
-            Self::Alive => ("alive", "the vault's token could be redeemed"),
-            Self::NeverWorse => ("never worse", "only proven successors, no lost sign-in"),
+            Self::Alive => ("alive", "the stored token could be redeemed"),
+            Self::NeverWorse => ("never worse", "only proven tokens saved, no sign-in lost"),
             Self::NeverDropped => ("never dropped", "successors held until they were saved"),
-            Self::Told => ("told", "problems told soon, once, with the cause"),
+            Self::Told => ("told", "problems reported soon, once, with cause"),
             Self::Secret => ("secret", "lines searched, no secret found"),
             Self::Polite => ("polite", "calls of a day within the limits"),
             Self::OnlyStore => ("only store", "a restart continued from the vault"),
-            Self::TwoAtOnce => ("two at once", "a second instance did no harm"),
+            Self::TwoAtOnce => ("two at once", "a second daemon did no harm"),
             Self::Green => ("green is usable", "\"current\" only for a token just redeemed"),
         }
     }

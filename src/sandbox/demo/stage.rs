@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
 use crate::azure::entra::Entra;
+use crate::azure::host_assertions::HostAssertions;
+use crate::azure::identity::IdentityHost;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
 use crate::config::Config;
@@ -133,7 +135,12 @@ impl Stage {
         let sample = f64::from(nth % 4) / 4.0;
         let grant = self.grant().clone();
         let rotator = Rotator {
-            issuer: Arc::new(Entra::new(cloud.authority.clone(), http.clone(), calls.clone())),
+            issuer: Arc::new(Entra::new(
+                cloud.authority.clone(),
+                HostAssertions::new(IdentityHost::Imds, cloud.name, calls.clone()),
+                http.clone(),
+                calls.clone(),
+            )),
             resource: Arc::new(PartnerCenter::new(cloud.partner_center.clone(), http.clone(), calls.clone())),
             vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), cloud, http, calls.clone())),
             clock: self.clock.clone(),

@@ -38,7 +38,7 @@ impl Demo {
     fn opening(&mut self) {
         self.voice.line("");
         self.voice.paragraph(
-            "Scripts of a Microsoft partner use a refresh token, which a person got by signing in once. It \
+            "A Microsoft partner's scripts use a refresh token that a person got by signing in once. It \
              expires after 90 days. Each use returns a successor that is good for another 90 days. If \
              nothing saves the successor, every script stops on day 90, until a person signs in again. \
              Perennial redeems the token in time and saves each successor in Azure Key Vault.",
@@ -105,7 +105,7 @@ impl Demo {
         self.tell(
             Tone::Plain,
             "trouble",
-            "A second Perennial is started on the same token by mistake. It runs for a month.",
+            "Someone starts a second Perennial on the same token by mistake. It runs for a month.",
         );
         self.until("both at work", TimeDelta::days(1), |demo| {
             let now = demo.now();

@@ -39,7 +39,7 @@ impl Demo {
             (counts.rotations, "rotations, each of which saved a successor that is good for 90 days"),
             (good, "redemptions that worked, for a rotation or as a proof"),
             (counts.refused_redemptions, "redemptions that Entra rejected or throttled"),
-            (counts.questions, "questions to Partner Center whether it accepts the access token"),
+            (counts.questions, "checks by Partner Center of the access token"),
             (counts.vault_calls, "calls to the vault"),
             (self.watch.told.incidents(), "problems reported"),
         ];
@@ -49,7 +49,7 @@ impl Demo {
             self.voice.line(&format!("  {number:>7}  {what}"));
         }
         self.voice.line("");
-        self.voice.line("  What is promised, and how often it was checked");
+        self.voice.line("  The promises, and how often each was checked");
         self.voice.line("");
     }
 
@@ -75,7 +75,7 @@ impl Demo {
         let (config, ca, origin) = (config.display(), ca.display(), self.stage.sandbox.origin.clone());
         let now = rfc3339(self.now());
         self.voice.paragraph(&format!(
-            "The daemon keeps running, an hour a second from {now} on, until Ctrl-C. Try:"
+            "The daemon keeps running until Ctrl-C, at one hour per second, from {now}. Try:"
         ));
         for line in [
             format!("curl {}status", self.stage.page),

@@ -91,12 +91,12 @@ impl OpenConditions {
         let kind = condition.kind;
         self.incidents += 1;
         promises.check(Promise::Told, now, self.expected.contains(&kind), || {
-            format!("{} was told, and nothing had happened: {}", kind.as_str(), condition.summary)
+            format!("{} was reported although nothing had happened: {}", kind.as_str(), condition.summary)
         });
         let times = self.openings.entry(incident.clone()).or_default();
         *times += 1;
         promises.check(Promise::Told, now, *times == 1, || {
-            format!("{} was told twice for the same cause", kind.as_str())
+            format!("{} was reported twice for the same cause", kind.as_str())
         });
         let open = Open { id: condition.id, at: now, severity: condition.severity };
         self.open.insert(incident, open);

@@ -156,15 +156,15 @@ impl Demo {
     fn check_blame(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound() + TimeDelta::hours(1));
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
-            format!("an app's secret that ended was told after {}", span(took))
+            format!("an expired app secret was reported after {}", span(took))
         });
         let newest = self.stage.world.newest_value(&self.stage.partner.refresh_token);
         let alive = newest.is_some_and(|token| self.stage.world.is_alive(token.expose()));
         let right =
             alive && !self.is_open(Kind::LoginRequired) && self.standing() == TokenState::NeedsOperator;
-        self.watch.promises.check(Promise::Told, now, right, || {
-            "an app's secret that ended was told as a dead token".into()
-        });
+        self.watch
+            .promises
+            .check(Promise::Told, now, right, || "an expired app secret was reported as a dead token".into());
         let text = format!(
             "Reported after {} with the true cause: the token itself works, no sign-in is needed.",
             span(took)
@@ -251,11 +251,11 @@ impl Demo {
     fn check_alarm(&mut self, took: TimeDelta) {
         let (now, bound) = (self.now(), self.told_bound());
         self.watch.promises.check(Promise::Told, now, took <= bound, || {
-            format!("a dead token was told after {} and not within {}", span(took), span(bound))
+            format!("a dead token was reported after {}, not within {}", span(took), span(bound))
         });
         let right = self.standing() == TokenState::NeedsLogin && !self.daemon.board().status().healthy;
         self.watch.promises.check(Promise::Told, now, right, || {
-            "a dead token was told, and nobody was asked to sign in".into()
+            "a dead token was reported without a request to sign in".into()
         });
         let text =
             format!("Reported {} after it stopped working. The promise is {}.", span(took), span(bound));

@@ -1,6 +1,7 @@
-//! The controls below `/_sandbox/`, which show the simulated state and cause events.
+//! The controls below `/_sandbox/`: show the simulated state, and cause events.
 //!
-//! Invariant: the controls show no token and no secret. A short fingerprint stands for a value.
+//! Invariant: no token and no secret is shown, but the assertion that a request asks for; a short fingerprint stands for
+//! a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+mod credentials;
 mod fault_form;
 
 use self::fault_form::FaultForm;
@@ -27,7 +29,8 @@ use crate::token::tags::Tags;
 /// The number of the newest grants that the state shows. Thousands of grants would hide the rest of the state.
 const GRANTS_SHOWN: usize = 100;
 
-type Reply = Result<Json<Value>, (StatusCode, Json<Value>)>;
+/// The answer of a control, or the reason why a form is wrong.
+type Reply<T = Json<Value>> = Result<T, (StatusCode, Json<Value>)>;
 
 pub(super) fn routes() -> Routes {
     Router::new()
@@ -38,18 +41,32 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/revoke", post(revoke))
         .route("/_sandbox/expire-secret", post(expire_secret))
         .route("/_sandbox/sign-in", post(sign_in))
+        .route("/_sandbox/create-certificate", post(credentials::create_certificate))
+        .route("/_sandbox/register-certificate", post(credentials::register_certificate))
+        .route("/_sandbox/remove-certificate", post(credentials::remove_certificate))
+        .route("/_sandbox/federate", post(credentials::federate))
+        .route("/_sandbox/managed-identity", post(credentials::managed_identity))
+        .route("/_sandbox/issue-assertion", post(credentials::issue_assertion))
+        .route("/_sandbox/propagation", post(credentials::propagation))
 }
 
 /// The list of queries and actions.
 const CONTROLS: &str = "\
-GET    /_sandbox/state          users, apps, grants, secrets, requests, faults
+GET    /_sandbox/state          users, apps, identities, grants, secrets, requests, faults
 POST   /_sandbox/clock          {\"advance\":\"30d\"}, {\"offset\":\"1h\"} or {\"speed\":60}
-GET    /_sandbox/faults         the faults that hold
+GET    /_sandbox/faults         the faults that are active
 POST   /_sandbox/faults         {\"peer\":\"entra\",\"status\":503,\"times\":3}
-DELETE /_sandbox/faults         no more faults
+DELETE /_sandbox/faults         remove all faults
 POST   /_sandbox/revoke         {} or {\"user\":\"NAME\"}: revoke the user's sessions
 POST   /_sandbox/sign-in        {} or {\"user\":\"NAME\",\"mfa\":false}: sign in and store the token
 POST   /_sandbox/expire-secret  {} or {\"client_id\":\"ID\"}: the app's secret expires
+POST   /_sandbox/create-certificate    {} or {\"name\":\"NAME\",\"exportable\":false,\"lasts\":\"90d\"}: in the vault
+POST   /_sandbox/register-certificate  {} or {\"name\":\"NAME\"} or {\"cer\":\"PEM\"}: its public half, at the app
+POST   /_sandbox/remove-certificate    {\"thumbprint\":\"HEX\"}: from the app
+POST   /_sandbox/federate              {\"issuer\":\"URL\",\"subject\":\"ID\"}: add a federated credential to the app
+POST   /_sandbox/managed-identity      {} or {\"client_id\":\"ID\"}: add a managed identity to the host
+POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: a token of an external issuer
+POST   /_sandbox/propagation           {\"most\":\"30s\"}: how long new credentials take to reach all of Entra
 GET    /_sandbox/inbox          the alerts that were sent here
 DELETE /_sandbox/inbox          empty the inbox
 ";
@@ -65,6 +82,7 @@ async fn state(State(shared): State<Arc<SandboxState>>) -> Json<Value> {
         "speed": world.speed(),
         "users": users(world),
         "apps": apps(world),
+        "managed_identities": credentials::identities(world),
         "grants": grants(world),
         "secrets": secrets(world),
         "requests": requests(world),
@@ -89,9 +107,11 @@ fn apps(world: &World) -> Vec<Value> {
         app.secrets.iter().map(|secret| secret.expires.map(shown)).collect()
     };
     let listed = apps.iter().map(|app| {
+        let (certificates, federated) = credentials::shown_of(app);
         json!({
             "client_id": app.client_id, "tenant": app.tenant,
             "disabled": app.disabled, "secrets_expire": expiries(app),
+            "certificates": certificates, "federated": federated,
         })
     });
     listed.collect()
@@ -155,7 +175,7 @@ async fn clock(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let world = &shared.world;
     if let Some(speed) = form.speed {
         if !(0.0..=MAX_SPEED).contains(&speed) {
-            return Err(wrong("speed is between 0 and ten million"));
+            return Err(wrong("speed must be between 0 and ten million"));
         }
         world.set_speed(speed);
     }
@@ -207,7 +227,7 @@ impl PersonForm {
         let partners = world.partners();
         let found =
             partners.into_iter().find(|partner| oid.as_ref().is_none_or(|oid| *oid == partner.user_oid));
-        found.ok_or_else(|| wrong("this user keeps no token in the vault"))
+        found.ok_or_else(|| wrong("this user has no token in the vault"))
     }
 }
 
@@ -225,7 +245,7 @@ async fn sign_in(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply 
         world.set_user_mfa(&partner.user_oid, mfa);
     }
     let token = world.sign_in(&partner.user_oid, &partner.client_id);
-    let token = token.ok_or_else(|| wrong("the user or the app is gone"))?;
+    let token = token.ok_or_else(|| wrong("the user or the app no longer exists"))?;
     let version = world.human_writes(&partner.refresh_token, token.expose(), Tags::new());
     let version = version.ok_or_else(|| wrong("the secret cannot be written"))?;
     Ok(Json(json!({"secret": partner.refresh_token.to_string(), "version": version.0})))

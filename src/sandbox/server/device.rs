@@ -82,7 +82,7 @@ async fn show(caller: Caller, Query(typed): Query<Typed>) -> Response {
     let body = html! {
         p {
             "You are signing in to " code { (app) }
-            " on another device. Go on only if you began this yourself."
+            " on another device. Continue only if you started this sign-in yourself."
         }
         form method="post" {
             (hidden("code", &typed.code))

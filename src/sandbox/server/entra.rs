@@ -20,7 +20,7 @@ use crate::sandbox::world::{
     RedeemRequest, TokenAnswer, Trouble,
 };
 
-/// The type of a client assertion: a token of another issuer that proves an app (RFC 7523, 2.2).
+/// The form of an assertion that proves an app (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The fields of a token request.
@@ -79,7 +79,7 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
         &RedeemRequest {
             tenant,
             client_id,
-            client_secret: text(fields, "client_secret"),
+            proof: proof(fields),
             scope,
             token,
             correlation_id: Some(&caller.correlation_id()),
@@ -107,7 +107,7 @@ async fn exchange_code(caller: &Caller, tenant: &str, fields: &Fields) -> Respon
         &CodeRequest {
             tenant,
             client_id,
-            client_secret: text(fields, "client_secret"),
+            proof: proof(fields),
             code,
             redirect_uri,
             code_verifier: text(fields, "code_verifier"),
@@ -128,7 +128,7 @@ async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Resp
         &DeviceRequest {
             tenant,
             client_id,
-            client_secret: text(fields, "client_secret"),
+            proof: proof(fields),
             device_code,
             correlation_id: Some(&caller.correlation_id()),
         },
@@ -151,19 +151,13 @@ async fn answered(
 
 async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
     let Some(client_id) = fields.get("client_id") else { return refuse(caller, 900_144) };
-    let proof = match fields.get("client_assertion") {
-        Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
-            AppProof::Assertion(assertion)
-        }
-        _ => AppProof::Secret(text(fields, "client_secret")),
-    };
     caller.enter(Peer::Entra, Operation::Identity, client_id).await;
     let answer = caller.world().identity_token(
         caller.actor(),
         &IdentityRequest {
             tenant,
             client_id,
-            proof,
+            proof: proof(fields),
             scope: text(fields, "scope"),
             correlation_id: Some(&caller.correlation_id()),
         },
@@ -206,6 +200,16 @@ fn id_token(caller: &Caller, claims: &Value) -> Option<String> {
 fn refuse(caller: &Caller, code: u32) -> Response {
     let refused = caller.world().entra_refusal(code, Some(&caller.correlation_id()));
     oauth_error(&refused, caller.world().now())
+}
+
+/// The app's credential. An assertion goes before a secret.
+fn proof(fields: &Fields) -> AppProof<'_> {
+    match fields.get("client_assertion") {
+        Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {
+            AppProof::Assertion(assertion)
+        }
+        _ => AppProof::Secret(text(fields, "client_secret")),
+    }
 }
 
 fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {

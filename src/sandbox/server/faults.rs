@@ -46,7 +46,7 @@ impl Caller {
                     ..OAuthError::default()
                 };
                 oauth_error(
-                    &EntraRefusal { refusal: Box::new(refusal), text: "An injected fault." },
+                    &EntraRefusal { refusal: Box::new(refusal), text: "An injected fault.".into() },
                     self.world().now(),
                 )
             }

@@ -173,7 +173,7 @@ Read the alerts that were sent (with `--inbox`):
 
   curl --cacert {ca} {origin}/_sandbox/inbox
 
-See what the peers see, or make something go wrong:
+Show the simulated servers' state, or cause a fault:
 
   curl --cacert {ca} {origin}/_sandbox/state
   curl --cacert {ca} {origin}/_sandbox/clock -d '{{\"advance\":\"30d\"}}'

@@ -1,10 +1,8 @@
-//! The identity services of an Azure host: the metadata service of a virtual machine, and the service of App Service
-//! and Container Apps.
+//! The identity service of an Azure host: a virtual machine's metadata service, and the one of App Service and
+//! Container Apps.
 //!
-//! The services use plain HTTP on an address of their own, as on a real host. The identity of the host is the app that
-//! opens the sandbox's vault. Errors follow the protocol (docs/azure-facts.md F401, F402).
-
-use std::sync::Arc;
+//! At the sandbox's own origin, and by plain HTTP on an address of its own, as on a real host. The host's identity is
+//! the app that opens the sandbox's vault, and beside it the world's managed identities, by client id. Errors are those of the protocol (docs/azure-facts.md F401, F402).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -18,17 +16,18 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::SandboxState;
+use super::Routes;
 use super::wire::Caller;
 use crate::process::clock::Clock;
-use crate::sandbox::world::{AppProof, IdentityRequest, Operation, Peer, Trouble};
+use crate::sandbox::world::{AppProof, HostRefusal, IdentityRequest, Operation, Peer, TokenAnswer, Trouble};
 
-pub(super) fn routes(shared: &Arc<SandboxState>) -> Router {
+pub(super) fn routes() -> Routes {
     Router::new()
         .route("/metadata/identity/oauth2/token", get(metadata_service))
         .route("/msi/token", get(app_service))
-        .with_state(Arc::clone(shared))
 }
+
+const NO_RESOURCE: &str = "AADSTS500011: The resource principal was not found in the tenant.";
 
 /// The query parameters of a request.
 #[derive(Deserialize)]
@@ -49,7 +48,12 @@ async fn metadata_service(caller: Caller, asked: Result<Query<IdentityQuery>, Qu
     match asked {
         Ok(Query(asked)) if ["2018-02-01", "2019-08-01"].contains(&asked.api_version.as_str()) => {
             let answer = hand_out(&caller, &asked).await;
-            answer.unwrap_or_else(|NotFound| refused_by_imds("invalid_request", "Identity not found"))
+            answer.unwrap_or_else(|refusal| match refusal {
+                HostRefusal::NoSuchResource => refused_by_imds("invalid_resource", NO_RESOURCE),
+                HostRefusal::NoSuchIdentity | HostRefusal::Ambiguous => {
+                    refused_by_imds("invalid_request", "Identity not found")
+                }
+            })
         }
         _ => refused_by_imds("invalid_request", "Required parameter missing or api-version not supported"),
     }
@@ -63,7 +67,10 @@ async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRe
         Ok(Query(asked)) if asked.api_version == "2019-08-01" => {
             let none = "No User Assigned or Delegated Managed Identity found for specified ClientId.";
             let answer = hand_out(&caller, &asked).await;
-            answer.unwrap_or_else(|NotFound| refused_by_app_service(&caller, StatusCode::BAD_REQUEST, none))
+            answer.unwrap_or_else(|refusal| {
+                let text = if refusal == HostRefusal::NoSuchResource { NO_RESOURCE } else { none };
+                refused_by_app_service(&caller, StatusCode::BAD_REQUEST, text)
+            })
         }
         _ => {
             let text = "Required parameter missing or api-version not supported.";
@@ -72,14 +79,34 @@ async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRe
     }
 }
 
-/// The error if the host has no such identity.
-struct NotFound;
-
-async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, NotFound> {
+async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, HostRefusal> {
     let own = &caller.shared.vault_identity;
-    if asked.client_id.as_ref().is_some_and(|id| !id.eq_ignore_ascii_case(&own.client_id)) {
-        return Err(NotFound);
+    let named = asked.client_id.as_deref().filter(|id| !id.eq_ignore_ascii_case(&own.client_id));
+    let answer = match named {
+        Some(client_id) => managed(caller, client_id, &asked.resource).await,
+        None => of_the_vault(caller, &asked.resource).await,
+    };
+    let client_id = named.unwrap_or(&own.client_id);
+    match answer {
+        Ok(answer) => Ok(handed_out(&answer, client_id, &asked.resource)),
+        Err(Trouble::Refused(refusal)) => Err(refusal),
+        Err(Trouble::Fault(what)) => Ok(caller.faulted(Peer::Entra, what).await),
     }
+}
+
+/// A token of one of the world's managed identities.
+async fn managed(
+    caller: &Caller,
+    client_id: &str,
+    resource: &str,
+) -> Result<TokenAnswer, Trouble<HostRefusal>> {
+    caller.enter(Peer::Entra, Operation::ManagedIdentity, client_id).await;
+    caller.world().managed_identity_token(caller.actor(), Some(client_id), resource)
+}
+
+/// A token of the app that opens the vault.
+async fn of_the_vault(caller: &Caller, resource: &str) -> Result<TokenAnswer, Trouble<HostRefusal>> {
+    let own = &caller.shared.vault_identity;
     caller.enter(Peer::Entra, Operation::Identity, &own.client_id).await;
     let answer = caller.world().identity_token(
         caller.actor(),
@@ -87,28 +114,30 @@ async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, No
             tenant: &own.tenant_id,
             client_id: &own.client_id,
             proof: AppProof::Secret(own.client_secret.expose_secret()),
-            scope: &format!("{}/.default", asked.resource),
+            scope: &format!("{resource}/.default"),
             correlation_id: None,
         },
     );
-    match answer {
-        Ok(answer) => {
-            let now = Clock::host().now();
-            let lives = TimeDelta::from_std(answer.expires_in).unwrap_or_default();
-            let body = json!({
-                "access_token": answer.access_token.expose(),
-                "client_id": own.client_id,
-                "expires_in": lives.num_seconds().to_string(),
-                "expires_on": (now + lives).timestamp().to_string(),
-                "not_before": now.timestamp().to_string(),
-                "resource": asked.resource,
-                "token_type": "Bearer",
-            });
-            Ok(Json(body).into_response())
-        }
-        Err(Trouble::Refused(_)) => Err(NotFound),
-        Err(Trouble::Fault(what)) => Ok(caller.faulted(Peer::Entra, what).await),
-    }
+    answer.map_err(|trouble| match trouble {
+        Trouble::Refused(_) => Trouble::Refused(HostRefusal::NoSuchIdentity),
+        Trouble::Fault(what) => Trouble::Fault(what),
+    })
+}
+
+/// A success. Numbers are texts there.
+fn handed_out(answer: &TokenAnswer, client_id: &str, resource: &str) -> Response {
+    let now = Clock::host().now();
+    let lives = TimeDelta::from_std(answer.expires_in).unwrap_or_default();
+    let body = json!({
+        "access_token": answer.access_token.expose(),
+        "client_id": client_id,
+        "expires_in": lives.num_seconds().to_string(),
+        "expires_on": (now + lives).timestamp().to_string(),
+        "not_before": now.timestamp().to_string(),
+        "resource": resource,
+        "token_type": "Bearer",
+    });
+    Json(body).into_response()
 }
 
 fn refused_by_imds(error: &str, description: &str) -> Response {

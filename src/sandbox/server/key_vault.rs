@@ -1,4 +1,4 @@
-//! Key Vault's secrets over HTTPS. A challenge asks each caller to authenticate.
+//! Key Vault over HTTPS: the challenge in front, and the secrets. `certificates` owns certificates and keys.
 
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use serde_json::Value;
 
 mod backup;
 mod bodies;
+mod certificate_bodies;
+mod certificates;
 mod unserved;
 
 use self::bodies::{RestoreBody, SetBody, UpdateBody};
@@ -53,6 +55,7 @@ pub(super) fn routes() -> Routes {
         .route("/deletedsecrets/{name}", deleted.clone())
         .route("/deletedsecrets/{name}/", deleted)
         .route("/deletedsecrets/{name}/recover", post(recover))
+        .merge(certificates::routes())
         .method_not_allowed_fallback(not_served)
         // `wire::keep` has already limited the size of the body.
         .layer(DefaultBodyLimit::disable())

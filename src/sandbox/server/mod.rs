@@ -163,6 +163,7 @@ impl Sandbox {
         let origin: Arc<str> = format!("https://localhost:{}", addr.port()).into();
         let vault_identity = add_vault_identity(&world);
         world.add_vault(&origin);
+        world.set_authority(&origin);
         world.access_tokens_live_by(Clock::host());
         let shared = Arc::new(SandboxState {
             world: world.clone(),
@@ -184,16 +185,16 @@ impl Sandbox {
         &self.shared.world
     }
 
-    /// Also serves the identity service of an Azure host while the sandbox runs. A virtual machine's service is below
-    /// `/metadata/`, and App Service's is at `/msi/token`. Both use plain HTTP.
+    /// Also serves the identity service of an Azure host by plain HTTP, as real hosts do, while the sandbox runs: a
+    /// virtual machine's below `/metadata/`, App Service's at `/msi/token`.
     ///
     /// # Errors
-    /// Returns an error for an address in use.
+    /// An address in use.
     pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
-        let routes = host::routes(&self.shared);
+        let routes = host::routes().with_state(Arc::clone(&self.shared));
         // The server ends with the sandbox, so its result does not matter.
         let _served =
             tokio::spawn(server::serve(vec![tcp], server::plain, routes, LIMITS, self.stop.clone()));
@@ -263,6 +264,7 @@ fn add_vault_identity(world: &World) -> VaultIdentity {
 
 fn routes(shared: &Arc<SandboxState>) -> Router {
     Router::new()
+        .merge(host::routes())
         .merge(key_vault::routes())
         .merge(partner_center::routes())
         .merge(controls::routes())
@@ -295,7 +297,7 @@ pub struct SandboxOptions {
     pub age: Duration,
     /// The value of `rotate_after` in the configuration. `None` means its default.
     pub rotate_after: Option<Duration>,
-    /// The value of `prove_every` in the configuration. `None` means its default.
+    /// The value of `rotate_after` in the configuration. `None` means its default.
     pub prove_every: Option<Duration>,
     /// Whether the return of a spent token ends its family. Entra does not do that.
     pub strict: bool,

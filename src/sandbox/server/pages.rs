@@ -42,7 +42,7 @@ impl Page {
                 body {
                     h1 { (title) }
                     (body)
-                    p { small { "Played by perennial sandbox: nobody here is real." } }
+                    p { small { "A simulation by perennial sandbox: no account here is real." } }
                 }
             }
         };

@@ -43,7 +43,8 @@ pub(super) struct Sent(Bytes);
 pub(super) async fn keep(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, MAX_SENT_BYTES).await else {
-        let body = key_vault_error("RequestTooLarge", None, "The sandbox takes requests of at most 32 MiB.");
+        let body =
+            key_vault_error("RequestTooLarge", None, "The sandbox accepts requests of at most 32 MiB.");
         return (StatusCode::PAYLOAD_TOO_LARGE, Json(body)).into_response();
     };
     parts.extensions.insert(Sent(bytes.clone()));

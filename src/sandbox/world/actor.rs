@@ -6,6 +6,8 @@
 //! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a requested
 //! latency. So a test that polls two actors' futures by hand decides the order of effects.
 
+mod errors;
+
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,23 +16,24 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::entra::{EntraRefusal, RedeemRequest};
+use self::errors::{issuer_error, no_identity, status_of, vault_error};
+use super::entra::{AppProof, IdentityRequest, RedeemRequest};
 use super::fault::FaultEffect;
 use super::ledger::{Operation, Peer};
 use super::people::bare;
-use super::vault::{Attributes, SecretVersion, SetRequest, UpdateRequest, VaultRefusal};
+use super::vault::{Attributes, CertificateVersion, SecretVersion, SetRequest, UpdateRequest};
 use super::{Trouble, World};
+use crate::azure::cloud::CloudName;
 use crate::login;
-use crate::net::no_response::NoResponse;
-use crate::ports::failure::Trace;
-use crate::ports::oauth_error::OAuthError;
+use crate::ports::client::{AppSignIn, ClientProof, VaultCertificate};
 use crate::ports::{
-    Acceptance, Forbidden, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError,
+    Acceptance, Certificates, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError,
     SecretUpdate, Vault, VaultError,
 };
 use crate::token::AccessToken;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
+use crate::token::tags::Tags;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
 /// One instance of a program. Each call is recorded with its name.
@@ -99,7 +102,7 @@ impl Issuer for Actor {
             &RedeemRequest {
                 tenant: what.tenant,
                 client_id: what.client_id,
-                client_secret: what.client_secret.expose_secret(),
+                proof: proof(what.proof),
                 scope: &login::scopes(what.scope),
                 token: what.token.expose(),
                 correlation_id: Some(&correlation_id),
@@ -118,33 +121,87 @@ impl Issuer for Actor {
             id_claims: answer.id_claims.and_then(Claims::of),
         })
     }
+
+    async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
+        self.enter(Peer::Entra, Operation::Identity, what.client_id).await;
+        let correlation_id = what.id.to_string();
+        let request = IdentityRequest {
+            tenant: what.tenant,
+            client_id: what.client_id,
+            proof: proof(what.proof),
+            scope: what.scope,
+            correlation_id: Some(&correlation_id),
+        };
+        let answer = self.world.identity_token(&self.name, &request);
+        answer.map(|_| ()).map_err(|trouble| issuer_error(trouble, &correlation_id))
+    }
+
+    fn assertion_audience(&self, tenant: &str) -> String {
+        format!("{}/{tenant}/oauth2/v2.0/token", self.world.authority())
+    }
+
+    async fn host_assertion(&self, client_id: &str) -> Result<SecretString, VaultError> {
+        self.enter(Peer::Entra, Operation::ManagedIdentity, client_id).await;
+        let resource = CloudName::Public.assertion_audience();
+        match self.world.managed_identity_token(&self.name, Some(client_id), resource) {
+            Ok(token) => Ok(SecretString::from(token.access_token.expose())),
+            Err(Trouble::Refused(refused)) => Err(VaultError::no_identity(refused.to_string(), false)),
+            Err(Trouble::Fault(what)) => Err(no_identity(&what)),
+        }
+    }
 }
 
-fn issuer_error(trouble: Trouble<EntraRefusal>, correlation_id: &str) -> IssuerError {
-    let what = match trouble {
-        Trouble::Refused(refused) => return IssuerError::Refused(refused.refusal),
-        Trouble::Fault(what) => what,
-    };
-    match what {
-        FaultEffect::Transport(transport) => IssuerError::Unreachable(transport),
-        FaultEffect::Status { status, retry_after } | FaultEffect::Coded { status, retry_after, .. } => {
-            IssuerError::Unavailable { status, retry_after }
-        }
-        FaultEffect::Verbatim { status, .. } | FaultEffect::Hostile { status, .. } if status >= 300 => {
-            IssuerError::Unavailable { status, retry_after: None }
-        }
-        FaultEffect::OAuth { status, error, code, suberror } => IssuerError::Refused(Box::new(OAuthError {
-            status,
-            error,
-            suberror,
-            trace: Trace { correlation_id: Some(correlation_id.to_owned()), ..Trace::of(code) },
-            ..OAuthError::default()
-        })),
-        FaultEffect::Garbage
-        | FaultEffect::Verbatim { .. }
-        | FaultEffect::Hostile { .. }
-        | FaultEffect::Distort(_)
-        | FaultEffect::Delay(_) => IssuerError::NotUnderstood("not a token answer"),
+fn proof(proof: &ClientProof) -> AppProof<'_> {
+    match proof {
+        ClientProof::Secret(_) => AppProof::Secret(proof.expose()),
+        ClientProof::Assertion(_) => AppProof::Assertion(proof.expose()),
+    }
+}
+
+impl Certificates for Actor {
+    async fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        _id: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        self.enter_vault(Operation::GetCertificate, at).await?;
+        let version = version.map(|version| &*version.0);
+        let found = self.world.get_certificate(&self.name, at, version).map_err(vault_error)?;
+        Ok(VaultCertificate {
+            version: public(&found),
+            is_exportable: Some(found.policy.exportable),
+            der: found.certificate.der,
+            read_at: chrono::DateTime::from_timestamp(self.world.now().timestamp(), 0),
+        })
+    }
+
+    async fn certificate_versions(&self, at: &SecretAddress, _id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.enter_vault(Operation::ListCertificateVersions, at).await?;
+        let all = self.world.list_certificate_versions(&self.name, at, 0, usize::MAX);
+        Ok(all.map_err(vault_error)?.items.iter().map(public).collect())
+    }
+
+    async fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        _id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.enter_vault(Operation::Sign, at).await?;
+        let signed = self.world.sign(&self.name, at, Some(&version.0), "PS256", digest);
+        signed.map(|signature| signature.bytes).map_err(vault_error)
+    }
+}
+
+fn public(found: &CertificateVersion) -> Version {
+    Version {
+        id: VersionId(found.id.as_str().into()),
+        created: found.created,
+        enabled: found.attributes.enabled,
+        expires: found.attributes.expires,
+        tags: Tags::new(),
     }
 }
 
@@ -199,83 +256,6 @@ impl Vault for Actor {
     }
 }
 
-fn no_identity(what: &FaultEffect) -> VaultError {
-    let (why, transient) = match what {
-        FaultEffect::Transport(transport) => (transport.to_string(), true),
-        FaultEffect::Status { status, .. }
-        | FaultEffect::Coded { status, .. }
-        | FaultEffect::Verbatim { status, .. }
-        | FaultEffect::Hostile { status, .. } => {
-            (format!("status {status}"), *status == 429 || *status >= 500)
-        }
-        FaultEffect::OAuth { error, code, .. } => (format!("{error} {}", code.unwrap_or_default()), false),
-        FaultEffect::Garbage | FaultEffect::Distort(_) | FaultEffect::Delay(_) => {
-            ("not a token answer".to_owned(), true)
-        }
-    };
-    VaultError::no_identity(why, transient)
-}
-
-fn vault_error(trouble: Trouble<VaultRefusal>) -> VaultError {
-    match trouble {
-        Trouble::Refused(refused) if refused.status == 0 => VaultError::Unreachable(NoResponse::NameUnknown),
-        Trouble::Refused(refused) => {
-            let action = refused.action.map(|action| action.as_str().to_owned());
-            match coded(refused.status, refused.inner.unwrap_or(refused.code), None) {
-                VaultError::Forbidden(Forbidden::Rbac { .. }) => {
-                    VaultError::Forbidden(Forbidden::Rbac { action, caller: None })
-                }
-                VaultError::Forbidden(Forbidden::Firewall { .. }) => {
-                    VaultError::Forbidden(Forbidden::Firewall { address: refused.address })
-                }
-                error => error,
-            }
-        }
-        Trouble::Fault(FaultEffect::Transport(transport)) => VaultError::Unreachable(transport),
-        Trouble::Fault(FaultEffect::Status { status, retry_after }) => bare_status(status, retry_after),
-        Trouble::Fault(
-            FaultEffect::Verbatim { status: 200..=299, .. } | FaultEffect::Hostile { status: 200..=299, .. },
-        ) => VaultError::NotUnderstood,
-        Trouble::Fault(
-            FaultEffect::OAuth { status, .. }
-            | FaultEffect::Verbatim { status, .. }
-            | FaultEffect::Hostile { status, .. },
-        ) => bare_status(status, None),
-        Trouble::Fault(FaultEffect::Coded { status, code, inner, retry_after }) => {
-            coded(status, inner.as_deref().unwrap_or(&code), retry_after)
-        }
-        Trouble::Fault(FaultEffect::Garbage | FaultEffect::Distort(_) | FaultEffect::Delay(_)) => {
-            VaultError::NotUnderstood
-        }
-    }
-}
-
-/// Converts an answer without Key Vault's body. A gateway sends such an answer, which says nothing about secrets.
-fn bare_status(status: u16, retry_after: Option<Duration>) -> VaultError {
-    match status {
-        401 => VaultError::Unauthorized { akv: None },
-        403 => VaultError::Forbidden(Forbidden::Other),
-        409 => VaultError::InTransition,
-        400 => VaultError::Rejected { status, code: String::new() },
-        _ => VaultError::Unavailable { status, retry_after },
-    }
-}
-
-fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
-    match (status, code) {
-        (403, "SecretDisabled") => VaultError::Disabled,
-        (403, "ForbiddenByRbac") => VaultError::Forbidden(Forbidden::Rbac { action: None, caller: None }),
-        (403, "ForbiddenByPolicy") => VaultError::Forbidden(Forbidden::Policy { caller: None }),
-        (403, "ForbiddenByFirewall") => VaultError::Forbidden(Forbidden::Firewall { address: None }),
-        (403, "ForbiddenByConnection") => VaultError::Forbidden(Forbidden::Connection),
-        (404, _) => VaultError::NotFound,
-        (409, "ObjectIsDeletedButRecoverable") => VaultError::Deleted,
-        (401 | 403 | 408 | 409 | 429, _) => bare_status(status, retry_after),
-        (400..=499, code) => VaultError::Rejected { status, code: code.to_owned() },
-        _ => VaultError::Unavailable { status, retry_after },
-    }
-}
-
 impl Resource for Actor {
     async fn accepts(&self, token: &AccessToken, _id: Uuid) -> Result<Acceptance, ResourceError> {
         self.enter(Peer::PartnerCenter, Operation::Profile, "").await;
@@ -309,19 +289,5 @@ impl Resource for Actor {
             )) => Ok(refused(status, "")),
             Err(Trouble::Fault(what)) => Err(ResourceError::Unavailable { status: status_of(&what) }),
         }
-    }
-}
-
-fn status_of(what: &FaultEffect) -> u16 {
-    match what {
-        FaultEffect::Status { status, .. }
-        | FaultEffect::OAuth { status, .. }
-        | FaultEffect::Coded { status, .. }
-        | FaultEffect::Verbatim { status, .. }
-        | FaultEffect::Hostile { status, .. } => *status,
-        FaultEffect::Garbage
-        | FaultEffect::Distort(_)
-        | FaultEffect::Delay(_)
-        | FaultEffect::Transport(_) => 200,
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::entra::codes::{DECLINED, Refuse, SLOW_DOWN};
-use super::entra::{EntraRefusal, Issue, TokenAnswer, granted};
+use super::entra::codes::{DECLINED, Denial, Refuse, SLOW_DOWN};
+use super::entra::{AppProof, EntraRefusal, Issue, TokenAnswer, granted};
 use super::fault::Distortion;
 use super::grants::Owner;
 use super::ledger::Operation;
@@ -25,8 +25,8 @@ pub struct DeviceRequest<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret. Empty if there is none.
-    pub client_secret: &'a str,
+    /// The app's credential, if it has one.
+    pub proof: AppProof<'a>,
     /// The device code that was issued.
     pub device_code: &'a str,
     /// The caller's own id for the request.
@@ -161,7 +161,7 @@ impl World {
             |_| about(actor, Operation::SignIn, "unknown"),
             |inner, bent| {
                 let answer = inner.exchange_device(request, bent);
-                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+                answer.map_err(|denial| inner.explain(denial, request.correlation_id))
             },
         )
     }
@@ -227,30 +227,30 @@ impl Inner {
         &mut self,
         request: &DeviceRequest<'_>,
         bent: Option<Distortion>,
-    ) -> Result<TokenAnswer, Refuse> {
+    ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // A confidential app may send its secret. A request without a secret needs an app that allows public clients.
+        // A confidential app may send its credential; a request without one needs an app that allows public clients.
         let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase()).ok_or(Refuse(700_016))?;
-        if !(request.client_secret.is_empty() && app.public_flows) {
-            self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        if !(request.proof.is_none() && app.public_flows) {
+            self.prove(&tenant, request.client_id, request.proof)?;
         }
         let least = TimeDelta::from_std(self.devices.interval).unwrap_or_default();
         let known = self.devices.all.iter_mut().find(|device| device.secret == request.device_code);
         let device = known.filter(|device| device.tenant == tenant.id).ok_or(Refuse(70018))?;
         if !device.app.eq_ignore_ascii_case(request.client_id) || device.state == DeviceState::Spent {
-            return Err(Refuse(70018));
+            return Err(Refuse(70018).into());
         }
         if now >= device.issued_at + LASTS {
-            return Err(Refuse(70019));
+            return Err(Refuse(70019).into());
         }
         // A poll that comes a little too early may be caused by latency.
         let hasty = device.asked_at.is_some_and(|at| now - at < least * 9 / 10);
         device.asked_at = Some(now);
         let oid = match &device.state {
-            DeviceState::Declined => return Err(Refuse(DECLINED)),
-            DeviceState::Pending if hasty => return Err(Refuse(SLOW_DOWN)),
-            DeviceState::Pending | DeviceState::Spent => return Err(Refuse(70016)),
+            DeviceState::Declined => return Err(Refuse(DECLINED).into()),
+            DeviceState::Pending if hasty => return Err(Refuse(SLOW_DOWN).into()),
+            DeviceState::Pending | DeviceState::Spent => return Err(Refuse(70016).into()),
             DeviceState::Approved(oid) => oid.clone(),
         };
         device.state = DeviceState::Spent;

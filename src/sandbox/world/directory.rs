@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
-
 use super::World;
+use super::credentials::{AppCertificate, AppSecret, FederatedCredential, ManagedIdentity};
 use super::entra::codes::Refuse;
 use crate::process::clock::Timestamp;
 
@@ -59,11 +57,15 @@ pub struct User {
 pub struct App {
     /// The app's client id.
     pub client_id: String,
-    /// The id of the app's home tenant.
+    /// The id of the user's home tenant.
     pub tenant: String,
     /// The app's secrets.
     pub secrets: Vec<AppSecret>,
-    /// The client assertions that prove the app: tokens of an issuer that the app trusts.
+    /// The public halves of its certificates.
+    pub certificates: Vec<AppCertificate>,
+    /// The subjects of other issuers whose tokens prove it.
+    pub federated: Vec<FederatedCredential>,
+    /// Tokens that prove it by their mere text.
     pub assertions: Vec<AppSecret>,
     /// Whether the app is disabled.
     pub disabled: bool,
@@ -105,19 +107,13 @@ pub enum Consent {
     AdminOnly,
 }
 
-/// One of an app's secrets.
-#[derive(Clone, Debug)]
-pub struct AppSecret {
-    pub value: SecretString,
-    /// The expiry of the secret, if it has one.
-    pub expires: Option<Timestamp>,
-}
-
 #[derive(Default)]
 pub(super) struct Directory {
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) users: BTreeMap<String, User>,
     pub(super) apps: BTreeMap<String, App>,
+    /// By client id.
+    pub(super) identities: BTreeMap<String, ManagedIdentity>,
     /// Whether the return of a spent token ends its family. Entra does not do that.
     pub(super) strict: bool,
     /// Whether redemption loops are accepted.
@@ -134,44 +130,10 @@ impl Directory {
         })
     }
 
-    fn app_in(&self, tenant: &Tenant, client_id: &str) -> Result<&App, Refuse> {
+    pub(super) fn app_in(&self, tenant: &Tenant, client_id: &str) -> Result<&App, Refuse> {
         let app = self.apps.get(&client_id.to_ascii_lowercase());
         let app = app.filter(|app| tenant.apps.contains(&app.client_id)).ok_or(Refuse(700_016))?;
         if app.disabled { Err(Refuse(7_000_112)) } else { Ok(app) }
-    }
-
-    /// Checks an app and its client assertion.
-    pub(super) fn trust(
-        &self,
-        tenant: &Tenant,
-        client_id: &str,
-        assertion: &str,
-        now: Timestamp,
-    ) -> Result<&App, Refuse> {
-        let app = self.app_in(tenant, client_id)?;
-        let matching = app.assertions.iter().find(|known| known.value.expose_secret() == assertion);
-        let matching = matching.ok_or(Refuse(700_213))?;
-        if matching.expires.is_some_and(|at| at <= now) { Err(Refuse(700_024)) } else { Ok(app) }
-    }
-
-    /// Checks an app and its secret.
-    pub(super) fn authenticate(
-        &self,
-        tenant: &Tenant,
-        client_id: &str,
-        secret: &str,
-        now: Timestamp,
-    ) -> Result<&App, Refuse> {
-        let app = self.app_in(tenant, client_id)?;
-        if secret.is_empty() {
-            return Err(Refuse(7_000_218));
-        }
-        let matching = app.secrets.iter().find(|known| known.value.expose_secret() == secret);
-        let matching = matching.ok_or(Refuse(7_000_215))?;
-        if matching.expires.is_some_and(|at| at <= now) {
-            return Err(Refuse(7_000_222));
-        }
-        Ok(app)
     }
 }
 
@@ -232,7 +194,9 @@ impl World {
         let app = App {
             client_id: client_id.clone(),
             tenant: tenant.to_owned(),
-            secrets: vec![AppSecret { value: secret.into(), expires }],
+            secrets: Vec::new(),
+            certificates: Vec::new(),
+            federated: Vec::new(),
             assertions: Vec::new(),
             disabled: false,
             redirects: vec![Redirect { uri: "http://localhost".to_owned(), platform: Platform::Web }],
@@ -241,6 +205,7 @@ impl World {
         };
         self.lock().directory.apps.insert(client_id.clone(), app);
         self.consent(tenant, &client_id);
+        self.add_app_secret(&client_id, secret, expires);
     }
 
     /// Changes an app's registration.
@@ -254,13 +219,6 @@ impl World {
     pub fn invite(&self, tenant: &str, oid: &str) {
         if let Some(tenant) = self.lock().directory.tenants.get_mut(tenant) {
             tenant.guests.insert(oid.to_owned());
-        }
-    }
-
-    /// Lets an app authenticate with a token of an issuer that it trusts.
-    pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
-        if let Some(app) = self.lock().directory.apps.get_mut(&client_id.to_ascii_lowercase()) {
-            app.assertions.push(AppSecret { value, expires });
         }
     }
 

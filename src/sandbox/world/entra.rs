@@ -1,9 +1,12 @@
 //! The token endpoint, which makes the checks of a redemption in Entra's order and returns the result.
 
 mod access;
+mod assertion;
 pub(super) mod codes;
 mod id_token;
+mod proof;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,8 +14,9 @@ use serde_json::Value;
 
 pub(super) use self::access::AccessRecord;
 use self::access::{Bearer, audience};
+pub use self::proof::AppProof;
 use super::directory::Tenant;
-use super::entra::codes::{Refuse, is_well_formed};
+use super::entra::codes::{Denial, Refuse, is_well_formed};
 use super::fault::Distortion;
 use super::grants::{GrantRecord, Owner};
 use super::ledger::{Operation, Peer};
@@ -28,8 +32,8 @@ pub struct RedeemRequest<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret.
-    pub client_secret: &'a str,
+    /// The app's credential.
+    pub proof: AppProof<'a>,
     /// The requested scopes, separated by spaces. An empty text means the consented scopes.
     pub scope: &'a str,
     /// The refresh token.
@@ -51,15 +55,6 @@ pub struct IdentityRequest<'a> {
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,
-}
-
-/// An app's credential.
-#[derive(Clone, Copy)]
-pub enum AppProof<'a> {
-    /// An app secret.
-    Secret(&'a str),
-    /// A token of an issuer that the app trusts.
-    Assertion(&'a str),
 }
 
 /// A successful answer of the token endpoint.
@@ -85,7 +80,7 @@ pub struct EntraRefusal {
     /// The parts of the rejection that a program reads.
     pub refusal: Box<OAuthError>,
     /// The sentence for people, without the AADSTS prefix.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }
 
 impl fmt::Display for EntraRefusal {
@@ -118,7 +113,7 @@ const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"
 const DEFAULT_SCOPE: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
 
 /// The resources that every tenant of the world has.
-const RESOURCES: [&str; 3] =
+pub(super) const RESOURCES: [&str; 3] =
     ["https://api.partnercenter.microsoft.com", "https://graph.microsoft.com", "https://vault.azure.net"];
 
 impl World {
@@ -144,7 +139,7 @@ impl World {
             },
             |inner, bent| {
                 let answer = inner.redeem(request, bent);
-                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+                answer.map_err(|denial| inner.explain(denial, request.correlation_id))
             },
         )
     }
@@ -168,7 +163,7 @@ impl World {
             },
             |inner, _| {
                 let answer = inner.identify(request);
-                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+                answer.map_err(|denial| inner.explain(denial, request.correlation_id))
             },
         )
     }
@@ -183,8 +178,8 @@ impl World {
     pub fn refusal_of_app(&self, tenant: &str, client_id: &str, secret: &str) -> Option<u32> {
         let inner = self.lock();
         let Some(tenant) = inner.directory.tenant(tenant) else { return Some(90002) };
-        let judged = inner.directory.authenticate(tenant, client_id, secret, inner.time.now());
-        judged.err().map(|refuse| refuse.0)
+        let judged = inner.settled(tenant, client_id, secret);
+        judged.err().map(|denial| denial.code)
     }
 
     /// Returns a new refresh token, as a user's sign-in creates it. The user decides whether it carries MFA. Returns
@@ -208,20 +203,20 @@ impl Inner {
         &mut self,
         request: &RedeemRequest<'_>,
         bent: Option<Distortion>,
-    ) -> Result<TokenAnswer, Refuse> {
+    ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
         // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
         if !is_well_formed(request.token) {
-            return Err(Refuse(9_002_313));
+            return Err(Refuse(9_002_313).into());
         }
-        self.directory.authenticate(&tenant, request.client_id, request.client_secret, now)?;
+        self.prove(&tenant, request.client_id, request.proof)?;
         let grant = self.grants.find(request.token).ok_or(Refuse(70000))?.clone();
         if !grant.owner.app.eq_ignore_ascii_case(request.client_id) {
-            return Err(Refuse(700_007));
+            return Err(Refuse(700_007).into());
         }
         if self.grants.is_loop(&grant.owner, now) && !self.directory.loops_allowed {
-            return Err(Refuse(50196));
+            return Err(Refuse(50196).into());
         }
         if self.directory.strict && grant.spent {
             self.grants.kill_family(grant.sign_in);
@@ -280,19 +275,9 @@ impl Inner {
         TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims }
     }
 
-    fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Refuse> {
-        let now = self.time.now();
+    fn identify(&mut self, request: &IdentityRequest<'_>) -> Result<TokenAnswer, Denial> {
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        match request.proof {
-            AppProof::Secret(secret) => {
-                self.directory.authenticate(&tenant, request.client_id, secret, now)?;
-            }
-            // Assertions expire by the wall clock, as access tokens do.
-            AppProof::Assertion(assertion) => {
-                let now = self.time.wall();
-                self.directory.trust(&tenant, request.client_id, assertion, now)?;
-            }
-        }
+        self.prove(&tenant, request.client_id, request.proof)?;
         let scope = granted(request.scope)?;
         let bearer =
             Bearer { tenant: &tenant.id, app: request.client_id, user: None, scope: &scope, opaque: false };
@@ -301,8 +286,14 @@ impl Inner {
         Ok(TokenAnswer { access_token, refresh_token, expires_in, scope, refresh_expires_in, id_claims })
     }
 
-    pub(super) fn explain(&mut self, Refuse(code): Refuse, correlation_id: Option<&str>) -> EntraRefusal {
-        let (status, error, suberror, text) = codes::meaning(code);
+    pub(super) fn explain(
+        &mut self,
+        denial: impl Into<Denial>,
+        correlation_id: Option<&str>,
+    ) -> EntraRefusal {
+        let denial = denial.into();
+        let code = denial.code;
+        let (status, error, suberror, usual) = codes::meaning(code);
         let refusal = Box::new(OAuthError {
             status,
             error: error.to_owned(),
@@ -316,7 +307,7 @@ impl Inner {
             },
             ..OAuthError::default()
         });
-        EntraRefusal { refusal, text }
+        EntraRefusal { refusal, text: denial.text(usual) }
     }
 }
 

@@ -85,7 +85,7 @@ pub enum Hostile {
 }
 
 impl Hostile {
-    /// All kinds of harmful body.
+    /// All kinds of altered success.
     pub const ALL: [Self; 5] = [Self::Long, Self::Bomb, Self::Drip, Self::Echo, Self::Laced];
 
     /// Returns the name in fault forms.
@@ -165,8 +165,8 @@ pub enum FaultEffect {
 pub struct Fault {
     /// The called service.
     pub peer: Peer,
-    /// The operation. The default is every operation except `Identity`. A fault must name `Identity`, since clients
-    /// cache their tokens for the vault.
+    /// The operation; all by default. Tokens for the vault (`Identity`) and of managed identities only if named, since
+    /// their clients cache them.
     pub operation: Option<Operation>,
     /// The secret (by name) or the user (by object id) of the affected calls. The default is all.
     pub subject: Option<String>,
@@ -220,7 +220,7 @@ impl Fault {
     fn fits(&self, peer: Peer, operation: Operation, subject: &str) -> bool {
         let operation_fits = match self.operation {
             Some(named) => named == operation,
-            None => operation != Operation::Identity,
+            None => !matches!(operation, Operation::Identity | Operation::ManagedIdentity),
         };
         let subject_fits = self.subject.as_ref().is_none_or(|named| named.eq_ignore_ascii_case(subject));
         self.peer == peer && operation_fits && subject_fits

@@ -74,13 +74,29 @@ pub enum Operation {
     Backup,
     /// A secret is restored from a backup.
     Restore,
+    /// A certificate, its policy or its request is read.
+    GetCertificate,
+    /// A page of the vault's certificates is listed.
+    ListCertificates,
+    /// A page of a certificate's versions is listed.
+    ListCertificateVersions,
+    /// A certificate is made.
+    CreateCertificate,
+    /// A certificate is imported.
+    ImportCertificate,
+    /// The public half of a key is read.
+    GetKey,
+    /// A digest is signed with a key.
+    Sign,
+    /// A host requests a token of its managed identity.
+    ManagedIdentity,
     /// Partner Center's profile is requested.
     Profile,
 }
 
 impl Operation {
-    /// All operations of the world.
-    pub const ALL: [Self; 19] = [
+    /// All services of the world.
+    pub const ALL: [Self; 27] = [
         Self::Redeem,
         Self::Authorize,
         Self::SignIn,
@@ -99,6 +115,14 @@ impl Operation {
         Self::ListDeleted,
         Self::Backup,
         Self::Restore,
+        Self::GetCertificate,
+        Self::ListCertificates,
+        Self::ListCertificateVersions,
+        Self::CreateCertificate,
+        Self::ImportCertificate,
+        Self::GetKey,
+        Self::Sign,
+        Self::ManagedIdentity,
         Self::Profile,
     ];
 
@@ -123,6 +147,14 @@ impl Operation {
             Self::ListDeleted => "list_deleted",
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::GetCertificate => "get_certificate",
+            Self::ListCertificates => "list_certificates",
+            Self::ListCertificateVersions => "list_certificate_versions",
+            Self::CreateCertificate => "create_certificate",
+            Self::ImportCertificate => "import_certificate",
+            Self::GetKey => "get_key",
+            Self::Sign => "sign",
+            Self::ManagedIdentity => "managed_identity",
             Self::Profile => "profile",
         }
     }
@@ -173,7 +205,7 @@ pub struct Call {
 /// The record of one new version in a vault.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// The world's time of the write.
+    /// The world's time of the call.
     pub at: Timestamp,
     /// The name of the writer: an actor's name, or `human`.
     pub writer: String,

@@ -8,11 +8,14 @@
 //! through `Debug`.
 
 mod actor;
+mod certificate;
+mod credentials;
 mod device;
 mod directory;
 mod entra;
 mod fault;
 mod grants;
+mod identities;
 mod ledger;
 mod partner_center;
 mod people;
@@ -30,18 +33,22 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 pub use self::actor::Actor;
+pub use self::certificate::PublicCertificate;
+pub use self::credentials::{AppCertificate, AppSecret, FederatedCredential, ManagedIdentity, Propagation};
 pub use self::device::{DeviceAnswer, DeviceRequest, DeviceState};
-pub use self::directory::{App, AppSecret, Consent, Platform, Redirect, Rules, Tenant, User};
+pub use self::directory::{App, Consent, Platform, Redirect, Rules, Tenant, User};
 pub use self::entra::{AppProof, EntraRefusal, IdentityRequest, RedeemRequest, TokenAnswer};
 pub use self::fault::{Distortion, Fault, FaultEffect, Hostile, When};
 pub use self::grants::{GrantRecord, Owner, fingerprint};
+pub use self::identities::HostRefusal;
 pub use self::ledger::{Call, CallOutcome, Operation, Peer, Write};
 pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};
 pub use self::people::{HUMAN, Partner};
 pub use self::sign_in::{AuthorizeRequest, CodeRequest, Decision, SignInStep};
 pub use self::vault::{
-    Action, Attributes, DeletedSecret, ListPage, SecretVersion, SetRequest, UpdateRequest, VaultRefusal,
-    VaultState,
+    Action, Attributes, CertificateImport, CertificatePolicy, CertificateRequest, CertificateVersion,
+    ContentType, DeletedSecret, KeySignature, ListPage, SecretVersion, SetRequest, UpdateRequest,
+    VaultRefusal, VaultState,
 };
 use crate::process::clock::{Clock, Timestamp};
 
@@ -58,6 +65,7 @@ struct Inner {
     access_tokens: BTreeMap<String, entra::AccessRecord>,
     /// The number of access tokens at which expired ones are removed.
     sweep_access_tokens_at: usize,
+    assertions: credentials::Assertions,
     sign_ins: sign_in::SignIns,
     devices: device::Devices,
     vaults: BTreeMap<String, VaultState>,
@@ -103,6 +111,7 @@ impl World {
             grants: grants::Grants::default(),
             access_tokens: BTreeMap::new(),
             sweep_access_tokens_at: 64,
+            assertions: credentials::Assertions::default(),
             sign_ins: sign_in::SignIns::default(),
             devices: device::Devices::default(),
             vaults: BTreeMap::new(),

@@ -5,7 +5,10 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
 use super::World;
-use super::vault::{Attributes, SecretVersion, SetRequest};
+use super::vault::{
+    Attributes, CertificatePolicy, CertificateRequest, CertificateVersion, SecretVersion, SetRequest,
+    VaultRefusal,
+};
 use crate::process::clock::Timestamp;
 use crate::token::RefreshToken;
 use crate::token::secret::{SecretAddress, SecretName};
@@ -166,10 +169,8 @@ impl World {
 
     /// Replaces an app's secret in Entra. The copy in the vault stays as it is.
     pub fn replace_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
-        let client_id = client_id.to_ascii_lowercase();
-        if let Some(app) = self.lock().directory.apps.get_mut(&client_id) {
-            app.secrets = vec![super::AppSecret { value: value.into(), expires }];
-        }
+        self.change_app(client_id, |app| app.secrets.clear());
+        self.add_app_secret(client_id, value, expires);
     }
 
     /// Makes an app's secrets expire now.
@@ -194,6 +195,27 @@ impl World {
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
+    /// A person lets the vault make a certificate.
+    ///
+    /// # Errors
+    /// No such vault, a name in use, or a policy that no certificate can have.
+    pub fn human_creates_certificate(
+        &self,
+        at: &SecretAddress,
+        policy: CertificatePolicy,
+    ) -> Result<CertificateRequest, VaultRefusal> {
+        let mut inner = self.lock();
+        let mut vault = inner.vaults.remove(&*at.vault).ok_or_else(VaultRefusal::no_vault)?;
+        let made = inner.request_certificate(&mut vault, HUMAN, at, (policy, Tags::new()));
+        inner.vaults.insert(at.vault.to_string(), vault);
+        made
+    }
+
+    /// A version of a certificate, or the newest, enabled or not; `None` if there is none.
+    pub fn certificate_of(&self, at: &SecretAddress, version: Option<&str>) -> Option<CertificateVersion> {
+        self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
+    }
+
     /// Returns the newest value, enabled or not. Returns `None` if there is none.
     pub fn newest_value(&self, at: &SecretAddress) -> Option<RefreshToken> {
         let inner = self.lock();
@@ -213,8 +235,8 @@ impl World {
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Returns every text that only its bearer may see: tokens of both kinds, codes, apps' secrets, and the vaults'
-    /// values. Leaves out access tokens some time after they expire.
+    /// Every text that only its bearer may see: tokens of all kinds, codes, apps' secrets, and the vaults' values.
+    /// Access tokens are left out some time after they expire.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());
@@ -223,7 +245,8 @@ impl World {
             inner.directory.apps.values().flat_map(|app| &app.secrets).map(|known| known.value.clone());
         let stored = inner.vaults.values().flat_map(|vault| vault.values().cloned());
         let codes = inner.sign_ins.texts().chain(inner.devices.texts()).map(SecretString::from);
-        tokens.chain(access).chain(apps).chain(stored).chain(codes).collect()
+        let assertions = inner.assertions.texts().map(SecretString::from);
+        tokens.chain(access).chain(assertions).chain(apps).chain(stored).chain(codes).collect()
     }
 
     /// Returns the addresses of all secrets that are not deleted.

@@ -1,5 +1,8 @@
 //! Tests of the world's rules through the ports. This file tests the faults and the rules for all services.
 
+mod assertions;
+mod certificates;
+mod credentials;
 mod entra;
 mod vault;
 
@@ -14,6 +17,7 @@ use crate::net::no_response::NoResponse;
 use crate::ports::Issuer as _;
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
+use crate::ports::client::ClientProof;
 use crate::ports::{Forbidden, IssuerError, RefreshRequest, RefreshResponse, SecretUpdate, VaultError};
 use crate::token::RefreshToken;
 use crate::token::tags::Tags;
@@ -56,7 +60,7 @@ impl Scene {
         let redemption = RefreshRequest {
             tenant: &self.partner.tenant_id,
             client_id,
-            client_secret,
+            proof: &ClientProof::Secret(client_secret.clone()),
             scope: "https://api.partnercenter.microsoft.com/user_impersonation offline_access",
             token,
             rotation_id: Uuid::nil(),

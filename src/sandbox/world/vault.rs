@@ -1,7 +1,8 @@
-//! Key Vault: secrets with versions, attributes, tags, soft delete and data actions.
+//! Key Vault: secrets with versions, attributes, tags, soft delete and data actions; certificates with their keys.
 //!
 //! Invariants: an operation only adds versions, and only a purge removes them. Times are whole seconds.
 
+mod certificates;
 mod model;
 mod refusal;
 mod rules;
@@ -9,6 +10,9 @@ mod rules;
 use chrono::DurationRound as _;
 use chrono::TimeDelta;
 
+pub use self::certificates::{
+    CertificateImport, CertificatePolicy, CertificateRequest, CertificateVersion, ContentType, KeySignature,
+};
 pub(super) use self::model::SecretState;
 pub use self::model::{
     Action, Attributes, DeletedSecret, ListPage, SecretVersion, SetRequest, UpdateRequest, VaultState,
@@ -154,6 +158,7 @@ impl World {
         self.vault_call(actor, Operation::Delete, at, |vault, inner| {
             vault.allow(Action::Delete)?;
             let now = seconds(inner.time.now());
+            vault.check_unmanaged(at)?;
             let secret = vault.live_mut(at)?;
             secret.deleted = Some(now);
             secret.as_deleted()
@@ -214,6 +219,7 @@ impl World {
             vault.allow(Action::Purge)?;
             vault.deleted(at, inner.time.now())?;
             vault.secrets.remove(&key(at));
+            vault.requested.remove(&key(at));
             Ok(())
         })
     }
@@ -225,6 +231,7 @@ impl World {
     pub fn backup_secret(&self, actor: &str, at: &SecretAddress) -> VaultAnswer<Vec<SecretVersion>> {
         self.vault_call(actor, Operation::Backup, at, |vault, _| {
             vault.allow(Action::Backup)?;
+            vault.check_unmanaged(at)?;
             let versions = vault.live(at)?.all();
             rules::check_backup(versions)?;
             Ok(versions.to_vec())

@@ -89,7 +89,7 @@ def stored_token():
         return client.get_secret(TOKEN["refresh_token"]).value
 
 
-def control(name, **form):
+def control(name, /, **form):
     """Uses a control of the sandbox."""
     answer = requests.post(f"{ORIGIN}/_sandbox/{name}", json=form, timeout=10)
     assert answer.ok, answer.text

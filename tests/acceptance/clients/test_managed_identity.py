@@ -97,5 +97,5 @@ class WorkloadIdentity(unittest.TestCase):
         # Any file with a different text.
         credential = self.credential(token_file_path=os.environ["REQUESTS_CA_BUNDLE"])
 
-        with self.assertRaisesRegex(ClientAuthenticationError, "AADSTS700213"):
+        with self.assertRaisesRegex(ClientAuthenticationError, "AADSTS50027"):
             credential.get_token(FOR_VAULTS)

@@ -1,6 +1,8 @@
 //! The sandbox over HTTPS, seen by a plain client and by the official Azure clients.
 
+mod certificates;
 mod controls;
+mod credentials;
 mod entra;
 mod key_vault;
 mod vault_operations;
@@ -272,10 +274,12 @@ async fn the_sandbox_serves_until_stopped_and_prints_commands() {
     let checked = child.ended("check").await;
     let inbox = client(&ca).get(format!("{origin}/_sandbox/inbox")).send().await.expect("an answer");
     let inbox = inbox.text().await.expect("text");
-    for told in [" teams\n  Test message\n", "  Instance: sandbox\n", " heartbeat\n  this is a test by"] {
+    for told in
+        [" teams\n  Test message\n", "  Instance: sandbox\n", " heartbeat\n  this is a test ping from"]
+    {
         assert!(inbox.contains(told), "{told}: {inbox}\n{}", checked.stdout);
     }
-    assert!(checked.stdout.contains("inbox took a marked test"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("inbox accepted a test message"), "{}", checked.stdout);
     let controls = client(&ca).get(format!("{origin}/_sandbox/")).send().await.expect("an answer");
     assert!(controls.text().await.expect("text").contains("GET    /_sandbox/inbox"));
     stop.send(()).expect("still there");

@@ -64,7 +64,7 @@ impl FaultForm {
             Some("before") if !bent => When::Before,
             None if bent => When::After,
             None => When::Before,
-            Some(_) => return Err("when is `before` or `after`, and a distortion comes after".into()),
+            Some(_) => return Err("when must be `before` or `after`, and `after` for a distortion".into()),
         };
         Ok(Fault {
             peer: named(Peer::ALL, Peer::as_str, &self.peer)?,
@@ -89,13 +89,13 @@ impl FaultForm {
         all.extend(self.hang.then_some(FaultEffect::Transport(NoResponse::TimedOut)));
         all.extend(self.garbage.then_some(FaultEffect::Garbage));
         if let Some(Span(delay)) = self.delay {
-            all.push(FaultEffect::Delay(delay.to_std().map_err(|_| "a delay is not negative")?));
+            all.push(FaultEffect::Delay(delay.to_std().map_err(|_| "a delay must not be negative")?));
         }
         if let Some(name) = &self.distort {
             all.push(FaultEffect::Distort(named(Distortion::ALL, Distortion::as_str, name)?));
         }
         if self.status.is_some_and(|status| !(200..=599).contains(&status)) {
-            return Err("status is between 200 and 599".into());
+            return Err("status must be between 200 and 599".into());
         }
         if let Some(name) = &self.body {
             let body = named(Hostile::ALL, Hostile::as_str, name)?;
@@ -107,7 +107,7 @@ impl FaultForm {
                 error: error.clone(),
                 code: code
                     .as_ref()
-                    .map(|code| code.parse().map_err(|_| "an AADSTS code is a number"))
+                    .map(|code| code.parse().map_err(|_| "an AADSTS code must be a number"))
                     .transpose()?,
                 suberror: self.inner.clone(),
             });
@@ -119,7 +119,7 @@ impl FaultForm {
         }
         match <[FaultEffect; 1]>::try_from(all) {
             Ok([what]) => Ok(what),
-            Err(_) => Err("want one of cut, hang, garbage, body, delay, distort, error or status".into()),
+            Err(_) => Err("must be one of cut, hang, garbage, body, delay, distort, error or status".into()),
         }
     }
 }
@@ -132,7 +132,7 @@ fn named<T: Copy, const N: usize>(
     let found = all.into_iter().find(|one| name_of(*one) == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = all.into_iter().map(name_of).collect();
-        format!("want one of {}", names.join(", "))
+        format!("must be one of {}", names.join(", "))
     })
 }
 

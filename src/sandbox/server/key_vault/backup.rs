@@ -52,7 +52,7 @@ pub(super) fn decode(blob: &str) -> Option<Vec<SecretVersion>> {
 
 impl SavedVersion {
     fn of(version: &SecretVersion) -> Self {
-        let SecretVersion { name, id, value, created, updated, attributes, content_type, tags } =
+        let SecretVersion { name, id, value, created, updated, attributes, content_type, tags, managed: _ } =
             version.clone();
         Self {
             name,
@@ -83,6 +83,7 @@ impl SavedVersion {
             },
             content_type: self.content_type,
             tags: self.tags,
+            managed: false,
         })
     }
 }

@@ -113,10 +113,8 @@ pub(super) fn list<T>(page: &ListPage<T>, next: Option<&str>, item: impl FnMut(&
     Json(json!({"value": items, "nextLink": next})).into_response()
 }
 
-/// Returns a version as JSON, without its value. In an answer, its id names the version. In a list of secrets, the id
-/// names only the secret.
-pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
-    let SecretVersion { name, id, created, updated, attributes, .. } = version;
+/// The attributes of a version of a secret, a certificate or a key.
+pub(super) fn attributes(attributes: &Attributes, created: Timestamp, updated: Timestamp) -> Value {
     let mut shown = json!({
         "enabled": attributes.enabled,
         "created": created.timestamp(),
@@ -129,9 +127,23 @@ pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -
             shown[member] = json!(time.timestamp());
         }
     }
-    let id =
-        if with_version { format!("{vault}/secrets/{name}/{id}") } else { format!("{vault}/secrets/{name}") };
-    let mut body = json!({"id": id, "attributes": shown});
+    shown
+}
+
+/// Returns a version as JSON, without its value. In an answer, its id names the version. In a list of secrets, the id
+/// names only the secret.
+pub(super) fn bundle(vault: &str, version: &SecretVersion, with_version: bool) -> Value {
+    let SecretVersion { name, id, .. } = version;
+    let base = format!("{vault}/secrets/{name}");
+    let full = if with_version { format!("{base}/{id}") } else { base };
+    let shown = attributes(&version.attributes, version.created, version.updated);
+    let mut body = json!({"id": full, "attributes": shown});
+    if version.managed {
+        body["managed"] = json!(true);
+    }
+    if version.managed && with_version {
+        body["kid"] = json!(format!("{vault}/keys/{name}/{id}"));
+    }
     if let Some(content_type) = &version.content_type {
         body["contentType"] = json!(content_type);
     }

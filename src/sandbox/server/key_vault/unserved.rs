@@ -1,5 +1,5 @@
-//! Key Vault's answers to requests that the sandbox does not serve. These are keys, certificates, other paths and other
-//! methods (docs/azure-facts.md F224).
+//! Key Vault's answers to requests that the sandbox does not serve: other paths and methods, and deleted certificates
+//! (docs/azure-facts.md F224).
 
 use axum::http::Method;
 
@@ -30,18 +30,11 @@ pub(super) fn refusal(method: &Method, path: &str) -> VaultRefusal {
         (_, ["secrets" | "deletedsecrets"] | ["secrets" | "deletedsecrets", _]) => wrong_method(method),
         // These requests create or configure objects of a kind that the sandbox lacks.
         ("PUT", ["keys", _])
-        | (
-            "POST",
-            ["keys" | "certificates", "restore"] | ["keys" | "certificates", _, "create" | "import"],
-        )
+        | ("POST", ["keys" | "certificates", "restore"] | ["keys", _, "create" | "import"])
         | (_, ["certificates", "contacts" | "issuers", ..]) => not_here(method, path),
         // All other requests name an object that does not exist.
-        (_, ["certificates", name, "pending"]) => {
-            let text = format!("Pending certificate not found: {name}");
-            VaultRefusal::new(404, "PendingCertificateNotFound", None, text)
-        }
-        (_, ["keys", name, ..]) => absent("KeyNotFound", "key", name),
-        (_, ["certificates", name, ..]) => absent("CertificateNotFound", "certificate", name),
+        (_, ["keys", name, ..]) => VaultRefusal::absent("KeyNotFound", "key", name),
+        (_, ["certificates", name, ..]) => VaultRefusal::absent("CertificateNotFound", "certificate", name),
         (_, ["deletedkeys", name, ..]) => {
             VaultRefusal::new(404, "KeyNotFound", None, format!("Deleted Key not found: {name}"))
         }
@@ -65,18 +58,10 @@ pub(super) fn wrong_method(method: &Method) -> VaultRefusal {
     VaultRefusal::new(405, "MethodNotAllowed", None, text)
 }
 
-/// Returns the error for a missing object. The text was recorded from Key Vault.
-fn absent(code: &'static str, kind: &str, name: &str) -> VaultRefusal {
-    let text = format!(
-        "A {kind} with (name/id) {name} was not found in this key vault. If you recently deleted this {kind} you may be able to recover it using the correct recovery command."
-    );
-    VaultRefusal::new(404, code, None, text)
-}
-
 /// Returns the sandbox's own error. Key Vault would serve the request or show a web page.
 fn not_here(method: &Method, path: &str) -> VaultRefusal {
     let text = if is_of_a_vault(path) {
-        format!("The sandbox simulates Key Vault's secrets only, and has no {method} {path}.")
+        format!("The sandbox simulates a part of Key Vault, and has no {method} {path}.")
     } else {
         format!("The sandbox has no {method} {path}.")
     };

@@ -1,5 +1,7 @@
 //! Entra's HTTP status, error and text for each AADSTS code.
 
+use std::borrow::Cow;
+
 /// A number that stands for `authorization_declined`, which has no AADSTS number.
 pub(in crate::sandbox::world) const DECLINED: u32 = 1;
 /// A number that stands for `slow_down` (RFC 8628, 3.5). Entra's page does not name this error (docs/azure-facts.md
@@ -9,6 +11,30 @@ pub(in crate::sandbox::world) const SLOW_DOWN: u32 = 2;
 /// A rejection that holds only its AADSTS number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::sandbox::world) struct Refuse(pub(in crate::sandbox::world) u32);
+
+/// A rejection whose text may quote the request.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::sandbox::world) struct Denial {
+    pub(in crate::sandbox::world) code: u32,
+    /// `None` for the code's own text.
+    pub(super) text: Option<String>,
+}
+
+impl Denial {
+    pub(super) fn quoting(code: u32, text: String) -> Self {
+        Self { code, text: Some(text) }
+    }
+
+    pub(super) fn text(self, usual: &'static str) -> Cow<'static, str> {
+        self.text.map_or(Cow::Borrowed(usual), Cow::Owned)
+    }
+}
+
+impl From<Refuse> for Denial {
+    fn from(Refuse(code): Refuse) -> Self {
+        Self { code, text: None }
+    }
+}
 
 /// Returns the status, error, suberror and text of a code (docs/azure-facts.md F124).
 pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
@@ -55,8 +81,6 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
             Some("consent_required"),
             "The user or administrator has not consented to use the application.",
         ),
-        700_024 => (401, "invalid_client", None, "Client assertion is not within its valid time range."),
-        700_213 => (401, "invalid_client", None, "No matching federated identity record found."),
         7_000_215 => (401, "invalid_client", None, "Invalid client secret provided."),
         7_000_222 => (401, "invalid_client", None, "The provided client secret keys for app are expired."),
         7_000_218 => (
@@ -81,8 +105,27 @@ pub(super) fn meaning(code: u32) -> (u16, &'static str, Option<&'static str>, &'
         900_144 => {
             (400, "invalid_request", None, "The request body must contain a parameter that is missing.")
         }
-        _ => of_a_sign_in(code),
+        _ => of_an_assertion(code),
     }
+}
+
+/// Codes of a client assertion (docs/azure-facts.md F140).
+fn of_an_assertion(code: u32) -> (u16, &'static str, Option<&'static str>, &'static str) {
+    let text = match code {
+        50013 => "Assertion failed signature validation.",
+        50027 => "JWT token is invalid or malformed.",
+        70021 => "No matching federated identity record found for presented assertion.",
+        70025 => "The client has no configured federated identity credentials.",
+        700_021 => "Client assertion application identifier doesn't match 'client_id' parameter.",
+        700_023 => "Client assertion audience claim does not match Realm issuer.",
+        700_024 => "Client assertion is not within its valid time range.",
+        700_027 => "Client assertion contains an invalid signature.",
+        700_211 => "No matching federated identity record found for presented assertion issuer.",
+        700_212 => "No matching federated identity record found for presented assertion audience.",
+        700_213 => "No matching federated identity record found for presented assertion subject.",
+        _ => return of_a_sign_in(code),
+    };
+    (401, "invalid_client", None, text)
 }
 
 /// Returns the meaning of a code that only a sign-in can get.

@@ -6,10 +6,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 
 use super::{AuthorizeRequest, about};
-use crate::sandbox::world::entra::codes::Refuse;
+use crate::sandbox::world::entra::codes::{Denial, Refuse};
 use crate::sandbox::world::entra::{Issue, granted};
 use crate::sandbox::world::fault::Distortion;
-use crate::sandbox::world::{EntraRefusal, Inner, Operation, Platform, TokenAnswer, Trouble, World};
+use crate::sandbox::world::{
+    AppProof, EntraRefusal, Inner, Operation, Platform, TokenAnswer, Trouble, World,
+};
 
 /// The approximate lifetime of a code (docs/azure-facts.md F132).
 const CODE_LIVES: TimeDelta = TimeDelta::minutes(10);
@@ -21,8 +23,8 @@ pub struct CodeRequest<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret.
-    pub client_secret: &'a str,
+    /// The app's credential.
+    pub proof: AppProof<'a>,
     /// The authorization code.
     pub code: &'a str,
     /// The same redirect URI as in the authorization request.
@@ -52,7 +54,7 @@ impl World {
             },
             |inner, bent| {
                 let answer = inner.exchange_code(request, bent);
-                answer.map_err(|refuse| inner.explain(refuse, request.correlation_id))
+                answer.map_err(|denial| inner.explain(denial, request.correlation_id))
             },
         )
     }
@@ -63,38 +65,35 @@ impl Inner {
         &mut self,
         request: &CodeRequest<'_>,
         bent: Option<Distortion>,
-    ) -> Result<TokenAnswer, Refuse> {
+    ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
         // Entra checks the form of the grant before the client (recorded, docs/azure-facts.md F123).
         if !request.code.starts_with("0.A") {
-            return Err(Refuse(9_002_313));
+            return Err(Refuse(9_002_313).into());
         }
         let code = self.sign_ins.codes.get(request.code).ok_or(Refuse(70000))?.clone();
         match code.platform {
             // A browser's script would send an `Origin` header. A daemon sends none, so the exchange is rejected.
-            Platform::Spa => return Err(Refuse(9_002_327)),
-            Platform::PublicClient if !request.client_secret.is_empty() => return Err(Refuse(700_025)),
+            Platform::Spa => return Err(Refuse(9_002_327).into()),
+            Platform::PublicClient if !request.proof.is_none() => return Err(Refuse(700_025).into()),
             Platform::PublicClient => {}
-            Platform::Web => {
-                let (id, secret) = (request.client_id, request.client_secret);
-                self.directory.authenticate(&tenant, id, secret, now)?;
-            }
+            Platform::Web => self.prove(&tenant, request.client_id, request.proof)?,
         }
         if code.owner.tenant != tenant.id {
-            return Err(Refuse(700_005));
+            return Err(Refuse(700_005).into());
         }
         if !code.owner.app.eq_ignore_ascii_case(request.client_id) {
-            return Err(Refuse(700_007));
+            return Err(Refuse(700_007).into());
         }
         if code.spent {
-            return Err(Refuse(54005));
+            return Err(Refuse(54005).into());
         }
         if now >= code.issued_at + CODE_LIVES {
-            return Err(Refuse(70008));
+            return Err(Refuse(70008).into());
         }
         if code.request.redirect_uri != request.redirect_uri {
-            return Err(Refuse(50011));
+            return Err(Refuse(50011).into());
         }
         verify(&code.request, request.code_verifier)?;
         self.may_sign_in(&tenant, &code.owner.user)?;

@@ -87,7 +87,7 @@ async fn a_token_belongs_to_one_app_and_an_unknown_tenant_is_rejected() {
     let redemption = RedeemRequest {
         tenant: "nowhere.example",
         client_id: &scene.partner.client_id,
-        client_secret: "x",
+        proof: AppProof::Secret("x"),
         scope: "",
         token: "x",
         correlation_id: None,
@@ -156,7 +156,7 @@ async fn a_customers_tenant_accepts_the_partners_token_after_consent() {
     let at = |tenant| RedeemRequest {
         tenant,
         client_id: &partner.client_id,
-        client_secret: secret.expose_secret(),
+        proof: AppProof::Secret(secret.expose_secret()),
         scope: "https://graph.microsoft.com/.default",
         token: token.expose(),
         correlation_id: None,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use chrono::TimeDelta;
 use secrecy::SecretString;
 
+use super::certificates::{Backing, CertificateRequest};
 use crate::process::clock::Timestamp;
 use crate::token::tags::Tags;
 
@@ -29,11 +30,21 @@ pub enum Action {
     Backup,
     /// The right to write the versions of a backup.
     Restore,
+    /// Reading and listing certificates, without their private keys.
+    ReadCertificate,
+    /// Making certificates.
+    CreateCertificate,
+    /// Importing certificates.
+    ImportCertificate,
+    /// Reading the public halves of keys.
+    ReadKey,
+    /// Signing with keys.
+    SignWithKey,
 }
 
 impl Action {
-    /// All rights. The role Key Vault Secrets Officer has them.
-    pub const ALL: [Self; 9] = [
+    /// All of them, as Key Vault Administrator has.
+    pub const ALL: [Self; 14] = [
         Self::GetSecret,
         Self::ReadMetadata,
         Self::SetSecret,
@@ -43,6 +54,11 @@ impl Action {
         Self::Purge,
         Self::Backup,
         Self::Restore,
+        Self::ReadCertificate,
+        Self::CreateCertificate,
+        Self::ImportCertificate,
+        Self::ReadKey,
+        Self::SignWithKey,
     ];
 
     /// Returns the name of the right in a rejection.
@@ -57,6 +73,11 @@ impl Action {
             Self::Purge => "Microsoft.KeyVault/vaults/secrets/purge/action",
             Self::Backup => "Microsoft.KeyVault/vaults/secrets/backup/action",
             Self::Restore => "Microsoft.KeyVault/vaults/secrets/restore/action",
+            Self::ReadCertificate => "Microsoft.KeyVault/vaults/certificates/read",
+            Self::CreateCertificate => "Microsoft.KeyVault/vaults/certificates/create/action",
+            Self::ImportCertificate => "Microsoft.KeyVault/vaults/certificates/import/action",
+            Self::ReadKey => "Microsoft.KeyVault/vaults/keys/read",
+            Self::SignWithKey => "Microsoft.KeyVault/vaults/keys/sign/action",
         }
     }
 }
@@ -70,7 +91,11 @@ pub struct VaultState {
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,
+    /// How long it takes to make a certificate.
+    pub issuance: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
+    /// The newest request for a certificate, by name; complete or not.
+    pub(super) requested: BTreeMap<String, CertificateRequest>,
     /// The times of recent new versions, and the times of other recent calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
 }
@@ -81,7 +106,9 @@ impl Default for VaultState {
             allowed: Action::ALL.into(),
             firewall_refuses: None,
             transition: TimeDelta::zero(),
+            issuance: TimeDelta::zero(),
             secrets: BTreeMap::new(),
+            requested: BTreeMap::new(),
             lately: (VecDeque::new(), VecDeque::new()),
         }
     }
@@ -96,6 +123,8 @@ pub(in crate::sandbox::world) struct SecretState {
     pub(super) deleted: Option<Timestamp>,
     /// The end of a recovery that is in progress.
     pub(super) recovering_until: Option<Timestamp>,
+    /// The certificate and key of this name, if the secret belongs to one.
+    pub(super) backing: Option<Backing>,
 }
 
 /// One version of a secret.
@@ -116,6 +145,8 @@ pub struct SecretVersion {
     /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
     pub tags: Tags,
+    /// Whether it belongs to a certificate of the same name and version.
+    pub managed: bool,
 }
 
 /// The attributes that a caller may set.
@@ -125,7 +156,7 @@ pub struct Attributes {
     pub enabled: bool,
     /// The expiry date, which is only informational.
     pub expires: Option<Timestamp>,
-    /// The start of validity, which is only informational.
+    /// The expiry date, which is only informational.
     pub not_before: Option<Timestamp>,
 }
 
@@ -157,9 +188,9 @@ pub struct UpdateRequest {
     pub expires: Option<Timestamp>,
     /// The new start of validity.
     pub not_before: Option<Timestamp>,
-    /// The new content type of the version.
+    /// The content type of the new version.
     pub content_type: Option<String>,
-    /// All tags of the version after the change.
+    /// All tags of the new version.
     pub tags: Option<Tags>,
 }
 

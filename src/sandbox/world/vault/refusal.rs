@@ -41,7 +41,7 @@ impl VaultRefusal {
         Self { status, code, inner, text: text.into(), action: None, address: None }
     }
 
-    pub(super) fn no_vault() -> Self {
+    pub(in crate::sandbox::world) fn no_vault() -> Self {
         Self::new(0, "NoSuchHost", None, "the vault's name does not resolve")
     }
 
@@ -51,10 +51,47 @@ impl VaultRefusal {
     }
 
     pub(super) fn not_found(name: &str) -> Self {
+        Self::absent("SecretNotFound", "secret", name)
+    }
+
+    /// There is no such object. As recorded.
+    pub(in crate::sandbox) fn absent(code: &'static str, kind: &str, name: &str) -> Self {
         let text = format!(
-            "A secret with (name/id) {name} was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command."
+            "A {kind} with (name/id) {name} was not found in this key vault. If you recently deleted this {kind} you may be able to recover it using the correct recovery command."
         );
-        Self::new(404, "SecretNotFound", None, text)
+        Self::new(404, code, None, text)
+    }
+
+    /// No certificate was requested under this name. As recorded.
+    pub(in crate::sandbox) fn nothing_pending(name: &str) -> Self {
+        let text = format!("Pending certificate not found: {name}");
+        Self::new(404, "PendingCertificateNotFound", None, text)
+    }
+
+    /// A secret of a certificate is changed through the certificate only.
+    pub(super) fn managed(name: &str) -> Self {
+        let text = format!("The secret {name} belongs to a certificate and is managed by Key Vault.");
+        Self::new(409, "Conflict", None, text)
+    }
+
+    /// The name of a new certificate is in use.
+    pub(super) fn name_in_use(name: &str) -> Self {
+        Self::new(409, "Conflict", None, format!("A secret with the name {name} already exists."))
+    }
+
+    pub(super) fn is_pending(name: &str) -> Self {
+        let text = format!("A certificate of the name {name} is being made already.");
+        Self::new(409, "Conflict", None, text)
+    }
+
+    /// The inner code is recorded for keys only (docs/azure-facts.md F226).
+    pub(super) fn disabled_object(operation: &str, kind: &str, inner: &'static str) -> Self {
+        let text = format!("Operation {operation} is not allowed on a disabled {kind}.");
+        Self::new(403, "Forbidden", Some(inner), text)
+    }
+
+    pub(super) fn outside_validity() -> Self {
+        Self::new(403, "Forbidden", None, "Operation sign is not allowed on an expired or not yet valid key.")
     }
 
     pub(super) fn throttled() -> Self {

@@ -42,7 +42,7 @@ impl VaultState {
     /// Counts a call. Rejects the call if it exceeds the limit of ten seconds.
     pub(super) fn count(&mut self, operation: Operation, now: Timestamp) -> Ruling<()> {
         let (lately, most) = match operation {
-            Operation::Set => (&mut self.lately.0, NEW_VERSIONS),
+            Operation::Set | Operation::ImportCertificate => (&mut self.lately.0, NEW_VERSIONS),
             _ => (&mut self.lately.1, OTHER_CALLS),
         };
         while lately.front().is_some_and(|at| *at + LIMITS_SPAN <= now) {
@@ -65,6 +65,7 @@ impl VaultState {
         for secret in self.secrets.values_mut() {
             secret.recovering_until = secret.recovering_until.filter(|until| now < *until);
         }
+        self.issue_certificates(now);
     }
 
     pub(in crate::sandbox::world) fn live(&self, at: &SecretAddress) -> Ruling<&SecretState> {
@@ -111,7 +112,7 @@ impl VaultState {
         Ok(newest.clone())
     }
 
-    fn check_writable(&self, at: &SecretAddress, now: Timestamp) -> Ruling<()> {
+    pub(super) fn check_writable(&self, at: &SecretAddress, now: Timestamp) -> Ruling<()> {
         let Some(secret) = self.secrets.get(&key(at)) else { return Ok(()) };
         let name = at.name.as_str();
         match (secret.deleted, secret.recovering_until) {
@@ -122,12 +123,13 @@ impl VaultState {
         }
     }
 
-    fn push(&mut self, at: &SecretAddress, version: SecretVersion) {
+    pub(super) fn push(&mut self, at: &SecretAddress, version: SecretVersion) {
         let secret = self.secrets.entry(key(at)).or_insert_with(|| SecretState {
             name: at.name.as_str().to_owned(),
             versions: Vec::new(),
             deleted: None,
             recovering_until: None,
+            backing: None,
         });
         secret.versions.push(version);
     }
@@ -198,6 +200,7 @@ impl Inner {
     ) -> Ruling<SecretVersion> {
         let now = self.time.now();
         vault.check_writable(at, now)?;
+        vault.check_unmanaged(at)?;
         let version = SecretVersion {
             name: vault.newest(at).map_or_else(|| at.name.as_str().to_owned(), |known| known.name.clone()),
             id: format!("{:032x}", self.rng.u128(..)),
@@ -207,6 +210,7 @@ impl Inner {
             attributes: new.attributes,
             content_type: new.content_type,
             tags: new.tags,
+            managed: false,
         };
         vault.push(at, version.clone());
         Ok(version)

@@ -1,0 +1,94 @@
+//! Makes certificates that sign themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256, RsaKeySize, SerialNumber, date_time_ymd,
+};
+use secrecy::SecretSlice;
+
+use super::super::super::certificate::PublicCertificate;
+use super::super::VaultRefusal;
+use super::{CertificatePolicy, VersionKey};
+use crate::process::clock::Timestamp;
+
+/// A certificate starts this long before it is made, as Key Vault's do (docs/azure-facts.md F226).
+const EARLY: TimeDelta = TimeDelta::minutes(10);
+
+/// Key Vault's own limit is the issuer's; nobody needs more.
+const LONGEST: TimeDelta = TimeDelta::days(3653);
+
+/// A new key, its certificate, and the signing request for it.
+pub(super) fn self_signed(
+    name: &str,
+    policy: &CertificatePolicy,
+    now: Timestamp,
+    serial: u128,
+) -> Result<(VersionKey, Vec<u8>), VaultRefusal> {
+    let size = match policy.key_size {
+        2048 => RsaKeySize::_2048,
+        3072 => RsaKeySize::_3072,
+        4096 => RsaKeySize::_4096,
+        _ => return Err(VaultRefusal::bad_parameter("The key size is 2048, 3072 or 4096.")),
+    };
+    if !(TimeDelta::zero()..=LONGEST).contains(&policy.lifetime) {
+        return Err(VaultRefusal::bad_parameter("The validity of a certificate is at most ten years."));
+    }
+    let subject = policy.subject.clone().unwrap_or_else(|| format!("CN={name}"));
+    made(&subject, size, now - EARLY, now + policy.lifetime, serial)
+        .map_err(|error| VaultRefusal::new(500, "InternalServerError", None, error.to_string()))
+}
+
+fn made(
+    subject: &str,
+    size: RsaKeySize,
+    from: Timestamp,
+    until: Timestamp,
+    serial: u128,
+) -> Result<(VersionKey, Vec<u8>), rcgen::Error> {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name(subject));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let csr = params.serialize_request(&key)?.der().to_vec();
+    let at = |time: Timestamp| {
+        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+        date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+    };
+    params.not_before = at(from);
+    params.not_after = at(until);
+    // The first bit is the sign (RFC 5280, 4.1.2.2).
+    params.serial_number = Some(SerialNumber::from((serial >> 1).to_be_bytes().to_vec()));
+    let certificate = params.self_signed(&key)?;
+    let certificate =
+        PublicCertificate::read(certificate.der()).ok_or(rcgen::Error::CouldNotParseCertificate)?;
+    let private: SecretSlice<u8> = key.serialize_der().into();
+    Ok((VersionKey { certificate, private: Arc::new(private) }, csr))
+}
+
+/// The first part of a name such as `CN=partner, O=Contoso`.
+fn common_name(subject: &str) -> &str {
+    let parts = subject.split(',').map(str::trim);
+    let named = parts
+        .filter_map(|part| part.split_once('='))
+        .find(|(kind, _)| kind.trim().eq_ignore_ascii_case("cn"));
+    named.map_or(subject, |(_, name)| name.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_name_is_found_in_a_subject() {
+        for (subject, name) in [("CN=a", "a"), ("O=x, cn = b , C=de", "b"), ("bare", "bare"), ("O=x", "O=x")]
+        {
+            assert_eq!(common_name(subject), name);
+        }
+    }
+}
