@@ -14,6 +14,7 @@ use perennial::config::Config;
 use perennial::ports::failure::Failure;
 use perennial::ports::{RefreshResponse, SecretRole, answer};
 use perennial::rotation::state::Noted;
+use perennial::token::app::ManagedApp;
 use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::version::{NewVersion, Provenance, Stored, Version};
@@ -219,8 +220,7 @@ fn grant() -> ManagedToken {
         )),
         name: TokenName::new("one"),
         tenant_id: TENANT.to_owned(),
-        client_id: ConfigValue::Plain(APP.to_owned()),
-        client_secret: Source::Secret(address()),
+        app: ManagedApp::with_secret(ConfigValue::Plain(APP.to_owned()), Source::Secret(address())).into(),
         secret: address(),
         scope: "https://api.partnercenter.microsoft.com/user_impersonation".into(),
         verify: Verify::PartnerCenter,

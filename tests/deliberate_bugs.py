@@ -22,7 +22,7 @@ SIMULATION = ["simulation"]
 ORDERS = ["interleavings"]
 # For these tests, the script builds only the modules' own unit tests.
 UNITS = {"save::", "strict::tests", "end_of_grant", "schedule", "state::", "asleep", "mailbox", "clock::", "credential", "serve::http", "alert::rules", "pace",
-         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify"}
+         "told", "status::condition", "mail::tests", "net::address", "alert::forms", "serve::metrics", "login::redirect", "check::report", "net::classify", "token::certificate", "key_vault::certificates"}
 # Both unit tests and integration tests have a module of this name.
 BOTH = {"daemon"}
 
@@ -53,7 +53,7 @@ BUGS = [
     ("the newest version is disabled", "src/rotation/save.rs",
      "version.enabled && version.id != ours.id && version.created < from.created", "version.enabled", ORDERS),
     ("after a loop of redemptions, a user is asked to sign in", "src/ports/diagnosis/table.rs",
-     'retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the', 'login(&[50196..=50196], A::SignIn, "the', ["codes"]),
+     'retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "same', 'login(&[50196..=50196], A::SignIn, "same', ["codes"]),
     ("an expired app secret counts as a dead token", "src/ports/diagnosis/end_of_grant.rs",
      'self.error == "invalid_grant"\n            && self.trace.code.is_some_and(ends_a_grant)',
      "true", ["end_of_grant"]),
@@ -97,7 +97,7 @@ BUGS = [
     ("a claim that cannot be compared counts as missing", "src/ports/answer.rs",
      "None => Said::Odd,", "None => Said::Nothing,", ["odd_claims"]),
     ("a user without a name counts as the previous user", "src/login/judge.rs",
-     "None => \"the issuer does not say which user signed in, so it may be another than the one whose token is in the vault\"\n            .to_owned(),",
+     "None => \"Entra's answer does not say which user signed in, so this may not be the user of the token in the vault\"\n            .to_owned(),",
      "None => return Ok(()),", ["refusals"]),
     ("a problem that may pass by itself is reported at once", "src/alert/rules.rs",
      "let passes = condition.remedy == Remedy::Retry && since + HELD_FOR > now;", "let passes = since > now;", ["alert_days"]),
@@ -249,6 +249,36 @@ BUGS = [
     ("a sink on loopback is reached through the proxy", "src/net/http.rs",
      "let client = if leads_to_this_machine(request.url()) {", "let client = if leads_to_this_machine(request.url()) && request.body().is_none() {",
      ["process::network"]),
+    ("an assertion is for another tenant than the one that is asked", "src/rotation/rotate/credential.rs",
+     "let audience = self.issuer.assertion_audience(tenant);",
+     "let audience = self.issuer.assertion_audience(&format!(\"{tenant}.example\"));", ["rotation::credentials"]),
+    ("assertions share an id", "src/rotation/rotate/credential.rs", "id: Uuid::new_v4()", "id: Uuid::nil()",
+     ["rotation::credentials"]),
+    ("the newest version of a credential is used although Entra rejects it", "src/rotation/rotate/accepted.rs",
+     "if std::mem::replace(&mut attempt.fell_back, true) {", "if !std::mem::replace(&mut attempt.fell_back, true) {",
+     ["rotation::credentials"]),
+    ("an assertion names its certificate by SHA-1", "src/token/certificate.rs", '"x5t#S256":', '"x5t":', ["token::certificate"]),
+    ("an assertion names another algorithm than the one that signed it", "src/token/certificate.rs",
+     '"alg": "PS256"', '"alg": "RS256"', ["token::certificate"]),
+    ("an expired certificate is used", "src/token/certificate.rs", "self.begins <= now && now < self.ends", "self.begins <= now",
+     ["token::certificate"]),
+    ("the first certificate of a chain is used, not the one of the key", "src/token/certificate.rs",
+     "parsed.iter().find(|certificate| certificate.key == key.public_key().as_ref())", "parsed.first()", ["token::certificate"]),
+    ("an assertion lives for a day", "src/token/certificate.rs", "TimeDelta::minutes(5)", "TimeDelta::days(1)", ["token::certificate"]),
+    ("a rejected newest version is not reported while an older one works", "src/status/condition/credential.rs",
+     "older.created + SETTLES <= older.tried_at", "older.created > older.tried_at", ["status::condition"]),
+    ("a registration at Entra is not noticed", "src/rotation/rotate/checking.rs",
+     "!matches!(self.grant.app.credential, CredentialSource::Secret(_))", "false", ["rotation::credentials"]),
+    ("a new federated credential gets no time to reach Entra", "src/rotation/rotate/redeeming.rs",
+     "first_read_at.filter(|_| federated)", "first_read_at.filter(|_| false)", ["rotation::credentials"]),
+    ("a token for vaults goes to a server outside their domain", "src/azure/key_vault/certificates.rs",
+     "server.is_loopback() || host", "server.is_loopback() || !host.is_empty() || host", ["key_vault::certificates"]),
+    ("a credential that expires is not reported if it is a certificate", "src/rotation/rotate/accepted.rs",
+     "state.app_secret_expires = credential.expires.or(self.grant.app_secret_expires);",
+     "state.app_secret_expires = self.grant.app_secret_expires;", ["rotation::credentials"]),
+    ("the expiry of the identity for Key Vault is not reported", "src/status/condition.rs",
+     "found.extend(credential::identity_expiring(of, now));", "let _ = credential::identity_expiring(of, now);",
+     ["status::condition"]),
 ]
 
 

@@ -145,7 +145,7 @@ fn facts(
             facts.push(("What", cut(&condition.summary, most)));
             facts.push((
                 "Flapping",
-                "it began and ended several times; it is reported again after an hour without a change"
+                "the condition began and ended several times; Perennial reports it again after an hour without a change"
                     .to_owned(),
             ));
             facts.push(("Since", since()));
@@ -157,7 +157,7 @@ fn facts(
     }
     if !matches!(what, EventKind::Resolved | EventKind::Test) {
         facts.extend(left(condition).map(|left| ("Time left", left)));
-        facts.push(("Who can fix it", condition.remedy.who().to_owned()));
+        facts.push(("Who can fix it", condition.remedy.who(condition.kind).to_owned()));
         if !condition.owners.is_empty() {
             facts.push(("Owner", cut(&condition.owners.join(", "), most)));
         }

@@ -47,6 +47,15 @@ impl CloudName {
         })
     }
 
+    /// What a managed identity's token is issued for if it proves an app (docs/azure-facts.md F141).
+    pub fn assertion_audience(self) -> &'static str {
+        match self {
+            Self::Public => "api://AzureADTokenExchange",
+            Self::UsGov => "api://AzureADTokenExchangeUSGov",
+            Self::China => "api://AzureADTokenExchangeChina",
+        }
+    }
+
     /// Returns the address of Partner Center's API, which is also the audience of its tokens. US Government partners
     /// use the public address (docs/azure-facts.md F301).
     pub fn partner_center(self) -> BaseUrl {
@@ -77,6 +86,17 @@ mod tests {
             for address in [name.authority(), name.vault_audience(), name.partner_center()] {
                 assert!(!address.has_path(), "{name:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_identitys_assertion_has_the_audience_of_its_cloud() {
+        for (name, audience) in [
+            (CloudName::Public, "api://AzureADTokenExchange"),
+            (CloudName::UsGov, "api://AzureADTokenExchangeUSGov"),
+            (CloudName::China, "api://AzureADTokenExchangeChina"),
+        ] {
+            assert_eq!(name.assertion_audience(), audience, "{name:?}");
         }
     }
 }

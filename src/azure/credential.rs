@@ -20,7 +20,8 @@ use azure_identity::{
     ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
     ManagedIdentityCredentialOptions, UserAssignedId,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use crate::azure::identity::{Identity, IdentityHost};
 use crate::azure::sdk::{CountingTransport, SdkError};
@@ -29,9 +30,11 @@ use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
 use crate::net::no_response::NoResponse;
 use crate::ports::diagnosis::{CredentialPlace, LoginMethod, Subject};
-use crate::ports::failure::Remedy;
-use crate::ports::{IssuerError, VaultError};
-use crate::token::local_secret::read_local;
+use crate::ports::failure::{Remedy, Trace};
+use crate::ports::{IdentityExpiry, IssuerError, VaultError};
+use crate::process::clock::{Clock, Timestamp};
+use crate::token::certificate::{self, Assertion, CertificateFacts, SigningCertificate};
+use crate::token::local_secret::{place, read_bytes, read_local};
 use crate::token::secret::Source;
 
 /// Creates the credential of an identity. Reads the identity's secret, but requests no token yet.
@@ -45,9 +48,9 @@ pub fn make(
     calls: &Arc<Calls>,
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
     match identity {
-        Identity::ClientSecret { tenant_id, client_id, client_secret } => {
+        Identity::ClientSecret { tenant_id, client_id, client_secret, .. } => {
             let secret = read_local(client_secret).map_err(|error| {
-                let action = "make client_secret of [vault] readable for the user that this process runs as";
+                let action = "make client_secret of [vault] readable by the user that runs this process";
                 advised(error.to_string(), action)
             })?;
             let secret = Secret::new(secret.expose_secret().to_owned());
@@ -56,21 +59,38 @@ pub fn make(
             let made = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
             Ok(made.map_err(|_| {
                 advised(
-                    "the tenant or client id cannot be one".into(),
+                    "the tenant id or the client id is not valid".into(),
                     "correct tenant_id and client_id of [vault]",
                 )
             })?)
         }
         Identity::WorkloadIdentity { tenant_id, client_id, token_file } => {
-            asserting(tenant_id, client_id, Source::File(token_file.clone()), authority, http, calls)
+            let assertion = VaultAssertion::Stored(Source::File(token_file.clone()));
+            asserting(tenant_id, client_id, assertion, authority, http, calls)
         }
         Identity::ClientAssertion { tenant_id, client_id, client_assertion } => {
-            asserting(tenant_id, client_id, client_assertion.clone(), authority, http, calls)
+            let assertion = VaultAssertion::Stored(client_assertion.clone());
+            asserting(tenant_id, client_id, assertion, authority, http, calls)
         }
-        Identity::ManagedIdentity { client_id, host } => of_host(client_id.as_ref(), host, calls),
-        Identity::Unnamed { client_id } => of_host(client_id.as_ref(), &IdentityHost::Imds, calls),
+        Identity::ClientCertificate { tenant_id, client_id, certificate } => {
+            // The error names the certificate before a request is made.
+            let action = "correct client_certificate of [vault]";
+            let readable = read_certificate(certificate).map_err(|why| advised(why, action))?;
+            if !readable.public.is_valid_at(Clock::host().now()) {
+                return Err(advised(
+                    outside_its_time(&readable.public),
+                    "replace client_certificate of [vault]",
+                ));
+            }
+            let audience = authority.with_path(&[tenant_id, "oauth2", "v2.0", "token"]).into();
+            let (certificate, client_id) = (certificate.clone(), client_id.clone());
+            let assertion = VaultAssertion::Signed { certificate, audience, client_id: client_id.clone() };
+            asserting(tenant_id, &client_id, assertion, authority, http, calls)
+        }
+        Identity::ManagedIdentity { client_id, host } => of_host(client_id.as_deref(), host, calls),
+        Identity::Unnamed { client_id } => of_host(client_id.as_deref(), &IdentityHost::Imds, calls),
         Identity::AzureCli => {
-            Ok(AzureCliCredential::new(None).map_err(|_| settled("no Azure CLI can be used".into()))?)
+            Ok(AzureCliCredential::new(None).map_err(|_| settled("the Azure CLI cannot be used".into()))?)
         }
     }
 }
@@ -78,39 +98,101 @@ pub fn make(
 fn asserting(
     tenant_id: &str,
     client_id: &str,
-    assertion: Source,
+    assertion: VaultAssertion,
     authority: &BaseUrl,
     http: &Arc<Http>,
     calls: &Arc<Calls>,
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
     let options = ClientAssertionCredentialOptions { client_options: client_options(authority, http, calls) };
     let (tenant_id, client_id) = (tenant_id.to_owned(), client_id.to_owned());
-    let made = ClientAssertionCredential::new(tenant_id, client_id, Assertion(assertion), Some(options));
+    let made = ClientAssertionCredential::new(tenant_id, client_id, assertion, Some(options));
     Ok(made.map_err(|_| {
-        advised("the tenant or client id cannot be one".into(), "correct tenant_id and client_id of [vault]")
+        advised(
+            "the tenant id or the client id is not valid".into(),
+            "correct tenant_id and client_id of [vault]",
+        )
     })?)
 }
 
-/// A client assertion that is read again for each exchange. The SDK's own workload identity credential caches it for
-/// ten minutes (docs/azure-facts.md F404).
+/// A client assertion, read or signed again for each exchange. The SDK's own workload identity credential caches it for
+/// ten minutes (docs/azure-facts.md F404). Its certificate credential needs OpenSSL.
 #[derive(Debug)]
-struct Assertion(Source);
+enum VaultAssertion {
+    /// A token of an issuer that the app trusts.
+    Stored(Source),
+    /// Our own, signed with this certificate.
+    Signed { certificate: Source, audience: String, client_id: String },
+}
 
-#[async_trait]
-impl ClientAssertion for Assertion {
-    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        match read_local(&self.0) {
-            Ok(assertion) => Ok(assertion.expose_secret().to_owned()),
-            Err(error) => Err(SdkError::NoAssertion(error.to_string()).into_sdk(ErrorKind::Credential)),
+impl VaultAssertion {
+    fn text(&self) -> Result<SecretString, String> {
+        match self {
+            Self::Stored(source) => read_local(source).map_err(|error| error.to_string()),
+            Self::Signed { certificate, audience, client_id } => {
+                let key = read_certificate(certificate)?;
+                let (now, id) = (Clock::host().now(), Uuid::new_v4());
+                let thumbprint = &key.public.thumbprint;
+                let input = Assertion { thumbprint, audience, client_id, now, id }.signing_input();
+                let signature = key.sign(&input).ok_or("the certificate could not sign an assertion")?;
+                Ok(certificate::signed(&input, &signature))
+            }
         }
     }
+}
+
+#[async_trait]
+impl ClientAssertion for VaultAssertion {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        match self.text() {
+            Ok(assertion) => Ok(assertion.expose_secret().to_owned()),
+            Err(why) => Err(SdkError::NoAssertion(why).into_sdk(ErrorKind::Credential)),
+        }
+    }
+}
+
+/// Reads the certificate of the identity.
+fn read_certificate(source: &Source) -> Result<SigningCertificate, String> {
+    let content = read_bytes(source).map_err(|error| error.to_string())?;
+    SigningCertificate::parse(&content).map_err(|error| format!("{} {error}", place(source)))
+}
+
+fn outside_its_time(public: &CertificateFacts) -> String {
+    let day = |at: Timestamp| at.format("%Y-%m-%d");
+    format!("the certificate of [vault] is valid from {} to {} only", day(public.begins), day(public.ends))
+}
+
+/// The expiry of the identity's own secret or certificate, as far as that is known, and what to do before.
+pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<IdentityExpiry> {
+    let at = match identity {
+        Identity::ClientSecret { expires, .. } => (*expires)?,
+        Identity::ClientCertificate { certificate, .. } => read_certificate(certificate).ok()?.public.ends,
+        Identity::WorkloadIdentity { .. }
+        | Identity::ManagedIdentity { .. }
+        | Identity::ClientAssertion { .. }
+        | Identity::AzureCli
+        | Identity::Unnamed { .. } => return None,
+    };
+    let trace = Trace::default();
+    let renew = subject(identity, authority, &trace).new_credential();
+    let then = match identity {
+        Identity::ClientSecret { .. } => {
+            "; then set client_secret_expires of [vault] to its expiry date and restart Perennial"
+        }
+        _ => "",
+    };
+    let action = format!("before then, {renew}{then}");
+    Some(IdentityExpiry { at, action: action.into() })
 }
 
 /// The address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK uses the same address.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
-fn of_host(
-    client_id: Option<&String>,
+/// The credential of a managed identity of this host; of the host's own by default.
+///
+/// # Errors
+/// `NoIdentity`, not transient.
+pub(super) fn of_host(
+    client_id: Option<&str>,
     host: &IdentityHost,
     calls: &Arc<Calls>,
 ) -> Result<Arc<dyn TokenCredential>, VaultError> {
@@ -124,7 +206,7 @@ fn of_host(
     let http = Http::new(Roots::System, false).map_err(|error| settled(error.to_string()))?;
     let wire = CountingTransport::new(Arc::new(http), Arc::clone(calls), CallTarget::IdentityHost, server);
     let options = ManagedIdentityCredentialOptions {
-        user_assigned_id: client_id.cloned().map(UserAssignedId::ClientId),
+        user_assigned_id: client_id.map(|id| UserAssignedId::ClientId(id.to_owned())),
         client_options: ClientOptions {
             transport: Some(wire.into_transport()),
             retry: RetryOptions::none(),
@@ -199,14 +281,14 @@ pub(super) fn no_identity(error: &azure_core::Error) -> VaultError {
         Some(SdkError::Unreachable(why)) => refused_by_entra(IssuerError::Unreachable(*why)),
         Some(known @ SdkError::NoAssertion(_)) => advised(
             known.to_string(),
-            "make the assertion of [vault] readable for the user that this process runs as",
+            "make the assertion of [vault] readable by the user that runs this process",
         ),
         Some(known @ SdkError::OtherAudience) => {
             advised(known.to_string(), "set name of [cloud] to the cloud of the vault")
         }
         Some(known @ SdkError::NoTokenOfHost(400 | 401 | 403 | 404 | 405)) => advised(
             known.to_string(),
-            "assign a managed identity to this host (Azure portal, Identity), or name the right one: client_id of [vault]",
+            "assign a managed identity to this host (Azure portal, Identity), or set client_id of [vault] to the right identity",
         ),
         Some(other) => VaultError::no_identity(other.to_string(), true),
         None => of_tool(&error.to_string()),
@@ -248,26 +330,34 @@ fn refused_by_entra(refused: IssuerError) -> VaultError {
     }
 }
 
+/// The identity, as the subject of an action.
+fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace) -> Subject<'a> {
+    let (tenant, client_id) = identity.app();
+    Subject {
+        name: "[vault]",
+        tenant: tenant.unwrap_or_default(),
+        client_id: client_id.unwrap_or("CLIENT_ID"),
+        authority: authority.as_str(),
+        // The caller replaces this by the command as it is typed in this deployment (`Deployment`).
+        command: "perennial",
+        scope: "https://vault.azure.net/.default",
+        way: LoginMethod::Stored,
+        place: CredentialPlace::Vault {
+            client_secret: identity.client_secret(),
+            certificate: identity.certificate(),
+        },
+        user_oid: None,
+        trace,
+    }
+}
+
 /// Adds the action for Entra's rejection of this identity.
 pub(super) fn with_advice(error: VaultError, identity: &Identity, authority: &BaseUrl) -> VaultError {
     let VaultError::NoIdentity { why, transient, refused: Some(refused), action: None } = error else {
         return error;
     };
     let failure = refused.failure();
-    let (tenant, client_id) = identity.app();
-    let subject = Subject {
-        name: "[vault]",
-        tenant: tenant.unwrap_or_default(),
-        client_id: client_id.unwrap_or("CLIENT_ID"),
-        authority: authority.as_str(),
-        // The caller replaces this text with the command as a person types it in this deployment (`Deployment`).
-        command: "perennial",
-        scope: "https://vault.azure.net/.default",
-        way: LoginMethod::Stored,
-        place: CredentialPlace::Vault { client_secret: identity.client_secret() },
-        user_oid: None,
-        trace: &failure.trace,
-    };
+    let subject = subject(identity, authority, &failure.trace);
     let action = failure.advice.map(|advice| advice.for_an_app().text(&subject).into());
     VaultError::NoIdentity { why, transient, refused: Some(refused), action }
 }

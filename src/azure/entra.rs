@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,14 +21,16 @@ use uuid::Uuid;
 
 pub use self::sign_in::{CodeExchange, DevicePoll};
 use crate::azure::echoes::{LEAST_SECRET_BYTES, echoes};
+use crate::azure::host_assertions::HostAssertions;
 use crate::login;
 use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::{Answer, Http, exchange};
+use crate::ports::client::AppSignIn;
 use crate::ports::diagnosis::pick;
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::{OAuthError, b2c_code_in, codes_in, word};
-use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse};
+use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse, VaultError};
 use crate::process::text::guid;
 use crate::token::claims::Claims;
 use crate::token::{AccessToken, RefreshToken};
@@ -47,14 +49,15 @@ const MAX_TEXT_BYTES: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct Entra {
     authority: BaseUrl,
+    host: Arc<HostAssertions>,
     http: Arc<Http>,
     calls: Arc<Calls>,
 }
 
 impl Entra {
-    /// Creates the client of an authority, such as `https://login.microsoftonline.com`.
-    pub fn new(authority: BaseUrl, http: Arc<Http>, calls: Arc<Calls>) -> Self {
-        Self { authority, http, calls }
+    /// Takes the authority, as `https://login.microsoftonline.com`, and the managed identities of this host.
+    pub fn new(authority: BaseUrl, host: HostAssertions, http: Arc<Http>, calls: Arc<Calls>) -> Self {
+        Self { authority, host: Arc::new(host), http, calls }
     }
 
     /// Posts a form to one of a tenant's endpoints below `oauth2/v2.0`.
@@ -77,7 +80,7 @@ impl Entra {
             .header("return-client-request-id", "true")
             .form(form)
             .build()
-            .map_err(|_| IssuerError::NotUnderstood("the request could not be made"))?;
+            .map_err(|_| IssuerError::NotUnderstood("the request could not be built"))?;
         exchange(&self.http, &self.calls, (CallTarget::Entra, operation), request)
             .await
             .map_err(IssuerError::Unreachable)
@@ -87,16 +90,32 @@ impl Entra {
 impl Issuer for Entra {
     async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         let scope = login::scopes(what.scope);
-        let form = [
+        let mut form = vec![
             ("grant_type", "refresh_token"),
             ("client_id", what.client_id),
-            ("client_secret", what.client_secret.expose_secret()),
             ("refresh_token", what.token.expose()),
             ("scope", scope.as_str()),
         ];
+        form.extend(what.proof.fields());
         let answer = self.post((what.tenant, "token"), "redeem", what.rotation_id, &form).await?;
-        let secrets = [what.token.expose(), what.client_secret.expose_secret()];
+        let secrets = [what.token.expose(), what.proof.expose()];
         redeemed(success(&answer, &secrets)?, &secrets)
+    }
+
+    async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
+        let mut form =
+            vec![("grant_type", "client_credentials"), ("client_id", what.client_id), ("scope", what.scope)];
+        form.extend(what.proof.fields());
+        let answer = self.post((what.tenant, "token"), "authenticate", what.id, &form).await?;
+        success(&answer, &[what.proof.expose()]).map(|_| ())
+    }
+
+    fn assertion_audience(&self, tenant: &str) -> String {
+        self.authority.with_path(&[tenant, "oauth2", "v2.0", "token"]).into()
+    }
+
+    async fn host_assertion(&self, client_id: &str) -> Result<SecretString, VaultError> {
+        self.host.token(client_id).await
     }
 }
 
@@ -129,7 +148,7 @@ struct TokenBody {
 /// The remedy is `Retry` if the body is no token answer. The remedy is `Operator` if only the refresh token is missing.
 pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
     let parsed: TokenBody =
-        serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token answer"))?;
+        serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))?;
     // The access token and the refresh token are wrapped before any check. So each token is wiped even if the other one
     // is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
@@ -145,11 +164,11 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, Issuer
         .filter(|token| {
             !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
         })
-        .ok_or(IssuerError::NotUnderstood("it holds no access token"))?;
+        .ok_or(IssuerError::NotUnderstood("it has no access token"))?;
     let refresh_token =
         refresh_token.filter(|token| !token.expose().trim().is_empty()).ok_or(IssuerError::NoRefreshToken)?;
     if !refresh_token.is_plausible() {
-        return Err(IssuerError::NotUnderstood("its refresh token is not one word"));
+        return Err(IssuerError::NotUnderstood("its refresh token contains spaces or line breaks"));
     }
     let known = [secrets, &[access_token.expose(), refresh_token.expose()]].concat();
     let scope = parsed.scope.as_str().and_then(printable).filter(|scope| !echoes(&[scope], &known));

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::process::clock::Timestamp;
 use crate::token::secret::Source;
 
 /// How this process authenticates to Key Vault.
@@ -33,6 +34,17 @@ pub enum Identity {
         client_id: String,
         /// The source of the app's secret. The secret never comes from Key Vault.
         client_secret: Source,
+        /// When the secret expires, if the configuration says.
+        expires: Option<Timestamp>,
+    },
+    /// An app with a certificate.
+    ClientCertificate {
+        /// The vault's tenant: a GUID or a domain.
+        tenant_id: String,
+        /// The app's client id.
+        client_id: String,
+        /// The certificate with its private key, which never comes from Key Vault.
+        certificate: Source,
     },
     /// An app that authenticates with a token of an issuer that the app trusts.
     ClientAssertion {
@@ -69,6 +81,7 @@ impl Identity {
         match self {
             Self::WorkloadIdentity { tenant_id, client_id, .. }
             | Self::ClientSecret { tenant_id, client_id, .. }
+            | Self::ClientCertificate { tenant_id, client_id, .. }
             | Self::ClientAssertion { tenant_id, client_id, .. } => (Some(tenant_id), Some(client_id)),
             Self::ManagedIdentity { client_id, .. } | Self::Unnamed { client_id } => {
                 (None, client_id.as_deref())
@@ -83,7 +96,26 @@ impl Identity {
             Self::ClientSecret { client_secret, .. } => Some(client_secret),
             Self::WorkloadIdentity { .. }
             | Self::ManagedIdentity { .. }
+            | Self::ClientCertificate { .. }
             | Self::ClientAssertion { .. }
+            | Self::AzureCli
+            | Self::Unnamed { .. } => None,
+        }
+    }
+
+    /// The source of its certificate, if it has one.
+    pub fn certificate(&self) -> Option<&Source> {
+        if let Self::ClientCertificate { certificate, .. } = self { Some(certificate) } else { None }
+    }
+
+    /// The source of the credential that it reads itself, if it reads one.
+    pub fn local_source(&self) -> Option<&Source> {
+        match self {
+            Self::ClientSecret { client_secret: source, .. }
+            | Self::ClientCertificate { certificate: source, .. }
+            | Self::ClientAssertion { client_assertion: source, .. } => Some(source),
+            Self::WorkloadIdentity { .. }
+            | Self::ManagedIdentity { .. }
             | Self::AzureCli
             | Self::Unnamed { .. } => None,
         }
@@ -95,6 +127,7 @@ impl Identity {
             Self::WorkloadIdentity { .. } => "workload_identity",
             Self::ManagedIdentity { .. } | Self::Unnamed { .. } => "managed_identity",
             Self::ClientSecret { .. } => "client_secret",
+            Self::ClientCertificate { .. } => "client_certificate",
             Self::ClientAssertion { .. } => "client_assertion",
             Self::AzureCli => "azure_cli",
         }

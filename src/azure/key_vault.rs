@@ -6,6 +6,7 @@
 //! Invariants: only one caller at a time tries a cold vault, whose client has had no success yet. Other callers wait. A
 //! request is repeated only after a 401 or if no token was obtained. In both cases, the first request had no effect.
 
+mod certificates;
 mod listing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ use crate::net::address::BaseUrl;
 use crate::net::calls::{CallTarget, Calls};
 use crate::net::http::Http;
 use crate::net::no_response::NoResponse;
-use crate::ports::{SecretUpdate, Vault, VaultError};
+use crate::ports::{IdentityExpiry, SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
 use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
 
@@ -56,6 +57,9 @@ const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest time between two replacements, however often Key Vault rejects the client.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// How long the expiry of the identity's own credential counts as read.
+const EXPIRY_KNOWN_FOR: Duration = Duration::from_secs(60 * 60);
+
 /// The adapter for all vaults.
 #[derive(Debug)]
 pub struct KeyVault {
@@ -64,6 +68,8 @@ pub struct KeyVault {
     http: Arc<Http>,
     calls: Arc<Calls>,
     made: Mutex<Made>,
+    /// The expiry of the identity's own secret or certificate, and when it was read.
+    expiry: Mutex<Option<(Instant, Option<IdentityExpiry>)>>,
 }
 
 /// The clients and the credential, which are replaced together.
@@ -83,7 +89,7 @@ impl Made {
 impl KeyVault {
     /// Creates the adapter for an identity. Reads and sends nothing before the first call.
     pub fn new(identity: Identity, cloud: Cloud, http: Arc<Http>, calls: Arc<Calls>) -> Self {
-        Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()) }
+        Self { identity, cloud, http, calls, made: Mutex::new(Made::nothing()), expiry: Mutex::new(None) }
     }
 
     /// Makes a call. If Key Vault rejects this process, replaces the clients and the credential and repeats the call.
@@ -123,10 +129,12 @@ impl KeyVault {
         // The configuration admits only valid vault addresses.
         let server = BaseUrl::parse(vault).map_err(|_| no_vault())?;
         let (http, calls) = (Arc::clone(&self.http), Arc::clone(&self.calls));
-        let wire = CountingTransport::new(http, calls, CallTarget::KeyVault, server).into_transport();
+        let wire = CountingTransport::new(http, calls, CallTarget::KeyVault, server.clone()).into_transport();
         let audience = self.cloud.name.vault_audience();
         let line = Arc::new(VaultConnection {
             client: client(vault, Arc::clone(&credential), audience, wire)?,
+            credential: Arc::clone(&credential),
+            server,
             gate: WarmUp::default(),
         });
         made.credential = Some(credential);
@@ -176,6 +184,18 @@ impl KeyVault {
 }
 
 impl Vault for KeyVault {
+    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+        let mut known = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((read_at, expiry)) if read_at.elapsed() < EXPIRY_KNOWN_FOR => expiry.clone(),
+            _ => {
+                let expiry = credential::expiry(&self.identity, &self.cloud.authority);
+                *known = Some((Instant::now(), expiry.clone()));
+                expiry
+            }
+        }
+    }
+
     async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
         self.get(at, None, id).await
     }
@@ -241,6 +261,9 @@ impl Vault for KeyVault {
 /// The client of one vault.
 struct VaultConnection {
     client: SecretClient,
+    /// For the requests that the client does not have.
+    credential: Arc<dyn TokenCredential>,
+    server: BaseUrl,
     gate: WarmUp,
 }
 

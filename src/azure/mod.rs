@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod identity;
 pub mod credential;
 pub mod entra;
+pub mod host_assertions;
 pub mod key_vault;
 pub mod vault_answers;
 mod sdk;

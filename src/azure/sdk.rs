@@ -54,7 +54,7 @@ pub(super) enum SdkError {
     NoTokenOfHost(u16),
     /// The host's identity service did not answer.
     #[error(
-        "no managed identity endpoint answers on this host ({0}); elsewhere than in Azure, name another identity in [vault] credential"
+        "no managed identity endpoint answers on this host ({0}); outside Azure, set [vault] credential to another identity"
     )]
     NoHost(NoResponse),
     /// The client assertion cannot be read. Names its source.
@@ -65,11 +65,11 @@ pub(super) enum SdkError {
 /// Returns the meaning of an answer of a host's identity service (docs/azure-facts.md F401).
 fn said_by_host(status: u16) -> &'static str {
     match status {
-        400 => "no managed identity, or none of that client_id, is assigned to the host this runs on",
-        401 | 403 => "the host this runs on refuses to hand out a token of its managed identity",
-        404 | 405 => "the host's identity service does not know this request",
-        429 => "the host's identity service throttles requests",
-        _ => "the host's identity service is not ready",
+        400 => "this host has no managed identity, or none with that client_id",
+        401 | 403 => "this host refuses to issue a token for its managed identity",
+        404 | 405 => "this host's identity service does not support this request",
+        429 => "this host's identity service throttles requests",
+        _ => "this host's identity service is not ready",
     }
 }
 

@@ -244,7 +244,7 @@ fn version(
 ) -> Result<Version, VaultError> {
     let attributes = attributes.ok_or(VaultError::NotUnderstood)?;
     Ok(Version {
-        id: id.and_then(|id| version_id(at, id)).ok_or(VaultError::NotUnderstood)?,
+        id: id.and_then(|id| version_id(at, "secrets", id)).ok_or(VaultError::NotUnderstood)?,
         created: attributes.created.and_then(timestamp).ok_or(VaultError::NotUnderstood)?,
         enabled: attributes.enabled.unwrap_or(true),
         expires: attributes.expires.and_then(timestamp),
@@ -252,9 +252,9 @@ fn version(
     })
 }
 
-/// Returns the last part of `https://{vault}/secrets/{name}/{version}`.
-fn version_id(at: &SecretAddress, id: &str) -> Option<VersionId> {
-    let (_, path) = id.split_once("/secrets/")?;
+/// The last part of `https://{vault}/{kind}/{name}/{version}`; the kind is `secrets` or `certificates`.
+pub(super) fn version_id(at: &SecretAddress, kind: &str, id: &str) -> Option<VersionId> {
+    let (_, path) = id.split_once(&format!("/{kind}/"))?;
     let (name, version) = path.split_once('/')?;
     let ours = name.eq_ignore_ascii_case(at.name.as_str());
     (ours && is_version_id(version)).then(|| VersionId(version.into()))

@@ -26,13 +26,13 @@ Examples:
   perennial access-token partner-center --header > header.txt
 
 How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep
-it. Entra treats about 15 identical requests within five minutes as a loop and
-rejects more (AADSTS50196), the daemon's among them. Stay below 5 in five
-minutes for each token.
+it. Entra treats about 15 identical requests within five minutes as a loop. It
+then rejects further ones, including the daemon's (AADSTS50196). Stay below 5 in
+five minutes for each token.
 
-The vault is only read, and the stored refresh token stays valid. With --tenant
-the app needs consent in that customer's tenant, and user_oid is not compared,
-since it is the partner's.";
+The command only reads the vault, and the stored refresh token stays valid. With
+--tenant, the app needs consent in that customer's tenant. user_oid is then not
+compared, since it names a user of the partner tenant.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]

@@ -11,6 +11,7 @@ use super::Stop;
 use crate::alert::notifier::Outbound;
 use crate::azure::credential;
 use crate::azure::entra::Entra;
+use crate::azure::host_assertions::HostAssertions;
 use crate::azure::identity::Identity;
 use crate::azure::key_vault::KeyVault;
 use crate::azure::partner_center::PartnerCenter;
@@ -61,7 +62,12 @@ impl AzureClients {
         let cloud = config.cloud.clone();
         Ok(Self {
             identity: identity.name(),
-            entra: Arc::new(Entra::new(cloud.authority.clone(), http.clone(), calls.clone())),
+            entra: Arc::new(Entra::new(
+                cloud.authority.clone(),
+                HostAssertions::new(config.host.clone(), cloud.name, calls.clone()),
+                http.clone(),
+                calls.clone(),
+            )),
             partner_center: Arc::new(PartnerCenter::new(
                 cloud.partner_center.clone(),
                 http.clone(),

@@ -184,7 +184,12 @@ async fn rehearse_until_allowed(
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
         match refused {
             Some(step) if args.wait.is_some_and(|wait| begun_at.elapsed() + AGAIN_AFTER <= wait) => {
-                tracing::info!(event = "waiting", step = step.name, "{}; again in a minute", step.summary);
+                tracing::info!(
+                    event = "waiting",
+                    step = step.name,
+                    "{}; next attempt in a minute",
+                    step.summary
+                );
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             _ => {
@@ -227,12 +232,12 @@ async fn rehearse(
             let notifier = Notifier { sink: sink.clone(), here, outbound: shipped.outbound() };
             let answer = notifier.test(clock.now()).await;
             let what = format!("the sink {} of [[alert]]", sink.name);
-            steps.push(sent("alert", &format!("{} took a marked test", sink.name), &what, answer));
+            steps.push(sent("alert", &format!("{} accepted a test message", sink.name), &what, answer));
         }
     }
     if let Some(heartbeat) = config.heartbeat.as_ref().filter(|_| args.alerts) {
         let answer = try_heartbeat(&heartbeat.url, &shipped.outbound()).await;
-        steps.push(sent("heartbeat", "the monitor took a marked test", "the URL of [heartbeat]", answer));
+        steps.push(sent("heartbeat", "the monitor accepted a test ping", "the URL of [heartbeat]", answer));
     }
     Ok(steps)
 }
@@ -242,7 +247,7 @@ fn sent(step: &'static str, taken: &str, what: &str, answer: Result<(), Undelive
         Ok(()) => CheckStep::ok(step, taken.to_owned()),
         Err(Undelivered { why, permanent, .. }) => {
             let remedy = if permanent { Remedy::Operator } else { Remedy::Retry };
-            let action = format!("check {what}, and the network on the way to it");
+            let action = format!("check {what}, and the network to that server");
             CheckStep::failed(step, StepFailure::new(remedy, format!("{what}: {why}"), action))
         }
     }
@@ -264,7 +269,7 @@ fn show(steps: &[CheckStep], json: bool) -> std::io::Result<()> {
         let word = match outcome {
             StepOutcome::Ok => "ok",
             StepOutcome::Failed => "FAILED",
-            StepOutcome::NotTried => "not tried",
+            StepOutcome::NotTried => "skipped",
             StepOutcome::Warning => "warning",
         };
         let token = token.as_ref().map(|token| format!("{token}: ")).unwrap_or_default();

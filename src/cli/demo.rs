@@ -12,11 +12,11 @@ use crate::sandbox::demo::DemoOptions;
 pub const EXAMPLES: &str = "\
 Examples:
   perennial demo
-  perennial demo --speed 2   # two days a second, for reading along
+  perennial demo --speed 2   # two days per second, to read along
   perennial demo --keep      # keeps running afterwards
   perennial demo --log       # with the log of the daemon, on stderr
 
-Exit code 1 means that a promise was broken or that the story stopped.";
+Exit code 1: a promise was broken, or the demo stopped early.";
 
 /// The allowed speeds in days per second. A slower demo takes too long, and no machine keeps up with a faster one.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
@@ -24,10 +24,10 @@ const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=12.0;
 /// What `demo` takes.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Days a second, 0.1 to 12
+    /// Simulated days per second, 0.1 to 12
     #[arg(long, value_name = "DAYS", default_value = "3.5", value_parser = speed)]
     pub speed: f64,
-    /// Leave it up afterwards, until Ctrl-C
+    /// Keep running afterwards, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
     /// Show the daemon's log too, on stderr
@@ -36,9 +36,13 @@ pub struct DemoArgs {
 }
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "want a number of days".to_owned())?;
+    let speed: f64 = text.parse().map_err(|_| "must be a number of days".to_owned())?;
     let (least, most) = (SPEEDS.start(), SPEEDS.end());
-    if SPEEDS.contains(&speed) { Ok(speed) } else { Err(format!("{least} to {most} days a second")) }
+    if SPEEDS.contains(&speed) {
+        Ok(speed)
+    } else {
+        Err(format!("must be {least} to {most} days per second"))
+    }
 }
 
 /// Runs the demo. The demo keeps its log in memory and searches it, so it sets up its own logging.

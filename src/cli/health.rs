@@ -33,8 +33,8 @@ pub async fn run(_: HealthArgs, global: &Global) -> Result<ExitCode, Stop> {
     for address in reached_at(listen) {
         let (what, code) = match ask(address, "/livez").await?.map(|answer| answer.status().as_u16()) {
             Ok(200) => ("alive".to_owned(), Some(ExitCode::Done)),
-            Ok(status) => (format!("not alive, it answers {status}"), Some(ExitCode::Failed)),
-            Err(summary) => (format!("no answer, {summary}"), None),
+            Ok(status) => (format!("not alive: it answers {status}"), Some(ExitCode::Failed)),
+            Err(summary) => (format!("no answer: {summary}"), None),
         };
         said = format!("{address}: {what}");
         if let Some(code) = code {

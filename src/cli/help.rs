@@ -11,9 +11,9 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done
   1   failed; trying again may help
-  2   wrong use of the command
+  2   wrong arguments
   3   a person must sign in
-  4   an operator must act: app credential, role, policy or network
+  4   an administrator must act: app credential, role, policy or network
   78  the configuration is wrong
 
 With several tokens the worst code wins, in the order 3, 4, 1. `status
@@ -25,10 +25,10 @@ With several tokens the worst code wins, in the order 3, 4, 1. `status
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   overrides a key of it, except in its lists
+  PERENNIAL__SECTION__KEY   overrides a key of that file, except in lists
   RUST_LOG                  what is logged, for example perennial=debug
   NO_COLOR, TERM=dumb       no colors
-  HTTPS_PROXY, NO_PROXY     the proxy, and what is reached without it
+  HTTPS_PROXY, NO_PROXY     the proxy, and the hosts that bypass it
 ";
 
 /// The name of a topic and the function that returns its text.
@@ -80,9 +80,9 @@ fn meaning(state: TokenState) -> &'static str {
         TokenState::Current => "Entra redeemed it and Partner Center accepted it",
         TokenState::Unsaved => "the new token is not saved in Key Vault yet",
         TokenState::NeedsLogin => "a person must sign in",
-        TokenState::NeedsOperator => "an operator must act",
+        TokenState::NeedsOperator => "an administrator must act",
         TokenState::PartnerCenterRefused => "Partner Center rejects its access token",
-        TokenState::Expired => "past its end: a person must sign in",
+        TokenState::Expired => "expired: a person must sign in",
         TokenState::Off => "its version in Key Vault is disabled",
         TokenState::Unknown => "not confirmed within twice prove_every",
     }

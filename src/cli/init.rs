@@ -33,7 +33,7 @@ use crate::token::secret::{SecretAddress, SecretName};
 /// Examples for the help text.
 pub const EXAMPLES: &str = "\
 Examples:
-  # asks for what the vault does not say
+  # asks for what it cannot find in the vault
   perennial init
   perennial init --vault https://contoso.vault.azure.net
   perennial init --vault https://contoso.vault.azure.net --from cipp
@@ -44,14 +44,14 @@ Examples:
   perennial init --config ./perennial.toml --force
 
 It writes the file of --config, by default /etc/perennial/perennial.toml. It
-lists the vault to find values that no flag gives, with the identity of the
-environment or the Azure CLI. It reads no secret, except a tenant's id that is
-stored under such a name. On a terminal it asks for missing values; elsewhere it
-names them.
+lists the vault's secrets to find values that no flag gives, with the identity
+of the environment or the Azure CLI. It reads no secret's value, except a tenant
+id that is stored as a secret. On a terminal it asks for missing values.
+Elsewhere it names them and exits.
 
---from takes over the vault of CIPP or of PowerShell scripts, which keep the
-secrets ApplicationID, ApplicationSecret, TenantID and RefreshToken there, and
-says what is missing.";
+--from reads the vault of CIPP or of PowerShell scripts, which has the secrets
+ApplicationID, ApplicationSecret, TenantID and RefreshToken. It reports what is
+missing.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]
@@ -69,15 +69,24 @@ pub struct InitArgs {
     #[arg(long, value_name = "GUID")]
     pub client_id: Option<String>,
     /// The vault secret that holds the app's secret
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", group = "credential")]
     pub app_secret: Option<String>,
+    /// Instead of a secret: the certificate of the vault that signs for the app
+    #[arg(long, value_name = "CERTIFICATE", group = "credential")]
+    pub app_key: Option<String>,
+    /// Instead of a secret: the vault secret with the app's certificate and key
+    #[arg(long, value_name = "SECRET", group = "credential")]
+    pub app_certificate: Option<String>,
+    /// Instead of a secret: the client id of a managed identity that the app trusts
+    #[arg(long, value_name = "GUID", group = "credential")]
+    pub managed_identity: Option<String>,
     /// The vault secret for the refresh token
     #[arg(long, value_name = "SECRET")]
     pub refresh_token: Option<String>,
-    /// Whose secret names the vault has
+    /// The program whose secret names the vault uses
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["client_id", "app_secret", "refresh_token"])]
     pub from: Option<Layout>,
-    /// Write over an existing file
+    /// Overwrite an existing file
     #[arg(long)]
     pub force: bool,
 }
@@ -89,9 +98,17 @@ pub struct InitArgs {
 pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let path = &global.config;
     if path.exists() && !args.force {
-        return Err(Stop::Usage(format!("{} is there already; --force writes over it", path.display())));
+        return Err(Stop::Usage(format!("{} already exists; --force overwrites it", path.display())));
     }
     Form::Token.check(&args.name).map_err(|wanted| Stop::Usage(format!("--name {wanted}")))?;
+    for (flag, form, given) in [
+        ("--app-key", Form::Secret, &args.app_key),
+        ("--app-certificate", Form::Secret, &args.app_certificate),
+        ("--managed-identity", Form::Guid, &args.managed_identity),
+    ] {
+        let checked = given.as_deref().map_or(Ok(()), |given| form.check(given));
+        checked.map_err(|wanted| Stop::Usage(format!("{flag} {wanted}")))?;
+    }
     let vault = VAULT.given_or_asked(args.vault.clone(), None)?;
     let given = Draft::given(&args, vault.trim_end_matches('/'));
     let is_whole = given.missing().is_empty();
@@ -109,7 +126,7 @@ pub async fn run(args: InitArgs, global: &Global) -> Result<ExitCode, Stop> {
     let shown = path.display();
     let done = match written {
         Written::New => "is written",
-        Written::Replaced => "was there before and is replaced",
+        Written::Replaced => "existed before and is replaced",
     };
     let next = format!(
         "{shown} {done}. Next:\n\n  export PERENNIAL_CONFIG={shown}\n  perennial check\n  perennial login {name}    # where there is no token yet\n  perennial check --write\n  perennial run",
@@ -135,7 +152,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
     let listed = match shipped.vault().secrets(&vault, id).await {
         Ok(listed) => listed,
         Err(error) => {
-            let summary = format!("the secrets of {vault} cannot be listed: {error}");
+            let summary = format!("cannot list the secrets of {vault}: {error}");
             if !io::stdin().is_terminal() && !given.missing().is_empty() {
                 return Err(Stop::Refused(unlisted(&error, vault, summary, &given.missing())));
             }
@@ -152,7 +169,7 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
         // A tenant's id is not secret, although the vault stores it as a secret.
         match shipped.vault().newest(&at, id).await {
             Ok(stored) => found.tenant = propose::tenant(&stored.value),
-            Err(error) => eprintln!("The tenant's id in {at} cannot be read: {error}"),
+            Err(error) => eprintln!("Cannot read the tenant's id from {at}: {error}"),
         }
     }
     Ok(found)
@@ -163,10 +180,10 @@ async fn look(path: &Path, given: &Draft, layout: Option<Layout>) -> Result<Prop
 fn unlisted(error: &VaultError, vault: Arc<str>, summary: String, missing: &[&str]) -> StepFailure {
     let name = SecretName::parse("any").expect("letters");
     let failure = error.failure(SecretRole::Own, &SecretAddress { vault, name });
-    let flags = format!("say it by {}", missing.join(", "));
+    let flags = format!("name the values with {}", missing.join(", "));
     let action = match (error, failure.action) {
         (VaultError::Forbidden(Forbidden::Rbac { .. } | Forbidden::Policy { .. } | Forbidden::Other), _)
-        | (_, None) => format!("{flags}; or run it as a user who may list the vault's secrets"),
+        | (_, None) => format!("{flags}; or run this as a user who may list the vault's secrets"),
         (_, Some(action)) => format!("{action}; or {flags}"),
     };
     StepFailure::new(failure.remedy, summary, action)
@@ -185,7 +202,10 @@ fn complete(given: Draft, found: Proposal) -> Result<Draft, Stop> {
         tenant: Some(TENANT.given_or_asked(given.tenant, found.tenant)?),
         client_id,
         app_id_secret: given.app_id_secret.or(app_id),
-        app_secret: Some(APP_SECRET.given_or_asked(given.app_secret, found.app_secret)?),
+        app_secret: match given.credential {
+            Some(_) => None,
+            None => Some(APP_SECRET.given_or_asked(given.app_secret, found.app_secret)?),
+        },
         refresh_token: Some(REFRESH_TOKEN.given_or_asked(given.refresh_token, refresh_token)?),
         ..given
     })
@@ -257,7 +277,7 @@ impl Question {
                 ("", None) => {}
                 (said, _) => match self.form.check(said) {
                     Ok(()) => return Ok(said.to_owned()),
-                    Err(wanted) => eprintln!("It {wanted}."),
+                    Err(wanted) => eprintln!("The value {wanted}."),
                 },
             }
         }

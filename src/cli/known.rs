@@ -67,7 +67,7 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
         Kind::LoginRequired | Kind::MfaRequired | Kind::NeverSignedIn => Remedy::Login,
         _ => Remedy::Operator,
     };
-    let summary = "Entra refused this version, as noted in Key Vault";
+    let summary = "Entra rejected this version, according to its tags in Key Vault";
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
@@ -75,16 +75,20 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {
-        kind @ Kind::AppCredentialRefused => {
-            (kind, FailureSubject::AppCredential, "Entra rejected the app credential, as noted in Key Vault")
-        }
-        kind @ Kind::NoRefreshToken => {
-            (kind, FailureSubject::Grant, "the issuer's answer held no refresh token, as noted in Key Vault")
-        }
+        kind @ Kind::AppCredentialRefused => (
+            kind,
+            FailureSubject::AppCredential,
+            "Entra rejected the app credential, according to the tags in Key Vault",
+        ),
+        kind @ Kind::NoRefreshToken => (
+            kind,
+            FailureSubject::Grant,
+            "Entra returned no refresh token, according to the tags in Key Vault",
+        ),
         kind => (
             kind,
             FailureSubject::CredentialSource,
-            "the app's secret could not be read, as noted in Key Vault",
+            "the app's secret could not be read, according to the tags in Key Vault",
         ),
     };
     Some((Failure::new(kind, Remedy::Operator, about, summary), Some(noted.at)))

@@ -35,7 +35,7 @@ Examples:
   # sign in with this machine's browser
   perennial login partner-center
   perennial login partner-center --login-hint admin@contoso.com
-  # over SSH: paste the address at which your browser ends
+  # over SSH: paste the address that your browser shows at the end
   perennial login partner-center --no-browser
   # over SSH with a forwarded port (ssh -L 8400:127.0.0.1:8400)
   perennial login partner-center --no-browser --port 8400
@@ -48,15 +48,14 @@ Examples:
 
 The app registration needs the redirect URI http://localhost under the platform
 Web. Its port does not matter. Tokens of the platform Single-page application
-end after 24 hours, and Mobile and desktop is for apps without a secret.
+expire after 24 hours. Mobile and desktop is for apps without a secret.
 
-Nothing is stored unless tenant, app and user are the configured ones, the scope
-is covered, the sign-in carried a second factor and Partner Center accepts the
-access token.
+The token is stored only if tenant, app and user match the configuration, the
+scope is granted, the sign-in used a second factor and Partner Center accepts
+the access token.
 
-Device codes are what phishers send: many tenants block them, and a later policy
-against them ends the token. Never type a code that you did not ask for
-yourself.";
+Phishers use device codes, so many tenants block them. A policy that blocks them
+later also ends the token. Never type a code that you did not request yourself.";
 
 /// What `login` takes.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -65,7 +64,7 @@ pub struct LoginArgs {
     /// The token, by name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Print the sign-in address; you paste back the address where your browser ends
+    /// Print the sign-in address, then ask for the address that your browser shows at the end
     #[arg(long)]
     pub no_browser: bool,
     /// Sign in on another device with a code (a fallback, see below)
@@ -74,16 +73,16 @@ pub struct LoginArgs {
     /// Read an existing refresh token from stdin, redeem it, and store its successor
     #[arg(long, conflicts_with_all = ["no_browser", "port", "login_hint", "device_code", "timeout"])]
     pub import: bool,
-    /// Allow another user than the one of the stored token
+    /// Allow a user other than the stored token's
     #[arg(long)]
     pub replace_user: bool,
-    /// The account to offer
+    /// The account that the sign-in page suggests
     #[arg(long, value_name = "UPN")]
     pub login_hint: Option<String>,
     /// The port of the redirect, http://localhost:PORT [default: any free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// How long to wait for the person [default: 5m, or as long as a device code holds]
+    /// How long to wait for the sign-in [default: 5m, or until the device code expires]
     #[arg(long, value_name = "SPAN", value_parser = super::span)]
     pub timeout: Option<Duration>,
     /// Write the result as JSON

@@ -49,7 +49,7 @@ fn span(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if span <= LONGEST_SPAN => Ok(span),
         Ok(_) => Err("must be 3650d or less".to_owned()),
-        Err(_) => Err("must be a number with a unit, as 90s, 5m or 7d, and 3650d or less".to_owned()),
+        Err(_) => Err("must be a number with a unit, such as 90s, 5m or 7d, and 3650d or less".to_owned()),
     }
 }
 
@@ -95,16 +95,16 @@ pub struct Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run the daemon, which keeps the tokens alive, until it is stopped
+    /// Run the daemon that keeps the tokens alive
     #[command(after_help = run::EXAMPLES)]
     Run(run::RunArgs),
-    /// One pass, then exit: prove every token and rotate what is due
+    /// Prove every token once, rotate those that are due, and exit
     #[command(after_help = rotate::EXAMPLES)]
     Rotate(rotate::RotateArgs),
     /// Show token status: from the running daemon, else from Key Vault (redeems nothing)
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-    /// Sign a user in and store the refresh token, for the first time or again
+    /// Sign a user in, for the first time or again, and store the refresh token
     #[command(after_help = login::EXAMPLES)]
     Login(login::LoginArgs),
     /// Print a fresh access token, and nothing else
@@ -113,7 +113,7 @@ pub enum Verb {
     /// Redeem each token and show whose it is and whether Partner Center accepts it
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
-    /// Write a first configuration: asks, or takes flags, and looks into the vault
+    /// Write a first configuration from flags, from the vault and from your answers
     #[command(after_help = init::EXAMPLES)]
     Init(init::InitArgs),
     /// Test the setup step by step and report what is missing
@@ -278,7 +278,7 @@ pub fn main() -> process::ExitCode {
             Verb::AccessToken(args) => access_token::run(args, &cli.global).await,
             Verb::Verify(args) => verify::run(args, &cli.global).await,
             Verb::Init(args) => init::run(args, &cli.global).await,
-            Verb::Check(args) => check::run(args, &cli.global).await,
+            Verb::Check(args) => Box::pin(check::run(args, &cli.global)).await,
             Verb::Health(args) => health::run(args, &cli.global).await,
             Verb::Sandbox(args) => sandbox::run(args).await,
             Verb::Demo(args) => demo::run(args, format).await,
@@ -326,7 +326,7 @@ fn is_shortage(error: &std::io::Error) -> bool {
 /// Returns the command's own errors, and an error if the machine has no free timers or sockets.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let cannot = "cannot start: where files run out, raise the limit (ulimit -n, LimitNOFILE=)";
+    let cannot = "cannot start: if the limit on open files is reached, raise it (ulimit -n, LimitNOFILE=)";
     let runtime = have_descriptors()
         .and_then(|()| build())
         .map_err(|error| Stop::Failed(anyhow::Error::new(error).context(cannot)))?;

@@ -16,14 +16,16 @@ use crate::login::{StepFailure, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
 use crate::ports::answer::Whose;
+use crate::ports::client::{ClientProof, CredentialVerdict};
 use crate::ports::diagnosis::Subject;
-use crate::ports::failure::{Kind, Remedy, Trace};
-use crate::ports::{Acceptance, RefreshResponse, SecretRole, answer};
+use crate::ports::failure::{Failure, Kind, Remedy, Trace};
+use crate::ports::{Acceptance, IssuerError, RefreshResponse, SecretRole, answer};
 use crate::process::clock::Timestamp;
 use crate::process::text;
 use crate::rotation::pace::{Limited, Redeemer};
 use crate::rotation::rotate::AppCredential;
 use crate::status::condition::action;
+use crate::token::RefreshToken;
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::version::Stored;
 
@@ -75,10 +77,10 @@ pub(super) async fn prove(rotator: &AzureRotator, id: Uuid) -> Result<ProvenToke
 pub(super) fn may_be_redeemed(grant: &ManagedToken) -> Result<(), StepFailure> {
     if grant.strict {
         let summary = format!(
-            "{} is strict: its issuer ends a token once it is redeemed, so the new token must be saved, and this command does not save it",
+            "{} is strict: its issuer revokes a token once it is redeemed, and this command does not save the new token",
             grant.name
         );
-        let action = format!("`perennial rotate {}` instead, which saves what it redeems", grant.name);
+        let action = format!("run `perennial rotate {}` instead: it saves the new token", grant.name);
         return Err(StepFailure::new(Remedy::Operator, summary, action));
     }
     Ok(())
@@ -99,13 +101,48 @@ async fn read(rotator: &AzureRotator, id: Uuid) -> Result<Stored, StepFailure> {
 /// Reads the app's id and secret.
 pub(super) async fn credential(rotator: &AzureRotator, id: Uuid) -> Result<AppCredential, StepFailure> {
     let read = rotator.read_credential(id).await;
-    read.map(|(credential, _)| credential).map_err(|failure| {
-        let name = &rotator.grant.name;
-        let action = failure.action.map(String::from);
-        let action =
-            action.unwrap_or_else(|| format!("see that client_id and client_secret of {name} can be read"));
-        StepFailure::new(failure.remedy, failure.summary, action)
-    })
+    read.map(|(credential, _)| credential).map_err(|failure| unusable_credential(rotator, failure))
+}
+
+fn unusable_credential(rotator: &AzureRotator, failure: Failure) -> StepFailure {
+    let (name, key) = (&rotator.grant.name, rotator.grant.app.credential.key());
+    let action = failure.action.map(String::from);
+    let action = action.unwrap_or_else(|| format!("check that client_id and {key} of {name} can be read"));
+    StepFailure::new(failure.remedy, failure.summary, action)
+}
+
+/// The answer to a redemption, and what proved the app in it.
+type Exchanged = (Result<RefreshResponse, IssuerError>, ClientProof);
+
+/// Redeems with this credential, or with an older version of it that Entra accepts if it rejects this one.
+async fn exchange(
+    rotator: &AzureRotator,
+    token: &RefreshToken,
+    credential: &AppCredential,
+    id: Uuid,
+) -> Result<Exchanged, Failure> {
+    let first = exchange_once(rotator, token, credential, id).await;
+    let is_rejected = match &first {
+        Ok((answer, _)) => CredentialVerdict::of(answer) == CredentialVerdict::Rejected,
+        Err(failure) => failure.is_of_certificate(),
+    };
+    if is_rejected
+        && let Some(version) = &credential.version
+        && let (Some(older), _) = rotator.older_credential(&credential.client_id, &version.id, id).await
+    {
+        return exchange_once(rotator, token, &older, id).await;
+    }
+    first
+}
+
+async fn exchange_once(
+    rotator: &AzureRotator,
+    token: &RefreshToken,
+    credential: &AppCredential,
+    id: Uuid,
+) -> Result<Exchanged, Failure> {
+    let proof = rotator.client_proof(credential, &rotator.grant.tenant_id, id).await?;
+    Ok((rotator.exchange(token, &credential.client_id, &proof, id).await, proof))
 }
 
 /// Redeems the stored token.
@@ -127,16 +164,22 @@ pub(super) async fn redeem(
     if let Some(permit) = &mut permit {
         permit.begin();
     }
-    let redeemed = rotator.exchange(&token, credential, id).await.map_err(|error| {
+    let exchanged = exchange(rotator, &token, credential, id).await;
+    let (answer, proof) = exchanged.map_err(|failure| unusable_credential(rotator, failure))?;
+    let redeemed = answer.map_err(|error| {
         let trace = Trace::default();
         let subject = Subject::of(grant, &credential.client_id, &trace, rotator.clock.now());
         let explained = login::explain::of(&error, &subject);
         // The classification is the daemon's own. So the same rejection gives the same exit code.
-        StepFailure::new(rotator.refused(&error, credential).remedy, explained.summary, explained.action)
+        StepFailure::new(
+            rotator.refused(&error, credential, None).remedy,
+            explained.summary,
+            explained.action,
+        )
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
         let action = format!(
-            "compare tenant_id, client_id and user_oid of {} with who signed in; where that was the wrong account: {}",
+            "compare tenant_id, client_id and user_oid of {} with the account that signed in; if that account is wrong: {}",
             grant.name,
             again()
         );
@@ -144,14 +187,10 @@ pub(super) async fn redeem(
     })?;
     if whose.unverified.is_any() {
         tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
-            "the issuer does not say whose the token is: that could not be compared with the configuration");
+            "Entra's answer does not say whose token it is, so the configuration could not be verified");
     }
     Ok(ProvenToken {
-        facts: TokenFacts::of(
-            &redeemed,
-            &whose,
-            [stored.value.expose_secret(), credential.secret.expose_secret()],
-        ),
+        facts: TokenFacts::of(&redeemed, &whose, [stored.value.expose_secret(), proof.expose()]),
         whose,
         redeemed,
         client_id: credential.client_id.clone(),
@@ -171,7 +210,7 @@ pub(super) async fn ask(
     }
     let said =
         rotator.resource.accepts(&proof.redeemed.access_token, id).await.map_err(|error| {
-            StepFailure::new(Remedy::Retry, error.to_string(), "try again in some minutes")
+            StepFailure::new(Remedy::Retry, error.to_string(), "try again in a few minutes")
         })?;
     Ok(Some(said))
 }

@@ -25,7 +25,7 @@ use crate::token::version::{Version, VersionId};
 pub const EXAMPLES: &str = "\
 Examples:
   perennial rotate                          # prove all, rotate what is due
-  perennial rotate --dry-run                # only say what that would do
+  perennial rotate --dry-run                # only show what would be done
   perennial rotate partner-center --force   # rotate this one now
   perennial rotate --json > result.json";
 
@@ -35,10 +35,10 @@ pub struct RotateArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Rotate what is not due, too
+    /// Also rotate tokens that are not due
     #[arg(long)]
     pub force: bool,
-    /// Read the vault and say what would be done; redeem nothing, write nothing
+    /// Only show what would be done: redeem and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Write the result as JSON
@@ -118,7 +118,7 @@ pub fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Manage
     {
         let known: Vec<&str> = config.tokens.iter().map(|grant| grant.name.as_str()).collect();
         let known = known.join(", ");
-        return Err(Stop::Usage(format!("no token is called {unknown:?}; configured are: {known}")));
+        return Err(Stop::Usage(format!("no token is named {unknown:?}; the configuration has: {known}")));
     }
     let wanted =
         |grant: &&ManagedToken| names.is_empty() || names.iter().any(|name| grant.name.as_str() == name);
@@ -193,7 +193,7 @@ fn summarise(rotator: &AzureRotator, state: State, done: &'static str, rehearsal
 fn unheard(name: &str) -> (Option<&'static str>, Remedy, String, String) {
     let summary =
         "Entra redeems the token, but Partner Center does not say whether it accepts the access token";
-    let action = format!("run `perennial rotate {name}` again in some minutes");
+    let action = format!("run `perennial rotate {name}` again in a few minutes");
     (None, Remedy::Retry, summary.to_owned(), action)
 }
 

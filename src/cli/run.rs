@@ -38,7 +38,7 @@ Serves at [http] listen (127.0.0.1:9464):
 
 Signals:
   SIGHUP            check every token now
-  SIGTERM, SIGINT   stop, once nothing is unsaved or after 25 s";
+  SIGTERM, SIGINT   stop, once every new token is saved or after 25 s";
 
 /// `run` takes no arguments: everything is in the configuration.
 #[derive(Clone, Debug, Args)]
@@ -97,7 +97,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
                 info!(event = "reload_requested");
                 daemon.reload();
             }
-            _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the server ended"))),
+            _ = &mut serving => return Err(Stop::Failed(anyhow::anyhow!("the HTTP server stopped unexpectedly"))),
             // The supervisor restarts the process.
             broken = daemon.broken() => return Err(Stop::Failed(anyhow::anyhow!("{broken}"))),
         }

@@ -25,7 +25,7 @@ const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 #[derive(Debug, Error)]
 pub(super) enum NoDaemonView {
     /// The configured port is 0, so the system chose the port.
-    #[error("[http] listen has port 0, so no daemon can be asked")]
+    #[error("[http] listen has port 0, so the daemon cannot be found")]
     OpenPort,
     /// No program listens at this address, or it did not answer in time.
     #[error("no daemon answers at {0}")]
@@ -37,7 +37,7 @@ pub(super) enum NoDaemonView {
     #[error("the server at {0} is not a Perennial of this version")]
     Stranger(SocketAddr),
     /// The daemon of another deployment answered, or one with an older configuration.
-    #[error("the daemon at {0} keeps other tokens than this configuration")]
+    #[error("the daemon at {0} has other tokens than this configuration")]
     OtherTokens(SocketAddr),
 }
 

@@ -25,16 +25,16 @@ Examples:
 /// What `sandbox` takes.
 #[derive(Clone, Debug, Args)]
 pub struct SandboxArgs {
-    /// Where `ca.pem` and a ready `perennial.toml` are written
+    /// The folder for `ca.pem` and a ready `perennial.toml`
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
-    /// Where to offer the identity service of an Azure host: plain HTTP, described in managed-identity.env
+    /// Where to simulate the identity service of an Azure host (plain HTTP, see managed-identity.env)
     #[arg(long, value_name = "ADDR")]
     pub identity_listen: Option<SocketAddr>,
-    /// How old the token in the vault is at the start
+    /// The age of the stored token at the start
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = super::span)]
     pub age: Duration,
     /// `rotate_after` of the ready configuration
@@ -52,7 +52,7 @@ pub struct SandboxArgs {
     /// Send alerts and heartbeats to the sandbox's own inbox
     #[arg(long)]
     pub inbox: bool,
-    /// How many tokens there are, each of a tenant, a user and an app of its own
+    /// The number of tokens, each with its own tenant, user and app
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub tokens: u16,
 }
@@ -72,7 +72,7 @@ fn policy_span(text: &str) -> Result<Duration, String> {
     let longest = Policy::default().lifetime / 3;
     match span {
         span if span < SHORTEST_SPAN => Err("must be 10s or more".to_owned()),
-        span if span > longest => Err("must be 30d or less, a third of the token's life".to_owned()),
+        span if span > longest => Err("must be 30d or less (a third of the token's lifetime)".to_owned()),
         span => Ok(span),
     }
 }

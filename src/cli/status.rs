@@ -34,12 +34,13 @@ Examples:
   # what another host would see
   perennial status --source vault
 
-It asks the running daemon of this configuration, at [http] listen, and says so.
-If no daemon answers, or one with other tokens, it reads the vault. A proof is
-recorded there once a day, so the daemon knows more.
+It asks the running daemon at [http] listen, and says so. If no daemon answers,
+or the daemon has other tokens, it reads the tags in Key Vault. Those record a
+proof once a day only, so the daemon knows more.
 
 The exit code follows the critical conditions: 3 if a user must sign in, 4 if an
-operator must act, 1 if a token could not be read and a retry may help, else 0.
+administrator must act, 1 if a token could not be read and a retry may help,
+else 0.
 
 With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example
 after a mistake in the configuration.";
@@ -50,13 +51,13 @@ pub struct StatusArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Whom to ask [default: the daemon, else the vault]
+    /// Where to read the status [default: the daemon, else the vault]
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<AskedSource>,
     /// Write the document that the daemon serves as /status
     #[arg(long)]
     pub json: bool,
-    /// Write one line and exit as monitoring plugins do
+    /// Print one line, and exit with a monitoring plugin's code
     #[arg(long, conflicts_with = "json")]
     pub monitor: bool,
 }
@@ -112,13 +113,13 @@ struct Viewed {
 async fn look(args: &StatusArgs, global: &Global) -> Result<Viewed, Stop> {
     let config = load(global)?;
     let grants = select(&config, &args.names)?;
-    let by_notes = "as the vault's notes say";
+    let by_notes = "from the tags in Key Vault";
     let view = if args.source == Some(AskedSource::Vault) {
         by_notes.to_owned()
     } else {
         match running_daemon::status(&config).await? {
             Ok(status) => {
-                let view = format!("as the running daemon sees it, at {}", rfc3339(status.now));
+                let view = format!("from the running daemon, at {}", rfc3339(status.now));
                 return Ok(Viewed { view, status: status.narrowed(&grants) });
             }
             Err(none) if args.source == Some(AskedSource::Daemon) => return Err(Stop::Failed(none.into())),
@@ -166,7 +167,7 @@ impl Viewed {
                 let more = if more > 0 { format!("; {more} more") } else { String::new() };
                 format!("{}: {}{more}", gravest.kind.as_str(), gravest.names(MOST_NAMES))
             }
-            None if unknown > 0 => format!("{unknown} of {} not proved lately", tokens.len()),
+            None if unknown > 0 => format!("{unknown} of {} not proved recently", tokens.len()),
             None => format!("{} of {} current", tokens.len() - unknown, tokens.len()),
         };
         let runway = tokens.iter().filter_map(|token| token.runway_seconds).min();

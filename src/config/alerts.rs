@@ -47,13 +47,13 @@ const SHORTEST_BEAT: Duration = Duration::from_secs(15);
 const LONGEST_BEAT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const NO_VAULT: &str =
-    "must not be a vault secret: an alert about a vault that cannot be read could not be sent";
+    "must not be a vault secret: Perennial could then not send an alert about an unreadable vault";
 
 pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<Vec<Sink>> {
     let list = match list {
         None => return Ok(Vec::new()),
         Some(toml::Value::Array(list)) => list,
-        Some(_) => return Err(root.note("alert", "must be a list: begin each sink with [[alert]]")),
+        Some(_) => return Err(root.note("alert", "must be a list: start each sink with [[alert]]")),
     };
     let problems = root.problems();
     let values = list.into_iter().enumerate();
@@ -63,7 +63,7 @@ pub(super) fn alerts(root: &Section<'_>, list: Option<toml::Value>) -> Checked<V
     let sinks: Vec<Sink> = sinks.into_iter().collect::<Checked<_>>()?;
     for (index, sink) in sinks.iter().enumerate() {
         if sinks[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&sink.name)) {
-            return Err(root.note(&format!("alert[{index}].name"), "is also another sink's"));
+            return Err(root.note(&format!("alert[{index}].name"), "is already the name of another sink"));
         }
     }
     Ok(sinks)
@@ -132,14 +132,14 @@ fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
     let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox)
-        .and_then(|to| to.ok_or_else(|| section.note("to", "must be there: whom the mail goes to")));
+        .and_then(|to| to.ok_or_else(|| section.note("to", "is required: the recipients of the mail")));
     let username = section.optional("username", |text| Ok(text.to_owned()));
     let password = section.get("password").map(|_| local_source(section, "password", NO_VAULT)).transpose();
     let login = match (username?, password?) {
         (Some(username), Some(password)) => Some((username, password)),
         (None, None) => None,
-        (Some(_), None) => return Err(section.note("password", "must be there where `username` is")),
-        (None, Some(_)) => return Err(section.note("username", "must be there where `password` is")),
+        (Some(_), None) => return Err(section.note("password", "is required with `username`")),
+        (None, Some(_)) => return Err(section.note("username", "is required with `password`")),
     };
     let (tls_first, host, port) = server?;
     let to = to?;
@@ -186,7 +186,7 @@ fn endpoint(text: &str) -> Result<TargetUrl, Wanted> {
 /// Parses the address of a mail server. Returns whether TLS comes first, the host, and the port. The default port is
 /// 587 for submission, and 465 with TLS from the start (RFC 8314, 3.3).
 fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
-    const WANTED: &str = "must be smtps://host or smtp://host, with a port where it is not 465 or 587";
+    const WANTED: &str = "must be smtps://host or smtp://host, with a port unless it is 465 or 587";
     let url = Url::parse(text).map_err(|_| WANTED)?;
     let (tls_first, usual) = match url.scheme() {
         "smtps" => (true, 465),
@@ -201,10 +201,12 @@ fn mail_server(text: &str) -> Result<(bool, String, u16), Wanted> {
 
 fn mailbox(text: &str) -> Result<String, Wanted> {
     let address: Result<lettre::Address, _> = text.parse();
-    address.map(|address| address.to_string()).map_err(|_| "must be an address, as on-call@contoso.com")
+    address
+        .map(|address| address.to_string())
+        .map_err(|_| "must be an email address, such as on-call@contoso.com")
 }
 
-const TOKENS: &str = "must be a list of names in quotes; `*` stands for any letters";
+const TOKENS: &str = "must be a list of names in quotes; `*` matches any characters";
 
 /// Parses a list of texts that is not empty. Returns `None` if the key is missing.
 fn list<T>(

@@ -31,7 +31,7 @@ pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWar
 }
 
 fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> ConfigWarning {
-    let app = match &token.client_id {
+    let app = match &token.app.client_id {
         ConfigValue::Plain(id) => format!("app {id}"),
         ConfigValue::From(_) => format!("the app of {}", token.name),
     };
@@ -39,14 +39,14 @@ fn warning(count: usize, most: usize, token: &ManagedToken, policy: &Policy) -> 
         Some(user) => (format!("belong to user {user}"), ""),
         None => (
             "may belong to one user".to_owned(),
-            "; where they are several users', set user_oid of each token, so that they are told apart",
+            "; if they belong to several users, set user_oid of each token to tell them apart",
         ),
     };
     let tokens = if count == 1 { "one token".to_owned() } else { format!("{count} tokens") };
     let every = humantime::format_duration(policy.prove_every);
     ConfigWarning {
         summary: format!(
-            "{tokens} of {app} in tenant {} {whose}, and Entra takes about {most} redemptions of one user and app in {every} (AADSTS50196, a loop): proofs will be late",
+            "{tokens} of {app} in tenant {} {whose}, and Entra allows about {most} redemptions of one user and app in {every} (it treats more as a loop, AADSTS50196): proofs will be late",
             token.tenant_id
         ),
         action: format!("raise [policy] prove_every, or sign in with more than one user{apart}"),
@@ -58,6 +58,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::token::app::ManagedApp;
     use crate::token::managed::{Deployment, TokenName, Verify};
     use crate::token::secret::{SecretAddress, SecretName, Source};
 
@@ -70,8 +71,7 @@ mod tests {
             deployment: std::sync::Arc::new(Deployment::new("https://x/", "host", "s")),
             name: TokenName::new(&format!("t{nth}")),
             tenant_id: "contoso.com".into(),
-            client_id: ConfigValue::Plain("app".into()),
-            client_secret: Source::Env("S".into()),
+            app: ManagedApp::with_secret(ConfigValue::Plain("app".into()), Source::Env("S".into())).into(),
             secret,
             scope: "s".into(),
             verify: Verify::Nothing,

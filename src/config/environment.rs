@@ -21,7 +21,7 @@ pub(super) fn overrides(env: &Surroundings) -> (BTreeMap<String, String>, Vec<(S
     let (mut good, mut bad) = (BTreeMap::new(), Vec::new());
     for (name, value) in env.iter().filter(|(name, value)| name.starts_with(&ours) && !value.is_empty()) {
         if !sets_a_key(&name[ours.len()..]) {
-            let wanted = "sets no key; variables set PERENNIAL__SECTION__KEY, never a token or an alert";
+            let wanted = "sets no key: name it PERENNIAL__SECTION__KEY; a variable cannot set a [[token]] or an [[alert]]";
             bad.push((name.clone(), wanted));
         } else if value.contains(char::REPLACEMENT_CHARACTER) {
             bad.push((name.clone(), "must be text in UTF-8"));

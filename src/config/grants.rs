@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use config::Value;
 
+use super::apps::{AppDefaults, Apps};
 use super::walk::{Checked, Problems, Reported, Section, Wanted};
 use super::{is_table, rules};
 use crate::azure::cloud::Cloud;
@@ -16,7 +17,10 @@ pub(super) const TOKEN: &[&str] = &[
     "name",
     "tenant_id",
     "client_id",
+    "app",
     "client_secret",
+    "client_certificate",
+    "client_assertion",
     "refresh_token",
     "vault_url",
     "owner",
@@ -37,12 +41,15 @@ pub(super) struct Defaults<'a> {
     pub(super) policy: &'a Checked<Arc<Policy>>,
     pub(super) scope: &'a Checked<Arc<str>>,
     pub(super) deployment: &'a Checked<Arc<Deployment>>,
+    pub(super) apps: AppDefaults<'a>,
 }
 
 /// The names that the rules across tokens compare. The names are kept apart from the tokens, so that a mistake in one
 /// key does not hide a collision.
 #[derive(Default)]
 struct Named {
+    /// Each `[[app]]`.
+    apps: Apps,
     /// The tokens without a vault.
     homeless: Vec<String>,
     /// The names of the tokens, in lower case.
@@ -56,16 +63,18 @@ struct Named {
 pub(super) fn tokens(
     root: &Section<'_>,
     list: Option<toml::Value>,
+    apps: Option<toml::Value>,
     defaults: &Defaults<'_>,
 ) -> Checked<Vec<ManagedToken>> {
+    let apps = Apps::parse(root, apps, defaults.apps);
     let list = match list {
         Some(toml::Value::Array(list)) if !list.is_empty() => list,
         None | Some(toml::Value::Array(_)) => {
             return Err(root.note("token", "there must be at least one [[token]]"));
         }
-        Some(_) => return Err(root.note("token", "must be a list: begin each token with [[token]]")),
+        Some(_) => return Err(root.note("token", "must be a list: start each token with [[token]]")),
     };
-    let mut named = Named::default();
+    let mut named = Named { apps: apps?, ..Named::default() };
     let grants: Vec<Checked<ManagedToken>> = list
         .into_iter()
         .enumerate()
@@ -74,6 +83,7 @@ pub(super) fn tokens(
         })
         .collect();
     named.collisions(root.problems());
+    named.apps.unused(root.problems());
     let mut tokens = grants.into_iter().collect::<Checked<Vec<ManagedToken>>>()?;
     let deployment = defaults.deployment.as_ref().map_err(|_| Reported)?;
     let first_secret = tokens[0].secret.to_string().into();
@@ -95,8 +105,7 @@ fn grant(
     let name = section.required("name", rules::token_name);
     let tenant_id = section.required("tenant_id", rules::tenant);
     let vault = own_vault(&section, defaults, named);
-    let client_id = client_id(&section, &vault);
-    let client_secret = source(&section, "client_secret", &vault);
+    let app = named.apps.of_token(&section, &vault, defaults.apps);
     let secret = refresh_token(&section, &vault);
     let owner = section.optional("owner", rules::line);
     let user_oid = section.optional("user_oid", rules::guid);
@@ -111,11 +120,16 @@ fn grant(
     if let Ok(address) = &secret {
         named.owned.push((section.at("refresh_token"), address.clone()));
     }
-    if let Ok(ConfigValue::From(Source::Secret(address))) = &client_id {
-        named.read.push((section.at("client_id"), address.clone()));
-    }
-    if let Ok(Source::Secret(address)) = &client_secret {
-        named.read.push((section.at("client_secret"), address.clone()));
+    if let Ok(app) = &app {
+        if let ConfigValue::From(Source::Secret(address)) = &app.client_id {
+            named
+                .read
+                .push((section.at(if app.name.is_some() { "app" } else { "client_id" }), address.clone()));
+        }
+        if let Some(address) = app.credential.in_vault() {
+            let key = if app.name.is_some() { "app" } else { app.credential.key() };
+            named.read.push((section.at(key), address.clone()));
+        }
     }
 
     let cloud = defaults.cloud.as_ref().map_err(|_| Reported)?;
@@ -131,8 +145,7 @@ fn grant(
         deployment: Arc::clone(deployment),
         name: name?,
         tenant_id: tenant_id?,
-        client_id: client_id?,
-        client_secret: client_secret?,
+        app: app?,
         secret: secret?,
         scope,
         verify: verify?.unwrap_or(usual),
@@ -171,36 +184,34 @@ fn refresh_token(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<Se
     Ok(SecretAddress { vault: vault.clone()?, name: name? })
 }
 
-fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<ConfigValue> {
-    if section.get("client_id").is_some_and(is_table) {
-        return source(section, "client_id", vault).map(ConfigValue::From);
-    }
-    section.required("client_id", rules::guid).map(ConfigValue::Plain)
-}
-
 /// Parses a secret's source outside any vault. The credential for Key Vault cannot be stored in Key Vault itself.
 pub(super) fn source_outside_vaults(section: &Section<'_>, key: &str) -> Checked<Source> {
-    local_source(section, key, "must not be a vault secret: it is what opens the vault")
+    local_source(section, key, "must not be a vault secret: Perennial needs it to read the vault")
 }
 
 /// Parses a source on this machine. If it is in a vault, reports why a vault is not allowed.
 pub(super) fn local_source(section: &Section<'_>, key: &str, why: &str) -> Checked<Source> {
-    let table = source_table(section, key)?;
+    let table = source_table(section, key, SOURCE)?;
     if table.get("secret").is_some() {
         return Err(section.note(key, why));
     }
     read_source(section, key, &table, &Err(Reported))
 }
 
-fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>) -> Checked<Source> {
-    read_source(section, key, &source_table(section, key)?, vault)
+pub(super) fn source(section: &Section<'_>, key: &str, vault: &Checked<Arc<str>>) -> Checked<Source> {
+    read_source(section, key, &source_table(section, key, SOURCE)?, vault)
 }
 
-fn source_table<'a>(section: &Section<'a>, key: &str) -> Checked<Section<'a>> {
+/// The table of a source, with these keys.
+pub(super) fn source_table<'a>(
+    section: &Section<'a>,
+    key: &str,
+    keys: &'static [&'static str],
+) -> Checked<Section<'a>> {
     let what = match section.get(key) {
-        Some(value) if is_table(value) => return section.section(key, SOURCE),
+        Some(value) if is_table(value) => return section.section(key, keys),
         Some(_) => {
-            "must not stand here, where backups and logs may find it; say where it is: { secret = \"vault-secret\" }, \
+            "must not be written here, where backups and logs may expose it; name its place instead: { secret = \"vault-secret\" }, \
              { file = \"path\" }, { env = \"NAME\" } or { credential = \"id\" }"
         }
         None => "is missing",
@@ -208,7 +219,7 @@ fn source_table<'a>(section: &Section<'a>, key: &str) -> Checked<Section<'a>> {
     Err(section.note(key, what))
 }
 
-fn read_source(
+pub(super) fn read_source(
     section: &Section<'_>,
     key: &str,
     table: &Section<'_>,
@@ -221,13 +232,13 @@ fn read_source(
         }
         return Err(section.note(key, "must name exactly one of `secret`, `file`, `env` and `credential`"));
     };
-    let elsewhere = table.optional("vault", rules::vault_url);
-    if kind != "secret" && table.get("vault").is_some() {
-        return Err(table.note("vault", "only goes with `secret`"));
+    if kind != "secret" && !table.present(&["vault"]).is_empty() {
+        return Err(table.note("vault", "is only valid with `secret`"));
     }
     match kind {
         "secret" => {
             let name = table.required("secret", rules::secret_name);
+            let elsewhere = table.optional("vault", rules::vault_url);
             let vault = match elsewhere? {
                 Some(elsewhere) => elsewhere,
                 None => vault.clone()?,
@@ -249,20 +260,20 @@ impl Named {
         let mut names: HashMap<&str, &str> = HashMap::new();
         for (key, name) in &self.names {
             if let Some(first) = names.get(name.as_str()) {
-                problems.note(key, format!("is also {first}; case makes no difference"));
+                problems.note(key, format!("is the same name as {first}; case is ignored"));
             }
             names.entry(name).or_insert(key);
         }
         let mut owned: HashMap<(&str, String), &str> = HashMap::new();
         for (key, address) in &self.owned {
             if let Some(first) = owned.get(&place(address)) {
-                problems.note(key, format!("is the same vault secret as {first}; case makes no difference"));
+                problems.note(key, format!("is the same vault secret as {first}; case is ignored"));
             }
             owned.entry(place(address)).or_insert(key);
         }
         for (key, address) in &self.read {
             if let Some(first) = owned.get(&place(address)) {
-                problems.note(key, format!("is the vault secret of {first}, which will be written over"));
+                problems.note(key, format!("is the vault secret of {first}, which Perennial overwrites"));
             }
         }
     }

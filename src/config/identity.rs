@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::walk::{Checked, Section, Wanted};
-use super::{grants, rules};
+use super::{apps, grants, rules};
 use crate::azure::identity::{Identity, IdentityHost};
 
 /// The values of the key `credential`.
@@ -19,6 +19,7 @@ enum CredentialKind {
     WorkloadIdentity,
     ManagedIdentity,
     ClientSecret,
+    ClientCertificate,
     ClientAssertion,
     AzureCli,
 }
@@ -30,10 +31,11 @@ impl CredentialKind {
             "workload_identity" => Ok(Self::WorkloadIdentity),
             "managed_identity" => Ok(Self::ManagedIdentity),
             "client_secret" => Ok(Self::ClientSecret),
+            "client_certificate" => Ok(Self::ClientCertificate),
             "client_assertion" => Ok(Self::ClientAssertion),
             "azure_cli" => Ok(Self::AzureCli),
             _ => Err("must be `auto`, `workload_identity`, `managed_identity`, `client_secret`, \
-                      `client_assertion` or `azure_cli`"),
+                      `client_certificate`, `client_assertion` or `azure_cli`"),
         }
     }
 
@@ -42,7 +44,8 @@ impl CredentialKind {
         match self {
             Self::Auto | Self::WorkloadIdentity => &["tenant_id", "client_id"],
             Self::ManagedIdentity => &["client_id"],
-            Self::ClientSecret => &["tenant_id", "client_id", "client_secret"],
+            Self::ClientSecret => &["tenant_id", "client_id", "client_secret", "client_secret_expires"],
+            Self::ClientCertificate => &["tenant_id", "client_id", "client_certificate"],
             Self::ClientAssertion => &["tenant_id", "client_id", "client_assertion"],
             Self::AzureCli => &[],
         }
@@ -55,7 +58,14 @@ pub(super) type Surroundings = BTreeMap<String, String>;
 /// Reads the keys of `[vault]` that choose the identity.
 pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     let credential = section.optional("credential", CredentialKind::parse)?.unwrap_or(CredentialKind::Auto);
-    let keys = ["tenant_id", "client_id", "client_secret", "client_assertion"];
+    let keys = [
+        "tenant_id",
+        "client_id",
+        "client_secret",
+        "client_secret_expires",
+        "client_certificate",
+        "client_assertion",
+    ];
     for key in section.present(&keys) {
         if !credential.keys().contains(&key) {
             section.note(key, useless(credential));
@@ -70,10 +80,22 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
             let tenant_id = section.required("tenant_id", rules::tenant);
             let client_id = section.required("client_id", rules::guid);
             let client_secret = grants::source_outside_vaults(section, "client_secret");
+            let expires = section.optional("client_secret_expires", rules::instant);
             Ok(Identity::ClientSecret {
                 tenant_id: tenant_id?,
                 client_id: client_id?,
                 client_secret: client_secret?,
+                expires: expires?,
+            })
+        }
+        CredentialKind::ClientCertificate => {
+            let tenant_id = section.required("tenant_id", rules::tenant);
+            let client_id = section.required("client_id", rules::guid);
+            let certificate = grants::source_outside_vaults(section, "client_certificate");
+            Ok(Identity::ClientCertificate {
+                tenant_id: tenant_id?,
+                client_id: client_id?,
+                certificate: certificate?,
             })
         }
         CredentialKind::ClientAssertion => {
@@ -92,11 +114,12 @@ pub(super) fn identity(section: &Section<'_>, env: &Surroundings) -> Checked<Ide
 fn useless(credential: CredentialKind) -> &'static str {
     match credential {
         CredentialKind::Auto => {
-            "is ignored by `credential = \"auto\"` (the default): name `client_secret` or `client_assertion` in `credential`"
+            "is ignored by `credential = \"auto\"` (the default): name `client_secret`, `client_certificate` or `client_assertion` in `credential`"
         }
         CredentialKind::WorkloadIdentity => "is ignored by `credential = \"workload_identity\"`",
         CredentialKind::ManagedIdentity => "is ignored by `credential = \"managed_identity\"`",
         CredentialKind::ClientSecret => "is ignored by `credential = \"client_secret\"`",
+        CredentialKind::ClientCertificate => "is ignored by `credential = \"client_certificate\"`",
         CredentialKind::ClientAssertion => "is ignored by `credential = \"client_assertion\"`",
         CredentialKind::AzureCli => "is ignored by `credential = \"azure_cli\"`",
     }
@@ -160,21 +183,24 @@ const OLD_ENDPOINT: &str = "MSI_ENDPOINT";
 
 fn managed(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     let client_id = section.optional("client_id", rules::guid);
-    let elsewhere = |host: &str| {
+    let host = host(env).map_err(|host| {
+        let what = apps::no_host(host);
         section.note(
             "credential",
-            format!(
-                "cannot be the managed identity of {host}, which the environment points to and Azure's library \
-                 does not support; name `client_secret` or `client_assertion`"
-            ),
+            format!("{what}; name `client_secret`, `client_certificate` or `client_assertion`"),
         )
-    };
-    let host = match env.get(ENDPOINT) {
-        Some(_) if env.contains_key(THUMBPRINT) => return Err(elsewhere("Service Fabric")),
-        Some(endpoint) if env.contains_key(HEADER) => IdentityHost::AppService(endpoint.clone()),
-        Some(_) if env.contains_key(ARC) => return Err(elsewhere("Azure Arc")),
-        None if env.contains_key(OLD_ENDPOINT) => return Err(elsewhere("Cloud Shell or Azure ML")),
-        Some(_) | None => IdentityHost::Imds,
-    };
-    Ok(Identity::ManagedIdentity { client_id: client_id?, host })
+    });
+    Ok(Identity::ManagedIdentity { client_id: client_id?, host: host? })
+}
+
+/// The service that issues tokens of this host's managed identities, or the name of a host that Azure's library does not
+/// support.
+pub(super) fn host(env: &Surroundings) -> Result<IdentityHost, &'static str> {
+    match env.get(ENDPOINT) {
+        Some(_) if env.contains_key(THUMBPRINT) => Err("Service Fabric"),
+        Some(endpoint) if env.contains_key(HEADER) => Ok(IdentityHost::AppService(endpoint.clone())),
+        Some(_) if env.contains_key(ARC) => Err("Azure Arc"),
+        None if env.contains_key(OLD_ENDPOINT) => Err("Cloud Shell or Azure ML"),
+        Some(_) | None => Ok(IdentityHost::Imds),
+    }
 }

@@ -7,6 +7,7 @@
 //! Invariant: a `Config` holds only the sources of secrets, and no secret.
 
 mod alerts;
+mod apps;
 mod crowded;
 mod environment;
 mod form;
@@ -27,11 +28,11 @@ use config::{Environment, Value, ValueKind};
 
 use crate::alert::sink::{Heartbeat, Sink};
 use crate::azure::cloud::Cloud;
-use crate::azure::identity::Identity;
+use crate::azure::identity::{Identity, IdentityHost};
 use crate::process::file::FileError;
 use crate::process::{file, text};
 use crate::token::managed::{ManagedToken, Policy};
-use crate::token::secret::{ConfigValue, Source};
+use crate::token::secret::Source;
 pub use crowded::ConfigWarning;
 use environment::{PREFIX, SEPARATOR, key_of, overrides, proxies};
 pub use form::Form;
@@ -41,23 +42,27 @@ pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each key, and a test checks that.
-pub const KEYS: [(&str, &[&str]); 9] = [
+pub const KEYS: [(&str, &[&str]); 12] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
     ("policy", sections::POLICY),
     ("http", sections::HTTP),
     ("token", grants::TOKEN),
     ("token.client_secret", grants::SOURCE),
+    ("token.client_certificate", apps::CERTIFICATE),
+    ("token.client_assertion", apps::ASSERTION),
+    ("app", apps::APP),
     ("alert", alerts::ALERT),
     ("alerts", sections::ALERTS),
     ("heartbeat", alerts::HEARTBEAT),
 ];
 
 /// The names of the sections.
-const SECTIONS: &[&str] = &["vault", "cloud", "policy", "http", "token", "alert", "alerts", "heartbeat"];
+const SECTIONS: &[&str] =
+    &["vault", "cloud", "policy", "http", "app", "token", "alert", "alerts", "heartbeat"];
 
 /// The sections that are lists. Only the file can hold them.
-const LISTS: [&str; 2] = ["token", "alert"];
+const LISTS: [&str; 3] = ["token", "alert", "app"];
 
 /// The largest size of the file. Ten thousand tokens take a quarter of it.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -67,6 +72,8 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 pub struct Config {
     /// The default vault and the identity for Key Vault.
     pub vault: VaultSettings,
+    /// The service that issues tokens of this host's managed identities.
+    pub host: IdentityHost,
     /// The cloud and the addresses of its services.
     pub cloud: Cloud,
     /// The intervals that all tokens share.
@@ -112,7 +119,7 @@ impl Config {
             let what = match &error {
                 FileError::Unreadable(error) => match error.kind() {
                     ErrorKind::NotFound => "not found; name another with --config or PERENNIAL_CONFIG",
-                    ErrorKind::PermissionDenied => "may not be read by the user this runs as",
+                    ErrorKind::PermissionDenied => "is not readable by the user that runs Perennial",
                     _ => "cannot be read",
                 },
                 FileError::NotAFile => "is not a regular file",
@@ -130,13 +137,10 @@ impl Config {
     /// Returns the environment variables that hold secrets. Perennial hides them from the programs that it starts,
     /// since these programs need none of them.
     pub fn secret_variables(&self) -> Vec<&str> {
-        let of_tokens = self.tokens.iter().flat_map(|token| {
-            let id = if let ConfigValue::From(source) = &token.client_id { Some(source) } else { None };
-            id.into_iter().chain([&token.client_secret])
-        });
+        let of_tokens = self.tokens.iter().flat_map(|token| token.app.sources());
         let of_alerts = self.alerts.iter().flat_map(|sink| sink.to.sources());
         let of_heartbeat = self.heartbeat.iter().map(|heartbeat| &heartbeat.url);
-        let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.client_secret());
+        let all = of_tokens.chain(of_alerts).chain(of_heartbeat).chain(self.vault.identity.local_source());
         let named =
             all.filter_map(|source| if let Source::Env(name) = source { Some(name.as_str()) } else { None });
         // The variables of the Azure SDK, and the secret of an identity endpoint (docs/azure-facts.md F402).
@@ -166,7 +170,7 @@ impl Config {
     ) -> Result<Self, ConfigProblems> {
         let mut sections = read(path, text)?;
         // Tokens come only from the file. So hundreds of tokens need no merge.
-        let [tokens, alerts] = LISTS.map(|list| sections.remove(list));
+        let lists = LISTS.map(|list| sections.remove(list));
         let env: Surroundings = env.collect();
         let (overrides, strays) = overrides(&env);
         let tree = merge(path, sections, &overrides)?;
@@ -178,7 +182,7 @@ impl Config {
         for (variable, wanted) in proxies(&env) {
             problems.note(variable, wanted);
         }
-        let config = Self::walk(tree, tokens, alerts, &env, &problems);
+        let config = Self::walk(tree, lists, &env, &problems);
         let problems = problems.into_vec();
         match config {
             Ok(config) if problems.is_empty() => Ok(config),
@@ -188,8 +192,7 @@ impl Config {
 
     fn walk(
         tree: Value,
-        tokens: Option<toml::Value>,
-        alerts: Option<toml::Value>,
+        [tokens, alerts, apps]: [Option<toml::Value>; 3],
         env: &Surroundings,
         problems: &Problems,
     ) -> Result<Self, Reported> {
@@ -200,22 +203,26 @@ impl Config {
         let scope = cloud.as_ref().map(|cloud| cloud.name.usual_scope()).map_err(|_| Reported);
         let http = sections::http(&root);
         let deployment = sections::deployment(&root, &cloud);
+        let host = identity::host(env);
         let defaults = grants::Defaults {
+            apps: apps::AppDefaults { vault: &url, no_host: host.as_ref().err().copied() },
             vault: &url,
             cloud: &cloud,
             policy: &policy,
             scope: &scope,
             deployment: &deployment,
         };
-        let tokens = grants::tokens(&root, tokens, &defaults);
+        let tokens = grants::tokens(&root, tokens, apps, &defaults);
         let alerts = alerts::alerts(&root, alerts);
         let heartbeat = alerts::heartbeat(&root);
         if let (Ok(alerts), Ok(tokens)) = (&alerts, &tokens) {
             alerts::narrowed_to_some(&root, alerts, tokens)?;
         }
+        let host = host.unwrap_or(IdentityHost::Imds);
         let vault = VaultSettings { url: url?, identity: identity? };
         Ok(Self {
             vault,
+            host,
             cloud: cloud?,
             policy: policy?,
             http: http?,

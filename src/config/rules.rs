@@ -26,7 +26,7 @@ pub(super) fn token_name(text: &str) -> Result<TokenName, Wanted> {
     if fits && starts {
         Ok(TokenName::new(text))
     } else {
-        Err("must be at most 64 letters, digits, `-`, `_` and `.`, beginning with a letter or a digit")
+        Err("must be at most 64 letters, digits, `-`, `_` and `.`, starting with a letter or a digit")
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) fn secret_name(text: &str) -> Result<SecretName, Wanted> {
 
 /// Parses a GUID and returns it in lower case.
 pub(super) fn guid(text: &str) -> Result<String, Wanted> {
-    let id = text::guid(text).ok_or("must be a GUID, as 00000000-0000-0000-0000-000000000000")?;
+    let id = text::guid(text).ok_or("must be a GUID, such as 00000000-0000-0000-0000-000000000000")?;
     if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
 
@@ -68,9 +68,9 @@ pub(super) fn tenant(text: &str) -> Result<String, Wanted> {
 /// Parses an address that secrets may be sent to.
 pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
     BaseUrl::parse(text).map_err(|error| match error {
-        BaseUrlError::NotAUrl => "must be an address, as https://host.example",
-        BaseUrlError::NotHttps => "must begin with https://, so that secrets are not sent in clear text",
-        BaseUrlError::UserInfo => "must not hold a user name or a password",
+        BaseUrlError::NotAUrl => "must be an address, such as https://host.example",
+        BaseUrlError::NotHttps => "must start with https://, so that secrets are not sent in clear text",
+        BaseUrlError::UserInfo => "must not contain a user name or a password",
         BaseUrlError::Query => "must end before any `?` or `#`",
     })
 }
@@ -79,12 +79,12 @@ pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
 pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     let url = base_url(text)?;
     if url.has_path() {
-        return Err("must be the vault alone, as https://NAME.vault.azure.net, without a path");
+        return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
     // Only the private DNS zone uses this name. The vault's certificate does not have it (docs/azure-facts.md F222).
     if url.host().contains(".vaultcore.") {
         return Err(
-            "must be the vault's own name, as https://NAME.vault.azure.net; DNS leads it to the private endpoint",
+            "must be the vault's own name, such as https://NAME.vault.azure.net; DNS resolves it to the private endpoint",
         );
     }
     Ok(url.as_str().trim_end_matches('/').into())
@@ -96,14 +96,15 @@ pub(super) fn proxy(text: &str) -> Result<(), Wanted> {
     let url = Url::parse(&with_scheme).ok().filter(Url::has_host);
     match url.as_ref().map(Url::scheme) {
         Some("http" | "https") => Ok(()),
-        Some(_) => Err("must begin with http:// or https://; no other kind of proxy is supported"),
-        None => Err("must be the URL of a proxy without quotes, as http://proxy.example:3128"),
+        Some(_) => Err("must start with http:// or https://; no other kind of proxy is supported"),
+        None => Err("must be the URL of a proxy without quotes, such as http://proxy.example:3128"),
     }
 }
 
 /// Parses a span of time with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Wanted> {
-    humantime::parse_duration(text).map_err(|_| "must be a number with a unit, as \"7d\", \"6h\" or \"90s\"")
+    humantime::parse_duration(text)
+        .map_err(|_| "must be a number with a unit, such as \"7d\", \"6h\" or \"90s\"")
 }
 
 /// Parses a day or an instant. A day means its first moment.
@@ -112,7 +113,7 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, Wanted> {
     day.or_else(|_| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()))
         .ok()
         .and_then(meant)
-        .ok_or("must be a date, as 2027-03-31, or a time with its zone, as 2027-03-31T12:00:00Z, from 2000 to 2199")
+        .ok_or("must be a date, such as 2027-03-31, or a time with its zone, such as 2027-03-31T12:00:00Z, from 2000 to 2199")
 }
 
 /// Parses one line of free text.
@@ -127,7 +128,7 @@ pub(super) fn line(text: &str) -> Result<String, Wanted> {
 /// Parses a command as a person types it. Actions show the command between back-ticks.
 pub(super) fn command(text: &str) -> Result<String, Wanted> {
     let command = line(text)?;
-    if command.contains('`') { Err("must hold no back-tick") } else { Ok(command.trim().to_owned()) }
+    if command.contains('`') { Err("must not contain a backtick") } else { Ok(command.trim().to_owned()) }
 }
 
 /// Parses the instance name that messages show.
@@ -156,7 +157,7 @@ pub(super) fn scope(text: &str) -> Result<Arc<str>, Wanted> {
     if text.bytes().all(clean) {
         Ok(text.trim().into())
     } else {
-        Err("must be OAuth scopes, separated by blanks")
+        Err("must be OAuth scopes, separated by spaces")
     }
 }
 
@@ -177,7 +178,7 @@ pub(super) fn credential(text: &str) -> Result<String, Wanted> {
     if clean && text != "." && text != ".." {
         Ok(text.to_owned())
     } else {
-        Err("must be the id of a systemd credential, as LoadCredential= names it")
+        Err("must be the id of a systemd credential, as in LoadCredential=")
     }
 }
 

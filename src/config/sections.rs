@@ -13,8 +13,16 @@ use crate::process::host_name;
 use crate::token::managed::{Deployment, Policy};
 
 /// The keys of `[vault]`.
-pub(super) const VAULT: &[&str] =
-    &["url", "credential", "tenant_id", "client_id", "client_secret", "client_assertion"];
+pub(super) const VAULT: &[&str] = &[
+    "url",
+    "credential",
+    "tenant_id",
+    "client_id",
+    "client_secret",
+    "client_secret_expires",
+    "client_certificate",
+    "client_assertion",
+];
 /// The keys of `[cloud]`.
 pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
 /// The keys of `[policy]`.
@@ -107,7 +115,7 @@ pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {
 pub(super) fn http(root: &Section<'_>) -> Checked<HttpSection> {
     let section = root.section("http", HTTP)?;
     let address = |text: &str| {
-        text.parse().map_err(|_| "must be an IP address and a port, as 127.0.0.1:9464 or [::]:9464")
+        text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464 or [::]:9464")
     };
     let listen = section.optional("listen", address);
     let status = section.flag("status");

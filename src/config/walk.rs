@@ -146,7 +146,7 @@ impl<'a> Section<'a> {
 
     /// Returns the keys among `keys` that are set.
     pub(super) fn present<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
-        keys.iter().copied().filter(|key| self.get(key).is_some()).collect()
+        keys.iter().copied().filter(|key| self.table.contains_key(*key)).collect()
     }
 
     /// Opens a table within this one.

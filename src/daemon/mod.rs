@@ -123,14 +123,14 @@ impl Daemon {
             for grant in &lost {
                 let action = grant.deployment.typed(&format!("sign in: `perennial login {}`", grant.name));
                 error!(event = "successor_lost", token = %grant.name, action,
-                    "the successor of a strict token could not be saved in time and is lost: the stored token is spent");
+                    "the new token of a strict token could not be saved in time and is lost; the stored token no longer works");
             }
             let kept = self.holds.successors().saturating_sub(lost.len());
             if kept > 0 {
                 error!(
                     event = "stopped_unsaved",
                     tokens = kept,
-                    "a successor could not be saved in time; its predecessor in the vault is still good at Entra"
+                    "a new token could not be saved in time; the stored token still works"
                 );
             }
         }

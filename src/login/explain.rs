@@ -17,7 +17,7 @@ pub fn of(error: &IssuerError, subject: &Subject<'_>) -> StepFailure {
     let action = match failure.advice {
         Some(advice) => advice.text(&subject),
         None => format!(
-            "let app {} ask for offline_access (Entra admin center, App registrations, API permissions), then sign in again: `perennial login {}`",
+            "add offline_access to the permissions of app {} (Entra admin center, App registrations, API permissions), then sign in again: `perennial login {}`",
             subject.client_id, subject.name
         ),
     };
@@ -38,7 +38,7 @@ pub fn refused(refusal: &OAuthError, subject: &Subject<'_>) -> StepFailure {
 pub fn registered_as_spa(token: &ManagedToken, client_id: &str) -> StepFailure {
     let trace = Trace::default();
     let action = Advice::RedirectAsWeb.text(&Subject::of(token, client_id, &trace, Timestamp::default()));
-    StepFailure::new(Remedy::Operator, "the token would end after 24 hours", action)
+    StepFailure::new(Remedy::Operator, "the token would expire after 24 hours", action)
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
             ("invalid_grant", Some(50057), import, "enable the user's account"),
             ("invalid_grant", Some(50196), code, "if the throttling lasts"),
             ("temporarily_unavailable", None, code, "outage"),
-            ("out_of_cheese", None, code, "look the refusal up"),
+            ("out_of_cheese", None, code, "look the failed sign-in up"),
             ("out_of_cheese", Some(999), code, "https://login.microsoftonline.com/error?code=999"),
         ] {
             let told = explained(error, number, way);
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_new_client_secret_ends_half_a_year_from_now() {
         let address = samples::address("app-secret");
-        let token = ManagedToken { client_secret: Source::Secret(address), ..samples::grant("n") };
+        let token = ManagedToken { app: samples::app(Source::Secret(address)), ..samples::grant("n") };
         let trace = Trace::default();
         for (now, end) in [("2026-02-01T12:00:00Z", "2026-07-31"), ("2031-11-05T00:00:00Z", "2032-05-03")] {
             let subject = Subject::of(&token, "app", &trace, now.parse().expect("a time"));

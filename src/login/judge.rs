@@ -70,7 +70,7 @@ pub fn judge_acceptance(grant: &ManagedToken, said: &Acceptance) -> Result<(), S
     if !said.accepted {
         let summary = format!("Partner Center does not accept the access token (status {})", said.status);
         let action = format!(
-            "sign in with a member of tenant {} (no guest) that has a Partner Center role, as Admin agent, and check that this is the partner tenant",
+            "sign in as a member (not a guest) of tenant {} with a Partner Center role, such as Admin agent, and check that this is the partner tenant",
             grant.tenant_id
         );
         return Err(StepFailure::new(Remedy::Login, summary, action));
@@ -98,8 +98,8 @@ fn nonce_matches(expected: &Expected<'_>, answer: &RefreshResponse) -> Result<()
     }
     Err(StepFailure::new(
         Remedy::Retry,
-        "the issuer's ID token does not belong to this sign-in (its nonce differs)",
-        "begin the sign-in anew; if it happens again, look for a proxy that changes or repeats answers",
+        "Entra's ID token does not belong to this sign-in (its nonce differs)",
+        "start the sign-in again; if this error returns, look for a proxy that changes or repeats answers",
     ))
 }
 
@@ -108,8 +108,8 @@ fn not_for_us(mismatch: &Mismatch, grant: &ManagedToken, client_id: &str, name: 
         let what = mismatch.fact.as_str();
         return StepFailure::new(
             Remedy::Operator,
-            format!("the issuer names the {what} in a form that cannot be compared with the configuration"),
-            "check that [cloud] authority is Entra's: its tokens name tenant, app and user as texts",
+            format!("Entra names the {what} in a form that cannot be compared with the configuration"),
+            "check that [cloud] authority is Entra's: its tokens name tenant, app and user as strings",
         );
     }
     wrong(mismatch.fact, grant, client_id, &person(&shown(mismatch.user_oid.as_deref()), name))
@@ -129,15 +129,15 @@ fn wrong(fact: Fact, grant: &ManagedToken, client_id: &str, who: &str) -> StepFa
         Fact::App => StepFailure::new(
             Remedy::Operator,
             format!("the tokens are for another app than {client_id}"),
-            format!("compare client_id and client_secret of {name}"),
+            format!("compare client_id and {} of {name}", grant.app.credential.key()),
         ),
         Fact::User => StepFailure::new(
             Remedy::Login,
             format!(
-                "user {who} signed in, and user_oid of {name} admits {} only",
+                "user {who} signed in, but user_oid of {name} allows only {}",
                 grant.user_oid.as_deref().unwrap_or("another"),
             ),
-            "sign in with that user, or change user_oid in the configuration",
+            "sign in as that user, or change user_oid in the configuration",
         ),
     }
 }
@@ -155,31 +155,29 @@ fn same_user(expected: &Expected<'_>, whose: &Whose, sign_in_name: Option<&str>)
         return Err(StepFailure::new(
             Remedy::Operator,
             format!(
-                "the issuer does not say which user signed in, and user_oid of {name} admits {pinned} only"
+                "Entra's answer does not say which user signed in, but user_oid of {name} allows only {pinned}"
             ),
             format!(
-                "where scope of {name} names `openid`, add `profile` to it; or take user_oid out of the configuration"
+                "if scope of {name} has `openid`, add `profile` to it; or remove user_oid from the configuration"
             ),
         ));
     }
     let Some(before) = expected.user_before.filter(|_| !expected.replace_user) else { return Ok(()) };
     let theirs = text::guid(before)
-        .map_or_else(|| "another user's by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
+        .map_or_else(|| "another user's, by its tag user-oid".to_owned(), |id| format!("user {id}'s"));
     let summary = match now {
         Some(now) if before.eq_ignore_ascii_case(now) => return Ok(()),
         Some(now) => {
             let who = person(now, sign_in_name);
-            format!("user {who} signed in, and the token in the vault is {theirs}")
+            format!("user {who} signed in, but the token in the vault is {theirs}")
         }
-        None => "the issuer does not say which user signed in, so it may be another than the one whose token is in the vault"
+        None => "Entra's answer does not say which user signed in, so this may not be the user of the token in the vault"
             .to_owned(),
     };
     Err(StepFailure::new(
         Remedy::Login,
         summary,
-        format!(
-            "sign in with that user, or say that it changes on purpose: perennial login {name} --replace-user"
-        ),
+        format!("sign in as that user; to replace the user, run perennial login {name} --replace-user"),
     ))
 }
 
@@ -219,9 +217,9 @@ fn no_second_factor(grant: &ManagedToken) -> StepFailure {
     let name = &grant.name;
     StepFailure::new(
         Remedy::Login,
-        "the sign-in carried no second factor (no `mfa` in amr): Partner Center refuses every call with such a token (900421), and a refresh token never gains one later",
+        "the sign-in used no second factor (no `mfa` in amr): Partner Center rejects every call with such a token (900421), and a refresh token cannot gain one later",
         format!(
-            "have MFA registered and demanded for this user (a Conditional Access policy or security defaults; a federated provider must send the claim), then run perennial login {name} in a private browser window"
+            "register MFA for this user and require it (a Conditional Access policy or security defaults; a federated provider must send the claim), then run perennial login {name} in a private browser window"
         ),
     )
 }

@@ -54,13 +54,13 @@ const MAX_CA_FILE_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The configured CA file cannot be read.
-    #[error("the file of root certificates {0}")]
+    #[error("the root certificate file {0}")]
     CaFile(#[source] FileError),
     /// The CA file has no certificate in PEM format.
-    #[error("the file of root certificates holds no certificate in PEM")]
+    #[error("the root certificate file has no PEM certificate")]
     CaPem,
     /// The HTTP library failed. The usual cause is a container image without ca-certificates.
-    #[error("no HTTPS client can be made, are root certificates installed?")]
+    #[error("cannot create an HTTPS client (are root certificates installed?)")]
     Client(#[source] reqwest::Error),
 }
 

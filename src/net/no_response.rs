@@ -11,10 +11,10 @@ pub enum NoResponse {
     #[error("the host name does not exist")]
     NameUnknown,
     /// The DNS resolver did not respond.
-    #[error("the host name could not be looked up")]
+    #[error("the host name could not be resolved")]
     Lookup,
     /// The peer refused the connection, or no connection could be made.
-    #[error("the connection was refused or could not be made")]
+    #[error("the connection was refused or failed")]
     Connect,
     /// The TLS connection failed.
     #[error("{0}")]
@@ -44,10 +44,12 @@ pub enum TlsFault {
     OtherName,
     /// The server uses the certificate of a certificate authority. If that certificate is trusted, curl accepts it, but
     /// rustls does not.
-    #[error("the TLS certificate is a certificate authority's own, which a server must not use")]
+    #[error("the server uses a certificate authority's own TLS certificate, which is not allowed")]
     Authority,
     /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.
-    #[error("the TLS certificate has expired or is not valid yet by this host's clock: check that first")]
+    #[error(
+        "the TLS certificate has expired or is not valid yet by this host's clock: check the clock first"
+    )]
     NotInTime,
     /// The certificate was rejected for another reason.
     #[error("the TLS certificate was not accepted")]

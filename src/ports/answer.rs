@@ -98,11 +98,11 @@ pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) ->
         let what = mismatch.fact.as_str();
         let summary = if mismatch.is_odd {
             format!(
-                "the issuer's answer names its {what} in a form that cannot be compared with the configured one; nothing was written"
+                "Entra's answer names the {what} in a form that cannot be compared with the configured one; nothing was written"
             )
         } else {
             format!(
-                "the issuer answered with a token for another {what} than the one configured; nothing was written"
+                "Entra's token is for another {what} than the configured one; nothing was written"
             )
         };
         Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)

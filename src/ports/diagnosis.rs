@@ -10,6 +10,7 @@
 
 mod end_of_grant;
 mod network;
+mod certificate;
 mod subject;
 pub mod table;
 mod texts;

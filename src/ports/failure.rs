@@ -32,11 +32,11 @@ impl Remedy {
         }
     }
 
-    /// Who must act, as worded in messages and on the status page.
-    pub fn who(self) -> &'static str {
+    /// Who must act on a condition of this kind, as worded in messages and on the status page.
+    pub fn who(self, kind: Kind) -> &'static str {
         match self {
             Self::Login => "anyone who can sign in as the integration user",
-            Self::Operator => "an operator",
+            Self::Operator => kind.administrator(),
             Self::Retry => "no action yet: Perennial retries automatically",
         }
     }
@@ -104,11 +104,13 @@ pub enum Kind {
     UnknownCode,
     /// The token's vault secret was deleted.
     SecretDeleted,
+    /// Entra rejects the newest version of the app's credential, and an older one is in use.
+    AppCertificateUnregistered,
 }
 
 impl Kind {
     /// All kinds. Metrics start a counter for each kind, and documentation tests check that every kind is described.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
         Self::MfaRequired,
@@ -138,6 +140,7 @@ impl Kind {
         Self::SameRefreshToken,
         Self::UnknownCode,
         Self::SecretDeleted,
+        Self::AppCertificateUnregistered,
     ];
 
     /// The kind's name in metrics, alerts, tags and the runbook.
@@ -172,6 +175,43 @@ impl Kind {
             Self::SameRefreshToken => "same_refresh_token",
             Self::UnknownCode => "unknown_code",
             Self::SecretDeleted => "secret_deleted",
+            Self::AppCertificateUnregistered => "app_certificate_unregistered",
+        }
+    }
+
+    /// Who can fix it if an administrator must act.
+    fn administrator(self) -> &'static str {
+        match self {
+            Self::PolicyBlocked
+            | Self::AccountDisabled
+            | Self::AppSecretExpiring
+            | Self::AppCertificateUnregistered
+            | Self::NoRefreshToken => "an Entra administrator of the tenant",
+            Self::PartnerCenterRefused => "a Partner Center administrator",
+            Self::VaultRefused
+            | Self::Unsaved
+            | Self::SecretDeleted
+            | Self::TurnedOff
+            | Self::ForeignWriter
+            | Self::BuriedSignIn => "an administrator of the vault",
+            Self::VaultUnreachable
+            | Self::EntraUnreachable
+            | Self::EntraThrottled
+            | Self::Overdue
+            | Self::IdentityUnverified
+            | Self::SameRefreshToken
+            | Self::ClockSkew
+            | Self::AlertUndeliverable => "an administrator of this host",
+            Self::NeverSignedIn
+            | Self::LoginRequired
+            | Self::MfaRequired
+            | Self::TokenExpired
+            | Self::AppCredentialRefused
+            | Self::AppSecretExpiryUnknown
+            | Self::AppMisconfigured
+            | Self::WrongIdentity
+            | Self::UnknownCode
+            | Self::VaultIdentity => "an Entra administrator, or an administrator of this host",
         }
     }
 
@@ -207,6 +247,7 @@ impl Kind {
             Self::SameRefreshToken => "Entra returned the same refresh token",
             Self::UnknownCode => "Entra refused with an unknown code",
             Self::SecretDeleted => "The token's secret was deleted",
+            Self::AppCertificateUnregistered => "Newest app credential not accepted by Entra",
         }
     }
 
@@ -300,6 +341,11 @@ impl Failure {
     pub fn token_refused(&self) -> bool {
         let settled = !matches!(self.remedy, Remedy::Retry);
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
+    }
+
+    /// Whether the app's own credential cannot be used, as this process sees it, without any answer of a peer.
+    pub fn is_of_certificate(&self) -> bool {
+        self.about == FailureSubject::AppCredential && self.advice.is_none() && self.vault.is_none()
     }
 
     /// Creates a failure with only the required fields.

@@ -4,6 +4,7 @@
 //! This module owns the traits, their errors and the meaning of Entra's errors. The meaning of Key Vault's errors is in
 //! `vault`. Error variants differ by what a caller can do. Errors never contain a secret or a body.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -12,8 +13,10 @@ use uuid::Uuid;
 
 use crate::net::no_response::NoResponse;
 use crate::ports::advice::Advice;
+use crate::ports::client::{AppSignIn, ClientProof, VaultCertificate};
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::oauth_error::OAuthError;
+use crate::process::clock::Timestamp;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
@@ -22,6 +25,7 @@ use crate::token::{AccessToken, RefreshToken};
 
 pub mod advice;
 pub mod answer;
+pub mod client;
 pub mod diagnosis;
 pub mod failure;
 pub mod oauth_error;
@@ -37,7 +41,8 @@ pub struct RefreshRequest<'a> {
     pub tenant: &'a str,
     /// The app's client id.
     pub client_id: &'a str,
-    pub client_secret: &'a SecretString,
+    /// The app's credential.
+    pub proof: &'a ClientProof,
     /// The requested scope.
     pub scope: &'a str,
     /// The refresh token to redeem.
@@ -77,6 +82,24 @@ pub trait Issuer {
         &self,
         what: &RefreshRequest<'_>,
     ) -> impl Future<Output = Result<RefreshResponse, IssuerError>> + Send;
+
+    /// Requests a token for the app itself, which redeems no refresh token. Idempotent.
+    ///
+    /// # Errors
+    /// As `redeem`; `CredentialVerdict::of` says what an error means for the credential.
+    fn authenticate(&self, what: &AppSignIn<'_>) -> impl Future<Output = Result<(), IssuerError>> + Send;
+
+    /// The audience of a client assertion: the token endpoint of a tenant, a GUID or a verified domain.
+    fn assertion_audience(&self, tenant: &str) -> String;
+
+    /// A token of a managed identity of this host, by client id, that is a client assertion for Entra.
+    ///
+    /// # Errors
+    /// `NoIdentity` if the host issues none.
+    fn host_assertion(
+        &self,
+        client_id: &str,
+    ) -> impl Future<Output = Result<SecretString, VaultError>> + Send;
 }
 
 /// Why a redemption returned no successor.
@@ -174,8 +197,22 @@ pub struct SecretUpdate {
     pub tags: Option<Tags>,
 }
 
+/// When the credential of this process's own identity expires, and what to do before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityExpiry {
+    /// The end.
+    pub at: Timestamp,
+    /// What to do, with the command to type.
+    pub action: Arc<str>,
+}
+
 /// The secrets of Key Vault. Each `id` is sent as the client request id.
-pub trait Vault {
+pub trait Vault: Certificates {
+    /// The expiry of the secret or certificate of this process's own identity, if it has one and that is known.
+    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+        None
+    }
+
     /// Reads the newest version of a secret.
     ///
     /// # Errors
@@ -228,13 +265,51 @@ pub trait Vault {
     ) -> impl Future<Output = Result<(), VaultError>> + Send;
 }
 
+/// Key Vault's certificates, for apps whose private key stays in the vault. `id` is sent as the client request id.
+pub trait Certificates {
+    /// Reads a certificate's public part; of the newest version by default.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`; `Disabled` if the version is disabled.
+    fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> impl Future<Output = Result<VaultCertificate, VaultError>> + Send;
+
+    /// Lists all versions of a certificate, in no particular order. One request per 25 versions.
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn certificate_versions(
+        &self,
+        at: &SecretAddress,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Vec<Version>, VaultError>> + Send;
+
+    /// Signs a SHA-256 digest with the private key of a version (PS256).
+    ///
+    /// # Errors
+    /// By `VaultError::failure`.
+    fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
+}
+
 /// The role of a secret in a vault call: the token's own secret or a source. The own secret may not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
     Own,
-    /// A secret from which the app's id or client secret is read.
+    /// A secret or certificate that the app's id or credential is read from.
     Source,
+    /// A key in the vault that signs for the app.
+    SigningKey,
 }
 
 /// A resource's verdict on an access token.
@@ -254,7 +329,7 @@ pub struct Acceptance {
 
 /// The objection for `Kind::MfaRequired`. The access token's own claims may still name a second factor.
 pub const SECOND_FACTOR: &str =
-    "Partner Center wants a fresh second factor: the one of the sign-in is missing or too old";
+    "Partner Center requires a new sign-in with MFA: the last one had no second factor, or is too old";
 
 impl Acceptance {
     /// Why the token cannot be used, as a kind of condition. `None` if it can be used.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::client::{AppSignIn, VaultCertificate};
 use super::{
-    Acceptance, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError, SecretUpdate,
-    Vault, VaultError,
+    Acceptance, Certificates, IdentityExpiry, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource,
+    ResourceError, SecretUpdate, Vault, VaultError,
 };
 use crate::token::AccessToken;
 use crate::token::secret::SecretAddress;
@@ -16,9 +18,50 @@ impl<T: Issuer + Send + Sync> Issuer for Arc<T> {
     async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         (**self).redeem(what).await
     }
+
+    async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
+        (**self).authenticate(what).await
+    }
+
+    fn assertion_audience(&self, tenant: &str) -> String {
+        (**self).assertion_audience(tenant)
+    }
+
+    async fn host_assertion(&self, client_id: &str) -> Result<SecretString, VaultError> {
+        (**self).host_assertion(client_id).await
+    }
+}
+
+impl<T: Certificates + Send + Sync> Certificates for Arc<T> {
+    async fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        (**self).certificate(at, version, id).await
+    }
+
+    async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        (**self).certificate_versions(at, id).await
+    }
+
+    async fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        (**self).sign(at, version, digest, id).await
+    }
 }
 
 impl<T: Vault + Send + Sync> Vault for Arc<T> {
+    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+        (**self).identity_expiry()
+    }
+
     async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
         (**self).newest(at, id).await
     }

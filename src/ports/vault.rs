@@ -129,7 +129,7 @@ fn forbidden_text(why: &Forbidden) -> String {
         Forbidden::Policy { .. } => "the access policy lacks the right".into(),
         Forbidden::Firewall { address: Some(address) } => format!("its firewall does not allow {address}"),
         Forbidden::Firewall { address: None } => "its firewall does not allow this address".into(),
-        Forbidden::Connection => "it takes connections from private endpoints only".into(),
+        Forbidden::Connection => "it accepts connections from private endpoints only".into(),
         Forbidden::Other => "forbidden".into(),
     }
 }
@@ -139,7 +139,7 @@ impl VaultError {
     pub fn failure(&self, asked: SecretRole, at: &SecretAddress) -> Failure {
         let about = match asked {
             SecretRole::Own => FailureSubject::Token,
-            SecretRole::Source => FailureSubject::CredentialSource,
+            SecretRole::Source | SecretRole::SigningKey => FailureSubject::CredentialSource,
         };
         let plain = |kind, remedy| Failure {
             action: self.action(asked, at).map(Into::into),
@@ -174,14 +174,14 @@ impl VaultError {
             }
             Self::Disabled => match asked {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
-                SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
             },
             // A soft-deleted secret also gives 404 on a read; only a write gives 409 (docs/azure-facts.md F213).
             // Telling the cases apart would require a permission on deleted secrets that Perennial does not otherwise
             // need.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
-                SecretRole::Source => plain(Kind::VaultRefused, Remedy::Operator),
+                SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
             },
             Self::InTransition => plain(Kind::VaultUnreachable, Remedy::Retry),
         }
@@ -190,21 +190,31 @@ impl VaultError {
     /// The command that fixes the failure. `None` if a user must sign in.
     fn action(&self, asked: SecretRole, at: &SecretAddress) -> Option<String> {
         let (name, vault) = (at.name.as_str(), at.vault_name());
+        let object = if asked == SecretRole::SigningKey { "certificate" } else { "secret" };
         Some(match self {
             Self::Forbidden(Forbidden::Rbac { caller, .. }) => give_role(asked, at, caller.as_deref()),
             Self::Forbidden(Forbidden::Other) => give_role(asked, at, None),
             // An access policy applies to all secrets of the vault.
             Self::Forbidden(Forbidden::Policy { caller }) => {
-                let (rights, more) = match asked {
-                    SecretRole::Own => ("get list set", ""),
-                    SecretRole::Source => ("get", "; with list and set where the token is kept there too"),
+                let (rights, in_words, more) = match asked {
+                    SecretRole::Own => ("--secret-permissions get list set", "secret permissions get list set", ""),
+                    SecretRole::Source => (
+                        "--secret-permissions get",
+                        "secret permissions get",
+                        "; add list and set if the token is in this vault too",
+                    ),
+                    SecretRole::SigningKey => (
+                        "--certificate-permissions get list --key-permissions sign",
+                        "certificate permissions get list and the key permission sign",
+                        "",
+                    ),
                 };
                 match caller {
                     Some(oid) => format!(
-                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} --secret-permissions {rights}`{more}; it replaces the secret permissions that this identity has there, so add those that something else needs"
+                        "give this identity the rights by an access policy: `az keyvault set-policy --name {vault} --object-id {oid} {rights}`{more}; the command replaces this identity's permissions of that kind in the vault, so add those that other programs need"
                     ),
                     None => format!(
-                        "give this identity the secret permissions {rights} by an access policy{more}: Azure portal, Key vaults, {vault}, Access policies"
+                        "give this identity the {in_words} by an access policy{more}: Azure portal, Key vaults, {vault}, Access policies"
                     ),
                 }
             }
@@ -215,47 +225,50 @@ impl VaultError {
                 "let this host's public address through the vault's firewall: Azure portal, Key vaults, {vault}, Networking"
             ),
             Self::Forbidden(Forbidden::Connection) => format!(
-                "connect by the vault's private endpoint (its name must resolve to a private address here), or allow public access: Azure portal, Key vaults, {vault}, Networking"
+                "connect through the vault's private endpoint (its name must resolve to a private address here), or allow public access: Azure portal, Key vaults, {vault}, Networking"
             ),
             Self::Unreachable(why) => {
                 let way = diagnosis::network(*why, &at.vault);
-                format!("{way}; whether the vault exists: `az keyvault show --name {vault}`")
+                format!("{way}; check that the vault exists: `az keyvault show --name {vault}`")
             }
             Self::Unavailable { status: 429, .. } => format!(
-                "wait, Perennial tries again by itself; if the throttling lasts, find what else calls it: Azure portal, Key vaults, {vault}, Insights"
+                "wait: Perennial retries automatically; if the throttling lasts, find what else calls the vault: Azure portal, Key vaults, {vault}, Insights"
             ),
             Self::Unavailable { .. } | Self::NotUnderstood => format!(
-                "wait, Perennial tries again by itself; if it lasts, check the proxy on the way to {}, and https://azure.status.microsoft",
+                "wait: Perennial retries automatically; if it lasts, check the proxy between this host and {}, and https://azure.status.microsoft",
                 at.vault
             ),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
-                "wait, Perennial tries again by itself; if it lasts, check the identity service of this host, and what else asks it for tokens"
+                "wait: Perennial retries automatically; if it lasts, check this host's identity service, and what else requests tokens from it"
                     .into()
             }
             Self::NoIdentity { .. } => {
-                "check [vault] credential in the configuration; `perennial check` tries it".into()
+                "check [vault] credential in the configuration; `perennial check` tests it".into()
             }
             Self::Unauthorized { akv: Some(10022) } => format!(
-                "set name of [cloud] to {}, the cloud of vault {vault}: it chooses the audience of the token; where it is right, the identity service of this host gives tokens for something else: restart it, or name another credential in [vault]",
+                "set name of [cloud] to {}, the cloud of vault {vault}; if it is already set, this host's identity service issues tokens for another audience: restart that service, or name another credential in [vault]",
                 cloud_of(&at.vault)
             ),
             Self::Unauthorized { .. } => format!(
-                "let tenant_id of [vault] be the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
+                "set tenant_id of [vault] to the tenant of vault {vault}: `az keyvault show --name {vault} --query properties.tenantId`"
             ),
             Self::Disabled => format!(
-                "enable its newest version: `az keyvault secret set-attributes --vault-name {vault} --name {name} --enabled true`"
+                "enable its newest version: `az keyvault {object} set-attributes --vault-name {vault} --name {name} --enabled true`"
             ),
             Self::NotFound if asked == SecretRole::Own => return None,
+            Self::NotFound if asked == SecretRole::SigningKey => format!(
+                "recover it: `az keyvault certificate recover --vault-name {vault} --name {name}`; if it was never there or was purged, make it: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate get-default-policy)\"`; or correct its name in the configuration"
+            ),
             Self::NotFound => format!(
                 "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; if it was never there or was purged, paste its value and end with Ctrl-D: `az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --output none`; or correct its name in the configuration"
             ),
             Self::Deleted => {
-                format!("recover it: `az keyvault secret recover --vault-name {vault} --name {name}`")
+                format!("recover it: `az keyvault {object} recover --vault-name {vault} --name {name}`")
             }
-            Self::InTransition => "wait a minute, Perennial tries again by itself".into(),
+            Self::InTransition => "wait a minute: Perennial retries automatically".into(),
             Self::Rejected { .. } => format!(
-                "check the names of vault and secret in the configuration: `az keyvault secret list --vault-name {vault}`"
+                "check the names of vault and {object} in the configuration: `az keyvault {object} list --vault-name {vault}`"
             ),
         })
     }
@@ -278,16 +291,25 @@ fn give_role(asked: SecretRole, at: &SecretAddress, caller: Option<&str>) -> Str
     let (role, unless) = match asked {
         SecretRole::Own => (
             "Perennial Secret Rotator",
-            "; where no role has this name, make it first as docs/getting-started.md says",
+            "; if no role has this name, create it first (docs/getting-started.md)",
         ),
         SecretRole::Source => ("Key Vault Secrets User", ""),
+        SecretRole::SigningKey => {
+            ("Perennial Key Signer", "; if no role has this name, create it first (docs/app-credentials.md)")
+        }
     };
+    // A signature needs the certificate and its key, which are two objects, so the role is assigned on the vault.
+    let (object, page) = match asked {
+        SecretRole::SigningKey => (String::new(), String::new()),
+        SecretRole::Own | SecretRole::Source => (format!("/secrets/{name}"), format!(", Secrets, {name}")),
+    };
+    let on = if object.is_empty() { "the vault".to_owned() } else { format!("secret {name}") };
     match caller {
         Some(oid) => format!(
-            "give this identity a role: `az role assignment create --role \"{role}\" --assignee {oid} --scope \"$(az keyvault show --name {vault} --query id --output tsv)/secrets/{name}\"` (it takes up to ten minutes to work){unless}"
+            "give this identity a role: `az role assignment create --role \"{role}\" --assignee {oid} --scope \"$(az keyvault show --name {vault} --query id --output tsv){object}\"` (this can take ten minutes to take effect){unless}"
         ),
         None => format!(
-            "give this identity the role {role:?} on secret {name}: Azure portal, Key vaults, {vault}, Secrets, {name}, Access control (IAM) (it takes up to ten minutes to work){unless}"
+            "give this identity the role {role:?} on {on}: Azure portal, Key vaults, {vault}{page}, Access control (IAM) (this can take ten minutes to take effect){unless}"
         ),
     }
 }
@@ -338,7 +360,7 @@ mod tests {
             (VaultError::Unauthorized { akv: Some(10022) }, "set name of [cloud] to public"),
             (
                 VaultError::Unauthorized { akv: Some(10032) },
-                "let tenant_id of [vault] be the tenant of vault contoso",
+                "set tenant_id of [vault] to the tenant of vault contoso",
             ),
         ] {
             let told = told(&error, SecretRole::Own);

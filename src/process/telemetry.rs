@@ -53,7 +53,7 @@ pub fn start(format: LogFormat) {
     let (filter, readable) = filter();
     let log = tracing_subscriber::registry().with(layer(format, colour(), filter, io::stderr));
     if tracing::subscriber::set_global_default(log).is_ok() && !readable {
-        tracing::warn!("RUST_LOG cannot be read and is ignored");
+        tracing::warn!("RUST_LOG is not valid and is ignored");
     }
 }
 

@@ -114,7 +114,7 @@ impl Event {
             }
             Self::IdentityUnverified(what) => {
                 warn!(event = "identity_unverified", %token, %what,
-                    "the issuer does not say whose the token is: that could not be compared with the configuration");
+                    "Entra's answer does not say whose token it is, so the configuration could not be verified");
             }
             Self::UserChanged(version) => {
                 warn!(event = "user_changed", %token, %version,
@@ -122,20 +122,20 @@ impl Event {
             }
             Self::BuriedSignIn(version, under) => {
                 warn!(event = "buried_sign_in", %token, %version, %under,
-                    "a rotation in flight wrote over a newer sign-in; the sign-in works and is put back on top");
+                    "a rotation overwrote a newer sign-in; the sign-in works and is restored as the newest version");
             }
             Self::BuriedSignInRefused(version, under) => {
                 warn!(event = "buried_sign_in_refused", %token, %version, %under,
-                    "a rotation in flight wrote over a newer sign-in; the issuer refuses that sign-in for now, so it is \
-                     tried again in a day");
+                    "a rotation overwrote a newer sign-in; Entra rejects that sign-in for now, so Perennial \
+                     retries it in a day");
             }
             Self::Rescued(version, useless) => {
                 warn!(event = "rescued", %token, %version, %useless,
-                    "the newest version is no usable token; its predecessor works and is put on top");
+                    "the newest version is not a usable token; its predecessor works and is restored as the newest version");
             }
             Self::HistoryUnread(reason) => {
                 warn!(event = "history_unread", %token, reason,
-                    "the versions could not be listed, so a sign-in that was written over would not be noticed");
+                    "the versions could not be listed, so an overwritten sign-in would go unnoticed");
             }
             Self::TagsNotUpdated(version, reason) => {
                 warn!(event = "mark_failed", %token, %version, reason,
@@ -143,7 +143,7 @@ impl Event {
             }
             Self::TagsDropped(tags) => {
                 warn!(event = "tags_dropped", %token, tags,
-                    "these tags do not fit beside Perennial's and are left out of the new version");
+                    "there is no room for these tags beside Perennial's, so the new version lacks them");
             }
             Self::RetireFailed(version, reason) => {
                 warn!(event = "retire_failed", %token, %version, reason,

@@ -60,7 +60,7 @@ impl Redeemer {
 
 fn app(grant: &ManagedToken) -> u64 {
     let tenant = grant.tenant_id.to_ascii_lowercase();
-    match &grant.client_id {
+    match &grant.app.client_id {
         ConfigValue::Plain(id) => hash(&format!("{tenant} {id}")),
         ConfigValue::From(source) => hash(&format!("{tenant} {source:?}")),
     }

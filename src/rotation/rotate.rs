@@ -24,14 +24,16 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, VersionId};
 use crate::token::{AccessToken, rotation_id};
 
+mod accepted;
 mod history;
 mod checking;
 mod claiming;
+mod credential;
 mod redeeming;
 mod saving;
 mod turn;
 
-pub(crate) use self::redeeming::AppCredential;
+pub(crate) use self::credential::AppCredential;
 
 /// Carries out the steps for one token.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub struct Rotator<I, V, R> {
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
+    /// Whether an older version of the credential was looked for.
+    fell_back: bool,
     redemption: Option<Permit>,
     new_version: Option<Permit>,
     events: Vec<Event>,
@@ -77,7 +81,14 @@ struct Proof {
 
 impl Attempt {
     fn new(id: Uuid) -> Self {
-        Self { id, credential: None, redemption: None, new_version: None, events: Vec::new() }
+        Self {
+            id,
+            credential: None,
+            fell_back: false,
+            redemption: None,
+            new_version: None,
+            events: Vec::new(),
+        }
     }
 
     fn note(&mut self, event: Event) {
@@ -304,7 +315,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let (vault, name) = (self.grant.secret.vault_name(), self.grant.secret.name.as_str());
         let action = format!(
-            "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; where it was purged, sign in: `perennial login {}`",
+            "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; if it was purged, sign in: `perennial login {}`",
             self.grant.name
         );
         let summary = format!("the token's secret was deleted ({})", self.grant.secret);

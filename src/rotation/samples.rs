@@ -8,6 +8,7 @@ use crate::ports::failure::{Failure, Remedy};
 use crate::process::clock::Timestamp;
 use crate::rotation::state::{Blocked, Facts, Outage, PendingSave, Phase, State, Successor};
 use crate::token::RefreshToken;
+use crate::token::app::ManagedApp;
 use crate::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use crate::token::tags::Tags;
@@ -21,6 +22,11 @@ pub(crate) fn address(name: &str) -> SecretAddress {
     }
 }
 
+/// An app with a client secret from there.
+pub(crate) fn app(client_secret: Source) -> Arc<ManagedApp> {
+    Arc::new(ManagedApp::with_secret(ConfigValue::Plain("app".into()), client_secret))
+}
+
 /// Returns a token under the default policy, without checks by Partner Center.
 pub(crate) fn grant(name: &str) -> ManagedToken {
     ManagedToken {
@@ -31,8 +37,7 @@ pub(crate) fn grant(name: &str) -> ManagedToken {
         )),
         name: TokenName::new(name),
         tenant_id: "tenant".into(),
-        client_id: ConfigValue::Plain("app".into()),
-        client_secret: Source::Env("SECRET".into()),
+        app: app(Source::Env("SECRET".into())),
         secret: address("token"),
         scope: "s".into(),
         verify: Verify::Nothing,

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::ports::Acceptance;
+use crate::ports::IdentityExpiry;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind};
 use crate::process::clock::Timestamp;
@@ -20,6 +21,7 @@ use crate::token::version::{Version, VersionId};
 mod foreign;
 mod inherited;
 mod limits;
+mod older;
 mod pending;
 mod recent;
 mod verdict;
@@ -27,6 +29,7 @@ mod verdict;
 pub use self::foreign::ForeignWriter;
 pub use self::inherited::Inherited;
 pub use self::limits::{Limits, VAULT_CALLS_A_STEP};
+pub use self::older::OlderCredential;
 pub use self::pending::{PendingSave, Successor};
 pub use self::recent::{DAY, Recent, WatchRoom};
 pub use self::verdict::Noted;
@@ -72,6 +75,12 @@ pub struct State {
     pub credential_read_at: Option<Timestamp>,
     /// A fingerprint of the app credential in the last redemption. A change shows that the credential was replaced.
     pub credential_used: Option<u64>,
+    /// The expiry of this process's own identity, if known.
+    pub identity_expiry: Option<IdentityExpiry>,
+    /// The older version of the app's credential that is in use, if Entra rejects the newest one.
+    pub older_credential: Option<Box<OlderCredential>>,
+    /// The rejected version below which no older one was accepted, and when they were tried.
+    pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The unfinished redemption of this process, as marked on the version of a `strict` token.
     pub claim: Option<Uuid>,
     /// The mark of another process at the last read, and the time since which it is unchanged.
@@ -179,6 +188,7 @@ impl Facts {
 /// A version that was rejected and may be redeemed again.
 #[derive(Clone, Debug)]
 pub struct RefusedVersion {
+    /// The version that the facts are about.
     pub id: VersionId,
     /// The time of the last redemption.
     pub at: Timestamp,
@@ -211,6 +221,9 @@ impl State {
             app_secret_expires: None,
             credential_read_at: None,
             credential_used: None,
+            identity_expiry: None,
+            older_credential: None,
+            older_tried: None,
             claim: None,
             sighted: None,
             in_line: false,

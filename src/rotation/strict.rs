@@ -169,7 +169,7 @@ pub fn elsewhere(mark: &Mark) -> Failure {
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and see why it cannot save; where it is gone, a daemon goes on {} minutes after its last sign of life",
+        "keep that process running and find out why it cannot save; if it has ended, a daemon continues {} minutes after its last sign of life",
         (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);
@@ -205,7 +205,7 @@ pub fn too_slow() -> Failure {
 pub fn no_room() -> Failure {
     let summary = format!("the newest version has {MAX_TAGS} tags, so a redemption cannot be marked on it");
     let failure = Failure::new(Kind::VaultRefused, Remedy::Operator, FailureSubject::Saving, summary);
-    Failure { action: Some("take a tag off the newest version".into()), ..failure }
+    Failure { action: Some("remove a tag from the newest version".into()), ..failure }
 }
 
 /// Returns a new version that Key Vault rejects because it has too many tags (docs/azure-facts.md F207). If this
@@ -225,7 +225,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
     differs.then(|| {
-        let summary = "the token belongs to another user than user_oid says, by the tags of its version; it was not redeemed";
+        let summary = "according to the tags of its version, the token belongs to another user than user_oid names; it was not redeemed";
         Failure::new(Kind::WrongIdentity, Remedy::Operator, FailureSubject::Grant, summary)
     })
 }
@@ -234,7 +234,7 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
 /// left.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
-        "{}; the stored token is spent, and its successor is held and not saved: it is lost when this process ends",
+        "{}; the stored token no longer works, and its successor is held in memory only: it is lost if this process ends",
         failure.summary
     );
     Failure { summary, ..failure }
@@ -248,7 +248,7 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     }
     let Mark { since, command, .. } = mark;
     let summary = format!(
-        "{}; it was redeemed at {} (`{command}`) and its answer was lost, and with it the successor",
+        "{}; it was redeemed at {} (`{command}`), and the answer with its successor was lost",
         failure.summary,
         rfc3339(*since)
     );
@@ -264,7 +264,8 @@ pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     }
     let why = state.failure().map_or_else(String::new, |failure| format!(" ({})", failure.summary));
     state.phase = Phase::Unproved { due_at: now };
-    let summary = format!("the successor could not be saved and is lost{why}; the stored token is spent");
+    let summary =
+        format!("the successor could not be saved and is lost{why}; the stored token no longer works");
     Some(Failure::new(Kind::LoginRequired, Remedy::Login, FailureSubject::Grant, summary))
 }
 
@@ -379,12 +380,14 @@ mod tests {
         let elsewhere = elsewhere(&mark);
         assert!(elsewhere.summary.contains("another process (`run`)"), "{elsewhere:?}");
         assert!(action(&elsewhere).starts_with("keep that process running"), "{elsewhere:?}");
-        assert_eq!(action(&no_room()), "take a tag off the newest version");
+        assert_eq!(action(&no_room()), "remove a tag from the newest version");
         assert!(
-            withheld(refused(Remedy::Operator)).summary.starts_with("AADSTS70000; the stored token is spent")
+            withheld(refused(Remedy::Operator))
+                .summary
+                .starts_with("AADSTS70000; the stored token no longer works")
         );
         let lost = lost_answer(refused(Remedy::Login), &mark);
-        assert!(lost.is_definite && lost.summary.contains("its answer was lost"), "{lost:?}");
+        assert!(lost.is_definite && lost.summary.contains("with its successor was lost"), "{lost:?}");
         assert!(!lost_answer(refused(Remedy::Retry), &mark).is_definite);
     }
 }

@@ -51,8 +51,8 @@ const CONNECTION_LIVES: Duration = Duration::from_secs(60);
 /// The maximum size of a request's head. Only this much of a request is held in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const NOT_SERVED: &str = "this names tokens, so it is served on a loopback address only: set status = true in [http] to serve it here\n";
-const NOT_THIS_HOST: &str = "on a loopback address only the host names localhost, 127.0.0.1 and [::1] are served: a proxy must set the Host header to one of them\n";
+const NOT_SERVED: &str = "this page names tokens, so only a loopback address serves it: set status = true in [http] to serve it here\n";
+const NOT_THIS_HOST: &str = "on a loopback address, the Host header must be localhost, 127.0.0.1 or [::1]: a proxy must set the Host header to one of them\n";
 const NOT_FOUND: &str = "not found: try /health, /metrics, /livez, /readyz, /status or /\n";
 
 /// Settings and data of the endpoints, in addition to the status board.

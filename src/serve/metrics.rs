@@ -65,7 +65,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_build_info",
         kind: MetricType::Gauge,
         labels: &["version", "revision", "rustc", "instance"],
-        help: "Always 1; which program and which instance this is.",
+        help: "Always 1; the version and the instance.",
         samples: |drawn, mut to| {
             let instance = drawn.snapshots.first().map_or("", |of| &of.grant.deployment.instance);
             to.put(&[VERSION, REVISION, RUSTC, instance], &ConstGauge::new(1))
@@ -89,14 +89,14 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_token_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "When the stored token ends, by its age.",
+        help: "When the stored token expires, computed from its age.",
         samples: |drawn, to| instants(drawn, to, |of| of.expires_at),
     },
     Metric {
         name: "perennial_token_runway_seconds",
         kind: MetricType::Gauge,
         labels: &["token"],
-        help: "Time until the first of the token's and its app secret's end; 0 once refused.",
+        help: "Time until the token or its app secret expires, whichever is first; 0 once rejected.",
         samples: |drawn, to| {
             of_tokens(drawn, to, |of| of.runway(drawn.scrape.now).map(|left| left.num_seconds()))
         },
@@ -133,7 +133,7 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_rotations_total",
         kind: MetricType::Counter,
         labels: &["token", "outcome"],
-        help: "Attempts to save a successor: saved, gave_way to a newer sign-in, or failed and to be tried again.",
+        help: "Attempts to save a successor: saved, gave_way to a newer sign-in, or failed (retried).",
         samples: rotations,
     },
     Metric {
@@ -154,21 +154,21 @@ pub const METRICS: [Metric; 15] = [
         name: "perennial_app_secret_expiry_timestamp_seconds",
         kind: MetricType::Gauge,
         labels: &["client_id"],
-        help: "When the app's secret ends, if the configuration names the app's id and the end is known.",
+        help: "When the app's secret expires, if known and the configuration names the app's id.",
         samples: app_secrets,
     },
     Metric {
         name: "perennial_http_client_request_duration_seconds",
         kind: MetricType::Histogram,
         labels: &["peer", "operation", "code"],
-        help: "Calls to other servers, by HTTP status or by why there was none.",
+        help: "Calls to other servers, by HTTP status or by the reason for no answer.",
         samples: |drawn, to| drawn.scrape.calls.durations().encode(to.encoder),
     },
     Metric {
         name: "perennial_alert_deliveries_total",
         kind: MetricType::Counter,
         labels: &["sink", "outcome"],
-        help: "Attempts to deliver an alert: delivered, or failed and to be tried again.",
+        help: "Attempts to deliver an alert: delivered, or failed (retried).",
         samples: alert_deliveries,
     },
 ];

@@ -63,8 +63,8 @@ pub fn render(status: &Status, view: &View) -> Markup {
                             }
                         }
                         p.stale {
-                            "Out of date: this is how it was at " (status.now.format("%H:%M:%S")) ". "
-                            a href=(view.address()) { "Load it again" }
+                            "Out of date: last loaded at " (status.now.format("%H:%M:%S")) ". "
+                            a href=(view.address()) { "Reload" }
                         }
                     }
                     main {
@@ -78,7 +78,7 @@ pub fn render(status: &Status, view: &View) -> Markup {
                     footer.soft {
                         span {
                             "Perennial " (status.version) ", "
-                            @if paused { "paused" } @else { "loads itself again every 15 s" }
+                            @if paused { "paused" } @else { "reloads every 15 s" }
                             "; all times are UTC"
                         }
                         a href="status" { "Status as JSON" }

@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::SubsecRound as _;
 use chrono::TimeDelta;
@@ -21,6 +22,7 @@ use crate::token::managed::Deployment;
 
 pub(crate) mod action;
 mod cause;
+mod credential;
 mod severity;
 
 pub use self::cause::{Cause, causes};
@@ -29,8 +31,6 @@ pub(crate) use self::severity::severity;
 
 /// A temporary failure is reported after this many failed attempts.
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
-/// How long before its expiry the app's secret is reported. The warning leaves time for a maintenance window.
-const APP_SECRET_WARNING: TimeDelta = TimeDelta::days(30);
 /// The maximum tolerated error of the host's clock. A larger error may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 /// The uptime after which every token must have been tried once.
@@ -175,7 +175,7 @@ pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Con
     let retry = Remedy::Retry;
     untried
         .map(|of| {
-            let summary = "it has not been tried since Perennial was started".to_owned();
+            let summary = "the token has not been checked since Perennial started".to_owned();
             Symptom::own(Kind::Overdue, retry, since, of, summary).condition(of, now)
         })
         .collect()
@@ -196,23 +196,28 @@ struct Symptom {
     remedy: Remedy,
     since: Timestamp,
     summary: String,
+    /// What to do, if neither the kind nor the failure says it.
+    action: Option<Arc<str>>,
     trace: Trace,
 }
 
 impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
         let cause = match kind {
-            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => Cause::app(of),
+            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown | Kind::AppCertificateUnregistered => {
+                Cause::app(of)
+            }
             _ => Cause::token(&of.grant.secret),
         };
-        Self { kind, cause, remedy, since, summary, trace: Trace::default() }
+        Self { kind, cause, remedy, since, summary, action: None, trace: Trace::default() }
     }
 
     fn condition(self, of: &Snapshot, now: Timestamp) -> Condition {
+        let action = self.action.map_or_else(|| action::of(self.kind, of, now), |action| action.to_string());
         let how_grave = (severity(self.kind, of.runway(now), of.lifetime()), self.remedy);
         Condition { trace: self.trace, ..Condition::new(self.kind, &self.cause, how_grave, self.since) }
             .of_token(of, now)
-            .with_texts(self.summary, of.grant.deployment.typed(&action::of(self.kind, of, now)))
+            .with_texts(self.summary, of.grant.deployment.typed(&action))
     }
 }
 
@@ -234,9 +239,9 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     if of.standing(now) == crate::status::snapshot::TokenState::Unsaved
         && let Some(since) = told_since
     {
-        let held = "a successor is held in memory and the vault does not take it";
+        let held = "a new token could not be saved in Key Vault yet, and is held in memory only";
         let spent = if of.grant.strict {
-            "; until it is saved no program has a token: the stored token is spent"
+            "; until it is saved, no program has a working token: the stored one no longer works"
         } else {
             ""
         };
@@ -251,12 +256,13 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         add(Kind::PartnerCenterRefused, Remedy::Operator, of.verdict_since().unwrap_or(now), summary);
     }
     if let Some(since) = of.same_token_at {
-        let summary = "the issuer returned the same refresh token, so it is not rotated".to_owned();
+        let summary =
+            "the issuer ([cloud] authority) returned the same refresh token, so it is not rotated".to_owned();
         add(Kind::SameRefreshToken, Remedy::Operator, since, summary);
     }
     if let Some((what, since)) = of.unverified {
         let summary = format!(
-            "the issuer redeems the token and does not say for which {what}: that could not be compared with the configuration"
+            "the issuer ([cloud] authority) redeems the token, but its answer does not name the {what}, so the configuration could not be verified"
         );
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
@@ -264,31 +270,18 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     if let Some(at) = overdue_since(of, now).filter(|_| told_since.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
-    match of.app_secret_expires {
-        Some(at) if at - APP_SECRET_WARNING <= now => {
-            let summary = format!("the app's secret ends at {}", crate::process::clock::rfc3339(at));
-            add(Kind::AppSecretExpiring, Remedy::Operator, at - APP_SECRET_WARNING, summary);
-        }
-        None if of.credential_read_at.is_some() => {
-            let summary =
-                "neither the vault nor the configuration says when the app's secret ends".to_owned();
-            add(
-                Kind::AppSecretExpiryUnknown,
-                Remedy::Operator,
-                of.credential_read_at.unwrap_or(now),
-                summary,
-            );
-        }
-        _ => {}
+    for (kind, since, summary) in credential::reported(of, now) {
+        add(kind, Remedy::Operator, since, summary);
     }
     if let Some(at) = of.unburied_at.filter(|at| *at + TOLD_FOR > now) {
-        let summary = "a sign-in was written over by a rotation in flight; it was put back on top".to_owned();
+        let summary = "a rotation overwrote a newer sign-in; Perennial restored the sign-in".to_owned();
         add(Kind::BuriedSignIn, Remedy::Operator, at, summary);
     }
     if let Some(writer) = of.foreign_writer.filter(|writer| writer.seen_at + TOLD_FOR > now) {
         let summary = "another writer keeps replacing this secret".to_owned();
         add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
+    found.extend(credential::identity_expiring(of, now));
     found
 }
 
@@ -329,6 +322,7 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
         remedy: failure.remedy,
         since: expired_at.map_or(since, |at| at.min(since)),
         summary: format!("{}{expiry}", failure.summary),
+        action: None,
         trace: failure.trace.clone(),
     }
 }

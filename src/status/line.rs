@@ -8,11 +8,16 @@ use crate::status::snapshot::{Snapshot, TokenState};
 pub fn line(snapshots: &[Snapshot], now: Timestamp) -> String {
     let count = snapshots.len();
     let mut line = format!("{count} token{}", if count == 1 { "" } else { "s" });
-    let standings: Vec<TokenState> = snapshots.iter().map(|of| of.standing(now)).collect();
-    let mut parts = TokenState::ALL.iter().filter_map(|state| {
+    // A token that this process has not read yet may be in any state.
+    let (read, unread): (Vec<&Snapshot>, Vec<&Snapshot>) =
+        snapshots.iter().partition(|of| of.was_tried() || of.standing(now) != TokenState::Unknown);
+    let standings: Vec<TokenState> = read.iter().map(|of| of.standing(now)).collect();
+    let parts = TokenState::ALL.iter().filter_map(|state| {
         let count = standings.iter().filter(|standing| *standing == state).count();
         (count > 0).then(|| format!("{count} {}", words(*state, count)))
     });
+    let unread = (!unread.is_empty()).then(|| format!("{} not checked yet", unread.len()));
+    let mut parts = parts.chain(unread);
     if let Some(first) = parts.next() {
         line = parts.fold(format!("{line}: {first}"), |line, part| format!("{line}, {part}"));
     }
@@ -32,8 +37,8 @@ pub fn words(state: TokenState, count: usize) -> &'static str {
         (TokenState::Unsaved, _) => "unsaved",
         (TokenState::NeedsLogin, 1) => "needs a sign-in",
         (TokenState::NeedsLogin, _) => "need a sign-in",
-        (TokenState::NeedsOperator, 1) => "needs an operator",
-        (TokenState::NeedsOperator, _) => "need an operator",
+        (TokenState::NeedsOperator, 1) => "needs an administrator",
+        (TokenState::NeedsOperator, _) => "need an administrator",
         (TokenState::PartnerCenterRefused, _) => "rejected by Partner Center",
         (TokenState::Expired, _) => "expired",
         (TokenState::Off, _) => "off",
@@ -66,8 +71,8 @@ mod tests {
     fn the_line_counts_the_states_and_names_the_next_step() {
         let all = [snapshot(true, TimeDelta::hours(4)), snapshot(false, TimeDelta::days(1))];
 
-        assert_eq!(line(&all, now()), "2 tokens: 1 current, 1 unconfirmed; next step at 14:00 UTC");
-        let later = "1 token: 1 unconfirmed; next step on 2026-03-09 at 10:00 UTC";
+        assert_eq!(line(&all, now()), "2 tokens: 1 current, 1 not checked yet; next step at 14:00 UTC");
+        let later = "1 token: 1 not checked yet; next step on 2026-03-09 at 10:00 UTC";
         assert_eq!(line(&all[1..], now()), later);
         assert_eq!(line(&[], now()), "0 tokens");
     }

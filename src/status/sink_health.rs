@@ -98,7 +98,7 @@ impl SinkHealth {
         if std::mem::replace(&mut record.has_inherited, true) || record.trouble.is_some() {
             return false;
         }
-        let why = "it could not be before Perennial was started again".to_owned();
+        let why = "it failed before Perennial was restarted".to_owned();
         record.trouble =
             Some(Trouble { since: now, why, attempts: 0, permanent: true, severity: Severity::Warning });
         true
@@ -152,7 +152,7 @@ pub fn undeliverable(
     why: &str,
     (severity, since): (Severity, Timestamp),
 ) -> Condition {
-    let summary = format!("the alert sink {sink} cannot be delivered to: {why}");
+    let summary = format!("delivery to the alert sink {sink} failed: {why}");
     let cause = Cause::sink(sink, here);
     Condition::new(Kind::AlertUndeliverable, &cause, (severity, Remedy::Operator), since)
         .with_texts(summary, here.typed(&action::of_sink(sink)))

@@ -9,12 +9,15 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use crate::ports::IdentityExpiry;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
 use crate::rotation::schedule::{Next, Timing};
-use crate::rotation::state::{Blocked, ForeignWriter, Inherited, Noted, Outage, Phase, State};
+use crate::rotation::state::{
+    Blocked, ForeignWriter, Inherited, Noted, OlderCredential, Outage, Phase, State,
+};
 use crate::token::managed::{ManagedToken, Verify};
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, VersionId, tag};
@@ -110,6 +113,10 @@ pub struct Snapshot {
     heard: Heard,
     /// When the app's secret expires, if known.
     pub app_secret_expires: Option<Timestamp>,
+    /// The expiry of this process's own identity, if known.
+    pub identity_expiry: Option<IdentityExpiry>,
+    /// The older version of the app's credential in use, if Entra rejects the newest one.
+    pub older_credential: Option<Box<OlderCredential>>,
     /// When the app's secret was first read. Until the first read, an unknown expiry of the secret is not reported.
     pub credential_read_at: Option<Timestamp>,
     /// The current failure that a person must fix.
@@ -205,6 +212,8 @@ impl Snapshot {
             heard,
             app_secret_expires: state.app_secret_expires.or(grant.app_secret_expires),
             credential_read_at: state.credential_read_at,
+            identity_expiry: state.identity_expiry.clone(),
+            older_credential: state.older_credential.clone(),
             blocked: state.blocked.clone(),
             outage: state.outage.clone(),
             unverified: facts.and_then(|facts| facts.unverified),
@@ -264,7 +273,7 @@ impl Snapshot {
 
     /// The app's client id, if the configuration contains it.
     pub fn client_id(&self) -> Option<&str> {
-        match &self.grant.client_id {
+        match &self.grant.app.client_id {
             ConfigValue::Plain(id) => Some(id),
             ConfigValue::From(_) => None,
         }

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, io};
 
-use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
 use crate::process::file::FileError;
@@ -46,10 +46,10 @@ pub enum SourceError {
     #[error("there is no credential {0}: CREDENTIALS_DIRECTORY is not set (LoadCredential= in the unit)")]
     NoCredentials(String),
     /// The id of a systemd credential is not a plain file name.
-    #[error("{0:?} cannot be the id of a systemd credential")]
+    #[error("{0:?} is not a valid id of a systemd credential")]
     BadCredential(String),
     /// The secret is in a vault. This module does not read vaults.
-    #[error("the secret {0} is in a vault and cannot be read from this machine")]
+    #[error("the secret {0} is in a vault, not on this machine")]
     InVault(String),
 }
 
@@ -72,6 +72,17 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     }
 }
 
+/// The same for content that need not be text, unchanged.
+///
+/// # Errors
+/// Operator: they name the place, never the content.
+pub fn read_bytes(source: &Source) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    match source {
+        Source::File(path) => content_of(path),
+        other => read_local(other).map(|text| Zeroizing::new(text.expose_secret().as_bytes().to_vec())),
+    }
+}
+
 fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceError> {
     if id.is_empty() || id.contains('/') || id == "." || id == ".." {
         return Err(SourceError::BadCredential(id.to_owned()));
@@ -80,11 +91,15 @@ fn read_credential(directory: &Path, id: &str) -> Result<SecretString, SourceErr
 }
 
 fn read_file(path: &Path) -> Result<SecretString, SourceError> {
+    usable(&content_of(path)?, &path.display().to_string())
+}
+
+fn content_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let place = path.display().to_string();
     // The vector has room for the whole file. If it had to grow, a copy of the secret would stay in memory.
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     match file::read_into(&mut content, path, MAX_BYTES) {
-        Ok(()) => usable(&content, &place),
+        Ok(()) => Ok(content),
         Err(FileError::Unreadable(reason)) => Err(SourceError::Unreadable { path: path.to_owned(), reason }),
         Err(FileError::NotAFile) => Err(SourceError::Unusable { place, fault: "is not a regular file" }),
         Err(FileError::TooLong(_)) => Err(SourceError::Unusable { place, fault: TOO_LONG }),
@@ -122,8 +137,6 @@ pub fn usable(content: &[u8], place: &str) -> Result<SecretString, SourceError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use secrecy::ExposeSecret as _;
 
     #[test]
     fn newline_quotes_and_byte_order_mark_are_trimmed_from_a_secret() {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::clock::Timestamp;
-use crate::token::secret::{ConfigValue, SecretAddress, Source};
+use crate::token::app::ManagedApp;
+use crate::token::secret::SecretAddress;
 
 /// The operator's name for a token, as it appears in logs, metrics and alerts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,10 +125,8 @@ pub struct ManagedToken {
     pub name: TokenName,
     /// The tenant: a GUID or a verified domain.
     pub tenant_id: String,
-    /// The app's client id.
-    pub client_id: ConfigValue,
-    /// The source of the app's secret.
-    pub client_secret: Source,
+    /// The app that it belongs to. Tokens of one `[[app]]` share it.
+    pub app: Arc<ManagedApp>,
     /// The vault secret in which Perennial stores the token.
     pub secret: SecretAddress,
     /// The scope that Perennial requests when it redeems the token. Most tokens share the default scope.
@@ -152,11 +151,8 @@ impl ManagedToken {
     /// The vaults that the token needs. The vault that stores the token comes first.
     pub fn vaults(&self) -> Vec<Arc<str>> {
         let mut vaults = vec![self.secret.vault.clone()];
-        let id = if let ConfigValue::From(source) = &self.client_id { Some(source) } else { None };
-        for source in id.into_iter().chain([&self.client_secret]) {
-            if let Source::Secret(at) = source
-                && !vaults.contains(&at.vault)
-            {
+        for at in self.app.in_vaults() {
+            if !vaults.contains(&at.vault) {
                 vaults.push(at.vault.clone());
             }
         }

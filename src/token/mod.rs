@@ -1,16 +1,19 @@
-//! Tokens and their storage. This file has the token types. The submodules cover the configuration of a token and the
-//! sources of secret values. Other submodules cover the versions and tags of a vault secret.
+//! Tokens and their storage: the token types here; beside them each token's configuration (`managed`) and its app's
+//! (`app`), the places of secret values (`secret`, `local_secret`), certificates and what they sign (`certificate`), and
+//! a vault secret's versions with their tags.
 //!
-//! The types in these modules make no decisions and use no clock, vault or network.
+//! No type here makes a decision or uses a clock, a vault or the network.
 //!
-//! Invariant: `Debug` and `Display` of these types never show a secret.
+//! Invariant: no type here shows a secret through `Debug` or `Display`.
 
+pub mod app;
 pub mod managed;
 pub mod secret;
 pub mod version;
 pub mod tags;
 pub mod local_secret;
 pub mod claims;
+pub mod certificate;
 
 use std::fmt;
 

@@ -8,6 +8,7 @@ use crate::rotation::samples;
 use crate::rotation::state::State;
 use crate::status::condition::action;
 use crate::status::samples::snapshot;
+use crate::token::app::ManagedApp;
 use crate::token::managed::{ManagedToken, TokenName};
 use crate::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 
@@ -30,8 +31,7 @@ fn grant(client_secret: Source) -> ManagedToken {
     ManagedToken {
         name: TokenName::new(&"n".repeat(64)),
         tenant_id: "t".repeat(64),
-        client_id: ConfigValue::Plain(GUID.into()),
-        client_secret,
+        app: ManagedApp::with_secret(ConfigValue::Plain(GUID.into()), client_secret).into(),
         secret: address(),
         user_oid: Some(GUID.into()),
         ..samples::grant("")

@@ -55,13 +55,11 @@ pub(super) fn judged(answer: Result<Received, NoResponse>) -> Result<(), Undeliv
     let Received { status, retry_after, refusal } = answer;
     let (status, why) = match (status, refusal) {
         (_, Some(Refusal::Status(behind))) => {
-            (behind, format!("it answered with HTTP status {status} and says that Teams answered {behind}"))
+            (behind, format!("HTTP status {status}, but Teams itself answered {behind}"))
         }
-        (200..=299, Some(Refusal::Word(word))) => {
-            (400, format!("it answered with HTTP status {status} ({word})"))
-        }
-        (_, Some(Refusal::Word(word))) => (status, format!("it answered with HTTP status {status} ({word})")),
-        (_, None) => (status, format!("it answered with HTTP status {status}")),
+        (200..=299, Some(Refusal::Word(word))) => (400, format!("HTTP status {status} ({word})")),
+        (_, Some(Refusal::Word(word))) => (status, format!("HTTP status {status} ({word})")),
+        (_, None) => (status, format!("HTTP status {status}")),
     };
     match status {
         200..=299 => Ok(()),

@@ -56,7 +56,7 @@ fn are_tried(snapshots: &[Snapshot], now: Timestamp) -> bool {
 /// # Errors
 /// The delivery failed.
 pub async fn try_heartbeat(url: &Source, outbound: &Outbound) -> Result<(), Undelivered> {
-    ping(url, outbound, "this is a test by `perennial check --alerts`".to_owned()).await
+    ping(url, outbound, "this is a test ping from `perennial check --alerts`".to_owned()).await
 }
 
 async fn ping(url: &Source, outbound: &Outbound, line: String) -> Result<(), Undelivered> {

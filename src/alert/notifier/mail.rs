@@ -119,8 +119,9 @@ async fn deliver(post: &SmtpServer, tls: Tls, mail: Mail, calls: &Calls) -> Resu
 }
 
 fn letter(post: &SmtpServer, mail: Mail) -> Result<Message, Undelivered> {
-    let address =
-        |text: &str| text.parse::<Address>().map_err(|_| Undelivered::settled("an address is wrong"));
+    let address = |text: &str| {
+        text.parse::<Address>().map_err(|_| Undelivered::settled("an email address is not valid"))
+    };
     let from = address(&post.from)?;
     let id = |id: uuid::Uuid| format!("<{id}@{}>", from.domain());
     let mut letter = Message::builder()
@@ -174,11 +175,11 @@ fn missed(error: &lettre::transport::smtp::Error) -> Undelivered {
 fn missing(error: &lettre::transport::smtp::Error) -> &'static str {
     let says = |text: &str| error.source().is_some_and(|why| why.to_string().contains(text));
     if says("non-ascii") {
-        "an address has letters outside ASCII, and the mail server does not support SMTPUTF8"
+        "an address has non-ASCII characters, and the mail server does not support SMTPUTF8"
     } else if says("STARTTLS") {
-        "the mail server does not support STARTTLS: give an address that begins with smtps://"
+        "the mail server does not support STARTTLS: use an address that starts with smtps://"
     } else {
-        "the mail server supports no way to log in that Perennial knows"
+        "the mail server offers no login method that Perennial supports"
     }
 }
 

@@ -66,7 +66,10 @@ impl SinkState {
         let refused = snapshots.iter().filter(|of| keeps && self.is_ours(of)).filter_map(|of| {
             let Some(Inherited::Refused(kind)) = of.inherited else { return None };
             let told = ended_of(kind, &Cause::token_by_name(&of.grant.name), of, (self.started, now));
-            Some(told.with_texts("it is told under another id from now on".to_owned(), "nothing".to_owned()))
+            Some(told.with_texts(
+                "Perennial reports this problem under another id from now on".to_owned(),
+                "nothing".to_owned(),
+            ))
         });
         refused.filter(|told| !self.known.contains(&told.id)).take(ENDS_AT_ONCE).collect()
     }

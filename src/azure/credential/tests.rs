@@ -54,6 +54,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
         tenant_id: "contoso".into(),
         client_id: "daemon".into(),
         client_secret: Source::File("/etc/perennial/vault-secret".into()),
+        expires: None,
     };
     for (error, code, action) in [
         ("invalid_client", 7_000_222, "store it in the file /etc/perennial/vault-secret"),
@@ -69,7 +70,7 @@ fn a_rejection_of_the_vaults_identity_names_its_action() {
             700_213,
             "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id daemon`",
         ),
-        ("invalid_client", 700_213, "it takes up to 15 minutes to work"),
+        ("invalid_client", 700_213, "this can take 15 minutes to take effect"),
         ("invalid_client", 700_024, "set this host's clock"),
         ("access_denied", 53003, "the conditional access policy for workload identities"),
         ("invalid_grant", 53003, "Service principal sign-ins, tenant contoso"),

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Entra, printable, redeemed, seconds, success};
 use crate::login::DeviceCode;
+use crate::ports::client::ClientProof;
 use crate::ports::{IssuerError, RefreshResponse};
 
 /// The lifetime of Entra's device codes in seconds: 15 minutes (docs/azure-facts.md F136).
@@ -34,11 +35,11 @@ pub struct CodeExchange<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret.
-    pub client_secret: &'a SecretString,
+    /// The app's credential.
+    pub proof: &'a ClientProof,
     /// The same scope as in the authorization request.
     pub scope: &'a str,
-    /// The same redirect URI as in the authorization request.
+    /// The same scope as in the authorization request.
     pub redirect_uri: &'a str,
     /// The authorization code.
     pub code: &'a SecretString,
@@ -55,8 +56,8 @@ pub struct DevicePoll<'a> {
     pub tenant: &'a str,
     /// The client id of the app.
     pub client_id: &'a str,
-    /// The app's secret. The grant must belong to the confidential app that redeems it later.
-    pub client_secret: &'a SecretString,
+    /// The app's credential: the grant must belong to the confidential app that redeems it later.
+    pub proof: &'a ClientProof,
     /// The device code that Entra issued.
     pub device_code: &'a SecretString,
     /// The id that is sent as the client request id.
@@ -79,19 +80,19 @@ impl Entra {
     /// # Errors
     /// Returns the same errors as `Issuer::redeem`.
     pub async fn exchange_code(&self, what: &CodeExchange<'_>) -> Result<RefreshResponse, IssuerError> {
-        let (secret, code) = (what.client_secret.expose_secret(), what.code.expose_secret());
+        let code = what.code.expose_secret();
         let verifier = what.verifier.expose_secret();
-        let form = [
+        let mut form = vec![
             ("grant_type", "authorization_code"),
             ("client_id", what.client_id),
-            ("client_secret", secret),
             ("code", code),
             ("redirect_uri", what.redirect_uri),
             ("code_verifier", verifier),
             ("scope", what.scope),
         ];
+        form.extend(what.proof.fields());
         let answer = self.post((what.tenant, "token"), "sign_in", what.id, &form).await?;
-        let secrets = [secret, code, verifier];
+        let secrets = [what.proof.expose(), code, verifier];
         redeemed(success(&answer, &secrets)?, &secrets)
     }
 
@@ -119,15 +120,12 @@ impl Entra {
     /// # Errors
     /// Returns the same errors as `Issuer::redeem`. `login::polling` says what an error means.
     pub async fn poll_device_code(&self, what: &DevicePoll<'_>) -> Result<RefreshResponse, IssuerError> {
-        let (secret, code) = (what.client_secret.expose_secret(), what.device_code.expose_secret());
-        let form = [
-            ("grant_type", DEVICE_GRANT),
-            ("client_id", what.client_id),
-            ("client_secret", secret),
-            ("device_code", code),
-        ];
+        let code = what.device_code.expose_secret();
+        let mut form =
+            vec![("grant_type", DEVICE_GRANT), ("client_id", what.client_id), ("device_code", code)];
+        form.extend(what.proof.fields());
         let answer = self.post((what.tenant, "token"), "sign_in", what.id, &form).await?;
-        let secrets = [secret, code];
+        let secrets = [what.proof.expose(), code];
         redeemed(success(&answer, &secrets)?, &secrets)
     }
 }

@@ -8,10 +8,13 @@ use secrecy::SecretString;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::azure::cloud::CloudName;
+use crate::azure::identity::IdentityHost;
 use crate::net::calls::CallLabels;
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, reply};
 use crate::net::no_response::NoResponse;
+use crate::ports::client::ClientProof;
 use crate::ports::diagnosis::diagnose;
 use crate::ports::failure::{Failure, Kind};
 use crate::token::claims::Claim;
@@ -31,11 +34,12 @@ fn refusal(status: u16, body: &str) -> OAuthError {
 }
 
 async fn redeem(entra: &Loopback, calls: &Arc<Calls>) -> Result<RefreshResponse, IssuerError> {
-    let issuer = Entra::new(entra.base.clone(), Arc::clone(&entra.http), Arc::clone(calls));
+    let host = HostAssertions::new(IdentityHost::Imds, CloudName::Public, Arc::clone(calls));
+    let issuer = Entra::new(entra.base.clone(), host, Arc::clone(&entra.http), Arc::clone(calls));
     let what = RefreshRequest {
         tenant: "contoso.onmicrosoft.com",
         client_id: "app",
-        client_secret: &SecretString::from(SECRET),
+        proof: &ClientProof::Secret(SecretString::from(SECRET)),
         scope: "https://api.partnercenter.microsoft.com/user_impersonation",
         token: &RefreshToken::new(TOKEN),
         rotation_id: Uuid::nil(),
@@ -248,9 +252,10 @@ async fn the_request_is_what_entra_wants() {
     assert!(!seen[0].headers.contains_key("accept-encoding"), "a bound on size is one of bytes sent");
     assert_eq!(
         seen[0].body,
-        "grant_type=refresh_token&client_id=app&client_secret=s%7E3cr%2Bt%26%3D\
+        "grant_type=refresh_token&client_id=app\
          &refresh_token=0.AXoA-canary_x%7Ey\
-         &scope=https%3A%2F%2Fapi.partnercenter.microsoft.com%2Fuser_impersonation+offline_access+openid+profile"
+         &scope=https%3A%2F%2Fapi.partnercenter.microsoft.com%2Fuser_impersonation+offline_access+openid+profile\
+         &client_secret=s%7E3cr%2Bt%26%3D"
     );
     let redeemed = calls.durations().get(&CallLabels::new(CallTarget::Entra, "redeem", "200"));
     assert_eq!(redeemed.map(|durations| durations.count()), Some(1));

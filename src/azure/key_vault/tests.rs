@@ -55,6 +55,7 @@ impl Fixture {
             tenant_id: "tenant".into(),
             client_id: "daemon".into(),
             client_secret: Source::File(secret.clone()),
+            expires: None,
         };
         let cloud = Cloud {
             name: CloudName::Public,
@@ -409,7 +410,7 @@ async fn a_secret_that_cannot_be_read_is_named() {
     let why = format!("{} is empty", fixture.secret.display());
     assert_eq!(told(&error), (why.as_str(), false, true));
     let action = error.failure(SecretRole::Own, &fixture.at).action.unwrap_or_default();
-    assert!(action.starts_with("make client_secret of [vault] readable for the user"), "{action}");
+    assert!(action.starts_with("make client_secret of [vault] readable by the user"), "{action}");
     assert!(fixture.server.lines().is_empty());
 }
 

@@ -162,7 +162,7 @@ fn a_version_of_another_secret_is_rejected() {
     };
     let id = "0123456789abcdef0123456789abcdef";
 
-    let found = version_id(&at, &format!("https://x.vault.azure.net/secrets/pc-token/{id}"));
+    let found = version_id(&at, "secrets", &format!("https://x.vault.azure.net/secrets/pc-token/{id}"));
     assert_eq!(found, Some(VersionId(id.into())));
     for bad in [
         String::new(),
@@ -171,6 +171,6 @@ fn a_version_of_another_secret_is_rejected() {
         "https://x.vault.azure.net/secrets/pc-token".into(),
         format!("https://x.vault.azure.net/secrets/pc-token/{id}/../other"),
     ] {
-        assert_eq!(version_id(&at, &bad), None, "{bad}");
+        assert_eq!(version_id(&at, "secrets", &bad), None, "{bad}");
     }
 }

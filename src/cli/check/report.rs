@@ -86,8 +86,9 @@ fn configuration(config: &Config) -> Value {
         json!({
             "name": token.name.as_str(),
             "secret": token.secret.to_string(),
-            "client_id": match &token.client_id { ConfigValue::Plain(_) => "here", ConfigValue::From(source) => kind(source) },
-            "client_secret": kind(&token.client_secret),
+            "client_id": match &token.app.client_id { ConfigValue::Plain(_) => "here", ConfigValue::From(source) => kind(source) },
+            "credential": token.app.credential.noun(),
+            "credential_from": token.app.credential.source().map(kind),
             "scope": &*token.scope,
             "verify": format!("{:?}", token.verify),
             "strict": token.strict,
@@ -133,7 +134,7 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
                 return Stop::Usage(format!(
-                    "{} is there already: name another file for --report",
+                    "{} already exists: name another file for --report",
                     path.display()
                 ));
             }
@@ -143,7 +144,7 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
     let written = file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"));
     written.with_context(|| format!("{} cannot be written", path.display())).map_err(Stop::Failed)?;
     eprintln!(
-        "{} is written. It holds no secret, and words such as token-1 in the place of names. Read it before you send it.",
+        "Wrote {}. It has no secrets, and words such as token-1 in place of names. Read it before you send it.",
         path.display()
     );
     Ok(())
@@ -164,17 +165,16 @@ impl Pseudonyms {
         let mut names: Vec<(&str, String)> = Vec::new();
         let host = |url: &str| Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
         for token in &config.tokens {
-            let sources = [Some(&token.client_secret), token_id(&token.client_id)];
             names.push(("token", token.name.to_string()));
             names.push(("tenant", token.tenant_id.clone()));
-            if let ConfigValue::Plain(id) = &token.client_id {
+            if let ConfigValue::Plain(id) = &token.app.client_id {
                 names.push(("app", id.clone()));
             }
             names.push(("secret", token.secret.name.as_str().to_owned()));
             names.extend(token.owner.clone().map(|owner| ("owner", owner)));
             names.push(("instance", token.deployment.instance.clone()));
             names.extend(token.vaults().iter().filter_map(|vault| Some(("vault", host(vault)?))));
-            for source in sources.into_iter().flatten() {
+            for source in token.app.sources() {
                 match source {
                     Source::Secret(at) => names.push(("secret", at.name.as_str().to_owned())),
                     Source::File(path) => names.push(("file", path.display().to_string())),
@@ -269,13 +269,6 @@ impl Pseudonyms {
             ));
         }
         None
-    }
-}
-
-fn token_id(id: &ConfigValue) -> Option<&Source> {
-    match id {
-        ConfigValue::Plain(_) => None,
-        ConfigValue::From(source) => Some(source),
     }
 }
 

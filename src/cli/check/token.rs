@@ -16,7 +16,9 @@ use crate::ports::failure::{Failure, Remedy};
 use crate::ports::{Acceptance, SecretRole, SecretUpdate, VaultError};
 use crate::process::relative;
 use crate::rotation::daemon;
+use crate::rotation::rotate::AppCredential;
 use crate::rotation::state::State;
+use crate::token::app::CredentialSource;
 use crate::token::rotation_id;
 use crate::token::version::Stored;
 
@@ -80,7 +82,7 @@ pub(super) async fn check(
     });
     let credential = match proof::credential(&rotator, id).await {
         Ok(credential) => {
-            steps.push(CheckStep::ok(CREDENTIAL, format!("app {} and its secret", credential.client_id)));
+            steps.push(CheckStep::ok(CREDENTIAL, readable(&rotator, &credential)));
             Some(credential)
         }
         Err(refused) => {
@@ -89,7 +91,9 @@ pub(super) async fn check(
         }
     };
     let (Some(stored), Some(credential)) = (stored, credential) else {
-        steps.extend([REDEEM, PARTNER_CENTER].map(|step| CheckStep::not_tried(step, "a step before failed")));
+        steps.extend(
+            [REDEEM, PARTNER_CENTER].map(|step| CheckStep::not_tried(step, "an earlier step failed")),
+        );
         return steps;
     };
     if args.no_redeem {
@@ -108,7 +112,7 @@ pub(super) async fn check(
             if args.write {
                 steps.push(update(&rotator, &proof.stored, id).await);
                 let state = rotate(&mut rotator, stop).await;
-                steps.push(written(&rotator, &state, "; the stored token is as good as before"));
+                steps.push(written(&rotator, &state, "; the stored token is unaffected"));
             } else {
                 steps.extend(unwritten());
             }
@@ -124,8 +128,25 @@ pub(super) async fn check(
 
 fn unwritten() -> [CheckStep; 2] {
     [(UPDATE, "update"), (WRITE, "setSecret")].map(|(step, right)| {
-        CheckStep::not_tried(step, format!("whether {right} is allowed (add --write to test it)"))
+        CheckStep::not_tried(step, format!("add --write to test whether {right} is allowed"))
     })
+}
+
+/// The credential that was read, what ends, and who else can read its private key.
+fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
+    let source = &rotator.grant.app.credential;
+    let ends = match credential.expires {
+        Some(at) => format!(", which ends on {}", at.format("%Y-%m-%d")),
+        None => String::new(),
+    };
+    let exportable = match (source, credential.is_exportable) {
+        (CredentialSource::VaultKey(_), Some(true)) => {
+            "; its private key is exportable: whoever may read the vault's secrets can read it (Key Vault Secrets User, Certificate User)"
+        }
+        (CredentialSource::VaultKey(_), Some(false)) => "; its private key cannot leave the vault",
+        _ => "",
+    };
+    format!("app {} and its {}{ends}{exportable}", credential.client_id, source.noun())
 }
 
 fn seen(rotator: &AzureRotator, stored: &Stored) -> String {
@@ -138,10 +159,11 @@ fn seen(rotator: &AzureRotator, stored: &Stored) -> String {
 
 fn redeemed(proof: &ProvenToken) -> String {
     let whose = &proof.whose;
-    let user = proof.facts.user_oid.as_deref().unwrap_or("a user");
-    let tenant = proof.facts.tenant_id.as_deref().unwrap_or("the tenant");
+    let user = proof.facts.user_oid.as_deref().map_or_else(|| "a user".to_owned(), |id| format!("user {id}"));
+    let tenant = proof.facts.tenant_id.as_deref();
+    let tenant = tenant.map_or_else(|| "the tenant".to_owned(), |id| format!("tenant {id}"));
     let unverified = if whose.unverified.is_any() {
-        format!("; the issuer does not say for which {}", whose.unverified)
+        format!("; Entra's answer does not name the {}", whose.unverified)
     } else {
         String::new()
     };
@@ -172,7 +194,7 @@ async fn update(rotator: &AzureRotator, stored: &Stored, id: Uuid) -> CheckStep 
     let (grant, version) = (&rotator.grant, &stored.version);
     let change = SecretUpdate { enabled: None, tags: Some(version.tags.clone()) };
     match rotator.vault.update(&grant.secret, &version.id, &change, id).await {
-        Ok(()) => CheckStep::ok(UPDATE, format!("the tags of version {}, as they were", version.id)),
+        Ok(()) => CheckStep::ok(UPDATE, format!("wrote the tags of version {} back unchanged", version.id)),
         Err(error) => CheckStep::failed(
             UPDATE,
             explain::vault(&error, SecretRole::Own, &grant.secret, grant.name.as_str()),
@@ -197,8 +219,8 @@ async fn rotate(rotator: &mut AzureRotator, stop: &CancellationToken) -> State {
 fn written(rotator: &AzureRotator, state: &State, consequence: &str) -> CheckStep {
     match (state.failure(), &state.newest) {
         (Some(failure), _) => CheckStep::failed(WRITE, refused(rotator, failure, consequence)),
-        (None, Some(newest)) => CheckStep::ok(WRITE, format!("version {}", newest.id)),
-        (None, None) => CheckStep::ok(WRITE, "the successor"),
+        (None, Some(newest)) => CheckStep::ok(WRITE, format!("saved version {}", newest.id)),
+        (None, None) => CheckStep::ok(WRITE, "saved the successor"),
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Draft {
     /// The name of the vault secret that holds the app's id, if the id is stored there.
     pub(super) app_id_secret: Option<String>,
     pub(super) app_secret: Option<String>,
+    /// The app's credential as a line of TOML, if it is not a secret.
+    pub(super) credential: Option<String>,
     pub(super) refresh_token: Option<String>,
 }
 
@@ -29,6 +31,7 @@ impl Draft {
             client_id: args.client_id.clone(),
             app_id_secret: known(layout::APP_ID),
             app_secret: args.app_secret.clone().or_else(|| known(layout::APP_SECRET)),
+            credential: credential(args),
             refresh_token: args.refresh_token.clone().or_else(|| known(layout::REFRESH_TOKEN)),
         }
     }
@@ -38,7 +41,7 @@ impl Draft {
         let known = [
             ("--tenant", self.tenant.is_some()),
             ("--client-id", self.client_id.is_some() || self.app_id_secret.is_some()),
-            ("--app-secret", self.app_secret.is_some()),
+            ("--app-secret", self.app_secret.is_some() || self.credential.is_some()),
             ("--refresh-token", self.refresh_token.is_some()),
         ];
         known.into_iter().filter(|(_, known)| !known).map(|(flag, _)| flag).collect()
@@ -51,8 +54,11 @@ impl Draft {
             Some(secret) => format!("{{ secret = {} }}", quoted(secret)),
             None => known(&self.client_id, UNKNOWN),
         };
+        let credential = self.credential.clone().unwrap_or_else(|| {
+            format!("client_secret = {{ secret = {} }}", known(&self.app_secret, "app-secret"))
+        });
         format!(
-            "# Written by `perennial init`. Every further key, with its default: config/perennial.toml in the sources.
+            "# Written by `perennial init`. All other keys, with their defaults: config/perennial.toml in the sources.
 
 [vault]
 url = {}
@@ -61,16 +67,24 @@ url = {}
 name = {}
 tenant_id = {}
 client_id = {client_id}
-client_secret = {{ secret = {} }}
+{credential}
 refresh_token = {}
 ",
             quoted(&self.vault),
             quoted(&self.name),
             known(&self.tenant, UNKNOWN),
-            known(&self.app_secret, "app-secret"),
             known(&self.refresh_token, "refresh-token"),
         )
     }
+}
+
+/// The line of the flag that names another credential than a secret.
+fn credential(args: &InitArgs) -> Option<String> {
+    let line = |key: &str, kind: &str, value: &String| format!("{key} = {{ {kind} = {} }}", quoted(value));
+    let key = args.app_key.as_ref().map(|name| line("client_certificate", "key", name));
+    let certificate = args.app_certificate.as_ref().map(|name| line("client_certificate", "secret", name));
+    let identity = args.managed_identity.as_ref().map(|id| line("client_assertion", "managed_identity", id));
+    key.or(certificate).or(identity)
 }
 
 /// Returns a text as a TOML basic string, which has the same form as a JSON string.

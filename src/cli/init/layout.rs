@@ -40,10 +40,10 @@ impl Layout {
         let customers = listed.iter().filter(|secret| text::guid(secret.name.as_str()).is_some()).count();
         match self {
             Self::Cipp if customers > 0 => remarks.push(format!(
-                "Secrets named by a tenant's id: {customers}. CIPP keeps a refresh token for each direct tenant there; add a [[token]] for each that Perennial is to keep."
+                "Secrets named after a tenant id: {customers}. CIPP stores a refresh token for each direct tenant there. Add a [[token]] for each one that Perennial should renew."
             )),
             Self::Powershell if has(EXCHANGE) => remarks.push(format!(
-                "{EXCHANGE} is left alone: it is for Exchange Online, not for Partner Center."
+                "{EXCHANGE} is ignored: it is for Exchange Online, not for Partner Center."
             )),
             Self::Cipp | Self::Powershell => {}
         }
@@ -75,12 +75,12 @@ mod tests {
         let cipp = Layout::Cipp.remarks(&vault(&["ApplicationID", "TenantID", customer]));
         assert_eq!(cipp.len(), 3, "{cipp:?}");
         assert!(cipp[0].contains("no secret ApplicationSecret") && cipp[1].contains("`perennial login`"));
-        assert!(cipp[2].starts_with("Secrets named by a tenant's id: 1."), "{cipp:?}");
+        assert!(cipp[2].starts_with("Secrets named after a tenant id: 1."), "{cipp:?}");
 
         let scripts = Layout::Powershell.remarks(&vault(&[&whole[..], &[EXCHANGE]].concat()));
         assert_eq!(
             scripts,
-            ["ExchangeRefreshToken is left alone: it is for Exchange Online, not for Partner Center."]
+            ["ExchangeRefreshToken is ignored: it is for Exchange Online, not for Partner Center."]
         );
     }
 }

@@ -90,7 +90,7 @@ fn attempt() -> Result<AuthorizationRequest, Stop> {
 async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
     match (Listener::bind(port).await, port) {
         (Err(error), Some(port)) if error.kind() == ErrorKind::AddrInUse => Err(Stop::Usage(format!(
-            "port {port} is taken by another program: name another one, or none (Entra ignores the port of http://localhost)"
+            "port {port} is in use by another program: choose another one, or leave out --port (Entra ignores the port of http://localhost)"
         ))),
         (bound, _) => bound.context("cannot listen on this machine's loopback address").map_err(Stop::Failed),
     }
@@ -141,7 +141,7 @@ async fn wait(
                 }
             }
         };
-        desk.voice.say("not_ours", &format!("Not taken: {}.", odd.as_str()));
+        desk.voice.say("not_ours", &format!("Not accepted: {}.", odd.as_str()));
     }
 }
 
@@ -163,10 +163,11 @@ async fn finish(
     scope: &str,
     code: &SecretString,
 ) -> Result<StoredLogin, StepFailure> {
+    let proof = desk.proof().await?;
     let exchange = CodeExchange {
         tenant: &desk.grant().tenant_id,
         client_id: desk.client_id(),
-        client_secret: desk.client_secret(),
+        proof: &proof,
         scope,
         redirect_uri,
         code,
@@ -197,7 +198,7 @@ fn told(outcome: &Result<StoredLogin, StepFailure>) -> ResultPage {
 fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFailure {
     let (name, app) = (&desk.grant().name, desk.client_id());
     let elsewhere = if pasted {
-        "the address to paste is the one at which the browser ended, whole".to_owned()
+        "paste the full address that the browser shows at the end of the sign-in".to_owned()
     } else {
         format!("if the browser is on another machine, use perennial login {name} --no-browser")
     };
@@ -205,7 +206,7 @@ fn nobody_came(desk: &LoginSession, patience: Duration, pasted: bool) -> StepFai
         Remedy::Retry,
         format!("the sign-in timed out after {}", humantime::format_duration(patience)),
         format!(
-            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); another AADSTS number there says what is wrong with the app or the account; {elsewhere}"
+            "if the page showed AADSTS50011, register the redirect URI http://localhost for app {app} (Authentication, platform Web); if it showed another AADSTS code, that code names the problem with the app or the account; {elsewhere}"
         ),
     )
 }

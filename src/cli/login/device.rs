@@ -16,8 +16,8 @@ use crate::ports::diagnosis::LoginMethod;
 use crate::ports::failure::Remedy;
 
 const WARNING: &str = "\
-Warning: device codes are what phishers send, so many tenants block this flow, and a policy made later ends
-tokens that came from it. It may also carry no second factor. Prefer the browser: --no-browser works over SSH.";
+Warning: phishers use device codes, so many tenants block this flow. A policy that blocks it later also ends its
+tokens. A token of this flow may lack a second factor. Prefer the browser: --no-browser works over SSH.";
 
 /// Signs a user in and stores the token.
 pub(super) async fn sign_in(
@@ -51,15 +51,15 @@ async fn wait(
     let lasts = code.expires_in.min(timeout.unwrap_or(Duration::MAX));
     let mut polling = Polling::new(code.interval, lasts, begun_at);
     let mut rest = polling.first().min(lasts);
-    let poll = DevicePoll {
-        tenant: &desk.grant().tenant_id,
-        client_id: desk.client_id(),
-        client_secret: desk.client_secret(),
-        device_code: &code.device_code,
-        id: desk.id,
-    };
     loop {
         tokio::time::sleep(rest).await;
+        let poll = DevicePoll {
+            tenant: &desk.grant().tenant_id,
+            client_id: desk.client_id(),
+            proof: &desk.proof().await?,
+            device_code: &code.device_code,
+            id: desk.id,
+        };
         let error = match desk.rotator.issuer.poll_device_code(&poll).await {
             Ok(signed_in) => return Ok(signed_in),
             Err(error) => error,

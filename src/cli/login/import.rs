@@ -29,9 +29,8 @@ pub(super) fn read() -> Result<RefreshToken, Stop> {
     let most = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
     bytes.reserve_exact(most);
     stdin.lock().take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| Stop::Failed(error.into()))?;
-    parse(&bytes).ok_or_else(|| {
-        Stop::Usage("stdin holds no refresh token: want one, on one line, and nothing else".into())
-    })
+    parse(&bytes)
+        .ok_or_else(|| Stop::Usage("stdin must hold one refresh token, on one line, and nothing else".into()))
 }
 
 fn parse(bytes: &[u8]) -> Option<RefreshToken> {
@@ -44,7 +43,8 @@ fn parse(bytes: &[u8]) -> Option<RefreshToken> {
 /// Redeems the token and stores the successor.
 pub(super) async fn sign_in(desk: &LoginSession, token: &RefreshToken) -> Result<StoredLogin, StepFailure> {
     desk.voice.say("redeeming", "Redeeming the token …");
-    let redeemed = desk.rotator.exchange(token, desk.credential(), desk.id).await;
+    let proof = desk.proof().await?;
+    let redeemed = desk.rotator.exchange(token, desk.client_id(), &proof, desk.id).await;
     let redeemed = redeemed.map_err(|error| desk.explain(&error, LoginMethod::Import))?;
     desk.keep(redeemed, None).await
 }

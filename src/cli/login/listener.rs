@@ -103,7 +103,7 @@ impl Listener {
         let shared = ListenerState { attempt, events: sender, taken: Arc::default(), port: self.port };
         let routes = Router::new()
             .route("/", any(answer))
-            .fallback(async || ResultPage::wrong(StatusCode::NOT_FOUND, "There is nothing here.").response())
+            .fallback(async || ResultPage::wrong(StatusCode::NOT_FOUND, "Page not found.").response())
             .with_state(shared);
         let limits = ClientLimits {
             connections: CONNECTIONS,
@@ -141,7 +141,10 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
     let (parts, body) = request.into_parts();
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !server::names_this_machine(text(header::HOST), Some(shared.port)) {
-        return ResultPage::wrong(StatusCode::MISDIRECTED_REQUEST, "This address is not served here.");
+        return ResultPage::wrong(
+            StatusCode::MISDIRECTED_REQUEST,
+            "This server does not serve that host name.",
+        );
     }
     let parameters = match parts.method {
         Method::GET => redirect::parameters(parts.uri.query().unwrap_or_default()),
@@ -169,7 +172,7 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
         }
     };
     let again =
-        || ResultPage::wrong(StatusCode::GONE, "This sign-in has been answered already. See the terminal.");
+        || ResultPage::wrong(StatusCode::GONE, "This sign-in has already been completed. See the terminal.");
     if shared.taken.swap(true, Ordering::SeqCst) {
         return again();
     }
@@ -181,7 +184,7 @@ async fn told(shared: &ListenerState, request: Request) -> ResultPage {
         return again();
     }
     let ended = || {
-        ResultPage::wrong(StatusCode::INTERNAL_SERVER_ERROR, "The sign-in was given up. See the terminal.")
+        ResultPage::wrong(StatusCode::INTERNAL_SERVER_ERROR, "The sign-in was canceled. See the terminal.")
     };
     page.await.unwrap_or_else(|_| ended())
 }

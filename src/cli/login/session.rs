@@ -2,7 +2,6 @@
 //!
 //! Owns the checks and the store, in this order.
 
-use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,6 +11,7 @@ use crate::login::judge::Expected;
 use crate::login::{StepFailure, explain, judge};
 use crate::ports::Resource as _;
 use crate::ports::Vault as _;
+use crate::ports::client::ClientProof;
 use crate::ports::diagnosis::{LoginMethod, Subject};
 use crate::ports::failure::{Failure, Remedy, Trace};
 use crate::ports::{Acceptance, IssuerError, RefreshResponse, ResourceError, SecretRole, VaultError};
@@ -65,13 +65,13 @@ impl LoginSession {
         replace_user: bool,
     ) -> Result<Self, StepFailure> {
         let id = rotation_id();
-        let credential = rotator.read_credential(id).await;
-        let (credential, _) = credential.map_err(|failure| not_read(&failure, &rotator.grant))?;
+        let credential = rotator.accepted_credential(id).await;
+        let credential = credential.map_err(|failure| not_read(&failure, &rotator.grant))?;
         let desk = Self { rotator, voice, id, credential, replace_user };
         if desk.before().await?.off {
             voice.say(
                 "turned_off",
-                "The newest version is disabled, which means off: a sign-in switches it on again.",
+                "The newest version is disabled, so rotation is off. A sign-in turns it on again.",
             );
         }
         Ok(desk)
@@ -85,7 +85,8 @@ impl LoginSession {
         if self.grant().strict || !stored.version.is_refused() {
             return None;
         }
-        match self.rotator.exchange(&stored.refresh_token(), &self.credential, self.id).await {
+        let proof = self.proof().await.ok()?;
+        match self.rotator.exchange(&stored.refresh_token(), self.client_id(), &proof, self.id).await {
             Err(IssuerError::Refused(refusal)) => refusal.claims,
             Ok(_) | Err(_) => None,
         }
@@ -99,12 +100,10 @@ impl LoginSession {
         &self.credential.client_id
     }
 
-    pub(super) fn credential(&self) -> &AppCredential {
-        &self.credential
-    }
-
-    pub(super) fn client_secret(&self) -> &SecretString {
-        &self.credential.secret
+    /// What proves the app in the next request.
+    pub(super) async fn proof(&self) -> Result<ClientProof, StepFailure> {
+        let proof = self.rotator.client_proof(&self.credential, &self.grant().tenant_id, self.id).await;
+        proof.map_err(|failure| not_read(&failure, self.grant()))
     }
 
     /// Explains why the issuer returned no tokens.
@@ -136,10 +135,8 @@ impl LoginSession {
         let whose = judge::judge(&expected, &answer)?;
         let user_name = judge::sign_in_name(&answer);
         if whose.unverified.is_any() {
-            let text = format!(
-                "The issuer does not say for which {} this is: it is not compared.",
-                whose.unverified
-            );
+            let text =
+                format!("Entra's answer does not name the {}, so that is not verified.", whose.unverified);
             self.voice.say("identity_unverified", &text);
         }
         let user_oid = whose.user_oid;
@@ -160,8 +157,10 @@ impl LoginSession {
         let lifetime = self.rotator.timing.policy().lifetime;
         let (new, dropped) = NewVersion::compose(answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
-            let text =
-                format!("These tags do not fit beside Perennial's and are left out: {}", dropped.join(", "));
+            let text = format!(
+                "There is no room for these tags beside Perennial's, so they are left out: {}",
+                dropped.join(", ")
+            );
             self.voice.say("tags_dropped", &text);
         }
         self.voice.say("storing", &format!("Storing it as {} …", self.grant().secret));
@@ -257,7 +256,7 @@ impl LoginSession {
         }
         let (name, vault) = (at.name.as_str(), at.vault_name());
         let action = format!(
-            "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, where its old versions are not wanted and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
+            "recover it: az keyvault secret recover --vault-name {vault} --name {name}; or, if you do not need its old versions and purge protection is off, purge it: az keyvault secret purge --vault-name {vault} --name {name}; then run perennial login {} again",
             self.grant().name
         );
         StepFailure::new(Remedy::Operator, summary, action)
@@ -266,13 +265,16 @@ impl LoginSession {
 
 fn not_read(failure: &Failure, grant: &ManagedToken) -> StepFailure {
     let action = failure.action.clone().map(String::from);
-    let action = action
-        .unwrap_or_else(|| format!("see that client_id and client_secret of {} can be read", grant.name));
+    let key = grant.app.credential.key();
+    let action =
+        action.unwrap_or_else(|| format!("check that client_id and {key} of {} can be read", grant.name));
     StepFailure::new(failure.remedy, failure.summary.clone(), format!("{action}; then run it again"))
 }
 
 fn no_verdict(error: &ResourceError) -> StepFailure {
-    let summary = format!("{error}: whether it accepts the token is not known, and nothing was stored");
+    let summary = format!(
+        "{error}; Perennial does not know whether Partner Center accepts the token, so nothing was stored"
+    );
     StepFailure::new(Remedy::Retry, summary, "sign in again once Partner Center answers")
 }
 
@@ -282,9 +284,9 @@ fn overtaken(stored: &Stored) -> StepFailure {
     StepFailure::new(
         Remedy::Retry,
         format!(
-            "the sign-in was stored, but {by} wrote version {} over it in the same moment",
+            "the sign-in was stored, but {by} overwrote it with version {} at the same moment",
             stored.version.id
         ),
-        "a running daemon puts the sign-in back on top by itself; see perennial status, and sign in again where it does not",
+        "a running daemon restores the sign-in automatically; check with perennial status, and sign in again if it does not",
     )
 }

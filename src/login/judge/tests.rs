@@ -73,7 +73,7 @@ fn another_tenant_app_or_user_is_rejected_with_its_action() {
     assert!(tenant.action.contains(TENANT) && tenant.remedy == Remedy::Login, "{tenant}");
     assert_eq!(refused(with("appid", json!("other")), "another app").remedy, Remedy::Operator);
     let pinned = ManagedToken { user_oid: Some("somebody".into()), ..grant() };
-    let user = refused(judged(&pinned, &signed_in(&claims())), "admits somebody only");
+    let user = refused(judged(&pinned, &signed_in(&claims())), "allows only somebody");
     assert!(user.action.contains("user_oid"), "{user}");
 }
 
@@ -102,7 +102,7 @@ fn a_user_is_replaced_only_with_replace_user() {
     let predecessor = "0c0ffee0-2222-4222-8222-222222222222";
     for (noted, summary) in [
         (predecessor, "is user 0c0ffee0-2222-4222-8222-222222222222's"),
-        ("predecessor\u{1b}[2J", "is another user's by its tag user-oid"),
+        ("predecessor\u{1b}[2J", "is another user's, by its tag user-oid"),
     ] {
         let told = refused(by(Some(noted), false), summary);
         assert!(told.action.ends_with("perennial login partner-center --replace-user"), "{told}");
@@ -133,7 +133,7 @@ fn a_user_who_cannot_be_compared_is_not_the_same_one() {
     let told = refused(by(&pinned, &nameless, None, true).map(|_| None), "does not say which user signed in");
     assert!(told.action.contains("`profile`") && told.remedy == Remedy::Operator, "{told}");
     for answer in [&nameless, &contradicted] {
-        let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "it may be another");
+        let told = refused(by(&grant(), answer, Some(USER), false).map(|_| None), "may not be the user");
         assert!(told.action.ends_with("--replace-user"), "{told}");
         assert!(by(&grant(), answer, Some(USER), true).is_ok());
         assert!(by(&grant(), answer, None, false).is_ok());

@@ -6,11 +6,11 @@ use crate::net::no_response::{NoResponse, TlsFault};
 pub fn network(why: NoResponse, host: &str) -> String {
     match why {
         NoResponse::NameUnknown | NoResponse::Lookup => {
-            format!("check DNS on this host, and the name: {host} cannot be looked up")
+            format!("check DNS on this host and the spelling of the name: {host} cannot be resolved")
         }
         NoResponse::Connect | NoResponse::TimedOut | NoResponse::Cut => {
             format!(
-                "check the network, firewall and proxy on the way to {host}; Perennial tries again by itself"
+                "check the network, firewall and proxy between this host and {host}; Perennial retries automatically"
             )
         }
         NoResponse::Tls(fault) => tls(fault, host),
@@ -26,13 +26,13 @@ fn tls(fault: TlsFault, host: &str) -> String {
             "check what answers at {host}: it must speak TLS 1.2 or 1.3, and no proxy or firewall may cut the handshake"
         ),
         TlsFault::UnknownIssuer | TlsFault::Certificate => format!(
-            "check the certificate that {host} shows: where a proxy inspects TLS, or the authority is private, give its root as ca_file of [cloud]"
+            "check the certificate of {host}; if a proxy inspects TLS or the certificate authority is private, set ca_file of [cloud] to its root certificate"
         ),
         TlsFault::OtherName => format!(
-            "check the name: {host} shows the certificate of another host; correct the address in the configuration, or exempt the host from the proxy that answers for it"
+            "{host} shows the certificate of another host: correct the address in the configuration, or exempt the host from the proxy that answers for it"
         ),
         TlsFault::Authority => format!(
-            "give the server at {host} a certificate of its own, signed by that authority, and keep the authority's as ca_file of [cloud]"
+            "give the server at {host} its own certificate, signed by that authority, and keep the authority's certificate as ca_file of [cloud]"
         ),
         TlsFault::NotInTime => format!(
             "set this host's clock: `timedatectl set-ntp true`; if the clock is right, renew the certificate of {host}"

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 
 use crate::ports::failure::Trace;
 use crate::process::clock::Timestamp;
+use crate::token::app::CredentialSource;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
@@ -31,8 +32,8 @@ pub enum LoginMethod {
 pub enum CredentialPlace<'a> {
     /// The credentials of the token's app.
     App {
-        /// The source of the app's client secret.
-        client_secret: &'a Source,
+        /// Its credential.
+        credential: &'a CredentialSource,
         /// The current time, from which a new client secret is valid.
         now: Timestamp,
     },
@@ -40,6 +41,8 @@ pub enum CredentialPlace<'a> {
     Vault {
         /// The source of the identity's client secret. `None` if it has none.
         client_secret: Option<&'a Source>,
+        /// The source of its certificate; `None` if it has none.
+        certificate: Option<&'a Source>,
     },
 }
 
@@ -56,7 +59,7 @@ pub struct Subject<'a> {
     pub authority: &'a str,
     /// The command that starts Perennial in this deployment.
     pub command: &'a str,
-    /// The configured scope.
+    /// The configured tenant.
     pub scope: &'a str,
     pub way: LoginMethod,
     /// The place of the rejected credentials.
@@ -78,7 +81,7 @@ impl<'a> Subject<'a> {
             command: &token.deployment.command,
             scope: &token.scope,
             way: LoginMethod::Stored,
-            place: CredentialPlace::App { client_secret: &token.client_secret, now },
+            place: CredentialPlace::App { credential: &token.app.credential, now },
             user_oid: None,
             trace,
         }
@@ -164,7 +167,7 @@ impl<'a> Subject<'a> {
             )
         };
         let (kept, key) = match self.place {
-            CredentialPlace::App { client_secret: Source::Secret(at), now } => {
+            CredentialPlace::App { credential: CredentialSource::Secret(Source::Secret(at)), now } => {
                 let end = (now + SECRET_LIVES).format("%Y-%m-%d");
                 let make = make(&format!("--end-date {end}"));
                 let (vault, secret) = (at.vault_name(), at.name.as_str());
@@ -172,8 +175,8 @@ impl<'a> Subject<'a> {
                     "`s=$({make}) && printf %s \"$s\" | az keyvault secret set --vault-name {vault} --name {secret} --expires {end}T00:00:00Z --file /dev/stdin --output none`"
                 );
             }
-            CredentialPlace::App { client_secret, .. } => (Some(client_secret), self.name),
-            CredentialPlace::Vault { client_secret } => (client_secret, "[vault]"),
+            CredentialPlace::App { credential, .. } => (credential.source(), self.name),
+            CredentialPlace::Vault { client_secret, .. } => (client_secret, "[vault]"),
         };
         let kept = match kept {
             Some(Source::File(path)) => format!("store it in the file {}", path.display()),
@@ -185,6 +188,6 @@ impl<'a> Subject<'a> {
             }
             Some(Source::Secret(_)) | None => format!("store it where client_secret of {key} is read"),
         };
-        format!("`{}` shows it; {kept}", make("--years 1"))
+        format!("`{}` prints it; {kept}", make("--years 1"))
     }
 }

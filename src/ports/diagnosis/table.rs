@@ -70,14 +70,14 @@ pub const ROWS: &[Row] = &[
     // too general for this group. This group has no numbers whose cause an operator can undo (account, device, consent,
     // app).
     login(&[50173..=50173], A::SignIn, "sessions revoked or password reset").ends_grant(),
-    login(&[50133..=50133], A::SignIn, "session ended by a new password").ends_grant(),
+    login(&[50133..=50133], A::SignIn, "session ended by a password change").ends_grant(),
     login(&[70008..=70008], A::SignIn, "token expired or revoked").ends_grant(),
     login(&[700_082..=700_082], A::SignIn, "token unused for 90 days").ends_grant(),
     operator(
         &[700_084..=700_084],
         K::LoginRequired,
         A::RedirectAsWeb,
-        "token of a single-page app, over after a day",
+        "single-page app token, expired after a day",
     )
     .ends_grant(),
     // The user must sign in.
@@ -87,16 +87,16 @@ pub const ROWS: &[Row] = &[
     login(&[50132..=50132], A::NewPassword, "password expired or changed"),
     login(&[50055..=50055, 50144..=50144], A::NewPassword, "password expired"),
     login(&[50135..=50135], A::NewPassword, "password change required, account at risk"),
-    login(&[50056..=50056, 50126..=50126], A::NewPassword, "no password, or a wrong one"),
-    login(&[50085..=50085], A::SignIn, "sign-in at another identity provider needed"),
-    login(&[16000..=16000, 50058..=50058, 700_020..=700_020], A::SignIn, "no session that could be used"),
+    login(&[50056..=50056, 50126..=50126], A::NewPassword, "password missing or wrong"),
+    login(&[50085..=50085], A::SignIn, "sign-in at another identity provider required"),
+    login(&[16000..=16000, 50058..=50058, 700_020..=700_020], A::SignIn, "no usable session"),
     login(
         &[50140..=50140, 50199..=50199, 9_002_341..=9_002_341],
         A::SignIn,
-        "sign-in was interrupted by a question",
+        "sign-in needs an answer from the user",
     ),
     login(&[65004..=65004], A::AcceptConsent, "consent declined"),
-    login(&[54005..=54005], A::StartAgain, "code used before"),
+    login(&[54005..=54005], A::StartAgain, "code already used"),
     login(&[70018..=70020, 90119..=90120], A::StartAgain, "code wrong, expired or used"),
     login(
         &[700_003..=700_003, 135_011..=135_011, 50155..=50155],
@@ -124,7 +124,7 @@ pub const ROWS: &[Row] = &[
         &[50053..=50053],
         K::AccountDisabled,
         A::UnblockAccount,
-        "account locked, or its address blocked",
+        "account locked or its IP address blocked",
     ),
     operator(
         &[50034..=50034, 51004..=51004],
@@ -144,7 +144,7 @@ pub const ROWS: &[Row] = &[
         &[53004..=53004, 53011..=53011, 530_034..=530_034],
         K::PolicyBlocked,
         A::Risk,
-        "blocked for a risk",
+        "blocked because of risk",
     ),
     operator(&[53003..=53003], K::PolicyBlocked, A::Policy, "blocked by conditional access"),
     operator(
@@ -172,7 +172,12 @@ pub const ROWS: &[Row] = &[
         A::Policy,
         "device or location not allowed",
     ),
-    operator(&[500_021..=500_022], K::PolicyBlocked, A::Policy, "blocked by tenant restrictions of a proxy"),
+    operator(
+        &[500_021..=500_022],
+        K::PolicyBlocked,
+        A::Policy,
+        "blocked by tenant restrictions that a proxy sets",
+    ),
     operator(&[500_212..=500_213], K::PolicyBlocked, A::Policy, "blocked by a cross-tenant access policy"),
     // Consent of an administrator or user is missing.
     operator(&[65001..=65001, 90094..=90095], K::PolicyBlocked, A::Consent, "no consent for the app"),
@@ -183,7 +188,7 @@ pub const ROWS: &[Row] = &[
         A::Permission,
         "permission missing in the app registration",
     ),
-    operator(&[65002..=65002], K::AppMisconfigured, A::AppId, "app of Microsoft's own used"),
+    operator(&[65002..=65002], K::AppMisconfigured, A::AppId, "client_id is a Microsoft app"),
     // Entra rejects the app's credential.
     operator(&[7_000_215..=7_000_215], K::AppCredentialRefused, A::ClientSecret, "wrong client secret"),
     operator(&[7_000_222..=7_000_222], K::AppCredentialRefused, A::ClientSecret, "client secret expired"),
@@ -205,7 +210,7 @@ pub const ROWS: &[Row] = &[
         &[500_133..=500_133, 700_024..=700_024],
         K::AppCredentialRefused,
         A::Clock,
-        "assertion outside its time",
+        "assertion expired or not valid yet",
     ),
     operator(
         &[
@@ -257,7 +262,7 @@ pub const ROWS: &[Row] = &[
         &[1_002_012..=1_002_012],
         K::AppMisconfigured,
         A::DefaultScope,
-        "scope not valid for a token of the app's own",
+        "scope not valid for an app-only token",
     ),
     operator(
         &[50001..=50001, 500_011..=500_011, 650_052..=650_052, 650_054..=650_054],
@@ -314,7 +319,7 @@ pub const ROWS: &[Row] = &[
         "request not understood",
     ),
     // The failure is usually temporary.
-    retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "the same request too often"),
+    retry(&[50196..=50196], K::EntraThrottled, A::Throttled, "same request too often"),
     retry(&[50088..=50088, 90055..=90055], K::EntraThrottled, A::Throttled, "too many requests"),
     retry(
         &[
@@ -331,19 +336,14 @@ pub const ROWS: &[Row] = &[
         ],
         K::EntraUnreachable,
         A::Outage,
-        "fault on Entra's side",
+        "fault at Entra",
     ),
-    retry(
-        &[70012..=70012],
-        K::EntraUnreachable,
-        A::PersonalAccount,
-        "fault at the sign-in of a personal account",
-    ),
+    retry(&[70012..=70012], K::EntraUnreachable, A::PersonalAccount, "fault in personal account sign-in"),
     retry(
         &[50086..=50086, 90036..=90036, 90092..=90092],
         K::EntraUnreachable,
         A::Support,
-        "fault on Entra's side that Microsoft has to mend",
+        "fault at Entra that only Microsoft can fix",
     ),
 ];
 

@@ -28,7 +28,7 @@ impl Subject<'_> {
             ),
             LoginMethod::Code | LoginMethod::DeviceCode => format!("start the sign-in again: {login}"),
             LoginMethod::Stored => {
-                format!("the stored value is no live refresh token: sign in again: {login}")
+                format!("the stored value is not a working refresh token; sign in again: {login}")
             }
         }
     }
@@ -44,7 +44,7 @@ impl Subject<'_> {
             None => format!("enable the user's account: Entra admin center, Users, tenant {tenant}"),
         };
         format!(
-            "{enable}; where its sessions were revoked too, Perennial says so next, and a sign-in is needed: {login}"
+            "{enable}; if its sessions were revoked too, Perennial reports that next, and a sign-in is needed: {login}"
         )
     }
 
@@ -52,12 +52,12 @@ impl Subject<'_> {
         let (name, logs) = (self.name, self.sign_in_logs());
         if let CredentialPlace::Vault { .. } = self.place {
             return format!(
-                "find the refusal in {logs} and change the conditional access policy for workload identities that it names so that it admits this host's address, or exclude the service principal of app {} from it",
+                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that it names: allow this host's address, or exclude the service principal of app {}",
                 self.client_id
             );
         }
         let adapt = format!(
-            "find the refusal in {logs} and change the conditional access policy that it names so that it admits the user and this host, or exclude the user from it"
+            "find the failed sign-in in {logs}, and change the conditional access policy that it names: allow the user and this host, or exclude the user"
         );
         match self.way {
             // Microsoft recommends blocking the device code flow by policy (docs/azure-facts.md F137).
@@ -73,7 +73,7 @@ impl Subject<'_> {
         let app = self.client_id;
         match self.way {
             LoginMethod::DeviceCode => format!(
-                "allow app {app} the device code flow (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
+                "allow the device code flow for app {app} (Entra admin center, App registrations, Authentication, Allow public client flows), or sign in by browser: `perennial login {name}`"
             ),
             LoginMethod::Code | LoginMethod::Import | LoginMethod::Stored => {
                 format!("store a client secret of the app: {}", self.new_client_secret())
@@ -85,11 +85,11 @@ impl Subject<'_> {
         let (scope, tenant) = (self.scope, self.in_tenant());
         match self.place {
             CredentialPlace::App { .. } => format!(
-                "enable the resource of scope {scope} in {tenant}, where it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; where this is not the partner tenant, correct {}",
+                "enable the resource of scope {scope} in {tenant} if it is disabled or missing (Entra admin center, Enterprise applications, filter Application type = All applications), or renew the tenant's lapsed subscription; if this is not the partner tenant, correct {}",
                 self.tenant_key()
             ),
             CredentialPlace::Vault { .. } => format!(
-                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; where it is enabled, see whether the tenant's Azure subscription has lapsed"
+                "enable Azure Key Vault's service principal in {tenant}: `az ad sp update --id cfa8b339-82a2-471a-a3c9-0fc0be7a4093 --set accountEnabled=true`; if it is enabled, check whether the tenant's Azure subscription has lapsed"
             ),
         }
     }
@@ -111,7 +111,7 @@ impl Subject<'_> {
                 "make app {app} a confidential client: register the redirect URI http://localhost under the platform Web (Entra admin center, App registrations, Authentication), not under Mobile and desktop applications, then sign in: {login}"
             ),
             Advice::RedirectAsWeb => format!(
-                "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app end after 24 hours; then sign in: {login}"
+                "move the redirect URI http://localhost of app {app} to the platform Web (Entra admin center, App registrations, Authentication): tokens of a single-page app expire after 24 hours; then sign in: {login}"
             ),
             _ => format!(
                 "register the redirect URI http://localhost for app {app}, platform Web (Entra admin center, App registrations, Authentication); the port does not matter"
@@ -121,7 +121,7 @@ impl Subject<'_> {
 
     fn throttled(&self) -> String {
         format!(
-            "wait, Perennial tries again by itself; if the throttling lasts, find what else signs in as {}: {}",
+            "wait: Perennial retries automatically; if the throttling lasts, find what else signs in as {}: {}",
             self.who(),
             self.sign_in_logs()
         )
@@ -134,26 +134,26 @@ impl Subject<'_> {
         let exempt = format!("exempt {} from a proxy that changes requests", self.authority);
         match advice {
             Advice::TokenForItself => format!(
-                "compare {} ({app}) with scope of {name} ({scope}): the app must be your own and the scope Partner Center's, as {USUAL}; where both are right, {exempt}",
+                "compare {} ({app}) with scope of {name} ({scope}): the app must be your own and the scope Partner Center's, such as {USUAL}; if both are right, {exempt}",
                 self.client_id_key()
             ),
             Advice::DefaultScope => {
                 let resource = scope.rsplit_once('/').map_or(scope, |(resource, _)| resource);
-                format!("set scope of {name} to {resource}/.default; if it comes again, {exempt}")
+                format!("set scope of {name} to {resource}/.default; if the error returns, {exempt}")
             }
             _ if scope == USUAL => format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}; where it has both, compare {} ({}) with the user's tenant",
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}; if the app has both, compare {} ({}) with the user's tenant",
                 self.consent_page(),
                 self.tenant_key(),
                 self.tenant
             ),
-            _ => format!("correct scope of {name} ({scope}): one resource, as {USUAL}"),
+            _ => format!("correct scope of {name} ({scope}): one resource, such as {USUAL}"),
         }
     }
 
     fn outage(&self) -> String {
         format!(
-            "wait for the end of the outage, Perennial tries again by itself; see https://azure.status.microsoft, and where that shows none, check the proxy and network on the way to {}",
+            "wait for the end of the outage: Perennial retries automatically; see https://azure.status.microsoft, and if no outage is shown there, check the proxy and network between this host and {}",
             self.authority
         )
     }
@@ -161,10 +161,13 @@ impl Subject<'_> {
     fn look_up(&self) -> String {
         match self.trace.code {
             Some(code) => format!(
-                "look the code up: {}/error?code={code}; Perennial tries again by itself",
+                "look the code up: {}/error?code={code}; Perennial retries automatically",
                 self.entra()
             ),
-            None => format!("look the refusal up: {}; Perennial tries again by itself", self.sign_in_logs()),
+            None => format!(
+                "look the failed sign-in up: {}; Perennial retries automatically",
+                self.sign_in_logs()
+            ),
         }
     }
 }
@@ -181,51 +184,45 @@ impl Advice {
         match self {
             Self::SignIn => of.sign_in(),
             Self::SignInFrequency => format!(
-                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this comes back until an administrator excludes the user from it: {} names it",
+                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this returns until an administrator excludes the user from that policy; find its name in {}",
                 of.sign_in_logs()
             ),
             Self::SecondFactor => {
                 format!("sign in with a second factor: {login}; the user must have MFA registered")
             }
-            Self::NewPassword => format!("let the user set a new password, then sign in: {login}"),
+            Self::NewPassword => format!("have the user set a new password, then sign in: {login}"),
             Self::StartAgain => format!("start the sign-in again: {login}"),
             Self::AcceptConsent => format!("sign in again and accept the consent: {login}"),
             Self::Device => format!(
-                "sign in by browser on a device that the tenant accepts: `perennial login {name}`; or take the user out of the policy that requires a device, and then sign in"
+                "sign in by browser on a device that the tenant accepts: `perennial login {name}`; or exclude the user from the policy that requires a device, then sign in"
             ),
             Self::StoredValue => of.stored_value(),
             Self::EnableAccount => of.enable_account(),
             Self::UnblockAccount => format!(
-                "see why the account is locked ({}), and unblock it or its address",
+                "find out why the account is locked ({}), and unblock the account or its IP address",
                 of.sign_in_logs()
             ),
             Self::AssignUser => format!(
                 "assign the user to the app: Entra admin center, Enterprise applications, {app}, Users and groups, tenant {tenant}"
             ),
             Self::AccountOrTenant => format!(
-                "compare {} ({tenant}) with the user's own tenant; where the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); where it is the wrong one or a guest there, sign in with a member: `perennial login {name} --replace-user`",
+                "compare {} ({tenant}) with the user's own tenant; if the account was deleted, restore it (Entra admin center, Users, Deleted users, within 30 days); if the account is wrong or a guest there, sign in with a member: `perennial login {name} --replace-user`",
                 of.tenant_key()
             ),
             Self::Policy => of.policy(),
             Self::Risk => format!(
-                "look into the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}, or the user's home tenant where that is another; details: {}",
+                "investigate the user's risk and dismiss or remediate it: Entra admin center, Risky users, tenant {tenant}, or the user's home tenant if that differs; details: {}",
                 of.sign_in_logs()
             ),
             Self::Consent => format!(
-                "let an administrator consent for the app: {}; where that does not end it, the registration of app {app} lacks the permission for scope {scope}: add it (Entra admin center, App registrations, API permissions), then consent",
+                "have an administrator consent for the app: {}; if that does not help, the registration of app {app} lacks the permission for scope {scope}: add it (Entra admin center, App registrations, API permissions), then consent",
                 of.consent_page()
             ),
             Self::Permission => format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then let an administrator consent: {}",
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}",
                 of.consent_page()
             ),
-            Self::ClientSecret => {
-                format!(
-                    "in {}, make a new client secret and store its value, not its id: {}",
-                    of.in_tenant(),
-                    of.new_client_secret()
-                )
-            }
+            Self::ClientSecret => of.new_credential(),
             Self::NoClientSecret => of.no_client_secret(),
             Self::AppId => of.compare_app_id(),
             Self::EnableApp => {
@@ -234,20 +231,20 @@ impl Advice {
                 )
             }
             Self::ServicePrincipal => format!(
-                "make the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or let an administrator consent there: {}",
+                "create the app's service principal in tenant {tenant}: `az ad sp create --id {app}`, or have an administrator consent there: {}",
                 of.consent_page()
             ),
             Self::AppPlatform | Self::RedirectAsWeb | Self::RedirectUri => of.redirect_uri(self),
-            Self::Assertion => format!(
-                "compare the certificate or key that signs the client assertion with app {app} (Entra admin center, App registrations, Certificates & secrets), and register the one that is used; a new one takes minutes to work"
-            ),
+            Self::Assertion => {
+                format!("{}; a new certificate can take 15 minutes to take effect", of.register_certificate())
+            }
             Self::FederatedCredential => format!(
-                "in {}, compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); it takes up to 15 minutes to work",
+                "in {}, compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {app}`; correct what differs (Entra admin center, App registrations, {app}, Certificates & secrets, Federated credentials); this can take 15 minutes to take effect",
                 of.in_tenant()
             ),
             Self::Clock => "set this host's clock: `timedatectl set-ntp true`".to_owned(),
             Self::Tenant => format!(
-                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and name of [cloud] to its cloud; where that is not enough, sign in: {login}",
+                "set {} (now {tenant}) to the id of the partner tenant (Entra admin center, Overview, Tenant ID) and name of [cloud] to its cloud; if that is not enough, sign in: {login}",
                 of.tenant_key()
             ),
             Self::Cloud => format!(
@@ -257,22 +254,22 @@ impl Advice {
             Self::Scope | Self::TokenForItself | Self::DefaultScope => of.scope(self),
             Self::Resource => of.resource(),
             Self::Request => format!(
-                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; where both are right, the stored value is no refresh token, so sign in: {login}",
+                "correct scope of {name} ({scope}), or exempt {} from a proxy that changes requests; if both are right, the stored value is not a refresh token: sign in: {login}",
                 of.authority
             ),
             Self::Support => format!(
-                "wait, Perennial tries again by itself; if it lasts, give Microsoft's support the trace id{}",
+                "wait: Perennial retries automatically; if it lasts, give Microsoft's support the trace id{}",
                 known(of.trace.trace_id.as_deref())
             ),
             Self::Throttled => of.throttled(),
             Self::PersonalAccount => format!(
-                "wait, Perennial tries again by itself; the answer is about a personal Microsoft account: if it lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
+                "wait: Perennial retries automatically; the answer is about a personal Microsoft account; if this lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
             Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),
             Self::Network(why) => network(why, of.authority),
             Self::Intercepted => format!(
-                "let this host reach {}: exempt it from the proxy's or web filter's blocking and TLS inspection, since something else answered in its place",
+                "something else answered in place of {}: let this host reach it, and exempt it from blocking and TLS inspection by a proxy or web filter",
                 of.authority
             ),
         }

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
+use crate::ports::client::{AppSignIn, VaultCertificate};
 use crate::ports::{
-    Acceptance, IssuerError, RefreshRequest, RefreshResponse, ResourceError, SecretUpdate, VaultError,
+    Acceptance, Certificates, IssuerError, RefreshRequest, RefreshResponse, ResourceError, SecretUpdate,
+    VaultError,
 };
 use crate::process::clock::{Clock, Timestamp};
 use crate::rotation::grace::GRACE;
@@ -50,6 +52,43 @@ impl Issuer for &Peers {
             refresh_expires_in: None,
             id_claims: None,
         })
+    }
+
+    async fn authenticate(&self, _: &AppSignIn<'_>) -> Result<(), IssuerError> {
+        unreachable!("nothing rejects the secret")
+    }
+
+    fn assertion_audience(&self, tenant: &str) -> String {
+        tenant.to_owned()
+    }
+
+    async fn host_assertion(&self, _: &str) -> Result<SecretString, VaultError> {
+        unreachable!("the app has a secret")
+    }
+}
+
+impl Certificates for &Peers {
+    async fn certificate(
+        &self,
+        _: &SecretAddress,
+        _: Option<&VersionId>,
+        _: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        unreachable!("the app has a secret")
+    }
+
+    async fn certificate_versions(&self, _: &SecretAddress, _: Uuid) -> Result<Vec<Version>, VaultError> {
+        unreachable!("the app has a secret")
+    }
+
+    async fn sign(
+        &self,
+        _: &SecretAddress,
+        _: &VersionId,
+        _: &[u8; 32],
+        _: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        unreachable!("the app has a secret")
     }
 }
 
@@ -107,7 +146,7 @@ fn stored(id: &str, value: &str, tags: Tags) -> Stored {
 
 fn rotator(peers: &Peers) -> Rotator<&Peers, &Peers, &Peers> {
     let client_secret = Source::Secret(samples::address("app-secret"));
-    let grant = ManagedToken { client_secret, ..samples::grant("t") };
+    let grant = ManagedToken { app: samples::app(client_secret), ..samples::grant("t") };
     lock(&peers.written).push(stored("v0", "rt", Tags::new()));
     let timing = Timing::new(&grant.policy, &grant.name, 0.0);
     Rotator {

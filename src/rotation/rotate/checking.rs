@@ -9,14 +9,15 @@
 
 use uuid::Uuid;
 
-use super::Rotator;
+use super::{AppCredential, Rotator};
+use crate::ports::client::CredentialVerdict;
 use crate::ports::failure::{Failure, FailureSubject, Remedy};
 use crate::ports::{Issuer, Resource, Vault, VaultError};
 use crate::rotation::event::{Event, Stepped};
 use crate::rotation::schedule;
 use crate::rotation::state::State;
+use crate::token::app::CredentialSource;
 use crate::token::rotation_id;
-use crate::token::secret::{ConfigValue, Source};
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -61,11 +62,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// Returns the number of vault secrets in the app's credential. The minimum is one.
+    /// The number of calls to vaults that a check of the app's credential takes, at least one.
     fn credential_secrets(&self) -> i32 {
-        let id = matches!(self.grant.client_id, ConfigValue::From(Source::Secret(_)));
-        let secret = matches!(self.grant.client_secret, Source::Secret(_));
-        (i32::from(id) + i32::from(secret)).max(1)
+        let signs = matches!(self.grant.app.credential, CredentialSource::VaultKey(_));
+        let calls = self.grant.app.in_vaults().count() + usize::from(signs);
+        i32::try_from(calls).unwrap_or(i32::MAX).max(1)
     }
 
     async fn token_changed(&self, state: &mut State, id: Uuid) -> bool {
@@ -86,10 +87,24 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
+    /// Whether a rejected credential may be accepted without any change of it: by its registration at Entra. A wrong
+    /// client secret stays wrong.
+    fn ends_at_entra(&self) -> bool {
+        !matches!(self.grant.app.credential, CredentialSource::Secret(_))
+    }
+
+    async fn is_accepted(&self, credential: &AppCredential, id: Uuid) -> bool {
+        self.try_credential(credential, id).await == CredentialVerdict::Accepted
+    }
+
     async fn credential_changed(&self, state: &mut State, about: FailureSubject, id: Uuid) -> bool {
         let unread = about == FailureSubject::CredentialSource;
         match self.read_credential(id).await {
-            Ok((credential, _)) => unread || Some(credential.fingerprint) != state.credential_used,
+            Ok((credential, _)) => {
+                unread
+                    || Some(credential.fingerprint) != state.credential_used
+                    || (self.ends_at_entra() && self.is_accepted(&credential, id).await)
+            }
             Err(failure) => is_unread_otherwise(state, failure),
         }
     }

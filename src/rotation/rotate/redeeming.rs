@@ -1,43 +1,28 @@
 //! Redeems one stored value: reads the app's credential, respects the daily limits, and checks the answer.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use chrono::TimeDelta;
-use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::claiming::leaves_unspent;
-use super::{Attempt, Proof, Rotator};
+use super::{AppCredential, Attempt, Proof, Rotator};
 use crate::ports::advice::Advice;
 use crate::ports::answer::{Unverified, Whose};
+use crate::ports::client::{ClientProof, CredentialVerdict};
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::ports::{
-    Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, SecretRole, Vault, answer,
-};
+use crate::ports::{Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, Vault, answer};
 use crate::process::clock::Timestamp;
-use crate::process::text;
 use crate::rotation::event::Event;
 use crate::rotation::holds::Stake;
 use crate::rotation::pace::{Limited, Redeemer};
 use crate::rotation::schedule;
 use crate::rotation::state::{Facts, PendingSave, Phase, State, Successor};
 use crate::rotation::strict;
-use crate::token::secret::{ConfigValue, Source};
-use crate::token::version::{Stored, Version, tag};
-use crate::token::{RefreshToken, local_secret};
+use crate::token::RefreshToken;
+use crate::token::version::{Stored, tag};
 
 /// The age below which Perennial waits after a rejection of a new app secret. Some of Entra's servers accept a new
 /// secret later than others (docs/azure-facts.md F115).
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
-
-/// The app's id and secret. A step reads them once.
-pub(crate) struct AppCredential {
-    pub(crate) client_id: String,
-    pub(crate) secret: SecretString,
-    pub(super) secret_created: Option<Timestamp>,
-    pub(super) secret_expires: Option<Timestamp>,
-    pub(super) fingerprint: u64,
-}
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Redeems one stored value within the daily limits, and checks tenant, app and user.
@@ -52,15 +37,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Err(unusable_value());
         }
         if attempt.credential.is_none() {
-            let read = self.read_credential(attempt.id).await;
-            let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
-            state.note_vault_calls(calls, self.clock.now());
-            attempt.credential = Some(read?.0);
+            Box::pin(self.take_credential(state, attempt)).await?;
         }
-        let credential = attempt.credential.as_ref().expect("read just now");
-        state.credential_read_at.get_or_insert(self.clock.now());
-        state.credential_used = Some(credential.fingerprint);
-        state.app_secret_expires = credential.secret_expires.or(self.grant.app_secret_expires);
         let now = self.clock.now();
         if state.redemptions.room_at(self.timing.limits().redemptions, 1, now) > now {
             return Err(budget_spent());
@@ -69,21 +47,30 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut permit = self.redemption_permit(whom, attempt).await?;
         let unanswered =
             if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
-        let credential = attempt.credential.as_ref().expect("read above");
-        let now = self.clock.now();
-        state.redemptions.note(now);
+        let proof = Box::pin(self.prove_client(state, attempt)).await?;
+        state.redemptions.note(self.clock.now());
         // From now on, a strict issuer may have spent the token in the vault.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
             permit.begin();
         }
-        let redeemed = self.exchange(&redeemed_value, credential, attempt.id).await;
+        let credential = attempt.credential.as_ref().expect("read above");
+        let mut redeemed = self.exchange(&redeemed_value, &credential.client_id, &proof, attempt.id).await;
+        if CredentialVerdict::of(&redeemed) == CredentialVerdict::Rejected
+            && Box::pin(self.fall_back(state, attempt)).await
+        {
+            let proof = Box::pin(self.prove_client(state, attempt)).await?;
+            let credential = attempt.credential.as_ref().expect("fell back to it");
+            state.redemptions.note(self.clock.now());
+            redeemed = self.exchange(&redeemed_value, &credential.client_id, &proof, attempt.id).await;
+        }
+        let credential = attempt.credential.as_ref().expect("read above");
         self.hold.set(if redeemed.is_ok() { Stake::Successor } else { state.stake() });
         let redeemed = match redeemed {
             Ok(redeemed) => redeemed,
             Err(error) => {
-                let mut failure = self.refused(&error, credential);
+                let mut failure = self.refused(&error, credential, state.credential_read_at);
                 if let Some(after) = failure.retry_after {
                     self.turns.pause(Limited::Redemptions(whom), after.min(schedule::LONGEST));
                 }
@@ -156,13 +143,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     pub(crate) async fn exchange(
         &self,
         token: &RefreshToken,
-        credential: &AppCredential,
+        client_id: &str,
+        proof: &ClientProof,
         id: Uuid,
     ) -> Result<RefreshResponse, IssuerError> {
         let request = RefreshRequest {
             tenant: &self.grant.tenant_id,
-            client_id: &credential.client_id,
-            client_secret: &credential.secret,
+            client_id,
+            proof,
             scope: &self.grant.scope,
             token,
             rotation_id: id,
@@ -189,66 +177,24 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// Returns the failure for a rejection. If the credential is new, the failure asks Perennial to wait.
-    pub(crate) fn refused(&self, error: &IssuerError, credential: &AppCredential) -> Failure {
+    /// The failure for a rejection; with a new credential it means waiting. A credential outside the vault is as new as
+    /// this process's first use of it.
+    pub(crate) fn refused(
+        &self,
+        error: &IssuerError,
+        credential: &AppCredential,
+        first_read_at: Option<Timestamp>,
+    ) -> Failure {
         let failure = error.failure();
-        let fresh = credential.secret_created.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
+        let federated = failure.advice == Some(Advice::FederatedCredential);
+        let begun_at = credential.created().or(first_read_at.filter(|_| federated));
+        let fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
             IssuerError::Refused(_) if fresh && failure.advice.is_some_and(Advice::may_be_propagation) => {
                 Failure { remedy: Remedy::Retry, is_definite: false, ..failure }
             }
             _ => failure,
         }
-    }
-
-    /// Reads the app's id and secret. Also returns the number of vault calls.
-    pub(crate) async fn read_credential(&self, id: Uuid) -> Result<(AppCredential, usize), Failure> {
-        let mut calls = 0;
-        let client_id = match &self.grant.client_id {
-            ConfigValue::Plain(value) => value.clone(),
-            ConfigValue::From(source) => {
-                let (value, version) = self.read_source(source, id).await?;
-                calls += usize::from(version.is_some());
-                // The app's id is shown and sent unencrypted. The check keeps a secret in its place from leaking.
-                text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?
-            }
-        };
-        let (secret, version) = self.read_source(&self.grant.client_secret, id).await?;
-        calls += usize::from(version.is_some());
-        let mut hasher = DefaultHasher::new();
-        (&client_id, secret.expose_secret()).hash(&mut hasher);
-        let credential = AppCredential {
-            client_id,
-            secret,
-            secret_created: version.as_ref().map(|version| version.created),
-            secret_expires: version.and_then(|version| version.expires),
-            fingerprint: hasher.finish(),
-        };
-        Ok((credential, calls))
-    }
-
-    async fn read_source(&self, from: &Source, id: Uuid) -> Result<(SecretString, Option<Version>), Failure> {
-        let read = match from {
-            Source::Secret(address) => match self.vaults().newest(address, id).await {
-                Ok(Stored { value, version, .. }) => {
-                    local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
-                        .map(|value| (value, Some(version)))
-                }
-                Err(error) => return Err(error.failure(SecretRole::Source, address)),
-            },
-            local => local_secret::read_local(local).map(|value| (value, None)),
-        };
-        read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
-    }
-
-    fn no_app_id(&self, source: &Source) -> Failure {
-        let name = &self.grant.name;
-        let summary =
-            format!("{} must hold the client_id of {name}, and holds no GUID", local_secret::place(source));
-        let action = format!(
-            "store the app's (client) id there, or correct client_id of {name}: perhaps it names the place of client_secret"
-        );
-        Failure { action: Some(action.into()), ..unreadable(summary) }
     }
 }
 
@@ -261,10 +207,6 @@ fn note_unverified(facts: &mut Facts, unverified: Unverified, now: Timestamp, at
         attempt.note(Event::IdentityUnverified(unverified));
     }
     facts.unverified = Some((unverified, known.map_or(now, |(_, since)| since)));
-}
-
-fn unreadable(summary: String) -> Failure {
-    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::CredentialSource, summary)
 }
 
 fn unusable_value() -> Failure {

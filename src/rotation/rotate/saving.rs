@@ -66,7 +66,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !state.is_unsaved() {
             return Ok(());
         }
-        let summary = "another writer keeps writing this secret while its successor is being saved";
+        let summary = "another writer keeps writing this secret while Perennial saves the new token";
         Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 

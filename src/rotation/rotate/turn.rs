@@ -10,8 +10,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Attempt, Rotator};
+use crate::ports::client::VaultCertificate;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::ports::{Issuer, Resource, SecretUpdate, Vault, VaultError};
+use crate::ports::{Certificates, IdentityExpiry, Issuer, Resource, SecretUpdate, Vault, VaultError};
 use crate::rotation::event::Stepped;
 use crate::rotation::pace::{LOOP_SPAN, Limited, Redeemer, hash};
 use crate::rotation::schedule;
@@ -95,7 +96,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return Ok(attempt.redemption.take());
         }
         self.turns.take_within(FURTHER_WITHIN, what).await.map_err(|_| {
-            let summary = "Entra takes no more redemptions of this user and app for now";
+            let summary = "Entra accepts no more redemptions of this user and app for now";
             Failure::new(Kind::EntraThrottled, Remedy::Retry, FailureSubject::Grant, summary)
         })
     }
@@ -144,7 +145,36 @@ impl<V> Paced<'_, V> {
     }
 }
 
+impl<V: Vault + Sync> Certificates for Paced<'_, V> {
+    async fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        self.counted(at, self.vault.certificate(at, version, id)).await
+    }
+
+    async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.counted(at, self.vault.certificate_versions(at, id)).await
+    }
+
+    async fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.counted(at, self.vault.sign(at, version, digest, id)).await
+    }
+}
+
 impl<V: Vault + Sync> Vault for Paced<'_, V> {
+    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+        self.vault.identity_expiry()
+    }
+
     async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
         self.counted(at, self.vault.newest(at, id)).await
     }

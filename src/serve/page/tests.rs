@@ -105,7 +105,7 @@ fn the_page_shows_the_verdict_first() {
     status.conditions = vec![condition(Kind::LoginRequired, Severity::Critical, "b")];
     status.healthy = false;
     let shown = page(&status);
-    assert!(shown.contains("<title>Action needed") && shown.contains("1 of 2 tokens needs you now: b."));
+    assert!(shown.contains("<title>Action needed") && shown.contains("1 of 2 tokens needs action now: b."));
     assert!(shown.find("<h3>b<") < shown.find("<h3>a<"), "trouble comes first");
 }
 
@@ -347,6 +347,6 @@ fn a_paused_page_says_so_and_how_to_resume() {
     let (paused, live) = (render(&status(), &view).into_string(), page(&status()));
 
     assert!(paused.contains("paused at <time") && paused.contains("<a href=\"./?q=a\">Resume</a>"));
-    assert!(reload(&View::of("q=a")) == "15;url=./?q=a" && live.contains("loads itself again every 15 s"));
+    assert!(reload(&View::of("q=a")) == "15;url=./?q=a" && live.contains("reloads every 15 s"));
     assert!(live.contains("as of <time") && live.contains("<a href=\"./?paused\">Pause</a>"));
 }

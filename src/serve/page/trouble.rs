@@ -74,7 +74,7 @@ fn facts(condition: &Condition, now: Timestamp) -> Markup {
             div {
                 dt { "Who can fix it" }
                 dd {
-                    (condition.remedy.who())
+                    (condition.remedy.who(condition.kind))
                     @if !condition.owners.is_empty() { small { (condition.owners.join(", ")) } }
                 }
             }

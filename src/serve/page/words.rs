@@ -81,9 +81,9 @@ pub(super) fn verdict(status: &Status) -> (Look, &'static str, String) {
         let named: Vec<&str> = affected(status).collect();
         let sentence = match named.as_slice() {
             [] => "See below.".to_owned(),
-            [only] if count == 1 => format!("{only} needs you now."),
-            [only] => format!("1 of {} needs you now: {only}.", tokens(count)),
-            more => format!("{} of {} need you now.", more.len(), tokens(count)),
+            [only] if count == 1 => format!("{only} needs action now."),
+            [only] => format!("1 of {} needs action now: {only}.", tokens(count)),
+            more => format!("{} of {} need action now.", more.len(), tokens(count)),
         };
         return (Look::Bad, "Action needed", sentence);
     }
@@ -167,7 +167,7 @@ pub(super) fn state(state: TokenState) -> &'static str {
         TokenState::Current => "Current",
         TokenState::Unsaved => "Not saved yet",
         TokenState::NeedsLogin => "Needs a sign-in",
-        TokenState::NeedsOperator => "Needs an operator",
+        TokenState::NeedsOperator => "Needs an administrator",
         TokenState::PartnerCenterRefused => "Rejected by Partner Center",
         TokenState::Expired => "Expired",
         TokenState::Off => "Switched off",
@@ -181,9 +181,7 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
         TokenState::Current if token.rotate_at.is_some_and(|at| Some(at) <= token.next_step_at) => "rotation",
         TokenState::Current => "proof",
         TokenState::Unsaved => "save",
-        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired | TokenState::Off => {
-            "looks again"
-        }
+        TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired | TokenState::Off => "check",
         TokenState::PartnerCenterRefused => "proof",
         TokenState::Unknown => "attempt",
     }

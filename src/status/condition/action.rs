@@ -9,6 +9,7 @@ use crate::ports::diagnosis::Subject;
 use crate::ports::failure::{FailureSubject, Kind, Trace};
 use crate::process::clock::Timestamp;
 use crate::status::snapshot::Snapshot;
+use crate::token::app::CredentialSource;
 use crate::token::managed::ManagedToken;
 use crate::token::secret::Source;
 
@@ -19,7 +20,7 @@ pub(super) const CLOCK: &str =
 /// The action for an alert sink to which delivery fails.
 pub(crate) fn of_sink(name: &str) -> String {
     format!(
-        "check the address or key that [[alert]] {name} is given, and the network on the way to it: `perennial check --alerts` sends a test"
+        "check the address or key of [[alert]] {name}, and the network to that server; `perennial check --alerts` sends a test message"
     )
 }
 
@@ -27,19 +28,16 @@ pub(crate) fn of_sink(name: &str) -> String {
 pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     let ManagedToken { name, tenant_id, .. } = grant;
     format!(
-        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; where it is the wrong user, run `perennial login {name} --replace-user`; where the user has the role, sign in with a second factor: `perennial login {name}`"
+        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; if it is the wrong user, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
     )
 }
 
 /// The action for a new refresh token that is held in memory and not saved.
 fn unsaved(grant: &ManagedToken) -> String {
     let ManagedToken { name, secret, strict, .. } = grant;
-    let lost = if *strict {
-        format!("; where it has ended, sign in: `perennial login {name}`")
-    } else {
-        String::new()
-    };
-    format!("give back write access to {secret}; keep this process running until it is saved{lost}")
+    let lost =
+        if *strict { format!("; if it has ended, sign in: `perennial login {name}`") } else { String::new() };
+    format!("restore write access to {secret}; keep this process running until it is saved{lost}")
 }
 
 /// The action for a condition of a token.
@@ -48,7 +46,7 @@ pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     match kind {
         // The vault does not show when an operator fixes the tenant, and more frequent redemptions would be a waste.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
-            "{action}; Perennial tries again daily, and at once after `perennial rotate {}`",
+            "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name
         ),
         _ => action,
@@ -66,7 +64,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let stated = failure.and_then(|failure| failure.action.as_deref());
     let of_vault = || match stated {
         Some(action) => action.to_owned(),
-        None => format!("see what Key Vault denies: `perennial check {name}`"),
+        None => format!("find out what Key Vault denies: `perennial check {name}`"),
     };
     match (failure.and_then(|failure| failure.advice), kind) {
         (Some(advice), Kind::LoginRequired | Kind::MfaRequired) => {
@@ -76,7 +74,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         // A process that has not seen the secret before cannot tell a deleted secret from a missing one. A deleted
         // secret blocks every write.
         (None, Kind::NeverSignedIn) => format!(
-            "sign in with a second factor: `perennial login {name}`; where its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
+            "sign in with a second factor: `perennial login {name}`; if its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
             secret.name.as_str()
         ),
@@ -84,46 +82,36 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(
-            "have MFA registered and required for the user, then sign in: `perennial login {name}`, in a private browser window; Perennial picks it up at the next proof, at once after a SIGHUP"
+            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial picks it up at the next proof, or immediately on SIGHUP"
         ),
         (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
         (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
         (None, Kind::AppCredentialRefused)
-            if failure.is_some_and(|failure| failure.about == FailureSubject::CredentialSource) =>
+            if failure.is_some_and(|failure| {
+                failure.about == FailureSubject::CredentialSource || failure.action.is_some()
+            }) =>
         {
             let again = || {
                 format!(
-                    "see that client_id and client_secret of {name} can be read: `perennial check {name}`"
+                    "check that client_id and {} of {name} can be read: `perennial check {name}`",
+                    of.grant.app.credential.key()
                 )
             };
             stated.map_or_else(again, str::to_owned)
         }
         // If the rejection was read from the vault's tags, its code is unknown.
         (None, Kind::AppCredentialRefused | Kind::AppMisconfigured) => {
-            format!("see which code Entra refuses with, and what to do: `perennial check {name}`")
+            format!("find out Entra's error code and what to do: `perennial check {name}`")
         }
-        (None, Kind::AppSecretExpiring) => {
-            format!(
-                "in tenant {}, make a new client secret and store it before then: {}",
-                of.grant.tenant_id,
-                subject.new_client_secret()
-            )
-        }
-        (None, Kind::AppSecretExpiryUnknown) => {
-            let ends =
-                format!("az ad app credential list --id {app} --query 'max([].endDateTime)' --output tsv");
-            match &of.grant.client_secret {
-                // `--expires` of the Azure CLI accepts only whole seconds.
-                Source::Secret(at) => format!(
-                    "note the end of the app's secret (the latest, if the app has several): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
-                    at.vault_name(),
-                    at.name.as_str()
-                ),
-                Source::File(_) | Source::Env(_) | Source::Credential(_) => format!(
-                    "set app_secret_expires of {name} in the configuration to the end that `{ends}` shows"
-                ),
-            }
-        }
+        (None, Kind::AppSecretExpiring) => expiring(of, &subject),
+        (None, Kind::AppSecretExpiryUnknown) => expiry_unknown(of, app),
+        (None, Kind::AppCertificateUnregistered) => match of.grant.app.credential {
+            CredentialSource::Secret(_) => subject.new_credential(),
+            _ => format!(
+                "{}; the older version is used until Entra accepts the new one; other programs that read the newest version fail until then",
+                subject.register_certificate()
+            ),
+        },
         // Entra may also have rejected the vault's identity, and then the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
@@ -135,28 +123,57 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::Unsaved) => stated.map_or_else(|| unsaved(&of.grant), str::to_owned),
         (None, Kind::Overdue) => "see the other conditions and the log for what blocks this step".into(),
         (None, Kind::WrongIdentity) => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; where the account is the wrong one, sign in: `perennial login {name} --replace-user`"
+            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; if the account is wrong, sign in: `perennial login {name} --replace-user`"
         ),
         (None, Kind::IdentityUnverified) => format!(
-            "see whose the token is: `perennial verify {name}`; where scope of {name} names `openid`, add `profile` to it, and let [cloud] authority be Entra's; {name} is rotated meanwhile"
+            "check whose token it is: `perennial verify {name}`; if scope of {name} has `openid`, add `profile` to it, and set [cloud] authority to Entra's; {name} is still rotated meanwhile"
         ),
         (None, Kind::NoRefreshToken) => format!(
             "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; the stored token is kept meanwhile"
         ),
         (None, Kind::SameRefreshToken) => format!(
-            "let [cloud] authority be Entra's, which returns a new refresh token each time; {name} is proved and not rotated meanwhile: `perennial verify {name}`"
+            "set [cloud] authority to Entra's, which returns a new refresh token each time; until then {name} is proved but not rotated: `perennial verify {name}`"
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
         (None, Kind::ForeignWriter) => format!(
-            "find who else writes {secret} and stop it: `az keyvault secret list-versions --vault-name {} --name {}` shows the versions without managed-by",
+            "find who else writes {secret} and stop it: `az keyvault secret list-versions --vault-name {} --name {}`; versions without the tag managed-by are not Perennial's",
             secret.vault_name(),
             secret.name.as_str()
         ),
         (None, Kind::BuriedSignIn) => {
             format!("nothing, if {name} is current; write to {secret} only to sign in")
         }
-        (None, Kind::TurnedOff) => format!("{}; or leave it: disabled means off", of_vault()),
+        (None, Kind::TurnedOff) => {
+            format!("{}; if it was disabled on purpose, do nothing: disabled means off", of_vault())
+        }
         (None, Kind::ClockSkew) => CLOCK.into(),
         (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
+    }
+}
+
+/// The action before the app's credential expires.
+fn expiring(of: &Snapshot, subject: &Subject<'_>) -> String {
+    match of.grant.app.credential {
+        CredentialSource::Secret(_) => format!(
+            "in tenant {}, create a new client secret and store it before then: {}",
+            of.grant.tenant_id,
+            subject.new_client_secret()
+        ),
+        _ => format!("before then, {}", subject.new_credential()),
+    }
+}
+
+/// The action if nothing says when the app's secret expires.
+fn expiry_unknown(of: &Snapshot, app: &str) -> String {
+    let name = &of.grant.name;
+    let ends = format!("az ad app credential list --id {app} --query 'max([].endDateTime)' --output tsv");
+    match &of.grant.app.credential {
+        // `--expires` of the Azure CLI accepts only whole seconds.
+        CredentialSource::Secret(Source::Secret(at)) => format!(
+            "store the expiry of the app's secret (the latest, if the app has several): `az keyvault secret set-attributes --vault-name {} --name {} --expires \"$({ends} | cut -c1-19)Z\"`; or set app_secret_expires of {name} in the configuration",
+            at.vault_name(),
+            at.name.as_str()
+        ),
+        _ => format!("set app_secret_expires of {name} in the configuration to the date that `{ends}` shows"),
     }
 }

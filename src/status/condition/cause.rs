@@ -57,6 +57,11 @@ impl Cause {
         Self::shared(format!("vault:{url}"), &of.grant.deployment)
     }
 
+    /// The identity for Key Vault.
+    pub(super) fn identity(of: &Snapshot) -> Self {
+        Self::shared("identity:[vault]".to_owned(), &of.grant.deployment)
+    }
+
     /// A token identified by its name, as in Perennial's first version. Two deployments could then have the same name
     /// (docs/upgrading.md).
     pub fn token_by_name(name: &TokenName) -> Self {
@@ -87,7 +92,8 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
         Kind::VaultUnreachable | Kind::VaultIdentity | Kind::VaultRefused => {
             of.grant.vaults().into_iter().map(|url| Cause::vault(&url, of)).collect()
         }
-        Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown => vec![Cause::app(of)],
+        Kind::AppSecretExpiring => vec![Cause::app(of), Cause::identity(of)],
+        Kind::AppSecretExpiryUnknown | Kind::AppCertificateUnregistered => vec![Cause::app(of)],
         Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode => {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }

@@ -32,6 +32,7 @@ pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelt
         | Kind::SecretDeleted
         | Kind::PartnerCenterRefused => Severity::Critical,
         Kind::AppSecretExpiring
+        | Kind::AppCertificateUnregistered
         | Kind::EntraUnreachable
         | Kind::EntraThrottled
         | Kind::UnknownCode

@@ -14,7 +14,7 @@ fn a_misspelled_credential_is_reported_with_all_valid_ones() {
     assert_eq!(
         slip,
         "vault.credential: must be `auto`, `workload_identity`, `managed_identity`, `client_secret`, \
-         `client_assertion` or `azure_cli`"
+         `client_certificate`, `client_assertion` or `azure_cli`"
     );
 }
 

@@ -1,5 +1,6 @@
 //! From a file and the environment to a `Config`, or to all its problems.
 
+mod apps;
 mod identity;
 mod values;
 
@@ -10,6 +11,7 @@ use perennial::azure::cloud::CloudName;
 use perennial::azure::identity::Identity;
 use perennial::config::{Config, ConfigProblems};
 use perennial::ports::{SecretRole, VaultError};
+use perennial::token::app::CredentialSource;
 use perennial::token::managed::Verify;
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use proptest::prelude::*;
@@ -176,7 +178,9 @@ fn a_source_has_exactly_one_key() {
         assert_eq!(keys(&load(&replaced(source)).expect_err(source)), [key], "{source}");
     }
     let far = load(&replaced("{ secret = \"a\", vault = \"https://far.vault.azure.net\" }")).expect("sound");
-    let Source::Secret(address) = &far.tokens[0].client_secret else { panic!("a vault secret") };
+    let CredentialSource::Secret(Source::Secret(address)) = &far.tokens[0].app.credential else {
+        panic!("a vault secret")
+    };
     assert_eq!(&*address.vault, "https://far.vault.azure.net");
 }
 
@@ -257,7 +261,7 @@ fn optional_keys_are_read() {
     let grant = &config.tokens[0];
     assert_eq!(grant.owner.as_deref(), Some("Ops, ext. 12"));
     assert_eq!(grant.user_oid.as_deref(), Some("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b"));
-    assert_eq!(grant.client_id, ConfigValue::Plain("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b".into()));
+    assert_eq!(grant.app.client_id, ConfigValue::Plain("5f2a1f0e-3b86-4b0e-9f7a-1c1d2e3f4a5b".into()));
     assert_eq!(grant.app_secret_expires, Some("2027-03-31T00:00:00Z".parse().expect("a time")));
     assert_eq!(grant.verify, Verify::Nothing);
     assert!(grant.strict);

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{
-    Action, Distortion, Fault, FaultEffect, Operation, PartnerCenterRules, Peer, Rules,
+    Action, CertificatePolicy, Distortion, Fault, FaultEffect, Operation, PartnerCenterRules, Peer, Rules,
 };
 use perennial::token::tags::Tags;
 use secrecy::ExposeSecret as _;
@@ -89,6 +89,17 @@ fn app_secret_ends(stage: &Stage, after: Option<TimeDelta>) {
     world.store_app_secret(at, value.expose_secret(), after.map(|_| end));
 }
 
+/// Replaces the secret of token `one` by a certificate whose key signs in the vault.
+fn signs_in_the_vault(stage: &Stage, lifetime: TimeDelta, is_registered: bool) {
+    let policy = CertificatePolicy { lifetime, exportable: false, ..CertificatePolicy::default() };
+    let made = stage.makes_a_certificate("app-certificate", policy);
+    stage.world().change_app(&stage.partner.client_id, |app| app.secrets.clear());
+    if is_registered {
+        stage.world().add_certificate(&stage.partner.client_id, &made).expect("a certificate");
+    }
+    stage.replaces_the_secret("client_certificate = { key = \"app-certificate\" }");
+}
+
 fn may_not(stage: &Stage, action: Action) {
     stage.world().change_vault(&stage.sandbox.origin, |vault| {
         vault.allowed.remove(&action);
@@ -136,7 +147,7 @@ fn of_the_grant() -> Vec<Row> {
         Row { kind: Kind::AccountDisabled, name: "locked", when: After, applies: &[],
             cause: |stage| entra_says(stage, "invalid_grant", 50053) },
         Row { kind: Kind::WrongIdentity, name: "a colleague", when: Before,
-            applies: &["where the account is the wrong one"],
+            applies: &["if the account is wrong, sign in"],
             cause: |stage| {
                 configure(stage, &format!("user_oid = \"{}\"", stage.partner.user_oid));
                 let theirs = stage.world().sign_in(&colleague(stage), &stage.partner.client_id);
@@ -144,7 +155,7 @@ fn of_the_grant() -> Vec<Row> {
                 stage.world().human_writes(&stage.partner.refresh_token, theirs.expose(), Tags::new());
             } },
         Row { kind: Kind::WrongIdentity, name: "an account that is gone", when: After,
-            applies: &["where it is the wrong one"],
+            applies: &["if the account is wrong or a guest"],
             cause: |stage| {
                 colleague(stage);
                 stage.world().delete_user(&stage.partner.user_oid);
@@ -181,6 +192,32 @@ fn of_the_app() -> Vec<Row> {
             cause: |stage| app_secret_ends(stage, Some(TimeDelta::days(10))) },
         Row { kind: Kind::AppSecretExpiryUnknown, name: "stored without an end", when: Before, applies: &[],
             cause: |stage| app_secret_ends(stage, None) },
+        Row { kind: Kind::AppCertificateUnregistered, name: "renewed by the vault", when: Before, applies: &[],
+            cause: |stage| {
+                signs_in_the_vault(stage, TimeDelta::days(365), true);
+                stage.makes_a_certificate("app-certificate", CertificatePolicy::default());
+                stage.world().advance(TimeDelta::minutes(20));
+            } },
+        Row { kind: Kind::AppCredentialRefused, name: "certificate not registered", when: Before, applies: &[],
+            cause: |stage| {
+                signs_in_the_vault(stage, TimeDelta::days(365), false);
+                stage.world().advance(TimeDelta::minutes(20));
+            } },
+        Row { kind: Kind::AppCredentialRefused, name: "certificate expired", when: Before, applies: &[],
+            cause: |stage| {
+                signs_in_the_vault(stage, TimeDelta::days(1), true);
+                stage.world().advance(TimeDelta::days(2));
+            } },
+        Row { kind: Kind::AppSecretExpiring, name: "certificate in ten days", when: Before, applies: &[],
+            cause: |stage| signs_in_the_vault(stage, TimeDelta::days(10), true) },
+        Row { kind: Kind::AppSecretExpiring, name: "of the identity for the vault", when: Before, applies: &[],
+            cause: |stage| {
+                let text = std::fs::read_to_string(&stage.config).expect("written");
+                let day = (stage.world().now() + TimeDelta::days(10)).format("%Y-%m-%d");
+                let line = format!("credential = \"client_secret\"\nclient_secret_expires = {day}\n");
+                let text = text.replacen("credential = \"client_secret\"\n", &line, 1);
+                std::fs::write(&stage.config, text).expect("our own file");
+            } },
         Row { kind: Kind::AppMisconfigured, name: "wrong scope", when: Before, applies: &[],
             cause: |stage| configure(stage, "scope = \"partnercenter/user_impersonation\"") },
     ]
@@ -197,6 +234,11 @@ fn of_the_vault() -> Vec<Row> {
             cause: |stage| may_not(stage, Action::SetSecret) },
         Row { kind: Kind::VaultRefused, name: "no role on the app's secret", when: After, applies: &[],
             cause: |stage| is_forbidden(stage, "ForbiddenByRbac", stage.partner.app_secret.name.as_str()) },
+        Row { kind: Kind::VaultRefused, name: "no role to sign", when: Before, applies: &[],
+            cause: |stage| {
+                signs_in_the_vault(stage, TimeDelta::days(365), true);
+                may_not(stage, Action::SignWithKey);
+            } },
         Row { kind: Kind::VaultRefused, name: "no access policy", when: After, applies: &[],
             cause: |stage| is_forbidden(stage, "ForbiddenByPolicy", stage.partner.refresh_token.name.as_str()) },
         Row { kind: Kind::VaultRefused, name: "firewall", when: After, applies: &[],
@@ -215,7 +257,7 @@ fn of_the_vault() -> Vec<Row> {
             cause: |stage| stage.world().switch_version(&stage.partner.app_secret, None, false) },
         Row { kind: Kind::SecretDeleted, name: "and can be recovered", when: After, applies: &[],
             cause: |stage| stage.world().human_deletes(&stage.partner.refresh_token) },
-        Row { kind: Kind::SecretDeleted, name: "and purged", when: After, applies: &["where it was purged"],
+        Row { kind: Kind::SecretDeleted, name: "and purged", when: After, applies: &["if it was purged"],
             cause: is_deleted_and_purged },
         Row { kind: Kind::TurnedOff, name: "disabled", when: After, applies: &[],
             cause: |stage| stage.world().switch_version(&stage.partner.refresh_token, None, false) },

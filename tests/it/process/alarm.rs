@@ -114,9 +114,7 @@ async fn a_failing_sink_is_reported_at_the_other() {
 
     assert_eq!(told(&other, 1).await, ["Critical: An alert could not be delivered"]);
     let message = other.letters()[0].body.clone();
-    assert!(
-        message.contains("the alert sink broken cannot be delivered to: it answered with HTTP status 404")
-    );
+    assert!(message.contains("delivery to the alert sink broken failed: HTTP status 404"));
     daemon.signal("TERM");
     daemon.ended("stopped").await;
 }

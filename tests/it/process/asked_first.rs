@@ -76,12 +76,12 @@ async fn status_shows_what_the_running_daemon_knows_and_leaves_the_vault_alone()
     assert!(json["tokens"][0]["next_step_at"].is_string(), "only a daemon has a next step: {json}");
     let view = json["view"].as_str().expect("a text");
     let at = json["now"].as_str().expect("a time");
-    assert_eq!(view, format!("as the running daemon sees it, at {at}"));
+    assert_eq!(view, format!("from the running daemon, at {at}"));
     assert_eq!(at.parse::<Timestamp>().expect("a time").date_naive(), asked.date_naive());
     assert!(table.stdout.starts_with("TOKEN  STATE"), "{}", table.stdout);
     let last = table.stdout.lines().last().expect("lines");
-    assert!(last.starts_with("As the running daemon sees it, at 2"), "{}", table.stdout);
-    let line = "PERENNIAL OK - 2 of 2 current (as the running daemon sees it, at 2";
+    assert!(last.starts_with("From the running daemon, at 2"), "{}", table.stdout);
+    let line = "PERENNIAL OK - 2 of 2 current (from the running daemon, at 2";
     assert!(monitor.stdout.starts_with(line), "{}", monitor.stdout);
     let names: Vec<&Value> = one["tokens"].as_array().expect("a list").iter().map(|of| &of["name"]).collect();
     assert_eq!(names, ["one"], "only what was asked for");
@@ -153,9 +153,9 @@ async fn without_its_own_daemon_status_reads_the_vault() {
         let json = json_of(&json);
         assert_eq!((&json["source"], &json["tokens"][0]["state"]), (&"vault".into(), &"current".into()));
         let view = json["view"].as_str().expect("a text");
-        assert!(view.starts_with(&format!("as the vault's notes say; {why}{at}")), "{whose}: {view}");
+        assert!(view.starts_with(&format!("from the tags in Key Vault; {why}{at}")), "{whose}: {view}");
         let last = table.stdout.lines().last().expect("lines");
-        assert!(last.starts_with(&format!("As the vault's notes say; {why}{at}")), "{whose}: {last}");
+        assert!(last.starts_with(&format!("From the tags in Key Vault; {why}{at}")), "{whose}: {last}");
         assert!(monitor.stdout.contains(&format!(" ({view}) | tokens=2 ")), "{whose}: {}", monitor.stdout);
 
         let insisted = status_at(&other, &at, &["--source", "daemon"]).await;
@@ -164,10 +164,10 @@ async fn without_its_own_daemon_status_reads_the_vault() {
     }
     let insisted = status_at(&stage, &address, &["--source", "vault", "--json"]).await;
     assert_eq!(json_of(&insisted)["source"], "vault");
-    assert_eq!(json_of(&insisted)["view"], "as the vault's notes say");
+    assert_eq!(json_of(&insisted)["view"], "from the tags in Key Vault");
     assert_eq!(
         json_of(&stage.run_to_end(&["status", "--json"]).await)["view"],
-        "as the vault's notes say; [http] listen has port 0, so no daemon can be asked"
+        "from the tags in Key Vault; [http] listen has port 0, so the daemon cannot be found"
     );
 }
 

@@ -41,7 +41,7 @@ async fn status_shows_the_vaults_tags_and_redeems_nothing() {
     assert_eq!((&token["state"], &token["next_step_at"]), (&"current".into(), &Value::Null));
     assert!(token["proved_at"].is_string() && token["partner_center_accepts"] == true, "{token}");
     assert!(
-        said(&monitor).starts_with("PERENNIAL OK - 1 of 1 current (as the vault's notes say; "),
+        said(&monitor).starts_with("PERENNIAL OK - 1 of 1 current (from the tags in Key Vault; "),
         "{}",
         said(&monitor)
     );

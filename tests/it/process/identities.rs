@@ -144,7 +144,7 @@ async fn a_missing_managed_identity_is_reported_with_its_action() {
         is(event, "attempt_failed", "one")
             && event["kind"] == "vault_identity"
             && event["remedy"] == "operator"
-            && says.contains("none of that client_id, is assigned to the host")
+            && says.contains("or none with that client_id")
     };
     daemon.logs(0, "who was refused", refused).await;
 }

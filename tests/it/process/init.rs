@@ -120,10 +120,11 @@ async fn on_a_terminal_each_answer_is_checked_as_it_is_given() {
         eventually(prompt, || init.told()[asked..].contains(prompt).then_some(())).await;
         asked = init.told().len();
         init.types(wrong);
-        eventually("it is refused", || init.told()[asked..].contains("It ").then_some(())).await;
+        eventually("it is refused", || init.told()[asked..].contains("The value ").then_some(())).await;
         let told = init.told();
         assert!(
-            told[asked..].contains("It must be") || told[asked..].contains("It is a placeholder"),
+            told[asked..].contains("The value must be")
+                || told[asked..].contains("The value is a placeholder"),
             "{told}"
         );
         init.types(right);
@@ -193,7 +194,7 @@ async fn without_the_right_to_list_flags_suffice() {
 
         assert_eq!((refused.code, file.exists()), (Some(4), false), "{}", refused.stderr);
         assert!(
-            refused.stderr.contains(&format!("say it by {missing} or run it as a user who")),
+            refused.stderr.contains(&format!("name the values with {missing} or run this as a user who")),
             "{}",
             refused.stderr
         );

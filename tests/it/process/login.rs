@@ -131,7 +131,8 @@ async fn over_ssh_the_address_is_pasted_and_only_our_own_is_taken() {
     login.types("is this the place?");
     login.types("");
     login.types("http://localhost/?code=0.AQforged&state=forged");
-    eventually("both are refused", || (login.told().matches("Not taken").count() == 2).then_some(())).await;
+    eventually("both are refused", || (login.told().matches("Not accepted").count() == 2).then_some(()))
+        .await;
     login.types(&format!("\"{ended_at}\""));
     let ended = login.ended("stored").await;
 
@@ -190,7 +191,7 @@ async fn a_device_code_is_typed_elsewhere_and_polled_for() {
     let shown = || stage.world().device_codes().first().map(|(code, _)| code.clone());
     let code = eventually("a code", shown).await;
     eventually("it is shown", || login.told().contains(&code).then_some(())).await;
-    assert!(login.told().contains("Warning: device codes are what phishers send"), "{}", login.told());
+    assert!(login.told().contains("Warning: phishers use device codes"), "{}", login.told());
 
     let browser = stage.browser();
     let page = format!("{}/devicelogin", stage.sandbox.origin);
@@ -260,6 +261,6 @@ async fn a_version_that_is_switched_off_is_replaced_and_its_user_still_compared(
     browser.go_back(browser.sign_in(&page_of(&login).await, &colleague).await).await;
     let ended = login.ended("stored").await;
 
-    assert!(ended.stderr.contains("switches it on again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("turns it on again"), "{}", ended.stderr);
     stage.assert_stored(&ended, &colleague);
 }

@@ -10,6 +10,7 @@ mod check;
 mod commands;
 mod compiled;
 mod crashes;
+mod credentials;
 mod deaf_hosts;
 mod demo;
 mod faces;
@@ -223,7 +224,7 @@ async fn the_exit_code_says_who_must_act() {
         signed_out.stdout
     );
     let rehearsed = stage.run_to_end(&["rotate", "one", "--dry-run"]).await;
-    assert!(rehearsed.stdout.starts_with("one: refused_would_prove: Entra refused this version"));
+    assert!(rehearsed.stdout.starts_with("one: refused_would_prove: Entra rejected this version"));
     assert!(rehearsed.stdout.contains("`perennial login one`"), "{}", rehearsed.stdout);
     assert_eq!((rehearsed.code, rehearsed.stdout.contains("good until")), (Some(3), false));
     let status = stage.run_to_end(&["status", "one"]).await.stdout;

@@ -27,7 +27,7 @@ fn answers(stage: &Stage, peer: Peer, operation: Operation, status: u16, body: &
 
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
-    Refusal { name: "account disabled", code: 4, cure: "where its sessions were revoked too",
+    Refusal { name: "account disabled", code: 4, cure: "if its sessions were revoked too",
         cause: |stage| stage.world().disable_user(&stage.partner.user_oid, true) },
     Refusal { name: "app disabled", code: 4, cure: "--set accountEnabled=true`",
         cause: |stage| stage.world().disable_app(&stage.partner.client_id, true) },
@@ -55,9 +55,9 @@ const REFUSALS: &[Refusal] = &[
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 429, "") },
     Refusal { name: "Entra 503", code: 1, cure: "see https://azure.status.microsoft",
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 503, "") },
-    Refusal { name: "a proxy's page", code: 1, cure: "exempt it from the proxy's",
+    Refusal { name: "a proxy's page", code: 1, cure: "exempt it from blocking",
         cause: |stage| answers(stage, Peer::Entra, Operation::Redeem, 403, "<html>Blocked</html>") },
-    Refusal { name: "Key Vault 429", code: 1, cure: "if the throttling lasts, find what else calls it",
+    Refusal { name: "Key Vault 429", code: 1, cure: "if the throttling lasts, find what else calls the vault",
         cause: |stage| answers(stage, Peer::KeyVault, Operation::Get, 429, "") },
     Refusal { name: "Key Vault 503", code: 1, cure: "and https://azure.status.microsoft",
         cause: |stage| answers(stage, Peer::KeyVault, Operation::Get, 503, "") },

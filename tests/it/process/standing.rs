@@ -32,7 +32,10 @@ async fn a_foreign_writer_is_reported_and_rotated_the_next_day() {
     let place = daemon.logs(place, "theirs is proved", |event| is(event, "proved", "one")).await;
     let told = eventually("told", || condition(&address, "foreign_writer")).await;
     assert_eq!((&told["severity"], &told["tokens"]), (&"warning".into(), &serde_json::json!(["one"])));
-    assert!(told["action"].as_str().is_some_and(|action| action.contains("without managed-by")), "{told}");
+    assert!(
+        told["action"].as_str().is_some_and(|action| action.contains("without the tag managed-by")),
+        "{told}"
+    );
     assert_eq!((stage.versions(), stage.stored()), (3, theirs.clone()), "nobody is raced");
 
     stage.world().advance(TimeDelta::days(1));

@@ -142,6 +142,7 @@ async fn check_write_never_succeeds_with_the_write_untried() {
     }
     assert!(stage.is_alive());
 
+    stage.world().change_app(&stage.partner.client_id, |app| app.secrets.clear());
     stage.world().store_app_secret(&stage.partner.app_secret, "not~the~secret", None);
     let refused = check(&["--write"]).await;
     assert_ne!(refused.code, Some(0), "{}", refused.stdout);

@@ -50,8 +50,8 @@ async fn an_mfa_that_is_too_old_is_not_reported_as_missing() {
     assert!(verified.stdout.contains("second factor  yes"), "{}", verified.stdout);
     for ended in [verified, checked, rotated, status] {
         assert_eq!(ended.code, Some(3), "{}", ended.stdout);
-        assert!(ended.stdout.contains("Partner Center wants a fresh second factor"), "{}", ended.stdout);
-        assert!(!ended.stdout.contains("carried no"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("Partner Center requires a new sign-in with MFA"), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("used no second factor"), "{}", ended.stdout);
     }
 }
 

@@ -80,12 +80,20 @@ fn shown_keys() -> BTreeSet<String> {
         } else if let Some(key) = key_of(line) {
             shown.insert(format!("{section}.{key}"));
             let table: toml::Table = toml::from_str(line).expect("a line of TOML");
-            // A source has the same keys wherever it is used.
             let parts = table[key].as_table().into_iter().flat_map(toml::Table::keys);
-            shown.extend(parts.map(|part| format!("token.client_secret.{part}")));
+            shown.extend(parts.map(|part| format!("{}.{part}", source_of(section, key))));
         }
     }
     shown
+}
+
+/// Where the loader lists the keys of a source. A kind of source has the same keys wherever it is used.
+pub(super) fn source_of(section: &str, key: &str) -> &'static str {
+    match key {
+        "client_certificate" if section != "vault" => "token.client_certificate",
+        "client_assertion" if section != "vault" => "token.client_assertion",
+        _ => "token.client_secret",
+    }
 }
 
 /// The line without its `#`, if there is a key behind it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::example::source_of;
 use clap::CommandFactory as _;
 use perennial::cli::{Cli, ExitCode};
 use perennial::sandbox::world::{Distortion, Hostile, Operation, Peer};
@@ -54,6 +55,8 @@ pub(super) fn rows<'a>(page: &'a str, header: &str) -> Vec<(&'a str, Vec<&'a str
 fn the_configuration_page_has_every_key_of_the_example_and_no_other() {
     let section = |heading: &str| match heading {
         "Secret sources" => "token.client_secret".to_owned(),
+        "Certificate sources" => "token.client_certificate".to_owned(),
+        "Assertion sources" => "token.client_assertion".to_owned(),
         other => named(other).trim_matches(['[', ']']).to_owned(),
     };
     let documented: BTreeSet<String> = rows(CONFIGURATION, "| Key |")
@@ -79,7 +82,7 @@ fn example_keys() -> BTreeSet<String> {
         keys.insert(format!("{section}.{key}"));
         let table: toml::Table = toml::from_str(line).expect("a line of TOML");
         let parts = table[key].as_table().into_iter().flat_map(toml::Table::keys);
-        keys.extend(parts.map(|part| format!("token.client_secret.{part}")));
+        keys.extend(parts.map(|part| format!("{}.{part}", source_of(section, key))));
     }
     keys
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use perennial::ports::client::ClientProof;
 use perennial::ports::{RefreshRequest, RefreshResponse};
 use perennial::rotation::state::{PendingSave, Phase, State, Successor};
 use perennial::sandbox::world::Operation;
@@ -45,7 +46,7 @@ fn secrets_in_messages_between_rooms_are_not_shown() {
     let redemption = RefreshRequest {
         tenant: "t",
         client_id: "c",
-        client_secret: &secret,
+        proof: &ClientProof::Secret(secret.clone()),
         scope: "s",
         token: &refresh(),
         rotation_id: Uuid::nil(),

@@ -1,16 +1,18 @@
 //! How soon a running daemon notices that a person has fixed a problem: by itself, and after a SIGHUP.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use perennial::daemon::Daemon;
 use perennial::process::clock::Clock;
 use perennial::sandbox::world::{
-    Action, AppSecret, Attributes, Distortion, Fault, FaultEffect, Operation, Partner, PartnerCenterRules,
-    Peer, Rules, SetRequest, World,
+    Action, Attributes, Distortion, Fault, FaultEffect, Operation, Partner, PartnerCenterRules, Peer, Rules,
+    SetRequest, World,
 };
 use perennial::status::snapshot::TokenState;
+use perennial::token::app::CredentialSource;
 use perennial::token::managed::Policy;
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::tags::Tags;
@@ -72,11 +74,12 @@ impl Scene {
                 let name = SecretName::parse("app-id").expect("a name");
                 let app_id = SecretAddress { name, ..partner.app_secret.clone() };
                 world.store_app_secret(&app_id, &partner.client_id, None);
-                grant.client_id = ConfigValue::From(Source::Secret(app_id));
+                Arc::make_mut(&mut grant.app).client_id = ConfigValue::From(Source::Secret(app_id));
             }
             SecretInFile => {
                 std::fs::write(&file, app_secret(&world, &partner)).expect("writable");
-                grant.client_secret = Source::File(file.clone());
+                Arc::make_mut(&mut grant.app).credential =
+                    CredentialSource::Secret(Source::File(file.clone()));
             }
         }
         let rotator = harness::rotator(&world, clock.clone(), &grant, "run", 1);
@@ -117,14 +120,14 @@ impl Scene {
     }
 
     fn store_a_wrong_app_secret(&self) {
+        // Otherwise the version below it works on.
+        self.world.change_app(&self.partner.client_id, |app| app.secrets.clear());
         self.world.store_app_secret(&self.partner.app_secret, "not~the~secret", None);
     }
 
     fn make_a_new_app_secret(&self) {
         let value = format!("new~{}", self.world.fresh_id().simple());
-        self.world.change_app(&self.partner.client_id, |app| {
-            app.secrets.push(AppSecret { value: value.as_str().into(), expires: None });
-        });
+        self.world.add_app_secret(&self.partner.client_id, &value, None);
         self.world.store_app_secret(&self.partner.app_secret, &value, None);
     }
 

@@ -7,6 +7,7 @@ mod refused_sign_ins;
 pub(crate) mod daemon;
 mod interleavings;
 mod long_list;
+mod credentials;
 mod mended;
 mod simulation;
 mod stories;

@@ -77,7 +77,7 @@ fn an_unrealistic_date_is_a_configuration_problem() {
     for date in DATES {
         let (key, what) = problem(&config("", &format!("app_secret_expires = {date:?}"))).expect(date);
         assert_eq!(key, "token[0].app_secret_expires", "{date}");
-        assert!(what.contains("a date, as 2027-03-31"), "{date}: {what}");
+        assert!(what.contains("a date, such as 2027-03-31"), "{date}: {what}");
     }
     for date in ["2000-01-01", "2199-12-31T23:59:59Z"] {
         assert_eq!(problem(&config("", &format!("app_secret_expires = {date:?}"))), None, "{date}");

@@ -1,11 +1,14 @@
 //! Stories of other writers, pasted values and vaults, with the whole daemon in simulated time.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind;
 use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{Action, Fault, FaultEffect, Operation, Peer, World};
 use perennial::status::snapshot::TokenState;
+use perennial::token::app::CredentialSource;
 use perennial::token::managed::ManagedToken;
 use perennial::token::secret::{SecretAddress, Source};
 use perennial::token::tags::Tags;
@@ -108,12 +111,14 @@ const OTHER_VAULT: &str = "https://fabrikam.vault.azure.net";
 /// The app's secret is in a vault of its own.
 fn app_secret_elsewhere(world: &World, _: &perennial::sandbox::world::Partner, grant: &mut ManagedToken) {
     world.add_vault(OTHER_VAULT);
-    let Source::Secret(here) = &grant.client_secret else { panic!("it is in a vault") };
+    let CredentialSource::Secret(Source::Secret(here)) = &grant.app.credential else {
+        panic!("it is in a vault")
+    };
     let there = SecretAddress { vault: OTHER_VAULT.into(), name: here.name.clone() };
     let value = world.newest_value(here).expect("stored");
     let ends = Some(world.now() + TimeDelta::days(300));
     world.store_app_secret(&there, value.expose(), ends);
-    grant.client_secret = Source::Secret(there);
+    Arc::make_mut(&mut grant.app).credential = CredentialSource::Secret(Source::Secret(there));
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn while_a_successor_is_held_the_token_is_critical_and_has_no_time_left() {
                 assert_eq!((told.severity, told.runway_seconds), (Severity::Critical, Some(0)), "{kind:?}");
             }
             let unsaved = told(Kind::Unsaved);
-            assert!(unsaved.summary.contains("the stored token is spent"), "{}", unsaved.summary);
+            assert!(unsaved.summary.contains("the stored one no longer works"), "{}", unsaved.summary);
             assert!(unsaved.action.contains("`perennial login contoso`"), "{}", unsaved.action);
         }
         assert_eq!(scene.redemptions(), 1);
@@ -295,7 +295,7 @@ fn a_lost_answer_is_reported_as_a_loss() {
 
         let told = conditions(&daemon).remove(0);
         assert_eq!((told.kind, told.severity), (Kind::LoginRequired, Severity::Critical), "{}", told.summary);
-        assert!(told.summary.contains("its answer was lost"), "{}", told.summary);
+        assert!(told.summary.contains("with its successor was lost"), "{}", told.summary);
         scene.world.human_signs_in(&scene.partner).expect("may sign in");
         until("noticed", A_MINUTE, || works(&daemon)).await;
     });

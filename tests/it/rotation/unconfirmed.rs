@@ -38,6 +38,7 @@ fn an_uncertain_rejection_is_reported_after_a_second_one() {
 fn a_new_wrong_app_secret_is_reported_after_its_settling_time() {
     on_a_host(TimeDelta::zero(), 1, &async |host| {
         tokio::time::sleep(MINUTE * 60).await;
+        host.world.change_app(&host.partners[0].client_id, |app| app.secrets.clear());
         host.world.store_app_secret(&host.partners[0].app_secret, "not~the~secret", None);
         host.reload();
 

@@ -1,11 +1,12 @@
 //! Checks of the vault while a person must act: which answers are news, and which are not.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use perennial::cli::azure_clients::AzureRotator;
 use perennial::ports::failure::Kind;
 use perennial::rotation::state::{Phase, State};
 use perennial::sandbox::world::{Action, Distortion, Fault, FaultEffect, Operation, Partner, Peer};
-use perennial::token::managed::ManagedToken;
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use perennial::token::tags::Tags;
 use perennial::token::version::Version;
@@ -99,8 +100,8 @@ async fn a_credential_of_two_secrets_is_checked_within_the_same_limit() {
         SecretAddress { name: SecretName::parse("app-id").expect("a name"), ..partner.app_secret.clone() };
     world.store_app_secret(&app_id, &partner.client_id, None);
     world.expire_app_secret(&partner.client_id);
-    let grant =
-        ManagedToken { client_id: ConfigValue::From(Source::Secret(app_id)), ..grant("partner", &partner) };
+    let mut grant = grant("partner", &partner);
+    Arc::make_mut(&mut grant.app).client_id = ConfigValue::From(Source::Secret(app_id));
     let mut rotator = lab.rotator(&grant);
     let mut state = settle(&mut rotator, State::unknown(lab.clock.now())).await;
     assert!(state.awaits_person(), "{state:?}");

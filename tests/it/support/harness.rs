@@ -12,6 +12,7 @@ use perennial::rotation::schedule::Timing;
 use perennial::rotation::state::Successor;
 use perennial::rotation::turns::Turns;
 use perennial::sandbox::world::{Actor, Partner, World};
+use perennial::token::app::ManagedApp;
 use perennial::token::managed::{Deployment, ManagedToken, Policy, TokenName, Verify};
 use perennial::token::secret::{ConfigValue, Source};
 use perennial::token::tags::Tags;
@@ -35,8 +36,10 @@ pub(crate) fn grant(name: &str, partner: &Partner, policy: &Policy) -> ManagedTo
         )),
         name: TokenName::new(name),
         tenant_id: partner.tenant_id.clone(),
-        client_id: ConfigValue::Plain(partner.client_id.clone()),
-        client_secret: Source::Secret(partner.app_secret.clone()),
+        app: Arc::new(ManagedApp::with_secret(
+            ConfigValue::Plain(partner.client_id.clone()),
+            Source::Secret(partner.app_secret.clone()),
+        )),
         secret: partner.refresh_token.clone(),
         scope: "https://api.partnercenter.microsoft.com/user_impersonation".into(),
         verify: Verify::PartnerCenter,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use perennial::azure::cloud::Cloud;
 use perennial::azure::entra::Entra;
-use perennial::azure::identity::Identity;
+use perennial::azure::host_assertions::HostAssertions;
+use perennial::azure::identity::{Identity, IdentityHost};
 use perennial::azure::key_vault::KeyVault;
 use perennial::azure::partner_center::PartnerCenter;
 use perennial::cli::azure_clients::AzureRotator;
@@ -82,7 +83,12 @@ impl Lab {
     pub(crate) fn rotator(&self, grant: &ManagedToken) -> AzureRotator {
         let (http, calls) = (&self.http, &self.calls);
         Rotator {
-            issuer: Arc::new(Entra::new(self.cloud.authority.clone(), http.clone(), calls.clone())),
+            issuer: Arc::new(Entra::new(
+                self.cloud.authority.clone(),
+                HostAssertions::new(IdentityHost::Imds, self.cloud.name, calls.clone()),
+                http.clone(),
+                calls.clone(),
+            )),
             vault: Arc::clone(&self.vault),
             resource: Arc::new(PartnerCenter::new(
                 self.cloud.partner_center.clone(),

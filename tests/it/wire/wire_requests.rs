@@ -116,7 +116,7 @@ async fn an_app_id_in_the_vault_costs_one_more_request() {
     let mut app_id = partner.app_secret.clone();
     app_id.name = perennial::token::secret::SecretName::parse("partner-app-id").expect("letters and dashes");
     lab.world().store_app_secret(&app_id, &partner.client_id, None);
-    grant.client_id = ConfigValue::From(Source::Secret(app_id));
+    std::sync::Arc::make_mut(&mut grant.app).client_id = ConfigValue::From(Source::Secret(app_id));
     let rotator = lab.rotator(&grant);
     let mut kept = StoredLogin::new(lab, partner, rotator).await;
 

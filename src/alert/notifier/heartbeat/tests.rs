@@ -30,7 +30,7 @@ async fn a_stalled_task_or_an_untried_step_stops_the_heartbeat() {
     next_at(now() + TimeDelta::days(1));
     assert_eq!(
         sign_of_life(&board).as_deref(),
-        Some("1 token: 1 unconfirmed; next step on 2026-02-03 at 02:40 UTC")
+        Some("1 token: 1 not checked yet; next step on 2026-02-03 at 02:40 UTC")
     );
 
     tokio::time::advance(STUCK_AFTER + Duration::from_secs(1)).await;

@@ -214,7 +214,7 @@ async fn a_server_without_tls_or_with_an_untrusted_certificate_gets_no_mail() {
     let missed = deliver(&post, tls, mail(), &outbound.calls).await.expect_err("no TLS");
     assert_eq!(
         (missed.why.as_str(), missed.permanent),
-        ("the mail server does not support STARTTLS: give an address that begins with smtps://", true)
+        ("the mail server does not support STARTTLS: use an address that starts with smtps://", true)
     );
     assert!(!server.heard().iter().any(|line| line.starts_with("MAIL")), "{:#?}", server.heard());
 
@@ -260,7 +260,7 @@ async fn a_mail_address_that_the_server_cannot_handle_is_reported() {
 
     let missed = send(&post, mail(), &server.outbound()).await.expect_err("no SMTPUTF8");
 
-    let why = "an address has letters outside ASCII, and the mail server does not support SMTPUTF8";
+    let why = "an address has non-ASCII characters, and the mail server does not support SMTPUTF8";
     assert_eq!((missed.why.as_str(), missed.permanent), (why, true));
     assert!(!server.heard().iter().any(|line| line.starts_with("DATA")), "{:#?}", server.heard());
 }

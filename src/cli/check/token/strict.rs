@@ -30,7 +30,7 @@ pub(super) async fn check(
         return steps;
     }
     if !write {
-        let told = "a strict token's redemption must be saved (add --write to test it)";
+        let told = "redeeming a strict token requires a save: add --write to test it";
         return [REDEEM, PARTNER_CENTER, UPDATE, WRITE].map(|step| CheckStep::not_tried(step, told)).into();
     }
     let update = super::update(rotator, stored, rotation_id()).await;
@@ -53,7 +53,7 @@ fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
         return Some(StepFailure::new(Remedy::Operator, summary, again));
     }
     schedule::is_known_dead(&stored.version).then(|| {
-        let summary = "Entra refused this version for good, as noted in Key Vault";
+        let summary = "Entra rejected this version permanently, according to its tags in Key Vault";
         StepFailure::new(Remedy::Login, summary, again)
     })
 }
@@ -78,7 +78,8 @@ fn redeemed(rotator: &AzureRotator, state: &State) -> [CheckStep; 2] {
         _ => {}
     }
     let facts = state.known();
-    let user = facts.and_then(|facts| facts.user_oid.as_deref()).unwrap_or("a user");
+    let user = facts.and_then(|facts| facts.user_oid.as_deref());
+    let user = user.map_or_else(|| "a user".to_owned(), |id| format!("user {id}"));
     let said = facts.and_then(|facts| facts.verdict.as_ref()).map(|verdict| &verdict.acceptance);
     let asked = match said {
         Some(said) => match proof::objection(&rotator.grant, said) {
@@ -90,9 +91,9 @@ fn redeemed(rotator: &AzureRotator, state: &State) -> [CheckStep; 2] {
             let silent = "Partner Center does not say whether it accepts the access token";
             CheckStep::failed(
                 PARTNER_CENTER,
-                StepFailure::new(Remedy::Retry, silent, "try again in some minutes"),
+                StepFailure::new(Remedy::Retry, silent, "try again in a few minutes"),
             )
         }
     };
-    [CheckStep::ok(REDEEM, user.to_owned()), asked]
+    [CheckStep::ok(REDEEM, user), asked]
 }

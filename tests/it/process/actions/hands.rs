@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use chrono::{NaiveDate, TimeDelta};
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{Action, AppSecret, PartnerCenterRules, Peer, Rules, UpdateRequest};
+use perennial::sandbox::world::{Action, CertificatePolicy, PartnerCenterRules, Peer, Rules, UpdateRequest};
 use perennial::token::secret::SecretAddress;
 use secrecy::ExposeSecret as _;
 
@@ -16,8 +16,11 @@ use super::super::Stage;
 use super::super::login::page_of;
 
 /// Sentences that require no action.
-const REMARKS: [&str; 9] = [
-    "it replaces the secret permissions that this identity has there",
+const REMARKS: [&str; 12] = [
+    "the older version is used until Entra accepts the new one",
+    "other programs that read the newest version fail until then",
+    "a new certificate can take 15 minutes to take effect",
+    "the command replaces this identity's secret permissions",
     "Perennial picks it up ",
     "keep this process running until it is saved",
     "the stored token is kept meanwhile",
@@ -25,7 +28,7 @@ const REMARKS: [&str; 9] = [
     "compare tenant_id, client_id and user_oid of one with the account that signed in to ",
     "compare tenant_id of one (",
     "details: Entra admin center, Sign-in logs, ",
-    "it takes up to ten minutes to work)",
+    "this can take ten minutes to take effect)",
 ];
 
 /// The object id of the program, as Key Vault sees it.
@@ -77,7 +80,7 @@ impl<'a> Person<'a> {
         let Stage { sandbox, partner, .. } = self.stage;
         let (world, app, tenant) = (self.stage.world(), &*partner.client_id, &*partner.tenant_id);
         let consent = format!(
-            "let an administrator consent for the app: {}/{tenant}/adminconsent?client_id={app}",
+            "have an administrator consent for the app: {}/{tenant}/adminconsent?client_id={app}",
             sandbox.origin
         );
         let assign = format!("Enterprise applications, {app}, Users and groups, tenant {tenant}");
@@ -92,13 +95,13 @@ impl<'a> Person<'a> {
             "the secret permissions get list set by an access policy: Azure portal, Key vaults, {vault}, Access policies"
         );
         let says = |text: &str| clause.contains(text);
-        if says("with a second factor") || says("have MFA registered and required for the user") {
+        if says("with a second factor") || says("register MFA for the user and require it") {
             world.set_user_mfa(&partner.user_oid, true);
         } else if says("change the conditional access policy that it names") && says(tenant) {
             world.set_rules(tenant, Rules::default());
         } else if says(&consent)
             || (says("assign the user to the app") && says(&assign))
-            || (says("unblock it or its address") && says(tenant))
+            || (says("unblock the account or its IP address") && says(tenant))
             || (says("dismiss or remediate it: Entra admin center, Risky users") && says(tenant))
             || says(&format!("add offline_access to the consent of app {app}"))
         {
@@ -111,12 +114,20 @@ impl<'a> Person<'a> {
             && action.contains(&format!("tenant_id of one ({tenant})"))
         {
             world.consent(tenant, app);
-        } else if says(&format!("give back write access to {}", partner.refresh_token)) {
+        } else if says(&format!("restore write access to {}", partner.refresh_token)) {
             world.change_vault(&sandbox.origin, |vault| vault.allowed.extend([Action::SetSecret]));
         } else if says("give the user of one the Partner Center role Admin agent") && says(tenant) {
             world.set_partner_center(PartnerCenterRules::default());
+        } else if says("set client_secret_expires of [vault] to its expiry date") {
+            let text = std::fs::read_to_string(&self.stage.config).expect("written");
+            let end =
+                (world.now() + TimeDelta::days(365)).format("client_secret_expires = %Y-%m-%d").to_string();
+            let changed =
+                text.lines().map(|line| if line.starts_with("client_secret_expires") { &end } else { line });
+            std::fs::write(&self.stage.config, changed.collect::<Vec<_>>().join("\n")).expect("our own file");
+            self.must_restart = true;
         } else if says("correct scope of one (") {
-            let scope = between(clause, "one resource, as ", " ").ok_or("no scope is named")?;
+            let scope = between(clause, "one resource, such as ", " ").ok_or("no scope is named")?;
             let text = std::fs::read_to_string(&self.stage.config).expect("written");
             let wrong = between(clause, "scope of one (", ")").ok_or("no scope is named")?;
             std::fs::write(&self.stage.config, text.replace(wrong, scope)).expect("our own file");
@@ -196,8 +207,11 @@ impl<'a> Person<'a> {
             "cut -c1-19" => printed.extend(typed.chars().take(19)),
             "az ad app credential reset" => {
                 let app = self.app(&mut flags)?;
-                flags.expect(&[("append", ""), ("display-name", "perennial"), ("query", "password")])?;
-                flags.expect(&[("output", "tsv")])?;
+                flags.expect(&[("append", "")])?;
+                if let Ok(name) = flags.take("cert") {
+                    return self.registers(&app, &name, flags);
+                }
+                flags.expect(&[("display-name", "perennial"), ("query", "password"), ("output", "tsv")])?;
                 let now = world.now();
                 let expires = match flags.take("end-date") {
                     Ok(day) => midnight(&day)?,
@@ -207,8 +221,7 @@ impl<'a> Person<'a> {
                     return Err(format!("a secret until {expires}"));
                 }
                 let value = format!("new~{}", world.fresh_id().simple());
-                let secret = AppSecret { value: value.as_str().into(), expires: Some(expires) };
-                world.change_app(&app, |app| app.secrets.push(secret));
+                world.add_app_secret(&app, &value, Some(expires));
                 writeln!(printed, "{value}").expect("a string takes it");
             }
             "az ad app credential list" => {
@@ -236,6 +249,9 @@ impl<'a> Person<'a> {
                 let change = UpdateRequest { enabled, expires, ..UpdateRequest::default() };
                 world.update_secret("person", &at, None, change).map_err(|error| format!("{error:?}"))?;
             }
+            "az keyvault certificate show" | "az keyvault certificate create" => {
+                return self.certificate(flags);
+            }
             "az keyvault secret recover" => world.human_recovers(&self.secret(&mut flags)?),
             "az keyvault show" => {
                 self.vault(&mut flags, "name")?;
@@ -253,6 +269,9 @@ impl<'a> Person<'a> {
                 self.vault(&mut flags, "name")?;
                 flags.expect(&[("object-id", PROGRAM), ("secret-permissions", "get list set")])?;
                 world.clear_faults(Some(Peer::KeyVault));
+            }
+            "az role assignment create" if flags.is("role", "Perennial Key Signer") => {
+                return self.lets_sign(flags);
             }
             "az role assignment create" => {
                 let scope = format!("/vaults/ours/secrets/{}", partner.refresh_token.name.as_str());
@@ -280,6 +299,38 @@ impl<'a> Person<'a> {
             other => return Err(format!("{other:?} is not known")),
         }
         flags.nothing_left().map(|()| printed)
+    }
+
+    fn registers(&self, app: &str, name: &str, mut flags: Flags) -> Told<String> {
+        self.vault(&mut flags, "keyvault")?;
+        let found = self.stage.world().get_certificate("person", &self.stage.in_vault(name), None);
+        let found = found.map_err(|error| format!("{error:?}"))?;
+        self.stage.world().add_certificate(app, &found.certificate.der).ok_or("not a certificate")?;
+        flags.nothing_left().map(|()| String::new())
+    }
+
+    /// Shows the certificate's policy, or makes a version with that policy.
+    fn certificate(&self, mut flags: Flags) -> Told<String> {
+        self.vault(&mut flags, "vault-name")?;
+        let name = flags.take("name")?;
+        if let Ok(policy) = flags.take("policy") {
+            self.stage.makes_a_certificate(&name, CertificatePolicy::default());
+            return if policy == "a-policy" {
+                Ok(String::new())
+            } else {
+                Err(format!("the policy {policy}"))
+            };
+        }
+        flags.expect(&[("query", "policy")])?;
+        Ok("a-policy".to_owned())
+    }
+
+    fn lets_sign(&self, mut flags: Flags) -> Told<String> {
+        flags.take("role")?;
+        flags.expect(&[("assignee", PROGRAM), ("scope", "/vaults/ours")])?;
+        let rights = [Action::ReadCertificate, Action::SignWithKey];
+        self.stage.world().change_vault(&self.stage.sandbox.origin, |vault| vault.allowed.extend(rights));
+        flags.nothing_left().map(|()| String::new())
     }
 
     /// The app that a command names.
@@ -329,6 +380,10 @@ impl Flags {
             }
         }
         Self(flags)
+    }
+
+    fn is(&self, flag: &str, value: &str) -> bool {
+        self.0.get(flag).is_some_and(|given| given == value)
     }
 
     fn take(&mut self, flag: &str) -> Told<String> {

@@ -151,13 +151,17 @@ async fn foreign_tags_that_do_not_fit_are_named_with_escapes() {
     browser.go_back(browser.sign_in(&url, &stage.partner.user_oid).await).await;
     let ended = login.ended("stored").await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("do not fit") && ended.stderr.contains("04"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no room for these tags") && ended.stderr.contains("04"),
+        "{}",
+        ended.stderr
+    );
     stage.assert_harmless("login", &(ended.stdout + &ended.stderr));
 
     for format in ["json", "pretty"] {
         stage.world().retag(&stage.partner.refresh_token, |tags| *tags = foreign.clone().collect());
         let ended = stage.run_traced(&["rotate", "one", "--force", "--log-format", format]).await;
-        assert!(ended.stderr.contains("do not fit"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("no room for these tags"), "{}", ended.stderr);
         stage.assert_harmless(format, &(ended.stdout + &ended.stderr));
     }
 }
@@ -181,10 +185,10 @@ async fn the_writer_that_buried_a_sign_in_is_named_with_escapes() {
     let browser = stage.browser();
     let url = super::super::login::page_of(&login).await;
     let page = browser.go_back(browser.sign_in(&url, &stage.partner.user_oid).await).await;
-    let ended = login.ended("written over").await;
+    let ended = login.ended("overwrote it").await;
 
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("over it in the same moment"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("overwrote it with version"), "{}", ended.stderr);
     stage.assert_harmless("login", &(ended.stdout + &ended.stderr));
     stage.assert_harmless("its page", &page);
 }

@@ -86,9 +86,9 @@ async fn a_sign_in_by_the_wrong_account_is_not_stored() {
         .refused(&colleague, 3, "the token in the vault is user", "perennial login one --replace-user")
         .await;
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("user-oid", &password_only));
-    stage.refused(&password_only, 3, "carried no second factor", "have MFA registered").await;
+    stage.refused(&password_only, 3, "used no second factor", "register MFA for this user").await;
     stage.world().retag(&stage.partner.refresh_token, |tags| tags.insert("user-oid", &guest));
-    stage.refused(&guest, 3, "Partner Center does not accept", "no guest").await;
+    stage.refused(&guest, 3, "Partner Center does not accept", "not a guest").await;
 
     let (ended, _) = stage.try_login(&colleague, &["--replace-user"]).await;
     stage.assert_stored(&ended, &colleague);
@@ -108,7 +108,7 @@ async fn a_wrong_app_registration_is_reported_with_its_action() {
     stage.refused(&own, 4, "AADSTS700025", "under the platform Web").await;
     register(Platform::Web);
     stage.bend(Distortion::DayToken);
-    stage.refused(&own, 4, "would end after 24 hours", "to the platform Web").await;
+    stage.refused(&own, 4, "would expire after 24 hours", "to the platform Web").await;
     stage.bend(Distortion::NoRefreshToken);
     stage.refused(&own, 4, "no refresh token", "offline_access").await;
     let link = format!(
@@ -124,7 +124,7 @@ async fn a_wrong_app_registration_is_reported_with_its_action() {
     stage.answer_with("invalid_grant", 54005);
     stage.refused(&own, 3, "AADSTS54005", "start the sign-in again").await;
     stage.world().expire_app_secret(&stage.partner.client_id);
-    stage.refused(&own, 4, "AADSTS7000222", "make a new client secret").await;
+    stage.refused(&own, 4, "AADSTS7000222", "create a new client secret").await;
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn an_error_on_entras_page_ends_in_a_hint_after_the_timeout() {
     assert_eq!(stage.versions(), 0);
 
     let pasted = stage.login(&["--no-browser", "--timeout", "1s"]).ended("nothing was pasted").await;
-    assert!(pasted.stderr.contains("the address to paste is"), "{}", pasted.stderr);
+    assert!(pasted.stderr.contains("paste the full address"), "{}", pasted.stderr);
     assert!(!pasted.stderr.contains("use perennial login"), "{}", pasted.stderr);
 }
 
@@ -199,7 +199,7 @@ async fn a_port_in_use_is_reported_at_once() {
     let ended = stage.login(&["--port", &port]).ended("refused").await;
 
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
-    assert!(ended.stderr.contains(&format!("port {port} is taken")), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("port {port} is in use")), "{}", ended.stderr);
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn a_code_that_comes_from_elsewhere_or_twice_does_not_count() {
     assert_eq!(statuses, [200, 410]);
     let ended = login.ended("stored").await;
     stage.assert_stored(&ended, &stage.partner.user_oid);
-    assert!(ended.stderr.contains("Not taken") && !ended.stderr.contains("stolen"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("Not accepted") && !ended.stderr.contains("stolen"), "{}", ended.stderr);
     let exchanges =
         stage.world().count_calls(Peer::Entra, Some(Operation::SignIn), chrono::DateTime::UNIX_EPOCH);
     assert_eq!(exchanges, 1, "a code is exchanged once");
@@ -311,7 +311,7 @@ async fn partner_center_has_the_last_word() {
     let stage = Stage::never_signed_in().await;
     stage.world().set_partner_center(PartnerCenterRules { forbidden: true, ..PartnerCenterRules::default() });
 
-    stage.refused(&stage.partner.user_oid.clone(), 3, "status 403", "has a Partner Center role").await;
+    stage.refused(&stage.partner.user_oid.clone(), 3, "status 403", "with a Partner Center role").await;
 }
 
 #[tokio::test]
@@ -374,13 +374,13 @@ async fn a_token_whose_user_cannot_be_compared_is_not_imported_over_a_users() {
     std::fs::write(&stage.config, pinned).expect("our own file");
     let ended = import(&["--replace-user"]).await;
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
-    assert!(ended.stderr.contains(&format!("admits {user} only")), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("allows only {user}")), "{}", ended.stderr);
     assert_eq!(stage.versions(), before);
 
     std::fs::write(&stage.config, text).expect("our own file");
     let ended = import(&["--replace-user"]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("for which tenant and app"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("does not name the tenant and app"), "{}", ended.stderr);
     assert_eq!(stage.versions(), before + 1);
 }
 
@@ -393,8 +393,8 @@ async fn an_import_must_be_one_valid_token_of_this_app() {
     let others = stage.world().sign_in(&stage.other.user_oid, &stage.other.client_id).expect("signed in");
 
     for (typed, code, told) in [
-        ("", 2, "stdin holds no refresh token"),
-        ("two words", 2, "stdin holds no refresh token"),
+        ("", 2, "stdin must hold one refresh token"),
+        ("two words", 2, "stdin must hold one refresh token"),
         ("not-a-token-at-all-but-one-word", 3, "copied whole"),
         (revoked.expose(), 3, "AADSTS50173"),
         (others.expose(), 4, "AADSTS700007"),

@@ -61,7 +61,9 @@ impl<'a> Row<'a> {
     fn who(&self) -> &'static str {
         let remedies = [Remedy::Login, Remedy::Operator, Remedy::Retry];
         let told = self.gravest["remedy"].as_str();
-        remedies.into_iter().find(|remedy| Some(remedy.as_str()) == told).map_or("", Remedy::who)
+        let kind = self.gravest["kind"].as_str().and_then(Kind::parse);
+        let remedy = remedies.into_iter().find(|remedy| Some(remedy.as_str()) == told);
+        remedy.zip(kind).map_or("", |(remedy, kind)| remedy.who(kind))
     }
 
     /// The page, `/readyz`, `/health` and the metrics.
@@ -110,7 +112,7 @@ impl<'a> Row<'a> {
     pub(super) async fn commands(&mut self, scene: &Scene) {
         let (status, monitor) = (scene.ended(&["status"]).await, scene.ended(&["status", "--monitor"]).await);
         for said in [&status, &monitor] {
-            let viewed = said.stdout.contains("s the running daemon sees it, at ");
+            let viewed = said.stdout.contains("rom the running daemon, at ");
             self.expect("whose view", viewed, &said.stdout);
         }
         for kind in self.situation.kinds {

@@ -11,17 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use perennial::net::no_response::NoResponse;
+use perennial::ports::client::{AppSignIn, VaultCertificate};
 use perennial::ports::failure::Trace;
 use perennial::ports::oauth_error::OAuthError;
 use perennial::ports::{
-    Acceptance, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError, SecretUpdate,
-    Vault, VaultError,
+    Acceptance, Certificates, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource, ResourceError,
+    SecretUpdate, Vault, VaultError,
 };
 use perennial::sandbox::world::Actor;
 use perennial::token::AccessToken;
 use perennial::token::secret::SecretAddress;
 use perennial::token::tags::Tags;
 use perennial::token::version::{NewVersion, Stored, Version, VersionId};
+use secrecy::SecretString;
 use uuid::Uuid;
 
 /// An instance's next call.
@@ -180,9 +182,54 @@ impl Issuer for Instance {
         let lost = IssuerError::Unreachable(NoResponse::TimedOut);
         self.end(answer, |answer| self.names.of(answer.refresh_token.expose()), lost)
     }
+
+    async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
+        self.begin(Call::Private);
+        let answer = self.through(self.actor.authenticate(what)).await;
+        self.end(answer, |()| 0, IssuerError::Unreachable(NoResponse::TimedOut))
+    }
+
+    fn assertion_audience(&self, tenant: &str) -> String {
+        self.actor.assertion_audience(tenant)
+    }
+
+    async fn host_assertion(&self, client_id: &str) -> Result<SecretString, VaultError> {
+        self.actor.host_assertion(client_id).await
+    }
 }
 
 const LOST: VaultError = VaultError::Unreachable(NoResponse::TimedOut);
+
+impl Certificates for Instance {
+    async fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        self.begin(Call::Private);
+        let answer = self.through(self.actor.certificate(at, version, id)).await;
+        self.end(answer, |found| self.version(&found.version), LOST)
+    }
+
+    async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.begin(Call::Private);
+        let answer = self.through(self.actor.certificate_versions(at, id)).await;
+        self.end(answer, |_| 0, LOST)
+    }
+
+    async fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.begin(Call::Private);
+        let answer = self.through(self.actor.sign(at, version, digest, id)).await;
+        self.end(answer, |_| 0, LOST)
+    }
+}
 
 impl Vault for Instance {
     async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
@@ -192,13 +239,13 @@ impl Vault for Instance {
     }
 
     async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
-        self.begin(Call::Read);
+        self.begin(if *at == self.token { Call::Read } else { Call::Private });
         let answer = self.through(self.actor.read(at, version, id)).await;
         self.end(answer, |stored| self.version(&stored.version), LOST)
     }
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.begin(Call::Read);
+        self.begin(if *at == self.token { Call::Read } else { Call::Private });
         let answer = self.through(self.actor.versions(at, id)).await;
         let all = |all: &Vec<Version>| number(all.iter().map(|one| self.version(one)).collect::<Vec<_>>());
         self.end(answer, all, LOST)

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use perennial::ports::failure::Remedy;
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{HUMAN, Peer, Write};
+use perennial::sandbox::world::{HUMAN, Operation, Peer, Write};
 use perennial::token::RefreshToken;
 
 use super::{Seen, Simulation};
 
 /// Promise 6, per token and day.
 const REDEMPTIONS_A_DAY: usize = 24;
+/// Requests that try a version of the app's credential and redeem nothing.
+const TRIALS_A_DAY: usize = 40;
 const QUESTIONS_A_DAY: usize = 12;
 const VAULT_CALLS_A_DAY: usize = 60;
 /// Vault calls a day while a person must act.
@@ -136,14 +138,16 @@ impl Simulation {
             // A role or a person was needed at some time of the day, by this process or an earlier one.
             let watched = seen.awaited_at.is_some_and(|at| at > since) || self.trouble.busy_until > since;
             let vault = if watched { WATCHED } else { VAULT_CALLS_A_DAY };
-            for (peer, most) in [
-                (Peer::Entra, REDEMPTIONS_A_DAY),
-                (Peer::PartnerCenter, QUESTIONS_A_DAY),
-                (Peer::KeyVault, vault),
+            for (peer, trials, most) in [
+                (Peer::Entra, false, REDEMPTIONS_A_DAY),
+                (Peer::Entra, true, TRIALS_A_DAY),
+                (Peer::PartnerCenter, false, QUESTIONS_A_DAY),
+                (Peer::KeyVault, false, vault),
             ] {
-                let calls = self
-                    .world
-                    .count_calls_where(since, |call| call.peer == peer && call.actor == instance.name);
+                let calls = self.world.count_calls_where(since, |call| {
+                    let is_trial = call.operation == Operation::Identity;
+                    call.peer == peer && is_trial == trials && call.actor == instance.name
+                });
                 if calls > most * processes {
                     return Err(format!(
                         "{now}: {calls} calls to {peer:?} in a day by {processes} process(es)"

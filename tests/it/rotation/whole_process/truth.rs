@@ -2,7 +2,7 @@
 
 use perennial::ports::failure::Kind;
 use perennial::sandbox::world::{Action, Call, Fault, Peer};
-use perennial::token::secret::{SecretAddress, Source};
+use perennial::token::secret::SecretAddress;
 
 use super::Simulation;
 use super::setup::Token;
@@ -118,7 +118,7 @@ impl Simulation {
     pub(super) fn is_about(&self, call: &Call, name: &str) -> bool {
         let Some(token) = self.tokens.iter().find(|token| token.name == name) else { return true };
         let mut subjects = vec![token.secret().name.as_str(), &token.partner.user_oid, "unknown"];
-        if let Source::Secret(at) = &token.grant.client_secret {
+        if let Some(at) = token.grant.app.credential.in_vault() {
             subjects.push(at.name.as_str());
         }
         subjects.contains(&call.subject.as_str())

@@ -128,7 +128,9 @@ fn vaults() -> Vec<Row> {
         Row::new("app secret not there", |_, partner, grant| {
             let mut address = partner.app_secret.clone();
             address.name = name("not-there-either");
-            grant.client_secret = perennial::token::secret::Source::Secret(address);
+            let source = perennial::token::secret::Source::Secret(address);
+            std::sync::Arc::make_mut(&mut grant.app).credential =
+                perennial::token::app::CredentialSource::Secret(source);
         })
         .means(Kind::VaultRefused, Remedy::Operator)
         .saying("not-there-either"),

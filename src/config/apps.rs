@@ -1,0 +1,220 @@
+//! Parses `[[app]]`, and the app that a `[[token]]` names itself: its id and exactly one credential.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use config::Value;
+
+use super::grants::{read_source, source, source_table};
+use super::walk::{Checked, Problems, Reported, Section};
+use super::{is_table, rules};
+use crate::token::app::{CredentialSource, ManagedApp};
+use crate::token::secret::{ConfigValue, SecretAddress};
+
+/// Keys of `[[app]]`.
+pub(super) const APP: &[&str] = &[
+    "name",
+    "tenant_id",
+    "client_id",
+    "object_id",
+    "client_secret",
+    "client_certificate",
+    "client_assertion",
+];
+
+/// Keys of a certificate's place.
+pub(super) const CERTIFICATE: &[&str] = &["secret", "key", "vault", "file", "env", "credential"];
+
+/// Keys of an assertion's place.
+pub(super) const ASSERTION: &[&str] = &["managed_identity", "file", "env", "credential"];
+
+/// The credentials, of which an app has exactly one.
+pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate", "client_assertion"];
+
+/// The apps by name, in lower case, with the key of each and whether a token uses it.
+#[derive(Default)]
+pub(super) struct Apps {
+    by_name: HashMap<String, NamedApp>,
+}
+
+struct NamedApp {
+    key: String,
+    app: Checked<Arc<ManagedApp>>,
+    used: bool,
+}
+
+/// What apps take from other sections, if it could be parsed.
+#[derive(Clone, Copy)]
+pub(super) struct AppDefaults<'a> {
+    pub(super) vault: &'a Checked<Option<Arc<str>>>,
+    /// Why this host has no managed identity that Azure's library supports.
+    pub(super) no_host: Option<&'a str>,
+}
+
+impl Apps {
+    pub(super) fn parse(
+        root: &Section<'_>,
+        list: Option<toml::Value>,
+        defaults: AppDefaults<'_>,
+    ) -> Checked<Self> {
+        let list = match list {
+            None => return Ok(Self::default()),
+            Some(toml::Value::Array(list)) => list,
+            Some(_) => return Err(root.note("app", "must be a list: start each app with [[app]]")),
+        };
+        let mut apps = Self::default();
+        for (index, value) in list.into_iter().enumerate() {
+            apps.add(&format!("app[{index}]"), super::plain(value), root.problems(), defaults);
+        }
+        Ok(apps)
+    }
+
+    fn add(&mut self, path: &str, value: Value, problems: &Problems, defaults: AppDefaults<'_>) {
+        let Ok(section) = Section::open(path, Some(value), APP, problems) else { return };
+        let name = section.required("name", rules::token_name);
+        let tenant = section.optional("tenant_id", rules::tenant);
+        let object_id = section.optional("object_id", rules::guid);
+        let vault = match defaults.vault {
+            Ok(Some(vault)) => Ok(vault.clone()),
+            Ok(None) | Err(Reported) => Err(Reported),
+        };
+        let parts = parts(&section, &vault, defaults);
+        let Ok(name) = name else { return };
+        let app = parts.and_then(|(client_id, credential)| {
+            let name = Some(Arc::from(name.as_str()));
+            let (home_tenant, object_id) = (tenant?, object_id?);
+            Ok(Arc::new(ManagedApp { name, home_tenant, client_id, object_id, credential }))
+        });
+        let key = section.at("name");
+        let lower = name.as_str().to_ascii_lowercase();
+        if let Some(first) = self.by_name.get(&lower) {
+            problems.note(&key, format!("is the same name as {}; case is ignored", first.key));
+            return;
+        }
+        self.by_name.insert(lower, NamedApp { key, app, used: false });
+    }
+
+    /// The app of a token: the one that `app` names, or the one of the token's own keys.
+    pub(super) fn of_token(
+        &mut self,
+        section: &Section<'_>,
+        vault: &Checked<Arc<str>>,
+        defaults: AppDefaults<'_>,
+    ) -> Checked<Arc<ManagedApp>> {
+        let Some(name) = section.optional("app", rules::token_name)? else {
+            let (client_id, credential) = parts(section, vault, defaults)?;
+            return Ok(Arc::new(ManagedApp {
+                name: None,
+                home_tenant: None,
+                client_id,
+                object_id: None,
+                credential,
+            }));
+        };
+        let own = section.present(&["client_id", CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2]]);
+        for key in &own {
+            section.note(key, "does not go with `app`: the [[app]] has it");
+        }
+        let Some(named) = self.by_name.get_mut(&name.as_str().to_ascii_lowercase()) else {
+            return Err(section.note("app", "is not the name of an [[app]]"));
+        };
+        named.used = true;
+        if own.is_empty() { named.app.clone() } else { Err(Reported) }
+    }
+
+    /// Reports apps that no token uses: a name may be misspelled.
+    pub(super) fn unused(&self, problems: &Problems) {
+        let mut unused: Vec<&str> =
+            self.by_name.values().filter(|named| !named.used).map(|named| named.key.as_str()).collect();
+        unused.sort_unstable();
+        for key in unused {
+            problems.note(key, "is the app of no token: name it in app of a [[token]]");
+        }
+    }
+}
+
+/// An app's id and its credential.
+type IdAndCredential = (ConfigValue, CredentialSource);
+
+fn parts(
+    section: &Section<'_>,
+    vault: &Checked<Arc<str>>,
+    defaults: AppDefaults<'_>,
+) -> Checked<IdAndCredential> {
+    let client_id = client_id(section, vault);
+    let credential = credential(section, vault, defaults);
+    Ok((client_id?, credential?))
+}
+
+fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<ConfigValue> {
+    if section.get("client_id").is_some_and(is_table) {
+        return source(section, "client_id", vault).map(ConfigValue::From);
+    }
+    section.required("client_id", rules::guid).map(ConfigValue::Plain)
+}
+
+fn credential(
+    section: &Section<'_>,
+    vault: &Checked<Arc<str>>,
+    defaults: AppDefaults<'_>,
+) -> Checked<CredentialSource> {
+    match section.present(&CREDENTIALS).as_slice() {
+        [] | ["client_secret"] => source(section, "client_secret", vault).map(CredentialSource::Secret),
+        ["client_certificate"] => certificate(section, vault),
+        ["client_assertion"] => assertion(section, defaults),
+        [first, more @ ..] => {
+            for key in more {
+                section.note(key, format!("does not go with `{first}`: an app has exactly one credential"));
+            }
+            Err(Reported)
+        }
+    }
+}
+
+fn certificate(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<CredentialSource> {
+    const KEY: &str = "client_certificate";
+    let table = source_table(section, KEY, CERTIFICATE)?;
+    if !table.present(&["key"]).is_empty() {
+        let others = table.present(&["secret", "file", "env", "credential"]);
+        if !others.is_empty() {
+            return Err(
+                section.note(KEY, "must name exactly one of `secret`, `key`, `file`, `env` and `credential`")
+            );
+        }
+        let elsewhere = table.optional("vault", rules::vault_url);
+        let name = table.required("key", rules::secret_name);
+        let vault = match elsewhere? {
+            Some(elsewhere) => elsewhere,
+            None => vault.clone()?,
+        };
+        return Ok(CredentialSource::VaultKey(SecretAddress { vault, name: name? }));
+    }
+    read_source(section, KEY, &table, vault).map(CredentialSource::Certificate)
+}
+
+fn assertion(section: &Section<'_>, defaults: AppDefaults<'_>) -> Checked<CredentialSource> {
+    const KEY: &str = "client_assertion";
+    let table = source_table(section, KEY, ASSERTION)?;
+    match table.present(ASSERTION).as_slice() {
+        ["managed_identity"] => {
+            let identity = table.required("managed_identity", rules::guid)?;
+            if let Some(host) = defaults.no_host {
+                return Err(table.note("managed_identity", no_host(host)));
+            }
+            Ok(CredentialSource::ManagedIdentity(identity))
+        }
+        [_] => read_source(section, KEY, &table, &Err(Reported)).map(CredentialSource::Assertion),
+        _ if table.has_strangers() => Err(Reported),
+        _ => {
+            Err(section
+                .note(KEY, "must name exactly one of `managed_identity`, `file`, `env` and `credential`"))
+        }
+    }
+}
+
+/// Why a managed identity cannot be used on a host.
+pub(super) fn no_host(host: &str) -> String {
+    format!(
+        "cannot be the managed identity of {host}: the environment points to it, but Azure's library does not support it"
+    )
+}

@@ -1,0 +1,100 @@
+//! What to do about an app's certificate: register its public part at Entra, or make a new one.
+//!
+//! Pure. The commands hold no secret; a private key is in no argument list.
+
+use super::subject::{CredentialPlace, Subject};
+use crate::token::app::CredentialSource;
+use crate::token::secret::{SecretAddress, Source};
+
+impl Subject<'_> {
+    /// How to register the certificate at Entra. The registered ones stay.
+    pub fn register_certificate(&self) -> String {
+        let app = self.client_id;
+        let portal = format!("Entra admin center, App registrations, {app}, Certificates & secrets");
+        match self.place {
+            CredentialPlace::App { credential: CredentialSource::VaultKey(at), .. } => {
+                self.register_of_vault(at)
+            }
+            CredentialPlace::App {
+                credential: CredentialSource::Certificate(Source::Secret(at)), ..
+            } => format!(
+                "{}; where {} is a plain secret and no certificate of the vault, upload its public part instead: {portal}",
+                self.register_of_vault(at),
+                at.name.as_str()
+            ),
+            CredentialPlace::App {
+                credential: CredentialSource::Certificate(Source::File(path)), ..
+            } => self.register_file(&path.display().to_string(), &portal),
+            CredentialPlace::Vault { certificate: Some(Source::File(path)), .. } => {
+                self.register_file(&path.display().to_string(), &portal)
+            }
+            CredentialPlace::App { .. } | CredentialPlace::Vault { .. } => {
+                format!("upload the public part of the certificate that Perennial signs with: {portal}")
+            }
+        }
+    }
+
+    fn register_of_vault(&self, at: &SecretAddress) -> String {
+        let (app, vault, name) = (self.client_id, at.vault_name(), at.name.as_str());
+        format!(
+            "register the certificate: `az ad app credential reset --id {app} --append --keyvault {vault} --cert {name}`"
+        )
+    }
+
+    fn register_file(&self, path: &str, portal: &str) -> String {
+        let app = self.client_id;
+        format!(
+            "register the certificate: `az ad app credential reset --id {app} --append --cert \"$(openssl x509 -in {path})\"`; where the file is PKCS#12, upload its public part instead: {portal}"
+        )
+    }
+
+    /// How to replace a certificate that has expired or will.
+    pub fn new_certificate(&self) -> String {
+        let register = self.register_certificate();
+        let make = match self.place {
+            CredentialPlace::App {
+                credential: CredentialSource::VaultKey(at) | CredentialSource::Certificate(Source::Secret(at)),
+                ..
+            } => {
+                let (vault, name) = (at.vault_name(), at.name.as_str());
+                format!(
+                    "make a new version: `az keyvault certificate create --vault-name {vault} --name {name} --policy \"$(az keyvault certificate show --vault-name {vault} --name {name} --query policy)\"`"
+                )
+            }
+            CredentialPlace::App { credential, .. } => {
+                format!(
+                    "store a new certificate with its key where {} of {} is read",
+                    credential.key(),
+                    self.name
+                )
+            }
+            CredentialPlace::Vault { .. } => {
+                "store a new certificate with its key where client_certificate of [vault] is read".to_owned()
+            }
+        };
+        format!("{make}; then {register}")
+    }
+
+    /// How to replace the app's credential, whichever kind it is.
+    pub fn new_credential(&self) -> String {
+        match self.place {
+            CredentialPlace::App {
+                credential: CredentialSource::Certificate(_) | CredentialSource::VaultKey(_),
+                ..
+            }
+            | CredentialPlace::Vault { certificate: Some(_), .. } => self.new_certificate(),
+            CredentialPlace::App {
+                credential: CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_),
+                ..
+            } => format!(
+                "compare issuer, subject and audience with the federated credential: `az ad app federated-credential list --id {}`",
+                self.client_id
+            ),
+            CredentialPlace::App { .. } | CredentialPlace::Vault { .. } => format!(
+                "in {}, create a new client secret and store its value, not its id: {}",
+                self.in_tenant(),
+                self.new_client_secret()
+            ),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The credential of one step: the newest version, or an older one that Entra accepts while it rejects the newest.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{AppCredential, Attempt, Rotator};
+use crate::ports::client::{ClientProof, CredentialVerdict};
+use crate::ports::failure::Failure;
+use crate::ports::{Issuer, Resource, Vault};
+use crate::process::clock::Timestamp;
+use crate::rotation::state::{OlderCredential, State};
+use crate::token::version::VersionId;
+
+/// How often the older versions below a rejected one are tried, if none was accepted.
+const OLDER_TRIED_EVERY: TimeDelta = TimeDelta::hours(6);
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// The credential for a command: the newest version, or an older one that Entra accepts if it rejects the newest. Of
+    /// a rejected credential without an older version, the rejection is left to the request that needs it.
+    pub(crate) async fn accepted_credential(&self, id: Uuid) -> Result<AppCredential, Failure> {
+        let (newest, _) = self.read_credential(id).await?;
+        let Some(version) = &newest.version else { return Ok(newest) };
+        if self.try_credential(&newest, id).await != CredentialVerdict::Rejected {
+            return Ok(newest);
+        }
+        let (older, _) = self.older_credential(&newest.client_id, &version.id, id).await;
+        Ok(older.unwrap_or(newest))
+    }
+
+    /// Reads the credential for one step. A newest version that Entra has rejected is tried again first, by a request
+    /// that redeems nothing.
+    pub(super) async fn take_credential(
+        &self,
+        state: &mut State,
+        attempt: &mut Attempt,
+    ) -> Result<(), Failure> {
+        let read = self.read_credential(attempt.id).await;
+        let calls = read.as_ref().map_or(1, |(_, calls)| *calls);
+        state.note_vault_calls(calls, self.clock.now());
+        let (newest, _) = read?;
+        state.credential_read_at.get_or_insert(self.clock.now());
+        state.identity_expiry = self.vaults().identity_expiry();
+        state.credential_used = Some(newest.fingerprint);
+        let was_rejected = state
+            .older_credential
+            .as_ref()
+            .is_some_and(|older| newest.version.as_ref().is_some_and(|version| version.id == older.newest));
+        self.take(state, attempt, newest);
+        if was_rejected {
+            let newest = attempt.credential.as_ref().expect("taken just now");
+            if self.try_credential(newest, attempt.id).await != CredentialVerdict::Accepted {
+                self.fall_back(state, attempt).await;
+                return Ok(());
+            }
+        }
+        state.older_credential = None;
+        Ok(())
+    }
+
+    fn take(&self, state: &mut State, attempt: &mut Attempt, credential: AppCredential) {
+        state.app_secret_expires = credential.expires.or(self.grant.app_secret_expires);
+        attempt.credential = Some(credential);
+    }
+
+    /// What proves the app in the next request. If the newest version cannot sign one, for example because its
+    /// certificate has expired, an older version does.
+    pub(super) async fn prove_client(
+        &self,
+        state: &mut State,
+        attempt: &mut Attempt,
+    ) -> Result<ClientProof, Failure> {
+        let credential = attempt.credential.as_ref().expect("read before");
+        state.note_vault_calls(credential.calls_to_prove(), self.clock.now());
+        let proved = self.client_proof(credential, &self.grant.tenant_id, attempt.id).await;
+        match proved {
+            Err(failure) if failure.is_of_certificate() && self.fall_back(state, attempt).await => {
+                let credential = attempt.credential.as_ref().expect("fell back to it");
+                state.note_vault_calls(credential.calls_to_prove(), self.clock.now());
+                self.client_proof(credential, &self.grant.tenant_id, attempt.id).await
+            }
+            proved => proved,
+        }
+    }
+
+    /// Takes an older version that Entra accepts, once in a step. Returns whether there is one.
+    pub(super) async fn fall_back(&self, state: &mut State, attempt: &mut Attempt) -> bool {
+        if std::mem::replace(&mut attempt.fell_back, true) {
+            return false;
+        }
+        let Some(rejected) = &attempt.credential else { return false };
+        let Some(newest) = rejected.version.clone() else { return false };
+        let now = self.clock.now();
+        let is_tried =
+            |tried: &(VersionId, Timestamp)| tried.0 == newest.id && tried.1 + OLDER_TRIED_EVERY > now;
+        if state.older_tried.as_deref().is_some_and(is_tried) {
+            return false;
+        }
+        let client_id = rejected.client_id.clone();
+        let (older, calls) = self.older_credential(&client_id, &newest.id, attempt.id).await;
+        state.note_vault_calls(calls, self.clock.now());
+        let Some(older) = older else {
+            state.older_credential = None;
+            state.older_tried = Some(Box::new((newest.id, now)));
+            return false;
+        };
+        state.older_tried = None;
+        let used = older.version.as_ref().map_or_else(|| newest.id.clone(), |version| version.id.clone());
+        let known = OlderCredential {
+            newest: newest.id,
+            created: newest.created,
+            tried_at: now,
+            used,
+            expires: older.expires,
+        };
+        state.older_credential = Some(Box::new(known));
+        self.take(state, attempt, older);
+        true
+    }
+}

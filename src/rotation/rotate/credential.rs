@@ -1,0 +1,357 @@
+//! The app's credential: where it is read, how it proves the app in a request, and which of its versions Entra accepts.
+//!
+//! The newest version in a vault is used, unless Entra rejects it and accepts an older one: Key Vault renews a
+//! certificate by itself, and nobody tells Entra (docs/azure-facts.md F142).
+//!
+//! Invariant: a private key in Key Vault stays there. Each request has an assertion of its own.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
+
+use super::Rotator;
+use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict, VaultCertificate};
+use crate::ports::diagnosis::Subject;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
+use crate::ports::{Certificates as _, Issuer, Resource, SecretRole, Vault, VaultError};
+use crate::process::clock::Timestamp;
+use crate::process::text;
+use crate::token::app::CredentialSource;
+use crate::token::certificate::{self, Assertion, CertificateFacts, SigningCertificate};
+use crate::token::local_secret;
+use crate::token::secret::{ConfigValue, SecretAddress, Source};
+use crate::token::version::{Stored, Version, VersionId};
+
+/// How many older versions are tried when Entra rejects the newest one.
+const OLDER_VERSIONS_TRIED: usize = 3;
+
+/// The app's id and credential, read once per step.
+pub(crate) struct AppCredential {
+    pub(crate) client_id: String,
+    key: CredentialKey,
+    /// Its version in the vault, if it is there.
+    pub(crate) version: Option<Version>,
+    /// When it expires, as the certificate or the vault says.
+    pub(crate) expires: Option<Timestamp>,
+    /// Whether its private key can be read from the vault, if the key is there and the vault says so.
+    pub(crate) is_exportable: Option<bool>,
+    /// Changes with the id and the credential.
+    pub(super) fingerprint: u64,
+}
+
+/// What proves the app.
+enum CredentialKey {
+    Secret(SecretString),
+    Certificate(Box<SigningCertificate>),
+    InVault { at: SecretAddress, version: VersionId, public: CertificateFacts },
+    HostIdentity(String),
+    Assertion(SecretString),
+}
+
+impl fmt::Debug for AppCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client_id, version, expires, .. } = self;
+        f.debug_struct("AppCredential")
+            .field("client_id", client_id)
+            .field("version", version)
+            .field("expires", expires)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AppCredential {
+    /// The calls to a vault that one proof takes.
+    pub(super) fn calls_to_prove(&self) -> usize {
+        usize::from(matches!(self.key, CredentialKey::InVault { .. }))
+    }
+
+    /// When it was stored in the vault.
+    pub(super) fn created(&self) -> Option<Timestamp> {
+        self.version.as_ref().map(|version| version.created)
+    }
+}
+
+/// A value that was read, and the number of calls to a vault that it took.
+type Read<T> = Result<(T, usize), Failure>;
+
+impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
+    /// Reads the app's id and the newest version of its credential.
+    pub(crate) async fn read_credential(&self, id: Uuid) -> Read<AppCredential> {
+        let (client_id, calls) = self.read_client_id(id).await?;
+        let (credential, more) = self.read_version(client_id, None, id).await?;
+        Ok((credential, calls + more))
+    }
+
+    async fn read_client_id(&self, id: Uuid) -> Read<String> {
+        match &self.grant.app.client_id {
+            ConfigValue::Plain(value) => Ok((value.clone(), 0)),
+            ConfigValue::From(source) => {
+                let (value, version) = self.read_source(source, None, id).await?;
+                // The id is shown and sent unencrypted, and the source may hold a secret instead.
+                let id = text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?;
+                Ok((id, usize::from(version.is_some())))
+            }
+        }
+    }
+
+    /// Reads a version of the credential; the newest by default.
+    async fn read_version(
+        &self,
+        client_id: String,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Read<AppCredential> {
+        let mut hasher = DefaultHasher::new();
+        client_id.hash(&mut hasher);
+        let mut is_exportable = None;
+        let (key, version, expires) = match &self.grant.app.credential {
+            CredentialSource::Secret(source) => {
+                let (secret, version) = self.read_source(source, version, id).await?;
+                secret.expose_secret().hash(&mut hasher);
+                let expires = version.as_ref().and_then(|version| version.expires);
+                (CredentialKey::Secret(secret), version, expires)
+            }
+            CredentialSource::Certificate(source) => {
+                let (key, version) = self.read_certificate(source, version, id).await?;
+                key.public.thumbprint.hash(&mut hasher);
+                let expires = Some(key.public.ends);
+                (CredentialKey::Certificate(Box::new(key)), version, expires)
+            }
+            CredentialSource::VaultKey(at) => {
+                let found = self.vaults().certificate(at, version, id).await;
+                let VaultCertificate { version, der, is_exportable: told, .. } =
+                    found.map_err(|error| error.failure(SecretRole::SigningKey, at))?;
+                let public = CertificateFacts::of_der(&der)
+                    .ok_or_else(|| unreadable(format!("{at} holds no certificate that can be parsed")))?;
+                public.thumbprint.hash(&mut hasher);
+                is_exportable = told;
+                let key = CredentialKey::InVault { at: at.clone(), version: version.id.clone(), public };
+                (key, Some(version), Some(public.ends))
+            }
+            CredentialSource::ManagedIdentity(identity) => {
+                identity.hash(&mut hasher);
+                (CredentialKey::HostIdentity(identity.clone()), None, None)
+            }
+            CredentialSource::Assertion(source) => {
+                let (assertion, version) = self.read_source(source, version, id).await?;
+                (CredentialKey::Assertion(assertion), version, None)
+            }
+        };
+        let calls = usize::from(version.is_some());
+        let fingerprint = hasher.finish();
+        Ok((AppCredential { client_id, key, version, expires, is_exportable, fingerprint }, calls))
+    }
+
+    async fn read_certificate(
+        &self,
+        source: &Source,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<(SigningCertificate, Option<Version>), Failure> {
+        let parsed = |content: &[u8]| {
+            SigningCertificate::parse(content).map_err(|error| {
+                unreadable(format!("the app's certificate in {} {error}", local_secret::place(source)))
+            })
+        };
+        if let Source::Secret(_) = source {
+            let (content, version) = self.read_source(source, version, id).await?;
+            return Ok((parsed(content.expose_secret().as_bytes())?, version));
+        }
+        let content = local_secret::read_bytes(source);
+        let content = content
+            .map_err(|error| unreadable(format!("the app's certificate could not be read: {error}")))?;
+        Ok((parsed(&content)?, None))
+    }
+
+    async fn read_source(
+        &self,
+        from: &Source,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<(SecretString, Option<Version>), Failure> {
+        let read = match from {
+            Source::Secret(address) => {
+                let answer = match version {
+                    Some(version) => self.vaults().read(address, version, id).await,
+                    None => self.vaults().newest(address, id).await,
+                };
+                let Stored { value, version, .. } =
+                    answer.map_err(|error| error.failure(SecretRole::Source, address))?;
+                local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
+                    .map(|value| (value, Some(version)))
+            }
+            local => local_secret::read_local(local).map(|value| (value, None)),
+        };
+        read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
+    }
+
+    fn no_app_id(&self, source: &Source) -> Failure {
+        let (name, key) = (&self.grant.name, self.grant.app.credential.key());
+        let summary = format!(
+            "{} must contain the client_id of {name}, but its value is not a GUID",
+            local_secret::place(source)
+        );
+        let action = format!(
+            "store the app's (client) id there, or correct client_id of {name}: it may name the source of {key}"
+        );
+        Failure { action: Some(action.into()), ..unreadable(summary) }
+    }
+
+    /// What proves the app in one request to a tenant.
+    pub(crate) async fn client_proof(
+        &self,
+        credential: &AppCredential,
+        tenant: &str,
+        id: Uuid,
+    ) -> Result<ClientProof, Failure> {
+        let now = self.clock.now();
+        let audience = self.issuer.assertion_audience(tenant);
+        let claims = |public: &CertificateFacts| {
+            let thumbprint = &public.thumbprint;
+            let client_id = &credential.client_id;
+            Assertion { thumbprint, audience: &audience, client_id, now, id: Uuid::new_v4() }.signing_input()
+        };
+        match &credential.key {
+            CredentialKey::Secret(secret) => Ok(ClientProof::Secret(secret.clone())),
+            CredentialKey::Assertion(assertion) => Ok(ClientProof::Assertion(assertion.clone())),
+            CredentialKey::Certificate(key) => {
+                self.in_time(credential, &key.public)?;
+                let input = claims(&key.public);
+                let signature = key.sign(&input).ok_or_else(|| {
+                    unreadable("the app's certificate could not sign an assertion".to_owned())
+                })?;
+                Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
+            }
+            CredentialKey::InVault { at, version, public } => {
+                self.in_time(credential, public)?;
+                let input = claims(public);
+                let signature = self.vaults().sign(at, version, &certificate::digest_of(&input), id).await;
+                let signature = signature.map_err(|error| error.failure(SecretRole::SigningKey, at))?;
+                Ok(ClientProof::Assertion(certificate::signed(&input, &signature)))
+            }
+            CredentialKey::HostIdentity(identity) => {
+                let token = self.issuer.host_assertion(identity).await;
+                token.map(ClientProof::Assertion).map_err(|error| no_host_assertion(identity, &error))
+            }
+        }
+    }
+
+    /// Rejects a certificate outside its validity: Entra would reject it with a code that does not say why.
+    fn in_time(&self, credential: &AppCredential, public: &CertificateFacts) -> Result<(), Failure> {
+        let now = self.clock.now();
+        if public.is_valid_at(now) {
+            return Ok(());
+        }
+        let at = |at: Timestamp| at.format("%Y-%m-%d %H:%M UTC");
+        let trace = Trace::default();
+        let subject = Subject::of(&self.grant, &credential.client_id, &trace, now);
+        let (summary, action) = if now < public.begins {
+            let begins = at(public.begins);
+            let wait = format!(
+                "wait until then, or set this host's clock: `timedatectl set-ntp true`; or {}",
+                subject.new_certificate()
+            );
+            (format!("the app's certificate is not valid before {begins}"), wait)
+        } else {
+            (format!("the app's certificate expired at {}", at(public.ends)), subject.new_certificate())
+        };
+        let (kind, about) = (Kind::AppCredentialRefused, FailureSubject::AppCredential);
+        let action = Some(self.grant.deployment.typed(&action).into());
+        Err(Failure { action, ..Failure::new(kind, Remedy::Operator, about, summary) })
+    }
+
+    /// Whether Entra accepts a credential: a token for the app itself is requested, which redeems nothing.
+    pub(crate) async fn try_credential(&self, credential: &AppCredential, id: Uuid) -> CredentialVerdict {
+        let tenant = self.grant.app.home_tenant.as_deref().unwrap_or(&self.grant.tenant_id);
+        let proof = match self.client_proof(credential, tenant, id).await {
+            Ok(proof) => proof,
+            Err(failure) if failure.is_of_certificate() => return CredentialVerdict::Rejected,
+            Err(_) => return CredentialVerdict::Untested,
+        };
+        let scope = own_scope(&self.grant.scope);
+        let request =
+            AppSignIn { tenant, client_id: &credential.client_id, proof: &proof, scope: &scope, id };
+        CredentialVerdict::of(&self.issuer.authenticate(&request).await)
+    }
+
+    /// The newest version below the rejected one that Entra accepts, with the number of calls to the vault. A failure to
+    /// list or read the versions counts as none: the rejection itself is reported.
+    pub(crate) async fn older_credential(
+        &self,
+        client_id: &str,
+        rejected: &VersionId,
+        id: Uuid,
+    ) -> (Option<AppCredential>, usize) {
+        let Some(at) = self.grant.app.credential.in_vault() else { return (None, 0) };
+        let listed = match &self.grant.app.credential {
+            CredentialSource::VaultKey(_) => self.vaults().certificate_versions(at, id).await,
+            _ => self.vaults().versions(at, id).await,
+        };
+        let mut calls = 1;
+        let Ok(mut versions) = listed else { return (None, calls) };
+        let now = self.clock.now();
+        versions.sort_by_key(|version| std::cmp::Reverse(version.created));
+        let older = versions.iter().filter(|version| {
+            version.id != *rejected && version.enabled && version.expires.is_none_or(|end| end > now)
+        });
+        for version in older.take(OLDER_VERSIONS_TRIED) {
+            let read = self.read_version(client_id.to_owned(), Some(&version.id), id).await;
+            calls += 1;
+            let Ok((credential, _)) = read else { continue };
+            calls += credential.calls_to_prove();
+            if self.try_credential(&credential, id).await == CredentialVerdict::Accepted {
+                return (Some(credential), calls);
+            }
+        }
+        (None, calls)
+    }
+}
+
+/// The scope of a token for the app itself, of the resource of a scope.
+fn own_scope(scope: &str) -> String {
+    let first = scope.split_whitespace().next().unwrap_or_default();
+    let resource = first.rsplit_once('/').map_or(first, |(resource, _)| resource);
+    format!("{resource}/.default")
+}
+
+fn no_host_assertion(identity: &str, error: &VaultError) -> Failure {
+    let summary = match error {
+        VaultError::NoIdentity { why, .. } => why.clone(),
+        other => other.to_string(),
+    };
+    let is_transient = matches!(error, VaultError::NoIdentity { transient: true, .. });
+    let remedy = if is_transient { Remedy::Retry } else { Remedy::Operator };
+    let summary = format!("no token of managed identity {identity}: {summary}");
+    let action = format!(
+        "assign the user-assigned managed identity {identity} to this host (Azure portal, the host's page, Identity, User assigned), or correct managed_identity in the configuration"
+    );
+    Failure {
+        action: Some(action.into()),
+        ..Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::CredentialSource, summary)
+    }
+}
+
+pub(super) fn unreadable(summary: String) -> Failure {
+    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::CredentialSource, summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_tried_with_the_resource_of_the_tokens_scope() {
+        for (scope, own) in [
+            (
+                "https://api.partnercenter.microsoft.com/user_impersonation",
+                "https://api.partnercenter.microsoft.com/.default",
+            ),
+            ("https://graph.microsoft.com/.default offline_access", "https://graph.microsoft.com/.default"),
+            ("api://app/a b", "api://app/.default"),
+        ] {
+            assert_eq!(own_scope(scope), own);
+        }
+    }
+}

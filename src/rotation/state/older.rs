@@ -1,0 +1,19 @@
+//! The version of the app's credential that is in use while Entra rejects the newest one.
+
+use crate::process::clock::Timestamp;
+use crate::token::version::VersionId;
+
+/// An older version of the app's credential, in use because Entra rejects the newest one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OlderCredential {
+    /// The rejected version.
+    pub newest: VersionId,
+    /// When the rejected version was created.
+    pub created: Timestamp,
+    /// The version in use.
+    pub used: VersionId,
+    /// When Entra last rejected the newest version.
+    pub tried_at: Timestamp,
+    /// When the version in use expires, if that is known.
+    pub expires: Option<Timestamp>,
+}

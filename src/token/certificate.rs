@@ -1,0 +1,271 @@
+//! A certificate with its private key, and the client assertions that it signs (RFC 7523).
+//!
+//! Owns the reading of PEM and PKCS#12, and the form of an assertion as Entra wants it (docs/azure-facts.md F140). Only
+//! RSA keys are admitted, as at Entra. Pure: the caller brings the time and the id.
+//!
+//! Invariant: the private key is in no text, and is wiped when dropped.
+
+use std::fmt;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA256, RsaKeyPair};
+use aws_lc_rs::{digest, signature};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta};
+use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use serde_json::json;
+use thiserror::Error;
+use uuid::Uuid;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::process::clock::Timestamp;
+
+/// The lifetime of an assertion. Microsoft advises five to ten minutes (docs/azure-facts.md F140).
+const ASSERTION_LIVES: TimeDelta = TimeDelta::minutes(5);
+
+/// Why a value is not a certificate with its private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CertificateError {
+    /// Neither PEM nor PKCS#12.
+    #[error("is neither a PEM file nor a PKCS#12 file")]
+    NotACertificate,
+    /// The private key or the PKCS#12 file has a password.
+    #[error("is protected by a password; store it without one")]
+    PasswordProtected,
+    /// No certificate.
+    #[error("holds a private key and no certificate")]
+    NoCertificate,
+    /// No private key. Key Vault returns such a value for a certificate that is not exportable.
+    #[error(
+        "holds a certificate and no private key; a key that never leaves Key Vault needs {{ key = \"name\" }}"
+    )]
+    NoPrivateKey,
+    /// The private key is not one that Entra accepts.
+    #[error("holds a private key that is not RSA with 2048 bits or more, which Entra requires")]
+    NotRsa,
+    /// No certificate belongs to the private key.
+    #[error("holds no certificate that belongs to its private key")]
+    OtherKey,
+}
+
+/// The public part of a certificate: what Entra identifies it by, and when it is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// SHA-256 of its DER form.
+    pub thumbprint: [u8; 32],
+    /// The beginning of its validity.
+    pub begins: Timestamp,
+    /// The end of its validity.
+    pub ends: Timestamp,
+}
+
+/// A certificate and its private key.
+pub struct SigningCertificate {
+    /// Its public part.
+    pub public: CertificateFacts,
+    key: RsaKeyPair,
+}
+
+impl fmt::Debug for SigningCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningCertificate").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+impl CertificateFacts {
+    /// Parses a certificate's DER form.
+    pub fn of_der(der: &[u8]) -> Option<Self> {
+        Parsed::of(der).map(|parsed| parsed.public)
+    }
+
+    /// Whether the certificate may be used at a time: Entra rejects one that is expired or not valid yet.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.begins <= now && now < self.ends
+    }
+}
+
+/// A certificate's public part and its public key, in PKCS#1's form.
+struct Parsed {
+    public: CertificateFacts,
+    key: Vec<u8>,
+}
+
+impl Parsed {
+    fn of(der: &[u8]) -> Option<Self> {
+        let (rest, parsed) = X509Certificate::from_der(der).ok()?;
+        let instant = |at: i64| DateTime::from_timestamp(at, 0);
+        let validity = parsed.validity();
+        let thumbprint = digest::digest(&digest::SHA256, der).as_ref().try_into().ok()?;
+        let public = CertificateFacts {
+            thumbprint,
+            begins: instant(validity.not_before.timestamp())?,
+            ends: instant(validity.not_after.timestamp())?,
+        };
+        rest.is_empty().then(|| Self { public, key: parsed.public_key().subject_public_key.data.to_vec() })
+    }
+}
+
+/// The keys and certificates of a PEM or PKCS#12 value, in DER form.
+#[derive(Default)]
+struct Contents {
+    keys: Vec<Zeroizing<Vec<u8>>>,
+    certificates: Vec<Vec<u8>>,
+}
+
+impl SigningCertificate {
+    /// Reads PEM, PKCS#12 without a password, or the latter in base64, as Key Vault stores it. Of several certificates,
+    /// takes the one that belongs to the private key.
+    ///
+    /// # Errors
+    /// Why the value is not a certificate with its key.
+    pub fn parse(content: &[u8]) -> Result<Self, CertificateError> {
+        let text = std::str::from_utf8(content).ok().map(str::trim);
+        let Contents { keys, certificates } = match text {
+            Some(text) if text.contains("-----BEGIN ") => of_pem(text)?,
+            Some(text) => of_pkcs12(&of_base64(text).ok_or(CertificateError::NotACertificate)?)?,
+            None => of_pkcs12(content)?,
+        };
+        if keys.is_empty() {
+            let found = !certificates.is_empty();
+            return Err(if found {
+                CertificateError::NoPrivateKey
+            } else {
+                CertificateError::NotACertificate
+            });
+        }
+        if certificates.is_empty() {
+            return Err(CertificateError::NoCertificate);
+        }
+        let parsed: Vec<Parsed> = certificates.iter().filter_map(|der| Parsed::of(der)).collect();
+        let mut why = CertificateError::NotRsa;
+        for der in keys {
+            let read = RsaKeyPair::from_pkcs8(&der).or_else(|_| RsaKeyPair::from_der(&der));
+            let Ok(key) = read else { continue };
+            match parsed.iter().find(|certificate| certificate.key == key.public_key().as_ref()) {
+                Some(certificate) => return Ok(Self { public: certificate.public, key }),
+                None => why = CertificateError::OtherKey,
+            }
+        }
+        Err(why)
+    }
+
+    /// Signs what `Assertion::signing_input` returns.
+    pub fn sign(&self, input: &str) -> Option<Vec<u8>> {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        let random = SystemRandom::new();
+        self.key.sign(&RSA_PSS_SHA256, &random, input.as_bytes(), &mut signature).ok()?;
+        Some(signature)
+    }
+}
+
+fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
+    STANDARD.decode(text.as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// PEM survives some ways of storing it only with its line breaks changed: to `\n` in two characters, or to blanks.
+fn of_pem(text: &str) -> Result<Contents, CertificateError> {
+    if text.contains("ENCRYPTED") {
+        return Err(CertificateError::PasswordProtected);
+    }
+    let mut contents = Contents::default();
+    let mut rest = text;
+    while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
+        let (label, body) = begun.split_once("-----").ok_or(CertificateError::NotACertificate)?;
+        let (body, after) = body.split_once("-----END ").ok_or(CertificateError::NotACertificate)?;
+        let body = Zeroizing::new(body.replace("\\r", " ").replace("\\n", " "));
+        let der = of_base64(&body).ok_or(CertificateError::NotACertificate)?;
+        if label.ends_with("PRIVATE KEY") {
+            contents.keys.push(der);
+        } else if label.ends_with("CERTIFICATE") {
+            contents.certificates.push(der.to_vec());
+        }
+        rest = after;
+    }
+    Ok(contents)
+}
+
+fn of_pkcs12(der: &[u8]) -> Result<Contents, CertificateError> {
+    let store = KeyStore::from_pkcs12(der, "", Pkcs12ImportPolicy::Relaxed);
+    let store = store.map_err(|error| match error {
+        p12_keystore::error::Error::MacError(_)
+        | p12_keystore::error::Error::UnpadError
+        | p12_keystore::error::Error::Pkcs5Error(_) => CertificateError::PasswordProtected,
+        _ => CertificateError::NotACertificate,
+    })?;
+    let mut contents = Contents::default();
+    for (_, entry) in store.entries() {
+        match entry {
+            KeyStoreEntry::PrivateKeyChain(chain) => {
+                contents.keys.push(Zeroizing::new(chain.key().as_der().to_vec()));
+                contents.certificates.extend(chain.certs().iter().map(|found| found.as_der().to_vec()));
+            }
+            KeyStoreEntry::Certificate(found) => contents.certificates.push(found.as_der().to_vec()),
+            KeyStoreEntry::Secret(_) => {}
+        }
+    }
+    Ok(contents)
+}
+
+/// The claims of one client assertion. Each request gets its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Assertion<'a> {
+    /// SHA-256 of the certificate's DER form.
+    pub thumbprint: &'a [u8; 32],
+    /// The token endpoint of the tenant that is asked.
+    pub audience: &'a str,
+    /// The app.
+    pub client_id: &'a str,
+    /// When it is signed.
+    pub now: Timestamp,
+    /// The id, which no other assertion has.
+    pub id: Uuid,
+}
+
+impl Assertion<'_> {
+    /// Header and claims, in the form that is signed (RFC 7515, 5.1).
+    pub fn signing_input(&self) -> String {
+        let header = json!({
+            "alg": "PS256",
+            "typ": "JWT",
+            "x5t#S256": URL_SAFE_NO_PAD.encode(self.thumbprint),
+        });
+        let begins = self.now.timestamp();
+        let claims = json!({
+            "aud": self.audience,
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "jti": self.id.to_string(),
+            "nbf": begins,
+            "iat": begins,
+            "exp": begins + ASSERTION_LIVES.num_seconds(),
+        });
+        let encoded = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        format!("{}.{}", encoded(header), encoded(claims))
+    }
+}
+
+/// SHA-256 of what is signed, for a key that signs digests.
+pub fn digest_of(input: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, input.as_bytes()).as_ref());
+    bytes
+}
+
+/// The assertion from what was signed and its signature.
+pub fn signed(input: &str, signature: &[u8]) -> SecretString {
+    SecretString::from(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// Whether a signature over a text is of the key of a certificate, given in DER form.
+pub fn is_signed_by(certificate: &[u8], input: &str, signed: &[u8]) -> bool {
+    let Some(parsed) = Parsed::of(certificate) else { return false };
+    let key = signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, parsed.key);
+    key.verify(input.as_bytes(), signed).is_ok()
+}
+
+#[cfg(test)]
+mod tests;
