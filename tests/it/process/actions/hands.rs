@@ -196,6 +196,7 @@ impl<'a> Person<'a> {
         Ok(text)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     fn command(&self, words: &[String], typed: &str) -> Told<String> {
         let Stage { partner, .. } = self.stage;
         let world = self.stage.world();
