@@ -162,7 +162,7 @@ fn outside_its_time(public: &CertificateFacts) -> String {
 }
 
 /// The expiry of the identity's own secret or certificate, as far as that is known, and what to do before.
-pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<IdentityExpiry> {
+pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<IdentityExpiry>> {
     let at = match identity {
         Identity::ClientSecret { expires, .. } => (*expires)?,
         Identity::ClientCertificate { certificate, .. } => read_certificate(certificate).ok()?.public.ends,
@@ -181,7 +181,7 @@ pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Identit
         _ => "",
     };
     let action = format!("before then, {renew}{then}");
-    Some(IdentityExpiry { at, action: action.into() })
+    Some(Arc::new(IdentityExpiry { at, action: action.into() }))
 }
 
 /// The address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK uses the same address.

@@ -69,7 +69,7 @@ pub struct KeyVault {
     calls: Arc<Calls>,
     made: Mutex<Made>,
     /// The expiry of the identity's own secret or certificate, and when it was read.
-    expiry: Mutex<Option<(Instant, Option<IdentityExpiry>)>>,
+    expiry: Mutex<Option<(Instant, Option<Arc<IdentityExpiry>>)>>,
 }
 
 /// The clients and the credential, which are replaced together.
@@ -184,7 +184,7 @@ impl KeyVault {
 }
 
 impl Vault for KeyVault {
-    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         let mut known = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
             Some((read_at, expiry)) if read_at.elapsed() < EXPIRY_KNOWN_FOR => expiry.clone(),

@@ -209,7 +209,7 @@ pub struct IdentityExpiry {
 /// The secrets of Key Vault. Each `id` is sent as the client request id.
 pub trait Vault: Certificates {
     /// The expiry of the secret or certificate of this process's own identity, if it has one and that is known.
-    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         None
     }
 

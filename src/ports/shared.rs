@@ -58,7 +58,7 @@ impl<T: Certificates + Send + Sync> Certificates for Arc<T> {
 }
 
 impl<T: Vault + Send + Sync> Vault for Arc<T> {
-    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         (**self).identity_expiry()
     }
 

@@ -4,6 +4,8 @@
 //!
 //! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and in no other place.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -76,7 +78,7 @@ pub struct State {
     /// A fingerprint of the app credential in the last redemption. A change shows that the credential was replaced.
     pub credential_used: Option<u64>,
     /// The expiry of this process's own identity, if known.
-    pub identity_expiry: Option<IdentityExpiry>,
+    pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that is in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
     /// The rejected version below which no older one was accepted, and when they were tried.

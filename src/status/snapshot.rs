@@ -114,7 +114,7 @@ pub struct Snapshot {
     /// When the app's secret expires, if known.
     pub app_secret_expires: Option<Timestamp>,
     /// The expiry of this process's own identity, if known.
-    pub identity_expiry: Option<IdentityExpiry>,
+    pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
     /// When the app's secret was first read. Until the first read, an unknown expiry of the secret is not reported.

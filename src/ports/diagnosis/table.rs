@@ -201,7 +201,14 @@ pub const ROWS: &[Row] = &[
     operator(&[7_000_218..=7_000_218], K::AppCredentialRefused, A::NoClientSecret, "no client secret sent"),
     operator(&[700_025..=700_025], K::AppCredentialRefused, A::AppPlatform, "app is a public client"),
     operator(
-        &[50013..=50013, 50027..=50027, 50048..=50048, 700_027..=700_027, 700_030..=700_030],
+        &[
+            50013..=50013,
+            50027..=50027,
+            50048..=50048,
+            700_021..=700_021,
+            700_027..=700_027,
+            700_030..=700_030,
+        ],
         K::AppCredentialRefused,
         A::Assertion,
         "client assertion not accepted",

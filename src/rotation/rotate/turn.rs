@@ -5,6 +5,7 @@
 //! A rotation takes the permit for its new version before its redemption. After the redemption, the process holds a
 //! successor. For a `strict` token, that may be the only valid copy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -171,7 +172,7 @@ impl<V: Vault + Sync> Certificates for Paced<'_, V> {
 }
 
 impl<V: Vault + Sync> Vault for Paced<'_, V> {
-    fn identity_expiry(&self) -> Option<IdentityExpiry> {
+    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         self.vault.identity_expiry()
     }
 

@@ -1,5 +1,7 @@
 //! When the conditions of credentials open.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 
 use crate::ports::IdentityExpiry;
@@ -28,7 +30,8 @@ fn proved() -> State {
 #[test]
 fn the_expiry_of_the_identity_for_key_vault_is_one_incident() {
     let ends = |days| {
-        let expiry = IdentityExpiry { at: now() + TimeDelta::days(days), action: "make a new one".into() };
+        let expiry =
+            Arc::new(IdentityExpiry { at: now() + TimeDelta::days(days), action: "make a new one".into() });
         State { identity_expiry: Some(expiry), ..proved() }
     };
     let told = |days| {
