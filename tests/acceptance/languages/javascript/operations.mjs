@@ -1,20 +1,10 @@
-// Runs each operation of Microsoft's JavaScript client on secrets once. VAULT_URL names the vault, and AZURE_* the client
-// identity.
+// Runs each operation of Microsoft's JavaScript clients on secrets, certificates and keys once.
 import assert from "node:assert/strict";
-import { ClientSecretCredential } from "@azure/identity";
-import { SecretClient } from "@azure/keyvault-secrets";
-
-const { VAULT_URL, AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET } = process.env;
-const credential = new ClientSecretCredential(AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, {
-  authorityHost: AZURE_AUTHORITY_HOST,
-  disableInstanceDiscovery: true,
-});
-// The sandbox's host name is not below Key Vault's domain.
-const vault = new SecretClient(VAULT_URL, credential, { disableChallengeResourceVerification: true });
+import { operations as onCertificates } from "./certificates.mjs";
+import { VAULT_URL, count, quickly, refused, vault } from "./sandbox.mjs";
 
 const name = "from-javascript";
 const expiresOn = new Date("2031-06-07T08:09:10Z");
-const quickly = { intervalInMs: 50 };
 // The two versions that the program writes, and the backup of both.
 let first, second, backup;
 
@@ -49,7 +39,7 @@ const operations = {
   },
 
   async "list properties"() {
-    assert.equal(await count(vault.listPropertiesOfSecrets()), 1);
+    assert.equal(await count(vault.listPropertiesOfSecrets(), name), 1);
   },
 
   async "list versions"() {
@@ -73,7 +63,7 @@ const operations = {
   },
 
   async "list deleted"() {
-    assert.equal(await count(vault.listDeletedSecrets()), 1);
+    assert.equal(await count(vault.listDeletedSecrets(), name), 1);
   },
 
   async recover() {
@@ -94,22 +84,14 @@ const operations = {
     await hasBothVersions();
     assert.equal((await vault.getSecret(name)).value, "two");
   },
-};
 
-async function count(list) {
-  let found = 0;
-  for await (const item of list) found += item.name === name;
-  return found;
-}
+  ...onCertificates,
+};
 
 async function hasBothVersions() {
   const found = [];
   for await (const item of vault.listPropertiesOfSecretVersions(name)) found.push(item.version);
   assert.deepEqual(found.sort(), [first, second].sort());
-}
-
-async function refused(call, statusCode, code) {
-  await assert.rejects(call, { statusCode, code });
 }
 
 let passed = 0;
