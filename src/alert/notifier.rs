@@ -94,7 +94,7 @@ pub struct Notifier<C = Outbound> {
     pub sink: Sink,
     /// The deployment, whose instance and links appear in messages.
     pub here: Arc<Deployment>,
-    /// The carrier that sends the messages.
+    /// Sends the messages over HTTP or SMTP.
     pub outbound: C,
 }
 

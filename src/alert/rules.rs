@@ -160,7 +160,7 @@ impl SinkState {
         }
     }
 
-    /// Sets the names of all sinks, so that this sink can end their delivery failures.
+    /// Sets the names of all sinks, so that this sink can report the end of their delivery failures.
     #[must_use]
     pub fn beside(self, sinks: Vec<Arc<str>>) -> Self {
         Self { others: sinks, ..self }

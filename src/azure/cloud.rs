@@ -47,7 +47,7 @@ impl CloudName {
         })
     }
 
-    /// What a managed identity's token is issued for if it proves an app (docs/azure-facts.md F141).
+    /// Returns the audience of a managed identity's token that is the credential of an app (docs/azure-facts.md F141).
     pub fn assertion_audience(self) -> &'static str {
         match self {
             Self::Public => "api://AzureADTokenExchange",

@@ -114,13 +114,13 @@ fn asserting(
     })?)
 }
 
-/// A client assertion, read or signed again for each exchange. The SDK's own workload identity credential caches it for
-/// ten minutes (docs/azure-facts.md F404). Its certificate credential needs OpenSSL.
+/// A client assertion, which is read or signed again for each exchange. The SDK's workload identity credential would
+/// cache the assertion for ten minutes (docs/azure-facts.md F404). The SDK's certificate credential needs OpenSSL.
 #[derive(Debug)]
 enum VaultAssertion {
     /// A token of an issuer that the app trusts.
     Stored(Source),
-    /// Our own, signed with this certificate.
+    /// An assertion that Perennial signs with this certificate.
     Signed { certificate: Source, audience: String, client_id: String },
 }
 
@@ -161,7 +161,8 @@ fn outside_its_time(public: &CertificateFacts) -> String {
     format!("the certificate of [vault] is valid from {} to {} only", day(public.begins), day(public.ends))
 }
 
-/// The expiry of the identity's own secret or certificate, as far as that is known, and what to do before.
+/// Returns the expiry of the identity's own secret or certificate, and what to do before that date. Returns `None` if
+/// the expiry is unknown.
 pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<IdentityExpiry>> {
     let at = match identity {
         Identity::ClientSecret { expires, .. } => (*expires)?,
@@ -187,7 +188,7 @@ pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<Ide
 /// The address of a virtual machine's metadata service (docs/azure-facts.md F401). The SDK uses the same address.
 pub const IMDS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
-/// The credential of a managed identity of this host; of the host's own by default.
+/// Creates the credential of a managed identity of this host. The default is the host's own identity.
 ///
 /// # Errors
 /// `NoIdentity`, not transient.
@@ -233,7 +234,8 @@ fn client_options(authority: &BaseUrl, http: &Arc<Http>, calls: &Arc<Calls>) -> 
     }
 }
 
-/// Issues tokens only for the vaults of one cloud, whatever audience a vault asks for (docs/azure-facts.md F201, F202).
+/// Issues tokens only for the vaults of one cloud, even if a vault asks for another audience (docs/azure-facts.md F201,
+/// F202).
 #[derive(Debug)]
 pub(super) struct ForVaults {
     pub(super) credential: Arc<dyn TokenCredential>,
@@ -330,7 +332,7 @@ fn refused_by_entra(refused: IssuerError) -> VaultError {
     }
 }
 
-/// The identity, as the subject of an action.
+/// Returns the details about the identity that an action text needs.
 fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace) -> Subject<'a> {
     let (tenant, client_id) = identity.app();
     Subject {
@@ -338,7 +340,7 @@ fn subject<'a>(identity: &'a Identity, authority: &'a BaseUrl, trace: &'a Trace)
         tenant: tenant.unwrap_or_default(),
         client_id: client_id.unwrap_or("CLIENT_ID"),
         authority: authority.as_str(),
-        // The caller replaces this by the command as it is typed in this deployment (`Deployment`).
+        // The caller replaces this word by this deployment's command (`Deployment`).
         command: "perennial",
         scope: "https://vault.azure.net/.default",
         way: LoginMethod::Stored,

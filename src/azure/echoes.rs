@@ -7,7 +7,8 @@
 /// The length below which a text counts as no secret. A shorter text may occur in an ordinary word.
 pub(crate) const LEAST_SECRET_BYTES: usize = 8;
 
-/// The length of a piece. A piece of this length identifies a longer secret, wherever the secret is cut.
+/// The length of a piece. A piece of this length identifies a longer secret, even if a text contains only a part of the
+/// secret.
 const PIECE_BYTES: usize = 16;
 
 /// Whether one of a peer's texts holds one of the secrets or a long part of it. Ignores case.
@@ -148,7 +149,8 @@ mod tests {
         }
     }
 
-    /// Returns two texts of this many bytes without a common piece. Near misses are everywhere.
+    /// Returns two texts of this many bytes without a common piece. The texts contain many pieces that are nearly
+    /// equal.
     fn near_misses(bytes: usize) -> (String, String) {
         let text = |last: &str| ["a".repeat(PIECE_BYTES - 2).as_str(), last].concat().repeat(bytes / 15);
         (text("b"), text("c"))

@@ -1,6 +1,8 @@
-//! Tokens of this host's managed identities that prove an app to Entra (docs/azure-facts.md F141).
+//! Gets tokens of this host's managed identities. An app authenticates to Entra with such a token (docs/azure-facts.md
+//! F141).
 //!
-//! Owns one credential of the SDK for each identity, which keeps its token until shortly before it expires.
+//! Owns one credential of the SDK for each identity. The credential caches its token until shortly before the token
+//! expires.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,12 +32,12 @@ impl fmt::Debug for HostAssertions {
 }
 
 impl HostAssertions {
-    /// Takes the service that issues their tokens. Sends nothing.
+    /// Takes the service that issues the tokens of these identities. Sends nothing.
     pub fn new(host: IdentityHost, cloud: CloudName, calls: Arc<Calls>) -> Self {
         Self { host, cloud, calls, made: Mutex::default() }
     }
 
-    /// A token of the identity with this client id, for Entra.
+    /// Returns a token of the identity with this client id. The token's audience is Entra.
     ///
     /// # Errors
     /// `NoIdentity`.

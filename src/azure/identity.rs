@@ -103,12 +103,12 @@ impl Identity {
         }
     }
 
-    /// The source of its certificate, if it has one.
+    /// Returns the source of the certificate if the identity has one.
     pub fn certificate(&self) -> Option<&Source> {
         if let Self::ClientCertificate { certificate, .. } = self { Some(certificate) } else { None }
     }
 
-    /// The source of the credential that it reads itself, if it reads one.
+    /// Returns the source of the secret, certificate or assertion if the identity has one.
     pub fn local_source(&self) -> Option<&Source> {
         match self {
             Self::ClientSecret { client_secret: source, .. }

@@ -113,7 +113,7 @@ impl KeyVault {
         answer.map_err(|error| credential::with_advice(error, &self.identity, &self.cloud.authority))
     }
 
-    /// Returns the client of a vault. The first call of the day creates it.
+    /// Returns the client of a vault. The first call of the day creates the client.
     fn line(&self, vault: &Arc<str>) -> Result<Arc<VaultConnection>, VaultError> {
         let mut made = self.lock();
         if made.at.elapsed() >= FRESH_FOR {
@@ -261,7 +261,7 @@ impl Vault for KeyVault {
 /// The client of one vault.
 struct VaultConnection {
     client: SecretClient,
-    /// For the requests that the client does not have.
+    /// Authenticates the requests that `client` does not support (`certificates`).
     credential: Arc<dyn TokenCredential>,
     server: BaseUrl,
     gate: WarmUp,

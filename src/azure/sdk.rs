@@ -171,8 +171,9 @@ impl HttpClient for CountingTransport {
         if matches!(answer, Err(SdkError::Unreachable(NoResponse::Tls(_)))) {
             self.http.distrust();
         }
-        // The SDK repeats requests that fail with a connection error, whatever its settings. For managed identities, it
-        // repeats them for more than a minute. The loop does all retries, so this error gets another kind.
+        // The SDK repeats requests that fail with a connection error, and no setting prevents this. For managed
+        // identities, it repeats them for more than a minute. The loop does all retries, so this error gets another
+        // kind.
         let kind = if self.peer == CallTarget::IdentityHost { ErrorKind::Credential } else { ErrorKind::Io };
         answer.map_err(|error| error.into_sdk(kind))
     }

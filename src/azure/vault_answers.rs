@@ -216,7 +216,7 @@ pub fn stored(at: &SecretAddress, date: Option<&str>, body: &[u8]) -> Result<Sto
 /// Returns `NotUnderstood` for an invalid body. The write may still have had its effect.
 pub fn written(at: &SecretAddress, body: &[u8]) -> Result<Version, VaultError> {
     let secret: Secret = serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)?;
-    // The answer repeats the written value. The wrapper wipes it.
+    // The answer repeats the written value. The wrapper wipes the value from memory.
     drop(secret.value.map(SecretString::from));
     version(at, secret.id.as_deref(), secret.attributes, secret.tags)
 }
@@ -252,7 +252,7 @@ fn version(
     })
 }
 
-/// The last part of `https://{vault}/{kind}/{name}/{version}`; the kind is `secrets` or `certificates`.
+/// Returns the version of `https://{vault}/{kind}/{name}/{version}`. The kind is `secrets` or `certificates`.
 pub(super) fn version_id(at: &SecretAddress, kind: &str, id: &str) -> Option<VersionId> {
     let (_, path) = id.split_once(&format!("/{kind}/"))?;
     let (name, version) = path.split_once('/')?;

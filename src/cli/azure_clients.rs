@@ -1,4 +1,4 @@
-//! The clients of Azure's services. All commands build them from the configuration.
+//! The clients of Azure's services. All commands build these clients from the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl AzureClients {
         Self::of(config, identity, clock)
     }
 
-    /// Returns the carrier of alerts and the heartbeat.
+    /// Returns the HTTP client and the call recorder with which alerts and heartbeats are sent.
     pub fn outbound(&self) -> Outbound {
         Outbound { http: self.http.clone(), calls: self.calls.clone() }
     }
@@ -123,8 +123,9 @@ impl AzureClients {
     }
 }
 
-/// Whether this is a virtual machine in Azure, as far as a request of one second shows. The metadata service rejects
-/// this request, and the rejection counts as an answer. Some networks accept every connection and never answer.
+/// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a
+/// second. The service rejects this request, and the rejection counts as an answer. Some networks accept every
+/// connection and never answer.
 async fn has_metadata_service() -> bool {
     let asking = async {
         let mut service = TcpStream::connect(credential::IMDS).await?;

@@ -1,4 +1,4 @@
-//! `health`: checks that the running daemon is alive. Container health checks use it.
+//! `health`: checks that the running daemon is alive. Container health checks use this command.
 
 use clap::Args;
 

@@ -6,7 +6,7 @@ use crate::ports::failure::Kind;
 use crate::serve::metrics::METRICS;
 use crate::status::snapshot::TokenState;
 
-/// The exit codes. Each command's help shows them at its end.
+/// The exit codes. Each command's help ends with this text.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done

@@ -48,7 +48,7 @@ fn as_noted(mut state: State, now: Timestamp) -> State {
 }
 
 /// Returns a recorded failure that still holds, and its start. The failure holds if this pass did not redeem the
-/// version. A missing answer does not clear it.
+/// version. A missing answer does not clear the failure.
 fn noted(state: &State, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let newest = state.newest.as_ref().filter(|_| state.proved_at().is_none())?;
     let (failure, since) = if newest.is_refused() { refusal(newest) } else { obstacle(newest)? };
@@ -71,7 +71,8 @@ fn refusal(newest: &Version) -> (Failure, Option<Timestamp>) {
     (Failure::new(kind, remedy, FailureSubject::Grant, summary), newest.time(tag::REFUSED_AT))
 }
 
-/// Returns the recorded failure to redeem this version. The snapshot shows a rejection by Partner Center.
+/// Returns the recorded failure to redeem this version. Leaves out a rejection by Partner Center, since the snapshot
+/// already has it.
 fn obstacle(newest: &Version) -> Option<(Failure, Option<Timestamp>)> {
     let noted = Noted::on(newest).filter(|noted| !noted.is_partner_centers())?;
     let (kind, about, summary) = match noted.kind? {

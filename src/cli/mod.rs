@@ -336,7 +336,8 @@ pub fn block_on(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result
     outcome
 }
 
-/// Whether the runtime can open the files that it needs. With fewer than two, it panics (tokio 1.54, `signal/unix.rs`).
+/// Whether the runtime can open the files that it needs. With fewer than two free file descriptors, the runtime panics
+/// (tokio 1.54, `signal/unix.rs`).
 fn have_descriptors() -> std::io::Result<()> {
     const PAIRS: usize = 4;
     (0..PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop)

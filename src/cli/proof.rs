@@ -111,10 +111,11 @@ fn unusable_credential(rotator: &AzureRotator, failure: Failure) -> StepFailure 
     StepFailure::new(failure.remedy, failure.summary, action)
 }
 
-/// The answer to a redemption, and what proved the app in it.
+/// The answer to a redemption, and the proof with which the request authenticated the app.
 type Exchanged = (Result<RefreshResponse, IssuerError>, ClientProof);
 
-/// Redeems with this credential, or with an older version of it that Entra accepts if it rejects this one.
+/// Redeems the token with this credential. If Entra rejects the credential, tries an older version of it that Entra
+/// accepts.
 async fn exchange(
     rotator: &AzureRotator,
     token: &RefreshToken,

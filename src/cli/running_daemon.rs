@@ -17,7 +17,7 @@ use crate::status::document::Status;
 /// The time limit for an answer. A healthy daemon answers at once.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// The size limit of a status document. Each token adds `STATUS_BYTES_A_TOKEN` to it.
+/// The size limit of a status document. Each token adds `STATUS_BYTES_A_TOKEN` to this limit.
 const STATUS_BYTES: usize = 64 * 1024;
 const STATUS_BYTES_A_TOKEN: usize = 8 * 1024;
 

@@ -1,4 +1,4 @@
-//! Parses `[[app]]`, and the app that a `[[token]]` names itself: its id and exactly one credential.
+//! Parses `[[app]]`, and the app's id and credential in a `[[token]]` without `app`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ pub(super) const APP: &[&str] = &[
     "client_assertion",
 ];
 
-/// Keys of a certificate's place.
+/// The keys of a certificate source.
 pub(super) const CERTIFICATE: &[&str] = &["secret", "key", "vault", "file", "env", "credential"];
 
-/// Keys of an assertion's place.
+/// The keys of an assertion source.
 pub(super) const ASSERTION: &[&str] = &["managed_identity", "file", "env", "credential"];
 
 /// The credentials, of which an app has exactly one.
 pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate", "client_assertion"];
 
-/// The apps by name, in lower case, with the key of each and whether a token uses it.
+/// The apps by name in lower case. Each has its key path and a mark if a token uses the app.
 #[derive(Default)]
 pub(super) struct Apps {
     by_name: HashMap<String, NamedApp>,
@@ -43,11 +43,11 @@ struct NamedApp {
     used: bool,
 }
 
-/// What apps take from other sections, if it could be parsed.
+/// The values that apps inherit from other sections, if those sections could be parsed.
 #[derive(Clone, Copy)]
 pub(super) struct AppDefaults<'a> {
     pub(super) vault: &'a Checked<Option<Arc<str>>>,
-    /// Why this host has no managed identity that Azure's library supports.
+    /// The reason why Azure's library supports no managed identity on this host.
     pub(super) no_host: Option<&'a str>,
 }
 
@@ -94,7 +94,7 @@ impl Apps {
         self.by_name.insert(lower, NamedApp { key, app, used: false });
     }
 
-    /// The app of a token: the one that `app` names, or the one of the token's own keys.
+    /// Returns the app of a token. The key `app` names it, or the token's own keys describe it.
     pub(super) fn of_token(
         &mut self,
         section: &Section<'_>,
@@ -122,7 +122,7 @@ impl Apps {
         if own.is_empty() { named.app.clone() } else { Err(Reported) }
     }
 
-    /// Reports apps that no token uses: a name may be misspelled.
+    /// Reports apps that no token uses, since a name may be misspelled.
     pub(super) fn unused(&self, problems: &Problems) {
         let mut unused: Vec<&str> =
             self.by_name.values().filter(|named| !named.used).map(|named| named.key.as_str()).collect();
@@ -212,7 +212,7 @@ fn assertion(section: &Section<'_>, defaults: AppDefaults<'_>) -> Checked<Creden
     }
 }
 
-/// Why a managed identity cannot be used on a host.
+/// Returns the text for a host on which a managed identity cannot be used.
 pub(super) fn no_host(host: &str) -> String {
     format!(
         "cannot be the managed identity of {host}: the environment points to it, but Azure's library does not support it"

@@ -18,7 +18,7 @@ pub struct ConfigWarning {
     pub action: String,
 }
 
-/// Returns one warning for each user and app that has too many tokens. Users and apps are told apart as far as the
+/// Returns one warning for each user and app that has too many tokens. Two users or apps count as different only if the
 /// configuration names them.
 pub(super) fn crowded(tokens: &[ManagedToken], policy: &Policy) -> Vec<ConfigWarning> {
     let mut crowds: BTreeMap<Redeemer, (usize, &ManagedToken)> = BTreeMap::new();

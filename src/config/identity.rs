@@ -193,8 +193,8 @@ fn managed(section: &Section<'_>, env: &Surroundings) -> Checked<Identity> {
     Ok(Identity::ManagedIdentity { client_id: client_id?, host: host? })
 }
 
-/// The service that issues tokens of this host's managed identities, or the name of a host that Azure's library does not
-/// support.
+/// Returns the service that issues tokens of this host's managed identities. For an unsupported host, returns the name
+/// of its kind, such as `Service Fabric`.
 pub(super) fn host(env: &Surroundings) -> Result<IdentityHost, &'static str> {
     match env.get(ENDPOINT) {
         Some(_) if env.contains_key(THUMBPRINT) => Err("Service Fabric"),

@@ -61,10 +61,10 @@ pub const KEYS: [(&str, &[&str]); 12] = [
 const SECTIONS: &[&str] =
     &["vault", "cloud", "policy", "http", "app", "token", "alert", "alerts", "heartbeat"];
 
-/// The sections that are lists. Only the file can hold them.
+/// The sections that are lists. Only the file can contain these sections.
 const LISTS: [&str; 3] = ["token", "alert", "app"];
 
-/// The largest size of the file. Ten thousand tokens take a quarter of it.
+/// The largest size of the file. A file with ten thousand tokens has a quarter of this size.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// A checked configuration.

@@ -41,8 +41,8 @@ pub(super) fn guid(text: &str) -> Result<String, Wanted> {
     if id == Uuid::nil().to_string() { Err(PLACEHOLDER) } else { Ok(id) }
 }
 
-/// The problem with a placeholder GUID of zeros. The examples and the first draft of `init` have zeros where only the
-/// reader knows the GUID.
+/// The problem with a placeholder GUID of zeros. The examples and the first draft of `init` have zeros in place of a
+/// GUID that only the user knows.
 pub(super) const PLACEHOLDER: &str = "is a placeholder: replace the zeros with the real GUID";
 
 /// Parses a concrete tenant. The tenant `common` rejects some grants (docs/azure-facts.md F101).
@@ -81,7 +81,8 @@ pub(super) fn vault_url(text: &str) -> Result<Arc<str>, Wanted> {
     if url.has_path() {
         return Err("must be the vault's address without a path, such as https://NAME.vault.azure.net");
     }
-    // Only the private DNS zone uses this name. The vault's certificate does not have it (docs/azure-facts.md F222).
+    // Only the private DNS zone uses this name. The vault's certificate does not contain this name (docs/azure-facts.md
+    // F222).
     if url.host().contains(".vaultcore.") {
         return Err(
             "must be the vault's own name, such as https://NAME.vault.azure.net; DNS resolves it to the private endpoint",

@@ -84,7 +84,7 @@ impl Daemon {
         self.notifiers.spawn(task);
     }
 
-    /// Returns the board. The tasks publish to it, and all other parts read it.
+    /// Returns the status board. The tasks publish to the board, and all other parts read it.
     pub fn board(&self) -> &StatusBoard {
         &self.board
     }

@@ -44,7 +44,7 @@ const CLIENT_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The minimum age of an HTTP client. A younger client is not rebuilt, even if TLS fails often.
 const CLIENT_KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The maximum `Retry-After`; longer values are cut to it. The rotation loop limits the wait further.
+/// The maximum `Retry-After`. Longer values are reduced to this maximum. The rotation loop limits the wait further.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum size of a CA file. All public root certificates together are a tenth of this size.
@@ -92,7 +92,7 @@ pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client
     builder.build().map_err(HttpError::Client)
 }
 
-/// An HTTP client that is rebuilt daily and after a TLS failure. All adapters share it.
+/// An HTTP client that is rebuilt daily and after a TLS failure. All adapters share this client.
 #[derive(Debug)]
 pub struct Http {
     roots: Roots,
@@ -113,7 +113,7 @@ impl Http {
     /// Creates the first client.
     ///
     /// # Errors
-    /// An operator must fix it: see `http_client`.
+    /// The client cannot be created (see `HttpError`), and an operator must fix the cause.
     pub fn new(roots: Roots, proxy: bool) -> Result<Self, HttpError> {
         let client = build(&roots, proxy)?;
         let held = Mutex::new(Held { client, direct: None, built_at: Instant::now(), distrusted: false });
@@ -183,7 +183,7 @@ pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     pub(crate) headers: HeaderMap,
-    /// The body, which is wiped from memory when dropped. `None` if it exceeded its limit.
+    /// The body, which is wiped from memory when dropped. `None` if the body exceeded its limit.
     pub(crate) body: Option<Zeroizing<Vec<u8>>>,
 }
 

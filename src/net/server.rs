@@ -3,7 +3,7 @@
 //! This module owns the accept loop and the limits on clients: connections, file descriptors, time and memory.
 //!
 //! A new connection is always accepted. If all slots are taken, the server closes the connection that has been idle
-//! longest. Letting new connections wait in the kernel made health checks fail while other clients kept their
+//! longest. Otherwise new connections would wait in the kernel, and health checks would fail while other clients keep
 //! connections open. An HTTP client repeats a request if the server closes an idle connection. During `login`, the
 //! browser's connection is never closed (`Connection::keep`).
 //!
@@ -56,7 +56,7 @@ const FEWEST: usize = 2;
 pub struct ClientLimits {
     /// The maximum number of simultaneous connections. The limit is lower if the process may open only a few files.
     pub connections: usize,
-    /// How long receiving a request's head may take, and how long a connection may be idle.
+    /// The maximum time to receive a request's head, and the maximum idle time of a connection.
     pub head_within: Duration,
     /// The maximum size of a request's head. Only this much of a request is held in memory.
     pub head_bytes: usize,
@@ -67,7 +67,7 @@ pub struct ClientLimits {
 }
 
 /// Serves until `stop`, then gives responses in progress a moment to finish. `open` turns an accepted TCP connection
-/// into the stream for HTTP. The function is either `plain` or a TLS handshake.
+/// into the stream for HTTP. `open` is either `plain` or a function that does the TLS handshake.
 pub async fn serve<O, F, S>(
     listeners: Vec<TcpListener>,
     open: O,
@@ -264,7 +264,7 @@ impl Table {
     }
 }
 
-/// The slot of one connection. Dropping it frees the slot.
+/// The slot of one connection. Dropping this value frees the slot.
 struct Slot {
     id: u64,
     lost: CancellationToken,

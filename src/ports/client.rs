@@ -1,4 +1,5 @@
-//! How an app authenticates to Entra: the proof in a request, and what an answer says about the credential behind it.
+//! How an app authenticates to Entra. Defines the proof in a request, and the verdict of an answer on the app's
+//! credential.
 //!
 //! Pure.
 
@@ -13,15 +14,15 @@ use crate::ports::failure::Remedy;
 use crate::process::clock::Timestamp;
 use crate::token::version::Version;
 
-/// How a request names an assertion (RFC 7523, 2.2).
+/// The value of `client_assertion_type` in a request with an assertion (RFC 7523, 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What a request proves the app with. An assertion is made anew for each request.
+/// The proof with which a request authenticates the app. Each request needs a new assertion.
 #[derive(Clone)]
 pub enum ClientProof {
     /// The client secret.
     Secret(SecretString),
-    /// A signed assertion: our own, or another issuer's.
+    /// A signed assertion, by Perennial or by another issuer.
     Assertion(SecretString),
 }
 
@@ -35,14 +36,14 @@ impl fmt::Debug for ClientProof {
 }
 
 impl ClientProof {
-    /// The text that is sent, for the request and for the search for echoes.
+    /// Returns the secret text, for the request and for the search for echoes.
     pub fn expose(&self) -> &str {
         match self {
             Self::Secret(text) | Self::Assertion(text) => text.expose_secret(),
         }
     }
 
-    /// The fields of a token request.
+    /// Returns the fields of the proof in a token request.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let (key, kind) = match self {
             Self::Secret(_) => ("client_secret", None),
@@ -55,34 +56,34 @@ impl ClientProof {
 /// A request for a token of the app itself, which tests a credential and redeems nothing.
 #[derive(Debug)]
 pub struct AppSignIn<'a> {
-    /// The app's home tenant: GUID or verified domain.
+    /// The app's home tenant: a GUID or a verified domain.
     pub tenant: &'a str,
     /// App.
     pub client_id: &'a str,
     /// The credential.
     pub proof: &'a ClientProof,
-    /// As `https://graph.microsoft.com/.default`.
+    /// The scope, such as `https://graph.microsoft.com/.default`.
     pub scope: &'a str,
     /// Sent as the client request id.
     pub id: Uuid,
 }
 
-/// What an answer says about the app's credential.
+/// The verdict of Entra's answer on the app's credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialVerdict {
     /// Entra authenticated the app.
     Accepted,
     /// Entra rejected the credential, perhaps because it does not know it yet.
     Rejected,
-    /// Entra did not look at the credential: the app or the tenant is unknown there, or the app is disabled.
+    /// Entra did not check the credential, because the app or the tenant is unknown, or the app is disabled.
     Untested,
-    /// No answer, or one that may pass.
+    /// Entra did not answer, or the failure may pass by itself.
     NoAnswer,
 }
 
 impl CredentialVerdict {
-    /// The verdict of an answer. An error from after the authentication, about a scope or a policy for example, accepts
-    /// the credential.
+    /// Returns the verdict of an answer. Some errors come after the authentication, such as an error about a scope or a
+    /// policy. They mean that Entra accepted the credential.
     pub fn of<T>(answer: &Result<T, IssuerError>) -> Self {
         let Err(error) = answer else { return Self::Accepted };
         let failure = error.failure();
@@ -117,8 +118,8 @@ pub struct VaultCertificate {
     pub version: Version,
     /// The certificate in DER form.
     pub der: Vec<u8>,
-    /// Whether its private key can be read; `None` if the answer does not say.
+    /// Whether the private key can be read from the vault. `None` if the answer does not say this.
     pub is_exportable: Option<bool>,
-    /// The vault's time of the answer.
+    /// The time of the answer, by the vault's clock.
     pub read_at: Option<Timestamp>,
 }

@@ -179,7 +179,7 @@ impl Kind {
         }
     }
 
-    /// Who can fix it if an administrator must act.
+    /// The administrator who can fix a condition of this kind.
     fn administrator(self) -> &'static str {
         match self {
             Self::PolicyBlocked
@@ -343,7 +343,7 @@ impl Failure {
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken
     }
 
-    /// Whether the app's own credential cannot be used, as this process sees it, without any answer of a peer.
+    /// Whether this process itself found that the app's credential cannot be used. No service was asked.
     pub fn is_of_certificate(&self) -> bool {
         self.about == FailureSubject::AppCredential && self.advice.is_none() && self.vault.is_none()
     }

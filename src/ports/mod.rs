@@ -86,13 +86,14 @@ pub trait Issuer {
     /// Requests a token for the app itself, which redeems no refresh token. Idempotent.
     ///
     /// # Errors
-    /// As `redeem`; `CredentialVerdict::of` says what an error means for the credential.
+    /// The same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
     fn authenticate(&self, what: &AppSignIn<'_>) -> impl Future<Output = Result<(), IssuerError>> + Send;
 
-    /// The audience of a client assertion: the token endpoint of a tenant, a GUID or a verified domain.
+    /// Returns the audience of a client assertion: the token endpoint of a tenant. `tenant` is a GUID or a verified
+    /// domain.
     fn assertion_audience(&self, tenant: &str) -> String;
 
-    /// A token of a managed identity of this host, by client id, that is a client assertion for Entra.
+    /// Returns a token of the managed identity with this client id. An app uses the token as its client assertion.
     ///
     /// # Errors
     /// `NoIdentity` if the host issues none.
@@ -197,7 +198,7 @@ pub struct SecretUpdate {
     pub tags: Option<Tags>,
 }
 
-/// When the credential of this process's own identity expires, and what to do before.
+/// The expiry of the credential with which this process authenticates to Key Vault, and what to do before that date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityExpiry {
     /// The end.
@@ -208,7 +209,8 @@ pub struct IdentityExpiry {
 
 /// The secrets of Key Vault. Each `id` is sent as the client request id.
 pub trait Vault: Certificates {
-    /// The expiry of the secret or certificate of this process's own identity, if it has one and that is known.
+    /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if there is none,
+    /// or if its expiry is unknown.
     fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         None
     }
@@ -267,10 +269,10 @@ pub trait Vault: Certificates {
 
 /// Key Vault's certificates, for apps whose private key stays in the vault. `id` is sent as the client request id.
 pub trait Certificates {
-    /// Reads a certificate's public part; of the newest version by default.
+    /// Reads the public part of a certificate. The default is the newest version.
     ///
     /// # Errors
-    /// By `VaultError::failure`; `Disabled` if the version is disabled.
+    /// `VaultError::failure` gives the remedy of each error. The error is `Disabled` if the version is disabled.
     fn certificate(
         &self,
         at: &SecretAddress,
@@ -278,7 +280,7 @@ pub trait Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<VaultCertificate, VaultError>> + Send;
 
-    /// Lists all versions of a certificate, in no particular order. One request per 25 versions.
+    /// Lists all versions of a certificate, in no particular order. Sends one request per 25 versions.
     ///
     /// # Errors
     /// By `VaultError::failure`.
@@ -306,7 +308,7 @@ pub trait Certificates {
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
     Own,
-    /// A secret or certificate that the app's id or credential is read from.
+    /// A secret or certificate from which Perennial reads the app's id or credential.
     Source,
     /// A key in the vault that signs for the app.
     SigningKey,
@@ -332,7 +334,7 @@ pub const SECOND_FACTOR: &str =
     "Partner Center requires a new sign-in with MFA: the last one had no second factor, or is too old";
 
 impl Acceptance {
-    /// Why the token cannot be used, as a kind of condition. `None` if it can be used.
+    /// Why the token cannot be used, as a kind of condition. `None` if the token can be used.
     pub fn objection(&self) -> Option<Kind> {
         match (self.mfa, self.accepted) {
             (Some(false), _) => Some(Kind::MfaRequired),

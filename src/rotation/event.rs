@@ -38,7 +38,7 @@ pub enum Event {
     VersionSeen(VersionId),
     /// The issuer redeemed the stored token.
     Proved(VersionId, Uuid),
-    /// A rotation is saved. The vault shows the successor of the first version as the second version.
+    /// A rotation is saved: the first version was redeemed, and the vault shows its successor, the second version.
     Rotated(VersionId, VersionId, Uuid),
     /// A newer version by another writer works, so it stays. Perennial drops the held successor.
     YieldedToNewerVersion(VersionId),
@@ -64,12 +64,12 @@ pub enum Event {
     IdentityUnverified(Unverified),
     /// A version belongs to a different user than its tag says.
     UserChanged(VersionId),
-    /// A rotation in flight wrote the second version over the first version, which is a sign-in. The sign-in works, so
-    /// Perennial puts its successor on top.
+    /// The first version is a sign-in. A rotation overwrote it at the same moment with the second version. The sign-in
+    /// works, so Perennial puts its successor on top.
     BuriedSignIn(VersionId, VersionId),
     /// A rotation buried a sign-in, as in `BuriedSignIn`, but the issuer rejects the sign-in for now.
     BuriedSignInRefused(VersionId, VersionId),
-    /// The first version works. The first version lies below the second version, which is no usable token.
+    /// The second version is not a usable token. The first version, which is older, works.
     Rescued(VersionId, VersionId),
     /// The versions could not be listed, so the step continued without a list. Holds the reason.
     HistoryUnread(String),

@@ -21,7 +21,7 @@ use crate::token::version::{Version, tag};
 pub enum Limited {
     /// Steps in progress. Each step makes one request at a time.
     Steps,
-    /// Steps in progress for the tokens of one vault. The limit leaves steps to other vaults when this vault hangs.
+    /// Steps in progress for the tokens of one vault. If this vault hangs, the limit keeps steps free for other vaults.
     Vault(u64),
     /// Requests to a vault, without new versions.
     Calls(u64),

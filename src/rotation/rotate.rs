@@ -66,7 +66,7 @@ pub struct Rotator<I, V, R> {
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
-    /// Whether an older version of the credential was looked for.
+    /// Whether this step has already searched for an older version of the credential.
     fell_back: bool,
     redemption: Option<Permit>,
     new_version: Option<Permit>,
@@ -192,8 +192,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Records a certain failure of the newest version although its rescue was interrupted. A transient failure must
-    /// not hide a certain one.
+    /// Records a definite failure of the newest version although the search for a working older version was
+    /// interrupted. A transient failure must not hide a definite one.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {

@@ -4,8 +4,8 @@
 //! result.
 //!
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
-//! version that did not come from a redemption. A person, a script or `login` wrote it. Each version of a rotation
-//! points at the version that was redeemed for it. So the pointers lead from any version to its sign-in.
+//! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version of a
+//! rotation points at the version that was redeemed for it. So the pointers lead from any version to its sign-in.
 //!
 //! The rule covers the whole list, not only the versions between the redeemed one and the written one. A search of that
 //! range fails in two cases. The search misses a sign-in if another writer has rotated on top of the write that buried
@@ -33,7 +33,7 @@ pub enum AfterRead {
     Write,
     /// The version is the held successor itself. The answer to an earlier write was lost.
     AlreadyThere,
-    /// The version is another writer's. Redeem it before the successor is written.
+    /// The version is another writer's. Redeem this version before the successor is written.
     Theirs,
 }
 
@@ -56,7 +56,7 @@ pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
 pub enum AfterList {
     /// The vault does not show the written version, so it counts as not written (docs/azure-facts.md F217).
     NotSeen,
-    /// The write buried this sign-in or its descendant. Redeem it and put its successor on top.
+    /// The write buried this sign-in or its descendant. Redeem this version and put its successor on top.
     Buried(Version),
     /// The successor is safe.
     Settled {

@@ -261,8 +261,8 @@ impl Timing {
     }
 }
 
-/// Returns the state in which a person must fix this failure. The failure is an answer of a service, so it ends an
-/// outage.
+/// Returns the state in which a person must fix this failure. The service answered, although with a failure, so the
+/// outage is over.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let passes = is_passing(failure.remedy);

@@ -45,7 +45,7 @@ pub struct State {
     pub phase: Phase,
     /// A failure that a person must fix. Only a success or a new version clears this failure.
     pub blocked: Option<Box<Blocked>>,
-    /// A transient failure. Any answer of the service clears it.
+    /// A transient failure. Any answer of the service clears this failure.
     pub outage: Option<Box<Outage>>,
     /// The newest version at the last read.
     pub newest: Option<Version>,
@@ -81,7 +81,8 @@ pub struct State {
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that is in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
-    /// The rejected version below which no older one was accepted, and when they were tried.
+    /// A rejected version of the credential for which Entra accepted no older version, and when the older versions were
+    /// tried.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The unfinished redemption of this process, as marked on the version of a `strict` token.
     pub claim: Option<Uuid>,

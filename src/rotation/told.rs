@@ -47,7 +47,7 @@ impl Marks {
         }
     }
 
-    /// Removes a mark. Returns whether it was in the set.
+    /// Removes a mark. Returns whether the set contained the mark.
     fn remove(&mut self, mark: u32) -> bool {
         let place = self.0.binary_search(&mark);
         place.map(|place| self.0.remove(place)).is_ok()

@@ -1,7 +1,7 @@
 //! All metrics with their names, types, labels and meanings. Also writes the text of a scrape.
 //!
-//! This module owns `METRICS`, the only table that defines the metrics. The documentation is tested against it.
-//! `prometheus-client` writes the text format. It reads the status board.
+//! This module owns `METRICS`, the only table that defines the metrics. A test compares the documentation with this
+//! table. `prometheus-client` writes the text format. It reads the status board.
 //!
 //! A collector creates the series from the snapshots at each scrape. A registry of gauges and counters would store each
 //! token's values a second time.

@@ -327,9 +327,10 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
     }
 }
 
-/// When the token's next step became overdue. `None` if it is not overdue. A proof is overdue after twice its interval,
-/// and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. A save resets
-/// the time for the next proof, because it may have taken days. A token that waits for its turn is not overdue.
+/// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue after twice its
+/// interval, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. A
+/// save resets the time for the next proof, because it may have taken days. A token that waits for its turn is not
+/// overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

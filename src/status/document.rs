@@ -16,7 +16,7 @@ use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
 use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
 
-/// The version of the document's format. An incompatible change increases it.
+/// The version of the document's format. An incompatible change increases the version.
 const SCHEMA: u32 = 2;
 
 /// The origin of a status document.

@@ -305,8 +305,8 @@ impl Snapshot {
         }
     }
 
-    /// When the token expired, if it has. `None` for a token that is off, and while a new refresh token is not saved
-    /// yet.
+    /// When the token expired, if the token has expired. `None` for a token that is off, and while a new refresh token
+    /// is not saved yet.
     pub fn expired_at(&self, now: Timestamp) -> Option<Timestamp> {
         let counts = !matches!(self.phase, TokenState::Unsaved | TokenState::Off);
         self.expires_at.filter(|end| counts && *end <= now)

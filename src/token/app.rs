@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
-/// One app as configured: an `[[app]]`, or the keys of a `[[token]]`.
+/// One configured app: an `[[app]]`, or the keys about the app in a `[[token]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedApp {
-    /// The name of its `[[app]]`; `None` if a token names the app itself.
+    /// The name of the `[[app]]`. `None` if the keys of a token describe the app.
     pub name: Option<Arc<str>>,
-    /// The tenant of the app registration, a GUID or a domain. `None` if it is not known to differ from the token's.
+    /// The tenant of the app registration, a GUID or a domain. `None` if it is not known to differ from the token's
+    /// tenant.
     pub home_tenant: Option<String>,
     /// The app's id.
     pub client_id: ConfigValue,
@@ -21,14 +22,14 @@ pub struct ManagedApp {
     pub credential: CredentialSource,
 }
 
-/// The credential of an app, or where to find it. Read again at each use.
+/// The credential of an app, or its source, which is read again at each use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
     /// A client secret.
     Secret(Source),
     /// A certificate with its private key: PEM, or PKCS#12 as Key Vault stores it.
     Certificate(Source),
-    /// A certificate of Key Vault whose private key stays there: the vault signs.
+    /// A Key Vault certificate whose private key stays in the vault. The vault signs.
     VaultKey(SecretAddress),
     /// The client id of a user-assigned managed identity that the app trusts.
     ManagedIdentity(String),
@@ -37,7 +38,7 @@ pub enum CredentialSource {
 }
 
 impl CredentialSource {
-    /// The source of its value, if there is a value to read.
+    /// Returns the source of the credential's value, if there is a value to read.
     pub fn source(&self) -> Option<&Source> {
         match self {
             Self::Secret(source) | Self::Certificate(source) | Self::Assertion(source) => Some(source),
@@ -45,7 +46,7 @@ impl CredentialSource {
         }
     }
 
-    /// The vault object that it is read from or that signs, if any.
+    /// Returns the vault object from which the credential is read or that signs, if there is one.
     pub fn in_vault(&self) -> Option<&SecretAddress> {
         match self {
             Self::VaultKey(at)
@@ -56,12 +57,12 @@ impl CredentialSource {
         }
     }
 
-    /// Whether it ends at a time that the credential itself does not say.
+    /// Whether the credential expires at a time that its value does not contain.
     pub fn has_unknown_end(&self) -> bool {
         matches!(self, Self::Secret(_))
     }
 
-    /// Its key in the configuration.
+    /// Returns the credential's key in the configuration.
     pub fn key(&self) -> &'static str {
         match self {
             Self::Secret(_) => "client_secret",
@@ -70,7 +71,7 @@ impl CredentialSource {
         }
     }
 
-    /// What it is, for messages.
+    /// Returns the credential's kind, as messages name it.
     pub fn noun(&self) -> &'static str {
         match self {
             Self::Secret(_) => "secret",
@@ -82,19 +83,19 @@ impl CredentialSource {
 }
 
 impl ManagedApp {
-    /// An app with an id and a client secret, as a token names it itself.
+    /// Creates an app with an id and a client secret, as the keys of a token describe it.
     pub fn with_secret(client_id: ConfigValue, client_secret: Source) -> Self {
         let credential = CredentialSource::Secret(client_secret);
         Self { name: None, home_tenant: None, client_id, object_id: None, credential }
     }
 
-    /// The places on this machine or in vaults from which its id and its credential are read.
+    /// Returns the sources on this machine or in vaults from which the app's id and credential are read.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
         let id = if let ConfigValue::From(source) = &self.client_id { Some(source) } else { None };
         id.into_iter().chain(self.credential.source())
     }
 
-    /// The vault objects that are read for its id and its credential.
+    /// Returns the vault objects from which the app's id and credential are read.
     pub fn in_vaults(&self) -> impl Iterator<Item = &SecretAddress> {
         let id = match &self.client_id {
             ConfigValue::From(Source::Secret(at)) => Some(at),

@@ -1,9 +1,9 @@
 //! A certificate with its private key, and the client assertions that it signs (RFC 7523).
 //!
-//! Owns the reading of PEM and PKCS#12, and the form of an assertion as Entra wants it (docs/azure-facts.md F140). Only
-//! RSA keys are admitted, as at Entra. Pure: the caller brings the time and the id.
+//! Owns the parsing of PEM and PKCS#12, and the form of an assertion that Entra accepts (docs/azure-facts.md F140).
+//! Only RSA keys are accepted, as at Entra. This module is pure: time and id are arguments.
 //!
-//! Invariant: the private key is in no text, and is wiped when dropped.
+//! Invariant: no text contains the private key, which is wiped from memory when dropped.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ const ASSERTION_LIVES: TimeDelta = TimeDelta::minutes(5);
 /// Why a value is not a certificate with its private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CertificateError {
-    /// Neither PEM nor PKCS#12.
+    /// The value is neither PEM nor PKCS#12.
     #[error("is neither a PEM file nor a PKCS#12 file")]
     NotACertificate,
     /// The private key or the PKCS#12 file has a password.
@@ -51,14 +51,14 @@ pub enum CertificateError {
     OtherKey,
 }
 
-/// The public part of a certificate: what Entra identifies it by, and when it is valid.
+/// The public facts of a certificate: the hash by which Entra identifies it, and its validity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// SHA-256 of its DER form.
+    /// The SHA-256 hash of the certificate's DER form.
     pub thumbprint: [u8; 32],
-    /// The beginning of its validity.
+    /// The start of the certificate's validity.
     pub begins: Timestamp,
-    /// The end of its validity.
+    /// The end of the certificate's validity.
     pub ends: Timestamp,
 }
 
@@ -76,18 +76,18 @@ impl fmt::Debug for SigningCertificate {
 }
 
 impl CertificateFacts {
-    /// Parses a certificate's DER form.
+    /// Parses a certificate in DER form.
     pub fn of_der(der: &[u8]) -> Option<Self> {
         Parsed::of(der).map(|parsed| parsed.public)
     }
 
-    /// Whether the certificate may be used at a time: Entra rejects one that is expired or not valid yet.
+    /// Whether the certificate is valid at `now`. Entra rejects a certificate that is expired or not valid yet.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         self.begins <= now && now < self.ends
     }
 }
 
-/// A certificate's public part and its public key, in PKCS#1's form.
+/// The public facts of a certificate, and its public key in the form of PKCS#1.
 struct Parsed {
     public: CertificateFacts,
     key: Vec<u8>,
@@ -116,11 +116,11 @@ struct Contents {
 }
 
 impl SigningCertificate {
-    /// Reads PEM, PKCS#12 without a password, or the latter in base64, as Key Vault stores it. Of several certificates,
-    /// takes the one that belongs to the private key.
+    /// Parses PEM or PKCS#12 without a password. PKCS#12 may be in base64, as Key Vault stores it. If there are several
+    /// certificates, takes the one that belongs to the private key.
     ///
     /// # Errors
-    /// Why the value is not a certificate with its key.
+    /// The error says why the value is not a certificate with its key.
     pub fn parse(content: &[u8]) -> Result<Self, CertificateError> {
         let text = std::str::from_utf8(content).ok().map(str::trim);
         let Contents { keys, certificates } = match text {
@@ -152,7 +152,7 @@ impl SigningCertificate {
         Err(why)
     }
 
-    /// Signs what `Assertion::signing_input` returns.
+    /// Signs a text that `Assertion::signing_input` returned.
     pub fn sign(&self, input: &str) -> Option<Vec<u8>> {
         let mut signature = vec![0; self.key.public_modulus_len()];
         let random = SystemRandom::new();
@@ -166,7 +166,7 @@ fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     STANDARD.decode(text.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// PEM survives some ways of storing it only with its line breaks changed: to `\n` in two characters, or to blanks.
+/// Parses PEM. Some stores change the line breaks of PEM to the two characters `\n`, or to blanks.
 fn of_pem(text: &str) -> Result<Contents, CertificateError> {
     if text.contains("ENCRYPTED") {
         return Err(CertificateError::PasswordProtected);
@@ -210,23 +210,23 @@ fn of_pkcs12(der: &[u8]) -> Result<Contents, CertificateError> {
     Ok(contents)
 }
 
-/// The claims of one client assertion. Each request gets its own.
+/// The claims of one client assertion. Each request needs a new assertion.
 #[derive(Clone, Copy, Debug)]
 pub struct Assertion<'a> {
-    /// SHA-256 of the certificate's DER form.
+    /// The SHA-256 hash of the certificate's DER form.
     pub thumbprint: &'a [u8; 32],
-    /// The token endpoint of the tenant that is asked.
+    /// The token endpoint of the tenant that receives the request.
     pub audience: &'a str,
     /// The app.
     pub client_id: &'a str,
-    /// When it is signed.
+    /// When the assertion is signed.
     pub now: Timestamp,
-    /// The id, which no other assertion has.
+    /// The id, which is unique to this assertion.
     pub id: Uuid,
 }
 
 impl Assertion<'_> {
-    /// Header and claims, in the form that is signed (RFC 7515, 5.1).
+    /// Returns the header and the claims in the form that is signed (RFC 7515, 5.1).
     pub fn signing_input(&self) -> String {
         let header = json!({
             "alg": "PS256",
@@ -248,19 +248,19 @@ impl Assertion<'_> {
     }
 }
 
-/// SHA-256 of what is signed, for a key that signs digests.
+/// Returns the SHA-256 hash of the text to sign, for a key that signs digests.
 pub fn digest_of(input: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, input.as_bytes()).as_ref());
     bytes
 }
 
-/// The assertion from what was signed and its signature.
+/// Joins the signed text and its signature to an assertion.
 pub fn signed(input: &str, signature: &[u8]) -> SecretString {
     SecretString::from(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
-/// Whether a signature over a text is of the key of a certificate, given in DER form.
+/// Whether the key of a certificate (in DER form) made the signature of a text.
 pub fn is_signed_by(certificate: &[u8], input: &str, signed: &[u8]) -> bool {
     let Some(parsed) = Parsed::of(certificate) else { return false };
     let key = signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, parsed.key);

@@ -1,4 +1,4 @@
-//! Claims of a token. Perennial uses them for diagnosis and to compare the tenant, app and user (`answer`).
+//! Claims of a token. Perennial uses the claims for diagnosis and to compare the tenant, app and user (`answer`).
 //!
 //! This module is pure. Each claim is parsed separately, so a claim of an unexpected type does not affect the others.
 //! Signatures are not checked, because both tokens come directly from the token endpoint over TLS. `OpenID` Connect
@@ -78,7 +78,7 @@ pub struct Claims {
     pub amr: Claim,
     /// The delegated scopes, separated by spaces.
     pub scp: Claim,
-    /// The nonce of the authorization request. Only an ID token has it.
+    /// The nonce of the authorization request. Only an ID token has a nonce.
     pub nonce: Claim,
     /// The user's sign-in name. Perennial only displays the name, because it can change (Entra,
     /// id-token-claims-reference).

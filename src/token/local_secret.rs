@@ -72,10 +72,10 @@ pub fn read_local(source: &Source) -> Result<SecretString, SourceError> {
     }
 }
 
-/// The same for content that need not be text, unchanged.
+/// Reads content from this machine unchanged, such as a certificate. The content need not be text.
 ///
 /// # Errors
-/// Operator: they name the place, never the content.
+/// An operator must fix every error. Errors name the location, never the content.
 pub fn read_bytes(source: &Source) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     match source {
         Source::File(path) => content_of(path),

@@ -63,10 +63,10 @@ impl Default for Policy {
     }
 }
 
-/// The settings that all tokens share. Messages about tokens use them.
+/// The settings that all tokens share. Messages about tokens use these settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
-    /// Entra's base URL. Messages use it for links to admin pages.
+    /// Entra's base URL. Messages use this URL for links to admin pages.
     pub authority: String,
     /// The command that starts Perennial on this system, such as `docker exec -it perennial perennial`.
     pub command: String,
@@ -125,7 +125,7 @@ pub struct ManagedToken {
     pub name: TokenName,
     /// The tenant: a GUID or a verified domain.
     pub tenant_id: String,
-    /// The app that it belongs to. Tokens of one `[[app]]` share it.
+    /// The app to which the token was issued. Tokens of one `[[app]]` share this value.
     pub app: Arc<ManagedApp>,
     /// The vault secret in which Perennial stores the token.
     pub secret: SecretAddress,

@@ -1,6 +1,6 @@
-//! Tokens and their storage: the token types here; beside them each token's configuration (`managed`) and its app's
-//! (`app`), the places of secret values (`secret`, `local_secret`), certificates and what they sign (`certificate`), and
-//! a vault secret's versions with their tags.
+//! Tokens and their storage. This file defines the types of tokens. The submodules own the configuration of a token
+//! (`managed`) and of its app (`app`), the places of secret values (`secret`, `local_secret`), certificates and client
+//! assertions (`certificate`), and a vault secret's versions with their tags.
 //!
 //! No type here makes a decision or uses a clock, a vault or the network.
 //!

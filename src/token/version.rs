@@ -110,7 +110,7 @@ pub struct Version {
     pub created: Timestamp,
     /// Whether this version is enabled. A disabled version cannot be read (docs/azure-facts.md F212).
     pub enabled: bool,
-    /// The declared expiry time. The vault does not enforce it.
+    /// The declared expiry time. The vault does not enforce the expiry.
     pub expires: Option<Timestamp>,
     pub tags: Tags,
 }
@@ -178,7 +178,8 @@ impl Version {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub version: Version,
-    /// The secret value without surrounding white space. The `Debug` output of `SecretString` does not contain it.
+    /// The secret value without surrounding white space. The `Debug` output of `SecretString` does not contain the
+    /// value.
     pub value: SecretString,
     /// The vault's time of the response, from its `Date` header (docs/azure-facts.md F218).
     pub read_at: Option<Timestamp>,

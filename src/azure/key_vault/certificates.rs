@@ -1,7 +1,8 @@
 //! Certificates and keys of Key Vault, for an app whose private key stays in the vault.
 //!
-//! Two requests that the official clients for secrets do not have: the public part of a certificate, and a signature
-//! (docs/azure-facts.md F226). They use the same HTTP client, identity and table of errors as the secrets.
+//! This file makes two requests that the official client for secrets does not support: it reads the public part of a
+//! certificate, and asks for a signature (docs/azure-facts.md F226). Both requests use the same HTTP client, identity
+//! and table of errors as the requests for secrets.
 
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ impl Certificates for KeyVault {
             let properties = body.policy.and_then(|policy| policy.key_props);
             let is_exportable = properties.and_then(|properties| properties.exportable);
             let certificate = VaultCertificate { version, der, is_exportable, read_at };
-            // A disabled version can be looked at, and its key refuses to sign.
+            // Key Vault returns a disabled version, but its key cannot sign.
             if certificate.version.enabled { Ok(certificate) } else { Err(VaultError::Disabled) }
         })
         .await
@@ -148,7 +149,7 @@ impl Certificates for KeyVault {
     }
 }
 
-/// A version's id as it may stand in a path.
+/// Checks that a version's id is safe in a URL path.
 fn checked(version: Option<&VersionId>) -> Result<Option<&str>, VaultError> {
     match version {
         Some(version) if !vault_answers::is_version_id(&version.0) => Err(VaultError::NotFound),
@@ -161,7 +162,8 @@ fn parsed<T: DeserializeOwned>(answer: &Answer) -> Result<T, VaultError> {
     serde_json::from_slice(body).map_err(|_| VaultError::NotUnderstood)
 }
 
-/// Whether a server may be sent a token for vaults: it is in their domain, or an emulator on this machine.
+/// Whether Perennial may send a vault access token to this server. The server must be in the domain of the vaults, or
+/// an emulator on this machine.
 fn may_have_token(server: &BaseUrl, audience: &BaseUrl) -> bool {
     let (host, domain) = (server.host(), audience.host());
     server.is_loopback() || host.strip_suffix(domain).is_some_and(|name| name.ends_with('.'))
@@ -185,7 +187,7 @@ impl KeyVault {
         self.request(line, (method, url(line, path)), body, operation).await
     }
 
-    /// Sends a request with this process's token, which goes to no other server than the vault's own.
+    /// Sends a request with this process's access token. The token goes only to the vault's own server.
     async fn request(
         &self,
         line: &Arc<VaultConnection>,

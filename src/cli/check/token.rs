@@ -132,7 +132,7 @@ fn unwritten() -> [CheckStep; 2] {
     })
 }
 
-/// The credential that was read, what ends, and who else can read its private key.
+/// Describes the credential that was read: its expiry, and whether others can read its private key.
 fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
     let source = &rotator.grant.app.credential;
     let ends = match credential.expires {

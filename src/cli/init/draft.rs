@@ -78,7 +78,7 @@ refresh_token = {}
     }
 }
 
-/// The line of the flag that names another credential than a secret.
+/// Returns the TOML line of the app's credential if a flag names one that is not a secret.
 fn credential(args: &InitArgs) -> Option<String> {
     let line = |key: &str, kind: &str, value: &String| format!("{key} = {{ {kind} = {} }}", quoted(value));
     let key = args.app_key.as_ref().map(|name| line("client_certificate", "key", name));

@@ -18,9 +18,9 @@ pub(super) enum Written {
 }
 
 /// Writes a file beside the path and renames it. Replaces an existing file only with `force`, and keeps its mode and
-/// owner. All users can read a new file and enter a new folder, whatever the umask.
+/// owner. All users can read a new file and enter a new folder, even with a strict umask.
 pub(super) fn write(path: &Path, text: &str, force: bool) -> io::Result<Written> {
-    // A symbolic link stays. The write replaces the file that it leads to.
+    // A symbolic link stays. The write replaces the file to which the link points.
     let path = if path.is_symlink() { &path.canonicalize()? } else { path };
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folders(folder)?;

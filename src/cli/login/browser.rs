@@ -16,7 +16,8 @@ pub(super) fn open(url: &str, secret_variables: &[&str], voice: Prompter) {
     command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
         Ok(mut child) => {
-            // The thread reaps the opener and reports its failure. Some openers run as long as the browser.
+            // The thread waits for the opener to end, and reports a failure of the opener. Some openers run as long as
+            // the browser.
             std::thread::spawn(move || {
                 if child.wait().is_ok_and(|status| !status.success()) {
                     voice.say("no_browser", NOT_OPENED);

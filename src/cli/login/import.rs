@@ -18,7 +18,7 @@ use crate::token::RefreshToken;
 /// The largest input: ten times the longest observed token (docs/azure-facts.md F112).
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// Reads one token. Removes whitespace and quotes around it.
+/// Reads one token. Removes whitespace and quotes around the token.
 pub(super) fn read() -> Result<RefreshToken, Stop> {
     let stdin = io::stdin();
     if stdin.is_terminal() {

@@ -46,7 +46,7 @@ const VERDICT_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// The number of attempts to find a port that is free on both addresses.
 const PORTS_TRIED: usize = 10;
 
-/// Bound sockets. The listener does not serve them yet.
+/// Bound sockets, which the listener does not serve yet.
 pub(super) struct Listener {
     sockets: Vec<TcpListener>,
     port: u16,

@@ -1,4 +1,4 @@
-//! The lines that the user pastes into stdin. A separate thread reads them.
+//! The lines that the user pastes into stdin. A separate thread reads the lines.
 //!
 //! A terminal in its usual mode cuts a line at 4,095 bytes (`termios(3)`). An address with a code can be longer. So
 //! this module switches the terminal to a mode without line buffering, and switches back at the end.

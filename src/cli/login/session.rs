@@ -77,9 +77,9 @@ impl LoginSession {
         Ok(desk)
     }
 
-    /// Returns the claims that a policy of Entra demands of the next sign-in. The stored token lacks them. Redeems the
-    /// stored token to learn them, but only if it is marked as rejected, and never if it is `strict`. Without an
-    /// answer, the sign-in continues without claims, as if no policy existed.
+    /// Returns the claims that a policy of Entra demands of the next sign-in. The stored token lacks these claims.
+    /// Redeems the stored token to learn them, but only if it is marked as rejected, and never if it is `strict`.
+    /// Without an answer, the sign-in continues without claims, as if no policy existed.
     pub(super) async fn challenge(&self) -> Option<String> {
         let stored = self.rotator.vault.newest(&self.grant().secret, self.id).await.ok()?;
         if self.grant().strict || !stored.version.is_refused() {
@@ -100,7 +100,7 @@ impl LoginSession {
         &self.credential.client_id
     }
 
-    /// What proves the app in the next request.
+    /// Returns the proof with which the next request authenticates the app.
     pub(super) async fn proof(&self) -> Result<ClientProof, StepFailure> {
         let proof = self.rotator.client_proof(&self.credential, &self.grant().tenant_id, self.id).await;
         proof.map_err(|failure| not_read(&failure, self.grant()))
@@ -115,7 +115,7 @@ impl LoginSession {
         Subject { way, ..Subject::of(self.grant(), self.client_id(), &UNTRACED, self.rotator.clock.now()) }
     }
 
-    /// Judges an answer. Stores its refresh token if all checks pass.
+    /// Judges an answer. Stores the refresh token of the answer if all checks pass.
     pub(super) async fn keep(
         &self,
         answer: RefreshResponse,

@@ -1,13 +1,13 @@
-//! What to do about an app's certificate: register its public part at Entra, or make a new one.
+//! Action texts for an app's certificate: register its public part at Entra, or create a new certificate.
 //!
-//! Pure. The commands hold no secret; a private key is in no argument list.
+//! Pure. The commands contain no secret, and no argument list contains a private key.
 
 use super::subject::{CredentialPlace, Subject};
 use crate::token::app::CredentialSource;
 use crate::token::secret::{SecretAddress, Source};
 
 impl Subject<'_> {
-    /// How to register the certificate at Entra. The registered ones stay.
+    /// Returns how to register the certificate at Entra. Certificates that are already registered stay.
     pub fn register_certificate(&self) -> String {
         let app = self.client_id;
         let portal = format!("Entra admin center, App registrations, {app}, Certificates & secrets");
@@ -48,7 +48,7 @@ impl Subject<'_> {
         )
     }
 
-    /// How to replace a certificate that has expired or will.
+    /// Returns how to replace a certificate that has expired or expires soon.
     pub fn new_certificate(&self) -> String {
         let register = self.register_certificate();
         let make = match self.place {
@@ -75,7 +75,7 @@ impl Subject<'_> {
         format!("{make}; then {register}")
     }
 
-    /// How to replace the app's credential, whichever kind it is.
+    /// Returns how to replace the app's credential of any kind.
     pub fn new_credential(&self) -> String {
         match self.place {
             CredentialPlace::App {

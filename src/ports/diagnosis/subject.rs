@@ -39,9 +39,9 @@ pub enum CredentialPlace<'a> {
     },
     /// The credentials of the identity that `[vault]` configures.
     Vault {
-        /// The source of the identity's client secret. `None` if it has none.
+        /// The source of the identity's client secret. `None` if the identity has none.
         client_secret: Option<&'a Source>,
-        /// The source of its certificate; `None` if it has none.
+        /// The source of the identity's certificate. `None` if the identity has none.
         certificate: Option<&'a Source>,
     },
 }

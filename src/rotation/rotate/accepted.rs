@@ -1,4 +1,5 @@
-//! The credential of one step: the newest version, or an older one that Entra accepts while it rejects the newest.
+//! Chooses the version of the app's credential for one step: the newest one, or an older one if Entra rejects the
+//! newest one.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -11,12 +12,13 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{OlderCredential, State};
 use crate::token::version::VersionId;
 
-/// How often the older versions below a rejected one are tried, if none was accepted.
+/// If Entra accepted no older version, the wait before the older versions are tried again.
 const OLDER_TRIED_EVERY: TimeDelta = TimeDelta::hours(6);
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// The credential for a command: the newest version, or an older one that Entra accepts if it rejects the newest. Of
-    /// a rejected credential without an older version, the rejection is left to the request that needs it.
+    /// Returns the credential for a command: the newest version, or an older one that Entra accepts if it rejects the
+    /// newest one. If Entra accepts no older version, returns the rejected one. The next request then reports the
+    /// rejection.
     pub(crate) async fn accepted_credential(&self, id: Uuid) -> Result<AppCredential, Failure> {
         let (newest, _) = self.read_credential(id).await?;
         let Some(version) = &newest.version else { return Ok(newest) };
@@ -27,7 +29,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(older.unwrap_or(newest))
     }
 
-    /// Reads the credential for one step. A newest version that Entra has rejected is tried again first, by a request
+    /// Reads the credential for one step. If Entra has rejected the newest version, first tries it again with a request
     /// that redeems nothing.
     pub(super) async fn take_credential(
         &self,
@@ -62,8 +64,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt.credential = Some(credential);
     }
 
-    /// What proves the app in the next request. If the newest version cannot sign one, for example because its
-    /// certificate has expired, an older version does.
+    /// Returns the proof with which the next request authenticates the app. If the newest version cannot sign an
+    /// assertion, for example because its certificate has expired, uses an older version.
     pub(super) async fn prove_client(
         &self,
         state: &mut State,
@@ -82,7 +84,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Takes an older version that Entra accepts, once in a step. Returns whether there is one.
+    /// Switches to an older version that Entra accepts, at most once in a step. Returns false if there is none.
     pub(super) async fn fall_back(&self, state: &mut State, attempt: &mut Attempt) -> bool {
         if std::mem::replace(&mut attempt.fell_back, true) {
             return false;

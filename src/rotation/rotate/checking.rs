@@ -26,7 +26,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
-        // A credential of two secrets takes two calls. So it is checked half as often.
+        // A credential of two secrets takes two calls. So such a credential is checked half as often.
         let is_credential = matches!(about, FailureSubject::AppCredential | FailureSubject::CredentialSource);
         let mut calls = if is_credential { self.credential_secrets() } else { 1 };
         let changed = match about {
@@ -62,7 +62,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// The number of calls to vaults that a check of the app's credential takes, at least one.
+    /// Returns the number of vault calls that a check of the app's credential makes, at least one.
     fn credential_secrets(&self) -> i32 {
         let signs = matches!(self.grant.app.credential, CredentialSource::VaultKey(_));
         let calls = self.grant.app.in_vaults().count() + usize::from(signs);
@@ -87,8 +87,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether a rejected credential may be accepted without any change of it: by its registration at Entra. A wrong
-    /// client secret stays wrong.
+    /// Whether Entra may accept the same credential later, once it is registered at Entra. A wrong client secret stays
+    /// wrong.
     fn ends_at_entra(&self) -> bool {
         !matches!(self.grant.app.credential, CredentialSource::Secret(_))
     }

@@ -1,9 +1,9 @@
-//! The app's credential: where it is read, how it proves the app in a request, and which of its versions Entra accepts.
+//! The app's credential: reads it, authenticates the app in a request, and finds the version that Entra accepts.
 //!
-//! The newest version in a vault is used, unless Entra rejects it and accepts an older one: Key Vault renews a
-//! certificate by itself, and nobody tells Entra (docs/azure-facts.md F142).
+//! Perennial uses the newest version in a vault, unless Entra rejects it and accepts an older one. The reason is that
+//! Key Vault can renew a certificate without telling Entra (docs/azure-facts.md F142).
 //!
-//! Invariant: a private key in Key Vault stays there. Each request has an assertion of its own.
+//! Invariant: a private key in Key Vault stays there. Each request has a new assertion.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -24,24 +24,25 @@ use crate::token::local_secret;
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 use crate::token::version::{Stored, Version, VersionId};
 
-/// How many older versions are tried when Entra rejects the newest one.
+/// The number of older versions that are tried if Entra rejects the newest one.
 const OLDER_VERSIONS_TRIED: usize = 3;
 
 /// The app's id and credential, read once per step.
 pub(crate) struct AppCredential {
     pub(crate) client_id: String,
     key: CredentialKey,
-    /// Its version in the vault, if it is there.
+    /// The credential's version in the vault, if it is in a vault.
     pub(crate) version: Option<Version>,
-    /// When it expires, as the certificate or the vault says.
+    /// When the credential expires, according to the certificate or the vault.
     pub(crate) expires: Option<Timestamp>,
-    /// Whether its private key can be read from the vault, if the key is there and the vault says so.
+    /// Whether the private key can be read from the vault. `None` if the key is not in a vault, or the vault does not
+    /// say this.
     pub(crate) is_exportable: Option<bool>,
-    /// Changes with the id and the credential.
+    /// A number that changes when the id or the credential changes.
     pub(super) fingerprint: u64,
 }
 
-/// What proves the app.
+/// The part of the credential that proves the app.
 enum CredentialKey {
     Secret(SecretString),
     Certificate(Box<SigningCertificate>),
@@ -62,18 +63,18 @@ impl fmt::Debug for AppCredential {
 }
 
 impl AppCredential {
-    /// The calls to a vault that one proof takes.
+    /// Returns the number of vault calls that one proof of the app needs.
     pub(super) fn calls_to_prove(&self) -> usize {
         usize::from(matches!(self.key, CredentialKey::InVault { .. }))
     }
 
-    /// When it was stored in the vault.
+    /// Returns when the credential was stored in the vault.
     pub(super) fn created(&self) -> Option<Timestamp> {
         self.version.as_ref().map(|version| version.created)
     }
 }
 
-/// A value that was read, and the number of calls to a vault that it took.
+/// A value that was read, and the number of vault calls for it.
 type Read<T> = Result<(T, usize), Failure>;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -89,14 +90,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             ConfigValue::Plain(value) => Ok((value.clone(), 0)),
             ConfigValue::From(source) => {
                 let (value, version) = self.read_source(source, None, id).await?;
-                // The id is shown and sent unencrypted, and the source may hold a secret instead.
+                // Perennial shows the id and sends it in addresses. So the value must be a GUID: the source may hold a
+                // secret by mistake.
                 let id = text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?;
                 Ok((id, usize::from(version.is_some())))
             }
         }
     }
 
-    /// Reads a version of the credential; the newest by default.
+    /// Reads a version of the credential. The default is the newest one.
     async fn read_version(
         &self,
         client_id: String,
@@ -199,7 +201,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Failure { action: Some(action.into()), ..unreadable(summary) }
     }
 
-    /// What proves the app in one request to a tenant.
+    /// Returns the proof with which one request to a tenant authenticates the app.
     pub(crate) async fn client_proof(
         &self,
         credential: &AppCredential,
@@ -238,7 +240,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Rejects a certificate outside its validity: Entra would reject it with a code that does not say why.
+    /// Rejects a certificate that is expired or not valid yet. Entra would reject it too, but its code does not name
+    /// the reason.
     fn in_time(&self, credential: &AppCredential, public: &CertificateFacts) -> Result<(), Failure> {
         let now = self.clock.now();
         if public.is_valid_at(now) {
@@ -262,7 +265,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure { action, ..Failure::new(kind, Remedy::Operator, about, summary) })
     }
 
-    /// Whether Entra accepts a credential: a token for the app itself is requested, which redeems nothing.
+    /// Tests whether Entra accepts a credential. Requests a token for the app itself, which redeems nothing.
     pub(crate) async fn try_credential(&self, credential: &AppCredential, id: Uuid) -> CredentialVerdict {
         let tenant = self.grant.app.home_tenant.as_deref().unwrap_or(&self.grant.tenant_id);
         let proof = match self.client_proof(credential, tenant, id).await {
@@ -276,8 +279,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         CredentialVerdict::of(&self.issuer.authenticate(&request).await)
     }
 
-    /// The newest version below the rejected one that Entra accepts, with the number of calls to the vault. A failure to
-    /// list or read the versions counts as none: the rejection itself is reported.
+    /// Returns the newest version older than the rejected one that Entra accepts, with the number of vault calls. If
+    /// the versions cannot be listed or read, returns none, and the caller reports the rejection.
     pub(crate) async fn older_credential(
         &self,
         client_id: &str,
@@ -309,7 +312,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// The scope of a token for the app itself, of the resource of a scope.
+/// Returns the scope with which an app requests a token for itself, for the resource of the given scope.
 fn own_scope(scope: &str) -> String {
     let first = scope.split_whitespace().next().unwrap_or_default();
     let resource = first.rsplit_once('/').map_or(first, |(resource, _)| resource);

@@ -37,7 +37,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
             // The version below the sign-in has the marks of the incidents that the sign-in ended. The next list shows
-            // them.
+            // these marks.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {

@@ -177,8 +177,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// The failure for a rejection; with a new credential it means waiting. A credential outside the vault is as new as
-    /// this process's first use of it.
+    /// Returns the failure for a rejection. If the credential is new, the failure asks only to wait. A credential
+    /// outside the vault is as new as this process's first use of it.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,

@@ -6,7 +6,7 @@
 //! While Perennial holds a successor, it redeems only the versions of other writers. So Perennial notices a revoked
 //! grant only after the save. An obstacle to the save is reported at once.
 //!
-//! Invariant: a held successor stays in the state. No failure during the save can lose it.
+//! Invariant: a held successor stays in the state. No failure during the save can lose the successor.
 
 use super::history::Tried;
 use super::{Attempt, Proof, Rotator};

@@ -1,7 +1,7 @@
 //! The alerts and rejections that the previous process left in the vault, as read at start-up.
 //!
 //! The alert rules use this state. A delivered alert is not sent again, and its end is sent. If a version was written
-//! while no daemon ran, the marks are on the version below it. One list finds them.
+//! while no daemon ran, the marks are on the version below it. One list finds these marks.
 
 use super::State;
 use crate::ports::failure::Kind;

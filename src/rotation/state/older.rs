@@ -14,6 +14,6 @@ pub struct OlderCredential {
     pub used: VersionId,
     /// When Entra last rejected the newest version.
     pub tried_at: Timestamp,
-    /// When the version in use expires, if that is known.
+    /// When the version in use expires, if known.
     pub expires: Option<Timestamp>,
 }

@@ -46,7 +46,7 @@ pub struct PendingSave {
     /// buried sign-in that was rejected.
     pub seen: Vec<VersionId>,
     /// The reason why the successor must not be written. For example, the successor of a `strict` token may belong to
-    /// another user. Then Perennial only holds it.
+    /// another user. Then Perennial only holds the successor.
     pub withheld: Option<Box<Failure>>,
 }
 

@@ -64,8 +64,8 @@ impl Recent {
 /// allows (1,500). If another program writes often, each write is checked at first. Later, the checks are as frequent
 /// as the limit allows.
 ///
-/// There are too many calls to record each one. So one instant holds them all. Each call moves this instant by the time
-/// `EACH`. The instant is the end of all calls if each call takes that time.
+/// There are too many calls to record each one. So one instant stands for all calls. Each call moves this instant by
+/// the time `EACH`. The instant is the end of all calls if each call takes that time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchRoom(Option<Timestamp>);
 

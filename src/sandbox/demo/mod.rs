@@ -75,7 +75,8 @@ enum Stuck {
     Broken(#[from] DemoError),
 }
 
-/// Runs the story. Returns whether it succeeded and every promise was kept. A cancellation of `stop` ends it early.
+/// Runs the story. Returns whether the demo succeeded and every promise was kept. A cancellation of `stop` ends the
+/// demo early.
 ///
 /// # Errors
 /// Returns an error if the demo cannot begin.

@@ -71,7 +71,7 @@ impl Demo {
         self.calm_again(TimeDelta::days(1)).await
     }
 
-    /// The vault rejects writes when a rotation is due. Then it does not answer at all.
+    /// The vault rejects writes when a rotation is due. Then the vault does not answer at all.
     pub(super) async fn vault_outage(&mut self) -> Result<(), Stuck> {
         self.until_day(30).await?;
         let due = self.rotate_at() - TimeDelta::hours(8);
@@ -216,8 +216,8 @@ impl Demo {
         self.calm_again(TimeDelta::days(2)).await
     }
 
-    /// A user's sessions are revoked. Of all failures here, only this one needs a sign-in. Perennial reports it before
-    /// any call fails.
+    /// A user's sessions are revoked. Of all failures here, only this one needs a sign-in. Perennial reports the
+    /// revocation before any call fails.
     pub(super) async fn revoked_session(&mut self) -> Result<(), Stuck> {
         self.until_day(145).await?;
         self.watch.told.expect(&[Kind::LoginRequired]);

@@ -1,6 +1,6 @@
 //! Prints the output of the demo: paragraphs, and lines that begin with their day.
 //!
-//! Owns width and colors. Keeps a copy of the output for the search until the search takes it.
+//! Owns width and colors. Keeps a copy of the output until the search for secrets (`secrecy`) takes the copy.
 
 use chrono::TimeDelta;
 

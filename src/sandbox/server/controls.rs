@@ -1,7 +1,7 @@
 //! The controls below `/_sandbox/`: show the simulated state, and cause events.
 //!
-//! Invariant: no token and no secret is shown, but the assertion that a request asks for; a short fingerprint stands for
-//! a value.
+//! Invariant: no control shows a token or a secret, except `issue-assertion`, which returns the new assertion. All
+//! others show a short fingerprint in place of a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

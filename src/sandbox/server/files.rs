@@ -25,9 +25,9 @@ const FEDERATED_TOKEN_LASTS: TimeDelta = TimeDelta::days(1);
 pub struct ConfigRequest<'a> {
     /// The tokens with their names and partners.
     pub tokens: &'a [(&'a str, &'a Partner)],
-    /// The value of `rotate_after` in the policy. `None` means its default.
+    /// The value of `rotate_after` in the policy. `None` means the default.
     pub rotate_after: Option<Duration>,
-    /// The value of `prove_every` in the policy. `None` means its default.
+    /// The value of `prove_every` in the policy. `None` means the default.
     pub prove_every: Option<Duration>,
     /// Whether the tokens are `strict`.
     pub strict: bool,

@@ -1,8 +1,9 @@
-//! The identity service of an Azure host: a virtual machine's metadata service, and the one of App Service and
-//! Container Apps.
+//! Simulates the identity service of an Azure host: the metadata service of a virtual machine, and the endpoint of App
+//! Service and Container Apps.
 //!
-//! At the sandbox's own origin, and by plain HTTP on an address of its own, as on a real host. The host's identity is
-//! the app that opens the sandbox's vault, and beside it the world's managed identities, by client id. Errors are those of the protocol (docs/azure-facts.md F401, F402).
+//! The service is at the sandbox's own origin and, as on a real host, at a separate plain HTTP address. The host's own
+//! identity is the app that opens the sandbox's vault. A request with a client id gets a token of one of the world's
+//! managed identities. Errors have the form of the protocol (docs/azure-facts.md F401, F402).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -94,7 +95,7 @@ async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, Ho
     }
 }
 
-/// A token of one of the world's managed identities.
+/// Returns a token of one of the world's managed identities.
 async fn managed(
     caller: &Caller,
     client_id: &str,
@@ -104,7 +105,7 @@ async fn managed(
     caller.world().managed_identity_token(caller.actor(), Some(client_id), resource)
 }
 
-/// A token of the app that opens the vault.
+/// Returns a token of the app that opens the vault.
 async fn of_the_vault(caller: &Caller, resource: &str) -> Result<TokenAnswer, Trouble<HostRefusal>> {
     let own = &caller.shared.vault_identity;
     caller.enter(Peer::Entra, Operation::Identity, &own.client_id).await;
@@ -124,7 +125,7 @@ async fn of_the_vault(caller: &Caller, resource: &str) -> Result<TokenAnswer, Tr
     })
 }
 
-/// A success. Numbers are texts there.
+/// Returns a successful answer, in which numbers are texts.
 fn handed_out(answer: &TokenAnswer, client_id: &str, resource: &str) -> Response {
     let now = Clock::host().now();
     let lives = TimeDelta::from_std(answer.expires_in).unwrap_or_default();

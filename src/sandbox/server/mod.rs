@@ -75,7 +75,7 @@ pub struct Sandbox {
     serving: JoinHandle<()>,
 }
 
-/// The app that opens the vault. The configuration names it with `credential = "client_secret"`.
+/// The app that opens the vault. The configuration names this app with `credential = "client_secret"`.
 #[derive(Clone, Debug)]
 pub struct VaultIdentity {
     pub tenant_id: String,
@@ -83,7 +83,7 @@ pub struct VaultIdentity {
     pub client_secret: SecretString,
 }
 
-/// The identity service of an Azure host. Environment variables describe it.
+/// The identity service of an Azure host. Environment variables describe this service.
 #[derive(Clone, Debug)]
 pub struct IdentityService {
     /// The value of `IDENTITY_ENDPOINT`.
@@ -138,7 +138,7 @@ struct SandboxState {
 
 impl SandboxState {
     /// Returns the vault of a request. If the world has a vault with the request's host name, that vault is used.
-    /// Otherwise it is the sandbox's own vault.
+    /// Otherwise the request is for the sandbox's own vault.
     fn vault_at(&self, host: Option<&str>) -> Arc<str> {
         let named = host.map(|host| format!("https://{host}"));
         match named.filter(|url| self.world.has_vault(url)) {
@@ -185,11 +185,12 @@ impl Sandbox {
         &self.shared.world
     }
 
-    /// Also serves the identity service of an Azure host by plain HTTP, as real hosts do, while the sandbox runs: a
-    /// virtual machine's below `/metadata/`, App Service's at `/msi/token`.
+    /// Also serves the identity service of an Azure host, until the sandbox stops. As on real hosts, the service uses
+    /// plain HTTP. The service of a virtual machine is below `/metadata/`, and the service of App Service is at
+    /// `/msi/token`.
     ///
     /// # Errors
-    /// An address in use.
+    /// The address is in use.
     pub async fn serve_identity(&self, listen: SocketAddr) -> Result<IdentityService, SandboxError> {
         let failed = |source| SandboxError::Listen { address: listen, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
@@ -212,7 +213,7 @@ impl Sandbox {
     }
 
     /// Adds a partner whose user signed in some time ago. The vault stores the token, and the app's secret is valid for
-    /// another half a year.
+    /// half a year from now.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
@@ -295,9 +296,9 @@ pub struct SandboxOptions {
     pub identity_listen: Option<SocketAddr>,
     /// The age of the stored token at the start.
     pub age: Duration,
-    /// The value of `rotate_after` in the configuration. `None` means its default.
+    /// The value of `rotate_after` in the configuration. `None` means the default.
     pub rotate_after: Option<Duration>,
-    /// The value of `rotate_after` in the configuration. `None` means its default.
+    /// The value of `rotate_after` in the configuration. `None` means the default.
     pub prove_every: Option<Duration>,
     /// Whether the return of a spent token ends its family. Entra does not do that.
     pub strict: bool,

@@ -1,4 +1,4 @@
-//! An X.509 certificate with an RSA key: its public half, as Entra and Key Vault show it.
+//! The public half of an X.509 certificate with an RSA key, as Entra and Key Vault show it.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
@@ -14,9 +14,9 @@ use crate::process::clock::Timestamp;
 pub struct PublicCertificate {
     /// The certificate itself.
     pub der: Vec<u8>,
-    /// The start of its validity.
+    /// The start of the certificate's validity.
     pub not_before: Timestamp,
-    /// The end of its validity.
+    /// The end of the certificate's validity.
     pub not_after: Timestamp,
     /// As `CN=partner`.
     pub subject: String,
@@ -24,12 +24,12 @@ pub struct PublicCertificate {
     pub modulus: Vec<u8>,
     /// The RSA key's exponent.
     pub exponent: Vec<u8>,
-    /// The RSA key as in PKCS#1.
+    /// The RSA public key in the form of PKCS#1.
     pub(super) public_key: Vec<u8>,
 }
 
 impl PublicCertificate {
-    /// Reads a certificate. `None` if it is none, or its key is no RSA key.
+    /// Reads a certificate. Returns `None` if the bytes are not a certificate with an RSA key.
     pub fn read(der: &[u8]) -> Option<Self> {
         let (rest, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
         let PublicKey::RSA(key) = parsed.public_key().parsed().ok()? else { return None };
@@ -46,27 +46,27 @@ impl PublicCertificate {
         })
     }
 
-    /// The SHA-1 hash in hexadecimal digits, as the portal shows it.
+    /// Returns the SHA-1 hash in hexadecimal digits, as the portal shows it.
     pub fn thumbprint(&self) -> String {
         hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref())
     }
 
-    /// The SHA-1 hash as in the header of an assertion and in Key Vault's answers.
+    /// Returns the SHA-1 hash in the form of an assertion's header and of Key Vault's answers.
     pub fn x5t(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &self.der))
     }
 
-    /// The SHA-256 hash as in the header of an assertion.
+    /// Returns the SHA-256 hash in the form of an assertion's header.
     pub fn x5t_s256(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &self.der))
     }
 
-    /// The size of the key in bits.
+    /// Returns the size of the key in bits.
     pub fn key_size(&self) -> usize {
         self.modulus.len() * 8
     }
 
-    /// Whether the private half made this signature, by `PS256` or `RS256`.
+    /// Whether the certificate's private key made this signature, by `PS256` or `RS256`.
     pub(super) fn verifies(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> bool {
         let rules = match algorithm {
             "PS256" => &RSA_PSS_2048_8192_SHA256,

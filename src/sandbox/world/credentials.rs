@@ -1,7 +1,8 @@
-//! What proves an app: secrets, certificates, and tokens of other issuers. And how a new one spreads.
+//! The credentials of apps: secrets, certificates, and tokens of other issuers. Also simulates how a new credential
+//! spreads.
 //!
-//! Entra answers from several front ends, and each learns of a new credential at its own time (docs/azure-facts.md
-//! F115). Invariant: nothing is drawn at random while every front end knows every credential of the app.
+//! Entra answers from several front ends, and each learns of a new credential at a different time (docs/azure-facts.md
+//! F115). Invariant: this module draws no random number while every front end knows every credential of the app.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,18 +17,18 @@ use crate::process::clock::Timestamp;
 /// The number of Entra's front ends.
 pub(super) const FRONT_ENDS: usize = 8;
 
-/// The authority that assertions are for, unless a server says otherwise.
+/// The audience of assertions begins with this authority, unless a server sets another one.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 
-/// Issued tokens are searched for expired ones each time their number reaches a multiple of this.
+/// Expired tokens are removed each time the number of issued tokens reaches a multiple of this number.
 const SWEEP_EVERY: usize = 1024;
 
-/// When each front end learns of a credential.
+/// The times at which the front ends learn of a credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Propagation(Vec<Timestamp>);
 
 impl Propagation {
-    /// Whether a front end knows the credential; `None` for one that knows everything.
+    /// Whether a front end knows the credential. `None` stands for a front end that knows every credential.
     pub(super) fn has_reached(&self, front_end: Option<usize>, now: Timestamp) -> bool {
         front_end.and_then(|number| self.0.get(number)).is_none_or(|at| *at <= now)
     }
@@ -42,9 +43,9 @@ impl Propagation {
 pub struct AppSecret {
     /// The secret's value.
     pub value: SecretString,
-    /// Its expiry, if any.
+    /// The expiry of the secret, if it has one.
     pub expires: Option<Timestamp>,
-    /// The front ends that know it.
+    /// The front ends that know the secret.
     pub propagation: Propagation,
 }
 
@@ -53,20 +54,20 @@ pub struct AppSecret {
 pub struct AppCertificate {
     /// The registered half.
     pub certificate: PublicCertificate,
-    /// The front ends that know it.
+    /// The front ends that know the certificate.
     pub propagation: Propagation,
 }
 
-/// A subject of another issuer whose tokens prove an app.
+/// A federated credential: the app accepts tokens of another issuer for this subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FederatedCredential {
     /// The issuer's URL.
     pub issuer: String,
-    /// The subject; its case matters.
+    /// The subject, which is case-sensitive.
     pub subject: String,
-    /// The audience, as `api://AzureADTokenExchange`.
+    /// The audience, such as `api://AzureADTokenExchange`.
     pub audience: String,
-    /// The front ends that know it.
+    /// The front ends that know the federated credential.
     pub propagation: Propagation,
 }
 
@@ -75,24 +76,24 @@ pub struct FederatedCredential {
 pub struct ManagedIdentity {
     /// Client id.
     pub client_id: String,
-    /// The object id of its principal: the subject of its tokens.
+    /// The object id of the identity's principal, which is the subject of its tokens.
     pub principal_id: String,
     /// Tenant, by id.
     pub tenant: String,
 }
 
-/// What Entra remembers of assertions.
+/// The state that Entra keeps about assertions.
 #[derive(Default)]
 pub(super) struct Assertions {
     authority: Option<String>,
     /// A new credential reaches every front end within this time.
     spread: TimeDelta,
-    /// The ids of assertions that were accepted, by client id, and their expiry.
+    /// The client ids and ids of accepted assertions, each with its expiry.
     seen: BTreeMap<(String, String), Timestamp>,
     pub(super) repeated: usize,
     /// External issuers.
     pub(super) issuers: BTreeSet<String>,
-    /// Tokens that an issuer really issued, and their expiry.
+    /// The tokens that issuers of the world have issued, each with its expiry.
     issued: BTreeMap<String, Timestamp>,
 }
 
@@ -101,7 +102,7 @@ impl Assertions {
         self.authority.as_deref().unwrap_or(AUTHORITY)
     }
 
-    /// Notes an accepted assertion's id.
+    /// Records the id of an accepted assertion.
     pub(super) fn note(&mut self, client_id: &str, id: String, expires: Timestamp, now: Timestamp) {
         if self.seen.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.seen.retain(|_, until| *until > now);
@@ -110,7 +111,7 @@ impl Assertions {
         self.repeated += usize::from(known.is_some());
     }
 
-    /// Remembers an issued token. One that expired a day ago is forgotten.
+    /// Records an issued token. Drops tokens that expired more than a day ago.
     pub(super) fn remember(&mut self, token: String, expires: Timestamp, now: Timestamp) {
         if self.issued.len() % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.issued.retain(|_, until| *until + TimeDelta::days(1) > now);
@@ -122,7 +123,7 @@ impl Assertions {
         self.issued.contains_key(token)
     }
 
-    /// The issued tokens themselves.
+    /// Returns the texts of the issued tokens.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.issued.keys().map(String::as_str)
     }
@@ -138,7 +139,7 @@ impl App {
 }
 
 impl Inner {
-    /// When each front end will know a credential that is added now.
+    /// Returns when each front end will know a credential that is added now.
     fn propagation(&mut self) -> Propagation {
         let most = self.assertions.spread.num_milliseconds();
         let now = self.time.now();
@@ -147,7 +148,8 @@ impl Inner {
         Propagation((0..moments).map(moment).collect())
     }
 
-    /// The front end that serves a request about an app; `None` if all know the same.
+    /// Returns the front end that serves a request about an app. Returns `None` if all front ends know the same
+    /// credentials.
     pub(super) fn front_end(&mut self, client_id: &str) -> Option<usize> {
         let now = self.time.now();
         let app = self.directory.apps.get(&client_id.to_ascii_lowercase())?;
@@ -166,8 +168,8 @@ impl World {
         self.lock().assertions.authority = Some(base_url.trim_end_matches('/').to_owned());
     }
 
-    /// Sets how long a new secret, certificate or federated credential takes at most to reach all of Entra's front
-    /// ends; zero by default. Credentials that exist already are not affected.
+    /// Sets the longest time that a new secret, certificate or federated credential takes to reach all of Entra's front
+    /// ends. The default is zero. Existing credentials are not affected.
     pub fn set_propagation(&self, most: TimeDelta) {
         self.lock().assertions.spread = most;
     }
@@ -179,8 +181,8 @@ impl World {
         });
     }
 
-    /// Registers the public half of a certificate (DER) at an app. Returns its thumbprint; `None` if there is no such
-    /// app, or this is no certificate with an RSA key.
+    /// Registers the public half of a certificate (DER) at an app. Returns the certificate's thumbprint. Returns `None`
+    /// if the app does not exist, or `der` is not a certificate with an RSA key.
     pub fn add_certificate(&self, client_id: &str, der: &[u8]) -> Option<String> {
         let certificate = PublicCertificate::read(der)?;
         let thumbprint = certificate.thumbprint();
@@ -190,7 +192,7 @@ impl World {
         Some(thumbprint)
     }
 
-    /// Removes a certificate from an app, by its thumbprint. Whether it had one.
+    /// Removes a certificate from an app, by its thumbprint. Returns whether the app had the certificate.
     pub fn remove_certificate(&self, client_id: &str, thumbprint: &str) -> bool {
         let mut removed = false;
         self.change_app(client_id, |app| {
@@ -201,7 +203,7 @@ impl World {
         removed
     }
 
-    /// Lets an app prove itself with the tokens of another issuer's subject. `None` if there is no such app.
+    /// Adds a federated credential to an app. Returns `None` if the app does not exist.
     pub fn add_federated(&self, client_id: &str, issuer: &str, subject: &str, audience: &str) -> Option<()> {
         self.equip(client_id, |app, propagation| {
             app.federated.push(FederatedCredential {
@@ -213,14 +215,15 @@ impl World {
         })
     }
 
-    /// Lets an app prove itself with this very text, whatever it is.
+    /// Makes Entra accept exactly this text as an assertion of the app.
     pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| {
             app.assertions.push(AppSecret { value, expires, propagation: Propagation::default() });
         });
     }
 
-    /// How often an app has used the id of an assertion (`jti`) again. Entra does not document that it rejects that.
+    /// Returns how often an app has reused the id of an assertion (`jti`). Microsoft does not document that Entra
+    /// rejects a reused id.
     pub fn repeated_assertions(&self) -> usize {
         self.lock().assertions.repeated
     }

@@ -230,7 +230,8 @@ impl Inner {
     ) -> Result<TokenAnswer, Denial> {
         let now = self.time.now();
         let tenant = self.directory.tenant(request.tenant).ok_or(Refuse(90002))?.clone();
-        // A confidential app may send its credential; a request without one needs an app that allows public clients.
+        // A confidential app may send its credential. A request without a credential is allowed only if the app allows
+        // public clients.
         let app = self.directory.apps.get(&request.client_id.to_ascii_lowercase()).ok_or(Refuse(700_016))?;
         if !(request.proof.is_none() && app.public_flows) {
             self.prove(&tenant, request.client_id, request.proof)?;

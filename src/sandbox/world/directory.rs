@@ -61,11 +61,11 @@ pub struct App {
     pub tenant: String,
     /// The app's secrets.
     pub secrets: Vec<AppSecret>,
-    /// The public halves of its certificates.
+    /// The public halves of the app's certificates.
     pub certificates: Vec<AppCertificate>,
-    /// The subjects of other issuers whose tokens prove it.
+    /// The app's federated credentials.
     pub federated: Vec<FederatedCredential>,
-    /// Tokens that prove it by their mere text.
+    /// Texts that Entra accepts as assertions of the app without any check.
     pub assertions: Vec<AppSecret>,
     /// Whether the app is disabled.
     pub disabled: bool,

@@ -182,8 +182,8 @@ impl World {
         judged.err().map(|denial| denial.code)
     }
 
-    /// Returns a new refresh token, as a user's sign-in creates it. The user decides whether it carries MFA. Returns
-    /// `None` if the world has no such user or app.
+    /// Returns a new refresh token, as a user's sign-in creates it. The user's settings decide whether the token
+    /// carries MFA. Returns `None` if the world has no such user or app.
     pub fn sign_in(&self, user: &str, client_id: &str) -> Option<RefreshToken> {
         let mut inner = self.lock();
         let user = inner.directory.users.get(user)?.clone();
@@ -250,7 +250,8 @@ impl Inner {
             Some(Distortion::OtherUser) => Some(Owner { user: self.fresh_id().to_string(), ..own.clone() }),
             _ => None,
         };
-        // A foreign user's token belongs to a chain of its own. A save of it would lose the right token.
+        // A foreign user's token belongs to a chain of its own. If Perennial saved this token, the right token would be
+        // lost.
         let refresh_token = match &stranger {
             Some(stranger) => self.issue(stranger.clone(), issue.mfa, None),
             None => self.issue(issue.owner.clone(), issue.mfa, issue.parent),

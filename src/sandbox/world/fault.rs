@@ -35,7 +35,7 @@ pub enum Distortion {
     NoIdentity,
     /// The answer has a refresh token that ends after a day, like those of a `spa` redirect.
     DayToken,
-    /// The answer has the redeemed refresh token. Issuers without rotation return it.
+    /// The answer has the redeemed refresh token. Issuers without rotation return the redeemed token.
     SameRefreshToken,
 }
 
@@ -165,8 +165,8 @@ pub enum FaultEffect {
 pub struct Fault {
     /// The called service.
     pub peer: Peer,
-    /// The operation; all by default. Tokens for the vault (`Identity`) and of managed identities only if named, since
-    /// their clients cache them.
+    /// The operation of the affected calls. The default is every operation except requests for tokens for the vault
+    /// (`Identity`) and of managed identities, since the clients cache these tokens.
     pub operation: Option<Operation>,
     /// The secret (by name) or the user (by object id) of the affected calls. The default is all.
     pub subject: Option<String>,

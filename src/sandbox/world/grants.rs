@@ -76,7 +76,7 @@ impl Grants {
         self.dead_families.insert(sign_in);
     }
 
-    /// Records a redemption. Returns whether it exceeds the loop limit.
+    /// Records a redemption. Returns whether the redemption exceeds the loop limit.
     pub(super) fn is_loop(&mut self, owner: &Owner, now: Timestamp) -> bool {
         let recent = self.recent.entry((owner.user.clone(), owner.app.clone())).or_default();
         recent.push_back(now);

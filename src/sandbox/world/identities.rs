@@ -1,7 +1,7 @@
-//! Issuers other than Entra's users and apps: managed identities of Azure hosts, and external ones such as Kubernetes.
+//! Simulates two more kinds of issuers: managed identities of Azure hosts, and external issuers such as Kubernetes.
 //!
-//! Their tokens have the form of a JWT. The world remembers what it has issued instead of checking signatures, so
-//! nothing else is accepted.
+//! The tokens of these issuers have the form of a JWT. The world records the issued tokens instead of checking
+//! signatures, and accepts no other token.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::token::AccessToken;
 /// The lifetime of a managed identity's token (docs/azure-facts.md F406).
 const LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What federated credentials ask for; national clouds add their name.
+/// The audience of federated credentials. National clouds append their name.
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 
 /// The length of an RS256 signature.
@@ -31,7 +31,7 @@ const SIGNATURE_BYTES: usize = 256;
 pub enum HostRefusal {
     /// The host has no such identity.
     NoSuchIdentity,
-    /// The host has several, and the request names none.
+    /// The host has several identities, and the request names none.
     Ambiguous,
     /// The resource does not exist.
     NoSuchResource,
@@ -67,12 +67,12 @@ impl World {
         self.lock().directory.identities.values().cloned().collect()
     }
 
-    /// The issuer of tokens of a tenant's managed identities.
+    /// Returns the issuer in tokens of a tenant's managed identities.
     pub fn issuer_of(&self, tenant: &str) -> String {
         self.lock().issuer_of(tenant)
     }
 
-    /// Issues a token of a managed identity: the one of that client id, or the only one.
+    /// Issues a token of the managed identity with this client id. Without a client id, uses the only identity.
     ///
     /// # Errors
     /// A fault, or the host's rejection.
@@ -94,12 +94,12 @@ impl World {
         )
     }
 
-    /// Adds an external issuer, as the one of a Kubernetes cluster.
+    /// Adds an external issuer, such as a Kubernetes cluster.
     pub fn add_issuer(&self, issuer: &str) {
         self.lock().assertions.issuers.insert(issuer.to_owned());
     }
 
-    /// Issues a token of an external issuer. Entra accepts none of an issuer that the world does not have.
+    /// Issues a token of an external issuer. Entra accepts no token of an issuer that was not added to the world.
     pub fn issue_external(&self, issuer: &str, subject: &str, audience: &str, lifetime: TimeDelta) -> String {
         let mut inner = self.lock();
         let now = inner.time.wall();
@@ -162,7 +162,7 @@ impl Inner {
         })
     }
 
-    /// A text in the form of a signed JWT.
+    /// Returns a text in the form of a signed JWT.
     fn jwt(&mut self, claims: &Value) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"typ": "JWT", "alg": "RS256", "kid": "sandbox-issuer"});

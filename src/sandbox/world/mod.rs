@@ -170,7 +170,7 @@ impl World {
         self.lock().hook = Some(Arc::new(hook));
     }
 
-    /// Returns the delay of the next such call before its effect. Latency and faults cause it.
+    /// Returns the delay of the next such call before its effect. Latency and faults cause this delay.
     pub fn delay(&self, peer: Peer, operation: Operation, subject: &str) -> Duration {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -182,7 +182,7 @@ impl World {
         self.lock().fresh_id()
     }
 
-    /// Runs one call. Only here do faults, effect and ledger meet.
+    /// Runs one call. This is the only function that combines faults, effects and the ledger.
     fn call<'a, T, E: std::fmt::Display>(
         &self,
         about: impl FnOnce(&Inner) -> About<'a>,

@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Lets a person delete a secret. The vault keeps it (soft delete).
+    /// Lets a person delete a secret. The vault keeps the deleted secret (soft delete).
     pub fn human_deletes(&self, at: &SecretAddress) {
         let mut inner = self.lock();
         let now = inner.time.now();
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Revokes a user's sessions. Every token that the user has so far ends.
+    /// Revokes a user's sessions. All tokens that the user has at this moment end.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);
@@ -195,10 +195,10 @@ impl World {
         self.put(at, SetRequest { value: value.into(), attributes, content_type: None, tags: Tags::new() });
     }
 
-    /// A person lets the vault make a certificate.
+    /// Lets a person create a certificate in the vault.
     ///
     /// # Errors
-    /// No such vault, a name in use, or a policy that no certificate can have.
+    /// The vault does not exist, the name is in use, or the policy is not valid.
     pub fn human_creates_certificate(
         &self,
         at: &SecretAddress,
@@ -211,7 +211,7 @@ impl World {
         made
     }
 
-    /// A version of a certificate, or the newest, enabled or not; `None` if there is none.
+    /// Returns a version of a certificate, enabled or not. The default is the newest. Returns `None` if there is none.
     pub fn certificate_of(&self, at: &SecretAddress, version: Option<&str>) -> Option<CertificateVersion> {
         self.lock().vaults.get(&*at.vault)?.certificate(at, version).ok()
     }
@@ -235,8 +235,8 @@ impl World {
         secret.map(|secret| secret.all().to_vec()).unwrap_or_default()
     }
 
-    /// Every text that only its bearer may see: tokens of all kinds, codes, apps' secrets, and the vaults' values.
-    /// Access tokens are left out some time after they expire.
+    /// Returns every secret text of the world: tokens of all kinds, codes, apps' secrets, and the vaults' values.
+    /// Leaves out access tokens that expired some time ago.
     pub fn secret_texts(&self) -> Vec<SecretString> {
         let inner = self.lock();
         let tokens = inner.grants.records.iter().map(|grant| grant.token.expose().into());

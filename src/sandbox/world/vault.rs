@@ -1,4 +1,5 @@
-//! Key Vault: secrets with versions, attributes, tags, soft delete and data actions; certificates with their keys.
+//! Simulates Key Vault: secrets with versions, attributes, tags, soft delete and data actions, and certificates with
+//! their keys.
 //!
 //! Invariants: an operation only adds versions, and only a purge removes them. Times are whole seconds.
 
@@ -150,7 +151,7 @@ impl World {
         })
     }
 
-    /// Deletes a secret. The vault keeps it (soft delete).
+    /// Deletes a secret. The vault keeps the deleted secret (soft delete).
     ///
     /// # Errors
     /// Returns a fault or the vault's rejection.

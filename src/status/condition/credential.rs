@@ -1,4 +1,4 @@
-//! The conditions of credentials: of the app, and of the identity for Key Vault. Pure.
+//! Conditions about two credentials: the app's credential, and the credential of the identity for Key Vault. Pure.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::process::clock::{Timestamp, rfc3339};
 use crate::rotation::state::OlderCredential;
 use crate::status::snapshot::Snapshot;
 
-/// The warning time before a credential expires. It leaves time for a maintenance window.
+/// The warning comes this long before a credential expires, which leaves time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
 
-/// How long a new credential may take to reach all of Entra's servers.
+/// The time that a new credential may take to reach all of Entra's servers.
 const SETTLES: TimeDelta = TimeDelta::minutes(15);
 
-/// The conditions of the app's credential: each with its start and its summary.
+/// Returns the conditions of the app's credential, each with its start and its summary.
 pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, String)> {
     let credential = &of.grant.app.credential;
     let noun = credential.noun();
@@ -45,7 +45,7 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     found
 }
 
-/// The credential of this process's own identity expires soon: one incident for all tokens.
+/// Returns the condition of an identity for Key Vault whose credential expires soon. All tokens share one incident.
 pub(super) fn identity_expiring(of: &Snapshot, now: Timestamp) -> Option<Symptom> {
     let expiry = of.identity_expiry.as_ref().filter(|expiry| expiry.at - EXPIRY_WARNING <= now)?;
     Some(Symptom {

@@ -1,4 +1,4 @@
-//! Certificates in each form, what is no certificate, and the form of an assertion.
+//! Tests each form of a certificate, values that are not certificates, and the form of an assertion.
 
 use super::*;
 

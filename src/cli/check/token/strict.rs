@@ -45,7 +45,8 @@ pub(super) async fn check(
     vec![redeemed, asked, update, written]
 }
 
-/// Returns a problem that shows without a redemption: the value is no token, or the version has a recorded rejection.
+/// Returns a problem that is visible without a redemption: the value is not a token, or the version's tags record a
+/// rejection.
 fn unusable(rotator: &AzureRotator, stored: &Stored) -> Option<StepFailure> {
     let again = format!("perennial login {}", rotator.grant.name);
     if !stored.refresh_token().is_plausible() {

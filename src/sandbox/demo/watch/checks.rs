@@ -17,7 +17,7 @@ const VAULT_CALLS_A_DAY: usize = 60;
 /// The limit of vault calls for each process, token and day while a person must act (promise 6).
 const WATCHED: usize = 1_500;
 
-/// The longest time that a sign-in stays buried. The next proof finds it at the latest.
+/// The longest time that a sign-in stays buried. The next proof finds the sign-in at the latest.
 const BURIED_FOR: TimeDelta = TimeDelta::minutes(6 * 60 + 5);
 
 /// The largest delay of a beat at high speed.
@@ -166,7 +166,7 @@ impl Watch {
         texts.push_str(&published);
         let found = self.secrets.shown_in(&texts);
         self.promises.held(Promise::Secret, texts.lines().count().saturating_sub(1));
-        // The text of the line would show the secret again. So the message leaves it out.
+        // The text of the line would show the secret again. So the message leaves out the text.
         self.promises.check(Promise::Secret, scene.now, found.is_none(), || "a line holds a secret".into());
     }
 }

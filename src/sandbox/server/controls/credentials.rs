@@ -1,4 +1,4 @@
-//! Controls about what proves an app: certificates, federated credentials and the issuers behind them.
+//! Controls for the credentials of apps: certificates, federated credentials and their issuers.
 
 use std::sync::Arc;
 
@@ -24,21 +24,21 @@ const EXCHANGE: &str = "api://AzureADTokenExchange";
 /// The lifetime of an external issuer's token.
 const LASTS: TimeDelta = TimeDelta::hours(1);
 
-/// The certificate of a control.
+/// The default name of a certificate in a control's form.
 const CERTIFICATE: &str = "app-certificate";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CertificateForm {
-    /// Its name in the vault.
+    /// The name of the certificate in the vault.
     name: Option<String>,
-    /// Whether its secret holds the private key.
+    /// Whether the certificate's secret contains the private key.
     exportable: Option<bool>,
-    /// The form of its secret.
+    /// The content type of the certificate's secret.
     content_type: Option<String>,
     /// Bits.
     key_size: Option<u32>,
-    /// Its lifetime.
+    /// The lifetime of the certificate.
     lasts: Option<Span>,
 }
 
@@ -71,9 +71,9 @@ struct RegisterForm {
     client_id: Option<String>,
     /// A certificate of the vault.
     name: Option<String>,
-    /// Its version; the newest by default.
+    /// The version of the certificate. The default is the newest.
     version: Option<String>,
-    /// Or a certificate itself: PEM, or DER in base64.
+    /// Instead of a name, the certificate itself: PEM, or DER in base64.
     cer: Option<String>,
 }
 
@@ -110,7 +110,7 @@ fn der_of(text: &str) -> Option<Vec<u8>> {
 #[serde(deny_unknown_fields)]
 struct RemoveForm {
     client_id: Option<String>,
-    /// Its SHA-1 hash in hexadecimal digits.
+    /// The SHA-1 hash of the certificate in hexadecimal digits.
     thumbprint: String,
 }
 
@@ -148,9 +148,9 @@ pub(super) async fn federate(State(shared): State<Arc<SandboxState>>, body: Byte
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IdentityForm {
-    /// A new id by default.
+    /// The client id of the identity. The default is a new id.
     client_id: Option<String>,
-    /// Id or domain; the first partner's by default.
+    /// The tenant's id or domain. The default is the first partner's tenant.
     tenant: Option<String>,
 }
 
@@ -179,7 +179,7 @@ struct IssueForm {
     lasts: Option<Span>,
 }
 
-/// Issues a token of an external issuer, which is added if missing. The only control that shows a token.
+/// Issues a token of an external issuer. Adds the issuer if it is missing. No other control shows a token.
 pub(super) async fn issue_assertion(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: IssueForm = read(&body)?;
     let audience = form.audience.as_deref().unwrap_or(EXCHANGE);
@@ -192,7 +192,7 @@ pub(super) async fn issue_assertion(State(shared): State<Arc<SandboxState>>, bod
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PropagationForm {
-    /// How long a new credential takes at most.
+    /// The longest time that a new credential takes to reach all front ends.
     most: Span,
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn propagation(State(shared): State<Arc<SandboxState>>, body: B
     Ok(Json(json!({"most": most.num_seconds()})))
 }
 
-/// What proves an app, without secrets.
+/// Returns the certificates and federated credentials of an app, without secrets.
 pub(super) fn shown_of(app: &App) -> (Vec<Value>, Vec<Value>) {
     let certificates = app.certificates.iter().map(|known| {
         let certificate = &known.certificate;
@@ -222,7 +222,7 @@ pub(super) fn shown_of(app: &App) -> (Vec<Value>, Vec<Value>) {
     (certificates.collect(), federated.collect())
 }
 
-/// The managed identities of the host.
+/// Returns the managed identities of the host.
 pub(super) fn identities(world: &World) -> Vec<Value> {
     let all = world.managed_identities();
     let listed = all.iter().map(|identity| {
@@ -233,7 +233,7 @@ pub(super) fn identities(world: &World) -> Vec<Value> {
     listed.collect()
 }
 
-/// The app of a control; the first partner's by default.
+/// Returns the app that a control is about. The default is the first partner's app.
 fn app(world: &World, client_id: Option<String>) -> Reply<String> {
     let first = || world.partners().first().map(|partner| partner.client_id.clone());
     client_id.or_else(first).ok_or_else(|| wrong("there is no app"))

@@ -129,7 +129,7 @@ impl FormBody {
 }
 
 impl SignBody {
-    /// Empty, and so of a wrong length, if it is unreadable.
+    /// Returns the digest. An unreadable digest becomes empty, so its length is wrong.
     pub(super) fn digest(&self) -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(self.value.trim_end_matches('=')).unwrap_or_default()
     }
@@ -147,7 +147,7 @@ pub(super) fn certificate(vault: &str, version: &CertificateVersion) -> Value {
     body
 }
 
-/// A version in a list; its id names the certificate only in a list of certificates.
+/// Returns a version as an item of a list. In a list of certificates, its id names no version.
 pub(super) fn item(vault: &str, version: &CertificateVersion, with_version: bool) -> Value {
     let base = format!("{vault}/certificates/{}", version.name);
     let id = if with_version { format!("{base}/{}", version.id) } else { base };
@@ -182,7 +182,7 @@ pub(super) fn policy(vault: &str, version: &CertificateVersion) -> Value {
     })
 }
 
-/// The request for a certificate. `begun` for the answer to the request itself.
+/// Returns the state of a request for a certificate. `begun` is true in the answer to the request itself.
 pub(super) fn request(vault: &str, request: &CertificateRequest, begun: bool) -> Value {
     let base = format!("{vault}/certificates/{}", request.name);
     let mut body = json!({

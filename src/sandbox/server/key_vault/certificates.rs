@@ -33,7 +33,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn get_newest(by: Admitted, Path(name): Path<String>) -> Response {
-    // These two are no names.
+    // These two words are other paths of Key Vault, and not names of certificates.
     if ["contacts", "issuers"].contains(&name.as_str()) {
         return by.refused(&unserved::refusal(&Method::GET, &format!("/certificates/{name}")));
     }
@@ -82,7 +82,8 @@ async fn get_request(by: Admitted, Path(name): Path<String>) -> Response {
     by.call(&name, Operation::GetCertificate, effect, shown).await
 }
 
-/// The answer says that the certificate is being made, even where it is complete already, as Key Vault's always does.
+/// Creates a certificate. As in Key Vault, the answer always says that the creation is in progress, even if the
+/// certificate is already complete.
 async fn create(by: Admitted, Path(name): Path<String>, body: Bytes) -> Response {
     let (policy, tags) = match Admitted::read::<CreateBody>(&body).and_then(CreateBody::into_request) {
         Ok(asked) => asked,
@@ -128,7 +129,7 @@ async fn read_key(by: &Admitted, name: &str, version: Option<&str>) -> Response 
 }
 
 async fn sign(by: Admitted, Path((name, version)): Path<(String, String)>, body: Bytes) -> Response {
-    // An absent key goes before an unreadable body.
+    // A missing key is reported before an unreadable body.
     let asked = Admitted::read::<SignBody>(&body).unwrap_or_default();
     let digest = asked.digest();
     let effect = |at: &SecretAddress| {

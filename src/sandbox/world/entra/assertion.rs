@@ -1,4 +1,5 @@
-//! Client assertions (RFC 7523): those that an app signs with its certificate, and tokens of issuers that it trusts.
+//! Checks client assertions (RFC 7523): assertions that an app signs with its certificate, and tokens of issuers that
+//! the app trusts.
 //!
 //! Owns the checks and their codes (docs/azure-facts.md F140, F141).
 
@@ -21,10 +22,10 @@ use crate::process::clock::Timestamp;
 /// The tolerance for a caller's clock.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
-/// An app's own assertion may not last longer.
+/// The longest lifetime of an app's own assertion.
 const LONGEST: TimeDelta = TimeDelta::hours(24);
 
-/// The token endpoint that an app's own assertion must be for.
+/// The token endpoint that must be the audience of an app's own assertion.
 #[derive(Clone, Copy)]
 pub(super) struct Audience<'a> {
     pub(super) authority: &'a str,
@@ -55,7 +56,7 @@ struct AssertionClaims {
     iss: String,
     sub: String,
     aud: Value,
-    /// Times may have a fraction (RFC 7519, 2), and those of msal for Python do.
+    /// Times may have a fraction (RFC 7519, 2). MSAL for Python sends such times.
     exp: f64,
     nbf: Option<f64>,
     iat: Option<f64>,
@@ -72,8 +73,8 @@ struct ParsedAssertion<'a> {
 /// An accepted assertion's id and expiry.
 type AssertionId = (String, Timestamp);
 
-/// Checks an assertion. `issued` says whether an issuer of the world has really issued it. Returns the id of an app's
-/// own one.
+/// Checks an assertion. `issued` says whether an issuer of the world has issued the assertion. Returns the id of an
+/// assertion that the app itself signed.
 pub(super) fn check(
     text: &str,
     app: &App,
@@ -124,11 +125,12 @@ fn check_own(
     if time(claims.exp)? - start > LONGEST {
         return Err(Refuse(700_024).into());
     }
-    // Libraries sign by the host's clock. Perennial signs by the vault's, which is the world's.
+    // Microsoft's libraries date assertions by the host's clock. Perennial dates them by the vault's clock, which is
+    // the world's.
     check_time(claims, by.wall).or_else(|_| check_time(claims, by.now))
 }
 
-/// The three parts of a federated credential are compared one after the other. Each has its own code.
+/// Compares the three parts of a federated credential one after the other. Each part has its own code.
 fn check_federated(claims: &AssertionClaims, app: &App, issued: bool, by: FrontEnd) -> Result<(), Denial> {
     let known = app.federated.iter().filter(|known| known.propagation.has_reached(by.number, by.now));
     let known: Vec<&FederatedCredential> = known.collect();
@@ -181,7 +183,7 @@ fn check_time(claims: &AssertionClaims, now: Timestamp) -> Result<(), Denial> {
 
 fn time(seconds: f64) -> Result<Timestamp, Refuse> {
     let since = Duration::try_from_secs_f64(seconds).map_err(|_| Refuse(50027))?;
-    // Far beyond it, sums with a tolerance leave the range of a time.
+    // With a much larger number, adding the tolerance would exceed the range of a time.
     let sane = u32::try_from(since.as_secs()).map_err(|_| Refuse(50027))?;
     DateTime::from_timestamp(sane.into(), 0).ok_or(Refuse(50027))
 }
@@ -204,7 +206,7 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 impl AssertionHeader {
-    /// The registered certificate that it names. Some libraries pad the hash.
+    /// Finds the registered certificate that the header names. Some libraries pad the hash.
     fn find<'a>(&self, app: &'a App, by: FrontEnd) -> Option<&'a AppCertificate> {
         let mut known =
             app.certificates.iter().filter(|known| known.propagation.has_reached(by.number, by.now));
@@ -222,7 +224,7 @@ impl AssertionHeader {
 }
 
 impl AssertionClaims {
-    /// The only audience; some issuers send a list of one.
+    /// Returns the audience if there is exactly one. Some issuers send a list with one entry.
     fn audience(&self) -> Option<&str> {
         match &self.aud {
             Value::String(one) => Some(one),

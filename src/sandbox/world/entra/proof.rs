@@ -1,4 +1,4 @@
-//! Whether a request comes from the app that it names: the checks of the app's credential.
+//! Checks the app's credential in a request, which shows that the request comes from the named app.
 
 use secrecy::ExposeSecret as _;
 
@@ -11,26 +11,26 @@ use crate::process::clock::Timestamp;
 /// An app's credential.
 #[derive(Clone, Copy)]
 pub enum AppProof<'a> {
-    /// A secret; empty for no credential at all.
+    /// A secret. An empty text stands for no credential.
     Secret(&'a str),
-    /// A token that the app has signed, or one of an issuer that the app trusts.
+    /// An assertion that the app has signed, or a token of an issuer that the app trusts.
     Assertion(&'a str),
 }
 
 impl AppProof<'_> {
-    /// Whether no credential was sent.
+    /// Whether the request has no credential.
     pub(in crate::sandbox::world) fn is_none(self) -> bool {
         matches!(self, Self::Secret(""))
     }
 }
 
-/// What the front end that serves a request goes by.
+/// The front end that serves a request, and the times that it uses.
 #[derive(Clone, Copy)]
 pub(super) struct FrontEnd {
-    /// `None` for one that knows all credentials.
+    /// The number of the front end. `None` stands for a front end that knows all credentials.
     pub(super) number: Option<usize>,
     pub(super) now: Timestamp,
-    /// The clock of assertions, as of access tokens.
+    /// The time by which assertions and access tokens expire.
     pub(super) wall: Timestamp,
 }
 
@@ -61,7 +61,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Checks an app and its secret, as a front end does that knows all credentials.
+    /// Checks an app and its secret at a front end that knows all credentials.
     pub(super) fn settled(&self, tenant: &Tenant, client_id: &str, secret: &str) -> Result<(), Denial> {
         let by = FrontEnd { number: None, now: self.time.now(), wall: self.time.wall() };
         Ok(authenticate(self.directory.app_in(tenant, client_id)?, secret, by)?)

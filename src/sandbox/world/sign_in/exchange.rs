@@ -31,7 +31,7 @@ pub struct CodeRequest<'a> {
     pub redirect_uri: &'a str,
     /// The PKCE verifier.
     pub code_verifier: &'a str,
-    /// The requested scopes, separated by spaces. An empty text means the scope of the page.
+    /// The requested scopes, separated by spaces. An empty text means the scope of the authorization request.
     pub scope: &'a str,
     /// The caller's own id for the request.
     pub correlation_id: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! Certificates and keys of the vault.
+//! Tests of the vault's certificates and keys.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -100,7 +100,7 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
         assert_eq!((imported.policy.content_type, imported.policy.key_size), (form, 2048));
         assert_eq!(imported.attributes.expires, Some(made.certificate.not_after));
         assert_eq!(imported.tags, Tags::from([("of", "import")]));
-        // The copy signs as the original does.
+        // The copy gives the same signature as the original.
         let digest = digest::digest(&digest::SHA256, b"text");
         let copy = address(&format!("{name}-copy"));
         let signed = scene.world.sign("one", &copy, Some(&imported.id), "PS256", digest.as_ref());
@@ -129,7 +129,7 @@ async fn what_was_exported_can_be_imported_in_both_forms() {
     let (_, certificate) = stranger.split_once("-----BEGIN CERT").expect("a certificate");
     let mixed = format!("{key}-----BEGIN CERT{certificate}");
     assert_eq!(refusal(scene.import("mixed", &mixed, "")).status, 400, "another key's certificate");
-    // The certificate of the key is found behind another one.
+    // The certificate of the key is found even if another certificate precedes it.
     let (_, own) = other.split_once("-----BEGIN CERT").expect("a certificate");
     let chain = format!("{mixed}-----BEGIN CERT{own}");
     assert!(scene.import("chain", &chain, "").is_ok());
@@ -199,7 +199,7 @@ async fn the_secret_of_a_certificate_is_managed() {
         refusal(world.set_secret("one", &at, new)),
         refusal(world.delete_secret("one", &at)),
         refusal(world.backup_secret("one", &at)),
-        // The name of a plain secret is no certificate's.
+        // A certificate cannot have the name of a plain secret.
         refusal(world.create_certificate(
             "one",
             &scene.partner.refresh_token,

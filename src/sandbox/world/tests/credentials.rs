@@ -1,9 +1,9 @@
-//! Tokens of other issuers that prove an app, and how a new credential spreads.
+//! Tests of tokens of other issuers as credentials of an app, and of the spread of a new credential.
 
 use super::*;
 use crate::token::AccessToken;
 
-/// The authority of a world that no server has set.
+/// The default authority of a world, before a server sets another one.
 pub(super) const AUTHORITY: &str = "https://login.microsoftonline.com";
 const EXCHANGE: &str = "api://AzureADTokenExchange";
 
@@ -63,7 +63,7 @@ async fn a_federated_credential_matches_in_all_three_parts() {
     ] {
         assert_eq!(scene.answer_to(&token), Some(code), "{what}");
     }
-    // Its subject may be quoted, since the operator has to compare it.
+    // The error may quote the subject, since the operator has to compare it.
     let other = issue(cluster, "someone", EXCHANGE);
     let answer = scene.redeem_with(&scene.partner.tenant_id, AppProof::Assertion(&other));
     let Err(Trouble::Refused(refused)) = answer else { panic!("rejected") };
@@ -99,7 +99,7 @@ async fn a_managed_identity_proves_an_app_and_opens_the_vault() {
     world.add_federated(&partner.client_id, &issuer, &principal, EXCHANGE).expect("an app");
     assert_eq!(scene.answer_to(&own), None);
     assert!(world.secret_texts().iter().any(|text| text.expose_secret() == own));
-    // One assertion serves all tenants.
+    // The same assertion is valid in every tenant.
     world.add_customer(&partner.tenant_id, "customer", "fabrikam.example", &[&partner.client_id]);
     assert_eq!(code_of(&scene.redeem_with("customer", AppProof::Assertion(&own))), None);
 
@@ -173,12 +173,14 @@ async fn credentials_that_all_front_ends_know_draw_nothing_at_random() {
     assert_ne!(one.world.fresh_id(), two.world.fresh_id());
 }
 
-/// A recorded simulation stays what it was, since nothing about credentials is drawn unless a test asks for it.
+/// The credentials draw no random numbers unless a test asks for them. So a recorded simulation gives the same result
+/// again.
 #[tokio::test(start_paused = true)]
 async fn a_partner_draws_its_ids_and_tokens_and_nothing_else() {
     let scene = Scene::new();
     let mut rng = fastrand::Rng::with_seed(7);
-    // Tenant, client, two parts of the app's secret, user, and the version of the stored secret.
+    // The six numbers are the tenant, the client, two parts of the app's secret, the user, and the version of the
+    // stored secret.
     for _ in 0..6 {
         rng.u128(..);
     }

@@ -1,8 +1,9 @@
-//! Key Vault's certificates: a certificate, a key and a secret of one name, with the same versions and attributes.
+//! Key Vault's certificates. Each consists of a certificate, a key and a secret with the same name, versions and
+//! attributes.
 //!
-//! The secret owns versions, attributes, tags and deletion; the certificate and the key are kept beside it. Invariant:
-//! each version of a managed secret has its key here. Keys, certificates and signatures are the one part of the world
-//! that its seed does not decide.
+//! The secret owns versions, attributes, tags and deletion. This module stores the certificate and the key of each
+//! version. Invariant: each version of a managed secret has its key here. The world's seed does not determine keys,
+//! certificates and signatures. It determines everything else.
 
 mod content;
 mod keeping;
@@ -26,23 +27,23 @@ use crate::process::clock::Timestamp;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
 
-/// How a certificate is made.
+/// The policy of a certificate: how the vault creates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificatePolicy {
     /// Whether the secret holds the private key.
     pub exportable: bool,
-    /// The form of the secret.
+    /// The content type of the secret.
     pub content_type: ContentType,
     /// 2048, 3072 or 4096.
     pub key_size: u32,
     /// The certificate's lifetime.
     pub lifetime: TimeDelta,
-    /// As `CN=partner`; `None` for the certificate's name.
+    /// The subject, such as `CN=partner`. `None` stands for the certificate's name.
     pub subject: Option<String>,
 }
 
 impl Default for CertificatePolicy {
-    /// As Key Vault's own default policy.
+    /// Returns Key Vault's own default policy.
     fn default() -> Self {
         Self {
             exportable: true,
@@ -76,7 +77,7 @@ impl ContentType {
     }
 }
 
-/// A certificate that was made elsewhere.
+/// A certificate that was created outside the vault.
 #[derive(Clone, Debug)]
 pub struct CertificateImport {
     /// PKCS#12 in base64, or PEM.
@@ -85,7 +86,7 @@ pub struct CertificateImport {
     pub password: SecretString,
     /// Whether the secret holds the private key.
     pub exportable: bool,
-    /// The form of the secret; the form of the value if `None`.
+    /// The content type of the secret. `None` stands for the type of the value.
     pub content_type: Option<ContentType>,
     /// Whether the version is enabled.
     pub enabled: bool,
@@ -98,17 +99,17 @@ pub struct CertificateImport {
 pub struct CertificateVersion {
     /// The name, as first written.
     pub name: String,
-    /// 32 hex digits: those of the secret's and of the key's version.
+    /// The id of the version: 32 hex digits. The versions of the secret and of the key have the same id.
     pub id: String,
     /// The certificate and the key's public half.
     pub certificate: PublicCertificate,
     /// The policy of all versions.
     pub policy: CertificatePolicy,
-    /// When it was made.
+    /// When the version was created.
     pub created: Timestamp,
-    /// When it was last changed.
+    /// When the version was last changed.
     pub updated: Timestamp,
-    /// Those of the secret's version.
+    /// The attributes, which are those of the secret's version.
     pub attributes: Attributes,
     /// Its tags.
     pub tags: Tags,
@@ -121,13 +122,13 @@ pub struct CertificateRequest {
     pub name: String,
     /// The request's id.
     pub id: String,
-    /// The certificate's version, once it is complete.
+    /// The version of the certificate, once the certificate is complete.
     pub version: String,
     /// The signing request (PKCS#10, DER).
     pub csr: Vec<u8>,
-    /// When the certificate is made.
+    /// When the certificate becomes complete.
     pub due: Timestamp,
-    /// Whether it was made.
+    /// Whether the certificate is complete.
     pub complete: bool,
     pending: Option<Box<PendingVersion>>,
 }
@@ -190,7 +191,7 @@ impl World {
         self.vault_call(actor, Operation::ListCertificateVersions, at, |vault, _| {
             vault.allow(Action::ReadCertificate)?;
             let secret = vault.managed_secret(at, "CertificateNotFound", "certificate")?;
-            // Ids are random: their order is arbitrary, and the same on every page.
+            // The ids are random, so their order is arbitrary. The order is the same on every page.
             let ids = secret.backing.iter().flat_map(|backing| backing.keys.keys());
             let all = ids.map(|id| secret.certificate(Some(id))).collect::<Result<Vec<_>, _>>()?;
             Ok(rules::page(&all.iter().collect::<Vec<_>>(), skip, most))
@@ -240,8 +241,8 @@ impl World {
         })
     }
 
-    /// Lets the vault make a certificate that signs itself, with a new key. Complete at once, unless the vault's
-    /// `issuance` takes time.
+    /// Creates a self-signed certificate with a new key in the vault. The certificate is complete at once, unless the
+    /// vault's `issuance` is longer than zero.
     ///
     /// # Errors
     /// A fault, or the vault's rejection.
@@ -259,7 +260,7 @@ impl World {
         })
     }
 
-    /// Imports a certificate with its key. Its version becomes the newest.
+    /// Imports a certificate with its key. The imported version becomes the newest one.
     ///
     /// # Errors
     /// A fault, or the vault's rejection.
@@ -325,7 +326,7 @@ impl Inner {
         Ok(vault.requested[&key(at)].clone())
     }
 
-    /// A new version of a managed secret, which is not in the vault yet.
+    /// Returns a new version of a managed secret. The version is not in the vault yet.
     fn pending_version(
         &mut self,
         vault: &VaultState,

@@ -43,7 +43,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// All of them, as Key Vault Administrator has.
+    /// All rights, as the role Key Vault Administrator has them.
     pub const ALL: [Self; 14] = [
         Self::GetSecret,
         Self::ReadMetadata,
@@ -91,10 +91,10 @@ pub struct VaultState {
     pub firewall_refuses: Option<String>,
     /// The time that a deletion or a recovery takes.
     pub transition: TimeDelta,
-    /// How long it takes to make a certificate.
+    /// The time that the creation of a certificate takes.
     pub issuance: TimeDelta,
     pub(super) secrets: BTreeMap<String, SecretState>,
-    /// The newest request for a certificate, by name; complete or not.
+    /// The newest request for each certificate, complete or not, by name.
     pub(super) requested: BTreeMap<String, CertificateRequest>,
     /// The times of recent new versions, and the times of other recent calls.
     pub(super) lately: (VecDeque<Timestamp>, VecDeque<Timestamp>),
@@ -145,7 +145,7 @@ pub struct SecretVersion {
     /// The content type: a MIME type or any other text.
     pub content_type: Option<String>,
     pub tags: Tags,
-    /// Whether it belongs to a certificate of the same name and version.
+    /// Whether the version belongs to a certificate with the same name and version.
     pub managed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! When the conditions of credentials open.
+//! Tests when the conditions about credentials open.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The forms of a certificate with its key: PKCS#12 in base64, and PEM.
+//! Reads and writes the two forms of a certificate with its key: PKCS#12 in base64, and PEM.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::super::super::certificate::PublicCertificate;
 use super::super::VaultRefusal;
 use super::{CertificatePolicy, ContentType, VersionKey};
 
-/// The rounds of the key derivation. An empty password is no protection, whatever their number.
+/// The number of rounds of the key derivation. More rounds give no protection, since the password is empty.
 const ROUNDS: u32 = 2_000;
 
 /// The start of a block in PEM.
@@ -23,7 +23,7 @@ const BEGIN: &str = "-----BEGIN";
 /// The length of a line in PEM (RFC 7468, 2).
 const LINE: usize = 64;
 
-/// The value of the secret of a certificate. It lacks the private key where the policy says so.
+/// Returns the value of a certificate's secret. If the policy forbids the export, the value lacks the private key.
 pub(super) fn write(key: &VersionKey, policy: &CertificatePolicy) -> Result<SecretString, VaultRefusal> {
     match policy.content_type {
         ContentType::Pem => {
@@ -55,7 +55,7 @@ fn pkcs12(key: &VersionKey, exportable: bool) -> Result<Vec<u8>, p12_keystore::e
     store.writer("").encryption_iterations(ROUNDS).mac_iterations(ROUNDS).write()
 }
 
-/// Reads what is imported: a private key and the certificate that belongs to it.
+/// Reads an imported value: a private key and its certificate.
 pub(super) fn read(
     value: &SecretString,
     password: &SecretString,
@@ -79,7 +79,7 @@ pub(super) fn read(
     Ok((key.ok_or_else(unreadable)?, form))
 }
 
-/// Private keys (PKCS#8) and certificates, both DER.
+/// Private keys (PKCS#8) and certificates, both in DER form.
 type KeysAndCertificates = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
 fn in_pem(text: &[u8]) -> Option<KeysAndCertificates> {
@@ -102,7 +102,7 @@ fn in_pkcs12(bytes: &[u8], password: &str) -> Option<KeysAndCertificates> {
     Some((keys.collect(), certificates.collect()))
 }
 
-/// The one private key, and the certificate for it among those of the chain.
+/// Returns the only private key, and the certificate of the chain that belongs to this key.
 fn matching(keys: Vec<Vec<u8>>, certificates: &[Vec<u8>]) -> Option<VersionKey> {
     let [private] = <[Vec<u8>; 1]>::try_from(keys).ok()?;
     let pair = rsa::KeyPair::from_pkcs8(&private).ok()?;

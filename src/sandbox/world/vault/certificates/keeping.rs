@@ -1,4 +1,4 @@
-//! How a vault keeps certificates beside its secrets.
+//! The vault's rules for certificates beside its secrets.
 
 use super::super::model::{SecretState, VaultState};
 use super::super::{VaultRefusal, key};
@@ -9,13 +9,13 @@ use crate::token::secret::SecretAddress;
 type Kept<T> = Result<T, VaultRefusal>;
 
 impl VaultState {
-    /// Whether a person or a program may change this secret itself.
+    /// Rejects a change of a secret that belongs to a certificate.
     pub(in crate::sandbox::world::vault) fn check_unmanaged(&self, at: &SecretAddress) -> Kept<()> {
         let managed = self.secrets.get(&key(at)).is_some_and(|secret| secret.backing.is_some());
         if managed { Err(VaultRefusal::managed(at.name.as_str())) } else { Ok(()) }
     }
 
-    /// Whether a certificate of this name can be made or imported.
+    /// Checks whether a certificate with this name can be created or imported.
     pub(super) fn check_certificate(&self, at: &SecretAddress, now: Timestamp) -> Kept<()> {
         self.check_writable(at, now)?;
         let plain = self.secrets.get(&key(at)).is_some_and(|secret| secret.backing.is_none());
@@ -69,7 +69,7 @@ impl VaultState {
 }
 
 impl SecretState {
-    /// A version of the certificate that this secret belongs to.
+    /// Returns a version of the certificate to which this secret belongs.
     pub(super) fn certificate(&self, version: Option<&str>) -> Kept<CertificateVersion> {
         let absent = || VaultRefusal::absent("CertificateNotFound", "certificate", &self.name);
         let backing = self.backing.as_ref().ok_or_else(absent)?;

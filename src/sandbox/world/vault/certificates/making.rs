@@ -1,4 +1,4 @@
-//! Makes certificates that sign themselves.
+//! Creates self-signed certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use super::super::VaultRefusal;
 use super::{CertificatePolicy, VersionKey};
 use crate::process::clock::Timestamp;
 
-/// A certificate starts this long before it is made, as Key Vault's do (docs/azure-facts.md F226).
+/// The validity of a certificate starts this long before its creation, as in Key Vault (docs/azure-facts.md F226).
 const EARLY: TimeDelta = TimeDelta::minutes(10);
 
-/// Key Vault's own limit is the issuer's; nobody needs more.
+/// The longest lifetime of a certificate. In Key Vault, the issuer sets this limit.
 const LONGEST: TimeDelta = TimeDelta::days(3653);
 
-/// A new key, its certificate, and the signing request for it.
+/// Creates a new key, its certificate, and the signing request for the certificate.
 pub(super) fn self_signed(
     name: &str,
     policy: &CertificatePolicy,
@@ -62,7 +62,7 @@ fn made(
     };
     params.not_before = at(from);
     params.not_after = at(until);
-    // The first bit is the sign (RFC 5280, 4.1.2.2).
+    // The first bit is the sign, and a serial number must be positive (RFC 5280, 4.1.2.2).
     params.serial_number = Some(SerialNumber::from((serial >> 1).to_be_bytes().to_vec()));
     let certificate = params.self_signed(&key)?;
     let certificate =
@@ -71,7 +71,7 @@ fn made(
     Ok((VersionKey { certificate, private: Arc::new(private) }, csr))
 }
 
-/// The first part of a name such as `CN=partner, O=Contoso`.
+/// Returns the first part of a name such as `CN=partner, O=Contoso`.
 fn common_name(subject: &str) -> &str {
     let parts = subject.split(',').map(str::trim);
     let named = parts

@@ -1,4 +1,4 @@
-//! Key Vault's keys: the public half, and signatures of digests.
+//! The operations on Key Vault's keys: read the public half, and sign a digest.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rsa;
@@ -14,11 +14,11 @@ use super::super::{Action, VaultAnswer, VaultRefusal};
 use super::{CertificateVersion, VersionKey};
 use crate::token::secret::SecretAddress;
 
-/// An algorithm: padding and hash.
+/// A signature algorithm: its padding and its hash.
 type Scheme = (&'static dyn RsaEncoding, &'static digest::Algorithm);
 
 impl World {
-    /// Reads the public half of a key version, or of the newest. A disabled one can be read.
+    /// Reads the public half of a key version, or of the newest. A disabled key version can be read, too.
     ///
     /// # Errors
     /// A fault, or the vault's rejection.
