@@ -58,12 +58,12 @@ bug sleeps src/rotation/schedule.rs \
 # The program does not search for an overwritten sign-in.
 bug buries src/rotation/save.rs \
     's|^    let own = root_of(newest, versions, place);$|    if newest.enabled { return None; }\n&|' \
-    'the sign-in to be found was expected'
+    'a report of the overwritten sign-in was expected'
 
 # The program treats a dead token as an outage.
 bug hopes src/ports/diagnosis/table.rs \
     's|row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)|row(codes, Remedy::Retry, Kind::EntraUnreachable, advice, meaning)|' \
-    'the dead token to be told was expected\|Promise 4'
+    'a report of the dead token was expected\|Promise 4'
 
 # The program disables the previous version as soon as it has written the new one.
 bug cuts src/rotation/save.rs \

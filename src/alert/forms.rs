@@ -292,7 +292,7 @@ pub fn mail(changes: &[Notification], here: &Deployment, now: Timestamp) -> Mail
 }
 
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
-    text.write_fmt(more).expect("a string takes whatever is written to it");
+    text.write_fmt(more).expect("writing to a string never fails");
 }
 
 #[cfg(test)]

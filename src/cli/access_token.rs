@@ -25,7 +25,7 @@ Examples:
   # for curl --header @header.txt
   perennial access-token partner-center --header > header.txt
 
-How often: an access token lives for 60 to 90 minutes. Ask once an hour and keep
+An access token is valid for 60 to 90 minutes. Request one once an hour and keep
 it. Entra treats about 15 identical requests within five minutes as a loop. It
 then rejects further ones, including the daemon's (AADSTS50196). Stay below 5 in
 five minutes for each token.
@@ -40,7 +40,7 @@ pub struct AccessTokenArgs {
     /// The token, by name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Another scope than the configured one, of one resource
+    /// The scope to request, for one resource [default: the configured scope]
     #[arg(long, value_name = "SCOPE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub scope: Option<String>,
     /// A customer's tenant: its id or domain

@@ -52,7 +52,7 @@ token's secret, getSecret on the app's (deploy/azure/role.json).";
 
 /// What `check` takes.
 #[derive(Clone, Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line are just that")]
+#[expect(clippy::struct_excessive_bools, reason = "each switch of the command line is one bool")]
 pub struct CheckArgs {
     /// The tokens, by name [default: all]
     #[arg(value_name = "NAME")]

@@ -124,7 +124,7 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
 }
 
 fn write_to(text: &mut String, more: &str) {
-    text.write_str(more).expect("a string takes whatever is written to it");
+    text.write_str(more).expect("writing to a string never fails");
 }
 
 #[cfg(test)]

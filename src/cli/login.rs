@@ -58,7 +58,7 @@ Phishers use device codes, so many tenants block them. A policy that blocks them
 later also ends the token. Never type a code that you did not request yourself.";
 
 /// What `login` takes.
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each switch of the command line is one bool")]
 #[derive(Clone, Debug, Args)]
 pub struct LoginArgs {
     /// The token, by name

@@ -42,8 +42,8 @@ The exit code follows the critical conditions: 3 if a user must sign in, 4 if an
 administrator must act, 1 if a token could not be read and a retry may help,
 else 0.
 
-With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown, for example
-after a mistake in the configuration.";
+With --monitor: 0 healthy, 1 warning, 2 action needed, 3 unknown.
+The code is 3, for example, if the configuration has a mistake.";
 
 /// What `status` takes.
 #[derive(Clone, Debug, Args)]

@@ -20,7 +20,7 @@ Examples:
   perennial verify partner-center --json
 
 Each token is redeemed once, and Partner Center checks its access token. Nothing
-is stored. How often: as for access-token.";
+is stored. The limits of access-token apply: see its help.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]

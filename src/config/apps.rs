@@ -113,7 +113,7 @@ impl Apps {
         };
         let own = section.present(&["client_id", CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2]]);
         for key in &own {
-            section.note(key, "does not go with `app`: the [[app]] has it");
+            section.note(key, "cannot be combined with `app`: the [[app]] has it");
         }
         let Some(named) = self.by_name.get_mut(&name.as_str().to_ascii_lowercase()) else {
             return Err(section.note("app", "is not the name of an [[app]]"));
@@ -128,7 +128,7 @@ impl Apps {
             self.by_name.values().filter(|named| !named.used).map(|named| named.key.as_str()).collect();
         unused.sort_unstable();
         for key in unused {
-            problems.note(key, "is the app of no token: name it in app of a [[token]]");
+            problems.note(key, "is used by no token: set app of a [[token]] to it");
         }
     }
 }
@@ -164,7 +164,10 @@ fn credential(
         ["client_assertion"] => assertion(section, defaults),
         [first, more @ ..] => {
             for key in more {
-                section.note(key, format!("does not go with `{first}`: an app has exactly one credential"));
+                section.note(
+                    key,
+                    format!("cannot be combined with `{first}`: an app has exactly one credential"),
+                );
             }
             Err(Reported)
         }

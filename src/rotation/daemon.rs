@@ -171,7 +171,7 @@ where
     }
 }
 
-/// Proves a token once, for commands, which end soon. Retries a `strict` token within the grace period if nothing was
+/// Proves a token once. Only commands use this. Retries a `strict` token within the grace period if nothing was
 /// redeemed and the obstacle is transient. Transient obstacles are another process that redeems the token, and an
 /// unreachable vault.
 pub async fn prove_within_grace<I, V, R>(
@@ -219,7 +219,7 @@ where
 }
 
 /// Tries to save the held successor for at most the grace period, and only while `wanted` returns true for the state.
-/// Retries the only copy of a token until a stop, and then for the grace period. For commands, which end soon.
+/// Retries the only copy of a token until a stop, and then for the grace period. Only commands use this.
 pub async fn save_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -80,7 +80,7 @@ impl Hold {
         }
     }
 
-    /// Whether the task holds a successor. Then its requests go before those of other tasks.
+    /// Whether the task holds a successor. Then its requests are sent before those of other tasks.
     pub fn is_successor(&self) -> bool {
         self.is(Stake::Successor)
     }

@@ -34,7 +34,7 @@ struct TurnsState {
 #[derive(Debug, Default)]
 struct Shared {
     usage: Usage,
-    /// The queues of limits with waiting tokens. Other limits have no queue.
+    /// One queue for each limit at which tokens wait. Other limits have no queue.
     queues: BTreeMap<Limited, Arc<Queue>>,
 }
 
@@ -131,7 +131,7 @@ impl Turns {
         turn.covers(needs)
     }
 
-    /// Waits for a permit in order. An urgent request goes before the others. Returns `None` without limits.
+    /// Waits for a permit in order. An urgent request overtakes the others. Returns `None` without limits.
     pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
         let turns = self.0.as_ref()?;
         if let Some(permit) = turns.take_at_once(what) {

@@ -235,7 +235,7 @@ impl Collector for Piece {
     }
 }
 
-/// The input for the series of one piece.
+/// The data for the series of one [`Piece`].
 struct Drawn<'a> {
     scrape: &'a Scrape,
     snapshots: &'a [Snapshot],

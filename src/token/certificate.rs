@@ -44,7 +44,7 @@ pub enum CertificateError {
     )]
     NoPrivateKey,
     /// The private key is not one that Entra accepts.
-    #[error("holds a private key that is not RSA with 2048 bits or more, which Entra requires")]
+    #[error("holds a private key that Entra does not accept: it must be RSA with 2048 bits or more")]
     NotRsa,
     /// No certificate belongs to the private key.
     #[error("holds no certificate that belongs to its private key")]

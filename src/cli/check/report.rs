@@ -144,7 +144,7 @@ fn save(path: &Path, report: &Value) -> Result<(), Stop> {
     let written = file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"));
     written.with_context(|| format!("{} cannot be written", path.display())).map_err(Stop::Failed)?;
     eprintln!(
-        "Wrote {}. It has no secrets, and words such as token-1 in place of names. Read it before you send it.",
+        "Wrote {}. It contains no secrets, and words such as token-1 replace names. Read it before you send it.",
         path.display()
     );
     Ok(())
@@ -228,7 +228,7 @@ impl Pseudonyms {
         }
     }
 
-    /// Returns a text with words in place of names. A name counts only if no letter, digit, `-` or `_` touches it.
+    /// Returns a text in which words replace names. A name counts only if no letter, digit, `-` or `_` touches it.
     fn text(&mut self, text: &str) -> String {
         let mut redacted = String::with_capacity(text.len());
         let mut before = ' ';

@@ -32,8 +32,8 @@ use crate::login::redirect::{AuthorizationResponse, MAX_BYTES, NotOurs};
 use crate::net::server;
 use crate::net::server::{ClientLimits, Connection};
 
-/// The largest number of connections. A browser opens a handful. The rest is room for local programs that connect and
-/// send nothing. If all slots are taken, the listener closes the oldest connection.
+/// The largest number of connections. A browser opens only a few. The rest is room for local programs that connect
+/// and send nothing. If all slots are taken, the listener closes the oldest connection.
 const CONNECTIONS: usize = 64;
 
 /// The time limit for the head of a request, and for its body.

@@ -98,7 +98,7 @@ fn push(text: &mut String, row: &[String; 6], widths: &[usize; 6], paint: impl F
 }
 
 fn line(text: &mut String, more: std::fmt::Arguments<'_>) {
-    writeln!(text, "{more}").expect("a string takes whatever is written to it");
+    writeln!(text, "{more}").expect("writing to a string never fails");
 }
 
 fn painted(text: &str, hue: &str, colour: bool) -> String {

@@ -63,13 +63,14 @@ impl Subject<'_> {
             }
             CredentialPlace::App { credential, .. } => {
                 format!(
-                    "store a new certificate with its key where {} of {} is read",
+                    "store a new certificate with its key at the place that {} of {} names",
                     credential.key(),
                     self.name
                 )
             }
             CredentialPlace::Vault { .. } => {
-                "store a new certificate with its key where client_certificate of [vault] is read".to_owned()
+                "store a new certificate with its key at the place that client_certificate of [vault] names"
+                    .to_owned()
             }
         };
         format!("{make}; then {register}")

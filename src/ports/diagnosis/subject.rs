@@ -186,7 +186,9 @@ impl<'a> Subject<'a> {
             Some(Source::Credential(id)) => {
                 format!("make it the systemd credential {id} and restart Perennial")
             }
-            Some(Source::Secret(_)) | None => format!("store it where client_secret of {key} is read"),
+            Some(Source::Secret(_)) | None => {
+                format!("store it at the place that client_secret of {key} names")
+            }
         };
         format!("`{}` prints it; {kept}", make("--years 1"))
     }

@@ -265,7 +265,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure { action, ..Failure::new(kind, Remedy::Operator, about, summary) })
     }
 
-    /// Tests whether Entra accepts a credential. Requests a token for the app itself, which redeems nothing.
+    /// Tests whether Entra accepts a credential. Requests a token for the app itself. This redeems nothing.
     pub(crate) async fn try_credential(&self, credential: &AppCredential, id: Uuid) -> CredentialVerdict {
         let tenant = self.grant.app.home_tenant.as_deref().unwrap_or(&self.grant.tenant_id);
         let proof = match self.client_proof(credential, tenant, id).await {

@@ -212,7 +212,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
         }
         let ours = versions.into_iter().find(|version| version.id == *written);
-        Ok(Pass::Saved(ours.expect("settled means that it was found in this list")))
+        Ok(Pass::Saved(ours.expect("a settled version is in the list")))
     }
 
     /// Puts the successor of a buried sign-in on top of the version that buries the sign-in.

@@ -173,7 +173,7 @@ impl Demo {
     /// Lets this much time pass.
     async fn wait(&mut self, span: TimeDelta) -> Result<(), Stuck> {
         let at = self.now() + span;
-        self.until("later", span + TimeDelta::days(1), |demo| demo.now() >= at).await
+        self.until("a later time", span + TimeDelta::days(1), |demo| demo.now() >= at).await
     }
 
     fn standing(&self) -> TokenState {

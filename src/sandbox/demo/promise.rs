@@ -51,7 +51,7 @@ impl Promise {
             Self::NeverDropped => ("never dropped", "successors held until they were saved"),
             Self::Told => ("told", "problems reported soon, once, with cause"),
             Self::Secret => ("secret", "lines searched, no secret found"),
-            Self::Polite => ("polite", "calls of a day within the limits"),
+            Self::Polite => ("polite", "calls per day within the limits"),
             Self::OnlyStore => ("only store", "a restart continued from the vault"),
             Self::TwoAtOnce => ("two at once", "a second daemon did no harm"),
             Self::Green => ("green is usable", "\"current\" only for a token just redeemed"),

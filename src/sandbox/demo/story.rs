@@ -107,7 +107,7 @@ impl Demo {
             "trouble",
             "Someone starts a second Perennial on the same token by mistake. It runs for a month.",
         );
-        self.until("both at work", TimeDelta::days(1), |demo| {
+        self.until("work of both instances", TimeDelta::days(1), |demo| {
             let now = demo.now();
             demo.second
                 .as_ref()
@@ -135,7 +135,7 @@ impl Demo {
 
     /// Kills the process and starts another one.
     async fn restart(&mut self) -> Result<(), Stuck> {
-        self.until("a condition to be carried over", TimeDelta::days(10), |demo| {
+        self.until("an open condition before the restart", TimeDelta::days(10), |demo| {
             demo.is_open(Kind::AppSecretExpiring)
         })
         .await?;
@@ -153,7 +153,7 @@ impl Demo {
         let now = self.now();
         self.watch.ended(now);
         self.tell(Tone::Plain, "trouble", "Power cut: Perennial is killed, and started again.");
-        self.until("the new process at work", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
+        self.until("work of the new process", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
         self.beat().await;
         let after = self.memory();
         let now = self.now();

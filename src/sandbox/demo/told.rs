@@ -68,7 +68,7 @@ impl OpenConditions {
             let incident = (condition.kind, condition.cause.clone());
             let same = *self.ids.entry(incident.clone()).or_insert(condition.id) == condition.id;
             promises.check(Promise::Told, now, same, || {
-                format!("{} has another id than it had before", condition.kind.as_str())
+                format!("the incident id of {} changed", condition.kind.as_str())
             });
             match self.open.get_mut(&incident) {
                 Some(open) if open.severity == condition.severity => continue,

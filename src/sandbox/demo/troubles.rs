@@ -137,7 +137,7 @@ impl Demo {
             "The app's client secret expires today: the warning was ignored. No token can be redeemed.",
         );
         self.stage.run_at(HOURS_MATTER.min(self.options.speed));
-        self.until("the refusal to be told", TimeDelta::days(1), |demo| {
+        self.until("a report of the refused credential", TimeDelta::days(1), |demo| {
             demo.is_open(Kind::AppCredentialRefused)
         })
         .await?;
@@ -199,9 +199,11 @@ impl Demo {
             "people",
             "Dana signs in again and stores the token at the moment in which Perennial saves its own.",
         );
-        self.until("the sign-in to be found", self.told_bound(), |demo| demo.is_open(Kind::BuriedSignIn))
-            .await?;
-        self.until("the sign-in back on top", self.told_bound(), |demo| {
+        self.until("a report of the overwritten sign-in", self.told_bound(), |demo| {
+            demo.is_open(Kind::BuriedSignIn)
+        })
+        .await?;
+        self.until("the sign-in as the newest version", self.told_bound(), |demo| {
             let newest = demo.stage.world.newest_value(&demo.stage.partner.refresh_token);
             newest.is_some_and(|token| demo.stage.world.descends_from(token.expose(), theirs.expose()))
         })
@@ -231,7 +233,7 @@ impl Demo {
             "An administrator revokes Dana's sessions: the token in the vault stops working at once.",
         );
         let bound = self.told_bound();
-        self.until("the dead token to be told", bound * 2, |demo| demo.is_open(Kind::LoginRequired)).await?;
+        self.until("a report of the dead token", bound * 2, |demo| demo.is_open(Kind::LoginRequired)).await?;
         self.check_alarm(self.now() - revoked_at);
         self.stage.run_at(self.options.speed);
         self.wait(TimeDelta::days(1)).await?;
@@ -269,7 +271,7 @@ impl Demo {
 
     /// Waits until all reported conditions have cleared.
     async fn calm_again(&mut self, within: TimeDelta) -> Result<(), Stuck> {
-        self.until("the end of all that was told", within, |demo| {
+        self.until("the end of all reported conditions", within, |demo| {
             demo.standing() == TokenState::Current && demo.watch.told.kinds().is_empty()
         })
         .await?;

@@ -202,7 +202,7 @@ fn refuse(caller: &Caller, code: u32) -> Response {
     oauth_error(&refused, caller.world().now())
 }
 
-/// The app's credential. An assertion goes before a secret.
+/// The app's credential. If the request has both, the assertion counts and the secret is ignored.
 fn proof(fields: &Fields) -> AppProof<'_> {
     match fields.get("client_assertion") {
         Some(assertion) if text(fields, "client_assertion_type") == ASSERTION_TYPE => {

@@ -121,7 +121,7 @@ impl Sandbox {
     fn config(&self, ca: &Path, secret: &Path, request: &ConfigRequest<'_>) -> String {
         let Self { origin, vault_identity, .. } = self;
         let mut text = format!(
-            r#"# Written by `perennial sandbox`, for as long as that runs.
+            r#"# Written by `perennial sandbox`. Valid only while the sandbox runs.
 
 [vault]
 url = "{origin}"
@@ -211,7 +211,7 @@ refresh_token = "{}"
 }
 
 fn push(text: &mut String, more: &str) {
-    write!(text, "{more}").expect("a string takes whatever is written to it");
+    write!(text, "{more}").expect("writing to a string never fails");
 }
 
 /// Returns a path as a TOML string. For ordinary paths, the text is also a word of a shell.

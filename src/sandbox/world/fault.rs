@@ -16,7 +16,7 @@ pub enum When {
     After,
 }
 
-/// The way in which a success of the issuer is altered.
+/// How a successful answer of the issuer is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distortion {
     /// The answer has no refresh token.
@@ -154,7 +154,7 @@ pub enum FaultEffect {
         /// The kind of harmful body.
         body: Hostile,
     },
-    /// The success of the issuer is altered. Valid only with `When::After`.
+    /// A successful answer of the issuer is changed. Valid only with `When::After`.
     Distort(Distortion),
     /// The call is delayed and then continues. Valid only with `When::Before`.
     Delay(Duration),

@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Revokes a user's sessions. All tokens that the user has at this moment end.
+    /// Revokes a user's sessions. This ends all tokens that the user has now.
     pub fn revoke_user(&self, oid: &str) {
         let records = &mut self.lock().grants.records;
         records.iter_mut().filter(|grant| grant.owner.user == oid).for_each(|grant| grant.revoked = true);

@@ -89,12 +89,12 @@ fn mistakes_in_an_apps_credential_name_their_key() {
         (
             "client_secret = { env = \"X\" }\nclient_certificate = { key = \"app\" }",
             "token[0].client_certificate",
-            "does not go with `client_secret`: an app has exactly one credential",
+            "cannot be combined with `client_secret`: an app has exactly one credential",
         ),
         (
             "client_certificate = { key = \"app\" }\nclient_assertion = { file = \"/x\" }",
             "token[0].client_assertion",
-            "does not go with `client_certificate`",
+            "cannot be combined with `client_certificate`",
         ),
         ("client_certificate = \"-----BEGIN\"", "token[0].client_certificate", "must not be written here"),
         ("client_certificate = {}", "token[0].client_certificate", "must name exactly one of"),
@@ -137,11 +137,11 @@ fn mistakes_in_apps_name_their_key() {
     for (text, key, says) in [
         (shared("name = \"other\"") + &good[15..], "token[0].app", "is not the name of an [[app]]"),
         (shared(&good) + "\n[[app]]\n" + &good, "app[1].name", "is the same name as app[0].name"),
-        (SMALLEST.to_owned() + "\n[[app]]\n" + &good, "app[0].name", "is the app of no token"),
+        (SMALLEST.to_owned() + "\n[[app]]\n" + &good, "app[0].name", "is used by no token"),
         (
             shared(&good).replace("app = \"shared\"", "app = \"shared\"\nclient_secret = { env = \"X\" }"),
             "token[0].client_secret",
-            "does not go with `app`",
+            "cannot be combined with `app`",
         ),
         (shared(&good.replace(ID, "x")), "app[0].client_id", "must be"),
         (shared(&(good.clone() + "\nrenew = { lifetime = \"180d\" }")), "app[0].renew", "is not a key"),

@@ -100,7 +100,7 @@ impl Watch {
             (false, None) => {}
             (false, Some(before)) => {
                 self.promises.check(Promise::NeverDropped, now, before != *newest, || {
-                    "a successor was held, and is neither held nor in the vault".into()
+                    "a held successor was lost: it is neither in memory nor in the vault".into()
                 });
             }
         }
@@ -114,7 +114,7 @@ impl Watch {
         let green = standing(daemon, scene.now) == TokenState::Current;
         let dead = self.dead_since.is_some() && late(self.dead_since);
         self.promises.check(Promise::Green, scene.now, !(green && (dead || late(self.redeemed_at))), || {
-            "a token was shown as current that had not been redeemed for longer than 12 hours".into()
+            "a token was shown as current, but it was last redeemed more than 12 hours ago".into()
         });
     }
 
@@ -154,7 +154,7 @@ impl Watch {
         let good = calm && is_well(scene.daemon, now) && is_well(second, now);
         self.promises.check(Promise::TwoAtOnce, now, good, || {
             let [one, other] = [scene.daemon, second].map(|daemon| standing(daemon, now).as_str());
-            format!("of two, one stands {one} and the other {other}")
+            format!("one instance reports the token as {one}, the other as {other}")
         });
     }
 

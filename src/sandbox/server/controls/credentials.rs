@@ -83,7 +83,7 @@ pub(super) async fn register_certificate(State(shared): State<Arc<SandboxState>>
     let app = app(&shared.world, form.client_id)?;
     let der = match &form.cer {
         Some(_) if form.name.is_some() || form.version.is_some() => {
-            return Err(wrong("want the certificate of the vault or `cer`, not both"));
+            return Err(wrong("name a certificate of the vault or give `cer`, not both"));
         }
         Some(text) => der_of(text).ok_or_else(|| wrong("cer is PEM, or DER in base64"))?,
         None => {
@@ -119,7 +119,7 @@ pub(super) async fn remove_certificate(State(shared): State<Arc<SandboxState>>, 
     let form: RemoveForm = read(&body)?;
     let app = app(&shared.world, form.client_id)?;
     if !shared.world.remove_certificate(&app, &form.thumbprint) {
-        return Err(wrong("the app has no certificate of this thumbprint"));
+        return Err(wrong("the app has no certificate with this thumbprint"));
     }
     Ok(Json(json!({"client_id": app, "removed": form.thumbprint})))
 }
@@ -241,6 +241,6 @@ fn app(world: &World, client_id: Option<String>) -> Reply<String> {
 
 fn address(shared: &SandboxState, name: Option<&str>) -> Reply<SecretAddress> {
     let name = SecretName::parse(name.unwrap_or(CERTIFICATE));
-    let name = name.ok_or_else(|| wrong("a name has letters, digits and dashes"))?;
+    let name = name.ok_or_else(|| wrong("a name may contain only letters, digits and dashes"))?;
     Ok(SecretAddress { vault: Arc::clone(&shared.origin), name })
 }
