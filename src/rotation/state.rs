@@ -9,10 +9,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::ports::Acceptance;
-use crate::ports::IdentityExpiry;
 use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind};
+use crate::ports::{Acceptance, IdentityExpiry};
 use crate::process::clock::Timestamp;
 use crate::rotation::holds::Stake;
 use crate::rotation::strict;
