@@ -162,8 +162,10 @@ impl SigningCertificate {
 }
 
 fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text: Zeroizing<String> = Zeroizing::new(text.split_whitespace().collect());
-    STANDARD.decode(text.as_bytes()).ok().map(Zeroizing::new)
+    // Allocated at full size: growing would leave copies that are not wiped.
+    let mut joined = Zeroizing::new(String::with_capacity(text.len()));
+    joined.extend(text.split_whitespace());
+    STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
 }
 
 /// Parses PEM. Some stores change the line breaks of PEM to the two characters `\n`, or to blanks.
@@ -176,7 +178,8 @@ fn of_pem(text: &str) -> Result<Contents, CertificateError> {
     while let Some((_, begun)) = rest.split_once("-----BEGIN ") {
         let (label, body) = begun.split_once("-----").ok_or(CertificateError::NotACertificate)?;
         let (body, after) = body.split_once("-----END ").ok_or(CertificateError::NotACertificate)?;
-        let body = Zeroizing::new(body.replace("\\r", " ").replace("\\n", " "));
+        let once = Zeroizing::new(body.replace("\\r", " "));
+        let body = Zeroizing::new(once.replace("\\n", " "));
         let der = of_base64(&body).ok_or(CertificateError::NotACertificate)?;
         if label.ends_with("PRIVATE KEY") {
             contents.keys.push(der);
