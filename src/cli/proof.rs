@@ -129,7 +129,7 @@ async fn exchange(
     };
     if is_rejected
         && let Some(version) = &credential.version
-        && let (Some(older), _) = rotator.older_credential(&credential.client_id, &version.id, id).await
+        && let Some(older) = rotator.older_credential(&credential.client_id, &version.id, id).await.found
     {
         return exchange_once(rotator, token, &older, id).await;
     }

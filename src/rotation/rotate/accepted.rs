@@ -25,8 +25,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if self.try_credential(&newest, id).await != CredentialVerdict::Rejected {
             return Ok(newest);
         }
-        let (older, _) = self.older_credential(&newest.client_id, &version.id, id).await;
-        Ok(older.unwrap_or(newest))
+        let search = self.older_credential(&newest.client_id, &version.id, id).await;
+        Ok(search.found.unwrap_or(newest))
     }
 
     /// Reads the credential for one step. If Entra has rejected the newest version, first tries it again with a request
@@ -98,11 +98,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             return false;
         }
         let client_id = rejected.client_id.clone();
-        let (older, calls) = self.older_credential(&client_id, &newest.id, attempt.id).await;
-        state.note_vault_calls(calls, self.clock.now());
-        let Some(older) = older else {
-            state.older_credential = None;
-            state.older_tried = Some(Box::new((newest.id, now)));
+        let search = self.older_credential(&client_id, &newest.id, attempt.id).await;
+        state.note_vault_calls(search.calls, self.clock.now());
+        let Some(older) = search.found else {
+            // An outage says nothing about the older versions.
+            if search.is_certain {
+                state.older_credential = None;
+                state.older_tried = Some(Box::new((newest.id, now)));
+            }
             return false;
         };
         state.older_tried = None;

@@ -74,6 +74,15 @@ impl AppCredential {
     }
 }
 
+/// The result of a search for an older version of the credential that Entra accepts.
+pub(crate) struct OlderSearch {
+    pub(crate) found: Option<AppCredential>,
+    /// The number of calls to the vault.
+    pub(super) calls: usize,
+    /// Whether each version was read and got Entra's verdict. After an outage, another search may find one.
+    pub(super) is_certain: bool,
+}
+
 /// A value that was read, and the number of vault calls for it.
 type Read<T> = Result<(T, usize), Failure>;
 
@@ -286,14 +295,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         client_id: &str,
         rejected: &VersionId,
         id: Uuid,
-    ) -> (Option<AppCredential>, usize) {
-        let Some(at) = self.grant.app.credential.in_vault() else { return (None, 0) };
+    ) -> OlderSearch {
+        let mut search = OlderSearch { found: None, calls: 0, is_certain: true };
+        let Some(at) = self.grant.app.credential.in_vault() else { return search };
         let listed = match &self.grant.app.credential {
             CredentialSource::VaultKey(_) => self.vaults().certificate_versions(at, id).await,
             _ => self.vaults().versions(at, id).await,
         };
-        let mut calls = 1;
-        let Ok(mut versions) = listed else { return (None, calls) };
+        search.calls += 1;
+        let Ok(mut versions) = listed else { return OlderSearch { is_certain: false, ..search } };
         let now = self.clock.now();
         versions.sort_by_key(|version| std::cmp::Reverse(version.created));
         let older = versions.iter().filter(|version| {
@@ -301,14 +311,19 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         });
         for version in older.take(OLDER_VERSIONS_TRIED) {
             let read = self.read_version(client_id.to_owned(), Some(&version.id), id).await;
-            calls += 1;
-            let Ok((credential, _)) = read else { continue };
-            calls += credential.calls_to_prove();
-            if self.try_credential(&credential, id).await == CredentialVerdict::Accepted {
-                return (Some(credential), calls);
+            search.calls += 1;
+            let Ok((credential, _)) = read else {
+                search.is_certain = false;
+                continue;
+            };
+            search.calls += credential.calls_to_prove();
+            match self.try_credential(&credential, id).await {
+                CredentialVerdict::Accepted => return OlderSearch { found: Some(credential), ..search },
+                CredentialVerdict::Rejected => {}
+                CredentialVerdict::Untested | CredentialVerdict::NoAnswer => search.is_certain = false,
             }
         }
-        (None, calls)
+        search
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use perennial::alert::rules::EventKind::{Opened, Resolved};
+use perennial::net::no_response::NoResponse;
 use perennial::ports::failure::Kind;
-use perennial::sandbox::world::{Action, CertificatePolicy, ContentType, Operation, Partner, Peer, World};
+use perennial::sandbox::world::{
+    Action, CertificatePolicy, ContentType, Fault, FaultEffect, Operation, Partner, Peer, World,
+};
 use perennial::status::snapshot::TokenState;
 use perennial::token::app::CredentialSource;
 use perennial::token::managed::ManagedToken;
@@ -126,6 +129,27 @@ fn a_renewed_certificate_that_entra_does_not_know_is_a_condition_and_no_outage()
 
         assert_eq!(town.chat.of(Kind::AppCertificateUnregistered).last(), Some(&Resolved));
         assert_eq!((town.holding(), town.state()), (vec![], TokenState::Current));
+    });
+}
+
+#[test]
+fn an_outage_of_entra_does_not_end_the_use_of_an_older_version() {
+    in_town(1, in_vault, &async |town| {
+        let world = &town.world;
+        town.start();
+        pass(DAY).await;
+        make(world, CertificatePolicy::default());
+        pass(DAY).await;
+        assert_eq!(town.chat.of(Kind::AppCertificateUnregistered), [Opened]);
+        let down = FaultEffect::Transport(NoResponse::TimedOut);
+        world.inject(Fault::of(Peer::Entra, down.clone()));
+        world.inject(Fault::of(Peer::Entra, down).on(Operation::Identity));
+        pass(HOUR * 8).await;
+        world.clear_faults(Some(Peer::Entra));
+        pass(HOUR * 2).await;
+
+        assert_eq!(town.state(), TokenState::Current);
+        assert_eq!(town.chat.of(Kind::AppCredentialRefused), []);
     });
 }
 
