@@ -179,7 +179,7 @@ async fn rehearse_until_allowed(
     loop {
         let mut steps = vec![configured(config, global)];
         steps.extend(config.warnings().into_iter().map(|told| CheckStep::warning("limits", told)));
-        steps.extend(rehearse(config, args, &clock, hold, interrupt).await?);
+        steps.extend(Box::pin(rehearse(config, args, &clock, hold, interrupt)).await?);
         let code = steps.iter().fold(ExitCode::Done, |worst, step| worst.gravest(step.code));
         let refused = steps.iter().find(|step| token::may_come_by_itself(step));
         match refused {
