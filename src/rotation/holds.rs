@@ -117,8 +117,10 @@ mod tests {
         let holds = Holds::new(2);
         let (mine, other) = (holds.of(0), holds.of(1));
         let stop = CancellationToken::new();
+        assert!(!mine.is_successor());
         mine.set(Stake::Successor);
         other.set(Stake::Successor);
+        assert!(mine.is_successor());
         stop.cancel();
 
         let freed = async {

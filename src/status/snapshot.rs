@@ -359,6 +359,9 @@ impl Snapshot {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 fn standing(state: &State) -> TokenState {
     // The state stays unknown until a rejection is confirmed.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);

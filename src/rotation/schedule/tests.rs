@@ -7,6 +7,7 @@ use crate::ports::failure::Kind;
 use crate::process::clock::rfc3339;
 use crate::rotation::samples;
 use crate::rotation::state::PendingSave;
+use crate::rotation::told::Marks;
 use crate::token::version::VersionId;
 
 fn at(hours: i64) -> Timestamp {
@@ -309,4 +310,51 @@ fn attempts_are_spread_over_the_day_unless_a_successor_is_held() {
 
     assert!(held < at(1) + TimeDelta::minutes(5), "{held}");
     assert!(retry_at(Phase::Current) > at(1) + TimeDelta::minutes(30));
+}
+
+#[test]
+fn vault_calls_wait_for_the_daily_limit_unless_a_person_is_awaited() {
+    let timing = timing();
+    let mut full = current(ours());
+    full.note_vault_calls(60, at(0));
+    let mut watching = samples::failed(current(ours()), failure(Remedy::Login), at(0), 1);
+    watching.vault_calls = full.vault_calls.clone();
+
+    assert_eq!(timing.room_for_vault_calls(&full, 1, at(1)), at(24));
+    assert_eq!(timing.room_for_vault_calls(&full, 0, at(1)), at(1), "no call needs room");
+    assert_eq!(timing.room_for_vault_calls(&watching, 1, at(1)), at(1), "checks have their own limit");
+}
+
+#[test]
+fn a_token_whose_issuer_returns_the_same_token_is_only_proved() {
+    let timing = timing();
+    let mut state = current(ours());
+    state.facts.as_mut().expect("proved").proved_at = Some(at(8 * 24));
+    assert!(timing.due_at(&state, at(8 * 24)) <= at(8 * 24), "the rotation is due");
+
+    state.facts.as_mut().expect("proved").same_token_at = Some(at(0));
+    assert!(timing.due_at(&state, at(8 * 24)) > at(8 * 24 + 5));
+
+    let mut foreign = current(version(&[]));
+    foreign.foreign_rotated_at = Some(at(0));
+    assert!(timing.due_at(&foreign, at(1)) > at(5), "a foreign version is rotated once a day");
+}
+
+#[test]
+fn marks_of_alerts_are_written_when_the_vault_can_accept_them() {
+    let timing = timing();
+    let mut marks = Marks::default();
+    marks.add(1);
+    let told = |state: State| {
+        let state = State { told: Some(marks.clone()), ..state };
+        timing.told_tags(&state, at(1)).is_some()
+    };
+    let outage = |kind| Failure::new(kind, RETRY, FailureSubject::Token, "x");
+    let after = |mark_after| State { mark_after: Some(mark_after), ..current(ours()) };
+    let unsaved = Phase::Unsaved(Box::new(samples::pending(ours(), at(0))));
+
+    assert!(told(current(ours())) && told(after(at(1))) && !told(after(at(2))));
+    assert!(!told(State { phase: unsaved, ..current(ours()) }), "the marks go with the successor");
+    assert!(!told(samples::failed(current(ours()), outage(Kind::VaultUnreachable), at(0), 1)));
+    assert!(told(samples::failed(current(ours()), outage(Kind::EntraUnreachable), at(0), 1)));
 }

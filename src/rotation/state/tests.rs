@@ -109,3 +109,18 @@ fn limits_grow_with_the_proofs_that_the_policy_asks_for() {
     assert_eq!(of(1, 168), (48, 48, 192));
     assert_eq!(of(1, 1), (96, 96, 384));
 }
+
+#[test]
+fn a_clock_correction_moves_the_waits_of_both_slots_by_the_same_span() {
+    let now = Timestamp::UNIX_EPOCH + DAY * 10;
+    let failure = |remedy| Failure::new(Kind::VaultRefused, remedy, FailureSubject::History, "as told");
+    let state = samples::proved(samples::version("v", now), now);
+    let blocked = samples::failed(state, failure(Remedy::Operator), now, 1);
+    let mut state = samples::failed(blocked, failure(Remedy::Retry), now, 1);
+
+    state.shift_waits(DAY);
+
+    let (blocked, outage) = (state.blocked.expect("blocked"), state.outage.expect("an outage"));
+    assert_eq!((blocked.next_check_at, blocked.again_at, outage.retry_at), (now + DAY, now + DAY, now + DAY));
+    assert_eq!((blocked.since, outage.since), (now, now));
+}

@@ -383,3 +383,15 @@ fn a_wrong_clock_is_ahead_or_behind() {
         assert!(condition.summary.ends_with(said), "{}", condition.summary);
     }
 }
+
+#[test]
+fn a_foreign_writer_and_a_restored_sign_in_are_reported_for_a_day() {
+    let seen = |seen_at: Timestamp| {
+        let foreign_writer = Some(crate::rotation::state::ForeignWriter { since: seen_at, seen_at });
+        let recent = samples::proved(version(), now());
+        kinds_of_state(&State { foreign_writer, unburied_at: Some(seen_at), ..recent })
+    };
+    let hour = TimeDelta::hours(1);
+    assert_eq!(seen(now() - TOLD_FOR + hour), [Kind::ForeignWriter, Kind::BuriedSignIn]);
+    assert_eq!(seen(now() - TOLD_FOR), []);
+}

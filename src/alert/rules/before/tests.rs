@@ -68,6 +68,15 @@ fn incidents_that_ended_while_no_process_ran_are_resolved_by_marks() {
     assert_eq!(unmarked, UNMARKED.into(), "what no tag could say");
 }
 
+#[test]
+fn an_incident_reported_before_is_opened_again_only_at_a_sink_that_keeps_incidents() {
+    for (sink, opened) in [(chat(), 0), (pager(), 1)] {
+        let reported = works(Some(told_before(&sink, Kind::LoginRequired)));
+        let due = SinkState::new(sink, now()).due(&[reported], &[refused()], now());
+        assert_eq!(due.iter().filter(|change| change.what == EventKind::Opened).count(), opened, "{due:?}");
+    }
+}
+
 /// Perennial's first version identified an incident by the token's name and wrote no marks. An incident of the first
 /// version is closed and reported under its new id.
 #[test]

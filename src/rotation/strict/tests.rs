@@ -1,0 +1,130 @@
+//! Tests of the marks of redemptions under way.
+
+use super::*;
+
+use crate::rotation::samples;
+
+const BY: Uuid = Uuid::from_u128(1);
+
+fn now() -> Timestamp {
+    Timestamp::from_timestamp(1_770_000_000, 0).expect("in range")
+}
+
+fn minutes(count: i64) -> TimeDelta {
+    TimeDelta::minutes(count)
+}
+
+fn marked(version: &Version, mark: &Mark) -> Version {
+    Version { tags: mark.put(&version.tags).expect("there is room"), ..version.clone() }
+}
+
+/// Returns a version that another process's redemption has just marked, and the mark.
+fn sample() -> (Version, Mark) {
+    let version = samples::version("v", now() - minutes(60));
+    let mark = Mark::new(&version, BY, "run", now());
+    (marked(&version, &mark), mark)
+}
+
+#[test]
+fn a_mark_is_read_back_and_leaves_other_tags_alone() {
+    let (version, mark) = sample();
+
+    assert_eq!(Mark::on(&version), Some(mark.clone()));
+    assert_eq!(unmarked(&version), Tags::new());
+    let renewed = mark.renewed(now() + minutes(5));
+    assert_eq!(Mark::on(&marked(&version, &renewed)), Some(renewed));
+}
+
+#[test]
+fn a_mark_is_honored_for_15_minutes_unless_it_is_renewed_or_ones_own() {
+    let (version, mark) = sample();
+    let free = |version: &Version, claim, after| {
+        let now = now() + minutes(after);
+        let sighted = Mark::on(version).map(|mark| Box::new((mark, now - SEEN_FOR)));
+        may_be_claimed(&mut State { claim, sighted, ..State::unknown(now) }, version, now).is_ok()
+    };
+
+    for (after, is_free) in [(-20, true), (-14, false), (0, false), (14, false), (15, true)] {
+        assert_eq!(free(&version, None, after), is_free, "{after}");
+        assert!(free(&version, Some(BY), after), "{after}");
+        assert_eq!(free(&version, Some(Uuid::nil()), after), is_free, "{after}");
+    }
+    assert!(!mark.is_to_be_renewed(now() + minutes(4)) && mark.is_to_be_renewed(now() + minutes(5)));
+    assert!(!free(&marked(&version, &mark.renewed(now() + minutes(5))), None, 19));
+}
+
+#[test]
+fn an_old_mark_must_be_seen_unchanged_for_a_while() {
+    let (version, mark) = sample();
+    let mut state = State::unknown(now());
+    let mut free =
+        |version: &Version, after| may_be_claimed(&mut state, version, now() + minutes(after)).is_ok();
+
+    assert!(!free(&version, 60) && !free(&version, 64) && free(&version, 65));
+    let renewed = marked(&version, &mark.renewed(now() + minutes(30)));
+    assert!(!free(&renewed, 66) && free(&renewed, 71));
+    let fresh = State::unknown(now());
+    assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(359)).is_err());
+    assert!(may_be_claimed(&mut fresh.clone(), &version, now() + minutes(360)).is_ok());
+}
+
+#[test]
+fn ones_own_contested_mark_must_stand_for_a_while() {
+    let (version, mark) = sample();
+    let sighted = Some(Box::new((mark, now())));
+    let mut state = State { claim: Some(BY), sighted, ..State::unknown(now()) };
+    let mut free = |after| may_be_claimed(&mut state, &version, now() + minutes(after)).is_ok();
+    assert!(!free(4) && free(5));
+}
+
+#[test]
+fn a_copied_or_unreadable_mark_is_ignored() {
+    let (version, _) = sample();
+    let copy = Version { created: now() + TimeDelta::seconds(1), ..version.clone() };
+    assert_eq!(Mark::on(&copy), None);
+    for text in ["", "x", "2026-02-02T02:40:00Z", "2026-02-02T02:40:00Z 2026-02-02T02:40:00Z x run"] {
+        let tags = Tags::from([(tag::REDEEMING, text)]);
+        assert_eq!(Mark::on(&Version { tags, ..version.clone() }), None, "{text}");
+    }
+}
+
+#[test]
+fn a_mark_replaces_only_tags_that_a_failed_redemption_restores() {
+    let (version, mark) = sample();
+    let full = |own: &[&str]| {
+        let mut tags: Tags = own.iter().map(|name| (*name, "x")).collect();
+        (tags.len()..MAX_TAGS).for_each(|nth| tags.insert(&format!("foreign-{nth}"), "x"));
+        mark.put(&tags)
+    };
+
+    let put = full(&[tag::PROVED_AT, tag::VERDICT]).expect("in the place of the verdict");
+    assert!(put.contains(tag::PROVED_AT) && !put.contains(tag::VERDICT));
+    assert_eq!(put.len(), MAX_TAGS);
+    assert!(full(&[tag::PROVED_AT]).is_some());
+    assert_eq!(full(&[]), None);
+    assert!(unsettled(&version, now() + TimeDelta::seconds(59)).is_none());
+    assert!(unsettled(&version, now() + minutes(1)).is_some());
+}
+
+#[test]
+fn each_failure_says_what_happened_and_what_to_do() {
+    let (_, mark) = sample();
+    let action = |failure: &Failure| String::from(failure.action.clone().unwrap_or_default());
+    let refused = |remedy| Failure {
+        is_definite: false,
+        ..Failure::new(Kind::LoginRequired, remedy, FailureSubject::Grant, "AADSTS70000")
+    };
+
+    let elsewhere = elsewhere(&mark);
+    assert!(elsewhere.summary.contains("another process (`run`)"), "{elsewhere:?}");
+    assert!(action(&elsewhere).starts_with("keep that process running"), "{elsewhere:?}");
+    assert_eq!(action(&no_room()), "remove a tag from the newest version");
+    assert!(
+        withheld(refused(Remedy::Operator))
+            .summary
+            .starts_with("AADSTS70000; the stored token no longer works")
+    );
+    let lost = lost_answer(refused(Remedy::Login), &mark);
+    assert!(lost.is_definite && lost.summary.contains("with its successor was lost"), "{lost:?}");
+    assert!(!lost_answer(refused(Remedy::Retry), &mark).is_definite);
+}
