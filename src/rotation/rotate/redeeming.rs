@@ -188,14 +188,21 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let failure = error.failure();
         let federated = failure.advice == Some(Advice::FederatedCredential);
         let begun_at = credential.created().or(first_read_at.filter(|_| federated));
-        let fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > self.clock.now());
         match error {
-            IssuerError::Refused(_) if fresh && failure.advice.is_some_and(Advice::may_be_propagation) => {
-                Failure { remedy: Remedy::Retry, is_definite: false, ..failure }
-            }
+            IssuerError::Refused(_) => unless_fresh(failure, begun_at, self.clock.now()),
             _ => failure,
         }
     }
+}
+
+/// Returns the failure for a rejection of a credential that is in use since `begun_at`. While the credential is new,
+/// Entra may not know it yet, and the failure is not definite.
+fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
+    let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
+    if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {
+        return Failure { remedy: Remedy::Retry, is_definite: false, ..failure };
+    }
+    failure
 }
 
 fn note_unverified(facts: &mut Facts, unverified: Unverified, now: Timestamp, attempt: &mut Attempt) {
@@ -218,4 +225,29 @@ fn unusable_value() -> Failure {
 fn budget_spent() -> Failure {
     let summary = "daily redemption limit reached for this token";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Grant, summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejected_credential_is_waited_for_only_while_it_is_new() {
+        let now = Timestamp::UNIX_EPOCH;
+        let waits = |advice, age: Option<TimeDelta>| {
+            let about = FailureSubject::AppCredential;
+            let failure = Failure::new(Kind::AppCredentialRefused, Remedy::Operator, about, "as told");
+            let failure = Failure { advice: Some(advice), ..failure };
+            let told = unless_fresh(failure, age.map(|age| now - age), now);
+            assert_eq!(told.remedy == Remedy::Retry, !told.is_definite, "{told:?}");
+            !told.is_definite
+        };
+        let second = TimeDelta::seconds(1);
+
+        for advice in [Advice::ClientSecret, Advice::Assertion, Advice::FederatedCredential] {
+            assert!(waits(advice, Some(CREDENTIAL_SETTLES - second)), "{advice:?}");
+            assert!(!waits(advice, Some(CREDENTIAL_SETTLES)) && !waits(advice, None), "{advice:?}");
+        }
+        assert!(!waits(Advice::AppId, Some(second)), "time does not end it");
+    }
 }
