@@ -220,8 +220,7 @@ fn outcome(answer: &Result<AsyncRawResponse, SdkError>) -> Result<u16, NoRespons
             | SdkError::TooLong(status)
             | SdkError::NoTokenOfHost(status),
         ) => Ok(*status),
-        // An exchange does not produce these errors. In these cases, no request was sent, or the error carries no
-        // information.
+        // No request was sent, or the error carries no information.
         Err(SdkError::Astray | SdkError::OtherAudience | SdkError::NoAssertion(_) | SdkError::NoToken(_)) => {
             Err(NoResponse::Cut)
         }

@@ -27,8 +27,8 @@ Examples:
 
 An access token is valid for 60 to 90 minutes. Request one once an hour and keep
 it. Entra treats about 15 identical requests within five minutes as a loop. It
-then rejects further ones, including the daemon's (AADSTS50196). Stay below 5 in
-five minutes for each token.
+then rejects further ones, including the daemon's (AADSTS50196). For each
+configured token, request fewer than 5 access tokens in any five minutes.
 
 The command only reads the vault, and the stored refresh token stays valid. With
 --tenant, the app needs consent in that customer's tenant. user_oid is then not

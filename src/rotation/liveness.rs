@@ -3,7 +3,8 @@
 //! Owns the last sign of life of each task, and nothing else. A supervisor acts on a stalled task. One task needs eight
 //! bytes.
 //!
-//! The time is tokio's, which stops while the host is suspended. So a host that wakes up does not look stalled.
+//! This module uses tokio's clock. That clock stops while the host is suspended. So a host that wakes up does not look
+//! stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -42,7 +42,8 @@ const STANDS: TimeDelta = TimeDelta::minutes(15);
 /// must then stay unchanged as long. A process that holds the successor writes its mark again at its next attempt to
 /// save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
-/// The age at which a mark's process counts as dead without observation. `rotate` ends before that age.
+/// At this age of a mark, its process counts as dead. Another process need not watch the mark first. `rotate` ends
+/// before that age.
 const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 /// The interval at which a process that holds a successor renews its mark.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
