@@ -359,9 +359,6 @@ impl Snapshot {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 fn standing(state: &State) -> TokenState {
     // The state stays unknown until a rejection is confirmed.
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.is_confirmed);
@@ -382,3 +379,6 @@ fn user(grant: &ManagedToken, state: &State) -> Option<Box<str>> {
     let proved = state.known().and_then(|facts| facts.user_oid.as_deref());
     [noted, proved, grant.user_oid.as_deref()].into_iter().flatten().find_map(text::guid).map(Into::into)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,9 @@ pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
 
 /// Whether a version's tags show that it is invalid for good. Three marks do not show it: a policy's mark, a mark older
 /// than its version, and a mark of Perennial's first release. If a mark is older than its version, a tool copied it from
-/// another version. The first release recorded no codes. Each process tries a version with such a mark once more. The first release also
-/// passes a code on to a sign-in that it stores, and may record another rejection beside it. So the code counts only
-/// together with its own kind.
+/// another version. The first release recorded no codes. Each process tries a version with such a mark once more. The
+/// first release also passes a code on to a sign-in that it stores, and may record another rejection beside it. So the
+/// code counts only together with its own kind.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());

@@ -326,14 +326,14 @@ fn vault_calls_wait_for_the_daily_limit_unless_a_person_is_awaited() {
 }
 
 #[test]
-fn a_token_whose_issuer_returns_the_same_token_is_only_proved() {
+fn a_token_that_may_not_be_rotated_yet_is_only_proved() {
     let timing = timing();
     let mut state = current(ours());
     state.facts.as_mut().expect("proved").proved_at = Some(at(8 * 24));
     assert!(timing.due_at(&state, at(8 * 24)) <= at(8 * 24), "the rotation is due");
 
     state.facts.as_mut().expect("proved").same_token_at = Some(at(0));
-    assert!(timing.due_at(&state, at(8 * 24)) > at(8 * 24 + 5));
+    assert!(timing.due_at(&state, at(8 * 24)) > at(8 * 24 + 5), "the issuer returns the same token");
 
     let mut foreign = current(version(&[]));
     foreign.foreign_rotated_at = Some(at(0));
