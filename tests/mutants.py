@@ -5,8 +5,8 @@
 
 All changes are compiled into one program. A changed function holds its body several times, and the environment variable
 PERENNIAL_MUTANT picks one of them. The unit tests run first. The simulation, by chance and by story, runs on what the
-unit tests let pass, which takes 40 seconds. Needs cargo-mutants (`cargo install cargo-mutants --locked`) and works in a copy of the tree below
-the target directory. Half an hour on two cores.
+unit tests let pass, which takes 40 seconds. Needs cargo-mutants (`cargo install cargo-mutants --locked`) and works in a
+copy of the tree below the target directory. Half an hour on two cores.
 """
 
 import collections
