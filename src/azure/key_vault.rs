@@ -27,6 +27,7 @@ use azure_security_keyvault_secrets::models::{
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use futures::TryStreamExt as _;
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -42,7 +43,7 @@ use crate::net::http::Http;
 use crate::net::no_response::NoResponse;
 use crate::ports::{IdentityExpiry, SecretUpdate, Vault, VaultError};
 use crate::token::secret::SecretAddress;
-use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 /// The time limit of one call, including the challenge and the access token.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -211,8 +212,8 @@ impl Vault for KeyVault {
     async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
         self.call(&at.vault, |line| async move {
             let parameters = SetSecretParameters {
-                value: Some(new.value.expose().to_owned()),
-                content_type: Some(CONTENT_TYPE.to_owned()),
+                value: Some(new.value.expose_secret().to_owned()),
+                content_type: new.content_type.map(str::to_owned),
                 secret_attributes: Some(SecretAttributes {
                     enabled: Some(true),
                     expires: OffsetDateTime::from_unix_timestamp(new.expires.timestamp()).ok(),

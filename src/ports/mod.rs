@@ -27,6 +27,7 @@ pub mod advice;
 pub mod answer;
 pub mod client;
 pub mod diagnosis;
+pub mod directory;
 pub mod failure;
 pub mod oauth_error;
 mod shared;

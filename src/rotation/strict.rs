@@ -31,7 +31,7 @@ use crate::process::text;
 use crate::rotation::state::{Phase, State};
 use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
-use crate::token::version::{MAX_TAGS, NewVersion, Stored, Version, tag};
+use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version, tag};
 
 /// The time that the three steps of a claim use. A read and a write of Key Vault take about a tenth of it.
 pub const SETTLES: Duration = Duration::from_secs(2);
@@ -217,7 +217,7 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     for nth in 0..=MAX_TAGS {
         tags.insert(&format!("trial-{nth}"), "");
     }
-    NewVersion { value: stored.refresh_token(), expires, tags }
+    NewVersion { value: stored.value.clone(), content_type: Some(CONTENT_TYPE), expires, tags }
 }
 
 /// Returns a failure if the version's tag names another user than the configuration. The check runs before the token is

@@ -190,14 +190,21 @@ impl Stored {
     pub fn refresh_token(&self) -> RefreshToken {
         RefreshToken::new(self.value.expose_secret())
     }
+
+    /// Whether this version has this value.
+    pub fn has_value(&self, value: &SecretString) -> bool {
+        self.value.expose_secret() == value.expose_secret()
+    }
 }
 
 /// A version to write to the vault.
 #[derive(Clone, Debug)]
 pub struct NewVersion {
-    /// The refresh token, which becomes the secret value.
-    pub value: RefreshToken,
-    /// When the refresh token expires.
+    /// The value: a refresh token or an app's client secret.
+    pub value: SecretString,
+    /// What kind of value it is, for people. `None` for a client secret, which other programs read as they always did.
+    pub content_type: Option<&'static str>,
+    /// When the value expires.
     pub expires: Timestamp,
     pub tags: Tags,
 }
@@ -254,7 +261,13 @@ impl NewVersion {
         if let Some(told) = from.foreign.get(tag::TOLD).filter(|_| tags.len() < MAX_TAGS) {
             tags.push((tag::TOLD, told.to_owned()));
         }
-        (Self { value, expires: from.issued_at + lifetime, tags: tags.into_iter().collect() }, dropped)
+        let new = Self {
+            value: SecretString::from(value.expose()),
+            content_type: Some(CONTENT_TYPE),
+            expires: from.issued_at + lifetime,
+            tags: tags.into_iter().collect(),
+        };
+        (new, dropped)
     }
 }
 

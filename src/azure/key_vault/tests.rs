@@ -8,16 +8,15 @@ use std::{env, fs};
 
 use axum::response::Response as Answer;
 use futures::future::join_all;
-use secrecy::ExposeSecret as _;
 
 use crate::azure::cloud::CloudName;
 use crate::net::calls::CallLabels;
 use crate::net::loopback;
 use crate::net::loopback::{Loopback, Seen, reply};
 use crate::ports::{Forbidden, SecretRole};
-use crate::token::RefreshToken;
 use crate::token::secret::{SecretName, Source};
 use crate::token::tags::Tags;
+use crate::token::version::CONTENT_TYPE;
 
 const TOKEN: &str = "POST /tenant/oauth2/v2.0/token";
 const CHALLENGE: &str = r#"Bearer authorization="https://x/t", resource="https://vault.azure.net""#;
@@ -171,7 +170,8 @@ async fn ten_tokens_at_a_cold_vault_cost_one_challenge() {
 async fn a_version_is_written_with_value_tags_and_expiry() {
     let fixture = Fixture::new(|_| secret("x")).await;
     let new = NewVersion {
-        value: RefreshToken::new("0.next"),
+        value: "0.next".into(),
+        content_type: Some(CONTENT_TYPE),
         expires: at("2026-01-07T08:53:20Z"),
         tags: Tags::from([("managed-by", "perennial")]),
     };

@@ -232,7 +232,7 @@ impl LoginSession {
             }
             // The read also follows a lost answer, since the version may have been written.
             let read = match self.rotator.vault.newest(at, self.id).await {
-                Ok(stored) if stored.refresh_token() == new.value => return Ok(stored.version.id),
+                Ok(stored) if stored.has_value(&new.value) => return Ok(stored.version.id),
                 // The vault may return the previous version for a moment longer. The previous version does not count.
                 Ok(stored) if written && before != Some(&stored.version.id) => {
                     return Err(overtaken(&stored));

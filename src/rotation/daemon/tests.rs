@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -116,7 +116,7 @@ impl Vault for &Peers {
         }
         let mut written = lock(&self.written);
         let issued = new.expires - TimeDelta::days(90);
-        let mut new = stored(&format!("v{}", written.len()), new.value.expose(), new.tags.clone());
+        let mut new = stored(&format!("v{}", written.len()), new.value.expose_secret(), new.tags.clone());
         new.version.created = issued;
         written.push(new.clone());
         Ok(new.version)

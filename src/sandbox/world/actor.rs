@@ -34,7 +34,7 @@ use crate::token::AccessToken;
 use crate::token::claims::Claims;
 use crate::token::secret::SecretAddress;
 use crate::token::tags::Tags;
-use crate::token::version::{CONTENT_TYPE, NewVersion, Stored, Version, VersionId};
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
 /// One instance of a program. Each call is recorded with its name.
 #[derive(Clone)]
@@ -233,9 +233,9 @@ impl Vault for Actor {
     async fn write(&self, at: &SecretAddress, new: &NewVersion, _id: Uuid) -> Result<Version, VaultError> {
         self.enter_vault(Operation::Set, at).await?;
         let new = SetRequest {
-            value: new.value.expose().into(),
+            value: new.value.clone(),
             attributes: Attributes { expires: Some(new.expires), ..Attributes::default() },
-            content_type: Some(CONTENT_TYPE.to_owned()),
+            content_type: new.content_type.map(str::to_owned),
             tags: new.tags.clone(),
         };
         Ok(bare(&self.world.set_secret(&self.name, at, new).map_err(vault_error)?))

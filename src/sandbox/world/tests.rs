@@ -73,7 +73,7 @@ impl Scene {
     }
 
     fn new_version(&self, text: &str) -> NewVersion {
-        NewVersion { value: RefreshToken::new(text), expires: self.world.now(), tags: Tags::new() }
+        NewVersion { value: text.into(), content_type: None, expires: self.world.now(), tags: Tags::new() }
     }
 }
 

@@ -63,7 +63,7 @@ fn secrets_in_messages_between_rooms_are_not_shown() {
     });
     let state = State { phase: Phase::Unsaved(Box::new(pending)), ..State::unknown(base()) };
     let stored = Stored { version: version(), value: secret.clone(), read_at: None };
-    let new = NewVersion { value: refresh(), expires: base(), tags: [].into() };
+    let new = NewVersion { value: secret.clone(), content_type: None, expires: base(), tags: [].into() };
 
     assert!(!tells(&redeemed) && !tells(&redemption) && !tells(&state));
     assert!(!tells(&stored) && !tells(&stored.refresh_token()) && !tells(&new));

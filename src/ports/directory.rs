@@ -1,0 +1,136 @@
+//! Interface to the directory: what Microsoft Graph does with the credentials of an app registration.
+//!
+//! This module owns the trait and its errors. The meaning of Graph's codes is in `diagnosis::graph`. An error never
+//! contains a secret or a body.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::net::no_response::NoResponse;
+use crate::ports::client::ClientProof;
+use crate::ports::failure::Failure;
+use crate::process::clock::Timestamp;
+
+/// Who sends a request to the directory.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller<'a> {
+    /// The identity with which this process reads the vault.
+    VaultIdentity,
+    /// The app itself, in its home tenant.
+    App {
+        /// The app's home tenant: a GUID or a verified domain.
+        tenant: &'a str,
+        /// The app's id.
+        client_id: &'a str,
+        /// A credential that Entra accepts now.
+        proof: &'a ClientProof,
+    },
+}
+
+/// An app registration, as the directory lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The object id of the app registration. It differs from the app's client id.
+    pub object_id: Uuid,
+    /// The client secrets, without their values, in no particular order.
+    pub secrets: Vec<ListedSecret>,
+}
+
+/// A client secret, as the directory lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedSecret {
+    /// Entra's id of the secret.
+    pub key_id: Uuid,
+    /// The display name, which the creator chose.
+    pub name: Option<String>,
+    /// The first three characters of the value (docs/azure-facts.md F602). Some old secrets have no hint.
+    pub hint: Option<String>,
+    /// The beginning of the secret's validity, which is the time of its creation unless the creator chose another.
+    pub starts: Option<Timestamp>,
+    /// The end of the secret's validity.
+    pub ends: Option<Timestamp>,
+}
+
+/// A client secret that was created now. The directory never shows its value again.
+#[derive(Clone, Debug)]
+pub struct CreatedSecret {
+    /// Entra's id of the secret.
+    pub key_id: Uuid,
+    /// The value.
+    pub value: SecretString,
+    /// The end of its validity.
+    pub ends: Timestamp,
+}
+
+/// The credentials of app registrations. Each `id` is sent as the client request id.
+pub trait Directory {
+    /// Finds an app registration by the app's client id, and lists its credentials. Idempotent.
+    ///
+    /// # Errors
+    /// `Refused` with the status 404 if the caller's tenant has no such registration.
+    fn registration(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Registration, DirectoryError>> + Send;
+
+    /// Creates a client secret. Not idempotent: if the response is lost, a secret may exist that nobody knows. Its name
+    /// identifies it in the next list.
+    ///
+    /// # Errors
+    /// `diagnosis::graph` gives the meaning of a refusal.
+    fn add_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        name: &str,
+        ends: Timestamp,
+        id: Uuid,
+    ) -> impl Future<Output = Result<CreatedSecret, DirectoryError>> + Send;
+
+    /// Removes a client secret. A secret that is already gone counts as removed.
+    ///
+    /// # Errors
+    /// `diagnosis::graph` gives the meaning of a refusal.
+    fn remove_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        id: Uuid,
+    ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
+}
+
+/// Why the directory did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DirectoryError {
+    /// There was no response.
+    #[error("no answer from Microsoft Graph: {0}")]
+    Unreachable(NoResponse),
+    /// Microsoft Graph is throttling or failing, or another server answered in its place.
+    #[error("Microsoft Graph answered with status {status}")]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+        /// The wait that the service requested in `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// The response has a 2xx status but is not a valid answer.
+    #[error("Microsoft Graph's answer could not be read: {0}")]
+    NotUnderstood(&'static str),
+    /// The caller got no access token for Microsoft Graph.
+    #[error("no access token for Microsoft Graph: {}", .0.summary)]
+    NoToken(Box<Failure>),
+    /// Microsoft Graph refused the request.
+    #[error("Microsoft Graph refused with status {status}: {code}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Graph's code, such as `Authorization_RequestDenied`. Only letters, digits, `_`, `.` and `-`.
+        code: String,
+    },
+}
