@@ -8,6 +8,7 @@ pub mod token;
 pub mod net;
 pub mod ports;
 pub mod rotation;
+pub mod renewal;
 pub mod status;
 pub mod alert;
 pub mod serve;

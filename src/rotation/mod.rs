@@ -9,6 +9,7 @@ pub mod schedule;
 pub mod save;
 pub mod strict;
 pub mod pace;
+pub(crate) mod paced;
 pub mod turns;
 pub mod rotate;
 pub mod daemon;

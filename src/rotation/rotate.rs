@@ -33,7 +33,7 @@ mod redeeming;
 mod saving;
 mod turn;
 
-pub(crate) use self::credential::AppCredential;
+pub(crate) use self::credential::{AppCredential, read_client_id};
 
 /// Carries out the steps for one token.
 #[derive(Debug)]

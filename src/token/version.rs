@@ -69,7 +69,15 @@ pub mod tag {
     /// command of the redemption.
     pub const REDEEMING: &str = "redeeming";
 
-    /// All tags of Perennial. All other tags are foreign and are copied to the next version.
+    /// Entra's id of an app's client secret, on a version with a secret that Perennial created.
+    pub const KEY_ID: &str = "key-id";
+    /// Entra's id of the client secret that a renewed one replaces.
+    pub const REPLACES: &str = "replaces";
+
+    /// All tags of a renewed client secret.
+    pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
+
+    /// All tags of Perennial on a refresh token. All other tags are foreign and are copied to the next version.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -240,7 +248,7 @@ impl NewVersion {
     pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
         let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
         let mut put = |name, value| tags.push((name, value));
-        put(tag::MANAGED_BY, format!("perennial/{} {}", env!("CARGO_PKG_VERSION"), from.command));
+        put(tag::MANAGED_BY, managed_by(from.command));
         put(tag::ISSUED_AT, rfc3339(from.issued_at));
         put(tag::SIGNED_IN_AT, rfc3339(from.signed_in_at));
         put(tag::TENANT_ID, from.tenant_id.to_owned());
@@ -269,6 +277,35 @@ impl NewVersion {
         };
         (new, dropped)
     }
+
+    /// Creates a version of an app's client secret that was created at Entra. Foreign tags of the version before are
+    /// copied as far as there is room.
+    pub fn of_client_secret(value: SecretString, expires: Timestamp, from: &ClientSecretOrigin<'_>) -> Self {
+        let mut tags = vec![
+            (tag::MANAGED_BY, managed_by(from.command)),
+            (tag::ISSUED_AT, rfc3339(from.issued_at)),
+            (tag::KEY_ID, from.key_id.to_string()),
+        ];
+        tags.extend(from.replaces.map(|key_id| (tag::REPLACES, key_id.to_string())));
+        let foreign = from.before.iter().filter(|(name, _)| !tag::OF_CLIENT_SECRETS.contains(name));
+        tags.extend(foreign.map(|(name, value)| (name, value.to_owned())).take(MAX_TAGS - tags.len()));
+        Self { value, content_type: None, expires, tags: tags.into_iter().collect() }
+    }
+}
+
+/// Facts about a client secret that Perennial is about to write.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientSecretOrigin<'a> {
+    /// The command that writes it.
+    pub command: &'static str,
+    /// When Entra created it.
+    pub issued_at: Timestamp,
+    /// Entra's id of it.
+    pub key_id: Uuid,
+    /// Entra's id of the secret that it replaces, if known.
+    pub replaces: Option<Uuid>,
+    /// The tags of the version before.
+    pub before: &'a Tags,
 }
 
 /// The number of tags, out of 15, that Perennial reserves for its own records.
@@ -291,6 +328,11 @@ fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<S
         }
     }
     dropped
+}
+
+/// Returns the text of the tag `managed-by` for a command.
+fn managed_by(command: &str) -> String {
+    format!("perennial/{} {command}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Formats a verdict as the text of its tag.

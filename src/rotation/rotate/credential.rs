@@ -18,7 +18,7 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::ports::{Certificates as _, Issuer, Resource, SecretRole, Vault, VaultError};
 use crate::process::clock::Timestamp;
 use crate::process::text;
-use crate::token::app::CredentialSource;
+use crate::token::app::{CredentialSource, ManagedApp};
 use crate::token::certificate::{self, Assertion, CertificateFacts, SigningCertificate};
 use crate::token::local_secret;
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
@@ -89,22 +89,10 @@ type Read<T> = Result<(T, usize), Failure>;
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Reads the app's id and the newest version of its credential.
     pub(crate) async fn read_credential(&self, id: Uuid) -> Read<AppCredential> {
-        let (client_id, calls) = self.read_client_id(id).await?;
+        let (client_id, calls) =
+            read_client_id(&self.vaults(), &self.grant.app, self.grant.name.as_str(), id).await?;
         let (credential, more) = self.read_version(client_id, None, id).await?;
         Ok((credential, calls + more))
-    }
-
-    async fn read_client_id(&self, id: Uuid) -> Read<String> {
-        match &self.grant.app.client_id {
-            ConfigValue::Plain(value) => Ok((value.clone(), 0)),
-            ConfigValue::From(source) => {
-                let (value, version) = self.read_source(source, None, id).await?;
-                // Perennial shows the id and sends it in addresses. So the value must be a GUID: the source may hold a
-                // secret by mistake.
-                let id = text::guid(value.expose_secret()).ok_or_else(|| self.no_app_id(source))?;
-                Ok((id, usize::from(version.is_some())))
-            }
-        }
     }
 
     /// Reads a version of the credential. The default is the newest one.
@@ -119,7 +107,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut is_exportable = None;
         let (key, version, expires) = match &self.grant.app.credential {
             CredentialSource::Secret(source) => {
-                let (secret, version) = self.read_source(source, version, id).await?;
+                let (secret, version) = read_source(&self.vaults(), source, version, id).await?;
                 secret.expose_secret().hash(&mut hasher);
                 let expires = version.as_ref().and_then(|version| version.expires);
                 (CredentialKey::Secret(secret), version, expires)
@@ -146,7 +134,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 (CredentialKey::HostIdentity(identity.clone()), None, None)
             }
             CredentialSource::Assertion(source) => {
-                let (assertion, version) = self.read_source(source, version, id).await?;
+                let (assertion, version) = read_source(&self.vaults(), source, version, id).await?;
                 (CredentialKey::Assertion(assertion), version, None)
             }
         };
@@ -167,47 +155,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             })
         };
         if let Source::Secret(_) = source {
-            let (content, version) = self.read_source(source, version, id).await?;
+            let (content, version) = read_source(&self.vaults(), source, version, id).await?;
             return Ok((parsed(content.expose_secret().as_bytes())?, version));
         }
         let content = local_secret::read_bytes(source);
         let content = content
             .map_err(|error| unreadable(format!("the app's certificate could not be read: {error}")))?;
         Ok((parsed(&content)?, None))
-    }
-
-    async fn read_source(
-        &self,
-        from: &Source,
-        version: Option<&VersionId>,
-        id: Uuid,
-    ) -> Result<(SecretString, Option<Version>), Failure> {
-        let read = match from {
-            Source::Secret(address) => {
-                let answer = match version {
-                    Some(version) => self.vaults().read(address, version, id).await,
-                    None => self.vaults().newest(address, id).await,
-                };
-                let Stored { value, version, .. } =
-                    answer.map_err(|error| error.failure(SecretRole::Source, address))?;
-                local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
-                    .map(|value| (value, Some(version)))
-            }
-            local => local_secret::read_local(local).map(|value| (value, None)),
-        };
-        read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
-    }
-
-    fn no_app_id(&self, source: &Source) -> Failure {
-        let (name, key) = (&self.grant.name, self.grant.app.credential.key());
-        let summary = format!(
-            "{} must contain the client_id of {name}, but its value is not a GUID",
-            local_secret::place(source)
-        );
-        let action = format!(
-            "store the app's (client) id there, or correct client_id of {name}: it may name the source of {key}"
-        );
-        Failure { action: Some(action.into()), ..unreadable(summary) }
     }
 
     /// Returns the proof with which one request to a tenant authenticates the app.
@@ -327,8 +281,60 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
+/// Reads the id of an app, and returns the number of vault calls too. `name` is the name of the app or of its token.
+pub(crate) async fn read_client_id(
+    vaults: &(impl Vault + Sync),
+    app: &ManagedApp,
+    name: &str,
+    id: Uuid,
+) -> Read<String> {
+    let source = match &app.client_id {
+        ConfigValue::Plain(value) => return Ok((value.clone(), 0)),
+        ConfigValue::From(source) => source,
+    };
+    let (value, version) = read_source(vaults, source, None, id).await?;
+    // Perennial shows the id and sends it in addresses. So the value must be a GUID: the source may hold a secret by
+    // mistake.
+    let client_id = text::guid(value.expose_secret()).ok_or_else(|| no_app_id(source, app, name))?;
+    Ok((client_id, usize::from(version.is_some())))
+}
+
+fn no_app_id(source: &Source, app: &ManagedApp, name: &str) -> Failure {
+    let key = app.credential.key();
+    let summary = format!(
+        "{} must contain the client_id of {name}, but its value is not a GUID",
+        local_secret::place(source)
+    );
+    let action = format!(
+        "store the app's (client) id there, or correct client_id of {name}: it may name the source of {key}"
+    );
+    Failure { action: Some(action.into()), ..unreadable(summary) }
+}
+
+async fn read_source(
+    vaults: &(impl Vault + Sync),
+    from: &Source,
+    version: Option<&VersionId>,
+    id: Uuid,
+) -> Result<(SecretString, Option<Version>), Failure> {
+    let read = match from {
+        Source::Secret(address) => {
+            let answer = match version {
+                Some(version) => vaults.read(address, version, id).await,
+                None => vaults.newest(address, id).await,
+            };
+            let Stored { value, version, .. } =
+                answer.map_err(|error| error.failure(SecretRole::Source, address))?;
+            local_secret::usable(value.expose_secret().as_bytes(), &local_secret::place(from))
+                .map(|value| (value, Some(version)))
+        }
+        local => local_secret::read_local(local).map(|value| (value, None)),
+    };
+    read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
+}
+
 /// Returns the scope with which an app requests a token for itself, for the resource of the given scope.
-fn own_scope(scope: &str) -> String {
+pub(crate) fn own_scope(scope: &str) -> String {
     let first = scope.split_whitespace().next().unwrap_or_default();
     let resource = first.rsplit_once('/').map_or(first, |(resource, _)| resource);
     format!("{resource}/.default")

@@ -1,27 +1,23 @@
-//! A token's turn: the permits for its next step. Also counts each request.
+//! A token's turn: the permits for its next step.
 //!
 //! Owns which permits a step needs, and when. `pace` owns the limits, and `turns` owns the waiting.
 //!
 //! A rotation takes the permit for its new version before its redemption. After the redemption, the process holds a
 //! successor. For a `strict` token, that may be the only valid copy.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::{Attempt, Rotator};
-use crate::ports::client::VaultCertificate;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
-use crate::ports::{Certificates, IdentityExpiry, Issuer, Resource, SecretUpdate, Vault, VaultError};
+use crate::ports::{Issuer, Resource, Vault};
 use crate::rotation::event::Stepped;
 use crate::rotation::pace::{LOOP_SPAN, Limited, Redeemer, hash};
+use crate::rotation::paced::Paced;
 use crate::rotation::schedule;
 use crate::rotation::schedule::Next;
-use crate::rotation::state::{LISTED_A_PAGE, State};
-use crate::rotation::turns::{Needs, Permit, Turns};
-use crate::token::secret::SecretAddress;
-use crate::token::version::{NewVersion, Stored, Version, VersionId};
+use crate::rotation::state::State;
+use crate::rotation::turns::{Needs, Permit};
+use crate::token::version::Version;
 
 /// The longest wait of a running step for a further redemption. After this time, the first redemptions no longer count.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
@@ -113,95 +109,5 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     /// Returns the vaults, with their limits applied.
     pub(crate) fn vaults(&self) -> Paced<'_, V> {
         Paced { vault: &self.vault, turns: &self.turns, urgent: self.hold.is_successor() }
-    }
-}
-
-/// The vaults, with a permit and a count for each request. The caller has the permit for a new version.
-#[derive(Debug)]
-pub(crate) struct Paced<'a, V> {
-    vault: &'a V,
-    turns: &'a Turns,
-    urgent: bool,
-}
-
-impl<V> Paced<'_, V> {
-    async fn counted<T>(
-        &self,
-        at: &SecretAddress,
-        call: impl Future<Output = Result<T, VaultError>>,
-    ) -> Result<T, VaultError> {
-        let mut permit = self.turns.take(Limited::Calls(hash(&at.vault)), self.urgent).await;
-        if let Some(permit) = &mut permit {
-            permit.begin();
-        }
-        self.heeded(at, call.await)
-    }
-
-    /// Applies a pause that the vault asks for. Until its end, no other token begins a step in that vault.
-    fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
-        if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
-            self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
-        }
-        answer
-    }
-}
-
-impl<V: Vault + Sync> Certificates for Paced<'_, V> {
-    async fn certificate(
-        &self,
-        at: &SecretAddress,
-        version: Option<&VersionId>,
-        id: Uuid,
-    ) -> Result<VaultCertificate, VaultError> {
-        self.counted(at, self.vault.certificate(at, version, id)).await
-    }
-
-    async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        self.counted(at, self.vault.certificate_versions(at, id)).await
-    }
-
-    async fn sign(
-        &self,
-        at: &SecretAddress,
-        version: &VersionId,
-        digest: &[u8; 32],
-        id: Uuid,
-    ) -> Result<Vec<u8>, VaultError> {
-        self.counted(at, self.vault.sign(at, version, digest, id)).await
-    }
-}
-
-impl<V: Vault + Sync> Vault for Paced<'_, V> {
-    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
-        self.vault.identity_expiry()
-    }
-
-    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
-        self.counted(at, self.vault.newest(at, id)).await
-    }
-
-    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
-        self.counted(at, self.vault.read(at, version, id)).await
-    }
-
-    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
-        let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // The number of further pages is known only from the answer.
-        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
-        Ok(listed)
-    }
-
-    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
-        self.heeded(at, self.vault.write(at, new, id).await)
-    }
-
-    async fn update(
-        &self,
-        at: &SecretAddress,
-        version: &VersionId,
-        change: &SecretUpdate,
-        id: Uuid,
-    ) -> Result<(), VaultError> {
-        self.counted(at, self.vault.update(at, version, change, id)).await
     }
 }

@@ -1,0 +1,234 @@
+//! One look at an app's secrets: what the vault holds, and what Entra lists. Decides what belongs to whom.
+//!
+//! Pure. A look contains no secret value.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::ports::directory::ListedSecret;
+use crate::process::clock::Timestamp;
+use crate::renewal::times::{ATTEMPTS_A_DAY, GRACE, ORPHAN_AGE};
+use crate::token::app::RenewPolicy;
+use crate::token::secret::SecretAddress;
+use crate::token::version::{Version, tag};
+
+/// What the vault and the directory showed at one time.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The clock's uptime when the look began.
+    pub up: TimeDelta,
+    /// The time at which the vault answered, by the vault's clock.
+    pub at: Timestamp,
+    /// The newest version in the vault. Its secret is the held one.
+    pub newest: Version,
+    /// All versions in the vault.
+    pub versions: Vec<Version>,
+    /// The object id of the app registration.
+    pub object_id: Uuid,
+    /// The secrets that Entra lists.
+    pub listed: Vec<ListedSecret>,
+    /// The listed secrets whose hint is the beginning of the held value, and those without a hint. The held secret is
+    /// one of them, or Entra does not know it.
+    pub may_be_held: Vec<Uuid>,
+    /// Whether Entra accepted the held secret since this look. `None` if this was not tried.
+    pub held_is_accepted: Option<bool>,
+}
+
+/// When the held secret ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldEnd {
+    /// Entra lists no secret that can be the held one.
+    NotListed,
+    /// The end, or the earliest possible one if several secrets can be the held one. `None` if no end is known.
+    At(Option<Timestamp>),
+}
+
+/// Why a secret at Entra is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A newer secret has been in the vault for the grace period.
+    Superseded,
+    /// No version in the vault carries it.
+    Orphaned,
+    /// The answer to its creation was lost, so nobody knows its value.
+    AnswerLost,
+    /// Entra did not accept it in time.
+    NotSettled,
+    /// It could not be saved in time.
+    NotSaved,
+    /// Another instance or a person stored a new secret first.
+    NotNeeded,
+    /// It cannot be tried, because Entra rejects the app or its tenant before it checks a secret.
+    NotTried,
+}
+
+impl Reason {
+    /// Returns the reason for people and logs, as in "removed: ...".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Superseded => "a newer one has been in the vault for a week",
+            Self::Orphaned => "no version in the vault carries it",
+            Self::AnswerLost => "the answer to its creation was lost",
+            Self::NotSettled => "Entra did not accept it steadily within an hour",
+            Self::NotSaved => "it could not be saved in the vault in time",
+            Self::NotNeeded => "another one was stored first",
+            Self::NotTried => "Entra rejects the app or its tenant before it checks a secret",
+        }
+    }
+
+    /// Whether a renewal failed by this.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::NotSettled | Self::NotSaved)
+    }
+}
+
+impl Look {
+    /// Returns Entra's id of the secret in a version, if Perennial wrote it there.
+    pub fn key_of(version: &Version) -> Option<Uuid> {
+        version.tags.get(tag::KEY_ID)?.parse().ok()
+    }
+
+    /// Returns a listed secret.
+    pub fn listed(&self, key_id: Uuid) -> Option<&ListedSecret> {
+        self.listed.iter().find(|one| one.key_id == key_id)
+    }
+
+    /// Returns the held secret, if the newest version names it, Entra lists it, and its hint fits the value.
+    pub fn held(&self) -> Option<&ListedSecret> {
+        let key_id = Self::key_of(&self.newest)?;
+        self.listed(key_id).filter(|_| self.may_be_held.contains(&key_id))
+    }
+
+    /// Returns the secret that the newest version most likely holds, for display and for the next version's tags.
+    pub fn likely_held(&self) -> Option<&ListedSecret> {
+        self.held().or_else(|| match *self.may_be_held.as_slice() {
+            [only] => self.listed(only).filter(|one| one.hint.is_some()),
+            _ => None,
+        })
+    }
+
+    /// Returns when the held secret ends. The expiry in the vault counts too, if it is earlier.
+    pub fn held_end(&self) -> HeldEnd {
+        let candidates: Vec<_> = match self.held() {
+            Some(held) => vec![held],
+            // A secret that the newest version names but Entra does not list was removed.
+            None if Self::key_of(&self.newest).is_some_and(|key_id| self.listed(key_id).is_none()) => vec![],
+            None => self.may_be_held.iter().filter_map(|key_id| self.listed(*key_id)).collect(),
+        };
+        if candidates.is_empty() {
+            return HeldEnd::NotListed;
+        }
+        HeldEnd::At(candidates.iter().filter_map(|one| one.ends).chain(self.newest.expires).min())
+    }
+
+    /// Whether the held secret must be renewed at a time.
+    pub fn is_due(&self, policy: &RenewPolicy, now: Timestamp) -> bool {
+        match self.held_end() {
+            HeldEnd::NotListed => true,
+            HeldEnd::At(end) => end.is_some_and(|end| end - policy.before <= now),
+        }
+    }
+
+    /// Whether a version in the vault carries a secret.
+    pub fn carries(&self, key_id: Uuid) -> bool {
+        self.versions.iter().any(|version| Self::key_of(version) == Some(key_id))
+    }
+
+    /// Returns an older version whose renewed secret lasts, although the newest version is due. Another writer has
+    /// replaced Perennial's version, so one more secret would not help.
+    ///
+    /// If the newest version names its secret too, it may be an older one that a person chose to go back to. Then only
+    /// several lasting secrets show that another writer repeats this.
+    pub fn overwritten(&self, policy: &RenewPolicy, now: Timestamp) -> Option<&Version> {
+        let lasts = |version: &&Version| {
+            let listed = Self::key_of(version).and_then(|key_id| self.listed(key_id));
+            let lasts = listed.and_then(|one| one.ends).is_some_and(|end| end - policy.before > now);
+            lasts && version.id != self.newest.id && version.enabled
+        };
+        let enough = if Self::key_of(&self.newest).is_some() { ATTEMPTS_A_DAY } else { 1 };
+        self.versions.iter().filter(lasts).nth(enough - 1)
+    }
+
+    /// Whether a secret was created for this vault secret by Perennial.
+    fn is_ours(&self, one: &ListedSecret, at: &SecretAddress) -> bool {
+        one.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)))
+    }
+
+    /// Whether a secret can be the held one. If the newest version names the held secret, no other secret can be.
+    fn is_in_doubt(&self, one: &ListedSecret) -> bool {
+        match self.held() {
+            Some(held) => held.key_id == one.key_id,
+            None => self.may_be_held.contains(&one.key_id),
+        }
+    }
+
+    /// Returns the next secret to remove, and why. A superseded secret also needs a held secret that Entra accepts
+    /// (`Look::held_is_accepted`).
+    pub fn removable(&self, at: &SecretAddress) -> Option<(Uuid, Reason)> {
+        let held_since = self.held().map(|_| self.newest.created);
+        let is_superseded = |one: &&ListedSecret| {
+            self.carries(one.key_id) && held_since.is_some_and(|since| since + GRACE <= self.at)
+        };
+        let is_orphaned = |one: &&ListedSecret| {
+            !self.carries(one.key_id) && one.starts.is_some_and(|starts| starts + ORPHAN_AGE <= self.at)
+        };
+        let ours = || {
+            let ours = self.listed.iter().filter(|one| self.is_ours(one, at) || self.carries(one.key_id));
+            ours.filter(|one| !self.is_in_doubt(one))
+        };
+        let orphan = ours().find(is_orphaned).map(|one| (one.key_id, Reason::Orphaned));
+        orphan.or_else(|| ours().find(is_superseded).map(|one| (one.key_id, Reason::Superseded)))
+    }
+
+    /// Returns the number of secrets that all instances have created in the last day, as far as Entra still lists them.
+    pub fn attempts_today(&self, at: &SecretAddress) -> usize {
+        let is_recent =
+            |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);
+        self.listed.iter().filter(|one| self.is_ours(one, at)).filter(is_recent).count()
+    }
+
+    /// Whether all attempts of a day are used.
+    pub fn is_spent(&self, at: &SecretAddress, by_this_process: usize) -> bool {
+        self.attempts_today(at).max(by_this_process) >= ATTEMPTS_A_DAY
+    }
+
+    /// Returns the secrets on the app that Perennial neither created nor holds, and that appeared after it began to
+    /// watch the app. `first_seen` are the secrets of the first look of this process.
+    pub fn strangers<'a>(
+        &'a self,
+        at: &'a SecretAddress,
+        policy: &'a RenewPolicy,
+        first_seen: &'a [Uuid],
+    ) -> impl Iterator<Item = &'a ListedSecret> {
+        let ours = self.versions.iter().filter(|version| Self::key_of(version).is_some());
+        let watched_since = ours.map(|version| version.created).min();
+        let was_there = move |one: &ListedSecret| match (watched_since, one.starts) {
+            (Some(since), Some(starts)) => starts <= since,
+            _ => first_seen.contains(&one.key_id),
+        };
+        let was_held = |one: &ListedSecret| {
+            let replaced = |version: &Version| version.tags.get(tag::REPLACES)?.parse().ok();
+            self.carries(one.key_id)
+                || self.versions.iter().any(|version| replaced(version) == Some(one.key_id))
+        };
+        let is_known = |one: &ListedSecret| {
+            let (key_id, name) = (one.key_id.to_string(), one.name.as_deref().unwrap_or_default());
+            policy.known.iter().any(|known| known.eq_ignore_ascii_case(&key_id) || name.starts_with(&**known))
+        };
+        self.listed.iter().filter(move |one| {
+            !(self.is_ours(one, at)
+                || self.is_in_doubt(one)
+                || was_held(one)
+                || was_there(one)
+                || is_known(one))
+        })
+    }
+}
+
+/// Returns the beginning of the display names of all secrets that Perennial creates for a vault secret.
+pub fn prefix(at: &SecretAddress) -> String {
+    format!("perennial {}/{} ", at.vault_name(), at.name.as_str())
+}
+
+#[cfg(test)]
+mod tests;

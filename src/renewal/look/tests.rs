@@ -1,0 +1,160 @@
+//! Tests of what belongs to whom on an app registration.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::renewal::samples::{at, key, listed, look, policy, target, version};
+
+const OURS: &str = "perennial vault/app-secret 0badcafe";
+
+#[test]
+fn the_held_secret_is_named_by_the_newest_version_and_its_hint_must_fit() {
+    let names = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0), listed(2, "b", 0)], &[1]);
+    assert_eq!(names.held().map(|one| one.key_id), Some(key(1)));
+
+    let other_value = Look { may_be_held: vec![key(2)], ..names.clone() };
+    assert_eq!(other_value.held(), None);
+    let gone = look(vec![version("v1", Some(key(9)), 0)], vec![listed(1, "a", 0)], &[1]);
+    assert_eq!(gone.held(), None);
+}
+
+#[test]
+fn the_held_secret_ends_when_entra_or_the_vault_says_so_whichever_is_earlier() {
+    let ends = |versions, listed, fits: &[u8]| look(versions, listed, fits).held_end();
+    let unnamed = || vec![version("v1", None, 0)];
+    let named = |by| vec![version("v1", Some(key(by)), 0)];
+    let until = |day| HeldEnd::At(Some(at(day)));
+    let [one, two] = [listed(1, "a", 0), ListedSecret { ends: Some(at(90)), ..listed(2, "b", 0) }];
+
+    assert_eq!(ends(named(1), vec![one.clone(), two.clone()], &[1, 2]), until(180), "the named one");
+    assert_eq!(ends(unnamed(), vec![one.clone(), two.clone()], &[1, 2]), until(90), "the earliest that fits");
+    assert_eq!(ends(unnamed(), vec![one.clone(), two.clone()], &[1]), until(180), "the only one that fits");
+    assert_eq!(ends(unnamed(), vec![two.clone()], &[]), HeldEnd::NotListed);
+    assert_eq!(ends(named(9), vec![one.clone()], &[1]), HeldEnd::NotListed, "the named one was removed");
+    let early = Version { expires: Some(at(20)), ..version("v1", Some(key(1)), 0) };
+    assert_eq!(ends(vec![early], vec![one.clone()], &[1]), until(20));
+    let endless = ListedSecret { ends: None, ..one };
+    assert_eq!(ends(unnamed(), vec![endless], &[1]), HeldEnd::At(None));
+}
+
+#[test]
+fn a_renewal_is_due_before_the_end_and_when_entra_does_not_know_the_held_secret() {
+    let one = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0)], &[1]);
+    assert!(!one.is_due(&policy(), at(134)));
+    assert!(one.is_due(&policy(), at(135)));
+    assert!(Look { listed: vec![], may_be_held: vec![], ..one.clone() }.is_due(&policy(), at(1)));
+    let endless = ListedSecret { ends: None, ..listed(1, "a", 0) };
+    assert!(!Look { listed: vec![endless], ..one }.is_due(&policy(), at(9999)));
+}
+
+#[test]
+fn only_secrets_of_perennial_are_removed_and_never_one_that_may_be_held() {
+    let held = |days| vec![version("v2", Some(key(2)), days), version("v1", Some(key(1)), 0)];
+    let superseded = Some((key(1), Reason::Superseded));
+    let orphan = Some((key(3), Reason::Orphaned));
+    let both = || vec![listed(1, OURS, 0), listed(2, OURS, 100)];
+    let with = |mut all: Vec<ListedSecret>, name, day| {
+        all.push(listed(3, name, day));
+        all
+    };
+    for (case, versions, listed, fits, now, expected) in [
+        ("the old one, a week later", held(100), both(), &[2][..], 107, superseded),
+        ("the old one, before that", held(100), both(), &[2], 106, None),
+        ("the newest version does not fit the value", held(100), both(), &[1], 200, None),
+        ("Entra no longer lists the new one", held(100), vec![both()[0].clone()], &[], 200, None),
+        ("nobody carries it, a day later", held(100), with(both(), OURS, 101), &[2], 102, orphan),
+        ("nobody carries it, before that", held(100), with(both(), OURS, 102), &[2], 102, None),
+        ("a hand-made one", held(100), with(vec![both()[1].clone()], "made by hand", 0), &[2], 200, None),
+        (
+            "another deployment's",
+            held(100),
+            with(vec![both()[1].clone()], "perennial other/app-secret 1", 0),
+            &[2],
+            200,
+            None,
+        ),
+        (
+            "another secret's of the same vault",
+            held(100),
+            with(vec![both()[1].clone()], "perennial vault/app-secret-2 1", 0),
+            &[2],
+            200,
+            None,
+        ),
+        (
+            "an orphan that fits a value without a name",
+            vec![version("v9", None, 100)],
+            with(vec![], OURS, 0),
+            &[3],
+            200,
+            None,
+        ),
+        ("an orphan that does not", vec![version("v9", None, 100)], with(vec![], OURS, 0), &[], 200, orphan),
+    ] {
+        let look = Look { at: at(now), ..look(versions, listed, fits) };
+        assert_eq!(look.removable(&target().at), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_lasting_renewed_secret_in_an_older_version_shows_another_writer() {
+    let two = |newest| vec![newest, version("v1", Some(key(1)), 0)];
+    let by_hand = look(two(version("v2", None, 1)), vec![listed(1, OURS, 0)], &[]);
+    assert_eq!(by_hand.overwritten(&policy(), at(2)).map(|found| &*found.id.0), Some("v1"));
+    assert_eq!(by_hand.overwritten(&policy(), at(140)), None, "it is due itself");
+
+    let named = look(two(version("v2", Some(key(2)), 1)), vec![listed(1, OURS, 0), listed(2, OURS, 0)], &[2]);
+    assert_eq!(named.overwritten(&policy(), at(2)), None, "a person may go back to an older secret");
+}
+
+#[test]
+fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
+    let versions = || vec![version("v1", Some(key(1)), 50)];
+    let strangers = |name: &str, day, first_seen: &[Uuid]| {
+        let look = look(versions(), vec![listed(1, OURS, 49), listed(3, name, day)], &[1]);
+        look.strangers(&target().at, &target().policy, first_seen).count()
+    };
+    assert_eq!(strangers("backdoor", 60, &[]), 1);
+    assert_eq!(strangers("backdoor", 40, &[]), 0, "it was there before Perennial's first version");
+    assert_eq!(strangers(OURS, 60, &[]), 0);
+    assert_eq!(strangers("known by its name", 60, &[]), 0);
+    assert_eq!(strangers("perennial other/app-secret 1", 60, &[]), 1, "a name proves nothing");
+
+    let unmarked = look(vec![version("v1", None, 0)], vec![listed(1, "a", 0), listed(3, "b", 60)], &[1]);
+    assert_eq!(
+        unmarked.strangers(&target().at, &policy(), &[key(1), key(3)]).count(),
+        0,
+        "it was there at the start"
+    );
+    assert_eq!(unmarked.strangers(&target().at, &policy(), &[key(1)]).count(), 1);
+    let mut replaced = version("v2", Some(key(2)), 70);
+    replaced.tags.insert(tag::REPLACES, &key(3).to_string());
+    let by_hand = look(vec![replaced, version("v1", Some(key(1)), 50)], vec![listed(3, "by hand", 60)], &[]);
+    assert_eq!(by_hand.strangers(&target().at, &policy(), &[]).count(), 0, "a version held it");
+}
+
+proptest! {
+    /// Whatever Entra lists and the vault holds: nothing is removed that the newest version names or that its value
+    /// fits in doubt, and nothing by hand or of another deployment.
+    #[test]
+    fn a_removal_never_hits_what_must_stay(
+        carried in proptest::collection::vec(proptest::option::of(0u8..5), 1..4),
+        names in proptest::collection::vec(0usize..3, 5),
+        days in proptest::collection::vec(0i64..40, 5),
+        fits in proptest::collection::vec(0u8..5, 0..4),
+        now in 0i64..60,
+    ) {
+        let texts = [OURS, "by hand", "perennial other/app-secret 1"];
+        let versions: Vec<_> = carried.iter().enumerate().map(|(nth, by)| {
+            version(&format!("v{nth}"), by.map(key), 20 - i64::try_from(nth).expect("small"))
+        }).collect();
+        let all: Vec<_> = (0u8..5).zip(names.iter().zip(&days)).map(|(nth, (name, day))| listed(nth, texts[*name], *day)).collect();
+        let look = Look { at: at(now), ..look(versions, all, &fits) };
+        if let Some((removed, _)) = look.removable(&target().at) {
+            let one = look.listed(removed).expect("it is listed");
+            prop_assert!(look.held().is_none_or(|held| held.key_id != removed));
+            prop_assert!(look.held().is_some() || !look.may_be_held.contains(&removed));
+            prop_assert!(one.name.as_deref() == Some(OURS) || look.carries(removed));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Carries out the steps of a renewal through the ports.
+//!
+//! Owns the order of calls in a step. Knows no timing (`schedule`) and no meaning of a list (`look`).
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict};
+use crate::ports::directory::{Caller, Directory, ListedSecret};
+use crate::ports::failure::{Failure, Remedy};
+use crate::ports::{Issuer, SecretRole, Vault};
+use crate::process::clock::{Clock, rfc3339};
+use crate::renewal::look::{Look, Reason, prefix};
+use crate::renewal::schedule::{Next, Target, failure};
+use crate::renewal::state::{Attempt, NewSecret, Part, RenewalState};
+use crate::rotation::pace::{Limited, hash};
+use crate::rotation::paced::Paced;
+use crate::rotation::rotate::read_client_id;
+use crate::rotation::turns::Turns;
+use crate::token::app::{ManagedApp, RenewIdentity};
+use crate::token::version::{ClientSecretOrigin, NewVersion, Stored};
+
+/// Renews the client secret of one app.
+#[derive(Debug)]
+pub struct Renewer<I, V, D> {
+    /// The authorization server, at which secrets are tried.
+    pub issuer: I,
+    /// The vaults.
+    pub vault: V,
+    /// The directory with the app registration.
+    pub directory: D,
+    pub clock: Clock,
+    /// The app as configured.
+    pub app: Arc<ManagedApp>,
+    /// The name of the app, or of its token.
+    pub name: Arc<str>,
+    /// The vault secret and the policy.
+    pub target: Target,
+    /// The app's home tenant: a GUID or a verified domain.
+    pub tenant: String,
+    /// The scope with which a secret is tried, such as `https://graph.microsoft.com/.default`.
+    pub scope: String,
+    /// The name of the running command, for the `managed-by` tag.
+    pub command: &'static str,
+    /// The limits that this renewal shares with the tokens.
+    pub turns: Turns,
+}
+
+/// The held value, its version, and the id of the app.
+struct Held {
+    stored: Stored,
+    client_id: String,
+}
+
+impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
+    /// Carries out one step. A failure is recorded in the state.
+    pub async fn step(&self, state: &mut RenewalState, next: &Next) {
+        let id = Uuid::new_v4();
+        let failed = match next {
+            Next::Wait(_) => None,
+            Next::Look => self
+                .look(id)
+                .await
+                .map(|look| state.learn(look, &self.target))
+                .err()
+                .map(|e| (Part::Looking, e)),
+            Next::Create => self.create(state, id).await.err().map(|failure| (Part::Renewing, failure)),
+            Next::Probe => self.probe(state, id).await.err().map(|failure| (Part::Renewing, failure)),
+            Next::Save => self.save(state, id).await.err().map(|failure| (Part::Renewing, failure)),
+            Next::TryHeld => self.try_held(state, id).await.err().map(|failure| (Part::Removing, failure)),
+            Next::Remove(key_id, reason) => self.remove(state, *key_id, *reason, id).await.err(),
+        };
+        if let Some((part, failure)) = failed {
+            warn!(event = "renewal_step_failed", app = %self.name, reason = failure.summary);
+            state.failed(part, failure, self.clock.now(), self.clock.uptime());
+        }
+    }
+
+    fn vaults(&self) -> Paced<'_, V> {
+        Paced { vault: &self.vault, turns: &self.turns, urgent: false }
+    }
+
+    async fn held(&self, id: Uuid) -> Result<Held, Failure> {
+        let at = &self.target.at;
+        let stored = self.vaults().newest(at, id).await;
+        let stored = stored.map_err(|error| error.failure(SecretRole::Source, at))?;
+        let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
+        Ok(Held { stored, client_id })
+    }
+
+    /// Reads the vault and the app registration.
+    ///
+    /// # Errors
+    /// Returns why one of them could not be read.
+    pub async fn look(&self, id: Uuid) -> Result<Look, Failure> {
+        let (up, at) = (self.clock.uptime(), &self.target.at);
+        let held = self.held(id).await?;
+        let newest = held.stored.version.clone();
+        let versions = self.vaults().versions(at, id).await;
+        let mut versions = versions.map_err(|error| error.failure(SecretRole::Source, at))?;
+        // The list may be older than the newest version.
+        if versions.iter().all(|version| version.id != newest.id) {
+            versions.push(newest.clone());
+        }
+        let proof = ClientProof::Secret(held.stored.value.clone());
+        let caller = self.caller(&held.client_id, &proof);
+        let registration = self.directory.registration(&caller, &held.client_id, id).await;
+        let registration = registration.map_err(|error| error.failure())?;
+        let value = held.stored.value.expose_secret();
+        let fits = |one: &&ListedSecret| one.hint.as_deref().is_none_or(|hint| value.starts_with(hint));
+        let may_be_held = registration.secrets.iter().filter(fits).map(|one| one.key_id).collect();
+        let now = self.clock.now();
+        Ok(Look {
+            up,
+            // A removal must never be early. So the earlier one of two times counts.
+            at: held.stored.read_at.map_or(now, |told| told.min(now)),
+            newest,
+            versions,
+            object_id: registration.object_id,
+            listed: registration.secrets,
+            may_be_held,
+            held_is_accepted: None,
+        })
+    }
+
+    fn caller<'a>(&'a self, client_id: &'a str, proof: &'a ClientProof) -> Caller<'a> {
+        match self.target.policy.identity {
+            RenewIdentity::Vault => Caller::VaultIdentity,
+            RenewIdentity::App => Caller::App { tenant: &self.tenant, client_id, proof },
+        }
+    }
+
+    async fn create(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
+        let held = self.held(id).await?;
+        let Some(look) = &state.look else { return Ok(()) };
+        let up = self.clock.uptime();
+        let name = format!("{}{:08x}", prefix(&self.target.at), id.as_fields().0);
+        let ends = look.at + self.target.policy.lifetime;
+        let proof = ClientProof::Secret(held.stored.value);
+        let caller = self.caller(&held.client_id, &proof);
+        let created = self.directory.add_secret(&caller, look.object_id, &name, ends, id).await;
+        match created {
+            Ok(created) => {
+                info!(event = "client_secret_created", app = %self.name, key_id = %created.key_id, name, ends = rfc3339(created.ends));
+                state.created.push(up);
+                state.attempt = Some(Attempt::New(Box::new(NewSecret {
+                    key_id: created.key_id,
+                    value: created.value,
+                    ends: created.ends,
+                    up,
+                    since: look.at,
+                    accepted: None,
+                    probed: None,
+                    saved: None,
+                })));
+                Ok(())
+            }
+            Err(error) => {
+                if error.may_have_happened() {
+                    state.created.push(up);
+                    state.attempt = Some(Attempt::Lost { name, up });
+                }
+                Err(error.failure())
+            }
+        }
+    }
+
+    /// Tries a secret with a request for a token of the app itself, which redeems nothing.
+    async fn verdict(
+        &self,
+        client_id: &str,
+        secret: SecretString,
+        id: Uuid,
+    ) -> (CredentialVerdict, Option<Failure>) {
+        let (tenant, scope, proof) = (&*self.tenant, &*self.scope, &ClientProof::Secret(secret));
+        let answer = self.issuer.authenticate(&AppSignIn { tenant, client_id, proof, scope, id }).await;
+        (CredentialVerdict::of(&answer), answer.err().map(|error| error.failure()))
+    }
+
+    async fn probe(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
+        let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
+        let Some(Attempt::New(new)) = &mut state.attempt else { return Ok(()) };
+        let (verdict, refusal) = self.verdict(&client_id, new.value.clone(), id).await;
+        new.note(verdict, self.clock.uptime());
+        if new.is_settled() {
+            info!(event = "client_secret_settled", app = %self.name, key_id = %new.key_id);
+        }
+        match refusal {
+            Some(refusal) if verdict == CredentialVerdict::Untested => {
+                state.attempt = Some(Attempt::Unwanted { key_id: new.key_id, reason: Reason::NotTried });
+                Err(refusal)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn save(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
+        let (Some(Attempt::New(new)), Some(look)) = (&mut state.attempt, &state.look) else { return Ok(()) };
+        let at = &self.target.at;
+        let origin = ClientSecretOrigin {
+            command: self.command,
+            issued_at: new.since,
+            key_id: new.key_id,
+            replaces: look.likely_held().map(|one| one.key_id),
+            before: &look.newest.tags,
+        };
+        let version = NewVersion::of_client_secret(new.value.clone(), new.ends, &origin);
+        let mut permit = self.turns.take(Limited::NewVersions(hash(&at.vault)), false).await;
+        if let Some(permit) = &mut permit {
+            permit.begin();
+        }
+        new.saved = Some(self.clock.uptime());
+        let saved = self.vaults().write(at, &version, id).await;
+        let version = saved.map_err(|error| error.failure(SecretRole::Source, at))?;
+        info!(event = "client_secret_saved", app = %self.name, key_id = %new.key_id, version = %version.id, expires = rfc3339(new.ends));
+        (state.attempt, state.look) = (None, None);
+        state.succeeded(Part::Renewing);
+        Ok(())
+    }
+
+    async fn try_held(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
+        let held = self.held(id).await?;
+        let (verdict, _) = self.verdict(&held.client_id, held.stored.value, id).await;
+        if let Some(look) = &mut state.look {
+            let is_same = held.stored.version.id == look.newest.id;
+            look.held_is_accepted = Some(is_same && verdict == CredentialVerdict::Accepted);
+        }
+        Ok(())
+    }
+
+    async fn remove(
+        &self,
+        state: &mut RenewalState,
+        key_id: Uuid,
+        reason: Reason,
+        id: Uuid,
+    ) -> Result<(), (Part, Failure)> {
+        if matches!(&state.attempt, Some(Attempt::New(new)) if new.key_id == key_id) {
+            state.attempt = Some(Attempt::Unwanted { key_id, reason });
+        }
+        let held = self.held(id).await.map_err(|failure| (Part::Removing, failure))?;
+        let Some(object_id) = state.look.as_ref().map(|look| look.object_id) else { return Ok(()) };
+        let proof = ClientProof::Secret(held.stored.value);
+        let caller = self.caller(&held.client_id, &proof);
+        let removed = self.directory.remove_secret(&caller, object_id, key_id, id).await;
+        removed.map_err(|error| (Part::Removing, error.failure()))?;
+        info!(event = "client_secret_removed", app = %self.name, %key_id, reason = reason.text());
+        if let Some(look) = &mut state.look {
+            look.listed.retain(|one| one.key_id != key_id);
+        }
+        state.succeeded(Part::Removing);
+        if let Some(Attempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
+            && reason.is_failure()
+        {
+            let summary = format!("a new client secret was removed again: {}", reason.text());
+            return Err((Part::Renewing, failure(Remedy::Retry, summary)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Decides the next step of a renewal, and what a look means for it.
+//!
+//! Pure. The only time is the clock's uptime and the vault's time of the last look, so a wrong host clock changes
+//! nothing.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::net::backoff;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
+use crate::process::clock::{Timestamp, delta};
+use crate::renewal::look::{Look, Reason};
+use crate::renewal::state::{Attempt, Backoff, NewSecret, Part, RenewalState, Trouble};
+use crate::renewal::times::{
+    ATTEMPTS_A_DAY, FIRST_RETRY, GIVE_UP_AFTER, LONGEST_RETRY, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY,
+    SAVED_WITHIN, SETTLED_AFTER,
+};
+use crate::token::app::RenewPolicy;
+use crate::token::secret::SecretAddress;
+
+/// The next step of a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read the vault and the app registration.
+    Look,
+    /// Create a secret at Entra.
+    Create,
+    /// Try the new secret.
+    Probe,
+    /// Save the new secret in the vault.
+    Save,
+    /// Try the secret that the newest version holds, before an older one is removed.
+    TryHeld,
+    /// Remove a secret at Entra.
+    Remove(Uuid, Reason),
+    /// Wait until this uptime.
+    Wait(TimeDelta),
+}
+
+/// What is renewed, and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The vault secret.
+    pub at: SecretAddress,
+    pub policy: RenewPolicy,
+}
+
+impl Target {
+    /// Decides the next step at an uptime.
+    pub fn next(&self, state: &RenewalState, up: TimeDelta) -> Next {
+        if let Some(backoff) = state.backoff
+            && backoff.until > up
+        {
+            return Next::Wait(backoff.until);
+        }
+        match &state.attempt {
+            Some(Attempt::Lost { up: asked, .. }) => {
+                let is_seen = state.look.as_ref().is_some_and(|look| look.up > *asked);
+                if is_seen && up < *asked + SETTLED_AFTER {
+                    Next::Wait(*asked + SETTLED_AFTER)
+                } else {
+                    Next::Look
+                }
+            }
+            Some(Attempt::Unwanted { .. }) if state.look.is_none() => Next::Look,
+            Some(Attempt::Unwanted { key_id, reason }) => Next::Remove(*key_id, *reason),
+            Some(Attempt::New(new)) => self.next_of_new(new, state.look.as_ref(), up),
+            None => self.next_at_rest(state, up),
+        }
+    }
+
+    fn next_of_new(&self, new: &NewSecret, look: Option<&Look>, up: TimeDelta) -> Next {
+        let age = up - new.up;
+        if !new.is_settled() {
+            if age >= GIVE_UP_AFTER {
+                return Next::Remove(new.key_id, Reason::NotSettled);
+            }
+            return match new.probed.map(|probed| probed + PROBE_EVERY) {
+                Some(at) if at > up => Next::Wait(at),
+                _ => Next::Probe,
+            };
+        }
+        let since = new.saved.max(new.probed);
+        let Some(look) = look.filter(|look| Some(look.up) > since && up - look.up <= LOOK_IS_FRESH) else {
+            return Next::Look;
+        };
+        if look.at - new.since >= SAVED_WITHIN {
+            return Next::Remove(new.key_id, Reason::NotSaved);
+        }
+        if look.is_due(&self.policy, look.at) {
+            Next::Save
+        } else {
+            Next::Remove(new.key_id, Reason::NotNeeded)
+        }
+    }
+
+    fn next_at_rest(&self, state: &RenewalState, up: TimeDelta) -> Next {
+        let Some(look) = state.look.as_ref().filter(|look| up - look.up < LOOK_EVERY) else {
+            return Next::Look;
+        };
+        let is_fresh = up - look.up <= LOOK_IS_FRESH;
+        let now = look.at + (up - look.up);
+        if let Some((key_id, reason)) = look.removable(&self.at) {
+            match (is_fresh, reason, look.held_is_accepted) {
+                (_, Reason::Superseded, Some(false)) => {}
+                (false, ..) => return Next::Look,
+                (_, Reason::Superseded, None) => return Next::TryHeld,
+                _ => return Next::Remove(key_id, reason),
+            }
+        }
+        let may_create = !look.is_spent(&self.at, state.created_today(up))
+            && look.overwritten(&self.policy, now).is_none();
+        match look.is_due(&self.policy, now) && may_create {
+            true if is_fresh => Next::Create,
+            true => Next::Look,
+            false => Next::Wait(look.up + LOOK_EVERY),
+        }
+    }
+}
+
+impl RenewalState {
+    /// Returns the number of secrets that this process created within a day before an uptime.
+    pub fn created_today(&self, up: TimeDelta) -> usize {
+        self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
+    }
+
+    /// Takes in a look: finds a lost creation, a lost save, and a secret that somebody removed.
+    pub fn learn(&mut self, look: Look, target: &Target) {
+        self.first_seen.get_or_insert_with(|| look.listed.iter().map(|one| one.key_id).collect());
+        self.succeeded(Part::Looking);
+        self.attempt = match self.attempt.take() {
+            Some(Attempt::Lost { name, up }) => {
+                match look.listed.iter().find(|one| one.name.as_deref() == Some(&*name)) {
+                    Some(found) => {
+                        Some(Attempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
+                    }
+                    // The list may lag behind the creation. A secret that appears still later is an orphan.
+                    None if look.up < up + SETTLED_AFTER => Some(Attempt::Lost { name, up }),
+                    None => None,
+                }
+            }
+            Some(Attempt::New(new)) if look.carries(new.key_id) => {
+                self.succeeded(Part::Renewing);
+                None
+            }
+            Some(Attempt::New(new)) if new.is_settled() && look.listed(new.key_id).is_none() => {
+                let summary = "the new client secret was removed at Entra before it could be saved";
+                self.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
+                None
+            }
+            // The lost save may still arrive. So the secret is not removed now. If no version carries it tomorrow, it
+            // is an orphan.
+            Some(Attempt::New(new)) if new.saved.is_some_and(|saved| look.up > saved) => {
+                let is_late = look.at - new.since >= SAVED_WITHIN;
+                (look.is_due(&target.policy, look.at) && !is_late).then_some(Attempt::New(new))
+            }
+            other => other,
+        };
+        let is_done = self.attempt.is_none() && !look.is_due(&target.policy, look.at);
+        if is_done {
+            self.succeeded(Part::Renewing);
+        } else if self.attempt.is_none() {
+            self.blocked(&look, target);
+        }
+        if look.removable(&target.at).is_none() {
+            self.succeeded(Part::Removing);
+        }
+        self.look = Some(look);
+    }
+
+    /// Records why a due renewal cannot begin, if something blocks it.
+    fn blocked(&mut self, look: &Look, target: &Target) {
+        if self.troubles.contains_key(&Part::Renewing) {
+            return;
+        }
+        if look.is_spent(&target.at, self.created_today(look.up)) {
+            let summary =
+                format!("{ATTEMPTS_A_DAY} client secrets were created within a day, and none could be used");
+            self.trouble_since(Part::Renewing, failure(Remedy::Retry, summary), look.at);
+        } else if let Some(version) = look.overwritten(&target.policy, look.at) {
+            let summary = format!(
+                "another writer replaced the renewed client secret of version {} in {} with one that ends soon",
+                version.id, target.at
+            );
+            let action = format!(
+                "stop what writes {}, then store the value of version {} again; or turn `renew` off",
+                target.at, version.id
+            );
+            let failure = Failure { action: Some(action.into()), ..failure(Remedy::Operator, summary) };
+            self.trouble_since(Part::Renewing, failure, look.at);
+        }
+    }
+
+    /// Records a failed step at an uptime, and the wait before the next one.
+    pub fn failed(&mut self, part: Part, failure: Failure, now: Timestamp, up: TimeDelta) {
+        let failures = self.backoff.map_or(0, |backoff| backoff.failures);
+        let (first, longest) = (FIRST_RETRY, LONGEST_RETRY);
+        let std = |span: TimeDelta| span.to_std().unwrap_or_default();
+        let wait = backoff::doubled(std(first), std(longest), failures);
+        let wait = backoff::heed(wait, failure.retry_after, std(longest));
+        self.backoff = Some(Backoff { until: up + delta(wait), failures: failures + 1 });
+        self.trouble_since(part, failure, now);
+    }
+
+    fn trouble_since(&mut self, part: Part, failure: Failure, now: Timestamp) {
+        let since = self.troubles.get(&part).map_or(now, |trouble| trouble.since);
+        self.troubles.insert(part, Trouble { failure, since });
+    }
+
+    /// Records that a part works.
+    pub fn succeeded(&mut self, part: Part) {
+        self.troubles.remove(&part);
+        // A part that still fails keeps its wait.
+        if self.troubles.is_empty() {
+            self.backoff = None;
+        }
+    }
+
+    /// Makes the next step a look, at once.
+    pub fn hurry(&mut self) {
+        self.backoff = None;
+        if self.attempt.is_none() {
+            self.look = None;
+        }
+    }
+}
+
+/// A failure of a renewal.
+pub(super) fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
+    Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::AppCredential, summary)
+}
+
+#[cfg(test)]
+mod tests;

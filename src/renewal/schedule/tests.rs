@@ -1,0 +1,269 @@
+//! Tests of a renewal's steps.
+
+use super::*;
+use crate::ports::client::CredentialVerdict;
+use crate::ports::directory::ListedSecret;
+use crate::renewal::samples::{at, key, listed, look, target, version};
+use crate::renewal::state::Accepted;
+use crate::token::version::Version;
+
+const OURS: &str = "perennial vault/app-secret 0badcafe";
+const ZERO: TimeDelta = TimeDelta::zero();
+
+fn minutes(count: i64) -> TimeDelta {
+    TimeDelta::minutes(count)
+}
+
+/// The held secret is due, and Entra lists a new one too.
+fn due() -> Look {
+    let mut due =
+        look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, OURS, 0), listed(2, OURS, 140)], &[1]);
+    due.at = at(140);
+    due
+}
+
+fn new_secret() -> NewSecret {
+    NewSecret {
+        key_id: key(2),
+        value: "a value".into(),
+        ends: at(320),
+        up: ZERO,
+        since: at(140),
+        accepted: None,
+        probed: None,
+        saved: None,
+    }
+}
+
+fn settled() -> NewSecret {
+    let accepted = Accepted { first: ZERO, last: minutes(15), count: 16 };
+    NewSecret { accepted: Some(accepted), probed: Some(minutes(15)), ..new_secret() }
+}
+
+fn trying(new: NewSecret, look: Option<Look>) -> RenewalState {
+    RenewalState { attempt: Some(Attempt::New(Box::new(new))), look, ..RenewalState::default() }
+}
+
+fn at_rest(look: Look) -> RenewalState {
+    RenewalState { look: Some(look), ..RenewalState::default() }
+}
+
+fn next(state: &RenewalState, up: TimeDelta) -> Next {
+    target().next(state, up)
+}
+
+#[test]
+fn a_secret_is_created_when_it_is_due_after_a_fresh_look() {
+    assert_eq!(next(&RenewalState::default(), ZERO), Next::Look);
+    assert_eq!(next(&at_rest(due()), minutes(5)), Next::Create);
+    assert_eq!(next(&at_rest(due()), minutes(6)), Next::Look, "the look is old");
+    let early = Look { at: at(100), ..due() };
+    assert_eq!(next(&at_rest(early.clone()), minutes(5)), Next::Wait(LOOK_EVERY));
+    assert_eq!(next(&at_rest(early), LOOK_EVERY), Next::Look);
+}
+
+#[test]
+fn at_most_three_secrets_are_created_in_a_day() {
+    let mut three = due();
+    three.listed.extend([listed(3, OURS, 140), listed(4, OURS, 140)]);
+    assert_eq!(next(&at_rest(three), ZERO), Next::Wait(LOOK_EVERY), "as Entra lists them");
+
+    let mut state = at_rest(due());
+    state.created = vec![ZERO, ZERO, ZERO];
+    assert_eq!(next(&state, ZERO), Next::Wait(LOOK_EVERY), "as this process remembers them");
+    let later = TimeDelta::days(1);
+    state.look = Some(Look { up: later, ..due() });
+    assert_eq!(next(&state, later), Next::Create);
+}
+
+#[test]
+fn a_new_secret_is_probed_each_minute_for_a_quarter_of_an_hour() {
+    let mut new = new_secret();
+    let mut up = ZERO;
+    let mut probes = 0;
+    while !new.is_settled() {
+        assert_eq!(next(&trying_same(&new), up), Next::Probe);
+        new.note(CredentialVerdict::Accepted, up);
+        probes += 1;
+        if !new.is_settled() {
+            assert_eq!(next(&trying_same(&new), up), Next::Wait(up + minutes(1)));
+        }
+        up += minutes(1);
+    }
+    assert_eq!((probes, up), (16, minutes(16)));
+}
+
+fn trying_same(new: &NewSecret) -> RenewalState {
+    let NewSecret { accepted, probed, .. } = *new;
+    trying(NewSecret { accepted, probed, ..new_secret() }, Some(due()))
+}
+
+#[test]
+fn a_rejection_begins_the_probes_again_and_a_missing_answer_does_not() {
+    for (verdict, settles) in [
+        (CredentialVerdict::Rejected, false),
+        (CredentialVerdict::NoAnswer, true),
+        (CredentialVerdict::Untested, true),
+    ] {
+        let mut new = new_secret();
+        for minute in 0..=16 {
+            new.note(if minute == 8 { verdict } else { CredentialVerdict::Accepted }, minutes(minute));
+        }
+        assert_eq!(new.is_settled(), settles, "{verdict:?}");
+    }
+    let mut quick = new_secret();
+    (0..30).for_each(|second| quick.note(CredentialVerdict::Accepted, TimeDelta::seconds(second)));
+    assert!(!quick.is_settled(), "many probes in a short time prove little");
+    let mut rare = new_secret();
+    [0, 10, 20].into_iter().for_each(|minute| rare.note(CredentialVerdict::Accepted, minutes(minute)));
+    assert!(!rare.is_settled(), "few probes in a long time prove little");
+}
+
+#[test]
+fn a_secret_that_does_not_settle_within_an_hour_is_removed() {
+    let state = trying(new_secret(), Some(due()));
+    assert_eq!(next(&state, minutes(59)), Next::Probe);
+    assert_eq!(next(&state, minutes(60)), Next::Remove(key(2), Reason::NotSettled));
+    let state = trying(settled(), Some(Look { up: minutes(61), ..due() }));
+    assert_eq!(next(&state, minutes(61)), Next::Save, "a settled one is kept");
+}
+
+#[test]
+fn a_settled_secret_is_saved_only_after_another_look() {
+    let saved_at = |look: Option<Look>, up| next(&trying(settled(), look), up);
+    assert_eq!(saved_at(None, minutes(16)), Next::Look);
+    assert_eq!(
+        saved_at(Some(Look { up: minutes(14), ..due() }), minutes(16)),
+        Next::Look,
+        "before the last probe"
+    );
+    assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(16)), Next::Save);
+    assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(22)), Next::Look, "the look is old");
+
+    let renewed = vec![version("v2", Some(key(3)), 140), version("v1", Some(key(1)), 0)];
+    let by_another = look(renewed, vec![listed(2, OURS, 140), listed(3, OURS, 140)], &[3]);
+    let by_another = Look { up: minutes(16), at: at(140), ..by_another };
+    assert_eq!(saved_at(Some(by_another), minutes(16)), Next::Remove(key(2), Reason::NotNeeded));
+    let late = Look { up: minutes(16), at: at(140) + SAVED_WITHIN, ..due() };
+    assert_eq!(saved_at(Some(late), minutes(16)), Next::Remove(key(2), Reason::NotSaved));
+}
+
+#[test]
+fn a_superseded_secret_is_removed_only_while_entra_accepts_the_held_one() {
+    let versions = vec![version("v2", Some(key(2)), 140), version("v1", Some(key(1)), 0)];
+    let both = || vec![listed(1, OURS, 0), listed(2, OURS, 140)];
+    let after = |accepted| {
+        let look = look(versions.clone(), both(), &[2]);
+        at_rest(Look { at: at(147), held_is_accepted: accepted, ..look })
+    };
+    assert_eq!(next(&after(None), ZERO), Next::TryHeld);
+    assert_eq!(next(&after(Some(true)), ZERO), Next::Remove(key(1), Reason::Superseded));
+    assert_eq!(next(&after(Some(true)), minutes(6)), Next::Look, "the look is old");
+    assert_eq!(next(&after(Some(false)), minutes(6)), Next::Wait(LOOK_EVERY));
+}
+
+#[test]
+fn a_lost_creation_is_looked_for_until_the_list_must_show_it() {
+    let lost = || Attempt::Lost { name: "perennial vault/app-secret 1".to_owned(), up: ZERO };
+    let mut state = RenewalState { attempt: Some(lost()), look: Some(due()), ..RenewalState::default() };
+    assert_eq!(next(&state, minutes(1)), Next::Look);
+    let seen_at = |up, found: &[ListedSecret]| {
+        let mut look = Look { up, ..due() };
+        look.listed.extend(found.iter().cloned());
+        look
+    };
+    state.learn(seen_at(minutes(1), &[]), &target());
+    assert_eq!(next(&state, minutes(1)), Next::Wait(SETTLED_AFTER), "the list may lag");
+    assert_eq!(next(&state, minutes(15)), Next::Look);
+    state.learn(seen_at(minutes(15), &[]), &target());
+    assert!(state.attempt.is_none(), "nothing was created");
+
+    state.attempt = Some(lost());
+    state.learn(seen_at(minutes(2), &[listed(5, "perennial vault/app-secret 1", 140)]), &target());
+    assert_eq!(next(&state, minutes(2)), Next::Remove(key(5), Reason::AnswerLost));
+}
+
+#[test]
+fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
+    let lost = || NewSecret { saved: Some(minutes(16)), ..settled() };
+    let mut state = trying(lost(), None);
+    let with = |newest: Option<Version>, at: Timestamp| {
+        let mut look = Look { up: minutes(17), at, ..due() };
+        look.versions.extend(newest.clone());
+        look.newest = newest.unwrap_or(look.newest);
+        look
+    };
+    state.learn(with(Some(version("v2", Some(key(2)), 140)), at(140)), &target());
+    assert!(state.attempt.is_none() && state.troubles.is_empty());
+
+    state = trying(lost(), None);
+    state.learn(with(None, at(140)), &target());
+    assert_eq!(next(&state, minutes(17)), Next::Save);
+
+    // The lost save may still arrive, so the secret is not removed.
+    for (case, newest, at) in [
+        ("another instance was first", Some(version("v2", Some(key(3)), 140)), at(140)),
+        ("it is too late", None, at(140) + SAVED_WITHIN),
+    ] {
+        state = trying(lost(), None);
+        let mut look = with(newest, at);
+        look.listed.push(listed(3, OURS, 140));
+        look.may_be_held = vec![key(1), key(3)];
+        state.learn(look, &target());
+        assert!(state.attempt.is_none(), "{case}");
+    }
+}
+
+#[test]
+fn a_secret_that_somebody_removed_before_it_was_saved_is_given_up() {
+    let mut state = trying(settled(), None);
+    let mut look = Look { up: minutes(16), ..due() };
+    look.listed.retain(|one| one.key_id != key(2));
+    state.learn(look.clone(), &target());
+    assert!(state.attempt.is_none() && state.troubles.contains_key(&Part::Renewing));
+
+    let mut state = trying(new_secret(), None);
+    state.learn(look, &target());
+    assert!(state.attempt.is_some(), "the list may lag behind the creation");
+}
+
+#[test]
+fn waits_double_up_to_an_hour_while_a_part_fails() {
+    let mut state = RenewalState::default();
+    let waits: Vec<i64> = (0..9)
+        .map(|_| {
+            state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+            state.succeeded(Part::Looking);
+            let Next::Wait(until) = next(&state, ZERO) else { panic!("it waits") };
+            until.num_minutes()
+        })
+        .collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    state.hurry();
+    assert_eq!(next(&state, ZERO), Next::Look);
+    state.succeeded(Part::Renewing);
+    state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
+    assert_eq!(next(&state, ZERO), Next::Wait(minutes(1)), "the waits begin again");
+}
+
+#[test]
+fn a_failure_keeps_its_beginning_and_ends_with_its_part() {
+    let mut state = RenewalState::default();
+    state.failed(Part::Looking, failure(Remedy::Retry, "a"), at(1), ZERO);
+    state.failed(Part::Looking, failure(Remedy::Retry, "b"), at(2), ZERO);
+    let trouble = &state.troubles[&Part::Looking];
+    assert_eq!((trouble.since, &*trouble.failure.summary), (at(1), "b"));
+    state.learn(due(), &target());
+    assert!(state.troubles.is_empty());
+}
+
+#[test]
+fn another_writer_is_told_instead_of_more_secrets() {
+    let mut state = RenewalState::default();
+    let by_hand = vec![version("v2", None, 141), version("v1", Some(key(2)), 140)];
+    let look = Look { at: at(142), ..look(by_hand, vec![listed(2, OURS, 140)], &[]) };
+    state.learn(look, &target());
+    assert_eq!(next(&state, ZERO), Next::Wait(LOOK_EVERY));
+    let summary = &state.troubles[&Part::Renewing].failure.summary;
+    assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
+}

@@ -1,0 +1,105 @@
+//! The vaults, with the limits that all tokens and renewals of a process share.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::ports::client::VaultCertificate;
+use crate::ports::{Certificates, IdentityExpiry, SecretUpdate, Vault, VaultError};
+use crate::rotation::pace::{Limited, hash};
+use crate::rotation::schedule;
+use crate::rotation::state::LISTED_A_PAGE;
+use crate::rotation::turns::Turns;
+use crate::token::secret::SecretAddress;
+use crate::token::version::{NewVersion, Stored, Version, VersionId};
+
+/// The vaults, with a permit and a count for each request. The caller has the permit for a new version.
+#[derive(Debug)]
+pub(crate) struct Paced<'a, V> {
+    pub(crate) vault: &'a V,
+    pub(crate) turns: &'a Turns,
+    /// Whether the calls go before those of other tokens.
+    pub(crate) urgent: bool,
+}
+
+impl<V> Paced<'_, V> {
+    async fn counted<T>(
+        &self,
+        at: &SecretAddress,
+        call: impl Future<Output = Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        let mut permit = self.turns.take(Limited::Calls(hash(&at.vault)), self.urgent).await;
+        if let Some(permit) = &mut permit {
+            permit.begin();
+        }
+        self.heeded(at, call.await)
+    }
+
+    /// Applies a pause that the vault asks for. Until its end, no other token begins a step in that vault.
+    fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
+        if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
+            self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
+        }
+        answer
+    }
+}
+
+impl<V: Vault + Sync> Certificates for Paced<'_, V> {
+    async fn certificate(
+        &self,
+        at: &SecretAddress,
+        version: Option<&VersionId>,
+        id: Uuid,
+    ) -> Result<VaultCertificate, VaultError> {
+        self.counted(at, self.vault.certificate(at, version, id)).await
+    }
+
+    async fn certificate_versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        self.counted(at, self.vault.certificate_versions(at, id)).await
+    }
+
+    async fn sign(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        digest: &[u8; 32],
+        id: Uuid,
+    ) -> Result<Vec<u8>, VaultError> {
+        self.counted(at, self.vault.sign(at, version, digest, id)).await
+    }
+}
+
+impl<V: Vault + Sync> Vault for Paced<'_, V> {
+    fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
+        self.vault.identity_expiry()
+    }
+
+    async fn newest(&self, at: &SecretAddress, id: Uuid) -> Result<Stored, VaultError> {
+        self.counted(at, self.vault.newest(at, id)).await
+    }
+
+    async fn read(&self, at: &SecretAddress, version: &VersionId, id: Uuid) -> Result<Stored, VaultError> {
+        self.counted(at, self.vault.read(at, version, id)).await
+    }
+
+    async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
+        let listed = self.counted(at, self.vault.versions(at, id)).await?;
+        // The number of further pages is known only from the answer.
+        self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
+        Ok(listed)
+    }
+
+    async fn write(&self, at: &SecretAddress, new: &NewVersion, id: Uuid) -> Result<Version, VaultError> {
+        self.heeded(at, self.vault.write(at, new, id).await)
+    }
+
+    async fn update(
+        &self,
+        at: &SecretAddress,
+        version: &VersionId,
+        change: &SecretUpdate,
+        id: Uuid,
+    ) -> Result<(), VaultError> {
+        self.counted(at, self.vault.update(at, version, change, id)).await
+    }
+}
