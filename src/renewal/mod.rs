@@ -7,8 +7,10 @@
 //! Invariants: the newest version in the vault holds a secret that Entra accepted for a quarter of an hour. Only
 //! secrets that Perennial created are removed, and never the one that the newest version holds.
 
+pub mod daemon;
 pub mod look;
 pub mod renewer;
+pub mod report;
 #[cfg(test)]
 mod samples;
 pub mod schedule;

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict};
 use crate::ports::directory::{Caller, Directory, ListedSecret};
-use crate::ports::failure::{Failure, Remedy};
+use crate::ports::failure::Failure;
 use crate::ports::{Issuer, SecretRole, Vault};
 use crate::process::clock::{Clock, rfc3339};
 use crate::renewal::look::{Look, Reason, prefix};
-use crate::renewal::schedule::{Next, Target, failure};
+use crate::renewal::schedule::{Next, Target};
 use crate::renewal::state::{Attempt, NewSecret, Part, RenewalState};
 use crate::rotation::pace::{Limited, hash};
 use crate::rotation::paced::Paced;
@@ -71,7 +71,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             Next::Probe => self.probe(state, id).await.err().map(|failure| (Part::Renewing, failure)),
             Next::Save => self.save(state, id).await.err().map(|failure| (Part::Renewing, failure)),
             Next::TryHeld => self.try_held(state, id).await.err().map(|failure| (Part::Removing, failure)),
-            Next::Remove(key_id, reason) => self.remove(state, *key_id, *reason, id).await.err(),
+            Next::Remove(key_id, reason) => {
+                self.remove(state, *key_id, *reason, id).await.err().map(|failure| (Part::Removing, failure))
+            }
         };
         if let Some((part, failure)) = failed {
             warn!(event = "renewal_step_failed", app = %self.name, reason = failure.summary);
@@ -216,7 +218,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let saved = self.vaults().write(at, &version, id).await;
         let version = saved.map_err(|error| error.failure(SecretRole::Source, at))?;
         info!(event = "client_secret_saved", app = %self.name, key_id = %new.key_id, version = %version.id, expires = rfc3339(new.ends));
-        (state.attempt, state.look) = (None, None);
+        state.attempt = None;
+        state.must_look = true;
         state.succeeded(Part::Renewing);
         Ok(())
     }
@@ -237,16 +240,16 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         key_id: Uuid,
         reason: Reason,
         id: Uuid,
-    ) -> Result<(), (Part, Failure)> {
+    ) -> Result<(), Failure> {
         if matches!(&state.attempt, Some(Attempt::New(new)) if new.key_id == key_id) {
             state.attempt = Some(Attempt::Unwanted { key_id, reason });
         }
-        let held = self.held(id).await.map_err(|failure| (Part::Removing, failure))?;
+        let held = self.held(id).await?;
         let Some(object_id) = state.look.as_ref().map(|look| look.object_id) else { return Ok(()) };
         let proof = ClientProof::Secret(held.stored.value);
         let caller = self.caller(&held.client_id, &proof);
         let removed = self.directory.remove_secret(&caller, object_id, key_id, id).await;
-        removed.map_err(|error| (Part::Removing, error.failure()))?;
+        removed.map_err(|error| error.failure())?;
         info!(event = "client_secret_removed", app = %self.name, %key_id, reason = reason.text());
         if let Some(look) = &mut state.look {
             look.listed.retain(|one| one.key_id != key_id);
@@ -255,8 +258,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         if let Some(Attempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
             && reason.is_failure()
         {
-            let summary = format!("a new client secret was removed again: {}", reason.text());
-            return Err((Part::Renewing, failure(Remedy::Retry, summary)));
+            state.gave_up(reason, self.clock.now(), self.clock.uptime());
         }
         Ok(())
     }

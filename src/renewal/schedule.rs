@@ -95,7 +95,8 @@ impl Target {
     }
 
     fn next_at_rest(&self, state: &RenewalState, up: TimeDelta) -> Next {
-        let Some(look) = state.look.as_ref().filter(|look| up - look.up < LOOK_EVERY) else {
+        let is_usable = |look: &&Look| up - look.up < LOOK_EVERY && !state.must_look;
+        let Some(look) = state.look.as_ref().filter(is_usable) else {
             return Next::Look;
         };
         let is_fresh = up - look.up <= LOOK_IS_FRESH;
@@ -166,6 +167,7 @@ impl RenewalState {
             self.succeeded(Part::Removing);
         }
         self.look = Some(look);
+        self.must_look = false;
     }
 
     /// Records why a due renewal cannot begin, if something blocks it.
@@ -176,7 +178,7 @@ impl RenewalState {
         if look.is_spent(&target.at, self.created_today(look.up)) {
             let summary =
                 format!("{ATTEMPTS_A_DAY} client secrets were created within a day, and none could be used");
-            self.trouble_since(Part::Renewing, failure(Remedy::Retry, summary), look.at);
+            self.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         } else if let Some(version) = look.overwritten(&target.policy, look.at) {
             let summary = format!(
                 "another writer replaced the renewed client secret of version {} in {} with one that ends soon",
@@ -202,9 +204,17 @@ impl RenewalState {
         self.trouble_since(part, failure, now);
     }
 
+    /// Records that a new secret was given up, which is told at once.
+    pub fn gave_up(&mut self, reason: Reason, now: Timestamp, up: TimeDelta) {
+        let summary = format!("a new client secret was removed again: {}", reason.text());
+        self.failed(Part::Renewing, failure(Remedy::Retry, summary), now, up);
+        self.troubles.entry(Part::Renewing).and_modify(|trouble| trouble.is_told_at_once = true);
+    }
+
     fn trouble_since(&mut self, part: Part, failure: Failure, now: Timestamp) {
         let since = self.troubles.get(&part).map_or(now, |trouble| trouble.since);
-        self.troubles.insert(part, Trouble { failure, since });
+        let is_told_at_once = failure.remedy != Remedy::Retry;
+        self.troubles.insert(part, Trouble { failure, is_told_at_once, since });
     }
 
     /// Records that a part works.
@@ -219,14 +229,12 @@ impl RenewalState {
     /// Makes the next step a look, at once.
     pub fn hurry(&mut self) {
         self.backoff = None;
-        if self.attempt.is_none() {
-            self.look = None;
-        }
+        self.must_look = true;
     }
 }
 
 /// A failure of a renewal.
-pub(super) fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
+fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
     Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::AppCredential, summary)
 }
 

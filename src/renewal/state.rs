@@ -16,8 +16,10 @@ use crate::renewal::times::{SETTLED_AFTER, SETTLED_PROBES};
 /// The state of one app's renewal.
 #[derive(Debug, Default)]
 pub struct RenewalState {
-    /// The last look that succeeded. `None` after a change, which needs a new look.
+    /// The last look that succeeded.
     pub look: Option<Look>,
+    /// Whether the next step must be a look, because something changed.
+    pub must_look: bool,
     /// The secret that is being created, tried or removed.
     pub attempt: Option<Attempt>,
     /// The uptimes at which this process created secrets.
@@ -87,6 +89,8 @@ pub enum Part {
 #[derive(Clone, Debug)]
 pub struct Trouble {
     pub failure: Failure,
+    /// Whether it is told at once. Other failures are told when they last.
+    pub is_told_at_once: bool,
     /// When this part first failed.
     pub since: Timestamp,
 }
