@@ -1,0 +1,64 @@
+//! The loop of one app's renewal: decide, carry out one step, publish, wait.
+//!
+//! A stop ends the loop at once, because the old secret still works. A new secret that is not saved yet is removed
+//! first, if Entra answers in time.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::directory::Directory;
+use crate::ports::{Issuer, Vault};
+use crate::renewal::look::Reason;
+use crate::renewal::renewer::Renewer;
+use crate::renewal::schedule::Next;
+use crate::renewal::state::{Attempt, RenewalState};
+
+/// The longest wait of the loop. Short waits notice a suspended host without special code.
+const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
+
+/// The longest time that a stop waits for the removal of a new secret.
+const REMOVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Keeps an app's client secret renewed until a stop. Calls `publish` with each new state and its next step. Each
+/// change of `reload` makes the task look at once.
+pub async fn keep_renewed<I, V, D>(
+    renewer: Renewer<I, V, D>,
+    stop: CancellationToken,
+    mut reload: watch::Receiver<u64>,
+    publish: impl Fn(&RenewalState, &Next),
+) where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    D: Directory + Sync,
+{
+    let mut state = RenewalState::default();
+    while !stop.is_cancelled() {
+        let up = renewer.clock.uptime();
+        let next = renewer.target.next(&state, up);
+        publish(&state, &next);
+        match next {
+            Next::Wait(until) => {
+                let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();
+                tokio::select! {
+                    () = tokio::time::sleep(renewer.clock.real(span)) => {}
+                    Ok(()) = reload.changed() => state.hurry(),
+                    () = stop.cancelled() => {}
+                }
+            }
+            step => tokio::select! {
+                () = Box::pin(renewer.step(&mut state, &step)) => {}
+                () = stop.cancelled() => {}
+            },
+        }
+    }
+    if let Some(Attempt::New(new)) = &state.attempt
+        && new.saved.is_none()
+    {
+        let removal = Next::Remove(new.key_id, Reason::NotSaved);
+        // A secret that stays is an orphan, which the next process removes.
+        let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(&mut state, &removal))).await;
+    }
+}

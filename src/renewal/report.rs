@@ -1,0 +1,87 @@
+//! What people are shown about an app's renewal: on the page, in `/status`, in alerts and by `perennial credential`.
+//!
+//! Pure. A report contains no secret.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::ports::directory::ListedSecret;
+use crate::process::clock::Timestamp;
+use crate::renewal::look::{HeldEnd, Look};
+use crate::renewal::schedule::Target;
+use crate::renewal::state::{Attempt, RenewalState, Trouble};
+
+/// A failure that may pass by itself is told after this time.
+const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
+
+/// What a renewal is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The vault and the app registration were not read yet.
+    Starting,
+    /// Nothing is due.
+    Waiting,
+    /// A new secret must be created, and cannot be yet.
+    Due,
+    /// A new secret is tried until every server of Entra accepts it.
+    Trying,
+    /// A new secret is being saved in the vault.
+    Saving,
+    /// A secret is being removed at Entra.
+    Removing,
+}
+
+/// What is known about an app's renewal.
+#[derive(Clone, Debug)]
+pub struct RenewalReport {
+    pub stage: Stage,
+    /// Entra's id of the held secret, if it is known.
+    pub key_id: Option<Uuid>,
+    /// When the held secret ends, if it is known.
+    pub ends: Option<Timestamp>,
+    /// When the next renewal begins, if that is known.
+    pub renews_at: Option<Timestamp>,
+    /// The failure to tell.
+    pub trouble: Option<Trouble>,
+    /// Secrets on the app that belong to nobody known.
+    pub strangers: Vec<ListedSecret>,
+}
+
+impl RenewalReport {
+    /// Makes the report of a state at a time.
+    pub fn of(state: &RenewalState, target: &Target, now: Timestamp) -> Self {
+        let look = state.look.as_ref();
+        let ends = look.and_then(|look| match look.held_end() {
+            HeldEnd::At(end) => end,
+            HeldEnd::NotListed => None,
+        });
+        let first_seen = state.first_seen.as_deref().unwrap_or_default();
+        let strangers = look.map(|look| look.strangers(&target.at, &target.policy, first_seen).cloned().collect());
+        Self {
+            stage: stage(state, look, target),
+            key_id: look.and_then(Look::likely_held).map(|one| one.key_id),
+            ends,
+            renews_at: ends.map(|end| end - target.policy.before),
+            trouble: state.troubles.values().find(|trouble| is_told(trouble, now)).cloned(),
+            strangers: strangers.unwrap_or_default(),
+        }
+    }
+}
+
+fn stage(state: &RenewalState, look: Option<&Look>, target: &Target) -> Stage {
+    match (&state.attempt, look) {
+        (Some(Attempt::New(new)), _) if new.is_settled() => Stage::Saving,
+        (Some(Attempt::New(_) | Attempt::Lost { .. }), _) => Stage::Trying,
+        (Some(Attempt::Unwanted { .. }), _) => Stage::Removing,
+        (None, None) => Stage::Starting,
+        (None, Some(look)) if look.is_due(&target.policy, look.at) => Stage::Due,
+        (None, Some(_)) => Stage::Waiting,
+    }
+}
+
+/// Whether a failure is told now.
+fn is_told(trouble: &Trouble, now: Timestamp) -> bool {
+    trouble.is_told_at_once || trouble.since + TOLD_AFTER <= now
+}
