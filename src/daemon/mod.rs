@@ -1,4 +1,4 @@
-//! The whole daemon: one task per token, the tasks for alerts and the heartbeat, and the board that all tasks share.
+//! The whole daemon: one task per token, one per renewed app, the tasks for alerts and the heartbeat, and the board that all tasks share.
 //!
 //! Owns the order of the daemon's start and stop. `run`, the demo and the tests use this same daemon. Knows no
 //! configuration files, command lines, systemd or HTTP.
@@ -10,8 +10,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::ports::directory::Directory;
 use crate::ports::{Issuer, Resource, Vault};
 use crate::process::clock::Clock;
+use crate::renewal::daemon::keep_renewed;
+use crate::renewal::renewer::Renewer;
+use crate::renewal::report::RenewalReport;
+use crate::renewal::state::RenewalState;
 use crate::rotation::daemon::{Signals, keep};
 use crate::rotation::grace::Grace;
 use crate::rotation::holds::Holds;
@@ -29,7 +34,11 @@ pub struct Daemon {
     reloads: watch::Sender<u64>,
     stop: CancellationToken,
     holds: Holds,
+    /// The limits that all tokens and renewals share.
+    turns: Turns,
     tokens: JoinSet<Option<State>>,
+    /// The renewals of app credentials.
+    renewals: JoinSet<()>,
     /// The notifiers end with the process. An undelivered message is still due after the next start.
     notifiers: JoinSet<()>,
 }
@@ -57,6 +66,8 @@ impl Daemon {
             stop: CancellationToken::new(),
             holds: Holds::new(rotators.len()),
             tokens: JoinSet::new(),
+            renewals: JoinSet::new(),
+            turns: turns.clone(),
             notifiers: JoinSet::new(),
         };
         for (index, rotator) in rotators.into_iter().enumerate() {
@@ -79,6 +90,22 @@ impl Daemon {
         self.tokens.spawn(keep(rotator, state, signals, pulse, publish));
     }
 
+    /// Renews an app's credential beside the tokens that use it.
+    pub fn renew_by<I, V, D>(&mut self, renewer: Renewer<I, V, D>)
+    where
+        I: Issuer + Send + Sync + 'static,
+        V: Vault + Send + Sync + 'static,
+        D: Directory + Send + Sync + 'static,
+    {
+        let uses = |of: &Snapshot| of.grant.app == renewer.app;
+        let places = self.board.read(|all| (0..all.len()).filter(|place| uses(&all[*place])).collect());
+        let (publish, clock) = (self.board.renewal_publisher(places), self.clock.clone());
+        let target = renewer.target.clone();
+        let renewer = Renewer { turns: self.turns.clone(), ..renewer };
+        let told = move |state: &RenewalState| publish(RenewalReport::of(state, &target, clock.now()));
+        self.renewals.spawn(keep_renewed(renewer, self.stop.clone(), self.reloads.subscribe(), told));
+    }
+
     /// Runs a task for notifications beside the tokens' tasks.
     pub fn notify_by(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.notifiers.spawn(task);
@@ -97,12 +124,13 @@ impl Daemon {
     /// Waits until a task ends by itself, and returns the task's name. A task that ends by itself breaks an invariant,
     /// so the process must be restarted.
     pub async fn broken(&mut self) -> String {
-        let Self { tokens, notifiers, .. } = self;
+        let Self { tokens, renewals, notifiers, .. } = self;
         tokio::select! {
             Some(ended) = tokens.join_next() => {
                 let reason = ended.err().map(|error| error.to_string());
                 format!("a token task exited unexpectedly: {reason:?}")
             }
+            Some(_) = renewals.join_next() => "the task of an app's renewal exited unexpectedly".to_owned(),
             Some(_) = notifiers.join_next() => "an alert or heartbeat task exited unexpectedly".to_owned(),
             else => std::future::pending().await,
         }
@@ -113,8 +141,11 @@ impl Daemon {
     pub async fn stop(&mut self) -> bool {
         let grace = Grace::begin();
         self.stop.cancel();
-        let tokens = &mut self.tokens;
-        let all_ended = async { while tokens.join_next().await.is_some() {} };
+        let (tokens, renewals) = (&mut self.tokens, &mut self.renewals);
+        let all_ended = async {
+            while tokens.join_next().await.is_some() {}
+            while renewals.join_next().await.is_some() {}
+        };
         let in_time = tokio::time::timeout_at(grace.ends_at(), all_ended).await.is_ok();
         if !in_time {
             let is_lost = |of: &&Snapshot| of.grant.strict && of.holds_successor();
@@ -137,9 +168,10 @@ impl Daemon {
         in_time
     }
 
-    /// Whether a token's task has ended by itself, which breaks an invariant. Each task has a receiver while it runs.
+    /// Whether the task of a token or of a renewal has ended by itself, which breaks an invariant. Each task has a
+    /// receiver while it runs.
     pub fn has_ended(&self) -> bool {
-        self.reloads.receiver_count() < self.tokens.len()
+        self.reloads.receiver_count() < self.tokens.len() + self.renewals.len()
     }
 
     /// Returns the number of tokens.

@@ -22,13 +22,13 @@ const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
 /// The longest time that a stop waits for the removal of a new secret.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Keeps an app's client secret renewed until a stop. Calls `publish` with each new state and its next step. Each
-/// change of `reload` makes the task look at once.
+/// Keeps an app's client secret renewed until a stop. Calls `publish` with each new state. Each change of
+/// `reload` makes the task look at once.
 pub async fn keep_renewed<I, V, D>(
     renewer: Renewer<I, V, D>,
     stop: CancellationToken,
     mut reload: watch::Receiver<u64>,
-    publish: impl Fn(&RenewalState, &Next),
+    publish: impl Fn(&RenewalState),
 ) where
     I: Issuer + Sync,
     V: Vault + Sync,
@@ -38,7 +38,7 @@ pub async fn keep_renewed<I, V, D>(
     while !stop.is_cancelled() {
         let up = renewer.clock.uptime();
         let next = renewer.target.next(&state, up);
-        publish(&state, &next);
+        publish(&state);
         match next {
             Next::Wait(until) => {
                 let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();

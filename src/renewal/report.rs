@@ -34,7 +34,7 @@ pub enum Stage {
 }
 
 /// What is known about an app's renewal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalReport {
     pub stage: Stage,
     /// Entra's id of the held secret, if it is known.

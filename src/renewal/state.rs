@@ -86,7 +86,7 @@ pub enum Part {
 }
 
 /// A failure that lasts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub failure: Failure,
     /// Whether it is told at once. Other failures are told when they last.

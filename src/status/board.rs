@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::ports::failure::Kind;
 use crate::process::clock::{Clock, Timestamp};
+use crate::renewal::report::RenewalReport;
 use crate::rotation::event::Event;
 use crate::rotation::liveness::LivenessOfAll;
 use crate::rotation::schedule::{Next, Timing};
@@ -145,6 +146,24 @@ impl StatusBoard {
             if is_news {
                 board.news.send_replace(());
             }
+        }
+    }
+
+    /// Returns the function that the task of an app's renewal calls with each report. `places` are the app's tokens.
+    pub fn renewal_publisher(&self, places: Vec<usize>) -> impl Fn(RenewalReport) + Send + use<> {
+        let board = self.clone();
+        move |report| {
+            let report = Arc::new(report);
+            let is_news = board.read(|all| {
+                places.iter().any(|place| all[*place].renewal.as_ref() != Some(&report))
+            });
+            if !is_news {
+                return;
+            }
+            board.snapshots.send_modify(|all| {
+                places.iter().for_each(|place| all[*place].renewal = Some(Arc::clone(&report)));
+            });
+            board.news.send_replace(());
         }
     }
 

@@ -14,6 +14,7 @@ use crate::ports::answer::Unverified;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
 use crate::process::text;
+use crate::renewal::report::RenewalReport;
 use crate::rotation::schedule::{Next, Timing};
 use crate::rotation::state::{
     Blocked, ForeignWriter, Inherited, Noted, OlderCredential, Outage, Phase, State,
@@ -131,6 +132,8 @@ pub struct Snapshot {
     pub unburied_at: Option<Timestamp>,
     /// When the issuer first returned the same refresh token instead of a new one.
     pub same_token_at: Option<Timestamp>,
+    /// The renewal of the app's credential, if the app is renewed.
+    pub renewal: Option<Arc<RenewalReport>>,
     /// The token's intervals from its policy.
     periods: Periods,
 }
@@ -220,6 +223,7 @@ impl Snapshot {
             foreign_writer: state.foreign_writer,
             unburied_at: state.unburied_at,
             same_token_at: facts.and_then(|facts| facts.same_token_at),
+            renewal: None,
             periods,
         }
     }
@@ -227,7 +231,9 @@ impl Snapshot {
     /// Rebuilds this snapshot after another step. Returns the previous snapshot.
     #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
-        std::mem::replace(self, Self::of(&self.grant, self.periods, state, Some(next), now))
+        let renewal = self.renewal.clone();
+        let drawn = Self::of(&self.grant, self.periods, state, Some(next), now);
+        std::mem::replace(self, Self { renewal, ..drawn })
     }
 
     /// Whether Partner Center accepts the access token. `None` if unknown.
