@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::directory::Directory;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::ports::{Issuer, Vault};
 use crate::renewal::look::Reason;
 use crate::renewal::renewer::Renewer;
@@ -54,11 +55,66 @@ pub async fn keep_renewed<I, V, D>(
             },
         }
     }
+    withdraw(&renewer, &mut state).await;
+}
+
+/// Renews an app's client secret now, even if it is not due. Takes a quarter of an hour or more. A stop ends it, and
+/// the old secret stays.
+///
+/// # Errors
+/// Returns why there is no new secret in the vault.
+pub async fn renew_now<I, V, D>(
+    renewer: &Renewer<I, V, D>,
+    stop: &CancellationToken,
+) -> Result<(), Failure>
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    D: Directory + Sync,
+{
+    let mut state = RenewalState::default();
+    loop {
+        let up = renewer.clock.uptime();
+        let next = renewer.target.next(&state, up);
+        let is_trying = state.attempt.is_some();
+        match &next {
+            Next::Wait(until) if is_trying && !stop.is_cancelled() => {
+                let span = (*until - up).to_std().unwrap_or_default();
+                tokio::select! {
+                    () = tokio::time::sleep(renewer.clock.real(span)) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            step => Box::pin(renewer.step(&mut state, step)).await,
+        }
+        if next == Next::Save && state.attempt.is_none() {
+            return Ok(());
+        }
+        let failed = state.troubles.values().next().map(|trouble| trouble.failure.clone());
+        if stop.is_cancelled() || (state.attempt.is_none() && (failed.is_some() || matches!(next, Next::Wait(_)))) {
+            withdraw(renewer, &mut state).await;
+            return Err(failed.unwrap_or_else(stopped));
+        }
+    }
+}
+
+fn stopped() -> Failure {
+    let summary = "the renewal was stopped before the new client secret was saved";
+    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, summary)
+}
+
+/// Removes a new secret that is not saved yet, if Entra answers in time.
+async fn withdraw<I, V, D>(renewer: &Renewer<I, V, D>, state: &mut RenewalState)
+where
+    I: Issuer + Sync,
+    V: Vault + Sync,
+    D: Directory + Sync,
+{
     if let Some(Attempt::New(new)) = &state.attempt
         && new.saved.is_none()
     {
         let removal = Next::Remove(new.key_id, Reason::NotSaved);
         // A secret that stays is an orphan, which the next process removes.
-        let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(&mut state, &removal))).await;
+        let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(state, &removal))).await;
     }
 }

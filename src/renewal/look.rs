@@ -150,7 +150,7 @@ impl Look {
     }
 
     /// Whether a secret was created for this vault secret by Perennial.
-    fn is_ours(&self, one: &ListedSecret, at: &SecretAddress) -> bool {
+    pub(super) fn is_ours(&self, one: &ListedSecret, at: &SecretAddress) -> bool {
         one.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)))
     }
 

@@ -76,7 +76,7 @@ fn stage(state: &RenewalState, look: Option<&Look>, target: &Target) -> Stage {
         (Some(Attempt::New(_) | Attempt::Lost { .. }), _) => Stage::Trying,
         (Some(Attempt::Unwanted { .. }), _) => Stage::Removing,
         (None, None) => Stage::Starting,
-        (None, Some(look)) if look.is_due(&target.policy, look.at) => Stage::Due,
+        (None, Some(look)) if target.is_due(look, look.at) => Stage::Due,
         (None, Some(_)) => Stage::Waiting,
     }
 }
@@ -84,4 +84,51 @@ fn stage(state: &RenewalState, look: Option<&Look>, target: &Target) -> Stage {
 /// Whether a failure is told now.
 fn is_told(trouble: &Trouble, now: Timestamp) -> bool {
     trouble.is_told_at_once || trouble.since + TOLD_AFTER <= now
+}
+
+/// What one secret on the app is to Perennial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// The newest version in the vault holds it.
+    Held,
+    /// The newest version may hold it: the version does not name its secret, and several fit.
+    MayBeHeld,
+    /// An older version holds it. It is removed after the grace period.
+    Superseded,
+    /// Perennial created it, and no version holds it. An instance is trying it now, or it is removed a day after its
+    /// creation.
+    NotSaved,
+    /// It appeared on the app, and nobody known made it.
+    Unknown,
+    /// Other programs or people use it. Perennial leaves it alone.
+    Other,
+}
+
+impl Standing {
+    /// Returns what a listed secret is. `first_seen` are the secrets of the first look.
+    pub fn of(one: &ListedSecret, look: &Look, target: &Target, first_seen: &[Uuid]) -> Self {
+        let is_stranger =
+            || look.strangers(&target.at, &target.policy, first_seen).any(|known| known.key_id == one.key_id);
+        match look.likely_held() {
+            Some(held) if held.key_id == one.key_id => Self::Held,
+            None if look.may_be_held.contains(&one.key_id) => Self::MayBeHeld,
+            _ if look.carries(one.key_id) => Self::Superseded,
+            _ if look.is_ours(one, &target.at) => Self::NotSaved,
+            _ if is_stranger() => Self::Unknown,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the word for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Held => "in use",
+            Self::MayBeHeld => "may be in use",
+            Self::Superseded => "replaced",
+            Self::NotSaved => "not saved",
+            Self::Unknown => "unknown",
+            Self::Other => "not Perennial's",
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn policy() -> RenewPolicy {
 
 pub(crate) fn target() -> Target {
     let name = SecretName::parse("app-secret").expect("a name");
-    Target { at: SecretAddress { vault: "https://vault.vault.azure.net".into(), name }, policy: policy() }
+    Target { at: SecretAddress { vault: "https://vault.vault.azure.net".into(), name }, policy: policy(), is_forced: false }
 }
 
 /// A listed secret that began on a day and lasts for 180 days.

@@ -17,6 +17,7 @@ use crate::renewal::times::{
 };
 use crate::token::app::RenewPolicy;
 use crate::token::secret::SecretAddress;
+use crate::token::version::Version;
 
 /// The next step of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +44,21 @@ pub struct Target {
     /// The vault secret.
     pub at: SecretAddress,
     pub policy: RenewPolicy,
+    /// Whether a person asked for a new secret now, although the held one may last.
+    pub is_forced: bool,
 }
 
 impl Target {
+    /// Whether the held secret must be renewed at a time.
+    pub fn is_due(&self, look: &Look, now: Timestamp) -> bool {
+        self.is_forced || self.is_due(look, now)
+    }
+
+    /// Returns the older version that another writer has replaced, if that blocks the renewal.
+    fn overwritten<'a>(&self, look: &'a Look, now: Timestamp) -> Option<&'a Version> {
+        look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
+    }
+
     /// Decides the next step at an uptime.
     pub fn next(&self, state: &RenewalState, up: TimeDelta) -> Next {
         if let Some(backoff) = state.backoff
@@ -87,7 +100,7 @@ impl Target {
         if look.at - new.since >= SAVED_WITHIN {
             return Next::Remove(new.key_id, Reason::NotSaved);
         }
-        if look.is_due(&self.policy, look.at) {
+        if self.is_due(look, look.at) {
             Next::Save
         } else {
             Next::Remove(new.key_id, Reason::NotNeeded)
@@ -110,8 +123,8 @@ impl Target {
             }
         }
         let may_create = !look.is_spent(&self.at, state.created_today(up))
-            && look.overwritten(&self.policy, now).is_none();
-        match look.is_due(&self.policy, now) && may_create {
+            && self.overwritten(look, now).is_none();
+        match self.is_due(look, now) && may_create {
             true if is_fresh => Next::Create,
             true => Next::Look,
             false => Next::Wait(look.up + LOOK_EVERY),
@@ -153,11 +166,11 @@ impl RenewalState {
             // is an orphan.
             Some(Attempt::New(new)) if new.saved.is_some_and(|saved| look.up > saved) => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
-                (look.is_due(&target.policy, look.at) && !is_late).then_some(Attempt::New(new))
+                (target.is_due(&look, look.at) && !is_late).then_some(Attempt::New(new))
             }
             other => other,
         };
-        let is_done = self.attempt.is_none() && !look.is_due(&target.policy, look.at);
+        let is_done = self.attempt.is_none() && !target.is_due(&look, look.at);
         if is_done {
             self.succeeded(Part::Renewing);
         } else if self.attempt.is_none() {
@@ -179,7 +192,7 @@ impl RenewalState {
             let summary =
                 format!("{ATTEMPTS_A_DAY} client secrets were created within a day, and none could be used");
             self.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
-        } else if let Some(version) = look.overwritten(&target.policy, look.at) {
+        } else if let Some(version) = target.overwritten(look, look.at) {
             let summary = format!(
                 "another writer replaced the renewed client secret of version {} in {} with one that ends soon",
                 version.id, target.at

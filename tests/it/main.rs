@@ -3,6 +3,7 @@
 mod alert;
 mod config;
 mod process;
+mod renewal;
 mod repository;
 mod rotation;
 mod sandbox;

@@ -1,0 +1,237 @@
+//! Every order in which two instances, a crash and a lost answer can meet at the steps that change something.
+//!
+//! The shipped renewer runs over the world. Each of its calls yields once before it takes effect, so polling by hand
+//! decides the order.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use chrono::TimeDelta;
+use perennial::net::no_response::NoResponse;
+use perennial::ports::directory::{Caller, Directory as _};
+use perennial::process::clock::Clock;
+use perennial::renewal::schedule::Next;
+use perennial::renewal::state::{Accepted, Attempt, NewSecret, RenewalState};
+use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
+use perennial::token::tags::Tags;
+use uuid::Uuid;
+
+use super::{WorldRenewer, check_now, newest_value, orphans, partner_in, policy, renewer, secrets_of};
+use crate::support::harness::base;
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What a participant does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Who {
+    /// An instance whose new secret is settled.
+    Settled,
+    /// An instance that has just started.
+    Starting,
+    /// A person who creates a secret by hand and stores it.
+    Person,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wrong {
+    Nothing,
+    /// The first participant ends after this many calls.
+    Crash(usize),
+    /// The answer to this call of anybody is lost, after its effect.
+    Lost(Peer, Operation),
+    /// This call of anybody never arrives.
+    NotReached(Peer, Operation),
+}
+
+struct Scene {
+    world: World,
+    partner: Partner,
+    clock: Clock,
+}
+
+impl Scene {
+    /// The held secret is due, and was made by hand or by Perennial.
+    fn new() -> Self {
+        let clock = Clock::running(base(), 0.0);
+        let world = World::new(clock.clone(), 7);
+        let partner = partner_in(&world, TimeDelta::days(40));
+        Self { world, partner, clock }
+    }
+
+    fn renewer(&self, actor: &str) -> WorldRenewer {
+        let (partner, policy) = (&self.partner, policy(180, 45));
+        renewer(&self.world, &self.clock, partner, &partner.app_secret, actor, policy)
+    }
+
+    fn task(&self, who: Who, nth: usize) -> Task {
+        match who {
+            Who::Person => Box::pin(by_hand(self.world.clone(), self.partner.clone())),
+            Who::Starting => Box::pin(steps(self.renewer(&format!("instance-{nth}")), RenewalState::default())),
+            Who::Settled => {
+                let renewer = self.renewer(&format!("instance-{nth}"));
+                let state = finished(settled(&renewer, &self.partner));
+                Box::pin(steps(renewer, state))
+            }
+        }
+    }
+}
+
+/// Creates a secret by hand at Entra, then stores it.
+async fn by_hand(world: World, partner: Partner) {
+    let ends = world.now() + TimeDelta::days(365);
+    tokio::task::yield_now().await;
+    world.add_named_secret(&partner.client_id, Some("new by hand"), "New~by-hand", Some(ends));
+    tokio::task::yield_now().await;
+    world.store_app_secret(&partner.app_secret, "New~by-hand", Some(ends));
+}
+
+/// Carries out steps until the next one waits. Probes are not what is tested here, so an instance that begins to try a
+/// secret ends here, as in a crash.
+async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
+    for _ in 0..8 {
+        let next = renewer.target.next(&state, renewer.clock.uptime());
+        if matches!(next, Next::Wait(_) | Next::Probe) {
+            return;
+        }
+        renewer.step(&mut state, &next).await;
+    }
+}
+
+/// The state of an instance that has created a secret and tried it for long enough.
+async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
+    let look = renewer.look(Uuid::nil()).await.expect("a look");
+    let (name, ends) = (perennial::renewal::look::prefix(&renewer.target.at), look.at + TimeDelta::days(180));
+    let name = format!("{name}{:x}", secrets_of(renewer.vault.world(), partner).len());
+    let created = renewer.directory.add_secret(&Caller::VaultIdentity, look.object_id, &name, ends, Uuid::nil());
+    let created = created.await.expect("created");
+    let up = renewer.clock.uptime();
+    let accepted = Accepted { first: up - TimeDelta::minutes(15), last: up, count: 16 };
+    let new = NewSecret {
+        key_id: created.key_id,
+        value: created.value,
+        ends,
+        up: up - TimeDelta::minutes(16),
+        since: look.at,
+        accepted: Some(accepted),
+        probed: Some(up - TimeDelta::seconds(1)),
+        saved: None,
+    };
+    RenewalState { attempt: Some(Attempt::New(Box::new(new))), ..RenewalState::default() }
+}
+
+fn finished<T>(task: impl Future<Output = T>) -> T {
+    let mut task = Box::pin(task);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = task.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
+}
+
+fn inject(world: &World, wrong: Wrong) {
+    let silence = FaultEffect::Transport(NoResponse::Timeout);
+    match wrong {
+        Wrong::Lost(peer, operation) => world.inject(Fault::of(peer, silence).on(operation).after_effect().times(1)),
+        Wrong::NotReached(peer, operation) => world.inject(Fault::of(peer, silence).on(operation).times(1)),
+        Wrong::Nothing | Wrong::Crash(_) => {}
+    }
+}
+
+/// Runs the participants in the order that `prefix` begins; returns the choices made, and out of how many.
+fn run(scene: &Scene, all: &[Who], wrong: Wrong, prefix: &[usize]) -> Vec<(usize, usize)> {
+    let mut tasks: Vec<(usize, Task)> =
+        all.iter().enumerate().map(|(nth, who)| (nth, scene.task(*who, nth))).collect();
+    inject(&scene.world, wrong);
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut taken, mut polls_of_first) = (Vec::new(), 0);
+    while !tasks.is_empty() {
+        let choice = prefix.get(taken.len()).copied().unwrap_or(0) % tasks.len();
+        taken.push((choice, tasks.len()));
+        let is_first = tasks[choice].0 == 0;
+        polls_of_first += usize::from(is_first);
+        let crashes = is_first && wrong == Wrong::Crash(polls_of_first);
+        let ended = tasks[choice].1.as_mut().poll(&mut context).is_ready();
+        if ended || crashes {
+            drop(tasks.remove(choice));
+        }
+        check_now(&scene.world, &scene.partner, &scene.partner.app_secret, &(all, wrong, &taken));
+    }
+    taken
+}
+
+/// Two days later, after a new process has looked each hour: no orphan is left, and the held secret works.
+fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
+    let renewer = scene.renewer("later");
+    let at = &scene.partner.app_secret;
+    for _ in 0..48 {
+        scene.world.advance(TimeDelta::hours(1));
+        finished(steps(scene.renewer("later"), RenewalState::default()));
+        check_now(&scene.world, &scene.partner, at, told);
+    }
+    drop(renewer);
+    let left: Vec<_> = orphans(&scene.world, &scene.partner, at).into_iter().map(|one| one.starts).collect();
+    // The process that looks each hour creates one more where a renewal is still due, and ends before it saves it.
+    let is_recent = |starts: &perennial::process::clock::Timestamp| *starts + TimeDelta::hours(25) > scene.world.now();
+    assert!(left.iter().all(is_recent), "orphans are left: {told:?}: {left:?}");
+    let held = newest_value(&scene.world, at);
+    assert!(super::is_accepted(&scene.world, &scene.partner, &held), "the held secret is refused: {told:?}");
+}
+
+/// Tests every order of these participants. Returns the number of orders.
+fn walk(all: &[Who], wrong: Wrong) -> usize {
+    let mut orders = 0;
+    let mut prefix: Vec<usize> = Vec::new();
+    loop {
+        let scene = Scene::new();
+        let taken = run(&scene, all, wrong, &prefix);
+        finish(&scene, &(all, wrong, &taken));
+        orders += 1;
+        let Some(at) = taken.iter().rposition(|(choice, of)| choice + 1 < *of) else { return orders };
+        prefix = taken[..at].iter().map(|(choice, _)| *choice).collect();
+        prefix.push(taken[at].0 + 1);
+    }
+}
+
+#[test]
+fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
+    let began = std::time::Instant::now();
+    let wrongs = [
+        Wrong::Nothing,
+        Wrong::Lost(Peer::KeyVault, Operation::Set),
+        Wrong::NotReached(Peer::KeyVault, Operation::Set),
+        Wrong::Lost(Peer::Graph, Operation::AddPassword),
+        Wrong::NotReached(Peer::Graph, Operation::AddPassword),
+        Wrong::Lost(Peer::Graph, Operation::RemovePassword),
+        Wrong::NotReached(Peer::Graph, Operation::RemovePassword),
+    ];
+    let crashes = (1..12).map(Wrong::Crash);
+    let pairs = [
+        [Who::Settled, Who::Settled],
+        [Who::Settled, Who::Starting],
+        [Who::Settled, Who::Person],
+        [Who::Starting, Who::Person],
+    ];
+    let mut orders = 0;
+    for wrong in wrongs.into_iter().chain(crashes) {
+        for pair in &pairs {
+            orders += walk(pair, wrong);
+        }
+    }
+    println!("{orders} orders in {:?}", began.elapsed());
+    assert!(orders > 10_000, "{orders}");
+}
+
+#[test]
+fn a_person_who_goes_back_to_an_older_secret_keeps_it() {
+    let scene = Scene::new();
+    let at = &scene.partner.app_secret;
+    let before = newest_value(&scene.world, at);
+    finished(scene.task(Who::Settled, 0));
+    assert_ne!(newest_value(&scene.world, at), before, "it was renewed");
+    scene.world.human_writes(at, &before, Tags::new()).expect("stored");
+    finish(&scene, &"went back");
+    assert_eq!(newest_value(&scene.world, at), before);
+}
