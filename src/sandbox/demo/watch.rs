@@ -192,7 +192,7 @@ impl Watch {
                         self.counts.refused_redemptions += 1;
                     }
                 }
-                (Peer::Entra, _) => {}
+                (Peer::Entra | Peer::Graph, _) => {}
                 (Peer::KeyVault, _) => self.counts.vault_calls += 1,
                 (Peer::PartnerCenter, _) => self.counts.questions += 1,
             }

@@ -56,7 +56,7 @@ impl Caller {
                         json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 57 seconds."})
                     }
                     Peer::PartnerCenter => partner_center_error(&word, "An injected fault."),
-                    Peer::KeyVault | Peer::Entra => {
+                    Peer::KeyVault | Peer::Entra | Peer::Graph => {
                         key_vault_error(&word, inner.as_deref(), "An injected fault.")
                     }
                 };

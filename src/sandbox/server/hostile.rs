@@ -142,7 +142,7 @@ fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
             "access_token": format!("{}.{}.c2ln", part("{}"), part(&claims.to_string())),
             "refresh_token": "0.AXlaced", "expires_in": 3600, "scope": format!("{ESCAPES}{all}"),
         }),
-        Peer::PartnerCenter | Peer::KeyVault => {
+        Peer::PartnerCenter | Peer::KeyVault | Peer::Graph => {
             json!({"companyName": format!("Contoso{ESCAPES}"), "tenantId": longest, "isMfaCompliant": true})
         }
     };
@@ -157,7 +157,7 @@ fn echo(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
             "error": one, "error_description": all, "error_codes": [all], "suberror": one,
             "trace_id": one, "correlation_id": all, "claims": json!({ "sent": all }).to_string(),
         }),
-        Peer::KeyVault => {
+        Peer::KeyVault | Peer::Graph => {
             json!({"error": {"code": one, "message": all, "innererror": {"code": all}}, "id": all})
         }
         Peer::PartnerCenter => {

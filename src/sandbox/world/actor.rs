@@ -6,6 +6,7 @@
 //! Invariant: a call yields exactly once before it takes effect. A call waits at no other point, except for a requested
 //! latency. So a test that polls two actors' futures by hand decides the order of effects.
 
+mod directory;
 mod errors;
 
 use std::future::poll_fn;

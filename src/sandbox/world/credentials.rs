@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use super::certificate::PublicCertificate;
 use super::directory::App;
+use super::people::HUMAN;
 use super::{Inner, World};
 use crate::process::clock::Timestamp;
 
@@ -23,7 +25,7 @@ const AUTHORITY: &str = "https://login.microsoftonline.com";
 /// Expired tokens are removed each time the number of issued tokens reaches a multiple of this number.
 const SWEEP_EVERY: usize = 1024;
 
-/// The times at which the front ends learn of a credential.
+/// The times at which the front ends learn of a credential, or of its removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Propagation(Vec<Timestamp>);
 
@@ -41,12 +43,52 @@ impl Propagation {
 /// One of an app's secrets.
 #[derive(Clone, Debug)]
 pub struct AppSecret {
+    /// Entra's id of the secret.
+    pub key_id: Uuid,
+    /// The display name.
+    pub name: Option<String>,
     /// The secret's value.
     pub value: SecretString,
+    /// The start of the secret's validity. The world does not check it.
+    pub starts: Timestamp,
     /// The expiry of the secret, if it has one.
     pub expires: Option<Timestamp>,
+    /// The name of the actor that added the secret, or `human`.
+    pub added_by: String,
     /// The front ends that know the secret.
     pub propagation: Propagation,
+    /// The front ends that know of the removal. `None` for a secret that was not removed.
+    pub removal: Option<Propagation>,
+}
+
+impl AppSecret {
+    /// Whether Microsoft Graph lists the secret. Front ends may accept a removed secret for some time.
+    pub fn is_listed(&self) -> bool {
+        self.removal.is_none()
+    }
+
+    /// Returns the first three characters of the value, as Microsoft Graph shows them.
+    pub fn hint(&self) -> String {
+        self.value.expose_secret().chars().take(3).collect()
+    }
+}
+
+/// A text that Entra accepts as an assertion of an app without any check.
+#[derive(Clone, Debug)]
+pub struct AcceptedAssertion {
+    /// The text.
+    pub value: SecretString,
+    /// The expiry, if there is one.
+    pub expires: Option<Timestamp>,
+}
+
+/// How front ends forget new credentials for single requests.
+#[derive(Clone, Copy)]
+pub(super) struct Flapping {
+    /// The share of the requests, from 0 to 1.
+    probability: f64,
+    /// A front end can forget a credential for this time after it has learned of the credential.
+    within: TimeDelta,
 }
 
 /// One of an app's certificates.
@@ -88,6 +130,7 @@ pub(super) struct Assertions {
     authority: Option<String>,
     /// A new credential reaches every front end within this time.
     spread: TimeDelta,
+    flapping: Option<Flapping>,
     /// The client ids and ids of accepted assertions, each with its expiry.
     seen: BTreeMap<(String, String), Timestamp>,
     pub(super) repeated: usize,
@@ -131,7 +174,10 @@ impl Assertions {
 
 impl App {
     fn is_spreading(&self, now: Timestamp) -> bool {
-        let secrets = self.secrets.iter().map(|secret| &secret.propagation);
+        let secrets = self
+            .secrets
+            .iter()
+            .flat_map(|secret| std::iter::once(&secret.propagation).chain(&secret.removal));
         let certificates = self.certificates.iter().map(|known| &known.propagation);
         let federated = self.federated.iter().map(|known| &known.propagation);
         secrets.chain(certificates).chain(federated).any(|one| one.is_under_way(now))
@@ -139,21 +185,28 @@ impl App {
 }
 
 impl Inner {
-    /// Returns when each front end will know a credential that is added now.
-    fn propagation(&mut self) -> Propagation {
+    /// Returns when each front end will know of a credential that is added or removed now.
+    pub(super) fn propagation(&mut self) -> Propagation {
         let most = self.assertions.spread.num_milliseconds();
         let now = self.time.now();
-        let moments = if most > 0 { FRONT_ENDS } else { 0 };
+        let moments = if most > 0 || self.assertions.flapping.is_some() { FRONT_ENDS } else { 0 };
         let moment = |_| now + TimeDelta::milliseconds(self.rng.i64(0..=most));
         Propagation((0..moments).map(moment).collect())
     }
 
-    /// Returns the front end that serves a request about an app. Returns `None` if all front ends know the same
-    /// credentials.
-    pub(super) fn front_end(&mut self, client_id: &str) -> Option<usize> {
+    /// Returns the front end that serves a request about an app, and the time up to which its knowledge of new
+    /// credentials reaches. Returns `None` for the front end if all front ends know the same credentials.
+    pub(super) fn front_end(&mut self, client_id: &str) -> (Option<usize>, Timestamp) {
         let now = self.time.now();
-        let app = self.directory.apps.get(&client_id.to_ascii_lowercase())?;
-        app.is_spreading(now).then(|| self.rng.usize(..FRONT_ENDS))
+        let flapping = self.assertions.flapping;
+        let before = flapping.map_or(now, |flapping| now - flapping.within);
+        let app = self.directory.apps.get(&client_id.to_ascii_lowercase());
+        if !app.is_some_and(|app| app.is_spreading(before)) {
+            return (None, now);
+        }
+        let number = self.rng.usize(..FRONT_ENDS);
+        let forgets = flapping.is_some_and(|flapping| self.rng.f64() < flapping.probability);
+        (Some(number), if forgets { before } else { now })
     }
 }
 
@@ -169,16 +222,62 @@ impl World {
     }
 
     /// Sets the longest time that a new secret, certificate or federated credential takes to reach all of Entra's front
-    /// ends. The default is zero. Existing credentials are not affected.
+    /// ends. The removal of a secret takes at most the same time. The default is zero. Existing credentials are not
+    /// affected.
     pub fn set_propagation(&self, most: TimeDelta) {
         self.lock().assertions.spread = most;
     }
 
-    /// Adds a secret to an app.
+    /// Lets front ends forget new credentials for single requests: with this probability (0 to 1), a request is
+    /// answered without the credentials of which its front end has learned less than `within` ago. A probability of
+    /// zero switches this off, which is the default. Credentials that were added before are not affected, unless they
+    /// had to spread.
+    pub fn set_flapping(&self, probability: f64, within: TimeDelta) {
+        self.lock().assertions.flapping = (probability > 0.0).then_some(Flapping { probability, within });
+    }
+
+    /// Adds a secret to an app, as a person does in the portal.
     pub fn add_app_secret(&self, client_id: &str, value: &str, expires: Option<Timestamp>) {
+        self.add_named_secret(client_id, None, value, expires);
+    }
+
+    /// Adds a secret with a display name to an app. Returns Entra's id of the secret. Returns `None` if the app does
+    /// not exist.
+    pub fn add_named_secret(
+        &self,
+        client_id: &str,
+        name: Option<&str>,
+        value: &str,
+        expires: Option<Timestamp>,
+    ) -> Option<Uuid> {
+        let (starts, number) = {
+            let mut inner = self.lock();
+            inner.directory.secrets_added += 1;
+            (inner.time.now(), inner.directory.secrets_added)
+        };
+        let mut key_id = None;
         self.equip(client_id, |app, propagation| {
-            app.secrets.push(AppSecret { value: value.into(), expires, propagation });
-        });
+            let id = Uuid::new_v5(&app.object_id, &number.to_be_bytes());
+            key_id = Some(id);
+            app.secrets.push(AppSecret {
+                key_id: id,
+                name: name.map(str::to_owned),
+                value: value.into(),
+                starts,
+                expires,
+                added_by: HUMAN.to_owned(),
+                propagation,
+                removal: None,
+            });
+        })?;
+        key_id
+    }
+
+    /// Returns an app's secrets with their values, oldest first, including removed ones.
+    pub fn app_secrets(&self, client_id: &str) -> Vec<AppSecret> {
+        let inner = self.lock();
+        let app = inner.directory.apps.get(&client_id.to_ascii_lowercase());
+        app.map(|app| app.secrets.clone()).unwrap_or_default()
     }
 
     /// Registers the public half of a certificate (DER) at an app. Returns the certificate's thumbprint. Returns `None`
@@ -218,7 +317,7 @@ impl World {
     /// Makes Entra accept exactly this text as an assertion of the app.
     pub fn add_assertion(&self, client_id: &str, value: SecretString, expires: Option<Timestamp>) {
         self.change_app(client_id, |app| {
-            app.assertions.push(AppSecret { value, expires, propagation: Propagation::default() });
+            app.assertions.push(AcceptedAssertion { value, expires });
         });
     }
 

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::World;
-use super::credentials::{AppCertificate, AppSecret, FederatedCredential, ManagedIdentity};
+use super::credentials::{
+    AcceptedAssertion, AppCertificate, AppSecret, FederatedCredential, ManagedIdentity,
+};
 use super::entra::codes::Refuse;
+use super::graph::{CredentialPolicy, GraphRole, object_id_of};
 use crate::process::clock::Timestamp;
 
 /// A tenant of Entra.
@@ -57,16 +62,23 @@ pub struct User {
 pub struct App {
     /// The app's client id.
     pub client_id: String,
-    /// The id of the user's home tenant.
+    /// The object id of the app registration. It follows from the client id.
+    pub object_id: Uuid,
+    /// The id of the app's home tenant.
     pub tenant: String,
-    /// The app's secrets.
+    /// The owners of the app registration: client ids of apps and managed identities, or principal ids of managed
+    /// identities. Lower case.
+    pub owners: BTreeSet<String>,
+    /// The limits for new client secrets.
+    pub policy: CredentialPolicy,
+    /// The app's secrets, including removed ones.
     pub secrets: Vec<AppSecret>,
     /// The public halves of the app's certificates.
     pub certificates: Vec<AppCertificate>,
     /// The app's federated credentials.
     pub federated: Vec<FederatedCredential>,
     /// Texts that Entra accepts as assertions of the app without any check.
-    pub assertions: Vec<AppSecret>,
+    pub assertions: Vec<AcceptedAssertion>,
     /// Whether the app is disabled.
     pub disabled: bool,
     /// The app's redirect URIs.
@@ -108,7 +120,7 @@ pub enum Consent {
 }
 
 #[derive(Default)]
-pub(super) struct Directory {
+pub(super) struct EntraDirectory {
     pub(super) tenants: BTreeMap<String, Tenant>,
     pub(super) users: BTreeMap<String, User>,
     pub(super) apps: BTreeMap<String, App>,
@@ -118,9 +130,15 @@ pub(super) struct Directory {
     pub(super) strict: bool,
     /// Whether redemption loops are accepted.
     pub(super) loops_allowed: bool,
+    /// The app roles at Microsoft Graph, by client id or principal id in lower case.
+    pub(super) graph_roles: BTreeMap<String, BTreeSet<GraphRole>>,
+    /// The tenant and the principal of the vault's identity.
+    pub(super) vault_identity: Option<(String, String)>,
+    /// The number of secrets that people have added.
+    pub(super) secrets_added: u64,
 }
 
-impl Directory {
+impl EntraDirectory {
     pub(super) fn tenant(&self, id_or_domain: &str) -> Option<&Tenant> {
         self.tenants.get(id_or_domain).or_else(|| {
             self.tenants.values().find(|tenant| {
@@ -193,7 +211,10 @@ impl World {
         let client_id = client_id.to_ascii_lowercase();
         let app = App {
             client_id: client_id.clone(),
+            object_id: object_id_of(&client_id),
             tenant: tenant.to_owned(),
+            owners: BTreeSet::new(),
+            policy: CredentialPolicy::default(),
             secrets: Vec::new(),
             certificates: Vec::new(),
             federated: Vec::new(),

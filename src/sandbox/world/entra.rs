@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(super) use self::access::AccessRecord;
-use self::access::{Bearer, audience};
+use self::access::audience;
+pub(super) use self::access::{AccessRecord, Bearer};
 pub use self::proof::AppProof;
 use super::directory::Tenant;
 use super::entra::codes::{Denial, Refuse, is_well_formed};

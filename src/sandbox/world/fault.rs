@@ -123,7 +123,7 @@ pub enum FaultEffect {
         /// The suberror, which refines the error.
         suberror: Option<String>,
     },
-    /// The answer is an error in the form of Key Vault or Partner Center.
+    /// The answer is an error in the form of Key Vault, Partner Center or Microsoft Graph.
     Coded {
         /// The HTTP status.
         status: u16,
@@ -168,7 +168,7 @@ pub struct Fault {
     /// The operation of the affected calls. The default is every operation except requests for tokens for the vault
     /// (`Identity`) and of managed identities, since the clients cache these tokens.
     pub operation: Option<Operation>,
-    /// The secret (by name) or the user (by object id) of the affected calls. The default is all.
+    /// The secret (by name), the user (by object id) or the app (by client id) of the affected calls. The default is all.
     pub subject: Option<String>,
     /// Whether the fault comes before or after the effect.
     pub when: When,
@@ -193,7 +193,7 @@ impl Fault {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Limits the fault to calls about this secret or user.
+    /// Limits the fault to calls about this secret, user or app.
     #[must_use]
     pub fn about(self, subject: &str) -> Self {
         Self { subject: Some(subject.to_owned()), ..self }

@@ -148,8 +148,8 @@ impl Inner {
         if exchange {
             self.assertions.remember(token.clone(), expires, now);
         } else {
-            let record =
-                AccessRecord { audience: resource.to_owned(), tenant, user: None, mfa: false, expires };
+            let audience = resource.to_owned();
+            let record = AccessRecord { audience, tenant, app: client_id, user: None, mfa: false, expires };
             self.access_tokens.insert(token.clone(), record);
         }
         Ok(TokenAnswer {

@@ -19,11 +19,13 @@ pub enum Peer {
     KeyVault,
     /// Partner Center's API.
     PartnerCenter,
+    /// Microsoft Graph.
+    Graph,
 }
 
 impl Peer {
     /// All services of the world.
-    pub const ALL: [Self; 3] = [Self::Entra, Self::KeyVault, Self::PartnerCenter];
+    pub const ALL: [Self; 4] = [Self::Entra, Self::KeyVault, Self::PartnerCenter, Self::Graph];
 
     /// Returns the name in fault forms and counters.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Peer {
             Self::Entra => "entra",
             Self::KeyVault => "key_vault",
             Self::PartnerCenter => "partner_center",
+            Self::Graph => "graph",
         }
     }
 }
@@ -92,11 +95,17 @@ pub enum Operation {
     ManagedIdentity,
     /// Partner Center's profile is requested.
     Profile,
+    /// An app registration is read, with the list of its credentials.
+    GetApplication,
+    /// A client secret is added to an app registration.
+    AddPassword,
+    /// A client secret is removed from an app registration.
+    RemovePassword,
 }
 
 impl Operation {
     /// All services of the world.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Redeem,
         Self::Authorize,
         Self::SignIn,
@@ -124,6 +133,9 @@ impl Operation {
         Self::Sign,
         Self::ManagedIdentity,
         Self::Profile,
+        Self::GetApplication,
+        Self::AddPassword,
+        Self::RemovePassword,
     ];
 
     /// Returns the name in fault forms and counters.
@@ -156,6 +168,9 @@ impl Operation {
             Self::Sign => "sign",
             Self::ManagedIdentity => "managed_identity",
             Self::Profile => "profile",
+            Self::GetApplication => "get_application",
+            Self::AddPassword => "add_password",
+            Self::RemovePassword => "remove_password",
         }
     }
 }
@@ -194,7 +209,7 @@ pub struct Call {
     pub operation: Operation,
     /// The name of the caller.
     pub actor: String,
-    /// The secret's name, or the object id of the token's user. `unknown` if there is none.
+    /// The secret's name, the object id of the token's user, or the client id of the app. `unknown` if there is none.
     pub subject: String,
     /// The redeemed grant, if the token is known.
     pub grant: Option<usize>,

@@ -1,4 +1,4 @@
-//! One in-memory world with the rules of Entra, Key Vault and Partner Center (docs/azure-facts.md).
+//! One in-memory world with the rules of Entra, Key Vault, Partner Center and Microsoft Graph (docs/azure-facts.md).
 //!
 //! Owns the services' behavior: users, apps, grants, secrets with versions, roles, faults, and a ledger of every call.
 //! The operations are synchronous. The callers are the simulation, through the ports (`actor`), and the sandbox's HTTPS
@@ -15,6 +15,7 @@ mod directory;
 mod entra;
 mod fault;
 mod grants;
+mod graph;
 mod identities;
 mod ledger;
 mod partner_center;
@@ -34,12 +35,15 @@ use uuid::Uuid;
 
 pub use self::actor::Actor;
 pub use self::certificate::PublicCertificate;
-pub use self::credentials::{AppCertificate, AppSecret, FederatedCredential, ManagedIdentity, Propagation};
+pub use self::credentials::{
+    AcceptedAssertion, AppCertificate, AppSecret, FederatedCredential, ManagedIdentity, Propagation,
+};
 pub use self::device::{DeviceAnswer, DeviceRequest, DeviceState};
 pub use self::directory::{App, Consent, Platform, Redirect, Rules, Tenant, User};
 pub use self::entra::{AppProof, EntraRefusal, IdentityRequest, RedeemRequest, TokenAnswer};
 pub use self::fault::{Distortion, Fault, FaultEffect, Hostile, When};
 pub use self::grants::{GrantRecord, Owner, fingerprint};
+pub use self::graph::{CredentialPolicy, GraphRefusal, GraphRole, PasswordRequest};
 pub use self::identities::HostRefusal;
 pub use self::ledger::{Call, CallOutcome, Operation, Peer, Write};
 pub use self::partner_center::{PartnerCenterRules, PartnerRefusal, Profile};
@@ -60,7 +64,7 @@ struct Inner {
     time: time::WorldTime,
     rng: fastrand::Rng,
     latency: Duration,
-    directory: directory::Directory,
+    directory: directory::EntraDirectory,
     grants: grants::Grants,
     access_tokens: BTreeMap<String, entra::AccessRecord>,
     /// The number of access tokens at which expired ones are removed.
@@ -107,7 +111,7 @@ impl World {
             time: time::WorldTime::new(clock),
             rng: fastrand::Rng::with_seed(seed),
             latency: Duration::ZERO,
-            directory: directory::Directory::default(),
+            directory: directory::EntraDirectory::default(),
             grants: grants::Grants::default(),
             access_tokens: BTreeMap::new(),
             sweep_access_tokens_at: 64,

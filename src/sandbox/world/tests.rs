@@ -4,6 +4,7 @@ mod assertions;
 mod certificates;
 mod credentials;
 mod entra;
+mod graph;
 mod vault;
 
 use std::pin::pin;

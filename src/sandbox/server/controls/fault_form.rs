@@ -16,11 +16,11 @@ use crate::sandbox::world::{Distortion, Fault, FaultEffect, Hostile, Operation, 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultForm {
-    /// The service: `entra`, `key_vault` or `partner_center`.
+    /// The service: `entra`, `key_vault`, `partner_center` or `graph`.
     peer: String,
     /// The name of an operation in the state's counters. The default is every operation.
     operation: Option<String>,
-    /// The name of a secret or the object id of a user.
+    /// The name of a secret, the object id of a user, or the client id of an app.
     subject: Option<String>,
     /// Whether the fault comes `before` (default) or `after` the effect.
     when: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct FaultForm {
     retry_after: Option<u64>,
     /// The OAuth error. With this field, the answer is an error of Entra.
     error: Option<String>,
-    /// The AADSTS number, or the code of Key Vault or Partner Center.
+    /// The AADSTS number, or the code of Key Vault, Partner Center or Microsoft Graph.
     code: Option<Value>,
     /// The suberror of Entra, or the inner code of Key Vault.
     inner: Option<String>,

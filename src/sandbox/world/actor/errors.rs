@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::super::Trouble;
 use super::super::entra::EntraRefusal;
 use super::super::fault::FaultEffect;
+use super::super::graph::GraphRefusal;
 use super::super::vault::VaultRefusal;
 use crate::net::no_response::NoResponse;
+use crate::ports::directory::DirectoryError;
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
 use crate::ports::{Forbidden, IssuerError, VaultError};
@@ -113,6 +115,34 @@ fn coded(status: u16, code: &str, retry_after: Option<Duration>) -> VaultError {
         (401 | 403 | 408 | 409 | 429, _) => bare_status(status, retry_after),
         (400..=499, code) => VaultError::Rejected { status, code: code.to_owned() },
         _ => VaultError::Unavailable { status, retry_after },
+    }
+}
+
+pub(super) fn directory_error(trouble: Trouble<GraphRefusal>) -> DirectoryError {
+    let unavailable = |status, retry_after| DirectoryError::Unavailable { status, retry_after };
+    match trouble {
+        Trouble::Refused(refused) => {
+            DirectoryError::Refused { status: refused.status, code: refused.code.to_owned() }
+        }
+        Trouble::Fault(FaultEffect::Transport(transport)) => DirectoryError::Unreachable(transport),
+        Trouble::Fault(FaultEffect::Coded { status, code, retry_after, .. }) => match status {
+            429 | 500.. => unavailable(status, retry_after),
+            status => DirectoryError::Refused { status, code },
+        },
+        Trouble::Fault(FaultEffect::Status { status, retry_after }) => unavailable(status, retry_after),
+        // Another server answers in these forms.
+        Trouble::Fault(
+            FaultEffect::OAuth { status, .. }
+            | FaultEffect::Verbatim { status: status @ 300.., .. }
+            | FaultEffect::Hostile { status: status @ 300.., .. },
+        ) => unavailable(status, None),
+        Trouble::Fault(
+            FaultEffect::Garbage
+            | FaultEffect::Verbatim { .. }
+            | FaultEffect::Hostile { .. }
+            | FaultEffect::Distort(_)
+            | FaultEffect::Delay(_),
+        ) => DirectoryError::NotUnderstood("not an answer of Microsoft Graph"),
     }
 }
 

@@ -15,6 +15,8 @@ use crate::token::AccessToken;
 pub(in crate::sandbox::world) struct AccessRecord {
     pub(in crate::sandbox::world) audience: String,
     pub(in crate::sandbox::world) tenant: String,
+    /// The client id of the app or managed identity, in lower case.
+    pub(in crate::sandbox::world) app: String,
     /// The user. `None` for an app's own token.
     pub(in crate::sandbox::world) user: Option<String>,
     pub(in crate::sandbox::world) mfa: bool,
@@ -22,16 +24,16 @@ pub(in crate::sandbox::world) struct AccessRecord {
 }
 
 /// The subject of an access token.
-pub(super) struct Bearer<'a> {
-    pub(super) tenant: &'a str,
-    pub(super) app: &'a str,
-    pub(super) user: Option<(&'a str, bool)>,
-    pub(super) scope: &'a str,
-    pub(super) opaque: bool,
+pub(in crate::sandbox::world) struct Bearer<'a> {
+    pub(in crate::sandbox::world) tenant: &'a str,
+    pub(in crate::sandbox::world) app: &'a str,
+    pub(in crate::sandbox::world) user: Option<(&'a str, bool)>,
+    pub(in crate::sandbox::world) scope: &'a str,
+    pub(in crate::sandbox::world) opaque: bool,
 }
 
 impl Inner {
-    pub(super) fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
+    pub(in crate::sandbox::world) fn access_token(&mut self, bearer: &Bearer<'_>) -> (AccessToken, Duration) {
         let issued = self.time.wall();
         // The lifetime is random between 60 and 90 minutes (docs/azure-facts.md F105).
         let seconds = self.rng.u32(3600..5400);
@@ -63,6 +65,7 @@ impl Inner {
         let record = AccessRecord {
             audience,
             tenant: bearer.tenant.to_owned(),
+            app: bearer.app.to_ascii_lowercase(),
             user: bearer.user.map(|(oid, _)| oid.to_owned()),
             mfa: bearer.user.is_some_and(|(_, mfa)| mfa),
             expires,

@@ -132,7 +132,7 @@ fn check_own(
 
 /// Compares the three parts of a federated credential one after the other. Each part has its own code.
 fn check_federated(claims: &AssertionClaims, app: &App, issued: bool, by: FrontEnd) -> Result<(), Denial> {
-    let known = app.federated.iter().filter(|known| known.propagation.has_reached(by.number, by.now));
+    let known = app.federated.iter().filter(|known| known.propagation.has_reached(by.number, by.knows));
     let known: Vec<&FederatedCredential> = known.collect();
     if known.is_empty() {
         return Err(Denial::quoting(
@@ -209,7 +209,7 @@ impl AssertionHeader {
     /// Finds the registered certificate that the header names. Some libraries pad the hash.
     fn find<'a>(&self, app: &'a App, by: FrontEnd) -> Option<&'a AppCertificate> {
         let mut known =
-            app.certificates.iter().filter(|known| known.propagation.has_reached(by.number, by.now));
+            app.certificates.iter().filter(|known| known.propagation.has_reached(by.number, by.knows));
         known.find(|known| match (&self.x5t_s256, &self.x5t) {
             (Some(hash), _) => known.certificate.x5t_s256() == hash.trim_end_matches('='),
             (None, Some(hash)) => known.certificate.x5t() == hash.trim_end_matches('='),

@@ -29,6 +29,8 @@ impl AppProof<'_> {
 pub(super) struct FrontEnd {
     /// The number of the front end. `None` stands for a front end that knows all credentials.
     pub(super) number: Option<usize>,
+    /// The front end knows the credentials that had reached it at this time.
+    pub(super) knows: Timestamp,
     pub(super) now: Timestamp,
     /// The time by which assertions and access tokens expire.
     pub(super) wall: Timestamp,
@@ -42,8 +44,8 @@ impl Inner {
         client_id: &str,
         proof: AppProof<'_>,
     ) -> Result<(), Denial> {
-        let number = self.front_end(client_id);
-        let by = FrontEnd { number, now: self.time.now(), wall: self.time.wall() };
+        let (number, knows) = self.front_end(client_id);
+        let by = FrontEnd { number, knows, now: self.time.now(), wall: self.time.wall() };
         let app = self.directory.app_in(tenant, client_id)?;
         let text = match proof {
             AppProof::Secret(secret) => return Ok(authenticate(app, secret, by)?),
@@ -63,7 +65,8 @@ impl Inner {
 
     /// Checks an app and its secret at a front end that knows all credentials.
     pub(super) fn settled(&self, tenant: &Tenant, client_id: &str, secret: &str) -> Result<(), Denial> {
-        let by = FrontEnd { number: None, now: self.time.now(), wall: self.time.wall() };
+        let now = self.time.now();
+        let by = FrontEnd { number: None, knows: now, now, wall: self.time.wall() };
         Ok(authenticate(self.directory.app_in(tenant, client_id)?, secret, by)?)
     }
 }
@@ -72,7 +75,10 @@ fn authenticate(app: &App, secret: &str, by: FrontEnd) -> Result<(), Refuse> {
     if secret.is_empty() {
         return Err(Refuse(7_000_218));
     }
-    let mut known = app.secrets.iter().filter(|known| known.propagation.has_reached(by.number, by.now));
+    let mut known = app.secrets.iter().filter(|known| {
+        let is_removed = known.removal.as_ref().is_some_and(|removal| removal.has_reached(by.number, by.now));
+        known.propagation.has_reached(by.number, by.knows) && !is_removed
+    });
     let matching = known.find(|known| known.value.expose_secret() == secret).ok_or(Refuse(7_000_215))?;
     if matching.expires.is_some_and(|at| at <= by.now) { Err(Refuse(7_000_222)) } else { Ok(()) }
 }

@@ -112,6 +112,7 @@ impl Simulation {
                 names.iter().any(|name| name.eq_ignore_ascii_case(subject))
             }
             Peer::Entra | Peer::PartnerCenter => *subject == partner.user_oid,
+            Peer::Graph => *subject == partner.client_id,
         }
     }
 

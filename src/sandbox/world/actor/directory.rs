@@ -1,0 +1,91 @@
+//! The port for the directory, over the world's Microsoft Graph.
+
+use uuid::Uuid;
+
+use super::super::Trouble;
+use super::super::entra::IdentityRequest;
+use super::super::graph::PasswordRequest;
+use super::super::ledger::{Operation, Peer};
+use super::errors::{directory_error, issuer_error};
+use super::{Actor, proof};
+use crate::ports::directory::{Caller, CreatedSecret, Directory, DirectoryError, ListedSecret, Registration};
+use crate::process::clock::Timestamp;
+use crate::token::AccessToken;
+
+/// The scope of an app's own token for Microsoft Graph.
+const SCOPE: &str = "https://graph.microsoft.com/.default";
+
+impl Actor {
+    async fn enter_graph(&self, operation: Operation, object_id: Uuid) {
+        let app = self.world.app_with(object_id);
+        self.enter(Peer::Graph, operation, app.as_deref().unwrap_or("unknown")).await;
+    }
+
+    fn graph_token(&self, caller: &Caller<'_>, id: Uuid) -> Result<AccessToken, DirectoryError> {
+        let correlation_id = id.to_string();
+        let token = match *caller {
+            Caller::VaultIdentity => self.world.graph_identity_token(&self.name),
+            Caller::App { tenant, client_id, proof: shown } => {
+                let correlation_id = Some(&*correlation_id);
+                let proof = proof(shown);
+                let request = IdentityRequest { tenant, client_id, proof, scope: SCOPE, correlation_id };
+                self.world.identity_token(&self.name, &request).map(|answer| answer.access_token)
+            }
+        };
+        token.map_err(|trouble| {
+            DirectoryError::NoToken(Box::new(issuer_error(trouble, &correlation_id).failure()))
+        })
+    }
+}
+
+impl Directory for Actor {
+    async fn registration(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<Registration, DirectoryError> {
+        self.enter(Peer::Graph, Operation::GetApplication, client_id).await;
+        let token = self.graph_token(caller, id)?;
+        let app = self.world.registration(&self.name, token.expose(), client_id).map_err(directory_error)?;
+        let listed = app.secrets.iter().map(|secret| ListedSecret {
+            key_id: secret.key_id,
+            name: secret.name.clone(),
+            hint: Some(secret.hint()),
+            starts: Some(secret.starts),
+            ends: secret.expires,
+        });
+        Ok(Registration { object_id: app.object_id, secrets: listed.collect() })
+    }
+
+    async fn add_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        name: &str,
+        ends: Timestamp,
+        id: Uuid,
+    ) -> Result<CreatedSecret, DirectoryError> {
+        self.enter_graph(Operation::AddPassword, object_id).await;
+        let token = self.graph_token(caller, id)?;
+        let request = PasswordRequest { name: Some(name.to_owned()), starts: None, ends: Some(ends) };
+        let added = self.world.add_secret(&self.name, token.expose(), object_id, &request);
+        let added = added.map_err(directory_error)?;
+        Ok(CreatedSecret { key_id: added.key_id, value: added.value, ends: added.expires.unwrap_or(ends) })
+    }
+
+    async fn remove_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        self.enter_graph(Operation::RemovePassword, object_id).await;
+        let token = self.graph_token(caller, id)?;
+        match self.world.remove_secret(&self.name, token.expose(), object_id, key_id) {
+            Err(Trouble::Refused(refused)) if refused.is_missing_secret() => Ok(()),
+            removed => removed.map_err(directory_error),
+        }
+    }
+}
