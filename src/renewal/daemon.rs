@@ -111,7 +111,7 @@ where
     D: Directory + Sync,
 {
     if let Some(Attempt::New(new)) = &state.attempt
-        && new.saved.is_none()
+        && !new.was_sent
     {
         let removal = Next::Remove(new.key_id, Reason::NotSaved);
         // A secret that stays is an orphan, which the next process removes.

@@ -156,7 +156,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
                     since: look.at,
                     accepted: None,
                     probed: None,
-                    saved: None,
+                    was_sent: false,
                 })));
                 Ok(())
             }
@@ -164,6 +164,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
                 if error.may_have_happened() {
                     state.created.push(up);
                     state.attempt = Some(Attempt::Lost { name, up });
+                    state.must_look = true;
                 }
                 Err(error.failure())
             }
@@ -188,6 +189,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let (verdict, refusal) = self.verdict(&client_id, new.value.clone(), id).await;
         new.note(verdict, self.clock.uptime());
         if new.is_settled() {
+            state.must_look = true;
             info!(event = "client_secret_settled", app = %self.name, key_id = %new.key_id);
         }
         match refusal {
@@ -214,12 +216,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         if let Some(permit) = &mut permit {
             permit.begin();
         }
-        new.saved = Some(self.clock.uptime());
+        new.was_sent = true;
+        state.must_look = true;
         let saved = self.vaults().write(at, &version, id).await;
         let version = saved.map_err(|error| error.failure(SecretRole::Source, at))?;
         info!(event = "client_secret_saved", app = %self.name, key_id = %new.key_id, version = %version.id, expires = rfc3339(new.ends));
         state.attempt = None;
-        state.must_look = true;
         state.succeeded(Part::Renewing);
         Ok(())
     }

@@ -51,7 +51,7 @@ pub struct Target {
 impl Target {
     /// Whether the held secret must be renewed at a time.
     pub fn is_due(&self, look: &Look, now: Timestamp) -> bool {
-        self.is_forced || self.is_due(look, now)
+        self.is_forced || look.is_due(&self.policy, now)
     }
 
     /// Returns the older version that another writer has replaced, if that blocks the renewal.
@@ -68,16 +68,12 @@ impl Target {
         }
         match &state.attempt {
             Some(Attempt::Lost { up: asked, .. }) => {
-                let is_seen = state.look.as_ref().is_some_and(|look| look.up > *asked);
-                if is_seen && up < *asked + SETTLED_AFTER {
-                    Next::Wait(*asked + SETTLED_AFTER)
-                } else {
-                    Next::Look
-                }
+                let again = *asked + SETTLED_AFTER;
+                if state.must_look || again <= up { Next::Look } else { Next::Wait(again) }
             }
             Some(Attempt::Unwanted { .. }) if state.look.is_none() => Next::Look,
             Some(Attempt::Unwanted { key_id, reason }) => Next::Remove(*key_id, *reason),
-            Some(Attempt::New(new)) => self.next_of_new(new, state.look.as_ref(), up),
+            Some(Attempt::New(new)) => self.next_of_new(new, state.look.as_ref().filter(|_| !state.must_look), up),
             None => self.next_at_rest(state, up),
         }
     }
@@ -93,8 +89,7 @@ impl Target {
                 _ => Next::Probe,
             };
         }
-        let since = new.saved.max(new.probed);
-        let Some(look) = look.filter(|look| Some(look.up) > since && up - look.up <= LOOK_IS_FRESH) else {
+        let Some(look) = look.filter(|look| up - look.up <= LOOK_IS_FRESH) else {
             return Next::Look;
         };
         if look.at - new.since >= SAVED_WITHIN {
@@ -164,7 +159,7 @@ impl RenewalState {
             }
             // The lost save may still arrive. So the secret is not removed now. If no version carries it tomorrow, it
             // is an orphan.
-            Some(Attempt::New(new)) if new.saved.is_some_and(|saved| look.up > saved) => {
+            Some(Attempt::New(new)) if new.was_sent => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
                 (target.is_due(&look, look.at) && !is_late).then_some(Attempt::New(new))
             }

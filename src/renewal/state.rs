@@ -70,8 +70,8 @@ pub struct NewSecret {
     pub accepted: Option<Accepted>,
     /// The uptime of the last probe.
     pub probed: Option<TimeDelta>,
-    /// The uptime of the last attempt to save it.
-    pub saved: Option<TimeDelta>,
+    /// Whether it was sent to the vault, and the answer was lost.
+    pub was_sent: bool,
 }
 
 /// The parts of a renewal that can fail. The first one that fails is shown.

@@ -31,7 +31,7 @@ fn new_secret() -> NewSecret {
         since: at(140),
         accepted: None,
         probed: None,
-        saved: None,
+        was_sent: false,
     }
 }
 
@@ -132,13 +132,12 @@ fn a_secret_that_does_not_settle_within_an_hour_is_removed() {
 fn a_settled_secret_is_saved_only_after_another_look() {
     let saved_at = |look: Option<Look>, up| next(&trying(settled(), look), up);
     assert_eq!(saved_at(None, minutes(16)), Next::Look);
-    assert_eq!(
-        saved_at(Some(Look { up: minutes(14), ..due() }), minutes(16)),
-        Next::Look,
-        "before the last probe"
-    );
     assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(16)), Next::Save);
     assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(22)), Next::Look, "the look is old");
+
+    let mut changed = trying(settled(), Some(Look { up: minutes(16), ..due() }));
+    changed.must_look = true;
+    assert_eq!(next(&changed, minutes(16)), Next::Look, "something changed");
 
     let renewed = vec![version("v2", Some(key(3)), 140), version("v1", Some(key(1)), 0)];
     let by_another = look(renewed, vec![listed(2, OURS, 140), listed(3, OURS, 140)], &[3]);
@@ -165,7 +164,7 @@ fn a_superseded_secret_is_removed_only_while_entra_accepts_the_held_one() {
 #[test]
 fn a_lost_creation_is_looked_for_until_the_list_must_show_it() {
     let lost = || Attempt::Lost { name: "perennial vault/app-secret 1".to_owned(), up: ZERO };
-    let mut state = RenewalState { attempt: Some(lost()), look: Some(due()), ..RenewalState::default() };
+    let mut state = RenewalState { attempt: Some(lost()), look: Some(due()), must_look: true, ..RenewalState::default() };
     assert_eq!(next(&state, minutes(1)), Next::Look);
     let seen_at = |up, found: &[ListedSecret]| {
         let mut look = Look { up, ..due() };
@@ -179,13 +178,14 @@ fn a_lost_creation_is_looked_for_until_the_list_must_show_it() {
     assert!(state.attempt.is_none(), "nothing was created");
 
     state.attempt = Some(lost());
+    state.must_look = true;
     state.learn(seen_at(minutes(2), &[listed(5, "perennial vault/app-secret 1", 140)]), &target());
     assert_eq!(next(&state, minutes(2)), Next::Remove(key(5), Reason::AnswerLost));
 }
 
 #[test]
 fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
-    let lost = || NewSecret { saved: Some(minutes(16)), ..settled() };
+    let lost = || NewSecret { was_sent: true, ..settled() };
     let mut state = trying(lost(), None);
     let with = |newest: Option<Version>, at: Timestamp| {
         let mut look = Look { up: minutes(17), at, ..due() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use perennial::process::clock::{Clock, Timestamp};
+use perennial::process::clock::Clock;
 use perennial::renewal::look::prefix;
 use perennial::renewal::renewer::Renewer;
 use perennial::renewal::schedule::Target;
@@ -113,8 +113,4 @@ fn second_secret(partner: &Partner) -> SecretAddress {
         name: SecretName::parse("other-app-secret").expect("a name"),
         vault: partner.app_secret.vault.clone(),
     }
-}
-
-fn days(from: Timestamp, to: Timestamp) -> i64 {
-    (to - from).num_days()
 }

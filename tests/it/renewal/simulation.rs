@@ -21,7 +21,6 @@ use perennial::renewal::daemon::keep_renewed;
 use perennial::renewal::state::{Part, RenewalState};
 use perennial::sandbox::world::{AppSecret, Fault, FaultEffect, Operation, Partner, Peer, When, World};
 use perennial::token::secret::SecretAddress;
-use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +34,9 @@ const BEFORE: i64 = 8;
 /// The days of one world.
 const DAYS: i64 = 200;
 
+/// How often a renewal was given up, by reason.
+type GaveUp = Arc<Mutex<BTreeMap<String, usize>>>;
+
 /// What happened in all worlds.
 #[derive(Debug, Default)]
 struct Totals {
@@ -43,7 +45,7 @@ struct Totals {
     faults: usize,
     requests: usize,
     refused: usize,
-    gave_up: BTreeMap<String, usize>,
+    gave_up: GaveUp,
 }
 
 struct Simulation {
@@ -64,7 +66,7 @@ impl Simulation {
         if rng.bool() {
             world.set_flapping(0.05, TimeDelta::minutes(10));
         }
-        let partner = partner_in(&world, TimeDelta::days(rng.i64(3..20)));
+        let partner = partner_in(&world, TimeDelta::days(rng.i64(7..20)));
         Self { seed, world, clock, partner, rng, totals }
     }
 
@@ -73,6 +75,7 @@ impl Simulation {
         let (world, clock, partner, totals) =
             (self.world.clone(), self.clock.clone(), self.partner.clone(), Rc::clone(&self.totals));
         let mut rng = fastrand::Rng::with_seed(self.seed ^ name.len() as u64);
+        let gave_up = Arc::clone(&self.totals.borrow().gave_up);
         let victim = Victim::default();
         let of_hook = victim.clone();
         if crashes {
@@ -88,15 +91,12 @@ impl Simulation {
                 let renewer = renewer(&world, &clock, &partner, &at, name, policy(LIFETIME, BEFORE));
                 let told = Arc::new(Mutex::new(String::new()));
                 let publish = {
-                    let (told, gave_up) = (Arc::clone(&told), Arc::clone(&victim.gave_up));
+                    let (told, gave_up) = (Arc::clone(&told), Arc::clone(&gave_up));
                     move |state: &RenewalState| note(state, &told, &gave_up)
                 };
                 let task = tokio::spawn(keep_renewed(renewer, CancellationToken::new(), reloads.clone(), publish));
                 victim.arm(task.abort_handle(), crashes.then(|| rng.usize(1..400)));
                 let _ended = task.await;
-                for reason in victim.gave_up.lock().expect("no panic").drain(..) {
-                    *totals.borrow_mut().gave_up.entry(reason).or_default() += 1;
-                }
                 totals.borrow_mut().crashes += 1;
                 tokio::time::sleep(Duration::from_secs(60 * rng.u64(1..600))).await;
             }
@@ -149,7 +149,8 @@ impl Simulation {
             self.world.store_app_secret(&other, "Oth~er", Some(ends));
             self.keep_instance("elsewhere", other.clone(), false);
         }
-        self.keep_instance("one", at.clone(), self.rng.bool());
+        let crashes = self.rng.bool();
+        self.keep_instance("one", at.clone(), crashes);
         if self.rng.bool() {
             self.keep_instance("second", at.clone(), false);
         }
@@ -179,13 +180,13 @@ impl Simulation {
 }
 
 /// Counts the reasons for which a renewal was given up.
-fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &Mutex<Vec<String>>) {
+fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &GaveUp) {
     let trouble = state.troubles.get(&Part::Renewing).map(|trouble| trouble.failure.summary.clone());
     let trouble = trouble.filter(|summary| summary.contains("removed again")).unwrap_or_default();
     let mut told = told.lock().expect("no panic");
     if *told != trouble {
         if !trouble.is_empty() {
-            gave_up.lock().expect("no panic").push(trouble.clone());
+            *gave_up.lock().expect("no panic").entry(trouble.clone()).or_default() += 1;
         }
         *told = trouble;
     }
@@ -196,7 +197,6 @@ fn note(state: &RenewalState, told: &Mutex<String>, gave_up: &Mutex<Vec<String>>
 struct Victim {
     handle: Arc<Mutex<Option<AbortHandle>>>,
     calls_left: Arc<AtomicUsize>,
-    gave_up: Arc<Mutex<Vec<String>>>,
 }
 
 impl Victim {
@@ -224,7 +224,7 @@ fn any_fault(rng: &mut fastrand::Rng, world: &World) -> Fault {
     let what = match rng.u8(0..4) {
         0 => FaultEffect::Status { status: 503, retry_after: None },
         1 => FaultEffect::Status { status: 429, retry_after: Some(Duration::from_secs(rng.u64(1..600))) },
-        _ => FaultEffect::Transport(NoResponse::Timeout),
+        _ => FaultEffect::Transport(NoResponse::TimedOut),
     };
     let fault = Fault::of(peer, what).on(operations[rng.usize(0..3)]);
     let fault = if rng.bool() { fault.after_effect() } else { fault };
