@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Value, ValueKind};
+use config::Value;
 use reqwest::Url;
 
 use super::grants::local_source;
@@ -88,7 +88,7 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
     let kind = section.required("kind", kind);
     let name = section.optional("name", |text| rules::token_name(text).map(|name| name.to_string()));
     let min_severity = section.optional("min_severity", severity);
-    let tokens = list(&section, "tokens", TOKENS, |text| Ok(text.to_owned()));
+    let tokens = section.list("tokens", TOKENS, |text| Ok(text.to_owned()));
     let url = |key| local_source(&section, key, NO_VAULT);
     if kind.is_err() {
         // A secret that is written into the file is reported too.
@@ -131,7 +131,8 @@ fn sink(path: &str, value: Value, problems: &Problems) -> Checked<Sink> {
 fn post(section: &Section<'_>) -> Checked<SmtpServer> {
     let server = section.required("server", mail_server);
     let from = section.required("from", mailbox);
-    let to = list(section, "to", "must be a list of addresses in quotes, at least one", mailbox)
+    let to = section
+        .list("to", "must be a list of addresses in quotes, at least one", mailbox)
         .and_then(|to| to.ok_or_else(|| section.note("to", "is required: the recipients of the mail")));
     let username = section.optional("username", |text| Ok(text.to_owned()));
     let password = section.get("password").map(|_| local_source(section, "password", NO_VAULT)).transpose();
@@ -207,24 +208,3 @@ fn mailbox(text: &str) -> Result<String, Wanted> {
 }
 
 const TOKENS: &str = "must be a list of names in quotes; `*` matches any characters";
-
-/// Parses a list of texts that is not empty. Returns `None` if the key is missing.
-fn list<T>(
-    section: &Section<'_>,
-    key: &str,
-    wanted: Wanted,
-    parse: impl Fn(&str) -> Result<T, Wanted>,
-) -> Checked<Option<Vec<T>>> {
-    let Some(value) = section.get(key) else { return Ok(None) };
-    let ValueKind::Array(list) = &value.kind else { return Err(section.note(key, wanted)) };
-    let one = |value: &Value| match &value.kind {
-        ValueKind::String(text) if !text.trim().is_empty() => parse(text.trim()),
-        _ => Err(wanted),
-    };
-    let list: Result<Vec<T>, Wanted> = list.iter().map(one).collect();
-    match list {
-        Ok(list) if !list.is_empty() => Ok(Some(list)),
-        Ok(_) => Err(section.note(key, wanted)),
-        Err(wanted) => Err(section.note(key, wanted)),
-    }
-}

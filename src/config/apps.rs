@@ -6,8 +6,9 @@ use std::sync::Arc;
 use config::Value;
 
 use super::grants::{read_source, source, source_table};
+use super::renewal::KeyedApp;
 use super::walk::{Checked, Problems, Reported, Section};
-use super::{is_table, rules};
+use super::{is_table, renewal, rules};
 use crate::token::app::{CredentialSource, ManagedApp};
 use crate::token::secret::{ConfigValue, SecretAddress};
 
@@ -20,6 +21,7 @@ pub(super) const APP: &[&str] = &[
     "client_secret",
     "client_certificate",
     "client_assertion",
+    "renew",
 ];
 
 /// The keys of a certificate source.
@@ -31,10 +33,13 @@ pub(super) const ASSERTION: &[&str] = &["managed_identity", "file", "env", "cred
 /// The credentials, of which an app has exactly one.
 pub(super) const CREDENTIALS: [&str; 3] = ["client_secret", "client_certificate", "client_assertion"];
 
-/// The apps by name in lower case. Each has its key path and a mark if a token uses the app.
+/// The apps of the file.
 #[derive(Default)]
 pub(super) struct Apps {
+    /// The apps by name in lower case. Each has its key path and a mark if a token uses the app.
     by_name: HashMap<String, NamedApp>,
+    /// Each `[[app]]`, and each app that the keys of a token describe.
+    all: Vec<KeyedApp>,
 }
 
 struct NamedApp {
@@ -78,13 +83,20 @@ impl Apps {
             Ok(Some(vault)) => Ok(vault.clone()),
             Ok(None) | Err(Reported) => Err(Reported),
         };
-        let parts = parts(&section, &vault, defaults);
+        let client_id = client_id(&section, &vault);
+        let credential = credential(&section, &vault, defaults);
+        let renew = renewal::policy(&section, &credential);
         let Ok(name) = name else { return };
-        let app = parts.and_then(|(client_id, credential)| {
-            let name = Some(Arc::from(name.as_str()));
+        let parts = || {
             let (home_tenant, object_id) = (tenant?, object_id?);
-            Ok(Arc::new(ManagedApp { name, home_tenant, client_id, object_id, credential }))
-        });
+            let (client_id, credential, renew) = (client_id?, credential?, renew?);
+            let name = Some(Arc::from(name.as_str()));
+            Ok(Arc::new(ManagedApp { name, home_tenant, client_id, object_id, credential, renew }))
+        };
+        let app = parts();
+        if let Ok(app) = &app {
+            self.all.push((section.at(app.credential.key()), Arc::clone(app)));
+        }
         let key = section.at("name");
         let lower = name.as_str().to_ascii_lowercase();
         if let Some(first) = self.by_name.get(&lower) {
@@ -102,14 +114,19 @@ impl Apps {
         defaults: AppDefaults<'_>,
     ) -> Checked<Arc<ManagedApp>> {
         let Some(name) = section.optional("app", rules::token_name)? else {
-            let (client_id, credential) = parts(section, vault, defaults)?;
-            return Ok(Arc::new(ManagedApp {
+            let client_id = client_id(section, vault);
+            let credential = credential(section, vault, defaults);
+            let (client_id, credential) = (client_id?, credential?);
+            let app = Arc::new(ManagedApp {
                 name: None,
                 home_tenant: None,
                 client_id,
                 object_id: None,
                 credential,
-            }));
+                renew: None,
+            });
+            self.all.push((section.at(app.credential.key()), Arc::clone(&app)));
+            return Ok(app);
         };
         let own = section.present(&["client_id", CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2]]);
         for key in &own {
@@ -122,6 +139,11 @@ impl Apps {
         if own.is_empty() { named.app.clone() } else { Err(Reported) }
     }
 
+    /// Reports apps that read a client secret which Perennial renews for another app.
+    pub(super) fn collisions(&self, problems: &Problems) {
+        renewal::collisions(&self.all, problems);
+    }
+
     /// Reports apps that no token uses, since a name may be misspelled.
     pub(super) fn unused(&self, problems: &Problems) {
         let mut unused: Vec<&str> =
@@ -131,19 +153,6 @@ impl Apps {
             problems.note(key, "is used by no token: set app of a [[token]] to it");
         }
     }
-}
-
-/// An app's id and its credential.
-type IdAndCredential = (ConfigValue, CredentialSource);
-
-fn parts(
-    section: &Section<'_>,
-    vault: &Checked<Arc<str>>,
-    defaults: AppDefaults<'_>,
-) -> Checked<IdAndCredential> {
-    let client_id = client_id(section, vault);
-    let credential = credential(section, vault, defaults);
-    Ok((client_id?, credential?))
 }
 
 fn client_id(section: &Section<'_>, vault: &Checked<Arc<str>>) -> Checked<ConfigValue> {

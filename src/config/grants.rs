@@ -7,7 +7,7 @@ use config::Value;
 
 use super::apps::{AppDefaults, Apps};
 use super::walk::{Checked, Problems, Reported, Section, Wanted};
-use super::{is_table, rules};
+use super::{is_table, renewal, rules};
 use crate::azure::cloud::Cloud;
 use crate::token::managed::{Deployment, ManagedToken, Policy, Verify};
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
@@ -83,6 +83,7 @@ pub(super) fn tokens(
         })
         .collect();
     named.collisions(root.problems());
+    named.apps.collisions(root.problems());
     named.apps.unused(root.problems());
     let mut tokens = grants.into_iter().collect::<Checked<Vec<ManagedToken>>>()?;
     let deployment = defaults.deployment.as_ref().map_err(|_| Reported)?;
@@ -101,6 +102,7 @@ fn grant(
     defaults: &Defaults<'_>,
     named: &mut Named,
 ) -> Checked<ManagedToken> {
+    let value = renewal::not_in_token(path, value, problems);
     let section = Section::open(path, Some(value), TOKEN, problems)?;
     let name = section.required("name", rules::token_name);
     let tenant_id = section.required("tenant_id", rules::tenant);
@@ -280,6 +282,6 @@ impl Named {
 }
 
 /// Returns a secret's address for comparison. The vault ignores the case of names.
-fn place(address: &SecretAddress) -> (&str, String) {
+pub(super) fn place(address: &SecretAddress) -> (&str, String) {
     (&address.vault, address.name.as_str().to_ascii_lowercase())
 }

@@ -13,6 +13,7 @@ mod environment;
 mod form;
 mod grants;
 mod identity;
+mod renewal;
 mod rules;
 mod sections;
 mod walk;
@@ -42,7 +43,7 @@ pub use walk::{ConfigProblems, Problem};
 use walk::{Problems, Reported, Section, printable};
 
 /// Every key, by section. `config/perennial.toml` shows each key, and a test checks that.
-pub const KEYS: [(&str, &[&str]); 12] = [
+pub const KEYS: [(&str, &[&str]); 13] = [
     ("vault", sections::VAULT),
     ("cloud", sections::CLOUD),
     ("policy", sections::POLICY),
@@ -52,6 +53,7 @@ pub const KEYS: [(&str, &[&str]); 12] = [
     ("token.client_certificate", apps::CERTIFICATE),
     ("token.client_assertion", apps::ASSERTION),
     ("app", apps::APP),
+    ("app.renew", renewal::RENEW),
     ("alert", alerts::ALERT),
     ("alerts", sections::ALERTS),
     ("heartbeat", alerts::HEARTBEAT),

@@ -179,6 +179,27 @@ impl<'a> Section<'a> {
         self.optional(key, parse)?.ok_or_else(|| self.note(key, "is missing"))
     }
 
+    /// Returns a list of texts that is not empty. Returns `None` if the key is missing.
+    pub(super) fn list<T>(
+        &self,
+        key: &str,
+        wanted: Wanted,
+        parse: impl Fn(&str) -> Result<T, Wanted>,
+    ) -> Checked<Option<Vec<T>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let ValueKind::Array(list) = &value.kind else { return Err(self.note(key, wanted)) };
+        let one = |value: &Value| match &value.kind {
+            ValueKind::String(text) if !text.trim().is_empty() => parse(text.trim()),
+            _ => Err(wanted),
+        };
+        let list: Result<Vec<T>, Wanted> = list.iter().map(one).collect();
+        match list {
+            Ok(list) if !list.is_empty() => Ok(Some(list)),
+            Ok(_) => Err(self.note(key, wanted)),
+            Err(wanted) => Err(self.note(key, wanted)),
+        }
+    }
+
     /// Returns `true` or `false`. A variable holds the value as text.
     pub(super) fn flag(&self, key: &str) -> Checked<Option<bool>> {
         let kind = self.get(key).map(|value| &value.kind);

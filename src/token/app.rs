@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use crate::token::secret::{ConfigValue, SecretAddress, Source};
 
 /// One configured app: an `[[app]]`, or the keys about the app in a `[[token]]`.
@@ -20,6 +22,42 @@ pub struct ManagedApp {
     pub object_id: Option<String>,
     /// The credential of the app.
     pub credential: CredentialSource,
+    /// When and how Perennial renews the credential. `None` if Perennial does not renew it.
+    pub renew: Option<RenewPolicy>,
+}
+
+/// When and how Perennial renews an app's client secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewPolicy {
+    /// The lifetime of a new secret.
+    pub lifetime: TimeDelta,
+    /// How long before the secret's end Perennial renews it.
+    pub before: TimeDelta,
+    /// The identity that manages the app's credentials.
+    pub identity: RenewIdentity,
+    /// The app's other credentials, which are not reported as unknown. Each entry is a key id in lower case, or the
+    /// beginning of a display name.
+    pub known: Vec<Arc<str>>,
+}
+
+impl Default for RenewPolicy {
+    fn default() -> Self {
+        Self {
+            lifetime: TimeDelta::days(180),
+            before: TimeDelta::days(45),
+            identity: RenewIdentity::Vault,
+            known: Vec::new(),
+        }
+    }
+}
+
+/// The identity that manages an app's credentials in Microsoft Graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewIdentity {
+    /// The identity with which Perennial reads the vault.
+    Vault,
+    /// The app itself.
+    App,
 }
 
 /// How an app's credential is renewed.
@@ -101,7 +139,7 @@ impl ManagedApp {
     /// Creates an app with an id and a client secret, as the keys of a token describe it.
     pub fn with_secret(client_id: ConfigValue, client_secret: Source) -> Self {
         let credential = CredentialSource::Secret(client_secret);
-        Self { name: None, home_tenant: None, client_id, object_id: None, credential }
+        Self { name: None, home_tenant: None, client_id, object_id: None, credential, renew: None }
     }
 
     /// Returns the sources on this machine or in vaults from which the app's id and credential are read.

@@ -1,5 +1,7 @@
 //! `[[app]]` and the credentials of an app: the valid forms, and the mistakes with their keys.
 
+mod renew;
+
 use std::path::Path;
 
 use perennial::config::{Config, ConfigProblems};
@@ -144,7 +146,6 @@ fn mistakes_in_apps_name_their_key() {
             "cannot be combined with `app`",
         ),
         (shared(&good.replace(ID, "x")), "app[0].client_id", "must be"),
-        (shared(&(good.clone() + "\nrenew = { lifetime = \"180d\" }")), "app[0].renew", "is not a key"),
         (
             shared(&good.replace("client_certificate = { key = \"app\" }", "")),
             "app[0].client_secret",

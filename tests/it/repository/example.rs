@@ -87,11 +87,12 @@ fn shown_keys() -> BTreeSet<String> {
     shown
 }
 
-/// Where the loader lists the keys of a source. A kind of source has the same keys wherever it is used.
+/// Where the loader lists the keys of a table. A kind of source has the same keys wherever it is used.
 pub(super) fn source_of(section: &str, key: &str) -> &'static str {
     match key {
         "client_certificate" if section != "vault" => "token.client_certificate",
         "client_assertion" if section != "vault" => "token.client_assertion",
+        "renew" => "app.renew",
         _ => "token.client_secret",
     }
 }

@@ -1,0 +1,161 @@
+//! Parses `renew` of an `[[app]]`: when Perennial renews the app's client secret, and as whom. Reports what cannot be
+//! renewed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use config::{Value, ValueKind};
+
+use super::grants::place;
+use super::rules;
+use super::walk::{Checked, Problems, Section, Wanted};
+use crate::token::app::{CredentialSource, ManagedApp, RenewIdentity, RenewPolicy};
+use crate::token::secret::{ConfigValue, SecretAddress, Source};
+
+/// The keys of `renew`.
+pub(super) const RENEW: &[&str] = &["lifetime", "before", "identity", "known"];
+
+/// The shortest lifetime, and the shortest time before the end of a secret. The old secret is kept for seven days after
+/// a renewal, and must not expire meanwhile.
+const LEAST: TimeDelta = TimeDelta::days(8);
+
+/// The longest lifetime of a secret: the longest that the portal offers (docs/azure-facts.md F602).
+const MOST: TimeDelta = TimeDelta::days(730);
+
+/// The shortest time between two renewals.
+const APART: TimeDelta = TimeDelta::days(1);
+
+const KNOWN: Wanted = "must be a list of key ids or beginnings of display names in quotes, at least one, each at most 120 characters";
+
+/// Parses `renew`. Returns `None` if the key is missing.
+pub(super) fn policy(
+    section: &Section<'_>,
+    credential: &Checked<CredentialSource>,
+) -> Checked<Option<RenewPolicy>> {
+    if section.get("renew").is_none() {
+        return Ok(None);
+    }
+    let table = section.section("renew", RENEW)?;
+    let renewable = credential.as_ref().map(|credential| is_renewable(section, credential));
+    let default = RenewPolicy::default();
+    let lifetime = span(&table, "lifetime").and_then(|lifetime| match lifetime.unwrap_or(default.lifetime) {
+        lifetime if (LEAST..=MOST).contains(&lifetime) => Ok(lifetime),
+        _ => Err(table.note("lifetime", "must be between 8d and 730d")),
+    });
+    let before = span(&table, "before").and_then(|before| {
+        let before = before.unwrap_or(default.before);
+        let longest = lifetime? - APART;
+        if (LEAST..=longest).contains(&before) {
+            Ok(before)
+        } else {
+            Err(table
+                .note("before", "must be at least 8d, and 1d shorter than `lifetime`; the default is 45d"))
+        }
+    });
+    let identity = table.optional("identity", identity);
+    let known = table.list("known", KNOWN, known);
+    renewable.map_err(|reported| *reported)??;
+    Ok(Some(RenewPolicy {
+        lifetime: lifetime?,
+        before: before?,
+        identity: identity?.unwrap_or(default.identity),
+        known: known?.unwrap_or_default(),
+    }))
+}
+
+/// Parses a span of time. Chrono's longest span is longer than any valid one.
+fn span(table: &Section<'_>, key: &str) -> Checked<Option<TimeDelta>> {
+    let span = table.optional(key, rules::duration)?;
+    Ok(span.map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)))
+}
+
+/// Only a client secret in a vault can be renewed: the new secret becomes the next version there.
+fn is_renewable(section: &Section<'_>, credential: &CredentialSource) -> Checked<()> {
+    let what = match credential {
+        CredentialSource::Secret(Source::Secret(_)) => return Ok(()),
+        CredentialSource::Secret(Source::File(_) | Source::Env(_) | Source::Credential(_)) => {
+            "needs a client secret in a vault, where the new secret is stored: client_secret = { secret = \"name\" }"
+        }
+        CredentialSource::Certificate(_) | CredentialSource::VaultKey(_) => {
+            "is not available for certificates, only for client secrets: remove `renew`; Perennial warns before the certificate expires"
+        }
+        CredentialSource::ManagedIdentity(_) | CredentialSource::Assertion(_) => {
+            "is only for client secrets: remove `renew`, since another issuer renews this credential"
+        }
+    };
+    Err(section.note("renew", what))
+}
+
+fn identity(text: &str) -> Result<RenewIdentity, Wanted> {
+    match text {
+        "vault" => Ok(RenewIdentity::Vault),
+        "app" => Ok(RenewIdentity::App),
+        _ => Err("must be `vault` or `app`"),
+    }
+}
+
+/// Parses a key id, in lower case, or the beginning of a display name.
+fn known(text: &str) -> Result<Arc<str>, Wanted> {
+    if text.chars().count() > 120 || text.contains(char::is_control) {
+        return Err(KNOWN);
+    }
+    Ok(crate::process::text::guid(text).unwrap_or_else(|| text.to_owned()).into())
+}
+
+/// Removes `renew` from a `[[token]]` and reports it. A token with its own app has no such key.
+pub(super) fn not_in_token(path: &str, mut value: Value, problems: &Problems) -> Value {
+    if let ValueKind::Table(table) = &mut value.kind
+        && table.remove("renew").is_some()
+    {
+        problems.note(
+            format!("{path}.renew"),
+            "is a key of [[app]]: move client_id, client_secret and `renew` to an [[app]], and name it in `app`",
+        );
+    }
+    value
+}
+
+/// An app with the key path of its credential, for the rules across apps.
+pub(super) type KeyedApp = (String, Arc<ManagedApp>);
+
+/// Reports client secrets that Perennial renews for one app while another app reads them too. The renewal would replace
+/// the other app's secret.
+pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
+    let mut renewed: HashMap<(&str, String), &KeyedApp> = HashMap::new();
+    let with_secret = || apps.iter().filter_map(|keyed| Some((keyed, vault_secret(&keyed.1)?)));
+    for (keyed, at) in with_secret().filter(|(keyed, _)| keyed.1.renew.is_some()) {
+        renewed.entry(place(at)).or_insert(keyed);
+    }
+    for ((key, app), at) in with_secret() {
+        let Some((first, owner)) = renewed.get(&place(at)) else { continue };
+        if Arc::ptr_eq(app, owner) {
+            continue;
+        }
+        if !is_same_id(&app.client_id, &owner.client_id) {
+            problems.note(
+                key,
+                format!("is the secret of {first}, which Perennial renews for an app with another client_id"),
+            );
+        } else if app.renew.is_some() {
+            problems.note(
+                key,
+                format!("is the secret of {first}, which renews it already: use one [[app]] for both"),
+            );
+        }
+    }
+}
+
+/// Whether two ids are the same in the configuration. The vault ignores the case of names.
+fn is_same_id(one: &ConfigValue, other: &ConfigValue) -> bool {
+    match (one, other) {
+        (ConfigValue::From(Source::Secret(one)), ConfigValue::From(Source::Secret(other))) => {
+            place(one) == place(other)
+        }
+        _ => one == other,
+    }
+}
+
+fn vault_secret(app: &ManagedApp) -> Option<&SecretAddress> {
+    if let CredentialSource::Secret(Source::Secret(at)) = &app.credential { Some(at) } else { None }
+}
