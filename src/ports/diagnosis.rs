@@ -9,6 +9,7 @@
 //! number is reported as unknown.
 
 mod end_of_grant;
+mod graph;
 mod network;
 mod certificate;
 mod subject;
@@ -16,6 +17,7 @@ pub mod table;
 mod texts;
 
 pub use self::end_of_grant::{is_final_mark, mark_of, pick};
+pub use self::graph::{GRAPH_ROWS, GraphProblem, GraphRow, GraphSubject};
 pub use self::network::network;
 pub use self::subject::{CredentialPlace, LoginMethod, Subject};
 pub use self::table::{ROWS, Row};

@@ -106,11 +106,13 @@ pub enum Kind {
     SecretDeleted,
     /// Entra rejects the newest version of the app's credential, and an older one is in use.
     AppCertificateUnregistered,
+    /// Perennial could not renew the app's credential.
+    AppCredentialRenewalFailed,
 }
 
 impl Kind {
     /// All kinds. Metrics start a counter for each kind, and documentation tests check that every kind is described.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
         Self::MfaRequired,
@@ -141,6 +143,7 @@ impl Kind {
         Self::UnknownCode,
         Self::SecretDeleted,
         Self::AppCertificateUnregistered,
+        Self::AppCredentialRenewalFailed,
     ];
 
     /// The kind's name in metrics, alerts, tags and the runbook.
@@ -176,6 +179,7 @@ impl Kind {
             Self::UnknownCode => "unknown_code",
             Self::SecretDeleted => "secret_deleted",
             Self::AppCertificateUnregistered => "app_certificate_unregistered",
+            Self::AppCredentialRenewalFailed => "app_credential_renewal_failed",
         }
     }
 
@@ -186,6 +190,7 @@ impl Kind {
             | Self::AccountDisabled
             | Self::AppSecretExpiring
             | Self::AppCertificateUnregistered
+            | Self::AppCredentialRenewalFailed
             | Self::NoRefreshToken => "an Entra administrator of the tenant",
             Self::PartnerCenterRefused => "a Partner Center administrator",
             Self::VaultRefused
@@ -248,6 +253,7 @@ impl Kind {
             Self::UnknownCode => "Entra refused with an unknown code",
             Self::SecretDeleted => "The token's secret was deleted",
             Self::AppCertificateUnregistered => "Newest app credential not accepted by Entra",
+            Self::AppCredentialRenewalFailed => "App credential renewal failed",
         }
     }
 

@@ -204,9 +204,10 @@ struct Symptom {
 impl Symptom {
     fn own(kind: Kind, remedy: Remedy, since: Timestamp, of: &Snapshot, summary: String) -> Self {
         let cause = match kind {
-            Kind::AppSecretExpiring | Kind::AppSecretExpiryUnknown | Kind::AppCertificateUnregistered => {
-                Cause::app(of)
-            }
+            Kind::AppSecretExpiring
+            | Kind::AppSecretExpiryUnknown
+            | Kind::AppCertificateUnregistered
+            | Kind::AppCredentialRenewalFailed => Cause::app(of),
             _ => Cause::token(&of.grant.secret),
         };
         Self { kind, cause, remedy, since, summary, action: None, trace: Trace::default() }

@@ -92,6 +92,7 @@ fn keeps_from_use(kind: Kind) -> bool {
         kind,
         Kind::AppSecretExpiring
             | Kind::AppSecretExpiryUnknown
+            | Kind::AppCredentialRenewalFailed
             | Kind::IdentityUnverified
             | Kind::SameRefreshToken
             | Kind::ForeignWriter

@@ -112,6 +112,10 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
                 subject.register_certificate()
             ),
         },
+        (None, Kind::AppCredentialRenewalFailed) => stated.map_or_else(
+            || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
+            str::to_owned,
+        ),
         // Entra may also have rejected the vault's identity, and then the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {

@@ -93,7 +93,9 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
             of.grant.vaults().into_iter().map(|url| Cause::vault(&url, of)).collect()
         }
         Kind::AppSecretExpiring => vec![Cause::app(of), Cause::identity(of)],
-        Kind::AppSecretExpiryUnknown | Kind::AppCertificateUnregistered => vec![Cause::app(of)],
+        Kind::AppSecretExpiryUnknown
+        | Kind::AppCertificateUnregistered
+        | Kind::AppCredentialRenewalFailed => vec![Cause::app(of)],
         Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode => {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }

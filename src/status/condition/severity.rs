@@ -49,6 +49,7 @@ pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelt
             }
         }
         Kind::AppSecretExpiryUnknown
+        | Kind::AppCredentialRenewalFailed
         | Kind::IdentityUnverified
         | Kind::SameRefreshToken
         | Kind::ForeignWriter

@@ -39,7 +39,8 @@ struct Row {
 }
 
 /// Kinds whose action cannot be followed here, and why.
-const OTHERS: [(Kind, &str); 11] = [
+const OTHERS: [(Kind, &str); 12] = [
+    (Kind::AppCredentialRenewalFailed, "ports/diagnosis/graph/tests.rs checks the texts"),
     (Kind::EntraUnreachable, "an outage, which time ends"),
     (Kind::EntraThrottled, "time ends it"),
     (Kind::VaultUnreachable, "an outage, or a network that no world has"),

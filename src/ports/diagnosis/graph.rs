@@ -1,0 +1,284 @@
+//! Explains Microsoft Graph's rejections: who must act, and what helps.
+//!
+//! This module owns the only table of Graph's codes (docs/azure-facts.md F603, F605, F606) and the action texts. This
+//! module is pure. No command has a secret in its argument list.
+
+use super::network;
+use crate::ports::directory::DirectoryError;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
+use crate::token::app::RenewIdentity;
+
+/// The app id of Microsoft Graph in every tenant (docs/azure-facts.md F603).
+const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
+
+/// The id of the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph (docs/azure-facts.md F603).
+const OWNED_BY: &str = "18a4783c-866b-4cc7-a460-3d5e5662c884";
+
+/// What keeps Perennial from managing the secrets of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphProblem {
+    /// The caller has no permission, or is not an owner of the app registration. Graph's answer is the same for both.
+    MissingRight,
+    /// The caller's tenant has no such app registration.
+    NoRegistration,
+    /// A policy forbids client secrets.
+    SecretsForbidden,
+    /// A policy caps the lifetime of client secrets.
+    LifetimeTooLong,
+    /// Graph does not accept the access token.
+    Token,
+    /// The app registration has as many credentials as it may have.
+    TooManyCredentials,
+    /// Another request changes the app registration at the same time.
+    Busy,
+    /// This version of Perennial does not know the code.
+    UnknownCode,
+}
+
+/// A row of the table: codes with the same meaning.
+#[derive(Clone, Debug)]
+pub struct GraphRow {
+    /// Graph's codes.
+    pub codes: &'static [&'static str],
+    /// The problem that they name.
+    pub problem: GraphProblem,
+    /// Their meaning in a few words.
+    pub meaning: &'static str,
+}
+
+const fn row(codes: &'static [&'static str], problem: GraphProblem, meaning: &'static str) -> GraphRow {
+    GraphRow { codes, problem, meaning }
+}
+
+use GraphProblem as P;
+
+/// All rows of the table. A code is in one row only.
+pub const GRAPH_ROWS: &[GraphRow] = &[
+    row(&["Authorization_RequestDenied"], P::MissingRight, "no right to manage the app's secrets"),
+    row(&["Request_ResourceNotFound"], P::NoRegistration, "no such app registration in the caller's tenant"),
+    row(
+        &["CredentialTypeNotAllowedAsPerAppPolicy"],
+        P::SecretsForbidden,
+        "a policy of the tenant forbids client secrets",
+    ),
+    row(
+        &["CredentialInvalidLifetimeAsPerAppPolicy"],
+        P::LifetimeTooLong,
+        "a policy of the tenant forbids secrets that live so long",
+    ),
+    row(
+        &["InvalidAuthenticationToken", "Authentication_ExpiredToken", "Authentication_MissingOrMalformed"],
+        P::Token,
+        "access token not accepted",
+    ),
+    row(
+        &["TooManyAppPasswords", "Directory_ResourceSizeExceeded"],
+        P::TooManyCredentials,
+        "the app has too many credentials",
+    ),
+    row(&["Directory_ConcurrencyViolation"], P::Busy, "another request changes the app now"),
+];
+
+/// The app, the caller and the service that an action text is about.
+#[derive(Clone, Copy, Debug)]
+pub struct GraphSubject<'a> {
+    /// The name of the `[[app]]`.
+    pub name: &'a str,
+    /// The app's client id.
+    pub client_id: &'a str,
+    /// The app's home tenant.
+    pub tenant: &'a str,
+    /// Microsoft Graph's base URL.
+    pub graph: &'a str,
+    /// Who sends the requests.
+    pub identity: RenewIdentity,
+    /// The client id of the identity that reads the vault. `None` if the configuration does not name it.
+    pub vault_client_id: Option<&'a str>,
+}
+
+impl GraphProblem {
+    /// Finds the problem that a rejection names. A code that is in no row is judged by its status.
+    pub fn of(status: u16, code: &str) -> Self {
+        match (row_of(code), status) {
+            (Some(row), _) => row.problem,
+            (None, 401) => Self::Token,
+            (None, 403) => Self::MissingRight,
+            (None, 404) => Self::NoRegistration,
+            (None, _) => Self::UnknownCode,
+        }
+    }
+
+    /// Who must act.
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::Busy => Remedy::Retry,
+            Self::MissingRight
+            | Self::NoRegistration
+            | Self::SecretsForbidden
+            | Self::LifetimeTooLong
+            | Self::Token
+            | Self::TooManyCredentials
+            | Self::UnknownCode => Remedy::Operator,
+        }
+    }
+
+    fn action(self, of: &GraphSubject<'_>, code: &str) -> String {
+        let GraphSubject { name, client_id: app, tenant, .. } = *of;
+        let graph = of.base();
+        let policy = format!(
+            "`az rest --method get --url {graph}/v1.0/policies/defaultAppManagementPolicy --query applicationRestrictions.passwordCredentials`"
+        );
+        match self {
+            Self::MissingRight => of.give_right(),
+            Self::NoRegistration => {
+                let elsewhere = match of.identity {
+                    RenewIdentity::Vault => {
+                        "; if the vault's identity belongs to another tenant, set identity = \"app\" in `renew`"
+                    }
+                    RenewIdentity::App => "",
+                };
+                format!(
+                    "compare client_id ({app}) and tenant_id ({tenant}) of {name} with the app registration: `az ad app show --id {app}`; if the app belongs to another company, such as a vendor, remove `renew` from {name}: only the owner can create secrets{elsewhere}"
+                )
+            }
+            Self::SecretsForbidden => format!(
+                "have an Entra administrator exempt app {app} from the app management policy: {policy}; or use a certificate, and remove `renew` from {name}"
+            ),
+            Self::LifetimeTooLong => format!(
+                "set a shorter lifetime in `renew` of {name}; maxLifetime is the longest that the policy allows: {policy}; an app may have a policy of its own: `az rest --method get --url {graph}/v1.0/policies/appManagementPolicies`"
+            ),
+            Self::Token => format!(
+                "set name of [cloud] to the cloud of tenant {tenant}: public, usgov or china; exempt {graph} from a proxy that changes requests; compare: `az ad app show --id {app}`"
+            ),
+            Self::TooManyCredentials => format!(
+                "remove secrets that no program uses: `az ad app credential list --id {app}` shows their key ids, and `az ad app credential delete --id {app} --key-id KEY_ID` removes one"
+            ),
+            Self::Busy => "wait: Perennial retries automatically".to_owned(),
+            Self::UnknownCode => format!(
+                "look the code {code} up: https://learn.microsoft.com/graph/errors; see whether the app can be changed by hand: `az ad app credential list --id {app}`"
+            ),
+        }
+    }
+}
+
+fn row_of(code: &str) -> Option<&'static GraphRow> {
+    GRAPH_ROWS.iter().find(|row| row.codes.contains(&code))
+}
+
+impl GraphSubject<'_> {
+    fn base(&self) -> &str {
+        self.graph.trim_end_matches('/')
+    }
+
+    /// The command that makes the caller an owner of the app and gives the caller the permission. The owner comes first:
+    /// it can be added twice, and the permission cannot.
+    fn give_right(&self) -> String {
+        let (app, graph) = (self.client_id, self.base());
+        let caller = match self.identity {
+            RenewIdentity::App => Some(app),
+            RenewIdentity::Vault => self.vault_client_id,
+        };
+        let (whose, principal, then) = match caller {
+            Some(id) => ("", format!("$(az ad sp show --id {id} --query id --output tsv)"), String::new()),
+            None => (
+                " that reads the vault",
+                "IDENTITY".to_owned(),
+                "; IDENTITY is its object id: Azure portal, the host's page, Identity".to_owned(),
+            ),
+        };
+        format!(
+            "let the identity{whose} manage app {app}: `p={principal} && az ad app owner add --id {app} --owner-object-id $p && az rest --method post --url {graph}/v1.0/servicePrincipals/$p/appRoleAssignments --body \"{{\\\"principalId\\\":\\\"$p\\\",\\\"resourceId\\\":\\\"$(az ad sp show --id {GRAPH_APP_ID} --query id --output tsv)\\\",\\\"appRoleId\\\":\\\"{OWNED_BY}\\\"}}\"` (may take a day){then}"
+        )
+    }
+
+    fn throttled(&self) -> String {
+        format!(
+            "wait: Perennial retries automatically; if the throttling lasts, find what else manages apps in tenant {}: Entra admin center, Audit logs",
+            self.tenant
+        )
+    }
+
+    fn outage(&self) -> String {
+        format!(
+            "wait for the end of the outage: Perennial retries automatically; see https://azure.status.microsoft, and if no outage is shown there, check the proxy and network between this host and {}",
+            self.base()
+        )
+    }
+
+    fn intercepted(&self) -> String {
+        format!(
+            "something else answered in place of {}: let this host reach it, and exempt it from blocking and TLS inspection by a proxy or web filter",
+            self.base()
+        )
+    }
+}
+
+impl DirectoryError {
+    /// The problem that Microsoft Graph's rejection names. `None` if Graph rejected nothing.
+    pub fn problem(&self) -> Option<GraphProblem> {
+        match self {
+            Self::Refused { status, code } => Some(GraphProblem::of(*status, code)),
+            Self::Unreachable(_) | Self::Unavailable { .. } | Self::NotUnderstood(_) | Self::NoToken(_) => {
+                None
+            }
+        }
+    }
+
+    /// Converts this error to a failure of the renewal, with its remedy and texts.
+    pub fn failure(&self, of: &GraphSubject<'_>) -> Failure {
+        let plain = |remedy, action: String| Failure {
+            action: Some(action.into()),
+            ..Failure::new(
+                Kind::AppCredentialRenewalFailed,
+                remedy,
+                FailureSubject::AppCredential,
+                self.to_string(),
+            )
+        };
+        match self {
+            Self::Unreachable(why) => plain(Remedy::Retry, network(*why, of.base())),
+            Self::NotUnderstood(_) => plain(Remedy::Retry, of.intercepted()),
+            Self::Unavailable { status, retry_after } => {
+                let action = match status {
+                    429 => of.throttled(),
+                    500.. => of.outage(),
+                    _ => of.intercepted(),
+                };
+                Failure {
+                    retry_after: *retry_after,
+                    trace: Trace::of(u32::from(*status)),
+                    ..plain(Remedy::Retry, action)
+                }
+            }
+            // An app cannot sign in like a user, so an operator must act on a `Login` remedy. An outage of Entra has a
+            // condition of its own, but the renewal also waits for its end.
+            Self::NoToken(found) => Failure {
+                kind: Kind::AppCredentialRenewalFailed,
+                remedy: match found.remedy {
+                    Remedy::Retry => Remedy::Retry,
+                    Remedy::Login | Remedy::Operator => Remedy::Operator,
+                },
+                about: FailureSubject::AppCredential,
+                summary: self.to_string(),
+                // The vault of a token's secret does not take part in this request.
+                vault: None,
+                token_condemned: false,
+                never_was_a_token: false,
+                ..(**found).clone()
+            },
+            Self::Refused { status, code } => {
+                let problem = GraphProblem::of(*status, code);
+                let meaning =
+                    row_of(code).map_or("a code that this version does not know", |row| row.meaning);
+                Failure {
+                    summary: format!("{self} ({meaning})"),
+                    trace: Trace::of(u32::from(*status)),
+                    ..plain(problem.remedy(), problem.action(of, code))
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
