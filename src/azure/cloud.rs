@@ -13,6 +13,8 @@ pub struct Cloud {
     pub authority: BaseUrl,
     /// The base address of Partner Center's API.
     pub partner_center: BaseUrl,
+    /// The base address of Microsoft Graph.
+    pub graph: BaseUrl,
     /// A PEM file with additional trusted root certificates.
     pub ca_file: Option<PathBuf>,
 }
@@ -65,6 +67,15 @@ impl CloudName {
         })
     }
 
+    /// Returns the address of Microsoft Graph, which is also the audience of its tokens (docs/azure-facts.md F601).
+    pub fn graph(self) -> BaseUrl {
+        known(match self {
+            Self::Public => "https://graph.microsoft.com",
+            Self::UsGov => "https://graph.microsoft.us",
+            Self::China => "https://microsoftgraph.chinacloudapi.cn",
+        })
+    }
+
     /// Returns the default scope of a redemption for a Partner Center access token.
     pub fn usual_scope(self) -> Arc<str> {
         String::from(self.partner_center().with_path(&["user_impersonation"])).into()
@@ -83,7 +94,8 @@ mod tests {
     #[test]
     fn every_cloud_has_addresses() {
         for name in [CloudName::Public, CloudName::UsGov, CloudName::China] {
-            for address in [name.authority(), name.vault_audience(), name.partner_center()] {
+            let all = [name.authority(), name.vault_audience(), name.partner_center(), name.graph()];
+            for address in all {
                 assert!(!address.has_path(), "{name:?}");
             }
         }

@@ -87,6 +87,30 @@ impl Entra {
     }
 }
 
+impl Entra {
+    /// Requests an access token of the app itself.
+    ///
+    /// # Errors
+    /// The same errors as `redeem`.
+    pub(super) async fn app_token(&self, what: &AppSignIn<'_>) -> Result<AccessToken, IssuerError> {
+        let answer = self.client_credentials(what, "app_token").await?;
+        let secrets = [what.proof.expose()];
+        let parsed = token_body(success(&answer, &secrets)?)?;
+        usable(parsed.access_token.map(AccessToken::new), &secrets)
+    }
+
+    async fn client_credentials(
+        &self,
+        what: &AppSignIn<'_>,
+        operation: &'static str,
+    ) -> Result<Answer, IssuerError> {
+        let mut form =
+            vec![("grant_type", "client_credentials"), ("client_id", what.client_id), ("scope", what.scope)];
+        form.extend(what.proof.fields());
+        self.post((what.tenant, "token"), operation, what.id, &form).await
+    }
+}
+
 impl Issuer for Entra {
     async fn redeem(&self, what: &RefreshRequest<'_>) -> Result<RefreshResponse, IssuerError> {
         let scope = login::scopes(what.scope);
@@ -103,10 +127,7 @@ impl Issuer for Entra {
     }
 
     async fn authenticate(&self, what: &AppSignIn<'_>) -> Result<(), IssuerError> {
-        let mut form =
-            vec![("grant_type", "client_credentials"), ("client_id", what.client_id), ("scope", what.scope)];
-        form.extend(what.proof.fields());
-        let answer = self.post((what.tenant, "token"), "authenticate", what.id, &form).await?;
+        let answer = self.client_credentials(what, "authenticate").await?;
         success(&answer, &[what.proof.expose()]).map(|_| ())
     }
 
@@ -142,13 +163,27 @@ struct TokenBody {
     id_token: Value,
 }
 
+fn token_body(body: &[u8]) -> Result<TokenBody, IssuerError> {
+    serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))
+}
+
+/// Checks an access token. `access-token` prints it, and a resource receives it. `secrets` are the values that were
+/// sent.
+fn usable(token: Option<AccessToken>, secrets: &[&str]) -> Result<AccessToken, IssuerError> {
+    token
+        .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
+        .filter(|token| {
+            !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
+        })
+        .ok_or(IssuerError::NotUnderstood("it has no access token"))
+}
+
 /// Parses the body of a success. `secrets` are the values that were sent. No displayed text may contain a sent value.
 ///
 /// # Errors
 /// The remedy is `Retry` if the body is no token answer. The remedy is `Operator` if only the refresh token is missing.
 pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, IssuerError> {
-    let parsed: TokenBody =
-        serde_json::from_slice(body).map_err(|_| IssuerError::NotUnderstood("it is not a token response"))?;
+    let parsed = token_body(body)?;
     // The access token and the refresh token are wrapped before any check. So each token is wiped even if the other one
     // is missing.
     let access_token = parsed.access_token.map(AccessToken::new);
@@ -158,13 +193,7 @@ pub fn redeemed(body: &[u8], secrets: &[&str]) -> Result<RefreshResponse, Issuer
         Value::String(text) => Some(Zeroizing::new(text)),
         _ => None,
     };
-    let access_token = access_token
-        .filter(|token| !token.expose().is_empty() && printable_token(token.expose()))
-        // `access-token` prints the access token, and Partner Center receives it. So its characters are checked.
-        .filter(|token| {
-            !secrets.iter().any(|sent| sent.len() >= LEAST_SECRET_BYTES && token.expose().contains(sent))
-        })
-        .ok_or(IssuerError::NotUnderstood("it has no access token"))?;
+    let access_token = usable(access_token, secrets)?;
     let refresh_token =
         refresh_token.filter(|token| !token.expose().trim().is_empty()).ok_or(IssuerError::NoRefreshToken)?;
     if !refresh_token.is_plausible() {

@@ -1,4 +1,4 @@
-//! The adapters for Entra, Key Vault and Partner Center over HTTPS, and the identity for Key Vault.
+//! The adapters for Entra, Key Vault, Partner Center and Microsoft Graph over HTTPS, and the identity for Key Vault.
 //!
 //! The adapters make no decisions. `ports` says what an error means. Each text from a peer is checked before it is
 //! kept.
@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod identity;
 pub mod credential;
 pub mod entra;
+pub mod graph;
 pub mod host_assertions;
 pub mod key_vault;
 pub mod vault_answers;

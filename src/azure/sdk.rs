@@ -202,7 +202,9 @@ pub(super) fn header<'a>(headers: &'a Headers, name: &'static str) -> Option<&'a
 
 fn operation(peer: CallTarget, request: &Request) -> &'static str {
     match (peer, request.method()) {
-        (CallTarget::Entra | CallTarget::PartnerCenter | CallTarget::IdentityHost, _) => "vault_token",
+        (CallTarget::Entra | CallTarget::PartnerCenter | CallTarget::Graph | CallTarget::IdentityHost, _) => {
+            "vault_token"
+        }
         (CallTarget::KeyVault, Method::Put) => "set",
         (CallTarget::KeyVault, Method::Patch) => "update",
         (CallTarget::KeyVault, _) if request.url().path().ends_with("/versions") => "list",

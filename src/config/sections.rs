@@ -24,7 +24,7 @@ pub(super) const VAULT: &[&str] = &[
     "client_assertion",
 ];
 /// The keys of `[cloud]`.
-pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "ca_file"];
+pub(super) const CLOUD: &[&str] = &["name", "authority", "partner_center", "graph", "ca_file"];
 /// The keys of `[policy]`.
 pub(super) const POLICY: &[&str] = &["rotate_after", "prove_every", "lifetime"];
 /// The keys of `[alerts]`.
@@ -59,12 +59,14 @@ pub(super) fn cloud(root: &Section<'_>) -> Checked<Cloud> {
     let name = section.optional("name", cloud_name);
     let authority = section.optional("authority", rules::base_url);
     let partner_center = section.optional("partner_center", rules::base_url);
+    let graph = section.optional("graph", rules::base_url);
     let ca_file = section.optional("ca_file", rules::file);
     let name = name?.unwrap_or(CloudName::Public);
     Ok(Cloud {
         name,
         authority: authority?.unwrap_or_else(|| name.authority()),
         partner_center: partner_center?.unwrap_or_else(|| name.partner_center()),
+        graph: graph?.unwrap_or_else(|| name.graph()),
         ca_file: ca_file?,
     })
 }

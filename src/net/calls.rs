@@ -26,6 +26,8 @@ pub enum CallTarget {
     KeyVault,
     /// Partner Center, the resource that checks access tokens.
     PartnerCenter,
+    /// Microsoft Graph, which manages the credentials of apps.
+    Graph,
     /// The endpoint that issues the managed identity's tokens.
     IdentityHost,
     /// A receiver of alerts.
@@ -41,6 +43,7 @@ impl CallTarget {
             Self::Entra => "entra",
             Self::KeyVault => "key_vault",
             Self::PartnerCenter => "partner_center",
+            Self::Graph => "graph",
             Self::IdentityHost => "identity_host",
             Self::AlertSink => "alert_sink",
             Self::Heartbeat => "heartbeat",

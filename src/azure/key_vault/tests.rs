@@ -60,6 +60,7 @@ impl Fixture {
             name: CloudName::Public,
             authority: server.base.clone(),
             partner_center: server.base.clone(),
+            graph: server.base.clone(),
             ca_file: None,
         };
         let calls = Arc::new(Calls::default());

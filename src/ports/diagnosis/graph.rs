@@ -4,6 +4,7 @@
 //! module is pure. No command has a secret in its argument list.
 
 use super::network;
+use crate::ports::VaultError;
 use crate::ports::directory::DirectoryError;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy, Trace};
 use crate::token::app::RenewIdentity;
@@ -276,6 +277,26 @@ impl DirectoryError {
                     ..plain(problem.remedy(), problem.action(of, code))
                 }
             }
+        }
+    }
+}
+
+impl VaultError {
+    /// Converts an error of the vault's identity to a failure that is not about a vault. The identity also gets access
+    /// tokens for Microsoft Graph.
+    pub fn identity_failure(&self) -> Failure {
+        let plain = |remedy, summary: String| {
+            Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)
+        };
+        match self {
+            Self::NoIdentity { why, transient, refused, action } => {
+                let remedy = if *transient { Remedy::Retry } else { Remedy::Operator };
+                let found = refused.as_ref().map(|refused| refused.failure());
+                let (retry_after, trace) =
+                    found.map_or((None, Trace::default()), |found| (found.retry_after, found.trace));
+                Failure { action: action.clone(), retry_after, trace, ..plain(remedy, why.clone()) }
+            }
+            other => plain(Remedy::Retry, other.to_string()),
         }
     }
 }

@@ -40,6 +40,7 @@ fn the_smallest_file_brings_every_default() {
     assert_eq!(config.vault.identity, Identity::AzureCli);
     assert_eq!(config.cloud.name, CloudName::Public);
     assert_eq!(config.cloud.authority.as_str(), "https://login.microsoftonline.com/");
+    assert_eq!(config.cloud.graph.as_str(), "https://graph.microsoft.com/");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
     assert!(config.http.status, "names may be shown on loopback");
     assert_eq!(config.policy.rotate_after, Duration::from_secs(7 * 86_400));
@@ -402,8 +403,21 @@ fn the_us_government_has_its_own_entra_and_vaults_and_the_public_partner_center(
 
     assert_eq!(config.cloud.authority.as_str(), "https://login.microsoftonline.us/");
     assert_eq!(config.cloud.name.vault_audience().as_str(), "https://vault.usgovcloudapi.net/");
+    assert_eq!(config.cloud.graph.as_str(), "https://graph.microsoft.us/");
     assert_eq!(config.cloud.partner_center.as_str(), "https://api.partnercenter.microsoft.com/");
     assert_eq!(&*config.tokens[0].scope, "https://api.partnercenter.microsoft.com/user_impersonation");
+}
+
+#[test]
+fn graph_has_an_address_for_emulators() {
+    let graph = |line: &str| load(&format!("{SMALLEST}\n[cloud]\nname = \"china\"\n{line}"));
+
+    let china = graph("").expect("sound");
+    assert_eq!(china.cloud.graph.as_str(), "https://microsoftgraph.chinacloudapi.cn/");
+    let own = graph("graph = \"https://localhost:8443/graph\"").expect("sound");
+    assert_eq!(own.cloud.graph.as_str(), "https://localhost:8443/graph");
+    assert_eq!(own.cloud.name.graph(), china.cloud.graph, "the audience stays");
+    assert_eq!(keys(&graph("graph = \"http://c4n4ry\"").expect_err("no TLS")), ["cloud.graph"]);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::net::no_response::NoResponse;
 use crate::ports::advice::Advice;
 use crate::ports::oauth_error::OAuthError;
 use crate::ports::{IssuerError, VaultError};
-use crate::token::secret::{SecretAddress, SecretName};
 
 const APP: &str = "0ed4b3a5-1b4c-4a5e-8a6f-0123456789ab";
 const IDENTITY: &str = "0c0ffee0-1111-4111-8111-111111111111";
@@ -147,10 +146,16 @@ fn a_missing_token_keeps_its_cause_and_its_action() {
         ..OAuthError::default()
     }));
     let of_app = DirectoryError::NoToken(Box::new(wrong.failure())).failure(&subject());
-    let name = SecretName::parse("app").expect("a name");
-    let at = SecretAddress { vault: "https://contoso.vault.azure.net".into(), name };
-    let vault = VaultError::no_identity("the Azure CLI is not installed", false);
-    let found = vault.failure(crate::ports::SecretRole::Source, &at);
+    let vault = VaultError::NoIdentity {
+        why: "the Azure CLI is not installed".into(),
+        transient: false,
+        refused: Some(Box::new(IssuerError::Unavailable {
+            status: 503,
+            retry_after: Some(Duration::from_secs(8)),
+        })),
+        action: Some("install it".into()),
+    };
+    let found = vault.identity_failure();
     let of_vault = DirectoryError::NoToken(Box::new(found.clone())).failure(&subject());
     let outage = IssuerError::Unavailable { status: 503, retry_after: Some(Duration::from_secs(9)) };
     let outage = DirectoryError::NoToken(Box::new(outage.failure())).failure(&subject());
@@ -163,8 +168,19 @@ fn a_missing_token_keeps_its_cause_and_its_action() {
         of_app.summary
     );
     assert_eq!((of_vault.kind, of_vault.remedy), (Kind::AppCredentialRenewalFailed, Remedy::Operator));
-    assert_eq!((of_vault.action, of_vault.vault), (found.action, None));
+    assert_eq!(of_vault.summary, "no access token for Microsoft Graph: the Azure CLI is not installed");
+    assert_eq!((of_vault.action.as_deref(), of_vault.vault), (Some("install it"), None));
+    assert_eq!((of_vault.retry_after, of_vault.trace.code), (Some(Duration::from_secs(8)), Some(503)));
     assert_eq!((outage.remedy, outage.retry_after), (Remedy::Retry, Some(Duration::from_secs(9))));
+}
+
+#[test]
+fn an_identity_that_may_work_later_is_retried() {
+    let retry = |error: VaultError| error.identity_failure().remedy;
+
+    assert_eq!(retry(VaultError::no_identity("x", true)), Remedy::Retry);
+    assert_eq!(retry(VaultError::no_identity("x", false)), Remedy::Operator);
+    assert_eq!(retry(VaultError::NotUnderstood), Remedy::Retry);
 }
 
 #[test]
