@@ -136,14 +136,6 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
-    pub fn failure(&self) -> Failure {
-        Failure::new(
-            crate::ports::failure::Kind::AppCredentialRefused,
-            crate::ports::failure::Remedy::Retry,
-            crate::ports::failure::FailureSubject::AppCredential,
-            self.to_string(),
-        )
-    }
     /// Whether the request may have taken effect although it failed.
     pub fn may_have_happened(&self) -> bool {
         match self {

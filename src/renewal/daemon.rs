@@ -63,10 +63,7 @@ pub async fn keep_renewed<I, V, D>(
 ///
 /// # Errors
 /// Returns why there is no new secret in the vault.
-pub async fn renew_now<I, V, D>(
-    renewer: &Renewer<I, V, D>,
-    stop: &CancellationToken,
-) -> Result<(), Failure>
+pub async fn renew_now<I, V, D>(renewer: &Renewer<I, V, D>, stop: &CancellationToken) -> Result<(), Failure>
 where
     I: Issuer + Sync,
     V: Vault + Sync,
@@ -91,7 +88,9 @@ where
             return Ok(());
         }
         let failed = state.troubles.values().next().map(|trouble| trouble.failure.clone());
-        if stop.is_cancelled() || (state.attempt.is_none() && (failed.is_some() || matches!(next, Next::Wait(_)))) {
+        if stop.is_cancelled()
+            || (state.attempt.is_none() && (failed.is_some() || matches!(next, Next::Wait(_))))
+        {
             withdraw(renewer, &mut state).await;
             return Err(failed.unwrap_or_else(stopped));
         }
@@ -100,7 +99,7 @@ where
 
 fn stopped() -> Failure {
     let summary = "the renewal was stopped before the new client secret was saved";
-    Failure::new(Kind::AppCredentialRefused, Remedy::Operator, FailureSubject::AppCredential, summary)
+    Failure::new(Kind::AppCredentialRenewalFailed, Remedy::Operator, FailureSubject::AppCredential, summary)
 }
 
 /// Removes a new secret that is not saved yet, if Entra answers in time.

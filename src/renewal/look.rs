@@ -2,10 +2,12 @@
 //!
 //! Pure. A look contains no secret value.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::ports::directory::ListedSecret;
+use crate::ports::directory::{ListedSecret, Registration};
 use crate::process::clock::Timestamp;
 use crate::renewal::times::{ATTEMPTS_A_DAY, GRACE, ORPHAN_AGE};
 use crate::token::app::RenewPolicy;
@@ -21,15 +23,19 @@ pub struct Look {
     pub at: Timestamp,
     /// The newest version in the vault. Its secret is the held one.
     pub newest: Version,
-    /// All versions in the vault.
-    pub versions: Vec<Version>,
+    /// All versions in the vault, by Entra's id of their secrets. Versions without this id are left out.
+    pub(super) carried: BTreeMap<Uuid, Version>,
+    /// Entra's ids of secrets that versions have replaced.
+    pub(super) replaced: BTreeSet<Uuid>,
+    /// When the vault stored the first version with a secret that Perennial created.
+    pub(super) watched_since: Option<Timestamp>,
     /// The object id of the app registration.
     pub object_id: Uuid,
-    /// The secrets that Entra lists.
-    pub listed: Vec<ListedSecret>,
+    /// The secrets that Entra lists, by Entra's id.
+    pub listed: BTreeMap<Uuid, ListedSecret>,
     /// The listed secrets whose hint is the beginning of the held value, and those without a hint. The held secret is
     /// one of them, or Entra does not know it.
-    pub may_be_held: Vec<Uuid>,
+    pub may_be_held: BTreeSet<Uuid>,
     /// Whether Entra accepted the held secret since this look. `None` if this was not tried.
     pub held_is_accepted: Option<bool>,
 }
@@ -83,14 +89,46 @@ impl Reason {
 }
 
 impl Look {
+    /// Combines what was read. `value` is the value of the newest version.
+    pub fn of(
+        (up, at): (TimeDelta, Timestamp),
+        newest: Version,
+        versions: impl IntoIterator<Item = Version>,
+        value: &str,
+        registration: Registration,
+    ) -> Self {
+        let fits = |one: &&ListedSecret| one.hint.as_deref().is_none_or(|hint| value.starts_with(hint));
+        let may_be_held = registration.secrets.iter().filter(fits).map(|one| one.key_id).collect();
+        let (mut carried, mut replaced) = (BTreeMap::new(), BTreeSet::new());
+        // The list may be older than the newest version.
+        for version in versions.into_iter().chain([newest.clone()]) {
+            replaced.extend(key_in(&version, tag::REPLACES));
+            if let Some(key_id) = Self::key_of(&version) {
+                carried.insert(key_id, version);
+            }
+        }
+        Self {
+            up,
+            at,
+            newest,
+            watched_since: carried.values().map(|version| version.created).min(),
+            carried,
+            replaced,
+            object_id: registration.object_id,
+            listed: registration.secrets.into_iter().map(|one| (one.key_id, one)).collect(),
+            may_be_held,
+            held_is_accepted: None,
+        }
+    }
+
     /// Returns Entra's id of the secret in a version, if Perennial wrote it there.
     pub fn key_of(version: &Version) -> Option<Uuid> {
-        version.tags.get(tag::KEY_ID)?.parse().ok()
+        key_in(version, tag::KEY_ID)
     }
 
     /// Returns a listed secret.
     pub fn listed(&self, key_id: Uuid) -> Option<&ListedSecret> {
-        self.listed.iter().find(|one| one.key_id == key_id)
+        self.listed.get(&key_id)
     }
 
     /// Returns the held secret, if the newest version names it, Entra lists it, and its hint fits the value.
@@ -101,9 +139,9 @@ impl Look {
 
     /// Returns the secret that the newest version most likely holds, for display and for the next version's tags.
     pub fn likely_held(&self) -> Option<&ListedSecret> {
-        self.held().or_else(|| match *self.may_be_held.as_slice() {
-            [only] => self.listed(only).filter(|one| one.hint.is_some()),
-            _ => None,
+        self.held().or_else(|| {
+            let only = self.may_be_held.first().filter(|_| self.may_be_held.len() == 1)?;
+            self.listed(*only).filter(|one| one.hint.is_some())
         })
     }
 
@@ -131,7 +169,7 @@ impl Look {
 
     /// Whether a version in the vault carries a secret.
     pub fn carries(&self, key_id: Uuid) -> bool {
-        self.versions.iter().any(|version| Self::key_of(version) == Some(key_id))
+        self.carried.contains_key(&key_id)
     }
 
     /// Returns an older version whose renewed secret lasts, although the newest version is due. Another writer has
@@ -140,13 +178,14 @@ impl Look {
     /// If the newest version names its secret too, it may be an older one that a person chose to go back to. Then only
     /// several lasting secrets show that another writer repeats this.
     pub fn overwritten(&self, policy: &RenewPolicy, now: Timestamp) -> Option<&Version> {
-        let lasts = |version: &&Version| {
-            let listed = Self::key_of(version).and_then(|key_id| self.listed(key_id));
-            let lasts = listed.and_then(|one| one.ends).is_some_and(|end| end - policy.before > now);
-            lasts && version.id != self.newest.id && version.enabled
+        let lasts = |key_id: &Uuid| {
+            let ends = self.listed(*key_id).and_then(|one| one.ends);
+            ends.is_some_and(|end| end - policy.before > now)
         };
+        let others =
+            self.carried.iter().filter(|(_, version)| version.id != self.newest.id && version.enabled);
         let enough = if Self::key_of(&self.newest).is_some() { ATTEMPTS_A_DAY } else { 1 };
-        self.versions.iter().filter(lasts).nth(enough - 1)
+        others.filter(|(key_id, _)| lasts(key_id)).nth(enough - 1).map(|(_, version)| version)
     }
 
     /// Whether a secret was created for this vault secret by Perennial.
@@ -173,7 +212,7 @@ impl Look {
             !self.carries(one.key_id) && one.starts.is_some_and(|starts| starts + ORPHAN_AGE <= self.at)
         };
         let ours = || {
-            let ours = self.listed.iter().filter(|one| self.is_ours(one, at) || self.carries(one.key_id));
+            let ours = self.listed.values().filter(|one| self.is_ours(one, at) || self.carries(one.key_id));
             ours.filter(|one| !self.is_in_doubt(one))
         };
         let orphan = ours().find(is_orphaned).map(|one| (one.key_id, Reason::Orphaned));
@@ -184,7 +223,7 @@ impl Look {
     pub fn attempts_today(&self, at: &SecretAddress) -> usize {
         let is_recent =
             |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);
-        self.listed.iter().filter(|one| self.is_ours(one, at)).filter(is_recent).count()
+        self.listed.values().filter(|one| self.is_ours(one, at)).filter(is_recent).count()
     }
 
     /// Whether all attempts of a day are used.
@@ -200,22 +239,16 @@ impl Look {
         policy: &'a RenewPolicy,
         first_seen: &'a [Uuid],
     ) -> impl Iterator<Item = &'a ListedSecret> {
-        let ours = self.versions.iter().filter(|version| Self::key_of(version).is_some());
-        let watched_since = ours.map(|version| version.created).min();
-        let was_there = move |one: &ListedSecret| match (watched_since, one.starts) {
+        let was_there = move |one: &ListedSecret| match (self.watched_since, one.starts) {
             (Some(since), Some(starts)) => starts <= since,
             _ => first_seen.contains(&one.key_id),
         };
-        let was_held = |one: &ListedSecret| {
-            let replaced = |version: &Version| version.tags.get(tag::REPLACES)?.parse().ok();
-            self.carries(one.key_id)
-                || self.versions.iter().any(|version| replaced(version) == Some(one.key_id))
-        };
+        let was_held = |one: &ListedSecret| self.carries(one.key_id) || self.replaced.contains(&one.key_id);
         let is_known = |one: &ListedSecret| {
             let (key_id, name) = (one.key_id.to_string(), one.name.as_deref().unwrap_or_default());
             policy.known.iter().any(|known| known.eq_ignore_ascii_case(&key_id) || name.starts_with(&**known))
         };
-        self.listed.iter().filter(move |one| {
+        self.listed.values().filter(move |one| {
             !(self.is_ours(one, at)
                 || self.is_in_doubt(one)
                 || was_held(one)
@@ -223,6 +256,11 @@ impl Look {
                 || is_known(one))
         })
     }
+}
+
+/// Returns the id in a tag of a version.
+fn key_in(version: &Version, tag: &str) -> Option<Uuid> {
+    version.tags.get(tag)?.parse().ok()
 }
 
 /// Returns the beginning of the display names of all secrets that Perennial creates for a vault secret.

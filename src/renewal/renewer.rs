@@ -9,7 +9,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict};
-use crate::ports::directory::{Caller, Directory, ListedSecret};
+use crate::ports::diagnosis::GraphSubject;
+use crate::ports::directory::{Caller, Directory};
 use crate::ports::failure::Failure;
 use crate::ports::{Issuer, SecretRole, Vault};
 use crate::process::clock::{Clock, rfc3339};
@@ -41,6 +42,10 @@ pub struct Renewer<I, V, D> {
     pub target: Target,
     /// The app's home tenant: a GUID or a verified domain.
     pub tenant: String,
+    /// The base address of Microsoft Graph, for messages.
+    pub graph: String,
+    /// The client id of the identity that reads the vault, for messages. `None` if the configuration does not name it.
+    pub vault_client_id: Option<Arc<str>>,
     /// The scope with which a secret is tried, such as `https://graph.microsoft.com/.default`.
     pub scope: String,
     /// The name of the running command, for the `managed-by` tag.
@@ -102,30 +107,27 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let held = self.held(id).await?;
         let newest = held.stored.version.clone();
         let versions = self.vaults().versions(at, id).await;
-        let mut versions = versions.map_err(|error| error.failure(SecretRole::Source, at))?;
-        // The list may be older than the newest version.
-        if versions.iter().all(|version| version.id != newest.id) {
-            versions.push(newest.clone());
-        }
+        let versions = versions.map_err(|error| error.failure(SecretRole::Source, at))?;
         let proof = ClientProof::Secret(held.stored.value.clone());
         let caller = self.caller(&held.client_id, &proof);
         let registration = self.directory.registration(&caller, &held.client_id, id).await;
-        let registration = registration.map_err(|error| error.failure())?;
-        let value = held.stored.value.expose_secret();
-        let fits = |one: &&ListedSecret| one.hint.as_deref().is_none_or(|hint| value.starts_with(hint));
-        let may_be_held = registration.secrets.iter().filter(fits).map(|one| one.key_id).collect();
+        let registration = registration.map_err(|error| error.failure(&self.subject(&held.client_id)))?;
         let now = self.clock.now();
-        Ok(Look {
-            up,
-            // A removal must never be early. So the earlier one of two times counts.
-            at: held.stored.read_at.map_or(now, |told| told.min(now)),
-            newest,
-            versions,
-            object_id: registration.object_id,
-            listed: registration.secrets,
-            may_be_held,
-            held_is_accepted: None,
-        })
+        // A removal must never be early. So the earlier one of two times counts.
+        let now = held.stored.read_at.map_or(now, |told| told.min(now));
+        Ok(Look::of((up, now), newest, versions, held.stored.value.expose_secret(), registration))
+    }
+
+    /// What a message about the app names.
+    fn subject<'a>(&'a self, client_id: &'a str) -> GraphSubject<'a> {
+        GraphSubject {
+            name: &self.name,
+            client_id,
+            tenant: &self.tenant,
+            graph: &self.graph,
+            identity: self.target.policy.identity,
+            vault_client_id: self.vault_client_id.as_deref(),
+        }
     }
 
     fn caller<'a>(&'a self, client_id: &'a str, proof: &'a ClientProof) -> Caller<'a> {
@@ -166,7 +168,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
                     state.attempt = Some(Attempt::Lost { name, up });
                     state.must_look = true;
                 }
-                Err(error.failure())
+                Err(error.failure(&self.subject(&held.client_id)))
             }
         }
     }
@@ -180,7 +182,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     ) -> (CredentialVerdict, Option<Failure>) {
         let (tenant, scope, proof) = (&*self.tenant, &*self.scope, &ClientProof::Secret(secret));
         let answer = self.issuer.authenticate(&AppSignIn { tenant, client_id, proof, scope, id }).await;
-        (CredentialVerdict::of(&answer), answer.err().map(|error| error.failure()))
+        (
+            CredentialVerdict::of(&answer),
+            answer.err().map(|error| error.failure()),
+        )
     }
 
     async fn probe(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
@@ -251,10 +256,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let proof = ClientProof::Secret(held.stored.value);
         let caller = self.caller(&held.client_id, &proof);
         let removed = self.directory.remove_secret(&caller, object_id, key_id, id).await;
-        removed.map_err(|error| error.failure())?;
+        removed.map_err(|error| error.failure(&self.subject(&held.client_id)))?;
         info!(event = "client_secret_removed", app = %self.name, %key_id, reason = reason.text());
         if let Some(look) = &mut state.look {
-            look.listed.retain(|one| one.key_id != key_id);
+            look.listed.remove(&key_id);
         }
         state.succeeded(Part::Removing);
         if let Some(Attempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))

@@ -58,7 +58,8 @@ impl RenewalReport {
             HeldEnd::NotListed => None,
         });
         let first_seen = state.first_seen.as_deref().unwrap_or_default();
-        let strangers = look.map(|look| look.strangers(&target.at, &target.policy, first_seen).cloned().collect());
+        let strangers =
+            look.map(|look| look.strangers(&target.at, &target.policy, first_seen).cloned().collect());
         Self {
             stage: stage(state, look, target),
             key_id: look.and_then(Look::likely_held).map(|one| one.key_id),

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::ports::directory::ListedSecret;
+use crate::ports::directory::{ListedSecret, Registration};
 use crate::process::clock::Timestamp;
 use crate::renewal::look::Look;
 use crate::renewal::schedule::Target;
@@ -31,7 +31,11 @@ pub(crate) fn policy() -> RenewPolicy {
 
 pub(crate) fn target() -> Target {
     let name = SecretName::parse("app-secret").expect("a name");
-    Target { at: SecretAddress { vault: "https://vault.vault.azure.net".into(), name }, policy: policy(), is_forced: false }
+    Target {
+        at: SecretAddress { vault: "https://vault.vault.azure.net".into(), name },
+        policy: policy(),
+        is_forced: false,
+    }
 }
 
 /// A listed secret that began on a day and lasts for 180 days.
@@ -54,16 +58,12 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
     version
 }
 
-/// A look at the beginning of the times. The first version is the newest.
+/// A look at the beginning of the times. The first version is the newest. `fits` are the secrets that the held value may
+/// be.
 pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> Look {
-    Look {
-        up: TimeDelta::zero(),
-        at: at(0),
-        newest: versions[0].clone(),
-        versions,
-        object_id: Uuid::nil(),
-        listed,
-        may_be_held: fits.iter().copied().map(key).collect(),
-        held_is_accepted: None,
-    }
+    let newest = versions[0].clone();
+    let registration = Registration { object_id: Uuid::nil(), secrets: listed };
+    let mut look = Look::of((TimeDelta::zero(), at(0)), newest, versions, "", registration);
+    look.may_be_held = fits.iter().copied().map(key).collect();
+    look
 }

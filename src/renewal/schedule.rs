@@ -73,7 +73,9 @@ impl Target {
             }
             Some(Attempt::Unwanted { .. }) if state.look.is_none() => Next::Look,
             Some(Attempt::Unwanted { key_id, reason }) => Next::Remove(*key_id, *reason),
-            Some(Attempt::New(new)) => self.next_of_new(new, state.look.as_ref().filter(|_| !state.must_look), up),
+            Some(Attempt::New(new)) => {
+                self.next_of_new(new, state.look.as_ref().filter(|_| !state.must_look), up)
+            }
             None => self.next_at_rest(state, up),
         }
     }
@@ -95,11 +97,7 @@ impl Target {
         if look.at - new.since >= SAVED_WITHIN {
             return Next::Remove(new.key_id, Reason::NotSaved);
         }
-        if self.is_due(look, look.at) {
-            Next::Save
-        } else {
-            Next::Remove(new.key_id, Reason::NotNeeded)
-        }
+        if self.is_due(look, look.at) { Next::Save } else { Next::Remove(new.key_id, Reason::NotNeeded) }
     }
 
     fn next_at_rest(&self, state: &RenewalState, up: TimeDelta) -> Next {
@@ -117,8 +115,8 @@ impl Target {
                 _ => return Next::Remove(key_id, reason),
             }
         }
-        let may_create = !look.is_spent(&self.at, state.created_today(up))
-            && self.overwritten(look, now).is_none();
+        let may_create =
+            !look.is_spent(&self.at, state.created_today(up)) && self.overwritten(look, now).is_none();
         match self.is_due(look, now) && may_create {
             true if is_fresh => Next::Create,
             true => Next::Look,
@@ -135,11 +133,11 @@ impl RenewalState {
 
     /// Takes in a look: finds a lost creation, a lost save, and a secret that somebody removed.
     pub fn learn(&mut self, look: Look, target: &Target) {
-        self.first_seen.get_or_insert_with(|| look.listed.iter().map(|one| one.key_id).collect());
+        self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.succeeded(Part::Looking);
         self.attempt = match self.attempt.take() {
             Some(Attempt::Lost { name, up }) => {
-                match look.listed.iter().find(|one| one.name.as_deref() == Some(&*name)) {
+                match look.listed.values().find(|one| one.name.as_deref() == Some(&*name)) {
                     Some(found) => {
                         Some(Attempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
                     }
@@ -243,7 +241,7 @@ impl RenewalState {
 
 /// A failure of a renewal.
 fn failure(remedy: Remedy, summary: impl Into<String>) -> Failure {
-    Failure::new(Kind::AppCredentialRefused, remedy, FailureSubject::AppCredential, summary)
+    Failure::new(Kind::AppCredentialRenewalFailed, remedy, FailureSubject::AppCredential, summary)
 }
 
 #[cfg(test)]

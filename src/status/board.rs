@@ -154,9 +154,8 @@ impl StatusBoard {
         let board = self.clone();
         move |report| {
             let report = Arc::new(report);
-            let is_news = board.read(|all| {
-                places.iter().any(|place| all[*place].renewal.as_ref() != Some(&report))
-            });
+            let is_news =
+                board.read(|all| places.iter().any(|place| all[*place].renewal.as_ref() != Some(&report)));
             if !is_news {
                 return;
             }

@@ -60,21 +60,6 @@ pub enum RenewIdentity {
     App,
 }
 
-/// How an app's credential is renewed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenewPolicy {
-    pub lifetime: chrono::TimeDelta,
-    pub before: chrono::TimeDelta,
-    pub identity: RenewIdentity,
-    pub known: Vec<Arc<str>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenewIdentity {
-    Vault,
-    App,
-}
-
 /// The credential of an app, or its source, which is read again at each use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {

@@ -12,7 +12,7 @@ fn the_held_secret_is_named_by_the_newest_version_and_its_hint_must_fit() {
     let names = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0), listed(2, "b", 0)], &[1]);
     assert_eq!(names.held().map(|one| one.key_id), Some(key(1)));
 
-    let other_value = Look { may_be_held: vec![key(2)], ..names.clone() };
+    let other_value = Look { may_be_held: [key(2)].into(), ..names.clone() };
     assert_eq!(other_value.held(), None);
     let gone = look(vec![version("v1", Some(key(9)), 0)], vec![listed(1, "a", 0)], &[1]);
     assert_eq!(gone.held(), None);
@@ -42,9 +42,9 @@ fn a_renewal_is_due_before_the_end_and_when_entra_does_not_know_the_held_secret(
     let one = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0)], &[1]);
     assert!(!one.is_due(&policy(), at(134)));
     assert!(one.is_due(&policy(), at(135)));
-    assert!(Look { listed: vec![], may_be_held: vec![], ..one.clone() }.is_due(&policy(), at(1)));
+    assert!(Look { listed: [].into(), may_be_held: [].into(), ..one.clone() }.is_due(&policy(), at(1)));
     let endless = ListedSecret { ends: None, ..listed(1, "a", 0) };
-    assert!(!Look { listed: vec![endless], ..one }.is_due(&policy(), at(9999)));
+    assert!(!Look { listed: [(key(1), endless)].into(), ..one }.is_due(&policy(), at(9999)));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn a_secret_is_created_when_it_is_due_after_a_fresh_look() {
 #[test]
 fn at_most_three_secrets_are_created_in_a_day() {
     let mut three = due();
-    three.listed.extend([listed(3, OURS, 140), listed(4, OURS, 140)]);
+    three.listed.extend([3, 4].map(|nth| (key(nth), listed(nth, OURS, 140))));
     assert_eq!(next(&at_rest(three), ZERO), Next::Wait(LOOK_EVERY), "as Entra lists them");
 
     let mut state = at_rest(due());
@@ -164,11 +164,12 @@ fn a_superseded_secret_is_removed_only_while_entra_accepts_the_held_one() {
 #[test]
 fn a_lost_creation_is_looked_for_until_the_list_must_show_it() {
     let lost = || Attempt::Lost { name: "perennial vault/app-secret 1".to_owned(), up: ZERO };
-    let mut state = RenewalState { attempt: Some(lost()), look: Some(due()), must_look: true, ..RenewalState::default() };
+    let mut state =
+        RenewalState { attempt: Some(lost()), look: Some(due()), must_look: true, ..RenewalState::default() };
     assert_eq!(next(&state, minutes(1)), Next::Look);
     let seen_at = |up, found: &[ListedSecret]| {
         let mut look = Look { up, ..due() };
-        look.listed.extend(found.iter().cloned());
+        look.listed.extend(found.iter().map(|one| (one.key_id, one.clone())));
         look
     };
     state.learn(seen_at(minutes(1), &[]), &target());
@@ -188,10 +189,9 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
     let lost = || NewSecret { was_sent: true, ..settled() };
     let mut state = trying(lost(), None);
     let with = |newest: Option<Version>, at: Timestamp| {
-        let mut look = Look { up: minutes(17), at, ..due() };
-        look.versions.extend(newest.clone());
-        look.newest = newest.unwrap_or(look.newest);
-        look
+        let versions = newest.into_iter().chain([version("v1", Some(key(1)), 0)]).collect();
+        let all = vec![listed(1, OURS, 0), listed(2, OURS, 140), listed(3, OURS, 140)];
+        Look { up: minutes(17), at, ..look(versions, all, &[1, 3]) }
     };
     state.learn(with(Some(version("v2", Some(key(2)), 140)), at(140)), &target());
     assert!(state.attempt.is_none() && state.troubles.is_empty());
@@ -206,10 +206,7 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
         ("it is too late", None, at(140) + SAVED_WITHIN),
     ] {
         state = trying(lost(), None);
-        let mut look = with(newest, at);
-        look.listed.push(listed(3, OURS, 140));
-        look.may_be_held = vec![key(1), key(3)];
-        state.learn(look, &target());
+        state.learn(with(newest, at), &target());
         assert!(state.attempt.is_none(), "{case}");
     }
 }
@@ -218,7 +215,7 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
 fn a_secret_that_somebody_removed_before_it_was_saved_is_given_up() {
     let mut state = trying(settled(), None);
     let mut look = Look { up: minutes(16), ..due() };
-    look.listed.retain(|one| one.key_id != key(2));
+    look.listed.remove(&key(2));
     state.learn(look.clone(), &target());
     assert!(state.attempt.is_none() && state.troubles.contains_key(&Part::Renewing));
 

@@ -8,7 +8,9 @@ use perennial::renewal::look::prefix;
 use perennial::renewal::renewer::Renewer;
 use perennial::renewal::schedule::Target;
 use perennial::rotation::turns::Turns;
-use perennial::sandbox::world::{Actor, AppProof, AppSecret, GraphRole, IdentityRequest, Partner, Trouble, World};
+use perennial::sandbox::world::{
+    Actor, AppProof, AppSecret, GraphRole, IdentityRequest, Partner, Trouble, World,
+};
 use perennial::token::app::{ManagedApp, RenewIdentity, RenewPolicy};
 use perennial::token::secret::{ConfigValue, SecretAddress, SecretName, Source};
 use secrecy::ExposeSecret as _;
@@ -45,7 +47,14 @@ fn policy(lifetime: i64, before: i64) -> RenewPolicy {
     }
 }
 
-fn renewer(world: &World, clock: &Clock, partner: &Partner, at: &SecretAddress, actor: &str, policy: RenewPolicy) -> WorldRenewer {
+fn renewer(
+    world: &World,
+    clock: &Clock,
+    partner: &Partner,
+    at: &SecretAddress,
+    actor: &str,
+    policy: RenewPolicy,
+) -> WorldRenewer {
     let actor = world.as_actor(actor);
     let client_id = ConfigValue::Plain(partner.client_id.clone());
     Renewer {
@@ -57,6 +66,8 @@ fn renewer(world: &World, clock: &Clock, partner: &Partner, at: &SecretAddress, 
         name: "contoso".into(),
         target: Target { at: at.clone(), policy, is_forced: false },
         tenant: partner.tenant_id.clone(),
+        graph: "https://graph.microsoft.com".to_owned(),
+        vault_client_id: None,
         scope: SCOPE.to_owned(),
         command: "run",
         turns: Turns::default(),
@@ -64,7 +75,8 @@ fn renewer(world: &World, clock: &Clock, partner: &Partner, at: &SecretAddress, 
 }
 
 fn secrets_of(world: &World, partner: &Partner) -> Vec<AppSecret> {
-    let app = world.apps().into_iter().find(|app| app.client_id == partner.client_id).expect("the app exists");
+    let app =
+        world.apps().into_iter().find(|app| app.client_id == partner.client_id).expect("the app exists");
     app.secrets.into_iter().filter(AppSecret::is_listed).collect()
 }
 
@@ -74,7 +86,8 @@ fn orphans(world: &World, partner: &Partner, at: &SecretAddress) -> Vec<AppSecre
     let is_held = |secret: &AppSecret| {
         versions.iter().any(|version| version.value.expose_secret() == secret.value.expose_secret())
     };
-    let is_ours = |secret: &AppSecret| secret.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)));
+    let is_ours =
+        |secret: &AppSecret| secret.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)));
     secrets_of(world, partner).into_iter().filter(|secret| is_ours(secret) && !is_held(secret)).collect()
 }
 
@@ -105,7 +118,10 @@ fn check_now(world: &World, partner: &Partner, at: &SecretAddress, told: &dyn st
     let ends = |secret: &AppSecret| secret.expires.is_none_or(|end| end > world.now());
     let lists = |value: &str| all.iter().any(|one| one.value.expose_secret() == value && ends(one));
     assert!(lists(&held), "Entra does not list the held secret: {told:?}");
-    assert!(all.iter().any(|one| one.name.as_deref() == Some(BY_HAND)), "a hand-made secret was removed: {told:?}");
+    assert!(
+        all.iter().any(|one| one.name.as_deref() == Some(BY_HAND)),
+        "a hand-made secret was removed: {told:?}"
+    );
 }
 
 fn second_secret(partner: &Partner) -> SecretAddress {

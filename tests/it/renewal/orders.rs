@@ -68,7 +68,9 @@ impl Scene {
     fn task(&self, who: Who, nth: usize) -> Task {
         match who {
             Who::Person => Box::pin(by_hand(self.world.clone(), self.partner.clone())),
-            Who::Starting => Box::pin(steps(self.renewer(&format!("instance-{nth}")), RenewalState::default())),
+            Who::Starting => {
+                Box::pin(steps(self.renewer(&format!("instance-{nth}")), RenewalState::default()))
+            }
             Who::Settled => {
                 let renewer = self.renewer(&format!("instance-{nth}"));
                 let state = finished(settled(&renewer, &self.partner));
@@ -104,7 +106,8 @@ async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
     let look = renewer.look(Uuid::nil()).await.expect("a look");
     let (name, ends) = (perennial::renewal::look::prefix(&renewer.target.at), look.at + TimeDelta::days(180));
     let name = format!("{name}{:x}", secrets_of(renewer.vault.world(), partner).len());
-    let created = renewer.directory.add_secret(&Caller::VaultIdentity, look.object_id, &name, ends, Uuid::nil());
+    let created =
+        renewer.directory.add_secret(&Caller::VaultIdentity, look.object_id, &name, ends, Uuid::nil());
     let created = created.await.expect("created");
     let up = renewer.clock.uptime();
     let accepted = Accepted { first: up - TimeDelta::minutes(15), last: up, count: 16 };
@@ -134,7 +137,9 @@ fn finished<T>(task: impl Future<Output = T>) -> T {
 fn inject(world: &World, wrong: Wrong) {
     let silence = FaultEffect::Transport(NoResponse::TimedOut);
     match wrong {
-        Wrong::Lost(peer, operation) => world.inject(Fault::of(peer, silence).on(operation).after_effect().times(1)),
+        Wrong::Lost(peer, operation) => {
+            world.inject(Fault::of(peer, silence).on(operation).after_effect().times(1))
+        }
         Wrong::NotReached(peer, operation) => world.inject(Fault::of(peer, silence).on(operation).times(1)),
         Wrong::Nothing | Wrong::Crash(_) => {}
     }
@@ -172,7 +177,8 @@ fn finish(scene: &Scene, told: &dyn std::fmt::Debug) {
     }
     let left: Vec<_> = orphans(&scene.world, &scene.partner, at).into_iter().map(|one| one.starts).collect();
     // A later process creates one more where a renewal is still due, and ends before it saves it.
-    let is_recent = |starts: &perennial::process::clock::Timestamp| *starts + TimeDelta::hours(25) > scene.world.now();
+    let is_recent =
+        |starts: &perennial::process::clock::Timestamp| *starts + TimeDelta::hours(25) > scene.world.now();
     assert!(left.iter().all(is_recent), "orphans are left: {told:?}: {left:?}");
     let held = newest_value(&scene.world, at);
     assert!(super::is_accepted(&scene.world, &scene.partner, &held), "the held secret is refused: {told:?}");

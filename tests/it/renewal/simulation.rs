@@ -94,7 +94,8 @@ impl Simulation {
                     let (told, gave_up) = (Arc::clone(&told), Arc::clone(&gave_up));
                     move |state: &RenewalState| note(state, &told, &gave_up)
                 };
-                let task = tokio::spawn(keep_renewed(renewer, CancellationToken::new(), reloads.clone(), publish));
+                let task =
+                    tokio::spawn(keep_renewed(renewer, CancellationToken::new(), reloads.clone(), publish));
                 victim.arm(task.abort_handle(), crashes.then(|| rng.usize(1..400)));
                 let _ended = task.await;
                 totals.borrow_mut().crashes += 1;
@@ -173,7 +174,12 @@ impl Simulation {
         let is_old = |one: &&AppSecret| one.starts + TimeDelta::hours(48) < self.world.now();
         let orphans = orphans(&self.world, &self.partner, at);
         let old: Vec<_> = orphans.iter().filter(is_old).map(|one| (&one.name, one.starts)).collect();
-        assert!(old.is_empty(), "seed {}: orphans after two days at {}: {old:?}", self.seed, self.world.now());
+        assert!(
+            old.is_empty(),
+            "seed {}: orphans after two days at {}: {old:?}",
+            self.seed,
+            self.world.now()
+        );
         let ours = secrets_of(&self.world, &self.partner).len();
         assert!(ours < 30, "seed {}: {ours} secrets on the app", self.seed);
     }
@@ -234,7 +240,8 @@ fn any_fault(rng: &mut fastrand::Rng, world: &World) -> Fault {
 
 #[test]
 fn renewals_lose_no_redemption_and_leave_no_secret_behind() {
-    let number = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().expect("a number"));
+    let number =
+        |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().expect("a number"));
     let (wanted, first) = (number("PERENNIAL_RENEWALS", 200), number("PERENNIAL_SEED", 1) as u64);
     let totals = Rc::new(RefCell::new(Totals::default()));
     let began = std::time::Instant::now();
@@ -243,7 +250,8 @@ fn renewals_lose_no_redemption_and_leave_no_secret_behind() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
         let totals = Rc::clone(&totals);
-        tokio::task::LocalSet::new().block_on(&runtime, async move { Simulation::new(seed, totals).run().await });
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, async move { Simulation::new(seed, totals).run().await });
         seed += 1;
     }
     println!("seeds {first} to {}: {:?} in {:?}", seed - 1, totals.borrow(), began.elapsed());
