@@ -1,27 +1,25 @@
 //! The directory: an adapter for Microsoft Graph.
 //!
-//! Owns three requests about one app registration, the access token for each, and the parsing of the answers.
-//! `ports::diagnosis::graph` decides what a rejection means. Graph's messages are not kept, since they can quote the
-//! request.
+//! Owns three requests about one app registration, and the access token for each. `answers` parses the answers, and
+//! `ports::diagnosis::graph` decides what a rejection means.
 //!
-//! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it holds no
-//! part of the access token or of the app's credential. A request is repeated only after a 401, which has no effect.
+//! Invariant: A request is repeated only after a 401. The first request then had no effect.
+
+mod answers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::azure::cloud::Cloud;
 use crate::azure::credential;
-use crate::azure::echoes::echoes;
 use crate::azure::entra::Entra;
 use crate::azure::identity::Identity;
 use crate::net::calls::{CallTarget, Calls};
@@ -29,10 +27,8 @@ use crate::net::http::{Answer, Http, exchange};
 use crate::net::no_response::NoResponse;
 use crate::ports::VaultError;
 use crate::ports::client::AppSignIn;
-use crate::ports::directory::{Caller, CreatedSecret, Directory, DirectoryError, ListedSecret, Registration};
+use crate::ports::directory::{Caller, CreatedSecret, Directory, DirectoryError, Registration};
 use crate::process::clock::Timestamp;
-use crate::process::text;
-use crate::token::meant;
 
 /// The time limit of one request, and of the request for its access token.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,18 +38,6 @@ const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two replacements, however often Graph rejects the access token.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-
-/// The largest length of a code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
-const MAX_CODE_CHARS: usize = 64;
-
-/// The largest length of a display name that is kept. Perennial's own names have at most 199 characters.
-const MAX_NAME_CHARS: usize = 256;
-
-/// The length of a hint (docs/azure-facts.md F602).
-const HINT_CHARS: usize = 3;
-
-/// The largest length of a client secret. Documented secrets have 16 to 64 characters (docs/azure-facts.md F602).
-const MAX_SECRET_CHARS: usize = 256;
 
 /// The client of Microsoft Graph.
 #[derive(Debug)]
@@ -162,7 +146,7 @@ impl Graph {
             return Ok(Answered { answer, token });
         }
         let secrets = [&[token.expose_secret()], secrets].concat();
-        Err(refused(&answer, &secrets))
+        Err(answers::refused(&answer, &secrets))
     }
 
     /// Returns the credential of the vault's identity. The first call of the day makes it.
@@ -230,7 +214,7 @@ impl Directory for Graph {
         url.set_query(Some("$select=id,appId,displayName,passwordCredentials"));
         let request = GraphRequest { operation: "application", method: Method::GET, url, body: None };
         let answered = self.call(caller, &request, id).await?;
-        registration(&answered, secret_of(caller), client_id)
+        answers::registration(&answered.answer, &answered.secrets(caller), client_id)
     }
 
     async fn add_secret(
@@ -249,7 +233,7 @@ impl Directory for Graph {
             body: Some(json!({"passwordCredential": {"displayName": name, "endDateTime": ends}})),
         };
         let answered = self.call(caller, &request, id).await?;
-        created(&answered, secret_of(caller))
+        answers::created(&answered.answer, &answered.secrets(caller))
     }
 
     async fn remove_secret(
@@ -273,138 +257,16 @@ impl Directory for Graph {
     }
 }
 
-/// The secret that the caller sent to Entra, which no answer may repeat.
-fn secret_of<'a>(caller: &Caller<'a>) -> &'a str {
-    match caller {
-        Caller::VaultIdentity => "",
-        Caller::App { proof, .. } => proof.expose(),
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct RefusalBody {
-    error: Option<RefusalError>,
-}
-
-#[derive(Default, Deserialize)]
-struct RefusalError {
-    code: Option<String>,
-}
-
-/// Reads an answer that is not a success (docs/azure-facts.md F606). An answer without Graph's error comes from a
-/// gateway or a captive portal.
-fn refused(answer: &Answer, secrets: &[&str]) -> DirectoryError {
-    let status = answer.status;
-    let unavailable = DirectoryError::Unavailable { status, retry_after: answer.retry_after() };
-    if !(400..=499).contains(&status) || matches!(status, 408 | 429) {
-        return unavailable;
-    }
-    let body: RefusalBody =
-        answer.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-    let clean = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    match body.error.and_then(|error| error.code) {
-        Some(code)
-            if (1..=MAX_CODE_CHARS).contains(&code.len())
-                && code.bytes().all(clean)
-                && !echoes(&[&code], secrets) =>
-        {
-            DirectoryError::Refused { status, code }
+impl Answered {
+    /// Returns the values that the answer must not repeat: the access token, and the secret that the caller sent to
+    /// Entra.
+    fn secrets<'a>(&'a self, caller: &Caller<'a>) -> Vec<&'a str> {
+        let token = self.token.expose_secret();
+        match caller {
+            Caller::VaultIdentity => vec![token],
+            Caller::App { proof, .. } => vec![token, proof.expose()],
         }
-        _ => unavailable,
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ApplicationBody {
-    id: Option<String>,
-    app_id: Option<String>,
-    password_credentials: Option<Vec<CredentialBody>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CredentialBody {
-    key_id: Option<String>,
-    display_name: Option<String>,
-    hint: Option<String>,
-    secret_text: Option<String>,
-    start_date_time: Option<String>,
-    end_date_time: Option<String>,
-}
-
-fn parsed<'a, T: Deserialize<'a>>(answer: &'a Answer, wrong: &'static str) -> Result<T, DirectoryError> {
-    let body = answer.body.as_deref().ok_or(DirectoryError::NotUnderstood("it is too long"))?;
-    serde_json::from_slice(body).map_err(|_| DirectoryError::NotUnderstood(wrong))
-}
-
-/// Reads an app registration. If one of its secrets cannot be read, the whole list is invalid: a missing entry would
-/// look like a removed secret.
-fn registration(answered: &Answered, secret: &str, client_id: &str) -> Result<Registration, DirectoryError> {
-    let wrong = DirectoryError::NotUnderstood;
-    let body: ApplicationBody = parsed(&answered.answer, "it is not an app registration")?;
-    if !body.app_id.is_some_and(|id| id.eq_ignore_ascii_case(client_id)) {
-        return Err(wrong("it is about another app"));
-    }
-    let object_id = body.id.as_deref().and_then(guid).ok_or(wrong("it has no object id"))?;
-    let secrets = [answered.token.expose_secret(), secret];
-    let listed = body.password_credentials.ok_or(wrong("it has no list of secrets"))?;
-    let listed: Option<Vec<ListedSecret>> =
-        listed.into_iter().map(|credential| credential.listed(&secrets)).collect();
-    Ok(Registration { object_id, secrets: listed.ok_or(wrong("a secret has no key id"))? })
-}
-
-/// Reads the answer about a new client secret.
-fn created(answered: &Answered, secret: &str) -> Result<CreatedSecret, DirectoryError> {
-    let wrong = DirectoryError::NotUnderstood;
-    let mut body: CredentialBody = parsed(&answered.answer, "it is not a client secret")?;
-    let value = body.secret_text.take().map(SecretString::from);
-    let plausible = |value: &SecretString| {
-        let text = value.expose_secret();
-        (1..=MAX_SECRET_CHARS).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_graphic())
-            && !echoes(&[text], &[answered.token.expose_secret(), secret])
-    };
-    Ok(CreatedSecret {
-        key_id: body.key_id.as_deref().and_then(guid).ok_or(wrong("it has no key id"))?,
-        value: value.filter(plausible).ok_or(wrong("it has no secret"))?,
-        ends: body.end_date_time.as_deref().and_then(time).ok_or(wrong("it has no end"))?,
-    })
-}
-
-impl CredentialBody {
-    /// Returns `None` if the key id is missing.
-    fn listed(self, secrets: &[&str]) -> Option<ListedSecret> {
-        // A list holds no values. If one does, it is wiped from memory.
-        drop(self.secret_text.map(SecretString::from));
-        let unspoken = |text: &String| !echoes(&[text], secrets);
-        Some(ListedSecret {
-            key_id: self.key_id.as_deref().and_then(guid)?,
-            name: self.display_name.filter(unspoken).map(|name| shown(&name)),
-            hint: self.hint.map(|hint| hint.chars().take(HINT_CHARS).collect()).filter(is_hint),
-            starts: self.start_date_time.as_deref().and_then(time),
-            ends: self.end_date_time.as_deref().and_then(time),
-        })
-    }
-}
-
-/// Shortens a display name and escapes its control characters.
-fn shown(name: &str) -> String {
-    let end = name.char_indices().nth(MAX_NAME_CHARS).map_or(name.len(), |(end, _)| end);
-    text::defused(&name[..end])
-}
-
-fn is_hint(hint: &String) -> bool {
-    !hint.is_empty() && hint.bytes().all(|b| b.is_ascii_graphic())
-}
-
-fn guid(text: &str) -> Option<Uuid> {
-    text::guid(text)?.parse().ok()
-}
-
-/// Parses a time. Some old secrets end in the year 2299, which counts as no end.
-fn time(text: &str) -> Option<Timestamp> {
-    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).and_then(meant)
 }
 
 #[cfg(test)]

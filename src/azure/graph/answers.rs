@@ -1,0 +1,163 @@
+//! The meaning of Microsoft Graph's answers. Pure.
+//!
+//! Owns the form of an app registration, of a new client secret, and of an error (docs/azure-facts.md F601, F602, F606).
+//! Graph's messages are not kept, since they can quote the request. `secrets` are the values that were sent.
+//!
+//! Invariants: The value of a client secret is wrapped before any check. A text from Graph is kept only if it holds no
+//! part of a value that was sent.
+
+use chrono::DateTime;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::azure::echoes::echoes;
+use crate::net::http::Answer;
+use crate::ports::directory::{CreatedSecret, DirectoryError, ListedSecret, Registration};
+use crate::process::clock::Timestamp;
+use crate::process::text;
+use crate::token::meant;
+
+/// The largest length of a code. The longest known code is `CredentialInvalidLifetimeAsPerAppPolicy`.
+const MAX_CODE_CHARS: usize = 64;
+
+/// The largest length of a display name that is kept. Perennial's own names have at most 199 characters.
+const MAX_NAME_CHARS: usize = 256;
+
+/// The length of a hint (docs/azure-facts.md F602).
+const HINT_CHARS: usize = 3;
+
+/// The largest length of a client secret. Documented secrets have 16 to 64 characters (docs/azure-facts.md F602).
+const MAX_SECRET_CHARS: usize = 256;
+
+#[derive(Default, Deserialize)]
+struct RefusalBody {
+    error: Option<RefusalError>,
+}
+
+#[derive(Default, Deserialize)]
+struct RefusalError {
+    code: Option<String>,
+}
+
+/// Reads an answer that is not a success. An answer without Graph's error comes from a
+/// gateway or a captive portal.
+pub(super) fn refused(answer: &Answer, secrets: &[&str]) -> DirectoryError {
+    let status = answer.status;
+    let unavailable = DirectoryError::Unavailable { status, retry_after: answer.retry_after() };
+    if !(400..=499).contains(&status) || matches!(status, 408 | 429) {
+        return unavailable;
+    }
+    let body: RefusalBody =
+        answer.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+    let clean = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    match body.error.and_then(|error| error.code) {
+        Some(code)
+            if (1..=MAX_CODE_CHARS).contains(&code.len())
+                && code.bytes().all(clean)
+                && !echoes(&[&code], secrets) =>
+        {
+            DirectoryError::Refused { status, code }
+        }
+        _ => unavailable,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationBody {
+    id: Option<String>,
+    app_id: Option<String>,
+    password_credentials: Option<Vec<CredentialBody>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CredentialBody {
+    key_id: Option<String>,
+    display_name: Option<String>,
+    hint: Option<String>,
+    secret_text: Option<String>,
+    start_date_time: Option<String>,
+    end_date_time: Option<String>,
+}
+
+fn parsed<'a, T: Deserialize<'a>>(answer: &'a Answer, wrong: &'static str) -> Result<T, DirectoryError> {
+    let body = answer.body.as_deref().ok_or(DirectoryError::NotUnderstood("it is too long"))?;
+    serde_json::from_slice(body).map_err(|_| DirectoryError::NotUnderstood(wrong))
+}
+
+/// Reads an app registration. If one of its secrets cannot be read, the whole list is invalid: a missing entry would
+/// look like a removed secret.
+pub(super) fn registration(
+    answer: &Answer,
+    secrets: &[&str],
+    client_id: &str,
+) -> Result<Registration, DirectoryError> {
+    let wrong = DirectoryError::NotUnderstood;
+    let body: ApplicationBody = parsed(answer, "it is not an app registration")?;
+    if !body.app_id.is_some_and(|id| id.eq_ignore_ascii_case(client_id)) {
+        return Err(wrong("it is about another app"));
+    }
+    let object_id = body.id.as_deref().and_then(guid).ok_or(wrong("it has no object id"))?;
+    let listed = body.password_credentials.ok_or(wrong("it has no list of secrets"))?;
+    let listed: Option<Vec<ListedSecret>> =
+        listed.into_iter().map(|credential| credential.listed(secrets)).collect();
+    Ok(Registration { object_id, secrets: listed.ok_or(wrong("a secret has no key id"))? })
+}
+
+/// Reads the answer about a new client secret.
+pub(super) fn created(answer: &Answer, secrets: &[&str]) -> Result<CreatedSecret, DirectoryError> {
+    let wrong = DirectoryError::NotUnderstood;
+    let mut body: CredentialBody = parsed(answer, "it is not a client secret")?;
+    let value = body.secret_text.take().map(SecretString::from);
+    let plausible = |value: &SecretString| {
+        let text = value.expose_secret();
+        (1..=MAX_SECRET_CHARS).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic())
+            && !echoes(&[text], secrets)
+    };
+    Ok(CreatedSecret {
+        key_id: body.key_id.as_deref().and_then(guid).ok_or(wrong("it has no key id"))?,
+        value: value.filter(plausible).ok_or(wrong("it has no secret"))?,
+        ends: body.end_date_time.as_deref().and_then(time).ok_or(wrong("it has no end"))?,
+    })
+}
+
+impl CredentialBody {
+    /// Returns `None` if the key id is missing.
+    fn listed(self, secrets: &[&str]) -> Option<ListedSecret> {
+        // A list holds no values. If one does, it is wiped from memory.
+        drop(self.secret_text.map(SecretString::from));
+        let unspoken = |text: &String| !echoes(&[text], secrets);
+        Some(ListedSecret {
+            key_id: self.key_id.as_deref().and_then(guid)?,
+            name: self.display_name.filter(unspoken).map(|name| shown(&name)),
+            hint: self
+                .hint
+                .map(|hint| hint.chars().take(HINT_CHARS).collect())
+                .filter(|hint: &String| is_hint(hint)),
+            starts: self.start_date_time.as_deref().and_then(time),
+            ends: self.end_date_time.as_deref().and_then(time),
+        })
+    }
+}
+
+/// Shortens a display name and escapes its control characters.
+fn shown(name: &str) -> String {
+    let end = name.char_indices().nth(MAX_NAME_CHARS).map_or(name.len(), |(end, _)| end);
+    text::defused(&name[..end])
+}
+
+fn is_hint(hint: &str) -> bool {
+    !hint.is_empty() && hint.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn guid(text: &str) -> Option<Uuid> {
+    text::guid(text)?.parse().ok()
+}
+
+/// Parses a time. Some old secrets end in the year 2299, which counts as no end.
+fn time(text: &str) -> Option<Timestamp> {
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc()).and_then(meant)
+}
