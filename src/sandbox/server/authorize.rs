@@ -13,7 +13,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::pages::{Page, hidden};
-use super::wire::{Caller, set};
+use super::wire::{HttpCaller, set};
 use super::{Routes, pages};
 use crate::sandbox::world::{AuthorizeRequest, Decision, EntraRefusal, Operation, Peer, SignInStep, Trouble};
 
@@ -31,7 +31,7 @@ struct Pressed {
 }
 
 async fn show(
-    caller: Caller,
+    caller: HttpCaller,
     Path(tenant): Path<String>,
     Query(request): Query<AuthorizeRequest>,
 ) -> Response {
@@ -53,7 +53,7 @@ async fn show(
 }
 
 async fn answer(
-    caller: Caller,
+    caller: HttpCaller,
     Path(tenant): Path<String>,
     Query(request): Query<AuthorizeRequest>,
     Form(pressed): Form<Pressed>,
@@ -112,7 +112,7 @@ fn back(request: &AuthorizeRequest, parameters: &[(&'static str, String)]) -> Re
     response
 }
 
-async fn failed(caller: &Caller, trouble: Trouble<EntraRefusal>) -> Response {
+async fn failed(caller: &HttpCaller, trouble: Trouble<EntraRefusal>) -> Response {
     match trouble {
         Trouble::Refused(refused) => pages::trouble(&refused),
         Trouble::Fault(what) => caller.faulted(Peer::Entra, what).await,

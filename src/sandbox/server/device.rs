@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::pages::{Page, hidden};
-use super::wire::{Caller, oauth_error};
+use super::wire::{HttpCaller, oauth_error};
 use super::{Routes, pages};
 use crate::sandbox::world::{EntraRefusal, Operation, Peer, Trouble};
 
@@ -30,7 +30,7 @@ struct Begin {
     scope: String,
 }
 
-async fn begin(caller: Caller, Path(tenant): Path<String>, Form(form): Form<Begin>) -> Response {
+async fn begin(caller: HttpCaller, Path(tenant): Path<String>, Form(form): Form<Begin>) -> Response {
     caller.enter(Peer::Entra, Operation::DeviceCode, &form.client_id).await;
     match caller.world().begin_device(caller.actor(), &tenant, &form.client_id, &form.scope) {
         Ok(given) => {
@@ -63,7 +63,7 @@ struct Typed {
     decision: String,
 }
 
-async fn show(caller: Caller, Query(typed): Query<Typed>) -> Response {
+async fn show(caller: HttpCaller, Query(typed): Query<Typed>) -> Response {
     if typed.code.is_empty() {
         let body = html! {
             form method="get" {
@@ -93,7 +93,7 @@ async fn show(caller: Caller, Query(typed): Query<Typed>) -> Response {
     Page { title: "Pick an account", body, leads_to: None }.response(StatusCode::OK)
 }
 
-async fn answer(caller: Caller, Form(typed): Form<Typed>) -> Response {
+async fn answer(caller: HttpCaller, Form(typed): Form<Typed>) -> Response {
     caller.enter(Peer::Entra, Operation::Authorize, &typed.user).await;
     let user = (typed.decision != "decline").then_some(typed.user.as_str());
     match caller.world().answer_device(caller.actor(), &typed.code, user) {
@@ -107,7 +107,7 @@ async fn answer(caller: Caller, Form(typed): Form<Typed>) -> Response {
     }
 }
 
-async fn failed(caller: &Caller, trouble: Trouble<EntraRefusal>) -> Response {
+async fn failed(caller: &HttpCaller, trouble: Trouble<EntraRefusal>) -> Response {
     match trouble {
         Trouble::Refused(refused) => pages::trouble(&refused),
         Trouble::Fault(what) => caller.faulted(Peer::Entra, what).await,

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::Routes;
-use super::wire::{Caller, oauth_error, set};
+use super::wire::{HttpCaller, oauth_error, set};
 use crate::sandbox::world::{
     AppProof, CodeRequest, DeviceRequest, EntraRefusal, IdentityRequest, Operation, Owner, Peer,
     RedeemRequest, TokenAnswer, Trouble,
@@ -35,7 +35,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn token(
-    caller: Caller,
+    caller: HttpCaller,
     Path(tenant): Path<String>,
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Response {
@@ -66,7 +66,7 @@ async fn token(
     response
 }
 
-async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+async fn redeem(caller: &HttpCaller, tenant: &str, fields: &Fields) -> Response {
     let (Some(client_id), Some(token)) = (fields.get("client_id"), fields.get("refresh_token")) else {
         return refuse(caller, 900_144);
     };
@@ -95,7 +95,7 @@ async fn redeem(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
     answered(caller, tailored, account).await
 }
 
-async fn exchange_code(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+async fn exchange_code(caller: &HttpCaller, tenant: &str, fields: &Fields) -> Response {
     let (Some(client_id), Some(code), Some(redirect_uri)) =
         (fields.get("client_id"), fields.get("code"), fields.get("redirect_uri"))
     else {
@@ -118,7 +118,7 @@ async fn exchange_code(caller: &Caller, tenant: &str, fields: &Fields) -> Respon
     answered(caller, answer, None).await
 }
 
-async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+async fn exchange_device(caller: &HttpCaller, tenant: &str, fields: &Fields) -> Response {
     let (Some(client_id), Some(device_code)) = (fields.get("client_id"), fields.get("device_code")) else {
         return refuse(caller, 900_144);
     };
@@ -138,7 +138,7 @@ async fn exchange_device(caller: &Caller, tenant: &str, fields: &Fields) -> Resp
 
 /// Returns the answer to any grant. With `account`, it also has the user's account, for a client that stores accounts.
 async fn answered(
-    caller: &Caller,
+    caller: &HttpCaller,
     answer: Result<TokenAnswer, Trouble<EntraRefusal>>,
     account: Option<Owner>,
 ) -> Response {
@@ -149,7 +149,7 @@ async fn answered(
     }
 }
 
-async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
+async fn identify(caller: &HttpCaller, tenant: &str, fields: &Fields) -> Response {
     let Some(client_id) = fields.get("client_id") else { return refuse(caller, 900_144) };
     caller.enter(Peer::Entra, Operation::Identity, client_id).await;
     let answer = caller.world().identity_token(
@@ -165,7 +165,7 @@ async fn identify(caller: &Caller, tenant: &str, fields: &Fields) -> Response {
     answered(caller, answer, None).await
 }
 
-fn granted(caller: &Caller, answer: &TokenAnswer, account: Option<Owner>) -> Response {
+fn granted(caller: &HttpCaller, answer: &TokenAnswer, account: Option<Owner>) -> Response {
     let mut body = json!({
         "token_type": "Bearer",
         "expires_in": answer.expires_in.as_secs(),
@@ -190,14 +190,14 @@ fn granted(caller: &Caller, answer: &TokenAnswer, account: Option<Owner>) -> Res
     Json(body).into_response()
 }
 
-fn id_token(caller: &Caller, claims: &Value) -> Option<String> {
+fn id_token(caller: &HttpCaller, claims: &Value) -> Option<String> {
     let mut claims = claims.clone();
     let tenant = claims["tid"].as_str().unwrap_or_default().to_owned();
     claims["iss"] = json!(format!("{}/{tenant}/v2.0", caller.shared.origin));
     caller.shared.signer.sign(&claims)
 }
 
-fn refuse(caller: &Caller, code: u32) -> Response {
+fn refuse(caller: &HttpCaller, code: u32) -> Response {
     let refused = caller.world().entra_refusal(code, Some(&caller.correlation_id()));
     oauth_error(&refused, caller.world().now())
 }
@@ -217,14 +217,14 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
 }
 
 /// Reads `client_secret_basic`, which Entra also accepts (docs/azure-facts.md F102).
-fn basic(caller: &Caller) -> Option<(String, String)> {
+fn basic(caller: &HttpCaller) -> Option<(String, String)> {
     let encoded = caller.header("authorization")?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
     Some((id.to_owned(), secret.to_owned()))
 }
 
-async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
+async fn metadata(caller: HttpCaller, Path(tenant): Path<String>) -> Response {
     let Some(tenant) = caller.world().find_tenant(&tenant) else { return refuse(&caller, 90002) };
     let base = format!("{}/{}", caller.shared.origin, tenant.id);
     Json(json!({
@@ -247,11 +247,11 @@ async fn metadata(caller: Caller, Path(tenant): Path<String>) -> Response {
 }
 
 /// Returns the key of ID tokens. Access tokens are not signed, since their audiences look them up in the world.
-async fn keys(caller: Caller) -> Json<Value> {
+async fn keys(caller: HttpCaller) -> Json<Value> {
     Json(json!({"keys": [caller.shared.signer.public_key()]}))
 }
 
-async fn discovery(caller: Caller) -> Json<Value> {
+async fn discovery(caller: HttpCaller) -> Json<Value> {
     let origin = &caller.shared.origin;
     let host = origin.trim_start_matches("https://");
     Json(json!({

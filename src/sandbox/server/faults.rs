@@ -9,7 +9,7 @@ use axum::response::{Html, Response};
 use serde_json::json;
 
 use super::hostile;
-use super::wire::{Caller, code, key_vault_error, oauth_error, partner_center_error, set};
+use super::wire::{HttpCaller, code, key_vault_error, oauth_error, partner_center_error, set};
 use crate::net::no_response::NoResponse;
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
@@ -18,7 +18,7 @@ use crate::sandbox::world::{EntraRefusal, FaultEffect, Peer};
 /// The duration of a hang. A hang is longer than any client's timeout, and short enough that a forgotten test ends.
 const HANG: Duration = Duration::from_secs(120);
 
-impl Caller {
+impl HttpCaller {
     /// Returns the answer of a fault.
     pub(super) async fn faulted(&self, peer: Peer, what: FaultEffect) -> Response {
         match what {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Routes;
-use super::wire::Caller;
+use super::wire::HttpCaller;
 use crate::process::clock::Clock;
 use crate::sandbox::world::{AppProof, HostRefusal, IdentityRequest, Operation, Peer, TokenAnswer, Trouble};
 
@@ -39,7 +39,10 @@ struct IdentityQuery {
     client_id: Option<String>,
 }
 
-async fn metadata_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRejection>) -> Response {
+async fn metadata_service(
+    caller: HttpCaller,
+    asked: Result<Query<IdentityQuery>, QueryRejection>,
+) -> Response {
     if caller.header("metadata") != Some("true") {
         return refused_by_imds("bad_request_102", "Required metadata header not specified");
     }
@@ -60,7 +63,7 @@ async fn metadata_service(caller: Caller, asked: Result<Query<IdentityQuery>, Qu
     }
 }
 
-async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRejection>) -> Response {
+async fn app_service(caller: HttpCaller, asked: Result<Query<IdentityQuery>, QueryRejection>) -> Response {
     if caller.header("x-identity-header") != Some(caller.shared.identity_header.expose_secret()) {
         return refused_by_app_service(&caller, StatusCode::UNAUTHORIZED, "Invalid X-IDENTITY-HEADER.");
     }
@@ -80,7 +83,7 @@ async fn app_service(caller: Caller, asked: Result<Query<IdentityQuery>, QueryRe
     }
 }
 
-async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, HostRefusal> {
+async fn hand_out(caller: &HttpCaller, asked: &IdentityQuery) -> Result<Response, HostRefusal> {
     let own = &caller.shared.vault_identity;
     let named = asked.client_id.as_deref().filter(|id| !id.eq_ignore_ascii_case(&own.client_id));
     let answer = match named {
@@ -97,7 +100,7 @@ async fn hand_out(caller: &Caller, asked: &IdentityQuery) -> Result<Response, Ho
 
 /// Returns a token of one of the world's managed identities.
 async fn managed(
-    caller: &Caller,
+    caller: &HttpCaller,
     client_id: &str,
     resource: &str,
 ) -> Result<TokenAnswer, Trouble<HostRefusal>> {
@@ -106,7 +109,7 @@ async fn managed(
 }
 
 /// Returns a token of the app that opens the vault.
-async fn of_the_vault(caller: &Caller, resource: &str) -> Result<TokenAnswer, Trouble<HostRefusal>> {
+async fn of_the_vault(caller: &HttpCaller, resource: &str) -> Result<TokenAnswer, Trouble<HostRefusal>> {
     let own = &caller.shared.vault_identity;
     caller.enter(Peer::Entra, Operation::Identity, &own.client_id).await;
     let answer = caller.world().identity_token(
@@ -147,7 +150,7 @@ fn refused_by_imds(error: &str, description: &str) -> Response {
 }
 
 /// App Service has its own form of errors. Microsoft's clients read no other form.
-fn refused_by_app_service(caller: &Caller, status: StatusCode, message: &str) -> Response {
+fn refused_by_app_service(caller: &HttpCaller, status: StatusCode, message: &str) -> Response {
     let id = caller.world().fresh_id().to_string();
     let body = json!({"statusCode": status.as_u16(), "message": message, "correlationId": id});
     (status, Json(body)).into_response()

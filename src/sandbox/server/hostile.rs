@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream;
 use serde_json::json;
 
-use super::wire::{Caller, set};
+use super::wire::{HttpCaller, set};
 use crate::sandbox::world::{Hostile, Peer};
 
 /// The length of a long body in bytes, after decompression.
@@ -26,7 +26,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const DRIP_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns a harmful answer to a caller.
-pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &Caller) -> Response {
+pub(super) fn answer(status: StatusCode, body: Hostile, peer: Peer, caller: &HttpCaller) -> Response {
     match body {
         Hostile::Long => in_pieces(status, LONG_BYTES / CHUNK_BYTES, Bytes::from(vec![b' '; CHUNK_BYTES])),
         Hostile::Bomb => {
@@ -113,7 +113,7 @@ struct SentText {
 }
 
 impl SentText {
-    fn by(caller: &Caller) -> Self {
+    fn by(caller: &HttpCaller) -> Self {
         let raw = String::from_utf8_lossy(&caller.sent);
         let form = reqwest::Url::parse(&format!("form:?{raw}")).ok();
         let pairs = form.iter().flat_map(reqwest::Url::query_pairs);

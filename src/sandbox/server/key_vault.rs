@@ -21,7 +21,7 @@ mod certificates;
 mod unserved;
 
 use self::bodies::{RestoreBody, SetBody, UpdateBody};
-use super::wire::{Caller, code, key_vault_error, set};
+use super::wire::{HttpCaller, code, key_vault_error, set};
 use super::{Routes, SandboxState};
 use crate::sandbox::world::{ListPage, Operation, Peer, Trouble, VaultRefusal};
 use crate::token::secret::{SecretAddress, SecretName};
@@ -63,7 +63,7 @@ pub(super) fn routes() -> Routes {
 
 /// A caller that has a token for the vault and uses a supported API version.
 struct Admitted {
-    caller: Caller,
+    caller: HttpCaller,
     vault: Arc<str>,
     query: SecretRequest,
 }
@@ -81,7 +81,7 @@ impl FromRequestParts<Arc<SandboxState>> for Admitted {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<SandboxState>) -> Result<Self, Response> {
-        let Ok(caller) = Caller::from_request_parts(parts, shared).await;
+        let Ok(caller) = HttpCaller::from_request_parts(parts, shared).await;
         let admitted = match caller.bearer() {
             None => Err("AKV10000: Request is missing a Bearer or PoP token."),
             Some(token) if caller.world().opens_vault(token) => Ok(()),
@@ -281,7 +281,7 @@ pub(super) async fn not_served(State(shared): State<Arc<SandboxState>>, request:
             Err(rejection) => rejection,
         };
     }
-    let Ok(caller) = Caller::from_request_parts(&mut parts, &shared).await;
+    let Ok(caller) = HttpCaller::from_request_parts(&mut parts, &shared).await;
     dressed(&caller, refuse(&caller, &refusal))
 }
 
@@ -292,7 +292,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Returns the challenge with which the vault requests authentication.
-fn challenge(caller: &Caller, why: &str) -> Response {
+fn challenge(caller: &HttpCaller, why: &str) -> Response {
     let body = key_vault_error("Unauthorized", None, why);
     let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
     let SandboxState { origin, vault_identity, .. } = &*caller.shared;
@@ -304,7 +304,7 @@ fn challenge(caller: &Caller, why: &str) -> Response {
     dressed(caller, response)
 }
 
-fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
+fn refuse(caller: &HttpCaller, refused: &VaultRefusal) -> Response {
     if refused.status == 0 {
         // The host name does not exist. The server simulates this and sends no answer.
         caller.connection.cut();
@@ -318,7 +318,7 @@ fn refuse(caller: &Caller, refused: &VaultRefusal) -> Response {
 }
 
 /// Adds the headers that every answer of Key Vault has.
-fn dressed(caller: &Caller, mut response: Response) -> Response {
+fn dressed(caller: &HttpCaller, mut response: Response) -> Response {
     set(&mut response, "x-ms-request-id", &caller.world().fresh_id().to_string());
     if let Some(id) = caller.header("x-ms-client-request-id") {
         set(&mut response, "x-ms-client-request-id", id);

@@ -7,14 +7,14 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::Routes;
-use super::wire::{Caller, code, partner_center_error, set};
+use super::wire::{HttpCaller, code, partner_center_error, set};
 use crate::sandbox::world::{Operation, PartnerRefusal, Peer, Profile, Trouble};
 
 pub(super) fn routes() -> Routes {
     Router::new().route("/v1/profiles/organization", get(organization))
 }
 
-async fn organization(caller: Caller) -> Response {
+async fn organization(caller: HttpCaller) -> Response {
     caller.enter(Peer::PartnerCenter, Operation::Profile, "").await;
     let answer = caller.world().profile(caller.actor(), caller.bearer().unwrap_or_default());
     let mut response = match answer {

@@ -25,7 +25,7 @@ use crate::sandbox::world::{EntraRefusal, Operation, Peer, World};
 const MAX_SENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// The parts of a request's sender that the services use.
-pub(super) struct Caller {
+pub(super) struct HttpCaller {
     pub(super) shared: Arc<SandboxState>,
     /// The address that the request came from.
     pub(super) peer: SocketAddr,
@@ -51,7 +51,7 @@ pub(super) async fn keep(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(parts, Body::from(bytes))).await
 }
 
-impl FromRequestParts<Arc<SandboxState>> for Caller {
+impl FromRequestParts<Arc<SandboxState>> for HttpCaller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<SandboxState>) -> Result<Self, Infallible> {
@@ -63,7 +63,7 @@ impl FromRequestParts<Arc<SandboxState>> for Caller {
     }
 }
 
-impl Caller {
+impl HttpCaller {
     pub(super) fn world(&self) -> &World {
         &self.shared.world
     }
