@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 mod credentials;
 mod fault_form;
+mod graph;
 
 use self::fault_form::FaultForm;
 use super::span::Span;
@@ -48,6 +49,10 @@ pub(super) fn routes() -> Routes {
         .route("/_sandbox/managed-identity", post(credentials::managed_identity))
         .route("/_sandbox/issue-assertion", post(credentials::issue_assertion))
         .route("/_sandbox/propagation", post(credentials::propagation))
+        .route("/_sandbox/flapping", post(graph::flapping))
+        .route("/_sandbox/graph-roles", post(graph::set_roles))
+        .route("/_sandbox/add-owner", post(graph::add_owner))
+        .route("/_sandbox/credential-policy", post(graph::set_policy))
 }
 
 /// The list of queries and actions.
@@ -67,6 +72,10 @@ POST   /_sandbox/federate              {\"issuer\":\"URL\",\"subject\":\"ID\"}: 
 POST   /_sandbox/managed-identity      {} or {\"client_id\":\"ID\"}: add a managed identity to the host
 POST   /_sandbox/issue-assertion       {\"issuer\":\"URL\",\"subject\":\"ID\"}: a token of an external issuer
 POST   /_sandbox/propagation           {\"most\":\"30s\"}: how long new credentials take to reach all of Entra
+POST   /_sandbox/flapping              {\"probability\":0.1,\"within\":\"10m\"}: front ends forget new credentials for single requests
+POST   /_sandbox/graph-roles           {\"roles\":[\"Application.ReadWrite.OwnedBy\"]}: rights of the vault's app at Graph
+POST   /_sandbox/add-owner             {} or {\"principal\":\"ID\"}: add an owner to the app registration
+POST   /_sandbox/credential-policy     {\"longest_secret\":\"90d\"} or {\"forbids_secrets\":true}: limit the app's new secrets
 GET    /_sandbox/inbox          the alerts that were sent here
 DELETE /_sandbox/inbox          empty the inbox
 ";
@@ -109,8 +118,9 @@ fn apps(world: &World) -> Vec<Value> {
     let listed = apps.iter().map(|app| {
         let (certificates, federated) = credentials::shown_of(app);
         json!({
-            "client_id": app.client_id, "tenant": app.tenant,
-            "disabled": app.disabled, "secrets_expire": expiries(app),
+            "client_id": app.client_id, "object_id": app.object_id, "tenant": app.tenant,
+            "owners": app.owners, "disabled": app.disabled,
+            "secrets_expire": expiries(app), "secrets": graph::secrets_of(app),
             "certificates": certificates, "federated": federated,
         })
     });
@@ -260,10 +270,17 @@ struct AppForm {
 
 async fn expire_secret(State(shared): State<Arc<SandboxState>>, body: Bytes) -> Reply {
     let form: AppForm = read(&body)?;
-    let first = || shared.world.partners().first().map(|partner| partner.client_id.clone());
-    let app = form.client_id.or_else(first).ok_or_else(|| wrong("there is no app"))?;
+    let app = app(&shared.world, form.client_id)?;
     shared.world.expire_app_secret(&app);
     Ok(Json(json!({"expired": app})))
+}
+
+/// Returns the client id of the app that a control is about. The default is the first partner's app.
+fn app(world: &World, client_id: Option<String>) -> Reply<String> {
+    let first = || world.partners().first().map(|partner| partner.client_id.clone());
+    let Some(client_id) = client_id else { return first().ok_or_else(|| wrong("there is no app")) };
+    let is_known = world.apps().iter().any(|app| app.client_id.eq_ignore_ascii_case(&client_id));
+    if is_known { Ok(client_id) } else { Err(wrong("there is no such app")) }
 }
 
 /// Parses a body with any content type, since `curl -d` sends its own. An empty body is an empty form.

@@ -9,7 +9,7 @@ use axum::response::{Html, Response};
 use serde_json::json;
 
 use super::hostile;
-use super::wire::{HttpCaller, code, key_vault_error, oauth_error, partner_center_error, set};
+use super::wire::{HttpCaller, code, graph_error, key_vault_error, oauth_error, partner_center_error, set};
 use crate::net::no_response::NoResponse;
 use crate::ports::failure::Trace;
 use crate::ports::oauth_error::OAuthError;
@@ -52,11 +52,15 @@ impl HttpCaller {
             }
             FaultEffect::Coded { status, code: word, inner, retry_after } => {
                 let body = match peer {
+                    Peer::Graph => {
+                        let response = graph_error(self, status, &word, "An injected fault.");
+                        return with_retry_after(response, retry_after);
+                    }
                     Peer::PartnerCenter if status == 429 => {
                         json!({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 57 seconds."})
                     }
                     Peer::PartnerCenter => partner_center_error(&word, "An injected fault."),
-                    Peer::KeyVault | Peer::Entra | Peer::Graph => {
+                    Peer::KeyVault | Peer::Entra => {
                         key_vault_error(&word, inner.as_deref(), "An injected fault.")
                     }
                 };

@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use secrecy::ExposeSecret as _;
 
-use super::{IdentityService, Sandbox, SandboxError, VaultIdentity};
+use super::{IdentityService, Sandbox, SandboxError};
 use crate::sandbox::world::Partner;
 
 /// The longest lifetime of a token that Kubernetes projects (aks/workload-identity-overview).
@@ -76,7 +76,7 @@ impl Sandbox {
         write(&config, &self.config(&ca, &secret, request), 0o644)?;
         let token = dir.join("federated-token");
         write(&token, self.federated_token(FEDERATED_TOKEN_LASTS).expose_secret(), 0o600)?;
-        let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
+        let (tenant_id, client_id) = (self.shared.identity_tenant(), &self.vault_identity.client_id);
         let (host, file) = (&self.origin, token.display());
         let pod = format!(
             "AZURE_AUTHORITY_HOST={host}/\nAZURE_TENANT_ID={tenant_id}\nAZURE_CLIENT_ID={client_id}\n\
@@ -135,7 +135,7 @@ authority = "{origin}"
 partner_center = "{origin}"
 ca_file = {}
 "#,
-            vault_identity.tenant_id,
+            self.shared.identity_tenant(),
             vault_identity.client_id,
             quoted(secret),
             quoted(ca),
@@ -157,7 +157,7 @@ ca_file = {}
     pub fn welcome(&self, written: &WrittenFiles) -> String {
         let (origin, ca, config) = (&self.origin, quoted(&written.ca), quoted(&written.config));
         format!(
-            "Simulated Entra, Key Vault and Partner Center are running at {origin}.
+            "Simulated Entra, Key Vault, Partner Center and Microsoft Graph are running at {origin}.
 Next, in another terminal:
 
   export PERENNIAL_CONFIG={config}

@@ -115,7 +115,7 @@ async fn of_the_vault(caller: &HttpCaller, resource: &str) -> Result<TokenAnswer
     let answer = caller.world().identity_token(
         caller.actor(),
         &IdentityRequest {
-            tenant: &own.tenant_id,
+            tenant: &caller.shared.identity_tenant(),
             client_id: &own.client_id,
             proof: AppProof::Secret(own.client_secret.expose_secret()),
             scope: &format!("{resource}/.default"),

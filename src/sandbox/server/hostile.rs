@@ -130,7 +130,10 @@ impl SentText {
 /// direction. A single C1 character sets the color.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{200b}";
 
-/// Returns a valid token answer or profile with harmful texts.
+/// The ids in a laced answer of Microsoft Graph.
+const LACED_ID: &str = "1aced000-0000-4000-8000-000000000000";
+
+/// Returns a valid token answer, profile or app registration with harmful texts.
 fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
     let SentText { longest, all, parts } = sent;
     let claims = json!({
@@ -142,7 +145,18 @@ fn laced(status: StatusCode, peer: Peer, sent: &SentText) -> Response {
             "access_token": format!("{}.{}.c2ln", part("{}"), part(&claims.to_string())),
             "refresh_token": "0.AXlaced", "expires_in": 3600, "scope": format!("{ESCAPES}{all}"),
         }),
-        Peer::PartnerCenter | Peer::KeyVault | Peer::Graph => {
+        Peer::Graph => {
+            let secret = json!({
+                "keyId": LACED_ID, "displayName": format!("{ESCAPES}{all}"), "hint": longest, "secretText": longest,
+                "startDateTime": "2026-01-01T00:00:00Z", "endDateTime": "2028-01-01T00:00:00Z",
+            });
+            let mut body = json!({"id": LACED_ID, "appId": longest, "passwordCredentials": [secret]});
+            if let (Some(body), Some(secret)) = (body.as_object_mut(), secret.as_object()) {
+                body.extend(secret.clone());
+            }
+            body
+        }
+        Peer::PartnerCenter | Peer::KeyVault => {
             json!({"companyName": format!("Contoso{ESCAPES}"), "tenantId": longest, "isMfaCompliant": true})
         }
     };

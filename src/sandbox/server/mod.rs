@@ -1,8 +1,8 @@
 //! Serves the world over HTTPS, for `sandbox` and `demo`. The shipped adapters and the official Azure clients connect
 //! to it.
 //!
-//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault and Partner Center. All of them share one
-//! origin, with the controls below `/_sandbox/`. The world owns every rule of the services.
+//! Owns the protocol: TLS, paths, headers and bodies of Entra, Key Vault, Partner Center and Microsoft Graph. All of them
+//! share one origin, with the controls below `/_sandbox/`. The world owns every rule of the services.
 
 mod authorize;
 mod controls;
@@ -10,6 +10,7 @@ mod device;
 mod entra;
 mod faults;
 mod files;
+mod graph;
 mod host;
 mod hostile;
 mod inbox;
@@ -66,7 +67,8 @@ pub struct Sandbox {
     pub addr: SocketAddr,
     /// The certificate of the authority that clients must trust, as PEM.
     pub ca_pem: String,
-    /// The base URL of the sandbox, which is the address of Entra's authority, the vault and Partner Center.
+    /// The base URL of the sandbox, which is the address of Entra's authority, the vault, Partner Center and Microsoft
+    /// Graph.
     pub origin: Arc<str>,
     /// The app that opens the vault.
     pub vault_identity: VaultIdentity,
@@ -137,6 +139,16 @@ struct SandboxState {
 }
 
 impl SandboxState {
+    /// Returns the tenant in which the app that opens the vault requests its tokens. This is the first partner's tenant,
+    /// so that the app can manage the partner's app registration at Microsoft Graph.
+    fn identity_tenant(&self) -> String {
+        let VaultIdentity { tenant_id, client_id, .. } = &self.vault_identity;
+        let partner = self.world.partners().first().map(|partner| partner.tenant_id.clone());
+        let tenant = partner.and_then(|id| self.world.find_tenant(&id));
+        let tenant = tenant.filter(|tenant| tenant.apps.contains(client_id));
+        tenant.map_or_else(|| tenant_id.clone(), |tenant| tenant.id)
+    }
+
     /// Returns the vault of a request. If the world has a vault with the request's host name, that vault is used.
     /// Otherwise the request is for the sandbox's own vault.
     fn vault_at(&self, host: Option<&str>) -> Arc<str> {
@@ -213,13 +225,14 @@ impl Sandbox {
     }
 
     /// Adds a partner whose user signed in some time ago. The vault stores the token, and the app's secret is valid for
-    /// half a year from now.
+    /// half a year from now. The app that opens the vault can also get tokens in the partner's tenant.
     pub fn add_partner(&self, name: &str, age: TimeDelta) -> Partner {
         let world = self.world();
         let expires = Some(world.now() + APP_SECRET_LASTS);
         world.advance(-age);
         let partner = world.add_partner(name, &self.origin, expires);
         world.advance(age);
+        world.consent(&partner.tenant_id, &self.vault_identity.client_id);
         partner
     }
 
@@ -268,6 +281,7 @@ fn routes(shared: &Arc<SandboxState>) -> Router {
         .merge(host::routes())
         .merge(key_vault::routes())
         .merge(partner_center::routes())
+        .merge(graph::routes())
         .merge(controls::routes())
         .merge(inbox::routes())
         .merge(entra::routes())

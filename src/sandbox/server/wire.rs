@@ -147,6 +147,20 @@ pub(super) fn partner_center_error(code: &str, description: &str) -> Value {
     json!({"code": code, "description": description, "data": [], "source": "PartnerFD"})
 }
 
+/// Returns an error of Microsoft Graph.
+pub(super) fn graph_error(caller: &HttpCaller, status: u16, word: &str, message: &str) -> Response {
+    let request_id = caller.world().fresh_id().to_string();
+    let inner = json!({
+        "date": caller.world().now().format("%Y-%m-%dT%H:%M:%S").to_string(),
+        "request-id": request_id,
+        "client-request-id": caller.header("client-request-id").unwrap_or(&request_id),
+    });
+    let body = json!({"error": {"code": word, "message": message, "innerError": inner}});
+    let mut response = (code(status), Json(body)).into_response();
+    set(&mut response, "request-id", &request_id);
+    response
+}
+
 /// Sets a header if the value is valid in a header.
 pub(super) fn set(response: &mut Response, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {

@@ -132,8 +132,8 @@ pub(super) struct EntraDirectory {
     pub(super) loops_allowed: bool,
     /// The app roles at Microsoft Graph, by client id or principal id in lower case.
     pub(super) graph_roles: BTreeMap<String, BTreeSet<GraphRole>>,
-    /// The tenant and the principal of the vault's identity.
-    pub(super) vault_identity: Option<(String, String)>,
+    /// The tenant and the principal of the identity with which actors read the vault.
+    pub(super) graph_identity: Option<(String, String)>,
     /// The number of secrets that people have added.
     pub(super) secrets_added: u64,
 }

@@ -202,7 +202,7 @@ impl World {
     /// Sets the principal and the tenant of the identity with which the actors read the vault. The default is a
     /// principal without rights. The HTTPS server does not use it, since its callers send their own tokens.
     pub fn set_graph_identity(&self, tenant: &str, principal: &str) {
-        self.lock().directory.vault_identity = Some((tenant.to_owned(), principal.to_owned()));
+        self.lock().directory.graph_identity = Some((tenant.to_owned(), principal.to_owned()));
     }
 
     /// Issues a token for Microsoft Graph to the identity with which an actor reads the vault. A client in memory
@@ -212,7 +212,7 @@ impl World {
             return Err(Trouble::Fault(what));
         }
         let mut inner = self.lock();
-        let (tenant, app) = inner.directory.vault_identity.clone().unwrap_or_default();
+        let (tenant, app) = inner.directory.graph_identity.clone().unwrap_or_default();
         let tenant = inner.directory.tenant(&tenant).map_or(tenant.clone(), |known| known.id.clone());
         let scope = format!("{AUDIENCE}/.default");
         let bearer = Bearer { tenant: &tenant, app: &app, user: None, scope: &scope, opaque: false };

@@ -4,6 +4,7 @@ mod certificates;
 mod controls;
 mod credentials;
 mod entra;
+mod graph;
 mod key_vault;
 mod vault_operations;
 

@@ -14,7 +14,7 @@ use x509_parser::pem::Pem;
 
 use super::super::span::Span;
 use super::super::{SandboxState, shown};
-use super::{Reply, read, wrong};
+use super::{Reply, app, read, wrong};
 use crate::sandbox::world::{App, CertificatePolicy, ContentType, World};
 use crate::token::secret::{SecretAddress, SecretName};
 
@@ -231,12 +231,6 @@ pub(super) fn identities(world: &World) -> Vec<Value> {
         })
     });
     listed.collect()
-}
-
-/// Returns the app that a control is about. The default is the first partner's app.
-fn app(world: &World, client_id: Option<String>) -> Reply<String> {
-    let first = || world.partners().first().map(|partner| partner.client_id.clone());
-    client_id.or_else(first).ok_or_else(|| wrong("there is no app"))
 }
 
 fn address(shared: &SandboxState, name: Option<&str>) -> Reply<SecretAddress> {

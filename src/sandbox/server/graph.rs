@@ -1,0 +1,198 @@
+//! Microsoft Graph over HTTPS: an app registration by its client id, and its client secrets.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::wire::{HttpCaller, graph_error, set};
+use super::{Routes, shown};
+use crate::process::clock::Timestamp;
+use crate::sandbox::world::{
+    App, AppCertificate, AppSecret, GraphRefusal, Operation, PasswordRequest, Peer, Trouble,
+};
+
+/// The beginning of the addresses that describe an answer.
+const METADATA: &str = "https://graph.microsoft.com/v1.0/$metadata#";
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .route("/v1.0/{resource}", get(application))
+        .route("/v1.0/applications/{id}/addPassword", post(add_password))
+        .route("/v1.0/applications/{id}/removePassword", post(remove_password))
+}
+
+#[derive(Deserialize)]
+struct AddPasswordBody {
+    #[serde(rename = "passwordCredential", default)]
+    credential: PasswordBody,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PasswordBody {
+    display_name: Option<String>,
+    start_date_time: Option<Timestamp>,
+    end_date_time: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct RemovePasswordBody {
+    #[serde(rename = "keyId")]
+    key_id: Uuid,
+}
+
+/// Answers `GET /v1.0/applications(appId='ID')`. The router knows no parentheses.
+async fn application(
+    caller: HttpCaller,
+    Path(resource): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let named = resource.strip_prefix("applications(appId='").and_then(|rest| rest.strip_suffix("')"));
+    let Some(client_id) = named else {
+        let text = format!("Resource not found for the segment '{resource}'.");
+        return refused(&caller, &GraphRefusal::new(400, "BadRequest", text));
+    };
+    caller.enter(Peer::Graph, Operation::GetApplication, client_id).await;
+    let answer = caller.world().registration(caller.actor(), token(&caller), client_id);
+    let selected = query.get("$select").map(String::as_str);
+    answered(&caller, answer, |app| Json(described(app, selected)).into_response()).await
+}
+
+async fn add_password(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
+    let (object_id, body) = match asked::<AddPasswordBody>(&id, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&caller, &refusal),
+    };
+    let PasswordBody { display_name, start_date_time, end_date_time } = body.credential;
+    let request = PasswordRequest { name: display_name, starts: start_date_time, ends: end_date_time };
+    enter(&caller, Operation::AddPassword, object_id).await;
+    let answer = caller.world().add_secret(caller.actor(), token(&caller), object_id, &request);
+    answered(&caller, answer, |added| {
+        let mut body = described_secret(added);
+        body["@odata.context"] = json!(format!("{METADATA}microsoft.graph.passwordCredential"));
+        body["secretText"] = json!(added.value.expose_secret());
+        Json(body).into_response()
+    })
+    .await
+}
+
+async fn remove_password(caller: HttpCaller, Path(id): Path<String>, body: Bytes) -> Response {
+    let (object_id, RemovePasswordBody { key_id }) = match asked(&id, &body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refused(&caller, &refusal),
+    };
+    enter(&caller, Operation::RemovePassword, object_id).await;
+    let answer = caller.world().remove_secret(caller.actor(), token(&caller), object_id, key_id);
+    answered(&caller, answer, |()| StatusCode::NO_CONTENT.into_response()).await
+}
+
+/// Parses the object id in the path, and the body.
+fn asked<T: DeserializeOwned>(id: &str, body: &[u8]) -> Result<(Uuid, T), GraphRefusal> {
+    let refuse = |text: String| GraphRefusal::new(400, "Request_BadRequest", text);
+    let object_id = id.parse().map_err(|_| refuse(format!("Invalid object identifier '{id}'.")))?;
+    let body = serde_json::from_slice(body);
+    Ok((object_id, body.map_err(|why| refuse(format!("Unable to read JSON request payload. {why}")))?))
+}
+
+async fn enter(caller: &HttpCaller, operation: Operation, object_id: Uuid) {
+    let app = caller.world().app_with(object_id);
+    caller.enter(Peer::Graph, operation, app.as_deref().unwrap_or("unknown")).await;
+}
+
+fn token(caller: &HttpCaller) -> &str {
+    caller.bearer().unwrap_or_default()
+}
+
+async fn answered<T>(
+    caller: &HttpCaller,
+    answer: Result<T, Trouble<GraphRefusal>>,
+    body: impl FnOnce(&T) -> Response,
+) -> Response {
+    let response = match answer {
+        Ok(answer) => body(&answer),
+        Err(Trouble::Refused(refusal)) => return refused(caller, &refusal),
+        Err(Trouble::Fault(what)) => caller.faulted(Peer::Graph, what).await,
+    };
+    with_ids(caller, response)
+}
+
+fn refused(caller: &HttpCaller, refusal: &GraphRefusal) -> Response {
+    with_ids(caller, graph_error(caller, refusal.status, refusal.code, &refusal.text))
+}
+
+/// Adds the ids of the request, as every answer of Graph has them.
+fn with_ids(caller: &HttpCaller, mut response: Response) -> Response {
+    if !response.headers().contains_key("request-id") {
+        set(&mut response, "request-id", &caller.world().fresh_id().to_string());
+    }
+    if let Some(id) = caller.header("client-request-id") {
+        set(&mut response, "client-request-id", id);
+    }
+    response
+}
+
+/// Returns an app registration in the form of Graph. `selected` holds the names of the wanted properties.
+fn described(app: &App, selected: Option<&str>) -> Value {
+    let is_selected =
+        |name: &str| selected.is_none_or(|names| names.split(',').any(|one| one.trim() == name));
+    // Only a request that names `keyCredentials` gets the certificates themselves.
+    let with_key = selected.is_some() && is_selected("keyCredentials");
+    let secrets: Vec<Value> = app.secrets.iter().map(described_secret).collect();
+    let certificates: Vec<Value> =
+        app.certificates.iter().map(|known| described_certificate(app, known, with_key)).collect();
+    let mut body = json!({
+        "id": app.object_id,
+        "appId": app.client_id,
+        "displayName": format!("App {}", app.client_id),
+        "passwordCredentials": secrets,
+        "keyCredentials": certificates,
+    });
+    if let Some(properties) = body.as_object_mut() {
+        properties.retain(|name, _| is_selected(name));
+    }
+    let context = match selected {
+        Some(names) => format!("{METADATA}applications({names})/$entity"),
+        None => format!("{METADATA}applications/$entity"),
+    };
+    body["@odata.context"] = json!(context);
+    body
+}
+
+fn described_secret(secret: &AppSecret) -> Value {
+    json!({
+        "customKeyIdentifier": null,
+        "displayName": secret.name,
+        "endDateTime": secret.expires.map(shown),
+        "hint": secret.hint(),
+        "keyId": secret.key_id,
+        "secretText": null,
+        "startDateTime": shown(secret.starts),
+    })
+}
+
+fn described_certificate(app: &App, known: &AppCertificate, with_key: bool) -> Value {
+    let certificate = &known.certificate;
+    json!({
+        "customKeyIdentifier": certificate.thumbprint(),
+        "displayName": certificate.subject,
+        "endDateTime": shown(certificate.not_after),
+        "key": with_key.then(|| STANDARD.encode(&certificate.der)),
+        "keyId": Uuid::new_v5(&app.object_id, certificate.thumbprint().as_bytes()),
+        "startDateTime": shown(certificate.not_before),
+        "type": "AsymmetricX509Cert",
+        "usage": "Verify",
+    })
+}
