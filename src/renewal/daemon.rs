@@ -14,8 +14,8 @@ use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::ports::{Issuer, Vault};
 use crate::renewal::look::Reason;
 use crate::renewal::renewer::Renewer;
-use crate::renewal::schedule::Next;
-use crate::renewal::state::{Attempt, RenewalState};
+use crate::renewal::schedule::RenewalStep;
+use crate::renewal::state::{RenewalAttempt, RenewalState};
 
 /// The longest wait of the loop. Short waits notice a suspended host without special code.
 const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
@@ -41,7 +41,7 @@ pub async fn keep_renewed<I, V, D>(
         let next = renewer.target.next(&state, up);
         publish(&state);
         match next {
-            Next::Wait(until) => {
+            RenewalStep::Wait(until) => {
                 let span = (until - up).min(WAKE_EVERY).to_std().unwrap_or_default();
                 tokio::select! {
                     () = tokio::time::sleep(renewer.clock.real(span)) => {}
@@ -75,7 +75,7 @@ where
         let next = renewer.target.next(&state, up);
         let is_trying = state.attempt.is_some();
         match &next {
-            Next::Wait(until) if is_trying && !stop.is_cancelled() => {
+            RenewalStep::Wait(until) if is_trying && !stop.is_cancelled() => {
                 let span = (*until - up).to_std().unwrap_or_default();
                 tokio::select! {
                     () = tokio::time::sleep(renewer.clock.real(span)) => {}
@@ -84,12 +84,12 @@ where
             }
             step => Box::pin(renewer.step(&mut state, step)).await,
         }
-        if next == Next::Save && state.attempt.is_none() {
+        if next == RenewalStep::Save && state.attempt.is_none() {
             return Ok(());
         }
         let failed = state.troubles.values().next().map(|trouble| trouble.failure.clone());
         if stop.is_cancelled()
-            || (state.attempt.is_none() && (failed.is_some() || matches!(next, Next::Wait(_))))
+            || (state.attempt.is_none() && (failed.is_some() || matches!(next, RenewalStep::Wait(_))))
         {
             withdraw(renewer, &mut state).await;
             return Err(failed.unwrap_or_else(stopped));
@@ -109,10 +109,10 @@ where
     V: Vault + Sync,
     D: Directory + Sync,
 {
-    if let Some(Attempt::New(new)) = &state.attempt
+    if let Some(RenewalAttempt::New(new)) = &state.attempt
         && !new.was_sent
     {
-        let removal = Next::Remove(new.key_id, Reason::NotSaved);
+        let removal = RenewalStep::Remove(new.key_id, Reason::NotSaved);
         // A secret that stays is an orphan, which the next process removes.
         let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(state, &removal))).await;
     }

@@ -16,7 +16,7 @@ use crate::token::version::{Version, tag};
 
 /// What the vault and the directory showed at one time.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct CredentialLook {
     /// The clock's uptime when the look began.
     pub up: TimeDelta,
     /// The time at which the vault answered, by the vault's clock.
@@ -88,7 +88,7 @@ impl Reason {
     }
 }
 
-impl Look {
+impl CredentialLook {
     /// Combines what was read. `value` is the value of the newest version.
     pub fn of(
         (up, at): (TimeDelta, Timestamp),
@@ -202,7 +202,7 @@ impl Look {
     }
 
     /// Returns the next secret to remove, and why. A superseded secret also needs a held secret that Entra accepts
-    /// (`Look::held_is_accepted`).
+    /// (`CredentialLook::held_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<(Uuid, Reason)> {
         let held_since = self.held().map(|_| self.newest.created);
         let is_superseded = |one: &&ListedSecret| {

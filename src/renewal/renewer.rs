@@ -14,9 +14,9 @@ use crate::ports::directory::{Caller, Directory};
 use crate::ports::failure::Failure;
 use crate::ports::{Issuer, SecretRole, Vault};
 use crate::process::clock::{Clock, rfc3339};
-use crate::renewal::look::{Look, Reason, prefix};
-use crate::renewal::schedule::{Next, Target};
-use crate::renewal::state::{Attempt, NewSecret, Part, RenewalState};
+use crate::renewal::look::{CredentialLook, Reason, prefix};
+use crate::renewal::schedule::{RenewalStep, Target};
+use crate::renewal::state::{NewSecret, Part, RenewalAttempt, RenewalState};
 use crate::rotation::pace::{Limited, hash};
 use crate::rotation::paced::Paced;
 use crate::rotation::rotate::read_client_id;
@@ -55,28 +55,32 @@ pub struct Renewer<I, V, D> {
 }
 
 /// The held value, its version, and the id of the app.
-struct Held {
+struct HeldSecret {
     stored: Stored,
     client_id: String,
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     /// Carries out one step. A failure is recorded in the state.
-    pub async fn step(&self, state: &mut RenewalState, next: &Next) {
+    pub async fn step(&self, state: &mut RenewalState, next: &RenewalStep) {
         let id = Uuid::new_v4();
         let failed = match next {
-            Next::Wait(_) => None,
-            Next::Look => self
+            RenewalStep::Wait(_) => None,
+            RenewalStep::Look => self
                 .look(id)
                 .await
                 .map(|look| state.learn(look, &self.target))
                 .err()
                 .map(|e| (Part::Looking, e)),
-            Next::Create => self.create(state, id).await.err().map(|failure| (Part::Renewing, failure)),
-            Next::Probe => self.probe(state, id).await.err().map(|failure| (Part::Renewing, failure)),
-            Next::Save => self.save(state, id).await.err().map(|failure| (Part::Renewing, failure)),
-            Next::TryHeld => self.try_held(state, id).await.err().map(|failure| (Part::Removing, failure)),
-            Next::Remove(key_id, reason) => {
+            RenewalStep::Create => {
+                self.create(state, id).await.err().map(|failure| (Part::Renewing, failure))
+            }
+            RenewalStep::Probe => self.probe(state, id).await.err().map(|failure| (Part::Renewing, failure)),
+            RenewalStep::Save => self.save(state, id).await.err().map(|failure| (Part::Renewing, failure)),
+            RenewalStep::TryHeld => {
+                self.try_held(state, id).await.err().map(|failure| (Part::Removing, failure))
+            }
+            RenewalStep::Remove(key_id, reason) => {
                 self.remove(state, *key_id, *reason, id).await.err().map(|failure| (Part::Removing, failure))
             }
         };
@@ -90,19 +94,19 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         Paced { vault: &self.vault, turns: &self.turns, urgent: false }
     }
 
-    async fn held(&self, id: Uuid) -> Result<Held, Failure> {
+    async fn held(&self, id: Uuid) -> Result<HeldSecret, Failure> {
         let at = &self.target.at;
         let stored = self.vaults().newest(at, id).await;
         let stored = stored.map_err(|error| error.failure(SecretRole::Source, at))?;
         let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
-        Ok(Held { stored, client_id })
+        Ok(HeldSecret { stored, client_id })
     }
 
     /// Reads the vault and the app registration.
     ///
     /// # Errors
     /// Returns why one of them could not be read.
-    pub async fn look(&self, id: Uuid) -> Result<Look, Failure> {
+    pub async fn look(&self, id: Uuid) -> Result<CredentialLook, Failure> {
         let (up, at) = (self.clock.uptime(), &self.target.at);
         let held = self.held(id).await?;
         let newest = held.stored.version.clone();
@@ -115,7 +119,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let now = self.clock.now();
         // A removal must never be early. So the earlier one of two times counts.
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
-        Ok(Look::of((up, now), newest, versions, held.stored.value.expose_secret(), registration))
+        Ok(CredentialLook::of((up, now), newest, versions, held.stored.value.expose_secret(), registration))
     }
 
     /// What a message about the app names.
@@ -150,7 +154,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             Ok(created) => {
                 info!(event = "client_secret_created", app = %self.name, key_id = %created.key_id, name, ends = rfc3339(created.ends));
                 state.created.push(up);
-                state.attempt = Some(Attempt::New(Box::new(NewSecret {
+                state.attempt = Some(RenewalAttempt::New(Box::new(NewSecret {
                     key_id: created.key_id,
                     value: created.value,
                     ends: created.ends,
@@ -165,7 +169,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             Err(error) => {
                 if error.may_have_happened() {
                     state.created.push(up);
-                    state.attempt = Some(Attempt::Lost { name, up });
+                    state.attempt = Some(RenewalAttempt::Lost { name, up });
                     state.must_look = true;
                 }
                 Err(error.failure(&self.subject(&held.client_id)))
@@ -182,15 +186,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     ) -> (CredentialVerdict, Option<Failure>) {
         let (tenant, scope, proof) = (&*self.tenant, &*self.scope, &ClientProof::Secret(secret));
         let answer = self.issuer.authenticate(&AppSignIn { tenant, client_id, proof, scope, id }).await;
-        (
-            CredentialVerdict::of(&answer),
-            answer.err().map(|error| error.failure()),
-        )
+        (CredentialVerdict::of(&answer), answer.err().map(|error| error.failure()))
     }
 
     async fn probe(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
         let (client_id, _) = read_client_id(&self.vaults(), &self.app, &self.name, id).await?;
-        let Some(Attempt::New(new)) = &mut state.attempt else { return Ok(()) };
+        let Some(RenewalAttempt::New(new)) = &mut state.attempt else { return Ok(()) };
         let (verdict, refusal) = self.verdict(&client_id, new.value.clone(), id).await;
         new.note(verdict, self.clock.uptime());
         if new.is_settled() {
@@ -199,7 +200,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
         match refusal {
             Some(refusal) if verdict == CredentialVerdict::Untested => {
-                state.attempt = Some(Attempt::Unwanted { key_id: new.key_id, reason: Reason::NotTried });
+                state.attempt =
+                    Some(RenewalAttempt::Unwanted { key_id: new.key_id, reason: Reason::NotTried });
                 Err(refusal)
             }
             _ => Ok(()),
@@ -207,7 +209,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     }
 
     async fn save(&self, state: &mut RenewalState, id: Uuid) -> Result<(), Failure> {
-        let (Some(Attempt::New(new)), Some(look)) = (&mut state.attempt, &state.look) else { return Ok(()) };
+        let (Some(RenewalAttempt::New(new)), Some(look)) = (&mut state.attempt, &state.look) else {
+            return Ok(());
+        };
         let at = &self.target.at;
         let origin = ClientSecretOrigin {
             command: self.command,
@@ -248,8 +252,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         reason: Reason,
         id: Uuid,
     ) -> Result<(), Failure> {
-        if matches!(&state.attempt, Some(Attempt::New(new)) if new.key_id == key_id) {
-            state.attempt = Some(Attempt::Unwanted { key_id, reason });
+        if matches!(&state.attempt, Some(RenewalAttempt::New(new)) if new.key_id == key_id) {
+            state.attempt = Some(RenewalAttempt::Unwanted { key_id, reason });
         }
         let held = self.held(id).await?;
         let Some(object_id) = state.look.as_ref().map(|look| look.object_id) else { return Ok(()) };
@@ -262,7 +266,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             look.listed.remove(&key_id);
         }
         state.succeeded(Part::Removing);
-        if let Some(Attempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
+        if let Some(RenewalAttempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
             && reason.is_failure()
         {
             state.gave_up(reason, self.clock.now(), self.clock.uptime());

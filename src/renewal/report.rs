@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::ports::directory::ListedSecret;
 use crate::process::clock::Timestamp;
-use crate::renewal::look::{HeldEnd, Look};
+use crate::renewal::look::{CredentialLook, HeldEnd};
 use crate::renewal::schedule::Target;
-use crate::renewal::state::{Attempt, RenewalState, Trouble};
+use crate::renewal::state::{RenewalAttempt, RenewalState, RenewalTrouble};
 
 /// A failure that may pass by itself is told after this time.
 const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
@@ -18,7 +18,7 @@ const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
 /// What a renewal is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stage {
+pub enum RenewalStage {
     /// The vault and the app registration were not read yet.
     Starting,
     /// Nothing is due.
@@ -36,7 +36,7 @@ pub enum Stage {
 /// What is known about an app's renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalReport {
-    pub stage: Stage,
+    pub stage: RenewalStage,
     /// Entra's id of the held secret, if it is known.
     pub key_id: Option<Uuid>,
     /// When the held secret ends, if it is known.
@@ -44,7 +44,7 @@ pub struct RenewalReport {
     /// When the next renewal begins, if that is known.
     pub renews_at: Option<Timestamp>,
     /// The failure to tell.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<RenewalTrouble>,
     /// Secrets on the app that belong to nobody known.
     pub strangers: Vec<ListedSecret>,
 }
@@ -62,7 +62,7 @@ impl RenewalReport {
             look.map(|look| look.strangers(&target.at, &target.policy, first_seen).cloned().collect());
         Self {
             stage: stage(state, look, target),
-            key_id: look.and_then(Look::likely_held).map(|one| one.key_id),
+            key_id: look.and_then(CredentialLook::likely_held).map(|one| one.key_id),
             ends,
             renews_at: ends.map(|end| end - target.policy.before),
             trouble: state.troubles.values().find(|trouble| is_told(trouble, now)).cloned(),
@@ -71,19 +71,19 @@ impl RenewalReport {
     }
 }
 
-fn stage(state: &RenewalState, look: Option<&Look>, target: &Target) -> Stage {
+fn stage(state: &RenewalState, look: Option<&CredentialLook>, target: &Target) -> RenewalStage {
     match (&state.attempt, look) {
-        (Some(Attempt::New(new)), _) if new.is_settled() => Stage::Saving,
-        (Some(Attempt::New(_) | Attempt::Lost { .. }), _) => Stage::Trying,
-        (Some(Attempt::Unwanted { .. }), _) => Stage::Removing,
-        (None, None) => Stage::Starting,
-        (None, Some(look)) if target.is_due(look, look.at) => Stage::Due,
-        (None, Some(_)) => Stage::Waiting,
+        (Some(RenewalAttempt::New(new)), _) if new.is_settled() => RenewalStage::Saving,
+        (Some(RenewalAttempt::New(_) | RenewalAttempt::Lost { .. }), _) => RenewalStage::Trying,
+        (Some(RenewalAttempt::Unwanted { .. }), _) => RenewalStage::Removing,
+        (None, None) => RenewalStage::Starting,
+        (None, Some(look)) if target.is_due(look, look.at) => RenewalStage::Due,
+        (None, Some(_)) => RenewalStage::Waiting,
     }
 }
 
 /// Whether a failure is told now.
-fn is_told(trouble: &Trouble, now: Timestamp) -> bool {
+fn is_told(trouble: &RenewalTrouble, now: Timestamp) -> bool {
     trouble.is_told_at_once || trouble.since + TOLD_AFTER <= now
 }
 
@@ -108,7 +108,7 @@ pub enum Standing {
 
 impl Standing {
     /// Returns what a listed secret is. `first_seen` are the secrets of the first look.
-    pub fn of(one: &ListedSecret, look: &Look, target: &Target, first_seen: &[Uuid]) -> Self {
+    pub fn of(one: &ListedSecret, look: &CredentialLook, target: &Target, first_seen: &[Uuid]) -> Self {
         let is_stranger =
             || look.strangers(&target.at, &target.policy, first_seen).any(|known| known.key_id == one.key_id);
         match look.likely_held() {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::ports::directory::{ListedSecret, Registration};
 use crate::process::clock::Timestamp;
-use crate::renewal::look::Look;
+use crate::renewal::look::CredentialLook;
 use crate::renewal::schedule::Target;
 use crate::rotation;
 use crate::token::app::{RenewIdentity, RenewPolicy};
@@ -60,10 +60,10 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
 
 /// A look at the beginning of the times. The first version is the newest. `fits` are the secrets that the held value may
 /// be.
-pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> Look {
+pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> CredentialLook {
     let newest = versions[0].clone();
     let registration = Registration { object_id: Uuid::nil(), secrets: listed };
-    let mut look = Look::of((TimeDelta::zero(), at(0)), newest, versions, "", registration);
+    let mut look = CredentialLook::of((TimeDelta::zero(), at(0)), newest, versions, "", registration);
     look.may_be_held = fits.iter().copied().map(key).collect();
     look
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::net::backoff;
 use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::{Timestamp, delta};
-use crate::renewal::look::{Look, Reason};
-use crate::renewal::state::{Attempt, Backoff, NewSecret, Part, RenewalState, Trouble};
+use crate::renewal::look::{CredentialLook, Reason};
+use crate::renewal::state::{Backoff, NewSecret, Part, RenewalAttempt, RenewalState, RenewalTrouble};
 use crate::renewal::times::{
     ATTEMPTS_A_DAY, FIRST_RETRY, GIVE_UP_AFTER, LONGEST_RETRY, LOOK_EVERY, LOOK_IS_FRESH, PROBE_EVERY,
     SAVED_WITHIN, SETTLED_AFTER,
@@ -21,7 +21,7 @@ use crate::token::version::Version;
 
 /// The next step of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum RenewalStep {
     /// Read the vault and the app registration.
     Look,
     /// Create a secret at Entra.
@@ -50,77 +50,81 @@ pub struct Target {
 
 impl Target {
     /// Whether the held secret must be renewed at a time.
-    pub fn is_due(&self, look: &Look, now: Timestamp) -> bool {
+    pub fn is_due(&self, look: &CredentialLook, now: Timestamp) -> bool {
         self.is_forced || look.is_due(&self.policy, now)
     }
 
     /// Returns the older version that another writer has replaced, if that blocks the renewal.
-    fn overwritten<'a>(&self, look: &'a Look, now: Timestamp) -> Option<&'a Version> {
+    fn overwritten<'a>(&self, look: &'a CredentialLook, now: Timestamp) -> Option<&'a Version> {
         look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
     }
 
     /// Decides the next step at an uptime.
-    pub fn next(&self, state: &RenewalState, up: TimeDelta) -> Next {
+    pub fn next(&self, state: &RenewalState, up: TimeDelta) -> RenewalStep {
         if let Some(backoff) = state.backoff
             && backoff.until > up
         {
-            return Next::Wait(backoff.until);
+            return RenewalStep::Wait(backoff.until);
         }
         match &state.attempt {
-            Some(Attempt::Lost { up: asked, .. }) => {
+            Some(RenewalAttempt::Lost { up: asked, .. }) => {
                 let again = *asked + SETTLED_AFTER;
-                if state.must_look || again <= up { Next::Look } else { Next::Wait(again) }
+                if state.must_look || again <= up { RenewalStep::Look } else { RenewalStep::Wait(again) }
             }
-            Some(Attempt::Unwanted { .. }) if state.look.is_none() => Next::Look,
-            Some(Attempt::Unwanted { key_id, reason }) => Next::Remove(*key_id, *reason),
-            Some(Attempt::New(new)) => {
+            Some(RenewalAttempt::Unwanted { .. }) if state.look.is_none() => RenewalStep::Look,
+            Some(RenewalAttempt::Unwanted { key_id, reason }) => RenewalStep::Remove(*key_id, *reason),
+            Some(RenewalAttempt::New(new)) => {
                 self.next_of_new(new, state.look.as_ref().filter(|_| !state.must_look), up)
             }
             None => self.next_at_rest(state, up),
         }
     }
 
-    fn next_of_new(&self, new: &NewSecret, look: Option<&Look>, up: TimeDelta) -> Next {
+    fn next_of_new(&self, new: &NewSecret, look: Option<&CredentialLook>, up: TimeDelta) -> RenewalStep {
         let age = up - new.up;
         if !new.is_settled() {
             if age >= GIVE_UP_AFTER {
-                return Next::Remove(new.key_id, Reason::NotSettled);
+                return RenewalStep::Remove(new.key_id, Reason::NotSettled);
             }
             return match new.probed.map(|probed| probed + PROBE_EVERY) {
-                Some(at) if at > up => Next::Wait(at),
-                _ => Next::Probe,
+                Some(at) if at > up => RenewalStep::Wait(at),
+                _ => RenewalStep::Probe,
             };
         }
         let Some(look) = look.filter(|look| up - look.up <= LOOK_IS_FRESH) else {
-            return Next::Look;
+            return RenewalStep::Look;
         };
         if look.at - new.since >= SAVED_WITHIN {
-            return Next::Remove(new.key_id, Reason::NotSaved);
+            return RenewalStep::Remove(new.key_id, Reason::NotSaved);
         }
-        if self.is_due(look, look.at) { Next::Save } else { Next::Remove(new.key_id, Reason::NotNeeded) }
+        if self.is_due(look, look.at) {
+            RenewalStep::Save
+        } else {
+            RenewalStep::Remove(new.key_id, Reason::NotNeeded)
+        }
     }
 
-    fn next_at_rest(&self, state: &RenewalState, up: TimeDelta) -> Next {
-        let is_usable = |look: &&Look| up - look.up < LOOK_EVERY && !state.must_look;
+    fn next_at_rest(&self, state: &RenewalState, up: TimeDelta) -> RenewalStep {
+        let is_usable = |look: &&CredentialLook| up - look.up < LOOK_EVERY && !state.must_look;
         let Some(look) = state.look.as_ref().filter(is_usable) else {
-            return Next::Look;
+            return RenewalStep::Look;
         };
         let is_fresh = up - look.up <= LOOK_IS_FRESH;
         let now = look.at + (up - look.up);
         if let Some((key_id, reason)) = look.removable(&self.at) {
             match (is_fresh, reason, look.held_is_accepted) {
                 (_, Reason::Superseded, Some(false)) => {}
-                (false, ..) => return Next::Look,
-                (_, Reason::Superseded, None) => return Next::TryHeld,
-                _ => return Next::Remove(key_id, reason),
+                (false, ..) => return RenewalStep::Look,
+                (_, Reason::Superseded, None) => return RenewalStep::TryHeld,
+                _ => return RenewalStep::Remove(key_id, reason),
             }
         }
         let may_create =
             !look.is_spent(&self.at, state.created_today(up)) && self.overwritten(look, now).is_none();
         match self.is_due(look, now) && may_create {
-            true if is_fresh => Next::Create,
-            true => Next::Look,
-            false => Next::Wait(look.up + LOOK_EVERY),
+            true if is_fresh => RenewalStep::Create,
+            true => RenewalStep::Look,
+            false => RenewalStep::Wait(look.up + LOOK_EVERY),
         }
     }
 }
@@ -132,34 +136,34 @@ impl RenewalState {
     }
 
     /// Takes in a look: finds a lost creation, a lost save, and a secret that somebody removed.
-    pub fn learn(&mut self, look: Look, target: &Target) {
+    pub fn learn(&mut self, look: CredentialLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.succeeded(Part::Looking);
         self.attempt = match self.attempt.take() {
-            Some(Attempt::Lost { name, up }) => {
+            Some(RenewalAttempt::Lost { name, up }) => {
                 match look.listed.values().find(|one| one.name.as_deref() == Some(&*name)) {
                     Some(found) => {
-                        Some(Attempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
+                        Some(RenewalAttempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
                     }
                     // The list may lag behind the creation. A secret that appears still later is an orphan.
-                    None if look.up < up + SETTLED_AFTER => Some(Attempt::Lost { name, up }),
+                    None if look.up < up + SETTLED_AFTER => Some(RenewalAttempt::Lost { name, up }),
                     None => None,
                 }
             }
-            Some(Attempt::New(new)) if look.carries(new.key_id) => {
+            Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
                 self.succeeded(Part::Renewing);
                 None
             }
-            Some(Attempt::New(new)) if new.is_settled() && look.listed(new.key_id).is_none() => {
+            Some(RenewalAttempt::New(new)) if new.is_settled() && look.listed(new.key_id).is_none() => {
                 let summary = "the new client secret was removed at Entra before it could be saved";
                 self.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
                 None
             }
             // The lost save may still arrive. So the secret is not removed now. If no version carries it tomorrow, it
             // is an orphan.
-            Some(Attempt::New(new)) if new.was_sent => {
+            Some(RenewalAttempt::New(new)) if new.was_sent => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
-                (target.is_due(&look, look.at) && !is_late).then_some(Attempt::New(new))
+                (target.is_due(&look, look.at) && !is_late).then_some(RenewalAttempt::New(new))
             }
             other => other,
         };
@@ -177,7 +181,7 @@ impl RenewalState {
     }
 
     /// Records why a due renewal cannot begin, if something blocks it.
-    fn blocked(&mut self, look: &Look, target: &Target) {
+    fn blocked(&mut self, look: &CredentialLook, target: &Target) {
         if self.troubles.contains_key(&Part::Renewing) {
             return;
         }
@@ -220,7 +224,7 @@ impl RenewalState {
     fn trouble_since(&mut self, part: Part, failure: Failure, now: Timestamp) {
         let since = self.troubles.get(&part).map_or(now, |trouble| trouble.since);
         let is_told_at_once = failure.remedy != Remedy::Retry;
-        self.troubles.insert(part, Trouble { failure, is_told_at_once, since });
+        self.troubles.insert(part, RenewalTrouble { failure, is_told_at_once, since });
     }
 
     /// Records that a part works.

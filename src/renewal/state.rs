@@ -10,31 +10,31 @@ use uuid::Uuid;
 use crate::ports::client::CredentialVerdict;
 use crate::ports::failure::Failure;
 use crate::process::clock::Timestamp;
-use crate::renewal::look::{Look, Reason};
+use crate::renewal::look::{CredentialLook, Reason};
 use crate::renewal::times::{SETTLED_AFTER, SETTLED_PROBES};
 
 /// The state of one app's renewal.
 #[derive(Debug, Default)]
 pub struct RenewalState {
     /// The last look that succeeded.
-    pub look: Option<Look>,
+    pub look: Option<CredentialLook>,
     /// Whether the next step must be a look, because something changed.
     pub must_look: bool,
     /// The secret that is being created, tried or removed.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<RenewalAttempt>,
     /// The uptimes at which this process created secrets.
     pub created: Vec<TimeDelta>,
     /// The secrets of the first look.
     pub first_seen: Option<Vec<Uuid>>,
     /// The parts that fail, until they work again.
-    pub troubles: BTreeMap<Part, Trouble>,
+    pub troubles: BTreeMap<Part, RenewalTrouble>,
     /// The wait after failed steps.
     pub backoff: Option<Backoff>,
 }
 
 /// A secret that is not in the vault yet.
 #[derive(Debug)]
-pub enum Attempt {
+pub enum RenewalAttempt {
     /// Its creation was requested, and the answer was lost.
     Lost {
         /// The display name.
@@ -87,7 +87,7 @@ pub enum Part {
 
 /// A failure that lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct RenewalTrouble {
     pub failure: Failure,
     /// Whether it is told at once. Other failures are told when they last.
     pub is_told_at_once: bool,
@@ -115,7 +115,7 @@ pub struct Accepted {
     pub count: u32,
 }
 
-impl Attempt {
+impl RenewalAttempt {
     /// Whether the attempt is about this secret.
     pub fn is_of(&self, key: Uuid) -> bool {
         match self {

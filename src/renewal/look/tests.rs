@@ -12,7 +12,7 @@ fn the_held_secret_is_named_by_the_newest_version_and_its_hint_must_fit() {
     let names = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0), listed(2, "b", 0)], &[1]);
     assert_eq!(names.held().map(|one| one.key_id), Some(key(1)));
 
-    let other_value = Look { may_be_held: [key(2)].into(), ..names.clone() };
+    let other_value = CredentialLook { may_be_held: [key(2)].into(), ..names.clone() };
     assert_eq!(other_value.held(), None);
     let gone = look(vec![version("v1", Some(key(9)), 0)], vec![listed(1, "a", 0)], &[1]);
     assert_eq!(gone.held(), None);
@@ -42,9 +42,11 @@ fn a_renewal_is_due_before_the_end_and_when_entra_does_not_know_the_held_secret(
     let one = look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, "a", 0)], &[1]);
     assert!(!one.is_due(&policy(), at(134)));
     assert!(one.is_due(&policy(), at(135)));
-    assert!(Look { listed: [].into(), may_be_held: [].into(), ..one.clone() }.is_due(&policy(), at(1)));
+    assert!(
+        CredentialLook { listed: [].into(), may_be_held: [].into(), ..one.clone() }.is_due(&policy(), at(1))
+    );
     let endless = ListedSecret { ends: None, ..listed(1, "a", 0) };
-    assert!(!Look { listed: [(key(1), endless)].into(), ..one }.is_due(&policy(), at(9999)));
+    assert!(!CredentialLook { listed: [(key(1), endless)].into(), ..one }.is_due(&policy(), at(9999)));
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn only_secrets_of_perennial_are_removed_and_never_one_that_may_be_held() {
         ),
         ("an orphan that does not", vec![version("v9", None, 100)], with(vec![], OURS, 0), &[], 200, orphan),
     ] {
-        let look = Look { at: at(now), ..look(versions, listed, fits) };
+        let look = CredentialLook { at: at(now), ..look(versions, listed, fits) };
         assert_eq!(look.removable(&target().at), expected, "{case}");
     }
 }
@@ -149,7 +151,7 @@ proptest! {
             version(&format!("v{nth}"), by.map(key), 20 - i64::try_from(nth).expect("small"))
         }).collect();
         let all: Vec<_> = (0u8..5).zip(names.iter().zip(&days)).map(|(nth, (name, day))| listed(nth, texts[*name], *day)).collect();
-        let look = Look { at: at(now), ..look(versions, all, &fits) };
+        let look = CredentialLook { at: at(now), ..look(versions, all, &fits) };
         if let Some((removed, _)) = look.removable(&target().at) {
             let one = look.listed(removed).expect("it is listed");
             prop_assert!(look.held().is_none_or(|held| held.key_id != removed));

@@ -15,7 +15,7 @@ fn minutes(count: i64) -> TimeDelta {
 }
 
 /// The held secret is due, and Entra lists a new one too.
-fn due() -> Look {
+fn due() -> CredentialLook {
     let mut due =
         look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, OURS, 0), listed(2, OURS, 140)], &[1]);
     due.at = at(140);
@@ -40,40 +40,40 @@ fn settled() -> NewSecret {
     NewSecret { accepted: Some(accepted), probed: Some(minutes(15)), ..new_secret() }
 }
 
-fn trying(new: NewSecret, look: Option<Look>) -> RenewalState {
-    RenewalState { attempt: Some(Attempt::New(Box::new(new))), look, ..RenewalState::default() }
+fn trying(new: NewSecret, look: Option<CredentialLook>) -> RenewalState {
+    RenewalState { attempt: Some(RenewalAttempt::New(Box::new(new))), look, ..RenewalState::default() }
 }
 
-fn at_rest(look: Look) -> RenewalState {
+fn at_rest(look: CredentialLook) -> RenewalState {
     RenewalState { look: Some(look), ..RenewalState::default() }
 }
 
-fn next(state: &RenewalState, up: TimeDelta) -> Next {
+fn next(state: &RenewalState, up: TimeDelta) -> RenewalStep {
     target().next(state, up)
 }
 
 #[test]
 fn a_secret_is_created_when_it_is_due_after_a_fresh_look() {
-    assert_eq!(next(&RenewalState::default(), ZERO), Next::Look);
-    assert_eq!(next(&at_rest(due()), minutes(5)), Next::Create);
-    assert_eq!(next(&at_rest(due()), minutes(6)), Next::Look, "the look is old");
-    let early = Look { at: at(100), ..due() };
-    assert_eq!(next(&at_rest(early.clone()), minutes(5)), Next::Wait(LOOK_EVERY));
-    assert_eq!(next(&at_rest(early), LOOK_EVERY), Next::Look);
+    assert_eq!(next(&RenewalState::default(), ZERO), RenewalStep::Look);
+    assert_eq!(next(&at_rest(due()), minutes(5)), RenewalStep::Create);
+    assert_eq!(next(&at_rest(due()), minutes(6)), RenewalStep::Look, "the look is old");
+    let early = CredentialLook { at: at(100), ..due() };
+    assert_eq!(next(&at_rest(early.clone()), minutes(5)), RenewalStep::Wait(LOOK_EVERY));
+    assert_eq!(next(&at_rest(early), LOOK_EVERY), RenewalStep::Look);
 }
 
 #[test]
 fn at_most_three_secrets_are_created_in_a_day() {
     let mut three = due();
     three.listed.extend([3, 4].map(|nth| (key(nth), listed(nth, OURS, 140))));
-    assert_eq!(next(&at_rest(three), ZERO), Next::Wait(LOOK_EVERY), "as Entra lists them");
+    assert_eq!(next(&at_rest(three), ZERO), RenewalStep::Wait(LOOK_EVERY), "as Entra lists them");
 
     let mut state = at_rest(due());
     state.created = vec![ZERO, ZERO, ZERO];
-    assert_eq!(next(&state, ZERO), Next::Wait(LOOK_EVERY), "as this process remembers them");
+    assert_eq!(next(&state, ZERO), RenewalStep::Wait(LOOK_EVERY), "as this process remembers them");
     let later = TimeDelta::days(1);
-    state.look = Some(Look { up: later, ..due() });
-    assert_eq!(next(&state, later), Next::Create);
+    state.look = Some(CredentialLook { up: later, ..due() });
+    assert_eq!(next(&state, later), RenewalStep::Create);
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn a_new_secret_is_probed_each_minute_for_a_quarter_of_an_hour() {
     let mut up = ZERO;
     let mut probes = 0;
     while !new.is_settled() {
-        assert_eq!(next(&trying_same(&new), up), Next::Probe);
+        assert_eq!(next(&trying_same(&new), up), RenewalStep::Probe);
         new.note(CredentialVerdict::Accepted, up);
         probes += 1;
         if !new.is_settled() {
-            assert_eq!(next(&trying_same(&new), up), Next::Wait(up + minutes(1)));
+            assert_eq!(next(&trying_same(&new), up), RenewalStep::Wait(up + minutes(1)));
         }
         up += minutes(1);
     }
@@ -122,29 +122,33 @@ fn a_rejection_begins_the_probes_again_and_a_missing_answer_does_not() {
 #[test]
 fn a_secret_that_does_not_settle_within_an_hour_is_removed() {
     let state = trying(new_secret(), Some(due()));
-    assert_eq!(next(&state, minutes(59)), Next::Probe);
-    assert_eq!(next(&state, minutes(60)), Next::Remove(key(2), Reason::NotSettled));
-    let state = trying(settled(), Some(Look { up: minutes(61), ..due() }));
-    assert_eq!(next(&state, minutes(61)), Next::Save, "a settled one is kept");
+    assert_eq!(next(&state, minutes(59)), RenewalStep::Probe);
+    assert_eq!(next(&state, minutes(60)), RenewalStep::Remove(key(2), Reason::NotSettled));
+    let state = trying(settled(), Some(CredentialLook { up: minutes(61), ..due() }));
+    assert_eq!(next(&state, minutes(61)), RenewalStep::Save, "a settled one is kept");
 }
 
 #[test]
 fn a_settled_secret_is_saved_only_after_another_look() {
-    let saved_at = |look: Option<Look>, up| next(&trying(settled(), look), up);
-    assert_eq!(saved_at(None, minutes(16)), Next::Look);
-    assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(16)), Next::Save);
-    assert_eq!(saved_at(Some(Look { up: minutes(16), ..due() }), minutes(22)), Next::Look, "the look is old");
+    let saved_at = |look: Option<CredentialLook>, up| next(&trying(settled(), look), up);
+    assert_eq!(saved_at(None, minutes(16)), RenewalStep::Look);
+    assert_eq!(saved_at(Some(CredentialLook { up: minutes(16), ..due() }), minutes(16)), RenewalStep::Save);
+    assert_eq!(
+        saved_at(Some(CredentialLook { up: minutes(16), ..due() }), minutes(22)),
+        RenewalStep::Look,
+        "the look is old"
+    );
 
-    let mut changed = trying(settled(), Some(Look { up: minutes(16), ..due() }));
+    let mut changed = trying(settled(), Some(CredentialLook { up: minutes(16), ..due() }));
     changed.must_look = true;
-    assert_eq!(next(&changed, minutes(16)), Next::Look, "something changed");
+    assert_eq!(next(&changed, minutes(16)), RenewalStep::Look, "something changed");
 
     let renewed = vec![version("v2", Some(key(3)), 140), version("v1", Some(key(1)), 0)];
     let by_another = look(renewed, vec![listed(2, OURS, 140), listed(3, OURS, 140)], &[3]);
-    let by_another = Look { up: minutes(16), at: at(140), ..by_another };
-    assert_eq!(saved_at(Some(by_another), minutes(16)), Next::Remove(key(2), Reason::NotNeeded));
-    let late = Look { up: minutes(16), at: at(140) + SAVED_WITHIN, ..due() };
-    assert_eq!(saved_at(Some(late), minutes(16)), Next::Remove(key(2), Reason::NotSaved));
+    let by_another = CredentialLook { up: minutes(16), at: at(140), ..by_another };
+    assert_eq!(saved_at(Some(by_another), minutes(16)), RenewalStep::Remove(key(2), Reason::NotNeeded));
+    let late = CredentialLook { up: minutes(16), at: at(140) + SAVED_WITHIN, ..due() };
+    assert_eq!(saved_at(Some(late), minutes(16)), RenewalStep::Remove(key(2), Reason::NotSaved));
 }
 
 #[test]
@@ -153,35 +157,35 @@ fn a_superseded_secret_is_removed_only_while_entra_accepts_the_held_one() {
     let both = || vec![listed(1, OURS, 0), listed(2, OURS, 140)];
     let after = |accepted| {
         let look = look(versions.clone(), both(), &[2]);
-        at_rest(Look { at: at(147), held_is_accepted: accepted, ..look })
+        at_rest(CredentialLook { at: at(147), held_is_accepted: accepted, ..look })
     };
-    assert_eq!(next(&after(None), ZERO), Next::TryHeld);
-    assert_eq!(next(&after(Some(true)), ZERO), Next::Remove(key(1), Reason::Superseded));
-    assert_eq!(next(&after(Some(true)), minutes(6)), Next::Look, "the look is old");
-    assert_eq!(next(&after(Some(false)), minutes(6)), Next::Wait(LOOK_EVERY));
+    assert_eq!(next(&after(None), ZERO), RenewalStep::TryHeld);
+    assert_eq!(next(&after(Some(true)), ZERO), RenewalStep::Remove(key(1), Reason::Superseded));
+    assert_eq!(next(&after(Some(true)), minutes(6)), RenewalStep::Look, "the look is old");
+    assert_eq!(next(&after(Some(false)), minutes(6)), RenewalStep::Wait(LOOK_EVERY));
 }
 
 #[test]
 fn a_lost_creation_is_looked_for_until_the_list_must_show_it() {
-    let lost = || Attempt::Lost { name: "perennial vault/app-secret 1".to_owned(), up: ZERO };
+    let lost = || RenewalAttempt::Lost { name: "perennial vault/app-secret 1".to_owned(), up: ZERO };
     let mut state =
         RenewalState { attempt: Some(lost()), look: Some(due()), must_look: true, ..RenewalState::default() };
-    assert_eq!(next(&state, minutes(1)), Next::Look);
+    assert_eq!(next(&state, minutes(1)), RenewalStep::Look);
     let seen_at = |up, found: &[ListedSecret]| {
-        let mut look = Look { up, ..due() };
+        let mut look = CredentialLook { up, ..due() };
         look.listed.extend(found.iter().map(|one| (one.key_id, one.clone())));
         look
     };
     state.learn(seen_at(minutes(1), &[]), &target());
-    assert_eq!(next(&state, minutes(1)), Next::Wait(SETTLED_AFTER), "the list may lag");
-    assert_eq!(next(&state, minutes(15)), Next::Look);
+    assert_eq!(next(&state, minutes(1)), RenewalStep::Wait(SETTLED_AFTER), "the list may lag");
+    assert_eq!(next(&state, minutes(15)), RenewalStep::Look);
     state.learn(seen_at(minutes(15), &[]), &target());
     assert!(state.attempt.is_none(), "nothing was created");
 
     state.attempt = Some(lost());
     state.must_look = true;
     state.learn(seen_at(minutes(2), &[listed(5, "perennial vault/app-secret 1", 140)]), &target());
-    assert_eq!(next(&state, minutes(2)), Next::Remove(key(5), Reason::AnswerLost));
+    assert_eq!(next(&state, minutes(2)), RenewalStep::Remove(key(5), Reason::AnswerLost));
 }
 
 #[test]
@@ -191,14 +195,14 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
     let with = |newest: Option<Version>, at: Timestamp| {
         let versions = newest.into_iter().chain([version("v1", Some(key(1)), 0)]).collect();
         let all = vec![listed(1, OURS, 0), listed(2, OURS, 140), listed(3, OURS, 140)];
-        Look { up: minutes(17), at, ..look(versions, all, &[1, 3]) }
+        CredentialLook { up: minutes(17), at, ..look(versions, all, &[1, 3]) }
     };
     state.learn(with(Some(version("v2", Some(key(2)), 140)), at(140)), &target());
     assert!(state.attempt.is_none() && state.troubles.is_empty());
 
     state = trying(lost(), None);
     state.learn(with(None, at(140)), &target());
-    assert_eq!(next(&state, minutes(17)), Next::Save);
+    assert_eq!(next(&state, minutes(17)), RenewalStep::Save);
 
     // The lost save may still arrive, so the secret is not removed.
     for (case, newest, at) in [
@@ -214,7 +218,7 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
 #[test]
 fn a_secret_that_somebody_removed_before_it_was_saved_is_given_up() {
     let mut state = trying(settled(), None);
-    let mut look = Look { up: minutes(16), ..due() };
+    let mut look = CredentialLook { up: minutes(16), ..due() };
     look.listed.remove(&key(2));
     state.learn(look.clone(), &target());
     assert!(state.attempt.is_none() && state.troubles.contains_key(&Part::Renewing));
@@ -231,16 +235,16 @@ fn waits_double_up_to_an_hour_while_a_part_fails() {
         .map(|_| {
             state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
             state.succeeded(Part::Looking);
-            let Next::Wait(until) = next(&state, ZERO) else { panic!("it waits") };
+            let RenewalStep::Wait(until) = next(&state, ZERO) else { panic!("it waits") };
             until.num_minutes()
         })
         .collect();
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     state.hurry();
-    assert_eq!(next(&state, ZERO), Next::Look);
+    assert_eq!(next(&state, ZERO), RenewalStep::Look);
     state.succeeded(Part::Renewing);
     state.failed(Part::Renewing, failure(Remedy::Retry, "x"), at(0), ZERO);
-    assert_eq!(next(&state, ZERO), Next::Wait(minutes(1)), "the waits begin again");
+    assert_eq!(next(&state, ZERO), RenewalStep::Wait(minutes(1)), "the waits begin again");
 }
 
 #[test]
@@ -258,9 +262,9 @@ fn a_failure_keeps_its_beginning_and_ends_with_its_part() {
 fn another_writer_is_told_instead_of_more_secrets() {
     let mut state = RenewalState::default();
     let by_hand = vec![version("v2", None, 141), version("v1", Some(key(2)), 140)];
-    let look = Look { at: at(142), ..look(by_hand, vec![listed(2, OURS, 140)], &[]) };
+    let look = CredentialLook { at: at(142), ..look(by_hand, vec![listed(2, OURS, 140)], &[]) };
     state.learn(look, &target());
-    assert_eq!(next(&state, ZERO), Next::Wait(LOOK_EVERY));
+    assert_eq!(next(&state, ZERO), RenewalStep::Wait(LOOK_EVERY));
     let summary = &state.troubles[&Part::Renewing].failure.summary;
     assert!(summary.contains("another writer replaced the renewed client secret of version v1"), "{summary}");
 }

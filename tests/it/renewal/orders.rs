@@ -11,8 +11,8 @@ use chrono::TimeDelta;
 use perennial::net::no_response::NoResponse;
 use perennial::ports::directory::{Caller, Directory as _};
 use perennial::process::clock::Clock;
-use perennial::renewal::schedule::Next;
-use perennial::renewal::state::{Accepted, Attempt, NewSecret, RenewalState};
+use perennial::renewal::schedule::RenewalStep;
+use perennial::renewal::state::{Accepted, NewSecret, RenewalAttempt, RenewalState};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::tags::Tags;
 use uuid::Uuid;
@@ -94,7 +94,7 @@ async fn by_hand(world: World, partner: Partner) {
 async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
     for _ in 0..8 {
         let next = renewer.target.next(&state, renewer.clock.uptime());
-        if matches!(next, Next::Wait(_) | Next::Probe) {
+        if matches!(next, RenewalStep::Wait(_) | RenewalStep::Probe) {
             return;
         }
         renewer.step(&mut state, &next).await;
@@ -121,7 +121,7 @@ async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
         probed: Some(up - TimeDelta::seconds(1)),
         was_sent: false,
     };
-    RenewalState { attempt: Some(Attempt::New(Box::new(new))), ..RenewalState::default() }
+    RenewalState { attempt: Some(RenewalAttempt::New(Box::new(new))), ..RenewalState::default() }
 }
 
 fn finished<T>(task: impl Future<Output = T>) -> T {
