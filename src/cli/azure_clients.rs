@@ -11,6 +11,7 @@ use super::Stop;
 use crate::alert::notifier::Outbound;
 use crate::azure::credential;
 use crate::azure::entra::Entra;
+use crate::azure::graph::Graph;
 use crate::azure::host_assertions::HostAssertions;
 use crate::azure::identity::Identity;
 use crate::azure::key_vault::KeyVault;
@@ -21,8 +22,10 @@ use crate::net::calls::Calls;
 use crate::net::http::{Http, HttpError};
 use crate::process::clock::Clock;
 use crate::process::file::FileError;
+use crate::renewal::renewer::Renewer;
+use crate::renewal::schedule::Target;
 use crate::rotation::holds::Hold;
-use crate::rotation::rotate::Rotator;
+use crate::rotation::rotate::{Rotator, own_scope};
 use crate::rotation::schedule::Timing;
 use crate::rotation::turns::Turns;
 use crate::token::managed::ManagedToken;
@@ -36,6 +39,11 @@ pub struct AzureClients {
     entra: Arc<Entra>,
     vault: Arc<KeyVault>,
     partner_center: Arc<PartnerCenter>,
+    graph: Arc<Graph>,
+    /// The base address of Microsoft Graph, for messages.
+    graph_address: String,
+    /// The client id of the identity that reads the vault, if the configuration names it.
+    vault_client_id: Option<Arc<str>>,
     /// The counts of calls, for the metrics.
     pub calls: Arc<Calls>,
     http: Arc<Http>,
@@ -60,14 +68,24 @@ impl AzureClients {
         let http = Arc::new(Http::new(roots, true).map_err(|error| stop(config, error))?);
         let calls = Arc::new(Calls::default());
         let cloud = config.cloud.clone();
+        let entra = Arc::new(Entra::new(
+            cloud.authority.clone(),
+            HostAssertions::new(config.host.clone(), cloud.name, calls.clone()),
+            http.clone(),
+            calls.clone(),
+        ));
         Ok(Self {
             identity: identity.name(),
-            entra: Arc::new(Entra::new(
-                cloud.authority.clone(),
-                HostAssertions::new(config.host.clone(), cloud.name, calls.clone()),
+            graph: Arc::new(Graph::new(
+                cloud.clone(),
+                identity.clone(),
+                entra.clone(),
                 http.clone(),
                 calls.clone(),
             )),
+            graph_address: cloud.graph.as_str().to_owned(),
+            vault_client_id: identity.app().1.map(Arc::from),
+            entra,
             partner_center: Arc::new(PartnerCenter::new(
                 cloud.partner_center.clone(),
                 http.clone(),
@@ -105,6 +123,27 @@ impl AzureClients {
         &self.vault
     }
 
+    /// Returns the renewer of a token's app, if the app is renewed.
+    pub fn renewer(&self, grant: &ManagedToken, command: &'static str) -> Option<AzureRenewer> {
+        let app = &grant.app;
+        let (policy, at) = (app.renew.clone()?, app.credential.in_vault()?.clone());
+        Some(Renewer {
+            issuer: self.entra.clone(),
+            vault: self.vault.clone(),
+            directory: self.graph.clone(),
+            clock: self.clock.clone(),
+            app: app.clone(),
+            name: app.name.clone().unwrap_or_else(|| grant.name.as_str().into()),
+            target: Target { at, policy, is_forced: false },
+            tenant: app.home_tenant.clone().unwrap_or_else(|| grant.tenant_id.clone()),
+            graph: self.graph_address.clone(),
+            vault_client_id: self.vault_client_id.clone(),
+            scope: own_scope(&grant.scope),
+            command,
+            turns: self.turns.clone(),
+        })
+    }
+
     /// Returns a rotator for one token. The rotator records the name of the running command.
     pub fn rotator(&self, grant: &ManagedToken, command: &'static str) -> AzureRotator {
         Rotator {
@@ -122,6 +161,9 @@ impl AzureClients {
         }
     }
 }
+
+/// The renewer of an app that uses these clients.
+pub type AzureRenewer = Renewer<Arc<Entra>, Arc<KeyVault>, Arc<Graph>>;
 
 /// Whether this is a virtual machine in Azure. Sends one request to the metadata service and waits for at most a
 /// second. The service rejects this request, and the rejection counts as an answer. Some networks accept every

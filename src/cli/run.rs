@@ -3,6 +3,7 @@
 //! Owns the parts of the daemon's process: one task per token, the server, the alerts, the signals, and the shutdown.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,7 +12,7 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::azure_clients::AzureClients;
+use super::azure_clients::{AzureClients, AzureRenewer};
 use super::signals::{listen, stopped};
 use super::{ExitCode, Global, Stop, load};
 use crate::alert::notifier;
@@ -21,6 +22,7 @@ use crate::process::clock::Clock;
 use crate::serve::http::Extras;
 use crate::serve::{http, systemd};
 use crate::status::journal::keep_journal;
+use crate::token::managed::ManagedToken;
 
 /// Examples for the help text.
 pub const EXAMPLES: &str = "\
@@ -63,6 +65,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     // From here on, only the rotator of a token holds its configuration.
     let tokens = std::mem::take(&mut config.tokens);
     let here = tokens[0].deployment.clone();
+    let renewers = renewers(&peers, &tokens);
     let rotators: Vec<_> = tokens.into_iter().map(|grant| peers.rotator(&grant, "run")).collect();
     let sinks = config.alerts.iter().map(|sink| sink.name.clone());
     let mut daemon = Daemon::new(rotators, &clock, |board| board.with_sinks(sinks));
@@ -70,6 +73,8 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
         let notifier = Notifier { sink: sink.clone(), here: here.clone(), outbound: peers.outbound() };
         daemon.notify_by(notifier::keep_told(notifier, daemon.board().clone(), place));
     }
+    let renewed_apps = renewers.len();
+    renewers.into_iter().for_each(|renewer| daemon.renew_by(renewer));
     daemon.notify_by(keep_journal(daemon.board().clone()));
     if let Some(heartbeat) = config.heartbeat.clone() {
         daemon.notify_by(notifier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));
@@ -82,6 +87,7 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
         event = "started",
         version = env!("CARGO_PKG_VERSION"),
         tokens = daemon.tokens(),
+        renewed_apps,
         alert_sinks = config.alerts.len(),
         heartbeat = config.heartbeat.is_some(),
         vault_identity = config.vault.identity.name()
@@ -113,6 +119,17 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
     let _ended = serving.await;
     info!(event = "stopped");
     Ok(ExitCode::Done)
+}
+
+/// Returns one renewer for each renewed app.
+fn renewers(peers: &AzureClients, tokens: &[ManagedToken]) -> Vec<AzureRenewer> {
+    let mut found: Vec<AzureRenewer> = Vec::new();
+    for renewer in tokens.iter().filter_map(|grant| peers.renewer(grant, "run")) {
+        if found.iter().all(|known| !Arc::ptr_eq(&known.app, &renewer.app)) {
+            found.push(renewer);
+        }
+    }
+    found
 }
 
 /// Binds the address before any other part starts. Logs the port if the system chose it.

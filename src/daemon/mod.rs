@@ -97,7 +97,7 @@ impl Daemon {
         V: Vault + Send + Sync + 'static,
         D: Directory + Send + Sync + 'static,
     {
-        let uses = |of: &Snapshot| of.grant.app == renewer.app;
+        let uses = |of: &Snapshot| Arc::ptr_eq(&of.grant.app, &renewer.app);
         let places = self.board.read(|all| (0..all.len()).filter(|place| uses(&all[*place])).collect());
         let (publish, clock) = (self.board.renewal_publisher(places), self.clock.clone());
         let target = renewer.target.clone();

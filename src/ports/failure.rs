@@ -108,11 +108,13 @@ pub enum Kind {
     AppCertificateUnregistered,
     /// Perennial could not renew the app's credential.
     AppCredentialRenewalFailed,
+    /// A client secret appeared on the app that nobody known made.
+    AppCredentialUnknown,
 }
 
 impl Kind {
     /// All kinds. Metrics start a counter for each kind, and documentation tests check that every kind is described.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::NeverSignedIn,
         Self::LoginRequired,
         Self::MfaRequired,
@@ -144,6 +146,7 @@ impl Kind {
         Self::SecretDeleted,
         Self::AppCertificateUnregistered,
         Self::AppCredentialRenewalFailed,
+        Self::AppCredentialUnknown,
     ];
 
     /// The kind's name in metrics, alerts, tags and the runbook.
@@ -180,6 +183,7 @@ impl Kind {
             Self::SecretDeleted => "secret_deleted",
             Self::AppCertificateUnregistered => "app_certificate_unregistered",
             Self::AppCredentialRenewalFailed => "app_credential_renewal_failed",
+            Self::AppCredentialUnknown => "app_credential_unknown",
         }
     }
 
@@ -191,6 +195,7 @@ impl Kind {
             | Self::AppSecretExpiring
             | Self::AppCertificateUnregistered
             | Self::AppCredentialRenewalFailed
+            | Self::AppCredentialUnknown
             | Self::NoRefreshToken => "an Entra administrator of the tenant",
             Self::PartnerCenterRefused => "a Partner Center administrator",
             Self::VaultRefused
@@ -254,6 +259,7 @@ impl Kind {
             Self::SecretDeleted => "The token's secret was deleted",
             Self::AppCertificateUnregistered => "Newest app credential not accepted by Entra",
             Self::AppCredentialRenewalFailed => "App credential renewal failed",
+            Self::AppCredentialUnknown => "Unknown client secret on the app",
         }
     }
 

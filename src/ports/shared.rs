@@ -6,10 +6,12 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::client::{AppSignIn, VaultCertificate};
+use super::directory::{Caller, CreatedSecret, Directory, DirectoryError, Registration};
 use super::{
     Acceptance, Certificates, IdentityExpiry, Issuer, IssuerError, RefreshRequest, RefreshResponse, Resource,
     ResourceError, SecretUpdate, Vault, VaultError,
 };
+use crate::process::clock::Timestamp;
 use crate::token::AccessToken;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
@@ -86,6 +88,38 @@ impl<T: Vault + Send + Sync> Vault for Arc<T> {
         id: Uuid,
     ) -> Result<(), VaultError> {
         (**self).update(at, version, change, id).await
+    }
+}
+
+impl<T: Directory + Send + Sync> Directory for Arc<T> {
+    async fn registration(
+        &self,
+        caller: &Caller<'_>,
+        client_id: &str,
+        id: Uuid,
+    ) -> Result<Registration, DirectoryError> {
+        (**self).registration(caller, client_id, id).await
+    }
+
+    async fn add_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        name: &str,
+        ends: Timestamp,
+        id: Uuid,
+    ) -> Result<CreatedSecret, DirectoryError> {
+        (**self).add_secret(caller, object_id, name, ends, id).await
+    }
+
+    async fn remove_secret(
+        &self,
+        caller: &Caller<'_>,
+        object_id: Uuid,
+        key_id: Uuid,
+        id: Uuid,
+    ) -> Result<(), DirectoryError> {
+        (**self).remove_secret(caller, object_id, key_id, id).await
     }
 }
 

@@ -259,12 +259,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let Some(object_id) = state.look.as_ref().map(|look| look.object_id) else { return Ok(()) };
         let proof = ClientProof::Secret(held.stored.value);
         let caller = self.caller(&held.client_id, &proof);
+        // After a failure, another look shows whether the secret is gone.
+        state.must_look = true;
         let removed = self.directory.remove_secret(&caller, object_id, key_id, id).await;
         removed.map_err(|error| error.failure(&self.subject(&held.client_id)))?;
         info!(event = "client_secret_removed", app = %self.name, %key_id, reason = reason.text());
         if let Some(look) = &mut state.look {
             look.listed.remove(&key_id);
         }
+        state.must_look = false;
         state.succeeded(Part::Removing);
         if let Some(RenewalAttempt::Unwanted { .. }) = state.attempt.take_if(|attempt| attempt.is_of(key_id))
             && reason.is_failure()

@@ -71,7 +71,9 @@ impl Target {
                 let again = *asked + SETTLED_AFTER;
                 if state.must_look || again <= up { RenewalStep::Look } else { RenewalStep::Wait(again) }
             }
-            Some(RenewalAttempt::Unwanted { .. }) if state.look.is_none() => RenewalStep::Look,
+            Some(RenewalAttempt::Unwanted { .. }) if state.must_look || state.look.is_none() => {
+                RenewalStep::Look
+            }
             Some(RenewalAttempt::Unwanted { key_id, reason }) => RenewalStep::Remove(*key_id, *reason),
             Some(RenewalAttempt::New(new)) => {
                 self.next_of_new(new, state.look.as_ref().filter(|_| !state.must_look), up)
@@ -150,6 +152,8 @@ impl RenewalState {
                     None => None,
                 }
             }
+            // A secret that the list shows later is an orphan.
+            Some(RenewalAttempt::Unwanted { key_id, .. }) if look.listed(key_id).is_none() => None,
             Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
                 self.succeeded(Part::Renewing);
                 None

@@ -33,7 +33,7 @@ mod redeeming;
 mod saving;
 mod turn;
 
-pub(crate) use self::credential::{AppCredential, read_client_id};
+pub(crate) use self::credential::{AppCredential, own_scope, read_client_id};
 
 /// Carries out the steps for one token.
 #[derive(Debug)]

@@ -207,7 +207,8 @@ impl Symptom {
             Kind::AppSecretExpiring
             | Kind::AppSecretExpiryUnknown
             | Kind::AppCertificateUnregistered
-            | Kind::AppCredentialRenewalFailed => Cause::app(of),
+            | Kind::AppCredentialRenewalFailed
+            | Kind::AppCredentialUnknown => Cause::app(of),
             _ => Cause::token(&of.grant.secret),
         };
         Self { kind, cause, remedy, since, summary, action: None, trace: Trace::default() }
@@ -282,6 +283,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         let summary = "another writer keeps replacing this secret".to_owned();
         add(Kind::ForeignWriter, Remedy::Operator, writer.since, summary);
     }
+    found.extend(credential::renewal(of));
     found.extend(credential::identity_expiring(of, now));
     found
 }

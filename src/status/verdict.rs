@@ -93,6 +93,7 @@ fn keeps_from_use(kind: Kind) -> bool {
         Kind::AppSecretExpiring
             | Kind::AppSecretExpiryUnknown
             | Kind::AppCredentialRenewalFailed
+            | Kind::AppCredentialUnknown
             | Kind::IdentityUnverified
             | Kind::SameRefreshToken
             | Kind::ForeignWriter

@@ -116,6 +116,10 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             || format!("compare the app's secrets with the vault: `az ad app credential list --id {app}`"),
             str::to_owned,
         ),
+        (None, Kind::AppCredentialUnknown) => format!(
+            "find out who made the secret: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if nobody knows it, remove it: `az ad app credential delete --id {app} --key-id {}`; if it belongs there, add its key id to known in `renew`",
+            stranger(of)
+        ),
         // Entra may also have rejected the vault's identity, and then the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
@@ -153,6 +157,12 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         (None, Kind::ClockSkew) => CLOCK.into(),
         (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
     }
+}
+
+/// The id of the first secret on the app that nobody known made.
+fn stranger(of: &Snapshot) -> String {
+    let first = of.renewal.as_ref().and_then(|renewal| renewal.strangers.first());
+    first.map_or_else(|| "KEY_ID".to_owned(), |one| one.key_id.to_string())
 }
 
 /// The action before the app's credential expires.

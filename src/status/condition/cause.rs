@@ -95,7 +95,8 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
         Kind::AppSecretExpiring => vec![Cause::app(of), Cause::identity(of)],
         Kind::AppSecretExpiryUnknown
         | Kind::AppCertificateUnregistered
-        | Kind::AppCredentialRenewalFailed => vec![Cause::app(of)],
+        | Kind::AppCredentialRenewalFailed
+        | Kind::AppCredentialUnknown => vec![Cause::app(of)],
         Kind::AppCredentialRefused | Kind::AppMisconfigured | Kind::UnknownCode => {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }

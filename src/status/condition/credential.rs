@@ -7,11 +7,15 @@ use chrono::TimeDelta;
 use super::{Cause, Symptom};
 use crate::ports::failure::{Kind, Remedy, Trace};
 use crate::process::clock::{Timestamp, rfc3339};
+use crate::process::text;
 use crate::rotation::state::OlderCredential;
 use crate::status::snapshot::Snapshot;
 
 /// The warning comes this long before a credential expires, which leaves time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
+
+/// The largest number of unknown secrets that a message names.
+const NAMED: usize = 3;
 
 /// The time that a new credential may take to reach all of Entra's servers.
 const SETTLES: TimeDelta = TimeDelta::minutes(15);
@@ -22,6 +26,8 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     let noun = credential.noun();
     let mut found = Vec::new();
     match of.app_secret_expires {
+        // A renewal has a condition of its own.
+        _ if of.grant.app.renew.is_some() => {}
         Some(at) if at - EXPIRY_WARNING <= now => {
             let summary = format!("the app's {noun} expires at {}", rfc3339(at));
             found.push((Kind::AppSecretExpiring, at - EXPIRY_WARNING, summary));
@@ -43,6 +49,40 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
         (Kind::AppCertificateUnregistered, older.created + SETTLES, summary)
     }));
     found
+}
+
+/// Returns the conditions of the renewal of the app's credential.
+pub(super) fn renewal(of: &Snapshot) -> Vec<Symptom> {
+    let Some(report) = of.renewal.as_deref() else { return Vec::new() };
+    let symptom = |kind, remedy, since, summary| Symptom::own(kind, remedy, since, of, summary);
+    let failed = report.trouble.as_ref().map(|trouble| {
+        let failure = &trouble.failure;
+        let until =
+            report.ends.map_or_else(String::new, |at| format!("; the secret in use ends at {}", rfc3339(at)));
+        let (kind, summary) = (Kind::AppCredentialRenewalFailed, format!("{}{until}", failure.summary));
+        let action = failure.action.as_deref().map(Arc::from);
+        Symptom {
+            action,
+            trace: failure.trace.clone(),
+            ..symptom(kind, failure.remedy, trouble.since, summary)
+        }
+    });
+    let unknown = report.strangers.iter().filter_map(|one| one.starts).min().map(|since| {
+        let names = report.strangers.iter().take(NAMED).map(|one| {
+            let name =
+                one.name.as_deref().map_or_else(String::new, |name| format!(" ({})", text::shown(name)));
+            format!("{}{name}", one.key_id)
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        let more = match report.strangers.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let summary =
+            format!("a client secret appeared on the app that Perennial did not create: {names}{more}");
+        symptom(Kind::AppCredentialUnknown, Remedy::Operator, since, summary)
+    });
+    failed.into_iter().chain(unknown).collect()
 }
 
 /// Returns the condition of an identity for Key Vault whose credential expires soon. All tokens share one incident.

@@ -33,6 +33,7 @@ pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelt
         | Kind::PartnerCenterRefused => Severity::Critical,
         Kind::AppSecretExpiring
         | Kind::AppCertificateUnregistered
+        | Kind::AppCredentialRenewalFailed
         | Kind::EntraUnreachable
         | Kind::EntraThrottled
         | Kind::UnknownCode
@@ -49,7 +50,7 @@ pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelt
             }
         }
         Kind::AppSecretExpiryUnknown
-        | Kind::AppCredentialRenewalFailed
+        | Kind::AppCredentialUnknown
         | Kind::IdentityUnverified
         | Kind::SameRefreshToken
         | Kind::ForeignWriter
