@@ -23,6 +23,7 @@ pub mod azure_clients;
 pub mod signals;
 pub mod status;
 pub mod verify;
+pub mod credential;
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -113,6 +114,9 @@ pub enum Verb {
     /// Redeem each token and show whose it is and whether Partner Center accepts it
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Show the credentials of the apps, or renew one
+    #[command(after_help = credential::EXAMPLES)]
+    Credential(credential::CredentialArgs),
     /// Write a first configuration from flags, from the vault and from your answers
     #[command(after_help = init::EXAMPLES)]
     Init(init::InitArgs),
@@ -277,6 +281,7 @@ pub fn main() -> process::ExitCode {
             Verb::Login(args) => login::run(args, &cli.global).await,
             Verb::AccessToken(args) => access_token::run(args, &cli.global).await,
             Verb::Verify(args) => verify::run(args, &cli.global).await,
+            Verb::Credential(args) => Box::pin(credential::run(args, &cli.global)).await,
             Verb::Init(args) => init::run(args, &cli.global).await,
             Verb::Check(args) => Box::pin(check::run(args, &cli.global)).await,
             Verb::Health(args) => health::run(args, &cli.global).await,

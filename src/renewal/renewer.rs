@@ -25,7 +25,7 @@ use crate::token::app::{ManagedApp, RenewIdentity};
 use crate::token::version::{ClientSecretOrigin, NewVersion, Stored};
 
 /// Renews the client secret of one app.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Renewer<I, V, D> {
     /// The authorization server, at which secrets are tried.
     pub issuer: I,
@@ -64,27 +64,21 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     /// Carries out one step. A failure is recorded in the state.
     pub async fn step(&self, state: &mut RenewalState, next: &RenewalStep) {
         let id = Uuid::new_v4();
-        let failed = match next {
-            RenewalStep::Wait(_) => None,
-            RenewalStep::Look => self
-                .look(id)
-                .await
-                .map(|look| state.learn(look, &self.target))
-                .err()
-                .map(|e| (Part::Looking, e)),
-            RenewalStep::Create => {
-                self.create(state, id).await.err().map(|failure| (Part::Renewing, failure))
+        let (part, done) = match next {
+            RenewalStep::Wait(_) => return,
+            RenewalStep::Look => {
+                let looked = self.look(id).await;
+                (Part::Looking, looked.map(|(_, look)| state.learn(look, &self.target)))
             }
-            RenewalStep::Probe => self.probe(state, id).await.err().map(|failure| (Part::Renewing, failure)),
-            RenewalStep::Save => self.save(state, id).await.err().map(|failure| (Part::Renewing, failure)),
-            RenewalStep::TryHeld => {
-                self.try_held(state, id).await.err().map(|failure| (Part::Removing, failure))
-            }
+            RenewalStep::Create => (Part::Renewing, self.create(state, id).await),
+            RenewalStep::Probe => (Part::Renewing, self.probe(state, id).await),
+            RenewalStep::Save => (Part::Renewing, self.save(state, id).await),
+            RenewalStep::TryHeld => (Part::Removing, self.try_held(state, id).await),
             RenewalStep::Remove(key_id, reason) => {
-                self.remove(state, *key_id, *reason, id).await.err().map(|failure| (Part::Removing, failure))
+                (Part::Removing, self.remove(state, *key_id, *reason, id).await)
             }
         };
-        if let Some((part, failure)) = failed {
+        if let Err(failure) = done {
             warn!(event = "renewal_step_failed", app = %self.name, reason = failure.summary);
             state.failed(part, failure, self.clock.now(), self.clock.uptime());
         }
@@ -102,11 +96,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         Ok(HeldSecret { stored, client_id })
     }
 
-    /// Reads the vault and the app registration.
+    /// Reads the vault and the app registration. Also returns the app's client id.
     ///
     /// # Errors
     /// Returns why one of them could not be read.
-    pub async fn look(&self, id: Uuid) -> Result<CredentialLook, Failure> {
+    pub async fn look(&self, id: Uuid) -> Result<(String, CredentialLook), Failure> {
         let (up, at) = (self.clock.uptime(), &self.target.at);
         let held = self.held(id).await?;
         let newest = held.stored.version.clone();
@@ -119,7 +113,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let now = self.clock.now();
         // A removal must never be early. So the earlier one of two times counts.
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
-        Ok(CredentialLook::of((up, now), newest, versions, held.stored.value.expose_secret(), registration))
+        let value = held.stored.value.expose_secret();
+        Ok((held.client_id.clone(), CredentialLook::of((up, now), newest, versions, value, registration)))
     }
 
     /// What a message about the app names.

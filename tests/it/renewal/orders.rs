@@ -103,7 +103,7 @@ async fn steps(renewer: WorldRenewer, mut state: RenewalState) {
 
 /// The state of an instance that has created a secret and tried it for long enough.
 async fn settled(renewer: &WorldRenewer, partner: &Partner) -> RenewalState {
-    let look = renewer.look(Uuid::nil()).await.expect("a look");
+    let (_, look) = renewer.look(Uuid::nil()).await.expect("a look");
     let (name, ends) = (perennial::renewal::look::prefix(&renewer.target.at), look.at + TimeDelta::days(180));
     let name = format!("{name}{:x}", secrets_of(renewer.vault.world(), partner).len());
     let created =
