@@ -138,7 +138,7 @@ fn successor(version: &Version) {
         rotation_id: perennial::token::rotation_id(),
     };
     let (new, _) =
-        NewVersion::compose(RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
+        NewVersion::compose(&RefreshToken::new(CANARY), Duration::from_secs(3650 * 86_400), &provenance);
     assert!(new.tags.len() <= perennial::token::version::MAX_TAGS);
     keeps_silent(&new.value, &[CANARY]);
 }

@@ -116,9 +116,9 @@ pub async fn run(args: CredentialArgs, global: &Global) -> Result<ExitCode, Stop
             all.push(without_renewal(grant, &clients.rotator(grant, "credential")).await);
             continue;
         };
-        let renewed = if args.renew && !args.dry_run { renew(&renewer).await? } else { Ok(()) };
+        let outcome = if args.renew && !args.dry_run { renew(&renewer).await? } else { Ok(()) };
         let mut report = with_renewal(grant, &renewer, args.dry_run).await;
-        if let Err(failure) = renewed {
+        if let Err(failure) = outcome {
             report.fail(grant, failure);
         }
         all.push(report);

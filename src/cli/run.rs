@@ -74,7 +74,9 @@ pub async fn run(_: RunArgs, global: &Global) -> Result<ExitCode, Stop> {
         daemon.notify_by(notifier::keep_told(notifier, daemon.board().clone(), place));
     }
     let renewed_apps = renewers.len();
-    renewers.into_iter().for_each(|renewer| daemon.renew_by(renewer));
+    for renewer in renewers {
+        daemon.renew_by(renewer);
+    }
     daemon.notify_by(keep_journal(daemon.board().clone()));
     if let Some(heartbeat) = config.heartbeat.clone() {
         daemon.notify_by(notifier::keep_beating(heartbeat, peers.outbound(), daemon.board().clone()));

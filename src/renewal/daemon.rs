@@ -49,8 +49,8 @@ pub async fn keep_renewed<I, V, D>(
                     () = stop.cancelled() => {}
                 }
             }
-            step => tokio::select! {
-                () = Box::pin(renewer.step(&mut state, &step)) => {}
+            next => tokio::select! {
+                () = Box::pin(renewer.step(&mut state, &next)) => {}
                 () = stop.cancelled() => {}
             },
         }
@@ -82,7 +82,7 @@ where
                     () = stop.cancelled() => {}
                 }
             }
-            step => Box::pin(renewer.step(&mut state, step)).await,
+            next => Box::pin(renewer.step(&mut state, next)).await,
         }
         if next == RenewalStep::Save && state.attempt.is_none() {
             return Ok(());

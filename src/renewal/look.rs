@@ -189,7 +189,7 @@ impl CredentialLook {
     }
 
     /// Whether a secret was created for this vault secret by Perennial.
-    pub(super) fn is_ours(&self, one: &ListedSecret, at: &SecretAddress) -> bool {
+    pub(super) fn is_ours(one: &ListedSecret, at: &SecretAddress) -> bool {
         one.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)))
     }
 
@@ -212,7 +212,7 @@ impl CredentialLook {
             !self.carries(one.key_id) && one.starts.is_some_and(|starts| starts + ORPHAN_AGE <= self.at)
         };
         let ours = || {
-            let ours = self.listed.values().filter(|one| self.is_ours(one, at) || self.carries(one.key_id));
+            let ours = self.listed.values().filter(|one| Self::is_ours(one, at) || self.carries(one.key_id));
             ours.filter(|one| !self.is_in_doubt(one))
         };
         let orphan = ours().find(is_orphaned).map(|one| (one.key_id, Reason::Orphaned));
@@ -223,7 +223,7 @@ impl CredentialLook {
     pub fn attempts_today(&self, at: &SecretAddress) -> usize {
         let is_recent =
             |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);
-        self.listed.values().filter(|one| self.is_ours(one, at)).filter(is_recent).count()
+        self.listed.values().filter(|one| Self::is_ours(one, at)).filter(is_recent).count()
     }
 
     /// Whether all attempts of a day are used.
@@ -249,7 +249,7 @@ impl CredentialLook {
             policy.known.iter().any(|known| known.eq_ignore_ascii_case(&key_id) || name.starts_with(&**known))
         };
         self.listed.values().filter(move |one| {
-            !(self.is_ours(one, at)
+            !(Self::is_ours(one, at)
                 || self.is_in_doubt(one)
                 || was_held(one)
                 || was_there(one)

@@ -115,7 +115,7 @@ impl Standing {
             Some(held) if held.key_id == one.key_id => Self::Held,
             None if look.may_be_held.contains(&one.key_id) => Self::MayBeHeld,
             _ if look.carries(one.key_id) => Self::Superseded,
-            _ if look.is_ours(one, &target.at) => Self::NotSaved,
+            _ if CredentialLook::is_ours(one, &target.at) => Self::NotSaved,
             _ if is_stranger() => Self::Unknown,
             _ => Self::Other,
         }

@@ -160,7 +160,9 @@ impl StatusBoard {
                 return;
             }
             board.snapshots.send_modify(|all| {
-                places.iter().for_each(|place| all[*place].renewal = Some(Arc::clone(&report)));
+                for place in &places {
+                    all[*place].renewal = Some(Arc::clone(&report));
+                }
             });
             board.news.send_replace(());
         }

@@ -245,7 +245,7 @@ pub struct Provenance<'a> {
 impl NewVersion {
     /// Creates a version from a token and facts about it. Also returns the names of foreign tags that did not fit,
     /// escaped for display.
-    pub fn compose(value: RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
+    pub fn compose(value: &RefreshToken, lifetime: Duration, from: &Provenance<'_>) -> (Self, Vec<String>) {
         let mut tags: Vec<(&str, String)> = Vec::with_capacity(MAX_TAGS);
         let mut put = |name, value| tags.push((name, value));
         put(tag::MANAGED_BY, managed_by(from.command));

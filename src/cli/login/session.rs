@@ -155,7 +155,7 @@ impl LoginSession {
             rotation_id: self.id,
         };
         let lifetime = self.rotator.timing.policy().lifetime;
-        let (new, dropped) = NewVersion::compose(answer.refresh_token, lifetime, &provenance);
+        let (new, dropped) = NewVersion::compose(&answer.refresh_token, lifetime, &provenance);
         if !dropped.is_empty() {
             let text = format!(
                 "There is no room for these tags beside Perennial's, so they are left out: {}",

@@ -112,10 +112,14 @@ fn a_rejection_begins_the_probes_again_and_a_missing_answer_does_not() {
         assert_eq!(new.is_settled(), settles, "{verdict:?}");
     }
     let mut quick = new_secret();
-    (0..30).for_each(|second| quick.note(CredentialVerdict::Accepted, TimeDelta::seconds(second)));
+    for second in 0..30 {
+        quick.note(CredentialVerdict::Accepted, TimeDelta::seconds(second));
+    }
     assert!(!quick.is_settled(), "many probes in a short time prove little");
     let mut rare = new_secret();
-    [0, 10, 20].into_iter().for_each(|minute| rare.note(CredentialVerdict::Accepted, minutes(minute)));
+    for minute in [0, 10, 20] {
+        rare.note(CredentialVerdict::Accepted, minutes(minute));
+    }
     assert!(!rare.is_settled(), "few probes in a long time prove little");
 }
 

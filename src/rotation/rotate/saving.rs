@@ -113,7 +113,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             told.put(&mut foreign);
         }
         let (new, dropped) = NewVersion::compose(
-            successor.token.clone(),
+            &successor.token,
             self.timing.policy().lifetime,
             &Provenance {
                 command: self.command,

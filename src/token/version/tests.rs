@@ -29,7 +29,7 @@ fn composed(from: &Version) -> (NewVersion, Vec<String>) {
         foreign: from.tags.clone(),
         rotation_id: Uuid::nil(),
     };
-    NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
+    NewVersion::compose(&RefreshToken::new("next"), Duration::from_secs(90 * 86_400), &provenance)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_sign_in_begins_a_chain_of_its_own_and_keeps_foreign_tags() {
         rotation_id: Uuid::nil(),
     };
 
-    let (new, _) = NewVersion::compose(RefreshToken::new("next"), Duration::from_secs(1), &provenance);
+    let (new, _) = NewVersion::compose(&RefreshToken::new("next"), Duration::from_secs(1), &provenance);
 
     assert!(!new.tags.contains(tag::REDEEMED_FROM));
     assert_eq!((&new.tags["signed-in-at"], &new.tags["env"]), ("2026-03-08T00:00:00Z", "prod"));

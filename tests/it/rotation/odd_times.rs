@@ -229,6 +229,6 @@ fn look_at(grant: &Arc<ManagedToken>, timing: &Timing, version: &Version, now: T
         foreign: version.tags.clone(),
         rotation_id: Uuid::nil(),
     };
-    let (new, _) = NewVersion::compose(RefreshToken::new("r"), timing.policy().lifetime, &provenance);
+    let (new, _) = NewVersion::compose(&RefreshToken::new("r"), timing.policy().lifetime, &provenance);
     assert!(new.expires > now);
 }

@@ -121,6 +121,6 @@ pub(crate) async fn writes_and_dies(vault: &impl Vault, held: &Successor, partne
         foreign: Tags::new(),
         rotation_id: held.rotation_id,
     };
-    let (new, _) = NewVersion::compose(held.token.clone(), Policy::default().lifetime, &provenance);
+    let (new, _) = NewVersion::compose(&held.token, Policy::default().lifetime, &provenance);
     vault.write(&partner.refresh_token, &new, held.rotation_id).await.expect("written");
 }
