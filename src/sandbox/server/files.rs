@@ -133,6 +133,7 @@ client_secret = {{ file = {} }}
 [cloud]
 authority = "{origin}"
 partner_center = "{origin}"
+graph = "{origin}"
 ca_file = {}
 "#,
             self.shared.identity_tenant(),

@@ -24,6 +24,7 @@ mod login;
 mod network;
 mod policies;
 mod preload;
+mod renewal;
 mod report;
 mod same_words;
 mod standing;

@@ -1,0 +1,201 @@
+//! The renewal of a client secret over HTTPS: the shipped commands and adapters against the sandbox.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use perennial::cli::azure_clients::{AzureClients, AzureRenewer};
+use perennial::config::Config;
+use perennial::process::clock::{Clock, Timestamp};
+use perennial::renewal::daemon::renew_now;
+use perennial::renewal::schedule::Target;
+use perennial::sandbox::world::{
+    AppSecret, CredentialPolicy, Fault, FaultEffect, GraphRole, Operation, Peer,
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Stage, results};
+
+/// How much faster than real time the renewals of these tests run.
+const SPEED: f64 = 600.0;
+
+impl Stage {
+    /// Makes an `[[app]]` with `renew` of the app of token `one`.
+    fn renews(&self, renew: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("written");
+        let is_of_one = |line: &&str| {
+            line.contains(&self.partner.client_id) || line.starts_with("client_secret = { secret = \"one")
+        };
+        let (of_app, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(is_of_one);
+        let place = rest.iter().position(|line| *line == "[[token]]").expect("the first token");
+        let app = format!("[[app]]\nname = \"app\"\n{}\nrenew = {renew}\n", of_app.join("\n"));
+        let [before, after] = [rest[..place].join("\n"), rest[place + 1..].join("\n")];
+        let text = format!("{before}\n{app}\n[[token]]\napp = \"app\"\n{after}\n");
+        std::fs::write(&self.config, text).expect("our own file");
+    }
+
+    /// Lets the identity that reads the vault manage the app.
+    fn grants_the_right(&self) {
+        let identity = &self.sandbox.vault_identity.client_id;
+        self.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
+        self.world().add_app_owner(&self.partner.client_id, identity);
+    }
+
+    fn graph_calls(&self, operation: Option<Operation>) -> usize {
+        self.world().count_calls(Peer::Graph, operation, Timestamp::MIN_UTC)
+    }
+
+    /// A renewer with the shipped adapters, whose clock runs fast.
+    fn renewer(&self) -> AzureRenewer {
+        let config = Config::load(&self.config, std::iter::empty()).expect("sound");
+        let clock = Clock::running(self.world().now(), SPEED);
+        let clients = AzureClients::new(&config, clock).expect("clients");
+        let renewer = clients.renewer(&config.tokens[0], "credential").expect("it renews");
+        AzureRenewer { target: Target { is_forced: true, ..renewer.target.clone() }, ..renewer }
+    }
+
+    fn secrets(&self) -> Vec<AppSecret> {
+        self.world().app_secrets(&self.partner.client_id).into_iter().filter(AppSecret::is_listed).collect()
+    }
+
+    async fn credential(&self) -> Value {
+        let ended = self.run_to_end(&["credential", "app", "--json"]).await;
+        let [only] = results(&ended).try_into().expect("one app");
+        only
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_renewed_over_https_and_the_old_one_works_on() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.renews("{}");
+    stage.grants_the_right();
+    let before = stage.world().newest_value(&stage.partner.app_secret).expect("stored");
+    let renewer = stage.renewer();
+
+    renew_now(&renewer, &CancellationToken::new()).await.expect("renewed");
+
+    let calls = [Operation::GetApplication, Operation::AddPassword, Operation::RemovePassword];
+    assert_eq!(calls.map(|operation| stage.graph_calls(Some(operation))), [2, 1, 0]);
+    let version = stage.world().newest_version(&stage.partner.app_secret).expect("stored");
+    let secrets = stage.secrets();
+    let new = secrets.iter().find(|one| one.name.is_some()).expect("created");
+    assert_eq!(version.tags.get("key-id"), Some(&*new.key_id.to_string()));
+    assert!(version.expires.is_some_and(|end| (end - stage.world().now()).num_days() >= 179), "{version:?}");
+    assert_eq!(secrets.len(), 2, "the old secret stays");
+    assert!(new.name.as_deref().is_some_and(|name| name.contains("/one-app-secret ")), "{:?}", new.name);
+    let now = stage.world().newest_value(&stage.partner.app_secret).expect("stored");
+    assert_ne!(now, before);
+    let rotated = stage.run_to_end(&["rotate", "one", "--force"]).await;
+    assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
+
+    let told = stage.credential().await;
+    let held =
+        told["entra"]["secrets"].as_array().expect("a list").iter().find(|one| one["standing"] == "held");
+    assert_eq!(held.expect("held")["key_id"], *new.key_id.to_string());
+    let text = stage.run_to_end(&["credential"]).await;
+    assert!(text.stdout.contains("in use") && text.stdout.contains("renews at"), "{}", text.stdout);
+    assert!(text.stdout.contains("not asked: `renew` is off"), "the other app: {}", text.stdout);
+    assert!(!text.stdout.contains(now.expose()) && !text.stderr.contains(now.expose()));
+}
+
+#[tokio::test]
+async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.renews("{}");
+
+    let refused = stage.run_to_end(&["credential", "app"]).await;
+    assert_eq!(refused.code, Some(4), "{}", refused.stdout);
+    assert!(refused.stdout.contains("Authorization_RequestDenied"), "{}", refused.stdout);
+    let identity = &stage.sandbox.vault_identity.client_id;
+    let owner = format!("az ad app owner add --id {}", stage.partner.client_id);
+    for part in [&*owner, "appRoleAssignments", &format!("az ad sp show --id {identity}")] {
+        assert!(refused.stdout.contains(part), "{part}: {}", refused.stdout);
+    }
+
+    // The two commands that the message shows.
+    stage.grants_the_right();
+    let rehearsed = stage.run_to_end(&["credential", "app", "--renew", "--dry-run"]).await;
+    assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stdout);
+    assert!(rehearsed.stdout.contains("creates a new client secret"), "{}", rehearsed.stdout);
+    assert_eq!(stage.graph_calls(Some(Operation::AddPassword)), 0);
+}
+
+#[tokio::test]
+async fn every_refusal_of_graph_is_told_with_its_action() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.renews("{}");
+    stage.grants_the_right();
+    let app = &stage.partner.client_id;
+    let forbidden = CredentialPolicy { forbids_secrets: true, longest_secret: None };
+    let capped =
+        CredentialPolicy { longest_secret: Some(TimeDelta::days(90)), ..CredentialPolicy::default() };
+    let coded = |status, code: &str| {
+        let what = FaultEffect::Coded { status, code: code.into(), inner: None, retry_after: None };
+        stage.world().inject(Fault::of(Peer::Graph, what).on(Operation::AddPassword).times(1));
+    };
+    let renewer = stage.renewer();
+    for (case, action) in [
+        ("CredentialTypeNotAllowedAsPerAppPolicy", "exempt app"),
+        ("CredentialInvalidLifetimeAsPerAppPolicy", "set a shorter lifetime in `renew`"),
+        ("Authorization_RequestDenied", "az ad app owner add"),
+        ("Request_ResourceNotFound", "compare client_id"),
+        ("TooManyAppPasswords", "remove secrets that no program uses"),
+        ("Nobody_KnowsThis", "look the code Nobody_KnowsThis up"),
+    ] {
+        match case {
+            "CredentialTypeNotAllowedAsPerAppPolicy" => stage.world().set_credential_policy(app, forbidden),
+            "CredentialInvalidLifetimeAsPerAppPolicy" => stage.world().set_credential_policy(app, capped),
+            other => {
+                stage.world().set_credential_policy(app, CredentialPolicy::default());
+                coded(400, other);
+            }
+        }
+        let failure = renew_now(&renewer, &CancellationToken::new()).await.expect_err(case);
+        assert!(failure.summary.contains(case), "{case}: {}", failure.summary);
+        let told = failure.action.as_deref().unwrap_or_default();
+        assert!(told.contains(action), "{case}: {told}");
+    }
+    assert_eq!(stage.secrets().len(), 1, "nothing is left behind");
+
+    // The action against the limit: a shorter lifetime.
+    stage.world().set_credential_policy(app, capped);
+    let mut shorter = stage.renewer();
+    shorter.target.policy.lifetime = TimeDelta::days(89);
+    renew_now(&shorter, &CancellationToken::new()).await.expect("renewed");
+}
+
+#[tokio::test]
+async fn without_renew_nothing_calls_graph() {
+    let stage = Stage::set(TimeDelta::days(80)).await;
+    let (daemon, _) = stage.daemon().await;
+    for command in [&["check"][..], &["credential"], &["verify"], &["rotate"], &["status"]] {
+        stage.run_to_end(command).await;
+    }
+    daemon.signal("TERM");
+    daemon.ended("stopped").await;
+    assert_eq!(stage.graph_calls(None), 0);
+    let refused = stage.run_to_end(&["credential", "one", "--renew"]).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("add `renew = {}`"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_half_way_removes_what_it_created() {
+    let stage = Stage::set(TimeDelta::days(1)).await;
+    stage.renews(r#"{ lifetime = "200d", before = "190d" }"#);
+    stage.grants_the_right();
+    let daemon = stage.start(&["run"]);
+    let place = daemon.logs(0, "created", |event| event["event"] == "client_secret_created").await;
+    assert_eq!(stage.secrets().len(), 2);
+
+    daemon.signal("TERM");
+    daemon.logs(place, "removed", |event| event["event"] == "client_secret_removed").await;
+
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(30), daemon.ended("stopped")).await.expect("soon").code,
+        Some(0)
+    );
+    assert_eq!(stage.secrets().len(), 1);
+    assert_eq!(stage.world().versions_of(&stage.partner.app_secret).len(), 1);
+}
