@@ -3,7 +3,7 @@
 //! Pure. A report contains no secret.
 
 use chrono::TimeDelta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ports::directory::ListedSecret;
@@ -16,7 +16,7 @@ use crate::renewal::state::{RenewalAttempt, RenewalState, RenewalTrouble};
 const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// What a renewal is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RenewalStage {
     /// The vault and the app registration were not read yet.

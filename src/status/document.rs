@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::ports::failure::Kind;
 use crate::process::clock::{Timestamp, rfc3339};
 use crate::process::text;
+use crate::renewal::report::{RenewalReport, RenewalStage};
 use crate::status::condition::{Condition, Severity, conditions, kinds_by_token};
 use crate::status::snapshot::{Snapshot, TokenState};
 use crate::token::version::VersionId;
@@ -88,8 +90,33 @@ pub struct TokenStatus {
     pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
+    /// The renewal of the app's credential. Null if the app is not renewed, or if only a daemon knows.
+    #[serde(default)]
+    pub renewal: Option<RenewalStatus>,
     /// The kinds of the token's conditions.
     pub conditions: Vec<Kind>,
+}
+
+/// The renewal of an app's credential at one moment. Unknown values are null.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewalStatus {
+    /// What the renewal is doing.
+    pub stage: RenewalStage,
+    /// Entra's id of the secret in use.
+    pub key_id: Option<Uuid>,
+    /// When the secret in use ends.
+    #[serde(serialize_with = "maybe_time")]
+    pub ends_at: Option<Timestamp>,
+    /// When the next renewal begins.
+    #[serde(serialize_with = "maybe_time")]
+    pub renews_at: Option<Timestamp>,
+}
+
+impl RenewalStatus {
+    fn of(report: &RenewalReport) -> Self {
+        let RenewalReport { stage, key_id, ends, renews_at, .. } = *report;
+        Self { stage, key_id, ends_at: ends, renews_at }
+    }
 }
 
 impl Status {
@@ -159,6 +186,7 @@ fn token(of: &Snapshot, conditions: Vec<Kind>, now: Timestamp) -> TokenStatus {
         next_step_at: of.next_step_at,
         waits_for_turn: of.in_line,
         partner_center_accepts: of.accepted(),
+        renewal: of.renewal.as_deref().map(RenewalStatus::of),
         conditions,
     }
 }

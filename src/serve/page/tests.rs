@@ -8,9 +8,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA
 use uuid::Uuid;
 
 use crate::ports::failure::{Kind, Remedy, Trace};
+use crate::renewal::report::RenewalStage;
 use crate::rotation::samples;
 use crate::status::condition::{Cause, Condition, Severity};
-use crate::status::document::{StatusSource, TokenStatus};
+use crate::status::document::{RenewalStatus, StatusSource, TokenStatus};
 use crate::status::snapshot::TokenState;
 
 fn now() -> Timestamp {
@@ -38,6 +39,7 @@ fn token(name: &str, state: TokenState) -> TokenStatus {
         next_step_at: Some(now() + TimeDelta::hours(4)),
         waits_for_turn: false,
         partner_center_accepts: Some(true),
+        renewal: None,
         conditions: Vec::new(),
     }
 }
@@ -349,4 +351,30 @@ fn a_paused_page_says_so_and_how_to_resume() {
     assert!(paused.contains("paused at <time") && paused.contains("<a href=\"./?q=a\">Resume</a>"));
     assert!(reload(&View::of("q=a")) == "15;url=./?q=a" && live.contains("reloads every 15 s"));
     assert!(live.contains("as of <time") && live.contains("<a href=\"./?paused\">Pause</a>"));
+}
+
+#[test]
+fn a_card_tells_the_renewal_of_the_app_secret() {
+    let with = |token| {
+        let mut status = status();
+        status.tokens.push(token);
+        status
+    };
+    let renewal = |stage| {
+        let (key_id, ends_at) = (Some(Uuid::nil()), Some(now() + TimeDelta::days(100)));
+        RenewalStatus { stage, key_id, ends_at, renews_at: Some(now() + TimeDelta::days(55)) }
+    };
+    for (stage, told) in [
+        (RenewalStage::Starting, "not known"),
+        (RenewalStage::Waiting, "renewed in 55 d"),
+        (RenewalStage::Due, "renewal is due"),
+        (RenewalStage::Trying, "a new one is tried"),
+        (RenewalStage::Removing, "a new one is removed"),
+    ] {
+        let renewed = TokenStatus { renewal: Some(renewal(stage)), ..token("a", TokenState::Current) };
+        let page = page(&with(renewed));
+        assert!(page.contains("App secret") && page.contains(told), "{told}: {page}");
+    }
+    let other = page(&with(token("a", TokenState::Current)));
+    assert!(!other.contains("App secret"), "{other}");
 }

@@ -140,6 +140,10 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
         ),
         ("Partner Center", html! { (accepted) }, String::new()),
     ];
+    let renewal = token.renewal.as_ref().map(|renewal| {
+        let more = day(renewal.ends_at, now);
+        ("App secret", html! { (words::renewal(renewal, now)) }, more)
+    });
     let conditions = status.conditions.iter().take(MOST_CONDITIONS);
     html! {
         article.card.(look.class()) {
@@ -149,7 +153,7 @@ fn card(token: &TokenStatus, look: Look, status: &Status) -> Markup {
             }
             (bar(token, "bar", now))
             dl.life {
-                @for (name, told, more) in facts {
+                @for (name, told, more) in facts.into_iter().chain(renewal) {
                     div { dt { (name) } dd { (told) small { (more) } } }
                 }
             }

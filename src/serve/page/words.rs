@@ -4,8 +4,9 @@ use chrono::TimeDelta;
 
 use crate::process::clock::Timestamp;
 use crate::process::relative;
+use crate::renewal::report::RenewalStage;
 use crate::status::condition::Severity;
-use crate::status::document::{Status, TokenStatus};
+use crate::status::document::{RenewalStatus, Status, TokenStatus};
 use crate::status::line;
 use crate::status::snapshot::TokenState;
 
@@ -184,5 +185,16 @@ pub(super) fn next_step(token: &TokenStatus) -> &'static str {
         TokenState::NeedsLogin | TokenState::NeedsOperator | TokenState::Expired | TokenState::Off => "check",
         TokenState::PartnerCenterRefused => "proof",
         TokenState::Unknown => "attempt",
+    }
+}
+
+/// Describes what the renewal of an app's secret does.
+pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
+    match (renewal.stage, renewal.renews_at) {
+        (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),
+        (RenewalStage::Waiting, Some(at)) => format!("renewed {}", relative::until(at, now)),
+        (RenewalStage::Due, _) => "renewal is due".to_owned(),
+        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new one is tried".to_owned(),
+        (RenewalStage::Removing, _) => "a new one is removed".to_owned(),
     }
 }
