@@ -138,7 +138,7 @@ fn inject(world: &World, wrong: Wrong) {
     let silence = FaultEffect::Transport(NoResponse::TimedOut);
     match wrong {
         Wrong::Lost(peer, operation) => {
-            world.inject(Fault::of(peer, silence).on(operation).after_effect().times(1))
+            world.inject(Fault::of(peer, silence).on(operation).after_effect().times(1));
         }
         Wrong::NotReached(peer, operation) => world.inject(Fault::of(peer, silence).on(operation).times(1)),
         Wrong::Nothing | Wrong::Crash(_) => {}
@@ -201,7 +201,7 @@ fn walk(all: &[Who], wrong: Wrong) -> usize {
 
 #[test]
 fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let wrongs = [
         Wrong::Nothing,
         Wrong::Lost(Peer::KeyVault, Operation::Set),
@@ -221,11 +221,22 @@ fn every_order_of_two_instances_and_a_person_keeps_the_held_secret() {
     let mut orders = 0;
     for wrong in wrongs.into_iter().chain(crashes) {
         for pair in &pairs {
-            orders += walk(pair, wrong);
+            // Two settled instances have the most orders by far. Neither creates a secret, and only a crash beside the
+            // save matters.
+            let is_idle = match wrong {
+                Wrong::Lost(_, operation) | Wrong::NotReached(_, operation) => {
+                    operation == Operation::AddPassword
+                }
+                Wrong::Crash(calls) => !(4..=5).contains(&calls),
+                Wrong::Nothing => false,
+            };
+            if pair != &[Who::Settled, Who::Settled] || !is_idle {
+                orders += walk(pair, wrong);
+            }
         }
     }
-    println!("{orders} orders in {:?}", began.elapsed());
-    assert!(orders > 10_000, "{orders}");
+    eprintln!("{orders} orders in {:.1?}", began.elapsed());
+    assert!(orders > 40_000, "{orders}");
 }
 
 #[test]
