@@ -5,6 +5,7 @@
 //! limited time for a state. The demo reports only what it observes, and checks it against docs/promises.md.
 
 mod promise;
+mod renewal;
 mod secrecy;
 mod stage;
 mod story;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DemoError;
 use crate::azure::entra::Entra;
+use crate::azure::graph::Graph;
 use crate::azure::host_assertions::HostAssertions;
 use crate::azure::identity::IdentityHost;
 use crate::azure::key_vault::KeyVault;
@@ -23,8 +24,10 @@ use crate::net::address::Roots;
 use crate::net::calls::Calls;
 use crate::net::http::Http;
 use crate::process::clock::{Clock, Timestamp};
+use crate::renewal::renewer::Renewer;
+use crate::renewal::schedule::Target;
 use crate::rotation::holds::Hold;
-use crate::rotation::rotate::Rotator;
+use crate::rotation::rotate::{Rotator, own_scope};
 use crate::rotation::schedule::Timing;
 use crate::rotation::turns::Turns;
 use crate::sandbox::server::{ConfigRequest, Sandbox};
@@ -32,6 +35,7 @@ use crate::sandbox::world::{Partner, World};
 use crate::serve::http;
 use crate::serve::http::Extras;
 use crate::status::board::StatusBoard;
+use crate::token::app::RenewPolicy;
 use crate::token::managed::ManagedToken;
 
 /// The name of the story's token.
@@ -90,6 +94,8 @@ pub(super) struct Stage {
     /// The wanted speed in days per second. The clock has a speed of its own.
     wanted: f64,
     speed: f64,
+    /// Whether the processes that start from now on renew the app's secret.
+    pub(super) renews: bool,
 }
 
 impl Stage {
@@ -100,6 +106,7 @@ impl Stage {
         let world = World::new(clock.clone(), SEED);
         let sandbox = Sandbox::start(world.clone(), ([127, 0, 0, 1], 0).into()).await?;
         let partner = world.add_partner(PARTNER, &sandbox.origin, Some(since + APP_SECRET_LASTS));
+        world.consent(&partner.tenant_id, &sandbox.vault_identity.client_id);
         let files = Files::make().map_err(DemoError::Directory)?;
         let tokens = [(TOKEN, &partner)];
         let request = ConfigRequest { tokens: &tokens, rotate_after: None, prove_every: None, strict: false };
@@ -118,6 +125,7 @@ impl Stage {
             listener,
             wanted: speed,
             speed: speed.min(1.0),
+            renews: false,
         })
     }
 
@@ -133,16 +141,18 @@ impl Stage {
         let calls = Arc::new(Calls::default());
         let cloud = self.config.cloud.clone();
         let sample = f64::from(nth % 4) / 4.0;
-        let grant = self.grant().clone();
+        let (grant, identity) = (self.grant().clone(), self.config.vault.identity.clone());
+        let entra = Arc::new(Entra::new(
+            cloud.authority.clone(),
+            HostAssertions::new(IdentityHost::Imds, cloud.name, calls.clone()),
+            http.clone(),
+            calls.clone(),
+        ));
+        let graph = Graph::new(cloud.clone(), identity.clone(), entra.clone(), http.clone(), calls.clone());
         let rotator = Rotator {
-            issuer: Arc::new(Entra::new(
-                cloud.authority.clone(),
-                HostAssertions::new(IdentityHost::Imds, cloud.name, calls.clone()),
-                http.clone(),
-                calls.clone(),
-            )),
+            issuer: entra.clone(),
             resource: Arc::new(PartnerCenter::new(cloud.partner_center.clone(), http.clone(), calls.clone())),
-            vault: Arc::new(KeyVault::new(self.config.vault.identity.clone(), cloud, http, calls.clone())),
+            vault: Arc::new(KeyVault::new(identity, cloud, http, calls.clone())),
             clock: self.clock.clone(),
             timing: Timing::new(&grant.policy, &grant.name, sample),
             grant: Arc::new(grant),
@@ -152,7 +162,29 @@ impl Stage {
             turns: Turns::default(),
             turn: None,
         };
-        let daemon = Daemon::new(vec![rotator], &self.clock, |board| board);
+        let (app, vault) = (rotator.grant.app.clone(), rotator.vault.clone());
+        let mut daemon = Daemon::new(vec![rotator], &self.clock, |board| board);
+        if self.renews {
+            daemon.renew_by(Renewer {
+                issuer: entra,
+                vault,
+                directory: Arc::new(graph),
+                clock: self.clock.clone(),
+                app,
+                name: TOKEN.into(),
+                target: Target {
+                    at: self.partner.app_secret.clone(),
+                    policy: renew_policy(),
+                    is_forced: false,
+                },
+                tenant: self.partner.tenant_id.clone(),
+                graph: self.sandbox.origin.to_string(),
+                vault_client_id: None,
+                scope: own_scope(&self.grant().scope),
+                command: "run",
+                turns: Turns::default(),
+            });
+        }
         Ok(Process { daemon, calls, served: CancellationToken::new() })
     }
 
@@ -181,6 +213,11 @@ impl Stage {
         let factor = self.speed * DAY_SECONDS;
         self.clock.pace(factor, LEASH.min(LEASH_BY_CLOCK.div_f64(factor)));
     }
+}
+
+/// The policy of the renewal: the secret that a person made is due at once, and the new one outlives the demo.
+fn renew_policy() -> RenewPolicy {
+    RenewPolicy { lifetime: TimeDelta::days(700), before: TimeDelta::days(100), ..RenewPolicy::default() }
 }
 
 /// A daemon of the story. Dropping the daemon ends all its tasks at once, like a power cut.

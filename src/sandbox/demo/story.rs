@@ -30,6 +30,7 @@ impl Demo {
         self.first_token_dies(&first).await?;
         self.restart().await?;
         self.app_secret_ends().await?;
+        self.secret_is_renewed().await?;
         self.rival_sign_in().await?;
         self.revoked_session().await?;
         self.quiet_end().await
@@ -146,12 +147,7 @@ impl Demo {
         .await?;
         let before = self.memory();
         let files = self.stage.files.names();
-        self.daemon = self.stage.start(self.starts)?;
-        self.stage.show(&self.daemon)?;
-        self.starts += 1;
-        self.watch.fresh = true;
-        let now = self.now();
-        self.watch.ended(now);
+        self.start_again()?;
         self.tell(Tone::Plain, "trouble", "Power cut: Perennial is killed, and started again.");
         self.until("work of the new process", TimeDelta::days(1), |demo| !demo.watch.fresh).await?;
         self.beat().await;

@@ -145,7 +145,7 @@ impl Demo {
         self.check_blame(self.now() - ends);
         self.wait(TimeDelta::hours(5)).await?;
         let value = format!("Qx8~{}", self.stage.world.fresh_id().simple());
-        let (partner, expires) = (self.stage.partner.clone(), Some(self.now() + TimeDelta::days(720)));
+        let (partner, expires) = (self.stage.partner.clone(), Some(self.now() + TimeDelta::days(90)));
         self.stage.world.replace_app_secret(&partner.client_id, &value, expires);
         self.stage.world.store_app_secret(&partner.app_secret, &value, expires);
         self.tell(Tone::Plain, "people", "Ravi creates a new client secret and stores it in the vault.");
