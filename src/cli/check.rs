@@ -9,6 +9,7 @@ mod report;
 mod token;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::azure_clients::AzureClients;
+use super::azure_clients::{AzureClients, AzureRenewer};
 use super::rotate::select;
 use super::{ExitCode, Global, Stop, load, out, signals};
 use crate::alert::notifier::{Notifier, Undelivered, try_heartbeat};
@@ -24,8 +25,11 @@ use crate::config::{Config, ConfigWarning};
 use crate::login::StepFailure;
 use crate::ports::failure::Remedy;
 use crate::process::clock::Clock;
+use crate::renewal::look::HeldEnd;
 use crate::rotation::holds::Hold;
 use crate::rotation::rotate::Rotator;
+use crate::token::managed::Deployment;
+use crate::token::rotation_id;
 
 /// Examples for the help text.
 pub const EXAMPLES: &str = "\
@@ -213,7 +217,7 @@ async fn rehearse(
     let grants = select(config, &args.names)?;
     // Each attempt builds new clients. A new role assignment may need a new access token.
     let shipped = AzureClients::for_person(config, clock.clone()).await?;
-    let mut steps = Vec::new();
+    let (mut steps, mut tried) = (Vec::new(), Vec::new());
     for grant in grants {
         let rotator = Rotator { hold: hold.clone(), ..shipped.rotator(grant, "check") };
         let mut found = token::check(rotator, shipped.identity, args, interrupt).await;
@@ -222,6 +226,14 @@ async fn rehearse(
             step.action = step.action.take().map(|action| grant.deployment.typed(&action));
         }
         steps.append(&mut found);
+        let renewer = shipped.renewer(grant, "check").filter(|_| !args.no_redeem);
+        if let Some(renewer) = renewer
+            && tried.iter().all(|known| !Arc::ptr_eq(known, &renewer.app))
+        {
+            let step = renewal(&renewer, &grant.deployment).await;
+            steps.push(CheckStep { token: Some(grant.name.to_string()), ..step });
+            tried.push(renewer.app);
+        }
     }
     if args.alerts && config.alerts.is_empty() {
         steps.push(CheckStep::not_tried("alert", "no [[alert]] is configured"));
@@ -240,6 +252,30 @@ async fn rehearse(
         steps.push(sent("heartbeat", "the monitor accepted a test ping", "the URL of [heartbeat]", answer));
     }
     Ok(steps)
+}
+
+/// Tries whether the app's client secret could be renewed.
+async fn renewal(renewer: &AzureRenewer, here: &Deployment) -> CheckStep {
+    match renewer.rehearse(rotation_id()).await {
+        Ok(look) => {
+            let from = match look.held_end() {
+                HeldEnd::At(Some(end)) => {
+                    format!("from {}", (end - renewer.target.policy.before).format("%Y-%m-%d"))
+                }
+                HeldEnd::At(None) | HeldEnd::NotListed => "at once".to_owned(),
+            };
+            CheckStep::ok("renewal", format!("the app's client secret can be renewed, {from}"))
+        }
+        Err(failure) => {
+            let action = failure
+                .action
+                .map_or_else(|| format!("`perennial credential {}`", renewer.name), String::from);
+            CheckStep::failed(
+                "renewal",
+                StepFailure::new(failure.remedy, failure.summary, here.typed(&action)),
+            )
+        }
+    }
 }
 
 fn sent(step: &'static str, taken: &str, what: &str, answer: Result<(), Undelivered>) -> CheckStep {

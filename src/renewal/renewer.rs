@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::ports::client::{AppSignIn, ClientProof, CredentialVerdict};
 use crate::ports::diagnosis::GraphSubject;
-use crate::ports::directory::{Caller, Directory};
+use crate::ports::directory::{Caller, Directory, DirectoryError};
 use crate::ports::failure::Failure;
 use crate::ports::{Issuer, SecretRole, Vault};
 use crate::process::clock::{Clock, rfc3339};
@@ -115,6 +115,21 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
         let value = held.stored.value.expose_secret();
         Ok((held.client_id.clone(), CredentialLook::of((up, now), newest, versions, value, registration)))
+    }
+
+    /// Looks, and tries to remove a secret that does not exist. Entra rejects the trial in one way if this caller may
+    /// manage the app's secrets, and in another way if not. So the trial changes nothing.
+    ///
+    /// # Errors
+    /// Returns why a renewal would fail.
+    pub async fn rehearse(&self, id: Uuid) -> Result<CredentialLook, Failure> {
+        let (client_id, look) = self.look(id).await?;
+        let proof = ClientProof::Secret(self.held(id).await?.stored.value);
+        let caller = self.caller(&client_id, &proof);
+        match self.directory.remove_secret(&caller, look.object_id, id, id).await {
+            Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
+            Err(error) => Err(error.failure(&self.subject(&client_id))),
+        }
     }
 
     /// What a message about the app names.

@@ -27,7 +27,7 @@ impl Demo {
         self.stage.run_at(MINUTES_MATTER.min(self.options.speed));
         self.stage.renews = true;
         self.start_again()?;
-        self.until("a renewed client secret", TimeDelta::hours(6), |demo| demo.is_renewed()).await?;
+        self.until("a renewed client secret", TimeDelta::hours(6), Demo::is_renewed).await?;
         self.tell(
             Tone::Good,
             "good",

@@ -21,7 +21,7 @@ const SPEED: f64 = 600.0;
 
 impl Stage {
     /// Makes an `[[app]]` with `renew` of the app of token `one`.
-    fn renews(&self, renew: &str) {
+    pub(super) fn renews(&self, renew: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written");
         let is_of_one = |line: &&str| {
             line.contains(&self.partner.client_id) || line.starts_with("client_secret = { secret = \"one")
@@ -35,7 +35,7 @@ impl Stage {
     }
 
     /// Lets the identity that reads the vault manage the app.
-    fn grants_the_right(&self) {
+    pub(super) fn grants_the_right(&self) {
         let identity = &self.sandbox.vault_identity.client_id;
         self.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
         self.world().add_app_owner(&self.partner.client_id, identity);
@@ -113,8 +113,21 @@ async fn a_missing_right_is_told_and_ends_with_the_printed_steps() {
         assert!(refused.stdout.contains(part), "{part}: {}", refused.stdout);
     }
 
+    let checked = stage.run_to_end(&["check"]).await;
+    assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
+    assert!(checked.stdout.contains(&owner), "{}", checked.stdout);
+    // The role alone: the list works, and only the trial shows that the identity is no owner.
+    stage.world().set_graph_roles(identity, &[GraphRole::ReadWriteOwned]);
+    assert_eq!(stage.run_to_end(&["credential", "app"]).await.code, Some(0));
+    let checked = stage.run_to_end(&["check"]).await;
+    assert!(checked.stdout.contains("FAILED     renewal"), "{}", checked.stdout);
+
     // The two commands that the message shows.
     stage.grants_the_right();
+    let checked = stage.run_to_end(&["check"]).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.stdout);
+    assert!(checked.stdout.contains("ok         renewal"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("the app's client secret can be renewed, from 20"), "{}", checked.stdout);
     let rehearsed = stage.run_to_end(&["credential", "app", "--renew", "--dry-run"]).await;
     assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stdout);
     assert!(rehearsed.stdout.contains("creates a new client secret"), "{}", rehearsed.stdout);

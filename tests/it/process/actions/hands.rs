@@ -8,15 +8,19 @@ use std::fmt::Write as _;
 
 use chrono::{NaiveDate, TimeDelta};
 use perennial::process::clock::Timestamp;
-use perennial::sandbox::world::{Action, CertificatePolicy, PartnerCenterRules, Peer, Rules, UpdateRequest};
+use perennial::sandbox::world::{
+    Action, CertificatePolicy, GraphRole, PartnerCenterRules, Peer, Rules, UpdateRequest,
+};
 use perennial::token::secret::SecretAddress;
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
 use super::super::Stage;
 use super::super::login::page_of;
 
 /// Sentences that require no action.
-const REMARKS: [&str; 12] = [
+const REMARKS: [&str; 13] = [
+    "find out who made the secret: Entra admin center, Audit logs",
     "the older version is used until Entra accepts the new one",
     "other programs that read the newest version fail until then",
     "a new certificate can take 15 minutes to take effect",
@@ -178,6 +182,16 @@ impl<'a> Person<'a> {
             let first = first.strip_prefix("s=$(").ok_or("what is s?")?;
             return self.command(&words(second)?, self.shell(first)?.trim_end_matches('\n'));
         }
+        if let Some((value, rest)) = line.strip_prefix("p=").and_then(|line| line.split_once(" && ")) {
+            let value = self.shell(
+                value.strip_prefix("$(").and_then(|inner| inner.strip_suffix(')')).ok_or("what is p?")?,
+            )?;
+            let mut printed = String::new();
+            for command in rest.replace("$p", value.trim_end()).split(" && ") {
+                printed = self.shell(command)?;
+            }
+            return Ok(printed);
+        }
         let mut line = line.to_owned();
         while let Some(begin) = line.find("$(") {
             let mut depth = 0;
@@ -296,6 +310,21 @@ impl<'a> Person<'a> {
                 self.app(&mut flags)?;
                 world.clear_faults(Some(Peer::Entra));
             }
+            "az ad sp show" => {
+                flags.expect(&[("query", "id"), ("output", "tsv")])?;
+                printed = flags.take("id")?;
+            }
+            "az ad app owner add" => {
+                let app = self.app(&mut flags)?;
+                world.add_app_owner(&app, &flags.take("owner-object-id")?);
+            }
+            "az rest" => self.assigns_a_role(&mut flags)?,
+            "az ad app credential delete" => {
+                let app = self.app(&mut flags)?;
+                let key_id = flags.take("key-id")?;
+                world
+                    .change_app(&app, |app| app.secrets.retain(|secret| secret.key_id.to_string() != key_id));
+            }
             "az ad app show" => printed = self.app(&mut flags)?,
             other => return Err(format!("{other:?} is not known")),
         }
@@ -340,6 +369,22 @@ impl<'a> Person<'a> {
         let apps = self.stage.world().apps();
         let known = apps.iter().any(|app| app.client_id == named);
         if known { Ok(named) } else { Err(format!("there is no app {named}")) }
+    }
+
+    /// Assigns the app role `Application.ReadWrite.OwnedBy` of Microsoft Graph. `az ad sp show` prints the id it was given.
+    fn assigns_a_role(&self, flags: &mut Flags) -> Told<()> {
+        flags.expect(&[("method", "post")])?;
+        let body: Value = serde_json::from_str(&flags.take("body")?).map_err(|error| error.to_string())?;
+        let principal = body["principalId"].as_str().ok_or("no principal")?;
+        let url =
+            format!("{}/v1.0/servicePrincipals/{principal}/appRoleAssignments", self.stage.sandbox.origin);
+        flags.expect(&[("url", &url)])?;
+        let wanted = ["00000003-0000-0000-c000-000000000000", "18a4783c-866b-4cc7-a460-3d5e5662c884"];
+        if [&body["resourceId"], &body["appRoleId"]] != wanted {
+            return Err(format!("another role: {body}"));
+        }
+        self.stage.world().set_graph_roles(principal, &[GraphRole::ReadWriteOwned]);
+        Ok(())
     }
 
     fn vault(&self, flags: &mut Flags, flag: &str) -> Told<String> {
@@ -411,6 +456,10 @@ fn words(command: &str) -> Told<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in command.chars().chain([' ']) {
         match (letter, quote) {
+            ('"', Some('"')) if word.ends_with('\\') => {
+                word.pop();
+                word.push('"');
+            }
             ('"' | '\'', None) => quote = Some(letter),
             (_, Some(open)) if letter == open => quote = None,
             (' ', None) if word.is_empty() => {}
