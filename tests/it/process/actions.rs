@@ -173,7 +173,6 @@ fn of_the_grant() -> Vec<Row> {
     ]
 }
 
-#[rustfmt::skip]
 /// A secret appears on the app after Perennial has renewed the app's secret.
 fn a_stranger_adds_a_secret(stage: &Stage) {
     stage.renews("{}");
@@ -184,131 +183,57 @@ fn a_stranger_adds_a_secret(stage: &Stage) {
     world.add_named_secret(app, Some("backup"), "Bkd~or", None).expect("the app exists");
 }
 
+#[rustfmt::skip]
 fn of_the_app() -> Vec<Row> {
     vec![
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "secret expired",
-            when: After,
-            applies: &[],
-            cause: |stage| stage.world().expire_app_secret(&stage.partner.client_id),
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "secret removed",
-            when: After,
-            applies: &[],
-            cause: |stage| stage.world().replace_app_secret(&stage.partner.client_id, "another", None),
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "app disabled",
-            when: After,
-            applies: &[],
-            cause: |stage| stage.world().disable_app(&stage.partner.client_id, true),
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "app deleted",
-            when: After,
-            applies: &[],
+        Row { kind: Kind::AppCredentialRefused, name: "secret expired", when: After, applies: &[],
+            cause: |stage| stage.world().expire_app_secret(&stage.partner.client_id) },
+        Row { kind: Kind::AppCredentialRefused, name: "secret removed", when: After, applies: &[],
+            cause: |stage| stage.world().replace_app_secret(&stage.partner.client_id, "another", None) },
+        Row { kind: Kind::AppCredentialRefused, name: "app disabled", when: After, applies: &[],
+            cause: |stage| stage.world().disable_app(&stage.partner.client_id, true) },
+        Row { kind: Kind::AppCredentialRefused, name: "app deleted", when: After, applies: &[],
             cause: |stage| {
                 stage.world().withdraw_consent(&stage.partner.tenant_id, &stage.partner.client_id);
-            },
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "no service principal",
-            when: After,
-            applies: &[],
-            cause: |stage| entra_says(stage, "unauthorized_client", 7_000_229),
-        },
-        Row {
-            kind: Kind::AppSecretExpiring,
-            name: "in ten days",
-            when: Before,
-            applies: &[],
-            cause: |stage| app_secret_ends(stage, Some(TimeDelta::days(10))),
-        },
-        Row {
-            kind: Kind::AppSecretExpiryUnknown,
-            name: "stored without an end",
-            when: Before,
-            applies: &[],
-            cause: |stage| app_secret_ends(stage, None),
-        },
-        Row {
-            kind: Kind::AppCertificateUnregistered,
-            name: "renewed by the vault",
-            when: Before,
-            applies: &[],
+            } },
+        Row { kind: Kind::AppCredentialRefused, name: "no service principal", when: After, applies: &[],
+            cause: |stage| entra_says(stage, "unauthorized_client", 7_000_229) },
+        Row { kind: Kind::AppSecretExpiring, name: "in ten days", when: Before, applies: &[],
+            cause: |stage| app_secret_ends(stage, Some(TimeDelta::days(10))) },
+        Row { kind: Kind::AppSecretExpiryUnknown, name: "stored without an end", when: Before, applies: &[],
+            cause: |stage| app_secret_ends(stage, None) },
+        Row { kind: Kind::AppCertificateUnregistered, name: "renewed by the vault", when: Before, applies: &[],
             cause: |stage| {
                 signs_in_the_vault(stage, TimeDelta::days(365), true);
                 stage.makes_a_certificate("app-certificate", CertificatePolicy::default());
                 stage.world().advance(TimeDelta::minutes(20));
-            },
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "certificate not registered",
-            when: Before,
-            applies: &[],
+            } },
+        Row { kind: Kind::AppCredentialRefused, name: "certificate not registered", when: Before, applies: &[],
             cause: |stage| {
                 signs_in_the_vault(stage, TimeDelta::days(365), false);
                 stage.world().advance(TimeDelta::minutes(20));
-            },
-        },
-        Row {
-            kind: Kind::AppCredentialRefused,
-            name: "certificate expired",
-            when: Before,
-            applies: &[],
+            } },
+        Row { kind: Kind::AppCredentialRefused, name: "certificate expired", when: Before, applies: &[],
             cause: |stage| {
                 signs_in_the_vault(stage, TimeDelta::days(1), true);
                 stage.world().advance(TimeDelta::days(2));
-            },
-        },
-        Row {
-            kind: Kind::AppSecretExpiring,
-            name: "certificate in ten days",
-            when: Before,
-            applies: &[],
-            cause: |stage| signs_in_the_vault(stage, TimeDelta::days(10), true),
-        },
-        Row {
-            kind: Kind::AppSecretExpiring,
-            name: "of the identity for the vault",
-            when: Before,
-            applies: &[],
+            } },
+        Row { kind: Kind::AppSecretExpiring, name: "certificate in ten days", when: Before, applies: &[],
+            cause: |stage| signs_in_the_vault(stage, TimeDelta::days(10), true) },
+        Row { kind: Kind::AppSecretExpiring, name: "of the identity for the vault", when: Before, applies: &[],
             cause: |stage| {
                 let text = std::fs::read_to_string(&stage.config).expect("written");
                 let day = (stage.world().now() + TimeDelta::days(10)).format("%Y-%m-%d");
                 let line = format!("credential = \"client_secret\"\nclient_secret_expires = {day}\n");
                 let text = text.replacen("credential = \"client_secret\"\n", &line, 1);
                 std::fs::write(&stage.config, text).expect("our own file");
-            },
-        },
-        Row {
-            kind: Kind::AppCredentialRenewalFailed,
-            name: "no right at Graph",
-            when: Before,
-            applies: &[],
-            cause: |stage| stage.renews("{}"),
-        },
-        Row {
-            kind: Kind::AppCredentialUnknown,
-            name: "a secret of unknown origin",
-            when: Before,
-            applies: &["if nobody knows it"],
-            cause: a_stranger_adds_a_secret,
-        },
-        Row {
-            kind: Kind::AppMisconfigured,
-            name: "wrong scope",
-            when: Before,
-            applies: &[],
-            cause: |stage| configure(stage, "scope = \"partnercenter/user_impersonation\""),
-        },
+            } },
+        Row { kind: Kind::AppCredentialRenewalFailed, name: "no right at Graph", when: Before, applies: &[],
+            cause: |stage| stage.renews("{}") },
+        Row { kind: Kind::AppCredentialUnknown, name: "a secret of unknown origin", when: Before,
+            applies: &["if nobody knows it"], cause: a_stranger_adds_a_secret },
+        Row { kind: Kind::AppMisconfigured, name: "wrong scope", when: Before, applies: &[],
+            cause: |stage| configure(stage, "scope = \"partnercenter/user_impersonation\"") },
     ]
 }
 
