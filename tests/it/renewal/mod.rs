@@ -17,6 +17,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::support::harness::VAULT;
 
+mod baselines;
 mod orders;
 mod simulation;
 
@@ -31,7 +32,14 @@ type WorldRenewer = Renewer<Actor, Actor, Actor>;
 /// A partner whose app is renewed, with a secret that a person made and one that a person uses elsewhere.
 fn partner_in(world: &World, ends: TimeDelta) -> Partner {
     let partner = world.add_partner("contoso", VAULT, Some(world.now() + ends));
-    world.add_named_secret(&partner.client_id, Some(BY_HAND), "Zzz~elsewhere", None).expect("the app exists");
+    world
+        .add_named_secret(
+            &partner.client_id,
+            Some(BY_HAND),
+            "Zzz~elsewhere",
+            Some(world.now() + TimeDelta::days(730)),
+        )
+        .expect("the app exists");
     world.set_graph_identity(&partner.tenant_id, IDENTITY);
     world.set_graph_roles(IDENTITY, &[GraphRole::ReadWriteOwned]);
     world.add_app_owner(&partner.client_id, IDENTITY);
