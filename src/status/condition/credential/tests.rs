@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use uuid::Uuid;
 
 use crate::ports::IdentityExpiry;
-use crate::ports::failure::Kind;
+use crate::ports::directory::ListedSecret;
+use crate::ports::failure::{Failure, FailureSubject, Kind, Remedy};
 use crate::process::clock::Timestamp;
+use crate::renewal::report::{RenewalReport, RenewalStage};
+use crate::renewal::state::RenewalTrouble;
 use crate::rotation::samples;
 use crate::rotation::state::{OlderCredential, State};
 use crate::status::condition::{Severity, conditions};
 use crate::status::samples::snapshot;
 use crate::status::snapshot::Snapshot;
+use crate::token::app::{ManagedApp, RenewPolicy};
 use crate::token::version::VersionId;
 
 fn now() -> Timestamp {
@@ -70,4 +75,60 @@ fn a_rejected_newest_credential_is_reported_after_fifteen_minutes() {
     assert!(
         reported.summary.contains("version new") && reported.summary.contains("version old is in use until")
     );
+}
+
+/// Without `renew`, a person must act before the end. With `renew`, only a renewal that fails is told.
+#[test]
+fn the_end_of_a_renewed_secret_is_not_reported_and_its_failed_renewal_is() {
+    let kinds = |of: &Snapshot| -> Vec<Kind> {
+        let all = conditions(std::slice::from_ref(of), TimeDelta::zero(), now());
+        all.into_iter().map(|told| told.kind).filter(|kind| kind.as_str().starts_with("app_")).collect()
+    };
+    let ends = State { app_secret_expires: Some(now() + TimeDelta::days(9)), ..State::unknown(now()) };
+    let renewed = |report: Option<RenewalReport>| {
+        let mut grant = samples::grant("a");
+        let app = ManagedApp { renew: Some(RenewPolicy::default()), ..(*grant.app).clone() };
+        grant.app = Arc::new(app);
+        let mut of = snapshot(grant, &ends, now(), now());
+        of.renewal = report.map(Arc::new);
+        of
+    };
+    let failure = Failure {
+        action: Some("give the right".into()),
+        ..Failure::new(
+            Kind::AppCredentialRenewalFailed,
+            Remedy::Operator,
+            FailureSubject::AppCredential,
+            "no right",
+        )
+    };
+    let report = RenewalReport {
+        stage: RenewalStage::Due,
+        key_id: None,
+        ends: Some(now() + TimeDelta::days(9)),
+        renews_at: None,
+        trouble: Some(RenewalTrouble { failure, is_told_at_once: true, since: now() }),
+        strangers: Vec::new(),
+    };
+    let stranger = |nth: u128| ListedSecret {
+        key_id: Uuid::from_u128(nth),
+        name: Some("back\u{7}door".to_owned()),
+        hint: None,
+        starts: Some(now()),
+        ends: None,
+    };
+
+    assert_eq!(kinds(&drawn("a", &ends)), [Kind::AppSecretExpiring]);
+    assert_eq!(kinds(&renewed(None)), []);
+    let failed = renewed(Some(report.clone()));
+    let [told] = conditions(std::slice::from_ref(&failed), TimeDelta::zero(), now()).try_into().expect("one");
+    assert_eq!((told.kind, &*told.action), (Kind::AppCredentialRenewalFailed, "give the right"));
+    assert!(told.summary.starts_with("no right; the secret in use ends at "), "{}", told.summary);
+
+    let strangers = (1..=5).map(stranger).collect();
+    let found = renewed(Some(RenewalReport { trouble: None, strangers, ..report }));
+    let [told] = conditions(std::slice::from_ref(&found), TimeDelta::zero(), now()).try_into().expect("one");
+    assert_eq!((told.kind, told.severity), (Kind::AppCredentialUnknown, Severity::Warning));
+    assert!(told.summary.ends_with(" and 2 more") && !told.summary.contains('\u{7}'), "{}", told.summary);
+    assert!(told.action.contains("--key-id 00000000-0000-0000-0000-000000000001"), "{}", told.action);
 }
