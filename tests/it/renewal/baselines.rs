@@ -1,6 +1,6 @@
-//! Two other ways to renew a client secret, as published programs do it, in the same random worlds as the simulation.
+//! Two simple ways to renew a client secret without waits, in the same random worlds as the simulation.
 //!
-//! The ways are written after their descriptions (docs/azure-facts.md F604). They show what the waits of Perennial are good
+//! The ways are modelled on descriptions of other programs (docs/azure-facts.md F604), and are not those programs. They show what the waits of Perennial are good
 //! for: how often the readers of a secret are rejected.
 
 use std::cell::RefCell;
