@@ -1,6 +1,7 @@
 //! Following an action literally ends its condition.
 
 mod hands;
+mod words;
 
 use std::collections::BTreeSet;
 

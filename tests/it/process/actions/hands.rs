@@ -3,11 +3,9 @@
 //! Owns the effect of each Azure CLI command and each instruction on the world. Ids, names and dates come from the
 //! text alone. A text that cannot be followed is an error.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::{NaiveDate, TimeDelta};
-use perennial::process::clock::Timestamp;
+use chrono::TimeDelta;
 use perennial::sandbox::world::{
     Action, CertificatePolicy, GraphRole, PartnerCenterRules, Peer, Rules, UpdateRequest,
 };
@@ -17,6 +15,7 @@ use serde_json::Value;
 
 use super::super::Stage;
 use super::super::login::page_of;
+use super::words::{Flags, between, clauses, midnight, time, words};
 
 /// Sentences that require no action.
 const REMARKS: [&str; 13] = [
@@ -38,7 +37,7 @@ const REMARKS: [&str; 13] = [
 /// The object id of the program, as Key Vault sees it.
 const PROGRAM: &str = "00000000-0000-0000-0000-000000000009";
 
-type Told<T> = Result<T, String>;
+pub(super) type Told<T> = Result<T, String>;
 
 pub(super) struct Person<'a> {
     pub(super) stage: &'a Stage,
@@ -400,111 +399,4 @@ impl<'a> Person<'a> {
         let secret = ours.into_iter().find(|at| at.name.as_str() == named);
         secret.cloned().ok_or_else(|| format!("there is no secret {named}"))
     }
-}
-
-/// The options of a command.
-struct Flags(BTreeMap<String, String>);
-
-impl Flags {
-    fn of(words: &[String]) -> Self {
-        let mut flags: BTreeMap<String, String> = BTreeMap::new();
-        let mut last = None;
-        for word in words {
-            match (word.strip_prefix("--"), &last) {
-                (Some(flag), _) => {
-                    flags.insert(flag.to_owned(), String::new());
-                    last = Some(flag.to_owned());
-                }
-                (None, Some(flag)) => {
-                    let value = flags.get_mut(flag).expect("inserted");
-                    if !value.is_empty() {
-                        value.push(' ');
-                    }
-                    value.push_str(word);
-                }
-                (None, None) => {}
-            }
-        }
-        Self(flags)
-    }
-
-    fn is(&self, flag: &str, value: &str) -> bool {
-        self.0.get(flag).is_some_and(|given| given == value)
-    }
-
-    fn take(&mut self, flag: &str) -> Told<String> {
-        self.0.remove(flag).ok_or_else(|| format!("--{flag} is missing"))
-    }
-
-    fn expect(&mut self, wanted: &[(&str, &str)]) -> Told<()> {
-        for (flag, value) in wanted {
-            let given = self.take(flag)?;
-            if given != *value {
-                return Err(format!("--{flag} is {given:?}, not {value:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn nothing_left(self) -> Told<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(format!("more options: {:?}", self.0)) }
-    }
-}
-
-/// The words of a command. None may be a variable or a placeholder.
-fn words(command: &str) -> Told<Vec<String>> {
-    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-    for letter in command.chars().chain([' ']) {
-        match (letter, quote) {
-            ('"', Some('"')) if word.ends_with('\\') => {
-                word.pop();
-                word.push('"');
-            }
-            ('"' | '\'', None) => quote = Some(letter),
-            (_, Some(open)) if letter == open => quote = None,
-            (' ', None) if word.is_empty() => {}
-            (' ', None) => words.push(std::mem::take(&mut word)),
-            _ => word.push(letter),
-        }
-    }
-    let is_blank = |word: &&String| {
-        word.len() > 2 && word.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
-    };
-    let open = words.iter().find(|word| word.contains(['$', '<']) && !word.starts_with("$("));
-    match words.iter().find(is_blank).or(open) {
-        Some(word) => Err(format!("{word:?} is left open in {command:?}")),
-        None => Ok(words),
-    }
-}
-
-/// The parts of an action, each with its commands.
-fn clauses(action: &str) -> Vec<String> {
-    let mut is_command = false;
-    let mut clauses = vec![String::new()];
-    for part in action.split_inclusive("; ") {
-        let clause = clauses.last_mut().expect("one at least");
-        clause.push_str(part);
-        is_command ^= part.matches('`').count() % 2 == 1;
-        if !is_command {
-            clauses.push(String::new());
-        }
-    }
-    let trimmed = clauses.iter().map(|clause| clause.trim_end_matches("; ").to_owned());
-    trimmed.filter(|clause| !clause.is_empty()).collect()
-}
-
-fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(before)?;
-    Some(rest.split_once(after).map_or(rest, |(found, _)| found))
-}
-
-/// As the Azure CLI reads it: whole seconds in UTC.
-fn time(text: &str) -> Told<Timestamp> {
-    let read = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%SZ");
-    read.map(|time| time.and_utc()).map_err(|_| format!("{text} is not a time"))
-}
-
-fn midnight(text: &str) -> Told<Timestamp> {
-    let day: NaiveDate = text.parse().map_err(|_| format!("{text} is not a day"))?;
-    time(&format!("{day}T00:00:00Z"))
 }
