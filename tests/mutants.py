@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 COPY = TARGET / "mutants" / "tree"
 # The rooms that decide; what tests are made of does not count.
-ROOMS = ["src/rotation/**", "src/status/**", "src/alert/rules.rs", "src/alert/rules/**", "src/ports/diagnosis/**"]
+ROOMS = ["src/rotation/**", "src/renewal/look.rs", "src/renewal/schedule.rs", "src/renewal/state.rs",
+         "src/renewal/report.rs", "src/status/**", "src/alert/rules.rs", "src/alert/rules/**", "src/ports/diagnosis/**"]
 NO_ROOMS = ["**/samples.rs", "**/tests.rs"]
 # Everything that plays the rotation in simulated time, except what takes long by itself.
 SIMULATIONS = ["rotation::", "--skip", "long_list", "--skip", "pacing", "--skip", "interleavings"]
