@@ -249,8 +249,10 @@ async fn with_renewal(grant: &ManagedToken, renewer: &AzureRenewer, forced: bool
     report.client_id = Some(client_id);
     report.newest = Some(VersionReport::of(&look.newest));
     report.next = Some(next(&step, &look, &target));
+    let strangers = look.strangers(&target.at, &target.policy, &first_seen);
+    let strangers = strangers.map(|one| one.key_id).collect();
     let secret = |one| SecretReport {
-        standing: Standing::of(one, &look, &target, &first_seen),
+        standing: Standing::of(one, &look, &target, &strangers),
         key_id: one.key_id,
         name: one.name.clone(),
         starts_at: one.starts.map(rfc3339),

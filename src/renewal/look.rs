@@ -82,6 +82,11 @@ impl Reason {
         }
     }
 
+    /// Whether the secret was never in the vault, as far as this process knows.
+    pub fn is_of_attempt(self) -> bool {
+        !matches!(self, Self::Superseded | Self::Orphaned)
+    }
+
     /// Whether a renewal failed by this.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::NotSettled | Self::NotSaved)
@@ -190,13 +195,13 @@ impl CredentialLook {
 
     /// Whether a secret was created for this vault secret by Perennial.
     pub(super) fn is_ours(one: &ListedSecret, at: &SecretAddress) -> bool {
-        one.name.as_deref().is_some_and(|name| name.starts_with(&prefix(at)))
+        begins_with(one, &prefix(at))
     }
 
     /// Whether a secret can be the held one. If the newest version names the held secret, no other secret can be.
-    fn is_in_doubt(&self, one: &ListedSecret) -> bool {
-        match self.held() {
-            Some(held) => held.key_id == one.key_id,
+    fn is_in_doubt(&self, one: &ListedSecret, held: Option<Uuid>) -> bool {
+        match held {
+            Some(held) => held == one.key_id,
             None => self.may_be_held.contains(&one.key_id),
         }
     }
@@ -204,7 +209,8 @@ impl CredentialLook {
     /// Returns the next secret to remove, and why. A superseded secret also needs a held secret that Entra accepts
     /// (`CredentialLook::held_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<(Uuid, Reason)> {
-        let held_since = self.held().map(|_| self.newest.created);
+        let (held, prefix) = (self.held().map(|held| held.key_id), prefix(at));
+        let held_since = held.map(|_| self.newest.created);
         let is_superseded = |one: &&ListedSecret| {
             self.carries(one.key_id) && held_since.is_some_and(|since| since + GRACE <= self.at)
         };
@@ -212,8 +218,9 @@ impl CredentialLook {
             !self.carries(one.key_id) && one.starts.is_some_and(|starts| starts + ORPHAN_AGE <= self.at)
         };
         let ours = || {
-            let ours = self.listed.values().filter(|one| Self::is_ours(one, at) || self.carries(one.key_id));
-            ours.filter(|one| !self.is_in_doubt(one))
+            let ours =
+                self.listed.values().filter(|one| begins_with(one, &prefix) || self.carries(one.key_id));
+            ours.filter(|one| !self.is_in_doubt(one, held))
         };
         let orphan = ours().find(is_orphaned).map(|one| (one.key_id, Reason::Orphaned));
         orphan.or_else(|| ours().find(is_superseded).map(|one| (one.key_id, Reason::Superseded)))
@@ -223,7 +230,8 @@ impl CredentialLook {
     pub fn attempts_today(&self, at: &SecretAddress) -> usize {
         let is_recent =
             |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);
-        self.listed.values().filter(|one| Self::is_ours(one, at)).filter(is_recent).count()
+        let prefix = prefix(at);
+        self.listed.values().filter(|one| begins_with(one, &prefix)).filter(is_recent).count()
     }
 
     /// Whether all attempts of a day are used.
@@ -235,10 +243,11 @@ impl CredentialLook {
     /// watch the app. `first_seen` are the secrets of the first look of this process.
     pub fn strangers<'a>(
         &'a self,
-        at: &'a SecretAddress,
+        at: &SecretAddress,
         policy: &'a RenewPolicy,
-        first_seen: &'a [Uuid],
+        first_seen: &'a BTreeSet<Uuid>,
     ) -> impl Iterator<Item = &'a ListedSecret> {
+        let (held, prefix) = (self.held().map(|held| held.key_id), prefix(at));
         let was_there = move |one: &ListedSecret| match (self.watched_since, one.starts) {
             (Some(since), Some(starts)) => starts <= since,
             _ => first_seen.contains(&one.key_id),
@@ -249,8 +258,8 @@ impl CredentialLook {
             policy.known.iter().any(|known| known.eq_ignore_ascii_case(&key_id) || name.starts_with(&**known))
         };
         self.listed.values().filter(move |one| {
-            !(Self::is_ours(one, at)
-                || self.is_in_doubt(one)
+            !(begins_with(one, &prefix)
+                || self.is_in_doubt(one, held)
                 || was_held(one)
                 || was_there(one)
                 || is_known(one))
@@ -261,6 +270,10 @@ impl CredentialLook {
 /// Returns the id in a tag of a version.
 fn key_in(version: &Version, tag: &str) -> Option<Uuid> {
     version.tags.get(tag)?.parse().ok()
+}
+
+fn begins_with(one: &ListedSecret, prefix: &str) -> bool {
+    one.name.as_deref().is_some_and(|name| name.starts_with(prefix))
 }
 
 /// Returns the beginning of the display names of all secrets that Perennial creates for a vault secret.

@@ -101,6 +101,11 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     /// # Errors
     /// Returns why one of them could not be read.
     pub async fn look(&self, id: Uuid) -> Result<(String, CredentialLook), Failure> {
+        let (held, look) = self.look_with_held(id).await?;
+        Ok((held.client_id, look))
+    }
+
+    async fn look_with_held(&self, id: Uuid) -> Result<(HeldSecret, CredentialLook), Failure> {
         let (up, at) = (self.clock.uptime(), &self.target.at);
         let held = self.held(id).await?;
         let newest = held.stored.version.clone();
@@ -114,7 +119,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         // A removal must never be early. So the earlier one of two times counts.
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
         let value = held.stored.value.expose_secret();
-        Ok((held.client_id.clone(), CredentialLook::of((up, now), newest, versions, value, registration)))
+        let look = CredentialLook::of((up, now), newest, versions, value, registration);
+        Ok((held, look))
     }
 
     /// Looks, and tries to remove a secret that does not exist. Entra rejects the trial in one way if this caller may
@@ -123,8 +129,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     /// # Errors
     /// Returns why a renewal would fail.
     pub async fn rehearse(&self, id: Uuid) -> Result<CredentialLook, Failure> {
-        let (client_id, look) = self.look(id).await?;
-        let proof = ClientProof::Secret(self.held(id).await?.stored.value);
+        let (HeldSecret { stored, client_id }, look) = self.look_with_held(id).await?;
+        let proof = ClientProof::Secret(stored.value);
         let caller = self.caller(&client_id, &proof);
         match self.directory.remove_secret(&caller, look.object_id, id, id).await {
             Ok(()) | Err(DirectoryError::Refused { status: 400, .. }) => Ok(look),
@@ -266,7 +272,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
             state.attempt = Some(RenewalAttempt::Unwanted { key_id, reason });
         }
         let held = self.held(id).await?;
-        let Some(object_id) = state.look.as_ref().map(|look| look.object_id) else { return Ok(()) };
+        let Some(look) = &state.look else { return Ok(()) };
+        // The secret may have come back into use since the look.
+        if !reason.is_of_attempt() && held.stored.version.id != look.newest.id {
+            state.must_look = true;
+            return Ok(());
+        }
+        let object_id = look.object_id;
         let proof = ClientProof::Secret(held.stored.value);
         let caller = self.caller(&held.client_id, &proof);
         // After a failure, another look shows whether the secret is gone.

@@ -2,6 +2,8 @@
 //!
 //! Pure. A report contains no secret.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -57,7 +59,8 @@ impl RenewalReport {
             HeldEnd::At(end) => end,
             HeldEnd::NotListed => None,
         });
-        let first_seen = state.first_seen.as_deref().unwrap_or_default();
+        let none = BTreeSet::new();
+        let first_seen = state.first_seen.as_ref().unwrap_or(&none);
         let strangers =
             look.map(|look| look.strangers(&target.at, &target.policy, first_seen).cloned().collect());
         Self {
@@ -107,16 +110,19 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Returns what a listed secret is. `first_seen` are the secrets of the first look.
-    pub fn of(one: &ListedSecret, look: &CredentialLook, target: &Target, first_seen: &[Uuid]) -> Self {
-        let is_stranger =
-            || look.strangers(&target.at, &target.policy, first_seen).any(|known| known.key_id == one.key_id);
+    /// Returns what a listed secret is. `strangers` are the unknown ones (`CredentialLook::strangers`).
+    pub fn of(
+        one: &ListedSecret,
+        look: &CredentialLook,
+        target: &Target,
+        strangers: &BTreeSet<Uuid>,
+    ) -> Self {
         match look.likely_held() {
             Some(held) if held.key_id == one.key_id => Self::Held,
             None if look.may_be_held.contains(&one.key_id) => Self::MayBeHeld,
             _ if look.carries(one.key_id) => Self::Superseded,
             _ if CredentialLook::is_ours(one, &target.at) => Self::NotSaved,
-            _ if is_stranger() => Self::Unknown,
+            _ if strangers.contains(&one.key_id) => Self::Unknown,
             _ => Self::Other,
         }
     }

@@ -1,7 +1,7 @@
 //! The state of an app's renewal in memory. A restart loses it: what was created and not saved is an orphan then, and
 //! is removed a day later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
@@ -25,7 +25,7 @@ pub struct RenewalState {
     /// The uptimes at which this process created secrets.
     pub created: Vec<TimeDelta>,
     /// The secrets of the first look.
-    pub first_seen: Option<Vec<Uuid>>,
+    pub first_seen: Option<BTreeSet<Uuid>>,
     /// The parts that fail, until they work again.
     pub troubles: BTreeMap<Part, RenewalTrouble>,
     /// The wait after failed steps.

@@ -114,7 +114,7 @@ fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
     let versions = || vec![version("v1", Some(key(1)), 50)];
     let strangers = |name: &str, day, first_seen: &[Uuid]| {
         let look = look(versions(), vec![listed(1, OURS, 49), listed(3, name, day)], &[1]);
-        look.strangers(&target().at, &target().policy, first_seen).count()
+        look.strangers(&target().at, &target().policy, &first_seen.iter().copied().collect()).count()
     };
     assert_eq!(strangers("backdoor", 60, &[]), 1);
     assert_eq!(strangers("backdoor", 40, &[]), 0, "it was there before Perennial's first version");
@@ -124,15 +124,15 @@ fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
 
     let unmarked = look(vec![version("v1", None, 0)], vec![listed(1, "a", 0), listed(3, "b", 60)], &[1]);
     assert_eq!(
-        unmarked.strangers(&target().at, &policy(), &[key(1), key(3)]).count(),
+        unmarked.strangers(&target().at, &policy(), &[key(1), key(3)].into()).count(),
         0,
         "it was there at the start"
     );
-    assert_eq!(unmarked.strangers(&target().at, &policy(), &[key(1)]).count(), 1);
+    assert_eq!(unmarked.strangers(&target().at, &policy(), &[key(1)].into()).count(), 1);
     let mut replaced = version("v2", Some(key(2)), 70);
     replaced.tags.insert(tag::REPLACES, &key(3).to_string());
     let by_hand = look(vec![replaced, version("v1", Some(key(1)), 50)], vec![listed(3, "by hand", 60)], &[]);
-    assert_eq!(by_hand.strangers(&target().at, &policy(), &[]).count(), 0, "a version held it");
+    assert_eq!(by_hand.strangers(&target().at, &policy(), &[].into()).count(), 0, "a version held it");
 }
 
 proptest! {

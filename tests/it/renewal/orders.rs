@@ -15,6 +15,7 @@ use perennial::renewal::schedule::RenewalStep;
 use perennial::renewal::state::{Accepted, NewSecret, RenewalAttempt, RenewalState};
 use perennial::sandbox::world::{Fault, FaultEffect, Operation, Partner, Peer, World};
 use perennial::token::tags::Tags;
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::{WorldRenewer, check_now, newest_value, orphans, partner_in, policy, renewer, secrets_of};
@@ -249,4 +250,31 @@ fn a_person_who_goes_back_to_an_older_secret_keeps_it() {
     scene.world.human_writes(at, &before, Tags::new()).expect("stored");
     finish(&scene, &"went back");
     assert_eq!(newest_value(&scene.world, at), before);
+}
+
+/// A person goes back to the old secret between the look and the removal. The removal would end the secret in use.
+#[test]
+fn a_secret_that_came_back_into_use_after_the_look_is_not_removed() {
+    let scene = Scene::new();
+    let at = &scene.partner.app_secret;
+    finished(scene.task(Who::Settled, 0));
+    scene.clock.set_by(TimeDelta::days(140));
+    let old = scene.world.versions_of(at).last().expect("renewed once").clone();
+    finished(scene.task(Who::Settled, 1));
+    assert_ne!(newest_value(&scene.world, at), old.value.expose_secret(), "it was renewed again");
+    scene.clock.set_by(TimeDelta::days(8));
+    let (renewer, mut state) = (scene.renewer("late"), RenewalState::default());
+    let next = |state: &RenewalState| renewer.target.next(state, renewer.clock.uptime());
+    for _ in 0..4 {
+        let step = next(&state);
+        if matches!(step, RenewalStep::Remove(..)) {
+            scene.world.human_writes(at, old.value.expose_secret(), old.tags.clone()).expect("stored");
+            finished(renewer.step(&mut state, &step));
+            check_now(&scene.world, &scene.partner, at, &"came back");
+            assert_eq!(next(&state), RenewalStep::Look);
+            return;
+        }
+        finished(renewer.step(&mut state, &step));
+    }
+    panic!("nothing was due for removal: {:?}", state.look);
 }
