@@ -295,11 +295,9 @@ fn is_version(text: &str) -> bool {
 fn challenge(caller: &HttpCaller, why: &str) -> Response {
     let body = key_vault_error("Unauthorized", None, why);
     let mut response = (StatusCode::UNAUTHORIZED, Json(body)).into_response();
-    let SandboxState { origin, vault_identity, .. } = &*caller.shared;
-    let text = format!(
-        r#"Bearer authorization="{origin}/{}", resource="https://vault.azure.net""#,
-        vault_identity.tenant_id
-    );
+    let SandboxState { origin, .. } = &*caller.shared;
+    let tenant = caller.shared.identity_tenant();
+    let text = format!(r#"Bearer authorization="{origin}/{tenant}", resource="https://vault.azure.net""#);
     set(&mut response, "www-authenticate", &text);
     dressed(caller, response)
 }
