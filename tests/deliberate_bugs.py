@@ -6,8 +6,9 @@ notices a bug, the script prints the bug and exits with 1: then a check is missi
 
     tests/deliberate_bugs.py            all bugs
     tests/deliberate_bugs.py 3 7        these bugs
-    tests/deliberate_bugs.py --short    the third of the bugs that unit tests notice, in two minutes; for the others,
-                                        checks only that their edit still fits the code
+    tests/deliberate_bugs.py --units    the bugs that unit tests notice, about half of them
+    tests/deliberate_bugs.py --short    every tenth of those; for all others, checks only that their edit still fits the
+                                        code
     tests/deliberate_bugs.py --list     list the bugs
 """
 
@@ -375,8 +376,11 @@ def main():
             print(f"{number:3} {bug[0]}")
         return 0
     every = range(1, len(BUGS) + 1)
+    units = [number for number in every if UNITS.issuperset(BUGS[number - 1][4])]
     if "--short" in sys.argv:
-        chosen = [number for number in every if UNITS.issuperset(BUGS[number - 1][4])]
+        chosen = units[::10]
+    elif "--units" in sys.argv:
+        chosen = units
     else:
         chosen = [int(word) for word in sys.argv[1:]] or every
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
