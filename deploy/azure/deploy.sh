@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Deploys Perennial on Azure Container Apps with the Azure CLI. It creates the same resources as main.bicep, and you can
-# repeat it in the same way. The script does not change a vault that exists already, but the vault must use roles. Needs az
-# (signed in), jq and bash, as in Azure's Cloud Shell, and the right to assign roles. Needs az 2.91 or later: from 27
+# Deploys Perennial on Azure Container Apps with the Azure CLI. It creates the same resources as main.bicep. You can run it
+# again to change the deployment. The script does not change a vault that exists already. Such a vault must use roles. Needs
+# az (signed in), jq and bash, as in Azure's Cloud Shell, and the right to assign roles. Needs az 2.91 or later: from 27
 # February 2027, Key Vault rejects requests of older versions (docs/azure-facts.md F221).
 #
 # Tested: shellcheck, and every command and option with the Azure CLI's own parser (tests/acceptance/azure.sh). The script
@@ -50,7 +50,7 @@ made=$(az identity create --name "$name" "${on[@]}" --location "$LOCATION" --out
     --query '[id, clientId, principalId]')
 { read -r identity && read -r client && read -r principal; } <<< "$made"
 
-echo "The vault, with roles in place of access policies; what is in it cannot be purged for 90 days"
+echo "The vault, with roles in place of access policies; deleted secrets cannot be purged for 90 days"
 told=(--output tsv --query '[id, properties.vaultUri, location, properties.enableRbacAuthorization]')
 if ! made=$(az keyvault show --name "$VAULT" "${told[@]}" 2> /dev/null); then
     made=$(az keyvault create --name "$VAULT" "${on[@]}" --location "$LOCATION" --enable-rbac-authorization true \
@@ -58,11 +58,11 @@ if ! made=$(az keyvault show --name "$VAULT" "${told[@]}" 2> /dev/null); then
 fi
 { read -r vault_id && read -r vault_uri && read -r vault_location && read -r by_roles; } <<< "$made"
 if [ "${by_roles,,}" != true ]; then
-    echo "$VAULT uses access policies, so a role has no effect there" >&2
+    echo "$VAULT uses access policies, so a role has no effect in this vault" >&2
     exit 1
 fi
 
-echo "The role: in this resource group, and in the vault's"
+echo "The role, in this resource group and in the resource group of the vault"
 role="$(jq --raw-output .Name "$here/role.json") ($RESOURCE_GROUP)"
 definition=$(jq --arg name "$role" --arg group "$group" --arg vault "${vault_id%/providers/*}" \
     '.Name = $name | .AssignableScopes = ([$group, $vault] | unique_by(ascii_downcase))' \
@@ -94,7 +94,7 @@ workspace=$(az monitor log-analytics workspace create --workspace-name "$name" "
 az monitor diagnostic-settings create --name audit --resource "$vault_id" --workspace "$workspace" \
     --export-to-resource-specific true --logs '[{"category": "AuditEvent", "enabled": true}]' --output none
 
-echo "The alarm that works without Perennial: the vault says that a secret's end is near"
+echo "The alarm that works even if Perennial has stopped: a mail before a secret expires"
 people=$(az monitor action-group create --name "$name" "${on[@]}" --short-name perennial \
     --action email owner "$ALERT_EMAIL" usecommonalertschema --query id --output tsv)
 az eventgrid system-topic create --name "$name-vault" "${on[@]}" --location "$vault_location" \
@@ -107,7 +107,7 @@ az rest --method put --output none \
         filter: {includedEventTypes: ["Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpired"]},
         destination: {endpointType: "MonitorAlert", properties: {
             severity: "Sev1",
-            description: "A secret that Perennial should have renewed, or an app secret, is near its end.",
+            description: "A refresh token that Perennial should have rotated, or an app secret, expires soon.",
             actionGroups: [$people]}}}}')"
 
 echo "Perennial"
@@ -120,7 +120,7 @@ az monitor diagnostic-settings create --name logs --resource "$environment" --wo
 # One request creates the app, since the CLI's command for apps supports neither probes nor files. Secrets go through pipes
 # and the environment, never through arguments.
 export ALERT_URL=${ALERT_URL:-}
-# A changed secret alone starts no new revision, so the template contains a hash of the secrets' content.
+# If only a secret changes, no new revision starts. So the template contains a hash of the secrets' content.
 hash=$(printf '%s\0%s' "$(cat "$CONFIGURATION")" "$ALERT_URL" | sha256sum | cut -c 1-13)
 wanted=$(jq --null-input --rawfile text "$CONFIGURATION" --arg location "$LOCATION" --arg image "$IMAGE" --arg identity "$identity" \
     --arg client "$client" --arg name "$name" --arg vault_uri "$vault_uri" --arg environment "$environment" --arg hash "$hash" '{

@@ -1,18 +1,18 @@
 // Deploys Perennial on Azure Container Apps: an identity, a vault, a role on Perennial's secrets only, the vault's audit
-// log, and an expiry alarm that works without Perennial. deploy.sh does the same with the Azure CLI. docs/deploy-azure.md
-// shows the whole deployment.
+// log, and an expiry alarm that also works if Perennial has stopped. deploy.sh does the same with the Azure CLI.
+// docs/deploy-azure.md shows the whole deployment.
 //
 // Tested: this file parses, and every name in it is declared (tests/acceptance/azure.sh, with a third-party parser). Not
 // tested: this file was not compiled and not deployed, since neither the Bicep compiler nor Azure was available. Run `az
 // bicep build` and `az deployment group what-if` before you rely on it.
 targetScope = 'resourceGroup'
 
-@description('The name of the resources, and the prefix of others.')
+@description('The name of most resources. Other resources get names that begin with this name.')
 @minLength(3)
 @maxLength(20)
 param name string = 'perennial'
 
-@description('Their location.')
+@description('The location of the resources.')
 param location string = resourceGroup().location
 
 @description('The vault to create; its name must be globally unique.')
@@ -20,7 +20,7 @@ param location string = resourceGroup().location
 @maxLength(24)
 param vaultName string
 
-@description('The vault secrets that Perennial may read and renew: each refresh token.')
+@description('The vault secrets that Perennial may read and write: the secret of each refresh token.')
 param secrets array = [
   'partner-refresh-token'
 ]
@@ -33,15 +33,15 @@ param readSecrets array = [
 @description('The image, by tag or digest, from a public registry.')
 param image string
 
-@description('The text of perennial.toml. [vault] is set here and may be left out.')
+@description('The text of perennial.toml. This deployment sets the keys of [vault], so you may leave this section out.')
 @secure()
 param configuration string
 
-@description('The address of an alert sink, for { file = "/etc/perennial/alert-url" }; empty without one.')
+@description('The address of an alert sink, for { file = "/etc/perennial/alert-url" }. Empty if you do not use this file.')
 @secure()
 param alertUrl string = ''
 
-@description('The mail address for the alarm that a secret expires soon.')
+@description('The mail address that gets an alarm before a secret expires.')
 param alertEmail string
 
 var group = resourceGroup()
@@ -99,7 +99,7 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
-// The role assignment names the secret. The secret need not exist yet.
+// The role assignment names the secret. The secret does not have to exist yet.
 resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = [for secretName in secrets: {
   parent: vault
   name: secretName
@@ -200,7 +200,7 @@ resource nearExpiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02
       endpointType: 'MonitorAlert'
       properties: {
         severity: 'Sev1'
-        description: 'A secret that Perennial should have renewed, or an app secret, is near its end.'
+        description: 'A refresh token that Perennial should have rotated, or an app secret, expires soon.'
         actionGroups: [
           people.id
         ]
@@ -256,7 +256,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
   properties: {
     environmentId: environment.id
     configuration: {
-      // No ingress: the app cannot be reached from outside.
+      // No ingress: no client outside the environment can reach the app.
       activeRevisionsMode: 'Single'
       secrets: values
     }
@@ -293,13 +293,13 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               name: 'PERENNIAL__ALERTS__INSTANCE'
               value: name
             }
-            // A changed secret alone starts no new revision, so the template contains a hash of the secrets' content.
+            // If only a secret changes, no new revision starts. So the template contains a hash of the secrets' content.
             {
               name: 'CONFIGURATION_HASH'
               value: uniqueString(configuration, alertUrl)
             }
           ]
-          // A dead token opens an alert and fails no probe, since a restart cannot fix it.
+          // If a token is dead, Perennial sends an alert. The probes still succeed, since a restart cannot fix the token.
           probes: [
             {
               type: 'Liveness'
@@ -337,7 +337,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
           secrets: files
         }
       ]
-      // One replica: a second one would redeem and save the same tokens. While a new revision replaces the old one, two
+      // One replica: a second replica would redeem and save the same tokens. While a new revision replaces the old one, two
       // replicas run for a moment. That does no harm.
       scale: {
         minReplicas: 1
