@@ -181,7 +181,7 @@ pub(super) fn expiry(identity: &Identity, authority: &BaseUrl) -> Option<Arc<Ide
         }
         _ => "",
     };
-    let action = format!("before then, {renew}{then}");
+    let action = format!("before the credential expires, {renew}{then}");
     Some(Arc::new(IdentityExpiry { at, action: action.into() }))
 }
 

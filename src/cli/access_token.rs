@@ -25,14 +25,15 @@ Examples:
   # for curl --header @header.txt
   perennial access-token partner-center --header > header.txt
 
-An access token is valid for 60 to 90 minutes. Request one once an hour and keep
-it. Entra treats about 15 identical requests within five minutes as a loop. It
-then rejects further ones, including the daemon's (AADSTS50196). For each
-configured token, request fewer than 5 access tokens in any five minutes.
+An access token is valid for 60 to 90 minutes. Request an access token once an
+hour and reuse it. Entra treats about 15 identical requests within five minutes
+as a loop. It then rejects further requests, including those of the daemon
+(AADSTS50196). For each configured token, request fewer than 5 access tokens in
+any five minutes.
 
 The command only reads the vault, and the stored refresh token stays valid. With
---tenant, the app needs consent in that customer's tenant. user_oid is then not
-compared, since it names a user of the partner tenant.";
+--tenant, the app needs consent in that customer's tenant, and Perennial does
+not compare user_oid, since it names a user of the partner tenant.";
 
 /// What `access-token` takes.
 #[derive(Clone, Debug, Args)]

@@ -47,12 +47,12 @@ Examples:
   # also write a file that you can send for help: no secret, no name
   perennial check --report report.json
 
-Run it on the host and as the user of `perennial run`, since it tests that
-identity. If the machine has no identity in Azure, it uses the Azure CLI's, and
-says so.
+Run the command on the host of the daemon and as the user of the daemon, since
+it tests the daemon's identity. If the machine has no identity in Azure, the
+command uses the identity of the Azure CLI, and says so.
 
 Rights in the vault: getSecret, readMetadata, setSecret and update on the
-token's secret, getSecret on the app's (deploy/azure/role.json).";
+token's secret, getSecret on the app's secret (deploy/azure/role.json).";
 
 /// What `check` takes.
 #[derive(Clone, Debug, Args)]

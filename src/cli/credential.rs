@@ -30,10 +30,10 @@ Examples:
   perennial credential partner-app --renew --dry-run
   perennial credential partner-app --renew
 
-An [[app]] is named by its name, and the app of a token without one by the
-token's name. Microsoft Graph is asked only about apps with `renew`. A renewal
-takes a quarter of an hour: the new secret is saved only after Entra has
-accepted it for that long.";
+To name an app, use the name of its [[app]]. If a token has no [[app]], use the
+name of the token. Perennial asks Microsoft Graph only about apps with `renew`.
+A renewal takes at least 15 minutes, since Perennial saves the new secret only
+after Entra has accepted it for 15 minutes.";
 
 /// What `credential` takes.
 #[derive(Clone, Debug, Args)]
@@ -41,10 +41,10 @@ pub struct CredentialArgs {
     /// The apps, by name [default: all]
     #[arg(value_name = "APP")]
     pub names: Vec<String>,
-    /// Renew the credential now, even if it lasts
+    /// Renew the client secret now, even if its renewal is not due
     #[arg(long, requires = "names")]
     pub renew: bool,
-    /// With --renew: only say what would be done
+    /// With --renew: only show what the renewal would do
     #[arg(long, requires = "renew")]
     pub dry_run: bool,
     /// Write the result as JSON
@@ -271,13 +271,15 @@ fn next(step: &RenewalStep, look: &CredentialLook, target: &Target) -> String {
     match step {
         RenewalStep::Create => "creates a new client secret".to_owned(),
         RenewalStep::Remove(key_id, reason) => format!("removes {key_id} at Entra: {}", reason.text()),
-        RenewalStep::TryHeld => "tries the secret in use, then removes the one that it replaced".to_owned(),
+        RenewalStep::TryHeld => {
+            "tests the secret in use, then removes the secret that it replaced".to_owned()
+        }
         RenewalStep::Look | RenewalStep::Probe | RenewalStep::Save | RenewalStep::Wait(_) => match look
             .held_end()
         {
             _ if target.is_due(look, look.at) => "waits until it may create a new client secret".to_owned(),
             HeldEnd::At(Some(end)) => format!("renews at {}", rfc3339(end - target.policy.before)),
-            HeldEnd::At(None) | HeldEnd::NotListed => "nothing: the secret in use does not end".to_owned(),
+            HeldEnd::At(None) | HeldEnd::NotListed => "nothing: the secret in use does not expire".to_owned(),
         },
     }
 }

@@ -27,7 +27,7 @@ pub struct DemoArgs {
     /// Simulated days per second, 0.1 to 12
     #[arg(long, value_name = "DAYS", default_value = "3.5", value_parser = speed)]
     pub speed: f64,
-    /// Keep running afterwards, until Ctrl-C
+    /// Keep running after the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
     /// Show the daemon's log too, on stderr

@@ -16,17 +16,17 @@ Exit codes:
   4   an administrator must act: app credential, role, policy or network
   78  the configuration is wrong
 
-With several tokens the worst code wins, in the order 3, 4, 1. `status
---monitor` has the codes of monitoring plugins: 0 healthy, 1 warning,
-2 critical, 3 unknown.
+If several codes apply, the command ends with 3 rather than 4, and with
+4 rather than 1. `status --monitor` has the codes of monitoring plugins:
+0 healthy, 1 warning, 2 critical, 3 unknown.
 ";
 
 /// The environment variables that every command uses.
 pub const ENVIRONMENT: &str = "\
 Environment:
   PERENNIAL_CONFIG          the configuration file
-  PERENNIAL__SECTION__KEY   overrides a key of that file, except in lists
-  RUST_LOG                  what is logged, for example perennial=debug
+  PERENNIAL__SECTION__KEY   overrides a key of the file, except in lists
+  RUST_LOG                  the log level, for example perennial=debug
   NO_COLOR, TERM=dumb       no colors
   HTTPS_PROXY, NO_PROXY     the proxy, and the hosts that bypass it
 ";

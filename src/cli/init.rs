@@ -43,15 +43,16 @@ Examples:
     --app-secret partner-app-secret --refresh-token partner-refresh-token
   perennial init --config ./perennial.toml --force
 
-It writes the file of --config, by default /etc/perennial/perennial.toml. It
-lists the vault's secrets to find values that no flag gives, with the identity
-of the environment or the Azure CLI. It reads no secret's value, except a tenant
-id that is stored as a secret. On a terminal it asks for missing values.
-Elsewhere it names them and exits.
+The command writes the file of --config, by default
+/etc/perennial/perennial.toml. To find values that you do not pass as flags, it
+lists the vault's secrets, with the identity of the environment or the Azure
+CLI. It reads the value of only one secret: a tenant id that is stored as a
+secret. On a terminal, it asks for missing values. Without a terminal, it names
+the missing values and exits.
 
---from reads the vault of CIPP or of PowerShell scripts, which has the secrets
-ApplicationID, ApplicationSecret, TenantID and RefreshToken. It reports what is
-missing.";
+Use --from for the vault of CIPP or of PowerShell scripts, which has the secrets
+ApplicationID, ApplicationSecret, TenantID and RefreshToken. The command reports
+secrets that are missing.";
 
 /// What `init` takes.
 #[derive(Clone, Debug, Args)]

@@ -47,15 +47,17 @@ Examples:
   perennial login partner-center --device-code
 
 The app registration needs the redirect URI http://localhost under the platform
-Web. Its port does not matter. Tokens of the platform Single-page application
-expire after 24 hours. Mobile and desktop is for apps without a secret.
+Web. The port does not matter. Do not use the platform Single-page application,
+since its tokens expire after 24 hours. Do not use the platform Mobile and
+desktop applications, since it is for apps without a secret.
 
 The token is stored only if tenant, app and user match the configuration, the
 scope is granted, the sign-in used a second factor and Partner Center accepts
 the access token.
 
-Phishers use device codes, so many tenants block them. A policy that blocks them
-later also ends the token. Never type a code that you did not request yourself.";
+Phishers use device codes, so many tenants block device codes. If a policy
+blocks device codes later, it also ends the token of such a sign-in. Never type
+a code that you did not request yourself.";
 
 /// What `login` takes.
 #[expect(clippy::struct_excessive_bools, reason = "each switch of the command line is one bool")]

@@ -111,10 +111,10 @@ pub enum Verb {
     /// Print a fresh access token, and nothing else
     #[command(after_help = access_token::EXAMPLES)]
     AccessToken(access_token::AccessTokenArgs),
-    /// Redeem each token and show whose it is and whether Partner Center accepts it
+    /// Redeem each token, and show its user and whether Partner Center accepts it
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
-    /// Show the credentials of the apps, or renew one
+    /// Show the credential of each app, or renew a client secret
     #[command(after_help = credential::EXAMPLES)]
     Credential(credential::CredentialArgs),
     /// Write a first configuration from flags, from the vault and from your answers

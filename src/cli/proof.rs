@@ -180,7 +180,7 @@ pub(super) async fn redeem(
     })?;
     let whose = answer::check(grant, &credential.client_id, &redeemed).map_err(|failure| {
         let action = format!(
-            "compare tenant_id, client_id and user_oid of {} with the account that signed in; if that account is wrong: {}",
+            "compare tenant_id, client_id and user_oid of {} with the account that signed in; if the wrong account signed in: {}",
             grant.name,
             again()
         );

@@ -62,7 +62,7 @@ pub struct SandboxArgs {
 pub enum IssuerRules {
     /// It stays valid until it expires, as at Entra
     Entra,
-    /// It is spent, and its return ends the whole family (RFC 9700, 4.14)
+    /// It works only once; a second use ends all tokens of the sign-in (RFC 9700, 4.14)
     Strict,
 }
 

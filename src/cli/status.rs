@@ -31,14 +31,15 @@ Examples:
   perennial status partner-center --json
   # one line and 0, 1, 2 or 3, for monitoring plugins
   perennial status --monitor
-  # what another host would see
+  # what a command on another host would show
   perennial status --source vault
 
-It asks the running daemon at [http] listen, and says so. If no daemon answers,
-or the daemon has other tokens, it reads the tags in Key Vault. Those record a
-proof once a day only, so the daemon knows more.
+The command asks the running daemon at the address `listen` of [http]. If no
+daemon answers, or the daemon has other tokens, the command reads the tags in
+Key Vault. The tags record a proof only once a day, so the daemon's answer is
+more exact. The last line of the output names the source.
 
-The exit code follows the critical conditions: 3 if a user must sign in, 4 if an
+The exit code depends on the conditions: 3 if a user must sign in, 4 if an
 administrator must act, 1 if a token could not be read and a retry may help,
 else 0.
 

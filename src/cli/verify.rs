@@ -19,8 +19,9 @@ Examples:
   perennial verify partner-center
   perennial verify partner-center --json
 
-Each token is redeemed once, and Partner Center checks its access token. Nothing
-is stored. The limits of access-token apply: see its help.";
+Perennial redeems each token once, asks Partner Center whether it accepts the
+access token, and stores nothing. The limits on requests in the help of
+access-token also apply to this command.";
 
 /// What `verify` takes.
 #[derive(Clone, Debug, Args)]

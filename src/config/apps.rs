@@ -130,7 +130,7 @@ impl Apps {
         };
         let own = section.present(&["client_id", CREDENTIALS[0], CREDENTIALS[1], CREDENTIALS[2]]);
         for key in &own {
-            section.note(key, "cannot be combined with `app`: the [[app]] has it");
+            section.note(key, "cannot be combined with `app`: set it in the [[app]] only");
         }
         let Some(named) = self.by_name.get_mut(&name.as_str().to_ascii_lowercase()) else {
             return Err(section.note("app", "is not the name of an [[app]]"));

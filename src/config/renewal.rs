@@ -138,10 +138,7 @@ pub(super) fn collisions(apps: &[KeyedApp], problems: &Problems) {
                 format!("is the secret of {first}, which Perennial renews for an app with another client_id"),
             );
         } else if app.renew.is_some() {
-            problems.note(
-                key,
-                format!("is the secret of {first}, which renews it already: use one [[app]] for both"),
-            );
+            problems.note(key, format!("is already renewed for {first}: use one [[app]] for both"));
         }
     }
 }

@@ -125,7 +125,7 @@ fn unauthorized_text(akv: Option<u32>) -> String {
 fn forbidden_text(why: &Forbidden) -> String {
     match why {
         Forbidden::Rbac { action: Some(action), .. } => format!("no role grants {action}"),
-        Forbidden::Rbac { action: None, .. } => "no role grants it".into(),
+        Forbidden::Rbac { action: None, .. } => "no role grants this access".into(),
         Forbidden::Policy { .. } => "the access policy lacks the right".into(),
         Forbidden::Firewall { address: Some(address) } => format!("its firewall does not allow {address}"),
         Forbidden::Firewall { address: None } => "its firewall does not allow this address".into(),

@@ -72,12 +72,12 @@ impl Reason {
     /// Returns the reason for people and logs, as in "removed: ...".
     pub fn text(self) -> &'static str {
         match self {
-            Self::Superseded => "a newer one has been in the vault for a week",
-            Self::Orphaned => "no version in the vault carries it",
+            Self::Superseded => "a newer client secret has been in the vault for a week",
+            Self::Orphaned => "no version in the vault contains it",
             Self::AnswerLost => "the answer to its creation was lost",
             Self::NotSettled => "Entra did not accept it steadily within an hour",
             Self::NotSaved => "it could not be saved in the vault in time",
-            Self::NotNeeded => "another one was stored first",
+            Self::NotNeeded => "another client secret was stored first",
             Self::NotTried => "Entra rejects the app or its tenant before it checks a secret",
         }
     }

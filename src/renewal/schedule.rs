@@ -195,7 +195,7 @@ impl RenewalState {
             self.trouble_since(Part::Renewing, failure(Remedy::Operator, summary), look.at);
         } else if let Some(version) = target.overwritten(look, look.at) {
             let summary = format!(
-                "another writer replaced the renewed client secret of version {} in {} with one that ends soon",
+                "another writer replaced the renewed client secret of version {} in {} with a secret that expires soon",
                 version.id, target.at
             );
             let action = format!(

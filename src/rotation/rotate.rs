@@ -315,7 +315,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let (vault, name) = (self.grant.secret.vault_name(), self.grant.secret.name.as_str());
         let action = format!(
-            "recover it: `az keyvault secret recover --vault-name {vault} --name {name}`; if it was purged, sign in: `perennial login {}`",
+            "recover the secret: `az keyvault secret recover --vault-name {vault} --name {name}`; if the secret was purged, sign in: `perennial login {}`",
             self.grant.name
         );
         let summary = format!("the token's secret was deleted ({})", self.grant.secret);

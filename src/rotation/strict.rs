@@ -170,7 +170,7 @@ pub fn elsewhere(mark: &Mark) -> Failure {
         rfc3339(*since)
     );
     let action = format!(
-        "keep that process running and find out why it cannot save; if it has ended, a daemon continues {} minutes after its last sign of life",
+        "keep that process running and find out why it cannot save; if that process has ended, Perennial continues {} minutes after its last tag",
         (STANDS + SEEN_FOR).num_minutes()
     );
     let failure = Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Grant, summary);

@@ -243,7 +243,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     {
         let held = "a new token could not be saved in Key Vault yet, and is held in memory only";
         let spent = if of.grant.strict {
-            "; until it is saved, no program has a working token: the stored one no longer works"
+            "; until it is saved, no program has a working token: the stored token no longer works"
         } else {
             ""
         };
@@ -259,7 +259,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     }
     if let Some(since) = of.same_token_at {
         let summary =
-            "the issuer ([cloud] authority) returned the same refresh token, so it is not rotated".to_owned();
+            "the issuer ([cloud] authority) returned the same refresh token, so Perennial cannot rotate the token".to_owned();
         add(Kind::SameRefreshToken, Remedy::Operator, since, summary);
     }
     if let Some((what, since)) = of.unverified {

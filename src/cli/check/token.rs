@@ -141,7 +141,7 @@ fn readable(rotator: &AzureRotator, credential: &AppCredential) -> String {
     };
     let exportable = match (source, credential.is_exportable) {
         (CredentialSource::VaultKey(_), Some(true)) => {
-            "; its private key is exportable: whoever may read the vault's secrets can read it (Key Vault Secrets User, Certificate User)"
+            "; its private key is exportable: anyone who may read the vault's secrets can read this key (Key Vault Secrets User, Certificate User)"
         }
         (CredentialSource::VaultKey(_), Some(false)) => "; its private key cannot leave the vault",
         _ => "",

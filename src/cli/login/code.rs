@@ -90,7 +90,7 @@ fn attempt() -> Result<AuthorizationRequest, Stop> {
 async fn bind(port: Option<u16>) -> Result<Listener, Stop> {
     match (Listener::bind(port).await, port) {
         (Err(error), Some(port)) if error.kind() == ErrorKind::AddrInUse => Err(Stop::Usage(format!(
-            "port {port} is in use by another program: choose another one, or leave out --port (Entra ignores the port of http://localhost)"
+            "port {port} is in use by another program: choose another port, or leave out --port (Entra ignores the port of http://localhost)"
         ))),
         (bound, _) => bound.context("cannot listen on this machine's loopback address").map_err(Stop::Failed),
     }

@@ -71,7 +71,7 @@ impl LoginSession {
         if desk.before().await?.off {
             voice.say(
                 "turned_off",
-                "The newest version is disabled, so rotation is off. A sign-in turns it on again.",
+                "The newest version is disabled, so Perennial does not rotate the token. A sign-in changes this.",
             );
         }
         Ok(desk)
@@ -135,8 +135,10 @@ impl LoginSession {
         let whose = judge::judge(&expected, &answer)?;
         let user_name = judge::sign_in_name(&answer);
         if whose.unverified.is_any() {
-            let text =
-                format!("Entra's answer does not name the {}, so that is not verified.", whose.unverified);
+            let text = format!(
+                "Entra's answer does not name the {}, so Perennial could not verify this.",
+                whose.unverified
+            );
             self.voice.say("identity_unverified", &text);
         }
         let user_oid = whose.user_oid;
@@ -163,7 +165,7 @@ impl LoginSession {
             );
             self.voice.say("tags_dropped", &text);
         }
-        self.voice.say("storing", &format!("Storing it as {} …", self.grant().secret));
+        self.voice.say("storing", &format!("Storing the token as {} …", self.grant().secret));
         let version = self.store(&new, before.newest.as_ref().map(|version| &version.id)).await?;
         Ok(StoredLogin {
             name: self.grant().name.to_string(),

@@ -144,7 +144,7 @@ impl<'a> Subject<'a> {
     /// The user and the app in words.
     pub(super) fn who(&self) -> String {
         match self.place {
-            CredentialPlace::App { .. } => format!("{}'s user and app", self.name),
+            CredentialPlace::App { .. } => format!("the user and app of {}", self.name),
             CredentialPlace::Vault { .. } => "the app of [vault]".to_owned(),
         }
     }

@@ -44,7 +44,7 @@ impl Subject<'_> {
             None => format!("enable the user's account: Entra admin center, Users, tenant {tenant}"),
         };
         format!(
-            "{enable}; if its sessions were revoked too, Perennial reports that next, and a sign-in is needed: {login}"
+            "{enable}; if the user's sessions were revoked too, Perennial then reports that a sign-in is required: {login}"
         )
     }
 
@@ -52,12 +52,12 @@ impl Subject<'_> {
         let (name, logs) = (self.name, self.sign_in_logs());
         if let CredentialPlace::Vault { .. } = self.place {
             return format!(
-                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that it names: allow this host's address, or exclude the service principal of app {}",
+                "find the failed sign-in in {logs}, and change the conditional access policy for workload identities that the log names: allow this host's address, or exclude the service principal of app {}",
                 self.client_id
             );
         }
         let adapt = format!(
-            "find the failed sign-in in {logs}, and change the conditional access policy that it names: allow the user and this host, or exclude the user"
+            "find the failed sign-in in {logs}, and change the conditional access policy that the log names: allow the user and this host, or exclude the user"
         );
         match self.way {
             // Microsoft recommends blocking the device code flow by policy (docs/azure-facts.md F137).
@@ -142,7 +142,7 @@ impl Subject<'_> {
                 format!("set scope of {name} to {resource}/.default; if the error returns, {exempt}")
             }
             _ if scope == USUAL => format!(
-                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}; if the app has both, compare {} ({}) with the user's tenant",
+                "add the permission for scope {scope} to app {app} (Entra admin center, App registrations, API permissions), then have an administrator consent: {}; if the app has permission and consent, compare {} ({}) with the user's tenant",
                 self.consent_page(),
                 self.tenant_key(),
                 self.tenant
@@ -184,7 +184,7 @@ impl Advice {
         match self {
             Self::SignIn => of.sign_in(),
             Self::SignInFrequency => format!(
-                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this returns until an administrator excludes the user from that policy; find its name in {}",
+                "sign in again, with a second factor: {login}; a policy limits how long a sign-in lasts, so this problem returns until an administrator excludes the user from that policy; find its name in {}",
                 of.sign_in_logs()
             ),
             Self::SecondFactor => {

@@ -46,9 +46,9 @@ impl Demo {
         );
         let speed = self.options.speed;
         self.voice.paragraph(&format!(
-            "Microsoft and the vault are simulated on this machine, at {}. Nothing leaves it. The daemon \
-             that talks to them over HTTPS is the real one. {speed} days pass each second, and fewer where \
-             something takes minutes.",
+            "Microsoft's services and the vault are simulated on this machine, at {}. No request leaves this \
+             machine. The daemon is the real one, and calls the simulated services over HTTPS. {speed} days \
+             pass each second, and fewer while an event takes minutes.",
             self.stage.sandbox.origin
         ));
         self.voice.paragraph(&format!("The status page, live: {}", self.stage.page));

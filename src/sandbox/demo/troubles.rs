@@ -213,7 +213,7 @@ impl Demo {
             Tone::Good,
             "good",
             "Key Vault has no lock that prevents this. Perennial found Dana's token below its own, \
-             redeemed it, and made its successor the newest version.",
+             redeemed it, and made the successor the newest version.",
         );
         self.calm_again(TimeDelta::days(2)).await
     }

@@ -166,7 +166,7 @@ Next, in another terminal:
   perennial rotate --force --json
   perennial run
 
-Sign in at a page with test users (a browser warns of the throwaway certificate):
+Sign in at a page with test users (the browser warns about the temporary certificate):
 
   perennial login partner-center
 

@@ -112,7 +112,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// Another sandbox uses this directory for its files.
-    #[error("another sandbox uses {}: stop it, or give this one a folder of its own with --dir", .0.display())]
+    #[error("another sandbox uses {}: stop that sandbox, or name another folder with --dir", .0.display())]
     InUse(PathBuf),
     /// The throwaway certificates could not be created.
     #[error("cannot make certificates")]

@@ -194,7 +194,7 @@ pub(super) fn renewal(renewal: &RenewalStatus, now: Timestamp) -> String {
         (RenewalStage::Starting, _) | (RenewalStage::Waiting, None) => "not known".to_owned(),
         (RenewalStage::Waiting, Some(at)) => format!("renewed {}", relative::until(at, now)),
         (RenewalStage::Due, _) => "renewal is due".to_owned(),
-        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new one is tried".to_owned(),
-        (RenewalStage::Removing, _) => "a new one is removed".to_owned(),
+        (RenewalStage::Trying | RenewalStage::Saving, _) => "a new secret is tried".to_owned(),
+        (RenewalStage::Removing, _) => "a new secret is removed".to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use crate::token::secret::Source;
 
 /// The action for a wrong host clock.
 pub(super) const CLOCK: &str =
-    "set this host's clock: `timedatectl set-ntp true`; until then the vault's time is used";
+    "set this host's clock: `timedatectl set-ntp true`; until then, Perennial uses the vault's time";
 
 /// The action for an alert sink to which delivery fails.
 pub(crate) fn of_sink(name: &str) -> String {
@@ -28,16 +28,19 @@ pub(crate) fn of_sink(name: &str) -> String {
 pub(crate) fn partner_center_refused(grant: &ManagedToken) -> String {
     let ManagedToken { name, tenant_id, .. } = grant;
     format!(
-        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; if it is the wrong user, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
+        "give the user of {name} the Partner Center role Admin agent (Partner Center, Settings, User management), in partner tenant {tenant_id}; if the wrong user signed in, run `perennial login {name} --replace-user`; if the user already has the role, sign in with a second factor: `perennial login {name}`"
     )
 }
 
 /// The action for a new refresh token that is held in memory and not saved.
 fn unsaved(grant: &ManagedToken) -> String {
     let ManagedToken { name, secret, strict, .. } = grant;
-    let lost =
-        if *strict { format!("; if it has ended, sign in: `perennial login {name}`") } else { String::new() };
-    format!("restore write access to {secret}; keep this process running until it is saved{lost}")
+    let lost = if *strict {
+        format!("; if this process has ended, sign in: `perennial login {name}`")
+    } else {
+        String::new()
+    };
+    format!("restore write access to {secret}; keep this process running until the new token is saved{lost}")
 }
 
 /// The action for a condition of a token.
@@ -60,7 +63,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let trace = failure.map_or(&untraced, |failure| &failure.trace);
     let app = of.client_id().unwrap_or("CLIENT_ID");
     let subject = Subject { user_oid: of.user_oid.as_deref(), ..Subject::of(&of.grant, app, trace, now) };
-    let picked_up = "Perennial picks it up within about a minute";
+    let picked_up = "Perennial uses the new token within about a minute";
     let stated = failure.and_then(|failure| failure.action.as_deref());
     let of_vault = || match stated {
         Some(action) => action.to_owned(),
@@ -74,7 +77,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
         // A process that has not seen the secret before cannot tell a deleted secret from a missing one. A deleted
         // secret blocks every write.
         (None, Kind::NeverSignedIn) => format!(
-            "sign in with a second factor: `perennial login {name}`; if its secret was deleted, recover it instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
+            "sign in with a second factor: `perennial login {name}`; if the token's secret was deleted, recover the secret instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
             secret.name.as_str()
         ),
@@ -82,7 +85,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("sign in with a second factor: `perennial login {name}`; {picked_up}")
         }
         (None, Kind::MfaRequired) => format!(
-            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial picks it up at the next proof, or immediately on SIGHUP"
+            "register MFA for the user and require it, then sign in: `perennial login {name}`, in a private browser window; Perennial uses the new token at the next proof, or immediately on SIGHUP"
         ),
         (None, Kind::PolicyBlocked) => Advice::Policy.text(&subject),
         (None, Kind::AccountDisabled) => Advice::EnableAccount.text(&subject),
@@ -117,7 +120,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             str::to_owned,
         ),
         (None, Kind::AppCredentialUnknown) => format!(
-            "find out who made the secret: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if nobody knows it, remove it: `az ad app credential delete --id {app} --key-id {}`; if it belongs there, add its key id to known in `renew`",
+            "find out who made the secret: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this secret, remove it: `az ad app credential delete --id {app} --key-id {}`; if another program needs it, add its key id to known in `renew`",
             stranger(of)
         ),
         // Entra may also have rejected the vault's identity, and then the failure has its own action.
@@ -129,18 +132,18 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             of_vault()
         }
         (None, Kind::Unsaved) => stated.map_or_else(|| unsaved(&of.grant), str::to_owned),
-        (None, Kind::Overdue) => "see the other conditions and the log for what blocks this step".into(),
+        (None, Kind::Overdue) => "see the other conditions and the log for the cause of the delay".into(),
         (None, Kind::WrongIdentity) => format!(
-            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; if the account is wrong, sign in: `perennial login {name} --replace-user`"
+            "compare tenant_id, client_id and user_oid of {name} with the account that signed in to {secret}; if the wrong account signed in, sign in again: `perennial login {name} --replace-user`"
         ),
         (None, Kind::IdentityUnverified) => format!(
-            "check whose token it is: `perennial verify {name}`; if scope of {name} has `openid`, add `profile` to it, and set [cloud] authority to Entra's; {name} is still rotated meanwhile"
+            "find out which user the token belongs to: `perennial verify {name}`; if scope of {name} has `openid`, add `profile` to scope, and set [cloud] authority to Entra's address; Perennial still rotates {name}"
         ),
         (None, Kind::NoRefreshToken) => format!(
-            "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; the stored token is kept meanwhile"
+            "add offline_access to the consent of app {app}, then sign in: `perennial login {name}`; Perennial keeps the stored token until then"
         ),
         (None, Kind::SameRefreshToken) => format!(
-            "set [cloud] authority to Entra's, which returns a new refresh token each time; until then {name} is proved but not rotated: `perennial verify {name}`"
+            "set [cloud] authority to Entra's address, since Entra returns a new refresh token each time; until then, Perennial proves {name} but cannot rotate it: `perennial verify {name}`"
         ),
         (None, Kind::PartnerCenterRefused) => partner_center_refused(&of.grant),
         (None, Kind::ForeignWriter) => format!(
@@ -149,10 +152,13 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             secret.name.as_str()
         ),
         (None, Kind::BuriedSignIn) => {
-            format!("nothing, if {name} is current; write to {secret} only to sign in")
+            format!("nothing, if {name} is current; store a new version of {secret} only to sign in")
         }
         (None, Kind::TurnedOff) => {
-            format!("{}; if it was disabled on purpose, do nothing: disabled means off", of_vault())
+            format!(
+                "{}; if someone disabled it on purpose, do nothing: Perennial does not redeem a disabled version",
+                of_vault()
+            )
         }
         (None, Kind::ClockSkew) => CLOCK.into(),
         (None, Kind::AlertUndeliverable) => of_sink(name.as_str()),
@@ -169,11 +175,11 @@ fn stranger(of: &Snapshot) -> String {
 fn expiring(of: &Snapshot, subject: &Subject<'_>) -> String {
     match of.grant.app.credential {
         CredentialSource::Secret(_) => format!(
-            "in tenant {}, create a new client secret and store it before then: {}",
+            "before the secret expires, create a new client secret in tenant {} and store it: {}",
             of.grant.tenant_id,
             subject.new_client_secret()
         ),
-        _ => format!("before then, {}", subject.new_credential()),
+        _ => format!("before the credential expires, {}", subject.new_credential()),
     }
 }
 

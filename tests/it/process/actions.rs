@@ -148,7 +148,7 @@ fn of_the_grant() -> Vec<Row> {
         Row { kind: Kind::AccountDisabled, name: "locked", when: After, applies: &[],
             cause: |stage| entra_says(stage, "invalid_grant", 50053) },
         Row { kind: Kind::WrongIdentity, name: "a colleague", when: Before,
-            applies: &["if the account is wrong, sign in"],
+            applies: &["if the wrong account signed in"],
             cause: |stage| {
                 configure(stage, &format!("user_oid = \"{}\"", stage.partner.user_oid));
                 let theirs = stage.world().sign_in(&colleague(stage), &stage.partner.client_id);
@@ -232,7 +232,7 @@ fn of_the_app() -> Vec<Row> {
         Row { kind: Kind::AppCredentialRenewalFailed, name: "no right at Graph", when: Before, applies: &[],
             cause: |stage| stage.renews("{}") },
         Row { kind: Kind::AppCredentialUnknown, name: "a secret of unknown origin", when: Before,
-            applies: &["if nobody knows it"], cause: a_stranger_adds_a_secret },
+            applies: &["if no one knows this secret"], cause: a_stranger_adds_a_secret },
         Row { kind: Kind::AppMisconfigured, name: "wrong scope", when: Before, applies: &[],
             cause: |stage| configure(stage, "scope = \"partnercenter/user_impersonation\"") },
     ]
@@ -272,7 +272,7 @@ fn of_the_vault() -> Vec<Row> {
             cause: |stage| stage.world().switch_version(&stage.partner.app_secret, None, false) },
         Row { kind: Kind::SecretDeleted, name: "and can be recovered", when: After, applies: &[],
             cause: |stage| stage.world().human_deletes(&stage.partner.refresh_token) },
-        Row { kind: Kind::SecretDeleted, name: "and purged", when: After, applies: &["if it was purged"],
+        Row { kind: Kind::SecretDeleted, name: "and purged", when: After, applies: &["if the secret was purged"],
             cause: is_deleted_and_purged },
         Row { kind: Kind::TurnedOff, name: "disabled", when: After, applies: &[],
             cause: |stage| stage.world().switch_version(&stage.partner.refresh_token, None, false) },

@@ -27,7 +27,7 @@ fn answers(stage: &Stage, peer: Peer, operation: Operation, status: u16, body: &
 
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
-    Refusal { name: "account disabled", code: 4, cure: "if its sessions were revoked too",
+    Refusal { name: "account disabled", code: 4, cure: "if the user's sessions were revoked too",
         cause: |stage| stage.world().disable_user(&stage.partner.user_oid, true) },
     Refusal { name: "app disabled", code: 4, cure: "--set accountEnabled=true`",
         cause: |stage| stage.world().disable_app(&stage.partner.client_id, true) },

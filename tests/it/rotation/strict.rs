@@ -159,7 +159,7 @@ fn while_a_successor_is_held_the_token_is_critical_and_has_no_time_left() {
                 assert_eq!((told.severity, told.runway_seconds), (Severity::Critical, Some(0)), "{kind:?}");
             }
             let unsaved = told(Kind::Unsaved);
-            assert!(unsaved.summary.contains("the stored one no longer works"), "{}", unsaved.summary);
+            assert!(unsaved.summary.contains("the stored token no longer works"), "{}", unsaved.summary);
             assert!(unsaved.action.contains("`perennial login contoso`"), "{}", unsaved.action);
         }
         assert_eq!(scene.redemptions(), 1);

@@ -24,9 +24,9 @@ const REMARKS: [&str; 13] = [
     "other programs that read the newest version fail until then",
     "a new certificate can take 15 minutes to take effect",
     "the command replaces this identity's secret permissions",
-    "Perennial picks it up ",
-    "keep this process running until it is saved",
-    "the stored token is kept meanwhile",
+    "Perennial uses the new token ",
+    "keep this process running until the new token is saved",
+    "Perennial keeps the stored token until then",
     "the user must have MFA registered",
     "compare tenant_id, client_id and user_oid of one with the account that signed in to ",
     "compare tenant_id of one (",
@@ -100,7 +100,7 @@ impl<'a> Person<'a> {
         let says = |text: &str| clause.contains(text);
         if says("with a second factor") || says("register MFA for the user and require it") {
             world.set_user_mfa(&partner.user_oid, true);
-        } else if says("change the conditional access policy that it names") && says(tenant) {
+        } else if says("change the conditional access policy that the log names") && says(tenant) {
             world.set_rules(tenant, Rules::default());
         } else if says(&consent)
             || (says("assign the user to the app") && says(&assign))
