@@ -188,7 +188,7 @@ pub(super) async fn redeem(
     })?;
     if whose.unverified.is_any() {
         tracing::warn!(event = "identity_unverified", token = %grant.name, what = %whose.unverified,
-            "Entra's answer does not say whose token it is, so the configuration could not be verified");
+            "Entra's answer does not name the token's tenant, app or user; the configuration is not verified");
     }
     Ok(ProvenToken {
         facts: TokenFacts::of(&redeemed, &whose, [stored.value.expose_secret(), proof.expose()]),

@@ -34,7 +34,7 @@ pub(super) enum NoDaemonView {
     #[error("the server at {0} serves no status: see [http] status")]
     NotServed(SocketAddr),
     /// Another program answered, or another version of Perennial.
-    #[error("the server at {0} is not a Perennial of this version")]
+    #[error("the server at {0} is not Perennial, or is another version of Perennial")]
     Stranger(SocketAddr),
     /// The daemon of another deployment answered, or one with an older configuration.
     #[error("the daemon at {0} has other tokens than this configuration")]

@@ -71,7 +71,7 @@ pub(super) fn base_url(text: &str) -> Result<BaseUrl, Wanted> {
         BaseUrlError::NotAUrl => "must be an address, such as https://host.example",
         BaseUrlError::NotHttps => "must start with https://, so that secrets are not sent in clear text",
         BaseUrlError::UserInfo => "must not contain a user name or a password",
-        BaseUrlError::Query => "must end before any `?` or `#`",
+        BaseUrlError::Query => "must not contain `?` or `#`",
     })
 }
 

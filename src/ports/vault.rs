@@ -235,12 +235,12 @@ impl VaultError {
                 "wait: Perennial retries automatically; if the throttling lasts, find what else calls the vault: Azure portal, Key vaults, {vault}, Insights"
             ),
             Self::Unavailable { .. } | Self::NotUnderstood => format!(
-                "wait: Perennial retries automatically; if it lasts, check the proxy between this host and {}, and https://azure.status.microsoft",
+                "wait: Perennial retries automatically; if the problem lasts, check the proxy between this host and {}, and https://azure.status.microsoft",
                 at.vault
             ),
             Self::NoIdentity { action: Some(action), .. } => action.clone().into(),
             Self::NoIdentity { transient: true, .. } => {
-                "wait: Perennial retries automatically; if it lasts, check this host's identity service, and what else requests tokens from it"
+                "wait: Perennial retries automatically; if the problem lasts, check this host's identity service, and what else requests tokens from it"
                     .into()
             }
             Self::NoIdentity { .. } => {

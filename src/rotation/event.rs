@@ -114,7 +114,7 @@ impl Event {
             }
             Self::IdentityUnverified(what) => {
                 warn!(event = "identity_unverified", %token, %what,
-                    "Entra's answer does not say whose token it is, so the configuration could not be verified");
+                    "Entra's answer does not name the token's tenant, app or user; the configuration is not verified");
             }
             Self::UserChanged(version) => {
                 warn!(event = "user_changed", %token, %version,

@@ -259,7 +259,8 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
     }
     if let Some(since) = of.same_token_at {
         let summary =
-            "the issuer ([cloud] authority) returned the same refresh token, so Perennial cannot rotate the token".to_owned();
+            "the issuer ([cloud] authority) returned the same refresh token, so Perennial cannot rotate it"
+                .to_owned();
         add(Kind::SameRefreshToken, Remedy::Operator, since, summary);
     }
     if let Some((what, since)) = of.unverified {

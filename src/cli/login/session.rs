@@ -289,6 +289,6 @@ fn overtaken(stored: &Stored) -> StepFailure {
             "the sign-in was stored, but {by} overwrote it with version {} at the same moment",
             stored.version.id
         ),
-        "a running daemon restores the sign-in automatically; check with perennial status, and sign in again if it does not",
+        "a running daemon restores the sign-in automatically; check this with perennial status, and sign in again if the sign-in is not restored",
     )
 }

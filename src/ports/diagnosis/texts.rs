@@ -44,7 +44,7 @@ impl Subject<'_> {
             None => format!("enable the user's account: Entra admin center, Users, tenant {tenant}"),
         };
         format!(
-            "{enable}; if the user's sessions were revoked too, Perennial then reports that a sign-in is required: {login}"
+            "{enable}; if the user's sessions were revoked too, Perennial then asks for a sign-in: {login}"
         )
     }
 
@@ -258,12 +258,12 @@ impl Advice {
                 of.authority
             ),
             Self::Support => format!(
-                "wait: Perennial retries automatically; if it lasts, give Microsoft's support the trace id{}",
+                "wait: Perennial retries automatically; if the problem lasts, give Microsoft's support the trace id{}",
                 known(of.trace.trace_id.as_deref())
             ),
             Self::Throttled => of.throttled(),
             Self::PersonalAccount => format!(
-                "wait: Perennial retries automatically; the answer is about a personal Microsoft account; if this lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
+                "wait: Perennial retries automatically; the answer is about a personal Microsoft account; if the problem lasts, sign in with a work account of tenant {tenant}: `perennial login {name} --replace-user`"
             ),
             Self::Outage => of.outage(),
             Self::LookUp => of.look_up(),

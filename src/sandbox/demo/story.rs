@@ -166,7 +166,7 @@ impl Demo {
             Tone::Good,
             "good",
             &format!(
-                "Nothing was lost: it has the same token and the same open warning ({}…).",
+                "Nothing was lost: the new process has the same token and the same open warning ({}…).",
                 &open[..open.len().min(8)]
             ),
         );
