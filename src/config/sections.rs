@@ -106,7 +106,7 @@ pub(super) fn policy(root: &Section<'_>) -> Checked<Policy> {
     let within =
         |key: &str, span: Checked<Duration>| match span? {
             span if span > lifetime / 3 => Err(section
-                .note(key, "must be at most a third of policy.lifetime, so that two attempts may fail")),
+                .note(key, "must be at most a third of policy.lifetime, to allow for two failed attempts")),
             span => Ok(span),
         };
     let rotate_after = within("rotate_after", rotate_after);
