@@ -71,7 +71,7 @@ impl LoginSession {
         if desk.before().await?.off {
             voice.say(
                 "turned_off",
-                "The newest version is disabled, so Perennial does not rotate the token. A sign-in starts rotation again.",
+                "The newest version is disabled, so Perennial does not rotate it. A sign-in starts rotation again.",
             );
         }
         Ok(desk)
