@@ -1,7 +1,7 @@
 //! URLs that Perennial may contact, and the root certificates that it trusts.
 //!
-//! This module owns both URL types. The TLS rules are checked once, when a URL is parsed. So Perennial may contact
-//! every URL of these types.
+//! This module owns the types `BaseUrl` and `TargetUrl`. The TLS rules are checked once, when a URL is parsed. So
+//! Perennial may contact every URL of these two types.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 
 /// The base URL of a peer. The URL uses HTTPS and may have a port and a path. The URL has no user, no query, and no
-/// slash after the path. The host's own identity endpoint is the only exception (`of_host`).
+/// slash after the path. Only the host's own identity endpoint may use plain HTTP (`of_host`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
@@ -45,7 +45,7 @@ impl BaseUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        // A host name may end with the dot of the DNS root. Certificates never include that dot.
+        // A host name may end with the dot of the DNS root. Certificates never include that dot, so the dot is removed.
         if let Some(host) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
             url.set_host(Some(&host)).map_err(|_| BaseUrlError::NotAUrl)?;
         }
@@ -90,8 +90,8 @@ impl BaseUrl {
     }
 }
 
-/// The URL of an alert receiver: HTTPS, or plain HTTP to loopback. The URL may have a path and a query. Any part of the
-/// URL may be secret, so `Debug` shows nothing.
+/// The URL of an alert receiver: either HTTPS, or plain HTTP to loopback. The URL may have a path and a query. Any part
+/// of the URL may be secret, so `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetUrl(Url);
 

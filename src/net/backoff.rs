@@ -29,7 +29,7 @@ pub fn equal_jitter(span: Duration, sample: f64) -> Duration {
     span.mul_f64(0.5 + sample / 2.0)
 }
 
-/// Extends a wait to the peer's `Retry-After`. A longer `Retry-After` than `most` is reduced to `most`.
+/// Extends a wait to the peer's `Retry-After` (`asked`). If `asked` is longer than `most`, `most` is used instead.
 pub fn heed(wait: Duration, asked: Option<Duration>, most: Duration) -> Duration {
     wait.max(asked.unwrap_or_default().min(most))
 }

@@ -1,7 +1,7 @@
 //! Records the durations and results of calls to other services.
 //!
-//! This module owns the histograms behind `http_client_request_duration_seconds`. It does not know the purpose of a
-//! call.
+//! This module owns the histograms behind `http_client_request_duration_seconds`. The module does not know the purpose
+//! of a call.
 //!
 //! Invariant: every call is counted once, even if it is canceled.
 

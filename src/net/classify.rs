@@ -20,7 +20,7 @@ pub fn classify(error: &(dyn StdError + 'static)) -> NoResponse {
             return told;
         }
         connecting |= error.downcast_ref().is_some_and(reqwest::Error::is_connect);
-        // `source` of an I/O error skips the error inside it, so this checks the inner error directly.
+        // `source` of an I/O error skips the error inside it, so this code checks the inner error directly.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         link = inner.map_or_else(|| error.source(), |inner| Some(inner));
     }
@@ -55,7 +55,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::OtherName
         }
-        // rustls has no variant for a certificate authority's own certificate. It wraps the error of webpki.
+        // rustls has no variant for a certificate authority's own certificate. Instead, rustls wraps the error of
+        // webpki.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             TlsFault::Authority
         }
@@ -63,8 +64,8 @@ fn told_by_tls(error: &tokio_rustls::rustls::Error) -> TlsFault {
     }
 }
 
-/// The texts of glibc and musl for a host name that does not exist (`EAI_NONAME`, `EAI_NODATA`). All their other texts
-/// mean a resolver failure.
+/// The texts of glibc and musl for a host name that does not exist (`EAI_NONAME`, `EAI_NODATA`). All other texts of
+/// glibc and musl mean a resolver failure.
 const NAME_UNKNOWN: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -127,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Starts a server with `certificate` and returns why a client that trusts only `root` rejects it.
+    /// Starts a server with `certificate`. Returns why a client that trusts only `root` rejects the certificate.
     async fn shown(
         certificate: &rcgen::Certificate,
         key: &rcgen::KeyPair,

@@ -5,11 +5,11 @@
 //!
 //! The client uses only HTTP/1.1, because `Cargo.toml` omits the feature `http2`. HTTP/2 would make the program half a
 //! megabyte larger. No test would cover HTTP/2, because the simulated services do not support it. Proofs run one after
-//! the other, so a few kept connections suffice. Requests ask for uncompressed responses, and the Azure SDK is built
+//! the other, so a few open connections suffice. Requests ask for uncompressed responses, and the Azure SDK is built
 //! without gzip and deflate.
 //!
-//! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is never kept
-//! unchecked.
+//! Invariants: Redirects are not followed. No response body is read beyond its limit. Text from a peer is checked
+//! before it is kept.
 
 use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +29,7 @@ use crate::process::clock::Timestamp;
 use crate::process::file;
 use crate::process::file::FileError;
 
-/// The maximum time for connecting. A peer that needs longer is not usable anyway.
+/// The maximum time for connecting. If a peer needs longer to connect, its responses would also be too slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum time of one request, including the response's body.
@@ -50,7 +50,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The maximum size of a CA file. All public root certificates together are a tenth of this size.
 const MAX_CA_FILE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why an HTTP client could not be created. An operator must fix it.
+/// Why an HTTP client could not be created. An operator must fix the cause.
 #[derive(Debug, Error)]
 pub enum HttpError {
     /// The configured CA file cannot be read.
@@ -64,11 +64,11 @@ pub enum HttpError {
     Client(#[source] reqwest::Error),
 }
 
-/// Creates an HTTP client; no other function does. The client trusts the system's root certificates and those in
-/// `ca_pem`. If `proxy` is set, it uses the proxy from the environment.
+/// Creates an HTTP client. No other function creates one. The client trusts the system's root certificates and those in
+/// `ca_pem`. If `proxy` is true, the client uses the proxy from the environment.
 ///
 /// # Errors
-/// Root certificates are missing or unreadable. An operator must fix it.
+/// Root certificates are missing or unreadable. An operator must fix the cause.
 pub fn http_client(ca_pem: Option<&[u8]>, proxy: bool) -> Result<reqwest::Client, HttpError> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
     let mut builder = reqwest::Client::builder()
@@ -128,8 +128,8 @@ impl Http {
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.direct.is_none() {
-            // This build can hardly fail, because the same build with a proxy has succeeded. If it fails, the shared
-            // client is used.
+            // Creating this client can hardly fail, because the shared client has been created in the same way. After a
+            // failure, the shared client is used instead.
             held.direct = build(&self.roots, false).ok();
         }
         held.direct.clone().unwrap_or(shared)
@@ -155,7 +155,7 @@ impl Http {
     /// Reads the additional trusted root certificates again and returns them in PEM format.
     ///
     /// # Errors
-    /// The root certificates cannot be read. An operator must fix it.
+    /// The root certificates cannot be read. An operator must fix the cause.
     pub fn own_roots(&self) -> Result<Option<Vec<u8>>, HttpError> {
         pem(&self.roots)
     }
@@ -264,7 +264,7 @@ pub enum ReadError {
 /// Reads a body of at most `limit` bytes. Stops reading if the body is longer.
 ///
 /// # Errors
-/// The caller's port decides when to retry.
+/// The body is longer than `limit`, or the connection failed. The caller decides when to retry.
 pub async fn read_bounded(
     response: &mut reqwest::Response,
     limit: usize,
@@ -273,7 +273,8 @@ pub async fn read_bounded(
     if announced.is_some_and(|length| length.map_or(true, |length| length > limit)) {
         return Err(ReadError::NotUnderstood);
     }
-    // The vector is allocated at its full size. If it grew, copies would stay in memory without being wiped.
+    // The vector is allocated at its full size. If the vector grew, copies of the body would stay in memory without
+    // being wiped.
     let mut body = Zeroizing::new(Vec::with_capacity(announced.and_then(Result::ok).unwrap_or(limit)));
     let unreachable = |error: reqwest::Error| ReadError::Unreachable(classify(&error));
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -285,7 +286,8 @@ pub async fn read_bounded(
     Ok(body)
 }
 
-/// Parses `Retry-After`: a number of seconds, or a date. A date is compared with the peer's own `Date` header.
+/// Parses `Retry-After`: a number of seconds, or a date. If the value is a date, the wait is counted from the peer's
+/// own `Date` header.
 pub(crate) fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let wait = match value.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),

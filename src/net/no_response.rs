@@ -33,7 +33,8 @@ pub enum NoResponse {
 /// Why a TLS connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TlsFault {
-    /// The peer does not use TLS in a way this host supports, or the handshake was interrupted on the network.
+    /// The peer does not use TLS, this host does not support the peer's kind of TLS, or the network interrupted the
+    /// handshake.
     #[error("the TLS handshake failed")]
     Handshake,
     /// No trusted root certificate signed the server's certificate.
@@ -42,8 +43,8 @@ pub enum TlsFault {
     /// The certificate is for other host names.
     #[error("the TLS certificate is for another host name")]
     OtherName,
-    /// The server uses the certificate of a certificate authority. If that certificate is trusted, curl accepts it, but
-    /// rustls does not.
+    /// The server uses the certificate of a certificate authority. curl accepts such a certificate if it is trusted,
+    /// but rustls always rejects it.
     #[error("the server uses a certificate authority's own TLS certificate, which is not allowed")]
     Authority,
     /// According to this host's clock, the certificate has expired or is not valid yet. The clock may be wrong.

@@ -121,8 +121,8 @@ async fn accept_all(listener: &TcpListener, slots: &Slots, serve: impl Fn(TcpStr
             Err(error) if is_shortage(&error) && slots.free_one() => {}
             Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
         }
-        // Yielding lets the new connection start before the next accept. Yielding also lets a connection without a slot
-        // close.
+        // Yielding lets the new connection start before the next accept. Yielding also lets a connection close that has
+        // lost its slot.
         tokio::task::yield_now().await;
     }
 }
@@ -131,7 +131,8 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// Waits until a connection is open. `None` if opening fails or takes too long, or if the connection must close first.
+/// Waits until a connection is open. `None` if opening fails or takes too long, or if another connection takes the slot
+/// first.
 async fn opened<S>(
     opening: impl Future<Output = io::Result<S>>,
     slot: &Slot,
@@ -177,7 +178,7 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin>(
         .keep_alive(limits.keep_alive)
         .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
-    // The result is ignored, because the reason for the end does not matter here.
+    // The result is ignored, because the reason why the connection ended does not matter here.
     tokio::select! {
         _ended = &mut serving => return,
         () = slot.lost.cancelled() => return,
@@ -248,8 +249,8 @@ impl Slots {
 }
 
 impl Table {
-    /// Closes the connection that has been idle longest. If none is idle, closes the least recently active connection,
-    /// except those that must be kept.
+    /// Closes the connection that has been idle longest. If no connection is idle, closes the least recently active
+    /// connection that does not have to be kept.
     fn free_one(&mut self) -> bool {
         let of =
             |wanted: fn(Activity) -> bool| self.connections.iter().position(|entry| wanted(entry.activity));
