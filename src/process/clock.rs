@@ -12,8 +12,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-/// Real-time differences up to this limit do not mean a wrong clock. Latency and the whole seconds of a `Date` header
-/// cause such differences.
+/// A difference of two clocks up to this limit, in real time, does not mean that a clock is wrong. Latency and the
+/// whole seconds of a `Date` header cause such differences.
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// A wait on this clock ends early if the clock moves by more than this limit. A smaller move delays nothing important.
@@ -33,7 +33,7 @@ struct ClockState {
     jumps: watch::Sender<Jumps>,
 }
 
-/// The clock jumps so far. A wait that began before a jump may be too long or too short.
+/// The jumps of the clock until now. A wait that began before a jump may be too long or too short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jumps {
     /// The total correction from the host's time to the vault's.
@@ -62,7 +62,8 @@ struct Reading {
 struct Anchor {
     time: Timestamp,
     run: TimeDelta,
-    /// The host's clock at that moment. If its distance from `run` changes, the host's clock has jumped.
+    /// The host's clock at that moment. If the difference between `wall` and the source's `run` changes, the host's
+    /// clock has jumped.
     wall: Timestamp,
 }
 
@@ -77,7 +78,7 @@ impl Anchor {
     }
 }
 
-/// A simulated clock since the last change of its speed.
+/// The run of a simulated clock since the last change of its speed.
 #[derive(Debug)]
 struct Run {
     base: Timestamp,
@@ -116,8 +117,8 @@ impl Clock {
     }
 
     /// Sets the speed of a simulated clock. The clock stops unless this function is called again within `leash` of real
-    /// time. So a busy machine slows the clock down instead of making every task late. A host's clock has no speed, so
-    /// it is not changed.
+    /// time. So a busy machine slows the clock down instead of making every task late. This function has no effect on
+    /// the host's clock, which has no speed.
     pub fn pace(&self, speed: f64, leash: Duration) {
         if let TimeSource::Running(run) = &self.0.source {
             let mut run = lock(run);
@@ -227,8 +228,8 @@ fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Converts a `std` duration to a `chrono` duration of at most a century. The limit makes it safe to add to any
-/// realistic time.
+/// Converts a `std` duration to a `chrono` duration of at most a century. The limit makes it safe to add the result to
+/// any realistic time.
 pub fn delta(span: Duration) -> TimeDelta {
     const LONGEST: TimeDelta = TimeDelta::days(36_525);
     TimeDelta::from_std(span).map_or(LONGEST, |span| span.min(LONGEST))

@@ -1,7 +1,8 @@
 //! Reads regular files up to a size limit.
 //!
-//! This module owns the file type check and the size limit. A pipe would block the whole program, and its content can
-//! be read only once. A device such as `/dev/zero` never ends.
+//! This module owns the file type check and the size limit. Pipes are rejected, because opening a pipe could block the
+//! whole program, and the content of a pipe can be read only once. Devices are rejected, because the content of a
+//! device such as `/dev/zero` never ends.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,7 +32,7 @@ pub enum FileError {
 /// # Errors
 /// The file is missing or is not a regular file.
 pub fn open(path: &Path) -> Result<File, FileError> {
-    // Opening a device can have an effect, so this checks the file type first.
+    // Opening a device can have an effect, so this code checks the file type first.
     if !path.metadata().map_err(FileError::Unreadable)?.is_file() {
         return Err(FileError::NotAFile);
     }

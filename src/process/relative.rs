@@ -11,7 +11,7 @@ pub fn span(span: TimeDelta) -> String {
     let Some(first) = UNITS.iter().position(|(size, _)| seconds >= *size) else { return "0 s".to_owned() };
     let (size, unit) = UNITS[first];
     let whole = format!("{} {unit}", seconds / size);
-    // Seconds are noise next to hours, and hours are noise next to months.
+    // Seconds are not shown next to a larger unit. From 30 days on, hours are not shown either.
     let rest = seconds % size;
     match UNITS.get(first + 1).map(|(size, unit)| (rest / size, unit)) {
         Some((more, unit)) if more > 0 && seconds < 30 * 86_400 && *unit != "s" => {

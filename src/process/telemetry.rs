@@ -1,6 +1,6 @@
 //! The log on stderr: one line per event, readable on a terminal and flat JSON elsewhere.
 //!
-//! This module owns the log format, the filter and the in-memory log of `demo`. It does not define the log's events.
+//! This module owns the log format, the filter and the in-memory log of `demo`. The log's events are defined elsewhere.
 //!
 //! Invariant: dependencies log only warnings and errors, regardless of `RUST_LOG`. At lower levels, HTTP and TLS crates
 //! log headers, addresses and frames.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// The length of a GUID such as `00000000-0000-0000-0000-000000000000`.
 const GUID_CHARS: usize = 36;
 
-/// Entra allows 64 characters before the `@` and 48 after it.
+/// The maximum length of a sign-in name. Entra allows 64 characters before the `@` and 48 after it.
 const MAX_SIGN_IN_NAME_CHARS: usize = 113;
 
 /// The maximum length of one scope. The longest known scope is
