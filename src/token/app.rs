@@ -13,8 +13,8 @@ use crate::token::secret::{ConfigValue, SecretAddress, Source};
 pub struct ManagedApp {
     /// The name of the `[[app]]`. `None` if the keys of a token describe the app.
     pub name: Option<Arc<str>>,
-    /// The tenant of the app registration, a GUID or a domain. `None` if it is not known to differ from the token's
-    /// tenant.
+    /// The tenant of the app registration, a GUID or a domain. `None` if the configuration does not name it. Then the
+    /// token's tenant is used.
     pub home_tenant: Option<String>,
     /// The app's id.
     pub client_id: ConfigValue,
@@ -31,12 +31,12 @@ pub struct ManagedApp {
 pub struct RenewPolicy {
     /// The lifetime of a new secret.
     pub lifetime: TimeDelta,
-    /// How long before the secret's end Perennial renews it.
+    /// How long before its expiry Perennial renews the secret.
     pub before: TimeDelta,
     /// The identity that manages the app's credentials.
     pub identity: RenewIdentity,
-    /// The app's other credentials, which are not reported as unknown. Each entry is a key id in lower case, or the
-    /// beginning of a display name.
+    /// Credentials of the app that Perennial does not manage and does not report as unknown. Each entry is a key id in
+    /// lower case, or the beginning of a display name.
     pub known: Vec<Arc<str>>,
 }
 
@@ -67,7 +67,7 @@ pub enum CredentialSource {
     Secret(Source),
     /// A certificate with its private key: PEM, or PKCS#12 as Key Vault stores it.
     Certificate(Source),
-    /// A Key Vault certificate whose private key stays in the vault. The vault signs.
+    /// A Key Vault certificate whose private key stays in the vault. The vault signs the client assertions.
     VaultKey(SecretAddress),
     /// The client id of a user-assigned managed identity that the app trusts.
     ManagedIdentity(String),
@@ -84,7 +84,7 @@ impl CredentialSource {
         }
     }
 
-    /// Returns the vault object from which the credential is read or that signs, if there is one.
+    /// Returns the vault object that contains the credential or signs for the app. `None` if no vault is involved.
     pub fn in_vault(&self) -> Option<&SecretAddress> {
         match self {
             Self::VaultKey(at)
@@ -95,12 +95,12 @@ impl CredentialSource {
         }
     }
 
-    /// Whether the credential expires at a time that its value does not contain.
+    /// Whether the credential has an expiry that its value does not tell.
     pub fn has_unknown_end(&self) -> bool {
         matches!(self, Self::Secret(_))
     }
 
-    /// Returns the credential's key in the configuration.
+    /// Returns the configuration key that sets the credential.
     pub fn key(&self) -> &'static str {
         match self {
             Self::Secret(_) => "client_secret",

@@ -1,7 +1,8 @@
 //! A certificate with its private key, and the client assertions that it signs (RFC 7523).
 //!
-//! Owns the parsing of PEM and PKCS#12, and the form of an assertion that Entra accepts (docs/azure-facts.md F140).
-//! Only RSA keys are accepted, as at Entra. This module is pure: time and id are arguments.
+//! This module owns the parsing of PEM and PKCS#12, and the form of an assertion that Entra accepts
+//! (docs/azure-facts.md F140). Only RSA keys are accepted, because Entra accepts no others. This module is pure: time
+//! and id are arguments.
 //!
 //! Invariant: no text contains the private key, which is wiped from memory when dropped.
 
@@ -35,18 +36,18 @@ pub enum CertificateError {
     /// The private key or the PKCS#12 file has a password.
     #[error("is protected by a password; store it without one")]
     PasswordProtected,
-    /// No certificate.
+    /// The value contains no certificate.
     #[error("holds a private key and no certificate")]
     NoCertificate,
-    /// No private key. Key Vault returns such a value for a certificate that is not exportable.
+    /// The value contains no private key. Key Vault returns such a value for a certificate that is not exportable.
     #[error(
         "holds a certificate and no private key; a key that never leaves Key Vault needs {{ key = \"name\" }}"
     )]
     NoPrivateKey,
-    /// The private key is not one that Entra accepts.
+    /// The private key is not an RSA key, so Entra does not accept it.
     #[error("holds a private key that Entra does not accept: it must be RSA with 2048 bits or more")]
     NotRsa,
-    /// No certificate belongs to the private key.
+    /// None of the certificates belongs to the private key.
     #[error("holds no certificate that belongs to its private key")]
     OtherKey,
 }
@@ -64,7 +65,7 @@ pub struct CertificateFacts {
 
 /// A certificate and its private key.
 pub struct SigningCertificate {
-    /// Its public part.
+    /// The hash and the validity of the certificate.
     pub public: CertificateFacts,
     key: RsaKeyPair,
 }
@@ -117,10 +118,10 @@ struct Contents {
 
 impl SigningCertificate {
     /// Parses PEM or PKCS#12 without a password. PKCS#12 may be in base64, as Key Vault stores it. If there are several
-    /// certificates, takes the one that belongs to the private key.
+    /// certificates, takes the certificate that belongs to the private key.
     ///
     /// # Errors
-    /// The error says why the value is not a certificate with its key.
+    /// Returns why the value is not a certificate with its private key.
     pub fn parse(content: &[u8]) -> Result<Self, CertificateError> {
         let text = std::str::from_utf8(content).ok().map(str::trim);
         let Contents { keys, certificates } = match text {
@@ -162,7 +163,8 @@ impl SigningCertificate {
 }
 
 fn of_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    // Allocated at full size: growing would leave copies that are not wiped.
+    // The string is allocated at its full size. If the string grew, copies of the key would stay in memory without
+    // being wiped.
     let mut joined = Zeroizing::new(String::with_capacity(text.len()));
     joined.extend(text.split_whitespace());
     STANDARD.decode(joined.as_bytes()).ok().map(Zeroizing::new)
@@ -218,13 +220,13 @@ fn of_pkcs12(der: &[u8]) -> Result<Contents, CertificateError> {
 pub struct Assertion<'a> {
     /// The SHA-256 hash of the certificate's DER form.
     pub thumbprint: &'a [u8; 32],
-    /// The token endpoint of the tenant that receives the request.
+    /// The audience: the token endpoint of the tenant.
     pub audience: &'a str,
-    /// The app.
+    /// The client id of the app.
     pub client_id: &'a str,
     /// When the assertion is signed.
     pub now: Timestamp,
-    /// The id, which is unique to this assertion.
+    /// The unique id of this assertion.
     pub id: Uuid,
 }
 

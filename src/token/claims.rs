@@ -1,8 +1,8 @@
 //! Claims of a token. Perennial uses the claims for diagnosis and to compare the tenant, app and user (`answer`).
 //!
 //! This module is pure. Each claim is parsed separately, so a claim of an unexpected type does not affect the others.
-//! Signatures are not checked, because both tokens come directly from the token endpoint over TLS. `OpenID` Connect
-//! Core 3.1.3.7 (6) permits TLS instead of a signature check.
+//! Signatures are not checked, because access tokens and ID tokens come directly from the token endpoint over TLS.
+//! `OpenID` Connect Core 3.1.3.7 (6) permits TLS instead of a signature check.
 
 use std::fmt;
 
@@ -115,12 +115,12 @@ impl Claims {
         })
     }
 
-    /// Replaces each claim for which `is_unfit` returns true by `Odd`, so that it is never shown.
+    /// Replaces each claim for which `is_unfit` returns true by `Odd`, so that the claim's text is never shown.
     #[must_use]
     pub fn without(mut self, is_unfit: impl Fn(&[&str]) -> bool) -> Self {
         let Self { tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn } = &mut self;
         let claims = [tid, oid, appid, azp, aud, amr, scp, nonce, preferred_username, upn];
-        // One check of all claims together usually suffices.
+        // Usually no claim is unfit, and one check of all claims together shows this.
         if is_unfit(&claims.iter().flat_map(|claim| claim.texts()).collect::<Vec<_>>()) {
             for claim in claims {
                 if is_unfit(&claim.texts().collect::<Vec<_>>()) {

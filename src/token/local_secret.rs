@@ -1,7 +1,7 @@
 //! Reads secrets on this machine from files, environment variables and systemd credentials.
 //!
-//! This module owns the reading, the size limit and the trimming of secrets on this machine. It does not access a
-//! vault. An error names the location and the reason, but never the content.
+//! This module owns the reading, the size limit and the trimming of secrets on this machine. The module does not access
+//! a vault. An error names the location and the reason, but never the content.
 
 use std::path::{Path, PathBuf};
 use std::{env, io};
@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 64 * 1024;
 /// The error text for a secret that is too long.
 const TOO_LONG: &str = "is longer than 64 KiB";
 
-/// Why a secret could not be read. An operator must fix it.
+/// Why a secret could not be read. An operator must fix the cause.
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// The file is missing or this process may not read it.
@@ -96,7 +96,7 @@ fn read_file(path: &Path) -> Result<SecretString, SourceError> {
 
 fn content_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let place = path.display().to_string();
-    // The vector has room for the whole file. If it had to grow, a copy of the secret would stay in memory.
+    // The vector has room for the whole file. If the vector grew, a copy of the secret would stay in memory.
     let mut content = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     match file::read_into(&mut content, path, MAX_BYTES) {
         Ok(()) => Ok(content),

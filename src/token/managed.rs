@@ -101,7 +101,7 @@ impl Deployment {
     }
 }
 
-/// Replaces `perennial` in the commands of a text by `command`. A second call has no effect.
+/// Replaces `perennial` in the commands of a text by `command`. A second call with the same text has no effect.
 pub fn typed(text: &str, command: &str) -> String {
     const PLAIN: &str = "`perennial ";
     let here = format!("`{command} ");

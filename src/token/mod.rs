@@ -48,7 +48,7 @@ impl RefreshToken {
 
     /// Whether this text can be a refresh token. A refresh token is a single non-empty word without quotes.
     ///
-    /// White space and quotes have been significant to Entra since 2019 (docs/azure-facts.md F104).
+    /// Since 2019, Entra counts white space and quotes as part of the token (docs/azure-facts.md F104).
     pub fn is_plausible(&self) -> bool {
         let text = self.expose();
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\'')

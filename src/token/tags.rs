@@ -1,7 +1,7 @@
 //! The tags of a Key Vault version, as names and values ordered by name.
 //!
-//! This module is pure. Tags are stored as one text instead of a map to save memory. Every token holds its version's
-//! tags for the life of the process, and tags rarely change.
+//! This module is pure. To save memory, tags are stored as one text instead of a map. For each token, the process
+//! always keeps the tags of one version in memory, and tags rarely change.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Tags {
-    /// All names and values in turn, without separators.
+    /// Each name followed by its value, without separators.
     text: Box<str>,
     /// The end positions of all names and values in `text`.
     ends: Box<[u32]>,

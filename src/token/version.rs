@@ -1,7 +1,7 @@
 //! Versions of a vault secret and the metadata that Perennial stores with them (promise 7, docs/promises.md).
 //!
-//! This module owns the tag names and the rules for reading tags. Tags are hints: they can make Perennial act earlier
-//! or check more closely. Tags never permit a write; only the configuration does.
+//! This module owns the tag names and the rules for reading tags. Tags are hints. A tag can make Perennial act earlier
+//! or check more closely. Only the configuration permits a write. A tag never does.
 //!
 //! Invariant: tags contain no secrets.
 
@@ -29,8 +29,8 @@ pub const MAX_TAGS: usize = 15;
 /// (docs/azure-facts.md F207). This constant is below both limits.
 pub const MAX_TAG_CHARS: usize = 255;
 
-/// The maximum time between a proof record and the vault's write of that version. If writing takes longer, the record
-/// is not trusted and the next proof renews it.
+/// The maximum time between a proof and the creation of the version whose tags record the proof. If the write takes
+/// longer, the record is not trusted, and the next proof replaces it.
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
 /// The names of Perennial's tags in Key Vault.
@@ -57,27 +57,28 @@ pub mod tag {
     pub const REFUSED_AT: &str = "refused-at";
     /// The kind of the issuer's rejection.
     pub const REFUSED_KIND: &str = "refused-kind";
-    /// When the token was last known to be usable, or which failure blocks it and since when (`Version::verdict`). A
-    /// rejection by the issuer is not stored in this tag.
+    /// When the token was last known to be usable, or which failure blocks it and since when (`Version::verdict`).
+    /// Rejections by the issuer have their own tags.
     pub const VERDICT: &str = "verdict";
     /// The code of a final rejection. A rejection without this tag is not final.
     pub const REFUSED_CODE: &str = "refused-code";
     /// The active alerts that were delivered, as marks (`rotation::told`).
     pub const TOLD: &str = "told";
 
-    /// A redemption of a `strict` token in progress. The tag contains the start, the last renewal, the id and the
-    /// command of the redemption.
+    /// A redemption of a `strict` token in progress. The tag contains the start, the id and the command of the
+    /// redemption, and when the tag was last renewed.
     pub const REDEEMING: &str = "redeeming";
 
     /// Entra's id of an app's client secret, on a version with a secret that Perennial created.
     pub const KEY_ID: &str = "key-id";
-    /// Entra's id of the client secret that a renewed one replaces.
+    /// Entra's id of the older client secret that this version's client secret replaces.
     pub const REPLACES: &str = "replaces";
 
-    /// All tags of a renewed client secret.
+    /// All tags that Perennial writes on a renewed client secret.
     pub const OF_CLIENT_SECRETS: [&str; 4] = [MANAGED_BY, ISSUED_AT, KEY_ID, REPLACES];
 
-    /// All tags of Perennial on a refresh token. All other tags are foreign and are copied to the next version.
+    /// All tags that Perennial writes on a refresh token. All other tags are foreign and are copied to the next
+    /// version.
     pub const OURS: [&str; 15] = [
         MANAGED_BY,
         ISSUED_AT,
@@ -100,7 +101,8 @@ pub mod tag {
 /// The verdict for a token that the issuer redeemed and whose access token the resource accepted.
 pub const USABLE: &str = "usable";
 
-/// The id of a version: 32 hex digits, chosen by the vault. The text is shared, because many places hold it.
+/// The id of a version: 32 hex digits, chosen by the vault. Clones share the text, because many parts of the program
+/// keep the id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VersionId(pub Arc<str>);
 
@@ -118,7 +120,7 @@ pub struct Version {
     pub created: Timestamp,
     /// Whether this version is enabled. A disabled version cannot be read (docs/azure-facts.md F212).
     pub enabled: bool,
-    /// The declared expiry time. The vault does not enforce the expiry.
+    /// The expiry time in the version's attributes. The vault returns an expired version, too.
     pub expires: Option<Timestamp>,
     pub tags: Tags,
 }
@@ -129,7 +131,7 @@ impl Version {
         self.tags.get(tag::MANAGED_BY).is_some_and(|by| by.starts_with("perennial"))
     }
 
-    /// The older version whose redemption produced this one. `None` for a sign-in.
+    /// The older version whose token was redeemed to get this version's token. `None` for a sign-in.
     pub fn redeemed_from(&self) -> Option<VersionId> {
         let from = self.tags.get(tag::REDEEMED_FROM).filter(|_| self.is_ours())?;
         Some(VersionId(from.into()))
@@ -152,8 +154,8 @@ impl Version {
         self.time(tag::PROVED_AT).filter(|at| self.is_noted_on_it(*at))
     }
 
-    /// Whether a record from time `at` can belong to this version. A tool that copies tags can copy an older record
-    /// from the previous version.
+    /// Whether a tag with the time `at` can be a record about this version. A tool that copies tags can copy an older
+    /// record from the previous version.
     pub fn is_noted_on_it(&self, at: Timestamp) -> bool {
         at + WRITTEN_WITHIN >= self.created
     }
@@ -170,8 +172,8 @@ impl Version {
         parsed(self.tags.get(tag)?)
     }
 
-    /// When the token was issued: the earlier of the tag's time and the vault's time. So a tag can bring a rotation
-    /// forward but cannot delay it.
+    /// When the token was issued: the earlier of the tag's time and the creation of this version. So a tag can bring a
+    /// rotation forward but cannot delay it.
     pub fn issued_at(&self) -> Timestamp {
         self.time(tag::ISSUED_AT).map_or(self.created, |at| at.min(self.created))
     }
@@ -199,7 +201,7 @@ impl Stored {
         RefreshToken::new(self.value.expose_secret())
     }
 
-    /// Whether this version has this value.
+    /// Whether this version's secret value is `value`.
     pub fn has_value(&self, value: &SecretString) -> bool {
         self.value.expose_secret() == value.expose_secret()
     }
@@ -210,7 +212,8 @@ impl Stored {
 pub struct NewVersion {
     /// The value: a refresh token or an app's client secret.
     pub value: SecretString,
-    /// What kind of value it is, for people. `None` for a client secret, which other programs read as they always did.
+    /// The content type, which describes the value to people. `None` for a client secret, because the other programs
+    /// that read the secret do not expect a content type.
     pub content_type: Option<&'static str>,
     /// When the value expires.
     pub expires: Timestamp,
@@ -230,9 +233,9 @@ pub struct Provenance<'a> {
     pub tenant_id: &'a str,
     /// The app's client id.
     pub client_id: &'a str,
-    /// The user's object id, if the access token names the user.
+    /// The user's object id, if the response names the user.
     pub user_oid: Option<&'a str>,
-    /// The version whose redemption produced the token. `None` for a sign-in.
+    /// The version whose token was redeemed to get this token. `None` for a sign-in.
     pub redeemed_from: Option<&'a VersionId>,
     /// The token's verdict, if already known.
     pub verdict: Option<(&'static str, Timestamp)>,
@@ -278,8 +281,8 @@ impl NewVersion {
         (new, dropped)
     }
 
-    /// Creates a version of an app's client secret that was created at Entra. Foreign tags of the version before are
-    /// copied as far as there is room.
+    /// Creates a version of an app's client secret that was created at Entra. Foreign tags of the previous version are
+    /// copied while there is room.
     pub fn of_client_secret(value: SecretString, expires: Timestamp, from: &ClientSecretOrigin<'_>) -> Self {
         let mut tags = vec![
             (tag::MANAGED_BY, managed_by(from.command)),
@@ -296,24 +299,24 @@ impl NewVersion {
 /// Facts about a client secret that Perennial is about to write.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientSecretOrigin<'a> {
-    /// The command that writes it.
+    /// The command that writes the client secret.
     pub command: &'static str,
-    /// When Entra created it.
+    /// When Entra created the client secret.
     pub issued_at: Timestamp,
-    /// Entra's id of it.
+    /// Entra's id of the client secret.
     pub key_id: Uuid,
-    /// Entra's id of the secret that it replaces, if known.
+    /// Entra's id of the older client secret that this client secret replaces, if known.
     pub replaces: Option<Uuid>,
-    /// The tags of the version before.
+    /// The tags of the previous version.
     pub before: &'a Tags,
 }
 
-/// The number of tags, out of 15, that Perennial reserves for its own records.
+/// How many of the 15 tags Perennial reserves for its own records.
 ///
 /// Four of Perennial's tags have no reserved place. The verdict needs no reserved place, because a rejection replaces
-/// the verdict. Without room for a rejection's code, the rejection is not recorded as final. Without the marks of
-/// delivered alerts, a restart sends the alerts again. The mark of a redemption may replace another tag
-/// (`rotation::strict`).
+/// the verdict. If there is no room for the code of a rejection, the rejection is not recorded as final. If there is no
+/// room for the marks of delivered alerts, a restart sends the alerts again. The tag of a redemption in progress may
+/// replace another tag (`rotation::strict`).
 const RESERVED: usize = tag::OURS.len() - 4;
 
 fn carry_over<'a>(foreign: &'a Tags, tags: &mut Vec<(&'a str, String)>) -> Vec<String> {
