@@ -1,4 +1,4 @@
-//! The advice that helps against a failure, as a type. `diagnosis` chooses the advice and owns its texts.
+//! Defines the advice that helps against a failure. `diagnosis` chooses the advice and owns its texts.
 
 use crate::net::no_response::NoResponse;
 
@@ -13,7 +13,7 @@ pub enum Advice {
     SecondFactor,
     /// Change the password, then sign in.
     NewPassword,
-    /// Start the sign-in again, because its code was used, invalid or too old.
+    /// Start the sign-in again, because the authorization code was used, invalid or too old.
     StartAgain,
     /// Sign in again and accept the consent that was declined.
     AcceptConsent,
@@ -25,9 +25,9 @@ pub enum Advice {
     EnableAccount,
     /// Unblock the user's account.
     UnblockAccount,
-    /// Assign the user to the enterprise application.
+    /// Assign the user to the app's enterprise application.
     AssignUser,
-    /// Sign in with an account of the configured tenant, or correct the tenant.
+    /// Sign in with an account of the configured tenant, or correct the tenant in the configuration.
     AccountOrTenant,
     /// Change a conditional access policy.
     Policy,
@@ -85,7 +85,7 @@ pub enum Advice {
     LookUp,
     /// Fix the network to the service, because there was no response for this reason.
     Network(NoResponse),
-    /// Exempt the service from interception, because another server responded in its place.
+    /// Exempt the service from interception, because a server on the way responded in the service's place.
     Intercepted,
 }
 

@@ -1,15 +1,16 @@
 //! Checks whether the issuer's response is for the configured tenant, app and user. This module is pure.
 //!
 //! Both the ID token and the access token are checked. An access token is meant for its resource and may become opaque.
-//! So each redemption also requests an ID token (`login::scopes`). The same rules apply to tenant, app and user:
+//! So each redemption also requests an ID token (`login::scopes`). The following rules apply to the tenant, to the app
+//! and to the user:
 //!
-//! - If any token names another value, the response is rejected. Saving a foreign token is worse than stopping with an
-//!   alert.
-//! - If at least one token names the right value and none names another, the response matches.
+//! - If one of the two tokens names another value than the configuration, the response is rejected. Saving a foreign
+//!   token is worse than stopping with an alert.
+//! - If at least one of the two tokens names the configured value and none names another value, the response matches.
 //! - If a claim is present only in a form that cannot be compared, the response is rejected.
-//! - If no token names a value, the value is unverified. It is also unverified if no value is configured and the tokens
-//!   disagree. The condition `identity_unverified` reports an unverified value. The successor is saved nevertheless,
-//!   because a token that is never rotated expires.
+//! - If no token names a value, the value is unverified. The value is also unverified if no value is configured and the
+//!   two tokens disagree. The condition `identity_unverified` reports an unverified value. The successor is saved
+//!   nevertheless, because a token that is never rotated expires.
 
 use std::fmt;
 
@@ -48,7 +49,7 @@ pub struct Mismatch {
     pub fact: Fact,
     /// Whether the claim has a form that cannot be compared.
     pub is_odd: bool,
-    /// The user in the response, if it is an object id and differs from the configured one.
+    /// The user in the response, if the claim is an object id and differs from the configured id.
     pub user_oid: Option<String>,
 }
 
@@ -63,7 +64,8 @@ pub struct Whose {
     pub unverified: Unverified,
 }
 
-/// The facts that could not be compared with the configuration, because no token names them or the tokens disagree.
+/// The facts that could not be compared with the configuration, because neither token names them or the two tokens
+/// disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unverified {
     /// Whether the tenant is unverified.
@@ -92,7 +94,7 @@ impl fmt::Display for Unverified {
 /// Rejects a response for another tenant, app or user. Returns the tenant and the user, if the response names them.
 ///
 /// # Errors
-/// The configuration or the sign-in is for the wrong tenant, app or user. An operator must fix it.
+/// The configuration or the sign-in is for the wrong tenant, app or user. An operator must fix the cause.
 pub fn check(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) -> Result<Whose, Failure> {
     compare(grant, client_id, answer).map_err(|mismatch| {
         let what = mismatch.fact.as_str();
@@ -137,7 +139,7 @@ pub fn compare(grant: &ManagedToken, client_id: &str, answer: &RefreshResponse) 
         }
     }
     let guid = |claims: [&Claim; 2]| claims.into_iter().find_map(|claim| object_id(claim.as_deref()));
-    // If two claims disagree, neither of them is shown or stored.
+    // If two claims disagree, Perennial shows and stores neither of them.
     let tenant_id = guid(tenants).filter(|_| !unverified.tenant);
     let user_oid = guid(users).filter(|_| !unverified.user);
     Ok(Whose { tenant_id, user_oid, unverified })
@@ -155,7 +157,8 @@ enum Said {
 fn said(configured: Option<&str>, claims: &[&Claim]) -> Said {
     let mut texts = claims.iter().filter_map(|claim| claim.as_deref());
     let Some(configured) = configured else {
-        // If no value is configured, any value is accepted. If two claims disagree, the fact counts as not named.
+        // Without a configured value, any value is accepted. If two claims disagree, the tokens are treated as if they
+        // did not name the fact.
         let first = texts.next().unwrap_or_default();
         return if texts.all(|text| text.eq_ignore_ascii_case(first)) { Said::Same } else { Said::Nothing };
     };

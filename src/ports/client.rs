@@ -1,7 +1,7 @@
-//! How an app authenticates to Entra. Defines the proof in a request, and the verdict of an answer on the app's
-//! credential.
+//! How an app authenticates to Entra. This module defines the proof in a request. It also defines what an answer of
+//! Entra says about the app's credential.
 //!
-//! Pure.
+//! This module is pure.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 pub enum ClientProof {
     /// The client secret.
     Secret(SecretString),
-    /// A signed assertion, by Perennial or by another issuer.
+    /// An assertion that Perennial or another issuer signed.
     Assertion(SecretString),
 }
 
@@ -53,37 +53,37 @@ impl ClientProof {
     }
 }
 
-/// A request for a token of the app itself, which tests a credential and redeems nothing.
+/// A request for a token of the app itself. The request tests the app's credential and redeems no refresh token.
 #[derive(Debug)]
 pub struct AppSignIn<'a> {
     /// The app's home tenant: a GUID or a verified domain.
     pub tenant: &'a str,
-    /// App.
+    /// The app's client id.
     pub client_id: &'a str,
     /// The credential.
     pub proof: &'a ClientProof,
     /// The scope, such as `https://graph.microsoft.com/.default`.
     pub scope: &'a str,
-    /// Sent as the client request id.
+    /// The id that is sent as the client request id.
     pub id: Uuid,
 }
 
-/// The verdict of Entra's answer on the app's credential.
+/// What an answer of Entra says about the app's credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialVerdict {
     /// Entra authenticated the app.
     Accepted,
-    /// Entra rejected the credential, perhaps because it does not know it yet.
+    /// Entra rejected the credential, perhaps because not all of Entra's servers know the credential yet.
     Rejected,
     /// Entra did not check the credential, because the app or the tenant is unknown, or the app is disabled.
     Untested,
-    /// Entra did not answer, or the failure may pass by itself.
+    /// Entra did not answer, or the failure may be temporary.
     NoAnswer,
 }
 
 impl CredentialVerdict {
-    /// Returns the verdict of an answer. Some errors come after the authentication, such as an error about a scope or a
-    /// policy. They mean that Entra accepted the credential.
+    /// Finds out what an answer says about the app's credential. Some errors come after the authentication, such as an
+    /// error about a scope or a policy. Such an error means that Entra accepted the credential.
     pub fn of<T>(answer: &Result<T, IssuerError>) -> Self {
         let Err(error) = answer else { return Self::Accepted };
         let failure = error.failure();
@@ -114,11 +114,12 @@ impl CredentialVerdict {
 /// The public part of a certificate in Key Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultCertificate {
-    /// Its version.
+    /// The version of the certificate in Key Vault.
     pub version: Version,
     /// The certificate in DER form.
     pub der: Vec<u8>,
-    /// Whether the private key can be read from the vault. `None` if the answer does not say this.
+    /// Whether the private key can be read from the vault. `None` if Key Vault's answer does not say whether the key is
+    /// exportable.
     pub is_exportable: Option<bool>,
     /// The time of the answer, by the vault's clock.
     pub read_at: Option<Timestamp>,

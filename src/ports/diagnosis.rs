@@ -2,11 +2,11 @@
 //!
 //! This module owns the action texts (`texts`) and the only table of AADSTS numbers, OAuth errors and suberrors
 //! (`table`). The daemon, the commands, the status page, the alerts and the runbook use this table. The simulated world
-//! has its own table, so that tests can detect errors in this one. This module is pure.
+//! has its own table, so that tests can detect errors in `table`. This module is pure.
 //!
-//! Microsoft asks programs to act on `error` and changes the numbers without notice (docs/azure-facts.md F122). A known
-//! number is used first, because it is more specific than `error`. For an unknown number, `error` decides, and the
-//! number is reported as unknown.
+//! Microsoft asks programs to act on `error` and may change the numbers without notice (docs/azure-facts.md F122).
+//! Perennial uses a known number first, because the number is more specific than `error`. If the number is unknown,
+//! Perennial uses `error` and reports the number as unknown.
 
 mod end_of_grant;
 mod graph;
@@ -64,7 +64,7 @@ pub fn diagnose(refusal: &OAuthError) -> Diagnosis {
 }
 
 /// Finds the table row of a number. The number 70002 means invalid credentials of the client or of the grant, and
-/// `error` tells which.
+/// `error` tells which of the two is meant.
 pub fn row_of(code: u32, error: &str) -> Option<&'static Row> {
     if code == table::CREDENTIALS && error != "invalid_client" {
         return None;

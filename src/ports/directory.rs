@@ -1,7 +1,7 @@
-//! Interface to the directory: what Microsoft Graph does with the credentials of an app registration.
+//! Interface to the directory: the requests to Microsoft Graph about the credentials of an app registration.
 //!
-//! This module owns the trait and its errors. The meaning of Graph's codes is in `diagnosis::graph`. An error never
-//! contains a secret or a body.
+//! This module owns the trait and its errors. The meaning of Microsoft Graph's codes is in `diagnosis::graph`. An error
+//! never contains a secret or a body.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ports::client::ClientProof;
 use crate::ports::failure::Failure;
 use crate::process::clock::Timestamp;
 
-/// Who sends a request to the directory.
+/// The identity that sends a request to the directory.
 #[derive(Clone, Copy, Debug)]
 pub enum Caller<'a> {
     /// The identity with which this process reads the vault.
@@ -25,7 +25,7 @@ pub enum Caller<'a> {
         tenant: &'a str,
         /// The app's id.
         client_id: &'a str,
-        /// A credential that Entra accepts now.
+        /// The proof that authenticates the app, made with a credential that Entra accepts at present.
         proof: &'a ClientProof,
     },
 }
@@ -33,7 +33,7 @@ pub enum Caller<'a> {
 /// An app registration, as the directory lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// The object id of the app registration. It differs from the app's client id.
+    /// The object id of the app registration. The object id is not the app's client id.
     pub object_id: Uuid,
     /// The client secrets, without their values, in no particular order.
     pub secrets: Vec<ListedSecret>,
@@ -54,14 +54,14 @@ pub struct ListedSecret {
     pub ends: Option<Timestamp>,
 }
 
-/// A client secret that was created now. The directory never shows its value again.
+/// A newly created client secret. The directory returns its value only once.
 #[derive(Clone, Debug)]
 pub struct CreatedSecret {
     /// Entra's id of the secret.
     pub key_id: Uuid,
     /// The value.
     pub value: SecretString,
-    /// The end of its validity.
+    /// The end of the secret's validity.
     pub ends: Timestamp,
 }
 
@@ -78,8 +78,8 @@ pub trait Directory {
         id: Uuid,
     ) -> impl Future<Output = Result<Registration, DirectoryError>> + Send;
 
-    /// Creates a client secret. Not idempotent: if the response is lost, a secret may exist that nobody knows. Its name
-    /// identifies it in the next list.
+    /// Creates a client secret. Not idempotent: if the response is lost, a client secret may exist whose value is
+    /// unknown. The next list shows this secret under its name.
     ///
     /// # Errors
     /// `diagnosis::graph` gives the meaning of a refusal.
@@ -105,7 +105,7 @@ pub trait Directory {
     ) -> impl Future<Output = Result<(), DirectoryError>> + Send;
 }
 
-/// Why the directory did not do what was asked.
+/// Why a request to the directory failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DirectoryError {
     /// There was no response.
@@ -130,7 +130,8 @@ pub enum DirectoryError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// Graph's code, such as `Authorization_RequestDenied`. Only letters, digits, `_`, `.` and `-`.
+        /// Microsoft Graph's code, such as `Authorization_RequestDenied`. The code has only letters, digits, `_`, `.`
+        /// and `-`.
         code: String,
     },
 }

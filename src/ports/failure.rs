@@ -50,7 +50,7 @@ pub enum Kind {
     NeverSignedIn,
     /// The refresh token's grant has ended.
     LoginRequired,
-    /// The sign-in lacked a required second factor.
+    /// The user signed in without a required second factor.
     MfaRequired,
     /// A policy or a setting of the tenant blocks the token.
     PolicyBlocked,
@@ -96,7 +96,7 @@ pub enum Kind {
     TokenExpired,
     /// Entra throttles the requests.
     EntraThrottled,
-    /// The app's registration, scope, tenant, cloud or redirect URI is wrong.
+    /// The app registration, scope, tenant, cloud or redirect URI is wrong.
     AppMisconfigured,
     /// Entra returned the redeemed refresh token instead of a new one.
     SameRefreshToken,
@@ -104,11 +104,11 @@ pub enum Kind {
     UnknownCode,
     /// The token's vault secret was deleted.
     SecretDeleted,
-    /// Entra rejects the newest version of the app's credential, and an older one is in use.
+    /// Entra rejects the newest version of the app's credential, and an older version is in use.
     AppCertificateUnregistered,
     /// Perennial could not renew the app's credential.
     AppCredentialRenewalFailed,
-    /// A client secret appeared on the app that nobody known made.
+    /// The app has a client secret of unknown origin.
     AppCredentialUnknown,
 }
 
@@ -269,7 +269,7 @@ impl Kind {
     }
 }
 
-/// The object that failed. Perennial checks the same object to detect a change.
+/// The object that the failure is about. Perennial reads this object again to find out whether it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureSubject {
@@ -277,7 +277,7 @@ pub enum FailureSubject {
     Token,
     /// The list of versions of the token's secret.
     History,
-    /// Writing a version or a tag. Perennial tests this before it redeems a `strict` token.
+    /// The write of a version or a tag. Perennial tests whether it can write before it redeems a `strict` token.
     Saving,
     /// The app's id or secret, which the issuer rejected.
     AppCredential,
@@ -294,7 +294,8 @@ pub struct Trace {
     pub code: Option<u32>,
     /// Entra's trace id, which Microsoft's support needs.
     pub trace_id: Option<String>,
-    /// The correlation id in both logs. Entra returns Perennial's id or assigns its own (docs/azure-facts.md F114).
+    /// The correlation id in Entra's and in Perennial's log. Entra returns Perennial's id or assigns its own
+    /// (docs/azure-facts.md F114).
     pub correlation_id: Option<String>,
 }
 
@@ -328,9 +329,9 @@ pub struct Failure {
     pub about: FailureSubject,
     /// One sentence, without secrets, that says what failed and why.
     pub summary: String,
-    /// What helps against this failure, if a rejection says so. `diagnosis` owns the texts.
+    /// What helps against this failure, if the failure is a rejection by Entra. `diagnosis` owns the texts.
     pub advice: Option<Advice>,
-    /// What to do, if that depends on the service that rejected the request.
+    /// What to do, if the action depends on the service that rejected the request.
     pub action: Option<Box<str>>,
     /// Whether one rejection is enough to open a condition. Otherwise a second rejection must confirm the first before
     /// an alert is sent.
@@ -348,8 +349,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the issuer rejected the grant. A missing response is not a rejection. A success without a new refresh
-    /// token is not a rejection either, because the stored token still works.
+    /// Whether the issuer rejected the refresh token. A missing response is not a rejection. A success without a new
+    /// refresh token is not a rejection either, because the stored token still works.
     pub fn token_refused(&self) -> bool {
         let settled = !matches!(self.remedy, Remedy::Retry);
         self.about == FailureSubject::Grant && settled && self.kind != Kind::NoRefreshToken

@@ -2,7 +2,8 @@
 //! two implementations in this program: one for Azure and one for the simulated world.
 //!
 //! This module owns the traits, their errors and the meaning of Entra's errors. The meaning of Key Vault's errors is in
-//! `vault`. Error variants differ by what a caller can do. Errors never contain a secret or a body.
+//! `vault`. Errors that need different reactions from the caller are different variants. Errors never contain a secret
+//! or a body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub struct RefreshRequest<'a> {
     pub proof: &'a ClientProof,
     /// The requested scope.
     pub scope: &'a str,
-    /// The refresh token to redeem.
+    /// The refresh token that is redeemed.
     pub token: &'a RefreshToken,
     /// The rotation's id, which is sent as the client request id.
     pub rotation_id: Uuid,
@@ -63,7 +64,8 @@ pub struct RefreshResponse {
     pub expires_in: Duration,
     /// The granted scopes, as named in the response.
     pub scope: Option<String>,
-    /// The refresh token's lifetime, if the response names it. Entra's usually does not (docs/azure-facts.md F107).
+    /// The refresh token's lifetime, if the response names it. Entra's response usually does not (docs/azure-facts.md
+    /// F107).
     pub refresh_expires_in: Option<Duration>,
     /// The claims of the ID token, if there is one and it can be parsed.
     pub id_claims: Option<Claims>,
@@ -71,20 +73,21 @@ pub struct RefreshResponse {
 
 /// The authorization server's token endpoint.
 pub trait Issuer {
-    /// Exchanges a refresh token for an access token and its successor.
+    /// Exchanges a refresh token for an access token and a new refresh token, the successor.
     ///
     /// Not idempotent: if the response is lost, an unknown successor may exist. Entra keeps the redeemed token valid
     /// (docs/azure-facts.md F109). An issuer with strict rotation invalidates the redeemed token (`rotation::strict`).
     ///
     /// # Errors
-    /// No response, 5xx and 429 have the remedy Retry. A rejection has the remedy Login, Operator or Retry
-    /// (`diagnosis`). A success without a successor has the remedy Operator.
+    /// If there is no response, or for the statuses 5xx and 429, the error has the remedy Retry. A rejection has the
+    /// remedy Login, Operator or Retry (`diagnosis`). A successful response without a successor is an error with the
+    /// remedy Operator.
     fn redeem(
         &self,
         what: &RefreshRequest<'_>,
     ) -> impl Future<Output = Result<RefreshResponse, IssuerError>> + Send;
 
-    /// Requests a token for the app itself, which redeems no refresh token. Idempotent.
+    /// Requests a token for the app itself, without redeeming a refresh token. Idempotent.
     ///
     /// # Errors
     /// The same errors as `redeem`. `CredentialVerdict::of` says what an error means for the credential.
@@ -97,7 +100,7 @@ pub trait Issuer {
     /// Returns a token of the managed identity with this client id. An app uses the token as its client assertion.
     ///
     /// # Errors
-    /// `NoIdentity` if the host issues none.
+    /// `NoIdentity` if this host issues no tokens for managed identities.
     fn host_assertion(
         &self,
         client_id: &str,
@@ -110,7 +113,8 @@ pub enum IssuerError {
     /// There was no response.
     #[error("no answer from Entra: {0}")]
     Unreachable(NoResponse),
-    /// The response has no OAuth body. A gateway, a proxy or a throttle sent the response (docs/azure-facts.md F127).
+    /// The response has no OAuth body. A gateway, a proxy or a service that throttles requests sent the response
+    /// (docs/azure-facts.md F127).
     #[error("Entra answered with status {status}")]
     Unavailable {
         /// The HTTP status.
@@ -121,7 +125,7 @@ pub enum IssuerError {
     /// The response has a 2xx status but is not a valid token response.
     #[error("Entra's answer could not be read: {0}")]
     NotUnderstood(&'static str),
-    /// The response has no refresh token, so the old one stays in use.
+    /// The response has no refresh token, so the redeemed token stays in use.
     #[error("Entra returned no refresh token")]
     NoRefreshToken,
     /// Entra returned an OAuth error.
@@ -190,7 +194,7 @@ impl IssuerError {
     }
 }
 
-/// A change to a version in the vault. A field that is `None` leaves that part unchanged.
+/// A change to a version in the vault. If a field is `None`, that part of the version stays unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretUpdate {
     /// Whether the version is enabled.
@@ -202,7 +206,7 @@ pub struct SecretUpdate {
 /// The expiry of the credential with which this process authenticates to Key Vault, and what to do before that date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityExpiry {
-    /// The end.
+    /// The expiry time.
     pub at: Timestamp,
     /// What to do, with the command to type.
     pub action: Arc<str>,
@@ -210,8 +214,8 @@ pub struct IdentityExpiry {
 
 /// The secrets of Key Vault. Each `id` is sent as the client request id.
 pub trait Vault: Certificates {
-    /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if there is none,
-    /// or if its expiry is unknown.
+    /// Returns the expiry of the secret or certificate of this process's own identity. Returns `None` if the identity
+    /// has neither, or if the expiry is unknown.
     fn identity_expiry(&self) -> Option<Arc<IdentityExpiry>> {
         None
     }
@@ -234,7 +238,8 @@ pub trait Vault: Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<Stored, VaultError>> + Send;
 
-    /// Lists all versions without their values, in no particular order. Sends one request per 25 versions.
+    /// Lists all versions without their values, in no particular order. The implementation sends one request for each
+    /// 25 versions.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error.
@@ -244,7 +249,8 @@ pub trait Vault: Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<Version>, VaultError>> + Send;
 
-    /// Creates a new version, which becomes the newest. Not idempotent: if the response is lost, the version may exist.
+    /// Creates a new version, which becomes the newest version. Not idempotent: if the response is lost, the version
+    /// may exist.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error.
@@ -270,7 +276,7 @@ pub trait Vault: Certificates {
 
 /// Key Vault's certificates, for apps whose private key stays in the vault. `id` is sent as the client request id.
 pub trait Certificates {
-    /// Reads the public part of a certificate. The default is the newest version.
+    /// Reads the public part of a certificate's version. Without a version, reads the newest.
     ///
     /// # Errors
     /// `VaultError::failure` gives the remedy of each error. The error is `Disabled` if the version is disabled.
@@ -281,10 +287,11 @@ pub trait Certificates {
         id: Uuid,
     ) -> impl Future<Output = Result<VaultCertificate, VaultError>> + Send;
 
-    /// Lists all versions of a certificate, in no particular order. Sends one request per 25 versions.
+    /// Lists all versions of a certificate, in no particular order. The implementation sends one request for each 25
+    /// versions.
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn certificate_versions(
         &self,
         at: &SecretAddress,
@@ -294,7 +301,7 @@ pub trait Certificates {
     /// Signs a SHA-256 digest with the private key of a version (PS256).
     ///
     /// # Errors
-    /// By `VaultError::failure`.
+    /// `VaultError::failure` gives the remedy of each error.
     fn sign(
         &self,
         at: &SecretAddress,
@@ -304,7 +311,8 @@ pub trait Certificates {
     ) -> impl Future<Output = Result<Vec<u8>, VaultError>> + Send;
 }
 
-/// The role of a secret in a vault call: the token's own secret or a source. The own secret may not exist yet.
+/// The role of a secret in a vault call: the token's own secret or a source. Only the token's own secret may be missing
+/// before the first sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretRole {
     /// The secret in which Perennial stores the token.
@@ -315,7 +323,7 @@ pub enum SecretRole {
     SigningKey,
 }
 
-/// A resource's verdict on an access token.
+/// What the resource says about an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// Whether the resource accepted the access token.
@@ -330,7 +338,8 @@ pub struct Acceptance {
     pub status: u16,
 }
 
-/// The objection for `Kind::MfaRequired`. The access token's own claims may still name a second factor.
+/// The objection for `Kind::MfaRequired`. This objection is possible even if the access token's claims name a second
+/// factor.
 pub const SECOND_FACTOR: &str =
     "Partner Center requires a new sign-in with MFA: the last one had no second factor, or is too old";
 

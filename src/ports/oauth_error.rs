@@ -1,7 +1,8 @@
-//! An error response of Entra's token endpoint. Defines which parts may be kept and how they are parsed.
+//! An error response of Entra's token endpoint. This module defines which parts of the response may be kept and how
+//! these parts are parsed.
 //!
-//! This module owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. This module
-//! is pure.
+//! It also owns the format of errors, suberrors and AADSTS numbers. `diagnosis` explains the numbers. This module is
+//! pure.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct OAuthError {
     pub retry_after: Option<Duration>,
 }
 
-/// The maximum length of an OAuth error or suberror. The longest known one is `device_authentication_failed`.
+/// The maximum length of an OAuth error or suberror. The longest known error is `device_authentication_failed`.
 const MAX_WORD_CHARS: usize = 48;
 
 /// Returns an OAuth error if it is a lower-case word. Refresh tokens and secrets do not have this form.

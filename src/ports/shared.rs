@@ -1,4 +1,4 @@
-//! Implements the ports for `Arc<T>`.
+//! Implements the port traits for `Arc<T>`, so that several tasks can share one adapter.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Maps failed calls to Key Vault to their cause, who must act, and the command that fixes them.
+//! For each failed call to Key Vault: the cause, who must act, and the command that fixes the failure.
 //!
 //! This module is pure and owns the Azure CLI commands for each rejection of Key Vault (docs/azure-facts.md F204,
 //! F214).
@@ -27,7 +27,7 @@ pub enum Forbidden {
         /// The object id of Perennial's identity, as named in the response.
         caller: Option<Box<str>>,
     },
-    /// The vault's firewall does not allow this host's address.
+    /// The vault's firewall blocks this host's address.
     Firewall {
         /// This host's address, as named in the response.
         address: Option<String>,
@@ -59,9 +59,9 @@ pub enum VaultError {
         why: String,
         /// Whether the failure may be temporary.
         transient: bool,
-        /// Entra's rejection, if Entra rejected the request.
+        /// Entra's rejection, if Entra rejected the request for the access token.
         refused: Option<Box<IssuerError>>,
-        /// What to do, if the credential can say so.
+        /// What to do, if the library that requested the access token says so.
         action: Option<Box<str>>,
     },
     /// Key Vault rejected this process's access token.
@@ -147,7 +147,7 @@ impl VaultError {
             ..Failure::new(kind, remedy, about, format!("{self} ({at})"))
         };
         match self {
-            // DNS has the vault's name only while the vault exists (docs/azure-facts.md F215).
+            // DNS knows the vault's name only while the vault exists (docs/azure-facts.md F215).
             Self::Unreachable(NoResponse::NameUnknown) => plain(Kind::VaultUnreachable, Remedy::Operator),
             Self::Unreachable(_) | Self::NotUnderstood => plain(Kind::VaultUnreachable, Remedy::Retry),
             Self::Unavailable { status, retry_after } => Failure {
@@ -157,8 +157,9 @@ impl VaultError {
             },
             Self::NoIdentity { refused: Some(refused), .. } => {
                 let found = refused.failure();
-                // An outage of Entra is reported as an outage, regardless of the token requested. An app cannot sign in
-                // like a user, so an operator must act on a `Login` remedy.
+                // An outage of Entra is always reported as an outage of Entra, even if the requested token was for Key
+                // Vault. An app cannot sign in like a user. So a failure with the remedy `Login` gets the remedy
+                // `Operator` here.
                 let (kind, remedy) = match found.remedy {
                     Remedy::Retry => (found.kind, Remedy::Retry),
                     Remedy::Login | Remedy::Operator => (Kind::VaultIdentity, Remedy::Operator),
@@ -176,9 +177,9 @@ impl VaultError {
                 SecretRole::Own => plain(Kind::TurnedOff, Remedy::Operator),
                 SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),
             },
-            // A soft-deleted secret also gives 404 on a read; only a write gives 409 (docs/azure-facts.md F213).
-            // Telling the cases apart would require a permission on deleted secrets that Perennial does not otherwise
-            // need.
+            // A soft-deleted secret also gives 404 on a read; only a write gives 409 (docs/azure-facts.md F213). To
+            // tell a soft-deleted secret from a missing secret, Perennial would need a permission on deleted secrets
+            // that it does not need otherwise.
             Self::NotFound => match asked {
                 SecretRole::Own => plain(Kind::NeverSignedIn, Remedy::Login),
                 SecretRole::Source | SecretRole::SigningKey => plain(Kind::VaultRefused, Remedy::Operator),

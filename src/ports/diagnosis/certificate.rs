@@ -1,6 +1,6 @@
 //! Action texts for an app's certificate: register its public part at Entra, or create a new certificate.
 //!
-//! Pure. The commands contain no secret, and no argument list contains a private key.
+//! This module is pure. The commands contain no secret, and no argument list contains a private key.
 
 use super::subject::{CredentialPlace, Subject};
 use crate::token::app::CredentialSource;
@@ -76,7 +76,7 @@ impl Subject<'_> {
         format!("{make}; then {register}")
     }
 
-    /// Returns how to replace the app's credential of any kind.
+    /// Returns how to replace the app's credential, whatever its kind.
     pub fn new_credential(&self) -> String {
         match self.place {
             CredentialPlace::App {

@@ -1,6 +1,6 @@
 //! Decides which rejections end a grant and how a version's tag records the end.
 //!
-//! This module owns the choice of the decisive number among several. This module is pure.
+//! If a rejection has several numbers, this module also chooses the most specific one. This module is pure.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::ports::oauth_error::OAuthError;
 const LOOP_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 impl OAuthError {
-    /// The wait before the next request. The wait is as long as Entra asks, and at least 15 minutes after a loop.
+    /// The wait before the next request. The wait is as long as Entra requests. After Entra has detected a loop, the
+    /// wait is at least 15 minutes.
     pub fn wait(&self) -> Option<Duration> {
         if self.trace.code == Some(LOOP) {
             return Some(self.retry_after.unwrap_or_default().max(LOOP_PAUSE));
@@ -23,15 +24,15 @@ impl OAuthError {
     /// Whether this rejection ends the grant, so that the token can never be redeemed again.
     ///
     /// Only a condemned token may be replaced by a proven token. A policy, a disabled account, a rejected app or an
-    /// unknown number does not condemn a token. If there are several numbers, each must end the grant or be general
-    /// (`GENERAL`).
+    /// unknown number does not condemn a token. If a rejection has several numbers, each number must either end the
+    /// grant or be in `GENERAL`.
     pub fn condemns_token(&self) -> bool {
         self.error == "invalid_grant"
             && self.trace.code.is_some_and(ends_a_grant)
             && self.further_codes.iter().all(|code| ends_a_grant(*code) || GENERAL.contains(code))
     }
 
-    /// Whether the issuer could not parse the value as a token. A revoked token is a different case.
+    /// Whether the issuer could not parse the value as a token. For a revoked token, this function returns false.
     pub fn never_was_a_token(&self) -> bool {
         self.trace.code == Some(UNREADABLE)
     }
@@ -41,21 +42,23 @@ fn ends_a_grant(code: u32) -> bool {
     row_of(code, "invalid_grant").is_some_and(|row| row.diagnosis.ends_grant)
 }
 
-/// The mark for a value that was never sent to the issuer.
+/// The content of the tag `refused-code` for a stored value that cannot be a token, so that Perennial never sent it to
+/// the issuer.
 const NOT_A_TOKEN: &str = "not_a_token";
 
-/// The mark for an AADSTS number. `None` gives the mark for a value that was never sent to the issuer.
+/// The content of the tag `refused-code` for an AADSTS number. `None` stands for a stored value that was never sent to
+/// the issuer.
 pub fn mark_of(code: Option<u32>) -> String {
     code.map_or_else(|| NOT_A_TOKEN.to_owned(), |code| format!("AADSTS{code}"))
 }
 
-/// Whether a mark means that the grant has ended or that the value was never a token.
+/// Whether the content of a tag `refused-code` means that the grant has ended or that the value was never a token.
 pub fn is_final_mark(text: &str) -> bool {
     let code = text.strip_prefix("AADSTS").and_then(|code| code.parse().ok());
     text == NOT_A_TOKEN || code.is_some_and(|code| ends_a_grant(code) || code == UNREADABLE)
 }
 
-/// Picks the most specific number of a response and returns it with the others.
+/// Picks the most specific number of a response and returns this number and all others.
 pub fn pick(codes: impl IntoIterator<Item = u32>) -> (Option<u32>, Vec<u32>) {
     let mut further: Vec<u32> = Vec::new();
     for code in codes {

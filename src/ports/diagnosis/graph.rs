@@ -1,7 +1,7 @@
 //! Explains Microsoft Graph's rejections: who must act, and what helps.
 //!
-//! This module owns the only table of Graph's codes (docs/azure-facts.md F603, F605, F606) and the action texts. This
-//! module is pure. No command has a secret in its argument list.
+//! This module owns the only table of Microsoft Graph's codes (docs/azure-facts.md F603, F605, F606) and the action
+//! texts. This module is pure. No command has a secret in its argument list.
 
 use super::network;
 use crate::ports::VaultError;
@@ -18,32 +18,33 @@ const OWNED_BY: &str = "18a4783c-866b-4cc7-a460-3d5e5662c884";
 /// What keeps Perennial from managing the secrets of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraphProblem {
-    /// The caller has no permission, or is not an owner of the app registration. Graph's answer is the same for both.
+    /// The caller has no permission, or is not an owner of the app registration. Microsoft Graph gives the same answer
+    /// in both cases.
     MissingRight,
-    /// The caller's tenant has no such app registration.
+    /// The caller's tenant has no app registration with this client id.
     NoRegistration,
     /// A policy forbids client secrets.
     SecretsForbidden,
     /// A policy caps the lifetime of client secrets.
     LifetimeTooLong,
-    /// Graph does not accept the access token.
+    /// Microsoft Graph does not accept the access token.
     Token,
-    /// The app registration has as many credentials as it may have.
+    /// The app registration has reached the maximum number of credentials.
     TooManyCredentials,
     /// Another request changes the app registration at the same time.
     Busy,
-    /// This version of Perennial does not know the code.
+    /// This version of Perennial does not know the code of the rejection.
     UnknownCode,
 }
 
 /// A row of the table: codes with the same meaning.
 #[derive(Clone, Debug)]
 pub struct GraphRow {
-    /// Graph's codes.
+    /// Microsoft Graph's codes for the problem.
     pub codes: &'static [&'static str],
-    /// The problem that they name.
+    /// The problem that the codes name.
     pub problem: GraphProblem,
-    /// Their meaning in a few words.
+    /// The meaning of the codes in a few words.
     pub meaning: &'static str,
 }
 
@@ -91,14 +92,14 @@ pub struct GraphSubject<'a> {
     pub tenant: &'a str,
     /// Microsoft Graph's base URL.
     pub graph: &'a str,
-    /// Who sends the requests.
+    /// The identity that sends the requests.
     pub identity: RenewIdentity,
     /// The client id of the identity that reads the vault. `None` if the configuration does not name it.
     pub vault_client_id: Option<&'a str>,
 }
 
 impl GraphProblem {
-    /// Finds the problem that a rejection names. A code that is in no row is judged by its status.
+    /// Finds the problem that a rejection names. For a code that is in no row, the HTTP status decides.
     pub fn of(status: u16, code: &str) -> Self {
         match (row_of(code), status) {
             (Some(row), _) => row.problem,
@@ -109,7 +110,7 @@ impl GraphProblem {
         }
     }
 
-    /// Who must act.
+    /// Who must act on the problem.
     pub fn remedy(self) -> Remedy {
         match self {
             Self::Busy => Remedy::Retry,
@@ -171,8 +172,9 @@ impl GraphSubject<'_> {
         self.graph.trim_end_matches('/')
     }
 
-    /// The command that makes the caller an owner of the app and gives the caller the permission. The owner comes first:
-    /// it can be added twice, and the permission cannot.
+    /// The command that makes the caller an owner of the app and gives the caller the permission. The command adds the
+    /// owner first. If an operator repeats the command, adding the owner again succeeds, but adding the permission
+    /// again fails.
     fn give_right(&self) -> String {
         let (app, graph) = (self.client_id, self.base());
         let caller = match self.identity {
@@ -215,7 +217,7 @@ impl GraphSubject<'_> {
 }
 
 impl DirectoryError {
-    /// The problem that Microsoft Graph's rejection names. `None` if Graph rejected nothing.
+    /// The problem that Microsoft Graph's rejection names. `None` if the error is not a rejection by Microsoft Graph.
     pub fn problem(&self) -> Option<GraphProblem> {
         match self {
             Self::Refused { status, code } => Some(GraphProblem::of(*status, code)),
@@ -251,8 +253,8 @@ impl DirectoryError {
                     ..plain(Remedy::Retry, action)
                 }
             }
-            // An app cannot sign in like a user, so an operator must act on a `Login` remedy. An outage of Entra has a
-            // condition of its own, but the renewal also waits for its end.
+            // An app cannot sign in like a user, so an operator must act on a `Login` remedy. An outage of Entra opens
+            // its own condition, but the renewal fails as well and is retried after the outage.
             Self::NoToken(found) => Failure {
                 kind: Kind::AppCredentialRenewalFailed,
                 remedy: match found.remedy {
@@ -261,7 +263,7 @@ impl DirectoryError {
                 },
                 about: FailureSubject::AppCredential,
                 summary: self.to_string(),
-                // The vault of a token's secret does not take part in this request.
+                // This request does not use the vault in which the token is stored.
                 vault: None,
                 token_condemned: false,
                 never_was_a_token: false,
@@ -282,8 +284,8 @@ impl DirectoryError {
 }
 
 impl VaultError {
-    /// Converts an error of the vault's identity to a failure that is not about a vault. The identity also gets access
-    /// tokens for Microsoft Graph.
+    /// Converts an error of the vault's identity to a failure that is not about a vault. The same identity also
+    /// requests access tokens for Microsoft Graph, and such a request has failed.
     pub fn identity_failure(&self) -> Failure {
         let plain = |remedy, summary: String| {
             Failure::new(Kind::VaultIdentity, remedy, FailureSubject::CredentialSource, summary)

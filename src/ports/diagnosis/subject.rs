@@ -1,7 +1,7 @@
 //! Details that an action text needs: token, app, tenant, the source of credentials, and the sign-in method.
 //!
-//! This module owns the parts that several action texts share. These are the sign-in command, the log page with the
-//! rejection, and the command that creates a client secret.
+//! This module owns the parts that several action texts share. These parts are the sign-in command, the log page that
+//! shows the rejection, and the command that creates a client secret.
 
 use chrono::TimeDelta;
 
@@ -17,7 +17,7 @@ const SECRET_LIVES: TimeDelta = TimeDelta::days(180);
 /// The method of a sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginMethod {
-    /// Sign-in in a browser, with or without a listener for the redirect.
+    /// Sign-in in a browser, with or without a listener that receives the redirect.
     Code,
     /// Sign-in with a code that the user types on another device.
     DeviceCode,
@@ -32,7 +32,7 @@ pub enum LoginMethod {
 pub enum CredentialPlace<'a> {
     /// The credentials of the token's app.
     App {
-        /// Its credential.
+        /// The credential of the app.
         credential: &'a CredentialSource,
         /// The current time, from which a new client secret is valid.
         now: Timestamp,
@@ -59,7 +59,7 @@ pub struct Subject<'a> {
     pub authority: &'a str,
     /// The command that starts Perennial in this deployment.
     pub command: &'a str,
-    /// The configured tenant.
+    /// The configured scope.
     pub scope: &'a str,
     pub way: LoginMethod,
     /// The place of the rejected credentials.

@@ -17,11 +17,11 @@ pub struct Row {
     pub diagnosis: Diagnosis,
 }
 
-/// "Credentials not valid", of the client or of the grant. Older responses begin with this number and add the specific
-/// reason's number.
+/// The number for "Credentials not valid", which concerns the client or the grant. In older responses, this number
+/// comes first and the number of the specific reason follows.
 pub const CREDENTIALS: u32 = 70002;
-/// Numbers that are no more specific than the OAuth error, ordered from the least specific. These numbers mean that the
-/// credential or the grant was rejected, or that the token could not be issued.
+/// Numbers that are not more specific than the OAuth error. The least specific number comes first. These numbers mean
+/// that the credential or the grant was rejected, or that the token could not be issued.
 pub const GENERAL: [u32; 3] = [CREDENTIALS, 70000, 50000];
 /// The number for a request or a value that cannot be parsed (docs/azure-facts.md F110, F124).
 pub const UNREADABLE: u32 = 9_002_313;
@@ -35,12 +35,12 @@ const fn row(codes: Codes, remedy: Remedy, kind: Kind, advice: Advice, meaning: 
     Row { codes, diagnosis }
 }
 
-/// Creates a row for numbers that only a sign-in fixes.
+/// Creates a row for numbers whose cause only a sign-in removes.
 const fn login(codes: Codes, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Login, Kind::LoginRequired, advice, meaning)
 }
 
-/// Creates a row for numbers that an operator of the tenant must fix.
+/// Creates a row for numbers whose cause an operator of the tenant must remove.
 const fn operator(codes: Codes, kind: Kind, advice: Advice, meaning: &'static str) -> Row {
     row(codes, Remedy::Operator, kind, advice, meaning)
 }
@@ -55,7 +55,8 @@ impl Row {
         Self { diagnosis: Diagnosis { ends_grant: true, ..self.diagnosis }, ..self }
     }
 
-    /// Marks the row as unconfirmed: Entra has sent this number for a token and redeemed the token a minute later.
+    /// Marks the row as unconfirmed: Entra has been seen to reject a token with this number and to redeem the same
+    /// token a minute later.
     const fn unconfirmed(self) -> Self {
         Self { diagnosis: Diagnosis { is_definite: false, ..self.diagnosis }, ..self }
     }
@@ -66,9 +67,9 @@ use Kind as K;
 
 /// All rows of the table.
 pub const ROWS: &[Row] = &[
-    // The grant has ended. Number 70043 is not in this group, because a sign-in frequency is a policy. Number 70000 is
-    // too general for this group. This group has no numbers whose cause an operator can undo (account, device, consent,
-    // app).
+    // Numbers that mean the end of the grant. Number 70043 is not in this group, because a sign-in frequency is a
+    // policy. Number 70000 is too general for this group. This group has no numbers whose cause an operator can undo
+    // (account, device, consent, app).
     login(&[50173..=50173], A::SignIn, "sessions revoked or password reset").ends_grant(),
     login(&[50133..=50133], A::SignIn, "session ended by a password change").ends_grant(),
     login(&[70008..=70008], A::SignIn, "token expired or revoked").ends_grant(),
@@ -139,7 +140,8 @@ pub const ROWS: &[Row] = &[
         "account is not a full member of this tenant",
     ),
     operator(&[50105..=50105], K::PolicyBlocked, A::AssignUser, "user not assigned to the app"),
-    // A policy blocks the token. Policies have their own number ranges, to which Microsoft keeps adding.
+    // A policy blocks the token. The numbers of policies are in ranges of their own. The table lists whole ranges,
+    // because Microsoft keeps adding numbers to them.
     operator(
         &[53004..=53004, 53011..=53011, 530_034..=530_034],
         K::PolicyBlocked,
@@ -358,7 +360,7 @@ pub const ROWS: &[Row] = &[
 mod tests {
     use super::*;
 
-    /// `unconfirmed` and `ends_grant` each change only one field of a row.
+    /// `unconfirmed` and `ends_grant` each set one field of a row and leave the other fields unchanged.
     #[test]
     fn a_row_is_unconfirmed_or_ends_the_grant_only_where_it_says_so() {
         let plain = login(&[1..=1], A::SignIn, "x");

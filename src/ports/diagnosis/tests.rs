@@ -1,4 +1,5 @@
-//! Tests of the whole table: numbers are unique, policies cover ranges, and rules hold for every row.
+//! Tests of the whole table: no number is in two rows, whole ranges belong to policies, and each row obeys the general
+//! rules.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! Action texts for people. Each text has one or two sentences and names a command to type or a page to open.
 //!
-//! This module owns the texts for Entra's rejections. Following an action must end the condition. So each text names
-//! the object, contains computed dates and has no unset variable. No command has a secret in its argument list.
+//! This module owns the texts for Entra's rejections. An operator who follows an action must be able to end the
+//! condition. So each text names the object, contains computed dates and has no unset variable. No command has a secret
+//! in its argument list.
 
 use super::network::network;
 use super::subject::{CredentialPlace, LoginMethod, Subject};
@@ -103,7 +104,7 @@ impl Subject<'_> {
         )
     }
 
-    /// How to register the redirect URI.
+    /// Says how to register the redirect URI.
     fn redirect_uri(&self, advice: Advice) -> String {
         let (app, login) = (self.client_id, self.login());
         match advice {
@@ -127,7 +128,7 @@ impl Subject<'_> {
         )
     }
 
-    /// How to correct the scope.
+    /// Says how to correct the scope.
     fn scope(&self, advice: Advice) -> String {
         const USUAL: &str = "https://api.partnercenter.microsoft.com/user_impersonation";
         let (name, app, scope) = (self.name, self.client_id, self.scope);

@@ -1,4 +1,4 @@
-//! Each row of the table, each answer without a row, and the action texts.
+//! Tests each row of the table, each answer that matches no row, and the action texts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
