@@ -1,8 +1,8 @@
 //! The loop of one token's task. The loop decides, waits for its turn, carries out one step, publishes the state, and
-//! waits. A stop ends the loop in order.
+//! waits. A stop request ends the loop in an orderly way.
 //!
-//! Owns the loop and nothing else. A stop cancels waits, and cancels a step whose loss costs nothing. No other step is
-//! cancelled.
+//! This module owns only the loop. A stop request cancels every wait. It cancels a step only if the step can be
+//! repeated without a loss.
 
 use std::time::Duration;
 
@@ -21,29 +21,31 @@ use crate::rotation::state::{Inherited, State};
 use crate::rotation::strict;
 use crate::rotation::told::Told;
 
-/// The longest wait of the loop. Short waits notice a suspended host or a changed clock without special code. One
-/// wake-up costs a few comparisons. Part of promise 4 (docs/promises.md).
+/// The longest wait of the loop. Since no wait is longer, the loop soon notices a suspended host or a changed clock,
+/// without special code. Each wake-up is cheap. This limit is a part of promise 4 (docs/promises.md).
 const LOOK_EVERY: Duration = Duration::from_secs(4 * 60);
 
-/// The signals to a token's task: to stop, and to check the token now.
+/// The signals to a token's task: to stop, to check the token now, and which alerts were delivered.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Stops the task once no successor is unsaved.
+    /// Requests that the task stops as soon as it holds no unsaved successor.
     pub stop: CancellationToken,
-    /// Each change of this value makes the task check the token now. The sender must outlive the tasks.
+    /// Each change of this value makes the task check the token now. The sender must exist as long as the tasks.
     pub reload: watch::Receiver<u64>,
     /// The marks of the alerts that sinks have received about this token.
     pub told: Told,
 }
 
-/// Keeps one token alive until a stop. After the stop, the task continues only while a successor is unsaved. A stop
-/// cancels a step that holds neither a successor nor an answer. So a stop does not wait for a service that hangs.
+/// Runs the loop of one token until a stop request. After the stop request, the task continues only while a successor
+/// is unsaved. The stop request cancels a running step, unless the step holds a successor or the answer to a
+/// redemption. So a stop does not wait for a service that hangs.
 ///
 /// The loop calls `publish` with each new state, the next step, and the events since the last call. The loop calls
-/// `pulse` before each step, and at least each `LOOK_EVERY` during a wait. Returns the last state, or `None` if the
-/// stop cancelled a step.
+/// `pulse` before each step. During a wait, it calls `pulse` at least once in `LOOK_EVERY`. Returns the last state, or
+/// `None` if the stop request cancelled a step.
 ///
-/// This is not an `async fn`. An `async fn` would store its arguments twice for as long as the task lives.
+/// This function is not an `async fn`, because the future of an `async fn` would store each argument twice until the
+/// task ends.
 pub fn keep<I, V, R>(
     mut rotator: Rotator<I, V, R>,
     mut state: State,
@@ -70,11 +72,11 @@ where
             state.shift_waits(jumped.corrected - before.corrected);
             rotator.timing.correct(&mut state, now);
             is_news |= jumped != before;
-            // The host slept, or its clock was set. Only the vault knows the time now.
+            // The host slept, or its clock was set. Until the next answer of the vault, the current time is uncertain.
             if jumped.host != before.host {
                 state = rotator.reload(state);
             }
-            // A list of the versions shows which incidents a sign-in ended.
+            // If the newest version is a sign-in, a list of the versions shows which incidents this sign-in has ended.
             if !has_inherited && state.newest.is_some() && state.inherited != Some(Inherited::SignIn) {
                 has_inherited = true;
                 if let Some(Inherited::Told(found)) = &state.inherited {
@@ -105,12 +107,13 @@ where
                     () = told.changed() => {}
                     () = stop.cancelled() => {}
                 },
-                // The step is boxed, so that a waiting task keeps memory for the state but not for a step.
+                // The future of the step is boxed. So a task that waits needs no memory for this future.
                 step => {
                     if !Box::pin(in_turn(&mut rotator, &mut state, &step, &stop, &pulse, &publish)).await {
                         continue;
                     }
-                    // The wait may have been long. This turn also answers reload requests that came during the wait.
+                    // The wait for the turn may have been long. The step that follows also serves the reload requests
+                    // that arrived during this wait.
                     if reload.has_changed().unwrap_or_default() {
                         reload.mark_unchanged();
                         state = rotator.reload(state);
@@ -124,8 +127,8 @@ where
                                 event.log(&token);
                             }
                             (state, events) = (done.state, done.events);
-                            // A step may correct the time. The waits that the step begins already use the corrected
-                            // time.
+                            // A step may correct the clock. The waits that the step has begun already use the corrected
+                            // time, so they are not shifted.
                             jumped.corrected = jumps.borrow().corrected;
                         }
                         () = hold.may_end(&stop) => return None,
@@ -137,8 +140,9 @@ where
     }
 }
 
-/// Waits for the token's turn and keeps its pulse beating. Publishes once that the token waits. Returns false if a stop
-/// ended the wait. A stop ends the wait only if the token holds nothing.
+/// Waits for the token's turn and records signs of life meanwhile. Publishes once that the token waits. Returns false
+/// if a stop request ended the wait. A stop request ends the wait only if the task holds neither a successor nor an
+/// answer.
 async fn in_turn<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     state: &mut State,
@@ -171,8 +175,8 @@ where
     }
 }
 
-/// Proves a token once. Only commands use this. Retries a `strict` token within the grace period if nothing was
-/// redeemed and the obstacle is transient. Transient obstacles are another process that redeems the token, and an
+/// Proves a token once. Only commands use this function. For a `strict` token, retries within the grace period if the
+/// token was not redeemed and the obstacle may pass. Such an obstacle is another process that redeems the token, or an
 /// unreachable vault.
 pub async fn prove_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
@@ -195,8 +199,8 @@ where
     }
 }
 
-/// Returns the state after a command has dropped the only copy of a token. The token is lost, and only a new sign-in
-/// replaces it.
+/// Returns the state after a command has dropped the only copy of a token. This token is lost, so the state requests a
+/// new sign-in.
 pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     let now = rotator.clock.now();
     match strict::lost(&mut state, now) {
@@ -205,7 +209,7 @@ pub fn own_up<I, V, R>(rotator: &Rotator<I, V, R>, mut state: State) -> State {
     }
 }
 
-/// Writes a command's findings into the version's tags, unless the tags already hold these findings.
+/// Writes a command's findings into the version's tags, unless the tags already contain these findings.
 pub async fn note<I, V, R>(rotator: &mut Rotator<I, V, R>, state: State) -> State
 where
     I: Issuer + Sync,
@@ -219,7 +223,8 @@ where
 }
 
 /// Tries to save the held successor for at most the grace period, and only while `wanted` returns true for the state.
-/// Retries the only copy of a token until a stop, and then for the grace period. Only commands use this.
+/// If the successor is the only copy of the token, tries until a stop request, and then for the grace period. Only
+/// commands use this function.
 pub async fn save_within_grace<I, V, R>(
     rotator: &mut Rotator<I, V, R>,
     mut state: State,

@@ -1,6 +1,7 @@
 //! The events of a step, for the log, the counters and the status board.
 //!
-//! Owns the events and their log lines with level, name and fields. Knows no metrics.
+//! This module owns the events and, for each event, the level, name and fields of its log line. It does not own the
+//! metrics.
 
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -22,7 +23,7 @@ pub struct Stepped {
 }
 
 impl Stepped {
-    /// Logs the events and returns the state. For commands, which keep no counters.
+    /// Logs the events and returns the state. Only commands use this function, because commands count no events.
     pub fn logged(self, token: &TokenName) -> State {
         for event in &self.events {
             event.log(token);
@@ -38,46 +39,48 @@ pub enum Event {
     VersionSeen(VersionId),
     /// The issuer redeemed the stored token.
     Proved(VersionId, Uuid),
-    /// A rotation is saved: the first version was redeemed, and the vault shows its successor, the second version.
+    /// A rotation is saved. The first version was redeemed. The second version contains its successor, and the vault
+    /// shows this version.
     Rotated(VersionId, VersionId, Uuid),
-    /// A newer version by another writer works, so it stays. Perennial drops the held successor.
+    /// Another writer has written a newer version. This version works, so Perennial keeps it and drops the held
+    /// successor.
     YieldedToNewerVersion(VersionId),
     /// An attempt failed.
     Failed {
         failure: Box<Failure>,
-        /// Whether this kind of failure is new, that is, no such failure was open before.
+        /// Whether the failure is new: no failure of this kind was open before.
         is_new: bool,
         /// The number of failed attempts in a row, if the failure is transient.
         attempts: Option<u32>,
         /// Whether the failure blocked the save of a successor.
         saving: bool,
     },
-    /// The newest version was disabled, which turns the token off.
+    /// A person has disabled the newest version, so Perennial no longer uses the token.
     TurnedOff,
     /// A check found that a person has changed something.
     VersionChanged,
     /// Partner Center rejects the access token.
     PartnerCenterRefused(Box<Acceptance>),
-    /// Partner Center gave no verdict. Holds the reason.
+    /// Partner Center did not say whether it accepts the access token. The text is the reason.
     PartnerCenterUnknown(String),
-    /// The issuer did not name these identity facts.
+    /// The issuer did not name these facts: tenant, app or user.
     IdentityUnverified(Unverified),
-    /// A version belongs to a different user than its tag says.
+    /// A version's token belongs to another user than the version's tag says.
     UserChanged(VersionId),
-    /// The first version is a sign-in. A rotation overwrote it at the same moment with the second version. The sign-in
-    /// works, so Perennial puts its successor on top.
+    /// The first version is a sign-in. At the same moment, a rotation wrote the second version, which became the newest
+    /// and so buried the sign-in. The sign-in works, so Perennial writes the sign-in's successor as the newest version.
     BuriedSignIn(VersionId, VersionId),
-    /// A rotation buried a sign-in, as in `BuriedSignIn`, but the issuer rejects the sign-in for now.
+    /// A rotation buried a sign-in, as in `BuriedSignIn`. For now, the issuer rejects the sign-in.
     BuriedSignInRefused(VersionId, VersionId),
     /// The second version is not a usable token. The first version, which is older, works.
     Rescued(VersionId, VersionId),
-    /// The versions could not be listed, so the step continued without a list. Holds the reason.
+    /// The versions could not be listed, so the step continued without a list. The text is the reason.
     HistoryUnread(String),
-    /// The tags of a version could not be updated. Holds the reason.
+    /// The tags of a version could not be updated. The text is the reason.
     TagsNotUpdated(VersionId, String),
     /// A new version has no room for these foreign tags.
     TagsDropped(String),
-    /// A replaced version could not be disabled. Holds the reason.
+    /// A replaced version could not be disabled. The text is the reason.
     RetireFailed(VersionId, String),
 }
 

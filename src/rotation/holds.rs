@@ -1,6 +1,6 @@
-//! The possible loss of each token if the process ended now: an unsaved successor, or the answer to a redemption. A
-//! stop waits for an unsaved successor until the end of the grace period. A stop waits a moment for an answer, and for
-//! nothing else.
+//! For each token: what would be lost if the process ended now, an unsaved successor or the answer to a redemption. A
+//! stop waits for an unsaved successor until the end of the grace period. A stop waits for an answer for a second
+//! (`ANSWER_WITHIN`). A stop waits for nothing else.
 //!
 //! All tasks share one byte array, with one byte per token.
 
@@ -12,21 +12,20 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The loss if the process cancelled a token's step now.
+/// What would be lost if the process cancelled a token's step now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stake {
     /// No loss: the step can be repeated.
     Nothing,
     /// The answer to a redemption would be lost. Entra leaves the redeemed token valid.
     Answer,
-    /// A successor would be lost that the vault may not show yet. The predecessor of that successor may already be
-    /// invalid.
+    /// A successor would be lost that the vault may not contain yet. The redeemed token may already be invalid.
     Successor,
 }
 
-/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, and then the successor is
-/// saved too. A lost answer costs nothing, since Entra leaves the redeemed token valid. A `strict` token has the stake
-/// `Successor` from just before its version is marked.
+/// The time that a stop waits for the answer to a redemption. Most answers arrive sooner, so that the successor can be
+/// saved, too. A lost answer does no harm, since Entra leaves the redeemed token valid. A `strict` token has the stake
+/// `Successor` even before its redemption, from the moment when its version is marked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The stakes of all tasks in a process. Cloning is cheap.
@@ -58,7 +57,7 @@ impl Holds {
     }
 }
 
-/// The handle to one task's stake.
+/// The handle with which one task sets its stake.
 #[derive(Clone, Debug)]
 pub struct Hold {
     all: Holds,
@@ -80,7 +79,7 @@ impl Hold {
         }
     }
 
-    /// Whether the task holds a successor. Then its requests are sent before those of other tasks.
+    /// Whether the task holds a successor. In that case, its requests take precedence over those of other tasks.
     pub fn is_successor(&self) -> bool {
         self.is(Stake::Successor)
     }
@@ -89,12 +88,14 @@ impl Hold {
         self.all.0.stakes.get(self.task).is_some_and(|known| known.load(Ordering::Relaxed) == stake as u8)
     }
 
-    /// Completes once a stop is requested and the task holds nothing. The caller may then cancel all work of the task.
+    /// Waits until a stop is requested and the task holds neither a successor nor an answer. The caller may then cancel
+    /// all work of the task.
     pub async fn may_end(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         let answered_by = Instant::now() + ANSWER_WITHIN;
         loop {
-            // The code registers for changes before it checks the stake. So it misses no change between the two.
+            // The registration for changes comes before the check of the stake. So no change between the check and the
+            // wait is missed.
             let changed = self.all.0.changed.notified();
             if self.is(Stake::Nothing) {
                 return;

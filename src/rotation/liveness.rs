@@ -1,10 +1,10 @@
 //! Tells whether every token's task makes progress.
 //!
-//! Owns the last sign of life of each task, and nothing else. A supervisor acts on a stalled task. One task needs eight
-//! bytes.
+//! This module owns only the time of the last sign of life of each task. If a task stalls, the health check fails, and
+//! a supervisor can restart the process. Each task needs eight bytes of memory.
 //!
-//! This module uses tokio's clock. That clock stops while the host is suspended. So a host that wakes up does not look
-//! stalled.
+//! This module uses tokio's clock. That clock stops while the host is suspended. So the tasks do not look stalled when
+//! the host wakes up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A task is stalled if its last sign of life is older than this. Each wait of a task ends within four minutes. The
-/// longest step is a save that yields repeatedly while each service answers just in time. The longest step ends within
-/// twelve minutes.
+/// longest step ends within twelve minutes. This step is a save that yields to other writers several times while each
+/// service answers just before its timeout.
 pub const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// The pulses of all tasks. Cloning is cheap.
+/// The signs of life of all tasks. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct LivenessOfAll(Arc<Beats>);
 
@@ -29,13 +29,13 @@ struct Beats {
 }
 
 impl LivenessOfAll {
-    /// Creates the pulses for this many tasks. All tasks show life now.
+    /// Creates the record for this many tasks. Each task starts with a sign of life now.
     pub fn new(tasks: usize) -> Self {
         let last = (0..tasks).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Beats { since: Instant::now(), last }))
     }
 
-    /// Returns the pulse of one task.
+    /// Returns the handle for one task.
     pub fn of(&self, task: usize) -> Liveness {
         Liveness { all: Some(self.clone()), task }
     }
@@ -53,7 +53,7 @@ impl LivenessOfAll {
     }
 }
 
-/// One task's pulse.
+/// The handle with which one task records its signs of life.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness {
     all: Option<LivenessOfAll>,

@@ -1,8 +1,8 @@
 //! Rotation: decides which step each token needs, and carries it out.
 //!
-//! `state`, `schedule`, `save`, `strict` and `pace` decide and are pure. `turns` orders the tokens, `rotate` acts
-//! through the ports, and `daemon` is the loop around them. A successor that the vault does not hold yet is in one
-//! place only and is never dropped.
+//! The modules `state`, `schedule`, `save`, `strict` and `pace` make the decisions and are pure. `turns` orders the
+//! tokens, `rotate` acts through the ports, and `daemon` is the loop around them. A successor that the vault does not
+//! contain yet is stored in one place only and is never dropped.
 
 pub mod state;
 pub mod schedule;

@@ -1,11 +1,11 @@
-//! The limits of Entra and of the vaults that all tokens of a process share. Decides whether one more request is
-//! allowed now, and otherwise when.
+//! The limits of Entra and of the vaults that all tokens of a process share. This module decides whether one more
+//! request is allowed now. If not, it decides when.
 //!
-//! Pure. Owns the shared numbers of promise 6 (docs/promises.md). `state` owns the limits of one token. An instant is a
-//! span since any fixed moment, measured by a clock that is never set.
+//! This module is pure. It owns the limits of promise 6 (docs/promises.md) that tokens share. `state` owns the limits
+//! of one token. An instant is the time since an arbitrary fixed moment, measured by a monotonic clock.
 //!
-//! A permit counts from the moment it is taken. The permit stops counting when its span has passed after the answer.
-//! The request may reach the service at any moment between permit and answer.
+//! A permit counts from the moment when it is taken until its span after the answer has passed. The reason is that the
+//! request may reach the service at any moment between the permit and the answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -16,14 +16,14 @@ use crate::token::managed::ManagedToken;
 use crate::token::secret::ConfigValue;
 use crate::token::version::{Version, tag};
 
-/// A limited resource. Names are hashed, which keeps a key small. Two names with the same hash share a limit.
+/// A limited resource. Names are hashed to keep the keys small. Two names with the same hash share a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limited {
     /// Steps in progress. Each step makes one request at a time.
     Steps,
     /// Steps in progress for the tokens of one vault. If this vault hangs, the limit keeps steps free for other vaults.
     Vault(u64),
-    /// Requests to a vault, without new versions.
+    /// Requests to a vault, except writes of new versions.
     Calls(u64),
     /// New versions that are written to a vault.
     NewVersions(u64),
@@ -36,13 +36,13 @@ pub enum Limited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Redeemer {
     app: u64,
-    /// The user, or `None` if it is unknown. An unknown user may be any user of this app.
+    /// The user, or `None` if it is unknown. An unknown user may be the same as any known user of this app.
     user: Option<u64>,
 }
 
 impl Redeemer {
-    /// Returns the user and the app of this version. The configuration, an earlier answer or the version's tag names
-    /// them.
+    /// Returns the user and the app of this version. The user comes from the configuration, an earlier answer or the
+    /// version's tag.
     pub fn of(grant: &ManagedToken, version: Option<&Version>, facts: Option<&Facts>) -> Self {
         let facts = facts.filter(|facts| version.is_some_and(|of| of.id == facts.version));
         let answered = facts.and_then(|facts| facts.user_oid.as_deref());
@@ -51,7 +51,7 @@ impl Redeemer {
         Self { app: app(grant), user: user.map(hash) }
     }
 
-    /// Returns the same app with the user that an answer names.
+    /// Returns this app together with the user that an answer names.
     #[must_use]
     pub fn with_user(self, user_oid: &str) -> Self {
         Self { user: Some(hash(user_oid)), ..self }
@@ -73,15 +73,16 @@ pub fn hash(name: &str) -> u64 {
     hasher.finish()
 }
 
-/// The largest number of requests in flight at the same time.
+/// The maximum number of steps in progress, and so of requests in flight.
 const STEPS: usize = 64;
-/// The number of identical redemptions within `LOOP_SPAN`. Entra rejects the 15th one (AADSTS50196).
+/// The maximum number of identical redemptions within `LOOP_SPAN`. Entra rejects the 15th one (AADSTS50196).
 const LOOP: usize = 14;
 /// The span in which Entra counts identical redemptions.
 pub const LOOP_SPAN: Duration = Duration::from_secs(5 * 60);
-/// The number of new versions within `VAULT_SPAN`: two thirds of a vault's limit of 300 (docs/azure-facts.md F216).
+/// The maximum number of new versions within `VAULT_SPAN`: two thirds of Key Vault's own limit of 300
+/// (docs/azure-facts.md F216).
 const NEW_VERSIONS: usize = 200;
-/// The number of other requests within `VAULT_SPAN`: two thirds of a vault's limit of 4,000.
+/// The maximum number of other requests within `VAULT_SPAN`: two thirds of Key Vault's own limit of 4,000.
 const CALLS: usize = 2_666;
 /// The span in which a vault counts requests.
 const VAULT_SPAN: Duration = Duration::from_secs(10);
@@ -89,7 +90,7 @@ const VAULT_SPAN: Duration = Duration::from_secs(10);
 const KEPT_FREE: usize = 8;
 
 impl Limited {
-    /// Returns the number of permits, and how long each permit counts after its answer.
+    /// Returns the maximum number of permits, and how long each permit counts after its answer.
     fn limit(self, urgent: bool) -> (usize, Duration) {
         let kept_free = if urgent { 0 } else { KEPT_FREE };
         match self {
@@ -102,7 +103,7 @@ impl Limited {
     }
 }
 
-/// Returns the number of tokens of one user and app that Entra's loop rule allows within a span.
+/// Returns how many tokens of one user and app can be redeemed within a span without breaking Entra's loop rule.
 pub fn redeemable_within(span: Duration) -> usize {
     let most = span.as_secs().saturating_mul(LOOP as u64) / LOOP_SPAN.as_secs();
     usize::try_from(most).unwrap_or(usize::MAX)
@@ -111,7 +112,7 @@ pub fn redeemable_within(span: Duration) -> usize {
 /// The permits of one limit that still count against it.
 #[derive(Debug, Default)]
 struct Window {
-    /// The number of permits whose requests have no answer yet.
+    /// The number of permits whose requests are not answered yet.
     busy: usize,
     /// The times of the answers that still count, in order.
     ended: VecDeque<Duration>,
@@ -139,11 +140,11 @@ impl Window {
 #[derive(Debug, Default)]
 pub struct Usage {
     windows: BTreeMap<Limited, Window>,
-    /// The number of windows at which idle windows are removed.
+    /// Idle windows are removed once there are this many windows.
     sweep_at: usize,
 }
 
-/// The number of windows below which no window is removed.
+/// With fewer windows than this, no window is removed.
 const FEW: usize = 64;
 
 impl Usage {
@@ -178,14 +179,15 @@ impl Usage {
         let Some(window) = self.windows.get_mut(&what) else { return };
         window.busy = window.busy.saturating_sub(1);
         if was_used && what.limit(true).1 > Duration::ZERO {
-            // Most users have one token, and one span contains one redemption of that token. So this reserves room for
-            // one time.
+            // Most users have only one token, which is redeemed at most once in a span. So memory for one time is
+            // reserved.
             window.ended.reserve_exact(usize::from(window.ended.is_empty()));
             window.ended.push_back(now);
         }
     }
 
-    /// Counts requests that had no permit: the further pages of a list.
+    /// Counts requests that were sent without a permit. These are the requests for the second and later pages of a
+    /// list.
     pub fn note(&mut self, what: Limited, count: usize, now: Duration) {
         self.windows.entry(what).or_default().ended.extend(std::iter::repeat_n(now, count));
     }
@@ -212,7 +214,7 @@ impl Usage {
         self.windows.get(&what).map_or(0, |window| window.busy)
     }
 
-    /// Removes expired answers and returns the number of permits that still count.
+    /// Removes answers whose span has passed, and returns the number of permits that still count.
     fn refresh(&mut self, what: Limited, span: Duration, now: Duration) -> usize {
         let Some(window) = self.windows.get_mut(&what) else { return 0 };
         window.forget(span, now);
@@ -223,8 +225,8 @@ impl Usage {
         self.windows.get(&what)?.ended.front().copied()
     }
 
-    /// Returns the other limit that Entra may count together with this one. For a known user, that is the limit of
-    /// unknown users of the app. For an unknown user, it is the limit of the app's busiest user.
+    /// Returns the other limit that Entra may count together with this one. For a known user, this is the limit of the
+    /// app's unknown users. For an unknown user, this is the limit of the app's user with the most redemptions.
     fn rival(&mut self, what: Limited, span: Duration, now: Duration) -> Option<Limited> {
         let Limited::Redemptions(Redeemer { app, user }) = what else { return None };
         let of = |user| Limited::Redemptions(Redeemer { app, user });
@@ -240,7 +242,7 @@ impl Usage {
         by_use.max().map(|(_, what)| what)
     }
 
-    /// Whether other vaults have steps in progress, so that this vault must leave room.
+    /// Whether steps for other vaults are in progress, so that steps for this vault may not take all permits.
     fn is_shared(&self, what: Limited) -> bool {
         let Limited::Vault(_) = what else { return false };
         let mut vaults = self.windows.range(Limited::Vault(0)..=Limited::Vault(u64::MAX));

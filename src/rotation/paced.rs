@@ -1,4 +1,4 @@
-//! The vaults, with the limits that all tokens and renewals of a process share.
+//! Calls the vaults within the limits that all tokens and renewals of a process share.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use crate::rotation::turns::Turns;
 use crate::token::secret::SecretAddress;
 use crate::token::version::{NewVersion, Stored, Version, VersionId};
 
-/// The vaults, with a permit and a count for each request. The caller has the permit for a new version.
+/// A wrapper of the vault that takes a permit for each request and counts the request. For a new version, the caller
+/// has already taken the permit.
 #[derive(Debug)]
 pub(crate) struct Paced<'a, V> {
     pub(crate) vault: &'a V,
     pub(crate) turns: &'a Turns,
-    /// Whether the calls go before those of other tokens.
+    /// Whether these calls take precedence over those of other tokens.
     pub(crate) urgent: bool,
 }
 
@@ -35,7 +36,7 @@ impl<V> Paced<'_, V> {
         self.heeded(at, call.await)
     }
 
-    /// Applies a pause that the vault asks for. Until its end, no other token begins a step in that vault.
+    /// Applies a pause that the vault requests. Until the end of the pause, no other token begins a step in that vault.
     fn heeded<T>(&self, at: &SecretAddress, answer: Result<T, VaultError>) -> Result<T, VaultError> {
         if let Err(VaultError::Unavailable { retry_after: Some(after), .. }) = &answer {
             self.turns.pause(Limited::Vault(hash(&at.vault)), (*after).min(schedule::LONGEST));
@@ -84,7 +85,7 @@ impl<V: Vault + Sync> Vault for Paced<'_, V> {
 
     async fn versions(&self, at: &SecretAddress, id: Uuid) -> Result<Vec<Version>, VaultError> {
         let listed = self.counted(at, self.vault.versions(at, id)).await?;
-        // The number of further pages is known only from the answer.
+        // How many further pages the list had is known only after the answer.
         self.turns.note(Limited::Calls(hash(&at.vault)), listed.len() / LISTED_A_PAGE);
         Ok(listed)
     }

@@ -1,10 +1,10 @@
 //! The steps of one token that call services: prove, save, check the vault, update tags.
 //!
-//! Owns the order of reads, redemptions and writes. Knows no timing (`schedule`), no meaning of a list of versions
-//! (`save`), and no Azure.
+//! This module owns the order of reads, redemptions and writes. `schedule` owns the times, `save` owns the meaning of a
+//! list of versions, and `azure` owns the protocols.
 //!
 //! Invariant: after a redemption whose successor must be saved, the successor is in `Phase::Unsaved` until the vault
-//! shows it. Only the end of the process breaks this.
+//! shows it. Only the end of the process can lose such a successor.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub struct Rotator<I, V, R> {
     /// The service that accepts the access token.
     pub resource: R,
     pub clock: Clock,
-    /// The token as configured.
+    /// The configuration of the token.
     pub grant: Arc<ManagedToken>,
     /// The token's rotation and proof times.
     pub timing: Timing,
@@ -53,9 +53,9 @@ pub struct Rotator<I, V, R> {
     pub command: &'static str,
     /// The source of randomness for jitter.
     pub rng: fastrand::Rng,
-    /// The stake of this token, for which a stop may have to wait.
+    /// The stake of this token: what would be lost if the process stopped now.
     pub hold: Hold,
-    /// The limits that this token shares with other tokens. By default there are none.
+    /// The limits that this token shares with other tokens. By default, there are no limits.
     pub turns: Turns,
     /// The permits for the token's current step.
     pub turn: Option<Box<Turn>>,
@@ -66,7 +66,7 @@ pub struct Rotator<I, V, R> {
 struct Attempt {
     id: Uuid,
     credential: Option<AppCredential>,
-    /// Whether this step has already searched for an older version of the credential.
+    /// Whether this step has already tried older versions of the app's credential.
     fell_back: bool,
     redemption: Option<Permit>,
     new_version: Option<Permit>,
@@ -97,7 +97,7 @@ impl Attempt {
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Carries out one step. A failure is recorded in the state and loses no token.
+    /// Carries out one step. A failure is recorded in the state, and no token is lost.
     pub async fn step(&mut self, mut state: State, next: Next) -> Stepped {
         state.in_line = false;
         let stepped = match next {
@@ -111,9 +111,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         stepped
     }
 
-    /// Reads, redeems and checks the newest version. Leads to `Phase::Unsaved` if a rotation is due or forced. If the
-    /// version needs more permits than this token has, the step redeems nothing. The token then waits for its turn
-    /// (`State::in_line`).
+    /// Reads, redeems and checks the newest version. If a rotation is due or forced, the new state has the phase
+    /// `Phase::Unsaved`. If the step needs more permits than the token has taken, the step redeems nothing, and the
+    /// token waits for its turn (`State::in_line`).
     pub async fn prove(&mut self, mut state: State, force: bool) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         state.in_line = false;
@@ -121,7 +121,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.done(state, done, attempt)
     }
 
-    /// Only reads the newest version, for a dry run.
+    /// Only reads the newest version and redeems nothing, for a dry run.
     pub async fn peek(&mut self, mut state: State) -> Stepped {
         let mut attempt = Attempt::new(rotation_id());
         let done = self.read_newest(&mut state, &mut attempt).await.map(|_| ());
@@ -142,7 +142,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         force: bool,
         attempt: &mut Attempt,
     ) -> Result<(), Failure> {
-        // An unplanned rotation may exceed today's limits. Then it waits before it redeems the token.
+        // An unplanned rotation may exceed today's limits. In that case, the step waits before it redeems the token.
         let now = self.clock.now();
         let room = self.timing.room_for_vault_calls(state, state.calls_of_a_rotation(), now) <= now;
         let newest = self.read_newest(state, attempt).await?;
@@ -178,7 +178,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let is_same = successor.token == successor.redeemed_value;
         let facts = state.facts_of(&version.id);
         facts.same_token_at = is_same.then_some(facts.same_token_at.unwrap_or(now));
-        // An issuer that returns the same token has not rotated it. Then no successor needs a save.
+        // If the issuer returns the redeemed token itself, there is no successor to save.
         if is_same {
             self.release(state, version, attempt).await;
         }
@@ -192,8 +192,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Records a definite failure of the newest version although the search for a working older version was
-    /// interrupted. A transient failure must not hide a definite one.
+    /// The newest version has a definite failure, and a transient failure has interrupted the search for a working
+    /// older version. Records the definite failure, so that the transient failure does not hide it.
     fn settle(&mut self, state: &mut State, certain: Failure, hindered: &Failure, attempt: &mut Attempt) {
         let is_known = state.blocked.as_ref().is_some_and(|blocked| blocked.is_confirmed);
         if hindered.remedy == Remedy::Retry && !is_known {
@@ -213,7 +213,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Writes tags to the newest version. A failed write loses only a record.
+    /// Writes tags to the newest version. If the write fails, only a record is lost.
     async fn update_tags(&mut self, mut state: State, tags: Tags) -> Stepped {
         let now = self.clock.now();
         let mut events = Vec::new();
@@ -235,7 +235,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state.note_vault_call(self.clock.now());
         let newest = self.vaults().newest(&self.grant.secret, attempt.id).await;
         if let (Err(_), Some(sighted)) = (&newest, &mut state.sighted) {
-            // During the outage, no process could have renewed its mark. So the wait for the mark starts again.
+            // During the outage, no other process could renew the mark of its redemption. So the wait for the end of
+            // that redemption starts again.
             sighted.1 = self.clock.now();
         }
         let newest = newest.map_err(|error| self.own(state, &error))?;
@@ -247,7 +248,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             Some(known) if known.id == version.id => {}
             Some(_) => {
                 attempt.note(Event::VersionSeen(version.id.clone()));
-                // The user was asked to sign in. So the author of this version is no foreign writer.
+                // Perennial has requested a sign-in. So the writer of this version does not count as a foreign writer.
                 if state.awaits_sign_in() {
                     state.foreign_rotated_at = None;
                 } else if !version.is_ours() {
@@ -267,8 +268,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(newest)
     }
 
-    /// Asks the resource whether it accepts a version's access token. The answer is published and never blocks a
-    /// rotation.
+    /// Asks Partner Center whether it accepts a version's access token. The answer is recorded in the state and never
+    /// blocks a rotation.
     async fn ask_resource(
         &self,
         state: &mut State,
@@ -307,8 +308,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         state
     }
 
-    /// Returns the failure of a read of the token's own secret. If the secret existed before, it was deleted. Key Vault
-    /// can recover it during the retention period.
+    /// Returns the failure of a read of the token's own secret. If a missing secret existed before, somebody has
+    /// deleted it. Key Vault can recover a deleted secret during the retention period.
     fn own(&self, state: &State, error: &VaultError) -> Failure {
         if *error != VaultError::NotFound || state.newest.is_none() {
             return error.failure(SecretRole::Own, &self.grant.secret);

@@ -22,7 +22,7 @@ pub(crate) fn address(name: &str) -> SecretAddress {
     }
 }
 
-/// An app with a client secret from there.
+/// Returns an app whose client secret is read from this source.
 pub(crate) fn app(client_secret: Source) -> Arc<ManagedApp> {
     Arc::new(ManagedApp::with_secret(ConfigValue::Plain("app".into()), client_secret))
 }
@@ -79,8 +79,8 @@ pub(crate) fn proved(newest: Version, proved_at: Timestamp) -> State {
     }
 }
 
-/// Returns the same state with a failure since this time, after this many attempts. A failure that is not transient
-/// waits for a person.
+/// Returns the same state with a failure that began at `since`, after this many attempts. A transient failure becomes
+/// an outage. Any other failure blocks the token until a person acts.
 pub(crate) fn failed(state: State, failure: Failure, since: Timestamp, attempts: u32) -> State {
     if failure.remedy == Remedy::Retry {
         let outage = Outage { failure, since, attempts, retry_at: since };

@@ -1,20 +1,22 @@
 //! The rules that make a save safe, although Key Vault has no compare-and-swap (promises 2 and 3, docs/promises.md).
 //!
-//! Owns the meaning of a repeated read and of a list while Perennial holds a successor. Pure: `rotate` acts on the
-//! result.
+//! This module owns the meaning of a repeated read and of a list while Perennial holds a successor. It is pure:
+//! `rotate` acts on the result.
 //!
 //! The basic rule: *the newest version descends from the newest sign-in that is not known to be dead.* A sign-in is a
 //! version that did not come from a redemption. A person, a script or `login` wrote this version. Each version of a
-//! rotation points at the version that was redeemed for it. So the pointers lead from any version to its sign-in.
+//! rotation points at the version that was redeemed for it (tag `redeemed-from`). So the pointers lead from any version
+//! to its sign-in. A sign-in is *buried* if the newest version breaks the rule: a later write made a version the newest
+//! that does not descend from this sign-in.
 //!
-//! The rule covers the whole list, not only the versions between the redeemed one and the written one. A search of that
-//! range fails in two cases. The search misses a sign-in if another writer has rotated on top of the write that buried
-//! the sign-in. The search also mistakes an older write of Perennial for a sign-in when a buried sign-in is restored.
-//! Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional writes, the list would not be
-//! needed.
+//! The rule covers the whole list. It would not be enough to search the versions between the redeemed one and the
+//! written one, for two reasons. Such a search would miss a sign-in if another writer has rotated after the write that
+//! buried the sign-in. When Perennial restores a buried sign-in, such a search would also mistake an older write of
+//! Perennial for a sign-in. Key Vault cannot write conditionally (docs/azure-facts.md F211). With conditional writes,
+//! no list would be needed.
 //!
-//! Invariants: Perennial writes nothing while the newest value is another writer's and untried. Perennial disables only
-//! its own versions, and only if they are strictly older than the redeemed one.
+//! Invariants: If the newest value is another writer's, Perennial writes only after it has tried to redeem this value.
+//! Perennial disables only its own versions, and only if they are strictly older than the redeemed one.
 
 use std::cmp::Ordering;
 
@@ -23,17 +25,17 @@ use crate::rotation::schedule::is_known_dead;
 use crate::rotation::state::{PendingSave, RefusedVersion};
 use crate::token::version::{Stored, Version, VersionId, tag};
 
-/// The number of versions that one save disables. A backlog takes several saves.
+/// The number of versions that one save disables. If more versions have to be disabled, later saves disable them.
 pub const RETIRED_A_SAVE: usize = 2;
 
 /// What the newest version means for a held successor, before the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRead {
-    /// The version holds the redeemed value or may be replaced. Write the successor.
+    /// The version contains the redeemed value or may be replaced. The successor is to be written.
     Write,
-    /// The version is the held successor itself. The answer to an earlier write was lost.
+    /// The version contains the held successor, because the answer to an earlier write was lost.
     AlreadyThere,
-    /// The version is another writer's. Redeem this version before the successor is written.
+    /// The version is another writer's. It is to be redeemed before the successor is written.
     Theirs,
 }
 
@@ -56,7 +58,8 @@ pub fn after_read(pending: &PendingSave, newest: &Stored) -> AfterRead {
 pub enum AfterList {
     /// The vault does not show the written version, so it counts as not written (docs/azure-facts.md F217).
     NotSeen,
-    /// The write buried this sign-in or its descendant. Redeem this version and put its successor on top.
+    /// The write buried this sign-in, or this descendant of a sign-in. The version is to be redeemed, and its successor
+    /// is to become the newest version.
     Buried(Version),
     /// The successor is safe.
     Settled {
@@ -65,15 +68,15 @@ pub enum AfterList {
     },
 }
 
-/// Reads the list of versions after a write.
+/// Decides by the list of versions how a save continues after its write.
 pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
     let Some(ours) = pending.written.as_ref().and_then(|id| find(versions, id)) else {
         return AfterList::NotSeen;
     };
-    // The vault's times are whole seconds. A sign-in of the same second as the redeemed version may be older or newer.
-    // The order is known only if that second was over at the last read of the newest version. An attempt with a sign-in
-    // costs one redemption. A missed sign-in would be lost. If two sign-ins share a second, either may end on top,
-    // since both are good.
+    // The vault's times are whole seconds. So a sign-in of the same second as the redeemed version may be older or
+    // newer. The order is known only if that second was over at the last read of the newest version. If the order is
+    // unknown, the sign-in is tried, since a try costs only one redemption, and a missed sign-in would be lost. If two
+    // sign-ins have the same second, either may become the newest, since both are good.
     let redeemed = &pending.successor.redeemed.id;
     let known = [pending.dead.as_slice(), pending.seen.as_slice(), std::slice::from_ref(redeemed)].concat();
     match buried_under(ours, versions, &known, Ties::Since(pending.read_at)) {
@@ -85,41 +88,43 @@ pub fn after_list(pending: &PendingSave, versions: &[Version]) -> AfterList {
 /// Which sign-ins of the same second count as newer than the version on top.
 #[derive(Clone, Copy, Debug)]
 pub enum Ties<'a> {
-    /// Sign-ins of this second or later count as newer. `None` makes all of them count. Used only while the tried
-    /// sign-ins are known.
+    /// Sign-ins of this second or later count as newer. With `None`, all of them count. This rule is used only during a
+    /// save, which remembers the sign-ins that it has already tried.
     Since(Option<Timestamp>),
-    /// Only sign-ins that were rejected below Perennial's version count as newer. The given entries or a sign-in's tags
-    /// show the rejection. Rejected sign-ins are retried until they work. Without this rule, each new process would
-    /// retry all others at its start.
+    /// Only sign-ins that were rejected below Perennial's version count as newer. The given entries or the sign-in's
+    /// tags show such a rejection. Perennial tries these sign-ins again until they work. If all sign-ins of the second
+    /// counted, each new process would try all of them at its start.
     Refused(&'a [RefusedVersion]),
 }
 
-/// Returns the youngest usable version of the newest sign-in that `newest` does not descend from. Returns `None` if
-/// that sign-in is older than the sign-in of `newest`. `known` are versions that need no further check.
+/// Finds the newest sign-in from which `newest` does not descend, and returns its youngest usable version. Returns
+/// `None` if that sign-in is older than the sign-in of `newest`. `known` are versions that need no further check.
 ///
-/// The check at start-up uses this function too. An earlier process may have died between its write and its list, and
-/// may have left a sign-in buried. Only this check finds that sign-in.
+/// The check at start-up also uses this function. An earlier process may have died after its write and before its list,
+/// and may have left a sign-in buried. Only the check at start-up finds such a sign-in.
 ///
-/// A disabled sign-in does not count. A user may enable it later, but it is not the newest version then. So only the
-/// list after the next save finds and restores it (simulation, seed 866).
+/// A disabled sign-in does not count. If a user enables such a sign-in later, the sign-in is not the newest version. So
+/// only the list after the next save finds and restores the sign-in (simulation, seed 866).
 pub fn buried_under<'a>(
     newest: &Version,
     versions: &'a [Version],
     known: &[VersionId],
     ties: Ties<'_>,
 ) -> Option<&'a Version> {
-    // If another version is on top of this one, the other version is the newest. A later step proves that version.
+    // If the list shows a newer version than `newest`, there is no search now. A later step reads and proves that newer
+    // version.
     if versions.iter().any(|version| version.enabled && version.created > newest.created) {
         return None;
     }
-    // Among versions of one second, Perennial's own version precedes any copy of its tags. At start-up, the newest
-    // version came last.
+    // Several versions can have the same second. After a write of this process, its own version precedes any copy of
+    // its tags. At start-up, the newest version is the last one of its second.
     let place = Place { of: &newest.id, first: matches!(ties, Ties::Since(_)) };
     let own = root_of(newest, versions, place);
     let may_be_later = |version: &Version, sign_in: &Version| match ties {
         Ties::Since(at) => at.is_none_or(|at| sign_in.created.timestamp() >= at.timestamp()),
-        // A marked sign-in counts only if the version on top has no mark. If both are marked, the version on top has
-        // worked since then. Without this rule, the two would replace each other forever.
+        // A sign-in that is marked as rejected counts only if the sign-in of the newest version is not marked. If both
+        // are marked, the newest version has worked since its sign-in was rejected. Without this rule, the chains of
+        // two such sign-ins would replace each other again and again.
         Ties::Refused(remembered) => {
             let is_marked = sign_in.is_refused() && !own.is_refused();
             is_marked || remembered.iter().any(|refused| refused.is_buried && refused.id == version.id)
@@ -143,16 +148,16 @@ pub fn buried_under<'a>(
         .map(|(version, _)| version)
 }
 
-/// Returns the sign-in that a version of Perennial descends from.
+/// Returns the sign-in from which a version of Perennial descends.
 pub fn sign_in_of<'a>(ours: &'a Version, versions: &'a [Version]) -> &'a Version {
     root_of(ours, versions, Place { of: &ours.id, first: true })
 }
 
-/// The order of one version among the versions of its second. A list does not show this order.
+/// The position of one version among the versions of the same second, which a list does not show.
 ///
-/// A tool may copy the tags of Perennial's version within the second of the write. If the ids alone decided, the copy
-/// could pass for Perennial's version. Then the real sign-in in the copy could pass for buried. A test killed a process
-/// between its write and its list, and showed this.
+/// In the second of Perennial's write, another tool may write a sign-in and copy the tags of Perennial's version to it.
+/// Without the order, the sign-in could be mistaken for Perennial's version, or for a buried sign-in. A test that
+/// killed a process between its write and its list showed this.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     of: &'a VersionId,
@@ -173,10 +178,11 @@ impl Place<'_> {
     }
 }
 
-/// Returns the sign-in that a version descends from. A version that came from no redemption is its own sign-in.
+/// Returns the sign-in from which a version descends. A version that did not come from a redemption is a sign-in
+/// itself, and is returned.
 fn root_of<'a>(version: &'a Version, versions: &'a [Version], place: Place<'_>) -> &'a Version {
     let mut at = version;
-    // No chain is longer than the list. So a loop of pointers also ends here.
+    // No chain is longer than the list. So the search also ends if the pointers form a loop.
     for _ in 0..versions.len() {
         match parent(at, versions, place) {
             Some(parent) => at = parent,
@@ -192,8 +198,8 @@ fn parent<'a>(version: &Version, versions: &'a [Version], place: Place<'_>) -> O
 }
 
 /// Whether Perennial wrote the tags together with this version. A tool that copies tags to its own version also copies
-/// the rotation id. Perennial never uses one rotation id for two values. If each of two versions may be the copy of the
-/// other, both count as sign-ins. Then neither seems to bury the other.
+/// the rotation id. Perennial never uses one rotation id for two values, so two versions with the same id show a copy.
+/// If either of the two may be the copy, both count as sign-ins. Then neither of them counts as buried by the other.
 fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool {
     let id = version.tags.get(tag::ROTATION_ID);
     let copied_from = |other: &Version| {
@@ -202,8 +208,9 @@ fn is_genuine(version: &Version, versions: &[Version], place: Place<'_>) -> bool
     version.is_ours() && id.is_some() && !versions.iter().any(copied_from)
 }
 
-/// Returns Perennial's own versions that are strictly older than the redeemed one. The redeemed version stays, since
-/// other writers may still hold it. Versions of its second also stay, since their order is unknown.
+/// Returns Perennial's own versions that are strictly older than the redeemed one. The redeemed version stays enabled,
+/// since other programs may still use it. Other versions of the same second also stay enabled, since their order is
+/// unknown.
 fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<VersionId> {
     let Some(from) = find(versions, redeemed) else { return Vec::new() };
     let place = Place { of: &ours.id, first: true };
@@ -216,11 +223,10 @@ fn retired(redeemed: &VersionId, ours: &Version, versions: &[Version]) -> Vec<Ve
     old.iter().take(RETIRED_A_SAVE).map(|version| version.id.clone()).collect()
 }
 
-/// Returns the youngest enabled versions below an invalid one, each with its sign-in. Leaves out versions that are
-/// known to be dead.
+/// Returns the youngest enabled versions that are older than an invalid version, each with its sign-in. Leaves out
+/// versions that are known to be dead.
 pub fn predecessors<'a>(useless: &Version, versions: &'a [Version]) -> Vec<(&'a Version, &'a Version)> {
-    /// The number of chains that are tried. An ended grant invalidates its whole chain. Two chains survive one bad
-    /// write.
+    /// The number of versions that are tried.
     const TRIED: usize = 2;
     let mut old: Vec<&Version> = versions
         .iter()

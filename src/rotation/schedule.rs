@@ -1,6 +1,6 @@
-//! Decides every time of one token: the next step, and the wait after a failure.
+//! Decides when each step of one token happens: the next step, and the wait after a failure.
 //!
-//! Pure: time and randomness are arguments. Knows vaults and issuers only through `State`.
+//! This module is pure: time and randomness are arguments. All it knows about vaults and issuers is in `State`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,46 +26,47 @@ pub use self::refused::{
     standing,
 };
 
-/// The interval of the checks while a person must act: about a minute. All calls of such a day stay below 1,500
-/// (promise 6, docs/promises.md).
+/// The interval of the checks while a person must act: about a minute. With this interval, all vault calls of a day
+/// stay below 1,500 (promise 6, docs/promises.md).
 pub const WATCH_EVERY: TimeDelta = TimeDelta::seconds(65);
 /// One in this many checks of an app's credential also reads the token's secret. With [`WATCH_EVERY`], the checks make
-/// 1,396 calls a day. The remaining 104 calls are for attempts, each with its list of versions.
+/// 1,396 calls a day. So 104 of the 1,500 calls are left for proofs and saves, including their lists of versions.
 pub const TOKEN_READ_EACH: u32 = 20;
 /// The longest interval of checks. An app's id and secret may be in two vaults, and then each check makes two calls.
 const LONGEST_WATCH: TimeDelta = TimeDelta::seconds(2 * 65);
 /// The interval of save attempts while a person must act. Each attempt makes two calls.
 const SAVE_AGAIN_EVERY: TimeDelta = TimeDelta::seconds(130);
-/// The time after which a rejected version is redeemed again. Accounts are enabled and policies change.
+/// The time after which a rejected version is redeemed again, because an account may have been enabled or a policy may
+/// have changed.
 pub const AGAIN_AFTER: TimeDelta = DAY;
 /// The time after which a second redemption confirms a rejection that is not definite. Only then is a person alerted.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::minutes(1);
 /// The interval of redemptions with a new credential. Meanwhile, the source of the credential is checked every minute.
 const FRESH_AGAIN_EVERY: TimeDelta = TimeDelta::minutes(2);
-/// The wait for the next redemption if the last one brought no answer. The checks continue meanwhile, so an hourly
-/// redemption is not needed.
+/// The wait for the next redemption of a blocked token if the last redemption got no answer. The checks of the vault
+/// continue meanwhile, so more frequent redemptions are not needed.
 const AGAIN_SOON: TimeDelta = TimeDelta::hours(3);
-/// The interval at which a proof is recorded in the vault. The record is a step of its own, with one request beside the
-/// proof's three.
+/// The interval at which a proof is recorded in the vault. The record is a step of its own and costs one request. A
+/// proof costs three.
 pub const MARK_EVERY: TimeDelta = DAY;
 /// The wait after a failed update of tags.
 pub const MARK_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
-/// The shortest interval between rotations of foreign versions. The interval keeps Perennial from racing another
-/// writer.
+/// The shortest interval between rotations of foreign versions. Without this interval, Perennial and another writer
+/// could replace each other's versions all the time.
 pub const FOREIGN_EVERY: TimeDelta = DAY;
 /// The age below which a foreign version is never replaced, even if it is invalid.
 pub const RESCUE_AFTER: TimeDelta = DAY;
 
-/// The first waits after a failure, before jitter. Most faults are over by then.
+/// The first waits after a failure, before jitter. Most faults are over after these waits.
 const QUICK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// The shortest wait after the quick ones.
+/// The shortest wait after the waits of `QUICK`.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// The widest range of a random wait. The range is far beyond `LONGEST`, so in a long outage nearly every wait is the
-/// longest.
+/// The widest range of a random wait, before the wait is reduced to `LONGEST`. The range is much wider than `LONGEST`,
+/// so in a long outage nearly every wait is `LONGEST`.
 const WIDEST: Duration = Duration::from_secs(60 << 12);
-/// The longest wait after a failure. Promise 1 relies on a wait of at most one hour in thirty days.
+/// The longest wait after a failure. Promise 1 relies on attempts at least once an hour in thirty days.
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// The time before the expiry in which waits are not shortened any further.
+/// Waits become shorter as the expiry comes nearer, except within this time before the expiry.
 const LAST_MINUTES: TimeDelta = TimeDelta::minutes(20);
 /// The fraction of `rotate_after` by which a token's rotation is moved, earlier or later.
 const SPREAD: f64 = 0.1;
@@ -75,7 +76,7 @@ const PROCESS_JITTER: f64 = 0.02;
 /// The next step of one token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Read, redeem and check the newest version. Leads to a save if a rotation is due.
+    /// Read, redeem and check the newest version. A save follows if a rotation is due.
     Prove,
     /// Write the held successor to the vault.
     Save,
@@ -96,13 +97,14 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Spreads tokens by up to a tenth of the policy's times either way. Spreads processes by up to a fiftieth.
+    /// Moves the times of each token by up to a tenth of the policy's times, earlier or later. Moves the times of each
+    /// process by up to a fiftieth.
     pub fn new(policy: &Arc<Policy>, name: &TokenName, process_sample: f64) -> Self {
         let spread = SPREAD * (2.0 * fraction(name) - 1.0) + PROCESS_JITTER * process_sample;
         Self {
             policy: policy.clone(),
             rotate_after: delta(policy.rotate_after.mul_f64(1.0 + spread)),
-            // The sample only makes proofs earlier. `prove_every` is the upper limit for noticing a dead grant.
+            // The sample only makes proofs earlier, because a dead grant must be noticed within `prove_every`.
             prove_every: delta(policy.prove_every.mul_f64(1.0 - PROCESS_JITTER * process_sample)),
         }
     }
@@ -186,7 +188,8 @@ impl Timing {
 
     /// Returns the step while a person must act: check for the action, or redeem again.
     fn step_while(&self, blocked: &Blocked, state: &State, now: Timestamp) -> (Next, Timestamp) {
-        // The redemption is due and waits only for the limits. A check would not make it earlier.
+        // The redemption is due and waits only for the limits. A check of the vault would not make the redemption
+        // earlier.
         if blocked.again_at <= now {
             return (Next::Prove, blocked.again_at);
         }
@@ -198,7 +201,7 @@ impl Timing {
         }
     }
 
-    /// Returns the time at which a current token is due for a proof or a rotation.
+    /// Returns when the next proof or rotation of a current token is due.
     fn due_at(&self, state: &State, now: Timestamp) -> Timestamp {
         let prove_at = state.proved_at().map_or(now, |at| at + self.prove_every);
         match &state.newest {
@@ -209,8 +212,9 @@ impl Timing {
         }
     }
 
-    /// Whether the redeemed version is rotated now. A foreign version is due as soon as a proof, a SIGHUP or a check
-    /// finds it. A search for foreign versions every minute would exceed the limit of 60 calls a day.
+    /// Whether the rotation of the redeemed version is due now. The rotation of a foreign version is due as soon as a
+    /// proof, a SIGHUP or a check finds this version. Perennial does not search for foreign versions every minute,
+    /// because this would exceed the limit of 60 calls a day.
     pub fn rotation_is_due(&self, version: &Version, state: &State, now: Timestamp) -> bool {
         let foreign = !version.is_ours() && may_rotate(version, state, now);
         foreign || self.rotate_at(version) <= now
@@ -218,7 +222,7 @@ impl Timing {
 
     /// Records a failure. A transient failure is retried. Any other failure waits for a person.
     pub fn after_failure(&self, state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
-        // A rejected new credential is checked like a credential that a person must replace.
+        // A rejected credential that is new is checked every minute, like a credential that a person must replace.
         if is_passing(failure.remedy) && failure.is_definite {
             self.after_outage(state, failure, now, sample)
         } else {
@@ -229,9 +233,9 @@ impl Timing {
     /// Records a transient failure. A timeout does not clear a permanent failure. Only a success does.
     fn after_outage(&self, mut state: State, failure: Failure, now: Timestamp, sample: f64) -> State {
         let newest = state.newest.as_ref().map(|version| version.id.clone());
-        // A failure belongs to the version that failed. A user may sign in while Entra is down, and has then done what
-        // was requested. The old rejection must not request a sign-in again. The state of the new token is unknown
-        // until it is proved.
+        // A failure belongs to the version that failed. A user may sign in as requested while Entra is down. After
+        // that, the failure of the old version must not request another sign-in. The state of the new token is unknown
+        // until its proof.
         let is_of_another = |known: &mut Box<Blocked>| {
             known.failure.about == FailureSubject::Grant && known.version != newest
         };
@@ -251,7 +255,7 @@ impl Timing {
         if !state.is_unsaved() && !is_looked_for {
             retry_at = retry_at.max(state.redemptions.spread_at(self.limits().redemptions, now));
         }
-        // The predecessors of the invalid value are tried once this obstacle is gone (promise 1).
+        // The newest value never was a token. Its predecessors are tried as soon as the outage is over (promise 1).
         if let Some(blocked) = state.blocked.as_mut().filter(|blocked| blocked.failure.never_was_a_token) {
             blocked.again_at = retry_at;
         }
@@ -261,8 +265,7 @@ impl Timing {
     }
 }
 
-/// Returns the state in which a person must fix this failure. The service answered, although with a failure, so the
-/// outage is over.
+/// Returns the state in which a person must fix this failure. The service has answered, so an outage is over.
 fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
     let before = state.blocked.take().filter(|known| known.failure.kind == failure.kind);
     let passes = is_passing(failure.remedy);
@@ -272,11 +275,11 @@ fn blocked_by(mut state: State, failure: Failure, now: Timestamp) -> State {
             now + if passes { FRESH_AGAIN_EVERY } else { CONFIRM_AFTER }
         }
         _ if !state.is_unsaved() => again_at(&failure, state.newest.as_ref(), now),
-        // A rejected foreign version is read, but it is not redeemed again (`standing`).
+        // Each attempt to save reads a rejected foreign version again, but does not redeem it again (`standing`).
         FailureSubject::Token | FailureSubject::History | FailureSubject::Saving | FailureSubject::Grant => {
             now + if state.holds_only_copy() { WATCH_EVERY } else { SAVE_AGAIN_EVERY }
         }
-        // Another check would cost a redemption.
+        // Each attempt to save costs a redemption here, so attempts are less frequent.
         FailureSubject::AppCredential | FailureSubject::CredentialSource => now + delta(LONGEST),
     };
     let noted = || noted_since(state.newest.as_ref(), &failure).unwrap_or(now).min(now);
@@ -296,16 +299,16 @@ fn is_passing(remedy: Remedy) -> bool {
     matches!(remedy, Remedy::Retry)
 }
 
-/// Returns the time at which a rejected version is redeemed again. A value that is no token is redeemed as soon as its
-/// predecessor may replace it.
+/// Returns the time at which a rejected version is redeemed again. If the value never was a token, the next attempt is
+/// due as soon as a predecessor may replace this value.
 fn again_at(failure: &Failure, newest: Option<&Version>, now: Timestamp) -> Timestamp {
     let rescue_at =
         newest.filter(|_| failure.never_was_a_token).map(|version| version.created + RESCUE_AFTER);
     rescue_at.filter(|at| *at > now).unwrap_or(now + AGAIN_AFTER)
 }
 
-/// Returns the start of a failure that an earlier process recorded. This process continues the incident of the earlier
-/// process.
+/// Returns the start of a failure that an earlier process recorded. So this process continues the incident of the
+/// earlier process.
 fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp> {
     let newest = newest?;
     if let Some(noted) = Noted::on(newest).filter(|noted| noted.kind == Some(failure.kind)) {
@@ -315,13 +318,13 @@ fn noted_since(newest: Option<&Version>, failure: &Failure) -> Option<Timestamp>
     (noted == failure.kind.as_str()).then(|| newest.time(tag::REFUSED_AT))?
 }
 
-/// Whether the issuer returns the same token that it received. Perennial cannot rotate such a token, and only proves
-/// it.
+/// Whether the issuer returns the same token that it received. Perennial cannot rotate such a token and only proves the
+/// token.
 pub fn is_same_token(state: &State) -> bool {
     state.known().is_some_and(|facts| facts.same_token_at.is_some())
 }
 
-/// Whether this version may be rotated before its time. A foreign version may be at most once a day.
+/// Whether this version may be rotated before its time. Foreign versions may be rotated at most once a day.
 fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
     version.is_ours() || state.foreign_rotated_at.is_none_or(|at| at + FOREIGN_EVERY <= now)
 }
@@ -329,7 +332,7 @@ fn may_rotate(version: &Version, state: &State, now: Timestamp) -> bool {
 /// Returns the wait after a failed attempt. `attempts` counts the failures before this one.
 ///
 /// The first waits are quick. Later waits have full jitter over a span that doubles, between a minute and an hour. A
-/// peer's `Retry-After` raises the wait to at most an hour. Waits become shorter as the expiry comes nearer.
+/// peer's `Retry-After` can make the wait longer, up to an hour. Waits become shorter as the expiry comes nearer.
 pub fn retry_wait(
     attempts: u32,
     retry_after: Option<Duration>,

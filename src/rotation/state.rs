@@ -1,8 +1,8 @@
 //! The state of one token between two steps, as this process knows it.
 //!
-//! Owns the state and the counters of the daily limits. Pure data: `schedule` decides on it, and `rotate` changes it.
+//! This module owns the state and the counters of the daily limits. `schedule` decides, `rotate` changes the state.
 //!
-//! Invariant: a successor that the vault does not hold yet is in `Phase::Unsaved` and in no other place.
+//! Invariant: a successor that the vault does not contain yet is in `Phase::Unsaved` and in no other place.
 
 use std::sync::Arc;
 
@@ -50,13 +50,13 @@ pub struct State {
     pub newest: Option<Version>,
     /// Facts about one version, which do not apply to any other version.
     pub facts: Option<Box<Facts>>,
-    /// What the previous process left in the vault, according to the first version that this process read.
+    /// What the previous process left in the vault. The source is the first version that was read.
     pub inherited: Option<Inherited>,
-    /// The marks of delivered alerts that belong on the newest version. `None` without sinks.
+    /// The marks of delivered alerts that the newest version's tags should have. `None` if no sink is configured.
     pub told: Option<Marks>,
     /// The newest version at the time of the last search for a buried sign-in.
     pub searched: Option<VersionId>,
-    /// Versions that were rejected lately and may be redeemed again.
+    /// Versions with a recent rejection that is not final.
     pub refused: Vec<RefusedVersion>,
     /// The number of versions in the last list.
     pub listed: usize,
@@ -66,7 +66,7 @@ pub struct State {
     pub foreign_rotated_at: Option<Timestamp>,
     /// Another writer that keeps writing to the secret.
     pub foreign_writer: Option<ForeignWriter>,
-    /// The invalid version whose predecessors were already tried.
+    /// The invalid version whose predecessors have already been tried without success.
     pub rescued: Option<VersionId>,
     /// The time at which a buried sign-in was last found and restored.
     pub unburied_at: Option<Timestamp>,
@@ -83,11 +83,11 @@ pub struct State {
     /// A rejected version of the credential for which Entra accepted no older version, and when the older versions were
     /// tried.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
-    /// The unfinished redemption of this process, as marked on the version of a `strict` token.
+    /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
     pub claim: Option<Uuid>,
-    /// The mark of another process at the last read, and the time since which it is unchanged.
+    /// The mark of another process's redemption at the last read, and since when this mark is unchanged.
     pub sighted: Option<Box<(Mark, Timestamp)>>,
-    /// Whether the next step is due but waits for its turn, since other tokens share its limits (`pace`).
+    /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits (`pace`).
     pub in_line: bool,
     /// The earliest time of the next update of tags.
     pub mark_after: Option<Timestamp>,
@@ -110,7 +110,7 @@ pub enum Phase {
         /// The time of the first proof, unless a failure blocks it.
         due_at: Timestamp,
     },
-    /// The newest version was redeemed. Only time brings the next step.
+    /// The newest version was redeemed. The next step is due after some time.
     Current,
     /// The issuer returned a successor that the vault does not show yet.
     Unsaved(Box<PendingSave>),
@@ -122,15 +122,15 @@ pub struct Blocked {
     pub failure: Failure,
     /// The start of the failure.
     pub since: Timestamp,
-    /// The newest version at the start of the failure.
+    /// The version that was the newest one at the start of the failure.
     pub version: Option<VersionId>,
-    /// The next check for a person's action.
+    /// The time of the next check for a person's action.
     pub next_check_at: Timestamp,
-    /// The time of the next attempt without any change. The attempt redeems the token or saves the held successor.
+    /// When the next attempt to redeem or to save is due, if no check finds a change.
     pub again_at: Timestamp,
-    /// The number of checks for a person's action.
+    /// The number of checks for a person's action so far.
     pub checks: u32,
-    /// Whether the failure is certain, by its kind or by a repetition. No alert is sent until then.
+    /// Whether the failure is certain, by its kind or by a repetition. An alert is sent only for a certain failure.
     pub is_confirmed: bool,
 }
 
@@ -138,7 +138,7 @@ pub struct Blocked {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outage {
     pub failure: Failure,
-    /// The start of the failures of this kind.
+    /// When the failures of this kind began.
     pub since: Timestamp,
     /// The number of failed attempts in a row.
     pub attempts: u32,
@@ -151,15 +151,15 @@ pub struct Outage {
 pub struct Facts {
     /// The version that the facts are about.
     pub version: VersionId,
-    /// The time at which the issuer last redeemed the version.
+    /// When the issuer last redeemed the version's token.
     pub proved_at: Option<Timestamp>,
     /// The version's user, if the issuer names one.
     pub user_oid: Option<String>,
-    /// The identity facts that could not be compared, and the time since when.
+    /// The identity facts that could not be compared, and since when.
     pub unverified: Option<(Unverified, Timestamp)>,
     /// Partner Center's verdict on the version's access token.
     pub verdict: Option<Verdict>,
-    /// The time since which the issuer returns the same token that it received.
+    /// Since when the issuer returns the redeemed token itself instead of a new one.
     pub same_token_at: Option<Timestamp>,
 }
 
@@ -187,22 +187,22 @@ impl Facts {
     }
 }
 
-/// A version that was rejected and may be redeemed again.
+/// A version whose last rejection is not final, so that the version may be redeemed again later.
 #[derive(Clone, Debug)]
 pub struct RefusedVersion {
-    /// The version that the facts are about.
+    /// The rejected version.
     pub id: VersionId,
     /// The time of the last redemption.
     pub at: Timestamp,
     /// The issuer's answer.
     pub failure: Failure,
-    /// Whether the version was rejected below a version that Perennial wrote. Only such a version may be the later of
-    /// two sign-ins of one second. A version that was read on top came last.
+    /// Whether the version was not the newest one when it was rejected, but buried under a version of Perennial. Of two
+    /// sign-ins of the same second, only such a version may be the later one.
     pub is_buried: bool,
 }
 
 impl State {
-    /// Creates the state of a token without any knowledge. The token is to be proved at `due_at`.
+    /// Creates the state of a token about which nothing is known. The first proof is due at `due_at`.
     pub fn unknown(due_at: Timestamp) -> Self {
         Self {
             phase: Phase::Unproved { due_at },
@@ -248,14 +248,14 @@ impl State {
         self.known()?.proved_at
     }
 
-    /// Returns the facts about a version, for changes. Drops facts about any other version.
+    /// Returns the facts about a version, so that the caller can change them. Drops facts about any other version.
     pub fn facts_of(&mut self, version: &VersionId) -> &mut Facts {
         let known = self.facts.take().filter(|facts| facts.version == *version);
         self.facts.insert(known.unwrap_or_else(|| Box::new(Facts::of(version.clone()))))
     }
 
-    /// Applies the facts about one version to another one. The second was redeemed from the first or holds the same
-    /// value.
+    /// Applies the facts about one version to another one. The second version is a successor of the first or has the
+    /// same value.
     pub fn carry_facts(&mut self, from: &VersionId, to: &VersionId) {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.version == *from) {
             facts.version = to.clone();
@@ -268,7 +268,8 @@ impl State {
         blocked.or(self.outage.as_ref().map(|outage| &outage.failure))
     }
 
-    /// Whether the vault holds no version to update, or does not answer.
+    /// Whether no version can be updated now, because the vault does not answer or authenticate this process, or the
+    /// secret does not exist.
     pub fn vault_is_away(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| blocked.failure.kind);
         let outage = self.outage.as_ref().map(|outage| outage.failure.kind);
@@ -285,7 +286,7 @@ impl State {
         (self.blocked, self.outage) = (None, None);
     }
 
-    /// Clears only the failures about this subject.
+    /// Clears the failures about this subject and no others.
     pub fn clear_failures_about(&mut self, about: FailureSubject) {
         self.blocked.take_if(|blocked| blocked.failure.about == about);
         self.outage.take_if(|outage| outage.failure.about == about);
@@ -301,8 +302,8 @@ impl State {
         }
     }
 
-    /// Moves the waits after failures when the clock is corrected, so that they keep their length. Promise 1 relies on
-    /// the wait that an outage has reached.
+    /// Moves the ends of all waits after failures when the clock is corrected, so that each wait keeps its length.
+    /// Promise 1 relies on these lengths.
     pub fn shift_waits(&mut self, by: TimeDelta) {
         if let Some(blocked) = &mut self.blocked {
             blocked.next_check_at += by;
@@ -333,8 +334,8 @@ impl State {
         1 + self.listed / LISTED_A_PAGE
     }
 
-    /// Returns the number of vault calls that a save needs at least. A list follows the write, and replaced versions
-    /// are disabled. With fewer calls, the save should not continue.
+    /// Returns the number of vault calls that a save needs at least. The list after the write and the disabling of
+    /// replaced versions are included.
     pub fn calls_of_a_save(&self) -> usize {
         match &self.phase {
             Phase::Unsaved(pending) if pending.written.is_some() => self.calls_of_a_list() + 2,
@@ -346,10 +347,10 @@ impl State {
     ///
     /// A rotation makes up to 7 calls for a secret of 25 versions, and one more for each further page of its list.
     /// Versions cannot be deleted (docs/azure-facts.md F211). So with weekly rotations, a rotation makes 8 calls after
-    /// half a year and 9 after a year. With daily rotations, a year's list has 18 pages. Steps that can wait are
-    /// postponed to a day with room for all calls. A rotation waits before its redemption. The search of a history
-    /// waits for a later proof. The list after a write waits with the successor held. Before this rule, two instances
-    /// that rotated in one second made 70 calls (simulation, seed 2407).
+    /// half a year and 9 after a year. If the daily limit leaves too few calls, the rotation is postponed before its
+    /// redemption. The search for a buried sign-in is postponed to a later proof. The list after a write is postponed
+    /// while Perennial holds the successor. Before this rule, two instances that rotated in one second made 70 calls
+    /// (simulation, seed 2407).
     pub fn calls_of_a_rotation(&self) -> usize {
         VAULT_CALLS_A_STEP - 1 + self.calls_of_a_list()
     }
@@ -359,13 +360,13 @@ impl State {
         matches!(self.phase, Phase::Unsaved(_))
     }
 
-    /// Whether the held successor is the only copy of the token. Then the issuer has invalidated the version in the
-    /// vault.
+    /// Whether the held successor is the only copy of the token. This is the case if the issuer has invalidated the
+    /// version in the vault.
     pub fn holds_only_copy(&self) -> bool {
         matches!(&self.phase, Phase::Unsaved(pending) if pending.successor.is_only_copy)
     }
 
-    /// Returns the held successor on its way to the vault.
+    /// Returns the unsaved successor that this process holds.
     pub fn pending(&mut self) -> Option<&mut PendingSave> {
         match &mut self.phase {
             Phase::Unsaved(pending) => Some(pending),
@@ -373,13 +374,13 @@ impl State {
         }
     }
 
-    /// Returns the loss if the process ended between two steps.
+    /// Returns what would be lost if the process ended now, between two steps.
     pub fn stake(&self) -> Stake {
         if self.is_unsaved() { Stake::Successor } else { Stake::Nothing }
     }
 
-    /// Whether the vault is checked every minute. There are three reasons: a person must act, the only copy of a token
-    /// is unsaved, or another process must save it.
+    /// Whether the vault is checked every minute. This is the case if a person must act, if this process holds the only
+    /// copy of a token, or if another process must save the token.
     pub fn is_watching(&self) -> bool {
         let elsewhere = self.outage.as_ref().is_some_and(|outage| strict::is_elsewhere(&outage.failure));
         self.awaits_person() || self.holds_only_copy() || elsewhere

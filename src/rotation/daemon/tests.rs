@@ -1,5 +1,5 @@
-//! Tests of the loop with minimal peers. The issuer always answers. The vault rejects writes until the test allows
-//! them.
+//! Tests of the loop with minimal simulated services. The issuer always answers. The vault rejects writes until the
+//! test allows them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -12,13 +12,13 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{OlderCredential, State};
 use crate::token::version::VersionId;
 
-/// If Entra accepted no older version, the wait before the older versions are tried again.
+/// How long to wait before trying the older versions again, if Entra accepted none of them.
 const OLDER_TRIED_EVERY: TimeDelta = TimeDelta::hours(6);
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Returns the credential for a command: the newest version, or an older one that Entra accepts if it rejects the
-    /// newest one. If Entra accepts no older version, returns the rejected one. The next request then reports the
-    /// rejection.
+    /// Returns the credential for a command: the newest version, or, if Entra rejects the newest version, an older one
+    /// that Entra accepts. If Entra accepts no older version, returns the newest version, so that the next request
+    /// reports the rejection.
     pub(crate) async fn accepted_credential(&self, id: Uuid) -> Result<AppCredential, Failure> {
         let (newest, _) = self.read_credential(id).await?;
         let Some(version) = &newest.version else { return Ok(newest) };
@@ -29,8 +29,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(search.found.unwrap_or(newest))
     }
 
-    /// Reads the credential for one step. If Entra has rejected the newest version, first tries it again with a request
-    /// that redeems nothing.
+    /// Reads the credential for one step. If Entra has rejected the newest version, first tests the newest version
+    /// again with a request that redeems nothing.
     pub(super) async fn take_credential(
         &self,
         state: &mut State,
@@ -65,7 +65,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 
     /// Returns the proof with which the next request authenticates the app. If the newest version cannot sign an
-    /// assertion, for example because its certificate has expired, uses an older version.
+    /// assertion, for example because its certificate has expired, this function uses an older version.
     pub(super) async fn prove_client(
         &self,
         state: &mut State,
@@ -84,7 +84,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Switches to an older version that Entra accepts, at most once in a step. Returns false if there is none.
+    /// Switches to an older version that Entra accepts, at most once in a step. Returns false if Entra accepts no older
+    /// version.
     pub(super) async fn fall_back(&self, state: &mut State, attempt: &mut Attempt) -> bool {
         if std::mem::replace(&mut attempt.fell_back, true) {
             return false;
@@ -101,7 +102,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let search = self.older_credential(&client_id, &newest.id, attempt.id).await;
         state.note_vault_calls(search.calls, self.clock.now());
         let Some(older) = search.found else {
-            // An outage says nothing about the older versions.
+            // After an outage, Perennial does not know whether Entra accepts the older versions. So only a complete
+            // search is remembered.
             if search.is_certain {
                 state.older_credential = None;
                 state.older_tried = Some(Box::new((newest.id, now)));

@@ -1,11 +1,11 @@
 //! Checks whether a person has acted: a new sign-in, a new credential, a new role assignment.
 //!
-//! Owns which secrets a check reads, and which answers are news. Redeems nothing.
+//! This module owns which secrets a check reads, and which answers show a change. A check redeems nothing.
 //!
 //! A check reads the newest version and does not list the versions. A list costs one request per 25 versions, has no
-//! order, and has ties. Other programs read the newest version too. A read of the newest version always costs one
-//! request, and needs no right beyond those of a proof. For a `strict` token, a check also tries the writes that block
-//! the redemption.
+//! order, and may contain several versions of the same second. Other programs read the newest version too. A read of
+//! the newest version always costs one request and needs only permissions that a proof also needs. For a `strict`
+//! token, a check also tries the writes without which the token may not be redeemed.
 
 use uuid::Uuid;
 
@@ -21,21 +21,24 @@ use crate::token::rotation_id;
 use crate::token::version::Stored;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Checks whether a person has acted. Costs one vault call, one call for each secret of the app, or a local read.
+    /// Checks whether a person has acted. A check costs one vault call, one vault call for each secret of the app, or a
+    /// local read.
     pub async fn check_vault(&mut self, mut state: State) -> Stepped {
         let Some(blocked) = &state.blocked else { return Stepped { state, events: Vec::new() } };
         let (about, checks) = (blocked.failure.about, blocked.checks);
         let (now, id) = (self.clock.now(), rotation_id());
-        // A credential of two secrets takes two calls. So such a credential is checked half as often.
+        // If the app's id and credential are in two vault secrets, a check takes two calls. So such checks are half as
+        // frequent.
         let is_credential = matches!(about, FailureSubject::AppCredential | FailureSubject::CredentialSource);
         let mut calls = if is_credential { self.credential_secrets() } else { 1 };
         let changed = match about {
-            // The user may also have signed in again. So some checks read the token too.
+            // The user may have signed in again meanwhile. So some checks also read the token.
             FailureSubject::AppCredential | FailureSubject::CredentialSource => {
                 self.credential_changed(&mut state, about, id).await
                     || (checks % schedule::TOKEN_READ_EACH == 0 && self.token_changed(&mut state, id).await)
             }
-            // A new right to list and a new sign-in are equally likely. So the checks alternate between the two.
+            // A new permission to list the versions and a new sign-in are equally likely. So every second check lists
+            // the versions, and the others read the newest version.
             FailureSubject::History if checks.is_multiple_of(2) => self.history_changed(&mut state, id).await,
             FailureSubject::Saving => {
                 let (saving, costly) = self.may_save(&mut state).await;
@@ -46,7 +49,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 self.token_changed(&mut state, id).await
             }
         };
-        // A trial of a save counts its own calls.
+        // `may_save` has already counted its own calls.
         if about != FailureSubject::Saving {
             state.note_vault_calls(calls.unsigned_abs() as usize, now);
         }
@@ -62,7 +65,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Stepped { state, events }
     }
 
-    /// Returns the number of vault calls that a check of the app's credential makes, at least one.
+    /// Returns the number of vault calls that a check of the app's credential makes, which is at least one.
     fn credential_secrets(&self) -> i32 {
         let signs = matches!(self.grant.app.credential, CredentialSource::VaultKey(_));
         let calls = self.grant.app.in_vaults().count() + usize::from(signs);
@@ -73,8 +76,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let unread =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.about == FailureSubject::Token);
         match self.vaults().newest(&self.grant.secret, id).await {
-            // After a rejected token, a new version is news. A removed mark is also news, since another process removes
-            // a mark when it has proved the version. After a vault that rejected calls, any answer is news.
+            // If the token was rejected, a new version is a change. A removed mark of the rejection is also a change,
+            // since another process removes the mark after it has proved the version. If the vault denied access
+            // before, any successful read is a change.
             Ok(Stored { version, .. }) => {
                 let known = state.newest.as_ref().filter(|known| known.id == version.id);
                 unread || known.is_none_or(|known| known.is_refused() && !version.is_refused())
@@ -87,8 +91,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether Entra may accept the same credential later, once it is registered at Entra. A wrong client secret stays
-    /// wrong.
+    /// Whether Entra may accept the same credential later, as soon as an operator has registered the credential at
+    /// Entra. Returns false for a client secret, because a wrong client secret stays wrong.
     fn ends_at_entra(&self) -> bool {
         !matches!(self.grant.app.credential, CredentialSource::Secret(_))
     }
@@ -109,7 +113,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether the versions can be listed now, or whether the reason for the failure has changed.
+    /// Returns true if the versions can be listed now, or if the list fails for another reason than before.
     async fn history_changed(&self, state: &mut State, id: Uuid) -> bool {
         match self.vaults().versions(&self.grant.secret, id).await {
             Ok(_) => true,
@@ -118,9 +122,10 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Whether this read failure differs in kind from the one already reported. A difference in kind is news. If only the
-/// text differs, the text is updated. For example, a new role assignment may leave a firewall in the way. A rejected
-/// token that can no longer be read, or is deleted, is news too. Perennial could not notice a sign-in then.
+/// Whether this read failure differs in kind from the failure already reported. If only the text differs, updates the
+/// text. For example, an operator has assigned a missing role, and now a firewall blocks the read. The function also
+/// returns true if a rejected token can no longer be read or has been deleted, because Perennial could not notice a
+/// sign-in then.
 fn is_unread_otherwise(state: &mut State, failure: Failure) -> bool {
     let Some(known) = &mut state.blocked else { return false };
     let hides_cure = known.failure.about == FailureSubject::Grant && failure.about == FailureSubject::Token;

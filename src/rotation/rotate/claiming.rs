@@ -1,6 +1,7 @@
-//! The claim of a `strict` token before its redemption, and the removal of its mark.
+//! Claims a `strict` token before its redemption, and removes the mark of the claim afterwards.
 //!
-//! Owns the order of the calls. `strict` owns the rule.
+//! This module owns the order of the calls. `rotation::strict` owns the rule for a claim. The mark is the tag
+//! `redeeming`.
 
 use tokio::time::Instant;
 
@@ -18,10 +19,12 @@ use crate::token::tags::Tags;
 use crate::token::version::{Stored, Version};
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Claims a version of a `strict` token for one redemption. Tries the writes of the save, marks the version, and
-    /// checks that no other process has marked it. Returns the mark of an earlier redemption whose answer was lost.
+    /// Claims a version of a `strict` token for one redemption. First tries whether the save could write. Then marks
+    /// the version, and checks that no other process has marked the same version. Returns the mark of an earlier
+    /// redemption whose answer was lost.
     ///
-    /// A stop waits for the claim, since a mark left behind would make the next process wait.
+    /// A stop waits until the claim has ended. Otherwise a mark could stay in the vault, and the next process would
+    /// have to wait for its end.
     pub(super) async fn claim(
         &self,
         state: &mut State,
@@ -45,8 +48,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.retag(state, &version, tags, attempt).await.map_err(|error| self.unwritable(state, &error))?;
         let settles = self.clock.real(SETTLES);
         if began.elapsed() > settles {
-            // The late mark may have overwritten the mark of another process that redeems. So the mark permits no
-            // redemption.
+            // The write of this mark took too long. It may have overwritten the mark of another process that redeems
+            // the token. So this mark permits no redemption.
             state.claim = None;
             return Err(strict::too_slow());
         }
@@ -60,13 +63,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         match Mark::on(&version) {
             Some(found) if found == mark => Ok(before),
             Some(other) => Err(strict::elsewhere(&other)),
-            // The tags were replaced after the claim. The next attempt starts a new claim.
+            // Another program has replaced the tags after the claim, and the mark is gone. The next attempt starts a
+            // new claim.
             None => Err(strict::too_slow()),
         }
     }
 
-    /// Whether the tags show no other process that redeems this version. Called before any other read for the
-    /// redemption.
+    /// Whether the tags show no other process that redeems this version. The caller calls this function first, before
+    /// it reads the app's credential.
     pub(super) fn may_be_claimed(&self, state: &mut State, version: &Version) -> Result<(), Failure> {
         if !self.grant.strict {
             return Ok(());
@@ -74,7 +78,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         strict::may_be_claimed(state, version, self.clock.now()).map(drop).map_err(|failure| *failure)
     }
 
-    /// Sends a write that the vault must reject. Any other answer shows a missing right, a firewall or an outage.
+    /// Tests whether this process may write, with a write that the vault must reject as invalid. Any other error shows
+    /// a missing permission, a firewall or an outage.
     pub(super) async fn try_to_write(
         &self,
         state: &mut State,
@@ -93,8 +98,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns the failure that blocks a claim, for the checks. Returns `Ok` if the tags can be written too. Also
-    /// returns whether the trial took three calls.
+    /// For the checks: tests whether a claim is possible. Returns `Ok` if both a version and tags can be written,
+    /// otherwise the failure that blocks the claim. Also returns whether the test took all three calls.
     pub(super) async fn may_save(&self, state: &mut State) -> (Result<(), Failure>, bool) {
         let mut attempt = Attempt::new(rotation_id());
         let newest = match self.vaults().newest(&self.grant.secret, attempt.id).await {
@@ -109,7 +114,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         (updated.map_err(|error| self.unwritable(state, &error)), true)
     }
 
-    /// Renews the mark on a spent version while this process holds the successor. The caller has just read `version`.
+    /// Renews the mark on a redeemed version while this process holds the version's successor. The caller has just read
+    /// `version`.
     pub(super) async fn renew_mark(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         let now = self.clock.now();
         let is_spent = state.holds_only_copy()
@@ -117,7 +123,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         if !is_spent {
             return;
         }
-        // Another process's mark is there by mistake, since this process holds the successor.
+        // A mark of another process is a mistake, since this process holds the successor. So this process replaces such
+        // a mark.
         let known = Mark::on(version).filter(|mark| state.claim.is_some_and(|ours| mark.is_of(ours)));
         if known.as_ref().is_some_and(|mark| !mark.is_to_be_renewed(now)) {
             return;
@@ -130,7 +137,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Removes the mark from a version that the answer has left valid.
+    /// Removes the mark from a version whose token is still valid after the issuer's answer.
     pub(super) async fn release(&self, state: &mut State, version: &Version, attempt: &mut Attempt) {
         if state.claim.take().is_none() {
             return;
@@ -163,15 +170,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         read.map(|stored| stored.version).map_err(|error| self.unwritable(state, &error))
     }
 
-    /// Returns the failure that blocks a claim. A successful read does not clear this failure. A check must try the
-    /// write again.
+    /// Converts the error of a write to the failure that blocks a claim. A successful read does not clear this failure.
+    /// Only a successful write does.
     fn unwritable(&self, state: &State, error: &VaultError) -> Failure {
         Failure { about: FailureSubject::Saving, ..self.own(state, error) }
     }
 }
 
-/// Whether an error shows that the redeemed token is still valid. The issuer returned no successor, or the request was
-/// never sent.
+/// Whether an error shows that the redeemed token is still valid. This is so if the issuer returned no successor, or if
+/// the request was never sent.
 pub(super) fn leaves_unspent(error: &IssuerError) -> bool {
     match error {
         IssuerError::Refused(_) | IssuerError::NoRefreshToken => true,

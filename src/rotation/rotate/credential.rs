@@ -1,7 +1,8 @@
-//! The app's credential: reads it, authenticates the app in a request, and finds the version that Entra accepts.
+//! Reads the app's credential, authenticates the app in a request, and finds the version of the credential that Entra
+//! accepts.
 //!
-//! Perennial uses the newest version in a vault, unless Entra rejects it and accepts an older one. The reason is that
-//! Key Vault can renew a certificate without telling Entra (docs/azure-facts.md F142).
+//! Perennial uses the newest version in a vault, unless Entra rejects that version and accepts an older one. This
+//! happens because Key Vault can renew a certificate without telling Entra (docs/azure-facts.md F142).
 //!
 //! Invariant: a private key in Key Vault stays there. Each request has a new assertion.
 
@@ -36,13 +37,13 @@ pub(crate) struct AppCredential {
     /// When the credential expires, according to the certificate or the vault.
     pub(crate) expires: Option<Timestamp>,
     /// Whether the private key can be read from the vault. `None` if the key is not in a vault, or the vault does not
-    /// say this.
+    /// say whether the key is exportable.
     pub(crate) is_exportable: Option<bool>,
     /// A number that changes when the id or the credential changes.
     pub(super) fingerprint: u64,
 }
 
-/// The part of the credential that proves the app.
+/// The secret, certificate or key with which the app authenticates.
 enum CredentialKey {
     Secret(SecretString),
     Certificate(Box<SigningCertificate>),
@@ -63,7 +64,7 @@ impl fmt::Debug for AppCredential {
 }
 
 impl AppCredential {
-    /// Returns the number of vault calls that one proof of the app needs.
+    /// Returns the number of vault calls that are needed to authenticate the app once.
     pub(super) fn calls_to_prove(&self) -> usize {
         usize::from(matches!(self.key, CredentialKey::InVault { .. }))
     }
@@ -79,11 +80,12 @@ pub(crate) struct OlderSearch {
     pub(crate) found: Option<AppCredential>,
     /// The number of calls to the vault.
     pub(super) calls: usize,
-    /// Whether each version was read and got Entra's verdict. After an outage, another search may find one.
+    /// Whether the search is complete: each older version was read, and Entra accepted or rejected it. If not, another
+    /// search may find a version that Entra accepts.
     pub(super) is_certain: bool,
 }
 
-/// A value that was read, and the number of vault calls for it.
+/// A value that was read, and the number of vault calls that the read took.
 type Read<T> = Result<(T, usize), Failure>;
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -95,7 +97,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok((credential, calls + more))
     }
 
-    /// Reads a version of the credential. The default is the newest one.
+    /// Reads a version of the credential, or the newest version if `None` is given.
     async fn read_version(
         &self,
         client_id: String,
@@ -164,7 +166,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok((parsed(&content)?, None))
     }
 
-    /// Returns the proof with which one request to a tenant authenticates the app.
+    /// Returns the proof that authenticates the app in one request to a tenant.
     pub(crate) async fn client_proof(
         &self,
         credential: &AppCredential,
@@ -203,8 +205,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Rejects a certificate that is expired or not valid yet. Entra would reject it too, but its code does not name
-    /// the reason.
+    /// Rejects a certificate that is expired or not valid yet. Entra would reject such a certificate, too, but Entra's
+    /// code does not name the reason.
     fn in_time(&self, credential: &AppCredential, public: &CertificateFacts) -> Result<(), Failure> {
         let now = self.clock.now();
         if public.is_valid_at(now) {
@@ -228,7 +230,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure { action, ..Failure::new(kind, Remedy::Operator, about, summary) })
     }
 
-    /// Tests whether Entra accepts a credential. Requests a token for the app itself. This redeems nothing.
+    /// Tests whether Entra accepts a credential. Requests a token for the app itself. No refresh token is redeemed.
     pub(crate) async fn try_credential(&self, credential: &AppCredential, id: Uuid) -> CredentialVerdict {
         let tenant = self.grant.app.home_tenant.as_deref().unwrap_or(&self.grant.tenant_id);
         let proof = match self.client_proof(credential, tenant, id).await {
@@ -242,8 +244,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         CredentialVerdict::of(&self.issuer.authenticate(&request).await)
     }
 
-    /// Returns the newest version older than the rejected one that Entra accepts, with the number of vault calls. If
-    /// the versions cannot be listed or read, returns none, and the caller reports the rejection.
+    /// Among the versions that are older than the rejected one, returns the newest version that Entra accepts, with the
+    /// number of vault calls. If the versions cannot be listed or read, returns no version, and the caller reports the
+    /// rejection.
     pub(crate) async fn older_credential(
         &self,
         client_id: &str,
@@ -281,7 +284,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Reads the id of an app, and returns the number of vault calls too. `name` is the name of the app or of its token.
+/// Reads the id of an app, and also returns the number of vault calls. `name` is the name of the app or of its token.
 pub(crate) async fn read_client_id(
     vaults: &(impl Vault + Sync),
     app: &ManagedApp,
@@ -293,8 +296,8 @@ pub(crate) async fn read_client_id(
         ConfigValue::From(source) => source,
     };
     let (value, version) = read_source(vaults, source, None, id).await?;
-    // Perennial shows the id and sends it in addresses. So the value must be a GUID: the source may hold a secret by
-    // mistake.
+    // The value must be a GUID, because Perennial displays the id and sends it in URLs. By mistake, the source may
+    // contain a secret instead.
     let client_id = text::guid(value.expose_secret()).ok_or_else(|| no_app_id(source, app, name))?;
     Ok((client_id, usize::from(version.is_some())))
 }
@@ -333,7 +336,8 @@ async fn read_source(
     read.map_err(|error| unreadable(format!("the app's credential could not be read: {error}")))
 }
 
-/// Returns the scope with which an app requests a token for itself, for the resource of the given scope.
+/// Returns the scope with which an app requests a token for itself. The token is for the same resource as the given
+/// scope.
 pub(crate) fn own_scope(scope: &str) -> String {
     let first = scope.split_whitespace().next().unwrap_or_default();
     let resource = first.rsplit_once('/').map_or(first, |(resource, _)| resource);

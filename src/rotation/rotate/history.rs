@@ -1,6 +1,7 @@
-//! Searches older versions of a secret for a buried sign-in, or for a working predecessor of an invalid value.
+//! Searches older versions of a secret for a buried sign-in, or for a working predecessor of an invalid value. A
+//! sign-in is buried if a rotation has written a newer version that does not descend from it.
 //!
-//! Owns the order of the calls. `save` owns the meaning of a list of versions.
+//! This module owns the order of the calls. `save` owns the meaning of a list of versions.
 
 use uuid::Uuid;
 
@@ -18,17 +19,17 @@ use crate::token::version::{Version, VersionId};
 pub(super) enum Tried {
     /// The version works.
     Works(Box<Successor>),
-    /// The version is rejected or returns no successor, but may work later.
+    /// The issuer rejects the version or returns no successor for it, but the version may work later.
     MayComeBack,
     /// The version is invalid for good, or disabled.
     Useless,
 }
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Searches the history of a version that Perennial wrote and this process has not searched. An earlier process may
-    /// have died between its write and its list. The test of every order of one save found this case
-    /// (`tests/it/rotation/interleavings.rs`). The search costs one more request at start-up and after a rotation by a
-    /// second instance.
+    /// Searches for a sign-in that the newest version buries, if Perennial wrote the newest version and this process
+    /// has not searched yet. An earlier process may have died after its write and before its list, and may have left a
+    /// sign-in buried. `tests/it/rotation/interleavings.rs`, which tests every order of the steps of one save, found
+    /// this case. The search costs one more request at start-up and after a rotation by a second instance.
     pub(super) async fn find_buried(
         &self,
         state: &mut State,
@@ -36,8 +37,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         attempt: &mut Attempt,
     ) -> Result<Option<PendingSave>, Failure> {
         if newest.redeemed_from().is_none() {
-            // The version below the sign-in has the marks of the incidents that the sign-in ended. The next list shows
-            // these marks.
+            // The incidents that the sign-in has ended are recorded in the tags of the version before the sign-in. The
+            // list shows these tags.
             if state.inherited == Some(Inherited::SignIn)
                 && let Err(failure) = self.list(state, state.calls_of_a_rotation(), attempt.id).await
             {
@@ -66,14 +67,14 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             seen.push(buried.id.clone());
         }
-        // A version that this search did not find is no longer buried.
+        // A remembered version that this search did not find is no longer buried, so it is forgotten.
         state.refused.retain(|refused| seen.contains(&refused.id));
         state.searched = Some(newest.id.clone());
         Ok(None)
     }
 
-    /// Lists the versions. Returns a failure if today's limit has no room for the list and the steps after it. A list
-    /// can wait.
+    /// Lists the versions. Returns a failure if today's limit has no room for the list and the steps after it. In that
+    /// case, the list is postponed.
     pub(super) async fn list(
         &self,
         state: &mut State,
@@ -87,11 +88,12 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
         let listed = self.vaults().versions(&self.grant.secret, id).await;
         if let Ok(versions) = &listed {
-            // The success clears only the failures of lists.
+            // A successful list clears only failures of lists, and no other failures.
             state.clear_failures_about(FailureSubject::History);
             state.inherit_from_before_sign_in(versions);
         }
-        // Each proof of a `strict` token is a rotation. So the length of its list must not delay its proofs.
+        // Each proof of a `strict` token is a rotation. The number of calls for a long list must not delay these
+        // proofs. So the length of the list is not recorded.
         if let Ok(versions) = &listed
             && !self.grant.strict
         {
@@ -104,12 +106,13 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
 
     /// Reads and redeems a sign-in that another version buries, and returns the result.
     ///
-    /// A sign-in that is rejected for now stays below the version that works. On top, its value would replace a working
-    /// token. The log reports the rejection. Perennial tries the sign-in again after a day, at start-up and at a
-    /// SIGHUP.
+    /// If the issuer rejects the sign-in for now, the working version stays the newest one. Otherwise a rejected value
+    /// would replace a working token. The log reports the rejection. Perennial tries the sign-in again after a day, at
+    /// start-up and at a SIGHUP.
     ///
-    /// A marked `strict` sign-in is spent if its successor is in the vault. Otherwise its answer was lost, or another
-    /// process holds the successor. The rule for a claim decides when the sign-in may be redeemed once more.
+    /// For a `strict` token, the sign-in may have the mark of a redemption. If its successor is in the vault, the
+    /// sign-in has been redeemed and is invalid. If not, the answer to the redemption was lost, or another process
+    /// holds the successor. Then the rule for a claim decides when the sign-in may be redeemed once more.
     pub(super) async fn redeem_buried(
         &self,
         state: &mut State,
@@ -155,7 +158,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         schedule::remember_buried(state, &version.id);
         match answer {
             Ok(proof) => {
-                // Without this request, the verdict on the restored version would stay unknown until the next proof.
+                // Without this request to Partner Center, it would stay unknown until the next proof whether Partner
+                // Center accepts the restored token.
                 self.ask_resource(state, &version.id, &proof.access_token, attempt).await;
                 Ok(Tried::Works(Box::new(proof.successor)))
             }
@@ -164,15 +168,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 let is_final = schedule::is_final(&failure, version, self.clock.now());
                 Ok(if is_final { Tried::Useless } else { Tried::MayComeBack })
             }
-            // The version works, but returns no successor that Perennial could put on top.
+            // The version works, but the issuer returns no successor that Perennial could write as the newest version.
             Err(failure) if failure.kind == Kind::NoRefreshToken => Ok(Tried::MayComeBack),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Tries the youngest predecessors of a value that never was a token. Tries them once for each such value. Never
-    /// replaces a foreign version younger than a day. Does not put an older sign-in over one that may work again. If no
-    /// version works, a user must sign in.
+    /// If the newest value never was a token, tries the youngest older versions, once for each such value. Returns a
+    /// save with the successor of the first version that works. Never replaces a foreign version that is younger than a
+    /// day. If a sign-in may work again, no older sign-in is tried. If no version works, a user must sign in.
     pub(super) async fn rescue(
         &self,
         state: &mut State,
@@ -188,7 +192,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let mut may_come_back: Option<&Version> = None;
         for (version, sign_in) in save::predecessors(useless, &versions) {
             let may_follow = |other: &Version| sign_in.id == other.id || sign_in.created > other.created;
-            // A redeemed `strict` token is spent. A second redemption would end its whole family of tokens.
+            // A marked version of a `strict` token may have been redeemed already. A second redemption would make the
+            // issuer revoke all tokens of the sign-in.
             let is_spent = self.grant.strict && Mark::on(version).is_some();
             if is_spent || !may_come_back.is_none_or(may_follow) {
                 continue;
@@ -204,14 +209,15 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 Tried::Useless => {}
             }
         }
-        // The next attempt also tries a sign-in that may work again.
+        // If a sign-in may work again, the next attempt tries it again.
         if may_come_back.is_none() {
             state.rescued = Some(useless.id.clone());
         }
         Ok(None)
     }
 
-    /// Records on a version that the issuer rejects it. Later processes do not try a version whose rejection is final.
+    /// Records in a version's tags that the issuer rejects the version. If the rejection is final, later processes do
+    /// not try the version.
     pub(super) async fn note_refusal(
         &self,
         state: &mut State,

@@ -20,8 +20,8 @@ use crate::rotation::strict;
 use crate::token::RefreshToken;
 use crate::token::version::{Stored, tag};
 
-/// The age below which Perennial waits after a rejection of a new app secret. Some of Entra's servers accept a new
-/// secret later than others (docs/azure-facts.md F115).
+/// An app credential that is younger than this counts as new. If Entra rejects a new credential, Perennial waits,
+/// because some of Entra's servers accept it later than others (docs/azure-facts.md F115).
 const CREDENTIAL_SETTLES: TimeDelta = TimeDelta::minutes(15);
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
@@ -49,7 +49,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             if self.grant.strict { Box::pin(self.claim(state, stored, attempt)).await? } else { None };
         let proof = Box::pin(self.prove_client(state, attempt)).await?;
         state.redemptions.note(self.clock.now());
-        // From now on, a strict issuer may have spent the token in the vault.
+        // From now on, the token in the vault may be invalid if the issuer is strict.
         let may_be_spent = self.grant.strict || state.is_unsaved();
         self.hold.set(if may_be_spent { Stake::Successor } else { Stake::Answer });
         if let Some(permit) = &mut permit {
@@ -113,7 +113,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             facts.user_oid.clone_from(&user_oid);
         }
         // The user stays the same along a chain of rotations. An answer that names no user does not erase the known
-        // one.
+        // user.
         let user_oid = user_oid.or_else(|| answer::object_id(noted.filter(|_| version.is_ours())));
         let successor = self.successor(stored, redeemed.refresh_token, client_id, user_oid, attempt);
         Ok(Proof { successor: Successor { issued_at, ..successor }, access_token: redeemed.access_token })
@@ -158,8 +158,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.issuer.redeem(&request).await
     }
 
-    /// Redeems another writer's version, unless the issuer's last answer about it still holds. A stop and `rotate` try
-    /// to save every two seconds.
+    /// Redeems another writer's version, unless the issuer's last answer about this version is still valid. Without
+    /// this rule, a stop and `rotate`, which try to save every two seconds, would redeem the version each time.
     pub(super) async fn redeem_theirs(
         &self,
         state: &mut State,
@@ -177,8 +177,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         answer
     }
 
-    /// Returns the failure for a rejection. If the credential is new, the failure asks only to wait. A credential
-    /// outside the vault is as new as this process's first use of it.
+    /// Returns the failure for a rejection. If the credential is new, the failure's action is only to wait. The age of
+    /// a credential outside a vault is counted from the first use in this process.
     pub(crate) fn refused(
         &self,
         error: &IssuerError,
@@ -195,8 +195,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
     }
 }
 
-/// Returns the failure for a rejection of a credential that is in use since `begun_at`. While the credential is new,
-/// Entra may not know it yet, and the failure is not definite.
+/// Adapts a failure to the age of the credential, which is in use since `begun_at`. While the credential is new, Entra
+/// may not know the credential yet, so the failure is not definite.
 fn unless_fresh(failure: Failure, begun_at: Option<Timestamp>, now: Timestamp) -> Failure {
     let is_fresh = begun_at.is_some_and(|at| at + CREDENTIAL_SETTLES > now);
     if is_fresh && failure.advice.is_some_and(Advice::may_be_propagation) {

@@ -1,12 +1,13 @@
-//! Writes a held successor to the vault: read again, yield or write, list, restore a buried sign-in, disable replaced
-//! versions.
+//! Writes a held successor to the vault: reads the newest version again, yields to another writer or writes, lists the
+//! versions, restores a buried sign-in, and disables replaced versions.
 //!
-//! Owns the order of the calls. `save` owns the meaning of the answers.
+//! This module owns the order of the calls. `save` owns the meaning of the answers.
 //!
 //! While Perennial holds a successor, it redeems only the versions of other writers. So Perennial notices a revoked
-//! grant only after the save. An obstacle to the save is reported at once.
+//! grant only after the save. If something blocks the save, Perennial reports this at once.
 //!
-//! Invariant: a held successor stays in the state. No failure during the save can lose the successor.
+//! Invariant: a held successor stays in the state until the vault shows it. No failure during the save can lose the
+//! successor.
 
 use super::history::Tried;
 use super::{Attempt, Proof, Rotator};
@@ -21,16 +22,18 @@ use crate::token::rotation_id;
 use crate::token::tags::Tags;
 use crate::token::version::{NewVersion, Provenance, Stored, Version, VersionId};
 
-/// The number of passes in one save. A save that needs more passes races another writer, so it pauses first.
+/// The maximum number of passes in one save. If a save needs more passes, another writer keeps writing at the same
+/// time. So the save continues after a pause.
 const MAX_ROUNDS: usize = 6;
 
 /// The result of one pass over a held successor.
 enum Pass {
-    /// Continue with the successor that is now held.
+    /// The save continues with the successor that is now held.
     Again,
     /// The vault shows the version that Perennial wrote, and no sign-in is buried.
     Saved(Version),
-    /// Another writer's version works and continues the chain. Perennial drops its own successor.
+    /// Another writer's version is the newest one and works, so it continues the chain. Perennial drops its own
+    /// successor.
     LetGo(Version),
 }
 
@@ -70,8 +73,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Err(Failure::new(Kind::ForeignWriter, Remedy::Retry, FailureSubject::Token, summary))
     }
 
-    /// Reads the newest version again. Replaces it only if it is the redeemed version or is known to be invalid
-    /// (`save.rs`).
+    /// Reads the newest version again. Writes the successor only if the newest version has the redeemed value or may be
+    /// replaced (`save.rs`).
     async fn bring(&mut self, state: &mut State, attempt: &mut Attempt) -> Result<Pass, Failure> {
         let newest = self.read_newest(state, attempt).await?;
         let Some(pending) = state.pending() else { return Ok(Pass::Again) };
@@ -106,9 +109,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         let successor = &pending.successor;
         let facts = state.facts.as_ref().filter(|facts| facts.version == successor.redeemed.id);
         let verdict = facts.and_then(|facts| facts.heard_since(successor.issued_at));
-        // The new version also takes over the foreign tags of the version that is on top now.
+        // The new version also gets the foreign tags of the version that is the newest now.
         let mut foreign: Tags = newest.tags.iter().chain(successor.redeemed.tags.iter()).collect();
-        // The marks of delivered alerts may still be missing in both versions.
+        // The tags of both older versions may still lack the marks of recently delivered alerts.
         if let Some(told) = &state.told {
             told.put(&mut foreign);
         }
@@ -142,8 +145,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(())
     }
 
-    /// Redeems the other writer's version before Perennial writes its own. If the other version works, it continues the
-    /// chain. Perennial replaces the other version only if that version is known to be invalid for good.
+    /// Another writer's version is the newest. Redeems that version before Perennial writes its own. If the other
+    /// version works, it continues the chain. Perennial replaces the other version only if it is invalid for good.
     async fn give_way(
         &mut self,
         state: &mut State,
@@ -176,8 +179,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Carries out rules 2 and 3. Lists the versions, and restores a buried sign-in. Disables replaced versions if no
-    /// sign-in is buried.
+    /// Checks the write: lists the versions and restores a buried sign-in. If no sign-in is buried, disables replaced
+    /// versions.
     async fn confirm(
         &mut self,
         state: &mut State,
@@ -193,8 +196,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
                 return Err(Failure::new(Kind::Unsaved, Remedy::Retry, FailureSubject::Token, summary));
             }
             AfterList::Buried(buried) => {
-                // The chain of this version has been on top. So this save does not restore it again. A copy of its tags
-                // from the same second may look like a sign-in.
+                // The chain of this version has been the newest. So this save does not restore the chain's sign-in
+                // again. A copy of this version's tags from the same second could make that sign-in look buried.
                 let ours = versions.iter().find(|version| version.id == *written);
                 pending.seen.push(written.clone());
                 pending.seen.extend(ours.map(|ours| save::sign_in_of(ours, &versions).id.clone()));
@@ -202,7 +205,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             }
             AfterList::Settled { retire } => retire,
         };
-        // The vault shows the successor. Only the clean-up of old versions is left.
+        // The vault shows the successor, so a stop no longer has to wait. Only old versions are still to be disabled.
         self.hold.set(Stake::Nothing);
         for old in retire {
             state.note_vault_call(self.clock.now());
@@ -215,7 +218,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         Ok(Pass::Saved(ours.expect("a settled version is in the list")))
     }
 
-    /// Puts the successor of a buried sign-in on top of the version that buries the sign-in.
+    /// Holds the successor of a buried sign-in, which may replace the version that buries the sign-in.
     async fn lift(
         &mut self,
         state: &mut State,
@@ -248,7 +251,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
             state.foreign_rotated_at = Some(now);
         }
         state.last_rotation_at = Some(now);
-        // The verdict on the redeemed version is from this rotation and from the same grant.
+        // The facts about the redeemed version come from this rotation, so they also apply to the new version.
         state.carry_facts(&redeemed.id, &version.id);
         state.facts_of(&version.id).proved_at = Some(issued_at);
         state.searched = Some(version.id.clone());

@@ -1,9 +1,10 @@
 //! A token's turn: the permits for its next step.
 //!
-//! Owns which permits a step needs, and when. `pace` owns the limits, and `turns` owns the waiting.
+//! This module owns which permits a step needs, and when. `pace` owns the limits, and `turns` owns the waiting.
 //!
 //! A rotation takes the permit for its new version before its redemption. After the redemption, the process holds a
-//! successor. For a `strict` token, that may be the only valid copy.
+//! successor that it must be able to write at once. For a `strict` token, this successor may be the only valid copy of
+//! the token.
 
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use crate::rotation::state::State;
 use crate::rotation::turns::{Needs, Permit};
 use crate::token::version::Version;
 
-/// The longest wait of a running step for a further redemption. After this time, the first redemptions no longer count.
+/// The longest wait of a running step for a further redemption. After this time, the redemptions from before the wait
+/// no longer count against the limit.
 const FURTHER_WITHIN: Duration = LOOP_SPAN.saturating_add(Duration::from_secs(60));
 
 impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
-    /// Waits for this token's turn for that step. A cancelled wait has taken no permit.
+    /// Waits until this token has all permits for the step. A cancelled wait has taken no permit.
     pub fn wait_turn(&mut self, state: &State, next: &Next) -> impl Future<Output = ()> + use<'_, I, V, R> {
         let (needs, urgent) = (self.needs(state, next, false), state.is_unsaved());
         self.wait_turn_for(needs, urgent)
@@ -35,7 +37,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         self.turn = Some(Box::new(turn));
     }
 
-    /// Proves the token in its turn. The wait may take any time.
+    /// Proves the token in its turn. The wait has no time limit.
     pub async fn prove_in_turn(&mut self, mut state: State, force: bool) -> Stepped {
         let mut events = Vec::new();
         loop {
@@ -49,8 +51,9 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Returns the permits of the limits that few tokens share. Before the first read, the user is unknown unless it is
-    /// configured. The need for a rotation is unknown too. So the token is read first.
+    /// Returns the limits of which the next step needs a permit, without the limits that all tokens share. Before the
+    /// first read, the user is unknown unless it is configured, and whether a rotation is due is unknown, too. So the
+    /// token is read first.
     fn needs(&self, state: &State, next: &Next, force: bool) -> Needs {
         if *next != Next::Prove {
             return Needs::default();
@@ -69,8 +72,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         }
     }
 
-    /// Whether the token's permits still suffice for the version that was just read. If not, the token waits for its
-    /// turn again.
+    /// Whether the token has all permits for the version that was just read, or gets the missing ones at once. If not,
+    /// the token waits for its turn again.
     pub(super) fn may_go_on(&mut self, state: &mut State, force: bool, attempt: &mut Attempt) -> bool {
         let needs = self.needs(state, &Next::Prove, force);
         let turn = self.turn.get_or_insert_default();
@@ -81,8 +84,8 @@ impl<I: Issuer + Sync, V: Vault + Sync, R: Resource + Sync> Rotator<I, V, R> {
         !state.in_line
     }
 
-    /// Returns the permit for one redemption: the step's first permit, or a further one. A further one goes before
-    /// tokens that have not begun their step.
+    /// Returns the permit for one redemption: the step's first permit, or a further one. The wait for a further permit
+    /// takes precedence over tokens that have not begun their step.
     pub(super) async fn redemption_permit(
         &self,
         redeemer: Redeemer,

@@ -162,9 +162,9 @@ fn the_later_of_two_versions_with_the_same_tags_is_the_copy() {
         let copy = Version { id: id(stored), ..ours.clone() };
         let versions = [foreign("r", 0), ours.clone(), copy.clone()];
 
-        // At start-up, the newest version counts as the last one of its second, whatever its id is.
+        // At start-up, the newest version counts as the last version of its second, regardless of its id.
         assert_eq!(buried_under(&copy, &versions, &[], Ties::Refused(&[])), None, "{stored}");
-        // Perennial's own version precedes the copy, and the copy counts as a sign-in.
+        // After a write, Perennial's own version precedes the copy of its tags, and the copy counts as a sign-in.
         let pending = pending(foreign("r", 0), written);
         assert_eq!(after_list(&pending, &versions), AfterList::Buried(copy), "{stored}");
     }
@@ -180,7 +180,7 @@ fn a_sign_in_of_a_second_that_was_over_at_the_last_read_is_older() {
     assert_eq!(after_list(&at_once, &versions), AfterList::Buried(foreign("b", 3)));
 }
 
-/// Returns the version with a mark of rejection, with or without a code.
+/// Returns the version with tags that record a rejection, with or without a code.
 fn refused(mut version: Version, code: Option<&str>) -> Version {
     version.tags.insert(tag::REFUSED_AT, &crate::process::clock::rfc3339(version.created));
     version.tags.insert(tag::REFUSED_KIND, "login_required");
@@ -245,8 +245,7 @@ fn predecessors_are_the_two_youngest_that_can_be_read() {
     assert_eq!(tried, ["o3", "o1"]);
 }
 
-/// Generates random histories. Each entry has a time. An entry of Perennial also has the earlier entry that it points
-/// at.
+/// Generates random histories. Each version has a time. A version of Perennial also points at an earlier version.
 fn histories() -> impl Strategy<Value = Vec<Version>> {
     prop::collection::vec((0i64..6, prop::option::of(any::<prop::sample::Index>()), any::<bool>()), 1..9)
         .prop_map(|entries| {

@@ -1,14 +1,15 @@
 //! Corrects the times that a wrong clock has left in a state.
 //!
-//! Pure. The function `correct` handles each instant of a state, so that no wrong instant can make a token sleep.
+//! This module is pure. The function `correct` handles each instant of a state. Otherwise an instant far in the future
+//! would delay the steps of the token.
 
 use super::{AGAIN_AFTER, LONGEST, LONGEST_WATCH, MARK_AGAIN_AFTER, Timing};
 use crate::process::clock::{Timestamp, delta};
 use crate::rotation::state::{Blocked, Facts, ForeignWriter, Outage, Phase, State, Verdict};
 
 impl Timing {
-    /// Corrects times that came from a wrong clock. Afterwards, no past event lies after `now`. No wait is longer than
-    /// a wait of its kind that begins now.
+    /// Corrects times that came from a wrong clock. Afterwards, no past event is later than `now`, and no wait is
+    /// longer than a wait of the same kind that begins now.
     pub fn correct(&self, state: &mut State, now: Timestamp) {
         let State {
             phase,
@@ -47,7 +48,8 @@ impl Timing {
             Phase::Unproved { .. } | Phase::Current => AGAIN_AFTER,
         };
         if let Phase::Unproved { due_at } = phase {
-            // If a failure blocks the token, the times of the failure count.
+            // This time can be set to now without harm: if a failure blocks the token, the times of the failure apply
+            // instead.
             *due_at = (*due_at).min(now);
         }
         if let Some(Blocked {

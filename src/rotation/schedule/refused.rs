@@ -1,7 +1,7 @@
 //! The effects of a rejected version: whether the rejection is final, how the tags record it, and when the version may
 //! be redeemed again.
 //!
-//! Pure. A foreign version may be replaced only if its rejection is final.
+//! This module is pure. A foreign version may be replaced only if its rejection is final.
 
 use chrono::TimeDelta;
 
@@ -13,32 +13,34 @@ use crate::rotation::state::{RefusedVersion, State};
 use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, VersionId, tag};
 
-/// The shortest time that a transient failure holds if the answer names no time. A stop tries to save for 25 seconds.
+/// After a transient failure, a version is not redeemed again for at least this time. A stop tries to save for 25
+/// seconds, so it redeems the version at most twice.
 const STANDS_AT_LEAST: TimeDelta = TimeDelta::seconds(15);
 /// The number of rejected versions that a process remembers.
 const REMEMBERED: usize = 8;
 
 /// Whether this version is invalid for good: its grant is known to have ended, or its value never was a token. A
-/// foreign version whose value never was a token is kept for a day, even while Perennial holds a successor. The value
-/// may be a good token in quotes.
+/// foreign version whose value never was a token is kept for a day, even while Perennial holds a successor. Such a
+/// value may be a working token in quotes, which a person can still correct.
 pub fn is_final(failure: &Failure, version: &Version, now: Timestamp) -> bool {
     let left_alone = !version.is_ours() && version.created + RESCUE_AFTER > now;
     failure.token_condemned || (failure.never_was_a_token && !left_alone)
 }
 
-/// Whether a version's tags show that it is invalid for good. Three marks do not show it: a policy's mark, a mark older
-/// than its version, and a mark of Perennial's first release. If a mark is older than its version, a tool copied it from
-/// another version. The first release recorded no codes. Each process tries a version with such a mark once more. The
-/// first release also passes a code on to a sign-in that it stores, and may record another rejection beside it. So the
-/// code counts only together with its own kind.
+/// Whether a version's tags show that it is invalid for good. The tags must have the code of a final rejection, the
+/// kind `login_required`, and a time after the creation of the version. An earlier time means that a tool copied the
+/// tags from another version. Perennial's first release recorded no codes. So each process tries a version with a
+/// rejection of that release once more. The first release also copies a code to a sign-in that it stores, and may then
+/// record a rejection of another kind beside this code. So a code counts only together with its own kind.
 pub fn is_known_dead(version: &Version) -> bool {
     let final_code = version.tags.get(tag::REFUSED_CODE).is_some_and(diagnosis::is_final_mark);
     let its_kind = version.tags.get(tag::REFUSED_KIND) == Some(Kind::LoginRequired.as_str());
     final_code && its_kind && version.time(tag::REFUSED_AT).is_some_and(|at| at >= version.created)
 }
 
-/// Returns the version's tags with the rejection. Returns `None` if the tags hold it already or have no room. The code
-/// makes the mark final. The code is left out if it has no room.
+/// Returns the version's tags with the rejection. Returns `None` if the tags already record the same rejection or have
+/// no room for the record. The code in the tags makes the rejection final for later processes. If there is no room for
+/// the code, it is left out.
 pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now: Timestamp) -> Option<Tags> {
     let mut tags = version.tags.clone();
     tags.insert(tag::REFUSED_AT, &rfc3339(since.max(version.created)));
@@ -58,16 +60,18 @@ pub fn refusal_tags(version: &Version, failure: &Failure, since: Timestamp, now:
     (!is_noted && noted.tags.len() <= MAX_TAGS).then_some(noted.tags)
 }
 
-/// Returns the issuer's last answer about this version while that answer holds. The version is not redeemed again until
-/// then.
+/// Returns the issuer's last answer about this version, if this answer is still valid. While it is valid, the version
+/// is not redeemed again.
 pub fn standing<'a>(state: &'a State, version: &Version, now: Timestamp) -> Option<&'a Failure> {
     let refused = state.refused.iter().find(|refused| refused.id == version.id)?;
-    // The version is redeemed once more before another version replaces it.
+    // If the rejection has become final in the meantime, the version is redeemed once more before another version
+    // replaces it.
     let stands = stands(refused, now) && !is_final(&refused.failure, version, now);
     stands.then_some(&refused.failure)
 }
 
-/// Remembers a rejected version. A final rejection is in the version's tags, so it is not remembered here.
+/// Remembers a rejected version. A final rejection is not remembered here, because it is recorded in the version's
+/// tags.
 pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Timestamp) {
     forget(state, version);
     let asked = matches!(failure.about, FailureSubject::Grant | FailureSubject::AppCredential);
@@ -79,26 +83,27 @@ pub fn remember(state: &mut State, version: &Version, failure: &Failure, now: Ti
     }
 }
 
-/// Records that this version was rejected below a version that Perennial wrote.
+/// Records that this rejected version was not the newest one, but buried under a version of Perennial.
 pub fn remember_buried(state: &mut State, id: &VersionId) {
     for refused in state.refused.iter_mut().filter(|refused| refused.id == *id) {
         refused.is_buried = true;
     }
 }
 
-/// Forgets a rejected version, because it was redeemed or is gone.
+/// Forgets a rejected version, because the version was redeemed or no longer exists.
 pub fn forget(state: &mut State, version: &Version) {
     state.refused.retain(|refused| refused.id != version.id);
 }
 
-/// Whether a version was rejected so long ago that it may be redeemed again. Policies change, and accounts are enabled.
-/// A transient failure prevents no later attempt, even after a rejection of the same version.
+/// Whether at least one remembered version may be redeemed again. A version that was rejected a day ago may be redeemed
+/// again, because an account may have been enabled or a policy may have changed. After a transient failure, the version
+/// may be redeemed again sooner.
 pub fn may_ask_again(state: &State, now: Timestamp) -> bool {
     state.refused.iter().any(|refused| !stands(refused, now))
 }
 
-/// Makes all rejected versions due for a redemption, because a person reports a change. A pause that a peer asked for
-/// still holds.
+/// Makes all rejected versions due for a redemption, because a person reports a change (SIGHUP). A version with a
+/// transient failure still waits as long as the peer requested.
 pub fn ask_again(state: &mut State) {
     if state.refused.iter().any(is_settled) {
         state.refused.retain(|refused| !is_settled(refused));
@@ -110,10 +115,11 @@ fn is_settled(refused: &RefusedVersion) -> bool {
     !is_passing(refused.failure.remedy) && refused.failure.about == FailureSubject::Grant
 }
 
-/// Whether an answer still holds. A rejection holds for a day. A transient failure holds as long as the peer asks. So a
-/// stop and `rotate`, which try to save every two seconds, redeem the version only once or twice.
+/// Whether an answer is still valid. A rejection is valid for a day. A transient failure is valid for the time that the
+/// peer requested, or for `STANDS_AT_LEAST`. So a stop and `rotate`, which try to save every two seconds, redeem the
+/// version only once or twice.
 ///
-/// The clock may be set back. An answer from the future does not hold.
+/// An answer from the future, from before the clock was set back, is not valid.
 fn stands(refused: &RefusedVersion, now: Timestamp) -> bool {
     let lasts = match refused.failure.retry_after {
         _ if is_settled(refused) => AGAIN_AFTER,

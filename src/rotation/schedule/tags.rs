@@ -1,6 +1,7 @@
-//! The tags that the newest version still lacks: a rejection, a proof, a verdict, and the marks of delivered alerts.
+//! Finds the tags that the newest version still lacks. These tags record a rejection, a proof, a verdict and delivered
+//! alerts.
 //!
-//! Pure. `refused` and `verdict` own the meaning of their tags.
+//! This module is pure. `refused` and `verdict` own the meaning of their tags.
 
 use chrono::SubsecRound as _;
 
@@ -12,9 +13,9 @@ use crate::token::tags::Tags;
 use crate::token::version::{MAX_TAGS, Version, tag};
 
 impl Timing {
-    /// Returns the newest version's tags with the marks of delivered alerts. Returns `None` if the marks are already
-    /// there or today's limit has no room for more than this write. Also returns `None` while the vault cannot accept
-    /// the write.
+    /// Returns the newest version's tags with the marks of delivered alerts. Returns `None` if the version already has
+    /// these marks, or if the daily limit leaves too few calls for a whole step. Also returns `None` while a successor
+    /// is unsaved or the vault cannot accept the write.
     pub(super) fn told_tags(&self, state: &State, now: Timestamp) -> Option<Tags> {
         let (version, told) = (state.newest.as_ref()?, state.told.as_ref()?);
         if *told == Marks::on(&version.tags) || state.mark_after.is_some_and(|at| at > now) {
@@ -59,8 +60,8 @@ pub(super) fn wanted_tags(state: &State, now: Timestamp) -> Option<Tags> {
 fn proof_tags(version: &Version, state: &State) -> Option<Tags> {
     let facts = state.known()?;
     let proved_at = facts.proved_at?;
-    // A successor that was saved late was proved before its version was created. Then only the next proof is worth a
-    // record.
+    // If a successor was saved late, its proof is older than its version. Later processes would not trust a record of
+    // this proof, so only the next proof is recorded.
     let outdated = version.is_noted_on_it(proved_at)
         && version.proved_at().is_none_or(|at| {
             // The record tells the next process that a daemon has proved the version that `login` wrote.

@@ -1,4 +1,4 @@
-//! Tests of the times of a token: first examples, then properties for any input.
+//! Tests of when the steps of a token happen: first examples, then properties for any input.
 
 use proptest::prelude::*;
 
@@ -165,7 +165,7 @@ proptest! {
         prop_assert!(wait >= SHORTEST);
     }
 
-    /// The quick retries at the start of an outage must leave calls for the rest of the day.
+    /// The quick retries at the start of an outage must not use up the calls of the whole day.
     #[test]
     fn in_an_outage_of_days_entra_is_never_left_alone_for_long(samples in prop::collection::vec(0.0..1.0f64, 100)) {
         let timing = timing();

@@ -1,13 +1,13 @@
-//! The verdict on the newest version. The tag `verdict` stores it for the next process: usable, or the kind of
-//! condition.
+//! Decides when to record the verdict on the newest version in the tag `verdict`, for the next process. The verdict is
+//! `usable` or the kind of a condition.
 //!
-//! The tag holds one word and one time. The word `usable` comes with the time of the verdict. A kind of condition comes
-//! with its start. So after `rotate`, `status --monitor` knows the result of `rotate`, and a restart continues the
-//! incident. An acceptance is recorded at most daily, a rejection when it changes. A rotation writes the verdict with
-//! the new version and needs no further request.
+//! The tag contains one word and one time. For `usable`, this is the time of the verdict. For a kind of condition, this
+//! is the start of the condition. So `status --monitor` can report the result of an earlier `rotate`, and after a
+//! restart Perennial continues the same incident. An acceptance is recorded at most daily. A rejection is recorded when
+//! it changes. A rotation writes the verdict with the new version and needs no further request.
 //!
 //! A rejection by the issuer has tags of its own. Only those tags can condemn a version (`refused`). A rejection
-//! replaces the verdict. So both together need no more of the 15 tags than the rejection alone.
+//! replaces the verdict. So the verdict never needs an additional one of the 15 tags.
 
 use super::MARK_EVERY;
 use crate::ports::failure::{FailureSubject, Kind};
@@ -16,7 +16,7 @@ use crate::token::tags::Tags;
 use crate::token::version::{Version, tag, verdict};
 
 /// Returns the verdict on a version that the issuer has just redeemed. If Partner Center did not answer, its last
-/// verdict stays. An earlier failure to redeem the version is over.
+/// verdict stays. A recorded failure to redeem the version is removed, because it is over.
 pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
     let before = || Noted::on(version).filter(|noted| noted.is_partner_centers());
     // The next process would not trust an acceptance that is older than the version.
@@ -27,16 +27,16 @@ pub(super) fn after_proof(version: &Version, facts: &Facts) -> Option<Noted> {
 /// Whether the verdict differs from the version's tag.
 pub(super) fn is_news(verdict: Option<Noted>, version: &Version) -> bool {
     match (verdict, Noted::on(version)) {
-        // A verdict that a wrong clock has dated in the future is replaced too.
+        // If a wrong clock has recorded a time in the future, the verdict is also recorded again.
         (Some(new), Some(old)) if new.kind == old.kind => (new.at - old.at).abs() >= MARK_EVERY,
         (None, None) => false,
         _ => true,
     }
 }
 
-/// Returns the kind of failure that blocks a version, if the version's tag lacks it. A rejected grant is not included.
-/// Of the unreadable sources, only rejections by the vault are recorded. The next process notices an unreadable file or
-/// variable itself.
+/// Returns the kind of failure that blocks a version, if the version's tag lacks it. Returns `None` for a rejected
+/// grant, which has tags of its own. If the app's credential cannot be read, the failure is recorded only if a vault
+/// denied access. The next process notices an unreadable file or environment variable itself.
 pub(super) fn of_failure(version: &Version, blocked: &Blocked) -> Option<Noted> {
     let failure = &blocked.failure;
     let kind = match (failure.kind, failure.about) {
@@ -79,7 +79,7 @@ mod tests {
         TimeDelta::hours(count)
     }
 
-    /// Returns a version that Perennial wrote a day ago and proved an hour ago. The version has this verdict.
+    /// Returns a version that Perennial wrote a day ago and proved an hour ago. The version's tags have this verdict.
     fn noted(verdict: Option<(&str, Timestamp)>) -> Version {
         let mut version = samples::version("v", now() - hours(24));
         version.tags.insert(tag::MANAGED_BY, "perennial");
@@ -100,8 +100,8 @@ mod tests {
         state
     }
 
-    /// Returns the verdict that would be written. Returns an empty text if it is removed, and `None` if no tag is
-    /// written.
+    /// Returns the verdict that would be written to the tags. Returns an empty text if the verdict would be removed,
+    /// and `None` if no tag would be written.
     fn written(state: &State) -> Option<String> {
         let timing = Timing::new(&Policy::default().into(), &TokenName::new("a"), 0.0);
         match timing.next(state, now()) {

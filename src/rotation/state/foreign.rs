@@ -1,4 +1,5 @@
-//! Foreign versions, which other writers have written: a requested sign-in, or a version of another program.
+//! Handles foreign versions, which Perennial has not written. A foreign version is a requested sign-in or a version of
+//! another program.
 
 use super::{DAY, State};
 use crate::ports::failure::Remedy;
@@ -15,8 +16,8 @@ pub struct ForeignWriter {
 }
 
 impl State {
-    /// Records a foreign version that Perennial did not request. A second one within a day is reported. A further one
-    /// within a day continues the incident. A rotation between them does not end the incident.
+    /// Records a foreign version that Perennial did not request. A second foreign version within a day opens an
+    /// incident. Each further one within a day continues the incident, even after a rotation by Perennial.
     pub fn note_foreign_version(&mut self, now: Timestamp) {
         let known = self.foreign_writer.filter(|writer| writer.seen_at + DAY > now);
         let again = self.foreign_rotated_at.is_some_and(|at| at + DAY > now);
@@ -26,12 +27,12 @@ impl State {
         }
     }
 
-    /// Whether Perennial has requested a sign-in or a fix of this grant. Then a new version is the expected result.
+    /// Whether Perennial has requested a sign-in or a fix of this grant. In that case, Perennial expects a new version.
     pub fn awaits_sign_in(&self) -> bool {
         let blocked = self.blocked.as_ref().map(|blocked| &blocked.failure);
         let is_asked =
             blocked.is_some_and(|failure| failure.remedy == Remedy::Login || failure.token_refused());
-        // The open failure may be a read failure of the rejected version.
+        // The open failure may hide an earlier rejection, because the rejected version can no longer be read.
         let is_asked = is_asked || self.newest.as_ref().is_some_and(Version::is_refused);
         let verdict = self.known().and_then(|facts| facts.verdict.as_ref());
         is_asked || verdict.is_some_and(|verdict| verdict.acceptance.objection().is_some())

@@ -1,7 +1,8 @@
 //! The alerts and rejections that the previous process left in the vault, as read at start-up.
 //!
-//! The alert rules use this state. A delivered alert is not sent again, and its end is sent. If a version was written
-//! while no daemon ran, the marks are on the version below it. One list finds these marks.
+//! With this record, the alert rules do not send a delivered alert again, and they report the end of its condition. If
+//! a user signed in while no daemon was running, the marks are on the version before the sign-in. Listing the versions
+//! once finds these marks.
 
 use super::State;
 use crate::ports::failure::Kind;
@@ -11,14 +12,14 @@ use crate::token::version::{Version, tag};
 /// The record that the previous process left in the vault, as read at start-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherited {
-    /// The newest version is a sign-in that no daemon has proved yet. A list shows the version below it.
+    /// The newest version is a sign-in that no daemon has proved yet. A list shows the version before the sign-in.
     SignIn,
     /// The newest version is the first sign-in of this secret.
     FirstSignIn,
-    /// The alerts that were delivered and are not resolved.
+    /// The alerts that were delivered and whose conditions are not resolved yet.
     Told(Marks),
-    /// The version was rejected and has no marks of delivered alerts. Perennial's first release writes no marks, nor
-    /// does a process without sinks.
+    /// The version was rejected and has no marks of delivered alerts. Neither Perennial's first release nor a process
+    /// without sinks writes such marks.
     Refused(Kind),
 }
 
@@ -29,10 +30,10 @@ impl Inherited {
         told_on(version).or_else(|| (is_sign_in && !version.is_proved_since()).then_some(Self::SignIn))
     }
 
-    /// Reads the state from the version below a sign-in. Users may have signed in several times before a process ran.
+    /// Reads the state from the version before a sign-in. Users may have signed in several times before a process ran.
     /// Sign-ins from that time have no marks.
     pub fn before(sign_in: &Version, versions: &[Version]) -> Option<Self> {
-        // The successor of the sign-in may have been saved in the same second.
+        // The sign-in's own successor, saved in the same second, does not count as an older version.
         let is_older = |other: &&Version| {
             other.id != sign_in.id
                 && other.created <= sign_in.created
@@ -49,13 +50,13 @@ impl Inherited {
 }
 
 impl State {
-    /// Adopts the marks of the version below a sign-in if these marks are still unknown. Used for a sign-in from a time
-    /// without a daemon.
+    /// Takes over the marks of the version before a sign-in, if the user signed in while no daemon was running and
+    /// these marks are still unknown.
     pub fn inherit_from_before_sign_in(&mut self, versions: &[Version]) {
         let Some(newest) = self.newest.as_ref().filter(|_| self.inherited == Some(Inherited::SignIn)) else {
             return;
         };
-        // The successor of the sign-in may have been saved since then.
+        // The newest version may already be the successor of the sign-in.
         let sign_in = newest.redeemed_from().unwrap_or_else(|| newest.id.clone());
         if let Some(sign_in) = versions.iter().find(|version| version.id == sign_in) {
             self.inherited = Inherited::before(sign_in, versions);

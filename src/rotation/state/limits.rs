@@ -17,12 +17,13 @@ impl Limits {
     /// The usual limits.
     ///
     /// The limit of 24 redemptions a day overrides every other rule. The limit also overrides the shorter waits near
-    /// the expiry (`schedule::retry_wait`). So in an outage of Entra, redemptions are spread over the day once a third
-    /// of them is used (`Recent::spread_at`). The gaps are at most four hours on the first days, and an hour after
-    /// that. Promise 1 relies on no more redemptions.
+    /// the expiry (`schedule::retry_wait`). So in an outage of Entra, once a third of the 24 redemptions is used, the
+    /// others are spread over the day (`Recent::spread_at`). The time between two redemptions is at most four hours on
+    /// the first days, and an hour after that. For promise 1, these redemptions are enough.
     const POLITE: Self = Self { redemptions: 24, partner_center_calls: 12, vault_calls: 60 };
 
-    /// Returns the usual limits. Returns higher ones if the operator configured more proofs than fit.
+    /// Returns the usual limits. Returns higher limits if the operator configured more proofs than the usual limits
+    /// allow.
     pub fn of(policy: &Policy) -> Self {
         const DAY_SECONDS: u64 = 86_400;
         let proofs = usize::try_from(DAY_SECONDS / policy.prove_every.as_secs().max(1)).unwrap_or(usize::MAX);
@@ -40,5 +41,5 @@ impl Limits {
     }
 }
 
-/// The number of vault calls that one step may need at once. The limit must not stop a step half-way.
+/// The number of vault calls that one step may need at once. The daily limit must not interrupt a step that has begun.
 pub const VAULT_CALLS_A_STEP: usize = 8;

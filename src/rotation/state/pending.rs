@@ -14,7 +14,7 @@ pub struct Successor {
     pub token: RefreshToken,
     /// The time at which the issuer returned the token.
     pub issued_at: Timestamp,
-    /// The app that received the token.
+    /// The client id of the app to which the token was issued.
     pub client_id: String,
     /// The token's user, if the issuer names one.
     pub user_oid: Option<String>,
@@ -24,7 +24,8 @@ pub struct Successor {
     pub redeemed_value: RefreshToken,
     /// The id that connects the logs and records of this rotation.
     pub rotation_id: Uuid,
-    /// Whether the token is `strict`. Then the redeemed value is invalid, and this successor is the only copy.
+    /// Whether the token is `strict`. In that case, the redeemed value is invalid, and this successor is the only copy
+    /// of the token.
     pub is_only_copy: bool,
 }
 
@@ -33,20 +34,21 @@ pub struct Successor {
 pub struct PendingSave {
     /// The successor to save.
     pub successor: Successor,
-    /// A version that may be replaced although its value is not the redeemed one. The version is known to be invalid,
-    /// or buries the sign-in that was redeemed.
+    /// A version that may be replaced although its value is not the redeemed one. This version is invalid for good, or
+    /// it buries the sign-in that was redeemed.
     pub may_overwrite: Option<VersionId>,
-    /// The vault's time at the last read before the write. The write does not bury versions from before that time.
+    /// The vault's time at the last read before the write. The read would have shown a sign-in from before this time,
+    /// so the write cannot have buried one.
     pub read_at: Option<Timestamp>,
-    /// The version that Perennial wrote, once the vault has acknowledged it.
+    /// The version that Perennial wrote, after the vault has acknowledged the write.
     pub written: Option<VersionId>,
-    /// Versions that proved invalid for good during this save and may be replaced.
+    /// Versions that this save has found to be invalid for good, and that may be replaced.
     pub dead: Vec<VersionId>,
-    /// Versions that need no further check within this save. Examples are a sign-in whose chain was on top, and a
-    /// buried sign-in that was rejected.
+    /// Versions that need no further check within this save. Examples are a sign-in whose chain has been the newest,
+    /// and a buried sign-in that was rejected.
     pub seen: Vec<VersionId>,
     /// The reason why the successor must not be written. For example, the successor of a `strict` token may belong to
-    /// another user. Then Perennial only holds the successor.
+    /// another user. In that case, Perennial keeps the successor only in memory.
     pub withheld: Option<Box<Failure>>,
 }
 

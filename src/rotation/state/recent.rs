@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta};
 
 use crate::process::clock::Timestamp;
 
-/// The times of the last day's events. Whole seconds save memory, since there are many.
+/// The times of the last day's events. The times are stored in whole seconds to save memory, since there are many.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Vec<u32>);
 
@@ -16,7 +16,7 @@ impl Recent {
     pub fn note(&mut self, now: Timestamp) {
         let past = self.0.iter().take_while(|at| instant(**at) + DAY <= now).count();
         self.0.drain(..past);
-        // The time is rounded up, so that a full day passes before the count is free again.
+        // The time is rounded up, so that the event counts for a full day.
         let seconds = now.timestamp() + i64::from(now.timestamp_subsec_nanos() > 0);
         self.0.push(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
@@ -33,8 +33,9 @@ impl Recent {
         self.0.retain(|at| i64::from(*at) <= latest);
     }
 
-    /// Returns the first instant, `now` or later, at which `more` events fit under `limit` a day. If no day has room
-    /// for so many, returns `now`. For example, a rotation whose list has more than 50 pages exceeds the limit.
+    /// Returns the first instant, `now` or later, at which the limit of `limit` events a day allows `more` events. If
+    /// `more` exceeds even the limit of a whole day, returns `now`. For example, a rotation whose list has more than 50
+    /// pages exceeds the limit.
     pub fn room_at(&self, limit: usize, more: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let over = (live.clone().count() + more).saturating_sub(limit);
@@ -44,9 +45,10 @@ impl Recent {
         }
     }
 
-    /// Returns the time of the next of many attempts, so that the limit lasts for a day. Attempts are immediate while
-    /// more than two thirds of `limit` are left. After that, they are evenly spaced. The spacing is at least that of an
-    /// even distribution over a day. With a shorter spacing, one crowded hour would return each day, followed by a gap.
+    /// Returns the time of the next attempt in a long outage, so that the attempts of the limit last for a whole day.
+    /// Attempts are immediate while more than two thirds of `limit` are left. After that, they are evenly spaced. Two
+    /// attempts are never closer together than if the whole limit were spread evenly over a day. Otherwise, most
+    /// attempts of each day would fall into one hour, followed by a long gap.
     pub fn spread_at(&self, limit: usize, now: Timestamp) -> Timestamp {
         let mut live = self.0.iter().map(|at| instant(*at)).filter(|at| *at + DAY > now);
         let left = limit.saturating_sub(live.clone().count());
@@ -60,17 +62,18 @@ impl Recent {
     }
 }
 
-/// The vault calls of the checks for a person's action. A few may happen at once. A day has no more than promise 6
-/// allows (1,500). If another program writes often, each write is checked at first. Later, the checks are as frequent
+/// The vault calls of the checks for a person's action. Up to `BURST` calls may happen at once. A day has at most 1,500
+/// calls (promise 6). If another program writes often, Perennial checks each write at first. Later, it checks as often
 /// as the limit allows.
 ///
-/// There are too many calls to record each one. So one instant stands for all calls. Each call moves this instant by
-/// the time `EACH`. The instant is the end of all calls if each call takes that time.
+/// There are too many calls to record the time of each one. Instead, there is one instant, which each call moves `EACH`
+/// further into the future. A call is allowed only if the instant is not too far ahead of the current time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchRoom(Option<Timestamp>);
 
 impl WatchRoom {
-    /// The time for each call. With the burst, a day has at most 1,488 calls. The checks alone need 1,329.
+    /// How far each call moves the instant. With this value and `BURST`, a day has at most 1,488 calls. The regular
+    /// checks need 1,329 of these calls.
     const EACH: TimeDelta = TimeDelta::milliseconds(61_700);
     const BURST: i32 = 87;
 

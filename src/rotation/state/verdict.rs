@@ -1,4 +1,5 @@
-//! Partner Center's verdict on a token, and the record of the verdict in the vault. The next process reads the record.
+//! Partner Center's verdict on a token, and the record of the verdict in the vault. The next process after a restart
+//! reads this record.
 
 use crate::ports::Acceptance;
 use crate::ports::failure::Kind;
@@ -6,18 +7,18 @@ use crate::process::clock::Timestamp;
 use crate::rotation::state::{Facts, State, Verdict};
 use crate::token::version::{USABLE, Version, VersionId};
 
-/// The recorded result of a process's last attempt with a version. A rejection of the grant is not recorded here.
+/// The recorded result of a process's last attempt with a version. A rejection of the grant is recorded in other tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The kind of failure. `None` if the version was usable.
     pub kind: Option<Kind>,
-    /// The time at which the version was usable, or since which it is not.
+    /// The time at which the version was usable, or since when it is not usable.
     pub at: Timestamp,
 }
 
 impl Noted {
-    /// The kinds of failure that are recorded. A rejection of the grant has tags of its own. A transient failure is no
-    /// verdict.
+    /// The kinds of failure that are recorded. A rejection of the grant has tags of its own. A transient failure is not
+    /// recorded.
     const KINDS: [Kind; 5] = [
         Kind::PartnerCenterRefused,
         Kind::MfaRequired,
@@ -36,7 +37,8 @@ impl Noted {
         Some(Self { kind, at })
     }
 
-    /// Whether the record is Partner Center's verdict. A failure before the request to Partner Center is not.
+    /// Whether the record is Partner Center's verdict. Returns false if the record is a failure from before the request
+    /// to Partner Center.
     pub fn is_partner_centers(self) -> bool {
         matches!(self.kind, None | Some(Kind::PartnerCenterRefused | Kind::MfaRequired))
     }
@@ -48,7 +50,8 @@ impl Noted {
 }
 
 impl State {
-    /// Records Partner Center's verdict on a version's access token. A rejection that is already known keeps its start.
+    /// Records Partner Center's verdict on a version's access token. If the previous verdict was also a rejection, its
+    /// start is kept.
     pub fn hear(&mut self, version: &VersionId, acceptance: Acceptance, now: Timestamp) {
         let objection = acceptance.objection();
         let newest = self.newest.as_ref().filter(|newest| newest.id == *version);
@@ -65,8 +68,8 @@ impl State {
 }
 
 impl Facts {
-    /// Returns Partner Center's last verdict as a record on a version that was issued at this time. Returns `None` if
-    /// Partner Center has not answered since then.
+    /// Returns Partner Center's last verdict, as the record for a version that was issued at `issued_at`. Returns
+    /// `None` if Partner Center has not answered since `issued_at`.
     pub fn heard_since(&self, issued_at: Timestamp) -> Option<Noted> {
         let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= issued_at)?;
         let kind = verdict.acceptance.objection();

@@ -1,4 +1,5 @@
-//! Tests of marks and of how long an answer holds. Versions differ in age and in room for tags.
+//! Tests of the tags for a rejection, and of how long an answer stays valid. The versions differ in age and in the
+//! number of free tags.
 
 use std::time::Duration;
 
@@ -91,7 +92,8 @@ fn a_mark_that_was_copied_from_an_older_version_does_not_condemn() {
     let copied = Version { created: at(5), ..marked(&version(0), &condemned(), at(1)) };
     assert!(!is_known_dead(&copied));
 
-    // The time of the first request to sign in belongs to another version.
+    // A rejection cannot be older than its version. The earlier time, at which the sign-in was first requested, belongs
+    // to another version.
     let tags = refusal_tags(&copied, &condemned(), at(1), at(9)).expect("its own mark");
     assert!(is_known_dead(&Version { tags, ..copied }));
 }
