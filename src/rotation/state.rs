@@ -48,7 +48,7 @@ pub struct State {
     pub outage: Option<Box<Outage>>,
     /// The newest version at the last read.
     pub newest: Option<Version>,
-    /// Facts about one version, which do not apply to any other version.
+    /// Facts about one version, and no other.
     pub facts: Option<Box<Facts>>,
     /// What the previous process left in the vault. The source is the first version that was read.
     pub inherited: Option<Inherited>,
@@ -80,8 +80,7 @@ pub struct State {
     pub identity_expiry: Option<Arc<IdentityExpiry>>,
     /// The older version of the app's credential that is in use, if Entra rejects the newest one.
     pub older_credential: Option<Box<OlderCredential>>,
-    /// A rejected version of the credential for which Entra accepted no older version, and when the older versions were
-    /// tried.
+    /// The rejected version of the credential if Entra accepts no older version, and when those were tried.
     pub older_tried: Option<Box<(VersionId, Timestamp)>>,
     /// The id of this process's unfinished redemption. The version of the `strict` token is marked with this id.
     pub claim: Option<Uuid>,
@@ -254,8 +253,7 @@ impl State {
         self.facts.insert(known.unwrap_or_else(|| Box::new(Facts::of(version.clone()))))
     }
 
-    /// Applies the facts about one version to another one. The second version is a successor of the first or has the
-    /// same value.
+    /// Applies the facts about one version to another one. The second has the same value or is a successor.
     pub fn carry_facts(&mut self, from: &VersionId, to: &VersionId) {
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.version == *from) {
             facts.version = to.clone();

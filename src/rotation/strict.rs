@@ -1,24 +1,27 @@
-//! The rule for a `strict` token: a redemption invalidates the stored token. So each redemption is announced by a mark
-//! on the version and happens once. Each redemption ends with a saved successor, or with a successor that is reported
-//! as lost.
+//! The rule for the redemption of a `strict` token, whose issuer invalidates the stored token at each redemption. So a
+//! process marks the version before it redeems the token, and no version is redeemed twice. Each redemption ends in one
+//! of two ways: the successor is saved, or it is reported as lost.
 //!
-//! Pure. Owns the mark, its lifetime, and the texts. `rotate/claiming.rs` carries out the rule.
+//! This module is pure. It owns the mark (the tag `redeeming`), the lifetime of a mark, and the texts.
+//! `rotate/claiming.rs` carries out the rule.
 //!
-//! Key Vault cannot write conditionally (docs/azure-facts.md F211). Two processes still never redeem the same version.
-//! The rule relies on one fact: each read that begins after the answer to a write shows that write.
+//! Key Vault cannot write conditionally (docs/azure-facts.md F211). With this rule, two processes nevertheless never
+//! redeem the same version. The rule relies on one fact: each read that begins after the answer to a write shows that
+//! write.
 //!
 //! 1. A process reads the version. The process stops here if the version has another process's mark.
 //! 2. The process writes its own mark. At most [`SETTLES`] may pass from the start of the read in step 1 to the answer
-//!    to this write.
-//! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the mark is still its
-//!    own.
+//!   to this write.
+//! 3. The process waits for [`SETTLES`] and reads again. The process redeems the version only if the version still has
+//!   the process's own mark.
 //!
-//! If another process overwrites the mark in time, step 3 notices. A process that overwrites the mark later took longer
-//! than step 2 allows.
+//! If another process overwrites the mark before the read of step 3, this read shows the other mark. If another process
+//! overwrites the mark later, its step 2 took too long, so the other process does not redeem the version.
 //!
-//! A process takes over the mark of a dead process. The age of a mark does not show that its process is dead. In an
-//! outage of the vault, no process can renew its mark. So a process that takes over first sees the old mark unchanged
-//! for a while. Then it sees its own mark unchanged for a while.
+//! If a process dies, another process replaces its mark. The age of a mark alone does not show that its process has
+//! died, because no process can renew its mark during an outage of the vault. So before another process redeems the
+//! version, it must observe two times: the old mark stays unchanged for `SEEN_FOR`, and after that its own mark stays
+//! unchanged for `SEEN_FOR`.
 
 use std::time::Duration;
 
@@ -33,21 +36,23 @@ use crate::token::managed::ManagedToken;
 use crate::token::tags::Tags;
 use crate::token::version::{CONTENT_TYPE, MAX_TAGS, NewVersion, Stored, Version, tag};
 
-/// The time that the three steps of a claim use. A read and a write of Key Vault take about a tenth of it.
+/// The time limit of steps 2 and 3 of a claim. Normally a read and a write of Key Vault together take about a tenth of
+/// this time.
 pub const SETTLES: Duration = Duration::from_secs(2);
-/// The time for which other processes always respect a mark after its last write. After that, a process may take over a
-/// mark that it has seen unchanged for `SEEN_FOR`. The mark's process then counts as dead, and its successor as lost.
+/// For this time after the last write of a mark, other processes always respect the mark. After that, a process may
+/// replace a mark that has stayed unchanged for `SEEN_FOR`. The process that wrote the old mark then counts as dead,
+/// and its successor as lost.
 const STANDS: TimeDelta = TimeDelta::minutes(15);
-/// The time that a mark must stay unchanged in a working vault before a process overwrites it. The process's own mark
-/// must then stay unchanged as long. A process that holds the successor writes its mark again at its next attempt to
-/// save.
+/// How long a process must see an old mark unchanged, in a working vault, before it overwrites the mark. After that,
+/// its own mark must stay unchanged for the same time. A process that holds the successor writes its mark again at its
+/// next attempt to save.
 const SEEN_FOR: TimeDelta = TimeDelta::minutes(5);
-/// At this age of a mark, its process counts as dead. Another process need not watch the mark first. `rotate` ends
-/// before that age.
+/// If a mark is older than this, its process counts as dead, and another process may replace the mark immediately. The
+/// command `rotate` always ends before its mark is so old.
 const STANDS_AT_MOST: TimeDelta = TimeDelta::hours(6);
 /// The interval at which a process that holds a successor renews its mark.
 const RENEWED_EVERY: TimeDelta = TimeDelta::minutes(5);
-/// The longest duration of a redemption and its save without an obstacle.
+/// The maximum time of a redemption and its save if nothing blocks them.
 const SETTLED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// The interval of checks while another process redeems the token. Also the longest interval of saves while this
 /// process holds the only copy of the token.
@@ -56,8 +61,8 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(65);
 /// list, disable two.
 pub const CALLS_OF_A_REDEMPTION: usize = 9;
 
-/// A redemption in progress, as recorded in the tag `redeeming`. The tag holds the start, the last renewal, the id and
-/// the command.
+/// A redemption in progress, as recorded in the tag `redeeming`. The tag contains the start of the redemption, the last
+/// renewal of the mark, the id and the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     since: Timestamp,
@@ -69,7 +74,7 @@ pub struct Mark {
 impl Mark {
     /// Creates the mark of a redemption of this version that begins now.
     pub fn new(version: &Version, by: Uuid, command: &str, now: Timestamp) -> Self {
-        // The mark is not older than the version. An older mark counts as a copy.
+        // The start must not be before the creation of the version. Otherwise the mark would count as a copy.
         let since = now.trunc_subsecs(0).max(version.created);
         Self { since, said_at: since, by, command: command.into() }
     }
@@ -100,15 +105,15 @@ impl Mark {
         self.by == by
     }
 
-    /// Whether a process that has seen the mark since that time must wait. Ignores a mark from the future, since a
-    /// wrong clock has written it.
+    /// Whether a process that has seen this mark since `seen_since` must still wait. The age is counted in both
+    /// directions, because a wrong clock may have written a time in the future.
     fn stands(&self, seen_since: Timestamp, now: Timestamp) -> bool {
         let age = (now - self.said_at).abs();
         age < STANDS || (now - seen_since < SEEN_FOR && age < STANDS_AT_MOST)
     }
 
-    /// Returns a version's tags with the mark. If there is no room, the mark replaces a tag that a failed redemption
-    /// would restore. Returns `None` if foreign tags leave no room.
+    /// Returns a version's tags with the mark. If there is no room, the mark replaces a tag that Perennial writes again
+    /// later. Returns `None` if foreign tags leave no room.
     pub fn put(&self, tags: &Tags) -> Option<Tags> {
         let mut tags = tags.clone();
         let Self { since, said_at, by, command } = self;
@@ -152,8 +157,8 @@ pub fn may_be_claimed(
     if mark.stands(*since, now) { Err(Box::new(elsewhere(mark))) } else { Ok(Some(mark.clone())) }
 }
 
-/// Whether an old mark may still belong to a process that holds the successor. Then this process's own mark must also
-/// stand for a while, from now on.
+/// Whether the previous mark may still belong to a process that holds the successor. In that case, this process's own
+/// mark must first stay unchanged for `SEEN_FOR`, from now on.
 pub fn is_contest(state: &mut State, before: Option<&Mark>, ours: &Mark, now: Timestamp) -> bool {
     let contest = before.is_some_and(|before| {
         !state.claim.is_some_and(|known| before.is_of(known)) && now - before.said_at < STANDS_AT_MOST
@@ -177,15 +182,15 @@ pub fn elsewhere(mark: &Mark) -> Failure {
     Failure { action: Some(action.into()), ..failure }
 }
 
-/// Returns the failure for a daily limit without room for a redemption and its save.
+/// Returns the failure for a daily limit that has no room for a redemption and its save.
 pub fn no_calls_left() -> Failure {
     let summary =
         "daily Key Vault call limit reached; the redemption is postponed until its successor can be saved";
     Failure::new(Kind::Overdue, Remedy::Retry, FailureSubject::Saving, summary)
 }
 
-/// Returns a failure and its start if another process has redeemed the version for too long. The time limit covers a
-/// redemption and its save. For commands that only read the mark.
+/// Returns a failure and its start if another process has redeemed the version for too long. The limit is
+/// `SETTLED_WITHIN`. Only commands that redeem nothing use this function.
 pub fn unsettled(version: &Version, now: Timestamp) -> Option<(Failure, Timestamp)> {
     let mark = Mark::on(version).filter(|mark| now - mark.since >= SETTLED_WITHIN)?;
     Some((elsewhere(&mark), mark.since))
@@ -210,8 +215,9 @@ pub fn no_room() -> Failure {
 }
 
 /// Returns a new version that Key Vault rejects because it has too many tags (docs/azure-facts.md F207). If this
-/// process may not write, Key Vault rejects it earlier. So it is a trial without effect. A vault that accepts the trial
-/// still holds the same token.
+/// process may not write, Key Vault rejects the request with another error before it checks the tags. So this request
+/// tests the permission without an effect. If a vault accepted the request nevertheless, the new version would contain
+/// the same token.
 pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     let mut tags = unmarked(&stored.version);
     for nth in 0..=MAX_TAGS {
@@ -220,8 +226,8 @@ pub fn trial(stored: &Stored, expires: Timestamp) -> NewVersion {
     NewVersion { value: stored.value.clone(), content_type: Some(CONTENT_TYPE), expires, tags }
 }
 
-/// Returns a failure if the version's tag names another user than the configuration. The check runs before the token is
-/// spent. A tag is no proof, so the answer is compared in any case.
+/// Returns a failure if the version's tag names another user than the configuration. This check runs before the
+/// redemption, which would invalidate the token. A tag can be wrong, so the issuer's answer is compared, too.
 pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     let (wanted, noted) = (grant.user_oid.as_deref()?, version.tags.get(tag::USER_OID)?);
     let differs = version.is_ours() && !wanted.eq_ignore_ascii_case(noted);
@@ -231,8 +237,8 @@ pub fn wrong_user(grant: &ManagedToken, version: &Version) -> Option<Failure> {
     })
 }
 
-/// Returns the failure for an answer to another user. Perennial holds the successor, since the chain has no other token
-/// left.
+/// Adapts the failure for an answer that names another user. Perennial keeps the successor in memory, since the stored
+/// token no longer works.
 pub fn withheld(failure: Failure) -> Failure {
     let summary = format!(
         "{}; the stored token no longer works, and its successor is held in memory only: it is lost if this process ends",
@@ -241,8 +247,8 @@ pub fn withheld(failure: Failure) -> Failure {
     Failure { summary, ..failure }
 }
 
-/// Returns the failure for a rejected version whose mark stayed. An earlier redemption spent the version, and its
-/// answer was lost.
+/// Adapts the failure for a rejected version that has the mark of an earlier redemption. That redemption invalidated
+/// the version, and its answer was lost.
 pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
     if failure.remedy != Remedy::Login {
         return failure;
@@ -253,12 +259,12 @@ pub fn lost_answer(failure: Failure, mark: &Mark) -> Failure {
         failure.summary,
         rfc3339(*since)
     );
-    // One rejection is enough to know that the version is spent.
+    // Because of the mark, one rejection is enough to know that the token is invalid.
     Failure { summary, is_definite: true, ..failure }
 }
 
-/// Returns the report of a command that ends while it holds the only copy of a token. The token is lost. Returns `None`
-/// if the command holds no such token.
+/// Returns the failure for a command that ends while it holds the only copy of a token, which is then lost. Returns
+/// `None` if the command holds no such token.
 pub fn lost(state: &mut State, now: Timestamp) -> Option<Failure> {
     if !state.holds_only_copy() {
         return None;

@@ -1,7 +1,8 @@
-//! Records which alerts the sinks have received about each token. A tag holds them as marks for the next process.
+//! Records which alerts the sinks have received about each token. For the next process, the records are stored as
+//! *marks* in the tag `told`. A mark is a number for one incident and one sink.
 //!
-//! Owns the marks and their way from the sinks' tasks to the tokens' tasks. Knows neither incidents nor sinks.
-//! `alert::rules` combines an incident and a sink into one mark.
+//! This module owns the marks and passes them from the sinks' tasks to the tokens' tasks. `alert::rules` computes the
+//! mark from an incident and a sink.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,8 +75,8 @@ struct MarksOfOne {
     news: Notify,
 }
 
-/// The marks that this process has set, and the cleared marks that may still be in the tag. Marks of another instance
-/// stay in the tag.
+/// The marks that this process has added, and the marks that it has removed but that may still be in the tag. Marks of
+/// another instance stay in the tag.
 #[derive(Debug, Default)]
 struct OwnMarks {
     told: Marks,
@@ -98,7 +99,7 @@ impl OwnMarks {
 }
 
 impl ToldOfAll {
-    /// Creates the marks of this many tokens. All sets are empty.
+    /// Creates an empty set of marks for each of `tokens` tokens.
     pub fn new(tokens: usize) -> Self {
         Self((0..tokens).map(|_| MarksOfOne::default()).collect())
     }
@@ -115,7 +116,7 @@ impl ToldOfAll {
         }
     }
 
-    /// Clears a mark from every token that has it.
+    /// Removes a mark from every token that has this mark.
     pub fn forget(&self, mark: u32) {
         self.0.iter().for_each(|record| record.change(|marks| marks.forget(mark)));
     }
@@ -133,7 +134,7 @@ impl MarksOfOne {
     }
 }
 
-/// The handle to one token's marks. The default handle has no sinks.
+/// The handle to one token's marks. The default handle is for a process without sinks.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     all: ToldOfAll,
@@ -141,7 +142,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// Returns the marks that belong into these tags. Returns `None` without sinks.
+    /// Returns the marks that these tags should contain. Returns `None` in a process without sinks.
     pub fn on(&self, tags: &Tags) -> Option<Marks> {
         let mut own = self.all.0.get(self.token)?.marks();
         let mut noted = Marks::on(tags);
@@ -162,7 +163,7 @@ impl Told {
         }
     }
 
-    /// Completes at the next change of the marks.
+    /// Waits for the next change of the marks.
     pub async fn changed(&self) {
         match self.all.0.get(self.token) {
             Some(record) => record.news.notified().await,

@@ -1,10 +1,11 @@
-//! Turns: the order in which a process's tokens use the shared limits of `pace`. Tokens that hold a successor go first.
+//! Turns: the order in which a process's tokens use the shared limits of `pace`. Tokens that hold a successor take
+//! precedence.
 //!
-//! Owns the waiting. A token waits for its turn before its step begins, and holds no permit meanwhile. In each line for
-//! a limit, only the first token asks for a permit. So ten thousand waiting tokens cost little.
+//! This module owns the waiting. A token waits for its turn before its step begins. In the queue for a limit, only the
+//! first token asks for a permit. So even ten thousand waiting tokens need little processor time.
 //!
-//! The time is the clock's uptime, which cannot be set. The uptime stops while the host sleeps, and runs fast in the
-//! demo.
+//! The times are uptimes of the clock, which cannot be set. The uptime stops while the host sleeps, and runs faster in
+//! the demo.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +18,11 @@ use tokio::time::error::Elapsed;
 use super::pace::{Limited, Redeemer, Usage};
 use crate::process::clock::Clock;
 
-/// The longest wait for a returned permit before the next attempt. Tokens of an unknown user may block those of a known
-/// one.
+/// The longest wait for a returned permit before a token asks again. A return may not wake the token, because tokens of
+/// an unknown user can block those of a known user.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The turns of one process. Cloning is cheap, and all clones share the same limits. The default has no limits.
+/// The turns of one process. Cloning is cheap, and all clones share the same limits. The default value has no limits.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Option<Arc<TurnsState>>);
 
@@ -43,7 +44,7 @@ struct Shared {
 struct Queue {
     urgent: Line<()>,
     ordinary: Line<()>,
-    /// The number of tokens in the urgent line.
+    /// The number of waiting tokens whose request is urgent.
     hurried: AtomicUsize,
     freed: Notify,
 }
@@ -56,16 +57,16 @@ pub struct Permit {
     was_used: bool,
 }
 
-/// The permits that a token needs for a step.
+/// What a token needs permits for in a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The redemption for this user and app, if the step needs one.
+    /// The user and app of the redemption, if the step redeems a token.
     pub redemption: Option<Redeemer>,
     /// The vault that receives a new version, if the step writes one.
     pub new_version: Option<u64>,
 }
 
-/// A token's permits for its steps. The token keeps them until it waits for something else.
+/// A token's permits for its steps. The token keeps them until it waits.
 #[derive(Debug, Default)]
 pub struct Turn {
     step: Option<Permit>,
@@ -93,8 +94,8 @@ impl Turns {
         Self(Some(Arc::new(TurnsState { clock, shared: Mutex::default() })))
     }
 
-    /// Adds the permits for a step. The longest wait comes first, before the permit to begin a step. This order blocks
-    /// other tokens least.
+    /// Adds the permits for a step. Permits with long waits are taken first, and the permit to begin a step last. In
+    /// this order, a waiting token blocks other tokens least.
     pub async fn complete(&self, mut turn: Turn, needs: Needs, vault: u64, urgent: bool) -> Turn {
         if self.0.is_none() || (turn.step.is_some() && turn.covers(needs)) {
             return turn;
@@ -115,7 +116,7 @@ impl Turns {
         turn
     }
 
-    /// Adds further permits if they are free now. Returns whether they were free.
+    /// Adds further permits if they are free now. Returns whether all of them were free.
     pub fn add_at_once(&self, turn: &mut Turn, needs: Needs) -> bool {
         let Some(turns) = &self.0 else { return true };
         if let Some(redeemer) = needs.redemption
@@ -131,7 +132,8 @@ impl Turns {
         turn.covers(needs)
     }
 
-    /// Waits for a permit in order. An urgent request overtakes the others. Returns `None` without limits.
+    /// Waits for a permit in the order of the requests. An urgent request takes precedence over the others. Returns
+    /// `None` without limits.
     pub async fn take(&self, what: Limited, urgent: bool) -> Option<Permit> {
         let turns = self.0.as_ref()?;
         if let Some(permit) = turns.take_at_once(what) {
@@ -140,7 +142,7 @@ impl Turns {
         Some(turns.take_in_line(what, urgent).await)
     }
 
-    /// Waits for a permit for at most this time, before all requests that are not urgent.
+    /// Waits for a permit for at most this time. The request takes precedence over all requests that are not urgent.
     ///
     /// # Errors
     /// Returns an error if no permit became free in time.
@@ -152,14 +154,14 @@ impl Turns {
         tokio::time::timeout(turns.clock.real(span), turns.take_in_line(what, true)).await.map(Some)
     }
 
-    /// Counts requests that had no permit.
+    /// Counts requests that were sent without a permit.
     pub fn note(&self, what: Limited, count: usize) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.note(what, count, turns.now());
         }
     }
 
-    /// Gives permits only to urgent requests for this long, because the peer has asked for a pause.
+    /// Gives permits only to urgent requests for this long, because the service has requested a pause.
     pub fn pause(&self, what: Limited, span: Duration) {
         if let Some(turns) = &self.0 {
             turns.lock().usage.pause(what, turns.now().saturating_add(span));
@@ -196,7 +198,8 @@ impl TurnsState {
         let _first = line.lock().await;
         loop {
             let mut freed = std::pin::pin!(place.queue.freed.notified());
-            // The code registers for returned permits before it checks. So it misses no permit between the two.
+            // The registration for returned permits comes before the check. So no permit that is returned between the
+            // check and the wait is missed.
             freed.as_mut().enable();
             let wait = match self.look(what, urgent, &place.queue) {
                 Ok(permit) => return permit,
@@ -206,7 +209,7 @@ impl TurnsState {
         }
     }
 
-    /// Takes a permit if one is free and no other token goes first. Otherwise returns the time to wait.
+    /// Takes a permit if one is free and no other token takes precedence. Otherwise returns how long to wait.
     fn look(self: &Arc<Self>, what: Limited, urgent: bool, queue: &Queue) -> Result<Permit, Duration> {
         if !urgent && queue.hurried.load(Ordering::Relaxed) > 0 {
             return Err(AGAIN);
@@ -244,7 +247,8 @@ impl Drop for Waiting {
             self.queue.freed.notify_waiters();
         }
         let mut shared = self.turns.lock();
-        // The map and this value hold one reference each. Each other waiting token holds one more.
+        // The map and this value have one reference each, and each other waiting token has one more. With two
+        // references, this token is the last one, so the queue is removed.
         if Arc::strong_count(&self.queue) == 2 {
             shared.queues.remove(&self.what);
         }
@@ -257,12 +261,12 @@ impl Permit {
         self.what == what
     }
 
-    /// Marks the permit as used, since the request is sent now. From now on, the permit counts.
+    /// Marks the permit as used, since the request is sent now. An unused permit would not count after its return.
     pub fn begin(&mut self) {
         self.was_used = true;
     }
 
-    /// Counts the permit for the user that the answer names.
+    /// Counts the permit of an unknown user for the user that the answer names.
     pub fn belongs_to(&mut self, user_oid: &str) {
         let Limited::Redemptions(redeemer) = self.what else { return };
         let to = Limited::Redemptions(redeemer.with_user(user_oid));

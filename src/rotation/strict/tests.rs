@@ -1,4 +1,4 @@
-//! Tests of the marks of redemptions under way.
+//! Tests of the marks of redemptions in progress.
 
 use super::*;
 
