@@ -1,7 +1,7 @@
-//! The loop of one app's renewal: decide, carry out one step, publish, wait.
+//! The loop of one app's renewal: it decides, carries out one step, publishes the state, and waits.
 //!
-//! A stop ends the loop at once, because the old secret still works. A new secret that is not saved yet is removed
-//! first, if Entra answers in time.
+//! A stop request ends the loop at once, because the old secret still works. If a new secret is not saved yet, the loop
+//! first removes this secret, unless Entra answers too late.
 
 use std::time::Duration;
 
@@ -17,14 +17,15 @@ use crate::renewal::renewer::Renewer;
 use crate::renewal::schedule::RenewalStep;
 use crate::renewal::state::{RenewalAttempt, RenewalState};
 
-/// The longest wait of the loop. Short waits notice a suspended host without special code.
+/// The longest wait of the loop. Since no wait is longer, the loop soon notices that the host was suspended, without
+/// special code.
 const WAKE_EVERY: TimeDelta = TimeDelta::minutes(4);
 
 /// The longest time that a stop waits for the removal of a new secret.
 const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Keeps an app's client secret renewed until a stop. Calls `publish` with each new state. Each change of
-/// `reload` makes the task look at once.
+/// Renews an app's client secret whenever it is due, until a stop request. Calls `publish` with each new state. Each
+/// change of `reload` makes the task read the vault and the app registration at once.
 pub async fn keep_renewed<I, V, D>(
     renewer: Renewer<I, V, D>,
     stop: CancellationToken,
@@ -58,11 +59,11 @@ pub async fn keep_renewed<I, V, D>(
     withdraw(&renewer, &mut state).await;
 }
 
-/// Renews an app's client secret now, even if it is not due. Takes a quarter of an hour or more. A stop ends it, and
-/// the old secret stays.
+/// Renews an app's client secret now, even if it is not due. The renewal takes a quarter of an hour or more. A stop
+/// request ends the renewal, and the old secret stays in use.
 ///
 /// # Errors
-/// Returns why there is no new secret in the vault.
+/// Returns why no new secret was saved in the vault.
 pub async fn renew_now<I, V, D>(renewer: &Renewer<I, V, D>, stop: &CancellationToken) -> Result<(), Failure>
 where
     I: Issuer + Sync,
@@ -102,7 +103,7 @@ fn stopped() -> Failure {
     Failure::new(Kind::AppCredentialRenewalFailed, Remedy::Operator, FailureSubject::AppCredential, summary)
 }
 
-/// Removes a new secret that is not saved yet, if Entra answers in time.
+/// Removes a new secret that is not saved yet, unless Entra answers too late.
 async fn withdraw<I, V, D>(renewer: &Renewer<I, V, D>, state: &mut RenewalState)
 where
     I: Issuer + Sync,
@@ -113,7 +114,7 @@ where
         && !new.was_sent
     {
         let removal = RenewalStep::Remove(new.key_id, Reason::NotSaved);
-        // A secret that stays is an orphan, which the next process removes.
+        // If the removal fails, the secret is an orphan, which a later process removes.
         let _in_time = tokio::time::timeout(REMOVED_WITHIN, Box::pin(renewer.step(state, &removal))).await;
     }
 }

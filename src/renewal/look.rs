@@ -1,6 +1,8 @@
-//! One look at an app's secrets: what the vault holds, and what Entra lists. Decides what belongs to whom.
+//! A *look* at an app's client secrets: the versions in the vault and the secrets that Entra lists, at one time. The
+//! *held* secret is the secret whose value is in the newest version. A version *carries* a secret if its tag `key-id`
+//! has the secret's id at Entra. This module decides which of the listed secrets belong to Perennial.
 //!
-//! Pure. A look contains no secret value.
+//! This module is pure. A look contains no secret value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,11 +23,11 @@ pub struct CredentialLook {
     pub up: TimeDelta,
     /// The time at which the vault answered, by the vault's clock.
     pub at: Timestamp,
-    /// The newest version in the vault. Its secret is the held one.
+    /// The newest version in the vault. Its value is the held secret.
     pub newest: Version,
-    /// All versions in the vault, by Entra's id of their secrets. Versions without this id are left out.
+    /// The versions that carry a secret, by Entra's id of this secret.
     pub(super) carried: BTreeMap<Uuid, Version>,
-    /// Entra's ids of secrets that versions have replaced.
+    /// Entra's ids of the older secrets that newer versions replaced (tag `replaces`).
     pub(super) replaced: BTreeSet<Uuid>,
     /// When the vault stored the first version with a secret that Perennial created.
     pub(super) watched_since: Option<Timestamp>,
@@ -33,38 +35,39 @@ pub struct CredentialLook {
     pub object_id: Uuid,
     /// The secrets that Entra lists, by Entra's id.
     pub listed: BTreeMap<Uuid, ListedSecret>,
-    /// The listed secrets whose hint is the beginning of the held value, and those without a hint. The held secret is
-    /// one of them, or Entra does not know it.
+    /// The listed secrets whose hint is the beginning of the held value, and those without a hint. Either the held
+    /// secret is one of these secrets, or Entra does not know the held secret.
     pub may_be_held: BTreeSet<Uuid>,
-    /// Whether Entra accepted the held secret since this look. `None` if this was not tried.
+    /// Whether Entra accepted the held secret since this look. `None` if the held secret was not tried.
     pub held_is_accepted: Option<bool>,
 }
 
-/// When the held secret ends.
+/// When the held secret expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldEnd {
-    /// Entra lists no secret that can be the held one.
+    /// Entra lists no secret that can be the held secret.
     NotListed,
-    /// The end, or the earliest possible one if several secrets can be the held one. `None` if no end is known.
+    /// The expiry of the held secret. If several listed secrets can be the held secret, this is their earliest expiry.
+    /// `None` if no expiry is known.
     At(Option<Timestamp>),
 }
 
-/// Why a secret at Entra is removed.
+/// Why Perennial removes a secret at Entra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A newer secret has been in the vault for the grace period.
     Superseded,
-    /// No version in the vault carries it.
+    /// No version in the vault carries the secret.
     Orphaned,
-    /// The answer to its creation was lost, so nobody knows its value.
+    /// The answer to the secret's creation was lost, so the value is unknown.
     AnswerLost,
-    /// Entra did not accept it in time.
+    /// Entra did not accept the secret in time.
     NotSettled,
-    /// It could not be saved in time.
+    /// The secret could not be saved in time.
     NotSaved,
     /// Another instance or a person stored a new secret first.
     NotNeeded,
-    /// It cannot be tried, because Entra rejects the app or its tenant before it checks a secret.
+    /// The secret cannot be tried, because Entra rejects the app or the tenant before it checks a secret.
     NotTried,
 }
 
@@ -87,14 +90,14 @@ impl Reason {
         !matches!(self, Self::Superseded | Self::Orphaned)
     }
 
-    /// Whether a renewal failed by this.
+    /// Whether a removal for this reason means that a renewal failed.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::NotSettled | Self::NotSaved)
     }
 }
 
 impl CredentialLook {
-    /// Combines what was read. `value` is the value of the newest version.
+    /// Creates a look from the answers of the vault and of Entra. `value` is the value of the newest version.
     pub fn of(
         (up, at): (TimeDelta, Timestamp),
         newest: Version,
@@ -105,7 +108,7 @@ impl CredentialLook {
         let fits = |one: &&ListedSecret| one.hint.as_deref().is_none_or(|hint| value.starts_with(hint));
         let may_be_held = registration.secrets.iter().filter(fits).map(|one| one.key_id).collect();
         let (mut carried, mut replaced) = (BTreeMap::new(), BTreeSet::new());
-        // The list may be older than the newest version.
+        // The list of versions was read separately and may lack the newest version, so the newest version is added.
         for version in versions.into_iter().chain([newest.clone()]) {
             replaced.extend(key_in(&version, tag::REPLACES));
             if let Some(key_id) = Self::key_of(&version) {
@@ -126,23 +129,23 @@ impl CredentialLook {
         }
     }
 
-    /// Returns Entra's id of the secret in a version, if Perennial wrote it there.
+    /// Returns Entra's id of the secret that a version carries, if the version carries one.
     pub fn key_of(version: &Version) -> Option<Uuid> {
         key_in(version, tag::KEY_ID)
     }
 
-    /// Returns a listed secret.
+    /// Returns the listed secret with this id.
     pub fn listed(&self, key_id: Uuid) -> Option<&ListedSecret> {
         self.listed.get(&key_id)
     }
 
-    /// Returns the held secret, if the newest version names it, Entra lists it, and its hint fits the value.
+    /// Returns the held secret, if the newest version carries a secret that Entra lists and whose hint fits the value.
     pub fn held(&self) -> Option<&ListedSecret> {
         let key_id = Self::key_of(&self.newest)?;
         self.listed(key_id).filter(|_| self.may_be_held.contains(&key_id))
     }
 
-    /// Returns the secret that the newest version most likely holds, for display and for the next version's tags.
+    /// Returns the listed secret that is most likely the held one, for display and for the next version's tags.
     pub fn likely_held(&self) -> Option<&ListedSecret> {
         self.held().or_else(|| {
             let only = self.may_be_held.first().filter(|_| self.may_be_held.len() == 1)?;
@@ -150,11 +153,12 @@ impl CredentialLook {
         })
     }
 
-    /// Returns when the held secret ends. The expiry in the vault counts too, if it is earlier.
+    /// Returns when the held secret expires. If the expiry of the newest version in the vault is earlier, returns that
+    /// expiry.
     pub fn held_end(&self) -> HeldEnd {
         let candidates: Vec<_> = match self.held() {
             Some(held) => vec![held],
-            // A secret that the newest version names but Entra does not list was removed.
+            // If the newest version carries a secret that Entra does not list, this secret was removed at Entra.
             None if Self::key_of(&self.newest).is_some_and(|key_id| self.listed(key_id).is_none()) => vec![],
             None => self.may_be_held.iter().filter_map(|key_id| self.listed(*key_id)).collect(),
         };
@@ -164,7 +168,7 @@ impl CredentialLook {
         HeldEnd::At(candidates.iter().filter_map(|one| one.ends).chain(self.newest.expires).min())
     }
 
-    /// Whether the held secret must be renewed at a time.
+    /// Whether the renewal of the held secret is due at `now`.
     pub fn is_due(&self, policy: &RenewPolicy, now: Timestamp) -> bool {
         match self.held_end() {
             HeldEnd::NotListed => true,
@@ -177,11 +181,13 @@ impl CredentialLook {
         self.carried.contains_key(&key_id)
     }
 
-    /// Returns an older version whose renewed secret lasts, although the newest version is due. Another writer has
-    /// replaced Perennial's version, so one more secret would not help.
+    /// Returns an older version that carries a secret whose renewal is not due yet. The caller has found that the
+    /// newest version is due. So another writer has replaced Perennial's version, and creating one more secret would
+    /// not help.
     ///
-    /// If the newest version names its secret too, it may be an older one that a person chose to go back to. Then only
-    /// several lasting secrets show that another writer repeats this.
+    /// If the newest version also carries a secret, a person may have deliberately restored an older secret. In this
+    /// case, a version is returned only if there are several such older versions, which shows that another writer
+    /// replaces the secrets repeatedly.
     pub fn overwritten(&self, policy: &RenewPolicy, now: Timestamp) -> Option<&Version> {
         let lasts = |key_id: &Uuid| {
             let ends = self.listed(*key_id).and_then(|one| one.ends);
@@ -193,12 +199,12 @@ impl CredentialLook {
         others.filter(|(key_id, _)| lasts(key_id)).nth(enough - 1).map(|(_, version)| version)
     }
 
-    /// Whether a secret was created for this vault secret by Perennial.
+    /// Whether Perennial created a listed secret for this vault secret, according to the secret's name.
     pub(super) fn is_ours(one: &ListedSecret, at: &SecretAddress) -> bool {
         begins_with(one, &prefix(at))
     }
 
-    /// Whether a secret can be the held one. If the newest version names the held secret, no other secret can be.
+    /// Whether a listed secret can be the held secret. If `held` is known, only that secret can be.
     fn is_in_doubt(&self, one: &ListedSecret, held: Option<Uuid>) -> bool {
         match held {
             Some(held) => held == one.key_id,
@@ -206,8 +212,8 @@ impl CredentialLook {
         }
     }
 
-    /// Returns the next secret to remove, and why. A superseded secret also needs a held secret that Entra accepts
-    /// (`CredentialLook::held_is_accepted`).
+    /// Returns the next secret to remove, and why. Before the caller removes a superseded secret, it must also check
+    /// that Entra accepts the held secret (`CredentialLook::held_is_accepted`).
     pub fn removable(&self, at: &SecretAddress) -> Option<(Uuid, Reason)> {
         let (held, prefix) = (self.held().map(|held| held.key_id), prefix(at));
         let held_since = held.map(|_| self.newest.created);
@@ -226,7 +232,8 @@ impl CredentialLook {
         orphan.or_else(|| ours().find(is_superseded).map(|one| (one.key_id, Reason::Superseded)))
     }
 
-    /// Returns the number of secrets that all instances have created in the last day, as far as Entra still lists them.
+    /// Returns the number of secrets that all instances have created in the last day, without the secrets that Entra no
+    /// longer lists.
     pub fn attempts_today(&self, at: &SecretAddress) -> usize {
         let is_recent =
             |one: &&ListedSecret| one.starts.is_none_or(|starts| starts + TimeDelta::days(1) > self.at);
@@ -234,13 +241,14 @@ impl CredentialLook {
         self.listed.values().filter(|one| begins_with(one, &prefix)).filter(is_recent).count()
     }
 
-    /// Whether all attempts of a day are used.
+    /// Whether no further secret may be created today.
     pub fn is_spent(&self, at: &SecretAddress, by_this_process: usize) -> bool {
         self.attempts_today(at).max(by_this_process) >= ATTEMPTS_A_DAY
     }
 
-    /// Returns the secrets on the app that Perennial neither created nor holds, and that appeared after it began to
-    /// watch the app. `first_seen` are the secrets of the first look of this process.
+    /// Returns the app's secrets of unknown origin. Perennial did not create them, no version carries them, and they
+    /// appeared after Perennial had created its first secret for the app. `first_seen` are the secrets of the first
+    /// look of this process.
     pub fn strangers<'a>(
         &'a self,
         at: &SecretAddress,

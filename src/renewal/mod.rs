@@ -1,11 +1,12 @@
-//! Renews the client secret of an app before it ends. A second loop of the same shape as `rotation`: a pure decision, one
-//! step, and another look.
+//! Renews the client secret of an app before it expires. The loop is like the loop of `rotation`: a pure function
+//! decides the next step, and the loop carries out this step and reads the state again.
 //!
-//! Owns the order of the steps: create a secret at Entra, try it until every server of Entra knows it, save it in the
-//! vault, and remove the old secret after a grace period. Knows no HTTP and no configuration files.
+//! This module owns the order of the steps. Perennial creates a secret at Entra, and tries the new secret until all of
+//! Entra's servers accept it. Then Perennial saves the secret in the vault, and removes the old secret at Entra after a
+//! grace period.
 //!
-//! Invariants: the newest version in the vault holds a secret that Entra accepted for a quarter of an hour. Only
-//! secrets that Perennial created are removed, and never the one that the newest version holds.
+//! Invariants: Perennial saves a secret in the vault only after Entra has accepted it for a quarter of an hour.
+//! Perennial removes only secrets that Perennial created, and never the secret in the newest version.
 
 pub mod daemon;
 pub mod look;

@@ -1,6 +1,7 @@
 //! Carries out the steps of a renewal through the ports.
 //!
-//! Owns the order of calls in a step. Knows no timing (`schedule`) and no meaning of a list (`look`).
+//! This module owns the order of the calls in a step. `schedule` owns the times, and `look` owns the meaning of the
+//! lists.
 
 use std::sync::Arc;
 
@@ -27,14 +28,14 @@ use crate::token::version::{ClientSecretOrigin, NewVersion, Stored};
 /// Renews the client secret of one app.
 #[derive(Clone, Debug)]
 pub struct Renewer<I, V, D> {
-    /// The authorization server, at which secrets are tried.
+    /// The authorization server, which accepts or rejects a secret.
     pub issuer: I,
     /// The vaults.
     pub vault: V,
     /// The directory with the app registration.
     pub directory: D,
     pub clock: Clock,
-    /// The app as configured.
+    /// The configuration of the app.
     pub app: Arc<ManagedApp>,
     /// The name of the app, or of its token.
     pub name: Arc<str>,
@@ -46,7 +47,7 @@ pub struct Renewer<I, V, D> {
     pub graph: String,
     /// The client id of the identity that reads the vault, for messages. `None` if the configuration does not name it.
     pub vault_client_id: Option<Arc<str>>,
-    /// The scope with which a secret is tried, such as `https://graph.microsoft.com/.default`.
+    /// The scope of the request that tries a secret, such as `https://graph.microsoft.com/.default`.
     pub scope: String,
     /// The name of the running command, for the `managed-by` tag.
     pub command: &'static str,
@@ -54,7 +55,7 @@ pub struct Renewer<I, V, D> {
     pub turns: Turns,
 }
 
-/// The held value, its version, and the id of the app.
+/// The held secret's value, its version in the vault, and the client id of the app.
 struct HeldSecret {
     stored: Stored,
     client_id: String,
@@ -99,7 +100,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
     /// Reads the vault and the app registration. Also returns the app's client id.
     ///
     /// # Errors
-    /// Returns why one of them could not be read.
+    /// Returns why the vault or the app registration could not be read.
     pub async fn look(&self, id: Uuid) -> Result<(String, CredentialLook), Failure> {
         let (held, look) = self.look_with_held(id).await?;
         Ok((held.client_id, look))
@@ -116,15 +117,16 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         let registration = self.directory.registration(&caller, &held.client_id, id).await;
         let registration = registration.map_err(|error| error.failure(&self.subject(&held.client_id)))?;
         let now = self.clock.now();
-        // A removal must never be early. So the earlier one of two times counts.
+        // Perennial must never remove a secret too early. So the earlier of two times is used: the vault's time and the
+        // clock's time.
         let now = held.stored.read_at.map_or(now, |told| told.min(now));
         let value = held.stored.value.expose_secret();
         let look = CredentialLook::of((up, now), newest, versions, value, registration);
         Ok((held, look))
     }
 
-    /// Looks, and tries to remove a secret that does not exist. Entra rejects the trial in one way if this caller may
-    /// manage the app's secrets, and in another way if not. So the trial changes nothing.
+    /// Reads the vault and the app registration. Then requests the removal of a secret that does not exist. Microsoft
+    /// Graph's error shows whether this caller may manage the app's secrets, and the request changes nothing.
     ///
     /// # Errors
     /// Returns why a renewal would fail.
@@ -138,7 +140,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    /// What a message about the app names.
+    /// Returns the names and ids that a message about the app contains.
     fn subject<'a>(&'a self, client_id: &'a str) -> GraphSubject<'a> {
         GraphSubject {
             name: &self.name,
@@ -193,7 +195,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
     }
 
-    /// Tries a secret with a request for a token of the app itself, which redeems nothing.
+    /// Tries a secret with a request for a token of the app itself. The request redeems no refresh token.
     async fn verdict(
         &self,
         client_id: &str,
@@ -273,7 +275,7 @@ impl<I: Issuer + Sync, V: Vault + Sync, D: Directory + Sync> Renewer<I, V, D> {
         }
         let held = self.held(id).await?;
         let Some(look) = &state.look else { return Ok(()) };
-        // The secret may have come back into use since the look.
+        // Since the look, a person may have stored the secret again, so that it is in use.
         if !reason.is_of_attempt() && held.stored.version.id != look.newest.id {
             state.must_look = true;
             return Ok(());

@@ -1,6 +1,6 @@
-//! What people are shown about an app's renewal: on the page, in `/status`, in alerts and by `perennial credential`.
+//! The report about an app's renewal, for the status page, `/status`, alerts and `perennial credential`.
 //!
-//! Pure. A report contains no secret.
+//! This module is pure. A report contains no secret.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use crate::renewal::look::{CredentialLook, HeldEnd};
 use crate::renewal::schedule::Target;
 use crate::renewal::state::{RenewalAttempt, RenewalState, RenewalTrouble};
 
-/// A failure that may pass by itself is told after this time.
+/// A failure that may be temporary is reported if it lasts longer than this.
 const TOLD_AFTER: TimeDelta = TimeDelta::hours(24);
 
-/// What a renewal is doing.
+/// The current stage of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RenewalStage {
-    /// The vault and the app registration were not read yet.
+    /// The vault and the app registration have not been read yet.
     Starting,
-    /// Nothing is due.
+    /// No renewal is due.
     Waiting,
-    /// A new secret must be created, and cannot be yet.
+    /// A renewal is due, but its new secret is not created yet.
     Due,
     /// A new secret is tried until every server of Entra accepts it.
     Trying,
@@ -39,20 +39,20 @@ pub enum RenewalStage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalReport {
     pub stage: RenewalStage,
-    /// Entra's id of the held secret, if it is known.
+    /// Entra's id of the secret in use, if known.
     pub key_id: Option<Uuid>,
-    /// When the held secret ends, if it is known.
+    /// When the secret in use expires, if known.
     pub ends: Option<Timestamp>,
-    /// When the next renewal begins, if that is known.
+    /// When the next renewal begins, if known.
     pub renews_at: Option<Timestamp>,
-    /// The failure to tell.
+    /// The failure to report, if any.
     pub trouble: Option<RenewalTrouble>,
-    /// Secrets on the app that belong to nobody known.
+    /// Secrets of unknown origin on the app.
     pub strangers: Vec<ListedSecret>,
 }
 
 impl RenewalReport {
-    /// Makes the report of a state at a time.
+    /// Creates the report about a state at `now`.
     pub fn of(state: &RenewalState, target: &Target, now: Timestamp) -> Self {
         let look = state.look.as_ref();
         let ends = look.and_then(|look| match look.held_end() {
@@ -85,32 +85,32 @@ fn stage(state: &RenewalState, look: Option<&CredentialLook>, target: &Target) -
     }
 }
 
-/// Whether a failure is told now.
+/// Whether a failure is to be reported at `now`.
 fn is_told(trouble: &RenewalTrouble, now: Timestamp) -> bool {
     trouble.is_told_at_once || trouble.since + TOLD_AFTER <= now
 }
 
-/// What one secret on the app is to Perennial.
+/// How Perennial classifies one client secret on the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// The newest version in the vault holds it.
+    /// The newest version in the vault contains the secret.
     Held,
-    /// The newest version may hold it: the version does not name its secret, and several fit.
+    /// The newest version may contain the secret. The version carries no secret id, and several secrets fit.
     MayBeHeld,
-    /// An older version holds it. It is removed after the grace period.
+    /// An older version contains the secret. Perennial removes the secret after the grace period.
     Superseded,
-    /// Perennial created it, and no version holds it. An instance is trying it now, or it is removed a day after its
-    /// creation.
+    /// Perennial created the secret, but no version contains it. Either an instance is trying the secret now, or
+    /// Perennial removes the secret a day after its creation.
     NotSaved,
-    /// It appeared on the app, and nobody known made it.
+    /// The secret appeared on the app, and its origin is unknown.
     Unknown,
-    /// Other programs or people use it. Perennial leaves it alone.
+    /// The secret belongs to other programs or people. Perennial does not change it.
     Other,
 }
 
 impl Standing {
-    /// Returns what a listed secret is. `strangers` are the unknown ones (`CredentialLook::strangers`).
+    /// Classifies a listed secret. `strangers` are the ids of secrets of unknown origin (`CredentialLook::strangers`).
     pub fn of(
         one: &ListedSecret,
         look: &CredentialLook,

@@ -1,4 +1,4 @@
-//! Values for tests of a renewal. All times are days after the same moment.
+//! Sample values for tests of a renewal. All times are given in days after a fixed moment.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -38,7 +38,7 @@ pub(crate) fn target() -> Target {
     }
 }
 
-/// A listed secret that began on a day and lasts for 180 days.
+/// Returns a listed secret that is valid from this day on, for 180 days.
 pub(crate) fn listed(nth: u8, name: &str, day: i64) -> ListedSecret {
     ListedSecret {
         key_id: key(nth),
@@ -58,8 +58,8 @@ pub(crate) fn version(id: &str, key_id: Option<Uuid>, day: i64) -> Version {
     version
 }
 
-/// A look at the beginning of the times. The first version is the newest. `fits` are the secrets that the held value may
-/// be.
+/// Returns a look at the fixed moment. The first version is the newest. `fits` are the numbers of the secrets that may
+/// be the held one.
 pub(crate) fn look(versions: Vec<Version>, listed: Vec<ListedSecret>, fits: &[u8]) -> CredentialLook {
     let newest = versions[0].clone();
     let registration = Registration { object_id: Uuid::nil(), secrets: listed };

@@ -1,7 +1,7 @@
-//! Decides the next step of a renewal, and what a look means for it.
+//! Decides the next step of a renewal, and how a look changes the renewal's state.
 //!
-//! Pure. The only time is the clock's uptime and the vault's time of the last look, so a wrong host clock changes
-//! nothing.
+//! This module is pure. It uses only the clock's uptime and the vault's time at the last look. So a wrong host clock
+//! has no effect.
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -26,11 +26,11 @@ pub enum RenewalStep {
     Look,
     /// Create a secret at Entra.
     Create,
-    /// Try the new secret.
+    /// Try the new secret at Entra.
     Probe,
     /// Save the new secret in the vault.
     Save,
-    /// Try the secret that the newest version holds, before an older one is removed.
+    /// Try the secret in the newest version at Entra, before an older secret is removed.
     TryHeld,
     /// Remove a secret at Entra.
     Remove(Uuid, Reason),
@@ -38,28 +38,28 @@ pub enum RenewalStep {
     Wait(TimeDelta),
 }
 
-/// What is renewed, and how.
+/// The vault secret that is renewed, and the policy.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The vault secret.
     pub at: SecretAddress,
     pub policy: RenewPolicy,
-    /// Whether a person asked for a new secret now, although the held one may last.
+    /// Whether a person has requested a new secret, even if the renewal is not due.
     pub is_forced: bool,
 }
 
 impl Target {
-    /// Whether the held secret must be renewed at a time.
+    /// Whether the renewal is due at `now`.
     pub fn is_due(&self, look: &CredentialLook, now: Timestamp) -> bool {
         self.is_forced || look.is_due(&self.policy, now)
     }
 
-    /// Returns the older version that another writer has replaced, if that blocks the renewal.
+    /// Returns the older version with a renewed secret that another writer has replaced, if this blocks the renewal.
     fn overwritten<'a>(&self, look: &'a CredentialLook, now: Timestamp) -> Option<&'a Version> {
         look.overwritten(&self.policy, now).filter(|_| !self.is_forced)
     }
 
-    /// Decides the next step at an uptime.
+    /// Decides the next step at the uptime `up`.
     pub fn next(&self, state: &RenewalState, up: TimeDelta) -> RenewalStep {
         if let Some(backoff) = state.backoff
             && backoff.until > up
@@ -132,12 +132,13 @@ impl Target {
 }
 
 impl RenewalState {
-    /// Returns the number of secrets that this process created within a day before an uptime.
+    /// Returns the number of secrets that this process created within a day before the uptime `up`.
     pub fn created_today(&self, up: TimeDelta) -> usize {
         self.created.iter().filter(|at| **at + TimeDelta::days(1) > up).count()
     }
 
-    /// Takes in a look: finds a lost creation, a lost save, and a secret that somebody removed.
+    /// Updates the state after a look. The look can show a created secret or a saved version whose answer was lost, and
+    /// a new secret that a person has removed.
     pub fn learn(&mut self, look: CredentialLook, target: &Target) {
         self.first_seen.get_or_insert_with(|| look.listed.keys().copied().collect());
         self.succeeded(Part::Looking);
@@ -147,12 +148,13 @@ impl RenewalState {
                     Some(found) => {
                         Some(RenewalAttempt::Unwanted { key_id: found.key_id, reason: Reason::AnswerLost })
                     }
-                    // The list may lag behind the creation. A secret that appears still later is an orphan.
+                    // Entra's list may show a created secret late. If the secret appears even later than this, it is
+                    // treated as an orphan.
                     None if look.up < up + SETTLED_AFTER => Some(RenewalAttempt::Lost { name, up }),
                     None => None,
                 }
             }
-            // A secret that the list shows later is an orphan.
+            // The list does not show the secret. If a later list shows the secret, it is treated as an orphan.
             Some(RenewalAttempt::Unwanted { key_id, .. }) if look.listed(key_id).is_none() => None,
             Some(RenewalAttempt::New(new)) if look.carries(new.key_id) => {
                 self.succeeded(Part::Renewing);
@@ -163,8 +165,8 @@ impl RenewalState {
                 self.failed(Part::Renewing, failure(Remedy::Operator, summary), look.at, look.up);
                 None
             }
-            // The lost save may still arrive. So the secret is not removed now. If no version carries it tomorrow, it
-            // is an orphan.
+            // The answer to the save was lost, and the vault may still carry out the save. So the secret is not removed
+            // now. If no version carries the secret a day later, it is treated as an orphan.
             Some(RenewalAttempt::New(new)) if new.was_sent => {
                 let is_late = look.at - new.since >= SAVED_WITHIN;
                 (target.is_due(&look, look.at) && !is_late).then_some(RenewalAttempt::New(new))
@@ -184,7 +186,7 @@ impl RenewalState {
         self.must_look = false;
     }
 
-    /// Records why a due renewal cannot begin, if something blocks it.
+    /// A renewal is due. If something blocks its beginning, records the reason.
     fn blocked(&mut self, look: &CredentialLook, target: &Target) {
         if self.troubles.contains_key(&Part::Renewing) {
             return;
@@ -207,7 +209,7 @@ impl RenewalState {
         }
     }
 
-    /// Records a failed step at an uptime, and the wait before the next one.
+    /// Records a failed step at the uptime `up`, and the wait before the next step.
     pub fn failed(&mut self, part: Part, failure: Failure, now: Timestamp, up: TimeDelta) {
         let failures = self.backoff.map_or(0, |backoff| backoff.failures);
         let (first, longest) = (FIRST_RETRY, LONGEST_RETRY);
@@ -218,7 +220,7 @@ impl RenewalState {
         self.trouble_since(part, failure, now);
     }
 
-    /// Records that a new secret was given up, which is told at once.
+    /// Records that Perennial has removed a new secret without using it. This failure is reported immediately.
     pub fn gave_up(&mut self, reason: Reason, now: Timestamp, up: TimeDelta) {
         let summary = format!("a new client secret was removed again: {}", reason.text());
         self.failed(Part::Renewing, failure(Remedy::Retry, summary), now, up);
@@ -231,16 +233,16 @@ impl RenewalState {
         self.troubles.insert(part, RenewalTrouble { failure, is_told_at_once, since });
     }
 
-    /// Records that a part works.
+    /// Records that a part of the renewal works.
     pub fn succeeded(&mut self, part: Part) {
         self.troubles.remove(&part);
-        // A part that still fails keeps its wait.
+        // The wait stays as long as any part fails.
         if self.troubles.is_empty() {
             self.backoff = None;
         }
     }
 
-    /// Makes the next step a look, at once.
+    /// Ends the wait and makes the next step a look.
     pub fn hurry(&mut self) {
         self.backoff = None;
         self.must_look = true;

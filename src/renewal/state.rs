@@ -1,5 +1,5 @@
-//! The state of an app's renewal in memory. A restart loses it: what was created and not saved is an orphan then, and
-//! is removed a day later.
+//! The state of an app's renewal. The state is only in memory and is lost at a restart. A secret that was created but
+//! not saved before the restart is then an orphan, and Perennial removes it a day after its creation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::renewal::times::{SETTLED_AFTER, SETTLED_PROBES};
 pub struct RenewalState {
     /// The last look that succeeded.
     pub look: Option<CredentialLook>,
-    /// Whether the next step must be a look, because something changed.
+    /// Whether the next step must be a look, because something has changed since the last look.
     pub must_look: bool,
     /// The secret that is being created, tried or removed.
     pub attempt: Option<RenewalAttempt>,
@@ -35,20 +35,20 @@ pub struct RenewalState {
 /// A secret that is not in the vault yet.
 #[derive(Debug)]
 pub enum RenewalAttempt {
-    /// Its creation was requested, and the answer was lost.
+    /// Perennial requested the creation of a secret, and the answer was lost.
     Lost {
-        /// The display name.
+        /// The display name of the secret.
         name: String,
-        /// The uptime of the request.
+        /// The uptime at the request.
         up: TimeDelta,
     },
-    /// It is tried, and then saved.
+    /// The secret is tried, and then saved.
     New(Box<NewSecret>),
-    /// It must be removed.
+    /// The secret must be removed.
     Unwanted {
         /// Entra's id of the secret.
         key_id: Uuid,
-        /// Why it is not wanted.
+        /// Why the secret must be removed.
         reason: Reason,
     },
 }
@@ -58,23 +58,24 @@ pub enum RenewalAttempt {
 pub struct NewSecret {
     /// Entra's id of the secret.
     pub key_id: Uuid,
-    /// Its value.
+    /// The secret's value.
     pub value: SecretString,
-    /// Its end.
+    /// The secret's expiry.
     pub ends: Timestamp,
-    /// The uptime of its creation.
+    /// The uptime at the secret's creation.
     pub up: TimeDelta,
-    /// The vault's time of the look before its creation.
+    /// The vault's time at the last look before the creation.
     pub since: Timestamp,
-    /// The accepted probes since the last rejection.
+    /// The probes that Entra has accepted since the last rejection. A probe is a request that tries the secret.
     pub accepted: Option<Accepted>,
     /// The uptime of the last probe.
     pub probed: Option<TimeDelta>,
-    /// Whether it was sent to the vault, and the answer was lost.
+    /// Whether the secret was sent to the vault. If the state still has the secret after that, the answer may have been
+    /// lost.
     pub was_sent: bool,
 }
 
-/// The parts of a renewal that can fail. The first one that fails is shown.
+/// The parts of a renewal that can fail. If several parts fail, the first one in this order is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Creating, trying or saving a new secret.
@@ -85,33 +86,33 @@ pub enum Part {
     Removing,
 }
 
-/// A failure that lasts.
+/// A failure of one part of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalTrouble {
     pub failure: Failure,
-    /// Whether it is told at once. Other failures are told when they last.
+    /// Whether the failure is reported at once. Other failures are reported only if they last (`report::TOLD_AFTER`).
     pub is_told_at_once: bool,
-    /// When this part first failed.
+    /// When this part began to fail.
     pub since: Timestamp,
 }
 
-/// The wait after failed steps.
+/// The wait after one or more failed steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
-    /// The uptime of the next step.
+    /// The uptime at which the next step is allowed.
     pub until: TimeDelta,
-    /// The failed steps in a row.
+    /// The number of failed steps in a row.
     pub failures: usize,
 }
 
 /// Accepted probes in a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
-    /// The uptime of the first one.
+    /// The uptime of the first of these probes.
     pub first: TimeDelta,
-    /// The uptime of the last one.
+    /// The uptime of the last of these probes.
     pub last: TimeDelta,
-    /// Their number.
+    /// The number of these probes.
     pub count: u32,
 }
 
@@ -127,12 +128,12 @@ impl RenewalAttempt {
 }
 
 impl NewSecret {
-    /// Whether the secret was accepted for long enough.
+    /// Whether Entra has accepted the secret for long enough.
     pub fn is_settled(&self) -> bool {
         self.accepted.is_some_and(|all| all.count >= SETTLED_PROBES && all.last - all.first >= SETTLED_AFTER)
     }
 
-    /// Records the verdict of a probe at an uptime. A missing answer says nothing about the secret.
+    /// Records the result of a probe at the uptime `up`. A missing answer says nothing about the secret.
     pub fn note(&mut self, verdict: CredentialVerdict, up: TimeDelta) {
         self.probed = Some(up);
         match verdict {

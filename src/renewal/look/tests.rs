@@ -1,4 +1,4 @@
-//! Tests of what belongs to whom on an app registration.
+//! Tests of which secrets on an app registration belong to Perennial.
 
 use proptest::prelude::*;
 
@@ -136,8 +136,8 @@ fn strangers_are_secrets_that_appeared_later_and_belong_to_nobody_known() {
 }
 
 proptest! {
-    /// Whatever Entra lists and the vault holds: nothing is removed that the newest version names or that its value
-    /// fits in doubt, and nothing by hand or of another deployment.
+    /// Tests any lists of secrets and versions. A removal never concerns the secret that the newest version carries, a
+    /// secret that may be the held one, a secret that a person created, or a secret of another deployment.
     #[test]
     fn a_removal_never_hits_what_must_stay(
         carried in proptest::collection::vec(proptest::option::of(0u8..5), 1..4),

@@ -14,7 +14,7 @@ fn minutes(count: i64) -> TimeDelta {
     TimeDelta::minutes(count)
 }
 
-/// The held secret is due, and Entra lists a new one too.
+/// Returns a look in which the renewal is due and Entra also lists a new secret.
 fn due() -> CredentialLook {
     let mut due =
         look(vec![version("v1", Some(key(1)), 0)], vec![listed(1, OURS, 0), listed(2, OURS, 140)], &[1]);
@@ -210,7 +210,7 @@ fn a_lost_save_is_found_by_its_key_id_and_repeated_otherwise() {
     state.learn(with(None, at(140)), &target());
     assert_eq!(next(&state, minutes(17)), RenewalStep::Save);
 
-    // The lost save may still arrive, so the secret is not removed.
+    // The vault may still carry out the save whose answer was lost. So the secret is not removed.
     for (case, newest, at) in [
         ("another instance was first", Some(version("v2", Some(key(3)), 140)), at(140)),
         ("it is too late", None, at(140) + SAVED_WITHIN),
