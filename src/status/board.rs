@@ -1,4 +1,4 @@
-//! The status board. The tokens' tasks publish to it, and all other parts of the process read it.
+//! The status board. The tokens' tasks publish their states to the board, and all other parts of the process read them.
 //!
 //! Each task writes only its own entry, and readers build a status from all entries. The board uses a `watch` channel
 //! so that readers can wait for changes. The board also holds the counters and the liveness of the tasks.
@@ -25,17 +25,18 @@ use crate::status::sink_health::{Miss, SinkHealth};
 use crate::status::snapshot::{Periods, Snapshot};
 use crate::token::managed::ManagedToken;
 
-/// How many tokens of an incident carry the mark of a delivered alert.
+/// The maximum number of tokens that record a delivered alert of an incident in their tags.
 pub const MARKED: usize = 3;
 
 /// The snapshots of all tokens. Cheap to clone; all clones share one board.
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     snapshots: watch::Sender<Vec<Snapshot>>,
-    /// Signals all changes except those of the next step's time. While a person must act, the vault is checked every
-    /// minute. Sinks need not recompute all conditions after each of those checks.
+    /// Signals all changes except changes of the next step's time. While a person must act, the vault is checked every
+    /// minute, and each check changes this time. Without the exception, the sinks would compute all conditions again
+    /// after each check.
     news: watch::Sender<()>,
-    /// The host clock's last published error, in seconds.
+    /// The error of the host's clock, as last published, in seconds.
     skew: Arc<AtomicI64>,
     /// When the clock error first exceeded the tolerance.
     skewed_since: Arc<Mutex<Option<Timestamp>>>,
@@ -110,9 +111,9 @@ impl StatusBoard {
         &self.told
     }
 
-    /// Records that an alert about these tokens was delivered. Only the first few tokens carry the mark, because
-    /// updating every token's tags is not worthwhile. For a condition without tokens, such as a wrong host clock, the
-    /// board's first tokens carry the mark.
+    /// Records that an alert about these tokens was delivered. Only the first few tokens get the mark of the alert,
+    /// because updating the tags of all tokens would cost too many requests. For a condition without tokens, such as a
+    /// wrong host clock, the board's first tokens get the mark.
     pub fn note_told(&self, mark: u32, tokens: &[String]) {
         self.read(|all| {
             if tokens.is_empty() {
@@ -149,7 +150,8 @@ impl StatusBoard {
         }
     }
 
-    /// Returns the function that the task of an app's renewal calls with each report. `places` are the app's tokens.
+    /// Returns the function that the task of an app's renewal calls with each report. `places` are the indices of the
+    /// app's tokens.
     pub fn renewal_publisher(&self, places: Vec<usize>) -> impl Fn(RenewalReport) + Send + use<> {
         let board = self.clone();
         move |report| {
@@ -208,8 +210,8 @@ impl StatusBoard {
         draw(&snapshots, holding, now)
     }
 
-    /// Sets the start of a clock-skew condition. Snapshots do not contain this start, so the board records when the
-    /// skew was first seen.
+    /// Sets the start of a condition about a wrong host clock. Snapshots do not contain this start, so the board
+    /// records when the wrong clock was first noticed.
     fn date_clock_skew(&self, holding: &mut [Condition], now: Timestamp) {
         let skewed = holding.iter_mut().find(|told| told.kind == Kind::ClockSkew);
         let mut since = self.skewed_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -218,7 +220,7 @@ impl StatusBoard {
             return;
         };
         let first = since.get_or_insert(condition.since);
-        // The start can be in the future if the host's clock has been set back since.
+        // The start can be in the future if the host's clock was set back later.
         *first = (*first).min(now);
         condition.since = *first;
     }

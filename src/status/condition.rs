@@ -1,8 +1,8 @@
 //! Conditions: problems that an operator or a user must know, each with who must act and the action.
 //!
-//! Derives conditions from snapshots: which conditions hold, which tokens share one, and their severity. The submodule
-//! `action` owns the action texts. This module is pure: the same snapshots always give the same conditions. So an
-//! incident keeps its id after a restart.
+//! This module derives the conditions from snapshots: which conditions exist, which tokens share a condition, and how
+//! severe it is. The submodule `action` owns the action texts. This module is pure: the same snapshots always give the
+//! same conditions. So an incident keeps its id after a restart.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +33,9 @@ pub(crate) use self::severity::severity;
 const TOLD_AFTER_ATTEMPTS: u32 = 3;
 /// The maximum tolerated error of the host's clock. A larger error may break TLS and token lifetimes.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
-/// The uptime after which every token must have been tried once.
+/// The process's uptime by which every token must have been tried once.
 pub const TRIED_WITHIN: TimeDelta = TimeDelta::minutes(15);
-/// How long a restored sign-in (`BuriedSignIn`) and a foreign writer stay reported.
+/// For how long a restored sign-in (`BuriedSignIn`) and a foreign writer are reported.
 const TOLD_FOR: TimeDelta = TimeDelta::days(1);
 
 /// A problem that an operator or a user must know.
@@ -147,7 +147,7 @@ pub fn narrowed(holding: &[Condition], to: &[&Snapshot], now: Timestamp) -> Vec<
     all
 }
 
-/// The conditions of these tokens. Symptoms with the same cause become one condition.
+/// The conditions of these tokens. Symptoms with the same kind and cause become one condition.
 fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) -> Vec<Condition> {
     let mut found: BTreeMap<Uuid, Condition> = BTreeMap::new();
     for snapshot in snapshots {
@@ -164,8 +164,8 @@ fn of_tokens<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, now: Timestamp) 
     found.into_values().collect()
 }
 
-/// Reports tokens as overdue that have not been tried although the process has run for `up`. Tokens that wait for their
-/// turn are not reported. `up` comes from a monotonic clock.
+/// Returns the conditions about tokens that have not been tried although the process has run for longer than
+/// `TRIED_WITHIN`. Tokens that wait for their turn are not reported. `up` comes from a monotonic clock.
 pub fn untried(snapshots: &[Snapshot], up: TimeDelta, now: Timestamp) -> Vec<Condition> {
     if up <= TRIED_WITHIN {
         return Vec::new();
@@ -196,7 +196,7 @@ struct Symptom {
     remedy: Remedy,
     since: Timestamp,
     summary: String,
-    /// What to do, if neither the kind nor the failure says it.
+    /// What to do, if neither the kind nor the failure determines the action.
     action: Option<Arc<str>>,
     trace: Trace,
 }
@@ -269,7 +269,7 @@ fn symptoms(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
         );
         add(Kind::IdentityUnverified, Remedy::Operator, since, summary);
     }
-    // Overdue is suppressed if another condition explains it.
+    // An overdue step is not reported if another condition already explains the delay.
     if let Some(at) = overdue_since(of, now).filter(|_| told_since.is_none() && expired_at.is_none()) {
         add(Kind::Overdue, retry, at, "a rotation or a proof is late".to_owned());
     }
@@ -294,10 +294,10 @@ fn expired(of: &Snapshot, at: Timestamp) -> String {
     format!("the token expired on {day}, {days} days after it was issued")
 }
 
-/// The failures to report. A failure that needs a person is reported immediately, others after several attempts. If no
-/// further attempt follows, all are reported.
+/// The failures to report. A failure that a person must fix is reported immediately. Other failures are reported after
+/// several attempts. If no further attempt follows, as in a command, all failures are reported.
 fn failures(of: &Snapshot, now: Timestamp) -> Vec<Symptom> {
-    // An unconfirmed failure is reported only if no further attempt follows.
+    // If a further attempt follows, an unconfirmed failure is not reported yet.
     let is_told = |blocked: &&Blocked| blocked.is_confirmed || of.next_step_at.is_none();
     let blocked = of.blocked.as_deref().filter(is_told).map(|blocked| (&blocked.failure, blocked.since));
     let lasts = |outage: &&Outage| outage.attempts >= TOLD_AFTER_ATTEMPTS || of.next_step_at.is_none();
@@ -332,9 +332,9 @@ fn failed(failure: &Failure, since: Timestamp, of: &Snapshot, now: Timestamp) ->
 }
 
 /// When the token's next step became overdue. `None` if the step is not overdue. A proof is overdue after twice its
-/// interval, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. A
-/// save resets the time for the next proof, because it may have taken days. A token that waits for its turn is not
-/// overdue.
+/// interval, and the first proof of a new version after 15 minutes. A rotation is overdue a day after it was due. The
+/// time for the next proof is counted from the last save, because a save may have taken days. A token that waits for
+/// its turn is not overdue.
 fn overdue_since(of: &Snapshot, now: Timestamp) -> Option<Timestamp> {
     if of.in_line {
         return None;

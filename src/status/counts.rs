@@ -1,7 +1,7 @@
-//! Counters since the start of the process: rotations by token and outcome, failures by kind.
+//! Counters since the start of the process: rotations for each token and outcome, and failures for each kind.
 //!
 //! This module owns the counters behind `rotations_total` and `failures_total` and the rules for counting events. It
-//! does not know metric formats. The counters use twelve bytes per token.
+//! does not own the metrics format. The counters use twelve bytes per token.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

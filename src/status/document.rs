@@ -27,7 +27,7 @@ const SCHEMA: u32 = 2;
 pub enum StatusSource {
     /// The document comes from a running daemon.
     Daemon,
-    /// The document is built only from the vault. Values that only a daemon knows are null.
+    /// The document is built only from the vault. Values that only a running daemon knows are null.
     Vault,
 }
 
@@ -90,7 +90,8 @@ pub struct TokenStatus {
     pub waits_for_turn: bool,
     /// Whether Partner Center accepts the access token.
     pub partner_center_accepts: Option<bool>,
-    /// The renewal of the app's credential. Null if the app is not renewed, or if only a daemon knows.
+    /// The renewal of the app's credential. Null if Perennial does not renew the app's credential, or if the document
+    /// does not come from a daemon.
     #[serde(default)]
     pub renewal: Option<RenewalStatus>,
     /// The kinds of the token's conditions.
@@ -104,7 +105,7 @@ pub struct RenewalStatus {
     pub stage: RenewalStage,
     /// Entra's id of the secret in use.
     pub key_id: Option<Uuid>,
-    /// When the secret in use ends.
+    /// When the secret in use expires.
     #[serde(serialize_with = "maybe_time")]
     pub ends_at: Option<Timestamp>,
     /// When the next renewal begins.

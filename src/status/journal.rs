@@ -1,4 +1,4 @@
-//! Logs each condition when it opens, with its action, and again when it ends.
+//! Logs each condition when it opens, together with its action. Logs the condition again when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -31,7 +31,8 @@ use self::heard::Heard;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
-    /// The token was redeemed and its access token accepted within twice `prove_every`. No failure followed.
+    /// The token was redeemed within twice `prove_every`, and Partner Center accepted the access token in that time. No
+    /// failure followed.
     Current,
     /// Perennial holds a new refresh token that is not saved in the vault yet.
     Unsaved,
@@ -41,7 +42,7 @@ pub enum TokenState {
     NeedsOperator,
     /// Entra redeems the token, but Partner Center rejects its access token.
     PartnerCenterRefused,
-    /// The token's expiry has passed and it was not redeemed since. A user must sign in.
+    /// The token's expiry has passed, and the token has not been redeemed since. A user must sign in.
     Expired,
     /// The token's newest version is disabled in the vault.
     Off,
@@ -82,7 +83,7 @@ impl TokenState {
 pub struct Snapshot {
     /// The token's configuration.
     pub grant: Arc<ManagedToken>,
-    /// The state after the last step, without the effect of time.
+    /// The state right after the last step. `standing` also considers the time that has passed since.
     phase: TokenState,
     /// The newest version, as last read from the vault.
     pub version: Option<VersionId>,
@@ -100,15 +101,15 @@ pub struct Snapshot {
     pub rotate_at: Option<Timestamp>,
     /// When the issuer last redeemed the token, for this process or an earlier one.
     pub proved_at: Option<Timestamp>,
-    /// When the first proof of the newest version was due. `None` after the first proof.
+    /// When the first proof of the newest version was due. `None` if the version has been proved.
     pub first_proof_due_at: Option<Timestamp>,
-    /// Whether the previous process recorded a rejection after the last proof.
+    /// Whether the tags record a rejection, and this process has not proved the version since.
     refused_since: bool,
     /// When this process last saved a new refresh token.
     pub last_rotation_at: Option<Timestamp>,
     /// When the next step is due. `None` after a one-time command.
     pub next_step_at: Option<Timestamp>,
-    /// Whether the next step is due but waits for its turn behind other tokens.
+    /// Whether the next step is due but must wait for its turn, because other tokens use up the shared limits.
     pub in_line: bool,
     /// Partner Center's last verdict, received by this process or an earlier one.
     heard: Heard,
@@ -132,7 +133,7 @@ pub struct Snapshot {
     pub unburied_at: Option<Timestamp>,
     /// When the issuer first returned the same refresh token instead of a new one.
     pub same_token_at: Option<Timestamp>,
-    /// The renewal of the app's credential, if the app is renewed.
+    /// The renewal of the app's credential, if Perennial renews it.
     pub renewal: Option<Arc<RenewalReport>>,
     /// The token's intervals from its policy.
     periods: Periods,
@@ -153,7 +154,7 @@ impl Periods {
         Self { rotate_after: timing.rotate_after(), prove_every: timing.policy().prove_every }
     }
 
-    /// How long a proof or an acceptance by Partner Center stays valid (promise 9, docs/promises.md).
+    /// For how long a proof or an acceptance by Partner Center is valid (promise 9, docs/promises.md).
     fn counts_for(self) -> TimeDelta {
         delta(2 * self.prove_every)
     }
@@ -176,8 +177,8 @@ impl Snapshot {
         let was_blocked = noted.is_some_and(|noted| !noted.is_partner_centers());
         let was_refused = was_blocked || newest.is_some_and(Version::is_refused);
         let issued_at = newest.map(Version::issued_at);
-        // The expiry is only computed. A redemption after the computed expiry proves it wrong, so the expiry becomes
-        // unknown.
+        // The expiry is only computed. If the token is redeemed after the computed expiry, the computation was wrong,
+        // so the expiry is unknown.
         let end = issued_at.map(|at| at + delta(grant.policy.lifetime));
         let is_disabled =
             state.blocked.as_ref().is_some_and(|blocked| blocked.failure.kind == Kind::AccountDisabled);
@@ -228,7 +229,7 @@ impl Snapshot {
         }
     }
 
-    /// Rebuilds this snapshot after another step. Returns the previous snapshot.
+    /// Replaces this snapshot by a new one after another step. Returns the previous snapshot.
     #[must_use]
     pub fn redraw(&mut self, state: &State, next: &Next, now: Timestamp) -> Self {
         let renewal = self.renewal.clone();
@@ -326,7 +327,7 @@ impl Snapshot {
             let is_gone = matches!(blocked.failure.kind, Kind::NeverSignedIn | Kind::SecretDeleted);
             blocked.is_confirmed && (blocked.failure.token_refused() || of_the_app || is_gone)
         });
-        // A strict issuer has already invalidated the vault's token while a process holds the new refresh token.
+        // If the issuer is strict and a process holds the new refresh token, the token in the vault is already invalid.
         let is_held = self.holds_successor() || self.failure_of(Kind::Unsaved).is_some();
         let is_spent = self.grant.strict && is_held;
         if refused || is_spent || self.lacks_mfa() || self.accepted() == Some(false) {
@@ -336,8 +337,8 @@ impl Snapshot {
         Some((ends - now).max(TimeDelta::zero()))
     }
 
-    /// Whether the current facts show that a condition of this kind has ended, even if another process reported it.
-    /// Only a success ends a condition.
+    /// Whether this snapshot shows a success that ends a condition of this kind. The condition may have been reported
+    /// by another process.
     pub fn shows_the_end_of(&self, kind: Kind) -> bool {
         let works = self.phase == TokenState::Current && self.outage.is_none();
         let is_asked = self.grant.verify == Verify::PartnerCenter;

@@ -1,5 +1,5 @@
-//! Derives from a status document which problems block tokens and which tokens are unknown. This module is pure:
-//! documents of a daemon and of the vault's tags give the same result.
+//! Derives from a status document which problems block tokens and which tokens are unknown. This module is pure. A
+//! document from a daemon and a document from the vault's tags give the same result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ use crate::status::snapshot::TokenState;
 use crate::token::managed::ManagedToken;
 
 impl Status {
-    /// The conditions that matter now to a user of these tokens. Critical conditions matter, and conditions that
-    /// explain why a token is not `current`. Tokens that are off are ignored.
+    /// The conditions that matter now to a user of these tokens. These are the critical conditions and the conditions
+    /// that explain why a token is not `current`. Tokens that are off are ignored.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Condition> {
         let is_hit = |condition: &Condition, token: &TokenStatus| match token.state {
             TokenState::Off => false,
@@ -49,7 +49,7 @@ impl Status {
         self.tokens.len() == tokens.len() && ours == theirs.collect()
     }
 
-    /// Limits the document to some of its tokens. Conditions without a token are kept.
+    /// Limits the document to some of its tokens. Conditions that are not about a token are kept.
     #[must_use]
     pub fn narrowed(mut self, to: &[&ManagedToken]) -> Self {
         if to.len() == self.tokens.len() {

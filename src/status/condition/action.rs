@@ -47,7 +47,8 @@ fn unsaved(grant: &ManagedToken) -> String {
 pub(crate) fn of(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     let action = by_kind(kind, of, now);
     match kind {
-        // The vault does not show when an operator fixes the tenant, and more frequent redemptions would be a waste.
+        // The vault does not show when an operator fixes the tenant, so only a redemption would show it, and frequent
+        // redemptions are not worthwhile.
         Kind::PolicyBlocked | Kind::AccountDisabled | Kind::AppMisconfigured => format!(
             "{action}; Perennial retries daily, and immediately after `perennial rotate {}`",
             of.grant.name
@@ -74,8 +75,8 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             format!("{}; {picked_up}", advice.text(&subject))
         }
         (Some(advice), _) => advice.text(&subject),
-        // A process that has not seen the secret before cannot tell a deleted secret from a missing one. A deleted
-        // secret blocks every write.
+        // A process that has not seen the secret before cannot tell a deleted secret from a missing one. If the secret
+        // was deleted, it must be recovered first, because a deleted secret blocks every write.
         (None, Kind::NeverSignedIn) => format!(
             "sign in with a second factor: `perennial login {name}`; if the token's secret was deleted, recover the secret instead: `az keyvault secret recover --vault-name {} --name {}`; {picked_up}",
             secret.vault_name(),
@@ -123,7 +124,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
             "find out who made the secret: Entra admin center, Audit logs, activity \"Update application – Certificates and secrets management\"; if no one knows this secret, remove it: `az ad app credential delete --id {app} --key-id {}`; if another program needs it, add its key id to known in `renew`",
             stranger(of)
         ),
-        // Entra may also have rejected the vault's identity, and then the failure has its own action.
+        // If Entra has rejected the identity for Key Vault, the failure has its own action.
         (None, Kind::EntraUnreachable) => stated.map_or_else(|| Advice::Outage.text(&subject), str::to_owned),
         (None, Kind::EntraThrottled) => {
             stated.map_or_else(|| Advice::Throttled.text(&subject), str::to_owned)
@@ -165,7 +166,7 @@ fn by_kind(kind: Kind, of: &Snapshot, now: Timestamp) -> String {
     }
 }
 
-/// The id of the first secret on the app that nobody known made.
+/// The id of the app's first secret of unknown origin.
 fn stranger(of: &Snapshot) -> String {
     let first = of.renewal.as_ref().and_then(|renewal| renewal.strangers.first());
     first.map_or_else(|| "KEY_ID".to_owned(), |one| one.key_id.to_string())
@@ -183,7 +184,7 @@ fn expiring(of: &Snapshot, subject: &Subject<'_>) -> String {
     }
 }
 
-/// The action if nothing says when the app's secret expires.
+/// The action if neither the vault nor the configuration says when the app's secret expires.
 fn expiry_unknown(of: &Snapshot, app: &str) -> String {
     let name = &of.grant.name;
     let ends = format!("az ad app credential list --id {app} --query 'max([].endDateTime)' --output tsv");

@@ -62,8 +62,8 @@ impl Cause {
         Self::shared("identity:[vault]".to_owned(), &of.grant.deployment)
     }
 
-    /// A token identified by its name, as in Perennial's first version. Two deployments could then have the same name
-    /// (docs/upgrading.md).
+    /// A token identified by its name, as in Perennial's first version. In that version, two deployments could give the
+    /// same name to different tokens (docs/upgrading.md).
     pub fn token_by_name(name: &TokenName) -> Self {
         Self { name: format!("token:{name}"), deployment: None }
     }
@@ -101,7 +101,7 @@ pub fn causes(kind: Kind, of: &Snapshot) -> Vec<Cause> {
             vec![Cause::token(&of.grant.secret), Cause::app(of)]
         }
         Kind::ClockSkew => vec![Cause::host(&of.grant.deployment)],
-        // The cause is an alert sink, which a token does not know.
+        // The cause of this kind is always an alert sink and never depends on a token.
         Kind::AlertUndeliverable => Vec::new(),
         _ => vec![Cause::token(&of.grant.secret)],
     }

@@ -1,4 +1,5 @@
-//! Conditions about two credentials: the app's credential, and the credential of the identity for Key Vault. Pure.
+//! Conditions about two credentials: the app's credential, and the credential of the identity for Key Vault. This
+//! module is pure.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::process::text;
 use crate::rotation::state::OlderCredential;
 use crate::status::snapshot::Snapshot;
 
-/// The warning comes this long before a credential expires, which leaves time for a maintenance window.
+/// How long before a credential expires Perennial warns. This leaves time for a maintenance window.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(30);
 
 /// The largest number of unknown secrets that a message names.
@@ -26,7 +27,7 @@ pub(super) fn reported(of: &Snapshot, now: Timestamp) -> Vec<(Kind, Timestamp, S
     let noun = credential.noun();
     let mut found = Vec::new();
     match of.app_secret_expires {
-        // A renewal has a condition of its own.
+        // If Perennial renews the secret, the renewal's own condition reports a problem.
         _ if of.grant.app.renew.is_some() => {}
         Some(at) if at - EXPIRY_WARNING <= now => {
             let summary = format!("the app's {noun} expires at {}", rfc3339(at));

@@ -1,4 +1,5 @@
-//! The severity of a condition, which depends on its kind and on the time left. This module is pure.
+//! Computes the severity of a condition from its kind and from the time left until the token expires. This module is
+//! pure.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ pub enum Severity {
 }
 
 /// Computes the severity. Conditions that prevent access tokens are critical. Some other conditions become critical
-/// when a tenth of the lifetime or less is left.
+/// when at most a tenth of the token's lifetime is left.
 pub(crate) fn severity(kind: Kind, runway: Option<TimeDelta>, lifetime: TimeDelta) -> Severity {
     let short = runway.is_some_and(|left| left <= lifetime / 10);
     match kind {

@@ -157,7 +157,7 @@ fn a_rejection_by_partner_center_holds_until_it_accepts() {
     assert_eq!(drawn("a", &heard(false, Some(false))).standing(now()), TokenState::NeedsLogin);
 }
 
-/// Creates a token state proved now, with Partner Center's verdict from `at`.
+/// Creates the state of a token that was proved now. Partner Center gave its verdict `said` at `at`.
 fn heard(said: Acceptance, at: Timestamp) -> State {
     let mut state = samples::proved(version(), now());
     state.hear(&version().id, said, at);
@@ -168,7 +168,7 @@ fn said(accepted: bool, mfa: Option<bool>) -> Acceptance {
     Acceptance { accepted, mfa, tenant_id: None, company: None, status: 401 }
 }
 
-/// Cases: a recorded verdict at start-up, and the status that follows from it before any service was called.
+/// Cases: a verdict that an earlier process recorded, and the status at start-up, before any service was called.
 #[test]
 fn a_recorded_verdict_of_partner_center_still_holds() {
     let since = now() - TimeDelta::days(40);
@@ -327,7 +327,7 @@ fn of_two_hundred_tokens_the_first_few_are_named_and_the_others_counted() {
     assert_eq!((told(2).names(2), told(0).names(2)), ("customer-0000, customer-0001".into(), String::new()));
 }
 
-/// Two independent deployments use the same pager.
+/// Two independent deployments send alerts to the same pager.
 #[test]
 fn two_deployments_share_an_incident_only_if_it_is_about_the_same_secret() {
     let operator = Remedy::Operator;

@@ -1,4 +1,4 @@
-//! Partner Center's last verdict on a token. This process or the previous one received the verdict.
+//! Partner Center's last verdict on a token. Either this process or the previous process received the verdict.
 
 use crate::ports::failure::Kind;
 use crate::process::clock::Timestamp;
@@ -19,7 +19,8 @@ pub(super) struct Heard {
 
 impl Heard {
     /// Uses this process's verdict. If this process has no verdict, uses the previous process's verdict from the vault.
-    /// An acceptance before `counts_from` has expired. A rejection does not expire; only an acceptance clears it.
+    /// An acceptance before `counts_from` has expired. A rejection does not expire. Only an acceptance clears a
+    /// rejection.
     pub(super) fn of(verdict: Option<&Verdict>, noted: Option<Noted>, counts_from: Timestamp) -> Self {
         match (verdict, noted) {
             (Some(Verdict { acceptance, at, since }), _) => {

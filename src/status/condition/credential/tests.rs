@@ -1,4 +1,4 @@
-//! Tests when the conditions about credentials open.
+//! Tests of when the conditions about credentials open.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn proved() -> State {
     State { app_secret_expires: Some(now() + TimeDelta::days(300)), ..State::unknown(now()) }
 }
 
-/// The identity for Key Vault belongs to all tokens. Its expiry is one incident.
+/// The identity for Key Vault belongs to all tokens. So its expiry is one incident, not one for each token.
 #[test]
 fn the_expiry_of_the_identity_for_key_vault_is_one_incident() {
     let ends = |days| {
@@ -77,7 +77,8 @@ fn a_rejected_newest_credential_is_reported_after_fifteen_minutes() {
     );
 }
 
-/// Without `renew`, a person must act before the end. With `renew`, only a renewal that fails is told.
+/// Without `renew`, a person must replace the secret before its expiry, so the expiry is reported. With `renew`, only a
+/// failed renewal is reported.
 #[test]
 fn the_end_of_a_renewed_secret_is_not_reported_and_its_failed_renewal_is() {
     let kinds = |of: &Snapshot| -> Vec<Kind> {
